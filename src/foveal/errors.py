@@ -1,0 +1,70 @@
+"""What can go wrong, as one tree. Each message says what came, what was expected, and what to do.
+
+FovealError
+├── InputError (ValueError)        an argument or a file's content is not usable as it stands
+│   ├── UnknownName                no method, model, segmenter, ... is called that
+│   ├── UnreadableSource           a file or page that holds no text we can read
+│   └── UnknownDocument            no document of the library has that id, path or address
+├── MissingExtra (ImportError)     an optional dependency is not installed
+├── ModelUnavailable               a model is neither on disk, nor in a wheel, nor to be fetched
+├── FetchFailed                    a server refused, was too slow, or sent too much
+└── LibraryError                   the library's files
+    ├── LibraryBusy                another process is writing to it
+    ├── LibraryCorrupt             files are missing or damaged
+    ├── LibraryTooNew              a newer Foveal wrote it
+    └── StorageFull                no space is left
+"""
+
+from __future__ import annotations
+
+
+class FovealError(Exception):
+    """The root: the command line shows its message and exits with status 1."""
+
+
+class InputError(FovealError, ValueError):
+    """An argument or content that cannot be used as it stands."""
+
+
+class UnknownName(InputError):
+    """A name that no registry holds."""
+
+
+class UnreadableSource(InputError):
+    """A file, page or record without text that can be read."""
+
+
+class UnknownDocument(InputError):
+    """A document that the library does not hold."""
+
+
+class MissingExtra(FovealError, ImportError):
+    """An optional dependency that is not installed."""
+
+
+class ModelUnavailable(FovealError):
+    """A model that cannot be found, or whose files are not what was expected."""
+
+
+class FetchFailed(FovealError):
+    """A remote address that could not be read within the limits."""
+
+
+class LibraryError(FovealError):
+    """The library's files cannot be used as asked."""
+
+
+class LibraryBusy(LibraryError):
+    """Another process holds the writer's lock."""
+
+
+class LibraryCorrupt(LibraryError):
+    """Files of the library are missing or damaged."""
+
+
+class LibraryTooNew(LibraryError):
+    """The library was written by a newer Foveal."""
+
+
+class StorageFull(LibraryError):
+    """The disk or store has no space left; what was reported done is kept."""

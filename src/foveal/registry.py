@@ -1,0 +1,51 @@
+"""Names to import paths, so that listing is free and a module loads when it is used.
+
+Each table maps the name a person types to `module:attribute`. `lookup` resolves one; `require` is the one door
+through which optional packages are imported.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from foveal.errors import MissingExtra, UnknownName
+
+SEGMENTERS = {
+    "headings": "foveal.text.segmentation:HeadingSegmenter",
+    "fixed": "foveal.text.segmentation:FixedSegmenter",
+    "texttiling": "foveal.text.texttiling:TextTiling",
+    "depth": "foveal.text.embedding_segmentation:DepthSegmenter",
+    "dp": "foveal.text.embedding_segmentation:DynamicProgrammingSegmenter",
+}
+
+RETRIEVERS = {
+    "lexical": "foveal.retrieval.lexical:LexicalRetriever",
+    "dense": "foveal.retrieval.dense:DenseRetriever",
+    "hybrid": "foveal.retrieval.hybrid:HybridRetriever",
+}
+
+BENCHES = {
+    "search": "foveal.bench.search:search",
+    "segment": "foveal.bench.segment:segment",
+}
+
+
+def lookup(table: Mapping[str, str], name: str, *, kind: str) -> Any:
+    """What `table` holds under `name`; UnknownName lists the names there are."""
+    if name not in table:
+        raise UnknownName(f"No {kind} is called {name!r}. There are: {', '.join(table)}.")
+    return pkgutil.resolve_name(table[name])
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional dependency; only its own absence becomes MissingExtra."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as missing:
+        if missing.name != module.partition(".")[0]:
+            raise
+        raise MissingExtra(f"{module} is not installed; it comes with: pip install 'foveal[{extra}]'.") from missing

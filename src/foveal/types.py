@@ -1,0 +1,170 @@
+"""The words that every part of Foveal shares: documents, spans, passages, hits, answers, and the protocols.
+
+A document's text is fixed when it is added. All that is found in it is a `Span`, in characters of that text, and
+`document.text[span.start:span.end]` is exactly what is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Scalar = str | int | float | bool
+"""A value of a document's metadata."""
+
+
+def document_id(address: str) -> str:
+    """The id of the document at `address` (a URL, `file://` URI, `arxiv:ID`, ...): 32 hexadecimal digits."""
+    return hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def revision_of(text: str) -> str:
+    """SHA-256 of the text, in hexadecimal: two documents with the same revision read the same."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters `start` (included) to `end` (excluded) of one document's text."""
+
+    document_id: str
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise InputError(f"A span got start {self.start} and end {self.end}; it needs 0 <= start <= end.")
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with its address and origin.
+
+    `pages` holds the character offset at which each page begins (empty where the source has no pages);
+    `published_at` is an aware datetime; `metadata` holds plain values only.
+    """
+
+    id: str
+    revision: str
+    text: str
+    title: str
+    url: str | None = None
+    published_at: datetime | None = None
+    pages: tuple[int, ...] = ()
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, address: str, text: str, title: str, **origin: object) -> Document:
+        """The document read from `address`; `origin` is any of url, published_at, pages, metadata."""
+        return cls(document_id(address), revision_of(text), text, title, **origin)  # type: ignore[arg-type]
+
+    def quote(self, span: Span) -> str:
+        """The characters of `span`, which must lie in this document."""
+        if span.document_id != self.id or span.end > len(self.text):
+            raise InputError(
+                f"{span} does not lie in document {self.id} of {len(self.text)} characters; "
+                "look its own document up with Library.get(span.document_id)."
+            )
+        return self.text[span.start : span.end]
+
+    def page(self, offset: int) -> int | None:
+        """The page, counted from 1, that holds the character at `offset`; None where there are no pages."""
+        return page_at(self.pages, offset)
+
+
+def page_at(pages: Sequence[int], offset: int) -> int | None:
+    """The page, counted from 1, of the character at `offset`, given where each page begins."""
+    return max(1, bisect_right(pages, offset)) if pages else None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document: its place, exactly its text, and the heading path it stands under (joined by " > ")."""
+
+    span: Span
+    text: str
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that was found; `source` names the retriever or ranker that gave the score (higher is better)."""
+
+    passage: Passage
+    score: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A place that supports an answer; `quote` is exactly the characters of `span`."""
+
+    span: Span
+    quote: str
+    title: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with the places that support it; `confidence` lies in 0 to 1, None where it was not estimated."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    confidence: float | None = None
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Texts to unit vectors, for search by meaning."""
+
+    name: str
+    fingerprint: str
+    """Changes whenever the same text would get another vector: vectors of two fingerprints are never compared."""
+    dimension: int
+    max_tokens: int
+    """Tokens of a text that reach its vector, the two special ones included; the rest is cut off."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (len(texts), dimension), float32, of unit length, in the order given."""
+        ...
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end character of each token of `text`, uncut, without special tokens."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Cuts a document into passages that cover its text from 0 to len(text), in order, without gaps."""
+
+    def segment(self, document: Document) -> list[Passage]: ...
+
+
+class Retriever(Protocol):
+    """Finds candidates in a collection: for each query at most `k` hits, best first."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]: ...
+
+
+class Ranker(Protocol):
+    """Orders candidates anew, best first."""
+
+    def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]: ...
+
+
+class Reader(Protocol):
+    """Answers a question from one document."""
+
+    def read(self, document: Document, question: str) -> Answer: ...
