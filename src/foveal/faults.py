@@ -4,9 +4,9 @@
     FOVEAL_FAULTS="store.passages-written=kill"  # for a child process: dies there, as by SIGKILL
     with injected({"store.write": "full"}): …  # inside a test's own process
 
-A fault is `kill` (no clean-up, as a power cut), `full` (OSError ENOSPC), `interrupt` (KeyboardInterrupt), or `sleep:SECONDS`;
-`kill@3` strikes at the third visit. The points that the package has are listed in `POINTS`.
-The clock is `now()`, which a test moves with `injected({}, clock=...)`. Dead and slow servers are in `tests/servers.py`.
+A fault is `kill` (no clean-up, as a power cut), `full` (OSError ENOSPC), `interrupt` (KeyboardInterrupt), or
+`sleep:SECONDS`; `kill@3` strikes at the third visit. The points that the package has are listed in `POINTS`.
+The clock is `now()`, which a test moves with `injected({}, clock=...)`. Dead and slow servers: `tests/servers.py`.
 """
 
 from __future__ import annotations

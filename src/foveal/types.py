@@ -131,11 +131,14 @@ class Encoder(Protocol):
     """Texts to unit vectors, for search by meaning."""
 
     name: str
-    fingerprint: str
-    """Changes whenever the same text would get another vector: vectors of two fingerprints are never compared."""
     dimension: int
     max_tokens: int
     """Tokens of a text that reach its vector, the two special ones included; the rest is cut off."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same text would get another vector: vectors of two fingerprints are never compared."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (len(texts), dimension), float32, of unit length, in the order given."""

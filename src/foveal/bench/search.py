@@ -1,0 +1,32 @@
+"""bench search: finding, from the first query of a new process to the quality of what is found.
+
+    quality     nDCG@10 and Recall@100 on collections in BEIR's layout, beside BM25S and published figures
+    speed       adding beside bare sentence-transformers; queries over 50,000 passages; a cold process
+    ann         vector indexes beside exact search and peers (bench/ann.py)
+    segments    the unsupervised segmenters (bench/segment.py)
+
+The data folder holds one folder per collection, or is itself one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foveal.bench.adding import adding
+from foveal.bench.ann import ann
+from foveal.bench.cold_start import cold_start
+from foveal.bench.latency import latency
+from foveal.bench.quality import quality
+from foveal.bench.segment import segment
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.tables import Row
+
+
+def search(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench search`."""
+    yield from quality(settings)
+    yield from adding(settings)
+    yield from cold_start(settings)
+    yield from latency(settings)
+    yield from ann(settings)
+    yield from segment(settings)

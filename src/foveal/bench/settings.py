@@ -1,0 +1,82 @@
+"""What a benchmark is given: where its data lies, how much to run, a cache for what is slow to make again, a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+from foveal.settings import Settings
+from foveal.types import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("foveal.bench")
+
+
+def default_data() -> Path:
+    """The folder named by FOVEAL_DATA, else `../shared/data`."""
+    return Path(os.environ.get("FOVEAL_DATA") or "../shared/data").expanduser()
+
+
+def default_cache() -> Path:
+    """`bench/` in the cache of this user."""
+    return Settings.load().cache / "bench"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """The settings of one run; they decide its rows but for the machine's speed."""
+
+    data: Path = field(default_factory=default_data)  # one folder per data set
+    quick: bool = False  # fewer samples, wider margins, the same bars: at most 8 minutes
+    cache: Path = field(default_factory=default_cache)  # vectors and trained arms, by the hash of what made them
+    seed: int = 0  # of all that is drawn at random
+
+    def encoder(self) -> Encoder:
+        """The encoder of the benches: the offline MiniLM, so that figures compare across machines."""
+        from foveal.models import load_encoder
+
+        return load_encoder("minilm")
+
+    def folder(self, name: str, needs: Sequence[str]) -> Path:
+        """The folder of data set `name`, which must hold the files `needs` (each as it is, or with `.gz`)."""
+        folder = self.data / name
+        missing = [need for need in needs if not any((folder / f"{need}{end}").is_file() for end in ("", ".gz"))]
+        if missing or not folder.is_dir():
+            raise InputError(
+                f"The data set {name} was not found whole: {folder} lacks {', '.join(missing) or 'everything'}. "
+                f"Name the folder that holds {name}/ ({', '.join(needs)}; each may end in .gz) by --data or FOVEAL_DATA."
+            )
+        return folder
+
+    def cached_vectors(self, key_parts: Sequence[str], texts: Sequence[str], encoder: Encoder) -> np.ndarray:
+        """Vectors (len(texts), dimension), float32, encoded once for each encoder and texts, then read from the cache.
+
+        `key_parts` (such as "scifact", "corpus") open the file's name, so that a person can tell the files apart.
+        """
+        import numpy as np
+
+        path = self.cache / "vectors" / f"{'-'.join(key_parts)}-{_digest(encoder.fingerprint, texts)[:24]}.npy"
+        if not path.is_file():
+            log.info("encoding %d texts with %s; later runs read them from the cache", len(texts), encoder.name)
+            vectors = np.asarray(encoder.encode(texts), dtype=np.float32)
+            with whole_file(path) as partial:
+                np.save(partial, vectors, allow_pickle=False)
+        cached: np.ndarray = np.load(path, allow_pickle=False)
+        return cached
+
+
+def _digest(fingerprint: str, texts: Sequence[str]) -> str:
+    digest = hashlib.sha256(fingerprint.encode())
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)  # lengths keep ("ab", "c") and ("a", "bc") apart
+    return digest.hexdigest()

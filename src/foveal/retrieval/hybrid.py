@@ -1,0 +1,52 @@
+"""Search by words and by meaning at once: two rankings, fused (see `fusion.py`).
+
+Both retrievers are asked for `depth` passages, whatever `k` is, so that a passage's fused score does not depend on k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foveal.errors import InputError
+from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
+from foveal.types import Hit, Retriever, Span
+
+DENSE_WEIGHT = 0.4
+"""Share of the dense score in the weighted sum; tuned on SciFact's training claims by `foveal bench search`."""
+
+FUSIONS = ("weighted", "rrf")
+
+
+@dataclass(frozen=True)
+class HybridRetriever:
+    """A `Retriever` over two others."""
+
+    lexical: Retriever
+    dense: Retriever
+    fusion: str = "weighted"  # "weighted": sum of min-max scores; "rrf": reciprocal ranks
+    dense_weight: float = DENSE_WEIGHT  # 0 to 1; the lexical score has the rest
+    depth: int = 200  # passages asked of each retriever
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS or not 0 <= self.dense_weight <= 1 or self.depth < 1:
+            raise InputError(
+                f"Hybrid search got fusion={self.fusion!r}, dense_weight={self.dense_weight}, depth={self.depth}; it "
+                f"needs one of {', '.join(FUSIONS)}, a weight from 0 to 1, and a depth of at least 1."
+            )
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query the `k` passages with the highest fused score."""
+        depth = max(self.depth, k)
+        both = zip(self.lexical.search(queries, depth), self.dense.search(queries, depth), strict=True)
+        return [self._fused(lexical, dense)[:k] for lexical, dense in both]
+
+    def _fused(self, lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:
+        passages = {hit.passage.span: hit.passage for hit in (*lexical, *dense)}
+        rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in hits} for hits in (lexical, dense)]
+        if self.fusion == "rrf":
+            fused = reciprocal_ranks(rankings)
+        else:
+            fused = weighted_sum(rankings, [1 - self.dense_weight, self.dense_weight])
+        best = sorted(fused, key=lambda span: (-fused[span], span.document_id, span.start))
+        return [Hit(passages[span], fused[span], "hybrid") for span in best]

@@ -1,0 +1,28 @@
+"""Search by words: BM25 (Robertson and Zaragoza, 2009) over title, heading and text, by Lance's full-text index.
+
+Words are cut by Unicode's rules (Chinese, Japanese and Thai by dictionary), lower-cased, freed of accents and stemmed
+as English; "quoted words" must stand in the passage as a phrase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foveal.retrieval.store import Store
+from foveal.types import Hit
+
+
+@dataclass(frozen=True)
+class LexicalRetriever:
+    """A `Retriever` by words; `where` is an SQL condition from `filters.sql`."""
+
+    store: Store
+    where: str | None = None
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query the `k` passages with the highest BM25."""
+        return [
+            [Hit(found.passage, found.score, "lexical") for found in self.store.lexical(query, k, self.where)]
+            for query in queries
+        ]

@@ -1,0 +1,429 @@
+"""One store for a library's texts, passages and vectors, over the Lance tables of `tables.py`.
+
+    Store.open(uri)                       read; other processes may read and one may write meanwhile
+    with store.writing(): …               the one writer: append, publish, remove, refresh_indexes
+    store.lexical(query, k, where)        BM25 over title, heading and text (Lance's full-text index)
+    store.nearest(vector, k, where)       cosine over the passages' vectors: exact, or by IVF in larger libraries
+
+Both searches give `Found` rows, best first, of visible passages only (see `tables.py` for what visible means).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from foveal import faults
+from foveal.errors import InputError, UnknownDocument
+from foveal.retrieval import tables
+from foveal.retrieval.filters import literal
+from foveal.types import Document, Passage, Scalar, Span
+
+if TYPE_CHECKING:
+    from lancedb.query import LanceQueryBuilder
+    from lancedb.table import LanceTable
+
+INDEX_FROM = 20_000
+"""Passages from which vectors get an index: below, an exact scan takes a few milliseconds anyway."""
+
+RETRAIN_AT = 4
+"""The vector index is trained anew once the passages are this many times what it was trained on."""
+
+PROBES = 24
+"""Partitions looked into by a vector search; the recall that this gives is measured by `foveal bench search`."""
+
+KEPT_VERSIONS = timedelta(hours=1)
+"""Versions of a table older than this go when indexes are refreshed: no reader needs one that long."""
+
+KEPT_BY_COMPACT = timedelta(minutes=1)
+"""The same for `compact`: a search that is under way still finds the version that it began with."""
+
+_FOUND = ["document_id", "edition", "start", "end", "heading", "indexed", "text_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document of the library, without its text. `source` is the file, page or folder that it came from."""
+
+    id: str
+    revision: str
+    title: str
+    url: str | None
+    source: str
+    published_at: datetime | None
+    pages: tuple[int, ...]
+    metadata: Mapping[str, Scalar]
+    characters: int
+    passages: int
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A passage that a search found, and the engine's score: BM25, or the cosine."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A document ready to be published: its passages are in the store under `edition`."""
+
+    document: Document
+    edition: str
+    passages: int
+
+
+class Store:
+    """The tables of one library."""
+
+    def __init__(self, uri: str, settings: Mapping[str, str]) -> None:
+        self.uri = uri
+        self.settings = dict(settings)
+        database = tables.connect(uri)
+        with tables.lance_errors(uri):
+            self._documents: LanceTable = database.open_table("documents")
+            self._passages: LanceTable = database.open_table("passages")
+            self._revisions: LanceTable = database.open_table("revisions")
+        self._schema = tables.passages_schema(self.dimension)
+
+    @classmethod
+    def open(cls, uri: str) -> Store:
+        """The library at `uri`, brought to today's schema. LibraryError: it is not one, or cannot be read."""
+        tables.migrate(uri)
+        return cls(uri, tables.read_settings(uri))
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of the vectors; None in a library without."""
+        stated = self.settings.get("dimension")
+        return int(stated) if stated else None
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def lexical(self, query: str, k: int, where: str | None = None) -> list[Found]:
+        """The `k` best visible passages for `query` by BM25; "quoted words" must stand there as a phrase."""
+        full_text = lexical_query(query)
+        if full_text is None:
+            return []
+
+        def search(limit: int) -> pa.Table:
+            builder = self._passages.search(full_text, query_type="fts").select([*_FOUND, "_score"])
+            return _filtered(builder, where).limit(limit).to_arrow()
+
+        return self._visible(search, "_score", k)
+
+    def nearest(self, vector: np.ndarray, k: int, where: str | None = None) -> list[Found]:
+        """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
+
+        def search(limit: int) -> pa.Table:
+            builder = self._passages.search(vector, vector_column_name="vector").distance_type("cosine")
+            builder = builder.nprobes(PROBES).select([*_FOUND, "_distance"])
+            return _filtered(builder, where).limit(limit).to_arrow()
+
+        return self._visible(search, "_distance", k)
+
+    def entry(self, document_id: str) -> Entry:
+        """The document of that id, or of the only id that begins so. UnknownDocument: none, or several."""
+        condition = f"id = {literal(document_id)}"
+        if len(document_id) < 32:
+            condition = f"id >= {literal(document_id)} AND id < {literal(document_id + 'g')}"
+        found = self.entries(condition, limit=2)
+        if len(found) != 1:
+            said = "Several documents have ids that begin with" if found else "No document has the id"
+            raise UnknownDocument(f"{said} {document_id}. `foveal list` shows them all.")
+        return found[0]
+
+    def entries(self, condition: str | None = None, *, limit: int | None = None) -> list[Entry]:
+        """The documents for which the SQL `condition` holds, in the order in which they were added."""
+        columns = [name for name in tables.DOCUMENTS.names if name not in ("text", "edition")]
+        with tables.lance_errors(self.uri):
+            builder = _filtered(self._documents.search().select(columns), condition)
+            rows = builder.limit(limit or max(1, self._documents.count_rows())).to_arrow().to_pylist()
+        return sorted((_entry(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
+
+    def text(self, document_id: str, revision: str | None = None) -> Document:
+        """The whole document; with `revision`, that one, though it was replaced since."""
+        condition = f"id = {literal(document_id)}" + (f" AND revision = {literal(revision)}" if revision else "")
+        with tables.lance_errors(self.uri):
+            for table in (self._documents, self._revisions):
+                rows = table.search().where(condition).limit(1).to_arrow().to_pylist()
+                if rows:
+                    return _document(rows[0])
+        which = f"{document_id}, revision {revision[:12]}" if revision else document_id
+        raise UnknownDocument(f"No document has the id {which}. `foveal list` shows them all.")
+
+    def editions(self, document_ids: Sequence[str]) -> dict[str, str]:
+        """Id -> edition, for those of `document_ids` that exist."""
+        if not document_ids:
+            return {}
+        ids = ",".join(literal(one) for one in dict.fromkeys(document_ids))
+        with tables.lance_errors(self.uri):
+            builder = self._documents.search().where(f"id IN ({ids})").select(["id", "edition"])
+            found = builder.limit(len(document_ids)).to_arrow()
+        return dict(zip(found["id"].to_pylist(), found["edition"].to_pylist(), strict=True))
+
+    def counts(self) -> dict[str, int]:
+        """Documents, passages (those of documents being written included) and replaced revisions."""
+        with tables.lance_errors(self.uri):
+            return {
+                "documents": self._documents.count_rows(),
+                "passages": self._passages.count_rows(),
+                "revisions": self._revisions.count_rows(),
+            }
+
+    def vectors(self) -> np.ndarray:
+        """All vectors (passages, dimension), float32, in the table's order: what an exact search compares."""
+        with tables.lance_errors(self.uri):
+            column = self._passages.search().select(["vector"]).limit(self._passages.count_rows()).to_arrow()["vector"]
+        flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat, dtype=np.float32).reshape(-1, self.dimension or 1)
+
+    def _visible(self, search: Any, score: str, k: int) -> list[Found]:
+        """The first `k` rows of a search that belong to the current edition of their document.
+
+        Rows of other editions exist only while a document is being replaced, or after a kill; then more are asked for.
+        """
+        if k < 1:
+            raise InputError(f"A search got k={k}; it needs at least 1.")
+        limit = k
+        while True:
+            with tables.lance_errors(self.uri):
+                table = search(limit)
+            rows = table.to_pylist()
+            editions = self.editions([row["document_id"] for row in rows])
+            seen = [row for row in rows if editions.get(row["document_id"]) == row["edition"]]
+            if len(seen) >= k or len(rows) < limit:
+                return [_found(row, score) for row in seen[:k]]
+            limit *= 4
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer. What an earlier writer left half-done is deleted first. LibraryBusy: there is one."""
+        with tables.writer_lock(self.uri):
+            if tables.read_settings(self.uri).get("writing") == "yes":
+                self._repair()
+            tables.write_setting(self.uri, "writing", "yes")
+            yield
+            tables.write_setting(self.uri, "writing", "no")
+
+    def passage_rows(
+        self, document: Document, edition: str, passages: Sequence[Passage], indexed: Sequence[str], vectors: Any
+    ) -> pa.Table:
+        """Rows for `append`: each text of `indexed` ends with its passage's; `vectors` (n, dimension), or None."""
+        n = len(passages)
+        source = str(document.metadata.get("source", document.url or ""))
+        columns: dict[str, Any] = {
+            "document_id": [document.id] * n,
+            "edition": [edition] * n,
+            "start": [passage.span.start for passage in passages],
+            "end": [passage.span.end for passage in passages],
+            "page": [document.page(passage.span.start) for passage in passages],
+            "heading": [passage.heading for passage in passages],
+            "title": [document.title] * n,
+            "url": [document.url] * n,
+            "source": [source] * n,
+            "published_at": [document.published_at] * n,
+            "metadata": pa.array([_json(document.metadata)] * n, type=pa.json_()),
+            "indexed": list(indexed),
+            "text_at": [len(text) - len(passage.text) for text, passage in zip(indexed, passages, strict=True)],
+        }
+        if self.dimension:
+            flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+            columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
+        return pa.table(columns, schema=self._schema)
+
+    def append(self, rows: Sequence[pa.Table]) -> None:
+        """Put passages into the store, by one commit. They stay invisible until their document is published."""
+        if any(len(table) for table in rows):
+            with tables.lance_errors(self.uri):
+                faults.point("store.write")
+                self._passages.add(pa.concat_tables(rows))
+            faults.point("store.passages-written")
+
+    def publish(self, prepared: Sequence[Prepared]) -> None:
+        """Make documents visible whose passages are all in the store, by one commit, replacing older editions."""
+        if not prepared:
+            return
+        replaced = self.editions([one.document.id for one in prepared])
+        changed = [one for one in prepared if one.document.id in replaced]
+        with tables.lance_errors(self.uri):
+            self._keep_revisions(changed)
+            rows = pa.Table.from_pylist([_document_row(one) for one in prepared], schema=_plain(tables.DOCUMENTS))
+            rows = rows.cast(tables.DOCUMENTS)
+            merge = self._documents.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(rows)
+            faults.point("store.documents-written")
+            for one in changed:
+                self._passages.delete(f"document_id = {literal(one.document.id)} AND edition != {literal(one.edition)}")
+
+    def remove(self, document_ids: Sequence[str]) -> None:
+        """Delete documents, their passages and their replaced revisions. They vanish at once, by the first commit."""
+        for first in range(0, len(document_ids), 500):
+            ids = ",".join(literal(one) for one in document_ids[first : first + 500])
+            with tables.lance_errors(self.uri):
+                faults.point("store.write")
+                self._documents.delete(f"id IN ({ids})")
+                self._passages.delete(f"document_id IN ({ids})")
+                self._revisions.delete(f"id IN ({ids})")
+
+    def discard(self, document_id: str, edition: str) -> None:
+        """Delete the passages of an edition that will not be published."""
+        with tables.lance_errors(self.uri):
+            self._passages.delete(f"document_id = {literal(document_id)} AND edition = {literal(edition)}")
+
+    def stale(self) -> bool:
+        """Whether rows wait to be covered by an index: an earlier writer was killed before it could."""
+        with tables.lance_errors(self.uri):
+            indexes = self._passages.list_indices()
+        return any(index.num_unindexed_rows for index in indexes) or not indexes
+
+    def refresh_indexes(self, *, compact: bool = False) -> None:
+        """Let the indexes cover all rows; with `compact`, drop older versions sooner."""
+        from lancedb.index import FTS, BTree
+
+        full_text = FTS(base_tokenizer="icu/split", stem=True, remove_stop_words=False, with_position=True)
+        faults.point("store.before-index")
+        with tables.lance_errors(self.uri):
+            _ensure(self._documents, "id", BTree())
+            _ensure(self._passages, "document_id", BTree())
+            _ensure(self._passages, "indexed", full_text)
+            self._ensure_vector_index()
+            kept = KEPT_BY_COMPACT if compact else KEPT_VERSIONS
+            for table in (self._documents, self._passages, self._revisions):
+                table.optimize(cleanup_older_than=kept, delete_unverified=False)
+
+    def _ensure_vector_index(self) -> None:
+        rows = self._passages.count_rows()
+        if not self.dimension or rows < INDEX_FROM:
+            return
+        from lancedb.index import IvfFlat
+
+        trained = int(tables.read_settings(self.uri).get("vector_index_rows", "0"))
+        if rows >= RETRAIN_AT * trained or not _has_index(self._passages, "vector"):
+            partitions = 2 ** round(math.log2(math.sqrt(rows) / 2))
+            config = IvfFlat(distance_type="cosine", num_partitions=partitions)
+            self._passages.create_index("vector", config=config, replace=True)
+            tables.write_setting(self.uri, "vector_index_rows", str(rows))
+
+    def _keep_revisions(self, changed: Sequence[Prepared]) -> None:
+        """Copy the rows that are about to be replaced by another text, once each, to `revisions`."""
+        for one in changed:
+            old = f"id = {literal(one.document.id)} AND revision != {literal(one.document.revision)}"
+            rows = self._documents.search().where(old).limit(1).to_arrow()
+            if len(rows):
+                merge = self._revisions.merge_insert(["id", "revision"]).when_not_matched_insert_all()
+                merge.execute(_json_column(rows))
+
+    def _repair(self) -> None:
+        """Delete passages of editions that no document carries."""
+        with tables.lance_errors(self.uri):
+            columns = ["document_id", "edition"]
+            count = max(1, self._passages.count_rows())
+            stored = self._passages.search().select(columns).limit(count).to_arrow()
+            pairs = set(zip(*(stored[name].to_pylist() for name in columns), strict=True))
+        ids = sorted({document_id for document_id, _ in pairs})
+        editions: dict[str, str] = {}
+        for first in range(0, len(ids), 5000):
+            editions |= self.editions(ids[first : first + 5000])
+        for document_id, edition in sorted(pairs):
+            if editions.get(document_id) != edition:
+                self.discard(document_id, edition)
+
+
+def lexical_query(query: str) -> Any:
+    """Words as a match query, "quoted words" as phrases that must stand there; None where there is neither."""
+    from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
+
+    parts = query.split('"')
+    words = " ".join(parts[0::2] + ([parts[-1]] if len(parts) % 2 == 0 else []))
+    phrases = [phrase for phrase in parts[1 : len(parts) - 1 : 2] if len(phrase.split()) > 0]
+    plain = " ".join(parts)
+    if not plain.strip():
+        return None
+    if not phrases:
+        return MatchQuery(plain, "indexed")
+    must = [(Occur.MUST, PhraseQuery(phrase, "indexed")) for phrase in phrases]
+    should = [(Occur.SHOULD, MatchQuery(words, "indexed"))] if words.strip() else []
+    return BooleanQuery(must + should)
+
+
+def _filtered(builder: LanceQueryBuilder, where: str | None) -> LanceQueryBuilder:
+    return builder.where(where) if where else builder
+
+
+def _has_index(table: LanceTable, column: str) -> bool:
+    return any(index.columns == [column] for index in table.list_indices())
+
+
+def _ensure(table: LanceTable, column: str, config: Any) -> None:
+    if not _has_index(table, column):
+        table.create_index(column, config=config)
+
+
+def _found(row: Mapping[str, Any], score: str) -> Found:
+    span = Span(row["document_id"], row["start"], row["end"])
+    passage = Passage(span, row["indexed"][row["text_at"] :], row["heading"])
+    return Found(passage, row[score] if score == "_score" else 1.0 - row[score])
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    values = {name: row[name] for name in Entry.__dataclass_fields__}
+    return Entry(**(values | {"pages": tuple(row["pages"] or ()), "metadata": json.loads(row["metadata"])}))
+
+
+def _document(row: Mapping[str, Any]) -> Document:
+    return Document(
+        id=row["id"],
+        revision=row["revision"],
+        text=row["text"],
+        title=row["title"],
+        url=row["url"],
+        published_at=row["published_at"],
+        pages=tuple(row["pages"] or ()),
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def _document_row(prepared: Prepared) -> dict[str, Any]:
+    document = prepared.document
+    return {
+        "id": document.id,
+        "revision": document.revision,
+        "edition": prepared.edition,
+        "title": document.title,
+        "url": document.url,
+        "source": str(document.metadata.get("source", document.url or "")),
+        "published_at": document.published_at,
+        "pages": list(document.pages),
+        "metadata": _json(document.metadata),
+        "text": document.text,
+        "characters": len(document.text),
+        "passages": prepared.passages,
+        "added_at": faults.now(),
+    }
+
+
+def _json(metadata: Mapping[str, Scalar]) -> str:
+    return json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The same columns with JSON as strings, which is how Python values become a table."""
+    fields = [pa.field(f.name, pa.string()) if f.name == "metadata" else f for f in schema]
+    return pa.schema(fields)
+
+
+def _json_column(rows: pa.Table) -> pa.Table:
+    return rows.cast(_plain(tables.DOCUMENTS)).cast(tables.DOCUMENTS)

@@ -1,0 +1,239 @@
+"""The tables of a library: their columns, their schema version, the writer's lock, and Lance's errors in our words.
+
+    settings   (key, value)                  schema version, encoder and segmenter of the library
+    documents  one row per document          its text and origin; a document exists when it has a row here
+    revisions  (id, revision)                texts that a changed source has replaced: citations keep pointing to them
+    passages   one row per passage           place, indexed text, vector; belongs to one *edition* of its document
+
+An edition is a hash of all that decides a document's passages (text, origin, segmenter, encoder). A passage is visible
+when the row of its document carries its edition, so writing passages first and the document's row last makes a
+document visible at once, whole, by one commit. What a kill leaves behind is invisible, and deleted by the next writer.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from foveal.errors import FovealError, LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooNew, StorageFull
+
+if TYPE_CHECKING:
+    import lancedb
+
+SCHEMA = 1
+"""Version of the tables that this Foveal writes."""
+
+Migration = Callable[["lancedb.DBConnection"], None]
+
+MIGRATIONS: dict[int, Migration] = {}
+"""From a schema version to the step that makes the next one; each may be run again after a kill."""
+
+FRESHNESS = timedelta(seconds=1)
+"""A reader sees another process's commit after at most this time."""
+
+_TIME = pa.timestamp("us", "UTC")
+
+SETTINGS = pa.schema([("key", pa.string()), ("value", pa.string())])
+
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("revision", pa.string()),
+        ("edition", pa.string()),
+        ("title", pa.string()),
+        ("url", pa.string()),
+        ("source", pa.string()),
+        ("published_at", _TIME),
+        ("pages", pa.list_(pa.int64())),
+        ("metadata", pa.json_()),
+        ("text", pa.large_string()),
+        ("characters", pa.int64()),
+        ("passages", pa.int64()),
+        ("added_at", _TIME),
+    ]
+)
+
+REVISIONS = DOCUMENTS
+
+
+def passages_schema(dimension: int | None) -> pa.Schema:
+    """The columns of `passages`; without vectors where `dimension` is None.
+
+    `indexed` is what search sees (title, heading, text); the passage itself is indexed[text_at:].
+    """
+    columns = [
+        ("document_id", pa.string()),
+        ("edition", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("page", pa.int32()),
+        ("heading", pa.string()),
+        ("title", pa.string()),
+        ("url", pa.string()),
+        ("source", pa.string()),
+        ("published_at", _TIME),
+        ("metadata", pa.json_()),
+        ("indexed", pa.string()),
+        ("text_at", pa.int32()),
+    ]
+    vector = [("vector", pa.list_(pa.float32(), dimension))] if dimension else []
+    return pa.schema(columns + vector)
+
+
+def connect(uri: str) -> lancedb.DBConnection:
+    """A connection to the tables at `uri` (a folder, or an object store's URI)."""
+    os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings are about itself: errors reach us as exceptions
+    import lancedb
+
+    with lance_errors(uri):
+        return lancedb.connect(uri, read_consistency_interval=FRESHNESS)
+
+
+def exists(uri: str) -> bool:
+    """Whether a library was made at `uri`. LibraryCorrupt where only a part of one is there."""
+    if "://" not in uri and not Path(uri).is_dir():
+        return False
+    with lance_errors(uri):
+        names = set(connect(uri).list_tables().tables)
+    if "settings" not in names:  # the table that is made last
+        return False
+    missing = {"documents", "revisions", "passages"} - names
+    if missing:
+        raise LibraryCorrupt(
+            f"The library at {uri} lacks its table {', '.join(sorted(missing))}. Put the folder back from a copy, or "
+            "delete it and add the sources again."
+        )
+    return True
+
+
+def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
+    """Make the empty tables; `settings` last, so that a kill leaves no library rather than half of one."""
+    if "://" not in uri:
+        with storage_errors(uri):
+            Path(uri).mkdir(parents=True, exist_ok=True)
+    database = connect(uri)
+    with lance_errors(uri):
+        database.create_table("documents", schema=DOCUMENTS, mode="overwrite")
+        database.create_table("revisions", schema=REVISIONS, mode="overwrite")
+        database.create_table("passages", schema=passages_schema(dimension), mode="overwrite")
+        rows = {"schema": str(SCHEMA), **values}
+        table = pa.table({"key": list(rows), "value": list(rows.values())}, schema=SETTINGS)
+        database.create_table("settings", table, mode="overwrite")
+
+
+def read_settings(uri: str) -> dict[str, str]:
+    """The settings of the library at `uri`, `schema` among them."""
+    with lance_errors(uri):
+        rows = connect(uri).open_table("settings").to_arrow().to_pylist()
+    return {row["key"]: row["value"] for row in rows}
+
+
+def write_setting(uri: str, key: str, value: str) -> None:
+    """Set one value, by one commit."""
+    with lance_errors(uri):
+        table = connect(uri).open_table("settings")
+        row = pa.table({"key": [key], "value": [value]}, schema=SETTINGS)
+        table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().execute(row)
+
+
+def schema_of(uri: str, *, newest: int = SCHEMA) -> int:
+    """The schema version at `uri`. LibraryTooNew above `newest`; LibraryCorrupt where there is none."""
+    stated = read_settings(uri).get("schema", "")
+    if not stated.isdecimal():
+        raise LibraryCorrupt(f"The library at {uri} states no schema version. Put it back from a copy.")
+    if int(stated) > newest:
+        raise LibraryTooNew(
+            f"The library at {uri} has schema {stated}; this Foveal knows up to {newest}. "
+            "Update Foveal (pip install -U foveal), or choose another --home."
+        )
+    return int(stated)
+
+
+def migrate(uri: str, *, newest: int = SCHEMA, migrations: Mapping[int, Migration] | None = None) -> None:
+    """Bring an older library to schema `newest`, step by step; each step is recorded once it is done."""
+    steps = MIGRATIONS if migrations is None else migrations
+    for version in range(schema_of(uri, newest=newest), newest):
+        if version not in steps:
+            raise LibraryError(
+                f"The library at {uri} has schema {version}, which this Foveal can no longer bring up to date. "
+                "Add its sources to a new library (another --home)."
+            )
+        with lance_errors(uri):
+            steps[version](connect(uri))
+        write_setting(uri, "schema", str(version + 1))
+
+
+@contextmanager
+def writer_lock(uri: str) -> Iterator[None]:
+    """Hold the only right to write to the library at `uri`. LibraryBusy: another process holds it.
+
+    The lock goes with the process, also when that is killed. On object stores Lance's conditional commits guard.
+    """
+    if "://" in uri:
+        yield
+        return
+    with storage_errors(uri):
+        lock = os.open(Path(uri) / ".writer", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise LibraryBusy(
+                f"Another process (pid {holder}) is writing to the library at {uri}. Wait until it is done; "
+                "searching goes on meanwhile."
+            ) from None
+        with suppress(OSError):  # a full disk must not keep the lock from being held: the pid only informs
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def storage_errors(uri: str) -> Iterator[None]:
+    """Say in our words what the operating system refused."""
+    try:
+        yield
+    except OSError as error:
+        raise _translated(uri, error) from error
+
+
+@contextmanager
+def lance_errors(uri: str) -> Iterator[None]:
+    """Say in our words what Lance raises (OSError, RuntimeError or ValueError, by the layer it came from)."""
+    try:
+        yield
+    except FovealError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _translated(uri, error) from error
+
+
+def _translated(uri: str, error: Exception) -> LibraryError:
+    text = re.sub(r",? \S+\.rs:\d+(:\d+)?", "", " ".join(str(error).split()))  # where in Lance's source: not ours
+    short = text if len(text) <= 300 else text[:300] + " …"
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
+        return StorageFull(
+            f"No space is left for the library at {uri}. What was reported done is kept; free some space and run "
+            "the same command again: it goes on from there."
+        )
+    if isinstance(error, PermissionError) or "Permission denied" in text:
+        return LibraryError(f"The library at {uri} may not be written or read by this user: {short}")
+    damaged = ("not found", "no such file", "corrupt", "decode", "magic", "eof", "invalid range", "footer")
+    if any(sign in text.lower() for sign in damaged):
+        return LibraryCorrupt(
+            f"Files of the library at {uri} are missing or damaged: {short}. Put the folder back from a copy, or "
+            "delete it and add the sources again."
+        )
+    return LibraryError(f"The library at {uri} could not be used: {short}")

@@ -1,0 +1,80 @@
+"""Where Foveal keeps its files, and the few choices a person makes once.
+
+Everything lies under one home: `library/` (Lance tables), `foveal.db`, `models/` (trained here), `runs/`. What can be
+made again (unpacked models, fetched pages, bench vectors) lies in the user's cache. A choice comes from, in this
+order: an argument, a variable `FOVEAL_<NAME>`, `foveal.toml` in the home, the default below.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The choices; `load` reads them."""
+
+    home: Path
+    cache: Path
+    encoder: str = "minilm"  # of a new library: a name of `foveal models`, a folder, a hub id, or "none"
+    segmenter: str = "headings"  # of a new library: a name of registry.SEGMENTERS
+    max_file_mb: int = 256  # a larger file or page is refused
+    allow_private_addresses: bool = False  # fetch from this machine and the local network, too
+
+    @classmethod
+    def load(cls, home: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
+        """The settings that hold for `home`; InputError names a setting that is not one or has a wrong type."""
+        env = os.environ if environment is None else environment
+        place = Path(home or env.get("FOVEAL_HOME") or _user_folder("data")).expanduser().resolve()
+        settings = cls(home=place, cache=Path(env.get("FOVEAL_CACHE") or _user_folder("cache")).expanduser())
+        named = {f.name: f.type for f in fields(cls) if f.name not in ("home", "cache")}
+        given: dict[str, Any] = {**_from_file(place / "foveal.toml", named)}
+        given |= {name: env[f"FOVEAL_{name.upper()}"] for name in named if f"FOVEAL_{name.upper()}" in env}
+        return replace(settings, **{name: _typed(name, value, str(named[name])) for name, value in given.items()})
+
+    @property
+    def library(self) -> Path:
+        """The folder of the library's tables."""
+        return self.home / "library"
+
+    @property
+    def max_bytes(self) -> int:
+        """`max_file_mb` in bytes."""
+        return self.max_file_mb * 2**20
+
+
+def _user_folder(kind: str) -> str:
+    import platformdirs
+
+    return platformdirs.user_data_dir("foveal") if kind == "data" else platformdirs.user_cache_dir("foveal")
+
+
+def _from_file(path: Path, named: Mapping[str, Any]) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML ({error}). Mend that line, or delete the file.") from error
+    for name in given.keys() - named.keys():
+        raise InputError(f"{path} sets {name!r}, which is no setting. There are: {', '.join(named)}.")
+    return given
+
+
+def _typed(name: str, value: Any, wanted: str) -> Any:
+    text = str(value).strip()
+    if wanted == "bool" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+        return text.lower() in ("1", "true", "yes")
+    if wanted == "int" and text.isdecimal() and int(text) > 0:
+        return int(text)
+    if wanted == "str" and text:
+        return text
+    kinds = {"bool": "true or false", "int": "a whole number above 0", "str": "a name"}
+    raise InputError(f"The setting {name} got {value!r}; it needs {kinds[wanted]}.")

@@ -1,0 +1,226 @@
+"""arXiv papers: ids and addresses, the API (Atom), search, and a paper as a document.
+
+    arxiv_address("https://arxiv.org/abs/2103.00020v1")     # "arxiv:2103.00020v1"
+    ArxivClient().document("2103.00020")                    # title, abstract, and the pages of the PDF
+    ArxivClient().search("all:retrieval", start=0, max_results=20)
+
+Manners   arXiv asks for at most one request in three seconds: all clients of a process share one `Pace`. The API is
+          open to programs by its terms of use, whatever robots.txt says of it; for PDFs robots.txt holds
+Versions  `2103.00020` is the newest version, `2103.00020v1` the first; they are documents of their own
+Errors    UnreadableSource where arXiv has no such paper, FetchFailed where it cannot be reached
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from foveal.errors import FetchFailed, InputError, UnreadableSource
+from foveal.text.dates import aware
+from foveal.text.fetching import DEFAULTS, FetchSettings, fetch
+from foveal.text.plain import storable
+from foveal.types import Document, Scalar
+
+MOST_RESULTS = 2000  # of one request, by the API's manual
+
+logger = logging.getLogger("foveal.text.arxiv")
+
+_ID = r"(?:\d{4}\.\d{4,5}|[a-z-]+(?:\.[A-Z]{2})?/\d{7})"
+_GIVEN = re.compile(
+    rf"(?:arxiv:\s*|https?://(?:www\.|export\.)?arxiv\.org/(?:abs|pdf|html)/)({_ID}(?:v\d+)?)(?:\.pdf)?/?(?:[?#].*)?",
+    re.IGNORECASE,
+)
+_ENTRY_ID = re.compile(rf"/abs/({_ID})(?:v(\d+))?$")
+_NAMES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArxivSettings:
+    """Where the API is, and how it is used."""
+
+    base_url: str = "https://export.arxiv.org/api/query"
+    full_text: bool = True  # read the PDF as well
+    interval_s: float = 3.0  # seconds between two requests, as the API's terms ask for
+
+
+@dataclass(frozen=True)
+class ArxivEntry:
+    """What the API says of one version of a paper."""
+
+    id: str  # without version
+    version: int
+    title: str
+    abstract: str
+    authors: tuple[str, ...]
+    categories: tuple[str, ...]
+    primary_category: str
+    published: datetime | None  # of version 1
+    updated: datetime | None  # of this version
+    comment: str | None
+    doi: str | None
+    journal_ref: str | None
+    pdf_url: str
+
+
+class Pace:
+    """Lets calls through at an interval, from any number of threads."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._next = float("-inf")
+        self._lock = threading.Lock()
+
+    def wait(self, interval_s: float) -> None:
+        """Return when `interval_s` seconds have passed since the last call returned."""
+        with self._lock:
+            left = self._next - self._clock()
+            if left > 0:
+                self._sleep(left)
+            self._next = self._clock() + interval_s
+
+
+_PACE = Pace()
+
+
+class ArxivClient:
+    """Asks arXiv's API."""
+
+    def __init__(
+        self,
+        settings: ArxivSettings = ArxivSettings(),
+        fetch_settings: FetchSettings = DEFAULTS,
+        *,
+        pace: Pace | None = None,
+    ) -> None:
+        self._settings = settings
+        self._fetch_settings = fetch_settings
+        self._pace = pace or _PACE
+
+    def search(self, query: str, start: int = 0, max_results: int = 10) -> list[ArxivEntry]:
+        """Papers that fit `query`, in the API's own language (`all:`, `ti:`, `cat:`, AND, OR), best first."""
+        if not query.strip() or start < 0 or not 1 <= max_results <= MOST_RESULTS:
+            raise InputError(
+                f"arXiv's search got {query!r} from {start}, {max_results} results; it needs a query, a start of 0 or "
+                f"more, and 1 to {MOST_RESULTS} results."
+            )
+        return self._ask(search_query=query, start=start, max_results=max_results)
+
+    def entries(self, ids: Sequence[str]) -> list[ArxivEntry]:
+        """The papers with these ids, in arXiv's order; those that it does not have are left out."""
+        return self._ask(id_list=",".join(ids), max_results=len(ids)) if ids else []
+
+    def document(self, paper_id: str, *, max_bytes: int | None = None) -> Document:
+        """The paper: its title and abstract, then the PDF's text, if it can be had."""
+        from foveal.text.pdf import read_pdf
+
+        found = self.entries([paper_id])
+        if not found:
+            raise UnreadableSource(
+                f"arXiv has no paper {paper_id}. Check the id; it looks like 2103.00020 or hep-th/9901001."
+            )
+        entry = found[0]
+        text, pages = f"{entry.title}\n\n{entry.abstract}", tuple[int, ...]()
+        if self._settings.full_text:
+            limits = replace(self._fetch_settings, max_bytes=max_bytes or self._fetch_settings.max_bytes)
+            try:
+                self._pace.wait(self._settings.interval_s)
+                pdf = read_pdf(
+                    fetch(entry.pdf_url, limits).content, name=entry.pdf_url, max_characters=limits.max_bytes
+                )
+                pages = tuple(len(text) + 2 + page for page in pdf.pages)
+                text = f"{text}\n\n{pdf.text}"
+            except (FetchFailed, UnreadableSource) as error:
+                logger.warning("arxiv:%s is read without its full text: %s", paper_id, error)
+        return _document(f"arxiv:{paper_id}", entry, text, pages)
+
+    def _ask(self, **query: str | int) -> list[ArxivEntry]:
+        url = f"{self._settings.base_url}?{urlencode(query)}"
+        limits = replace(self._fetch_settings, respect_robots=False, backoff_s=max(1.0, self._settings.interval_s))
+        self._pace.wait(self._settings.interval_s)
+        answer = fetch(url, limits, accept=(200, 400))
+        return parse_entries(answer.content, url)
+
+
+def arxiv_address(given: str) -> str | None:
+    """`arxiv:ID` for an `arxiv:` address or a URL of an abstract, PDF or HTML page of arXiv; None for others."""
+    found = _GIVEN.fullmatch(given.strip())
+    return f"arxiv:{found[1]}" if found else None
+
+
+def parse_entries(content: bytes, url: str) -> list[ArxivEntry]:
+    """The entries of an answer of the API; its complaints become UnreadableSource, a broken answer FetchFailed."""
+    from lxml import etree
+
+    try:
+        feed = etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
+    except etree.XMLSyntaxError as error:
+        raise FetchFailed(f"{url} answered with something other than Atom ({error}). Try again later.") from error
+    entries = feed.findall("a:entry", _NAMES)
+    for entry in entries:
+        if "/api/errors" in (_words(entry, "a:id") or ""):
+            raise UnreadableSource(f"arXiv refuses the request: {_words(entry, 'a:summary')}. Check the id or query.")
+    return [_entry(entry) for entry in entries if _ENTRY_ID.search(_words(entry, "a:id") or "")]
+
+
+def _entry(entry: Any) -> ArxivEntry:
+    found = _ENTRY_ID.search(_words(entry, "a:id") or "")
+    paper, version = (found[1], int(found[2] or 1)) if found else ("", 1)
+    links = [link.get("href") for link in entry.findall("a:link", _NAMES) if link.get("title") == "pdf"]
+    categories = tuple(str(category.get("term")) for category in entry.findall("a:category", _NAMES))
+    primary = entry.find("x:primary_category", _NAMES)
+    return ArxivEntry(
+        id=paper,
+        version=version,
+        title=_words(entry, "a:title") or paper,
+        abstract=_words(entry, "a:summary") or "",
+        authors=tuple(filter(None, (_words(author, "a:name") for author in entry.findall("a:author", _NAMES)))),
+        categories=categories,
+        primary_category=str(primary.get("term")) if primary is not None else "".join(categories[:1]),
+        published=aware(_words(entry, "a:published")),
+        updated=aware(_words(entry, "a:updated")),
+        comment=_words(entry, "x:comment"),
+        doi=_words(entry, "x:doi"),
+        journal_ref=_words(entry, "x:journal_ref"),
+        pdf_url=str(links[0]) if links else f"https://arxiv.org/pdf/{paper}v{version}",
+    )
+
+
+def _words(element: Any, path: str) -> str | None:
+    """The text of a child, with white space folded: arXiv breaks its lines."""
+    text = element.findtext(path, namespaces=_NAMES)
+    return storable(" ".join(text.split())) or None if text else None
+
+
+def _document(address: str, entry: ArxivEntry, text: str, pages: tuple[int, ...]) -> Document:
+    metadata: dict[str, Scalar | None] = {
+        "source": address,
+        "kind": "arxiv",
+        "authors": "; ".join(entry.authors),
+        "categories": "; ".join(entry.categories),
+        "primary_category": entry.primary_category,
+        "version": entry.version,
+        "updated": entry.updated.isoformat() if entry.updated else None,
+        "comment": entry.comment,
+        "doi": entry.doi,
+        "journal_ref": entry.journal_ref,
+        "full_text": bool(pages),
+    }
+    return Document.of(
+        address,
+        text,
+        entry.title,
+        url=f"https://arxiv.org/abs/{address.removeprefix('arxiv:')}",
+        published_at=entry.published,
+        pages=pages,
+        metadata={name: value for name, value in metadata.items() if value is not None},
+    )

@@ -1,0 +1,190 @@
+"""Paths, folders, URLs and arXiv ids to sources: what there is to read, without reading it.
+
+Folders   read to the bottom in the order of names; a folder reached twice (links) is read once; a BEIR folder (with
+          corpus.jsonl and queries or judgements beside it) is one source
+Left out  hidden files, and folders that hold no one's writing (.git, node_modules, __pycache__, …)
+Skipped   said, with the reason: files that are no text, and formats that are not read
+Kinds     by the name's ending; files with other endings by their first bytes
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from foveal.errors import InputError, UnreadableSource
+from foveal.text.arxiv import arxiv_address
+from foveal.text.files import file_address, path_of, read_head
+from foveal.text.plain import format_of, is_text
+from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
+
+HEAD = 4096  # bytes looked at to tell a file's kind
+
+KINDS = {
+    **dict.fromkeys((".txt", ".text"), "text"),
+    **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd"), "markdown"),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+    ".pdf": "pdf",
+}
+_JUNK = frozenset(
+    (
+        ".git",
+        ".hg",
+        ".svn",
+        "node_modules",
+        "__pycache__",
+        "__MACOSX",
+        ".venv",
+        "venv",
+        ".tox",
+        ".DS_Store",
+        "Thumbs.db",
+    )
+)
+_OFFICE = "is an office document, which is not read. Save it as PDF, HTML or text, and add that."
+_UNREAD = {
+    **dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), _OFFICE),
+    **dict.fromkeys(
+        (".epub", ".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."
+    ),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "is an archive. Unpack it first."),
+}
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.DOTALL)
+_TAR_MARK = slice(257, 262)
+
+
+def discover(given: Sequence[str | Path], settings: LoadSettings = DEFAULTS) -> Iterator[Source | Skipped]:
+    """The sources in `given`: files, folders, URLs, `arxiv:ID`. Each address comes once.
+
+    InputError, at once, for a path that is not there or an address that cannot be one.
+    """
+    if isinstance(given, str | Path):
+        raise InputError(f"discover got {given!r} alone; it needs a list. Write [{str(given)!r}].")
+    return _all([_start(item) for item in given], settings)
+
+
+def kind_of(head: bytes) -> str | None:
+    """The kind of a file of unknown name that begins with `head`; None where it is none that is read."""
+    if b"%PDF-" in head[:1024]:
+        return "pdf"
+    if _HTML.match(head.removeprefix(b"\xef\xbb\xbf")):
+        return "html"
+    return "text" if is_text(head) else None
+
+
+def _start(item: str | Path) -> Source | Path:
+    text = str(item).strip()
+    if isinstance(item, str):
+        if address := arxiv_address(text):
+            return Source(address, "arxiv")
+        if re.match("https?://", text, re.IGNORECASE):
+            return Source(_url_address(text), "url")
+        if text.startswith("file://"):
+            return _existing(path_of(text))
+        if re.match(r"[a-z][a-z0-9+.-]*://|arxiv:", text, re.IGNORECASE):
+            raise InputError(f"{text!r} is no address that is read. These are: a path, https://…, http://…, arxiv:ID.")
+    return _existing(Path(item).expanduser())
+
+
+def _url_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError as error:
+        raise InputError(f"{url!r} is not a valid address: {error}. Check its spelling.") from error
+    if not host or "@" in parts.netloc:
+        wrong = "holds a user name or password, which would be stored" if host else "names no host"
+        raise InputError(f"The address of {host or repr(url)} {wrong}. Write it as https://host/page.")
+    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), fragment="").geturl()
+
+
+def _existing(path: Path) -> Path:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"There is no file or folder {str(path)!r} that can be read (looked in {Path.cwd()}): {error}. "
+            "Check its spelling; a web address begins with https://"
+        ) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is neither a file nor a folder. Write what it gives to a file, and name that.")
+    return path
+
+
+def _all(starts: Sequence[Source | Path], settings: LoadSettings) -> Iterator[Source | Skipped]:
+    given: set[str] = set()
+    for start in starts:
+        for found in [start] if isinstance(start, Source) else _walk(start, settings):
+            if found.address not in given:
+                given.add(found.address)
+                yield found
+
+
+def _walk(start: Path, settings: LoadSettings) -> Iterator[Source | Skipped]:
+    stack, folders = [start], set[tuple[int, int]]()
+    while stack:
+        path = stack.pop()
+        try:
+            about = path.stat()
+            if not stat.S_ISDIR(about.st_mode):
+                yield _file(path, about)
+            elif _is_beir(path):
+                yield Source(file_address(path), "beir", _corpus_size(path))
+            elif (about.st_dev, about.st_ino) not in folders:
+                folders.add((about.st_dev, about.st_ino))
+                stack += sorted(
+                    (Path(entry) for entry in os.scandir(path) if _wanted(entry.name, settings)), reverse=True
+                )
+        except OSError as error:
+            yield Skipped(path.absolute().as_uri(), f"{path} cannot be read: {error.strerror or error}.")
+
+
+def _wanted(name: str, settings: LoadSettings) -> bool:
+    return name not in _JUNK and (settings.include_hidden or not name.startswith("."))
+
+
+def _file(path: Path, about: os.stat_result) -> Source | Skipped:
+    address = file_address(path)
+    ending = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    if not stat.S_ISREG(about.st_mode):
+        return Skipped(address, f"{path} is no ordinary file.")
+    if about.st_size == 0:
+        return Skipped(address, f"{path} holds no text: it is empty.")
+    if ending in _UNREAD:
+        return Skipped(address, f"{path} {_UNREAD[ending]}")
+    if ending in KINDS:
+        return Source(address, KINDS[ending], about.st_size)
+    return _by_first_bytes(path, address, about.st_size)
+
+
+def _by_first_bytes(path: Path, address: str, size: int) -> Source | Skipped:
+    try:
+        head = read_head(path, HEAD)
+    except UnreadableSource as error:
+        return Skipped(address, str(error))
+    if head[_TAR_MARK] == b"ustar":
+        return Skipped(address, f"{path} is an archive. Unpack it first.")
+    kind = kind_of(head)
+    if kind is None:
+        return Skipped(address, f"{path} is not text ({format_of(head) or 'by its bytes'}).")
+    return Source(address, kind, size)
+
+
+def _is_beir(folder: Path) -> bool:
+    beside = ("queries.jsonl", "queries.jsonl.gz", "qrels")
+    return beir_corpus(folder) is not None and any((folder / name).exists() for name in beside)
+
+
+def beir_corpus(folder: Path) -> Path | None:
+    """The corpus file of a BEIR folder."""
+    return next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
+
+
+def _corpus_size(folder: Path) -> int | None:
+    corpus = beir_corpus(folder)
+    return corpus.stat().st_size if corpus else None

@@ -1,0 +1,320 @@
+"""One way to the web: a URL to bytes, within limits of size, time and place.
+
+Size      counted while it streams, and again while it unpacks; the rest is never read
+Time      one deadline for all: names, redirects, robots.txt, waiting, retries (`addresses.py` holds the sockets to it)
+Place     http and https; public addresses only, checked at the connection, anew at each redirect (`addresses.py`)
+Manners   robots.txt (`robots.py`), an honest user agent, Retry-After, and no page sent twice (`page_cache.py`)
+Proxies   not used unless `trust_env` is set: a proxy connects by itself, so that an address cannot be checked there
+Errors    FetchFailed, for whatever goes wrong
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from foveal import __version__, faults
+from foveal.errors import FetchFailed, InputError
+from foveal.text.page_cache import KeptPage, PageCache
+from foveal.text.robots import ALL_CLOSED, ALL_OPEN, RobotsCache, Rules, parse
+
+if TYPE_CHECKING:
+    import httpx
+
+PROGRAM = "Foveal"  # what a robots.txt would call us
+ROBOTS_BYTES = 500 * 2**10  # of a robots.txt, as RFC 9309 asks for
+ERROR_BYTES = 2**16  # of a page that comes with an error
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+TRY_AGAIN = frozenset((429, 502, 503, 504))
+
+_ROBOTS = RobotsCache()
+_ADVICE = {
+    401: "It asks for a sign-in. Save the page from a browser, and add the file.",
+    403: "It refuses programs, or asks for a sign-in. Save the page from a browser, and add the file.",
+    404: "There is no such page. Check the address.",
+    410: "The page is gone. Look for a copy, for instance at web.archive.org.",
+    429: "It asks for fewer requests. Try again later.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """The limits of a fetch."""
+
+    timeout_s: float = 60.0  # seconds for one fetch, all redirects and retries included
+    max_bytes: int = 256 * 2**20  # of the page, as sent and unpacked
+    max_redirects: int = 5
+    retries: int = 2  # after 429, 502, 503, 504 or a broken connection
+    backoff_s: float = 0.5  # seconds before the first retry, doubled for each next; the server's Retry-After goes first
+    allow_private: bool = False  # addresses of this machine and of private networks
+    respect_robots: bool = True
+    user_agent: str = f"{PROGRAM}/{__version__} (+https://foveal.readthedocs.io)"
+    cache: Path | None = None  # folder of pages that need not be sent again if unchanged
+    trust_env: bool = False  # use HTTP_PROXY, HTTPS_PROXY, NO_PROXY; addresses are then checked as far as they resolve
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.max_bytes <= 0 or min(self.max_redirects, self.retries, self.backoff_s) < 0:
+            raise InputError(f"{self} has a limit that is negative, or a time or size of 0. Give a larger number.")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A page as it came: `content` is unpacked, `headers` have names in lower case."""
+
+    url: str
+    final_url: str
+    content: bytes
+    media_type: str
+    charset: str | None
+    headers: Mapping[str, str]
+    status: int = 200
+    from_cache: bool = False
+
+
+DEFAULTS = FetchSettings()
+
+
+def fetch(url: str, settings: FetchSettings = DEFAULTS, *, accept: Collection[int] = (200,)) -> Fetched:
+    """The page at `url`, after redirects; an answer whose status is not in `accept` is a FetchFailed."""
+    with _Session(settings) as session:
+        return session.follow(url, accept)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = b""
+    from_cache: bool = False
+
+
+@dataclass
+class _Session:
+    """One fetch: its deadline, and connections that its redirects share."""
+
+    settings: FetchSettings
+    until: float = field(init=False)
+    _clients: dict[str | None, httpx.Client] = field(init=False, default_factory=dict)
+
+    def __enter__(self) -> _Session:
+        self.until = time.monotonic() + self.settings.timeout_s
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def follow(self, url: str, accept: Collection[int]) -> Fetched:
+        """The page at `url`, or where it redirects to."""
+        hop = url
+        for _ in range(self.settings.max_redirects + 1):
+            parts = _checked(hop)
+            hop = parts._replace(fragment="").geturl()
+            if self.settings.respect_robots:
+                self._require_open(hop, parts)
+            answer = self._answer(hop, self.settings.max_bytes)
+            if answer.status not in REDIRECTS or "location" not in answer.headers:
+                return self._fetched(url, hop, answer, accept)
+            hop = urljoin(hop, answer.headers["location"])
+        raise FetchFailed(
+            f"{url} redirects more than {self.settings.max_redirects} times, last to {hop}. Give the address of the "
+            "page itself."
+        )
+
+    def _fetched(self, url: str, final_url: str, answer: _Answer, accept: Collection[int]) -> Fetched:
+        if answer.status not in accept:
+            advice = _ADVICE.get(answer.status, "Try again later, or check the address.")
+            raise FetchFailed(f"{final_url} answered with status {answer.status}. {advice}")
+        kind = Message()
+        kind["content-type"] = answer.headers.get("content-type", "application/octet-stream")
+        charset = kind.get_content_charset()
+        return Fetched(
+            url,
+            final_url,
+            answer.content,
+            kind.get_content_type() if "content-type" in answer.headers else "",
+            charset,
+            answer.headers,
+            answer.status,
+            answer.from_cache,
+        )
+
+    def _require_open(self, url: str, parts: SplitResult) -> None:
+        site = f"{parts.scheme}://{parts.netloc}"
+        rules = _ROBOTS.rules(site, PROGRAM, lambda: self._robots(site))
+        if not rules.allow((parts.path or "/") + (f"?{parts.query}" if parts.query else "")):
+            raise FetchFailed(
+                f"The robots.txt of {site} asks programs not to read {url}. Save the page from a browser and add the "
+                "file, or, with the owner's leave, set FetchSettings(respect_robots=False)."
+            )
+
+    def _robots(self, site: str) -> Rules:
+        """None (a status in the 400s) leaves a site open; a server in trouble (500s) leaves it closed: RFC 9309."""
+        url = f"{site}/robots.txt"
+        for _ in range(self.settings.max_redirects + 1):
+            _checked(url)
+            answer = self._answer(url, ROBOTS_BYTES, cut=True)
+            if answer.status not in REDIRECTS or "location" not in answer.headers:
+                break
+            url = urljoin(url, answer.headers["location"])
+        if answer.status == 200:
+            return parse(answer.content.decode("utf-8", "replace"), PROGRAM)
+        return ALL_CLOSED if answer.status >= 500 else ALL_OPEN
+
+    def _answer(self, url: str, max_bytes: int, *, cut: bool = False) -> _Answer:
+        """What the server says in the end: it is asked again after trouble that may pass."""
+        import httpcore
+
+        for attempt in range(self.settings.retries + 1):
+            wait = self.settings.backoff_s * 2**attempt
+            try:
+                answer = self._request(url, max_bytes, cut)
+            except (httpcore.ReadError, httpcore.WriteError, httpcore.ProtocolError) as error:
+                trouble = f"broke the connection ({error or type(error).__name__})"
+            else:
+                if answer.status not in TRY_AGAIN:
+                    return answer
+                trouble = f"answered with status {answer.status}"
+                wait = _retry_after(answer.headers) or wait
+                if cut:  # robots.txt: its status says enough
+                    return answer
+            if attempt < self.settings.retries:
+                self._pause(url, wait, trouble)
+        raise FetchFailed(f"{url} {trouble}, {self.settings.retries + 1} times. Try again later.")
+
+    def _pause(self, url: str, wait: float, trouble: str) -> None:
+        if time.monotonic() + wait >= self.until:
+            raise FetchFailed(
+                f"{url} {trouble}, and is to be asked again in {wait:.0f} s; that exceeds the "
+                f"{self.settings.timeout_s:g} s that a fetch may take. Try later, or raise FetchSettings.timeout_s."
+            )
+        time.sleep(wait)
+
+    def _request(self, url: str, max_bytes: int, cut: bool) -> _Answer:
+        """One request. Broken connections are passed on, to be tried again; all else that fails is FetchFailed."""
+        import httpcore
+        import httpx
+
+        cache = PageCache(self.settings.cache) if self.settings.cache else None
+        kept = cache.get(url) if cache else None
+        if kept and len(kept.content) > max_bytes:
+            kept = None
+        try:
+            with self._client(url).stream("GET", url, headers=kept.conditions if kept else {}) as response:
+                headers = dict(response.headers)
+                if response.status_code == 304 and kept:
+                    return _Answer(200, kept.headers, kept.content, from_cache=True)
+                if response.status_code in REDIRECTS | TRY_AGAIN:
+                    return _Answer(response.status_code, headers)
+                if response.status_code != 200:
+                    return _Answer(response.status_code, headers, self._body(url, response, ERROR_BYTES, cut=True))
+                content = self._body(url, response, max_bytes, cut)
+        except httpcore.TimeoutException as error:
+            raise FetchFailed(
+                f"{url} did not answer in full within {self.settings.timeout_s:g} s. Try again later, or raise "
+                "FetchSettings.timeout_s."
+            ) from error
+        except (httpcore.ConnectError, httpcore.ProxyError, httpx.InvalidURL) as error:
+            raise FetchFailed(f"{url} could not be reached: {error}. Check the address{_proxy_hint(self)}.") from error
+        if cache:
+            cache.put(url, KeptPage(headers, content))
+        return _Answer(200, headers, content)
+
+    def _body(self, url: str, response: httpx.Response, max_bytes: int, cut: bool) -> bytes:
+        """The unpacked body. httpx would unpack without a bound, so we take the bytes raw and unpack them here."""
+        import httpcore
+
+        packing = response.headers.get("content-encoding", "identity").lower()
+        if packing not in ("identity", "gzip", "x-gzip", ""):
+            raise FetchFailed(f"{url} is packed with {packing!r}, though gzip was asked for. Download it by hand.")
+        unpacker = zlib.decompressobj(wbits=31) if "gzip" in packing else None
+        content = bytearray()
+        for chunk in response.iter_raw():
+            room = max_bytes + 1 - len(content)
+            try:
+                content += unpacker.decompress(chunk, room) if unpacker else chunk[:room]
+            except zlib.error as error:
+                raise FetchFailed(f"{url} sent damaged gzip data ({error}). Try again later.") from error
+            if len(content) > max_bytes:
+                if cut:
+                    return bytes(content[:max_bytes])
+                raise FetchFailed(
+                    f"{url} holds more than {max_bytes:,} bytes, the most that is read. Raise FetchSettings.max_bytes, "
+                    "or download the file and split it."
+                )
+        if unpacker and content and not unpacker.eof:
+            raise httpcore.RemoteProtocolError("the gzip data stops early")
+        return bytes(content)
+
+    def _client(self, url: str) -> httpx.Client:
+        import httpx
+
+        from foveal.text.addresses import transport
+
+        proxy = self._proxy(url)
+        if proxy not in self._clients:
+            headers = {"user-agent": self.settings.user_agent, "accept": "*/*", "accept-encoding": "gzip"}
+            way = transport(until=self.until, allow_private=self.settings.allow_private, proxy=proxy)
+            self._clients[proxy] = httpx.Client(transport=way, headers=headers, trust_env=False, timeout=None)
+        return self._clients[proxy]
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy that the environment names for `url`; a host that resolves here is checked before it is asked."""
+        if not self.settings.trust_env:
+            return None
+        from urllib.request import getproxies, proxy_bypass
+
+        from foveal.text.addresses import require_public, resolved
+
+        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
+        proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+        if proxy and not self.settings.allow_private:
+            try:
+                found = resolved(host, 443, timeout=max(0.0, self.until - time.monotonic()))
+            except FetchFailed:  # behind a proxy, names often resolve only there
+                found = []
+            require_public(host, found)
+        return proxy
+
+
+def _checked(url: str) -> SplitResult:
+    """The parts of a URL that may be fetched."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError as error:
+        raise FetchFailed(f"{url!r} is not a valid address: {error}. Check its spelling.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchFailed(f"{url!r} cannot be fetched: an address begins with http:// or https:// and names a host.")
+    if parts.username is not None or parts.password is not None:
+        raise FetchFailed(
+            f"The address of a page at {parts.hostname} holds a user name or password; it would be stored and shown. "
+            "Download the page, and add the file."
+        )
+    return parts
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, as the server asks for them: a number, or a date."""
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - faults.now()).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _proxy_hint(session: _Session) -> str:
+    named = [name for name in ("HTTPS_PROXY", "HTTP_PROXY") if os.environ.get(name) or os.environ.get(name.lower())]
+    if named and not session.settings.trust_env:
+        return f"; {named[0]} is set but not used, FetchSettings(trust_env=True) uses it"
+    return " and the network"

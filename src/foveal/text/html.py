@@ -1,0 +1,183 @@
+"""Web pages to Markdown: the main text with its headings, tables, lists and code, without menus and ornament.
+
+Encoding  byte order mark, then the server's word, then the page's own, then how the bytes fall (`plain.py`)
+Before    page furniture goes (edit links, footnote marks), emphasis is dropped, white space is folded as a browser does
+Text      trafilatura's main text; where it finds none, all of the body
+After     backslashes that Markdown wants and a reader does not are taken out, except where a line would change its kind
+
+Title: the first heading where the page's <title> begins with it (what follows is the site's name), else the <title>.
+Date: only where the page states it; trafilatura's guesses from the text are switched off.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from foveal.errors import UnreadableSource
+from foveal.text.dates import aware
+from foveal.text.plain import decode, known_encoding, require_text, storable
+
+_DECLARED = re.compile(
+    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([\w.:-]+)|<\?xml[^>]{0,100}?encoding=["']([\w.:-]+)""", re.I
+)
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+_FURNITURE = (
+    "//*[contains(concat(' ', @class, ' '), ' mw-editsection ')]",
+    "//*[contains(concat(' ', @class, ' '), ' mw-cite-backlink ')]",
+    "//sup[.//a[contains(@href, '#')]]",  # a footnote's mark; its digit would stick to the word before it
+)
+_EMPHASIS = ("b", "strong", "i", "em", "u")
+_VERBATIM = ("pre", "code", "textarea", "script", "style")
+_SPACE = re.compile(r"[ \t\r\n\f]+")
+_RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+_LOWERED = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
+
+_CODE_OR_ESCAPED = re.compile(r"(^```.*?^```|`[^`\n]+`)|(\\+)([`*_\[\]<>~])", re.DOTALL | re.MULTILINE)
+_BLOCKS = (
+    *("address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "figure", "footer", "form", "header", "hr"),
+    *("li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul"),
+    *("h1", "h2", "h3", "h4", "h5", "h6"),
+)
+
+
+@dataclass(frozen=True)
+class HtmlPage:
+    """What a page says, as Markdown, and what it says of itself."""
+
+    text: str
+    title: str | None
+    url: str | None
+    published_at: datetime | None
+    author: str | None
+
+
+def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlPage:
+    """The page in `content`; `charset` is what the server said. UnreadableSource where it has no text."""
+    from lxml import etree, html
+
+    source = _XML_DECLARATION.sub("", storable(decode_html(content, name=name, charset=charset)))
+    require_text(source, name)
+    try:
+        tree = html.document_fromstring(source.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
+    except etree.ParserError as error:
+        raise UnreadableSource(f"{name} is no HTML that can be read: {error}. Save the page anew.") from error
+    title, author = _title(tree), _named(tree, "author") or _named(tree, "article:author")
+    link = _canonical(tree)
+    published_at = _published_at(tree)
+    _simplify(tree)
+    text = storable(_main_text(tree) or _whole_body(tree))
+    if not text:
+        raise UnreadableSource(
+            f"{name} holds no text. If a browser shows some, scripts draw it: save the page as PDF, and add that."
+        )
+    return HtmlPage(text, title, link, published_at, author)
+
+
+def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str:
+    """The characters of a page, in the encoding that a browser would choose."""
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return decode(content, name)
+    found = _DECLARED.search(content[:4096])
+    stated = (charset, (found[1] or found[2]).decode("ascii", "replace") if found else None)
+    for encoding in filter(None, map(known_encoding, stated)):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:  # the page says one thing and does another
+            continue
+    return decode(content, name)
+
+
+def _main_text(tree: Any) -> str:
+    import trafilatura
+
+    try:
+        found = trafilatura.extract(tree, output_format="markdown", include_comments=False, include_tables=True)
+    except RecursionError:  # lists within lists, hundreds deep
+        found = None
+    return _readable(found or "")
+
+
+def _whole_body(tree: Any) -> str:
+    """All text of the body, one block a paragraph: for pages in which no main text can be told."""
+    body = tree.find("body")
+    if body is None:
+        return ""
+    for element in body.xpath(".//script | .//style | .//noscript | .//template"):
+        element.drop_tree()
+    for element in body.iter(*_BLOCKS):
+        mark = "#" * int(element.tag[1]) + " " if re.fullmatch("h[1-6]", element.tag) else ""
+        element.text = f"\n\n{mark}{element.text or ''}"
+        element.tail = f"\n\n{element.tail or ''}"
+    lines = (line.strip() for line in "".join(body.itertext()).split("\n"))
+    return "\n\n".join(line for line in lines if line.strip("#"))
+
+
+def _simplify(tree: Any) -> None:
+    """Take out what only looks: furniture, emphasis, the source's line breaks."""
+    from lxml import etree
+
+    for path in _FURNITURE:
+        for element in tree.xpath(path):
+            element.drop_tree()
+    for element in tree.iter("sup", "sub"):
+        table = _RAISED if element.tag == "sup" else _LOWERED
+        if element.text and not len(element) and re.fullmatch(r"[\d+-]+", element.text):
+            element.text = element.text.translate(table)
+    etree.strip_tags(tree, *_EMPHASIS, "sup", "sub")
+    verbatim = {inner for outer in tree.iter(*_VERBATIM) for inner in outer.iter()}
+    for element in tree.iter():
+        if element.text and element not in verbatim and isinstance(element.tag, str):
+            element.text = _SPACE.sub(" ", element.text)
+        if element.tail and element.getparent() not in verbatim:
+            element.tail = _SPACE.sub(" ", element.tail)
+
+
+def _readable(markdown: str) -> str:
+    """Markdown without the escapes that a reader does not want."""
+    text = _CODE_OR_ESCAPED.sub(_unescaped, markdown)
+    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code, slashes, character = match.groups()
+    at_line_start = match.start() == 0 or match.string[match.start() - 1] == "\n"
+    if code or len(slashes) % 2 == 0 or (at_line_start and character in "*>~`"):
+        return match[0]
+    return slashes[: len(slashes) // 2] + character
+
+
+def _title(tree: Any) -> str | None:
+    shown, heading = _words(tree.find(".//title")), _words(tree.find(".//h1"))
+    if heading and shown.startswith(heading):
+        return heading
+    return shown or _named(tree, "og:title") or heading or None
+
+
+def _words(element: Any) -> str:
+    return storable(" ".join(element.text_content().split())) if element is not None else ""
+
+
+def _named(tree: Any, name: str) -> str | None:
+    """The content of `<meta name=...>`, in which people's addresses (URLs) are no names."""
+    values = tree.xpath("//meta[@name=$name or @property=$name]/@content", name=name)
+    words = " ".join(str(values[0]).split()) if values else ""
+    return storable(words) if words and not words.startswith("http") else None
+
+
+def _canonical(tree: Any) -> str | None:
+    links = tree.xpath("//link[@rel='canonical']/@href | //meta[@property='og:url']/@content")
+    return next((str(link) for link in links if str(link).startswith(("https://", "http://"))), None)
+
+
+def _published_at(tree: Any) -> datetime | None:
+    import trafilatura
+
+    stated = {"extensive_search": False, "original_date": True}
+    found = trafilatura.extract_metadata(tree, None, stated, False)
+    return aware(found.date) if found and found.date else None

@@ -1,0 +1,212 @@
+"""Sources to documents: what `foveal add` and `foveal read` begin with.
+
+    for found in discover(["papers/", "https://example.org/page", "arxiv:2103.00020"]):
+        for document in load(found):        # Document, or Skipped with the reason
+            …
+
+One reader for each kind of source; heavy parsers load when the first source of their kind is read. A source that
+fails as a whole raises UnreadableSource or FetchFailed; a bad record among good ones gives Skipped.
+Every document's metadata holds `source` (the address of the file, page or folder that it came from) and `kind` (for a
+URL: what the page turned out to be).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from foveal.errors import InputError, UnreadableSource
+from foveal.text.arxiv import ArxivClient
+from foveal.text.discovery import KINDS, beir_corpus, discover, kind_of
+from foveal.text.fetching import Fetched, fetch
+from foveal.text.files import path_of, read_bytes, read_lines
+from foveal.text.markdown import markdown_date, markdown_title
+from foveal.text.plain import decode, require_text, storable
+from foveal.text.records import records
+from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
+from foveal.types import Document, Scalar
+
+__all__ = ["LoadSettings", "Skipped", "Source", "discover", "load", "read_document"]
+
+Loaded = Iterator[Document | Skipped]
+
+_MEDIA_KINDS = {
+    "text/html": "html",
+    "application/xhtml+xml": "html",
+    "application/pdf": "pdf",
+    "application/x-pdf": "pdf",
+    "text/markdown": "markdown",
+    "text/x-markdown": "markdown",
+    "application/jsonl": "jsonl",
+    "application/x-ndjson": "jsonl",
+}
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """The bytes of one file or page, and what is known of them before they are parsed."""
+
+    source: Source
+    kind: str
+    content: bytes
+    name: str  # as errors call it
+    stem: str  # the title, where the content has none
+    max_bytes: int
+    url: str | None = None
+    charset: str | None = None
+
+
+def load(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
+    """The documents of `source`, read as they are asked for."""
+    reader = _READERS.get(source.kind)
+    if reader is None:
+        raise InputError(f"A source of kind {source.kind!r} cannot be read. There are: {', '.join(_READERS)}.")
+    return reader(source, settings)
+
+
+def read_document(path_or_url: str | Path, settings: LoadSettings = DEFAULTS) -> Document:
+    """The one document at a path or URL; an error where there is none, or more than one."""
+    found = list(discover([path_or_url], settings))
+    if len(found) == 1 and isinstance(found[0], Source):
+        documents = load(found[0], settings)
+        first = next((item for item in documents if isinstance(item, Document)), None)
+        if first and not any(isinstance(item, Document) for item in documents):
+            return first
+    elif len(found) == 1 and isinstance(found[0], Skipped):
+        raise UnreadableSource(found[0].reason)
+    raise InputError(
+        f"{path_or_url} does not hold exactly one document. Name one file or page, or add it to a library."
+    )
+
+
+def _load_file(source: Source, settings: LoadSettings) -> Loaded:
+    path = path_of(source.address)
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    content = read_bytes(path, settings.max_bytes)
+    raw = _Raw(source, source.kind, content, str(path), storable(_printable(name.stem)), settings.max_bytes)
+    yield _PARSERS[raw.kind](raw)
+
+
+def _load_jsonl(source: Source, settings: LoadSettings) -> Loaded:
+    return records(read_lines(path_of(source.address), settings.max_bytes), source)
+
+
+def _load_beir(source: Source, settings: LoadSettings) -> Loaded:
+    folder = path_of(source.address)
+    corpus = beir_corpus(folder)
+    if corpus is None:
+        raise UnreadableSource(f"{folder} holds no corpus.jsonl or corpus.jsonl.gz (any more). Check the folder.")
+    return records(read_lines(corpus, settings.max_bytes), source)
+
+
+def _load_arxiv(source: Source, settings: LoadSettings) -> Loaded:
+    client = ArxivClient(settings.arxiv, settings.fetch)
+    yield client.document(source.address.removeprefix("arxiv:"), max_bytes=_limit(settings))
+
+
+def _load_url(source: Source, settings: LoadSettings) -> Loaded:
+    page = fetch(source.address, replace(settings.fetch, max_bytes=_limit(settings)))
+    kind = _kind_of_page(page)
+    if kind == "jsonl":
+        yield from records(io.BytesIO(page.content), source)
+        return
+    parts = urlsplit(page.final_url)
+    stem = storable(PurePosixPath(unquote(parts.path)).stem or parts.netloc)
+    raw = _Raw(source, kind, page.content, page.final_url, stem, settings.max_bytes, page.final_url, page.charset)
+    yield _PARSERS[kind](raw)
+
+
+_READERS: dict[str, Callable[[Source, LoadSettings], Loaded]] = {
+    **dict.fromkeys(("text", "markdown", "html", "pdf"), _load_file),
+    "jsonl": _load_jsonl,
+    "beir": _load_beir,
+    "url": _load_url,
+    "arxiv": _load_arxiv,
+}
+
+
+def _limit(settings: LoadSettings) -> int:
+    return min(settings.max_bytes, settings.fetch.max_bytes)
+
+
+def _kind_of_page(page: Fetched) -> str:
+    """By the server's word, where it is precise; then by the address, and the first bytes."""
+    if page.media_type in _MEDIA_KINDS:
+        return _MEDIA_KINDS[page.media_type]
+    ending = KINDS.get(PurePosixPath(urlsplit(page.final_url).path).suffix.lower())
+    if ending in ("markdown", "jsonl"):
+        return ending
+    kind = kind_of(page.content[:4096])
+    if kind is None:
+        raise UnreadableSource(
+            f"{page.final_url} is {page.media_type or 'of no stated type'}, which is not read. "
+            "Read are web pages, PDF, Markdown, text and JSON lines."
+        )
+    return kind
+
+
+def _from_text(raw: _Raw) -> Document:
+    text = _decoded(raw)
+    return _made(raw, text, raw.stem)
+
+
+def _from_markdown(raw: _Raw) -> Document:
+    text = _decoded(raw)
+    return _made(raw, text, markdown_title(text) or raw.stem, published_at=markdown_date(text))
+
+
+def _from_html(raw: _Raw) -> Document:
+    from foveal.text.html import read_html
+
+    page = read_html(raw.content, name=raw.name, charset=raw.charset)
+    return _made(
+        raw,
+        page.text,
+        page.title or raw.stem,
+        author=page.author,
+        url=raw.url or page.url,
+        published_at=page.published_at,
+    )
+
+
+def _from_pdf(raw: _Raw) -> Document:
+    from foveal.text.pdf import read_pdf
+
+    if b"%PDF-" not in raw.content[:1024]:
+        raise UnreadableSource(f"{raw.name} is no PDF: it does not begin as one. Check what it is, and name it so.")
+    pdf = read_pdf(raw.content, name=raw.name, max_characters=raw.max_bytes)
+    created = pdf.created.isoformat() if pdf.created else None
+    return _made(raw, pdf.text, pdf.title or raw.stem, author=pdf.author, created=created, pages=pdf.pages)
+
+
+_PARSERS: dict[str, Callable[[_Raw], Document]] = {
+    "text": _from_text,
+    "markdown": _from_markdown,
+    "html": _from_html,
+    "pdf": _from_pdf,
+}
+
+
+def _made(
+    raw: _Raw, text: str, title: str, *, author: str | None = None, created: str | None = None, **origin: object
+) -> Document:
+    metadata: dict[str, Scalar | None] = {
+        "source": raw.source.address,
+        "kind": raw.kind,
+        "author": author,
+        "created": created,
+    }
+    stated = {name: value for name, value in metadata.items() if value is not None}
+    return Document.of(raw.source.address, text, title, **{"url": raw.url, **origin}, metadata=stated)
+
+
+def _decoded(raw: _Raw) -> str:
+    return require_text(decode(raw.content, raw.name, stated=raw.charset), raw.name)
+
+
+def _printable(name: str) -> str:
+    """A file's name as text; bytes of it that are no UTF-8 become U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

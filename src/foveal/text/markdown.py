@@ -1,0 +1,54 @@
+"""Markdown: the text stays as it is written; only title and date are read from it.
+
+The title is that of the front matter, else the first heading (ATX or setext) as markdown-it reads it, so that a `#`
+in a code block is none. Front matter (`---` lines at the top) must be set aside first: CommonMark would take its last
+line for a setext heading.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from itertools import pairwise
+
+from foveal.text.dates import aware
+
+HEAD = 2**16  # characters searched for a title
+
+_FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_FIELD = re.compile(r"^(title|date)[ \t]*:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE)
+
+
+def markdown_title(text: str) -> str | None:
+    """The title of a Markdown text, in plain characters; None where it has neither front matter nor heading."""
+    head = text[:HEAD]
+    return _fields(head).get("title") or _first_heading(_body(head))
+
+
+def markdown_date(text: str) -> datetime | None:
+    """The date that the front matter gives."""
+    return aware(_fields(text[:HEAD]).get("date"))
+
+
+def _fields(head: str) -> dict[str, str]:
+    matter = _FRONT_MATTER.match(head)
+    found = _FIELD.findall(matter[1]) if matter else []
+    return {name: value.strip("\"'") for name, value in found}
+
+
+def _body(head: str) -> str:
+    matter = _FRONT_MATTER.match(head)
+    return head[matter.end() :] if matter else head
+
+
+def _first_heading(body: str) -> str | None:
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").parse(body)
+    for opening, inline in pairwise(tokens):
+        if opening.type == "heading_open":
+            children = [child for child in inline.children or [] if child.type != "html_inline"]
+            words = "".join(" " if child.type.endswith("break") else child.content for child in children)
+            if title := " ".join(words.split()):
+                return title
+    return None

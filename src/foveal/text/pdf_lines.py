@@ -1,0 +1,161 @@
+"""The lines of a PDF's pages, put together so that they read: hyphens mended, page numbers gone, paragraphs apart.
+
+A PDF knows characters at places, not paragraphs. Line breaks stay as they are printed; a blank line is put where a
+paragraph ends (a short line that ends a sentence) and around headings (a numbered or well-known title alone on its
+line). A word that a hyphen cut is joined as the rest of the document writes it.
+
+Marks     pdfium writes U+FFFE (older: U+0002) for a hyphen at a line's end, and drops the line break
+Pages     offset of each page's first character in the joined text, also where a sentence runs on over the break
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
+LONGEST_HEADING = 10  # words
+
+_FULL = "\uffff"  # ends a line that a hyphen shows to have been full
+_CONTROLS = re.compile(r"[\x00-\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_TYPED_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z])")
+_BROKEN = re.compile(r"(\w+)\ufffe\s*(\w+)(\S*)(?: |(?=\n)|$)")
+_WORD = re.compile(r"[^\W\d_]+")
+_HYPHENATED = re.compile(r"\w+-\w+")
+_LEADING_POINT = re.compile(r"\n(?=[,.;:)\]](?:\s|$))")
+_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.(?:\d{1,2}\.?)+|Appendix [A-H]:?) +[A-Z][^.!?;]{2,80}")
+_STAMP = re.compile(r"^arXiv:\S+v\d+ +\[[\w.-]+\] +\d+ \w+ \d{4}\n?", re.MULTILINE)
+_KNOWN = re.compile(
+    r"(?:abstract|(?:\d\.? )?introduction|related work|background|methods?|results|discussion|conclusions?|limitations"
+    r"|acknowledge?ments?|references|bibliography|appendix(?: [a-h])?|summary|contents|table of contents|supplementary material)",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?\d{1,3}(?:[,–-]\d{1,3})*)?$")  # and the marks of notes
+
+
+def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """The pages as one text, and the offset at which each begins."""
+    marked = [_marked(page) for page in pages]
+    words = _words(marked)
+    lines = _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
+    width = _usual_width(lines)
+    parts, offsets, length = list[str](), list[int](), 0
+    for page in (_spaced(page, width) for page in lines):
+        if page and parts:
+            parts.append("\n" if _runs_on(parts[-1], page) else "\n\n")
+            length += len(parts[-1])
+        offsets.append(length)
+        if page:
+            parts.append(page)
+            length += len(page)
+    return "".join(parts), _with_empty_pages(offsets, [any(page) for page in lines], length)
+
+
+def _with_empty_pages(offsets: Sequence[int], filled: Sequence[bool], length: int) -> tuple[int, ...]:
+    """The offsets, where a page without text begins where the next one with text does, or at the end."""
+    moved = list(offsets)
+    for n in reversed(range(len(moved))):
+        if not filled[n]:
+            moved[n] = moved[n + 1] if n + 1 < len(moved) else length
+    return tuple(moved)
+
+
+def _marked(page: str) -> str:
+    """Plain newlines, no control characters, and one mark for a hyphen at a line's end."""
+    page = page.replace("\r\n", "\n").replace("\r", "\n").replace("\x02", "\ufffe")
+    page = _STAMP.sub("", _CONTROLS.sub("", page).replace(_FULL, ""))
+    page = re.sub(r"[ \t]+\n", "\n", page)
+    return _TYPED_HYPHEN.sub("\ufffe", _LEADING_POINT.sub("", page))
+
+
+def _words(pages: Sequence[str]) -> Counter[str]:
+    """How often the document writes a word, in lower case, where no line cuts it: alone, and with hyphens."""
+    whole = _BROKEN.sub(" ", "\n".join(pages)).lower()
+    return Counter(_WORD.findall(whole)) + Counter(_HYPHENATED.findall(whole))
+
+
+def _mended(page: str, words: Counter[str]) -> str:
+    def mend(broken: re.Match[str]) -> str:
+        left, right, rest = broken.groups()
+        return f"{left}{_hyphen(left, right, words)}{right}{rest}" + (f"{_FULL}\n" if broken[0].endswith(" ") else "")
+
+    return _BROKEN.sub(mend, page).replace("\ufffe", "-")
+
+
+def _hyphen(left: str, right: str, words: Counter[str]) -> str:
+    """`-` where the hyphen is part of the word, else nothing."""
+    a, b = left.lower(), right.lower()
+    if words[a + b] or words[f"{a}-{b}"]:
+        return "" if words[a + b] >= words[f"{a}-{b}"] else "-"
+    if not right[0].islower() or left[-1].isdigit():
+        return "-"
+    return "-" if a in words and b in words and min(len(a), len(b)) > 2 else ""
+
+
+def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
+    """Drop a first or last line that is a number which counts along with the pages."""
+    for edge in (0, -1):
+        numbers = {n: int(page[edge]) for n, page in enumerate(pages) if re.fullmatch(r"\d{1,4}", page[edge].strip())}
+        steps = [value - n for n, value in numbers.items()]
+        shift = max(set(steps), key=steps.count, default=0)
+        if steps.count(shift) >= max(2, len(pages) // 3):
+            counted = {n for n, value in numbers.items() if value - n == shift}
+            pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
+    return pages
+
+
+def _trimmed(page: list[str], edge: int) -> list[str]:
+    return (page[1:] if edge == 0 else page[:-1]) or [""]
+
+
+def _usual_width(pages: Sequence[Sequence[str]]) -> float:
+    lengths = sorted(len(line) for page in pages for line in page if len(line) > 20)
+    return float(lengths[len(lengths) * 3 // 4]) if lengths else 0.0
+
+
+def _spaced(lines: Sequence[str], width: float) -> str:
+    """The lines with a blank one at each end of a paragraph, and around headings."""
+    parts = list(lines[:1])
+    for n, (before, line) in enumerate(pairwise(lines)):
+        after = "".join(lines[n + 2 : n + 3])
+        alone = n == 0 or parts[-2:-1] == [""]
+        if (
+            is_heading(before)
+            or (alone and _stands_out(before, line, width))
+            or (is_heading(line) and _ended(before, width))
+            or (_stands_out(line, after, width) and _SENTENCE_END.search(before))
+            or _ends_paragraph(before, line, width)
+        ):
+            parts.append("")
+        parts.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).replace(_FULL, "").strip()
+
+
+def _stands_out(line: str, after: str, width: float) -> bool:
+    """A short line of few words in front of a full one: a heading without number."""
+    few = len(line.split()) <= 6 and len(line) < 0.5 * width and line[:1].isupper() and line[-1:].isalpha()
+    return few and after[:1].isupper() and len(after) >= SHORT * width
+
+
+def _ended(line: str, width: float) -> bool:
+    return bool(_SENTENCE_END.search(line)) or len(line) < SHORT * width
+
+
+def is_heading(line: str) -> bool:
+    """Whether a line, alone, looks like the title of a section."""
+    line = line.strip()
+    if len(line.split()) > LONGEST_HEADING or line.endswith((",", ";", ":", "-")):
+        return False
+    return bool(_NUMBERED.fullmatch(line) or _KNOWN.fullmatch(line))
+
+
+def _ends_paragraph(before: str, line: str, width: float) -> bool:
+    begins = line[:1].isupper() or line[:1] in "“\"'(•–[" or line[:1].isdigit()
+    return begins and len(before) < SHORT * width and bool(_SENTENCE_END.search(before))
+
+
+def _runs_on(text: str, page: str) -> bool:
+    """Whether a sentence goes on over the page's end."""
+    return not _SENTENCE_END.search(text[-20:]) and page[:1].islower()

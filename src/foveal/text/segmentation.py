@@ -1,0 +1,209 @@
+"""Segmenters by layout, without a model: by headings (the default when a document is added), and by size alone.
+
+HeadingSegmenter  a passage is a run of whole paragraphs under one heading, as long as an encoder can read
+FixedSegmenter    windows of a size, ending at a paragraph, sentence or word; they may overlap
+
+Passages cover the text from 0 to len(text) in order, and each holds exactly the text of its span; blank space belongs
+to the passage before it. `texttiling.py` and `embedding_segmentation.py` cut by what the text is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+from foveal.errors import InputError
+from foveal.text.headings import Heading, find_headings
+from foveal.text.units import words
+from foveal.text.windows import TokenOffsets, Window, WindowRule, windows
+from foveal.types import Document, Passage, Span
+
+MAX_TOKENS = 200
+"""Default limit of a passage: with its title and headings before it, it fits an encoder that reads 256 tokens."""
+
+MIN_TOKENS = 40
+"""Default below which a passage joins a neighbour: less says too little to be found or quoted by itself."""
+
+UNLIMITED = 1 << 40
+"""Tokens that no text has."""
+
+Path = tuple[str, ...]
+
+_WORD = re.compile(r"[^\W_]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedSegmenter:
+    """Windows of at most `max_tokens` tokens that end at paragraphs, sentences or words; see `windows.py`."""
+
+    max_tokens: int = 256  # most tokens of a passage, at least 1
+    overlap: int = 0  # tokens that a passage repeats of the one before, below max_tokens
+    token_offsets: TokenOffsets = words  # the tokens to count: those of the encoder that will read the passages
+
+    def __post_init__(self) -> None:
+        WindowRule(self.max_tokens, self.overlap)
+
+    def segment(self, document: Document) -> list[Passage]:
+        """The windows over the document's text, in order; none where the text is empty."""
+        rule = WindowRule(self.max_tokens, self.overlap)
+        found = windows(document.text, 0, len(document.text), rule, self.token_offsets)
+        return [passage(document, window.start, window.end) for window in found]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadingSegmenter:
+    """Sections by the document's own headings; long ones cut at paragraphs, short ones joined to what they belong to.
+
+    Text without reliable headings is cut by size alone. A heading's line opens its passage; a heading with nothing
+    below it stays with what follows. `Passage.heading` is the path of headings that it stands under.
+    """
+
+    max_tokens: int = MAX_TOKENS  # most tokens of a passage, at least 1
+    min_tokens: int = MIN_TOKENS  # a passage of fewer joins its nearest kin, if both fit max_tokens together
+    token_offsets: TokenOffsets = words  # the tokens to count: those of the encoder that will read the passages
+
+    def __post_init__(self) -> None:
+        check_limits(self.max_tokens, self.min_tokens)
+
+    def segment(self, document: Document) -> list[Passage]:
+        """The document's passages, in order; none where the text is empty."""
+        text = document.text
+        rule = WindowRule(self.max_tokens, even=True)
+        pieces = [
+            Piece(window, section.path)
+            for section in sections(text, find_headings(text))
+            for window in windows(text, section.start, section.end, rule, self.token_offsets, body=section.body)
+        ]
+        joined = join_small(join_wordless(text, pieces), self.min_tokens, self.max_tokens)
+        return [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Characters `start` to `end` of a text, from a heading to the next; `path` holds titles from the highest down."""
+
+    start: int
+    body: int  # where the text below the heading begins
+    end: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A passage in the making: its place, its tokens, and the headings that it stands under."""
+
+    window: Window
+    path: Path = ()
+
+    def __add__(self, other: Piece) -> Piece:
+        """The two as one, under the headings that they share; where they share none, under those of the first."""
+        window = Window(self.window.start, other.window.end, self.window.tokens + other.window.tokens)
+        return Piece(window, self.path[: kinship(self, other)] or self.path or other.path)
+
+
+def sections(text: str, headings: Sequence[Heading]) -> list[Section]:
+    """The sections of `text`, covering it; a heading with nothing below it is part of the section that follows."""
+    found: list[Section] = []
+    opened: list[Heading] = []
+    start = body = 0
+    for heading in headings:
+        if not _blank(text, body, heading.start):
+            found.append(Section(start, body, heading.start, _path(opened)))
+            start = heading.start
+        opened = [*(above for above in opened if above.level < heading.level), heading]
+        body = heading.end
+    return [*found, Section(start, body, len(text), _path(opened))]
+
+
+def join_wordless(text: str, pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces with each that has no letter or digit (a table's rule, a line of stars) joined to the one before.
+
+    That may exceed the limit; but what an encoder then leaves out is that rule.
+    """
+    joined: list[Piece] = []
+    for piece in pieces:
+        wordless = joined and not _WORD.search(text, piece.window.start, piece.window.end)
+        if wordless:
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
+
+
+def join_small(pieces: Sequence[Piece], least: int, most: int) -> list[Piece]:
+    """The pieces with each of fewer than `least` tokens joined to a neighbour, if both are at most `most` together.
+
+    It goes to the neighbour that shares more of its headings; of two equally near ones, to the smaller.
+    """
+    joined: list[Piece] = []
+    waiting: Piece | None = None
+    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+        current = waiting + piece if waiting else piece
+        waiting = None
+        small = current.window.tokens < least
+        back = joined[-1] if small and joined and _fit(joined[-1], current, most) else None
+        if small and following and _fit(current, following, most) and (not back or _nearer(current, following, back)):
+            waiting = current
+        elif back:
+            joined[-1] = back + current
+        else:
+            joined.append(current)
+    return joined
+
+
+def kinship(one: Piece, other: Piece) -> int:
+    """How many headings, from the highest down, the two share."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one.path, other.path, strict=False)))
+
+
+def check_limits(max_tokens: int | None, min_tokens: int | None) -> None:
+    """InputError unless 0 <= min_tokens <= max_tokens and 1 <= max_tokens, where None sets no limit."""
+    most, least = 1 if max_tokens is None else max_tokens, min_tokens or 0
+    if most < 1 or least < 0 or (max_tokens is not None and least > most):
+        raise InputError(
+            f"The segmenter got max_tokens {max_tokens} and min_tokens {min_tokens}; it needs max_tokens of at least 1 "
+            "and 0 <= min_tokens <= max_tokens."
+        )
+
+
+def limited(
+    document: Document,
+    starts: Sequence[int],
+    max_tokens: int | None,
+    min_tokens: int | None,
+    token_offsets: TokenOffsets,
+) -> list[Passage]:
+    """The passages that begin at `starts`; long ones are cut, short ones joined, as by HeadingSegmenter."""
+    text = document.text
+    stretches = [pair for pair in pairwise([*starts, len(text)]) if pair[0] < pair[1]]
+    if max_tokens is None and not min_tokens:
+        return [passage(document, start, end) for start, end in stretches]
+    most = max_tokens or UNLIMITED
+    rule = WindowRule(most, even=True)
+    pieces = [Piece(window) for start, end in stretches for window in windows(text, start, end, rule, token_offsets)]
+    joined = join_small(join_wordless(text, pieces), min_tokens or 0, most)
+    return [passage(document, piece.window.start, piece.window.end) for piece in joined]
+
+
+def passage(document: Document, start: int, end: int, path: Path = ()) -> Passage:
+    """The passage of a document from `start` to `end`."""
+    return Passage(Span(document.id, start, end), document.text[start:end], " > ".join(path) or None)
+
+
+def _blank(text: str, start: int, end: int) -> bool:
+    return start >= end or text[start:end].isspace()
+
+
+def _path(opened: Sequence[Heading]) -> Path:
+    return tuple(heading.title for heading in opened)
+
+
+def _fit(one: Piece, other: Piece, most: int) -> bool:
+    return one.window.tokens + other.window.tokens <= most
+
+
+def _nearer(piece: Piece, following: Piece, back: Piece) -> bool:
+    ahead, behind = kinship(piece, following), kinship(back, piece)
+    return ahead > behind or (ahead == behind and following.window.tokens <= back.window.tokens)

@@ -1,0 +1,43 @@
+"""What can be loaded: a source, its address and kind, and the settings of loading. Nothing here is read yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from foveal.errors import InputError
+from foveal.text.arxiv import ArxivSettings
+from foveal.text.fetching import FetchSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadSettings:
+    """The limits of loading."""
+
+    max_bytes: int = 256 * 2**20  # of a file or page, unpacked; a larger one is refused
+    include_hidden: bool = False  # files and folders whose names begin with a dot
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    arxiv: ArxivSettings = field(default_factory=ArxivSettings)
+
+    def __post_init__(self) -> None:
+        if self.max_bytes <= 0:
+            raise InputError(f"LoadSettings.max_bytes is {self.max_bytes}; it needs to be above 0.")
+
+
+DEFAULTS = LoadSettings()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that can be read into documents."""
+
+    address: str  # file:///abs/path, https://…, arxiv:2103.00020
+    kind: str  # "text", "markdown", "html", "pdf", "jsonl", "beir", "url", "arxiv"
+    size: int | None = None  # bytes as stored, where known
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A source or record that gave no document, and why."""
+
+    address: str
+    reason: str

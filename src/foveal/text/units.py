@@ -1,0 +1,139 @@
+"""Units of a text with their places: tokens, sentences, paragraphs. Small, by rule, for any script.
+
+Each function gives (start, end) pairs in characters, in order. Sentences and paragraphs cover the text from 0 to
+len(text) without gaps: blank space belongs to the unit before it, and at the head of the text to the first. No unit is
+blank but that of a blank text. `words` gives tokens only, with what stands between them left out.
+
+Paragraph  ends at a blank line, or at the end of a line so long (over 120 characters) that nobody wrapped it
+Sentence   ends at a mark that ends one (abbreviations, initials, decimals and list numbers do not), before a list item
+           or table row, and at the end of its paragraph
+Speed      linear in the text: every pattern reads a character a bounded number of times
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+
+Offsets = list[tuple[int, int]]
+
+UNWRAPPED = 120
+"""A line of more characters was not wrapped by hand: its end is the end of a paragraph."""
+
+SHORT_LINE = 70
+"""Most characters of a line that is taken for the title or lead-in of what follows, if no mark ends it."""
+
+_ONE_EACH = (  # scripts whose characters stand for about a word each: kana, ideographs, Hangul
+    r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: no spaces between words
+_MARKS = (  # punctuation and symbols; the joiners U+200C and U+200D belong to words
+    r"!-/:-@\[-^`{-~\u00a1-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7"
+    r"\u0964\u0965\u2000-\u200b\u200e-\u2bff\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+)
+_WORD = re.compile(rf"[{_ONE_EACH}{_MARKS}](?<!\s)|[{_UNSPACED}]{{1,4}}|[^\s{_ONE_EACH}{_MARKS}{_UNSPACED}]{{1,32}}")
+
+_PARAGRAPH_END = re.compile(r"\n(?:[^\S\n]*\n)+")
+_LONG_LINE = re.compile(rf"^[^\n]{{{UNWRAPPED + 1},}}\n", re.MULTILINE)
+_SENTENCE_END = re.compile(
+    r"(?<![.!?…‽؟۔])(?P<mark>[.!?…‽؟۔]+)[\"'”’»)\]*_]*(?P<space>\s+)"
+    r"|[。！？｡।॥]+[」』”’）】》\"']*\s*"
+)
+_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))[ \t])")
+
+_CLOSED = re.compile(r"(?<=[\w\"'”’»)\]*])[.!?…‽؟۔。！？।,;]+['\"”’»)\]*_]*$")
+_LISTED = re.compile(r"\s*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))\s")
+_LAST_WORD = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
+_LIST_NUMBER = re.compile(r"(?:^|\n)[ \t>*_(]*(?:\d{1,3}(?:\.\d{1,3})*|[ivxlcIVXLC]{1,6}|[a-zA-Z])\Z")
+_FIRST_LETTER = re.compile(r"[\"'“‘«(\[*_¿¡]*(\w*)")
+_NEVER_LAST = re.compile(
+    r"mr|mrs|ms|dr|prof|rev|hon|st|gen|col|lt|sgt|capt|cmdr|sen|rep|gov|pres|messrs|mme|mlle|vs|v|cf|viz|e\.g|i\.e|eg|ie"
+    r"|approx|ca|resp|esp|incl|dept|univ|assn|mt|ft|bzw|z\.b|d\.h"
+)
+_BEFORE_NUMBERS = re.compile(
+    r"nos?|arts?|figs?|tab|secs?|sect|eqs?|ch|chap|vols?|pp?|pt|paras?|pars?|cl|ex|app|refs?|nr|abs|op"
+    r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+)
+_SELDOM_LAST = re.compile(r"inc|ltd|co|corp|jr|sr|bros|llc|plc|dist|ave|blvd|rd|\w(?:\.\w)+")  # the last: U.S, a.m
+_OPENERS = re.compile(
+    r"an?|the|this|that|these|those|it|he|she|we|they|you|i|in|on|at|for|from|to|with|as|if|when|while|after|before|but"
+    r"|and|or|so|however|there|here|what|who|how|why|where|all|each|no|not|its|his|her|our|their|your|such|any"
+)
+
+
+def words(text: str) -> Offsets:
+    """The tokens of `text`, as a tokenizer of no language would cut them: words, marks, ideographs.
+
+    A word of more than 32 characters counts as several, so that a text without spaces still has tokens to cut at.
+    """
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def paragraphs(text: str) -> Offsets:
+    """The paragraphs of `text`, covering it."""
+    return _covering(text, paragraph_starts(text))
+
+
+def sentences(text: str) -> Offsets:
+    """The sentences of `text`, covering it; none reaches over a paragraph's end."""
+    return _covering(text, [*paragraph_starts(text), *sentence_starts(text)])
+
+
+def paragraph_starts(text: str) -> list[int]:
+    """Where a paragraph may begin after another: positions in `text`, not sorted, at most `len(text)`."""
+    ends = [match.end() for match in _PARAGRAPH_END.finditer(text)]
+    return ends + [match.end() for match in _LONG_LINE.finditer(text)]
+
+
+def sentence_starts(text: str) -> list[int]:
+    """Where a sentence may begin after another within a paragraph: positions in `text`, not sorted."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text) if _ends_sentence(text, match)]
+    return ends + [match.end() for match in _ITEM.finditer(text)]
+
+
+def leads_in(text: str, start: int) -> bool:
+    """Whether what stands before the paragraph at `start` introduces it: "Either of:", or a short line of its own."""
+    before = text[max(0, start - 3 * SHORT_LINE) : start].rstrip()
+    above, _, line = before.rpartition("\n")
+    if before.endswith((":", "：")):
+        return True
+    alone = not above.rpartition("\n")[2].strip()
+    return alone and len(line) <= SHORT_LINE and not _CLOSED.search(line) and not _LISTED.match(line)
+
+
+def _covering(text: str, starts: Iterable[int]) -> Offsets:
+    """The pieces of `text` between `starts`; a blank piece goes to the one before it, or at the head to the next."""
+    edges = [0]
+    for start in sorted({*starts, len(text)} - {0}):
+        if not text[edges[-1] : start].isspace():
+            edges.append(start)
+        elif len(edges) > 1:
+            edges[-1] = start
+    if edges[-1] < len(text):
+        edges.append(len(text))
+    return list(pairwise(edges))
+
+
+def _ends_sentence(text: str, match: re.Match[str]) -> bool:
+    if match["mark"] is None:  # the marks of scripts without capitals and spaces are plain
+        return True
+    first = _FIRST_LETTER.match(text, match.end(), match.end() + 24)
+    following = first[1] if first else ""
+    if following[:1].islower():
+        return False
+    return match["mark"] != "." or _stop_ends_sentence(text[max(0, match.start() - 24) : match.start()], following)
+
+
+def _stop_ends_sentence(before: str, following: str) -> bool:
+    """Whether a full stop ends a sentence, by the characters before it and the word that follows."""
+    found = _LAST_WORD.search(before)
+    if found is None:
+        return True
+    last = found[0]
+    word = last.lower()
+    if _NEVER_LAST.fullmatch(word) or (len(last) == 1 and last.isupper()) or _LIST_NUMBER.search(before):
+        return False
+    if _BEFORE_NUMBERS.fullmatch(word):
+        return not following[:1].isdigit()
+    return not _SELDOM_LAST.fullmatch(word) or bool(_OPENERS.fullmatch(following.lower()))

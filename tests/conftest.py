@@ -1,0 +1,32 @@
+"""What all tests share: a home and a cache of their own, never the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from foveal.settings import Settings
+
+settings.register_profile("foveal", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("foveal")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's library out of the tests. The unpacked models' cache is shared: making it takes a while."""
+    before = {name: os.environ.get(name) for name in ("FOVEAL_HOME", "FOVEAL_FAULTS")}
+    os.environ["FOVEAL_HOME"] = str(tmp_path_factory.mktemp("home"))
+    os.environ.pop("FOVEAL_FAULTS", None)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def own_settings(tmp_path: Path) -> Settings:
+    """Settings of a home that is this test's."""
+    return Settings(home=tmp_path / "home", cache=Settings.load().cache)

@@ -1,0 +1,110 @@
+"""The BERT forward pass against transformers' own, on the real MiniLM and on small random models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.errors import ModelUnavailable
+from foveal.models import OFFLINE, load_encoder
+from foveal.models.bert import BertEncoder, batches, pooled, supports
+from foveal.models.encoders import SentenceTransformerEncoder
+from foveal.models.offline import unpacked
+from foveal.settings import Settings
+
+TEXTS = ["where is sight sharpest?", "", "The fovea. " * 90, "北京大学 ünïcödé 🙂", "one two three"]
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return unpacked(OFFLINE["minilm"], Settings.load().cache)
+
+
+@pytest.fixture(scope="module")
+def exact(folder):
+    return BertEncoder(folder, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def peer(folder):
+    return SentenceTransformerEncoder(folder, dtype="float32")
+
+
+def test_vectors_are_those_of_sentence_transformers(exact, peer):
+    np.testing.assert_allclose(exact.encode(TEXTS), peer.encode(TEXTS), atol=1e-5)
+    assert (exact.dimension, exact.max_tokens) == (peer.dimension, peer.max_tokens) == (384, 256)
+
+
+def test_bfloat16_stays_close(folder, exact):
+    half = BertEncoder(folder, dtype=torch.bfloat16)
+    assert (half.encode(TEXTS) * exact.encode(TEXTS)).sum(1).min() > 0.999
+
+
+def test_a_vector_does_not_depend_on_its_neighbours(exact):
+    together = exact.encode(TEXTS)
+    alone = np.concatenate([exact.encode([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert exact.encode([]).shape == (0, 384)
+
+
+def test_meaning_beats_words(exact):
+    query, near, far = exact.encode(["a fast car", "the quick automobile", "a fast breaking of bread"])
+    assert query @ near > query @ far
+
+
+def test_token_offsets_cut_the_text_itself(exact, peer):
+    for text in TEXTS:
+        offsets = exact.token_offsets(text)
+        assert offsets == peer.token_offsets(text)
+        assert all(0 <= start <= end <= len(text) for start, end in offsets)
+
+
+def test_cls_pooling_takes_the_first_token(folder, exact, tmp_path):
+    other = tmp_path / "cls"
+    shutil.copytree(folder, other)
+    config = json.loads((other / "1_Pooling/config.json").read_text())
+    changed = {k: v for k, v in config.items() if not k.startswith("pooling_mode")} | {"pooling_mode_cls_token": True}
+    (other / "1_Pooling/config.json").write_text(json.dumps(changed))
+    first = BertEncoder(other, dtype=torch.float32)
+    np.testing.assert_allclose(
+        first.encode(TEXTS), SentenceTransformerEncoder(other, dtype="float32").encode(TEXTS), atol=1e-5
+    )
+    assert first.fingerprint != exact.fingerprint
+
+
+def test_another_architecture_is_left_to_sentence_transformers(folder, tmp_path):
+    other = tmp_path / "roberta"
+    shutil.copytree(folder, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"model_type": "roberta"}))
+    assert not supports(other)
+    with pytest.raises(ModelUnavailable, match="no BERT sentence encoder"):
+        BertEncoder(other)
+
+
+def test_an_encoder_is_loaded_once():
+    assert load_encoder("minilm") is load_encoder("minilm")
+
+
+@given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 1000))
+def test_batches_hold_each_row_once_within_the_budget(lengths, tokens):
+    found = list(batches(lengths, tokens))
+    assert sorted(row for rows in found for row in rows) == list(range(len(lengths)))
+    for rows in found:
+        assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= tokens
+
+
+def test_pooling_by_its_definition():
+    hidden = torch.tensor([[[3.0, 4.0], [1.0, 0.0], [9.0, 9.0]]])
+    mask = torch.tensor([[True, True, False]])
+    torch.testing.assert_close(pooled(hidden, mask, "mean"), torch.tensor([[2.0, 2.0]]) / 8**0.5)
+    torch.testing.assert_close(pooled(hidden, mask, "cls"), torch.tensor([[0.6, 0.8]]))

@@ -1,0 +1,89 @@
+"""Conditions: what they select (over a real table), and that nothing but values comes through."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from honest import document
+from hypothesis import given
+from hypothesis import strategies as st
+from retrieval.test_store import make, put
+
+from foveal.errors import InputError
+from foveal.retrieval.filters import literal, sql
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    made = make(tmp_path_factory.mktemp("filters") / "library")
+    put(
+        made,
+        [
+            document("Alpha's", "every a\n", metadata={"kind": "pdf", "year": 2020, "draft": True}),
+            document("Beta", "every b\n", metadata={"kind": "md", "year": "2021"}, url="https://example.org/b"),
+            document("Gamma", "every c\n", published_at=datetime(2024, 5, 6, 23, 30, tzinfo=UTC), pages=(0,)),
+        ],
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("where", "titles"),
+    [
+        (None, "Alpha's Beta Gamma"),
+        ([], "Alpha's Beta Gamma"),
+        ("kind=pdf", "Alpha's"),
+        ("kind!=pdf", "Beta"),
+        ("title~BET", "Beta"),
+        ("title=Alpha's", "Alpha's"),
+        ("year=2020", "Alpha's"),
+        ("year>=2020.5", "Beta"),
+        ("year in 2020, 2021", "Alpha's Beta"),
+        ("year>2000 and kind=md", "Beta"),
+        (["year>2000", "kind = md"], "Beta"),
+        ("draft=true", "Alpha's"),
+        ("published=2024-05-06", "Gamma"),
+        ("published>=2024-05-06", "Gamma"),
+        ("published>2024-05-06", ""),
+        ("published<=2024-05-06", "Gamma"),
+        ("published<2024-05-06", ""),
+        ("published>=2024-05-06T23:00:00+00:00", "Gamma"),
+        ("page=1", "Gamma"),
+        ("url~example.org", "Beta"),
+        ('title="Beta"', "Beta"),
+        ("colour=red", ""),
+        ("title=x' OR 1=1 --", ""),
+        ("kind=it's", ""),
+    ],
+)
+def test_a_condition_selects(store, where, titles):
+    found = store.lexical("every", 10, sql(where))
+    assert sorted(store.entry(one.passage.span.document_id).title for one in found) == sorted(titles.split())
+
+
+def test_a_document_is_selected_by_the_beginning_of_its_id(store):
+    one = document("Beta", "")
+    assert len(store.lexical("every", 10, sql(f"document={one.id[:8]}"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("kind", "is not understood"),
+        ("=3", "is not understood"),
+        ("published>=yesterday", "a date such as"),
+        ("page>=two", "a whole number"),
+    ],
+)
+def test_a_wrong_condition_is_explained(where, said):
+    with pytest.raises(InputError, match=said):
+        sql(where)
+
+
+@given(st.text(min_size=1).filter(lambda text: text.strip()))
+def test_a_value_stays_inside_its_quotes(text):
+    quoted = literal(text)
+    assert quoted[0] == quoted[-1] == "'"
+    assert quoted[1:-1].replace("''", "").count("'") == 0
+    assert quoted[1:-1].replace("''", "'") == text

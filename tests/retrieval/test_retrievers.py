@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from honest import HashedWords, document
+from retrieval.test_store import make, put
+
+from foveal.errors import InputError
+from foveal.retrieval.dense import DenseRetriever
+from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
+from foveal.retrieval.hybrid import HybridRetriever
+from foveal.retrieval.lexical import LexicalRetriever
+
+QUERIES = ["line two of apples", "pears", ""]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    made = make(tmp_path_factory.mktemp("retrievers") / "library")
+    fruits = ("apples", "pears", "plums", "cherries")
+    put(made, [document(fruit, "".join(f"line {i} of {fruit}\n" for i in ("one", "two", "three"))) for fruit in fruits])
+    return made
+
+
+def test_each_query_gets_its_own_hits_best_first(store):
+    for retriever in (LexicalRetriever(store), DenseRetriever(store, HashedWords())):
+        apples, pears, nothing = retriever.search(QUERIES, 3)
+        assert apples[0].passage.text == "line two of apples\n"
+        assert all("pears" in hit.passage.text for hit in pears)
+        assert nothing == []
+        assert [hit.score for hit in apples] == sorted((hit.score for hit in apples), reverse=True)
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_hybrid_is_the_fusion_of_both_by_definition(store, fusion):
+    lexical, dense = LexicalRetriever(store), DenseRetriever(store, HashedWords())
+    hits = HybridRetriever(lexical, dense, fusion=fusion, dense_weight=0.3).search(QUERIES[:1], 5)[0]
+    pair = [{hit.passage.span: hit.score for hit in one.search(QUERIES[:1], 200)[0]} for one in (lexical, dense)]
+    expected = reciprocal_ranks(pair) if fusion == "rrf" else weighted_sum(pair, [0.7, 0.3])
+    assert [hit.score for hit in hits] == sorted(expected.values(), reverse=True)[:5]
+    assert all(expected[hit.passage.span] == hit.score and hit.source == "hybrid" for hit in hits)
+
+
+@pytest.mark.parametrize("wrong", [{"fusion": "sum"}, {"dense_weight": 1.5}, {"depth": 0}])
+def test_wrong_options_are_refused(store, wrong):
+    with pytest.raises(InputError, match="Hybrid search got"):
+        HybridRetriever(LexicalRetriever(store), LexicalRetriever(store), **wrong)

@@ -1,0 +1,372 @@
+"""The store: what is visible, what a kill leaves, what two processes see."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from honest import HashedWords, Lines, document
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveal import faults
+from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull, UnknownDocument
+from foveal.retrieval import indexing, tables
+from foveal.retrieval.filters import sql
+from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.store import Store
+
+ENCODER = HashedWords()
+
+
+def make(place: Path, *, encoder: HashedWords | None = ENCODER) -> Store:
+    dimension = encoder.dimension if encoder else None
+    values = {"encoder": "hashed-words", "segmenter": "lines", **({"dimension": str(dimension)} if dimension else {})}
+    tables.create(str(place), values, dimension)
+    return Store.open(str(place))
+
+
+def put(store: Store, documents, *, encoder: HashedWords | None = ENCODER, refresh: bool = True) -> Indexed:
+    done = Indexed()
+    with store.writing():
+        Indexer(store, Lines().segment, encoder.encode if encoder and store.dimension else None).index(documents, done)
+        if refresh:
+            store.refresh_indexes()
+    return done
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make(tmp_path / "library")
+
+
+def visible(store: Store) -> dict[str, list[str]]:
+    """Title -> its passages in order, as searches show them; checks each against its document's text."""
+    found = store.lexical("every", 1000)
+    shown: dict[str, list[tuple[int, str]]] = {}
+    for one in found:
+        owner = store.text(one.passage.span.document_id)
+        assert owner.quote(one.passage.span) == one.passage.text
+        shown.setdefault(owner.title, []).append((one.passage.span.start, one.passage.text))
+    return {title: [text for _, text in sorted(passages)] for title, passages in shown.items()}
+
+
+def test_words_and_meaning_find_the_passage_and_its_place(store):
+    put(store, [document("a", "the quick brown fox\njumps over\n"), document("b", "a lazy dog sleeps\n")])
+    best = store.lexical("foxes jump", 1)[0].passage  # stems: fox, jump
+    assert best.text in ("the quick brown fox\n", "jumps over\n")
+    nearest = store.nearest(ENCODER.encode(["a lazy dog sleeps"])[0], 1)[0]
+    assert nearest.passage.text == "a lazy dog sleeps\n"
+    assert nearest.score == pytest.approx(
+        float(ENCODER.encode(["b a lazy dog sleeps"])[0] @ ENCODER.encode(["a lazy dog sleeps"])[0]), abs=1e-5
+    )
+
+
+def test_quoted_words_must_stand_as_a_phrase(store):
+    put(store, [document("a", "to be or not to be\nbe not or to\n")])
+    assert [one.passage.text for one in store.lexical('"or not to be"', 5)] == ["to be or not to be\n"]
+    assert store.lexical('"not be or"', 5) == []
+    assert len(store.lexical("not be or", 5)) == 2
+
+
+@pytest.mark.parametrize("query", ["", "   ", '"', '""', "?!", '" "'])
+def test_a_query_without_words_finds_nothing(store, query):
+    put(store, [document("a", "some text\n")])
+    assert store.lexical(query, 5) == []
+
+
+def test_chinese_is_found_by_its_words(store):
+    put(store, [document("a", "北京大学的研究人员发现了新方法\n"), document("b", "今天天气很好\n")])
+    assert [one.passage.text for one in store.lexical("研究", 5)] == ["北京大学的研究人员发现了新方法\n"]
+
+
+def test_k_above_the_collection_gives_all_and_k_zero_is_refused(store):
+    put(store, [document("a", "one word\ntwo words\n")])
+    assert len(store.lexical("word", 50)) == 2
+    with pytest.raises(InputError, match="at least 1"):
+        store.lexical("word", 0)
+
+
+def test_adding_again_changes_nothing(store):
+    documents = [document("a", "every word\n"), document("b", "every other\n")]
+    assert len(put(store, documents).added) == 2
+    again = put(store, documents)
+    assert (again.added, again.updated, len(again.unchanged)) == ([], [], 2)
+    assert store.counts() == {"documents": 2, "passages": 2, "revisions": 0}
+
+
+def test_a_changed_text_replaces_the_old_and_the_old_revision_is_kept(store):
+    old, new = document("a", "every old line\n"), document("a", "every new line\nevery second\n")
+    put(store, [old])
+    assert put(store, [new]).updated == [new.id]
+    assert visible(store) == {"a": ["every new line\n", "every second\n"]}
+    assert store.text(old.id).text == new.text
+    assert store.text(old.id, old.revision).text == old.text
+    put(store, [document("a", "every third text\n")])
+    assert store.text(old.id, old.revision).text == old.text
+    assert store.text(old.id, new.revision).text == new.text
+
+
+def test_changed_metadata_alone_is_taken_over_without_a_new_revision(store):
+    put(store, [document("a", "every line\n", metadata={"year": 1999})])
+    put(store, [document("a", "every line\n", metadata={"year": 2001})])
+    assert store.counts() == {"documents": 1, "passages": 1, "revisions": 0}
+    assert store.lexical("every", 5, sql("year=1999")) == []
+    assert len(store.lexical("every", 5, sql("year=2001"))) == 1
+
+
+def test_the_same_address_twice_in_one_run_counts_once(store):
+    assert len(put(store, [document("a", "every one\n"), document("a", "every two\n")]).added) == 1
+    assert visible(store) == {"a": ["every one\n"]}
+
+
+def test_a_library_without_vectors_searches_by_words(tmp_path):
+    store = make(tmp_path / "library", encoder=None)
+    put(store, [document("a", "every word counts\n")])
+    assert visible(store) == {"a": ["every word counts\n"]}
+
+
+def test_a_reader_that_was_opened_before_sees_what_is_written_later(store):
+    reader = Store.open(store.uri)
+    assert reader.lexical("every", 5) == []
+    put(store, [document("a", "every line\n")])
+    import time
+
+    time.sleep(tables.FRESHNESS.total_seconds() + 0.1)
+    assert visible(reader) == {"a": ["every line\n"]}
+
+
+def test_a_second_writer_is_told_who_writes(store):
+    code = f"""
+import sys
+from foveal.retrieval.store import Store
+with Store.open({store.uri!r}).writing():
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "in\n"
+        with pytest.raises(LibraryBusy, match=f"pid {child.pid}"), store.writing():
+            pass
+        assert store.lexical("every", 5) == []  # reading goes on
+    finally:
+        child.communicate("")
+    put(store, [document("a", "every line\n")])
+
+
+CHILD = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from honest import HashedWords, Lines, document
+from foveal.retrieval import indexing
+from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.store import Store
+indexing.BATCH = 4
+store = Store.open({uri!r})
+done = Indexed()
+def say(report):
+    for one in (report.added + report.updated)[len(said):]:
+        said.append(one)
+        os.write(1, (one + chr(10)).encode())
+said = []
+with store.writing():
+    lines = [[f"every line {{j}} of {{i}} {version}" + chr(10) for j in range(i % 3 + 1)] for i in range(12)]
+    docs = [document(f"d{{i}}", "".join(lines[i])) for i in range(12)]
+    Indexer(store, Lines().segment, HashedWords().encode, say).index(docs, done)
+    store.refresh_indexes()
+"""
+
+
+@pytest.mark.parametrize("before", ["nothing", "older texts"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "store.write=kill",
+        "store.write=kill@3",
+        "store.passages-written=kill",
+        "store.passages-written=kill@2",
+        "store.documents-written=kill",
+        "store.documents-written=kill@2",
+        "store.before-index=kill",
+    ],
+)
+def test_a_kill_loses_nothing_reported_and_shows_nothing_half(tmp_path, fault, before):
+    store = make(tmp_path / "library")
+
+    def texts(version: str):
+        return [
+            document(f"d{i}", "".join(f"every line {j} of {i} {version}\n" for j in range(i % 3 + 1)))
+            for i in range(12)
+        ]
+
+    if before == "older texts":
+        put(store, texts("old"))
+    code = CHILD.format(tests=str(Path(__file__).parents[1]), uri=store.uri, version="new")
+    env = {**os.environ, "FOVEAL_FAULTS": fault}
+    child = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    reported = set(child.stdout.split())
+
+    whole = {
+        version: {one.title: one.text.splitlines(keepends=True) for one in texts(version)} for version in ("old", "new")
+    }
+    after = Store.open(store.uri)
+    shown = visible(after)
+    for one in texts("new"):
+        if one.id in reported:
+            assert shown[one.title] == whole["new"][one.title]
+    for title, passages in shown.items():
+        assert passages in (whole["old"][title], whole["new"][title])
+    if before == "older texts":
+        assert set(shown) == set(whole["old"])
+
+    finished = put(after, texts("new"))
+    assert {*finished.added, *finished.updated, *finished.unchanged} == {one.id for one in texts("new")}
+    assert reported <= set(finished.unchanged)
+    assert visible(after) == whole["new"]
+    assert after.counts()["passages"] == sum(map(len, whole["new"].values()))  # nothing invisible is left
+
+
+def test_a_full_disk_keeps_what_was_stored(store, monkeypatch):
+    monkeypatch.setattr(indexing, "BATCH", 1)
+    documents = [document(f"d{i}", f"every line {i}\n") for i in range(5)]
+    with faults.injected({"store.write": "full@3"}), pytest.raises(StorageFull, match="free some space"):
+        put(store, documents)
+    kept = visible(store)
+    assert 0 < len(kept) < 5
+    assert len(put(store, documents).unchanged) == len(kept)
+    assert len(visible(store)) == 5
+
+
+def test_ctrl_c_keeps_what_was_stored(store, monkeypatch):
+    monkeypatch.setattr(indexing, "BATCH", 1)
+    documents = [document(f"d{i}", f"every line {i}\n") for i in range(5)]
+    with faults.injected({"store.passages-written": "interrupt@3"}), pytest.raises(KeyboardInterrupt):
+        put(store, documents)
+    assert set(visible(store)) < {one.title for one in documents}
+    put(store, documents)
+    assert len(visible(store)) == 5
+    assert store.counts()["passages"] == 5
+
+
+def test_a_newer_library_is_refused(store):
+    tables.write_setting(store.uri, "schema", str(tables.SCHEMA + 1))
+    with pytest.raises(LibraryTooNew, match="Update Foveal"):
+        Store.open(store.uri)
+
+
+def test_an_older_library_is_migrated_and_a_kill_in_between_is_made_good(store):
+    put(store, [document("a", "every line\n")])
+    calls = []
+
+    def add_column(database):
+        calls.append("column")
+        table = database.open_table("documents")
+        if "language" not in table.schema.names:
+            table.add_columns({"language": "cast(NULL as string)"})
+
+    def fails_once(database):
+        calls.append("second")
+        if calls.count("second") == 1:
+            raise OSError("power cut")
+
+    steps = {tables.SCHEMA: add_column, tables.SCHEMA + 1: fails_once}
+    with pytest.raises(Exception, match="power cut"):
+        tables.migrate(store.uri, newest=tables.SCHEMA + 2, migrations=steps)
+    assert tables.schema_of(store.uri, newest=9) == tables.SCHEMA + 1
+    tables.migrate(store.uri, newest=tables.SCHEMA + 2, migrations=steps)
+    assert calls == ["column", "second", "second"]
+    assert tables.schema_of(store.uri, newest=9) == tables.SCHEMA + 2
+    assert "language" in tables.connect(store.uri).open_table("documents").schema.names
+
+
+def test_a_missing_table_and_a_damaged_file_are_told(store, tmp_path):
+    put(store, [document("a", "every line\n")])
+    for path in (tmp_path / "library" / "passages.lance" / "data").iterdir():
+        path.write_bytes(b"garbage")
+    with pytest.raises(LibraryCorrupt, match="missing or damaged"):
+        Store.open(store.uri).lexical("every", 5, sql("title=a"))
+    (tmp_path / "library" / "documents.lance").rename(tmp_path / "elsewhere")
+    with pytest.raises(LibraryCorrupt, match="lacks its table documents"):
+        tables.exists(store.uri)
+
+
+def test_removed_documents_vanish_with_their_revisions(store):
+    documents = [document(f"d{i}", f"every line {i}\n") for i in range(3)]
+    put(store, documents)
+    put(store, [document("d0", "every changed line\n")])
+    with store.writing():
+        store.remove([documents[0].id])
+    assert set(visible(store)) == {"d1", "d2"}
+    assert store.counts() == {"documents": 2, "passages": 2, "revisions": 0}
+    with pytest.raises(UnknownDocument):
+        store.text(documents[0].id)
+
+
+def test_ids_may_be_shortened_while_they_are_one(store):
+    put(store, [document("a", "every line\n")])
+    whole = document("a", "").id
+    assert store.entry(whole[:8]).id == whole
+    with pytest.raises(UnknownDocument, match="No document has the id"):
+        store.entry("0" * 31)
+
+
+operations = st.lists(
+    st.tuples(st.sampled_from(["add", "remove"]), st.integers(0, 4), st.integers(1, 3)), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=12)
+@given(operations)
+def test_any_order_of_adding_and_removing_ends_as_a_dict_would(tmp_path_factory, operations):
+    store = make(tmp_path_factory.mktemp("sequence") / "library")
+    expected: dict[str, list[str]] = {}
+    for kind, which, lines in operations:
+        one = document(f"d{which}", "".join(f"every line {which} {i} of {lines}\n" for i in range(lines)))
+        if kind == "add":
+            put(store, [one], refresh=lines == 1)
+            expected[one.title] = one.text.splitlines(keepends=True)
+        else:
+            with store.writing():
+                store.remove([one.id])
+            expected.pop(one.title, None)
+    assert visible(store) == expected
+
+
+def test_the_vector_index_finds_what_the_exact_search_finds(tmp_path, monkeypatch):
+    from foveal.retrieval import store as module
+
+    store = make(tmp_path / "library")
+    words = [f"word{i}" for i in range(400)]
+    drawn = np.random.default_rng(0).choice(words, (3000, 6))
+    put(store, [document("a", "".join(" ".join(line) + "\n" for line in drawn))])
+    queries = ENCODER.encode([" ".join(line) for line in drawn[:40]])
+    exact = [[one.passage.span for one in store.nearest(query, 10)] for query in queries]
+    monkeypatch.setattr(module, "INDEX_FROM", 1000)
+    with store.writing():
+        store.refresh_indexes()
+    assert any(index.columns == ["vector"] for index in store._passages.list_indices())
+    found = [[one.passage.span for one in store.nearest(query, 10)] for query in queries]
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found, strict=True)])
+    assert recall > 0.9
+    put(store, [document("b", "a late line\n")])
+    assert store.nearest(ENCODER.encode(["b a late line"])[0], 1)[0].passage.text == "a late line\n"
+
+
+def test_compacting_keeps_everything(store):
+    for i in range(5):
+        put(store, [document(f"d{i}", f"every line {i}\n")])
+    before = visible(store)
+    with store.writing():
+        store.refresh_indexes(compact=True)
+    assert visible(store) == before
+    assert isinstance(store.vectors(), np.ndarray)
+    assert pa.types.is_large_string(tables.DOCUMENTS.field("text").type)

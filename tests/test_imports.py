@@ -1,0 +1,56 @@
+"""Importing stays light, changes nothing, and every name of a registry leads somewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import foveal
+from foveal import registry
+from foveal.errors import MissingExtra, UnknownName
+
+HEAVY = ("torch", "transformers", "lancedb", "pyarrow", "numpy", "ray", "fastapi", "httpx", "trafilatura", "rich")
+
+
+def _imported(code: str) -> set[str]:
+    script = f"{code}\nimport sys\nprint(*({set(HEAVY)!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, check=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_importing_foveal_imports_nothing_heavy():
+    assert _imported("import foveal; foveal.errors; foveal.types") == set()
+
+
+def test_the_command_tree_imports_no_engine():
+    assert _imported("import foveal.cli.main") <= {"rich"}
+
+
+@pytest.mark.parametrize("table", [registry.SEGMENTERS, registry.RETRIEVERS, registry.BENCHES])
+def test_every_registered_name_resolves(table):
+    for name in table:
+        assert callable(registry.lookup(table, name, kind="thing"))
+
+
+def test_an_unknown_name_lists_those_there_are():
+    with pytest.raises(UnknownName, match=r"No retriever is called 'semantic'. There are: lexical, dense, hybrid"):
+        registry.lookup(registry.RETRIEVERS, "semantic", kind="retriever")
+
+
+def test_a_missing_extra_is_named_and_a_broken_install_keeps_its_own_error(tmp_path, monkeypatch):
+    with pytest.raises(MissingExtra, match=r"foveal\[scale\]"):
+        registry.require("a_package_nobody_has", extra="scale")
+    (tmp_path / "broken_package.py").write_text("import a_package_nobody_has")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_package_nobody_has") as caught:
+        registry.require("broken_package", extra="scale")
+    assert not isinstance(caught.value, MissingExtra)
+
+
+def test_public_names_exist():
+    for name in foveal.__all__:
+        assert getattr(foveal, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = foveal.nothing

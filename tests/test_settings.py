@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from foveal.errors import InputError
+from foveal.settings import Settings
+
+
+def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tmp_path):
+    (tmp_path / "foveal.toml").write_text('encoder = "none"\nmax_file_mb = 3\n')
+    settings = Settings.load(tmp_path, environment={"FOVEAL_MAX_FILE_MB": "7"})
+    assert (settings.encoder, settings.max_file_mb, settings.segmenter) == ("none", 7, "headings")
+    assert settings.max_bytes == 7 * 2**20
+
+
+def test_home_comes_from_the_argument_then_the_environment(tmp_path):
+    env = {"FOVEAL_HOME": str(tmp_path / "b")}
+    assert Settings.load(tmp_path / "a", environment=env).home == tmp_path / "a"
+    assert Settings.load(environment=env).home == tmp_path / "b"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("encoder = ", "not valid TOML"),
+        ("colour = 3", "which is no setting. There are: encoder"),
+        ("max_file_mb = -1", "a whole number above 0"),
+        ('allow_private_addresses = "maybe"', "true or false"),
+    ],
+)
+def test_a_wrong_file_is_named_and_the_mend_told(tmp_path, content, said):
+    (tmp_path / "foveal.toml").write_text(content)
+    with pytest.raises(InputError, match=said):
+        Settings.load(tmp_path, environment={})

@@ -1,0 +1,145 @@
+"""Web pages: headings survive, furniture goes, the right encoding is found."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from foveal.errors import UnreadableSource
+from foveal.text.html import decode_html, read_html
+
+SENTENCE = (
+    "The fovea is the small part of the retina that sees sharply, and the eye turns it to the few places that matter. "
+)
+ARTICLE = f"""<!doctype html><html><head><title>The fovea - Eyes Weekly</title>
+<meta name="author" content="Ada  Lovelace"><meta property="article:published_time" content="2021-03-04T10:00:00Z">
+<link rel="canonical" href="https://eyes.example/fovea"></head>
+<body><nav><ul><li><a href="/">Home</a></li><li><a href="/shop">Shop our glasses</a></li></ul></nav>
+<article><h1>The fovea</h1><p>{SENTENCE * 2}It is <b>small</b>:
+   1.5&nbsp;mm<sup>2</sup>, as H<sub>2</sub>O is wet.<sup class="reference"><a href="#note-1">[1]</a></sup></p>
+<h2>What it does<span class="mw-editsection">[edit]</span></h2><p>{SENTENCE * 2}</p>
+<ul><li>It sees colour.</li><li>It sees detail.</li></ul>
+<h3>In code</h3><pre><code>def see(x):
+    return x * 2  # _sharp_
+</code></pre><p>Call <code>a\\*b</code> or f_o_o [now] *please*. {SENTENCE}</p>
+<table><tr><th>Part</th><th>Size</th></tr><tr><td>fovea</td><td>1.5 mm</td></tr></table></article>
+<footer><p>Copyright Eyes Weekly. All rights reserved. Cookies.</p></footer>
+<script>var x = "scripted";</script></body></html>"""
+
+
+def read(body, **given):
+    return read_html(body.encode(), name="a page", **given)
+
+
+def test_an_article_with_all_that_it_says_of_itself():
+    page = read(ARTICLE)
+    assert page.title == "The fovea"
+    assert page.author == "Ada Lovelace"
+    assert page.url == "https://eyes.example/fovea"
+    assert page.published_at == datetime(2021, 3, 4, tzinfo=UTC)
+
+
+def test_headings_lists_tables_and_code_survive_in_order():
+    lines = read(ARTICLE).text.split("\n")
+    wanted = [
+        "# The fovea",
+        "## What it does",
+        "- It sees colour.",
+        "- It sees detail.",
+        "### In code",
+        "| fovea | 1.5 mm |",
+    ]
+    assert [line for line in lines if line in wanted] == wanted
+    assert "    return x * 2  # _sharp_" in lines
+
+
+def test_furniture_emphasis_and_source_line_breaks_go():
+    text = read(ARTICLE).text
+    for gone in ("Shop our glasses", "[edit]", "[1]", "scripted", "Copyright", "**small**"):
+        assert gone not in text
+    assert "It is small: 1.5\xa0mm², as H₂O is wet." in text.replace(" mm", "\xa0mm")
+
+
+def test_prose_carries_no_backslashes_and_code_keeps_its_own():
+    assert "Call `a\\*b` or f_o_o [now] *please*." in read(ARTICLE).text
+
+
+def test_a_line_that_only_looks_like_a_heading_stays_prose():
+    text = read(
+        f"<body><article><p>{SENTENCE * 3}</p><p># is called hash</p><p>{SENTENCE * 3}</p></article></body>"
+    ).text
+    assert "\n# is called hash" not in text
+    assert "# is called hash" in text
+
+
+@pytest.mark.parametrize(
+    ("title", "heading", "expected"),
+    [
+        ("Sight | The Eye", "Sight", "Sight"),
+        ("The Eye", "Sight", "The Eye"),
+        ("", "Sight", "Sight"),
+        ("", "", None),
+    ],
+)
+def test_the_title(title, heading, expected):
+    body = f"<title>{title}</title><body><h1>{heading}</h1><p>{SENTENCE}</p></body>"
+    assert read(body).title == expected
+
+
+def test_a_page_without_a_date_has_none():
+    assert read(f"<body><p>{SENTENCE} In 2011 and on 4 May 2012, eyes.</p></body>").published_at is None
+
+
+def test_a_page_of_scraps_is_read_whole():
+    text = read("<body><h2>Hours</h2><div>Mon<br>Tue</div><script>no()</script></body>").text
+    assert "Hours" in text
+    assert "Mon" in text
+    assert "no()" not in text
+
+
+@pytest.mark.parametrize(
+    "body", ["<html><body></body></html>", "<body><script>draw()</script></body>", " ", "<!-- x -->"]
+)
+def test_a_page_without_text_is_refused(body):
+    with pytest.raises(UnreadableSource):
+        read(body)
+
+
+def test_deep_nesting_is_read_or_refused_but_never_crashes():
+    deep = "<div>" * 5000 + SENTENCE + "</div>" * 5000
+    with suppress(UnreadableSource):
+        assert "fovea" in read(f"<body>{deep}</body>").text
+
+
+POLISH = "Zażółć gęślą jaźń"
+
+
+@pytest.mark.parametrize(
+    ("content", "charset"),
+    [
+        (POLISH.encode("utf-8-sig"), "iso-8859-1"),
+        (POLISH.encode("utf-16"), None),
+        (POLISH.encode("iso8859-2"), "ISO-8859-2"),
+        (b'<meta charset="iso-8859-2">' + POLISH.encode("iso8859-2"), None),
+        (b"<meta http-equiv=Content-Type content='text/html; charset=cp1250'>" + POLISH.encode("cp1250"), None),
+        (b'<?xml version="1.0" encoding="windows-1250"?>' + POLISH.encode("cp1250"), None),
+        (b'<meta charset="utf-8">' + POLISH.encode("iso8859-2"), "iso-8859-2"),
+        (POLISH.encode(), "no-such-charset"),
+        (b'<meta charset="ascii">' + POLISH.encode(), "utf-8"),
+    ],
+)
+def test_the_encoding_of_a_page(content, charset):
+    assert decode_html(content, name="a page", charset=charset).endswith(POLISH)
+
+
+def test_latin1_means_windows_1252_as_in_browsers():
+    assert decode_html("“5 €”".encode("cp1252"), name="a page", charset="iso-8859-1") == "“5 €”"
+
+
+def test_an_xml_declaration_does_not_disturb():
+    page = read(f'<?xml version="1.0" encoding="utf-8"?><html><body><p>{SENTENCE}ü</p></body></html>')
+    assert page.text.endswith("ü")
+
+
+def test_nul_never_reaches_the_text():
+    assert "\0" not in read(f"<body><p>a\0b {SENTENCE}</p></body>", charset="utf-8").text

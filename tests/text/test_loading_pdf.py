@@ -1,0 +1,192 @@
+"""PDFs: pages lie where their offsets say, lines read, and what cannot be read says why."""
+
+import gc
+import warnings
+from datetime import UTC, datetime
+
+import pytest
+from fpdf import FPDF
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.errors import UnreadableSource
+from foveal.text.pdf import read_pdf
+from foveal.text.pdf_lines import is_heading, joined
+
+WORDS = "The fovea is the small part of the retina that sees sharply and the eye turns it to what matters"
+
+
+def made(pages, *, title=None, heading=None, password=None):
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=11)
+    if title:
+        pdf.set_title(title)
+    pdf.set_author("Ada")
+    pdf.set_creation_date(datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
+    for text in pages:
+        pdf.add_page()
+        if heading:
+            pdf.set_font(size=22)
+            pdf.multi_cell(0, text=heading, new_x="LMARGIN", new_y="NEXT")
+            pdf.set_font(size=11)
+        if text:
+            pdf.multi_cell(0, text=text)
+    if password:
+        pdf.set_encryption(owner_password="owner", user_password=password)
+    return bytes(pdf.output())
+
+
+def read(content, **given):
+    return read_pdf(content, name="a.pdf", **{"max_characters": 10**6, **given})
+
+
+def test_each_page_begins_at_its_offset():
+    found = read(made([f"Page {name}. {WORDS}." for name in ("one", "two", "three")]))
+    starts = [*found.pages, len(found.text)]
+    for name, start, end in zip(("one", "two", "three"), starts, starts[1:], strict=False):
+        assert found.text[start:end].startswith(f"Page {name}.")
+        assert found.text[start:end].count("Page") == 1
+
+
+def test_a_page_without_text_begins_where_the_next_one_does():
+    found = read(made([f"Page one. {WORDS}.", "", f"Page three. {WORDS}."]))
+    assert found.pages[1] == found.pages[2] == found.text.index("Page three")
+
+
+def test_properties():
+    found = read(made([WORDS], title="A study of sight"))
+    assert (found.title, found.author) == ("A study of sight", "Ada")
+    assert found.created == datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("poor", ["Microsoft Word - draft.doc", "untitled", "paper.dvi", "1234", None])
+def test_without_a_real_title_the_largest_line_serves(poor):
+    assert read(made([WORDS], title=poor, heading="Seeing what matters")).title == "Seeing what matters"
+
+
+def test_without_larger_letters_the_first_line_serves():
+    assert read(made(["A plain first line\n" + WORDS])).title == "A plain first line"
+
+
+def test_a_scan_is_named_as_such():
+    with pytest.raises(UnreadableSource, match=r"2 pages without text: probably a scan.*OCR"):
+        read(made(["", ""]))
+
+
+def test_a_locked_pdf():
+    with pytest.raises(UnreadableSource, match="locked with a password"):
+        read(made([WORDS], password="secret"))
+
+
+def test_a_pdf_that_only_restricts_printing_is_read():
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("helvetica", size=11)
+    pdf.multi_cell(0, text=WORDS)
+    pdf.set_encryption(owner_password="owner")
+    assert "fovea" in read(bytes(pdf.output())).text
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.4 and then nothing", b"%PDF-1.7\n" + b"\0" * 500, b""])
+def test_a_damaged_pdf(content):
+    with pytest.raises(UnreadableSource, match="damaged or cut short"):
+        read(content)
+
+
+@given(st.data())
+def test_a_pdf_with_damage_anywhere_is_read_or_refused(data):
+    content = bytearray(SMALL)
+    for _ in range(data.draw(st.integers(1, 30))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = read(bytes(content))
+    except UnreadableSource:
+        return
+    assert all(0 <= page <= len(found.text) for page in found.pages)
+    assert "\0" not in found.text
+
+
+SMALL = made([WORDS])
+
+
+def test_more_text_than_the_limit_is_refused():
+    with pytest.raises(UnreadableSource, match="more than 100 characters"):
+        read(made([WORDS * 10]), max_characters=100)
+
+
+def test_handles_are_closed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(made([WORDS]))
+        with pytest.raises(UnreadableSource):
+            read(made([""]))
+        gc.collect()
+
+
+# The lines of a page, as pdfium gives them: \r\n between lines, U+FFFE for a hyphen with its line break.
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("we read pa\ufffepers, and more\r\nwords", "we read papers,\nand more\nwords"),
+        ("a black-box\r\nthe black\ufffebox model", "a black-box\nthe black-box\nmodel"),
+        ("left of it\r\non hand\r\nthe left\ufffehand side", "left of it\non hand\nthe left-hand\nside"),
+        ("PaSa\ufffe7b is\r\nGPT\ufffe4o", "PaSa-7b\nis\nGPT-4o"),
+        ("the state-of-the\ufffeart in the art", "the state-of-the-art\nin the art"),
+        ("typed hyphen-\r\nation", "typed hyphenation"),
+        ("at ICLR 2023 1\r\n, and ICML", "at ICLR 2023 1, and ICML"),
+        ("old \x02 mark wo\x02rd here", "old - mark word\nhere"),
+    ],
+)
+def test_hyphens_and_breaks(page, expected):
+    assert joined([page])[0] == expected
+
+
+LINES = "\r\n".join([WORDS] * 3)
+
+
+def test_a_short_last_line_ends_a_paragraph():
+    text, _ = joined([f"{LINES}\r\nends here.\r\nAnother one begins\r\n{LINES}"])
+    assert "ends here.\n\nAnother one" in text
+
+
+@pytest.mark.parametrize("heading", ["2 Related Work", "3.1.2 The second set", "Abstract", "REFERENCES", "Appendix B"])
+def test_headings_stand_apart(heading):
+    assert is_heading(heading)
+    text, _ = joined([f"{LINES}\r\nends here.\r\n{heading}\r\n{LINES}"])
+    assert f"ends here.\n\n{heading}\n\n{WORDS}" in text
+
+
+@pytest.mark.parametrize(
+    "line", ["D. White and others", "3 of them went home,", "2.5 times as many were seen. Then", WORDS]
+)
+def test_what_is_no_heading(line):
+    assert not is_heading(line)
+
+
+def test_a_heading_without_number_stands_apart():
+    text, _ = joined([f"{LINES}\r\nends here. 37\r\nAttribution methods\r\n{LINES}"])
+    assert f"ends here. 37\n\nAttribution methods\n\n{WORDS}" in text
+
+
+def test_page_numbers_that_count_go_and_a_sentence_runs_on():
+    pages = [f"{LINES}\r\nand {name} goes on\r\n{number}" for number, name in ((7, "a"), (8, "b"), (9, "c"))]
+    text, offsets = joined([page.replace(WORDS, WORDS.lower(), 1) for page in pages])
+    assert "goes on\nthe fovea" in text
+    assert not any(line.strip() in ("7", "8", "9") for line in text.split("\n"))
+    assert [text[offset:].startswith("the fovea") for offset in offsets] == [True] * 3
+
+
+def test_numbers_that_do_not_count_stay():
+    text, _ = joined(["words\r\n17", "words\r\n4", "words\r\n99"])
+    assert [line for line in text.split("\n") if line.isdecimal()] == ["17", "4", "99"]
+
+
+@given(st.lists(st.text(st.sampled_from("ab .1\r\n\ufffe\x02-\x0cA"), max_size=40), max_size=6))
+def test_offsets_are_in_order_and_no_mark_is_left(pages):
+    text, offsets = joined(pages)
+    assert len(offsets) == len(pages)
+    assert list(offsets) == sorted(offsets)
+    assert all(0 <= offset <= len(text) for offset in offsets)
+    assert not set(text) & set("\r\x02\x0c\ufffe\uffff")
