@@ -64,12 +64,11 @@ def test_prose_carries_no_backslashes_and_code_keeps_its_own():
     assert "Call `a\\*b` or f_o_o [now] *please*." in read(ARTICLE).text
 
 
-def test_a_line_that_only_looks_like_a_heading_stays_prose():
-    text = read(
-        f"<body><article><p>{SENTENCE * 3}</p><p># is called hash</p><p>{SENTENCE * 3}</p></article></body>"
-    ).text
-    assert "\n# is called hash" not in text
-    assert "# is called hash" in text
+@pytest.mark.parametrize("line", ["# is called hash", "* is called star", "> is called greater"])
+def test_a_line_that_only_looks_like_markdown_stays_prose(line):
+    text = read(f"<body><article><p>{SENTENCE * 3}</p><p>{line}</p><p>{SENTENCE * 3}</p></article></body>").text
+    assert f"\n{line}" not in text
+    assert line in text
 
 
 @pytest.mark.parametrize(

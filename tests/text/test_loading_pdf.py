@@ -64,6 +64,15 @@ def test_without_a_real_title_the_largest_line_serves(poor):
     assert read(made([WORDS], title=poor, heading="Seeing what matters")).title == "Seeing what matters"
 
 
+def test_a_title_of_two_lines_below_a_running_head():
+    pdf = FPDF()
+    pdf.add_page()
+    for size, line in ((9, "Journal of Seeing"), (20, "Where the eye looks"), (20, "and why it matters"), (11, WORDS)):
+        pdf.set_font("helvetica", size=size)
+        pdf.multi_cell(0, text=line, new_x="LMARGIN", new_y="NEXT")
+    assert read(bytes(pdf.output())).title == "Where the eye looks and why it matters"
+
+
 def test_without_larger_letters_the_first_line_serves():
     assert read(made(["A plain first line\n" + WORDS])).title == "A plain first line"
 
@@ -134,6 +143,7 @@ def test_handles_are_closed():
         ("left of it\r\non hand\r\nthe left\ufffehand side", "left of it\non hand\nthe left-hand\nside"),
         ("PaSa\ufffe7b is\r\nGPT\ufffe4o", "PaSa-7b\nis\nGPT-4o"),
         ("the state-of-the\ufffeart in the art", "the state-of-the-art\nin the art"),
+        ("a car went\r\nwith car\ufffe" + "riages", "a car went\nwith carriages"),
         ("typed hyphen-\r\nation", "typed hyphenation"),
         ("at ICLR 2023 1\r\n, and ICML", "at ICLR 2023 1, and ICML"),
         ("old \x02 mark wo\x02rd here", "old - mark word\nhere"),
@@ -176,6 +186,11 @@ def test_page_numbers_that_count_go_and_a_sentence_runs_on():
     assert "goes on\nthe fovea" in text
     assert not any(line.strip() in ("7", "8", "9") for line in text.split("\n"))
     assert [text[offset:].startswith("the fovea") for offset in offsets] == [True] * 3
+
+
+def test_a_number_among_page_numbers_stays():
+    text, _ = joined([f"words\r\n{number}" for number in (7, 8, 42, 10)])
+    assert [line for line in text.split("\n") if line.isdecimal()] == ["42"]
 
 
 def test_numbers_that_do_not_count_stay():

@@ -64,6 +64,7 @@ def test_utf16_without_mark_in_chinese_with_line_ends(encoding):
         ("It’s a “smart” text — with dashes… it costs 5 €.", "cp1252"),
         (JAPANESE, "shift_jis"),
         (JAPANESE, "euc_jp"),
+        ("吾輩は猫である。\n", "shift_jis"),
         (CHINESE, "gb18030"),
         (CHINESE, "gbk"),
         ("人人生而自由，在尊嚴和權利上一律平等。", "big5"),

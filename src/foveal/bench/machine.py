@@ -1,4 +1,4 @@
-"""What of a machine and its software decides a benchmark's figures; nothing that names the machine, a user or a path."""
+"""What of a machine and its software decides a benchmark's figures; nothing that names the machine or a user."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ NOTED_PACKAGES = (
     "faiss-cpu", "usearch", "hnswlib", "bm25s", "ranx", "ray",
 )  # fmt: skip
 
-NOTED_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+NOTED_VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
 """Environment variables that make numeric libraries slower or faster; their values are no secrets."""
 
 
 def machine() -> dict[str, object]:
-    """Processor, cores, memory in GiB, instruction sets, accelerator, system, Python, and variables that change speed."""
+    """Processor, cores, memory, instruction sets, accelerator, system, Python, and variables that change speed."""
     return {
         "processor": processor(),
         "cores": usable_cores(),

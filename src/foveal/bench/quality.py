@@ -86,7 +86,7 @@ def _collection(collection: Collection, folder: Path, settings: BenchSettings) -
     yield from rows("hybrid, reciprocal ranks", fused(lexical, dense, None))
     weighted = fused(lexical, dense, weight)
     yield from rows("hybrid, weighted", weighted, note)
-    better = lexical if evaluate(lexical, collection.qrels) >= evaluate(dense, collection.qrels) else dense
+    better = max((lexical, dense), key=lambda run: evaluate(run, collection.qrels, ["ndcg@10"])["ndcg@10"])
     p_value = compare(weighted, better, collection.qrels)
     yield Row.of(f"{collection.name}: hybrid against its better part", "p-value", p_value, note="paired randomisation")
 

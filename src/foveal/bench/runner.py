@@ -70,13 +70,17 @@ def run(
     json: Path | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> Report:
-    """Run the bench called `name`; `on_row` is told each row as it comes.
+    """Run the bench called `name`; `on_row` is told each row as it comes, `json` is the file to write.
 
     What stops the bench early (Ctrl-C too) is raised again, after the rows so far and its name are in the JSON file.
     """
     rows: Iterator[Row] = lookup(BENCHES, name, kind="bench")(settings)
     report = Report(name, settings)
-    save = (lambda: report.write(json)) if json else (lambda: None)
+
+    def save() -> None:
+        if json:
+            report.write(json)
+
     save()  # a path that cannot be written fails now, not after an hour
     try:
         for row in rows:

@@ -53,7 +53,8 @@ class BenchSettings:
         if missing or not folder.is_dir():
             raise InputError(
                 f"The data set {name} was not found whole: {folder} lacks {', '.join(missing) or 'everything'}. "
-                f"Name the folder that holds {name}/ ({', '.join(needs)}; each may end in .gz) by --data or FOVEAL_DATA."
+                f"Name the folder that holds {name}/ by --data or FOVEAL_DATA; in it are needed {', '.join(needs)} "
+                "(each may end in .gz)."
             )
         return folder
 

@@ -170,13 +170,10 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
 
 def _print_report(report: AddReport) -> None:
     console = results()
-    counts = {
-        "added": report.added,
-        "updated": report.updated,
-        "unchanged": report.unchanged,
-        "skipped": report.skipped,
+    counts: dict[str, int] = {
+        kind: len(getattr(report, kind)) for kind in ("added", "updated", "unchanged", "skipped")
     }
-    said = ", ".join(f"{len(found):,} {name}" for name, found in counts.items() if found) or "nothing found"
+    said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing found"
     seconds = sum(report.seconds.values())
     console.print(f"Documents: {said}. {report.passages:,} passages in {seconds:.1f} s.")
     for one in report.skipped[:SHOWN_SKIPPED]:

@@ -122,9 +122,9 @@ def _present(folder: Path, name: str) -> Path:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Place and text of each line that is not blank."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as file:
+        with opener(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{path}, line {number},", line.rstrip("\n")

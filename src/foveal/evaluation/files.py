@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: a result that a crash or Ctrl-C cuts short leaves the old file as it was."""
+"""Files written whole or not at all: a write that a crash or Ctrl-C cuts short leaves the old file as it was."""
 
 from __future__ import annotations
 

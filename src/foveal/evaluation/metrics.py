@@ -44,9 +44,7 @@ def evaluate(
 
     UnknownName: a metric is not one. InputError: no judgements, or a score that is no number.
     """
-    return {
-        name: math.fsum(values.values()) / len(values) for name, values in per_query(run, qrels, metrics).items()
-    }
+    return {name: math.fsum(values.values()) / len(values) for name, values in per_query(run, qrels, metrics).items()}
 
 
 def per_query(
@@ -145,7 +143,7 @@ def _reciprocal_rank(grades: Grades, _ideal: Grades, depth: int | None) -> float
 
 
 def _r_precision(grades: Grades, ideal: Grades, _depth: int | None) -> float:
-    return _recall(grades, ideal, np.count_nonzero(ideal))
+    return _recall(grades, ideal, int(np.count_nonzero(ideal)))
 
 
 METRICS: dict[str, Callable[[Grades, Grades, int | None], float]] = {

@@ -11,6 +11,7 @@ wall-clock times, the warm-up is not counted, and the spread is kept beside the 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -148,8 +149,6 @@ def _measured_once(argv: Sequence[str], timeout_s: float) -> tuple[float, float]
 
 
 def _kill_group(leader: int) -> None:
-    import os
-
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:  # it ended by itself in the meantime

@@ -19,7 +19,7 @@ MARKS = {True: "ok", False: "FELL SHORT", None: ""}
 
 @dataclass(frozen=True)
 class Row:
-    """One value of one system; `bar` is the text of what was asked, `ok` whether it was met (None: nothing was asked)."""
+    """One value of one system; `bar` says what was asked, `ok` whether it was met (None: nothing was asked)."""
 
     system: str
     metric: str

@@ -12,7 +12,7 @@ to the query's signs finds candidates, 4 k and more, and the float query scores 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-BLOCK = 65_536
-"""Vectors scored at a time."""
+SCORES_AT_ONCE = 2**24
+"""Scores held at a time, 64 MiB: for one query those of all its vectors, for many those of a block of vectors."""
 INT8_BLOCK = 8_192
 """Int8 vectors made floats at a time: few enough to stay in the processor's cache."""
 QUERIES_AT_ONCE = 256
-"""Queries scored at a time: with BLOCK this bounds the scores held, to 64 MiB."""
+"""Queries scored at a time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,10 @@ class SignVectors:
 def flat_search(vectors: Floats, queries: Floats, k: int) -> tuple[Ids, Floats]:
     """The `k` vectors with the largest inner products, for each query; all are looked at."""
     _checked(vectors.shape, queries, k)
-    return _best(((vectors[rows], None) for rows in _slices(len(vectors), BLOCK)), queries, k)
+    import torch
+
+    size = SCORES_AT_ONCE // min(QUERIES_AT_ONCE, max(1, len(queries)))
+    return _best(((block, None) for block in _blocks(torch.from_numpy(vectors), size)), queries, k)
 
 
 def quantise_int8(vectors: Floats) -> Int8Vectors:
@@ -70,8 +73,10 @@ def quantise_int8(vectors: Floats) -> Int8Vectors:
 def int8_search(stored: Int8Vectors, queries: Floats, k: int) -> tuple[Ids, Floats]:
     """`flat_search` over int8 vectors, the query in float32."""
     _checked(stored.codes.shape, queries, k)
-    rows_of_blocks = _slices(len(stored.codes), INT8_BLOCK)
-    return _best(((stored.codes[rows].astype(np.float32), stored.scales[rows]) for rows in rows_of_blocks), queries, k)
+    import torch
+
+    codes, scales = (_blocks(torch.from_numpy(part), INT8_BLOCK) for part in (stored.codes, stored.scales))
+    return _best(((block.float(), scale) for block, scale in zip(codes, scales, strict=True)), queries, k)
 
 
 def binarise(vectors: Floats) -> SignVectors:
@@ -85,7 +90,8 @@ def binarise(vectors: Floats) -> SignVectors:
 
 def hamming(stored: SignVectors, query: SignVectors) -> npt.NDArray[np.int64]:
     """The number of differing signs between the one vector of `query` and each stored one: (N,)."""
-    return _ones(stored.words ^ query.words[0]).sum(axis=1, dtype=np.int64)
+    distances: Ids = _ones(stored.words ^ query.words[0]).sum(axis=1, dtype=np.int64)
+    return distances
 
 
 def binary_rescored(
@@ -106,7 +112,7 @@ def binary_rescored(
     return ids, scores
 
 
-def _best(blocks: Iterable[tuple[Floats, Floats | None]], queries: Floats, k: int) -> tuple[Ids, Floats]:
+def _best(blocks: Iterable[tuple[Tensor, Tensor | None]], queries: Floats, k: int) -> tuple[Ids, Floats]:
     """The best `k` of all blocks of vectors, whose scores are multiplied by the scales beside them, if any."""
     import torch
 
@@ -115,7 +121,7 @@ def _best(blocks: Iterable[tuple[Floats, Floats | None]], queries: Floats, k: in
     ids = torch.empty(len(asked), 0, dtype=torch.long)
     first = 0
     for block, scales in blocks:
-        parts = [_products(group, block, scales).topk(min(k, len(block))) for group in asked.split(QUERIES_AT_ONCE)]
+        parts = [_products(group, block, scales).topk(min(k, len(block))) for group in _blocks(asked, QUERIES_AT_ONCE)]
         scores = torch.cat([scores, torch.cat([part.values for part in parts])], dim=1)
         ids = torch.cat([ids, torch.cat([part.indices for part in parts]) + first], dim=1)
         scores, places = scores.topk(min(k, scores.shape[1]))
@@ -124,19 +130,22 @@ def _best(blocks: Iterable[tuple[Floats, Floats | None]], queries: Floats, k: in
     return ids.numpy(), scores.numpy()
 
 
-def _products(queries: Tensor, block: Floats, scales: Floats | None) -> Tensor:
+def _products(queries: Tensor, block: Tensor, scales: Tensor | None) -> Tensor:
     """Inner products (queries, vectors of the block)."""
     import torch
 
-    if len(queries) == 1:  # NumPy's product with one vector runs on all cores, torch's on one
-        products = torch.from_numpy(block @ queries[0].numpy())[None]
-    else:
-        products = queries @ torch.from_numpy(block).T
-    return products if scales is None else products * torch.from_numpy(scales)
+    if scales is not None:
+        return (queries @ block.T) * scales
+    if len(queries) != 1:
+        return queries @ block.T
+    # One product with one vector: NumPy's runs on all cores, torch's on one. (Many in turn with torch's would not do:
+    # the two wait for each other's threads.)
+    return torch.from_numpy(block.numpy() @ queries[0].numpy())[None]
 
 
-def _slices(count: int, size: int) -> Iterator[slice]:
-    return (slice(first, first + size) for first in range(0, count, size))
+def _blocks(rows: Tensor, size: int) -> list[Tensor]:
+    """The rows, `size` at a time; no rows are one empty block."""
+    return [rows[first : first + size] for first in range(0, max(1, len(rows)), size)]
 
 
 def _ones(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
@@ -144,7 +153,9 @@ def _ones(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     if hasattr(np, "bitwise_count"):  # NumPy 2
         counts: npt.NDArray[np.uint8] = np.bitwise_count(words)
         return counts
-    return np.unpackbits(words[..., None].view(np.uint8), axis=-1).sum(axis=-1, dtype=np.uint8)
+    bits = np.unpackbits(words[..., None].view(np.uint8), axis=-1)
+    summed: npt.NDArray[np.uint8] = bits.sum(axis=-1, dtype=np.uint8)
+    return summed
 
 
 def _checked(stored: tuple[int, ...], queries: Floats, k: int) -> None:

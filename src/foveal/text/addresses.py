@@ -68,7 +68,11 @@ def transport(*, until: float, allow_private: bool, proxy: str | None) -> httpx.
     url = httpx.Proxy(proxy)
     own = GuardedBackend(until=until, allow_private=True)  # the proxy itself may well stand in a private network
     tunnel = httpcore.HTTPProxy(
-        str(url.url), proxy_auth=url.raw_auth, ssl_context=_tls(), proxy_ssl_context=_tls(), network_backend=own
+        str(url.url),
+        proxy_auth=url.raw_auth,
+        ssl_context=_tls(),
+        proxy_ssl_context=_tls() if url.url.scheme == "https" else None,
+        network_backend=own,
     )
     return PoolTransport(tunnel)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from foveal import __version__, faults
+from foveal import faults
 from foveal.errors import FetchFailed, InputError
 from foveal.text.page_cache import KeptPage, PageCache
 from foveal.text.robots import ALL_CLOSED, ALL_OPEN, RobotsCache, Rules, parse
@@ -56,7 +56,7 @@ class FetchSettings:
     backoff_s: float = 0.5  # seconds before the first retry, doubled for each next; the server's Retry-After goes first
     allow_private: bool = False  # addresses of this machine and of private networks
     respect_robots: bool = True
-    user_agent: str = f"{PROGRAM}/{__version__} (+https://foveal.readthedocs.io)"
+    user_agent: str = f"{PROGRAM} (+https://foveal.readthedocs.io)"
     cache: Path | None = None  # folder of pages that need not be sent again if unchanged
     trust_env: bool = False  # use HTTP_PROXY, HTTPS_PROXY, NO_PROXY; addresses are then checked as far as they resolve
 

@@ -70,7 +70,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
     link = _canonical(tree)
     published_at = _published_at(tree)
     _simplify(tree)
-    text = storable(_main_text(tree) or _whole_body(tree))
+    text = _headed(storable(_main_text(tree) or _whole_body(tree)), tree, title)
     if not text:
         raise UnreadableSource(
             f"{name} holds no text. If a browser shows some, scripts draw it: save the page as PDF, and add that."
@@ -100,6 +100,12 @@ def _main_text(tree: Any) -> str:
     except RecursionError:  # lists within lists, hundreds deep
         found = None
     return _readable(found or "")
+
+
+def _headed(text: str, tree: Any, title: str | None) -> str:
+    """The text under the page's own heading, which the extraction of short pages may lose."""
+    heading = title and _words(tree.find(".//h1")) == title
+    return f"# {title}\n\n{text}" if heading and text and not re.search(r"^# ", text, re.MULTILINE) else text
 
 
 def _whole_body(tree: Any) -> str:

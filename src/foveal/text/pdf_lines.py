@@ -29,7 +29,8 @@ _NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.(?:\d{1,2}\.?)+|
 _STAMP = re.compile(r"^arXiv:\S+v\d+ +\[[\w.-]+\] +\d+ \w+ \d{4}\n?", re.MULTILINE)
 _KNOWN = re.compile(
     r"(?:abstract|(?:\d\.? )?introduction|related work|background|methods?|results|discussion|conclusions?|limitations"
-    r"|acknowledge?ments?|references|bibliography|appendix(?: [a-h])?|summary|contents|table of contents|supplementary material)",
+    r"|acknowledge?ments?|references|bibliography|appendix(?: [a-h])?|summary"
+    r"|contents|table of contents|supplementary material)",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?\d{1,3}(?:[,–-]\d{1,3})*)?$")  # and the marks of notes

@@ -153,19 +153,20 @@ def _has_stray_zeros(sample: bytes) -> bool:
 
 def _nearly_utf8(data: bytes) -> str | None:
     """UTF-8 with stray bytes: at least ten good sequences to a bad one, else it is another encoding."""
-    text = data.decode("utf-8", "replace")
-    bad = text.count("\ufffd")
-    return text if len(_SEQUENCE.findall(text)) >= 10 * bad else None
+    sample = _sample(data).decode("utf-8", "replace")
+    good, bad = len(_SEQUENCE.findall(sample)), sample.count("\ufffd")
+    return data.decode("utf-8", "replace") if good >= 10 * bad else None
 
 
 def _legacy(data: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    found = [match.encoding for match in from_bytes(_sample(data), cp_isolation=list(_LEGACY))]
-    for encoding in _western_first(found, data):
-        text = _strictly(data, encoding)
-        if text is not None:
-            return text
+    for mess in (0.2, 0.5):  # a text of few, rare characters counts as messy: then the least messy reading holds
+        found = from_bytes(_sample(data), cp_isolation=list(_LEGACY), threshold=mess)
+        for encoding in _western_first([match.encoding for match in found], data):
+            text = _strictly(data, encoding)
+            if text is not None:
+                return text
     return None
 
 

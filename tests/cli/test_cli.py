@@ -1,0 +1,159 @@
+"""The command line: what a person types, what is printed, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
+
+FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
+
+
+def run(*arguments: str, home, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "FOVEAL_HOME": str(home), "COLUMNS": "120", "NO_COLOR": "1", **environment}
+    done = subprocess.run([*FOVEAL, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "eyes.md").write_text("# Eyes\n\nThe fovea is the small part of the retina that sees sharply.\n")
+    (folder / "ears.txt").write_text("The cochlea turns sound into nerve signals.\n")
+    (folder / "noise.bin").write_bytes(bytes(range(256)) * 9)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, files):
+    folder = tmp_path_factory.mktemp("home")
+    run("add", files, "--encoder", "none", home=folder)
+    return folder
+
+
+def test_add_reports_what_it_did_and_what_it_skipped(tmp_path, files):
+    done = run("add", files, "--encoder", "none", home=tmp_path)
+    assert "2 added, 1 skipped" in done.stdout
+    assert "noise.bin" in done.stderr
+    again = json.loads(run("add", files, "--json", home=tmp_path).stdout)
+    assert (again["added"], again["unchanged"], len(again["skipped"])) == ([], 2, 1)
+
+
+def test_search_shows_the_passage_and_its_place(home, files):
+    shown = run("search", "fovea", home=home).stdout
+    assert "1. Eyes" in shown
+    assert "The fovea is the small part of the retina that sees sharply." in shown
+    found = json.loads(run("search", "fovea", "--json", home=home).stdout)["hits"][0]
+    text = (files / "eyes.md").read_text()
+    assert text[found["span"]["start"] : found["span"]["end"]] == found["quote"]
+    assert found["source"].endswith("eyes.md")
+
+
+def test_a_hit_can_be_shown_by_its_place(home):
+    found = json.loads(run("search", "cochlea", "--json", home=home).stdout)["hits"][0]
+    place = f"{found['span']['start']}:{found['span']['end']}"
+    shown = run("show", found["span"]["document_id"][:8], "--span", place, home=home).stdout
+    assert shown == found["quote"] + "\n"
+    assert run("show", found["span"]["document_id"], "--span", "5:999999", home=home, status=2)
+
+
+def test_list_stats_and_remove(tmp_path, files):
+    run("add", files, "--encoder", "none", home=tmp_path)
+    assert len(json.loads(run("list", "--json", home=tmp_path).stdout)) == 2
+    assert "Eyes" in run("list", home=tmp_path).stdout
+    assert json.loads(run("stats", "--json", home=tmp_path).stdout)["documents"] == 2
+    assert "documents" in run("stats", home=tmp_path).stdout
+    run("remove", files, home=tmp_path, status=1)  # nobody said yes
+    assert "Removed 2 documents" in run("remove", files, "--yes", home=tmp_path).stdout
+    assert "empty" in run("list", home=tmp_path).stdout
+
+
+def test_nothing_found_is_an_answer(home):
+    assert "Nothing found" in run("search", "xylophone", home=home).stdout
+    assert json.loads(run("search", "xylophone", "--json", home=home).stdout)["hits"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["search", "x", "--home", "/nonexistent-home"], 1, "foveal add"),
+        (["search", "fovea", "--retriever", "telepathy"], 1, "lexical, dense, hybrid"),
+        (["search", "fovea", "--where", "colour"], 1, "is not understood"),
+        (["search", "fovea", "-k", "0"], 2, "-k"),
+        (["add", "/nonexistent-file"], 1, "no file or folder"),
+        (["show", "0123456789"], 1, "foveal list"),
+        (["ask", "why?"], 2, "not part of version"),
+        (["sarch", "x"], 2, "No such command"),
+        (["bench", "everything"], 1, "search"),
+    ],
+)
+def test_errors_are_one_line_that_tells_what_to_do(home, arguments, status, said):
+    done = run(*arguments, home=home, status=status)
+    assert said in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
+def test_segment_covers_the_file(files, tmp_path):
+    found = json.loads(run("segment", files / "eyes.md", "--encoder", "none", "--json", home=tmp_path).stdout)
+    assert "".join(one["text"] for one in found) == (files / "eyes.md").read_text()
+    assert "Eyes" in run("segment", files / "eyes.md", "--encoder", "none", home=tmp_path).stdout
+
+
+def test_models_lists_the_offline_ones(tmp_path):
+    found = {one["name"]: one for one in json.loads(run("models", "--json", home=tmp_path).stdout)}
+    assert found["minilm"]["installed"] is True
+    assert "pip install" in run("models", home=tmp_path).stdout or all(one["installed"] for one in found.values())
+
+
+def test_help_names_every_choice(tmp_path):
+    assert all(name in run("search", "--help", home=tmp_path).stdout for name in RETRIEVERS)
+    assert all(name in run("segment", "--help", home=tmp_path).stdout for name in SEGMENTERS)
+    assert all(name in run("bench", "--help", home=tmp_path).stdout for name in BENCHES)
+
+
+def test_ctrl_c_during_add_ends_with_130_and_keeps_the_library_whole(tmp_path):
+    (tmp_path / "texts").mkdir()
+    for i in range(3000):
+        (tmp_path / "texts" / f"{i}.txt").write_text(f"every note {i} " * 20)
+    env = {**os.environ, "FOVEAL_HOME": str(tmp_path / "home"), "FOVEAL_FAULTS": "store.passages-written=sleep:60"}
+    child = subprocess.Popen(
+        [*FOVEAL, "add", str(tmp_path / "texts"), "--encoder", "none"], env=env, stderr=subprocess.PIPE, text=True
+    )
+    passages = tmp_path / "home" / "library" / "passages.lance" / "data"
+    deadline = time.monotonic() + 60
+    while not (passages.is_dir() and any(passages.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert "Stopped" in said
+    done = json.loads(run("add", tmp_path / "texts", "--json", home=tmp_path / "home").stdout)
+    assert len(done["added"]) + done["unchanged"] == 3000
+    assert json.loads(run("stats", "--json", home=tmp_path / "home").stdout)["passages"] == 3000
+
+
+def test_admin_compact(home):
+    assert "before" in run("admin", "compact", home=home).stdout
+
+
+def test_logs_can_be_json(home, tmp_path):
+    done = run("--log-json", "-vv", "search", "fovea", home=home)
+    for line in done.stderr.splitlines():
+        assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
+
+
+def test_a_closed_pipe_is_no_error(home):
+    env = {**os.environ, "FOVEAL_HOME": str(home)}
+    command = " ".join(f"'{part}'" for part in FOVEAL)
+    done = subprocess.run(f"{command} list | head -c 1", shell=True, env=env, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

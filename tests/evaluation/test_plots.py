@@ -1,0 +1,80 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from foveal.errors import InputError
+from foveal.evaluation.plots import bars, heatmap, lines
+from foveal.evaluation.tables import Row
+
+pytest.importorskip("matplotlib")
+
+LABELS = {"title": "Costs $5 and $6, 中文", "x_label": "token", "y_label": "layer"}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def pixels(path):
+    from matplotlib.image import imread
+
+    assert path.read_bytes().startswith(PNG)
+    return imread(path)[:, :, :3]
+
+
+def share_of(image, colour):
+    wanted = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return (np.abs(image - wanted).max(axis=2) < 0.02).mean()
+
+
+def test_bars_are_as_long_as_their_values_and_mark_what_fell_short(tmp_path):
+    rows = [Row.of("ours", "ms", 4), Row.of("peer", "ms", 1), Row.of("broken", "ms", math.nan, at_least=1)]
+    image = pixels(bars(rows, tmp_path / "bars.png", title="t"))
+    blue = np.abs(image - np.array([0, 0x72 / 255, 0xB2 / 255])).max(axis=2) < 0.02
+    lengths = sorted(set(blue.sum(axis=1)))  # of each line of pixels
+    assert lengths[-1] == pytest.approx(4 * lengths[1], rel=0.02)
+    fallen = pixels(bars([Row.of("ours", "ms", 4, at_most=3)], tmp_path / "fell.png", title="t"))
+    assert share_of(image, "#d55e00") == 0
+    assert share_of(fallen, "#d55e00") > 0.02
+
+
+def test_each_metric_has_its_panel(tmp_path):
+    one = pixels(bars([Row.of("a", "ms", 1)], tmp_path / "1.png", title="t"))
+    two = pixels(bars([Row.of("a", "ms", 1), Row.of("a", "nDCG", 0.5)], tmp_path / "2.png", title="t"))
+    assert two.shape[0] > one.shape[0]
+
+
+def test_lines_have_a_colour_each(tmp_path):
+    series = {"flat": [1, 2, 3], "index": [1, math.nan, 1]}
+    image = pixels(lines([10, 100, 1000], series, tmp_path / "lines.png", logarithmic="xy", **LABELS))
+    assert share_of(image, "#0072b2") > 0
+    assert share_of(image, "#d55e00") > 0
+
+
+def test_a_heat_map_has_a_cell_for_each_value(tmp_path):
+    image = pixels(heatmap([[0, 1], [1, 0]], tmp_path / "h.png", value_label="share", x_names=["a", "b"], **LABELS))
+    low, high = share_of(image, "#440154"), share_of(image, "#fde725")  # the ends of viridis
+    assert low == pytest.approx(high, rel=0.1)
+    assert low > 0.1
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda path: bars([], path, title="t"), "got no rows"),
+        (lambda path: lines([1, 2], {"a": [1]}, path, **LABELS), "'a' has 1 values over 2 places"),
+        (lambda path: lines([1], {"a": [1]}, path, logarithmic="z", **LABELS), "No axis is called 'z'"),
+        (lambda path: heatmap([1, 2], path, value_label="v", **LABELS), r"shape \(2,\)"),
+        (lambda path: heatmap([[1]], path, value_label="v", x_names=["a", "b"], **LABELS), "2 names"),
+        (lambda path: lines([1], {"a": [1]}, path.with_suffix(".pdf"), **LABELS), r"must end in \.png"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path, draw, message):
+    with pytest.raises(InputError, match=message):
+        draw(tmp_path / "out.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_loads_no_matplotlib():
+    code = "import foveal.evaluation.plots, sys; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"

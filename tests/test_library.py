@@ -1,0 +1,281 @@
+"""The library as a person uses it: files in, passages with their places out."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from honest import document
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveal.errors import InputError, LibraryCorrupt, LibraryError, UnknownDocument, UnknownName
+from foveal.library import Library, make_segmenter
+from foveal.registry import SEGMENTERS
+from foveal.settings import Settings
+from foveal.text.sample import manual
+
+
+@pytest.fixture
+def library(own_settings):
+    return Library.open(settings=own_settings, encoder="none")
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "eyes.md").write_text("# Eyes\n\nThe fovea is the small part of the retina that sees sharply.\n")
+    (folder / "ears.txt").write_text("The cochlea turns sound into nerve signals.\n")
+    (folder / "taste.jsonl").write_text(
+        '{"id": "t1", "title": "Buds", "text": "Taste buds lie on the tongue.", "year": 2001}\n'
+        '{"id": "t2", "title": "Smell", "text": "Much of taste is smell.", "year": 2020}\n'
+    )
+    return folder
+
+
+def test_a_folder_is_added_and_its_passages_are_found_with_their_place(library, files):
+    report = library.add([files])
+    assert (len(report.added), report.skipped, report.sources) == (4, [], 3)
+    hit = library.search("fovea retina", 1)[0]
+    found = library.get(hit.passage.span.document_id)
+    assert found.quote(hit.passage.span) == hit.passage.text
+    assert "sees sharply" in hit.passage.text
+    assert (found.title, hit.passage.heading, hit.source) == ("Eyes", "Eyes", "lexical")
+
+
+def test_where_selects_by_metadata(library, files):
+    library.add([files])
+    assert [hit.passage.text.strip() for hit in library.search("taste", 5, where="year>=2010")] == [
+        "Much of taste is smell."
+    ]
+
+
+def test_only_what_changed_is_added_again(library, files):
+    library.add([files])
+    (files / "ears.txt").write_text("The cochlea is a snail of bone.\n")
+    (files / "nose.txt").write_text("The nose warms the air.\n")
+    report = library.add([files])
+    assert [len(kind) for kind in (report.added, report.updated, report.unchanged)] == [1, 1, 3]
+    assert library.search("nerve signals", 1, where="title=ears") == []
+
+
+def test_bad_files_are_reported_and_the_rest_goes_on(library, files):
+    (files / "empty.txt").touch()
+    (files / "noise.bin").write_bytes(bytes(range(256)) * 9)
+    (files / "cut.pdf").write_bytes(b"%PDF-1.7\ngarbage")
+    (files / "broken.jsonl").write_text('{"text": "A good record about salt."}\nnot json\n')
+    report = library.add([files])
+    assert len(report.added) == 5
+    assert len(report.skipped) == 4
+    assert all(one.reason.strip() for one in report.skipped)
+    assert library.search("salt", 1)
+
+
+def test_a_path_that_is_not_there_is_refused_before_anything_is_added(library, files):
+    with pytest.raises(InputError, match="no file or folder"):
+        library.add([files, files / "absent.txt"])
+    assert library.documents() == []
+
+
+def test_ten_thousand_tiny_files(library, tmp_path):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for i in range(10_000):
+        (folder / f"{i}.txt").write_text(f"note {i}")
+    assert len(library.add([folder]).added) == 10_000
+    assert library.search("9321", 1)[0].passage.text == "note 9321"
+    again = library.add([folder])
+    assert len(again.unchanged) == 10_000
+    assert not again.added
+
+
+def test_a_huge_log_is_refused_at_once(library, tmp_path):
+    with (tmp_path / "huge.log").open("wb") as file:
+        file.write(b"a line of a log\n" * 20_000)
+        file.truncate(10**9)
+    report = library.add([tmp_path / "huge.log"])
+    assert report.added == []
+    assert "max" in report.skipped[0].reason
+
+
+def test_removing_by_file_folder_and_id(library, files):
+    library.add([files])
+    assert [entry.title for entry in library.remove(str(files / "eyes.md"))] == ["Eyes"]
+    assert len(library.remove(str(files / "taste.jsonl"))) == 2
+    last = library.documents()[0]
+    assert library.remove(last.id[:8]) == [last]
+    assert library.documents() == []
+    with pytest.raises(UnknownDocument, match="holds nothing from"):
+        library.remove(str(files))
+
+
+def test_a_removed_file_is_still_named_by_its_path_after_it_is_gone(library, files):
+    library.add([files])
+    (files / "ears.txt").unlink()
+    assert [entry.title for entry in library.find(str(files / "ears.txt"))] == ["ears"]
+    assert len(library.find(str(files))) == 4
+
+
+def test_a_document_is_got_by_id_path_and_revision(library, files):
+    library.add([files])
+    old = library.get(str(files / "ears.txt"))
+    (files / "ears.txt").write_text("Another text.\n")
+    library.add([files / "ears.txt"])
+    assert library.get(old.id[:10]).text == "Another text.\n"
+    assert library.get(old.id, revision=old.revision).text == old.text
+    with pytest.raises(UnknownDocument, match="holds 2 documents"):
+        library.get(str(files / "taste.jsonl"))
+
+
+def test_a_library_without_encoder_says_so(library, files):
+    library.add([files])
+    with pytest.raises(InputError, match="without an encoder"):
+        library.search("taste", retriever="dense")
+    with pytest.raises(UnknownName, match="lexical, dense, hybrid"):
+        library.search("taste", retriever="telepathy")
+    with pytest.raises(InputError, match="does not take these options"):
+        library.search("taste", retriever="lexical", depth=3)
+
+
+def test_a_library_keeps_its_encoder_and_segmenter(library, own_settings):
+    with pytest.raises(LibraryError, match="made with the encoder 'none', not 'minilm'"):
+        Library.open(settings=own_settings, encoder="minilm")
+    with pytest.raises(LibraryError, match="made with the segmenter 'headings'"):
+        Library.open(settings=own_settings, segmenter="fixed")
+    assert Library.open(settings=own_settings, encoder="none", segmenter="headings").stats().encoder == "none"
+
+
+def test_what_is_not_there_is_not_made_by_reading(own_settings):
+    with pytest.raises(LibraryError, match="foveal add"):
+        Library.open(settings=own_settings, create=False)
+    assert not own_settings.home.exists()
+
+
+def test_a_wrong_segmenter_makes_no_library(own_settings):
+    with pytest.raises(UnknownName, match="headings, fixed"):
+        Library.open(settings=own_settings, encoder="none", segmenter="scissors")
+    assert not own_settings.library.exists()
+
+
+def test_a_changed_encoder_is_refused(own_settings):
+    from foveal.retrieval import tables
+
+    library = Library.open(settings=own_settings)
+    library.add_documents([document("a", "some text")])
+    tables.write_setting(str(own_settings.library), "fingerprint", "another")
+    with pytest.raises(LibraryError, match="not the one that made this library's vectors"):
+        Library.open(settings=own_settings).search("text")
+
+
+def test_damaged_files_are_told(library, files, own_settings):
+    library.add([files])
+    for path in own_settings.library.rglob("*.lance"):
+        if path.is_file():
+            path.write_bytes(b"x")
+    with pytest.raises(LibraryCorrupt, match="missing or damaged"):
+        Library.open(settings=own_settings).search("taste", where="kind=jsonl")
+
+
+def test_searching_goes_on_while_another_thread_adds(library, files, own_settings):
+    library.add([files])
+    documents = [document(f"d{i}", f"a note on taste number {i}\n") for i in range(3000)]
+    errors: list[BaseException] = []
+
+    def search() -> None:
+        reader = Library.open(settings=own_settings)
+        try:
+            while not done.is_set():
+                for hit in reader.search("taste", 5):
+                    assert reader.get(hit.passage.span.document_id).quote(hit.passage.span) == hit.passage.text
+        except BaseException as error:
+            errors.append(error)
+
+    done = threading.Event()
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    library.add_documents(documents)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(library.documents()) == 3004
+
+
+def test_stats_and_compact(library, files):
+    library.add([files])
+    before = library.stats()
+    assert (before.documents, before.passages, before.revisions, before.encoder) == (4, 4, 0, "none")
+    library.compact()
+    assert library.stats().documents == 4
+    assert json.dumps(before.bytes)
+
+
+@pytest.mark.parametrize("name", ["headings", "fixed", "texttiling"])
+def test_every_segmenter_without_vectors_can_be_a_librarys(tmp_path, name):
+    settings = Settings(home=tmp_path, cache=Settings.load().cache, segmenter=name)
+    library = Library.open(settings=settings, encoder="none")
+    library.add_documents(list(manual())[:3])
+    for hit in library.search("the", 50):
+        assert library.get(hit.passage.span.document_id).quote(hit.passage.span) == hit.passage.text
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_with_the_real_encoder_meaning_finds_what_words_do_not(tmp_path, name):
+    library = Library.open(settings=Settings(home=tmp_path, cache=Settings.load().cache, segmenter=name))
+    texts = {
+        "eyes": "The fovea is the small part of the retina that sees sharply.",
+        "ears": "The cochlea turns sound into nerve signals.",
+        "bread": "Knead the dough and let it rise before it goes into the oven.",
+    }
+    library.add_documents([document(name, text) for name, text in texts.items()])
+    hits = library.search("how do humans hear?", 1)
+    assert library.get(hits[0].passage.span.document_id).title == "ears"
+    assert hits[0].source == "hybrid"
+    dense = library.search("baking a loaf", 3, retriever="dense")
+    assert library.get(dense[0].passage.span.document_id).title == "bread"
+    assert dense[0].score > dense[1].score
+
+
+@pytest.mark.model
+def test_a_question_in_another_language_is_answered_sanely(tmp_path):
+    library = Library.open(settings=Settings(home=tmp_path, cache=Settings.load().cache))
+    library.add_documents(
+        [document("zh", "北京大学的研究人员发现了新方法。"), document("en", "Bread rises in the oven.")]
+    )
+    assert "北京" in library.search("研究人员", 1)[0].passage.text
+    assert len(library.search("Où est le four à pain ?", 2)) == 2
+
+
+def test_segmenters_that_need_vectors_say_so():
+    with pytest.raises(InputError, match="needs a library with an encoder"):
+        make_segmenter("dp", None)
+
+
+names = st.sampled_from(["a.txt", "b.md", "c.txt"])
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(
+    str.strip
+)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.one_of(st.tuples(names, texts), st.tuples(names, st.none())), min_size=1, max_size=6))
+def test_the_library_follows_its_folder(tmp_path_factory, edits):
+    root: Path = tmp_path_factory.mktemp("follow")
+    folder = root / "files"
+    folder.mkdir()
+    library = Library.open(settings=Settings(home=root / "home", cache=Settings.load().cache), encoder="none")
+    for name, text in edits:
+        if text is None:
+            (folder / name).unlink(missing_ok=True)
+            if any(entry.source.endswith(name) for entry in library.documents()):
+                library.remove(str(folder / name))
+        else:
+            (folder / name).write_text(text, encoding="utf-8", newline="")
+            library.add([folder])
+    held = {Path(entry.source).name: library.get(entry.id).text for entry in library.documents()}
+    assert held == {path.name: path.read_bytes().decode() for path in folder.iterdir()}
