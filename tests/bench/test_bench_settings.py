@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from honest import HashedWords
 
 from foveal.bench.settings import BenchSettings, default_data
 from foveal.errors import InputError
-from honest import HashedWords
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def test_another_encoder_gets_its_own_vectors(settings):
 def test_encoding_cut_short_leaves_nothing(settings):
     class Interrupted(HashedWords):
         def encode(self, texts):
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"while encoding {len(texts)} texts")
 
     with pytest.raises(KeyboardInterrupt):
         settings.cached_vectors(("toy",), ["a"], Interrupted())

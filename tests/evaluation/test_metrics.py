@@ -120,8 +120,9 @@ def test_nan_scores_and_empty_judgements_are_errors():
 
 def p_value_by_definition(differences):
     seen = abs(sum(differences))
-    flipped = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in product((1, -1), repeat=len(differences))]  # fmt: skip
-    return sum(value >= seen - 1e-12 for value in flipped) / len(flipped)
+    patterns = list(product((1, -1), repeat=len(differences)))
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in patterns]
+    return sum(value >= seen - 1e-12 for value in sums) / len(patterns)
 
 
 @given(st.lists(st.integers(-8, 8).map(lambda n: n / 8), min_size=1, max_size=8))

@@ -19,9 +19,14 @@ def test_a_file_appears_whole_with_its_folders(tmp_path):
 def test_a_write_cut_short_leaves_the_old_file(tmp_path, stopped):
     path = tmp_path / "b.json"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(stopped), whole_file(path) as partial:
-        partial.write_text("ne", encoding="utf-8")
-        raise stopped
+
+    def write():
+        with whole_file(path) as partial:
+            partial.write_text("ne", encoding="utf-8")
+            raise stopped
+
+    with pytest.raises(stopped):
+        write()
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from foveal.errors import ModelUnavailable
 from foveal.models import OFFLINE, load_encoder
-from foveal.models.bert import BertEncoder, batches, pooled, supports
+from foveal.models.bert import BertEncoder, batches, pooled, supports, workers
 from foveal.models.encoders import SentenceTransformerEncoder
 from foveal.models.offline import unpacked
 from foveal.settings import Settings
@@ -108,3 +108,11 @@ def test_pooling_by_its_definition():
     mask = torch.tensor([[True, True, False]])
     torch.testing.assert_close(pooled(hidden, mask, "mean"), torch.tensor([[2.0, 2.0]]) / 8**0.5)
     torch.testing.assert_close(pooled(hidden, mask, "cls"), torch.tensor([[0.6, 0.8]]))
+
+
+def test_encoding_leaves_torchs_threads_as_they_were(exact):
+    before = torch.get_num_threads()
+    exact.encode(TEXTS * 40)
+    assert torch.get_num_threads() == before
+    assert len({worker.submit(torch.get_num_threads).result() for worker in [workers()] * 8}) == 1
+    assert workers().submit(torch.get_num_threads).result() == 1

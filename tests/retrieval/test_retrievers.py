@@ -44,3 +44,10 @@ def test_hybrid_is_the_fusion_of_both_by_definition(store, fusion):
 def test_wrong_options_are_refused(store, wrong):
     with pytest.raises(InputError, match="Hybrid search got"):
         HybridRetriever(LexicalRetriever(store), LexicalRetriever(store), **wrong)
+
+
+def test_a_phrase_holds_for_the_hybrid_too(store):
+    retriever = HybridRetriever(LexicalRetriever(store), DenseRetriever(store, HashedWords()))
+    found = retriever.search(['"two of apples"', "two of apples"], 10)
+    assert [hit.passage.text for hit in found[0]] == ["line two of apples\n"]
+    assert len(found[1]) == 10

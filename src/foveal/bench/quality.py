@@ -7,7 +7,8 @@ are the library's own; a document's score is that of its best passage.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from foveal.evaluation.metrics import Run, compare, evaluate
 from foveal.evaluation.tables import Row
 from foveal.registry import require
 from foveal.retrieval.dense import DenseRetriever
-from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
+from foveal.retrieval.hybrid import DENSE_WEIGHT, HybridRetriever
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.store import Store
+from foveal.types import Hit
 
 COLLECTIONS = ("scifact", "cranfield", "limit-small", "negconstraint")
 DEPTH = 1000
@@ -78,49 +80,68 @@ def _collection(collection: Collection, folder: Path, settings: BenchSettings) -
     yield from rows("flat MiniLM, whole abstracts", flat_run(collection, settings))
     with tempfile.TemporaryDirectory() as place:
         store = build(Path(place), documents_of(collection), f"{collection.name}-passages", settings)
-        addresses = {entry.id: str(entry.url) for entry in store.entries()}
-        lexical, dense = _runs(store, collection.queries, addresses, settings)
-        weight, note = _tuned(store, addresses, folder, settings)
-    yield from rows("lexical", lexical)
-    yield from rows("dense", dense)
-    yield from rows("hybrid, reciprocal ranks", fused(lexical, dense, None))
-    weighted = fused(lexical, dense, weight)
+        found = _found(store, collection, settings)
+        weight, note = _tuned(store, folder, settings)
+    yield from rows("lexical", found.run(found.lexical))
+    yield from rows("dense", found.run(found.dense))
+    yield from rows("hybrid, reciprocal ranks", found.hybrid(fusion="rrf"))
+    weighted = found.hybrid(dense_weight=weight)
     yield from rows("hybrid, weighted", weighted, note)
-    better = max((lexical, dense), key=lambda run: evaluate(run, collection.qrels, ["ndcg@10"])["ndcg@10"])
+    parts = [found.run(found.lexical), found.run(found.dense)]
+    better = max(parts, key=lambda run: evaluate(run, collection.qrels, ["ndcg@10"])["ndcg@10"])
     p_value = compare(weighted, better, collection.qrels)
     yield Row.of(f"{collection.name}: hybrid against its better part", "p-value", p_value, note="paired randomisation")
 
 
-def fused(lexical: Run, dense: Run, weight: float | None) -> Run:
-    """Two runs fused query by query: by reciprocal ranks, or by a weighted sum with `weight` on the dense scores."""
-    fused_run: Run = {}
-    for query in lexical:
-        pair = [lexical[query], dense[query]]
-        fused_run[query] = reciprocal_ranks(pair) if weight is None else weighted_sum(pair, [1 - weight, weight])
-    return fused_run
+@dataclass(frozen=True)
+class Found:
+    """What both retrievers gave for each query of a collection; fused as `HybridRetriever` does it, at its depth."""
+
+    queries: list[str]
+    lexical: list[list[Hit]]
+    dense: list[list[Hit]]
+    addresses: dict[str, str]  # document id -> record id
+
+    def run(self, hits: list[list[Hit]]) -> Run:
+        """A run over record ids."""
+        return run_of(hits, self.queries, self.addresses)
+
+    def hybrid(self, **options: Any) -> Run:
+        """The hybrid's run with these options."""
+        retriever = HybridRetriever(Replay(self.lexical), Replay(self.dense), **options)
+        return self.run(retriever.search(self.queries, retriever.depth))
 
 
-def _tuned(store: Store, addresses: dict[str, str], folder: Path, settings: BenchSettings) -> tuple[float, str]:
+@dataclass(frozen=True)
+class Replay:
+    """A `Retriever` that gives again what one gave before for the same queries."""
+
+    hits: list[list[Hit]]
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:  # noqa: ARG002
+        """The first `k` hits of each."""
+        return [found[:k] for found in self.hits]
+
+
+def _tuned(store: Store, folder: Path, settings: BenchSettings) -> tuple[float, str]:
     """The dense weight with the best nDCG@10 on the training queries, and how it was found."""
-    from foveal.retrieval.hybrid import DENSE_WEIGHT
-
     if not (folder / "qrels" / "train.tsv").is_file():
         return DENSE_WEIGHT, f"dense weight {DENSE_WEIGHT}, the default: no training queries here"
     train = load_beir(folder, "train")
-    lexical, dense = _runs(store, train.queries, addresses, settings)
-    found = {weight: evaluate(fused(lexical, dense, weight), train.qrels, ["ndcg@10"])["ndcg@10"] for weight in WEIGHTS}
-    best = max(found, key=lambda weight: found[weight])
-    return best, f"dense weight {best}, tuned on {len(train.queries)} training queries ({found[best]:.4f} there)"
+    found = _found(store, train, settings)
+    values = {weight: evaluate(found.hybrid(dense_weight=weight), train.qrels, ["ndcg@10"]) for weight in WEIGHTS}
+    best = max(values, key=lambda weight: values[weight]["ndcg@10"])
+    value = values[best]["ndcg@10"]
+    return best, f"dense weight {best}, tuned on {len(train.queries)} training queries ({value:.4f} there)"
 
 
-def _runs(
-    store: Store, queries: Mapping[str, str], addresses: dict[str, str], settings: BenchSettings
-) -> tuple[Run, Run]:
-    depth = min(DEPTH, store.counts()["passages"])
-    texts, ids = list(queries.values()), list(queries)
+def _found(store: Store, collection: Collection, settings: BenchSettings) -> Found:
+    depth = min(HybridRetriever.depth, store.counts()["passages"])
+    texts = list(collection.queries.values())
     lexical = LexicalRetriever(store).search(texts, depth)
     dense = DenseRetriever(store, settings.encoder()).search(texts, depth)
-    return run_of(lexical, ids, addresses), run_of(dense, ids, addresses)
+    addresses = {entry.id: str(entry.url) for entry in store.entries()}
+    return Found(list(collection.queries), lexical, dense, addresses)
 
 
 def flat_run(collection: Collection, settings: BenchSettings) -> Run:

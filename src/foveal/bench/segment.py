@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.bench.runner import SIZE
 from foveal.bench.segment_use import use
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
@@ -70,7 +71,7 @@ def segment(settings: BenchSettings) -> Iterator[Row]:
 def choi(settings: BenchSettings) -> Iterator[Row]:
     """Choi's benchmark, with the bars of the specification (`--quick`: wider, on a fifth of the documents)."""
     texts = _choi_texts(settings)
-    yield Row.of("Choi documents", "size", len(texts))
+    yield Row.of("Choi documents", SIZE, len(texts))
     slack = 1.5 if settings.quick else 1.0
     bars: dict[str, dict[str, float]] = {
         "dynamic programming, penalty 1.2": {"at_most": 5 * slack},
@@ -91,8 +92,8 @@ def choi(settings: BenchSettings) -> Iterator[Row]:
 def terms(settings: BenchSettings) -> Iterator[Row]:
     """Contracts and policies whose headings were taken out, as they are: no filter of topics, no training."""
     texts = _terms_texts(settings)
-    yield Row.of("terms documents", "size", len(texts))
-    yield Row.of("terms paragraphs", "size", sum(len(text.units) for text in texts))
+    yield Row.of("terms documents", SIZE, len(texts))
+    yield Row.of("terms paragraphs", SIZE, sum(len(text.units) for text in texts))
     methods: dict[str, Method] = {
         **_controls(),
         "TextTiling": lambda text, _: TextTiling().boundaries(_words(text.units)),

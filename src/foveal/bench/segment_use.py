@@ -7,14 +7,14 @@ spent, the last one in part. An answer passage is found if at least 95 % of its 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
 
+from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.beir import Collection, load_beir
@@ -43,8 +43,8 @@ def use(settings: BenchSettings) -> Iterator[Row]:
     """Recall with segments by headings and by dynamic programming, beside windows of 200 tokens."""
     answers = load_answers(settings)
     encoder = _Remembering(settings)
-    yield Row.of("regulations", "size", len(answers.documents))
-    yield Row.of("questions on regulations", "size", len(answers.questions))
+    yield Row.of("regulations", SIZE, len(answers.documents))
+    yield Row.of("questions on regulations", SIZE, len(answers.questions))
     count = encoder.token_offsets
     systems: dict[str, Segmenter] = {
         "windows of 200 tokens": PlainWindows(encoder),
@@ -77,7 +77,7 @@ class PlainWindows:
         """The windows, in order."""
         starts = [start for start, _ in self.encoder.token_offsets(document.text)[::TOKENS]]
         edges = [0, *starts[1:], len(document.text)]
-        spans = [Span(document.id, start, end) for start, end in zip(edges, edges[1:], strict=False)]
+        spans = [Span(document.id, start, end) for start, end in pairwise(edges)]
         return [Passage(span, document.quote(span)) for span in spans]
 
 
@@ -98,21 +98,22 @@ class _Remembering:
 
 
 def load_answers(settings: BenchSettings) -> Answers:
-    """Documents drawn by the seed up to 1.2 million characters (`--quick`: 250,000) and the questions they answer."""
+    """Documents drawn by the seed, at most 1.2 million characters (`--quick`: 250,000), and the questions on them."""
     folder = settings.folder("obliqa", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
     collection = load_beir(folder, "test")
     passages: dict[str, list[str]] = {}
     for identity, record in collection.corpus.items():
-        if "document" not in record.metadata.get("metadata", record.metadata):
+        given = record.metadata.get("metadata")
+        if not isinstance(given, dict) or "document" not in given:
             raise InputError(f"{folder} has a passage {identity!r} without metadata.document; each needs its document.")
-        passages.setdefault(str(record.metadata.get("metadata", record.metadata)["document"]), []).append(identity)
+        passages.setdefault(str(given["document"]), []).append(identity)
     budget = 250_000 if settings.quick else 1_200_000
     order = np.random.default_rng(settings.seed).permutation(sorted(passages)).tolist()
     spans: dict[str, Span] = {}
     documents: list[Document] = []
     for name in order:
-        if budget > 0:
-            document, placed = _rebuilt(name, passages[name], collection)
+        document, placed = _rebuilt(name, passages[name], collection)
+        if len(document.text) <= budget:
             documents.append(document)
             spans |= placed
             budget -= len(document.text)
@@ -153,13 +154,12 @@ def _reads(
         read: list[Span] = []
         left = budget
         for at in order:
-            passage = passages[at]
-            block = (
-                blocks.setdefault(at, Block(passage.text, encoder.token_offsets)) if at not in blocks else blocks[at]
-            )
-            end = passage.span.start + block.end(min(block.count, max(0, block.furthest(0, left))))
-            read.append(Span(passage.span.document_id, passage.span.start, end))
-            left -= block.tokens(0, block.count)
+            span = passages[at].span
+            if at not in blocks:
+                blocks[at] = Block(passages[at].text, encoder.token_offsets)
+            end = span.start + blocks[at].end(blocks[at].furthest(0, left))
+            read.append(Span(span.document_id, span.start, end))
+            left -= blocks[at].tokens(0, blocks[at].count)
             if left <= 0:
                 break
         yield [covered(span, read) >= WHOLE * len(span) for span in spans]

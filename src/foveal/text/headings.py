@@ -40,6 +40,9 @@ MARKED_SHARE = 0.75
 LONGEST_SEGMENT, LONGEST_CHAPTER = 25, 250
 """Units of the median segment that headings may be believed to have; "Chapter 4" is believed more than a bold line."""
 
+UNNUMBERED = 9
+"""The depth of a bold line without a number: below those with one."""
+
 Style = tuple[str, int]
 
 
@@ -91,12 +94,17 @@ def _closed_regions(text: str) -> Offsets:
     opened: re.Match[str] | None = None
     for fence in _FENCE.finditer(text, regions[0][1] if regions else 0):
         if opened is None:
-            underline = fence[1][0] == "~" and not fence[2].strip() and _line_before(text, fence.start()).strip()
-            opened = None if underline else fence
+            opened = None if _underlines(text, fence) else fence
         elif fence[1].startswith(opened[1]) and not fence[2].strip():
             regions.append((opened.start(), fence.end()))
             opened = None
     return regions
+
+
+def _underlines(text: str, fence: re.Match[str]) -> bool:
+    """Whether what could open a block of code is the underline of a title instead."""
+    title = _line_before(text, fence.start()).strip()
+    return bool(title) and not fence[2].strip() and len(fence[1]) >= len(title) and not _NO_TITLE.match(title)
 
 
 def _outside(regions: Offsets, lines: Iterable[_Line]) -> list[_Line]:
@@ -268,7 +276,7 @@ def _bold(text: str) -> Iterator[_Line]:
         sentence = title.endswith((".", ",", ";")) and len(title.split()) > 6
         if match[1] not in title and not sentence and any(map(str.isalpha, title)):
             number = re.match(r"\d+(?:\.\d+)*", title)
-            yield _Line(*match.span(), title, ("bold", 1 + number[0].count(".") if number else 0))
+            yield _Line(*match.span(), title, ("bold", number[0].count(".") if number else UNNUMBERED))
 
 
 def _capitals(text: str) -> Iterator[_Line]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise, takewhile, zip_longest
 
 from foveal.errors import InputError
 from foveal.text.headings import Heading, find_headings
@@ -29,7 +29,7 @@ MIN_TOKENS = 40
 UNLIMITED = 1 << 40
 """Tokens that no text has."""
 
-Path = tuple[str, ...]
+Titles = tuple[str, ...]
 
 _WORD = re.compile(r"[^\W_]")
 
@@ -87,7 +87,7 @@ class Section:
     start: int
     body: int  # where the text below the heading begins
     end: int
-    path: Path
+    path: Titles
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Piece:
     """A passage in the making: its place, its tokens, and the headings that it stands under."""
 
     window: Window
-    path: Path = ()
+    path: Titles = ()
 
     def __add__(self, other: Piece) -> Piece:
         """The two as one, under the headings that they share; where they share none, under those of the first."""
@@ -139,7 +139,7 @@ def join_small(pieces: Sequence[Piece], least: int, most: int) -> list[Piece]:
     """
     joined: list[Piece] = []
     waiting: Piece | None = None
-    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+    for piece, following in zip_longest(pieces, pieces[1:]):
         current = waiting + piece if waiting else piece
         waiting = None
         small = current.window.tokens < least
@@ -187,7 +187,7 @@ def limited(
     return [passage(document, piece.window.start, piece.window.end) for piece in joined]
 
 
-def passage(document: Document, start: int, end: int, path: Path = ()) -> Passage:
+def passage(document: Document, start: int, end: int, path: Titles = ()) -> Passage:
     """The passage of a document from `start` to `end`."""
     return Passage(Span(document.id, start, end), document.text[start:end], " > ".join(path) or None)
 
@@ -196,7 +196,7 @@ def _blank(text: str, start: int, end: int) -> bool:
     return start >= end or text[start:end].isspace()
 
 
-def _path(opened: Sequence[Heading]) -> Path:
+def _path(opened: Sequence[Heading]) -> Titles:
     return tuple(heading.title for heading in opened)
 
 

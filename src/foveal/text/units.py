@@ -52,7 +52,7 @@ _NEVER_LAST = re.compile(
     r"|approx|ca|resp|esp|incl|dept|univ|assn|mt|ft|bzw|z\.b|d\.h"
 )
 _BEFORE_NUMBERS = re.compile(
-    r"nos?|arts?|figs?|tab|secs?|sect|eqs?|ch|chap|vols?|pp?|pt|paras?|pars?|cl|ex|app|refs?|nr|abs|op"
+    r"nos?|arts?|figs?|tab|secs?|sect|eqs?|ch|chap|vols?|pp?|pt|paras?|pars?|cl|ex|app|refs?|nr|abs|op|al"
     r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
 )
 _SELDOM_LAST = re.compile(r"inc|ltd|co|corp|jr|sr|bros|llc|plc|dist|ave|blvd|rd|\w(?:\.\w)+")  # the last: U.S, a.m
@@ -99,7 +99,7 @@ def leads_in(text: str, start: int) -> bool:
     if before.endswith((":", "：")):
         return True
     alone = not above.rpartition("\n")[2].strip()
-    return alone and len(line) <= SHORT_LINE and not _CLOSED.search(line) and not _LISTED.match(line)
+    return alone and 0 < len(line) <= SHORT_LINE and not _CLOSED.search(line) and not _LISTED.match(line)
 
 
 def _covering(text: str, starts: Iterable[int]) -> Offsets:

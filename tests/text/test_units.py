@@ -1,0 +1,135 @@
+"""Tokens, sentences and paragraphs: exact small cases, and what must hold of any text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.text.units import leads_in, paragraphs, sentences, words
+
+TEXTS = st.one_of(
+    st.text(),
+    st.lists(
+        st.sampled_from(
+            [
+                "Dr. ",
+                "A. ",
+                "dog ",
+                "Dog. ",
+                "?",
+                "!” ",
+                "\n",
+                "\n\n",
+                " ",
+                "3.14 ",
+                "1. ",
+                "- x\n",
+                "漢字。",
+                "é",
+                "\r\n",
+            ]
+        )
+    ).map("".join),
+)
+
+
+def cut(spans: list[tuple[int, int]], text: str) -> list[str]:
+    return [text[start:end] for start, end in spans]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("don't stop", ["don", "'", "t", "stop"]),
+        ("naïve café-bar", ["naïve", "café", "-", "bar"]),
+        ("你好 world。", ["你", "好", "world", "。"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("a\u3000b\u2003c", ["a", "b", "c"]),
+        ("x" * 70, ["x" * 32, "x" * 32, "x" * 6]),
+        ("", []),
+        (" \n\t", []),
+    ],
+)
+def test_words(text, expected):
+    assert cut(words(text), text) == expected
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ["He came. ", "She went."],
+        ["Dr. Smith met J. R. Doe. ", "They spoke."],
+        ["It costs 3.14 dollars, e.g. Two coins. ", "Fine!"],
+        ["“Really?” she said. ", "“No!” ", "He left."],
+        ["See Fig. 3 and Sec. 2. ", "The answer is no. ", "He left."],
+        ["He moved to the U.S. Senate. ", "They work for Acme Inc. ", "The firm failed."],
+        ["Smith et al. (2019) say so. ", "We agree."],
+        ["What?! ", "Wait... ", "It works."],
+        ["你好。", "世界！", "他说：“是的。”", "然后走了。"],
+        ["यह एक वाक्य है। ", "दूसरा।"],
+        ["As follows:\n", "- one thing\n", "- another thing\n", "1. Third"],
+        ["A hard\nwrapped line. ", "And\nanother."],
+        ["One paragraph\n\n", "Another"],
+        ["no marks at all"],
+    ],
+)
+def test_sentences(expected):
+    text = "".join(expected)
+    assert cut(sentences(text), text) == expected
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ["One\nline.\n\n", "Two.\n \t\n\n", "Three.\n"],
+        ["One.\r\n\r\n", "Two."],
+        ["\n\n  One.\n\n", "Two."],
+        ["x" * 121 + "\n", "Unwrapped lines are paragraphs."],
+        ["x" * 120 + "\nThis one was wrapped."],
+        [" \n \n "],
+    ],
+)
+def test_paragraphs(expected):
+    text = "".join(expected)
+    assert cut(paragraphs(text), text) == expected
+
+
+def test_no_units_in_an_empty_text():
+    assert words("") == sentences("") == paragraphs("") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "introduces"),
+    [
+        ("Either of the following:\n\n", True),
+        ("Text. And then:\n\n", True),
+        ("object.__init__(self[, ...])\n\n", True),
+        ("Kinds of whales\n\n", True),
+        ("It ended there.\n\n", False),
+        ("- an item of a list\n\n", False),
+        ("A paragraph of\ntwo lines without an end\n\n", False),
+        ("", False),
+    ],
+)
+def test_leads_in(before, introduces):
+    assert leads_in(before + "What follows.", len(before)) is introduces
+
+
+@given(TEXTS)
+def test_sentences_and_paragraphs_cover_any_text(text):
+    for units in (sentences(text), paragraphs(text)):
+        assert "".join(cut(units, text)) == text
+        assert all(start < end for start, end in units)
+        assert len(units) == 1 or not any(piece.isspace() for piece in cut(units, text))
+
+
+@given(TEXTS)
+def test_no_sentence_reaches_over_a_paragraphs_end(text):
+    assert {start for start, _ in paragraphs(text)} <= {start for start, _ in sentences(text)}
+
+
+@given(TEXTS)
+def test_words_leave_out_only_blanks(text):
+    spans = words(text)
+    assert all(start < end <= start + 32 for start, end in spans)
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    assert not "".join(text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)).strip()
