@@ -30,6 +30,7 @@ RETRIEVERS = {
 
 BENCHES = {
     "search": "foveal.bench.search:search",
+    "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",
 }
 

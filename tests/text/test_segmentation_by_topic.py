@@ -72,7 +72,7 @@ def worth(vectors, bounds, penalty, sizes, least, most):
     return held, -short, sum(np.linalg.norm(vectors[a:b].sum(axis=0)) - penalty for a, b in spans)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 64])  # several blocks of ends, or one
+@pytest.mark.parametrize("rows", [1, 3, 16])  # several blocks of ends, or one
 def test_the_segmentation_is_the_best_of_all(monkeypatch, rows):
     monkeypatch.setattr(embedding_segmentation, "ROWS", rows)
     rng = np.random.default_rng(rows)
@@ -211,8 +211,9 @@ def test_texttiling_finds_where_the_words_change():
     found = TextTiling().segment(document("\n\n".join(cats + rain)))
     assert [passage.text.split()[0] for passage in found] == ["cats", "rainfall"]
     assert all(passage.text.rstrip().endswith(".") for passage in found)
-    one_paragraph = TextTiling().segment(document("".join(cats + rain)))
-    assert [passage.text.split()[0] for passage in one_paragraph] == ["cats", "rainfall"]
+    one_paragraph = TextTiling().segment(document("".join(cats + rain).replace(". ", ". The ")))
+    assert len(one_paragraph) == 2
+    assert one_paragraph[1].text.startswith("The rainfall")
 
 
 @pytest.mark.parametrize("settings", [{"sentence_words": 0}, {"block": 0}, {"apart": 0}, {"smoothing": -1}])
@@ -222,6 +223,11 @@ def test_impossible_tilings_are_refused(settings):
 
 
 # --- over texts ---
+
+
+def up_to_last_word(text):
+    """`text` without the marks at its end: a table's rule there may exceed the limit."""
+    return text[: max((at for at, character in enumerate(text, 1) if character.isalnum()), default=0)]
 
 
 CATS = "The cat sleeps. A cat purrs. My cat eats. That cat hunts. "
@@ -268,4 +274,4 @@ def test_passages_cover_any_text_within_the_limit(text, unit, most):
         assert "".join(passage.text for passage in passages) == text
         assert all(passage.text == text[passage.span.start : passage.span.end] != "" for passage in passages)
         assert passages == segmenter.segment(document(text))
-        assert most is None or all(len(words(passage.text)) <= most for passage in passages)
+        assert most is None or all(len(words(up_to_last_word(passage.text))) <= most for passage in passages)

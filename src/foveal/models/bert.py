@@ -187,7 +187,8 @@ def workers() -> ThreadPoolExecutor:
     ready = Barrier(count + 1)
 
     def alone() -> None:
-        torch.set_num_threads(1)  # OpenMP keeps this for the calling thread
+        torch.get_num_threads()  # the first call in a thread sets the count that torch remembers
+        torch.set_num_threads(1)  # from then on OpenMP keeps this one for the thread
         ready.wait()
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="foveal-encoder")

@@ -1,6 +1,7 @@
 """Search by meaning: the passages whose vectors lie nearest to the query's (bi-encoder; Karpukhin et al., EMNLP 2020).
 
-The score is the cosine. Below `store.INDEX_FROM` passages the search is exact; above, by an inverted file (IVF).
+The score is the cosine. Below `store.INDEX_FROM` passages the search is exact; above, by an inverted file of
+four-bit vectors (IVF-RQ; RaBitQ: Gao and Long, SIGMOD 2024) whose best candidates are compared by their full vectors.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     Store.open(uri)                       read; other processes may read and one may write meanwhile
     with store.writing(): …               the one writer: append, publish, remove, refresh_indexes
     store.lexical(query, k, where)        BM25 over title, heading and text (Lance's full-text index)
-    store.nearest(vector, k, where)       cosine over the passages' vectors: exact, or by IVF in larger libraries
+    store.nearest(vector, k, where)       cosine of unit vectors: exact, or by IVF-RQ in larger libraries
 
 Both searches give `Found` rows, best first, of visible passages only (see `tables.py` for what visible means).
 """
@@ -11,7 +11,6 @@ Both searches give `Found` rows, best first, of visible passages only (see `tabl
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,14 +30,20 @@ if TYPE_CHECKING:
     from lancedb.query import LanceQueryBuilder
     from lancedb.table import LanceTable
 
-INDEX_FROM = 20_000
-"""Passages from which vectors get an index: below, an exact scan takes a few milliseconds anyway."""
+INDEX_FROM = 5_000
+"""Passages from which vectors get an index: below, an exact scan is about as fast."""
 
-RETRAIN_AT = 4
+RETRAIN_AT = 3
 """The vector index is trained anew once the passages are this many times what it was trained on."""
 
-PROBES = 24
-"""Partitions looked into by a vector search; the recall that this gives is measured by `foveal bench search`."""
+PROBES = 32
+"""Cells looked into by a vector search; the recall that this gives is measured by `foveal bench search`."""
+
+REFINED = 3
+"""Candidates per asked-for passage that are compared by their full vectors, after the index's four bits a number."""
+
+REMEMBERED = 100_000
+"""Documents whose editions are remembered between searches."""
 
 KEPT_VERSIONS = timedelta(hours=1)
 """Versions of a table older than this go when indexes are refreshed: no reader needs one that long."""
@@ -103,6 +108,7 @@ class Store:
             self._passages: LanceTable = database.open_table("passages")
             self._revisions: LanceTable = database.open_table("revisions")
         self._schema = tables.passages_schema(self.dimension)
+        self._editions: tuple[int, dict[str, str | None]] = (-1, {})  # of this version of the documents
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -134,8 +140,8 @@ class Store:
         """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
 
         def search(limit: int) -> pa.Table:
-            builder = self._passages.search(vector, vector_column_name="vector").distance_type("cosine")
-            builder = builder.nprobes(PROBES).select([*_FOUND, "_distance"])
+            builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
+            builder = builder.nprobes(PROBES).refine_factor(REFINED).select([*_FOUND, "_distance"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_distance", k)
@@ -171,14 +177,18 @@ class Store:
         raise UnknownDocument(f"No document has the id {which}. `foveal list` shows them all.")
 
     def editions(self, document_ids: Sequence[str]) -> dict[str, str]:
-        """Id -> edition, for those of `document_ids` that exist."""
-        if not document_ids:
-            return {}
-        ids = ",".join(literal(one) for one in dict.fromkeys(document_ids))
+        """Id -> edition, for those of `document_ids` that exist. Remembered while the documents stay as they are."""
         with tables.lance_errors(self.uri):
-            builder = self._documents.search().where(f"id IN ({ids})").select(["id", "edition"])
-            found = builder.limit(len(document_ids)).to_arrow()
-        return dict(zip(found["id"].to_pylist(), found["edition"].to_pylist(), strict=True))
+            version = self._documents.version
+            known = self._editions[1] if self._editions[0] == version else {}
+            if unknown := [one for one in dict.fromkeys(document_ids) if one not in known]:
+                ids = ",".join(map(literal, unknown))
+                builder = self._documents.search().where(f"id IN ({ids})").select(["id", "edition"])
+                found = builder.limit(len(unknown)).to_arrow()
+                looked_up = zip(found["id"].to_pylist(), found["edition"].to_pylist(), strict=True)
+                known = (known if len(known) < REMEMBERED else {}) | dict.fromkeys(unknown) | dict(looked_up)
+                self._editions = (version, known)
+        return {one: edition for one in document_ids if (edition := known.get(one))}
 
     def counts(self) -> dict[str, int]:
         """Documents, passages (those of documents being written included) and replaced revisions."""
@@ -316,13 +326,11 @@ class Store:
         rows = self._passages.count_rows()
         if not self.dimension or rows < INDEX_FROM:
             return
-        from lancedb.index import IvfFlat
+        from lancedb.index import IvfRq
 
         trained = int(tables.read_settings(self.uri).get("vector_index_rows", "0"))
         if rows >= RETRAIN_AT * trained or not _has_index(self._passages, "vector"):
-            partitions = 2 ** round(math.log2(math.sqrt(rows) / 2))
-            config = IvfFlat(distance_type="cosine", num_partitions=partitions)
-            self._passages.create_index("vector", config=config, replace=True)
+            self._passages.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4), replace=True)
             tables.write_setting(self.uri, "vector_index_rows", str(rows))
 
     def _keep_revisions(self, changed: Sequence[Prepared]) -> None:

@@ -37,8 +37,8 @@ UNITS = {"sentence": sentences, "paragraph": paragraphs}
 PENALTY = 1.2
 """Lambda for sentences with MiniLM, chosen on Choi's benchmark; paragraphs of contracts like 0.9."""
 
-ROWS = 64
-"""Ends computed by one matrix product."""
+ROWS = 16
+"""Ends computed by one matrix product: so few that the product stays on one thread, as threads cost more than it."""
 
 Vectors = NDArray[np.float64]
 Indices = NDArray[np.int64]

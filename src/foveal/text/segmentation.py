@@ -76,7 +76,7 @@ class HeadingSegmenter:
             for section in sections(text, find_headings(text))
             for window in windows(text, section.start, section.end, rule, self.token_offsets, body=section.body)
         ]
-        joined = join_small(join_wordless(text, pieces), self.min_tokens, self.max_tokens)
+        joined = join_small(join_wordless(text, pieces, self.max_tokens), self.min_tokens, self.max_tokens)
         return [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
 
 
@@ -117,15 +117,18 @@ def sections(text: str, headings: Sequence[Heading]) -> list[Section]:
     return [*found, Section(start, body, len(text), _path(opened))]
 
 
-def join_wordless(text: str, pieces: Sequence[Piece]) -> list[Piece]:
+def join_wordless(text: str, pieces: Sequence[Piece], most: int) -> list[Piece]:
     """The pieces with each that has no letter or digit (a table's rule, a line of stars) joined to the one before.
 
-    That may exceed the limit; but what an encoder then leaves out is that rule.
+    That may double a passage of `most` tokens; but what an encoder then leaves out is that rule.
     """
     joined: list[Piece] = []
     for piece in pieces:
-        wordless = joined and not _WORD.search(text, piece.window.start, piece.window.end)
-        if wordless:
+        if (
+            joined
+            and _fit(joined[-1], piece, 2 * most)
+            and not _WORD.search(text, piece.window.start, piece.window.end)
+        ):
             joined[-1] += piece
         else:
             joined.append(piece)
@@ -183,7 +186,7 @@ def limited(
     most = max_tokens or UNLIMITED
     rule = WindowRule(most, even=True)
     pieces = [Piece(window) for start, end in stretches for window in windows(text, start, end, rule, token_offsets)]
-    joined = join_small(join_wordless(text, pieces), min_tokens or 0, most)
+    joined = join_small(join_wordless(text, pieces, most), min_tokens or 0, most)
     return [passage(document, piece.window.start, piece.window.end) for piece in joined]
 
 

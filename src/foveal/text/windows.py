@@ -69,7 +69,7 @@ def windows(
     """
     covered, size = start, BLOCK
     while covered < end:
-        stop = _block_end(text, start, min(end, start + size))
+        stop = _block_end(text, start, end, size)
         block = Block(text[start:stop], token_offsets)
         base, before = start, covered
         held = block.index(body - start) + 1
@@ -85,7 +85,7 @@ def count_tokens(text: str, token_offsets: TokenOffsets) -> int:
     """The tokens of `text`, as windows count them."""
     total, start = 0, 0
     while start < len(text):
-        stop = _block_end(text, start, min(len(text), start + BLOCK))
+        stop = _block_end(text, start, len(text), BLOCK)
         block = Block(text[start:stop], token_offsets)
         total, start = total + block.tokens(0, block.count), stop
     return total
@@ -232,13 +232,13 @@ def _split(starts: Positions, ends: Positions, weights: Positions) -> tuple[Posi
     return cut_starts, cut_ends, np.repeat(weights, pieces)
 
 
-def _block_end(text: str, start: int, stop: int) -> int:
-    """Where to end a block that may reach `stop`: at a line's or word's end in its last half, if there is one."""
-    if stop == len(text):
-        return stop
-    middle = (start + stop) // 2
+def _block_end(text: str, start: int, end: int, size: int) -> int:
+    """Where to end a block of up to `size` characters: at `end`, or at a line's or word's end in its last half."""
+    stop = start + size
+    if stop >= end:
+        return end
     for mark in ("\n", " "):
-        at = text.rfind(mark, middle, stop)
+        at = text.rfind(mark, start + size // 2, stop)
         if at >= 0:
             return at + 1
     return stop
