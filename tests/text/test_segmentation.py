@@ -126,6 +126,8 @@ def test_impossible_windows_are_refused(settings):
 
 # --- headings ---
 
+BODY = "Some text that says something in a whole sentence.\n\nAnd more of it.\n\n"
+
 
 def outline(text):
     return [(heading.level, heading.title) for heading in find_headings(text)]
@@ -141,10 +143,14 @@ def test_markdown_headings():
 
 
 def test_bold_lines_stand_below_marked_headings():
-    text = (
-        "# Top\n\n**First**\n\ntext\n\n**Second:**\n\ntext **not this**\n\n**a** and **b**\n\n**1.2 Third**\n\ntext\n"
-    )
-    assert outline(text) == [(1, "Top"), (16, "First"), (16, "Second:"), (8, "1.2 Third")]
+    text = f"# Top\n\n## Sub\n\n{BODY}**First**\n\ntext **not this**\n\n**a** and **b**\n\n## Sub 2\n\n{BODY}"
+    text += f"**1. Second**\n\n{BODY}**Third:**\n\ntext\n"
+    assert outline(text) == [(1, "Top"), (2, "Sub"), (8, "First"), (2, "Sub 2"), (7, "1. Second"), (8, "Third:")]
+
+
+def test_where_few_headings_are_marked_others_are_guessed_below_them():
+    text = "# Terms\n\n" + "".join(f"{n}\\. Part {'ABC'[n - 1]}\n\n{BODY}" for n in (1, 2, 3))
+    assert outline(text) == [(1, "Terms"), (7, "1. Part A"), (7, "2. Part B"), (7, "3. Part C")]
 
 
 def test_underlines_of_restructured_text_take_levels_by_appearance():
@@ -158,9 +164,6 @@ def test_wiki_titles():
         (2, "Career"),
         (2, "Films"),
     ]
-
-
-BODY = "Some text that says something in a whole sentence.\n\nAnd more of it.\n\n"
 
 
 @pytest.mark.parametrize(
@@ -261,8 +264,9 @@ def test_nothing_is_joined_beyond_the_limit():
 
 
 def test_a_rule_without_words_stays_with_what_it_closes():
-    text = "Some words of text. " + "-" * 60 + "\n\nMore words of text."
-    assert all(any(map(str.isalpha, found)) for found in texts_of(HeadingSegmenter(max_tokens=20, min_tokens=0), text))
+    first, last = "Some six words of this text.\n\n", "More words of a text that goes on."
+    rule = "-" * 12 + "\n\n"
+    assert texts_of(HeadingSegmenter(max_tokens=12, min_tokens=0), first + rule + last) == [first + rule, last]
 
 
 @given(TEXTS, LIMITS)

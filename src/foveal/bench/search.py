@@ -2,8 +2,8 @@
 
     quality     nDCG@10 and Recall@100 on collections in BEIR's layout, beside BM25S and published figures
     speed       adding beside bare sentence-transformers; queries over 50,000 passages; a cold process
-    ann         vector indexes beside exact search and peers (bench/ann.py)
     segments    the unsupervised segmenters (bench/segment.py)
+    ann         vector indexes beside exact search and peers (bench/ann.py)
 
 The data folder holds one folder per collection, or is itself one.
 """
@@ -28,5 +28,5 @@ def search(settings: BenchSettings) -> Iterator[Row]:
     yield from adding(settings)
     yield from cold_start(settings)
     yield from latency(settings)
-    yield from ann(settings)
     yield from segment(settings)
+    yield from ann(settings)

@@ -3,7 +3,7 @@
     Choi         ten pieces of the Brown corpus in a row (choi/choi.jsonl); units are sentences. Documents 0, 8, 16, ...
                  of the sets 3-11, 6-8 and 9-11
     Terms        contracts and policies with their headings taken out (tos/*.jsonl); units are paragraphs. Reported
-                 without bars: on such text no method without training does much better than chance
+                 without bars: on such text no method without training does well
     Use          recall of answers in regulations (obliqa/, in BEIR's layout) for the same number of returned tokens
                  (bench/segment_use.py)
     Exactness    P_k and WindowDiff beside the package segeval
@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,6 +46,7 @@ from foveal.types import Document
 
 CHOI_SETS = ("3-11", "6-8", "9-11")
 EVERY = 8  # documents 0, 8, 16, ... of each set
+_CHOI_ID = re.compile(r"[^/]+/([^/]+)/(\d+)")
 
 Vectors = NDArray[np.float32]
 Method = Callable[["Text", np.random.Generator], list[int]]
@@ -127,7 +130,8 @@ def speed(settings: BenchSettings) -> Iterator[Row]:
     document = Document.of("bench:terms", "\n\n".join(str(row["text"]) for row in _terms_rows(settings)), "terms")
     counted = _Clock()
     segmenter = HeadingSegmenter(token_offsets=counted)
-    rest = _median_seconds(lambda: segmenter.segment(document)) - counted.seconds / counted.runs(document)
+    whole = _median_seconds(lambda: segmenter.segment(document))
+    rest = max(1e-6, whole - counted.seconds / counted.runs(document))
     megabytes = len(document.text.encode()) / 1e6
     yield Row.of(
         "headings", "MB/s", megabytes / rest, at_least=2.5 if settings.quick else 5, note="without counting tokens"
@@ -220,9 +224,11 @@ def _words(units: Sequence[str]) -> list[list[str]]:
 def _choi_texts(settings: BenchSettings) -> list[Text]:
     folder = settings.folder("choi", ["choi.jsonl"])
     chosen = []
-    for row in _rows(_present(folder, "choi.jsonl")):
-        where, _, number = str(row["_id"]).rpartition("/")
-        if where.rpartition("/")[2] in CHOI_SETS and int(number) % EVERY == 0:
+    for row in _rows(_present(folder, "choi.jsonl"), "segments"):
+        name = _CHOI_ID.fullmatch(str(row["_id"]))
+        if name is None:
+            raise InputError(f"{folder} has a document {row['_id']!r}; its id needs to be set/segment length/number.")
+        if name[1] in CHOI_SETS and int(name[2]) % EVERY == 0:
             chosen.append(row["segments"])
     chosen = chosen[::5] if settings.quick else chosen
     units = [[sentence for piece in segments for sentence in piece] for segments in chosen]
@@ -237,7 +243,7 @@ def _terms_rows(settings: BenchSettings) -> list[dict[str, Any]]:
             f"The data set tos was not found: {folder} holds no .jsonl or .jsonl.gz file. Name the folder that holds "
             "tos/ (JSON lines with _id and text, Markdown with headings) by --data or FOVEAL_DATA."
         )
-    return [row for file in files for row in _rows(file)]
+    return [row for file in files for row in _rows(file, "text")]
 
 
 def _terms_texts(settings: BenchSettings) -> list[Text]:
@@ -288,16 +294,19 @@ def _present(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_file() else folder / f"{name}.gz"
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, content: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file, each with `_id` and `content`."""
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
                 row = json.loads(line)
-            except ValueError as error:
-                raise InputError(
-                    f"{path}, line {number}, is not JSON ({error}). Each line must be one object."
-                ) from error
-            if not isinstance(row, dict) or "_id" not in row or not {"text", "segments"} & row.keys():
-                raise InputError(f"{path}, line {number}, has no _id with text or segments; each line needs them.")
-            yield row
+                if not isinstance(row, dict) or not {"_id", content} <= row.keys():
+                    raise InputError(
+                        f"{path}, line {number}, lacks _id or {content}; each line is an object with both."
+                    )
+                yield row
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {number}, is not JSON ({error}). Each line must be one object.") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}). It is cut off or not UTF-8: fetch it again.") from error

@@ -7,6 +7,7 @@ spent, the last one in part. An answer passage is found if at least 95 % of its 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,7 @@ from foveal.types import Document, Encoder, Passage, Segmenter, Span
 
 TOKENS = 200  # of the fixed windows, and at most of any segment
 BUDGETS = (400, 1000)  # tokens read for a question
+QUICK_CHARACTERS = 250_000
 WHOLE = 0.95  # share of an answer's characters that must be read
 
 
@@ -98,7 +100,7 @@ class _Remembering:
 
 
 def load_answers(settings: BenchSettings) -> Answers:
-    """Documents drawn by the seed, at most 1.2 million characters (`--quick`: 250,000), and the questions on them."""
+    """The documents (`--quick`: drawn by the seed, 250,000 characters) and the questions that they answer."""
     folder = settings.folder("obliqa", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
     collection = load_beir(folder, "test")
     passages: dict[str, list[str]] = {}
@@ -107,7 +109,7 @@ def load_answers(settings: BenchSettings) -> Answers:
         if not isinstance(given, dict) or "document" not in given:
             raise InputError(f"{folder} has a passage {identity!r} without metadata.document; each needs its document.")
         passages.setdefault(str(given["document"]), []).append(identity)
-    budget = 250_000 if settings.quick else 1_200_000
+    budget = QUICK_CHARACTERS if settings.quick else sys.maxsize
     order = np.random.default_rng(settings.seed).permutation(sorted(passages)).tolist()
     spans: dict[str, Span] = {}
     documents: list[Document] = []
@@ -119,8 +121,9 @@ def load_answers(settings: BenchSettings) -> Answers:
             budget -= len(document.text)
     judged = [(query, [spans[hit] for hit in hits if hit in spans]) for query, hits in collection.qrels.items()]
     kept = [(query, found) for query, found in judged if found]
-    limit = 300 if settings.quick else 2000
-    return Answers(documents, [collection.queries[query] for query, _ in kept][:limit], [f for _, f in kept][:limit])
+    if not kept:
+        raise InputError(f"No question of {folder} is answered in the documents that were drawn; run without --quick.")
+    return Answers(documents, [collection.queries[query] for query, _ in kept], [found for _, found in kept])
 
 
 def _rebuilt(name: str, identities: Sequence[str], collection: Collection) -> tuple[Document, dict[str, Span]]:

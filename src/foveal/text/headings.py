@@ -2,10 +2,10 @@
 
 Marked    Markdown `#` and underlined titles, reStructuredText underlines, `<h2>` lines, wiki `== titles ==`. Taken as
           they are. Lines of bold text alone stand below them.
-Guessed   where nothing is marked: "Chapter 4", "Article II", "PART B" (in some more languages, too); "1.2 Title",
-          "IV. Title"; bold lines; SHORT LINES IN CAPITALS. Each kind is kept only if the headings together stay
-          reliable: at least 3 segments, a median segment of 1 to 25 units (chapters: 250), headings at most half of
-          all units. Three of a kind in a row with nothing between are a list or a table of contents.
+Guessed   where fewer than three are marked, and below these: "Chapter 4", "Article II", "PART B" (in some more
+          languages, too); "1.2 Title", "IV. Title"; bold lines; SHORT LINES IN CAPITALS. Each kind is kept only if the
+          headings together stay reliable: at least 3 segments, a median segment of 1 to 25 units (chapters: 250),
+          headings at most half of all units. Three of a kind in a row with nothing between are a list or contents.
 Never     inside fenced code and front matter
 
 Levels    marked: by their mark; underlines of reStructuredText by first appearance. Guessed: words such as "Part" and
@@ -40,6 +40,12 @@ MARKED_SHARE = 0.75
 LONGEST_SEGMENT, LONGEST_CHAPTER = 25, 250
 """Units of the median segment that headings may be believed to have; "Chapter 4" is believed more than a bold line."""
 
+FEW = 3
+"""Where fewer headings are marked, others are guessed below them."""
+
+MARKED_LEVELS = 6
+"""Levels that marks can have."""
+
 UNNUMBERED = 9
 """The depth of a bold line without a number: below those with one."""
 
@@ -71,14 +77,14 @@ def find_headings(text: str) -> list[Heading]:
     closed = _closed_regions(text)
     units = [_first_visible(text, start) for start, _ in paragraphs(text)]
     marked = _outside(closed, _marked(text))
-    if marked and _share(marked, _bodies(text, marked, units)) <= MARKED_SHARE:
-        levels = _marked_levels(marked)
-        bold = [line for line in _outside(closed, _apart(text, _bold(text))) if not _within(line, marked)]
-        both = _in_order([*marked, *bold])
-        if bold and _share(both, _bodies(text, both, units)) <= 0.5:
-            return _levelled(both, {**levels, **{line.style: 7 + line.style[1] for line in bold}})
-        return _levelled(marked, levels)
-    return _guessed(text, closed, units)
+    if marked and _share(marked, _bodies(text, marked, units)) > MARKED_SHARE:
+        marked = []
+    below = _bold_below(text, closed, units, marked) if len(marked) >= FEW else _guessed(text, closed, units, marked)
+    lowest = MARKED_LEVELS if marked else 0
+    guessed_levels = {style: lowest + level for style, level in _guessed_levels(below).items()}
+    levels = {**_marked_levels(marked), **guessed_levels}
+    lines = _in_order([*marked, *below])
+    return [Heading(line.start, line.end, levels[line.style], plain_title(line.title)) for line in lines]
 
 
 # --- what is never a heading ---
@@ -198,7 +204,7 @@ _KEYWORD = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _NUMBERED = re.compile(
-    r"^[ \t]{0,8}(?:(?P<decimal>\d{1,3}(?:\.\d{1,3}){0,5})\.?|(?P<roman>[IVXLC]{1,7})\.|(?P<letter>[A-Z])\."
+    r"^[ \t]{0,8}(?:(?P<decimal>\d{1,3}(?:\.\d{1,3}){0,5})\\?\.?|(?P<roman>[IVXLC]{1,7})\\?\.|(?P<letter>[A-Z])\\?\."
     r"|(?P<cjk>[一二三四五六七八九十]{1,3})、)[ \t]*(?<=[\s、])(?P<title>\S[^\n]{0,100})(?:\n|\Z)",
     re.MULTILINE,
 )
@@ -212,17 +218,24 @@ _CAPITALS = re.compile(r"^[^\na-z]{4,90}(?:\n|\Z)", re.MULTILINE)
 _RUN_ON = re.compile(r"[.!?]\s+\S+\s+\S+\s+\S|[,;]$|[。；，]")
 
 
-def _guessed(text: str, closed: Offsets, units: Sequence[int]) -> list[Heading]:
+def _guessed(text: str, closed: Offsets, units: Sequence[int], marked: Sequence[_Line]) -> list[_Line]:
     """Kinds of guesses, the surest first, each kept if the headings stay reliable; twice, as one may need another."""
     kinds: list[Callable[[str], Iterator[_Line]]] = [_keywords, _numbered, _bold, _capitals]
-    found = {kind: _outside(closed, _apart(text, kind(text))) for kind in kinds}
+    found = {kind: _apart(text, _outside(closed, kind(text)), marked) for kind in kinds}
     kept: list[_Line] = []
     for kind in [*kinds, *kinds]:
         trial = _without_lists(text, _in_order([*kept, *found[kind]]))
         longest = LONGEST_CHAPTER if kind is _keywords and not kept else LONGEST_SEGMENT
         if len(trial) > len(kept) and reliable(len(trial), _bodies(text, trial, units), longest=longest):
             kept = trial
-    return _levelled(kept, _guessed_levels(kept))
+    return kept
+
+
+def _bold_below(text: str, closed: Offsets, units: Sequence[int], marked: Sequence[_Line]) -> list[_Line]:
+    """Bold lines between marked headings, unless the headings would then be more than half of the units."""
+    bold = _apart(text, _outside(closed, _bold(text)), marked)
+    both = _in_order([*marked, *bold])
+    return bold if bold and len(both) <= sum(_bodies(text, both, units)) else []
 
 
 def reliable(headings: int, bodies: Sequence[int], *, longest: int) -> bool:
@@ -289,9 +302,9 @@ def _capitals(text: str) -> Iterator[_Line]:
             yield _Line(*match.span(), title, ("capitals", 0))
 
 
-def _apart(text: str, lines: Iterable[_Line]) -> list[_Line]:
-    """The lines with a blank line, or nothing, before them."""
-    return [line for line in lines if not _line_before(text, line.start).strip()]
+def _apart(text: str, lines: Iterable[_Line], marked: Sequence[_Line]) -> list[_Line]:
+    """The lines with a blank line, or nothing, before them, that are no part of a marked heading."""
+    return [line for line in lines if not _line_before(text, line.start).strip() and not _within(line, marked)]
 
 
 def _without_lists(text: str, lines: Sequence[_Line]) -> list[_Line]:
@@ -327,10 +340,6 @@ def plain_title(line: str) -> str:
     title = _ESCAPE.sub(r"\1", _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", title)))
     title = " ".join(title.split())
     return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1].rstrip() + "…"
-
-
-def _levelled(lines: Sequence[_Line], levels: dict[Style, int]) -> list[Heading]:
-    return [Heading(line.start, line.end, levels[line.style], plain_title(line.title)) for line in lines]
 
 
 def _bodies(text: str, lines: Sequence[_Line], units: Sequence[int]) -> list[int]:

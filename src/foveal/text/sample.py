@@ -18,7 +18,7 @@ def manual() -> Iterator[Document]:
     for name, text in topics.items():
         title = next((line.strip("* ") for line in text.splitlines() if line.strip("*= ")), name)
         origin = {"kind": "manual", "source": f"pydoc:{name}"}
-        yield Document.of(f"pydoc:{name}", text, f"Python: {title}", metadata=origin)
+        yield Document.of(f"pydoc:{name}", text, title.strip(), metadata=origin)
 
 
 def readmes() -> Iterator[Document]:
