@@ -22,8 +22,8 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests docs/dev
+	$(BIN)/ruff format --check src tests docs/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -1,10 +1,11 @@
 """Draws docs/images/search.svg: the output of `foveal search` as a terminal shows it.
 
-    foveal demo --keep DIR && python docs/dev/pictures.py DIR
+foveal demo --keep DIR && python docs/dev/pictures.py DIR
 """
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from foveal.library import Library
 QUERY = "how does a class decide what happens when an attribute is missing"
 
 library = Library.open(sys.argv[1], create=False)
-console = Console(record=True, width=118, file=Path("/dev/null").open("w"), force_terminal=True)
+console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
 console.print(f'[bold green]$[/] foveal search "{QUERY}" -k 3\n')
 for rank, hit in enumerate(library.search(QUERY, k=3), start=1):
     entry = library.store.entry(hit.passage.span.document_id)

@@ -170,9 +170,7 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
 
 def _print_report(report: AddReport) -> None:
     console = results()
-    counts: dict[str, int] = {
-        kind: len(getattr(report, kind)) for kind in ("added", "updated", "unchanged", "skipped")
-    }
+    counts: dict[str, int] = {kind: len(getattr(report, kind)) for kind in ("added", "updated", "unchanged", "skipped")}
     said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing found"
     seconds = sum(report.seconds.values())
     console.print(f"Documents: {said}. {report.passages:,} passages in {seconds:.1f} s.")
