@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from foveal.bench.libraries import documents_of
-from foveal.bench.quality import COLLECTIONS
+from foveal.bench.quality import COLLECTIONS, is_collection
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import load_beir
 from foveal.evaluation.speed import paired
@@ -19,8 +19,7 @@ from foveal.settings import Settings
 
 def adding(settings: BenchSettings) -> Iterator[Row]:
     """Rows over the first collection: its first documents added to a new library, then encoded by both encoders."""
-    inside = (settings.data / "queries.jsonl").is_file()
-    folder = settings.data if inside else settings.data / COLLECTIONS[0]
+    folder = settings.data if is_collection(settings.data) else settings.data / COLLECTIONS[0]
     documents = documents_of(load_beir(folder))[: 600 if settings.quick else 3000]
     with tempfile.TemporaryDirectory() as home:
         library = Library.open(settings=Settings(home=Path(home), cache=Settings.load().cache))

@@ -55,10 +55,8 @@ NOTES = {
 def quality(settings: BenchSettings) -> Iterator[Row]:
     """Rows of each collection that is there; `--quick`: of the first."""
     names = COLLECTIONS[:1] if settings.quick else COLLECTIONS
-    if (settings.data / "corpus.jsonl").is_file() or (settings.data / "corpus.jsonl.gz").is_file():
-        folders = [settings.data]
-    else:
-        folders = [settings.data / name for name in names if (settings.data / name).is_dir()]
+    folders = [settings.data] if is_collection(settings.data) else []
+    folders = folders or [settings.data / name for name in names if (settings.data / name).is_dir()]
     if not folders:
         raise InputError(
             f"{settings.data} holds no collection ({', '.join(names)}), nor is it one itself (corpus.jsonl, "
@@ -66,6 +64,11 @@ def quality(settings: BenchSettings) -> Iterator[Row]:
         )
     for folder in folders:
         yield from _collection(load_beir(folder), folder, settings)
+
+
+def is_collection(folder: Path) -> bool:
+    """Whether the folder itself is a collection in BEIR's layout."""
+    return any((folder / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
 
 
 def _collection(collection: Collection, folder: Path, settings: BenchSettings) -> Iterator[Row]:

@@ -5,7 +5,7 @@
     segments    the unsupervised segmenters (bench/segment.py)
     ann         vector indexes beside exact search and peers (bench/ann.py)
 
-The data folder holds one folder per collection, or is itself one.
+The data folder holds one folder per collection, or is itself one; then the last two, which need others, are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from foveal.bench.adding import adding
 from foveal.bench.ann import ann
 from foveal.bench.cold_start import cold_start
 from foveal.bench.latency import latency
-from foveal.bench.quality import quality
+from foveal.bench.quality import is_collection, quality
 from foveal.bench.segment import segment
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
@@ -28,5 +28,6 @@ def search(settings: BenchSettings) -> Iterator[Row]:
     yield from adding(settings)
     yield from cold_start(settings)
     yield from latency(settings)
-    yield from segment(settings)
-    yield from ann(settings)
+    if not is_collection(settings.data):
+        yield from segment(settings)
+        yield from ann(settings)
