@@ -42,7 +42,7 @@ BARS: dict[tuple[str, str, str], dict[str, float]] = {
     ("scifact", "hybrid, weighted", "ndcg@10"): {"at_least": 0.725},
     ("scifact", "hybrid, weighted", "recall@100"): {"at_least": 0.94},
     ("cranfield", "BM25S", "ndcg@10"): {"at_least": 0.3785, "at_most": 0.3985},
-    ("limit-small", "BM25S", "recall@2"): {"at_least": 0.985},
+    ("limit-small", "BM25S, not stemmed", "recall@2"): {"at_least": 0.9885, "at_most": 0.9925},
     ("limit-small", "flat MiniLM, whole abstracts", "recall@2"): {"at_least": 0.15, "at_most": 0.175},
 }
 NOTES = {
@@ -80,6 +80,8 @@ def _collection(collection: Collection, folder: Path, settings: BenchSettings) -
             yield Row.of(f"{collection.name}: {system}", metric, value, note=NOTES.get(key, note), **BARS.get(key, {}))
 
     yield from rows("BM25S", bm25s_run(collection), "k1 1.5, b 0.75, stemmed, stop words out")
+    if collection.name == "limit-small":
+        yield from rows("BM25S, not stemmed", bm25s_run(collection, stemmed=False), "measured for the spec: 0.9905")
     yield from rows("flat MiniLM, whole abstracts", flat_run(collection, settings))
     with tempfile.TemporaryDirectory() as place:
         store = build(Path(place), documents_of(collection), f"{collection.name}-passages", settings)
@@ -161,10 +163,10 @@ def flat_run(collection: Collection, settings: BenchSettings) -> Run:
     }
 
 
-def bm25s_run(collection: Collection) -> Run:
+def bm25s_run(collection: Collection, *, stemmed: bool = True) -> Run:
     """BM25S (Lù, 2024), the peer: Lucene's formula, Snowball stems, English stop words out."""
     bm25s: Any = require("bm25s", extra="bench")
-    stemmer = require("Stemmer", extra="bench").Stemmer("english")
+    stemmer = require("Stemmer", extra="bench").Stemmer("english") if stemmed else None
     records = list(collection.corpus.values())
     quiet = {"stopwords": "en", "stemmer": stemmer, "show_progress": False}
     index = bm25s.BM25(k1=1.5, b=0.75)
