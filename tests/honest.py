@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foveal.types import Document, Passage, Span
+from foveal.retrieval.lexical import LexicalRetriever
+from foveal.types import Document, Hit, Passage, Span
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,20 @@ class Lines:
             passages.append(Passage(Span(document.id, start, start + len(line)), line))
             start += len(line)
         return passages
+
+
+@dataclass(frozen=True)
+class ReversedRetriever:
+    """A Retriever that gives what the lexical one gives, the worst first."""
+
+    lexical: LexicalRetriever
+
+    @classmethod
+    def over(cls, collection, where):
+        return cls(LexicalRetriever.over(collection, where))
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [hits[::-1] for hits in self.lexical.search(queries, k)]
 
 
 def document(name: str, text: str, **origin: object) -> Document:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,11 +13,12 @@ from honest import document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.errors import InputError, LibraryCorrupt, LibraryError, UnknownDocument, UnknownName
+from foveal.errors import InputError, LibraryCorrupt, LibraryError, ModelUnavailable, UnknownDocument, UnknownName
 from foveal.library import Library, make_segmenter
-from foveal.registry import SEGMENTERS
+from foveal.registry import RETRIEVERS, SEGMENTERS
 from foveal.settings import Settings
 from foveal.text.sample import manual
+from foveal.types import Document
 
 
 @pytest.fixture
@@ -130,17 +133,75 @@ def test_a_document_is_got_by_id_path_and_revision(library, files):
         library.get(str(files / "taste.jsonl"))
 
 
+def test_a_replaced_text_is_got_by_the_beginning_of_its_hash(library, files):
+    library.add([files])
+    old = library.get(str(files / "ears.txt"))
+    (files / "ears.txt").write_text("Another text.\n")
+    library.add([files / "ears.txt"])
+    assert library.get(old.id[:8], revision=old.revision[:10]).text == old.text
+    assert library.store.revisions(old.id) == [library.get(old.id).revision, old.revision]
+    with pytest.raises(UnknownDocument, match=f"Its revisions: .*{old.revision[:12]}"):
+        library.get(old.id, revision="0123")
+
+
+def test_a_hit_names_the_revision_it_was_found_in(library, files):
+    library.add([files])
+    hit = library.search("cochlea", 1)[0]
+    (files / "ears.txt").write_text("Another text.\n")
+    library.add([files / "ears.txt"])
+    found = library.get(hit.passage.span.document_id, revision=hit.revision)
+    assert found.quote(hit.passage.span) == hit.passage.text
+
+
+def test_what_stands_just_there_goes_before_what_stands_below(library):
+    pages = ("https://site.org/", "https://site.org/a", "https://site.org/a/b")
+    library.add_documents([Document.of(url, f"page {url}", url, metadata={"source": url}) for url in pages])
+    assert [entry.title for entry in library.remove("HTTPS://Site.org/#top")] == ["https://site.org/"]
+    assert library.get("https://site.org/a").title == "https://site.org/a"
+
+
+def test_a_folder_whose_name_looks_like_an_id_is_still_a_folder(library, tmp_path, monkeypatch):
+    (tmp_path / "facade").mkdir()
+    (tmp_path / "facade" / "a.txt").write_text("brick and mortar")
+    library.add([tmp_path / "facade"])
+    monkeypatch.chdir(tmp_path)
+    assert len(library.find("facade")) == 1
+
+
+def test_an_empty_library_may_still_change_its_mind(library, own_settings, files):
+    assert Library.open(settings=own_settings, segmenter="fixed").stats().segmenter == "fixed"
+    Library.open(settings=own_settings).add([files])
+    with pytest.raises(LibraryError, match="made with the segmenter 'fixed'"):
+        Library.open(settings=own_settings, segmenter="headings")
+
+
+@pytest.mark.parametrize("wrong", [{"text": "half \ud83d a pair"}, {"metadata": {"tags": ["a", "b"]}}])
+def test_a_document_that_cannot_be_stored_is_named(library, wrong):
+    with pytest.raises(InputError, match="'broken'"):
+        library.add_documents([document("fine", "some text"), document("broken", **({"text": "x"} | wrong))])
+    library.add_documents([document("fine", "some text")])
+    assert [entry.title for entry in library.documents()] == ["fine"]
+
+
+def test_a_new_retriever_is_one_class_and_one_line(library, files, monkeypatch):
+    monkeypatch.setitem(RETRIEVERS, "reversed", "honest:ReversedRetriever")
+    library.add([files])
+    forth = library.search("taste", 5, retriever="lexical")
+    assert library.search("taste", 5, retriever="reversed") == forth[::-1]
+
+
 def test_a_library_without_encoder_says_so(library, files):
     library.add([files])
     with pytest.raises(InputError, match="without an encoder"):
         library.search("taste", retriever="dense")
     with pytest.raises(UnknownName, match="lexical, dense, hybrid"):
         library.search("taste", retriever="telepathy")
-    with pytest.raises(InputError, match="does not take these options"):
+    with pytest.raises(InputError, match="has no option depth"):
         library.search("taste", retriever="lexical", depth=3)
 
 
-def test_a_library_keeps_its_encoder_and_segmenter(library, own_settings):
+def test_a_library_keeps_its_encoder_and_segmenter(library, own_settings, files):
+    library.add([files])
     with pytest.raises(LibraryError, match="made with the encoder 'none', not 'minilm'"):
         Library.open(settings=own_settings, encoder="minilm")
     with pytest.raises(LibraryError, match="made with the segmenter 'headings'"):
@@ -249,6 +310,40 @@ def test_a_question_in_another_language_is_answered_sanely(tmp_path):
     )
     assert "北京" in library.search("研究人员", 1)[0].passage.text
     assert len(library.search("Où est le four à pain ?", 2)) == 2
+
+
+@pytest.mark.model
+def test_an_encoder_folder_is_found_from_anywhere(tmp_path, monkeypatch):
+    from foveal.models import load_encoder
+
+    folder = Path(load_encoder("minilm").folder)
+    monkeypatch.chdir(folder.parent)
+    settings = Settings(home=tmp_path, cache=Settings.load().cache)
+    Library.open(settings=settings, encoder=folder.name).add_documents([document("a", "some text")])
+    monkeypatch.chdir("/")
+    assert Library.open(settings=settings).search("text", 1)
+
+
+def test_a_folder_without_a_model_is_no_encoder(own_settings, tmp_path):
+    with pytest.raises(ModelUnavailable, match="holds no model"):
+        Library.open(settings=own_settings, encoder=str(tmp_path))
+    assert not own_settings.library.exists()
+
+
+def test_two_first_openings_make_one_library(own_settings, files):
+    code = f"""
+from foveal.library import Library
+from foveal.settings import Settings
+from pathlib import Path
+settings = Settings(home=Path({str(own_settings.home)!r}), cache=Path({str(own_settings.cache)!r}))
+library = Library.open(settings=settings, encoder="none")
+"""
+    children = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for child in children:
+        _, said = child.communicate(timeout=120)
+        assert child.returncode == 0 or "LibraryBusy" in said, said
+    assert 0 in {child.returncode for child in children}
+    Library.open(settings=own_settings, encoder="none").add([files])
 
 
 def test_segmenters_that_need_vectors_say_so():

@@ -1,6 +1,6 @@
 """Draws docs/images/search.svg: the output of `foveal search` as a terminal shows it.
 
-foveal demo --keep DIR && python docs/dev/pictures.py DIR
+foveal demo --home DIR && python docs/dev/pictures.py DIR
 """
 
 from __future__ import annotations

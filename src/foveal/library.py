@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnreadableSource
+from foveal.models.offline import OFFLINE
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal, sql
@@ -26,11 +28,14 @@ from foveal.retrieval.indexing import Indexed, Indexer
 from foveal.retrieval.store import Entry, Store
 from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
-from foveal.text.files import file_address
+from foveal.text.files import file_address, path_of
 from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
 from foveal.types import Document, Encoder, Hit, Retriever, Segmenter, document_id
 
 SPECIAL_TOKENS = 2
+DEFAULT_TOKENS, LONGEST = 256, 512
+"""Tokens of a passage where no encoder sets a limit, and where its limit is that of a whole chapter."""
+
 TITLE_TOKENS = 40
 """Tokens kept free in a passage for the title and heading that search sees in front of it."""
 
@@ -46,13 +51,13 @@ class AddReport(Indexed):
 
 @dataclass(frozen=True)
 class Stats:
-    """The size of a library. `bytes` is what its files take on disk; None on an object store."""
+    """The size of a library; `bytes` is what its files take on disk."""
 
     home: str
     documents: int
     passages: int
     revisions: int
-    bytes: int | None
+    bytes: int
     encoder: str
     segmenter: str
     schema: int
@@ -88,8 +93,12 @@ class Library:
                 raise LibraryError(f"There is no library in {chosen.home} yet. Make one: foveal add FILE_OR_FOLDER")
             _create(uri, encoder or chosen.encoder, segmenter or chosen.segmenter, chosen.cache)
         library = cls(Store.open(uri), chosen)
-        library._agrees("encoder", encoder)
-        library._agrees("segmenter", segmenter)
+        if create and not library._agrees(encoder, segmenter) and not any(library.store.counts().values()):
+            kept = library.store.settings
+            _create(uri, encoder or kept["encoder"], segmenter or kept["segmenter"], chosen.cache, anew=True)
+            library = cls(Store.open(uri), chosen)
+        library._require("encoder", encoder)
+        library._require("segmenter", segmenter)
         return library
 
     def add(
@@ -103,7 +112,7 @@ class Library:
         A source that cannot be read is reported in `skipped` and the rest goes on. InputError: a path that is not
         there. LibraryBusy: another process is adding. StorageFull: no space; what was reported done is kept.
         """
-        settings = self.load_settings
+        settings = load_settings(self.settings)
         found = list(discover(sources, settings))
         report = AddReport(sources=sum(isinstance(one, Source) for one in found))
         report.skipped += [one for one in found if isinstance(one, Skipped)]
@@ -115,7 +124,7 @@ class Library:
         self, documents: Iterable[Document], *, on_progress: Callable[[AddReport], None] = lambda _: None
     ) -> AddReport:
         """Add documents that were made elsewhere (see `Document.of`)."""
-        return self._index(documents, AddReport(), on_progress)
+        return self._index(_storable(documents), AddReport(), on_progress)
 
     def search(
         self,
@@ -139,58 +148,65 @@ class Library:
         """The `Retriever` called `name` over this library; UnknownName lists the names there are."""
         name = name or ("hybrid" if self.store.dimension else "lexical")
         kind = lookup(RETRIEVERS, name, kind="retriever")
-        condition = sql(where)
-        makers: dict[str, Callable[[], dict[str, Any]]] = {
-            "lexical": lambda: {"store": self.store, "where": condition},
-            "dense": lambda: {"store": self.store, "encoder": self.encoder, "where": condition},
-            "hybrid": lambda: {
-                "lexical": self.retriever("lexical", where=where),
-                "dense": self.retriever("dense", where=where),
-            },
-        }
-        try:
-            made: Retriever = kind(**makers[name](), **options)
-        except TypeError as error:
-            raise InputError(f"The {name} retriever does not take these options: {error}.") from error
+        unknown = options.keys() - getattr(kind, "__dataclass_fields__", options).keys()
+        if unknown:
+            raise InputError(f"The {name} retriever has no option {', '.join(sorted(unknown))}.")
+        made: Retriever = kind.over(self, sql(where), **options)
         return made
 
-    def documents(self, where: str | None = None) -> list[Entry]:
-        """All documents, in the order in which they were added; `where` is an SQL condition on their columns."""
-        return self.store.entries(where)
+    def documents(self) -> list[Entry]:
+        """All documents, without their texts, in the order in which they were added."""
+        return self.store.entries()
+
+    def entries(self, document_ids: Sequence[str]) -> dict[str, Entry]:
+        """Id -> document without its text, for those of `document_ids` that are there."""
+        if not document_ids:
+            return {}
+        ids = ",".join(literal(one) for one in dict.fromkeys(document_ids))
+        return {entry.id: entry for entry in self.store.entries(f"id IN ({ids})")}
 
     def get(self, which: str, *, revision: str | None = None) -> Document:
-        """The document with that id (or its first 6 digits or more), path, URL or address."""
-        if revision:
+        """The document with that id (or its first 6 digits or more), path, URL or address.
+
+        `revision`, a hash or its beginning, asks for that text though another has replaced it since.
+        """
+        if re.fullmatch(r"[0-9a-f]{32}", which):
             return self.store.text(which, revision)
         entries = self.find(which)
         if len(entries) > 1:
-            raise UnknownDocument(
-                f"{which} holds {len(entries)} documents; give the id of one. `foveal list` shows them."
-            )
-        return self.store.text(entries[0].id)
+            raise UnknownDocument(f"{which} holds {len(entries)} documents; give the id of one (see `foveal list`).")
+        return self.store.text(entries[0].id, revision)
 
     def find(self, which: str) -> list[Entry]:
-        """The documents that an id, its beginning, a path, a folder or a URL names. UnknownDocument: none."""
+        """The documents that an id, its beginning, a path, a folder or a URL names. UnknownDocument: none.
+
+        What stands just there goes first; then what came from that file or below that folder; then an id.
+        """
+        address = _address(which)
+        condition = f"id = {literal(document_id(address))} OR source = {literal(address)}"
+        if address.startswith("file://"):
+            condition += f" OR starts_with(source, {literal(address.rstrip('/') + '/')})"
+        entries = self.store.entries(condition)
+        exact = [entry for entry in entries if entry.id == document_id(address)]
+        if exact or entries:
+            return exact or entries
         if re.fullmatch(r"[0-9a-f]{6,32}", which):
             return [self.store.entry(which)]
-        address = _address(which).rstrip("/")
-        inside = f"starts_with(source, {literal(address + '/')})"
-        condition = f"id = {literal(document_id(address))} OR source = {literal(address)} OR {inside}"
-        if not (entries := self.store.entries(condition)):
-            raise UnknownDocument(f"The library holds nothing from {which}. `foveal list` shows what it holds.")
-        return entries
+        raise UnknownDocument(f"The library holds nothing from {which}. `foveal list` shows what it holds.")
 
-    def remove(self, which: str) -> list[Entry]:
-        """Remove what `find(which)` finds, and return it."""
+    def remove(self, which: str | Sequence[Entry]) -> list[Entry]:
+        """Remove what `find(which)` finds, or just these entries, and return them."""
+        entries = self.find(which) if isinstance(which, str) else list(which)
         with self.store.writing():
-            entries = self.find(which)
             self.store.remove([entry.id for entry in entries])
         return entries
 
     def stats(self) -> Stats:
         """Counts and sizes."""
-        files = self.settings.library.rglob("*")
-        size = sum(path.stat().st_size for path in files if path.is_file())
+        size = 0
+        for path in self.settings.library.rglob("*"):
+            with suppress(FileNotFoundError):  # another process is compacting
+                size += path.stat().st_size if path.is_file() else 0
         settings = self.store.settings
         return Stats(
             home=str(self.settings.home),
@@ -205,16 +221,6 @@ class Library:
         """Merge small files and drop older versions: afterwards the library is smaller and as fast as it can be."""
         with self.store.writing():
             self.store.refresh_indexes(compact=True)
-
-    @property
-    def load_settings(self) -> LoadSettings:
-        """How sources are read: the limits of the settings."""
-        from foveal.text.fetching import FetchSettings
-
-        fetch = FetchSettings(
-            allow_private=self.settings.allow_private_addresses, cache=self.settings.cache / "fetched"
-        )
-        return LoadSettings(max_bytes=self.settings.max_bytes, fetch=fetch)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -265,13 +271,25 @@ class Library:
             report.skipped.append(Skipped(source.address, str(error)))
         report.sources_read += 1
 
-    def _agrees(self, kind: str, given: str | None) -> None:
+    def _agrees(self, encoder: str | None, segmenter: str | None) -> bool:
+        stored = self.store.settings
+        return _resolved(encoder) in (None, stored["encoder"]) and segmenter in (None, stored["segmenter"])
+
+    def _require(self, kind: str, given: str | None) -> None:
         stored = self.store.settings[kind]
-        if given and given != stored:
+        if _resolved(given) not in (None, stored):
             raise LibraryError(
                 f"This library was made with the {kind} {stored!r}, not {given!r}, and keeps it. "
                 f"Leave the choice out, or make a new library with {given!r} (another --home)."
             )
+
+
+def load_settings(settings: Settings) -> LoadSettings:
+    """How sources are read: within the limits of the settings."""
+    from foveal.text.fetching import FetchSettings
+
+    fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
+    return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch)
 
 
 def make_segmenter(name: str, encoder: Encoder | None) -> Segmenter:
@@ -282,30 +300,61 @@ def make_segmenter(name: str, encoder: Encoder | None) -> Segmenter:
     if encoder and "token_offsets" in fields:
         options["token_offsets"] = encoder.token_offsets
     if "max_tokens" in fields:
-        options["max_tokens"] = (encoder.max_tokens if encoder else 256) - SPECIAL_TOKENS - TITLE_TOKENS
+        read = min(encoder.max_tokens, LONGEST) if encoder else DEFAULT_TOKENS
+        options["max_tokens"] = read - SPECIAL_TOKENS - TITLE_TOKENS
     if "encoder" in fields:
         if encoder is None:
             raise InputError(f"The segmenter {name} compares vectors; it needs a library with an encoder.")
         options["encoder"] = encoder
-    made: Segmenter = kind(**options)
+    try:
+        made: Segmenter = kind(**options)
+    except InputError as error:
+        limit = f"the encoder reads {encoder.max_tokens} tokens" if encoder else "no encoder"
+        raise InputError(f"The segmenter {name} does not fit ({limit}): {error}") from error
     return made
 
 
 def _address(which: str) -> str:
     """The address that a path, URL or arXiv id stands for; a path need not exist any more."""
-    if "://" in which or re.match(r"[a-z]+:[^/]", which):
+    if "://" in which and not which.startswith("file://"):
+        return next(iter(discover([which]))).address  # as `add` writes it; nothing is fetched
+    if re.match(r"[a-z]+:[^/]", which):
         return arxiv_address(which) or which
-    return file_address(Path(which).expanduser())
+    return file_address(path_of(which) if which.startswith("file://") else Path(which).expanduser())
 
 
-def _create(uri: str, encoder_name: str, segmenter_name: str, cache: Path) -> None:
-    lookup(SEGMENTERS, segmenter_name, kind="segmenter")
-    values = {"encoder": encoder_name, "segmenter": segmenter_name}
-    dimension = None
-    if encoder_name != "none":
+def _resolved(encoder: str | None) -> str | None:
+    """An encoder's name; a folder by its whole path, so that it is found from anywhere."""
+    folder = Path(encoder).expanduser() if encoder else None
+    return str(folder.resolve()) if folder and folder.is_dir() and encoder not in OFFLINE else encoder
+
+
+def _create(uri: str, encoder_name: str, segmenter_name: str, cache: Path, *, anew: bool = False) -> None:
+    """Make the library, unless another process was first. `anew`: also over an empty one."""
+    name = str(_resolved(encoder_name))
+    encoder = None
+    if name != "none":
         from foveal.models import load_encoder
 
-        encoder = load_encoder(encoder_name, cache=cache)
-        dimension = encoder.dimension
-        values |= {"fingerprint": encoder.fingerprint, "dimension": str(dimension)}
-    tables.create(uri, values, dimension)
+        encoder = load_encoder(name, cache=cache)
+    make_segmenter(segmenter_name, encoder)  # says now what would go wrong at the first document
+    values = {"encoder": name, "segmenter": segmenter_name}
+    if encoder:
+        values |= {"fingerprint": encoder.fingerprint, "dimension": str(encoder.dimension)}
+    with tables.writer_lock(uri):
+        if anew or not tables.exists(uri):
+            tables.create(uri, values, encoder.dimension if encoder else None)
+
+
+def _storable(documents: Iterable[Document]) -> Iterator[Document]:
+    """The documents, each checked for what cannot be stored."""
+    for document in documents:
+        for text in (document.text, document.title):
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise InputError(f"Document {document.title!r} holds half a surrogate pair; decode its bytes anew.")
+        wrong = [key for key, value in document.metadata.items() if not isinstance(value, str | int | float | bool)]
+        if wrong:
+            raise InputError(
+                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value."
+            )
+        yield document

@@ -100,21 +100,26 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that was found; `source` names the retriever or ranker that gave the score (higher is better)."""
+    """A passage that was found; `source` names the retriever or ranker that gave the score (higher is better).
+
+    `revision` is that of the document's text when it was found: `Library.get(id, revision=…)` gives just this text.
+    """
 
     passage: Passage
     score: float
     source: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A place that supports an answer; `quote` is exactly the characters of `span`."""
+    """A place that supports an answer; `quote` is exactly the characters of `span` in the text of `revision`."""
 
     span: Span
     quote: str
     title: str
     url: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

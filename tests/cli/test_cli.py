@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,31 @@ def test_list_stats_and_remove(tmp_path, files):
     run("remove", files, home=tmp_path, status=1)  # nobody said yes
     assert "Removed 2 documents" in run("remove", files, "--yes", home=tmp_path).stdout
     assert "empty" in run("list", home=tmp_path).stdout
+
+
+def test_titles_that_look_like_markup_are_shown_as_they_are(tmp_path):
+    (tmp_path / "a.md").write_text("# [draft] A [/b] title\n\nSome text on [bold]salt[/].\n")
+    run("add", tmp_path / "a.md", "--encoder", "none", home=tmp_path / "home")
+    assert "[draft] A [/b] title" in run("list", home=tmp_path / "home").stdout
+    assert "on [bold]salt[/]." in run("search", "salt", home=tmp_path / "home").stdout
+    assert "[draft]" in run("segment", tmp_path / "a.md", "--encoder", "none", home=tmp_path / "home").stdout
+
+
+def test_the_place_shown_is_the_place_of_what_is_shown(tmp_path):
+    lines = [f"line {i}\tof a long-winded   text " + "with many words " * (i % 12) for i in range(60)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    run("add", tmp_path / "a.txt", "--encoder", "none", home=tmp_path / "home")
+    shown = run("search", "line 37", "-k", "1", home=tmp_path / "home").stdout
+    identity, start, end = re.search(r"([0-9a-f]{8}) (\d+):(\d+)", shown).groups()
+    exact = run("show", identity, "--span", f"{start}:{end}", home=tmp_path / "home").stdout
+    body = "".join(line[3:] for line in shown.split("\n")[2:])
+    assert body.split() == exact.split()
+    assert "of a long-winded   text" in shown
+
+
+def test_a_mistyped_source_makes_no_library(tmp_path):
+    run("add", tmp_path / "tpyo", home=tmp_path / "home", status=1)
+    assert not (tmp_path / "home").exists()
 
 
 def test_nothing_found_is_an_answer(home):

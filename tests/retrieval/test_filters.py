@@ -55,6 +55,10 @@ def store(tmp_path_factory):
         ("colour=red", ""),
         ("title=x' OR 1=1 --", ""),
         ("kind=it's", ""),
+        ('title="Beta" and kind=md', "Beta"),
+        ('title="Beta and kind=md"', ""),
+        ("title~heart and brain damage", ""),
+        ("published<=9999-12-30", "Gamma"),
     ],
 )
 def test_a_condition_selects(store, where, titles):
@@ -65,6 +69,7 @@ def test_a_condition_selects(store, where, titles):
 def test_a_document_is_selected_by_the_beginning_of_its_id(store):
     one = document("Beta", "")
     assert len(store.lexical("every", 10, sql(f"document={one.id[:8]}"))) == 1
+    assert len(store.lexical("every", 10, sql(f"document!={one.id[:8]}"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,10 @@ def test_a_document_is_selected_by_the_beginning_of_its_id(store):
         ("kind", "is not understood"),
         ("=3", "is not understood"),
         ("published>=yesterday", "a date such as"),
+        ("published=20240131", "a date such as"),
+        ("published<=9999-12-31", "a date such as"),
+        ("published~2024", "no text"),
+        ("page~1", "no text"),
         ("page>=two", "a whole number"),
     ],
 )

@@ -51,3 +51,11 @@ def test_a_phrase_holds_for_the_hybrid_too(store):
     found = retriever.search(['"two of apples"', "two of apples"], 10)
     assert [hit.passage.text for hit in found[0]] == ["line two of apples\n"]
     assert len(found[1]) == 10
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_fewer_than_one_passage_is_refused_by_each(store, k):
+    lexical, dense = LexicalRetriever(store), DenseRetriever(store, HashedWords())
+    for retriever in (lexical, dense, HybridRetriever(lexical, dense)):
+        with pytest.raises(InputError, match="at least 1"):
+            retriever.search([""], k)

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal import faults
-from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull, UnknownDocument
+from foveal.errors import (
+    InputError,
+    LibraryBusy,
+    LibraryCorrupt,
+    LibraryError,
+    LibraryTooNew,
+    StorageFull,
+    UnknownDocument,
+)
 from foveal.retrieval import indexing, tables
 from foveal.retrieval.filters import sql
 from foveal.retrieval.indexing import Indexed, Indexer
@@ -136,10 +144,12 @@ def test_a_reader_that_was_opened_before_sees_what_is_written_later(store):
     reader = Store.open(store.uri)
     assert reader.lexical("every", 5) == []
     put(store, [document("a", "every line\n")])
-    import time
-
-    time.sleep(tables.FRESHNESS.total_seconds() + 0.1)
     assert visible(reader) == {"a": ["every line\n"]}
+
+
+def test_a_phrase_is_found_before_any_index_covers_it(store):
+    put(store, [document("a", "to be or not to be\nbe not or to\n")], refresh=False)
+    assert [one.passage.text for one in store.lexical('"or not to be"', 5)] == ["to be or not to be\n"]
 
 
 def test_a_second_writer_is_told_who_writes(store):
@@ -189,8 +199,7 @@ with store.writing():
 @pytest.mark.parametrize(
     "fault",
     [
-        "store.write=kill",
-        "store.write=kill@3",
+        *(f"store.write=kill@{visit}" for visit in (1, 2, 3, 4, 5)),
         "store.passages-written=kill",
         "store.passages-written=kill@2",
         "store.documents-written=kill",
@@ -235,15 +244,27 @@ def test_a_kill_loses_nothing_reported_and_shows_nothing_half(tmp_path, fault, b
     assert after.counts()["passages"] == sum(map(len, whole["new"].values()))  # nothing invisible is left
 
 
-def test_a_full_disk_keeps_what_was_stored(store, monkeypatch):
-    monkeypatch.setattr(indexing, "BATCH", 1)
-    documents = [document(f"d{i}", f"every line {i}\n") for i in range(5)]
-    with faults.injected({"store.write": "full@3"}), pytest.raises(StorageFull, match="free some space"):
-        put(store, documents)
-    kept = visible(store)
-    assert 0 < len(kept) < 5
-    assert len(put(store, documents).unchanged) == len(kept)
-    assert len(visible(store)) == 5
+@pytest.mark.parametrize("visit", range(1, 13))
+def test_a_full_disk_at_any_write_keeps_what_was_reported(store, monkeypatch, visit):
+    monkeypatch.setattr(indexing, "BATCH", 2)
+    put(store, [document("d0", "every old line 0\n"), document("d1", "every old line 1\n")])
+    documents = [document(f"d{i}", f"every line {i}\n") for i in range(7)]
+    done, failed = Indexed(), None
+    with faults.injected({"store.write": f"full@{visit}"}):
+        try:
+            with store.writing():
+                Indexer(store, Lines().segment, ENCODER.encode).index(documents, done)
+                store.refresh_indexes()
+        except StorageFull as error:
+            failed = error
+    assert "free some space" in str(failed) or visit > 8
+    shown = visible(store)
+    reported = {*done.added, *done.updated}
+    assert all(shown[one.title] == [one.text] for one in documents if one.id in reported)
+    assert {"d0", "d1"} <= set(shown)
+    put(store, documents)
+    assert visible(store) == {one.title: [one.text] for one in documents}
+    assert store.counts()["passages"] == 7
 
 
 def test_ctrl_c_keeps_what_was_stored(store, monkeypatch):
@@ -297,6 +318,62 @@ def test_a_missing_table_and_a_damaged_file_are_told(store, tmp_path):
     (tmp_path / "library" / "documents.lance").rename(tmp_path / "elsewhere")
     with pytest.raises(LibraryCorrupt, match="lacks its table documents"):
         tables.exists(store.uri)
+
+
+def test_a_lost_settings_table_is_no_empty_library(store, tmp_path):
+    put(store, [document("a", "every line\n")])
+    (tmp_path / "library" / "settings.lance").rename(tmp_path / "elsewhere")
+    with pytest.raises(LibraryCorrupt, match="lacks its table settings"):
+        tables.exists(store.uri)
+
+
+def test_what_a_killed_creation_left_is_made_anew(store, tmp_path):
+    (tmp_path / "library" / "settings.lance").rename(tmp_path / "elsewhere")
+    assert not tables.exists(store.uri)
+    put(make(tmp_path / "library"), [document("a", "every line\n")])
+
+
+def test_the_words_of_the_path_are_not_taken_for_damage():
+    with (
+        pytest.raises(LibraryError, match="could not be used: too many open files") as caught,
+        tables.lance_errors("/magic/not found"),
+    ):
+        raise OSError("too many open files in /magic/not found")
+    assert not isinstance(caught.value, LibraryCorrupt)
+
+
+REPLACER = """
+import sys
+sys.path.insert(0, {tests!r})
+from honest import HashedWords, Lines, document
+from foveal.retrieval import indexing
+from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.store import Store
+indexing.BATCH = 5
+store = Store.open({uri!r})
+print("go", flush=True)
+for version in range(25):
+    text = "".join(f"every line {{i}} of version {{version}}" + chr(10) for i in range(20))
+    with store.writing():
+        Indexer(store, Lines().segment, HashedWords().encode).index([document("long", text)], Indexed())
+"""
+
+
+def test_a_reader_never_sees_half_of_what_another_process_replaces(store):
+    put(store, [document("long", "".join(f"every line {i} of version -1\n" for i in range(20)))])
+    reader = Store.open(store.uri)
+    code = REPLACER.format(tests=str(Path(__file__).parents[1]), uri=store.uri)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "go\n"
+        seen = set()
+        while child.poll() is None:
+            found = reader.lexical("every", 100)
+            versions = {one.passage.text.split()[-1] for one in found}
+            assert (len(found), len(versions), len({one.revision for one in found})) == (20, 1, 1)
+            seen |= versions
+    assert child.returncode == 0
+    assert len(seen) > 1
 
 
 def test_removed_documents_vanish_with_their_revisions(store):
@@ -357,6 +434,8 @@ def test_the_vector_index_finds_what_the_exact_search_finds(tmp_path, monkeypatc
     found = [[one.passage.span for one in store.nearest(query, 10)] for query in queries]
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found, strict=True)])
     assert recall > 0.9
+    narrow = sql(f"document={store.entries()[0].id}")
+    assert len(store.nearest(queries[0], 2500, narrow)) == 2500  # a filter never costs hits
     put(store, [document("b", "a late line\n")])
     assert store.nearest(ENCODER.encode(["b a late line"])[0], 1)[0].passage.text == "a late line\n"
 

@@ -54,21 +54,27 @@ NOTES = {
 
 def quality(settings: BenchSettings) -> Iterator[Row]:
     """Rows of each collection that is there; `--quick`: of the first."""
-    names = COLLECTIONS[:1] if settings.quick else COLLECTIONS
-    folders = [settings.data] if is_collection(settings.data) else []
-    folders = folders or [settings.data / name for name in names if (settings.data / name).is_dir()]
+    for folder in collections(settings)[: 1 if settings.quick else None]:
+        yield from _collection(load_beir(folder), folder, settings)
+
+
+def collections(settings: BenchSettings) -> list[Path]:
+    """The collections to measure: the data folder itself, or those that have bars, or else all that it holds."""
+    inside = [folder for folder in sorted(settings.data.glob("*")) if is_collection(folder)]
+    known = [settings.data / name for name in COLLECTIONS if settings.data / name in inside]
+    folders = [settings.data] if is_collection(settings.data) else known or inside
     if not folders:
         raise InputError(
-            f"{settings.data} holds no collection ({', '.join(names)}), nor is it one itself (corpus.jsonl, "
-            "queries.jsonl, qrels/test.tsv). Name the folder by --data or FOVEAL_DATA."
+            f"{settings.data} holds no collection in BEIR's layout, nor is it one itself (corpus.jsonl, queries.jsonl, "
+            "qrels/test.tsv). Name the folder by --data or FOVEAL_DATA."
         )
-    for folder in folders:
-        yield from _collection(load_beir(folder), folder, settings)
+    return folders
 
 
 def is_collection(folder: Path) -> bool:
     """Whether the folder itself is a collection in BEIR's layout."""
-    return any((folder / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
+    corpus = any((folder / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
+    return corpus and (folder / "qrels" / "test.tsv").is_file()
 
 
 def _collection(collection: Collection, folder: Path, settings: BenchSettings) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from foveal.cli.output import Home, notes, open_library, results, size
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results, size
 
 app = typer.Typer(help="Care of the library's files.", no_args_is_help=True)
 
@@ -15,10 +15,14 @@ def group() -> None:
 
 
 @app.command()
-def compact(home: Home = None) -> None:
+def compact(home: Home = None, as_json: AsJson = False) -> None:
     """Merge small files and drop older versions: a smaller and faster library."""
     library = open_library(home)
-    before = library.stats().bytes or 0
+    before = library.stats().bytes
     with notes().status("Compacting …"):
         library.compact()
-    results().print(f"{size(before)} before, {size(library.stats().bytes or 0)} now.")
+    after = library.stats().bytes
+    if as_json:
+        print_json({"bytes_before": before, "bytes_after": after})
+    else:
+        results().print(f"{size(before)} before, {size(after)} now.")

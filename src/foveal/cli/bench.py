@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from foveal.cli.output import print_json, results
+from foveal.cli.output import Home, print_json, results
 from foveal.registry import BENCHES
 
 
@@ -22,15 +22,17 @@ def bench(
         Path | None, typer.Option(envvar="FOVEAL_DATA", help="Folder of data sets (see docs/benchmarks.md).")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file, too.")] = None,
+    home: Home = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer samples: at most 8 minutes.")] = False,
     as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Measure a part of Foveal beside its peers; exit status 1 when a figure falls short of its bar."""
     from foveal.bench.runner import run
-    from foveal.bench.settings import BenchSettings, default_cache, default_data
+    from foveal.bench.settings import BenchSettings, default_data
     from foveal.evaluation.tables import Row, table
+    from foveal.settings import Settings
 
-    settings = BenchSettings(data=data or default_data(), quick=quick, cache=default_cache())
+    settings = BenchSettings(data=data or default_data(), quick=quick, cache=Settings.load(home).cache / "bench")
     console = results()
 
     def show(row: Row) -> None:

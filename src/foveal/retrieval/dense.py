@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foveal.retrieval.store import Store
+from foveal.retrieval.store import Collection, Store, hits, require_k
 from foveal.types import Encoder, Hit
 
 
@@ -21,13 +21,16 @@ class DenseRetriever:
     encoder: Encoder
     where: str | None = None
 
+    @classmethod
+    def over(cls, collection: Collection, where: str | None) -> DenseRetriever:
+        """The retriever over a collection. InputError: it has no encoder."""
+        return cls(collection.store, collection.encoder, where)
+
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest cosine. An empty query finds nothing."""
-        asked = [query for query in queries if query.strip()]
-        vectors = iter(self.encoder.encode(asked))
+        require_k(k)
+        vectors = iter(self.encoder.encode([query for query in queries if query.strip()]))
         return [
-            [Hit(found.passage, found.score, "dense") for found in self.store.nearest(next(vectors), k, self.where)]
-            if query.strip()
-            else []
+            hits(self.store.nearest(next(vectors), k, self.where), "dense") if query.strip() else []
             for query in queries
         ]

@@ -29,16 +29,31 @@ COLUMNS = {
     "published_at": "published_at",
 }
 
-_CONDITION = re.compile(r"\s*(?P<name>[\w.\-]+)\s*(?P<op>!=|<=|>=|=|<|>|~|\bin\b)\s*(?P<value>.+?)\s*", re.DOTALL)
-_AND = re.compile(r"\s+and\s+(?=[\w.\-]+\s*(?:[!<>=~]|in\s))", re.IGNORECASE)
+DATES, NUMBERS = {"published_at"}, {"page"}
+
+_NAME = r"[\w.\-]+"
+_OPERATOR = r"!=|<=|>=|=|<|>|~|(?<=\s)in(?=[\s(])"
+_CONDITION = re.compile(rf"\s*(?P<name>{_NAME})\s*(?P<op>{_OPERATOR})\s*(?P<value>.+?)\s*", re.DOTALL)
+_AND = re.compile(rf"""("[^"]*"|'[^']*')|\s+and\s+(?={_NAME}(?:\s*[!<>=~]|\s+in[\s(]))""", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def sql(where: str | Sequence[str] | None) -> str | None:
     """`where` as one SQL expression over the passages, None where it asks for nothing. InputError: not understood."""
     given = [where] if isinstance(where, str) else list(where or ())
-    conditions = [part for text in given if text.strip() for part in _AND.split(text)]
+    conditions = [part for text in given if text.strip() for part in _parts(text)]
     return " AND ".join(f"({_condition(text)})" for text in conditions) or None
+
+
+def _parts(text: str) -> list[str]:
+    """The conditions that "and" joins; an "and" inside quotes joins nothing."""
+    parts, start = [], 0
+    for found in _AND.finditer(text):
+        if found[1] is None:
+            parts.append(text[start : found.start()])
+            start = found.end()
+    return [*parts, text[start:]]
 
 
 def _condition(text: str) -> str:
@@ -58,38 +73,48 @@ def _condition(text: str) -> str:
 def _compare(name: str, op: str, value: str) -> str:
     value = _unquoted(value)
     column = COLUMNS.get(name)
-    text = column or f"json_get_string(metadata, {literal(name)})"
+    if op == "~" and column in DATES | NUMBERS:
+        raise InputError(f"{name} is no text, so nothing can be contained in it; compare it with = != < <= > >=.")
+    if column in DATES:
+        return _compare_date(name, op, value)
+    if column in NUMBERS:
+        return f"{column} {op} {_whole(name, value)}"
+    if column == "document_id" and op in ("=", "!="):
+        return f"{'' if op == '=' else 'NOT '}starts_with(document_id, {literal(value)})"
+    return _compare_text(column or f"json_get_string(metadata, {literal(name)})", op, value, numeric=column is None)
+
+
+def _compare_text(text: str, op: str, value: str, *, numeric: bool) -> str:
+    """A text column, or a value of the metadata (as text, and as a number where both sides are one)."""
     if op == "~":
         return f"contains(lower({text}), {literal(value.lower())})"
-    if column == "document_id" and op == "=":
-        return f"starts_with(document_id, {literal(value)})"
-    if column == "published_at":
-        return _compare_date(op, value)
-    if column == "page":
-        return f"page {op} {_whole(name, value)}"
-    if column is None and _NUMBER.fullmatch(value) and op not in ("=", "!="):
+    if not numeric or not _NUMBER.fullmatch(value):
+        return f"{text} {op} {literal(value)}"
+    if op not in ("=", "!="):
         return f"try_cast({text} as double) {op} {value}"
-    if column is None and _NUMBER.fullmatch(value):
-        same = f"({text} = {literal(value)} OR coalesce(try_cast({text} as double) = {value}, false))"
-        return same if op == "=" else f"NOT {same}"
-    return f"{text} {op} {literal(value)}"
+    same = f"({text} = {literal(value)} OR coalesce(try_cast({text} as double) = {value}, false))"
+    return same if op == "=" else f"NOT {same}"
 
 
-def _compare_date(op: str, value: str) -> str:
+def _compare_date(name: str, op: str, value: str) -> str:
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise InputError(f"published got {value!r}; it needs a date such as 2024-01-31 or 2024-01-31T09:00.") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    start, end = _stamp(moment), _stamp(moment + timedelta(days=1))
-    whole_day = len(value) == len("2024-01-31")
-    if whole_day and op == "=":
-        return f"(published_at >= {start} AND published_at < {end})"
-    if whole_day and op == "!=":
-        return f"(published_at < {start} OR published_at >= {end})"
-    if whole_day and op in ("<=", ">"):
-        return f"published_at {'<' if op == '<=' else '>='} {end}"
-    return f"published_at {op} {start}"
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        start = _stamp(moment)
+        if not _DAY.fullmatch(value):
+            if re.fullmatch(r"\d+(-?W\d+(-?\d)?)?", value):  # other ways to write a day: which is meant is not plain
+                raise ValueError
+            return f"published_at {op} {start}"
+        end = _stamp(moment + timedelta(days=1))
+    except (ValueError, OverflowError):
+        raise InputError(f"{name} got {value!r}; it needs a date such as 2024-01-31 or 2024-01-31T09:00.") from None
+    whole_days = {
+        "=": f"(published_at >= {start} AND published_at < {end})",
+        "!=": f"(published_at < {start} OR published_at >= {end})",
+        "<=": f"published_at < {end}",
+        ">": f"published_at >= {end}",
+    }
+    return whole_days.get(op, f"published_at {op} {start}")
 
 
 def _stamp(moment: datetime) -> str:

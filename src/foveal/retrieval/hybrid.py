@@ -1,16 +1,20 @@
 """Search by words and by meaning at once: two rankings, fused (see `fusion.py`).
 
-Both retrievers are asked for `depth` passages, whatever `k` is, so that a passage's fused score does not depend on k.
+Both retrievers are asked for `depth` passages whatever `k` is (or for `k`, where that is more), so that a passage's
+fused score does not depend on k up to there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from foveal.errors import InputError
+from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
-from foveal.retrieval.store import has_phrase
+from foveal.retrieval.lexical import LexicalRetriever
+from foveal.retrieval.store import Collection, has_phrase, require_k
 from foveal.types import Hit, Retriever, Span
 
 DENSE_WEIGHT = 0.45
@@ -36,8 +40,14 @@ class HybridRetriever:
                 f"needs one of {', '.join(FUSIONS)}, a weight from 0 to 1, and a depth of at least 1."
             )
 
+    @classmethod
+    def over(cls, collection: Collection, where: str | None, **options: Any) -> HybridRetriever:
+        """The retriever over a collection; `options` are fusion, dense_weight and depth."""
+        return cls(LexicalRetriever.over(collection, where), DenseRetriever.over(collection, where), **options)
+
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest fused score."""
+        require_k(k)
         depth = max(self.depth, k)
         lexical, dense = self.lexical.search(queries, depth), self.dense.search(queries, depth)
         return [
@@ -46,14 +56,14 @@ class HybridRetriever:
         ]
 
     def _fused(self, lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:
-        passages = {hit.passage.span: hit.passage for hit in (*lexical, *dense)}
+        found = {hit.passage.span: hit for hit in (*lexical, *dense)}
         rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in hits} for hits in (lexical, dense)]
         if self.fusion == "rrf":
             fused = reciprocal_ranks(rankings)
         else:
             fused = weighted_sum(rankings, [1 - self.dense_weight, self.dense_weight])
         best = sorted(fused, key=lambda span: (-fused[span], span.document_id, span.start))
-        return [Hit(passages[span], fused[span], "hybrid") for span in best]
+        return [replace(found[span], score=fused[span], source="hybrid") for span in best]
 
 
 def _holding(lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:

@@ -20,6 +20,9 @@ from foveal.types import Document, Passage
 BATCH = 1024
 """Passages encoded and written together: a few seconds of work, the most that a kill costs."""
 
+TITLE_SHOWN, HEADING_SHOWN = 300, 120
+"""Characters of a title and of a heading path that stand before a passage in what search sees of it."""
+
 LOOKED_UP = 256
 """Documents whose editions are looked up together."""
 
@@ -82,13 +85,13 @@ class Indexer:
         seen: set[str] = set()
         waiting = iter(documents)
         while chunk := list(_timed_slice(waiting, LOOKED_UP, done)):
-            known = self.store.editions([document.id for document in chunk])
+            known = self.store.current([document.id for document in chunk])
             for document in chunk:
                 if document.id in seen:
                     continue
                 seen.add(document.id)
                 edition = self.edition(document)
-                if known.get(document.id) == edition:
+                if document.id in known and known[document.id].edition == edition:
                     done.unchanged.append(document.id)
                 else:
                     yield document, edition, document.id in known
@@ -163,9 +166,12 @@ class _Batch:
 
 
 def indexed_text(document: Document, passage: Passage) -> str:
-    """What search sees of a passage: title, heading path and text, so that a passage is found by what it is part of."""
-    heading = passage.heading or ""
-    named = [part for part in (document.title, heading) if part and not passage.text.startswith(part)]
-    if heading.startswith(document.title) and len(named) == 2:
-        named = [heading]
+    """What search sees of a passage: title, heading path and text, so that a passage is found by what it is part of.
+
+    Both are cut where they are very long (a heading path from its front): the passage itself must reach the vector.
+    """
+    title, heading = document.title[:TITLE_SHOWN], passage.heading or ""
+    if title and heading.startswith(document.title):
+        heading = heading.removeprefix(document.title).removeprefix(" > ")
+    named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not passage.text.startswith(part)]
     return " ".join([*named, passage.text])

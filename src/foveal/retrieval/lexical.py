@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foveal.retrieval.store import Store
+from foveal.retrieval.store import Collection, Store, hits, require_k
 from foveal.types import Hit
 
 
@@ -20,9 +20,12 @@ class LexicalRetriever:
     store: Store
     where: str | None = None
 
+    @classmethod
+    def over(cls, collection: Collection, where: str | None) -> LexicalRetriever:
+        """The retriever over a collection."""
+        return cls(collection.store, where)
+
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest BM25."""
-        return [
-            [Hit(found.passage, found.score, "lexical") for found in self.store.lexical(query, k, self.where)]
-            for query in queries
-        ]
+        require_k(k)
+        return [hits(self.store.lexical(query, k, self.where), "lexical") for query in queries]

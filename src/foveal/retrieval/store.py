@@ -11,11 +11,11 @@ Both searches give `Found` rows, best first, of visible passages only (see `tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from foveal import faults
 from foveal.errors import InputError, UnknownDocument
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
-from foveal.types import Document, Passage, Scalar, Span
+from foveal.types import Document, Encoder, Hit, Passage, Scalar, Span
 
 if TYPE_CHECKING:
     from lancedb.query import LanceQueryBuilder
@@ -44,6 +44,12 @@ REFINED = 3
 
 REMEMBERED = 100_000
 """Documents whose editions are remembered between searches."""
+
+LOOKED_UP = 1000
+"""Documents looked up by one query."""
+
+RETRIES = 5
+"""Times that a search begins again because documents were published meanwhile."""
 
 KEPT_VERSIONS = timedelta(hours=1)
 """Versions of a table older than this go when indexes are refreshed: no reader needs one that long."""
@@ -81,10 +87,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A passage that a search found, and the engine's score: BM25, or the cosine."""
+    """A passage that a search found, the engine's score (BM25, or the cosine), and the revision it was found in."""
 
     passage: Passage
     score: float
+    revision: str
+
+
+class Current(NamedTuple):
+    """What of a document is visible."""
+
+    edition: str
+    revision: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,15 @@ class Prepared:
     document: Document
     edition: str
     passages: int
+
+
+class Collection(Protocol):
+    """What a retriever may be built over (a `Library` is one)."""
+
+    store: Store
+
+    @property
+    def encoder(self) -> Encoder: ...
 
 
 class Store:
@@ -108,7 +131,7 @@ class Store:
             self._passages: LanceTable = database.open_table("passages")
             self._revisions: LanceTable = database.open_table("revisions")
         self._schema = tables.passages_schema(self.dimension)
-        self._editions: tuple[int, dict[str, str | None]] = (-1, {})  # of this version of the documents
+        self._remembered: tuple[int, dict[str, Current | None]] = (-1, {})  # of this version of the documents
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -141,7 +164,8 @@ class Store:
 
         def search(limit: int) -> pa.Table:
             builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
-            builder = builder.nprobes(PROBES).refine_factor(REFINED).select([*_FOUND, "_distance"])
+            builder = builder.minimum_nprobes(PROBES).maximum_nprobes(0 if where else PROBES)  # 0: until k are found
+            builder = builder.refine_factor(REFINED).select([*_FOUND, "_distance"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_distance", k)
@@ -166,29 +190,48 @@ class Store:
         return sorted((_entry(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
 
     def text(self, document_id: str, revision: str | None = None) -> Document:
-        """The whole document; with `revision`, that one, though it was replaced since."""
-        condition = f"id = {literal(document_id)}" + (f" AND revision = {literal(revision)}" if revision else "")
+        """The whole document; with `revision` (a hash, or its beginning), that one, though it was replaced since."""
+        condition = f"id = {literal(document_id)}"
+        if revision:
+            condition += f" AND starts_with(revision, {literal(revision)})"
         with tables.lance_errors(self.uri):
             for table in (self._documents, self._revisions):
                 rows = table.search().where(condition).limit(1).to_arrow().to_pylist()
                 if rows:
                     return _document(rows[0])
-        which = f"{document_id}, revision {revision[:12]}" if revision else document_id
-        raise UnknownDocument(f"No document has the id {which}. `foveal list` shows them all.")
+        if revision:
+            there = ", ".join(known[:12] for known in self.revisions(document_id)) or "none"
+            raise UnknownDocument(f"{document_id} has no revision {revision[:12]}. Its revisions: {there}.")
+        raise UnknownDocument(f"No document has the id {document_id}. `foveal list` shows them all.")
 
-    def editions(self, document_ids: Sequence[str]) -> dict[str, str]:
-        """Id -> edition, for those of `document_ids` that exist. Remembered while the documents stay as they are."""
+    def current(self, document_ids: Sequence[str]) -> dict[str, Current]:
+        """What of each document is visible, for those that exist. Remembered while the documents stay as they are."""
         with tables.lance_errors(self.uri):
             version = self._documents.version
-            known = self._editions[1] if self._editions[0] == version else {}
+            known = self._remembered[1] if self._remembered[0] == version else {}
             if unknown := [one for one in dict.fromkeys(document_ids) if one not in known]:
-                ids = ",".join(map(literal, unknown))
-                builder = self._documents.search().where(f"id IN ({ids})").select(["id", "edition"])
-                found = builder.limit(len(unknown)).to_arrow()
-                looked_up = zip(found["id"].to_pylist(), found["edition"].to_pylist(), strict=True)
-                known = (known if len(known) < REMEMBERED else {}) | dict.fromkeys(unknown) | dict(looked_up)
-                self._editions = (version, known)
-        return {one: edition for one in document_ids if (edition := known.get(one))}
+                known = (known if len(known) < REMEMBERED else {}) | self._look_up(unknown)
+                self._remembered = (version, known)
+        return {one: now for one in document_ids if (now := known.get(one))}
+
+    def _look_up(self, document_ids: Sequence[str]) -> dict[str, Current | None]:
+        found: dict[str, Current | None] = dict.fromkeys(document_ids)
+        for first in range(0, len(document_ids), LOOKED_UP):
+            ids = ",".join(map(literal, document_ids[first : first + LOOKED_UP]))
+            builder = self._documents.search().where(f"id IN ({ids})").select(["id", "edition", "revision"])
+            rows = builder.limit(LOOKED_UP).to_arrow().to_pylist()
+            found |= {row["id"]: Current(row["edition"], row["revision"]) for row in rows}
+        return found
+
+    def revisions(self, document_id: str) -> list[str]:
+        """The hashes of a document's texts: today's, then those that were replaced, the last first."""
+        condition = f"id = {literal(document_id)}"
+        with tables.lance_errors(self.uri):
+            rows: list[dict[str, Any]] = []
+            for table in (self._documents, self._revisions):
+                builder = table.search().where(condition).select(["revision", "added_at"]).limit(10_000)
+                rows += sorted(builder.to_arrow().to_pylist(), key=lambda row: row["added_at"], reverse=True)
+        return list(dict.fromkeys(row["revision"] for row in rows))
 
     def counts(self) -> dict[str, int]:
         """Documents, passages (those of documents being written included) and replaced revisions."""
@@ -206,22 +249,29 @@ class Store:
         flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat, dtype=np.float32).reshape(-1, self.dimension or 1)
 
-    def _visible(self, search: Any, score: str, k: int) -> list[Found]:
+    def _visible(self, search: Callable[[int], pa.Table], score: str, k: int) -> list[Found]:
         """The first `k` rows of a search that belong to the current edition of their document.
 
         Rows of other editions exist only while a document is being replaced, or after a kill; then more are asked for.
+        When documents were published during the search it begins again: rows and editions must be of one moment.
         """
-        if k < 1:
-            raise InputError(f"A search got k={k}; it needs at least 1.")
-        limit = k
+        require_k(k)
+        limit, tries = k, 0
         while True:
             with tables.lance_errors(self.uri):
-                table = search(limit)
-            rows = table.to_pylist()
-            editions = self.editions([row["document_id"] for row in rows])
-            seen = [row for row in rows if editions.get(row["document_id"]) == row["edition"]]
+                before = self._documents.version
+                rows = search(limit).to_pylist()
+            current = self.current([row["document_id"] for row in rows])
+            tries += 1
+            if self._documents.version != before and tries <= RETRIES:
+                continue
+            seen = [
+                (row, now.revision)
+                for row in rows
+                if (now := current.get(row["document_id"])) and now.edition == row["edition"]
+            ]
             if len(seen) >= k or len(rows) < limit:
-                return [_found(row, score) for row in seen[:k]]
+                return [_found(row, score, revision) for row, revision in seen[:k]]
             limit *= 4
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -274,17 +324,16 @@ class Store:
         """Make documents visible whose passages are all in the store, by one commit, replacing older editions."""
         if not prepared:
             return
-        replaced = self.editions([one.document.id for one in prepared])
+        replaced = self.current([one.document.id for one in prepared])
         changed = [one for one in prepared if one.document.id in replaced]
+        rows = pa.Table.from_pylist([_document_row(one) for one in prepared], schema=_plain(tables.DOCUMENTS))
         with tables.lance_errors(self.uri):
-            self._keep_revisions(changed)
-            rows = pa.Table.from_pylist([_document_row(one) for one in prepared], schema=_plain(tables.DOCUMENTS))
-            rows = rows.cast(tables.DOCUMENTS)
+            faults.point("store.write")
+            self._keep_revisions(changed, replaced)
             merge = self._documents.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(rows)
+            merge.execute(rows.cast(tables.DOCUMENTS))
             faults.point("store.documents-written")
-            for one in changed:
-                self._passages.delete(f"document_id = {literal(one.document.id)} AND edition != {literal(one.edition)}")
+        self.discard([replaced[one.document.id].edition for one in changed])
 
     def remove(self, document_ids: Sequence[str]) -> None:
         """Delete documents, their passages and their replaced revisions. They vanish at once, by the first commit."""
@@ -293,33 +342,38 @@ class Store:
             with tables.lance_errors(self.uri):
                 faults.point("store.write")
                 self._documents.delete(f"id IN ({ids})")
+                faults.point("store.documents-written")
                 self._passages.delete(f"document_id IN ({ids})")
                 self._revisions.delete(f"id IN ({ids})")
 
-    def discard(self, document_id: str, edition: str) -> None:
-        """Delete the passages of an edition that will not be published."""
-        with tables.lance_errors(self.uri):
-            self._passages.delete(f"document_id = {literal(document_id)} AND edition = {literal(edition)}")
+    def discard(self, editions: Sequence[str]) -> None:
+        """Delete the passages of editions that are not visible (any more)."""
+        for first in range(0, len(editions), LOOKED_UP):
+            given = ",".join(map(literal, editions[first : first + LOOKED_UP]))
+            with tables.lance_errors(self.uri):
+                self._passages.delete(f"edition IN ({given})")
 
     def stale(self) -> bool:
         """Whether rows wait to be covered by an index: an earlier writer was killed before it could."""
         with tables.lance_errors(self.uri):
-            indexes = self._passages.list_indices()
-        return any(index.num_unindexed_rows for index in indexes) or not indexes
+            waiting = any(index.num_unindexed_rows for index in self._passages.list_indices())
+            large = bool(self.dimension) and self._passages.count_rows() >= INDEX_FROM
+            return waiting or (large and not _has_index(self._passages, "vector"))
 
     def refresh_indexes(self, *, compact: bool = False) -> None:
         """Let the indexes cover all rows; with `compact`, drop older versions sooner."""
-        from lancedb.index import FTS, BTree
+        from lancedb.index import BTree
 
-        full_text = FTS(base_tokenizer="icu/split", stem=True, remove_stop_words=False, with_position=True)
         faults.point("store.before-index")
         with tables.lance_errors(self.uri):
+            faults.point("store.write")
             _ensure(self._documents, "id", BTree())
             _ensure(self._passages, "document_id", BTree())
-            _ensure(self._passages, "indexed", full_text)
+            _ensure(self._passages, "indexed", tables.full_text())
             self._ensure_vector_index()
             kept = KEPT_BY_COMPACT if compact else KEPT_VERSIONS
-            for table in (self._documents, self._passages, self._revisions):
+            settings = tables.connect(self.uri).open_table("settings")
+            for table in (self._documents, self._passages, self._revisions, settings):
                 table.optimize(cleanup_older_than=kept, delete_unverified=False)
 
     def _ensure_vector_index(self) -> None:
@@ -333,29 +387,23 @@ class Store:
             self._passages.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4), replace=True)
             tables.write_setting(self.uri, "vector_index_rows", str(rows))
 
-    def _keep_revisions(self, changed: Sequence[Prepared]) -> None:
+    def _keep_revisions(self, changed: Sequence[Prepared], replaced: Mapping[str, Current]) -> None:
         """Copy the rows that are about to be replaced by another text, once each, to `revisions`."""
-        for one in changed:
-            old = f"id = {literal(one.document.id)} AND revision != {literal(one.document.revision)}"
-            rows = self._documents.search().where(old).limit(1).to_arrow()
-            if len(rows):
-                merge = self._revisions.merge_insert(["id", "revision"]).when_not_matched_insert_all()
-                merge.execute(_json_column(rows))
+        old = [one for one in changed if replaced[one.document.id].revision != one.document.revision]
+        for first in range(0, len(old), LOOKED_UP):
+            ids = ",".join(literal(one.document.id) for one in old[first : first + LOOKED_UP])
+            rows = self._documents.search().where(f"id IN ({ids})").limit(LOOKED_UP).to_arrow()
+            merge = self._revisions.merge_insert(["id", "revision"]).when_not_matched_insert_all()
+            merge.execute(rows.cast(_plain(tables.DOCUMENTS)).cast(tables.DOCUMENTS))
 
     def _repair(self) -> None:
         """Delete passages of editions that no document carries."""
         with tables.lance_errors(self.uri):
-            columns = ["document_id", "edition"]
             count = max(1, self._passages.count_rows())
-            stored = self._passages.search().select(columns).limit(count).to_arrow()
-            pairs = set(zip(*(stored[name].to_pylist() for name in columns), strict=True))
-        ids = sorted({document_id for document_id, _ in pairs})
-        editions: dict[str, str] = {}
-        for first in range(0, len(ids), 5000):
-            editions |= self.editions(ids[first : first + 5000])
-        for document_id, edition in sorted(pairs):
-            if editions.get(document_id) != edition:
-                self.discard(document_id, edition)
+            stored = self._passages.search().select(["document_id", "edition"]).limit(count).to_arrow()
+        pairs = set(zip(stored["document_id"].to_pylist(), stored["edition"].to_pylist(), strict=True))
+        current = self.current(sorted({document_id for document_id, _ in pairs}))
+        self.discard(sorted(e for d, e in pairs if d not in current or current[d].edition != e))
 
 
 def lexical_query(query: str) -> Any:
@@ -398,10 +446,21 @@ def _ensure(table: LanceTable, column: str, config: Any) -> None:
         table.create_index(column, config=config)
 
 
-def _found(row: Mapping[str, Any], score: str) -> Found:
+def hits(found: Sequence[Found], source: str) -> list[Hit]:
+    """What a search found, as hits of the retriever `source`."""
+    return [Hit(one.passage, one.score, source, one.revision) for one in found]
+
+
+def require_k(k: int) -> None:
+    """InputError where fewer than one passage is asked for."""
+    if k < 1:
+        raise InputError(f"A search got k={k}; it needs at least 1.")
+
+
+def _found(row: Mapping[str, Any], score: str, revision: str) -> Found:
     span = Span(row["document_id"], row["start"], row["end"])
     passage = Passage(span, row["indexed"][row["text_at"] :], row["heading"])
-    return Found(passage, row[score] if score == "_score" else 1.0 - row[score])
+    return Found(passage, row[score] if score == "_score" else 1.0 - row[score], revision)
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
@@ -449,7 +508,3 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     """The same columns with JSON as strings, which is how Python values become a table."""
     fields = [pa.field(f.name, pa.string()) if f.name == "metadata" else f for f in schema]
     return pa.schema(fields)
-
-
-def _json_column(rows: pa.Table) -> pa.Table:
-    return rows.cast(_plain(tables.DOCUMENTS)).cast(tables.DOCUMENTS)

@@ -28,6 +28,7 @@ from foveal.errors import FovealError, LibraryBusy, LibraryCorrupt, LibraryError
 
 if TYPE_CHECKING:
     import lancedb
+    from lancedb.index import FTS
 
 SCHEMA = 1
 """Version of the tables that this Foveal writes."""
@@ -37,8 +38,8 @@ Migration = Callable[["lancedb.DBConnection"], None]
 MIGRATIONS: dict[int, Migration] = {}
 """From a schema version to the step that makes the next one; each may be run again after a kill."""
 
-FRESHNESS = timedelta(seconds=1)
-"""A reader sees another process's commit after at most this time."""
+FRESHNESS = timedelta(0)
+"""A reader looks for another process's commit at each read: what is visible must not lag behind what is written."""
 
 _TIME = pa.timestamp("us", "UTC")
 
@@ -103,20 +104,25 @@ def exists(uri: str) -> bool:
     if "://" not in uri and not Path(uri).is_dir():
         return False
     with lance_errors(uri):
-        names = set(connect(uri).list_tables().tables)
-    if "settings" not in names:  # the table that is made last
-        return False
-    missing = {"documents", "revisions", "passages"} - names
-    if missing:
+        database = connect(uri)
+        names = set(database.list_tables().tables)
+        made = "settings" in names  # the table that is made last
+        missing = {"settings", "documents", "revisions", "passages"} - names
+        held = names & {"documents", "passages", "revisions"}
+        full = not made and any(database.open_table(name).count_rows() for name in held)
+    if (made and missing) or full:
         raise LibraryCorrupt(
             f"The library at {uri} lacks its table {', '.join(sorted(missing))}. Put the folder back from a copy, or "
-            "delete it and add the sources again."
+            "move it away and add the sources again."
         )
-    return True
+    return made
 
 
 def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
-    """Make the empty tables; `settings` last, so that a kill leaves no library rather than half of one."""
+    """Make the empty tables; `settings` last, so that a kill leaves no library rather than half of one.
+
+    What a killed `create` left is empty and made anew (`exists` refuses to take anything else for that).
+    """
     if "://" not in uri:
         with storage_errors(uri):
             Path(uri).mkdir(parents=True, exist_ok=True)
@@ -124,10 +130,18 @@ def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
     with lance_errors(uri):
         database.create_table("documents", schema=DOCUMENTS, mode="overwrite")
         database.create_table("revisions", schema=REVISIONS, mode="overwrite")
-        database.create_table("passages", schema=passages_schema(dimension), mode="overwrite")
+        passages = database.create_table("passages", schema=passages_schema(dimension), mode="overwrite")
+        passages.create_index("indexed", config=full_text())  # phrases need it from the first passage on
         rows = {"schema": str(SCHEMA), **values}
         table = pa.table({"key": list(rows), "value": list(rows.values())}, schema=SETTINGS)
         database.create_table("settings", table, mode="overwrite")
+
+
+def full_text() -> FTS:
+    """The full-text index: words by Unicode's rules, stemmed as English; all words and places kept, for phrases."""
+    from lancedb.index import FTS
+
+    return FTS(base_tokenizer="icu/split", stem=True, remove_stop_words=False, with_position=True)
 
 
 def read_settings(uri: str) -> dict[str, str]:
@@ -159,17 +173,23 @@ def schema_of(uri: str, *, newest: int = SCHEMA) -> int:
 
 
 def migrate(uri: str, *, newest: int = SCHEMA, migrations: Mapping[int, Migration] | None = None) -> None:
-    """Bring an older library to schema `newest`, step by step; each step is recorded once it is done."""
+    """Bring an older library to schema `newest`, step by step; each step is recorded once it is done.
+
+    LibraryBusy: another process is writing to it, or is migrating it.
+    """
     steps = MIGRATIONS if migrations is None else migrations
-    for version in range(schema_of(uri, newest=newest), newest):
-        if version not in steps:
-            raise LibraryError(
-                f"The library at {uri} has schema {version}, which this Foveal can no longer bring up to date. "
-                "Add its sources to a new library (another --home)."
-            )
-        with lance_errors(uri):
-            steps[version](connect(uri))
-        write_setting(uri, "schema", str(version + 1))
+    if schema_of(uri, newest=newest) == newest:
+        return
+    with writer_lock(uri):
+        for version in range(schema_of(uri, newest=newest), newest):
+            if version not in steps:
+                raise LibraryError(
+                    f"The library at {uri} has schema {version}, which this Foveal can no longer bring up to date. "
+                    "Add its sources to a new library (another --home)."
+                )
+            with lance_errors(uri):
+                steps[version](connect(uri))
+            write_setting(uri, "schema", str(version + 1))
 
 
 @contextmanager
@@ -182,6 +202,7 @@ def writer_lock(uri: str) -> Iterator[None]:
         yield
         return
     with storage_errors(uri):
+        Path(uri).mkdir(parents=True, exist_ok=True)
         lock = os.open(Path(uri) / ".writer", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         try:
@@ -198,6 +219,10 @@ def writer_lock(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+DAMAGED = ("not found", "no such file", "corrupt", "invalid range", "magic", "unexpected eof", "failed to decode")
+"""What Lance says of files that are not there or not whole."""
 
 
 @contextmanager
@@ -230,10 +255,10 @@ def _translated(uri: str, error: Exception) -> LibraryError:
         )
     if isinstance(error, PermissionError) or "Permission denied" in text:
         return LibraryError(f"The library at {uri} may not be written or read by this user: {short}")
-    damaged = ("not found", "no such file", "corrupt", "decode", "magic", "eof", "invalid range", "footer")
-    if any(sign in text.lower() for sign in damaged):
+    said = text.replace(uri, "").lower()
+    if any(sign in said for sign in DAMAGED):
         return LibraryCorrupt(
             f"Files of the library at {uri} are missing or damaged: {short}. Put the folder back from a copy, or "
-            "delete it and add the sources again."
+            "move it away and add the sources again."
         )
     return LibraryError(f"The library at {uri} could not be used: {short}")
