@@ -37,7 +37,7 @@ def demo(home: Home = None, as_json: AsJson = False) -> None:
     """Make a library of Python's manual and the installed packages' READMEs, and search it; --home keeps it there."""
     if home:
         _demo(home, as_json=as_json)
-        results().print("Go on: foveal search QUERY --home", str(home), markup=False)
+        notes().print("Go on: foveal search QUERY --home", str(home), markup=False)
     else:
         with tempfile.TemporaryDirectory(prefix="foveal-demo-") as folder:
             _demo(Path(folder), as_json=as_json)

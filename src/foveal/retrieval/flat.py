@@ -3,8 +3,8 @@
 Shapes    vectors (N, D) and queries (Q, D), float32; results are ids (Q, min(k, N)), int64, and scores, float32, best
           first. The score is the inner product: the cosine, where vectors have unit length. Ties come in any order
 Sizes     float32 4 D bytes a vector; int8 D + 4; signs D / 8 (for D = 384: 1536, 388 and 48)
-Against   the store's index (Lance) is what a library searches; this is the truth that an index is measured by, and
-          what small sets are searched with (until some ten thousand vectors it is the faster of the two)
+Against   the store's index (Lance) is what a library searches; this is the truth that an index is measured by, and a
+          peer of its speed and size in `foveal bench ann`
 
 Int8 keeps one scale per vector. Signs are searched as in BPR (Yamada, Asai and Hajishirzi, ACL 2021): Hamming distance
 to the query's signs finds candidates, 4 k and more, and the float query scores those against their int8 form.
