@@ -25,7 +25,8 @@ from foveal.registry import RETRIEVERS, SEGMENTERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal, sql
 from foveal.retrieval.indexing import Indexed, Indexer
-from foveal.retrieval.store import Entry, Store
+from foveal.retrieval.rows import Entry
+from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of

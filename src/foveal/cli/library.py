@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from foveal.library import AddReport
-    from foveal.retrieval.store import Entry
+    from foveal.retrieval.rows import Entry
     from foveal.types import Hit
 
 SHOWN_SKIPPED = 20

@@ -14,7 +14,8 @@ from foveal.errors import InputError
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
 from foveal.retrieval.lexical import LexicalRetriever
-from foveal.retrieval.store import Collection, has_phrase, require_k
+from foveal.retrieval.store import Collection, require_k
+from foveal.retrieval.words import has_phrase
 from foveal.types import Hit, Retriever, Span
 
 DENSE_WEIGHT = 0.45

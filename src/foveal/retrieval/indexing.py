@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from foveal.retrieval.store import Prepared, Store
+from foveal.retrieval.rows import Prepared, passage_rows
+from foveal.retrieval.store import Store
 from foveal.types import Document, Passage
 
 BATCH = 1024
@@ -153,7 +154,7 @@ class _Batch:
 
     def _rows(self, indexed: Sequence[str], vectors: Any) -> Iterator[Any]:
         """One table for each document of the batch: its passages stand next to each other."""
-        start = 0
+        schema, start = self._indexer.store.passages_schema, 0
         while start < len(self._waiting):
             document, edition, _ = self._waiting[start]
             end = start
@@ -161,7 +162,7 @@ class _Batch:
                 end += 1
             passages = [passage for _, _, passage in self._waiting[start:end]]
             part = None if vectors is None else vectors[start:end]
-            yield self._indexer.store.passage_rows(document, edition, passages, indexed[start:end], part)
+            yield passage_rows(schema, document, edition, passages, indexed[start:end], part)
             start = end
 
 

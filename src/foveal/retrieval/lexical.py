@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foveal.retrieval.store import Collection, Store, hits, require_k
+from foveal.retrieval.rows import hits
+from foveal.retrieval.store import Collection, Store, require_k
 from foveal.types import Hit
 
 

@@ -10,12 +10,10 @@ Both searches give `Found` rows, best first, of visible passages only (see `tabl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +22,20 @@ from foveal import faults
 from foveal.errors import InputError, UnknownDocument
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
-from foveal.types import Document, Encoder, Hit, Passage, Scalar, Span
+from foveal.retrieval.rows import (
+    FOUND,
+    Current,
+    Entry,
+    Found,
+    Prepared,
+    document_of,
+    entry_of,
+    found_in,
+    plain,
+    row_of,
+)
+from foveal.retrieval.words import lexical_query
+from foveal.types import Document, Encoder
 
 if TYPE_CHECKING:
     from lancedb.query import LanceQueryBuilder
@@ -57,58 +68,6 @@ KEPT_VERSIONS = timedelta(hours=1)
 KEPT_BY_COMPACT = timedelta(minutes=1)
 """The same for `compact`: a search that is under way still finds the version that it began with."""
 
-_FUNCTION_WORDS = (
-    "a an and are as at be but by for from had has have he her his i if in into is it its of on or she such than that "
-    "the their then there these they this those to was we were what which who will with you"
-)
-FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""English words left out of word queries: they are in nearly all passages, so that looking them up costs time and
-changes the order little (nDCG@10 on SciFact's training claims: 0.6874 without them, 0.6860 with)."""
-
-_FOUND = ["document_id", "edition", "start", "end", "heading", "indexed", "text_at"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A document of the library, without its text. `source` is the file, page or folder that it came from."""
-
-    id: str
-    revision: str
-    title: str
-    url: str | None
-    source: str
-    published_at: datetime | None
-    pages: tuple[int, ...]
-    metadata: Mapping[str, Scalar]
-    characters: int
-    passages: int
-    added_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A passage that a search found, the engine's score (BM25, or the cosine), and the revision it was found in."""
-
-    passage: Passage
-    score: float
-    revision: str
-
-
-class Current(NamedTuple):
-    """What of a document is visible."""
-
-    edition: str
-    revision: str
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A document ready to be published: its passages are in the store under `edition`."""
-
-    document: Document
-    edition: str
-    passages: int
-
 
 class Collection(Protocol):
     """What a retriever may be built over (a `Library` is one)."""
@@ -130,7 +89,7 @@ class Store:
             self._documents: LanceTable = database.open_table("documents")
             self._passages: LanceTable = database.open_table("passages")
             self._revisions: LanceTable = database.open_table("revisions")
-        self._schema = tables.passages_schema(self.dimension)
+        self.passages_schema = tables.passages_schema(self.dimension)
         self._remembered: tuple[int, dict[str, Current | None]] = (-1, {})  # of this version of the documents
 
     @classmethod
@@ -154,7 +113,7 @@ class Store:
             return []
 
         def search(limit: int) -> pa.Table:
-            builder = self._passages.search(full_text, query_type="fts").select([*_FOUND, "_score"])
+            builder = self._passages.search(full_text, query_type="fts").select([*FOUND, "_score"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_score", k)
@@ -165,7 +124,7 @@ class Store:
         def search(limit: int) -> pa.Table:
             builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
             builder = builder.minimum_nprobes(PROBES).maximum_nprobes(0 if where else PROBES)  # 0: until k are found
-            builder = builder.refine_factor(REFINED).select([*_FOUND, "_distance"])
+            builder = builder.refine_factor(REFINED).select([*FOUND, "_distance"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_distance", k)
@@ -187,7 +146,7 @@ class Store:
         with tables.lance_errors(self.uri):
             builder = _filtered(self._documents.search().select(columns), condition)
             rows = builder.limit(limit or max(1, self._documents.count_rows())).to_arrow().to_pylist()
-        return sorted((_entry(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
+        return sorted((entry_of(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
 
     def text(self, document_id: str, revision: str | None = None) -> Document:
         """The whole document; with `revision` (a hash, or its beginning), that one, though it was replaced since."""
@@ -198,7 +157,7 @@ class Store:
             for table in (self._documents, self._revisions):
                 rows = table.search().where(condition).limit(1).to_arrow().to_pylist()
                 if rows:
-                    return _document(rows[0])
+                    return document_of(rows[0])
         if revision:
             there = ", ".join(known[:12] for known in self.revisions(document_id)) or "none"
             raise UnknownDocument(f"{document_id} has no revision {revision[:12]}. Its revisions: {there}.")
@@ -271,7 +230,7 @@ class Store:
                 if (now := current.get(row["document_id"])) and now.edition == row["edition"]
             ]
             if len(seen) >= k or len(rows) < limit:
-                return [_found(row, score, revision) for row, revision in seen[:k]]
+                return [found_in(row, score, revision) for row, revision in seen[:k]]
             limit *= 4
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -285,32 +244,6 @@ class Store:
             tables.write_setting(self.uri, "writing", "yes")
             yield
             tables.write_setting(self.uri, "writing", "no")
-
-    def passage_rows(
-        self, document: Document, edition: str, passages: Sequence[Passage], indexed: Sequence[str], vectors: Any
-    ) -> pa.Table:
-        """Rows for `append`: each text of `indexed` ends with its passage's; `vectors` (n, dimension), or None."""
-        n = len(passages)
-        source = str(document.metadata.get("source", document.url or ""))
-        columns: dict[str, Any] = {
-            "document_id": [document.id] * n,
-            "edition": [edition] * n,
-            "start": [passage.span.start for passage in passages],
-            "end": [passage.span.end for passage in passages],
-            "page": [document.page(passage.span.start) for passage in passages],
-            "heading": [passage.heading for passage in passages],
-            "title": [document.title] * n,
-            "url": [document.url] * n,
-            "source": [source] * n,
-            "published_at": [document.published_at] * n,
-            "metadata": pa.array([_json(document.metadata)] * n, type=pa.json_()),
-            "indexed": list(indexed),
-            "text_at": [len(text) - len(passage.text) for text, passage in zip(indexed, passages, strict=True)],
-        }
-        if self.dimension:
-            flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
-            columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
-        return pa.table(columns, schema=self._schema)
 
     def append(self, rows: Sequence[pa.Table]) -> None:
         """Put passages into the store, by one commit. They stay invisible until their document is published."""
@@ -326,7 +259,7 @@ class Store:
             return
         replaced = self.current([one.document.id for one in prepared])
         changed = [one for one in prepared if one.document.id in replaced]
-        rows = pa.Table.from_pylist([_document_row(one) for one in prepared], schema=_plain(tables.DOCUMENTS))
+        rows = pa.Table.from_pylist([row_of(one) for one in prepared], schema=plain(tables.DOCUMENTS))
         with tables.lance_errors(self.uri):
             faults.point("store.write")
             self._keep_revisions(changed, replaced)
@@ -394,7 +327,7 @@ class Store:
             ids = ",".join(literal(one.document.id) for one in old[first : first + LOOKED_UP])
             rows = self._documents.search().where(f"id IN ({ids})").limit(LOOKED_UP).to_arrow()
             merge = self._revisions.merge_insert(["id", "revision"]).when_not_matched_insert_all()
-            merge.execute(rows.cast(_plain(tables.DOCUMENTS)).cast(tables.DOCUMENTS))
+            merge.execute(rows.cast(plain(tables.DOCUMENTS)).cast(tables.DOCUMENTS))
 
     def _repair(self) -> None:
         """Delete passages of editions that no document carries."""
@@ -404,33 +337,6 @@ class Store:
         pairs = set(zip(stored["document_id"].to_pylist(), stored["edition"].to_pylist(), strict=True))
         current = self.current(sorted({document_id for document_id, _ in pairs}))
         self.discard(sorted(e for d, e in pairs if d not in current or current[d].edition != e))
-
-
-def lexical_query(query: str) -> Any:
-    """Words as a match query, "quoted words" as phrases that must stand there; None where there is neither.
-
-    Function words are left out of the words (unless there are no others), but not of phrases, nor of the index.
-    """
-    from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
-
-    text, phrases = _quoted(query)
-    words = [word for word in text.split() if word.lower() not in FUNCTION_WORDS] or text.split()
-    should = [(Occur.SHOULD, MatchQuery(" ".join(words), "indexed"))] if words else []
-    must = [(Occur.MUST, PhraseQuery(phrase, "indexed")) for phrase in phrases]
-    return BooleanQuery(must + should) if must else should[0][1] if should else None
-
-
-def has_phrase(query: str) -> bool:
-    """Whether the query holds "quoted words"."""
-    return bool(_quoted(query)[1])
-
-
-def _quoted(query: str) -> tuple[str, list[str]]:
-    """What stands outside of the query's quotes, and what stands in each; a quote that is not closed counts as none."""
-    parts = query.split('"')
-    if len(parts) % 2 == 0:
-        parts[-2:] = [f"{parts[-2]} {parts[-1]}"]
-    return " ".join(parts[0::2]), [phrase for phrase in parts[1::2] if phrase.strip()]
 
 
 def _filtered(builder: LanceQueryBuilder, where: str | None) -> LanceQueryBuilder:
@@ -446,65 +352,7 @@ def _ensure(table: LanceTable, column: str, config: Any) -> None:
         table.create_index(column, config=config)
 
 
-def hits(found: Sequence[Found], source: str) -> list[Hit]:
-    """What a search found, as hits of the retriever `source`."""
-    return [Hit(one.passage, one.score, source, one.revision) for one in found]
-
-
 def require_k(k: int) -> None:
     """InputError where fewer than one passage is asked for."""
     if k < 1:
         raise InputError(f"A search got k={k}; it needs at least 1.")
-
-
-def _found(row: Mapping[str, Any], score: str, revision: str) -> Found:
-    span = Span(row["document_id"], row["start"], row["end"])
-    passage = Passage(span, row["indexed"][row["text_at"] :], row["heading"])
-    return Found(passage, row[score] if score == "_score" else 1.0 - row[score], revision)
-
-
-def _entry(row: Mapping[str, Any]) -> Entry:
-    values = {name: row[name] for name in Entry.__dataclass_fields__}
-    return Entry(**(values | {"pages": tuple(row["pages"] or ()), "metadata": json.loads(row["metadata"])}))
-
-
-def _document(row: Mapping[str, Any]) -> Document:
-    return Document(
-        id=row["id"],
-        revision=row["revision"],
-        text=row["text"],
-        title=row["title"],
-        url=row["url"],
-        published_at=row["published_at"],
-        pages=tuple(row["pages"] or ()),
-        metadata=json.loads(row["metadata"]),
-    )
-
-
-def _document_row(prepared: Prepared) -> dict[str, Any]:
-    document = prepared.document
-    return {
-        "id": document.id,
-        "revision": document.revision,
-        "edition": prepared.edition,
-        "title": document.title,
-        "url": document.url,
-        "source": str(document.metadata.get("source", document.url or "")),
-        "published_at": document.published_at,
-        "pages": list(document.pages),
-        "metadata": _json(document.metadata),
-        "text": document.text,
-        "characters": len(document.text),
-        "passages": prepared.passages,
-        "added_at": faults.now(),
-    }
-
-
-def _json(metadata: Mapping[str, Scalar]) -> str:
-    return json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True)
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    """The same columns with JSON as strings, which is how Python values become a table."""
-    fields = [pa.field(f.name, pa.string()) if f.name == "metadata" else f for f in schema]
-    return pa.schema(fields)

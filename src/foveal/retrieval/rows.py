@@ -1,0 +1,154 @@
+"""Rows of the store's tables and the values they stand for: documents, passages that were found, what is visible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from foveal import faults
+from foveal.types import Document, Hit, Passage, Scalar, Span
+
+FOUND = ["document_id", "edition", "start", "end", "heading", "indexed", "text_at"]
+"""Columns of a passage that a search asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document of the library, without its text. `source` is the file, page or folder that it came from."""
+
+    id: str
+    revision: str
+    title: str
+    url: str | None
+    source: str
+    published_at: datetime | None
+    pages: tuple[int, ...]
+    metadata: Mapping[str, Scalar]
+    characters: int
+    passages: int
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A passage that a search found, the engine's score (BM25, or the cosine), and the revision it was found in."""
+
+    passage: Passage
+    score: float
+    revision: str
+
+
+class Current(NamedTuple):
+    """What of a document is visible."""
+
+    edition: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A document ready to be published: its passages are in the store under `edition`."""
+
+    document: Document
+    edition: str
+    passages: int
+
+
+def hits(found: Sequence[Found], source: str) -> list[Hit]:
+    """What a search found, as hits of the retriever `source`."""
+    return [Hit(one.passage, one.score, source, one.revision) for one in found]
+
+
+def found_in(row: Mapping[str, Any], score: str, revision: str) -> Found:
+    span = Span(row["document_id"], row["start"], row["end"])
+    passage = Passage(span, row["indexed"][row["text_at"] :], row["heading"])
+    return Found(passage, row[score] if score == "_score" else 1.0 - row[score], revision)
+
+
+def entry_of(row: Mapping[str, Any]) -> Entry:
+    values = {name: row[name] for name in Entry.__dataclass_fields__}
+    return Entry(**(values | {"pages": tuple(row["pages"] or ()), "metadata": json.loads(row["metadata"])}))
+
+
+def document_of(row: Mapping[str, Any]) -> Document:
+    return Document(
+        id=row["id"],
+        revision=row["revision"],
+        text=row["text"],
+        title=row["title"],
+        url=row["url"],
+        published_at=row["published_at"],
+        pages=tuple(row["pages"] or ()),
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def row_of(prepared: Prepared) -> dict[str, Any]:
+    document = prepared.document
+    return {
+        "id": document.id,
+        "revision": document.revision,
+        "edition": prepared.edition,
+        "title": document.title,
+        "url": document.url,
+        "source": source_of(document),
+        "published_at": document.published_at,
+        "pages": list(document.pages),
+        "metadata": as_json(document.metadata),
+        "text": document.text,
+        "characters": len(document.text),
+        "passages": prepared.passages,
+        "added_at": faults.now(),
+    }
+
+
+def as_json(metadata: Mapping[str, Scalar]) -> str:
+    return json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True)
+
+
+def plain(schema: pa.Schema) -> pa.Schema:
+    """The same columns with JSON as strings, which is how Python values become a table."""
+    fields = [pa.field(f.name, pa.string()) if f.name == "metadata" else f for f in schema]
+    return pa.schema(fields)
+
+
+def passage_rows(
+    schema: pa.Schema,
+    document: Document,
+    edition: str,
+    passages: Sequence[Passage],
+    indexed: Sequence[str],
+    vectors: np.ndarray | None,
+) -> pa.Table:
+    """Rows for `Store.append`: each text of `indexed` ends with its passage's; `vectors` (n, dimension), or None."""
+    n = len(passages)
+    columns: dict[str, Any] = {
+        "document_id": [document.id] * n,
+        "edition": [edition] * n,
+        "start": [passage.span.start for passage in passages],
+        "end": [passage.span.end for passage in passages],
+        "page": [document.page(passage.span.start) for passage in passages],
+        "heading": [passage.heading for passage in passages],
+        "title": [document.title] * n,
+        "url": [document.url] * n,
+        "source": [source_of(document)] * n,
+        "published_at": [document.published_at] * n,
+        "metadata": pa.array([as_json(document.metadata)] * n, type=pa.json_()),
+        "indexed": list(indexed),
+        "text_at": [len(text) - len(passage.text) for text, passage in zip(indexed, passages, strict=True)],
+    }
+    if vectors is not None:
+        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    return pa.table(columns, schema=schema)
+
+
+def source_of(document: Document) -> str:
+    """The address of the file, page or folder that a document came from."""
+    return str(document.metadata.get("source", document.url or ""))
