@@ -53,8 +53,8 @@ PROBES = 32
 REFINED = 3
 """Candidates per asked-for passage that are compared by their full vectors, after the index's four bits a number."""
 
-REMEMBERED = 100_000
-"""Documents whose editions are remembered between searches."""
+REMEMBERED = 50_000
+"""Documents whose editions are remembered between searches; the first search looks so many up at once."""
 
 LOOKED_UP = 1000
 """Documents looked up by one query."""
@@ -167,11 +167,19 @@ class Store:
         """What of each document is visible, for those that exist. Remembered while the documents stay as they are."""
         with tables.lance_errors(self.uri):
             version = self._documents.version
-            known = self._remembered[1] if self._remembered[0] == version else {}
+            known = self._remembered[1] if self._remembered[0] == version else self._look_all_up()
             if unknown := [one for one in dict.fromkeys(document_ids) if one not in known]:
                 known = (known if len(known) < REMEMBERED else {}) | self._look_up(unknown)
-                self._remembered = (version, known)
+            self._remembered = (version, known)
         return {one: now for one in document_ids if (now := known.get(one))}
+
+    def _look_all_up(self) -> dict[str, Current | None]:
+        """All documents, where they are few enough to be remembered; none of them otherwise."""
+        if (count := self._documents.count_rows()) > REMEMBERED:
+            return {}
+        builder = self._documents.search().select(["id", "edition", "revision"]).limit(max(1, count))
+        columns = [column.to_pylist() for column in builder.to_arrow().columns]
+        return {one: Current(edition, revision) for one, edition, revision in zip(*columns, strict=True)}
 
     def _look_up(self, document_ids: Sequence[str]) -> dict[str, Current | None]:
         found: dict[str, Current | None] = dict.fromkeys(document_ids)
@@ -222,7 +230,7 @@ class Store:
                 rows = search(limit).to_pylist()
             current = self.current([row["document_id"] for row in rows])
             tries += 1
-            if self._documents.version != before and tries <= RETRIES:
+            if self._remembered[0] != before and tries <= RETRIES:
                 continue
             seen = [
                 (row, now.revision)
