@@ -36,7 +36,7 @@ class BenchSettings:
     """The settings of one run; they decide its rows but for the machine's speed."""
 
     data: Path = field(default_factory=default_data)  # one folder per data set
-    quick: bool = False  # fewer samples, wider margins, the same bars: at most 8 minutes
+    quick: bool = False  # fewer samples, wider margins, the same bars: minutes, not an hour
     cache: Path = field(default_factory=default_cache)  # vectors and trained arms, by the hash of what made them
     seed: int = 0  # of all that is drawn at random
 

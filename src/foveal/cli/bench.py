@@ -23,7 +23,7 @@ def bench(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file, too.")] = None,
     home: Home = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer samples: at most 8 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer samples: minutes instead of up to an hour.")] = False,
     as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Measure a part of Foveal beside its peers; exit status 1 when a figure falls short of its bar."""
