@@ -22,10 +22,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it came; header names are in lower case."""
+    """One request (GET or POST) as it came; header names are in lower case."""
 
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -85,12 +86,15 @@ def serving(routes: Mapping[str, Route]) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             server.requests.append(asked)
             route = routes.get(self.path.partition("?")[0], page("not here", status=404))
             with suppress(ConnectionError, ValueError):  # the other side may leave in the middle
                 route(Call(asked, ended, self))
             self.close_connection = True
+
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Say nothing."""

@@ -8,6 +8,7 @@ FovealError
 ├── MissingExtra (ImportError)     an optional dependency is not installed
 ├── ModelUnavailable               a model is neither on disk, nor in a wheel, nor to be fetched
 ├── FetchFailed                    a server refused, was too slow, or sent too much
+├── Cancelled                      the caller stopped a call
 └── LibraryError                   the library's files
     ├── LibraryBusy                another process is writing to it
     ├── LibraryCorrupt             files are missing or damaged
@@ -48,6 +49,10 @@ class ModelUnavailable(FovealError):
 
 class FetchFailed(FovealError):
     """A remote address that could not be read within the limits."""
+
+
+class Cancelled(FovealError):
+    """A call that its caller stopped."""
 
 
 class LibraryError(FovealError):

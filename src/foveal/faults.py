@@ -28,6 +28,7 @@ POINTS = {
     "store.documents-written": "a batch is visible, passages that it replaced are not yet deleted",
     "store.before-index": "all documents are visible, the indexes do not cover them yet",
     "store.write": "just before anything is written to the store",
+    "reading.before-state": "a reader's new state is written beside the old one, but not yet in its place",
 }
 
 _active: dict[str, str] = {}

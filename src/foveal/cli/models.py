@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import typer
 
 from foveal.cli.output import AsJson, Home, print_json, results
@@ -37,11 +39,20 @@ def models(home: Home = None, as_json: AsJson = False) -> None:
 
     table = Table("name", "kind", "on this machine", "hub id", "licence", box=None, pad_edge=False)
     for model in found:
-        here = "yes" if model["installed"] else "no"
+        here = _state(model)
         table.add_row(*(str(model[key]) for key in ("name", "kind")), here, str(model["hub_id"]), str(model["licence"]))
     console = results()
     console.print(table)
     for model in found:
         if not model["installed"]:
             console.print(f"To have {model['name']}: {model['install']}", soft_wrap=True)
+    if any(_state(model) == "yes, packed" for model in found):
+        console.print("A packed model is converted at its first use, which takes half a minute.")
     console.print("Any other encoder: a folder, or a hub id such as BAAI/bge-small-en-v1.5.")
+    console.print("Any other language model: a folder, a .gguf file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.")
+
+
+def _state(model: Mapping[str, object]) -> str:
+    """Whether a model is on this machine, and a language model ready: converted from its packed form."""
+    packed = model["kind"] == "language model" and not model["unpacked"]
+    return "no" if not model["installed"] else "yes, packed" if packed else "yes"

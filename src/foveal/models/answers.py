@@ -1,0 +1,60 @@
+"""What a server's answer holds besides the answer: reasoning before it, a Markdown fence around it; and its length."""
+
+from __future__ import annotations
+
+import re
+
+
+class Thoughts:
+    """Takes the pieces of an answer and gives them without a `<think>...</think>` at its beginning."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._answering = False
+        self._thought = False
+
+    def without(self, piece: str) -> str:
+        """What of the text so far can be shown now and was not yet."""
+        if self._answering:
+            return piece
+        self._held += piece
+        text = self._held.lstrip()
+        if text.startswith("<think>"):
+            self._thought = True
+            _, closed, text = text.partition("</think>")
+            text = text.lstrip()
+            self._answering = bool(closed and text)
+        else:
+            self._answering = bool(text) and not "<think>".startswith(text)
+        if not self._answering:
+            return ""
+        return text if self._thought else self._held
+
+    def rest(self) -> str:
+        """At the end: what was held because it might have become a thought."""
+        return "" if self._answering or self._thought else self._held
+
+
+def without_thoughts(answer: str) -> str:
+    """A whole answer without what stands before `</think>`, whether or not `<think>` opens it."""
+    return answer.rpartition("</think>")[2].lstrip() if "</think>" in answer else answer
+
+
+def json_in(answer: str) -> str:
+    """The JSON of an answer: without reasoning before it and without a Markdown fence around it."""
+    text = without_thoughts(answer).strip()
+    fenced = re.fullmatch(r"```\w*\s*(.*?)\s*```", text, re.DOTALL)
+    return fenced[1] if fenced else text
+
+
+def most_tokens(text: str) -> int:
+    """Tokens of `text` for a tokenizer that is not known: rather too many than too few."""
+    return sum(_most_of(piece) for piece in re.findall(r"[A-Za-z]+|[^\x00-\x7f]+|\s+|.", text))
+
+
+def _most_of(piece: str) -> int:
+    if piece.isspace():
+        return 1
+    if piece.isascii():
+        return -(-len(piece) // 3)
+    return sum(2 if ord(character) < 0x10000 else 4 for character in piece)

@@ -1,0 +1,34 @@
+"""Chat models by name: a model of this machine, or one behind a server's address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foveal.models.chat import ChatModel
+from foveal.models.folders import Progress
+from foveal.models.language import DEFAULT, load_language_model
+
+
+def load_chat(
+    name: str = DEFAULT,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    context_tokens: int | None = None,
+    dtype: str | None = None,
+    cache: Path | None = None,
+    on_progress: Progress | None = None,
+) -> ChatModel:
+    """The chat model called `name`: at the OpenAI-compatible server `url` (as http://127.0.0.1:8080/v1), or local.
+
+    `api_key` and `context_tokens` are for servers (see `OpenAIChat`), the rest for local models (see
+    `load_language_model`). UnknownName, ModelUnavailable: a local model cannot be had.
+    """
+    if url:
+        from foveal.models.openai_chat import CONTEXT_TOKENS, OpenAIChat
+
+        return OpenAIChat(name, url, api_key, context_tokens=context_tokens or CONTEXT_TOKENS)
+    from foveal.models.local_chat import LocalChat
+
+    local: ChatModel = LocalChat(load_language_model(name, dtype=dtype, cache=cache, on_progress=on_progress))
+    return local

@@ -1,0 +1,226 @@
+"""The token loop: read a prompt, then give its continuation token by token.
+
+    decoder = Decoder(model)                              # any causal model of transformers
+    for token in tokens(decoder, prompt_ids, sampling, stop_ids=(2,)): ...
+
+A prompt is read in chunks, which bounds the memory and lets a call be cancelled; only its last token goes through the
+LM head. Whole chunks that a prompt shares with the one read before into the same `State` are not read again, and since
+chunks always begin at the same places, an answer is the same to the bit with and without that. Known architectures
+decode by `DecodeStep`, many conversations at once; all others by their own forward, one at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from foveal.models.chat import Cancel, Sampling
+from foveal.models.decode_step import DecodeStep, supports
+from foveal.models.key_values import KeyValues, cache_of, rewind, stacked
+from foveal.models.threads import Threads, with_threads
+
+CHUNK = {"cpu": 256, "cuda": 2048}
+"""Tokens of a prompt read at once: no slower than more on that device, and a fraction of a second to a cancel."""
+
+
+@dataclass
+class State:
+    """What a decoder has read: keys and values, how many tokens in each row, and the logits (rows, vocabulary)."""
+
+    cache: Any
+    lengths: list[int]
+    logits: Tensor
+    chunks: list[int]  # the tokens read as whole chunks at the beginning: those a later prompt may share
+    lean: bool = True  # whether `DecodeStep` goes on from here
+
+
+class Guide(Protocol):
+    """Tells the loop which tokens may come, for instance by a grammar."""
+
+    done: bool  # whether the answer is complete
+
+    def mask(self, logits: Tensor) -> Tensor:
+        """The logits (vocabulary,) with those of forbidden tokens at minus infinity."""
+        ...
+
+    def accept(self, token: int) -> list[int]:
+        """Take note of a token; the tokens that must follow it, which need not be chosen."""
+        ...
+
+
+class Decoder:
+    """A causal model of transformers that reads and decodes; threads take turns, chunk by chunk and token by token."""
+
+    def __init__(self, model: Any) -> None:
+        """Use `model`, which must be in eval mode; its weights are packed at the first step."""
+        self.model = model
+        self.device: torch.device = model.device
+        self._turn = Lock()
+        self._step: DecodeStep | None = None
+        self._threads = Threads(self.device)
+        parameters = inspect.signature(type(model).forward).parameters
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"  # up to transformers 5.20
+
+    @property
+    def lean(self) -> bool:
+        """Whether `DecodeStep` decodes: then prompts are read in chunks, and rows decoded together."""
+        return supports(self.model)
+
+    def prefill(self, ids: Sequence[int], *, into: State | None = None, cancel: Cancel | None = None) -> State:
+        """Read a prompt of 1 token or more; `into` is a state of one row that is overwritten, its prefix kept."""
+        if not self.lean:  # an attached method wants the whole prompt, an unknown model its own cache
+            state = State(DynamicCache(config=self.model.config), [0], torch.empty(0), [], lean=False)
+            state.logits = self.extend(state, ids, rows=1)
+            return state
+        chunk = CHUNK.get(self.device.type, CHUNK["cuda"])
+        state = into or self.new_state()
+        state.chunks = state.chunks[: shared_chunks(state.chunks, ids, chunk)]
+        state.lengths = [len(state.chunks)]
+        rewind(state.cache.layers, len(state.chunks))
+        for start in range(len(state.chunks), len(ids), chunk):
+            if cancel:
+                cancel.check()
+            part = ids[start : start + chunk]
+            state.logits = self.extend(state, part, rows=1)
+            if len(part) == chunk:
+                state.chunks = [*state.chunks, *part]
+        return state
+
+    @torch.inference_mode()
+    def extend(self, state: State, ids: Sequence[int], *, rows: int = 0) -> Tensor:
+        """Read `ids` behind the one row of `state` by the model's own forward; logits of the last `rows`, 0 of all."""
+        with self._turn, self._threads.chosen():
+            output = self.model(
+                input_ids=torch.tensor([ids], device=self.device),
+                use_cache=True,
+                logits_to_keep=rows,
+                **{self._cache_name: state.cache},
+            )
+        state.lengths = [state.lengths[0] + len(ids)]
+        logits: Tensor = output.logits[0]
+        return logits
+
+    @torch.inference_mode()
+    def step(self, state: State, ids: Sequence[Sequence[int]]) -> None:
+        """Read tokens (rows, N) behind each row; many tokens only for one row."""
+        if not state.lean:
+            state.logits = self.extend(state, ids[0], rows=1)
+            return
+        with self._turn:
+            if self._step is None:
+                with with_threads(1):  # packing gains little by more, and waits for them on a busy machine
+                    self._step = DecodeStep(self.model)
+            for layer in state.cache.layers:
+                layer.reserve(max(state.lengths) + len(ids[0]))
+            with self._threads.chosen():
+                logits = self._step(torch.tensor(ids, device=self.device), state.cache.layers, state.lengths)
+        state.lengths = [length + len(ids[0]) for length in state.lengths]
+        state.logits = logits[:, -1]
+
+    def batch(
+        self, prompts: Sequence[Sequence[int]], *, into: State | None = None, cancel: Cancel | None = None
+    ) -> State:
+        """Read many prompts into one state with a row for each; what two in a row begin with alike is read once."""
+        one = into or self.new_state()
+        logits = []
+
+        def read() -> Iterator[Sequence[KeyValues]]:
+            for prompt in prompts:
+                self.prefill(prompt, into=one, cancel=cancel)
+                logits.append(one.logits)
+                yield one.cache.layers
+
+        cache = cache_of(stacked(read(), len(prompts), max(map(len, prompts))))
+        return State(cache, [len(prompt) for prompt in prompts], torch.cat(logits), [])
+
+    def new_state(self) -> State:
+        """A state that has read nothing."""
+        return State(cache_of([KeyValues() for _ in self.model.model.layers]), [0], torch.empty(0), [])
+
+
+def shared_chunks(held: Sequence[int], ids: Sequence[int], chunk: int) -> int:
+    """How many of the `held` tokens `ids` begins with, in whole chunks, leaving at least one token of `ids` to read."""
+    most = min(len(held), len(ids) - 1)
+    common = next((place for place in range(most) if held[place] != ids[place]), most)
+    return common // chunk * chunk
+
+
+def drawn(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """A token from logits (vocabulary,): the likeliest at temperature 0, else drawn from the top_p most likely ones."""
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    shares = torch.softmax(logits.float() / sampling.temperature, -1).cpu()
+    if sampling.top_p < 1:
+        shares = nucleus(shares, sampling.top_p)
+    return int(torch.multinomial(shares, 1, generator=generator))
+
+
+def nucleus(shares: Tensor, top_p: float) -> Tensor:
+    """The probabilities (vocabulary,) but for the fewest that add up to `top_p` set to 0 (Holtzman et al., 2020)."""
+    ordered, order = shares.sort(descending=True)
+    before = ordered.cumsum(-1) - ordered
+    return torch.zeros_like(shares).scatter(-1, order, ordered.where(before < top_p, 0.0))
+
+
+def tokens(
+    decoder: Decoder,
+    state: State,
+    sampling: Sampling,
+    *,
+    stop_ids: Sequence[int] = (),
+    cancel: Cancel | None = None,
+    guide: Guide | None = None,
+) -> Iterator[int]:
+    """The tokens that follow what `state` (one row) holds: up to a stop token, a complete answer, or max_tokens."""
+    generator = torch.Generator().manual_seed(sampling.seed)
+    given = 0
+    while True:
+        if cancel:
+            cancel.check()
+        logits = guide.mask(state.logits[0]) if guide else state.logits[0]
+        token = drawn(logits, sampling, generator)
+        if token in stop_ids:
+            return
+        new = [token, *(guide.accept(token) if guide else ())][: sampling.max_tokens - given]
+        yield from new
+        given += len(new)
+        if given == sampling.max_tokens or (guide and guide.done):
+            return
+        decoder.step(state, [new])
+
+
+def decode_rows(
+    decoder: Decoder,
+    state: State,
+    take: Callable[[int, int], bool],
+    sampling: Sampling,
+    *,
+    limits: Sequence[int],
+    stop_ids: Sequence[int] = (),
+    cancel: Cancel | None = None,
+) -> None:
+    """`tokens` for all rows of `state` at once: `take(row, token)` gets each, and says whether the row wants more.
+
+    `limits` is max_tokens of each row.
+    """
+    generators = [torch.Generator().manual_seed(sampling.seed) for _ in limits]
+    running = dict.fromkeys(range(len(limits)), 0)  # row -> tokens given
+    while True:
+        if cancel:
+            cancel.check()
+        ids = [0] * len(limits)
+        for row in list(running):
+            ids[row] = drawn(state.logits[row], sampling, generators[row])
+            running[row] += 1
+            if ids[row] in stop_ids or not take(row, ids[row]) or running[row] == limits[row]:
+                del running[row]
+        if not running:
+            return
+        decoder.step(state, [[token] for token in ids])

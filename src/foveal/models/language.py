@@ -1,0 +1,214 @@
+"""Language models by name: an offline one, a folder, a .gguf file, or a hub id.
+
+    model = load_language_model("qwen2.5-coder-0.5b")
+    ids = model.encode(model.render([{"role": "user", "content": "Where is sight sharpest?"}]))
+
+A GGUF file is converted once, into the cache, and mapped into memory from then on. A model without a chat template (a
+base model) completes the messages' contents, joined by blank lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError, ModelUnavailable
+from foveal.models.chat import Messages, checked
+from foveal.models.folders import Progress, kept_fingerprint, made_once
+from foveal.models.gguf import convert
+from foveal.models.hub import folder_of
+from foveal.models.quiet import quiet
+from foveal.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT = "qwen2.5-coder-0.5b"
+DTYPES = ("bfloat16", "float16", "float32")
+TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|return|>", "</s>")
+"""Tokens that end a turn in the templates of today's models; those that a tokenizer holds as control tokens count."""
+
+_loading = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A decoder of transformers, ready to answer, with its tokenizer. Two are equal only if they are one."""
+
+    name: str
+    folder: Path
+    model: Any  # transformers.PreTrainedModel, in eval mode
+    tokenizer: Any  # transformers.PreTrainedTokenizerFast
+    cache: Path | None = None  # where the fingerprint is kept; default: the settings' cache
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that the model was made for, prompt and answer together."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over weights, configuration and tokenizer; computed once for a folder."""
+        return kept_fingerprint(self.folder, self.cache or Settings.load().cache)
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that end an answer, in order."""
+        stated = self.model.generation_config.eos_token_id
+        ids = {*(stated if isinstance(stated, list) else [stated]), self.tokenizer.eos_token_id}
+        ids |= {token_id for token, token_id in self._control.items() if token in TURN_ENDS}
+        return tuple(sorted(token_id for token_id in ids if token_id is not None))
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of `text`; control tokens written in it are kept, none is added."""
+        ids: list[int] = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def render(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
+        """The messages as the one text that the model was trained to answer; `encode` it.
+
+        Control tokens within a message are broken by a space, so that no document can end its turn and begin another.
+        """
+        turns = [turn | {"content": self._plain(turn["content"])} for turn in checked(messages)]
+        if self.tokenizer.chat_template is None:
+            return self._start + completion_prompt(turns)
+        return self._templated(turns, add_generation_prompt)
+
+    def _templated(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        except TemplateError as error:
+            if turns[0]["role"] == "system" and len(turns) > 1:  # a template that knows no system: it opens the talk
+                joined = {"role": turns[1]["role"], "content": completion_prompt(turns[:2])}
+                return self._templated([joined, *turns[2:]], add_generation_prompt)
+            raise InputError(
+                f"The chat template of {self.name} refuses these messages ({error}); most want user and assistant in "
+                "turn, beginning with the user."
+            ) from error
+        return text
+
+    def _plain(self, content: str) -> str:
+        return self._control_pattern.sub(lambda found: found[0][0] + " " + found[0][1:], content)
+
+    @cached_property
+    def _control(self) -> dict[str, int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        return {token.content: token_id for token_id, token in added if token.special}
+
+    @cached_property
+    def _control_pattern(self) -> re.Pattern[str]:
+        longest_first = sorted((token for token in self._control if len(token) > 1), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    @cached_property
+    def _start(self) -> str:
+        """The token that the tokenizer puts before each text, if it does: without it Gemma answers nonsense."""
+        bos = self.tokenizer.bos_token_id
+        begins = bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
+        return str(self.tokenizer.bos_token) if begins else ""
+
+
+def completion_prompt(messages: Sequence[dict[str, str]]) -> str:
+    """The messages for a model that only continues texts: their contents, joined by blank lines."""
+    return "\n\n".join(message["content"] for message in messages)
+
+
+def load_language_model(
+    name: str = DEFAULT, *, dtype: str | None = None, cache: Path | None = None, on_progress: Progress | None = None
+) -> LanguageModel:
+    """The model called `name`: one of `foveal models`, a folder, a .gguf file, or a hub id.
+
+    `dtype` is one of `DTYPES` (default: bfloat16 where the processor has it natively, else float32). Loaded once a
+    process, on the GPU if there is one. `on_progress(done, total)` is told of the conversion at the first call ever.
+    UnknownName: no such name, file or id. ModelUnavailable: it cannot be read or fetched.
+    """
+    if dtype not in (None, *DTYPES):
+        raise InputError(f"dtype is {dtype!r}; a language model takes {', '.join(DTYPES)}.")
+    cache = cache or Settings.load().cache
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        folder = _converted(path.resolve(), cache, on_progress)
+    else:
+        folder = folder_of(name, cache, kind="language model", on_progress=on_progress)
+    with _loading:
+        return _loaded(name, folder, dtype, cache)
+
+
+def _converted(file: Path, cache: Path, on_progress: Progress | None) -> Path:
+    """The folder of a .gguf file; its key is place, size and time, for hashing a large file takes longer than loading.
+
+    The file itself stays: it is not ours.
+    """
+    stat = file.stat()
+    key = hashlib.sha256(f"{file} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    return made_once(
+        cache / "models" / f"{file.stem}-{key}-bf16",
+        lambda folder: convert(file, folder, on_progress=on_progress),
+        name=file.name,
+        megabytes=4 * stat.st_size // 2**20 + 50,
+    )
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, folder: Path, dtype: str | None, cache: Path) -> LanguageModel:
+    from safetensors import SafetensorError
+
+    if not (folder / "config.json").is_file():
+        raise ModelUnavailable(f"{folder} holds no model: there is no config.json in it. Name a model's own folder.")
+    try:
+        with quiet():
+            return LanguageModel(name, folder, _weights(folder, dtype), _tokenizer(folder), cache)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ModelUnavailable(
+            f"{folder} could not be loaded as a language model ({type(error).__name__}: {error}). Fetch or unpack it "
+            "anew; a model needs config.json, tokenizer.json and safetensors."
+        ) from error
+
+
+def _weights(folder: Path, dtype: str | None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from foveal.models.bert import native_bfloat16
+
+    gpu = torch.cuda.is_available()
+    chosen = dtype or ("bfloat16" if gpu or native_bfloat16() else "float32")
+    found: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, chosen), local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    model, loaded = found
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
+    return model.to("cuda" if gpu else "cpu").eval()
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer as tokenizer.json has it, which is read once; other forms go through their own class."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    if (folder / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)

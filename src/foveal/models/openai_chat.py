@@ -1,0 +1,244 @@
+"""A chat model behind any OpenAI-compatible server: OpenAI, vLLM, llama.cpp, Ollama, and the like.
+
+    OpenAIChat("qwen2.5-7b-instruct", "http://127.0.0.1:8080/v1").chat([{"role": "user", "content": "..."}])
+
+Answers are always streamed, so a time-out means silence, not length. Reasoning is not part of an answer: neither
+what a server sends apart from it, nor a text up to `</think>` that stands before it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from foveal.errors import FetchFailed, InputError
+from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
+from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked
+from foveal.models.language import completion_prompt
+from foveal.models.remote import heard, retried
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+CONTEXT_TOKENS = 8192
+"""Taken where a caller does not say what the served model can hold."""
+
+AT_ONCE = 8
+"""Conversations that `chat_many` has open at a time."""
+
+LONGEST_TOKEN = 64
+"""Characters; a server that sends more than max_tokens of these does not stop, and is left."""
+
+
+class OpenAIChat:
+    """A `ChatModel` over a server's chat completions."""
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        api_key: str | None = None,
+        *,
+        context_tokens: int = CONTEXT_TOKENS,
+        timeout_s: float = 60,
+        retries: int = 3,
+    ) -> None:
+        """`url` ends before /chat/completions, mostly in /v1; nothing is sent yet.
+
+        The key is `api_key` or FOVEAL_CHAT_KEY; OPENAI_API_KEY goes to OpenAI's own servers only. Servers on this
+        machine mostly need none. `timeout_s` is the longest silence, `retries` the tries after the first.
+        """
+        host = urlsplit(url).hostname or ""
+        if urlsplit(url).scheme not in ("http", "https") or not host:
+            raise InputError(f"The model server's address is {url!r}; it needs the form http://127.0.0.1:8080/v1.")
+        self.name = model
+        self.url = url
+        self.context_tokens = context_tokens
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._openai = host == "openai.com" or host.endswith(".openai.com")
+        own = os.environ.get("OPENAI_API_KEY") if self._openai else None
+        self._key = api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "none"
+
+    def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
+        """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key."""
+        request = self._request(messages, sampling)
+        answer: str = self._retried(lambda: "".join(self._pieces(request, cancel)), cancel)
+        return without_thoughts(answer)
+
+    def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
+        """The answer in pieces; a failure after the first is not tried again.
+
+        Reasoning is left out where `<think>` opens it; a server that sends only the closing tag is not seen through.
+        """
+        return self._streamed(self._request(messages, sampling), cancel)
+
+    def _streamed(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
+        def begun() -> tuple[str, Iterator[str]]:
+            pieces = self._pieces(request, cancel)
+            return next(pieces, ""), pieces
+
+        first, pieces = self._retried(begun, cancel)
+        if first:
+            yield first
+        while piece := self._retried(lambda: next(pieces, ""), cancel, retries=0):
+            yield piece
+
+    def parse(
+        self,
+        messages: Messages,
+        schema: type[SchemaT],
+        sampling: Sampling = GREEDY,
+        *,
+        cancel: Cancel | None = None,
+    ) -> SchemaT:
+        """An answer that `schema` accepts; the server is asked once more where the first does not fit."""
+        from pydantic import ValidationError
+
+        stated = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
+        talk = checked(messages)
+        for last in (False, True):
+            request = self._request(talk, sampling) | {
+                "response_format": {"type": "json_schema", "json_schema": stated}
+            }
+            answer = self._retried(lambda asked=request: "".join(self._pieces(asked, cancel)), cancel)
+            text = json_in(answer)
+            try:
+                return schema.model_validate_json(text)
+            except ValidationError as error:
+                if last:
+                    raise FetchFailed(
+                        f"{self._place} twice gave no JSON that {schema.__name__} accepts ({_faults(error)}); the "
+                        f"answer begins {text[:80]!r}. Raise max_tokens if it was cut, or take another model."
+                    ) from error
+                again = f"This is not the JSON that was asked for ({_faults(error)}). Answer with that JSON only."
+                talk += [{"role": "assistant", "content": answer}, {"role": "user", "content": again}]
+        raise AssertionError  # the second pass returned or raised
+
+    def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
+        """Log-probabilities of the tokens of `continuation` after the messages' contents, joined by blank lines.
+
+        The server's chat template is not known here, so the model is asked as a base model is. FetchFailed: the server
+        has no /completions, or gives no log-probabilities of what it is sent.
+        """
+        prompt = completion_prompt(checked(messages))
+        request = {"model": self.name, "prompt": prompt + continuation, "echo": True, "logprobs": 1, "max_tokens": 1}
+
+        def once() -> Any:
+            calls = heard(
+                lambda: iter_one(lambda: self._client.completions.create(**request, temperature=0)),
+                silence_s=self._timeout_s,
+                cancel=cancel,
+            )
+            return next(calls)
+
+        try:
+            answer = self._retried(once, cancel)
+        except InputError as error:
+            raise FetchFailed(f"{self._place} cannot score a given answer ({error}). Use a local model.") from error
+        found = _echoed(answer, prompt, continuation)
+        if found is None:
+            raise FetchFailed(
+                f"{self._place} cannot score a given answer: it sends no log-probabilities of the text that it was "
+                "sent (echo). Use a local model, or a server that has them, as vLLM."
+            )
+        return found
+
+    def chat_many(
+        self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
+    ) -> list[str]:
+        """The whole answer to each conversation, `AT_ONCE` at a time; the first failure ends the call."""
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="foveal-chat")
+        try:
+            asked = [pool.submit(self.chat, messages, sampling, cancel=cancel) for messages in conversations]
+            return [answer.result() for answer in asked]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text`, rather too many than too few: the server's tokenizer is not known."""
+        return most_tokens(text)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.name} at {self.url}"
+
+    @cached_property
+    def _client(self) -> Any:
+        from openai import OpenAI
+
+        return OpenAI(base_url=self.url, api_key=self._key, timeout=self._timeout_s, max_retries=0)
+
+    def _retried(self, run: Any, cancel: Cancel | None, *, retries: int | None = None) -> Any:
+        tries = self._retries if retries is None else retries
+        return retried(run, retries=tries, name=self._place, cancel=cancel)
+
+    def _request(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
+        length = "max_completion_tokens" if self._openai else "max_tokens"  # OpenAI's newer models know only the first
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": checked(messages),
+            length: sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
+        return request | ({"stop": list(sampling.stop)} if sampling.stop else {})
+
+    def _pieces(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
+        """The answer's text as it comes, without reasoning. ConnectionError: it ended before the model was done."""
+        longest = LONGEST_TOKEN * (request.get("max_tokens") or request.get("max_completion_tokens") or 0)
+        finished = False
+        sent = 0
+        thoughts = Thoughts()
+        for chunk in heard(lambda: self._chunks(request), silence_s=self._timeout_s, cancel=cancel):
+            text, done = _part(chunk)
+            finished = finished or done
+            sent += len(text)
+            if sent > longest:
+                raise FetchFailed(f"{self._place} sent more than the {longest} characters that max_tokens allows.")
+            if shown := thoughts.without(text):
+                yield shown
+        if shown := thoughts.rest():
+            yield shown
+        if not finished:
+            raise ConnectionError("the answer ended before the model was done")
+
+    def _chunks(self, request: dict[str, Any]) -> Generator[Any, None, None]:
+        with self._client.chat.completions.create(**request, stream=True) as chunks:
+            yield from chunks
+
+
+def _part(chunk: Any) -> tuple[str, bool]:
+    """A chunk's text and whether the model is done; one without choices (of usage, or garbage) has neither."""
+    choices = getattr(chunk, "choices", None)
+    first = choices[0] if isinstance(choices, list) and choices else None
+    text = getattr(getattr(first, "delta", None), "content", None)
+    return text if isinstance(text, str) else "", getattr(first, "finish_reason", None) is not None
+
+
+def iter_one(call: Callable[[], Any]) -> Generator[Any, None, None]:
+    """One result as an iterator; the call is made when it is asked for."""
+    yield call()
+
+
+def _faults(error: ValidationError) -> str:
+    found = [f"{'.'.join(map(str, one['loc'])) or 'all'}: {one['msg']}" for one in error.errors()]
+    return "; ".join(found)[:300]
+
+
+def _echoed(answer: Any, prompt: str, continuation: str) -> list[float] | None:
+    """Log-probabilities of the echoed tokens that reach into the continuation; None: they are not there."""
+    choices = getattr(answer, "choices", None) or []
+    given = getattr(choices[0], "logprobs", None) if choices else None
+    if given is None or not given.text_offset or not (choices[0].text or "").startswith(prompt + continuation):
+        return None
+    start, end = len(prompt), len(prompt) + len(continuation)
+    starts = given.text_offset
+    rows = zip(starts, [*starts[1:], end + 1], given.token_logprobs or [], strict=False)
+    inside = [value for first, last, value in rows if first < end and last > start]
+    return None if not inside or None in inside else inside

@@ -1,0 +1,68 @@
+"""How many threads a model takes on a CPU: all, or one where waiting for each other costs more than they save.
+
+Torch's threads meet after every product, some hundred times a token. If another process holds one of the cores, each
+meeting waits for the scheduler: seen on two cores, 940 ms a token instead of 40 with one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+CHOSEN_FOR_S = 1.0
+"""Seconds after which the number of threads is chosen anew; a choice takes some milliseconds."""
+
+MEETINGS = 8
+"""Meetings that a choice is made by: one alone may have luck."""
+
+
+class Threads:
+    """Chooses, by timing a few small operations with all of torch's threads and with one."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Choose at the first use, if `device` is a CPU."""
+        self._on_cpu = device.type == "cpu"
+        self._count = 1
+        self._until = 0.0
+        self._x: Tensor | None = None
+
+    @contextmanager
+    def chosen(self) -> Iterator[None]:
+        """The body runs with as many threads as now are faster."""
+        most = torch.get_num_threads()
+        if not self._on_cpu or most == 1:
+            yield
+            return
+        if time.monotonic() > self._until:
+            alone = self._seconds(1)
+            self._count = most if self._seconds(most, at_most=alone) < alone else 1
+            self._until = time.monotonic() + CHOSEN_FOR_S
+        with with_threads(self._count):
+            yield
+
+    def _seconds(self, threads: int, at_most: float = float("inf")) -> float:
+        """Seconds that the operations take, given up once it is `at_most`."""
+        if self._x is None:
+            self._x = torch.ones(1 << 20)
+        with with_threads(threads):
+            start = time.perf_counter()
+            for _ in range(MEETINGS):
+                self._x.neg_()
+                if (seconds := time.perf_counter() - start) > at_most:
+                    break
+            return seconds
+
+
+@contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """The body runs with `count` of torch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,336 @@
+"""Chat models behind a server: what is asked, what is taken for the answer, and each way in which a server fails."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+from servers import Call, Route, Server, broken, dead_url, in_turn, page, serving, silent
+
+from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_model, remote
+from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
+from foveal.models.openai_chat import OpenAIChat
+
+ASK = [{"role": "user", "content": "Where is sight sharpest?"}]
+PATH = "/v1/chat/completions"
+
+
+class Place(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(max_length=20)
+    degrees: int
+
+
+def event(content: str | None = None, finish: str | None = None, **delta: str) -> str:
+    parts = delta if content is None else {"content": content, **delta}
+    return "data: " + json.dumps({"choices": [{"index": 0, "delta": parts, "finish_reason": finish}]}) + "\n\n"
+
+
+def events(*sent: str, hang: bool = False, head: str = "text/event-stream") -> Route:
+    """A streamed answer; with `hang` the server falls silent after it."""
+
+    def route(call: Call) -> None:
+        call.start(200, {"Content-Type": head})
+        for one in sent:
+            call.write(one.encode())
+        if hang:
+            call.ended.wait()
+
+    return route
+
+
+def answering(*pieces: str) -> Route:
+    return events(*(event(piece) for piece in pieces), event(finish="stop"), "data: [DONE]\n\n")
+
+
+def failing(status: int, **headers: str) -> Route:
+    return page(json.dumps({"error": {"message": "not now"}}), "application/json", status=status, **headers)
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FOVEAL_CHAT_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def routes() -> dict[str, Route]:
+    return {}
+
+
+@pytest.fixture
+def server(routes) -> Iterator[Server]:
+    with serving(routes) as one:
+        yield one
+
+
+def chat(server: Server, **settings) -> OpenAIChat:
+    return OpenAIChat("tiny", server.url("/v1"), **settings)
+
+
+def sent(server: Server, place: int = -1) -> dict:
+    return json.loads(server.requests[place].body)
+
+
+def test_it_is_a_chat_model_and_asks_for_what_it_is_told(server, routes):
+    routes[PATH] = answering("the ", "fovea")
+    model = chat(server)
+    assert isinstance(model, ChatModel)
+    drawn = Sampling(max_tokens=9, temperature=0.5, top_p=0.9, seed=3, stop=("\n",))
+    assert model.chat(ASK, drawn) == "the fovea"
+    asked = sent(server)
+    assert asked.pop("messages") == ASK
+    assert asked == {
+        "model": "tiny",
+        "stream": True,
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 3,
+        "stop": ["\n"],
+    }
+
+
+def test_pieces_come_as_they_are_sent(server, routes):
+    gone_on = threading.Event()
+
+    def route(call: Call) -> None:
+        call.start(200, {"Content-Type": "text/event-stream"})
+        call.write(event("the ").encode())
+        gone_on.wait(5)
+        call.write((event("fovea") + event(finish="stop")).encode())
+
+    routes[PATH] = route
+    pieces = chat(server).stream(ASK)
+    assert next(pieces) == "the "
+    gone_on.set()
+    assert list(pieces) == ["fovea"]
+
+
+def test_what_is_no_answer_is_left_out(server, routes):
+    usage = 'data: {"choices": [], "usage": null}\n\n'
+    thought = event(reasoning_content="hm, eyes")
+    routes[PATH] = events(usage, ": a comment\n\n", thought, event("fovea"), event(""), event(finish="stop"), usage)
+    assert list(chat(server).stream(ASK)) == ["fovea"]
+    routes[PATH] = answering("<thi", "nk>\nhm", "</think>\n\n", "fovea", " it is")
+    assert list(chat(server).stream(ASK)) == ["fovea", " it is"]
+    assert chat(server).chat(ASK) == "fovea it is"
+    routes[PATH] = answering("hm</think>", "fovea")
+    assert chat(server).chat(ASK) == "fovea"
+
+
+@pytest.mark.parametrize("text", ["<think>a</think>b", "<thin", "  x", "<p>b", "a <think>b", "<think>cut", "", "<"])
+def test_thoughts_are_the_same_in_any_pieces(text):
+    def shown(pieces: list[str]) -> str:
+        thoughts = Thoughts()
+        return "".join(map(thoughts.without, pieces)) + thoughts.rest()
+
+    expected = "" if text == "<think>cut" else without_thoughts(text)
+    assert shown([text]) == shown(list(text)) == expected
+
+
+def test_a_busy_server_is_asked_again_after_the_pause_it_names(server, routes):
+    routes[PATH] = in_turn(failing(429, Retry_After="0.3"), failing(503), broken(), answering("fovea"))
+    started = time.monotonic()
+    assert chat(server).chat(ASK) == "fovea"
+    assert time.monotonic() - started > 0.3
+    assert server.asked(PATH) == 4
+
+
+def test_a_pause_that_is_too_long_is_a_refusal(server, routes):
+    routes[PATH] = failing(429, Retry_After="3600")
+    with pytest.raises(FetchFailed, match=r"status 429: .*not now"):
+        chat(server).chat(ASK)
+    assert server.asked(PATH) == 1
+
+
+def test_a_server_that_keeps_failing_is_left(server, routes):
+    routes[PATH] = failing(500)
+    with pytest.raises(FetchFailed, match=r"tiny at http://.*/v1 failed after 3 tries \(status 500"):
+        chat(server, retries=2).chat(ASK)
+    assert server.asked(PATH) == 3
+    with pytest.raises(FetchFailed, match="failed after 3 tries"):
+        list(chat(server, retries=2).stream(ASK))
+
+
+def test_a_dead_server_is_named():
+    with pytest.raises(FetchFailed, match=r"cannot be reached.*Is the server running"):
+        OpenAIChat("tiny", dead_url(), retries=1).chat(ASK)
+
+
+def test_a_refused_request_is_not_repeated(server, routes):
+    routes[PATH] = failing(400)
+    with pytest.raises(InputError, match=r"does not take this request \(status 400"):
+        chat(server).chat(ASK)
+    assert server.asked(PATH) == 1
+
+
+def test_a_refused_key_names_the_variable(server, routes, monkeypatch):
+    routes[PATH] = failing(401)
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    with pytest.raises(InputError, match=r"refuses the key .*FOVEAL_CHAT_KEY"):
+        chat(server).chat(ASK)
+    assert "secret" not in server.requests[-1].headers["authorization"]
+    monkeypatch.setenv("FOVEAL_CHAT_KEY", "ours")
+    routes[PATH] = answering("fovea")
+    chat(server).chat(ASK)
+    assert server.requests[-1].headers["authorization"] == "Bearer ours"
+    chat(server, api_key="given").chat(ASK)
+    assert server.requests[-1].headers["authorization"] == "Bearer given"
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again(server, routes):
+    routes[PATH] = in_turn(silent(), events(event("the "), hang=True), answering("fovea"))
+    assert chat(server, timeout_s=0.3).chat(ASK) == "fovea"
+    routes[PATH] = events(event("the "), hang=True)
+    pieces = chat(server, timeout_s=0.3).stream(ASK)
+    assert next(pieces) == "the "
+    with pytest.raises(FetchFailed, match="did not answer in time"):
+        next(pieces)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        page("<html>hello</html>"),
+        page('{"choices": [', "application/json"),
+        events("data: {nonsense\n\n"),
+        events("data: 5\n\n"),
+        events('data: {"choices": "none"}\n\n'),
+        events('data: {"error": {"message": "out of memory"}}\n\n'),
+        events(event("the ")),
+        events(),
+    ],
+)
+def test_garbage_is_a_failure_and_never_an_answer(server, routes, route):
+    routes[PATH] = route
+    with pytest.raises(FetchFailed, match="tiny at http"):
+        chat(server, retries=1).chat(ASK)
+
+
+def test_a_server_that_does_not_stop_is_left(server, routes):
+    def endless(call: Call) -> None:
+        call.start(200, {"Content-Type": "text/event-stream"})
+        while not call.ended.is_set():
+            call.write(event("word " * 20).encode())
+
+    routes[PATH] = endless
+    with pytest.raises(FetchFailed, match="sent more than the 512 characters that max_tokens allows"):
+        chat(server).chat(ASK, Sampling(max_tokens=8))
+
+
+@pytest.mark.parametrize("route", [silent(), events(event("the "), hang=True), failing(429, Retry_After="30")])
+def test_a_cancel_ends_the_call_at_once(server, routes, route):
+    routes[PATH] = route
+    cancel = Cancel()
+    at: list[float] = []
+    threading.Timer(0.3, lambda: (at.append(time.monotonic()), cancel.set())).start()
+    with pytest.raises(Cancelled):
+        chat(server).chat(ASK, cancel=cancel)
+    assert time.monotonic() - at[0] < 0.2
+
+
+def test_many_conversations_keep_their_order(server, routes):
+    def echo(call: Call) -> None:
+        said = json.loads(call.asked.body)["messages"][-1]["content"]
+        time.sleep(0.05 if said in "02468" else 0)
+        answering(said)(call)
+
+    routes[PATH] = echo
+    talks = [[{"role": "user", "content": str(n)}] for n in range(20)]
+    assert chat(server).chat_many(talks) == [str(n) for n in range(20)]
+    assert chat(server).chat_many([]) == []
+    routes[PATH] = in_turn(failing(400), silent())
+    with pytest.raises(InputError):
+        chat(server, timeout_s=2).chat_many(talks[:3])
+
+
+def test_a_schema_is_sent_and_its_answer_checked(server, routes):
+    routes[PATH] = answering('```json\n{"name": "fovea", ', '"degrees": 2}\n```')
+    assert chat(server).parse(ASK, Place) == Place(name="fovea", degrees=2)
+    stated = sent(server)["response_format"]["json_schema"]
+    assert (stated["name"], stated["strict"]) == ("Place", True)
+    assert stated["schema"] == Place.model_json_schema()
+
+
+def test_a_wrong_answer_is_asked_again_once(server, routes):
+    routes[PATH] = in_turn(answering('{"name": "fovea"}'), answering('{"name": "fovea", "degrees": 2}'))
+    assert chat(server).parse(ASK, Place).degrees == 2
+    assert [turn["role"] for turn in sent(server)["messages"]] == ["user", "assistant", "user"]
+    assert "degrees: Field required" in sent(server)["messages"][-1]["content"]
+    routes[PATH] = answering("I would rather not.")
+    before = server.asked(PATH)
+    with pytest.raises(FetchFailed, match=r"twice gave no JSON that Place accepts .*begins 'I would rather not"):
+        chat(server).parse(ASK, Place)
+    assert server.asked(PATH) == before + 2
+
+
+def scoring(call: Call) -> None:
+    """A server whose tokens are the words, each of log-probability -1, -2, ... by its place."""
+    text = json.loads(call.asked.body)["prompt"] + " more"
+    starts = [0] + [place for place, letter in enumerate(text) if letter == " "]
+    values = [None] + [-float(n) for n in range(1, len(starts))]
+    logprobs = {"tokens": ["w"] * len(starts), "text_offset": starts, "token_logprobs": values, "top_logprobs": None}
+    choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": logprobs}
+    page(json.dumps({"id": "1", "object": "text_completion", "choices": [choice]}), "application/json")(call)
+
+
+def test_a_given_answer_is_scored_where_the_server_can(server, routes):
+    routes["/v1/completions"] = scoring
+    # words: Where is sight sharpest? | the fovea | more
+    assert chat(server).score(ASK, " the fovea") == [-4.0, -5.0]
+    assert sent(server)["prompt"] == "Where is sight sharpest? the fovea"
+    assert sent(server)["echo"] is True
+
+
+def test_a_server_that_cannot_score_says_so(server, routes):
+    with pytest.raises(FetchFailed, match="cannot score a given answer"):
+        chat(server).score(ASK, " the fovea")
+    bare = {"id": "1", "object": "text_completion", "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}
+    routes["/v1/completions"] = page(json.dumps(bare), "application/json")
+    with pytest.raises(FetchFailed, match=r"no log-probabilities .*Use a local model"):
+        chat(server).score(ASK, " the fovea")
+
+
+def test_input_is_checked_before_anything_is_sent(server):
+    with pytest.raises(InputError, match=r"needs the form http://127\.0\.0\.1:8080/v1"):
+        OpenAIChat("tiny", "localhost:8080")
+    for call in (chat(server).chat, chat(server).stream):
+        with pytest.raises(InputError, match="no messages"):
+            call([])
+    assert server.requests == []
+
+
+def test_load_chat_takes_an_address(server, routes):
+    routes[PATH] = answering("fovea")
+    model = load_chat("tiny", url=server.url("/v1"), context_tokens=99)
+    assert (model.name, model.context_tokens, model.chat(ASK)) == ("tiny", 99, "fovea")
+
+
+def test_json_is_found_in_its_wrapping():
+    assert json_in('<think>{"a": 0}</think> {"a": 1} ') == '{"a": 1}'
+    assert json_in('```\n{"a": 1}```') == '{"a": 1}'
+    assert json_in("words") == "words"
+
+
+@pytest.mark.model
+def test_the_estimate_of_tokens_is_not_below_the_real_number():
+    model = load_language_model("gemma3-270m"), load_language_model("qwen2.5-coder-0.5b")
+    texts = [
+        "The fovea is where sight is sharpest; it spans two degrees.",
+        "def area(r: float) -> float:\n    return math.pi * r ** 2\n",
+        "1984-12-31 3.14159 27,182,818",
+        "Größenordnung, naïve façade, Ελληνικά, русский язык, 日本語の文章です。 🙂👩‍🚀",
+    ]
+    for text in texts:
+        real = max(len(one.encode(text)) for one in model)
+        assert real <= most_tokens(text) <= max(4 * real, 8)
+    assert most_tokens("") == 0
+    assert math.isclose(most_tokens("word " * 100), 300, rel_tol=0.01)
