@@ -79,8 +79,12 @@ def heatmap(
     value_label: str,
     x_names: Sequence[str] | None = None,
     y_names: Sequence[str] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Path:
-    """A matrix (rows downward) as colours, its numbers written in where there are few; names label columns and rows."""
+    """A matrix (rows downward) as colours, its numbers written in where there are few; names label columns and rows.
+
+    The colours reach from the least to the greatest value, or over `limits`; a NaN has none.
+    """
     import numpy as np
 
     values = np.asarray(matrix, dtype=float)
@@ -92,7 +96,8 @@ def heatmap(
             raise InputError(f"A heat map of {count} {what} got {len(names)} names for them; give one for each.")
     figure = _figure(min(12, max(6, 2.5 + 0.55 * columns)), min(10, max(3.5, 1.8 + 0.4 * rows)))
     axis = figure.subplots()
-    image = axis.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest")
+    low, high = limits or (None, None)
+    image = axis.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest", vmin=low, vmax=high)
     figure.colorbar(image, label=_plain(value_label))
     axis.set(title=_plain(title), xlabel=_plain(x_label), ylabel=_plain(y_label))
     _names(axis.xaxis, x_names, slanted=True)

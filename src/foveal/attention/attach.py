@@ -1,0 +1,180 @@
+"""attach: the one switch between a Hugging Face decoder and the ways of looking that live in this package.
+
+    with attach(model, recorder=Recorder(rows, heads={16: None})) as attached:
+        attached.base(input_ids=ids)
+
+One name, "foveal", is registered in transformers' attention *and* mask registries (a name known to only one of them
+silently drops masks). `attach` turns the model to it and back, also when the body raises; what to do meanwhile lives in
+a context variable, so that two threads, or two models, never see each other's recorder.
+
+Shapes    queries (B, H, Q, D), keys and values (B, G, K, D), H a multiple of G
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface
+
+from foveal.attention.masks import Mask, mask_function
+from foveal.attention.recorder import Recorder
+from foveal.errors import InputError
+
+KEY = "foveal"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where an attention call stands: the layer's number and module, the model's mask, the scale of the products."""
+
+    layer: int
+    module: nn.Module
+    mask: Mask
+    scale: float
+
+
+class AttentionMethod(Protocol):
+    """A way of looking: it sees every layer's attention and may compute it; None leaves it to dense attention."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """The output (B, H, Q, D), or None."""
+        ...
+
+    def seen(self, rows: Tensor, context: Context) -> Tensor | None:
+        """What the queries `rows` (B, R) see, (B, 1, R, K) bool; None where the model's own mask holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A model that is attached, and by what."""
+
+    model: Any
+    method: AttentionMethod | None
+    recorder: Recorder | None
+    modules: frozenset[int]
+
+    @property
+    def base(self) -> Any:
+        """The model without its vocabulary head: what to call when only attention is wanted."""
+        return self.model.base_model
+
+
+_ACTIVE: ContextVar[tuple[Attached, ...]] = ContextVar("foveal_attached", default=())
+_LOCK = threading.Lock()
+_SWITCHED: dict[int, tuple[int, str]] = {}  # id of a model's configuration -> users, implementation before
+
+
+@contextmanager
+def attach(
+    model: Any, method: AttentionMethod | None = None, *, recorder: Recorder | None = None
+) -> Iterator[Attached]:
+    """Let `method` do, and `recorder` watch, the attention of `model` (a transformers decoder) inside the block.
+
+    Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, or is capped or has
+    sinks of its own, which the kernels here do not compute.
+    """
+    _check(model)
+    modules = frozenset(id(module) for module in model.modules() if hasattr(module, "layer_idx"))
+    attached = Attached(model, method, recorder, modules)
+    _switch(model)
+    token = _ACTIVE.set((*_ACTIVE.get(), attached))
+    try:
+        yield attached
+    finally:
+        _ACTIVE.reset(token)
+        _restore(model)
+
+
+def _check(model: Any) -> None:
+    name = type(model).__name__
+    if not hasattr(model, "set_attn_implementation"):
+        raise InputError(f"attach got {name}; it needs a transformers model (AutoModelForCausalLM.from_pretrained(…)).")
+    config = model.config
+    if getattr(config, "attn_logit_softcapping", None):
+        raise InputError(f"{name} caps its attention logits, which no method here computes. Choose another model.")
+    if config.model_type == "gpt_oss":
+        raise InputError(f"{name} has learned attention sinks, which no method here computes. Choose another model.")
+
+
+def _switch(model: Any) -> None:
+    with _LOCK:
+        users, before = _SWITCHED.get(id(model.config), (0, model.config._attn_implementation))
+        if not users:
+            AttentionInterface.register(KEY, _attention)
+            AttentionMaskInterface.register(KEY, mask_function)
+            model.set_attn_implementation(KEY)
+            if model.config._attn_implementation != KEY:
+                raise InputError(
+                    f"The attention of {type(model).__name__} cannot be switched: its code does not go through "
+                    "transformers' AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
+                )
+        _SWITCHED[id(model.config)] = (users + 1, before)
+
+
+def _restore(model: Any) -> None:
+    with _LOCK:
+        users, before = _SWITCHED.pop(id(model.config))
+        if users > 1:
+            _SWITCHED[id(model.config)] = (users - 1, before)
+        else:
+            model.set_attn_implementation(before)
+
+
+def _attached_to(module: nn.Module) -> Attached | None:
+    return next((one for one in reversed(_ACTIVE.get()) if id(module) in one.modules), None)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Mask | Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in every layer: output (B, Q, H, D)."""
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
+    attached = _attached_to(module)
+    if attached is not None:
+        context = Context(int(module.layer_idx), module, mask, scale)  # type: ignore[arg-type]
+        if attached.recorder is not None:
+            _record(attached, query, key, context)
+        output = attached.method.attend(query, key, value, context) if attached.method else None
+        if output is not None:
+            return output.transpose(1, 2).contiguous(), None
+    result: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, mask.dense, dropout=dropout, scaling=scale, **options
+    )
+    return result
+
+
+def _record(attached: Attached, query: Tensor, key: Tensor, context: Context) -> None:
+    recorder = attached.recorder
+    if recorder is None or context.layer not in recorder.heads:
+        return
+    seen = attached.method.seen(recorder.rows, context) if attached.method else None
+    recorder.record(
+        context.layer, query, key, context.mask.rows(recorder.rows) if seen is None else seen, scale=context.scale
+    )
+
+
+def _as_mask(given: Mask | Tensor | None, query: Tensor, key: Tensor, window: int | None) -> Mask:
+    if isinstance(given, Mask):
+        return given
+    mask = Mask.causal(query.shape[0], query.shape[2], key.shape[2], window=window)
+    if given is not None:
+        mask.dense = given  # the caller made a mask of four dimensions: it holds as it is
+        mask.given = True
+    return mask

@@ -1,0 +1,82 @@
+"""What a model wants its tokens to see, in a few numbers instead of an N×N mask.
+
+transformers asks a mask function, once a forward pass, for whatever its attention function understands. Ours gives a
+`Mask`: offsets, a sliding window, padding. From it come the rows that a recorder reads, and, only where a dense
+attention needs it (padding, a sliding window that binds), the boolean mask that PyTorch's attention takes.
+
+Shapes    queries stand at `q_offset …`, keys at `k_offset …`; padding (B, K), True where a token is real
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers.masking_utils import causal_mask_function, sdpa_mask
+
+
+class Mask:
+    """The mask of one forward pass, not yet built; transformers hands it through to the attention function."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        """`arguments` are those that transformers gives a mask function."""
+        self._arguments = dict(arguments)
+        self.q_offset = int(arguments.get("q_offset", 0))
+        self.k_offset = int(arguments.get("kv_offset", 0))
+        self.window: int | None = arguments.get("local_size")
+        self.padding: Tensor | None = arguments.get("attention_mask")
+        self.given = False  # whether `dense` is a mask of the caller's own
+        self.shape = (int(arguments["batch_size"]), 1, int(arguments["q_length"]), int(arguments["kv_length"]))
+
+    @classmethod
+    def causal(cls, batch: int, queries: int, keys: int, *, window: int | None = None) -> Mask:
+        """The mask of a decoder that reads `queries` new tokens after `keys - queries` earlier ones."""
+        return cls(
+            {
+                "batch_size": batch,
+                "q_length": queries,
+                "kv_length": keys,
+                "q_offset": keys - queries,
+                "local_size": window,
+                "mask_function": causal_mask_function,
+            }
+        )
+
+    @cached_property
+    def dense(self) -> Tensor | None:
+        """(B, 1, Q, K) bool, True where a query sees a key; None where "all that came before" says the same."""
+        mask: Tensor | None = sdpa_mask(**self._arguments)
+        return mask
+
+    def rows(self, rows: Tensor) -> Tensor:
+        """What the queries `rows` (B, R), counted within this pass, see: (B, 1, R, K) bool."""
+        if self._unusual:
+            dense = self.dense
+            if dense is not None:
+                index = rows[:, None, :, None].expand(-1, 1, -1, dense.shape[-1])
+                seen = dense if dense.dtype == torch.bool else dense > torch.finfo(dense.dtype).min / 2
+                return seen.expand(rows.shape[0], -1, -1, -1)[:, :1].gather(2, index)
+        keys = torch.arange(self.shape[3], device=rows.device) + self.k_offset
+        distance = (rows + self.q_offset)[:, None, :, None] - keys
+        seen = distance >= 0
+        if self.window:
+            seen &= distance < self.window
+        if self.padding is not None:
+            real = self.padding[:, self.k_offset : self.k_offset + self.shape[3]].bool()
+            seen &= pad(real, (0, self.shape[3] - real.shape[1]))[:, None, None]  # the empty room of a static cache
+        return seen
+
+    @property
+    def _unusual(self) -> bool:
+        """Whether the model's rule is not just causal, sliding and padded (packed or bidirectional texts)."""
+        usual = self.window or self._arguments.get("mask_function") in (None, causal_mask_function)
+        return self.given or bool(self._arguments.get("use_vmap")) or not usual
+
+
+def mask_function(**arguments: Any) -> Mask:
+    """What is registered with transformers: the arguments, kept."""
+    return Mask(arguments)

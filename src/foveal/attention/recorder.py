@@ -1,0 +1,89 @@
+"""The recorder: the attention that a few chosen rows pay, layer by layer, without ever making an N×N matrix.
+
+A reader asks what the question's tokens look at; a detector asks what the last token looks at. Both need R rows of
+some heads of some layers: R·K numbers a head instead of N·K. Memory is B·H·R·K·4 bytes a layer (14 heads, 40 rows,
+2,048 keys: 4.6 MB), in float32 whatever the model computes in.
+
+After the deepest layer that is asked for, the forward pass has nothing left to say: `stop=True` ends it there.
+
+Shapes    queries (B, H, Q, D), keys (B, G, K, D), rows (B, R)  ->  per layer (B, heads asked for, R, K) float32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+
+
+class DeepestLayerDone(Exception):
+    """Raised inside a forward pass after the deepest layer that a recorder wants; `watching` swallows it."""
+
+
+class Recorder:
+    """Keeps the rows that were asked for of one forward pass; `attention[layer]` holds them afterwards."""
+
+    def __init__(
+        self,
+        rows: Tensor,
+        heads: Mapping[int, Sequence[int] | None],
+        *,
+        stop: bool = False,
+        reduce: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> None:
+        """`rows` (B, R): queries within the pass; `heads`: layer -> its heads (None: all).
+
+        `reduce(layer, attention)` shrinks what is kept at once; `stop` ends the pass at the deepest layer named.
+        InputError: no layer, or rows of another shape.
+        """
+        if rows.dim() != 2:
+            raise InputError(f"The recorder got rows of shape {tuple(rows.shape)}; it needs (batch, rows).")
+        if not heads:
+            raise InputError("The recorder got no layer to watch.")
+        self.rows = rows
+        self.heads = dict(heads)
+        self.attention: dict[int, Tensor] = {}
+        self._reduce = reduce
+        self._deepest = max(self.heads) if stop else None
+
+    def record(self, layer: int, query: Tensor, key: Tensor, seen: Tensor, *, scale: float) -> None:
+        """Keep the rows of `layer`; `seen` (B, 1, R, K) is True where a row may look."""
+        weights = attention_rows(query, key, self.rows, seen, scale=scale, heads=self.heads[layer])
+        self.attention[layer] = self._reduce(layer, weights) if self._reduce else weights
+        if layer == self._deepest:
+            raise DeepestLayerDone
+
+
+def attention_rows(
+    query: Tensor, key: Tensor, rows: Tensor, seen: Tensor, *, scale: float, heads: Sequence[int] | None = None
+) -> Tensor:
+    """The softmax attention of the queries `rows` (B, R) over all keys: (B, heads, R, K) float32.
+
+    `seen` (B or 1, 1, R, K) bool; `heads`: query heads in the order wanted, None for all.
+    """
+    batch, count, _, width = query.shape
+    groups = key.shape[1]
+    chosen = range(count) if heads is None else heads
+    if any(not 0 <= head < count for head in chosen):
+        raise InputError(f"Heads {list(chosen)} were asked for; this layer has 0 to {count - 1}.")
+    index = rows[:, None, :, None].expand(-1, count, -1, width)
+    asked = query.gather(2, index).float() * scale
+    if heads is None:
+        folded = asked.reshape(batch, groups, -1, width)  # the heads of one group share its keys: no copy of them
+        logits = (folded @ key.float().transpose(-1, -2)).view(batch, count, rows.shape[1], -1)
+    else:
+        of_group = [head * groups // count for head in chosen]
+        logits = asked[:, list(chosen)] @ key[:, of_group].float().transpose(-1, -2)
+    return logits.masked_fill_(~seen, float("-inf")).softmax(-1)
+
+
+def watching(forward: Callable[[], object]) -> None:
+    """Run a forward pass that a recorder may end early."""
+    try:
+        with torch.inference_mode():
+            forward()
+    except DeepestLayerDone:
+        pass

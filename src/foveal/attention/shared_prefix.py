@@ -1,0 +1,96 @@
+"""Many questions over one text in one forward pass: the text is read once, each question sees it and itself only.
+
+A sequence is laid out as [text, padded to N][question 1][question 2]…; a question's tokens stand at the positions
+that follow the text's own end, as if it were the only one. So the question "N/A", which calibrates the others, costs
+its own few tokens and not a second reading. Texts of different lengths share a batch, padded on the right: no real
+token sees padding.
+
+Shapes    lengths (B,) tokens of each text; questions of T1, T2, … tokens; queries (B, H, N + T1 + T2 + …, D)
+Exact     the same attention as reading text and question alone (tests/attention/test_shared_prefix.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
+
+
+class SharedPrefix:
+    """An `AttentionMethod` for sequences laid out as texts followed by questions."""
+
+    def __init__(self, lengths: Tensor, padded: int, questions: Sequence[int]) -> None:
+        """`lengths` (B,): tokens of each text; `padded`: N, at least the longest; `questions`: tokens of each."""
+        if int(lengths.max()) > padded or int(lengths.min()) < 1:
+            raise InputError(f"Texts of {lengths.tolist()} tokens were padded to {padded}; each needs 1 to {padded}.")
+        self.lengths = lengths
+        self.padded = padded
+        sizes = torch.tensor(list(questions))
+        self._of_question = torch.arange(len(sizes)).repeat_interleave(sizes)  # (T,)
+        starts = sizes.cumsum(0) - sizes
+        self._within = torch.arange(int(sizes.sum())) - starts[self._of_question]  # (T,)
+        self._seen: dict[int | None, Tensor] = {}
+
+    @property
+    def positions(self) -> Tensor:
+        """The position of every token (B, N + T), for the rotary embedding."""
+        text = torch.arange(self.padded).expand(len(self.lengths), -1)
+        return torch.cat([text, self.lengths[:, None] + self._within], dim=1)
+
+    def rows(self, question: int) -> Tensor:
+        """The rows of one question's tokens (B, T_q), for a `Recorder`."""
+        rows = self.padded + (self._of_question == question).nonzero().flatten()
+        return rows.expand(len(self.lengths), -1)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """The output (B, H, N + T, D)."""
+        n, window = self.padded, context.mask.window
+        binds = window is not None and window < n
+        text = scaled_dot_product_attention(
+            query[:, :, :n],
+            key[:, :, :n],
+            value[:, :, :n],
+            attn_mask=_banded(n, window) if window is not None and binds else None,
+            is_causal=not binds,
+            scale=context.scale,
+            enable_gqa=True,
+        )
+        tail = scaled_dot_product_attention(
+            query[:, :, n:], key, value, attn_mask=self._tail(window), scale=context.scale, enable_gqa=True
+        )
+        return torch.cat([text, tail], dim=2)
+
+    def seen(self, rows: Tensor, context: Context) -> Tensor | None:
+        """What question rows (B, R) see: (B, 1, R, N + T) bool."""
+        tail = self._tail(context.mask.window)
+        index = (rows - self.padded)[:, None, :, None].expand(-1, 1, -1, tail.shape[-1])
+        return tail.gather(2, index)
+
+    def _tail(self, window: int | None) -> Tensor:
+        """(B, 1, T, N + T) bool: a question sees its text and, of the questions, itself up to here."""
+        if window not in self._seen:
+            batch = len(self.lengths)
+            total = len(self._within)
+            text = (torch.arange(self.padded) < self.lengths[:, None])[:, None].expand(-1, total, -1)
+            own = self._of_question[:, None] == self._of_question
+            own = (own & (self._within[:, None] >= self._within)).expand(batch, -1, -1)
+            seen = torch.cat([text, own], dim=2)
+            if window is not None:
+                positions = self.positions
+                seen &= positions[:, self.padded :, None] - positions[:, None, :] < window
+            self._seen[window] = seen[:, None]
+        return self._seen[window]
+
+
+def _banded(size: int, window: int) -> Tensor:
+    place = torch.arange(size)
+    distance = place[:, None] - place
+    return (distance >= 0) & (distance < window)

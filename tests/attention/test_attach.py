@@ -1,0 +1,307 @@
+"""attach: the model computes what it computed before, whatever watches it, and is itself again afterwards."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+import torch
+from tiny import CACHE, SLIDING
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, BloomConfig, DynamicCache, Gemma2Config, GptOssConfig
+
+from foveal.attention import Recorder, attach, watching
+from foveal.attention.masks import Mask
+from foveal.errors import InputError
+
+LENGTH = 24
+
+
+def tokens(rows: int = 1, length: int = LENGTH, seed: int = 0) -> torch.Tensor:
+    return torch.randint(256, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def padded(left: int = 7) -> dict[str, torch.Tensor]:
+    """Two rows; the first begins after `left` tokens of padding."""
+    real = torch.ones(2, LENGTH, dtype=torch.long)
+    real[0, :left] = 0
+    return {"input_ids": tokens(2), "attention_mask": real}
+
+
+@torch.inference_mode()
+def logits(model, **inputs) -> torch.Tensor:
+    return model(**inputs).logits
+
+
+class Dense:
+    """An AttentionMethod that leaves all to the model and keeps what it was told."""
+
+    def __init__(self):
+        self.contexts = []
+
+    def attend(self, *given):
+        self.contexts.append(given[-1])
+
+    def seen(self, *_):
+        return None
+
+
+class Nothing(Dense):
+    """An AttentionMethod that looks nowhere."""
+
+    def attend(self, query, *given):
+        super().attend(query, *given)
+        return torch.zeros_like(query)
+
+
+@contextmanager
+def in_threads(*bodies):
+    """Run the bodies at the same time, and raise what any of them raises."""
+    raised = []
+
+    def run(body):
+        try:
+            body()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join()
+    for error in raised:
+        raise error
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers that any one operation made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = result if isinstance(result, tuple | list) else [result]
+        self.numbers = max([self.numbers, *(one.numel() for one in made if isinstance(one, torch.Tensor))])
+        return result
+
+
+# the same output
+
+
+def test_the_output_is_that_of_the_model(model):
+    expected = logits(model, input_ids=tokens(2))
+    with attach(model):
+        torch.testing.assert_close(logits(model, input_ids=tokens(2)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_output_is_that_of_the_model_with_left_padding(model):
+    real = padded()["attention_mask"].bool()
+    expected = logits(model, **padded())
+    with attach(model):
+        torch.testing.assert_close(logits(model, **padded())[real], expected[real], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("additive", [True, False])
+def test_a_mask_of_the_callers_own_holds(model, additive):
+    sees = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril() & (torch.arange(LENGTH) % 3 != 1)
+    sees |= torch.eye(LENGTH, dtype=torch.bool)
+    mask = torch.zeros(LENGTH, LENGTH).masked_fill(~sees, torch.finfo(torch.float32).min) if additive else sees
+    inputs = {"input_ids": tokens(), "attention_mask": mask[None, None]}
+    expected = logits(model, **inputs)
+    recorder = Recorder(torch.tensor([[LENGTH - 1]]), {0: None})
+    with attach(model, recorder=recorder):
+        torch.testing.assert_close(logits(model, **inputs), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(recorder.attention[0][0, 0, 0] > 0, sees[-1])
+
+
+def test_texts_packed_in_one_row_do_not_see_each_other(attention_models):
+    model = attention_models["qwen"].model
+    places = torch.tensor([[*range(10), *range(LENGTH - 10)]])
+    expected = logits(model, input_ids=tokens(), position_ids=places, use_cache=False)
+    recorder = Recorder(torch.tensor([[LENGTH - 1]]), {0: None})
+    with attach(model, recorder=recorder):
+        found = logits(model, input_ids=tokens(), position_ids=places, use_cache=False)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert not recorder.attention[0][..., :10].any()
+
+
+@pytest.mark.parametrize("left", [0, 7])
+@pytest.mark.parametrize("cuts", [(5, 6, 19), (12,), (23,), tuple(range(1, LENGTH))])
+def test_reading_in_chunks_is_reading_at_once(model, cuts, left):
+    inputs = padded(left)
+    real = inputs["attention_mask"].bool()
+    expected = logits(model, **inputs)
+    cache = DynamicCache(config=model.config)
+    with attach(model):
+        parts = [
+            logits(
+                model,
+                input_ids=inputs["input_ids"][:, start:end],
+                attention_mask=inputs["attention_mask"][:, :end],
+                position_ids=torch.arange(start, end)[None],
+                **{CACHE: cache},
+            )
+            for start, end in pairwise((0, *cuts, LENGTH))
+        ]
+    torch.testing.assert_close(torch.cat(parts, dim=1)[real], expected[real], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_it_writes_what_the_model_writes(model, cache):
+    options = {"max_new_tokens": 12, "do_sample": False, "cache_implementation": cache, "disable_compile": True}
+    expected = model.generate(**padded(), **options)
+    with attach(model):
+        assert torch.equal(model.generate(**padded(), **options), expected)
+
+
+def test_a_method_computes_the_attention_of_every_layer(model):
+    nothing, expected = Nothing(), logits(model, input_ids=tokens())
+    with attach(model, nothing):
+        assert not torch.allclose(logits(model, input_ids=tokens()), expected, atol=0.1)
+    assert [context.layer for context in nothing.contexts] == list(range(model.config.num_hidden_layers))
+
+
+# switched on, switched off
+
+
+def test_it_is_switched_back(model):
+    before, expected = model.config._attn_implementation, logits(model, input_ids=tokens())
+    with attach(model, Nothing()):
+        assert model.config._attn_implementation == "foveal"
+    assert model.config._attn_implementation == before
+    assert torch.equal(logits(model, input_ids=tokens()), expected)
+
+
+def test_it_is_switched_back_after_an_exception(model):
+    before, expected = model.config._attn_implementation, logits(model, input_ids=tokens())
+    with pytest.raises(ZeroDivisionError), attach(model, Nothing()):
+        1 / 0  # noqa: B018
+    assert model.config._attn_implementation == before
+    assert torch.equal(logits(model, input_ids=tokens()), expected)
+
+
+def test_of_two_blocks_the_inner_one_counts(model):
+    rows = torch.tensor([[LENGTH - 1]])
+    outer, inner = Recorder(rows, {0: None}), Recorder(rows, {1: None})
+    before = model.config._attn_implementation
+    with attach(model, recorder=outer):
+        with attach(model, recorder=inner):
+            logits(model, input_ids=tokens())
+        assert (list(outer.attention), list(inner.attention)) == ([], [1])
+        assert model.config._attn_implementation == "foveal"
+        logits(model, input_ids=tokens())
+        assert list(outer.attention) == [0]
+    assert model.config._attn_implementation == before
+
+
+def test_two_models_attached_at_once_are_told_apart(attention_models):
+    rows = torch.tensor([[LENGTH - 1]])
+    recorders = {kind: Recorder(rows, {number: None}) for number, kind in enumerate(attention_models)}
+    qwen, gemma = (attention_models[kind].model for kind in ("qwen", "gemma"))
+    with attach(qwen, recorder=recorders["qwen"]), attach(gemma, recorder=recorders["gemma"]):
+        logits(qwen, input_ids=tokens())
+        logits(gemma, input_ids=tokens())
+    assert {kind: list(one.attention) for kind, one in recorders.items()} == {"qwen": [0], "gemma": [1]}
+
+
+def test_two_threads_never_see_each_others_recorder(model):
+    expected, alone = logits(model, input_ids=tokens()), []
+    for seed in (1, 2):
+        alone.append(Recorder(torch.tensor([[5, LENGTH - 1]]), {0: None}))
+        with attach(model, recorder=alone[-1]):
+            logits(model, input_ids=tokens(seed=seed))
+    together = [Recorder(torch.tensor([[5, LENGTH - 1]]), {0: None}) for _ in alone]
+    meet = threading.Barrier(3, timeout=30)
+
+    def attached(seed):
+        def body():
+            with attach(model, recorder=together[seed - 1]):
+                for _ in range(5):
+                    meet.wait()
+                    logits(model, input_ids=tokens(seed=seed))
+                meet.wait()
+
+        return body
+
+    def free():
+        for _ in range(5):
+            meet.wait()
+            torch.testing.assert_close(logits(model, input_ids=tokens()), expected, rtol=1e-5, atol=1e-5)
+        meet.wait()
+
+    before = model.config._attn_implementation
+    with in_threads(attached(1), attached(2), free):
+        pass
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.attention[0], other.attention[0])
+    assert model.config._attn_implementation == before
+
+
+# what cannot be attached
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(InputError, match="attach got Linear; it needs a transformers model"), attach(nn.Linear(2, 2)):
+        pass
+
+
+def test_a_model_that_cannot_be_switched_is_refused():
+    config = BloomConfig(vocab_size=32, hidden_size=16, n_layer=1, n_head=2)
+    model = AutoModelForCausalLM.from_config(config)
+    before = model.config._attn_implementation
+    for _ in range(2):
+        with pytest.raises(InputError, match="BloomForCausalLM cannot be switched"), attach(model):
+            pass
+    assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (Gemma2Config, "Gemma2ForCausalLM caps its attention logits"),
+        (GptOssConfig, "GptOssForCausalLM has learned attention sinks"),
+    ],
+)
+def test_a_model_whose_softmax_is_another_is_refused(config, reason):
+    small = config(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
+        num_key_value_heads=1, pad_token_id=0, eos_token_id=1, bos_token_id=None, num_local_experts=2,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=reason), attach(AutoModelForCausalLM.from_config(small)):
+        pass
+
+
+# never N×N
+
+
+def test_the_mask_is_a_few_numbers(model, kind):
+    dense = Dense()
+    with attach(model, dense):
+        logits(model, **padded())
+    for context in dense.contexts:
+        assert isinstance(context.mask, Mask)
+        assert context.mask.shape == (2, 1, LENGTH, LENGTH)
+    windows = {"qwen": {None}, "gemma": {SLIDING, None}}
+    assert {context.mask.window for context in dense.contexts} == windows[kind]
+
+
+def test_a_method_of_its_own_needs_no_mask_to_be_built(model):
+    nothing = Nothing()
+    with attach(model, nothing, recorder=Recorder(torch.tensor([[9], [9]]), {0: None})):
+        logits(model, **padded())
+    assert all("dense" not in vars(context.mask) for context in nothing.contexts)
+
+
+def test_nothing_of_n_times_n_is_made(attention_models):
+    length, largest = 700, Largest()
+    recorder = Recorder(torch.tensor([[length - 2, length - 1]]), {0: None, 2: None})
+    with attach(attention_models["qwen"].model, recorder=recorder) as attached, largest:
+        watching(lambda: attached.base(input_ids=tokens(length=length), use_cache=False))
+    assert largest.numbers < length * length / 4
+    assert list(recorder.attention) == [0, 2]
+    assert {tuple(rows.shape) for rows in recorder.attention.values()} == {(1, 4, 2, length)}
