@@ -1,9 +1,10 @@
-"""One collection of texts: add, search, show, remove. The facade that most users meet; the work is done below it.
+"""One collection of texts: add, search, read, ask, remove. The facade that most users meet; the work is done below it.
 
     library = Library.open("~/papers")              # a home folder; made when it is not there
     library.add(["reports/", "https://example.org/page", "arxiv:2103.00020"])
     hits = library.search("where is sight sharpest?", k=5, where="kind=pdf")
     library.get(hits[0].passage.span.document_id).quote(hits[0].passage.span)
+    library.ask("where is sight sharpest?").citations         # from the library; `read`: from one document, all of it
 
 Many processes may search while one adds; what `add` reported done survives a kill at any moment.
 """
@@ -11,13 +12,14 @@ Many processes may search while one adds; what `add` reported done survives a ki
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnreadableSource
 from foveal.models.offline import OFFLINE
@@ -32,6 +34,12 @@ from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of
 from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
 from foveal.types import Document, Encoder, Hit, Retriever, Segmenter, document_id
+
+if TYPE_CHECKING:
+    from foveal.models.chat import Cancel, ChatModel
+    from foveal.models.language import LanguageModel
+    from foveal.reading import Reading, ReadSettings
+    from foveal.reading.asking import Asked, AskEvent, AskSettings
 
 SPECIAL_TOKENS = 2
 DEFAULT_TOKENS, LONGEST = 256, 512
@@ -154,6 +162,83 @@ class Library:
             raise InputError(f"The {name} retriever has no option {', '.join(sorted(unknown))}.")
         made: Retriever = kind.over(self, sql(where), **options)
         return made
+
+    def read(
+        self,
+        which: str,
+        question: str,
+        *,
+        model: LanguageModel | None = None,
+        settings: ReadSettings | None = None,
+        state: Path | None = None,
+    ) -> Reading:
+        """The answer from one document, read whole; `which` is as for `get`.
+
+        `model` reads and answers (default: that of `load_language_model`). For events, several questions, or another
+        answerer see `reading.InfiniRetri`.
+        """
+        from foveal.models import load_language_model
+        from foveal.reading import InfiniRetri, ReadSettings
+
+        document = self.get(which)
+        model = model or load_language_model(cache=self.settings.cache)
+        reader = InfiniRetri(model, settings or ReadSettings(), home=self.settings.home)
+        return reader.read(document, question, state=state)
+
+    def ask(
+        self,
+        question: str,
+        k: int = 8,
+        *,
+        on_event: Callable[[AskEvent], None] = lambda _: None,
+        **options: Any,
+    ) -> Asked:
+        """The answer to `question` from this library, with citations; `options` are those of `ask_stream`."""
+        for event in self.ask_stream(question, k, **options):
+            on_event(event)
+        return event  # type: ignore[return-value]  # the last one is the answer
+
+    def ask_stream(
+        self,
+        question: str,
+        k: int = 8,
+        *,
+        model: str | ChatModel | None = None,
+        reader: LanguageModel | None = None,
+        retriever: str | None = None,
+        where: str | Sequence[str] | None = None,
+        settings: AskSettings | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[AskEvent]:
+        """Search, read around the best `k` passages, answer from the sentences that matter, telling what happens.
+
+        `model` answers: a name (see `load_chat`) or a chat model. `reader` reads around the passages (default: `model`
+        where it is local; else nothing does, and the passages are taken whole). The last event is `Asked`; that the
+        library does not hold the answer is one, too. InputError: an empty question. LibraryError: an empty library.
+        """
+        from foveal.models import load_chat
+        from foveal.models.language import DEFAULT
+        from foveal.reading.asking import Asked, Asker, Searched, not_in_library
+
+        begun = time.perf_counter()
+        if not question.strip():
+            raise InputError("The question is empty. Ask something that the library may answer.")
+        if not self.store.counts()["documents"]:
+            raise LibraryError(f"The library in {self.settings.home} is empty. Fill it: foveal add FILE_OR_FOLDER")
+        hits = self.search(question, k, retriever=retriever, where=where)
+        yield Searched(tuple(hits))
+        if not hits:
+            yield not_in_library(question)
+            return
+        if model is None or isinstance(model, str):
+            model = load_chat(model or DEFAULT, cache=self.settings.cache)
+        asker = Asker(self._stored, model, reader, settings, home=self.settings.home)
+        for event in asker.stream(question, hits, cancel=cancel):
+            seconds = time.perf_counter() - begun
+            yield replace(event, seconds=seconds) if isinstance(event, Asked) else event
+
+    def _stored(self, which: str, revision: str | None) -> Document:
+        return self.get(which, revision=revision)
 
     def documents(self) -> list[Entry]:
         """All documents, without their texts, in the order in which they were added."""

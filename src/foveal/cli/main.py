@@ -13,12 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 from foveal import __version__
-from foveal.cli import admin, bench, demo, library, models, segment
+from foveal.cli import admin, asking, bench, demo, library, models, reading, segment
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "read", "ask", "prefill", "heads", "calibrate", "train", "papers", "digest", "research", "serve",
+    "prefill", "heads", "train", "papers", "digest", "research", "serve",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -40,13 +40,13 @@ class Tree(TyperGroup):
 app = typer.Typer(
     name="foveal",
     cls=Tree,
-    help="Foveal reads everything and looks only where it matters: add texts, then find the passage and its place.",
+    help="Foveal reads everything and looks only where it matters: it finds the passage, and answers with the place.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (library, segment, models, demo, bench):
+for group in (library, reading, asking, segment, models, demo, bench):
     group.register(app)
 app.add_typer(admin.app, name="admin")
 

@@ -1,0 +1,156 @@
+"""ask, calibrate: a library answers a question, and a model is prepared for reading; options that `read` shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.answers import Place, Watch, answer_json, answer_text, loading, passage_json
+from foveal.cli.library import Where
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
+from foveal.registry import RETRIEVERS
+
+if TYPE_CHECKING:
+    from foveal.library import Library
+    from foveal.models.chat import ChatModel
+    from foveal.models.language import LanguageModel
+    from foveal.reading.asking import Asked
+    from foveal.settings import Settings
+    from foveal.types import Hit
+
+DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+MODELS = "one of `foveal models`, a folder, a .gguf file, or a hub id"
+
+Url = Annotated[
+    str | None, typer.Option(help="OpenAI-compatible server that answers, such as http://127.0.0.1:8080/v1.")
+]
+Answerer = Annotated[str | None, typer.Option(help="Model of that server.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's commands into `app`."""
+    for command in (ask, calibrate):
+        app.command()(command)
+
+
+def not_empty(given: Any) -> Any:
+    """A question, or several, as they were typed; wrong usage where one is blank."""
+    if any(not question.strip() for question in ([given] if isinstance(given, str) else given or [])):
+        raise typer.BadParameter("The question is empty. Ask something that the text may answer.")
+    return given
+
+
+def ask(
+    question: Annotated[str, typer.Argument(callback=not_empty)],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to read around.")] = 8,
+    retriever: Annotated[
+        str | None, typer.Option(help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can).")
+    ] = None,
+    where: Where = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"Model that reads, and answers without --url (default: {DEFAULT_MODEL}).")
+    ] = None,
+    url: Url = None,
+    answerer: Answerer = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer QUESTION from the library, with numbered citations, or say that it is not there."""
+    library = open_library(home)
+    chat = server(url, answerer)
+    local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings)
+    answer, hits = asked(library, question, chat, local, k=k, retriever=retriever, where=where)
+    places = places_of(library, answer, hits)
+    if as_json:
+        passages = [passage_json(one.document_id, one.excerpt) | {"title": one.title} for one in answer.evidence]
+        print_json(answer_json(answer, places) | {"seconds": round(answer.seconds, 2), "passages": passages})
+        return
+    results().print(answer_text(answer, places))
+    documents = len({hit.passage.span.document_id for hit in hits})
+    notes().print(f"{len(hits)} passages of {documents} documents; {answer.seconds:.1f} s", style="dim")
+
+
+def asked(
+    library: Library, question: str, chat: ChatModel | None, local: LanguageModel | None, **search: Any
+) -> tuple[Asked, tuple[Hit, ...]]:
+    """Ask, showing the words as they come: the answer, and the passages that were found for it."""
+    from foveal.models.local_chat import LocalChat
+    from foveal.reading.asking import Asked, Searched
+
+    hits: tuple[Hit, ...] = ()
+    with Watch() as watch:
+        answerer = chat or (LocalChat(local) if local else None)
+        for event in library.ask_stream(question, model=answerer, reader=local, **search):
+            watch.show(event)
+            if isinstance(event, Searched):
+                hits = event.hits
+            if isinstance(event, Asked):
+                answer = event
+    return answer, hits
+
+
+def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Place]:
+    """Page of each citation, and the heading of the passage that it was found by."""
+    from foveal.types import page_at
+
+    entries = library.entries([one.span.document_id for one in answer.citations])
+    places = []
+    for span in (one.span for one in answer.citations):
+        entry = entries.get(span.document_id)
+        own = (hit.passage for hit in hits if hit.passage.span.document_id == span.document_id)
+        heading = next((one.heading for one in own if one.span.start <= span.start < one.span.end), None)
+        places.append(Place(page_at(entry.pages, span.start) if entry else None, heading))
+    return places
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help=f"{MODELS[0].upper()}{MODELS[1:]}.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find out which attention heads of MODEL find things, so that `read` and `ask` watch just these."""
+    from foveal.attention import profiles
+    from foveal.reading import calibration
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    loaded = language_model(model, settings)
+    with progress_bar() as bar:
+        task = bar.add_task("Trials", total=None)
+        profile = calibration.calibrate(
+            loaded, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    path = profiles.save(profile, settings.home)
+    if as_json:
+        print_json(asdict(profile) | {"depth": profile.depth, "path": path})
+        return
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    heads = ", ".join(f"{layer}.{head}" for layer, head in profile.heads)
+    table.add_row("heads", f"{heads} (layer.head, strongest first)")
+    table.add_row("depth", f"{profile.depth} of {loaded.model.config.num_hidden_layers} layers are run")
+    for name, value in profile.measured.items():
+        table.add_row(name, f"{value:.3g}")
+    results().print(table)
+    notes().print(f"Kept in {path}", markup=False, soft_wrap=True)
+
+
+def server(url: str | None, answerer: str | None) -> ChatModel | None:
+    """The model behind a server, where one is named."""
+    from foveal.models import load_chat
+
+    if bool(url) != bool(answerer):
+        raise typer.BadParameter("--url and --answerer go together: the server's address and the model to ask there.")
+    return load_chat(answerer, url=url) if url and answerer else None
+
+
+def language_model(name: str, settings: Settings) -> LanguageModel:
+    """The model of this machine; its conversion at the first use shows how far it is."""
+    with loading(name) as on_progress:
+        from foveal.models import load_language_model
+
+        return load_language_model(name, cache=settings.cache, on_progress=on_progress)

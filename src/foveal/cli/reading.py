@@ -1,0 +1,208 @@
+"""read: one text answers a question, each answer with the place that it stands at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.answers import Place, Watch, answer_json, answer_text, headings_of, passage_json
+from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
+from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
+
+if TYPE_CHECKING:
+    from foveal.reading import InfiniRetri, Reading, ReadSettings
+    from foveal.reading.sources import Text as Readable
+    from foveal.settings import Settings
+
+EFFORTS: dict[str, dict[str, float]] = {"quick": {"effort": 0.1}, "normal": {}, "full": {"follow": 1.0}}
+"""quick reads the most promising tenth of the windows; full takes its second look at all of them."""
+
+LONG = 60_000
+"""Characters of a text from which on a reading keeps its state without being asked to."""
+
+REMARK = (
+    "This will take about {minutes} minutes. --effort quick reads the most promising tenth; Ctrl-C keeps what was read."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's command into `app`."""
+    app.command()(read)
+
+
+def read(
+    source: Annotated[str, typer.Argument(help="A path, URL, arXiv id, document of the library, or - for stdin.")],
+    question: Annotated[str, typer.Argument(callback=not_empty)],
+    also: Annotated[
+        list[str] | None, typer.Option("--also", help="Another question in the same pass.", callback=not_empty)
+    ] = None,
+    model: Annotated[str, typer.Option(help=f"Model that reads: {MODELS}.")] = DEFAULT_MODEL,
+    window: Annotated[int, typer.Option(min=64, help="Tokens of text that are read at once.")] = 768,
+    budget: Annotated[int, typer.Option(min=32, help="Most tokens of what is kept.")] = 1024,
+    mode: Annotated[str, typer.Option(help="map (each window by itself) or sequential (with what was kept).")] = "map",
+    effort: Annotated[str, typer.Option(help=f"{', '.join(EFFORTS)}, or the share of the text to read.")] = "normal",
+    follow: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the windows read again for a second fact.")
+    ] = None,
+    url: Url = None,
+    answerer: Answerer = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="State file to go on from; made if it is not there.", dir_okay=False)
+    ] = None,
+    passages_only: Annotated[bool, typer.Option("--passages-only", help="Show what was kept; do not answer.")] = False,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of SOURCE, where it cannot be told.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read all of SOURCE and answer QUESTION from the sentences that the question looks at."""
+    from foveal.reading import InfiniRetri
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    text = _opened(source, settings, encoding)
+    asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
+    chat = server(url, answerer)
+    if chat:
+        asked = replace(asked, answer=replace(asked.answer, context=budget))
+    reader = InfiniRetri(language_model(model, settings), asked, answerer=chat, home=settings.home)
+    questions = [question, *(also or [])]
+    readings = watched(reader, text, questions, resume or _state(text, questions, reader, settings), not passages_only)
+    if as_json:
+        print_json(readings_json(text, readings))
+    elif passages_only:
+        _print_passages(text, readings)
+    else:
+        print_readings(text, readings)
+
+
+def _opened(source: str, settings: Settings, encoding: str | None) -> Readable:
+    """The text that a person names: a file, a page, standard input, else a document of the library."""
+    from foveal.library import Library, load_settings
+    from foveal.reading import DocumentText
+    from foveal.reading.opening import opened
+
+    known = source == "-" or "://" in source or source.startswith("arxiv:") or Path(source).expanduser().exists()
+    if known or encoding:
+        return opened(source, load_settings(settings), encoding=encoding)
+    try:
+        return DocumentText(Library.open(settings.home, create=False).get(source))
+    except (LibraryError, UnknownDocument) as error:
+        try:
+            return opened(source, load_settings(settings))  # an arXiv id without its prefix
+        except InputError as missing:
+            raise InputError(f"{missing} Nor is it a document of the library: {error}") from missing
+
+
+def _read_settings(*, window: int, budget: int, mode: str, effort: str, follow: float | None) -> ReadSettings:
+    from foveal.reading import ReadSettings
+
+    chosen: dict[str, Any] = dict(EFFORTS[effort]) if effort in EFFORTS else {"effort": _share(effort)}
+    if follow is not None:
+        chosen["follow"] = follow
+    return ReadSettings(window=window, budget=budget, mode=mode, **chosen)  # type: ignore[arg-type]
+
+
+def _share(effort: str) -> float:
+    try:
+        share = float(effort)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise typer.BadParameter(f"--effort got {effort!r}; it needs {', '.join(EFFORTS)}, or a share such as 0.25.")
+    return share
+
+
+def _state(text: Readable, questions: Sequence[str], reader: InfiniRetri, settings: Settings) -> Path | None:
+    """Where a long reading keeps its state: in a place of its own, so that the same command goes on from it."""
+    if text.characters < LONG:
+        return None
+    kind = [text.document_id, text.revision, questions, reader.model.name, asdict(reader.settings)]
+    key = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]
+    return settings.home / "runs" / "read" / f"{key}.json"
+
+
+def watched(
+    reader: InfiniRetri, text: Readable, questions: Sequence[str], state: Path | None, answer: bool = True
+) -> tuple[Reading, ...]:
+    """Read, showing how far it is; the state is deleted once there is an answer."""
+    from foveal.reading import Done
+
+    remark = REMARK if reader.settings.effort == 1 else ""
+    with Watch(remark) as watch, _resumable(watch, state):
+        for event in reader.stream(text, questions, state, answer=answer):
+            watch.show(event)
+            if isinstance(event, Done):
+                readings = event.readings
+    if state:
+        state.unlink(missing_ok=True)
+    return readings
+
+
+@contextmanager
+def _resumable(watch: Watch, state: Path | None) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, or after a failure in the middle."""
+    try:
+        yield
+    except (KeyboardInterrupt, FovealError):
+        if state and state.exists() and watch.windows:
+            own = [] if "--resume" in sys.argv else ["--resume", str(state)]
+            command = shlex.join(["foveal", *sys.argv[1:], *own])
+            notes().print(f"{watch.windows} windows are read. To go on:\n{command}", markup=False, soft_wrap=True)
+        raise
+
+
+def print_readings(text: Readable, readings: Sequence[Reading]) -> None:
+    console = results()
+    for reading in readings:
+        if len(readings) > 1:
+            console.print(f"? {reading.question}", style="bold green", markup=False)
+        console.print(answer_text(reading, _places(text, [one.span.start for one in reading.citations])))
+    stats = readings[0].stats
+    notes().print(f"{stats.tokens:,} tokens in {stats.windows:,} windows; {stats.seconds:.1f} s", style="dim")
+
+
+def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:
+    from rich.text import Text
+
+    console = results()
+    for reading in readings:
+        console.print(f"? {reading.question}", style="bold green", markup=False)
+        places = _places(text, [one.start for one in reading.excerpts])
+        for one, place in zip(reading.excerpts, places, strict=True):
+            where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
+            said = " · ".join(part for part in (*where, f"{one.score:.3f}") if part)
+            console.print(Text.assemble((said, "dim"), "\n", one.text, "\n"))
+        if not reading.excerpts:
+            console.print("Nothing in the text was looked at because of this question.")
+
+
+def readings_json(text: Readable, readings: Sequence[Reading]) -> dict[str, Any]:
+    """The first answer, the others below `also`, and what the reading cost."""
+    first, *rest = [_reading_json(text, reading) for reading in readings]
+    document = {"document_id": text.document_id, "title": text.title, "url": text.url, "revision": text.revision}
+    return first | {"also": rest, "document": document, "stats": asdict(readings[0].stats)}
+
+
+def _reading_json(text: Readable, reading: Reading) -> dict[str, Any]:
+    places = _places(text, [one.span.start for one in reading.citations])
+    passages = [passage_json(text.document_id, one) for one in reading.excerpts]
+    return answer_json(reading, places) | {"passages": passages}
+
+
+def _places(text: Readable, offsets: Sequence[int]) -> list[Place]:
+    """Page and heading of each character; a text that is not held has neither."""
+    from foveal.reading import DocumentText
+
+    held = text.document.text if isinstance(text, DocumentText) and offsets else ""
+    headings = headings_of(held, offsets) if held else [None] * len(offsets)
+    return [Place(text.page(offset), heading) for offset, heading in zip(offsets, headings, strict=True)]

@@ -1,0 +1,223 @@
+"""An answer from numbered excerpts, and the exact place of each thing it says.
+
+The model is given excerpts numbered [1] … [m] and may cite them. Whatever it writes is then checked, sentence by
+sentence: numbers that do not exist are taken out; a sentence that cites nothing is traced to the excerpt that holds its
+words; one whose words no excerpt holds is reported as unsupported. A citation is the one sentence of the excerpt that
+bears the answer out, quoted exactly.
+
+Shared by `read` (excerpts of one text) and `ask` (passages of a library).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from foveal.errors import InputError
+from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
+from foveal.reading.events import AnswerDelta, Reading
+from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, within
+from foveal.reading.skim import content_words
+from foveal.reading.sources import Text
+from foveal.text.units import sentences
+from foveal.types import Citation, Span
+
+NOT_FOUND = "Nothing in the text answers this."
+INSTRUCTION = "Read the excerpts and answer the question. Be very concise in your answer."
+NOWHERE = "If the excerpts do not hold the answer, say: not found."
+
+_CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_REFUSAL = re.compile(
+    r"not found\b|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't)"
+    r"|(?:the )?answer (?:is|was) not\b|not (?:mentioned|specified|provided|stated|given)\b|i (?:do not|don't) know",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSettings:
+    """How an answer is made from excerpts."""
+
+    max_tokens: int = 128  # of the answer
+    context: int = 512  # most tokens of excerpts that the model is shown, best first
+    instruction: str = INSTRUCTION
+    nowhere: str = NOWHERE  # said to a model that may refuse; "" for one that refuses too readily
+    supported: float = 0.5  # share of a sentence's own words that an excerpt must hold, 0 to 1
+
+    def __post_init__(self) -> None:
+        """InputError: a value out of its range."""
+        if self.max_tokens < 1 or self.context < 32 or not 0 < self.supported <= 1:
+            raise InputError("An answer needs 1 token, 32 tokens of excerpts, and a support above 0, at most 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An excerpt with its address: what a citation is made of."""
+
+    document_id: str
+    excerpt: Excerpt
+    title: str
+    url: str | None = None
+    revision: str | None = None
+
+    def citation(self, start: int, end: int) -> Citation:
+        """Characters `start` to `end` of the excerpt's own text, as a citation."""
+        offset = self.excerpt.start
+        span = Span(self.document_id, offset + start, offset + end)
+        return Citation(span, self.excerpt.text[start:end], self.title, self.url, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """An answer that was checked."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    unsupported: tuple[str, ...]
+    found: bool
+
+
+def not_found(question: str) -> Reading:
+    """The answer where nothing in the text was looked at."""
+    return Reading(NOT_FOUND, (), 0.0, question=question, found=False)
+
+
+def answered(
+    model: ChatModel,
+    text: Text,
+    question: str,
+    kept: Sequence[Kept],
+    settings: AnswerSettings,
+    *,
+    cancel: Cancel | None = None,
+) -> Generator[AnswerDelta, None, Reading]:
+    """Answer from what a reader kept, piece by piece; the value returned is the whole."""
+    shown = excerpts(in_order(within(kept, settings.context)))
+    revision = text.revision
+    evidence = [Evidence(text.document_id, one, text.title, text.url, revision) for one in shown]
+    draft = yield from drafted(model, question, evidence, settings, cancel=cancel)
+    confidence = min(1.0, max(one.score for one in kept) * 10) * (0.5 if draft.unsupported else 1.0)
+    return Reading(
+        draft.text,
+        draft.citations,
+        confidence if draft.found else 0.0,
+        question=question,
+        excerpts=tuple(excerpts(in_order(kept))),
+        found=draft.found,
+        unsupported=draft.unsupported,
+    )
+
+
+def drafted(
+    model: ChatModel,
+    question: str,
+    evidence: Sequence[Evidence],
+    settings: AnswerSettings,
+    *,
+    cancel: Cancel | None = None,
+) -> Generator[AnswerDelta, None, Drafted]:
+    """Ask `model`, passing on its words as they come, and check what it said."""
+    pieces = []
+    sampling = Sampling(max_tokens=settings.max_tokens)
+    for piece in model.stream(messages(question, evidence, settings), sampling, cancel=cancel):
+        pieces.append(piece)
+        yield AnswerDelta(piece)
+    return checked("".join(pieces), question, evidence, settings)
+
+
+def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:
+    """What the model is asked: instruction, numbered excerpts, question."""
+    numbered = "\n\n".join(f"[{number}] {_one_line(one.excerpt.text)}" for number, one in enumerate(evidence, start=1))
+    instruction = " ".join(part for part in (settings.instruction, settings.nowhere) if part)
+    content = f"{instruction}\n\n{numbered}\n\nQuestion: {question.strip()}\n\nAnswer:"
+    return [{"role": "system", "content": ""}, {"role": "user", "content": content}]
+
+
+def checked(answer: str, question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Drafted:
+    """The answer with its citations numbered anew in the order of their use, and what no excerpt bears out."""
+    answer = answer.strip()
+    if not answer or (_REFUSAL.match(answer) and len(answer) < 160):
+        return Drafted(NOT_FOUND, (), (), found=False)
+    citations: list[Citation] = []
+    unsupported: list[str] = []
+    parts: list[str] = []
+    for sentence in _sentences(answer):
+        said = _CITED.sub("", sentence)
+        support = _support(said, _cited(sentence, len(evidence)), question, evidence, settings)
+        if support is None and _says_something(said):
+            unsupported.append(said.strip())
+        parts.append(_with_citation(said, support, citations))
+    return Drafted("".join(parts).strip(), tuple(citations), tuple(unsupported), found=True)
+
+
+def _with_citation(said: str, support: Citation | None, citations: list[Citation]) -> str:
+    if support is None:
+        return said
+    if support not in citations:
+        citations.append(support)
+    body = said.rstrip()
+    return f"{body} [{citations.index(support) + 1}]{said[len(body) :]}"
+
+
+def _support(
+    said: str, cited: Sequence[int], question: str, evidence: Sequence[Evidence], settings: AnswerSettings
+) -> Citation | None:
+    """The sentence that bears `said` out: among the excerpts that it cites, else among all."""
+    for numbers in (cited, range(len(evidence))):
+        found = max(
+            (one for number in numbers for one in _places(said, question, evidence[number])),
+            key=lambda one: one[0],
+            default=None,
+        )
+        if found and found[0] >= settings.supported:
+            return found[1]
+    return None
+
+
+def _places(said: str, question: str, evidence: Evidence) -> Iterator[tuple[float, Citation]]:
+    """Each sentence of the excerpt with the share of the words of `said` that it holds; a tie goes to the question."""
+    words, asked = content_words(said), content_words(question)
+    own = (words - asked) or words
+    if not own:
+        return
+    numbers = set(_NUMBER.findall(said)) - set(_NUMBER.findall(question))
+    around = content_words(evidence.excerpt.text)
+    for start, end in sentences(evidence.excerpt.text):
+        text = evidence.excerpt.text[start:end]
+        if not numbers <= set(_NUMBER.findall(text)):
+            continue
+        held = content_words(text)
+        share = len(own & held) / len(own)
+        near = len(asked & held) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
+        body = text.rstrip()
+        if share:
+            yield share + 0.01 * near + evidence.excerpt.score * 1e-3, evidence.citation(start, start + len(body))
+
+
+def _sentences(answer: str) -> list[str]:
+    """The sentences of an answer; a citation behind a full stop belongs to what it follows."""
+    pieces: list[str] = []
+    for start, end in sentences(answer):
+        piece = answer[start:end]
+        leading = _CITED.match(piece) if pieces else None
+        if leading:
+            pieces[-1] += piece[: leading.end()]
+            piece = piece[leading.end() :]
+        if piece:
+            pieces.append(piece)
+    return pieces
+
+
+def _cited(sentence: str, count: int) -> list[int]:
+    numbers = [int(number) for found in _CITED.findall(sentence) for number in re.split(r"\s*[,;]\s*", found)]
+    return [number - 1 for number in numbers if 1 <= number <= count]
+
+
+def _says_something(said: str) -> bool:
+    return bool(content_words(said))
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()

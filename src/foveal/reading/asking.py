@@ -1,0 +1,285 @@
+"""Ask: a question to a whole library, answered from the few sentences that matter, each with its exact place.
+
+A search finds passages. Around the best of them the stored texts are read, a window each, and the model's own attention
+says which sentences the question looks at (see looking.py); these are the excerpts that the answer is made from (see
+answering.py). Every citation is compared with the text that is stored. A model behind a server shows no attention:
+without a local one beside it, the passages themselves are the excerpts.
+
+    asker = Asker(lambda document_id, revision: library.get(document_id, revision=revision), LocalChat(model))
+    for event in asker.stream("Who keeps the key?", library.search("Who keeps the key?", 8)): …      # the last is Asked
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.attention.profiles import profile_of
+from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
+from foveal.models.chat import Cancel, ChatModel
+from foveal.reading.answering import AnswerSettings, Drafted, Evidence, drafted
+from foveal.reading.events import AnswerDelta
+from foveal.reading.looking import Looking
+from foveal.reading.memory import Excerpt, Kept, excerpts, in_order
+from foveal.reading.sentences import Sentence, packed, read_sentences
+from foveal.text.units import sentences
+from foveal.types import Answer, Document, Hit, Span
+
+if TYPE_CHECKING:
+    from foveal.models.language import LanguageModel
+
+Get = Callable[[str, str | None], Document]
+"""The stored document of an id and a revision."""
+
+NOT_IN_LIBRARY = "Nothing in the library answers this."
+
+EDGE = 600
+"""Characters beside a window in which the beginning of a sentence is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskSettings:
+    """How a library is asked."""
+
+    window: int = 512  # tokens that are read around a passage, at least 64
+    batch_tokens: int = 2048  # tokens that go through the model at once
+    floor: float = 0.004  # least score of a sentence that counts as evidence: a share of attention
+    near: float = 0.1  # least score beside that of the best sentence, 0 to 1
+    answer: AnswerSettings = field(default_factory=AnswerSettings)
+
+    def __post_init__(self) -> None:
+        """InputError: a value out of its range."""
+        if self.window < 64 or self.batch_tokens < 1 or not 0 <= self.near <= 1:
+            raise InputError("Asking needs a window of 64 tokens, a batch of 1, and a share from 0 to 1 as `near`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What the search found, best first."""
+
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The excerpts that the answer is made from, and the tokens that were read to choose them."""
+
+    evidence: tuple[Evidence, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Answer):
+    """An answer from a library; the last event.
+
+    `found` is False where the library does not hold the answer: nothing was found, nothing looked at, or the model
+    says so. `unsupported` are the sentences of the answer that no excerpt bears out.
+    """
+
+    question: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    found: bool = True
+    unsupported: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+AskEvent = Searched | Chosen | AnswerDelta | Asked
+
+
+def not_in_library(question: str) -> Asked:
+    """The answer where nothing was found."""
+    return Asked(NOT_IN_LIBRARY, (), 0.0, question=question, found=False)
+
+
+@dataclass(frozen=True)
+class _Area:
+    """Characters `start` to `end` of a document: what is read around one hit, or around several that lie close."""
+
+    document: Document
+    start: int
+    end: int
+
+
+class Asker:
+    """Answers from passages that were found in a library."""
+
+    def __init__(
+        self,
+        get: Get,
+        answerer: ChatModel,
+        reader: LanguageModel | None = None,
+        settings: AskSettings | None = None,
+        *,
+        home: Path | None = None,
+    ) -> None:
+        """`reader` reads around the passages (default: the answerer's own model, if it is on this machine).
+
+        `home` holds attention profiles of one's own.
+        """
+        self.settings = settings or AskSettings()
+        self._get = get
+        self._answerer = answerer
+        reader = reader or getattr(answerer, "language_model", None)
+        self._looking = Looking(reader, profile_of(reader, home)) if reader else None
+
+    def stream(self, question: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> Iterator[AskEvent]:
+        """Answer `question` from `hits`; the last event is `Asked`. LibraryCorrupt: a quote is not exact."""
+        begun = time.perf_counter()
+        documents = self._documents(hits)
+        hits = [hit for hit in hits if _key(hit) in documents]
+        evidence, tokens = self._evidence(question, hits, documents, cancel)
+        yield Chosen(tuple(evidence), tokens)
+        if not evidence:
+            yield replace(not_in_library(question), seconds=time.perf_counter() - begun)
+            return
+        draft = yield from drafted(self._answerer, question, evidence, self.settings.answer, cancel=cancel)
+        _require_exact(draft, documents)
+        yield Asked(
+            draft.text if draft.found else NOT_IN_LIBRARY,
+            draft.citations,
+            _confidence(draft, evidence) if self._looking else None,
+            question=question,
+            evidence=tuple(evidence),
+            found=draft.found,
+            unsupported=draft.unsupported,
+            seconds=time.perf_counter() - begun,
+        )
+
+    def _documents(self, hits: Sequence[Hit]) -> dict[tuple[str, str | None], Document]:
+        """The texts that the hits were found in; a document that was removed since is left out."""
+        found = {}
+        for key in dict.fromkeys(map(_key, hits)):
+            with suppress(UnknownDocument):
+                found[key] = self._get(*key)
+        return found
+
+    def _evidence(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        documents: dict[tuple[str, str | None], Document],
+        cancel: Cancel | None,
+    ) -> tuple[list[Evidence], int]:
+        if self._looking is None:
+            return self._passages(hits, documents), 0
+        areas = self._areas(self._looking, hits, documents)
+        kept, tokens = self._looked_at(self._looking, question, areas, cancel)
+        least = self.settings.near * max((one.score for _, one in kept), default=0.0)
+        near = [(document, one) for document, one in kept if one.score >= least]
+        return _within(near, self.settings.answer.context), tokens
+
+    def _passages(self, hits: Sequence[Hit], documents: dict[tuple[str, str | None], Document]) -> list[Evidence]:
+        """The passages, best first, as many as the answerer is shown."""
+        left = self.settings.answer.context
+        taken: list[Evidence] = []
+        for hit in hits:
+            span = hit.passage.span
+            left -= self._answerer.count_tokens(hit.passage.text)
+            if left < 0 and taken:
+                break
+            whole = Excerpt(span.start, span.end, hit.passage.text, hit.score)
+            taken.append(_evidence(documents[_key(hit)], whole))
+        return taken
+
+    def _areas(
+        self, looking: Looking, hits: Sequence[Hit], documents: dict[tuple[str, str | None], Document]
+    ) -> list[_Area]:
+        """What is read around the hits; areas of one document that overlap are one."""
+        areas: list[_Area] = []
+        for hit in hits:
+            area = self._around(looking, documents[_key(hit)], hit.passage.span)
+            for other in [one for one in areas if _overlap(one, area)]:
+                areas.remove(other)
+                area = _Area(area.document, min(area.start, other.start), max(area.end, other.end))
+            areas.append(area)
+        return areas
+
+    def _around(self, looking: Looking, document: Document, span: Span) -> _Area:
+        """About a window of tokens with the passage in its middle: whole sentences."""
+        tokens = max(1, len(looking.tokens.encode(document.quote(span))))
+        beside = max(0, int((self.settings.window - tokens) / 2 * len(span) / tokens))
+        return _Area(document, *_whole_sentences(document.text, span.start - beside, span.end + beside, span))
+
+    def _looked_at(
+        self, looking: Looking, question: str, areas: Sequence[_Area], cancel: Cancel | None
+    ) -> tuple[list[tuple[Document, Kept]], int]:
+        """The sentences of `areas` that the question looks at, and the tokens read."""
+        windows = [(area.document, window) for area in areas for window in self._windows(looking, area)]
+        size = max(1, self.settings.batch_tokens // self.settings.window)
+        found: list[tuple[Document, Kept]] = []
+        for start in range(0, len(windows), size):
+            if cancel:
+                cancel.check()
+            batch = windows[start : start + size]
+            scores = looking.scores([window for _, window in batch], [question])
+            for number, ((document, window), values) in enumerate(zip(batch, scores, strict=True), start):
+                kept = (_kept(*one, number) for one in zip(window, values[0].tolist(), strict=True))
+                found += [(document, one) for one in kept if one.score >= self.settings.floor and one.text.strip()]
+        return found, sum(len(sentence) for _, window in windows for sentence in window)
+
+    def _windows(self, looking: Looking, area: _Area) -> Iterator[list[Sentence]]:
+        text = area.document.text[area.start : area.end]
+        stream = read_sentences([text], looking.tokens.encode_many, looking.tokens.offsets)
+        moved = (Sentence(one.start + area.start, one.end + area.start, one.text, one.ids) for one in stream)
+        return packed(moved, self.settings.window)
+
+
+def _key(hit: Hit) -> tuple[str, str | None]:
+    return hit.passage.span.document_id, hit.revision
+
+
+def _overlap(one: _Area, other: _Area) -> bool:
+    return one.document is other.document and one.start < other.end and other.start < one.end
+
+
+def _whole_sentences(text: str, start: int, end: int, inside: Span) -> tuple[int, int]:
+    """`start` to `end` without the sentences that they cut, but with all of `inside`."""
+    first, last = max(0, start - EDGE), min(len(text), end + EDGE)
+    places = [(first + a, first + b) for a, b in sentences(text[first:last])]
+    begins = [a for a, _ in places if a >= start or a == 0]
+    ends = [b for _, b in places if b <= end or b == len(text)]
+    return min([*begins, inside.start]), max([*ends, inside.end])
+
+
+def _kept(sentence: Sentence, score: float, number: int) -> Kept:
+    return Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number)
+
+
+def _within(found: Sequence[tuple[Document, Kept]], budget: int) -> list[Evidence]:
+    """The best sentences that fit `budget` tokens, joined to excerpts; the document of the best one comes first.
+
+    What stands word for word in two documents is taken from one.
+    """
+    taken: dict[int, tuple[Document, list[Kept]]] = {}
+    texts = set[str]()
+    for document, one in sorted(found, key=lambda pair: -pair[1].score):
+        words = " ".join(one.text.split())
+        if one.tokens <= budget and words not in texts:
+            texts.add(words)
+            budget -= one.tokens
+            taken.setdefault(id(document), (document, []))[1].append(one)
+    return [_evidence(document, one) for document, kept in taken.values() for one in excerpts(in_order(kept))]
+
+
+def _evidence(document: Document, excerpt: Excerpt) -> Evidence:
+    return Evidence(document.id, excerpt, document.title, document.url, document.revision)
+
+
+def _confidence(draft: Drafted, evidence: Sequence[Evidence]) -> float:
+    """As a reader's: by the attention that the best sentence got; half where something said is not borne out."""
+    if not draft.found:
+        return 0.0
+    return min(1.0, 10 * max(one.excerpt.score for one in evidence)) * (0.5 if draft.unsupported else 1.0)
+
+
+def _require_exact(draft: Drafted, documents: dict[tuple[str, str | None], Document]) -> None:
+    """LibraryCorrupt: a citation is not what stands in its document."""
+    held = {(document.id, document.revision): document for document in documents.values()}
+    for citation in draft.citations:
+        document = held.get((citation.span.document_id, citation.revision or ""))
+        if document is None or document.quote(citation.span) != citation.quote:
+            raise LibraryCorrupt(f"{citation.span} is not quoted as it stands in the library. Please report this.")

@@ -1,0 +1,48 @@
+"""The second look: an answer may hang on two places, and only the first shares anything with the question.
+
+"Where does the keeper live?" finds "The keeper is Orsin Vale"; what finds "Orsin Vale rents a room above the mill" is
+that sentence. So the best finds are put behind the question and the windows that hold their new words, told by BM25,
+are read again. It costs the share of windows it is given, whatever the length of the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from foveal.reading.memory import Kept
+from foveal.reading.sentences import Sentence
+from foveal.reading.skim import bm25, content_words
+
+LEADS = 2
+"""Finds that are followed."""
+
+LEAST_WINDOWS = 4
+"""Windows that are read again even of a short text."""
+
+NEAR = 0.35
+"""A find that scores below this share of the best one is not followed."""
+
+LONGEST_LEAD = 300
+"""Characters of a find that are put behind the question."""
+
+
+def lead(kept: Sequence[Kept]) -> tuple[str, ...] | None:
+    """The texts of the best finds, best first; None where nothing was found."""
+    ranked = sorted(kept, key=lambda one: (-one.score, one.start))[:LEADS]
+    found = [one for one in ranked if one.text.strip() and one.score >= NEAR * ranked[0].score]
+    return tuple(one.text.strip()[:LONGEST_LEAD] for one in found) or None
+
+
+def question(asked: str, leads: Sequence[str]) -> str:
+    """The question with what is known by now."""
+    return f"{asked.strip()} (Known so far: {' '.join(leads)})"
+
+
+def windows(stream: Iterable[Sequence[Sentence]], asked: str, leads: Sequence[str], share: float) -> list[int]:
+    """The numbers of the windows that hold new words of `leads`, at most `share` of all, in order."""
+    new = content_words(" ".join(leads)) - content_words(asked)
+    scores = bm25(stream, new)
+    most = max(LEAST_WINDOWS, math.ceil(share * len(scores)))
+    ranked = sorted(range(len(scores)), key=lambda number: -scores[number])
+    return sorted(number for number in ranked[:most] if scores[number] > 0)

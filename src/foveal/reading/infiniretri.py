@@ -1,0 +1,379 @@
+"""InfiniRetri: read a text of any length with a small window, and keep the sentences that the question looks at.
+
+Source    "Infinite Retrieval: Attention Enhanced LLMs in Long-Context Processing" (Ye, Wang, Wang; arXiv 2502.12962)
+Needs     a local decoder whose attention can be switched; no training, no index, no second model
+Differs   from the paper: heads and depth are calibrated (paper: all heads of the last layer), the empty question is
+          taken off, the memory has a budget in tokens, and windows are read independently, in batches ("map"), with a
+          second look at what the first finds lead to. `mode="sequential"` carries the memory from window to window as
+          the paper does; `published.py` reproduces the published package
+Time      linear in the text: forward tokens per token of text are about 1 + overhead / window
+
+    reader = InfiniRetri(load_language_model())
+    for event in reader.stream(document, "Who keeps the key?"): …
+    reader.read(document, "Who keeps the key?").citations
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from foveal.attention.profiles import Profile, profile_of
+from foveal.errors import InputError
+from foveal.models.chat import Cancel, ChatModel
+from foveal.reading import follow, skim, state
+from foveal.reading.answering import AnswerSettings, answered, not_found
+from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
+from foveal.reading.looking import Looking
+from foveal.reading.memory import Kept, Memory, excerpts, in_order, within
+from foveal.reading.process import peak_bytes
+from foveal.reading.prompts import TEMPLATE
+from foveal.reading.sentences import LONGEST, Sentence, packed, read_sentences
+from foveal.reading.sources import Text, text_of
+from foveal.types import Document
+
+if TYPE_CHECKING:
+    from foveal.models.language import LanguageModel
+
+SAVED_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSettings:
+    """How a text is read; the defaults are measured (docs/reading.md)."""
+
+    mode: Literal["map", "sequential"] = "map"
+    window: int = 768  # tokens of text in a window, at least 64
+    batch_tokens: int = 2048  # tokens that go through the model at once
+    budget: int = 1024  # most tokens of the memory
+    floor: float = 0.002  # least score of a sentence that is kept: a share of attention
+    follow: float = 0.15  # share of the windows that a second look may read again, 0 to 1
+    effort: float = 1.0  # share of the windows that are read, those with the question's words first, above 0 to 1
+    content_free: bool = True  # whether what the empty question looks at is taken off
+    longest: int = LONGEST  # tokens of a sentence; a longer one is cut
+    template: str = TEMPLATE
+    answer: AnswerSettings = field(default_factory=AnswerSettings)
+
+    def __post_init__(self) -> None:
+        """InputError: a value out of its range."""
+        if self.mode not in ("map", "sequential"):
+            raise InputError(f"The reader's mode is {self.mode!r}; there are map and sequential.")
+        if self.window < 64 or self.batch_tokens < 1 or self.longest < 8:
+            raise InputError("The reader needs a window of 64 tokens, a batch of 1 and sentences of 8, or more.")
+        if self.budget < 32:
+            raise InputError(f"The reader's budget is {self.budget} tokens; a memory needs at least 32.")
+        if not 0 <= self.follow <= 1 or not 0 < self.effort <= 1:
+            raise InputError(f"follow is {self.follow} and effort {self.effort}; both are shares, effort above 0.")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One reading: the text, its questions, and where its state goes."""
+
+    text: Text
+    questions: tuple[str, ...]
+    path: Path | None
+    cancel: Cancel | None
+
+
+class InfiniRetri:
+    """A `Reader`. One object reads many texts; threads may share it."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        settings: ReadSettings = ReadSettings(),
+        *,
+        answerer: ChatModel | None = None,
+        profile: Profile | None = None,
+        home: Path | None = None,
+    ) -> None:
+        """`answerer` gives the answers (default: the model that reads); `home` holds profiles of one's own.
+
+        InputError: window, memory and prompt together exceed the model's positions.
+        """
+        self.model = model
+        self.settings = settings
+        self.looking = Looking(model, profile or profile_of(model, home), settings.template)
+        self._answerer = answerer
+        memory = settings.budget if settings.mode == "sequential" else 0
+        needed = memory + max(settings.window, settings.longest) + len(self.looking.prompt.head)
+        if needed > model.context_tokens:
+            raise InputError(
+                f"Window and memory take {needed:,} tokens; {model.name} has {model.context_tokens:,} positions. "
+                "Choose a smaller window or budget."
+            )
+
+    @property
+    def answerer(self) -> ChatModel:
+        """What gives the answers."""
+        if self._answerer is None:
+            from foveal.models.local_chat import LocalChat
+
+            self._answerer = LocalChat(self.model)
+        return self._answerer
+
+    def read(self, document: Document | Text | str, question: str, *, state: Path | None = None) -> Reading:
+        """The answer to `question` with the places that it stands at."""
+        return self.read_many(document, [question], state=state)[0]
+
+    def read_many(
+        self, document: Document | Text | str, questions: Sequence[str], *, state: Path | None = None
+    ) -> tuple[Reading, ...]:
+        """One pass over the text for all `questions`: each costs its own tokens, not a reading."""
+        done = [event for event in self.stream(document, questions, state) if isinstance(event, Done)]
+        return done[-1].readings
+
+    def retrieve(self, document: Document | Text | str, question: str) -> Reading:
+        """The excerpts for `question`, and no answer."""
+        return self.retrieve_many(document, [question])[0]
+
+    def retrieve_many(self, document: Document | Text | str, questions: Sequence[str]) -> tuple[Reading, ...]:
+        """The excerpts for each of `questions`, from one pass."""
+        events = self.stream(document, questions, answer=False)
+        return next(event for event in events if isinstance(event, Done)).readings
+
+    def stream(
+        self,
+        source: Document | Text | str,
+        question: str | Sequence[str],
+        state: Path | None = None,
+        *,
+        answer: bool = True,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Event]:
+        """Read and answer, telling what happens; the last event is `Done`.
+
+        `state` names a file that the reading can go on from. InputError: an empty question, a blank text, a state of
+        another reading. Cancelled: `cancel` was set; the state is kept.
+        """
+        questions = (question,) if isinstance(question, str) else tuple(question)
+        if not questions or not all(one.strip() for one in questions):
+            raise InputError("The question is empty. Ask something that the text may answer.")
+        task = _Task(text_of(source), questions, state, cancel)
+        begun = time.perf_counter()
+        where = self._resumed(task)
+        yield from self._read(task, where)
+        memories = [self._memory(kept) for kept in where.memories]
+        if answer:
+            yield from self._answer(task, where, memories, begun)
+        else:
+            stats = self._stats(where, memories, begun)
+            yield Done(
+                tuple(
+                    Reading("", question=one, excerpts=tuple(excerpts(memory.chosen())), stats=stats)
+                    for one, memory in zip(questions, memories, strict=True)
+                )
+            )
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _resumed(self, task: _Task) -> state.State:
+        who = f"{self.model.fingerprint} {self.model.dtype} {self.looking.profile.heads}"
+        settings = {name: value for name, value in asdict(self.settings).items() if name != "answer"}
+        text = task.text.revision if task.path else ""
+        identity = state.identity(text, task.questions, who, settings)
+        found = state.load(task.path, identity) if task.path else None
+        return found or state.State(identity, memories=[[] for _ in task.questions])
+
+    def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
+        """Pass over the windows that are to be read, then take the second look; `where` holds the result."""
+        clock = _Clock(where)
+        chosen = skim.promising(self._windows(task.text), task.questions, self.settings.effort)
+        count = self._count(task.text) if chosen is None else len(chosen)
+        yield ReadStarted(count, int(count * self.settings.window * 0.95), where.window)
+        if where.phase == "read":
+            windows = _numbered(self._windows(task.text), chosen)
+            for batch in _batches(windows, self._batch_size(), skip=where.window):
+                self._check(task)
+                self._take(batch, task.questions, where)
+                where.seconds = clock.seconds()
+                self._saved(task, where, clock)
+                yield self._progress(where, max(count, where.window), clock)
+            where.phase = "follow"
+            self._saved(task, where, clock, force=True)
+        if where.phase == "follow" and self.settings.follow and self.settings.mode == "map":
+            self._follow(task, where)
+        where.seconds = clock.seconds()
+        where.phase = "done"
+        self._saved(task, where, clock, force=True)
+
+    def _take(self, batch: Sequence[tuple[int, list[Sentence]]], questions: Sequence[str], where: state.State) -> None:
+        """Score a batch of windows for each question and keep what is worth it."""
+        if self.settings.mode == "sequential":
+            self._take_in_turn(batch, questions, where)
+        else:
+            windows = [window for _, window in batch]
+            scores = self.looking.scores(windows, questions, content_free=self.settings.content_free)
+            for (number, window), by_question in zip(batch, scores, strict=True):
+                for place, values in enumerate(by_question.tolist()):
+                    memory = self._memory(where.memories[place])
+                    memory.add(_kept(window, values, number))
+                    where.memories[place] = memory.kept
+        tokens = sum(len(sentence) for _, window in batch for sentence in window)
+        where.window += len(batch)
+        where.tokens += tokens
+        where.forward_tokens += tokens + len(batch) * self.looking.prompt.overhead(questions)
+
+    def _take_in_turn(
+        self, batch: Sequence[tuple[int, list[Sentence]]], questions: Sequence[str], where: state.State
+    ) -> None:
+        """The paper's loop: what was kept stands before the new window, and all of it competes anew."""
+        for number, window in batch:
+            for place, question in enumerate(questions):
+                memory = [self._again(one) for one in in_order(where.memories[place])]
+                shown = [*memory, *window]
+                values = self.looking.scores([shown], [question], content_free=self.settings.content_free)[0][
+                    0
+                ].tolist()
+                kept = [one for one in _kept(shown, values, number) if one.score >= self.settings.floor]
+                where.memories[place] = in_order(within(kept, self.settings.budget))
+                where.forward_tokens += sum(map(len, memory))
+
+    def _follow(self, task: _Task, where: state.State) -> None:
+        """Look again, with the best finds behind the question, where the words of these finds stand."""
+        for place, question in enumerate(task.questions):
+            memory = self._memory(where.memories[place])
+            lead = follow.lead(memory.kept)
+            if lead is None:
+                continue
+            numbers = follow.windows(self._windows(task.text), question, lead, self.settings.follow)
+            windows = _numbered(self._windows(task.text), numbers)
+            for batch in _batches(windows, self._batch_size()):
+                self._check(task)
+                scores = self.looking.scores(
+                    [window for _, window in batch],
+                    [follow.question(question, lead)],
+                    content_free=self.settings.content_free,
+                )
+                for (number, window), by_question in zip(batch, scores, strict=True):
+                    memory.add(_kept(window, by_question[0].tolist(), number))
+                where.forward_tokens += sum(len(sentence) for _, window in batch for sentence in window)
+            where.memories[place] = memory.kept
+
+    def _answer(self, task: _Task, where: state.State, memories: Sequence[Memory], begun: float) -> Iterator[Event]:
+        readings = []
+        for question, memory in zip(task.questions, memories, strict=True):
+            stats = self._stats(where, memories, begun)
+            if not memory.kept:
+                readings.append(replace(not_found(question), stats=stats))
+                continue
+            chosen = memory.chosen()
+            yield Answering(tuple(excerpts(chosen)))
+            reading = yield from answered(
+                self.answerer, task.text, question, chosen, self.settings.answer, cancel=task.cancel
+            )
+            readings.append(replace(reading, stats=self._stats(where, memories, begun)))
+        yield Done(tuple(readings))
+
+    # -- small parts ---------------------------------------------------------------------------------------------
+
+    def _windows(self, text: Text) -> Iterator[list[Sentence]]:
+        tokens = self.looking.tokens
+        sentences = read_sentences(text.blocks(), tokens.encode_many, tokens.offsets, longest=self.settings.longest)
+        return packed(sentences, self.settings.window)
+
+    def _count(self, text: Text) -> int:
+        """Windows of the text, guessed from the tokens of its first block."""
+        head = next(iter(text.blocks()))
+        tokens = max(1, len(self.looking.tokens.encode(head)))
+        return max(1, round(text.characters / len(head) * tokens / self.settings.window / 0.97 + 0.5))
+
+    def _batch_size(self) -> int:
+        return 1 if self.settings.mode == "sequential" else max(1, self.settings.batch_tokens // self.settings.window)
+
+    def _memory(self, kept: list[Kept]) -> Memory:
+        return Memory(self.settings.budget, self.settings.floor, kept, max((one.score for one in kept), default=0.0))
+
+    def _again(self, one: Kept) -> Sentence:
+        return Sentence(one.start, one.end, one.text, tuple(self.looking.tokens.encode(one.text)))
+
+    def _progress(self, where: state.State, count: int, clock: _Clock) -> WindowRead:
+        best = [max(memory, key=lambda one: one.score) for memory in where.memories if memory]
+        memories = [self._memory(memory) for memory in where.memories]
+        return WindowRead(
+            window=where.window,
+            windows=count,
+            tokens=where.tokens,
+            memory_tokens=max(memory.tokens for memory in memories),
+            tokens_per_second=clock.rate(),
+            seconds_left=clock.left(count),
+            best=tuple(excerpts([one])[0] for one in best if one.text.strip()),
+        )
+
+    def _stats(self, where: state.State, memories: Sequence[Memory], begun: float) -> ReadStats:
+        return ReadStats(
+            windows=where.window,
+            tokens=where.tokens,
+            forward_tokens=where.forward_tokens,
+            memory_tokens=max(memory.tokens for memory in memories),
+            seconds=time.perf_counter() - begun,
+            peak_bytes=peak_bytes(),
+        )
+
+    def _check(self, task: _Task) -> None:
+        if task.cancel:
+            task.cancel.check()
+
+    def _saved(self, task: _Task, where: state.State, clock: _Clock, *, force: bool = False) -> None:
+        if task.path and (force or clock.due()):
+            state.save(task.path, where)
+
+
+class _Clock:
+    """Seconds spent on a reading over all its runs, the present rate, and when the state is due."""
+
+    def __init__(self, where: state.State) -> None:
+        self._before = where.seconds
+        self._where = where
+        self._start = time.perf_counter()
+        self._tokens, self._window = where.tokens, where.window
+        self._saved = self._start
+
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._start
+
+    def rate(self) -> float:
+        return (self._where.tokens - self._tokens) / max(1e-9, time.perf_counter() - self._start)
+
+    def left(self, count: int) -> float:
+        each = (time.perf_counter() - self._start) / max(1, self._where.window - self._window)
+        return max(0, count - self._where.window) * each
+
+    def due(self) -> bool:
+        now = time.perf_counter()
+        if now - self._saved < SAVED_EVERY_S:
+            return False
+        self._saved = now
+        return True
+
+
+def _kept(window: Sequence[Sentence], scores: Sequence[float], number: int) -> Iterator[Kept]:
+    before = ""
+    for sentence, score in zip(window, scores, strict=True):
+        yield Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number, before)
+        before = sentence.text
+
+
+def _numbered(windows: Iterator[list[Sentence]], chosen: Sequence[int] | None) -> Iterator[tuple[int, list[Sentence]]]:
+    wanted = None if chosen is None else set(chosen)
+    return ((number, window) for number, window in enumerate(windows) if wanted is None or number in wanted)
+
+
+def _batches(
+    windows: Iterator[tuple[int, list[Sentence]]], size: int, *, skip: int = 0
+) -> Iterator[list[tuple[int, list[Sentence]]]]:
+    """Windows in batches, the first `skip` of them left out; a batch is the same however a reading was broken off."""
+    batch: list[tuple[int, list[Sentence]]] = []
+    for place, one in enumerate(windows):
+        if place < skip:
+            continue
+        batch.append(one)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,86 @@
+"""How much each sentence of a window is looked at under a question: the one measurement that a reader goes by.
+
+A batch of windows is read in one pass, every question and the empty question "N/A" behind each of them (see
+`attention.shared_prefix`). Of the profile's heads the attention is kept that the question's rows pay to the text; the
+mean over heads and rows, less what "N/A" pays to the same token, is the token's score; a sentence's score is the sum
+over its tokens. So a score is a share of attention: 0.1 says that a tenth of it went there because of the question.
+The pass ends at the deepest head's layer.
+
+Source    question-to-text attention as retrieval: InfiniRetri (arXiv 2502.12962); heads and the empty question: QRHead
+          (arXiv 2506.09944), ICR (arXiv 2410.02642)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from foveal.attention import Recorder, SharedPrefix, attach, watching
+from foveal.attention.profiles import Profile
+from foveal.reading.prompts import NO_QUESTION, TEMPLATE, prompt_of
+from foveal.reading.sentences import Sentence
+from foveal.reading.tokens import PlainTokens
+
+if TYPE_CHECKING:
+    from foveal.models.language import LanguageModel
+
+Window = Sequence[Sentence]
+
+
+class Looking:
+    """One model with its heads, ready to score windows."""
+
+    def __init__(self, model: LanguageModel, profile: Profile, template: str = TEMPLATE) -> None:
+        """`template` holds {context} and then {question}."""
+        self.model = model
+        self.profile = profile
+        self.tokens = PlainTokens(model)
+        self.prompt = prompt_of(model, self.tokens, template)
+
+    def scores(self, windows: Sequence[Window], questions: Sequence[str], *, content_free: bool = True) -> list[Tensor]:
+        """For each window the score of each of its sentences under each question: (questions, sentences) float32.
+
+        `content_free` takes off what the empty question looks at.
+        """
+        asked = [*questions, NO_QUESTION] if content_free else list(questions)
+        tails = [self.prompt.tail(question) for question in asked]
+        texts = [[*self.prompt.head, *(token for sentence in window for token in sentence.ids)] for window in windows]
+        layout = _layout(texts, tails)
+        paid = self._attention(texts, tails, layout)
+        if content_free:
+            paid = paid[:, :-1] - paid[:, -1:]
+        return [_by_sentence(row, window, len(self.prompt.head)) for row, window in zip(paid, windows, strict=True)]
+
+    def _attention(self, texts: Sequence[list[int]], tails: Sequence[list[int]], layout: SharedPrefix) -> Tensor:
+        """The mean attention of each question's rows over the text: (B, questions, N)."""
+        sizes = [len(tail) for tail in tails]
+        rows = torch.cat([layout.rows(number) for number in range(len(tails))], dim=1)
+        heads = self.profile.by_layer
+
+        def summed(_: int, weights: Tensor) -> Tensor:  # (B, heads, R, K) -> (B, questions, N)
+            parts = weights[..., : layout.padded].sum(1)
+            return torch.stack([part.mean(1) for part in torch.split(parts, sizes, dim=1)], dim=1)
+
+        recorder = Recorder(rows, heads, stop=True, reduce=summed)
+        ids = torch.tensor(
+            [text + [0] * (layout.padded - len(text)) + [t for tail in tails for t in tail] for text in texts]
+        )
+        with attach(self.model.model, layout, recorder=recorder) as attached:
+            watching(lambda: attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False))
+        return torch.stack(list(recorder.attention.values())).sum(0) / len(self.profile.heads)
+
+
+def _layout(texts: Sequence[list[int]], tails: Sequence[list[int]]) -> SharedPrefix:
+    lengths = torch.tensor([len(text) for text in texts])
+    return SharedPrefix(lengths, int(lengths.max()), [len(tail) for tail in tails])
+
+
+def _by_sentence(paid: Tensor, window: Window, first: int) -> Tensor:
+    """(questions, N) -> (questions, sentences): the sum over each sentence's tokens; the text begins at `first`."""
+    sizes = torch.tensor([len(sentence) for sentence in window])
+    owner = torch.arange(len(window)).repeat_interleave(sizes)
+    scores = torch.zeros(paid.shape[0], len(window))
+    return scores.index_add_(1, owner, paid[:, first : first + len(owner)])

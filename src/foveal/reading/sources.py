@@ -1,0 +1,118 @@
+"""What a reader reads: a document in memory, or a plain text file of any size, block by block.
+
+A file above the limit of `foveal add` (a log of a gigabyte) is never held or tokenised whole: it is decoded as it is
+read, twice if need be, and only what is kept of it stays.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from foveal.errors import InputError, UnreadableSource
+from foveal.reading.sentences import BLOCK, blocks_of
+from foveal.text.files import file_address, read_head
+from foveal.text.plain import SAMPLE, decode
+from foveal.types import Document, document_id, page_at
+
+
+class Text(Protocol):
+    """A text with an address. Offsets are in characters of what `blocks` join to."""
+
+    document_id: str
+    title: str
+    url: str | None
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the text does."""
+        ...
+
+    @property
+    def characters(self) -> int:
+        """The length; of a file that is not held, an estimate from its bytes."""
+        ...
+
+    def blocks(self) -> Iterator[str]:
+        """The text from its beginning, in pieces of some 64k characters."""
+        ...
+
+    def page(self, offset: int) -> int | None:
+        """The page, from 1, of the character at `offset`; None where there are no pages."""
+        ...
+
+
+class DocumentText:
+    """A `Document` to read. InputError: it holds nothing but blanks."""
+
+    def __init__(self, document: Document) -> None:
+        if not document.text.strip():
+            raise InputError(f"{document.title or document.id} holds no text to read. Give a document with text in it.")
+        self.document = document
+        self.document_id = document.id
+        self.title = document.title
+        self.url = document.url
+        self.revision = document.revision
+        self.characters = len(document.text)
+
+    def blocks(self) -> Iterator[str]:
+        """The text, in pieces."""
+        return blocks_of(self.document.text)
+
+    def page(self, offset: int) -> int | None:
+        """The page of the character at `offset`."""
+        return page_at(self.document.pages, offset)
+
+
+class FileText:
+    """A plain text file that is read as it goes. UnreadableSource: it is empty, no text, or of no known encoding."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.document_id = document_id(file_address(path))
+        self.title = path.stem
+        self.url: str | None = None
+        head = read_head(path, SAMPLE)
+        if not head.strip():
+            raise UnreadableSource(f"{path} holds no text: it is empty or blank.")
+        self._encoding = _encoding(head, path)
+        text = head.decode(self._encoding, "ignore")
+        self.characters = max(1, int(path.stat().st_size * len(text) / len(head)))
+
+    @cached_property
+    def revision(self) -> str:
+        """SHA-256 of the file's bytes."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def blocks(self) -> Iterator[str]:
+        """The text, in pieces; bytes that are none in its encoding become U+FFFD."""
+        try:
+            with self.path.open("r", encoding=self._encoding, errors="replace", newline="") as file:
+                while block := file.read(BLOCK):
+                    yield block
+        except OSError as error:
+            raise UnreadableSource(f"{self.path} cannot be read any further ({error.strerror or error}).") from error
+
+    def page(self, offset: int) -> int | None:  # noqa: ARG002 (plain text has no pages)
+        """None: a plain text has no pages."""
+        return None
+
+
+def text_of(source: Text | Document | str) -> Text:
+    """The text of a document, or a plain string as a document of its own."""
+    if isinstance(source, str):
+        source = Document.of("text:given", source, "the text")
+    return DocumentText(source) if isinstance(source, Document) else source
+
+
+def _encoding(head: bytes, path: Path) -> str:
+    """UTF-8 (with or without its mark), UTF-16 by its mark, or refused: others cannot be told from a part."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    decode(head[: head.rfind(b"\n") + 1] or head, str(path))  # refuses what is no text at all
+    return "utf-8-sig"

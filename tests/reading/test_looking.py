@@ -1,0 +1,114 @@
+"""Scores of sentences against numpy over the whole attention matrices of the eager model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tiny import FULL, LAYERS
+
+from foveal.attention.profiles import Profile
+from foveal.reading.looking import Looking
+from foveal.reading.prompts import NO_QUESTION
+from foveal.reading.sentences import blocks_of, packed, read_sentences
+
+QUESTIONS = ["Who keeps the mill?", "What is the answer to it?", "12"]
+TEXT = "The keeper of the mill is Orsin Vale. It rained! He reads <|end|> to the river.\n\nThe key? In a box. " * 3
+
+
+def looking(model, heads=None) -> Looking:
+    kind = model.name.removeprefix("tiny-")
+    heads = heads or ((FULL[kind][1], 2), (FULL[kind][0], 0), (FULL[kind][0], 3))
+    return Looking(model, Profile(model=model.name, fingerprint="", architecture="", heads=heads))
+
+
+def windows(look: Looking, size: int = 90):
+    return list(packed(read_sentences(blocks_of(TEXT), look.tokens.encode_many, look.tokens.offsets), size))
+
+
+@lru_cache(maxsize=64)
+def eager(model, ids: tuple[int, ...]) -> np.ndarray:
+    """(layers, heads, N, N)."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            found = model(input_ids=torch.tensor([list(ids)]), output_attentions=True).attentions
+    finally:
+        model.set_attn_implementation(before)
+    return torch.cat(found).numpy().astype(np.float64)
+
+
+def paid(look: Looking, window, question: str) -> np.ndarray:
+    """By definition: the mean over heads and the question's rows of the attention to each token of the window."""
+    head, tail = list(look.prompt.head), look.prompt.tail(question)
+    text = [token for sentence in window for token in sentence.ids]
+    matrices = eager(look.model.model, (*head, *text, *tail))
+    chosen = np.mean([matrices[layer, number] for layer, number in look.profile.heads], axis=0)
+    return chosen[len(head) + len(text) :, len(head) : len(head) + len(text)].mean(0)
+
+
+def by_definition(look: Looking, window, question: str, *, content_free: bool = True) -> list[float]:
+    token = paid(look, window, question) - (paid(look, window, NO_QUESTION) if content_free else 0)
+    places = np.cumsum([0, *map(len, window)])
+    return [token[start:end].sum() for start, end in pairwise(places)]
+
+
+@pytest.mark.parametrize("content_free", [True, False])
+def test_scores_by_definition(either, content_free):
+    look = looking(either)
+    found = look.scores(windows(look), QUESTIONS, content_free=content_free)
+    for scores, window in zip(found, windows(look), strict=True):
+        assert scores.shape == (len(QUESTIONS), len(window))
+        for row, question in zip(scores, QUESTIONS, strict=True):
+            expected = by_definition(look, window, question, content_free=content_free)
+            np.testing.assert_allclose(row.numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_heads_of_a_sliding_layer_by_definition(reading_models):
+    look = looking(reading_models["gemma"], heads=((0, 1), (2, 0), (1, 1)))
+    window = windows(look)[0]
+    found = look.scores([window], QUESTIONS[:1])[0][0]
+    np.testing.assert_allclose(found.numpy(), by_definition(look, window, QUESTIONS[0]), rtol=1e-4, atol=1e-6)
+
+
+def test_several_questions_at_once_are_each_alone(either):
+    look = looking(either)
+    for place, question in enumerate(QUESTIONS):
+        for together, alone in zip(
+            look.scores(windows(look), QUESTIONS), look.scores(windows(look), [question]), strict=True
+        ):
+            torch.testing.assert_close(together[place], alone[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_scores_the_same_in_any_batch(either):
+    look = looking(either)
+    several = windows(look)
+    assert len({sum(map(len, window)) for window in several}) > 1
+    for together, window in zip(look.scores(several, QUESTIONS), several, strict=True):
+        torch.testing.assert_close(together, look.scores([window], QUESTIONS)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_empty_question_scores_nothing(either):
+    look = looking(either)
+    for scores in look.scores(windows(look), [NO_QUESTION]):
+        torch.testing.assert_close(scores, torch.zeros_like(scores), rtol=0, atol=1e-6)
+
+
+def test_scores_are_shares_of_attention(either):
+    look = looking(either)
+    for scores in look.scores(windows(look), QUESTIONS, content_free=False):
+        assert (scores >= 0).all()
+        assert (scores.sum(1) < 1).all()
+
+
+def test_no_layer_is_run_below_the_deepest_head(qwen):
+    look, run = looking(qwen, heads=((1, 0),)), []
+    hooks = [layer.register_forward_pre_hook(lambda *_: run.append(1)) for layer in qwen.model.base_model.layers]
+    look.scores(windows(look), QUESTIONS)
+    for hook in hooks:
+        hook.remove()
+    assert (len(run), LAYERS["qwen"]) == (2, 3)
