@@ -97,3 +97,12 @@ def _tokenizer(merges: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=bytewise, eos_token="<|end|>", pad_token="<|end|>", chat_template=TEMPLATE
     )
+
+
+def byte_tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    """A token for each byte, `more`, and <eos>."""
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *more, "<eos>"]
+    tokenizer = Tokenizer(models.BPE(vocab={piece: place for place, piece in enumerate(pieces)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")

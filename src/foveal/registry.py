@@ -29,6 +29,7 @@ RETRIEVERS = {
 }
 
 BENCHES = {
+    "read": "foveal.bench.read:read",
     "search": "foveal.bench.search:search",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",

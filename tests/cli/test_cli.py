@@ -117,7 +117,7 @@ def test_nothing_found_is_an_answer(home):
         (["search", "fovea", "-k", "0"], 2, "-k"),
         (["add", "/nonexistent-file"], 1, "no file or folder"),
         (["show", "0123456789"], 1, "foveal list"),
-        (["ask", "why?"], 2, "not part of version"),
+        (["research", "why?"], 2, "not part of version"),
         (["sarch", "x"], 2, "No such command"),
         (["bench", "everything"], 1, "search"),
     ],

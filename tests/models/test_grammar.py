@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tiny import byte_tokenizer
 
 from foveal.errors import InputError
 from foveal.models.grammar import Grammar, checked_schema
@@ -41,15 +40,6 @@ class Everything(Closed):
     people: list[Person] = Field(max_length=2)
     pair: tuple[Short, bool] | None
     count: int = Field(ge=0, le=99)
-
-
-def byte_tokenizer(*more: str) -> PreTrainedTokenizerFast:
-    """A token for each byte, `more`, and <eos>."""
-    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *more, "<eos>"]
-    tokenizer = Tokenizer(models.BPE(vocab={piece: place for place, piece in enumerate(pieces)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from test_grammar import byte_tokenizer
+from tiny import byte_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from foveal.errors import Cancelled, InputError

@@ -28,21 +28,23 @@ class SharedPrefix:
     """An `AttentionMethod` for sequences laid out as texts followed by questions."""
 
     def __init__(self, lengths: Tensor, padded: int, questions: Sequence[int]) -> None:
-        """`lengths` (B,): tokens of each text; `padded`: N, at least the longest; `questions`: tokens of each."""
+        """`lengths` (B,), on the model's device: tokens of each text; `padded`: N, at least the longest; `questions`:
+        tokens of each.
+        """
         if int(lengths.max()) > padded or int(lengths.min()) < 1:
             raise InputError(f"Texts of {lengths.tolist()} tokens were padded to {padded}; each needs 1 to {padded}.")
         self.lengths = lengths
         self.padded = padded
-        sizes = torch.tensor(list(questions))
-        self._of_question = torch.arange(len(sizes)).repeat_interleave(sizes)  # (T,)
+        sizes = torch.tensor(list(questions), device=lengths.device)
+        self._of_question = torch.arange(len(sizes), device=lengths.device).repeat_interleave(sizes)  # (T,)
         starts = sizes.cumsum(0) - sizes
-        self._within = torch.arange(int(sizes.sum())) - starts[self._of_question]  # (T,)
+        self._within = torch.arange(int(sizes.sum()), device=lengths.device) - starts[self._of_question]  # (T,)
         self._seen: dict[int | None, Tensor] = {}
 
     @property
     def positions(self) -> Tensor:
         """The position of every token (B, N + T), for the rotary embedding."""
-        text = torch.arange(self.padded).expand(len(self.lengths), -1)
+        text = torch.arange(self.padded, device=self.lengths.device).expand(len(self.lengths), -1)
         return torch.cat([text, self.lengths[:, None] + self._within], dim=1)
 
     def rows(self, question: int) -> Tensor:
@@ -58,7 +60,7 @@ class SharedPrefix:
             query[:, :, :n],
             key[:, :, :n],
             value[:, :, :n],
-            attn_mask=_banded(n, window) if window is not None and binds else None,
+            attn_mask=_banded(n, window, query.device) if window is not None and binds else None,
             is_causal=not binds,
             scale=context.scale,
             enable_gqa=True,
@@ -79,7 +81,8 @@ class SharedPrefix:
         if window not in self._seen:
             batch = len(self.lengths)
             total = len(self._within)
-            text = (torch.arange(self.padded) < self.lengths[:, None])[:, None].expand(-1, total, -1)
+            places = torch.arange(self.padded, device=self.lengths.device)
+            text = (places < self.lengths[:, None])[:, None].expand(-1, total, -1)
             own = self._of_question[:, None] == self._of_question
             own = (own & (self._within[:, None] >= self._within)).expand(batch, -1, -1)
             seen = torch.cat([text, own], dim=2)
@@ -90,7 +93,7 @@ class SharedPrefix:
         return self._seen[window]
 
 
-def _banded(size: int, window: int) -> Tensor:
-    place = torch.arange(size)
+def _banded(size: int, window: int, device: torch.device) -> Tensor:
+    place = torch.arange(size, device=device)
     distance = place[:, None] - place
     return (distance >= 0) & (distance < window)

@@ -66,6 +66,7 @@ def read(
 ) -> None:
     """Read all of SOURCE and answer QUESTION from the sentences that the question looks at."""
     from foveal.reading import InfiniRetri
+    from foveal.reading.answering import settings_for
     from foveal.settings import Settings
 
     settings = Settings.load(home)
@@ -73,7 +74,7 @@ def read(
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
     chat = server(url, answerer)
     if chat:
-        asked = replace(asked, answer=replace(asked.answer, context=budget))
+        asked = replace(asked, answer=settings_for(chat, budget))
     reader = InfiniRetri(language_model(model, settings), asked, answerer=chat, home=settings.home)
     questions = [question, *(also or [])]
     readings = watched(reader, text, questions, resume or _state(text, questions, reader, settings), not passages_only)
@@ -90,17 +91,27 @@ def _opened(source: str, settings: Settings, encoding: str | None) -> Readable:
     from foveal.library import Library, load_settings
     from foveal.reading import DocumentText
     from foveal.reading.opening import opened
+    from foveal.text.arxiv import arxiv_address
 
-    known = source == "-" or "://" in source or source.startswith("arxiv:") or Path(source).expanduser().exists()
+    known = source == "-" or "://" in source or source.startswith("arxiv:") or _exists(source)
     if known or encoding:
         return opened(source, load_settings(settings), encoding=encoding)
+    source = arxiv_address(f"arxiv:{source}") or source  # an id without its prefix
     try:
         return DocumentText(Library.open(settings.home, create=False).get(source))
     except (LibraryError, UnknownDocument) as error:
         try:
-            return opened(source, load_settings(settings))  # an arXiv id without its prefix
+            return opened(source, load_settings(settings))
         except InputError as missing:
             raise InputError(f"{missing} Nor is it a document of the library: {error}") from missing
+
+
+def _exists(source: str) -> bool:
+    """Whether `source` is a path of this machine; a text that was typed in its place may be too long for one."""
+    try:
+        return Path(source).expanduser().exists()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _read_settings(*, window: int, budget: int, mode: str, effort: str, follow: float | None) -> ReadSettings:

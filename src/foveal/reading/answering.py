@@ -41,15 +41,21 @@ class AnswerSettings:
     """How an answer is made from excerpts."""
 
     max_tokens: int = 128  # of the answer
-    context: int = 512  # most tokens of excerpts that the model is shown, best first
+    context: int = 256  # most tokens of excerpts that the model is shown, best first
     instruction: str = INSTRUCTION
-    nowhere: str = NOWHERE  # said to a model that may refuse; "" for one that refuses too readily
+    nowhere: str = ""  # NOWHERE for a model that refuses where it must; a small one then refuses all but the literal
     supported: float = 0.5  # share of a sentence's own words that an excerpt must hold, 0 to 1
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
         if self.max_tokens < 1 or self.context < 32 or not 0 < self.supported <= 1:
             raise InputError("An answer needs 1 token, 32 tokens of excerpts, and a support above 0, at most 1.")
+
+
+def settings_for(model: ChatModel, context: int = 1024) -> AnswerSettings:
+    """What suits `model`: a server's is shown up to `context` tokens and may refuse; this machine's is small."""
+    local = getattr(model, "language_model", None) is not None
+    return AnswerSettings() if local else AnswerSettings(context=context, nowhere=NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)

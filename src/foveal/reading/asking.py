@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from foveal.attention.profiles import profile_of
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel
-from foveal.reading.answering import AnswerSettings, Drafted, Evidence, drafted
+from foveal.reading.answering import AnswerSettings, Drafted, Evidence, drafted, settings_for
 from foveal.reading.events import AnswerDelta
 from foveal.reading.looking import Looking
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order
@@ -120,7 +120,7 @@ class Asker:
 
         `home` holds attention profiles of one's own.
         """
-        self.settings = settings or AskSettings()
+        self.settings = settings or AskSettings(answer=settings_for(answerer))
         self._get = get
         self._answerer = answerer
         reader = reader or getattr(answerer, "language_model", None)

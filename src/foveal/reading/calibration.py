@@ -137,17 +137,17 @@ def _probed(
     prompt = prompt_of(model, tokens)
     tails = [prompt.tail(probe.question), prompt.tail(NO_QUESTION)]
     text = [*prompt.head, *(token for sentence in window for token in sentence.ids)]
-    layout = SharedPrefix(torch.tensor([len(text)]), len(text), [len(tail) for tail in tails])
+    layout = SharedPrefix(torch.tensor([len(text)], device=model.device), len(text), [len(tail) for tail in tails])
     rows = torch.cat([layout.rows(0), layout.rows(1)], dim=1)
     owner = torch.arange(len(window)).repeat_interleave(torch.tensor([len(one) for one in window]))
 
     def masses(_: int, weights: Tensor) -> Tensor:  # (1, heads, R, K) -> (heads, sentences)
         paid = weights[0, :, :, len(prompt.head) : len(text)]
         because = paid[:, : len(tails[0])].mean(1) - paid[:, len(tails[0]) :].mean(1)
-        return torch.zeros(len(paid), len(window)).index_add_(1, owner, because)
+        return torch.zeros(len(paid), len(window)).index_add_(1, owner, because.cpu())
 
     recorder = Recorder(rows, dict.fromkeys(layers), stop=True, reduce=masses)
-    ids = torch.tensor([text + tails[0] + tails[1]])
+    ids = torch.tensor([text + tails[0] + tails[1]], device=model.device)
     with attach(model.model, layout, recorder=recorder) as attached:
         watching(lambda: attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False))
     return Seen(torch.stack([recorder.attention[layer] for layer in layers]), facts)

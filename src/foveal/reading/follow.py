@@ -2,7 +2,7 @@
 
 "Where does the keeper live?" finds "The keeper is Orsin Vale"; what finds "Orsin Vale rents a room above the mill" is
 that sentence. So the best finds are put behind the question and the windows that hold their new words, told by BM25,
-are read again. It costs the share of windows it is given, whatever the length of the text.
+are read again: the share of windows that it is given, and no more than a few of a long text.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from foveal.reading.skim import bm25, content_words
 LEADS = 2
 """Finds that are followed."""
 
-LEAST_WINDOWS = 4
-"""Windows that are read again even of a short text."""
+LEAST_WINDOWS, MOST_WINDOWS = 4, 24
+"""Windows that are read again even of a short text, and of a long one; a share of 1 has no such end."""
 
 NEAR = 0.35
 """A find that scores below this share of the best one is not followed."""
@@ -39,10 +39,15 @@ def question(asked: str, leads: Sequence[str]) -> str:
     return f"{asked.strip()} (Known so far: {' '.join(leads)})"
 
 
-def windows(stream: Iterable[Sequence[Sentence]], asked: str, leads: Sequence[str], share: float) -> list[int]:
-    """The numbers of the windows that hold new words of `leads`, at most `share` of all, in order."""
-    new = content_words(" ".join(leads)) - content_words(asked)
-    scores = bm25(stream, new)
-    most = max(LEAST_WINDOWS, math.ceil(share * len(scores)))
+def windows(
+    stream: Iterable[Sequence[Sentence]], asked: Sequence[str], leads: Sequence[Sequence[str]], share: float
+) -> list[list[int]]:
+    """For each question the windows, by number, that hold new words of its leads: at most `share` of all, in order."""
+    new = [content_words(" ".join(lead)) - content_words(one) for one, lead in zip(asked, leads, strict=True)]
+    return [_best(scores, share) for scores in bm25(stream, new)]
+
+
+def _best(scores: Sequence[float], share: float) -> list[int]:
+    most = max(LEAST_WINDOWS, min(MOST_WINDOWS, math.ceil(share * len(scores))) if share < 1 else len(scores))
     ranked = sorted(range(len(scores)), key=lambda number: -scores[number])
     return sorted(number for number in ranked[:most] if scores[number] > 0)

@@ -16,7 +16,7 @@ Time      linear in the text: forward tokens per token of text are about 1 + ove
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -205,18 +205,12 @@ class InfiniRetri:
         """Score a batch of windows for each question and keep what is worth it."""
         if self.settings.mode == "sequential":
             self._take_in_turn(batch, questions, where)
+            tokens = sum(len(sentence) for _, window in batch for sentence in window)
+            where.forward_tokens += tokens + len(batch) * self.looking.prompt.overhead(questions)
         else:
-            windows = [window for _, window in batch]
-            scores = self.looking.scores(windows, questions, content_free=self.settings.content_free)
-            for (number, window), by_question in zip(batch, scores, strict=True):
-                for place, values in enumerate(by_question.tolist()):
-                    memory = self._memory(where.memories[place])
-                    memory.add(_kept(window, values, number))
-                    where.memories[place] = memory.kept
-        tokens = sum(len(sentence) for _, window in batch for sentence in window)
+            self._look(batch, dict(enumerate(questions)), where)
         where.window += len(batch)
-        where.tokens += tokens
-        where.forward_tokens += tokens + len(batch) * self.looking.prompt.overhead(questions)
+        where.tokens += sum(len(sentence) for _, window in batch for sentence in window)
 
     def _take_in_turn(
         self, batch: Sequence[tuple[int, list[Sentence]]], questions: Sequence[str], where: state.State
@@ -235,24 +229,28 @@ class InfiniRetri:
 
     def _follow(self, task: _Task, where: state.State) -> None:
         """Look again, with the best finds behind the question, where the words of these finds stand."""
-        for place, question in enumerate(task.questions):
-            memory = self._memory(where.memories[place])
-            lead = follow.lead(memory.kept)
-            if lead is None:
-                continue
-            numbers = follow.windows(self._windows(task.text), question, lead, self.settings.follow)
-            windows = _numbered(self._windows(task.text), numbers)
-            for batch in _batches(windows, self._batch_size()):
-                self._check(task)
-                scores = self.looking.scores(
-                    [window for _, window in batch],
-                    [follow.question(question, lead)],
-                    content_free=self.settings.content_free,
-                )
-                for (number, window), by_question in zip(batch, scores, strict=True):
-                    memory.add(_kept(window, by_question[0].tolist(), number))
-                where.forward_tokens += sum(len(sentence) for _, window in batch for sentence in window)
-            where.memories[place] = memory.kept
+        leads = {place: follow.lead(kept) for place, kept in enumerate(where.memories)}
+        asked = {place: (task.questions[place], lead) for place, lead in leads.items() if lead}
+        found = follow.windows(self._windows(task.text), *_columns(asked.values()), self.settings.follow)
+        askers: dict[int, list[int]] = {}  # window -> the questions that look there: one pass for all of them
+        for place, numbers in zip(asked, found, strict=True):
+            for number in numbers:
+                askers.setdefault(number, []).append(place)
+        for batch in _alike(_numbered(self._windows(task.text), list(askers)), askers, self._batch_size()):
+            self._check(task)
+            self._look(batch, {place: follow.question(*asked[place]) for place in askers[batch[0][0]]}, where)
+
+    def _look(self, batch: Sequence[tuple[int, list[Sentence]]], questions: dict[int, str], where: state.State) -> None:
+        """Score a batch of windows for some questions, by their places, and keep what is worth it."""
+        windows = [window for _, window in batch]
+        scores = self.looking.scores(windows, list(questions.values()), content_free=self.settings.content_free)
+        for (number, window), by_question in zip(batch, scores, strict=True):
+            for place, values in zip(questions, by_question.tolist(), strict=True):
+                memory = self._memory(where.memories[place])
+                memory.add(_kept(window, values, number))
+                where.memories[place] = memory.kept
+        tokens = sum(len(sentence) for window in windows for sentence in window)
+        where.forward_tokens += tokens + len(batch) * self.looking.prompt.overhead(list(questions.values()))
 
     def _answer(self, task: _Task, where: state.State, memories: Sequence[Memory], begun: float) -> Iterator[Event]:
         readings = []
@@ -361,6 +359,24 @@ def _kept(window: Sequence[Sentence], scores: Sequence[float], number: int) -> I
 def _numbered(windows: Iterator[list[Sentence]], chosen: Sequence[int] | None) -> Iterator[tuple[int, list[Sentence]]]:
     wanted = None if chosen is None else set(chosen)
     return ((number, window) for number, window in enumerate(windows) if wanted is None or number in wanted)
+
+
+def _columns(asked: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[list[str], list[tuple[str, ...]]]:
+    pairs = list(asked)
+    return [question for question, _ in pairs], [lead for _, lead in pairs]
+
+
+def _alike(
+    windows: Iterator[tuple[int, list[Sentence]]], askers: Mapping[int, list[int]], size: int
+) -> Iterator[list[tuple[int, list[Sentence]]]]:
+    """Windows in batches of which all have the same askers, in any order of the text."""
+    waiting: dict[tuple[int, ...], list[tuple[int, list[Sentence]]]] = {}
+    for one in windows:
+        batch = waiting.setdefault(tuple(askers[one[0]]), [])
+        batch.append(one)
+        if len(batch) == size:
+            yield waiting.pop(tuple(askers[one[0]]))
+    yield from waiting.values()
 
 
 def _batches(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from foveal.attention import Recorder, SharedPrefix, attach, watching
 from foveal.attention.profiles import Profile
+from foveal.models.threads import Threads
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE, prompt_of
 from foveal.reading.sentences import Sentence
 from foveal.reading.tokens import PlainTokens
@@ -39,6 +40,7 @@ class Looking:
         self.profile = profile
         self.tokens = PlainTokens(model)
         self.prompt = prompt_of(model, self.tokens, template)
+        self._threads = Threads(model.device)
 
     def scores(self, windows: Sequence[Window], questions: Sequence[str], *, content_free: bool = True) -> list[Tensor]:
         """For each window the score of each of its sentences under each question: (questions, sentences) float32.
@@ -48,7 +50,8 @@ class Looking:
         asked = [*questions, NO_QUESTION] if content_free else list(questions)
         tails = [self.prompt.tail(question) for question in asked]
         texts = [[*self.prompt.head, *(token for sentence in window for token in sentence.ids)] for window in windows]
-        layout = _layout(texts, tails)
+        lengths = torch.tensor([len(text) for text in texts], device=self.model.device)
+        layout = SharedPrefix(lengths, max(map(len, texts)), [len(tail) for tail in tails])
         paid = self._attention(texts, tails, layout)
         if content_free:
             paid = paid[:, :-1] - paid[:, -1:]
@@ -66,16 +69,12 @@ class Looking:
 
         recorder = Recorder(rows, heads, stop=True, reduce=summed)
         ids = torch.tensor(
-            [text + [0] * (layout.padded - len(text)) + [t for tail in tails for t in tail] for text in texts]
+            [text + [0] * (layout.padded - len(text)) + [t for tail in tails for t in tail] for text in texts],
+            device=self.model.device,
         )
-        with attach(self.model.model, layout, recorder=recorder) as attached:
+        with self._threads.chosen(), attach(self.model.model, layout, recorder=recorder) as attached:
             watching(lambda: attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False))
-        return torch.stack(list(recorder.attention.values())).sum(0) / len(self.profile.heads)
-
-
-def _layout(texts: Sequence[list[int]], tails: Sequence[list[int]]) -> SharedPrefix:
-    lengths = torch.tensor([len(text) for text in texts])
-    return SharedPrefix(lengths, int(lengths.max()), [len(tail) for tail in tails])
+        return torch.stack(list(recorder.attention.values())).sum(0).cpu() / len(self.profile.heads)
 
 
 def _by_sentence(paid: Tensor, window: Window, first: int) -> Tensor:

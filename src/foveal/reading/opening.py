@@ -29,7 +29,7 @@ def opened(source: str | Path, settings: LoadSettings = DEFAULTS, *, encoding: s
     if str(source) == STDIN:
         return DocumentText(_from_stdin(settings.max_bytes, encoding))
     if encoding:
-        return DocumentText(_in_encoding(Path(source).expanduser(), settings.max_bytes, encoding))
+        return _in_encoding(Path(source).expanduser(), settings.max_bytes, encoding)
     found = list(discover([source], settings))
     if len(found) == 1 and isinstance(found[0], Source) and _beyond(found[0], settings.max_bytes):
         return FileText(path_of(found[0].address))
@@ -49,19 +49,28 @@ def _from_stdin(max_bytes: int, encoding: str | None) -> Document:
     return Document.of("text:stdin", require_text(text, name), name)
 
 
-def _in_encoding(path: Path, max_bytes: int, encoding: str) -> Document:
+def _in_encoding(path: Path, max_bytes: int, encoding: str) -> Text:
     if not path.is_file():
         raise InputError(f"An encoding goes with a file or standard input, and there is no file {str(path)!r}.")
+    if path.stat().st_size > max_bytes and path.suffix.lower() != ".gz":
+        try:
+            return FileText(path, encoding)
+        except LookupError as error:
+            raise _no_encoding(encoding) from error
     text = _decoded(read_bytes(path, max_bytes), encoding, str(path))
-    return Document.of(file_address(path), require_text(text, str(path)), path.stem)
+    return DocumentText(Document.of(file_address(path), require_text(text, str(path)), path.stem))
 
 
 def _decoded(data: bytes, encoding: str, name: str) -> str:
     try:
         return data.decode(encoding)
     except LookupError as error:
-        raise InputError(f"No encoding is called {encoding!r}. Name one such as utf-8, cp1252 or gb18030.") from error
+        raise _no_encoding(encoding) from error
     except UnicodeDecodeError as error:
         raise UnreadableSource(
             f"{name} is not {encoding}: byte {error.start} does not fit ({error.reason}). Name another encoding."
         ) from error
+
+
+def _no_encoding(name: str) -> InputError:
+    return InputError(f"No encoding is called {name!r}. Name one such as utf-8, cp1252 or gb18030.")

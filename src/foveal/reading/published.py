@@ -14,7 +14,7 @@ Shapes    R rows, N tokens of the text: attention (R, K) of K tokens of the prom
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,15 +66,21 @@ class WindowKept:
 
 
 @dataclass(frozen=True)
-class _Marking:
-    """How many tokens of a window are marked, and over how many a phrase goes."""
+class _Sizes:
+    """Tokens that are marked in a window, tokens of a phrase, tokens of a window."""
 
     topk: int
     answer_length: int
+    window_length: int
 
     def __post_init__(self) -> None:
-        if self.topk < 1 or self.answer_length < 1:
-            raise InputError(f"topk is {self.topk} and answer_length {self.answer_length}; both need at least 1 token.")
+        for name, tokens in asdict(self).items():
+            if tokens < 1:
+                raise InputError(f"{name} is {tokens}; it needs at least 1 token.")
+
+    def but(self, **given: int | None) -> _Sizes:
+        """These, with those of `given` that are not None in their place."""
+        return replace(self, **{name: tokens for name, tokens in given.items() if tokens is not None})
 
 
 class Published:
@@ -94,10 +100,9 @@ class Published:
         `answerer` answers from what was kept (default: the model that reads). InputError: a value out of its range.
         """
         self.model = model
-        self.topk, self.answer_length, self.window_length = topk, answer_length, window_length
         self.template = template
+        self._sizes = _Sizes(topk, answer_length, window_length)
         self._answerer = answerer
-        _Marking(topk, answer_length)
 
     @property
     def answerer(self) -> ChatModel:
@@ -117,13 +122,15 @@ class Published:
         answer_length: int | None = None,
         window_length: int | None = None,
         temperature: float = 0.5,
-        max_new_tokens: int = 128,
         retri_split_pattern: str | None = None,  # noqa: ARG002
+        max_new_tokens: int = 128,
+        print_info: bool = False,  # noqa: ARG002
     ) -> str:
         """The answer, as the package's method of this name gives it; None stands for what the object was made with.
 
         Without a question the text's last 512 characters are one. `prompt` is a template. `retri_split_pattern` does
-        nothing, as in the package. InputError: a blank text, a template without {context}, no room for an answer.
+        nothing, as in the package; nor does `print_info`, for a library does not print. InputError: a blank text, a
+        template without {context}, no room for an answer.
         """
         question = context[-NO_QUESTION:] if question is None else question
         memory = ""
@@ -131,7 +138,8 @@ class Published:
             context, question, prompt=prompt, topk=topk, answer_length=answer_length, window_length=window_length
         ):
             memory = kept.memory
-        content = PublishedTemplate.filled(prompt or self.template, memory.strip(), question.strip())
+        template = self.template if prompt is None else prompt
+        content = PublishedTemplate.filled(template, memory.strip(), question.strip())
         messages = [{"role": "system", "content": ""}, {"role": "user", "content": content}]
         return self.answerer.chat(messages, Sampling(max_tokens=max_new_tokens, temperature=temperature))
 
@@ -151,29 +159,26 @@ class Published:
         """
         if not context.strip():
             raise InputError("The text is blank. Give one with something to read in it.")
-        marking = _Marking(topk or self.topk, answer_length or self.answer_length)
-        size = window_length or self.window_length
-        if size < 1:
-            raise InputError(f"window_length is {size}; a window needs at least 1 token.")
-        template = PublishedTemplate(self.model, prompt or self.template)
-        windows = Cutter(self.model.tokenizer.backend_tokenizer, size).windows(context)
+        sizes = self._sizes.but(topk=topk, answer_length=answer_length, window_length=window_length)
+        template = PublishedTemplate(self.model, self.template if prompt is None else prompt)
+        windows = Cutter(self.model.tokenizer.backend_tokenizer, sizes.window_length).windows(context)
         kept: list[Traced] = []
         weights: np.ndarray | None = None
         for number, window in enumerate(windows, start=1):
             shown = template.prompt(Traced.joined([*kept, window]), question)
-            kept, weights = self._kept(shown, marking, weights)
+            kept, weights = self._kept(shown, sizes, weights)
             sentences = tuple(KeptSentence(one.text, one.spans()) for one in kept)
             yield WindowKept(number, len(windows), sentences, len(shown.ids))
 
     def _kept(
-        self, prompt: PublishedPrompt, marking: _Marking, weights: np.ndarray | None
+        self, prompt: PublishedPrompt, sizes: _Sizes, weights: np.ndarray | None
     ) -> tuple[list[Traced], np.ndarray]:
         """The sentences of `prompt` to keep, and the rows' weights for the next window."""
         attention = self._attention(prompt)
         if weights is None or len(weights) != len(attention):  # a template that asks first has rows of each window
             weights = attention[:, prompt.rows].sum(axis=1, keepdims=True)
-        scores = token_scores(attention[:, prompt.context], weights, marking.answer_length)
-        return prompt.holding((np.argsort(scores)[-marking.topk :] + prompt.context.start).tolist()), weights
+        scores = token_scores(attention[:, prompt.context], weights, sizes.answer_length)
+        return prompt.holding((np.argsort(scores)[-sizes.topk :] + prompt.context.start).tolist()), weights
 
     def _attention(self, prompt: PublishedPrompt) -> np.ndarray:
         """What the prompt's rows pay to every token in the last layer, summed over its heads: (R, K) float32."""

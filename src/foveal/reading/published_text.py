@@ -189,7 +189,7 @@ class Cutter:
             if front.fits(parts[i], counts[i]):
                 front.add(parts[i], counts[i])
                 i += 1
-            if i <= j and back.fits(parts[j], counts[j], before=True):
+            if i <= j and back.fits(parts[j], counts[j]):
                 back.add(parts[j], counts[j], before=True)
                 j -= 1
             if j - i + 1 == left:
@@ -224,12 +224,11 @@ class _Filling:
             self._most = self._cutter.count("".join(part.text for part in self.parts))
         return self._most + count <= self._cutter.size
 
-    def fits(self, part: Traced, count: int, *, before: bool = False) -> bool:
-        """Whether this with `part` is within the size."""
+    def fits(self, part: Traced, count: int) -> bool:
+        """Whether this with `part` behind it is within the size: so is counted even what is then put before it."""
         if self._most + count <= self._cutter.size - _CHECKED:
             return True
-        parts = [part, *self.parts] if before else [*self.parts, part]
-        return self._cutter.count("".join(one.text for one in parts)) <= self._cutter.size
+        return self._cutter.count("".join(one.text for one in [*self.parts, part])) <= self._cutter.size
 
     def text(self) -> Traced:
         return Traced.joined(self.parts)

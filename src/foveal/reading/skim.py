@@ -39,11 +39,11 @@ def promising(windows: Iterable[Sequence[Sentence]], questions: Sequence[str], e
     """The numbers of the windows to read at `effort`, in order; None: all."""
     if effort >= 1:
         return None
-    scores = [bm25(windows, content_words(" ".join(questions)))]
-    count = len(scores[0])
+    scores = bm25(windows, [content_words(" ".join(questions))])[0]
+    count = len(scores)
     wanted = max(1, math.ceil(effort * count))
-    ranked = sorted(range(count), key=lambda number: -scores[0][number])
-    chosen = {number for number in ranked[:wanted] if scores[0][number] > 0}
+    ranked = sorted(range(count), key=lambda number: -scores[number])
+    chosen = {number for number in ranked[:wanted] if scores[number] > 0}
     spread = (int(step * count / wanted) for step in range(wanted))
     for number in spread:
         if len(chosen) < wanted:
@@ -51,22 +51,26 @@ def promising(windows: Iterable[Sequence[Sentence]], questions: Sequence[str], e
     return sorted(chosen)
 
 
-def bm25(windows: Iterable[Sequence[Sentence]], words: set[str]) -> list[float]:
-    """The score of each window for a query of `words`."""
+def bm25(windows: Iterable[Sequence[Sentence]], queries: Sequence[set[str]]) -> list[list[float]]:
+    """For each query, which is a set of words, the score of every window; the windows are gone through once."""
+    every = set[str]().union(*queries)
     counts: list[Counter[str]] = []
     lengths: list[int] = []
     for window in windows:
         text = "".join(sentence.text for sentence in window).lower()
-        found = Counter(word for word in _WORD.findall(text) if word in words)
-        found.update({word: text.count(word) for word in words if not word.isascii() and word in text})
+        found = Counter(word for word in _WORD.findall(text) if word in every and word.isascii())
+        found.update({word: text.count(word) for word in every if not word.isascii() and word in text})
         counts.append(found)
         lengths.append(sum(len(sentence) for sentence in window))
     if not counts:
-        return []
-    mean = sum(lengths) / len(lengths)
+        return [[] for _ in queries]
+    mean = sum(lengths) / len(lengths) or 1.0
     holding = Counter(word for found in counts for word in found)
     weight = {word: math.log(1 + (len(counts) - n + 0.5) / (n + 0.5)) for word, n in holding.items()}
-    return [
-        sum(weight[w] * n * (K1 + 1) / (n + K1 * (1 - B + B * length / mean)) for w, n in found.items())
-        for found, length in zip(counts, lengths, strict=True)
-    ]
+
+    def score(found: Counter[str], length: int, words: set[str]) -> float:
+        norm = K1 * (1 - B + B * length / mean)
+        return sum(weight[w] * n * (K1 + 1) / (n + norm) for w, n in found.items() if w in words)
+
+    both = list(zip(counts, lengths, strict=True))
+    return [[score(found, length, words) for found, length in both] for words in queries]

@@ -71,7 +71,8 @@ class DocumentText:
 class FileText:
     """A plain text file that is read as it goes. UnreadableSource: it is empty, no text, or of no known encoding."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
+        """`encoding` is the file's, where it is not UTF-8, or UTF-16 with its mark."""
         self.path = path
         self.document_id = document_id(file_address(path))
         self.title = path.stem
@@ -79,7 +80,7 @@ class FileText:
         head = read_head(path, SAMPLE)
         if not head.strip():
             raise UnreadableSource(f"{path} holds no text: it is empty or blank.")
-        self._encoding = _encoding(head, path)
+        self._encoding = encoding or _encoding(head, path)
         text = head.decode(self._encoding, "ignore")
         self.characters = max(1, int(path.stat().st_size * len(text) / len(head)))
 
@@ -112,7 +113,11 @@ def text_of(source: Text | Document | str) -> Text:
 
 def _encoding(head: bytes, path: Path) -> str:
     """UTF-8 (with or without its mark), UTF-16 by its mark, or refused: others cannot be told from a part."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not head.startswith(codecs.BOM_UTF32_LE):
         return "utf-16"
     decode(head[: head.rfind(b"\n") + 1] or head, str(path))  # refuses what is no text at all
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)  # a character cut at the end is no stray
+    stray = text.count("\ufffd") + text.count("\0")
+    if 10 * stray > sum(character > "\x7f" for character in text):
+        raise UnreadableSource(f"{path} is not in UTF-8, and too large to be told from a part. Name its --encoding.")
     return "utf-8-sig"

@@ -55,15 +55,7 @@ def load(path: Path, wanted: Mapping[str, str]) -> State | None:
     """The state in `path`, None where there is none. InputError: it is no state, or one of another reading."""
     if not path.exists() or path.stat().st_size == 0:
         return None
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        version = fields.pop("version")
-        memories = [[Kept(**one) for one in memory] for memory in fields.pop("memories")]
-        state = State(**fields, memories=memories)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"{path} is no state of a reading ({error}). Name another file, or delete it.") from error
-    if version != VERSION:
-        raise InputError(f"{path} was written by another version of Foveal. Delete it to read from the beginning.")
+    state = _read(path)
     for name, value in wanted.items():
         if state.identity.get(name) != value:
             raise InputError(
@@ -72,11 +64,29 @@ def load(path: Path, wanted: Mapping[str, str]) -> State | None:
     return state
 
 
+def _read(path: Path) -> State:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop("version") != VERSION:
+            raise InputError(f"{path} was written by another version of Foveal. Delete it to read from the beginning.")
+        memories = [[Kept(**one) for one in memory] for memory in fields.pop("memories")]
+        return State(**{**fields, "identity": dict(fields["identity"])}, memories=memories)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise InputError(f"{path} is no state of a reading ({error}). Name another file, or delete it.") from error
+
+
 def save(path: Path, state: State) -> None:
-    """Write `state` in place of what `path` held."""
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps({"version": VERSION, **asdict(state)}), encoding="utf-8")
-        faults.point("reading.before-state")
+    """Write `state` in place of what `path` held. InputError: it cannot be written there."""
+    try:
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps({"version": VERSION, **asdict(state)}), encoding="utf-8")
+            faults.point("reading.before-state")
+    except OSError as error:
+        raise InputError(
+            f"The state {path} cannot be written ({error.strerror or error}). Free some space, or name another file."
+        ) from error
 
 
 def _hash(value: Any) -> str:

@@ -1,0 +1,186 @@
+"""bench read, needles: what of a long text is kept, and what is answered from it.
+
+Needles of three kinds (evaluation/needles.py) at ten depths in essays (a quick run: five). All of a length stand in one
+text and are asked in one pass, each question with its own memory. At equal tokens: BM25 and MiniLM over the same
+sentences, the last 8k tokens. Controls that a fake would fail: another needle's question, shuffled sentences, heads
+drawn at random.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+from foveal.attention.profiles import Profile
+from foveal.bench.readers import Bench, Chooser
+from foveal.evaluation.answers import contains
+from foveal.evaluation.haystack import Planted, plant_all
+from foveal.evaluation.kept import Range
+from foveal.evaluation.needle import Cell, heat_map, key
+from foveal.evaluation.needles import Needle, make, wrong_question
+from foveal.evaluation.tables import Row
+from foveal.reading import InfiniRetri
+from foveal.reading.events import Reading
+
+KINDS = ("literal", "paraphrase", "two-hop")
+DEPTHS = tuple(range(5, 100, 10))
+
+
+def needles(bench: Bench, pictures: Path) -> Iterator[Row]:
+    """Rows at each length, then comparisons and controls at the first."""
+    quick = bench.settings.quick
+    cells: list[Cell] = []
+    first = 8_000 if quick else 16_000
+    for length in (first,) if quick else (first, 64_000):
+        planted = planted_at(bench, length)
+        start = time.perf_counter()
+        readings = bench.reader.read_many(planted[0].text, [one.needle.question for one in planted])
+        took = time.perf_counter() - start
+        new = [_cell(one, reading, length, took) for one, reading in zip(planted, readings, strict=True)]
+        cells += new
+        yield from _rows(new, length, bars=True)
+        if length == first:
+            yield from _peers(bench, planted, new, length)
+            yield from _controls(bench, planted, new)
+    heat_map(cells, pictures / "read-needles.png", "retained", title="Needles kept, 1,024 tokens of memory")
+
+
+def planted_at(bench: Bench, length: int) -> list[Planted]:
+    """Needles of each kind, one at each depth (a quick run: at every other), in one text of about `length` tokens."""
+    depths = DEPTHS[::2] if bench.settings.quick else DEPTHS
+    found = [needle for kind in KINDS for needle in make(kind, len(depths), seed=bench.settings.seed + length)]
+    return plant_all(bench.haystack(length), found, [*depths] * len(KINDS))
+
+
+def _cell(planted: Planted, reading: Reading, length: int, seconds: float) -> Cell:
+    needle = planted.needle
+    return Cell(
+        needle=key(needle),
+        kind=needle.kind,
+        length=length,
+        depth=DEPTHS[min(range(len(DEPTHS)), key=lambda n: abs(DEPTHS[n] - planted.depths[0]))],
+        retained=planted.retained(ranges_of(reading)),
+        answered=contains(reading.text, needle.answer),
+        answer=reading.text,
+        memory_tokens=reading.stats.memory_tokens,
+        seconds=seconds,
+        tokens_read=reading.stats.tokens,
+    )
+
+
+def ranges_of(reading: Reading) -> list[Range]:
+    """The characters that a reading kept."""
+    return [(one.start, one.end) for one in reading.excerpts]
+
+
+def _rows(cells: Sequence[Cell], length: int, *, bars: bool) -> Iterator[Row]:
+    asked = {"literal": (1.0, 0.95), "paraphrase": (0.85, None), "two-hop": (None, None)}
+    for kind in KINDS:
+        mine = [cell for cell in cells if cell.kind == kind]
+        kept, answered = asked[kind] if bars else (None, None)
+        where = f"{kind} needles, {length // 1000}k"
+        note = f"{len(mine)} depths, at most {max(cell.memory_tokens for cell in mine):,} tokens kept"
+        yield Row.of(f"Foveal, {where}", "retention", fmean(c.retained for c in mine), at_least=kept, note=note)
+        yield Row.of(f"Foveal, {where}", "answers", fmean(c.answered for c in mine), at_least=answered)
+
+
+def _peers(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell], length: int) -> Iterator[Row]:
+    """The share of needles that other choosers keep, at the tokens that the reader's answer is made from."""
+    choosers: dict[str, Chooser] = {
+        "BM25S": bench.bm25,
+        "MiniLM": bench.minilm,
+        "MiniLM + BM25S": bench.both,
+        "last 8k tokens": lambda text, question: bench.last(text, question, budget=8192),
+    }
+    kept = {
+        (name, kind): fmean(
+            one.retained(choose(one.text, one.needle.question)) for one in planted if one.needle.kind == kind
+        )
+        for name, choose in choosers.items()
+        for kind in KINDS
+    }
+    for (name, kind), value in kept.items():
+        yield Row.of(f"{name}, {kind} needles, {length // 1000}k", "retention", value)
+    mine = {kind: fmean(cell.retained for cell in ours if cell.kind == kind) for kind in KINDS}
+    ahead = mine["paraphrase"] - kept["BM25S", "paraphrase"]
+    yield Row.of("Foveal less BM25S, paraphrase", "retention", ahead, at_least=0.01)
+    ahead = mine["two-hop"] - kept["MiniLM + BM25S", "two-hop"]
+    yield Row.of("Foveal less MiniLM + BM25S, two-hop", "retention", ahead, at_least=0.01)
+
+
+def _controls(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell]) -> Iterator[Row]:
+    literal = [one for one in planted if one.needle.kind == "literal"]
+    text = literal[0].text
+    wrong = wrong_question([one.needle for one in literal])
+    readings = _retrieved(bench.reader, text, [needle.question for needle in wrong])
+    yield Row.of("control: another needle's question", "retention", retention(literal, readings), at_most=0.3)
+    order = _shuffled_windows(bench, literal)
+    readings = _retrieved(bench.reader, order[0].text, [one.needle.question for one in order])
+    same = fmean(cell.retained for cell in ours if cell.kind == "literal")
+    yield Row.of("control: windows shuffled", "retention", retention(order, readings), at_least=same - 0.1)
+    reader = InfiniRetri(bench.model, bench.read, profile=random_heads(bench, bench.settings.seed))
+    readings = _retrieved(reader, text, [one.needle.question for one in literal])
+    note = "as many heads of the same depths"
+    yield Row.of("control: heads drawn at random", "retention", retention(literal, readings), note=note)
+    yield from _random_weights(bench, literal)
+
+
+def _random_weights(bench: Bench, literal: Sequence[Planted]) -> Iterator[Row]:
+    """The same reader over the same architecture with weights that know nothing."""
+    import torch
+
+    torch.manual_seed(bench.settings.seed)
+    blank = type(bench.model.model)(bench.model.model.config).to(bench.model.dtype).eval()
+    reader = InfiniRetri(replace(bench.model, model=blank), bench.read, profile=bench.reader.looking.profile)
+    readings = _retrieved(reader, literal[0].text, [one.needle.question for one in literal])
+    yield Row.of("control: weights drawn at random", "retention", retention(literal, readings), at_most=0.4)
+
+
+def random_heads(bench: Bench, seed: int) -> Profile:
+    """As many heads as the profile has, of layers as deep, drawn at random."""
+    profile = bench.reader.looking.profile
+    draw = random.Random(seed)
+    count = bench.model.model.config.num_attention_heads
+    every = [(layer, head) for layer in range(profile.depth) for head in range(count)]
+    return replace(profile, heads=tuple(draw.sample(every, len(profile.heads))))
+
+
+def _retrieved(reader: InfiniRetri, text: str, questions: Sequence[str]) -> list[Reading]:
+    return list(reader.retrieve_many(text, questions))
+
+
+def retention(planted: Sequence[Planted], readings: Sequence[Reading]) -> float:
+    return fmean(one.retained(ranges_of(reading)) for one, reading in zip(planted, readings, strict=True))
+
+
+def _shuffled_windows(bench: Bench, planted: Sequence[Planted]) -> list[Planted]:
+    """The same text with its windows in another order, and the needles' new places."""
+    text = planted[0].text
+    starts = [one.start for one in bench.sentences(text)][::24]
+    edges = [0, *starts[1:], len(text)]
+    pieces = [text[a:b] + " " for a, b in pairwise(edges)]
+    random.Random(bench.settings.seed).shuffle(pieces)
+    mixed = "".join(pieces)
+    found = [(mixed.find(one.needle.sentences[0]), one) for one in planted]
+    return [replace(one, text=mixed, ranges=((at, at + len(one.needle.sentences[0])),)) for at, one in found]
+
+
+def million(bench: Bench, text: str) -> Iterator[Row]:
+    """One pass over a million tokens of real text with five needles and five questions."""
+    kinds: list[Needle] = make("literal", 5, seed=bench.settings.seed + 7)
+    planted = plant_all(text, kinds, [10, 30, 50, 70, 90])
+    start = time.perf_counter()
+    readings = bench.reader.read_many(planted[0].text, [one.needle.question for one in planted])
+    took = time.perf_counter() - start
+    tokens = readings[0].stats.tokens
+    note = f"{tokens:,} tokens in {took / 60:.1f} min; peak {readings[0].stats.peak_bytes / 2**30:.1f} GiB"
+    yield Row.of("a million tokens, five needles", "retention", retention(planted, readings), at_least=1.0, note=note)
+    answered = fmean(contains(r.text, one.needle.answer) for r, one in zip(readings, planted, strict=True))
+    yield Row.of("a million tokens, five needles", "answers", answered, at_least=1.0)
+    yield Row.of("a million tokens, five needles", "tokens", tokens, at_least=1_000_000)
+    yield Row.of("a million tokens, five needles", "tokens/s", tokens / took)

@@ -1,0 +1,156 @@
+"""bench read, speed: tokens of text a second beside the bare forward pass, growth with length, and the first answer.
+
+rate        the reader at its default settings against transformers' own forward pass of 2,048 tokens, in turn
+growth      seconds over tokens on a log-log line: 1 is linear
+first       a process that reads a file of two pages, from its start to the first and the last token of the answer
+decoding    tokens of the answer against transformers' `generate` (bench/decode.py)
+exactness   the recorder against transformers' eager attention, in float32
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from foveal.attention import Recorder, attach, watching
+from foveal.bench.decode import decode_rates
+from foveal.bench.readers import MODEL, Bench
+from foveal.evaluation.needle import growth
+from foveal.evaluation.speed import paired
+from foveal.evaluation.tables import Row
+from foveal.models.language import load_language_model
+from foveal.reading import InfiniRetri
+from foveal.reading.calibration import whole_layers
+
+PREFILL = 2048
+QUESTION = "What happens when an attribute is not found?"
+
+
+def speed(bench: Bench) -> Iterator[Row]:
+    """All rows of this module."""
+    yield from exactness(bench)
+    yield from rate(bench)
+    yield from growing(bench)
+    yield from decoding(bench)
+    yield from first_answer(bench)
+
+
+def rate(bench: Bench) -> Iterator[Row]:
+    """Tokens of text a second against the bare forward pass, which answers nothing and keeps nothing."""
+    text = bench.haystack(4 * PREFILL)
+    ids = torch.tensor([bench.reader.looking.tokens.encode(text)[:PREFILL]])
+    tokens = sum(len(sentence) for sentence in bench.sentences(text))
+
+    def bare() -> None:
+        with torch.inference_mode():
+            bench.model.model.base_model(input_ids=ids, use_cache=False)
+
+    ratio = paired(bare, lambda: bench.reader.retrieve(text, QUESTION), runs=3 if bench.settings.quick else 7)
+    faster = ratio.median * tokens / PREFILL
+    note = f"bare {PREFILL / ratio.a_ms * 1e3:,.0f} tokens/s, reader {tokens / ratio.b_ms * 1e3:,.0f}"
+    note += f"; pairs {ratio.low * tokens / PREFILL:.2f} to {ratio.high * tokens / PREFILL:.2f}"
+    yield Row.of("reader / bare forward pass", "tokens/s, ratio", faster, at_least=1.5, note=note)
+    reading = bench.reader.retrieve(text, QUESTION)
+    yield Row.of("reader", "forward tokens / token of text", reading.stats.forward_tokens / reading.stats.tokens)
+
+
+def growing(bench: Bench) -> Iterator[Row]:
+    """Reading time over length."""
+    lengths = (4_000, 16_000) if bench.settings.quick else (16_000, 64_000, 256_000)
+    seconds = []
+    for length in lengths:
+        text = bench.haystack(length)
+        start = time.perf_counter()
+        reading = bench.reader.retrieve(text, QUESTION)
+        seconds.append(time.perf_counter() - start)
+        yield Row.of(f"reader, {length // 1000}k tokens", "tokens/s", reading.stats.tokens / seconds[-1])
+    yield Row.of("reader", "growth of time with length (1: linear)", growth(lengths, seconds), at_most=1.15)
+
+
+def decoding(bench: Bench) -> Iterator[Row]:
+    """Tokens of an answer, after a prompt as long as a reader's."""
+    ids = bench.reader.looking.tokens.encode(bench.haystack(1_000))[:600]
+    rates = decode_rates(bench.model, ids, tokens=32 if bench.settings.quick else 64)
+    note = f"{rates.per_token}; the same tokens up to {rates.same:.0%}"
+    yield Row.of(
+        "decoding / transformers' generate", "tokens/s, ratio", rates.per_token.median, at_least=1.5, note=note
+    )
+
+
+def exactness(bench: Bench) -> Iterator[Row]:
+    """The largest difference of the recorded rows from eager attention, over all whole layers."""
+    for name in (MODEL, "gemma3-270m"):
+        model = load_language_model(name, dtype="float32")
+        ids = torch.tensor([model.encode(bench.haystack(1_000))[:512]])
+        rows = torch.arange(480, 512)[None]
+        layers = whole_layers(model.model.config)
+        recorder = Recorder(rows, dict.fromkeys(layers))
+        with attach(model.model, recorder=recorder) as attached:
+            watching(lambda attached=attached, ids=ids: attached.base(input_ids=ids, use_cache=False))  # type: ignore[misc]
+        model.model.set_attn_implementation("eager")
+        try:
+            with torch.inference_mode():
+                eager = model.model.base_model(input_ids=ids, use_cache=False, output_attentions=True).attentions
+        finally:
+            model.model.set_attn_implementation("sdpa")
+        worst = max(float((recorder.attention[at] - eager[at][:, :, rows[0]]).abs().max()) for at in layers)
+        yield Row.of(
+            f"recorder, {name}", "largest difference from eager", worst, at_most=1e-5, note="float32, 512 tokens"
+        )
+
+
+_TWO_PAGES = """
+import json, sys, time
+start = time.time() - float(sys.argv[3])
+from pathlib import Path
+from foveal.models import load_language_model
+from foveal.reading import AnswerDelta, Done, InfiniRetri
+from foveal.text.loading import read_document
+first = None
+reader = InfiniRetri(load_language_model())
+for event in reader.stream(read_document(Path(sys.argv[1])), sys.argv[2]):
+    if isinstance(event, AnswerDelta) and first is None:
+        first = time.time()
+print(json.dumps([first, time.time()]))
+"""
+
+
+def first_answer(bench: Bench) -> Iterator[Row]:
+    """A new process, its imports and the model's loading included; medians of three."""
+    from pydoc_data.topics import topics
+
+    text = bench.haystack(1_000) + "\n\n" + topics["attribute-access"][:1_500]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "two-pages.txt"
+        path.write_text(text, encoding="utf-8")
+        times = [_process(path) for _ in range(3)]
+    words = f"{len(text.split()):,} words"
+    yield Row.of(
+        "a file of two pages", "seconds to the first token", median(t[0] for t in times), at_most=8, note=words
+    )
+    yield Row.of("a file of two pages", "seconds to the whole answer", median(t[1] for t in times), at_most=11)
+
+
+def _process(path: Path) -> Sequence[float]:
+    start = time.time()
+    done = subprocess.run(
+        [sys.executable, "-c", _TWO_PAGES, str(path), "What does __getattribute__ do?", "0"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    first, last = json.loads(done.stdout.splitlines()[-1])
+    return (first or last) - start, last - start
+
+
+def reader_with(bench: Bench, name: str) -> InfiniRetri:
+    """The reader over another model, at the same settings."""
+    return InfiniRetri(load_language_model(name), bench.read)

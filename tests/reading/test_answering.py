@@ -1,0 +1,276 @@
+"""Answers from excerpts: every number, quote and claim of a model is checked."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reading.speakers import Quoter, Scripted
+
+from foveal.errors import Cancelled, InputError
+from foveal.models.chat import Cancel
+from foveal.reading.answering import NOT_FOUND, AnswerSettings, Evidence, answered, checked, drafted, messages
+from foveal.reading.events import AnswerDelta
+from foveal.reading.memory import Excerpt, Kept
+from foveal.reading.sources import text_of
+from foveal.types import Document, Span
+
+TEXT = (
+    "The keeper of the mill is Orsin Vale. He came in March of 1790 with 12 sacks.\n\n"
+    "The baker,\n   Anna Holm, sells bread on Sundays. Her oven is made of red brick.\n\n"
+    "磨坊建于1790年。守门人是王小明，他住在河边。\n\n"
+    "The river froze twice."
+)
+QUESTION = "Who keeps the mill?"
+SETTINGS = AnswerSettings()
+
+
+def evidence(*quotes: str) -> list[Evidence]:
+    """The given pieces of TEXT as excerpts; without any, each paragraph."""
+    found = []
+    for quote in quotes or TEXT.split("\n\n"):
+        start = TEXT.index(quote)
+        found.append(Evidence("doc", Excerpt(start, start + len(quote), quote, 0.1), "Mills", "https://e.org", "rev"))
+    return found
+
+
+def check(answer: str, question: str = QUESTION, given: list[Evidence] | None = None, settings=SETTINGS):
+    found = checked(answer, question, given if given is not None else evidence(), settings)
+    assert all(TEXT[one.span.start : one.span.end] == one.quote for one in found.citations)
+    numbers = [int(number) for number in re.findall(r"\[(\d+)\]", found.text)]
+    assert set(numbers) == set(range(1, len(found.citations) + 1))
+    return found
+
+
+def quotes(found) -> list[str]:
+    return [one.quote for one in found.citations]
+
+
+def spoken(pieces):
+    """What a generator of answer pieces yields, and what it returns."""
+    said = []
+    while True:
+        try:
+            said.append(next(pieces))
+        except StopIteration as stop:
+            return said, stop.value
+
+
+def test_a_citation_is_the_one_sentence_and_its_place():
+    found = check("The keeper is Orsin Vale [1].")
+    start = TEXT.index("The keeper")
+    (one,) = found.citations
+    assert (one.span, one.quote) == (Span("doc", start, start + 37), "The keeper of the mill is Orsin Vale.")
+    assert (one.title, one.url, one.revision) == ("Mills", "https://e.org", "rev")
+    assert (found.found, found.unsupported) == (True, ())
+    assert found.text.replace(" [1]", "") == "The keeper is Orsin Vale."
+
+
+@pytest.mark.parametrize("number", ["[9]", "[0]", "[5, 17]", "[123]"])
+def test_a_number_that_there_is_not_goes(number):
+    found = check(f"The keeper is Orsin Vale {number}.")
+    assert number not in found.text
+    assert quotes(found) == ["The keeper of the mill is Orsin Vale."]
+    found = check(f"Zebras gallop loudly {number}.")
+    assert (found.text, found.citations, found.unsupported) == ("Zebras gallop loudly.", (), ("Zebras gallop loudly.",))
+
+
+def test_a_wrong_number_is_put_right():
+    assert quotes(check("The keeper is Orsin Vale [4].")) == ["The keeper of the mill is Orsin Vale."]
+
+
+def test_citations_are_numbered_in_the_order_of_their_use_once_each():
+    found = check("Anna Holm sells bread [2]. Orsin Vale is the keeper [1]. Anna Holm sells it on Sundays [2].")
+    assert re.findall(r"\[(\d)\]", found.text) == ["1", "2", "1"]
+    assert quotes(found)[0].startswith("The baker,\n   Anna Holm")
+    assert quotes(found)[1] == "The keeper of the mill is Orsin Vale."
+
+
+def test_what_cites_nothing_is_traced():
+    found = check("Orsin Vale came in 1790.")
+    assert quotes(found) == ["He came in March of 1790 with 12 sacks."] or "Orsin Vale" in quotes(found)[0]
+    assert check("Her oven is of red brick.").citations[0].quote == "Her oven is made of red brick."
+
+
+def test_what_nothing_bears_out_is_said_so():
+    found = check("The keeper is Orsin Vale. Dragons guard the castle.")
+    assert found.unsupported == ("Dragons guard the castle.",)
+    assert found.text == "The keeper is Orsin Vale. [1] Dragons guard the castle."
+    assert len(found.citations) == 1
+
+
+@pytest.mark.parametrize("wrong", ["He brought 13 sacks.", "He came in March of 1791 with 12 sacks."])
+def test_a_wrong_number_in_a_right_sentence_is_not_borne_out(wrong):
+    found = check(wrong, "What did he bring?")
+    assert found.unsupported == (wrong,)
+
+
+def test_a_number_of_the_question_may_be_repeated():
+    assert check("In 1850 the keeper was Orsin Vale.", "Who was the keeper in 1850?").unsupported == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        " \n",
+        "not found",
+        "Not found.",
+        "The text does not say.",
+        "The excerpts do not hold the answer.",
+        "The passage doesn't mention it.",
+        "I don't know.",
+        "Not mentioned in the text.",
+        "The answer is not in the excerpts.",
+    ],
+)
+def test_a_refusal_is_no_answer(answer):
+    found = check(answer)
+    assert (found.found, found.text, found.citations, found.unsupported) == (False, NOT_FOUND, (), ())
+
+
+@pytest.mark.parametrize(
+    "answer", ["Nothing but bread is sold by Anna Holm.", "Anna Holm, not found elsewhere, sells bread."]
+)
+def test_a_no_in_an_answer_is_no_refusal(answer):
+    assert check(answer).found
+
+
+def test_a_chinese_answer():
+    found = check("守门人是王小明[3]。", "谁是守门人？")
+    assert quotes(found) == ["守门人是王小明，他住在河边。"]
+    assert (found.found, found.unsupported) == (True, ())
+    assert check("面包师是李四。", "谁是面包师？").unsupported == ("面包师是李四。",)
+
+
+def test_a_quote_across_lines_keeps_them():
+    assert quotes(check("Anna Holm sells bread on Sundays.", "Who sells bread?")) == [
+        "The baker,\n   Anna Holm, sells bread on Sundays."
+    ]
+
+
+def test_an_answer_of_more_sentences_than_excerpts():
+    answer = "Orsin Vale is the keeper. He came in March. The river froze. Anna Holm has a red oven of brick."
+    assert len(check(answer, given=evidence("The river froze twice.")).citations) == 1
+    assert len(check(answer).citations) >= 3
+
+
+def test_without_excerpts_nothing_is_borne_out():
+    found = check("The keeper is Orsin Vale [1].", given=[])
+    assert (found.citations, len(found.unsupported)) == ((), 1)
+
+
+@given(
+    answer=st.lists(
+        st.sampled_from(
+            [
+                "[1]",
+                "[2, 3]",
+                "[0]",
+                "[99]",
+                " ",
+                "\n",
+                ". ",
+                "Orsin Vale",
+                "keeper",
+                "12",
+                "1790",
+                "守门人",
+                "。",
+                "[",
+                "]",
+                "*",
+            ]
+        )
+        | st.text(max_size=6),
+        max_size=14,
+    ).map("".join),
+    given_some=st.integers(0, 4),
+    question=st.sampled_from([QUESTION, "谁是守门人？", "12", "?"]),
+)
+def test_whatever_a_model_says_each_citation_is_a_place(answer, given_some, question):
+    found = checked(answer, question, evidence()[:given_some], SETTINGS)
+    assert all(TEXT[one.span.start : one.span.end] == one.quote == one.quote.strip() for one in found.citations)
+    assert found.found or found.text == NOT_FOUND
+    assert len(set(found.citations)) == len(found.citations) <= given_some * 3
+
+
+# -- what a model is asked -----------------------------------------------------------------------------------------
+
+
+def test_the_excerpts_are_numbered_lines():
+    (system, user) = messages(QUESTION, evidence(), SETTINGS)
+    assert (system["content"], user["role"]) == ("", "user")
+    assert "[2] The baker, Anna Holm, sells bread on Sundays. Her oven" in user["content"]
+    assert re.findall(r"^\[(\d)\] ", user["content"], re.MULTILINE) == ["1", "2", "3", "4"]
+    assert SETTINGS.nowhere in user["content"]
+    assert user["content"].index(SETTINGS.instruction) < user["content"].index("[1]") < user["content"].index(QUESTION)
+    assert "say: not found" not in messages(QUESTION, evidence(), AnswerSettings(nowhere=""))[1]["content"]
+
+
+def test_a_draft_comes_in_pieces():
+    said, draft = spoken(drafted(Quoter(), QUESTION, evidence(), SETTINGS))
+    assert "".join(one.text for one in said) == "The keeper of the mill is Orsin Vale. [1]"
+    assert all(isinstance(one, AnswerDelta) for one in said)
+    assert draft.citations[0].quote == "The keeper of the mill is Orsin Vale."
+
+
+def test_a_draft_can_be_cancelled():
+    cancel = Cancel()
+    pieces = drafted(Quoter(), QUESTION, evidence(), SETTINGS, cancel=cancel)
+    next(pieces)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        list(pieces)
+
+
+def kept(quote: str, score: float, tokens: int = 20) -> Kept:
+    start = TEXT.index(quote)
+    return Kept(start, start + len(quote), quote, tokens, score, 0)
+
+
+def answer_of(model, memory, settings=SETTINGS):
+    text = text_of(Document.of("test:mills", TEXT, "Mills", url="https://e.org"))
+    return spoken(answered(model, text, QUESTION, memory, settings))[1]
+
+
+def test_an_answer_from_what_was_kept():
+    memory = [kept("The keeper of the mill is Orsin Vale. ", 0.05), kept("The river froze twice.", 0.01)]
+    reading = answer_of(Quoter(), memory)
+    assert (reading.text, reading.found, reading.question) == (
+        "The keeper of the mill is Orsin Vale. [1]",
+        True,
+        QUESTION,
+    )
+    assert [one.text for one in reading.excerpts] == [one.text.strip() for one in memory]
+    assert reading.confidence == pytest.approx(0.5)
+    assert reading.citations[0].url == "https://e.org"
+
+
+def test_confidence_falls_where_something_is_not_borne_out():
+    memory = [kept("The keeper of the mill is Orsin Vale. ", 0.05)]
+    assert answer_of(Scripted("Orsin Vale. Dragons guard it."), memory).confidence == pytest.approx(0.25)
+    reading = answer_of(Scripted("Not found."), memory)
+    assert (reading.confidence, reading.found, reading.text) == (0.0, False, NOT_FOUND)
+    assert answer_of(Quoter(), [kept("The river froze twice.", 0.9)]).confidence == 1.0
+
+
+def test_the_model_is_shown_the_best_that_fit_in_the_order_of_the_text():
+    memory = [
+        kept("The keeper of the mill is Orsin Vale. ", 0.2),
+        kept("Her oven is made of red brick.", 0.1),
+        kept("The river froze twice.", 0.3),
+    ]
+    model = Scripted("Orsin Vale.")
+    reading = answer_of(model, memory, AnswerSettings(context=45))
+    shown = model.asked[0][-1]["content"]
+    assert re.findall(r"\[\d\] (.+)", shown) == ["The keeper of the mill is Orsin Vale.", "The river froze twice."]
+    assert len(reading.excerpts) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": 0}, {"context": 31}, {"supported": 0}, {"supported": 1.1}])
+def test_settings_out_of_their_range(wrong):
+    with pytest.raises(InputError, match="An answer needs"):
+        AnswerSettings(**wrong)

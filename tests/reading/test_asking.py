@@ -1,0 +1,312 @@
+"""A question to a library: which texts are read, what counts as evidence, and that each quote stands where it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from honest import document
+from hypothesis import given
+from hypothesis import strategies as st
+from reading.speakers import Quoter, Scripted
+from reading.test_infiniretri import Pointed
+
+from foveal.errors import Cancelled, InputError, LibraryCorrupt, LibraryError, UnknownDocument
+from foveal.library import Library
+from foveal.models.chat import Cancel
+from foveal.models.local_chat import LocalChat
+from foveal.reading.answering import AnswerSettings
+from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched
+from foveal.reading.events import AnswerDelta
+from foveal.types import Hit, Passage, Span
+
+QUESTION = "Who is the keeper of the mill?"
+RAIN = "".join(f"It rained on day {number}. " for number in range(90))
+FACT = "The keeper of the mill is Orsin Vale. "
+SMALL = AskSettings(window=64, batch_tokens=128, floor=0.1)
+
+
+@pytest.fixture
+def mill():
+    return document("mill", f"{RAIN}{FACT}{RAIN}", url="https://example.org/mill")
+
+
+@pytest.fixture
+def bread():
+    return document("bread", "The baker sells bread. Her oven is of red brick.")
+
+
+def hit_in(one, quote: str, score: float = 1.0, *, longer: int = 0) -> Hit:
+    start = one.text.index(quote)
+    span = Span(one.id, start, start + len(quote) + longer)
+    return Hit(Passage(span, one.text[start : start + len(quote) + longer]), score, "test", one.revision)
+
+
+def asker(documents, answerer=None, reader=None, settings=SMALL, **look) -> Asker:
+    held = {(one.id, one.revision): one for one in documents}
+
+    def get(which, revision):
+        if (which, revision) not in held:
+            raise UnknownDocument(f"{which} is gone.")
+        return held[which, revision]
+
+    made = Asker(get, answerer or Quoter(), reader, settings)
+    if look:
+        made._looking = Pointed(made._looking, look)
+    return made
+
+
+def ask(made: Asker, *hits: Hit, question: str = QUESTION):
+    return list(made.stream(question, hits))
+
+
+def assert_exact(answer: Asked, *documents) -> None:
+    texts = {one.id: one for one in documents}
+    for one in answer.citations:
+        assert texts[one.span.document_id].quote(one.span) == one.quote
+    for one in answer.evidence:
+        text = texts[one.document_id].text
+        assert text[one.excerpt.start : one.excerpt.end] == one.excerpt.text
+
+
+def test_what_the_question_looks_at_is_the_evidence(qwen, mill, bread):
+    look = {"keeper": {"Orsin Vale": 0.3, "oven": 0.2}}
+    made = asker([mill, bread], reader=qwen, **look)
+    chosen, *deltas, answer = ask(made, hit_in(mill, "Orsin"), hit_in(bread, "bread"))
+    assert [one.excerpt.text for one in chosen.evidence] == [
+        FACT.strip(),
+        "Her oven is of red brick.",
+    ]
+    assert [one.document_id for one in chosen.evidence] == [mill.id, bread.id]
+    assert "".join(one.text for one in deltas) == f"{FACT}[1]"
+    assert all(isinstance(one, AnswerDelta) for one in deltas)
+    assert isinstance(answer, Asked)
+    assert (answer.text, answer.found, answer.question) == (f"{FACT}[1]", True, QUESTION)
+    assert (answer.confidence, answer.unsupported, answer.evidence) == (1.0, (), chosen.evidence)
+    (cited,) = answer.citations
+    assert (cited.quote, cited.title, cited.url, cited.revision) == (FACT.strip(), "mill", mill.url, mill.revision)
+    assert_exact(answer, mill, bread)
+
+
+def test_only_what_lies_around_the_passage_is_read(qwen, mill):
+    made = asker([mill], reader=qwen, settings=replace(SMALL, window=128), keeper={"Orsin": 0.3})
+    chosen = ask(made, hit_in(mill, FACT.strip()))[0]
+    read = "".join(window for _, window in made._looking.looked)
+    assert FACT in read
+    assert read in mill.text
+    assert read.startswith("It rained on day")  # whole sentences
+    assert read.endswith(". ")
+    assert 64 < chosen.tokens < 2 * 128
+
+
+def test_places_that_overlap_are_read_once(qwen, mill):
+    near = [hit_in(mill, "Orsin Vale"), hit_in(mill, "keeper"), hit_in(mill, "The keeper of the mill")]
+    apart = [hit_in(mill, "day 3."), hit_in(mill, "Orsin")]
+    for hits, areas in ((near, 1), (apart, 2)):
+        made = asker([mill], reader=qwen, keeper={"Orsin": 0.3})
+        chosen = ask(made, *hits)[0]
+        read = [window for _, window in made._looking.looked]
+        assert sum(window.count(FACT) for window in read) == 1
+        assert len(made._areas(made._looking, hits, {(mill.id, mill.revision): mill})) == areas
+        assert [one.excerpt.text for one in chosen.evidence] == [FACT.strip()]
+
+
+def test_what_stands_in_two_documents_is_shown_once(qwen, mill):
+    copy = document("copy", f"{FACT.replace(' of', '  of')}It snowed.")
+    made = asker([mill, copy], reader=qwen, keeper={"Orsin": 0.3})
+    chosen = ask(made, hit_in(copy, "Orsin"), hit_in(mill, "Orsin"))[0]
+    assert [one.document_id for one in chosen.evidence] == [copy.id]
+
+
+def test_the_document_of_the_best_find_comes_first(qwen, mill, bread):
+    made = asker([bread, mill], reader=qwen, keeper={"oven": 0.2, "Orsin": 0.3})
+    chosen = ask(made, hit_in(bread, "bread"), hit_in(mill, "Orsin"))[0]
+    assert [one.title for one in chosen.evidence] == ["mill", "bread"]
+
+
+def test_what_is_weak_beside_the_best_is_left_out(qwen, mill, bread):
+    made = asker([bread, mill], reader=qwen, settings=replace(SMALL, near=0.8), keeper={"oven": 0.2, "Orsin": 0.3})
+    chosen = ask(made, hit_in(bread, "bread"), hit_in(mill, "Orsin"))[0]
+    assert [one.title for one in chosen.evidence] == ["mill"]
+
+
+def test_evidence_fits_what_the_model_is_shown(qwen, mill):
+    settings = replace(SMALL, window=400, answer=AnswerSettings(context=40))
+    made = asker([mill], reader=qwen, settings=settings, keeper={"Orsin": 0.3, "It rained": 0.2})
+    chosen = ask(made, hit_in(mill, FACT.strip()))[0]
+    assert any(FACT.strip() in one.excerpt.text for one in chosen.evidence)
+    assert 0 < sum(len(qwen.encode(one.excerpt.text)) for one in chosen.evidence) <= 44
+
+
+def test_a_document_that_was_removed_is_left_out(qwen, mill, bread):
+    made = asker([bread], reader=qwen, keeper={"oven": 0.2, "Orsin": 0.3})
+    chosen, *_, answer = ask(made, hit_in(mill, "Orsin"), hit_in(bread, "bread"))
+    assert [one.title for one in chosen.evidence] == ["bread"]
+    assert_exact(answer, bread)
+    chosen, answer = ask(made, hit_in(mill, "Orsin"))
+    assert (chosen.evidence, answer.text, answer.found) == ((), NOT_IN_LIBRARY, False)
+
+
+def test_where_nothing_is_looked_at_nobody_is_asked(qwen, mill):
+    model = Scripted()
+    chosen, answer = ask(asker([mill], model, qwen, keeper={}), hit_in(mill, "Orsin"))
+    assert (chosen.evidence, model.asked) == ((), [])
+    assert (answer.text, answer.found, answer.confidence, answer.citations) == (NOT_IN_LIBRARY, False, 0.0, ())
+    assert chosen.tokens > 0
+
+
+def test_a_refusal_is_said_as_such(qwen, mill):
+    *_, answer = ask(asker([mill], Scripted("Not found."), qwen, keeper={"Orsin": 0.3}), hit_in(mill, "Orsin"))
+    assert (answer.text, answer.found, answer.confidence) == (NOT_IN_LIBRARY, False, 0.0)
+    assert len(answer.evidence) == 1
+
+
+def test_confidence_is_halved_by_what_is_not_borne_out(qwen, mill):
+    made = asker([mill], Scripted("Orsin Vale [1]. Dragons guard it [1]."), qwen, keeper={"Orsin": 0.12})
+    *_, answer = ask(made, hit_in(mill, "Orsin"))
+    assert answer.unsupported == ("Dragons guard it.",)
+    assert answer.confidence == pytest.approx(0.5)
+
+
+# -- without a model here --------------------------------------------------------------------------------------------
+
+
+def test_a_server_is_shown_the_passages_themselves(mill, bread):
+    hits = [hit_in(mill, FACT.strip()), hit_in(bread, "Her oven is of red brick.", 0.5)]
+    model = Quoter()
+    chosen, *_, answer = ask(asker([mill, bread], model), *hits)
+    assert [one.excerpt.text for one in chosen.evidence] == [hit.passage.text for hit in hits]
+    assert (chosen.tokens, answer.confidence) == (0, None)
+    assert answer.text == f"{FACT}[1]"
+    assert "[2] Her oven is of red brick." in model.asked[0][-1]["content"]
+    assert_exact(answer, mill, bread)
+
+
+def test_as_many_passages_as_the_server_is_shown(mill, bread):
+    """The scripted model counts a token a character."""
+    hits = [hit_in(mill, FACT.strip()), hit_in(bread, "Her oven is of red brick."), hit_in(mill, "It rained on day 3.")]
+    for context, shown in ((32, 1), (37, 1), (70, 2), (2000, 3)):
+        made = asker([mill, bread], settings=replace(SMALL, answer=AnswerSettings(context=context)))
+        assert len(ask(made, *hits)[0].evidence) == shown
+
+
+def test_a_passage_that_is_not_in_its_document_is_an_error(mill):
+    right = hit_in(mill, FACT.strip())
+    wrong = replace(right, passage=replace(right.passage, text=FACT.strip().replace("Vale", "Dale")))
+    with pytest.raises(LibraryCorrupt, match="not quoted as it stands"):
+        ask(asker([mill]), wrong)
+
+
+def test_a_server_with_a_model_here_reads_around(qwen, mill):
+    made = asker([mill], Quoter(), qwen)
+    assert made._looking is not None
+    assert ask(made, hit_in(mill, "Orsin"))[0].tokens > 0
+
+
+def test_a_local_answerer_reads_by_its_own_model(qwen, mill):
+    made = asker([mill], LocalChat(qwen), keeper={"Orsin": 0.3})
+    *_, answer = ask(made, hit_in(mill, "Orsin"))
+    assert answer.evidence
+    assert_exact(answer, mill)
+
+
+# -- any text --------------------------------------------------------------------------------------------------------
+
+PIECES = [
+    "He sat. ",
+    "x;y\n",
+    "漢字。",
+    "\r\n\r\n",
+    "\0",
+    "👩‍👧 ",
+    "| a | b |\n",
+    "word " * 40,
+    "Orsin came. ",
+    " " * 30,
+]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), min_size=1, max_size=60), where=st.data())
+def test_any_passage_of_any_text_is_read_whole_and_quoted_exactly(qwen, pieces, where):
+    one = document("any", "".join(pieces))
+    start = where.draw(st.integers(0, len(one.text) - 1))
+    end = where.draw(st.integers(start + 1, min(len(one.text), start + 200)))
+    made = asker([one], reader=qwen, settings=replace(SMALL, floor=-1.0, near=0.0))
+    span = Span(one.id, start, end)
+    area = made._around(made._looking, one, span)
+    assert 0 <= area.start <= start < end <= area.end <= len(one.text)
+    looked = Pointed(made._looking, {"keeper": {"": 0.5}})
+    made._looking = looked
+    *_, answer = ask(made, Hit(Passage(span, one.quote(span)), 1.0, "test", one.revision))
+    assert one.text[area.start : area.end] == "".join(window for _, window in looked.looked)
+    assert_exact(answer, one)
+
+
+# -- what it refuses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [{"window": 63}, {"batch_tokens": 0}, {"near": -0.1}, {"near": 1.1}])
+def test_settings_out_of_their_range(wrong):
+    with pytest.raises(InputError, match="Asking needs"):
+        AskSettings(**wrong)
+
+
+def test_it_can_be_cancelled(qwen, mill):
+    cancel = Cancel()
+    made = asker([mill], reader=qwen, keeper={"Orsin": 0.3})
+    events = made.stream(QUESTION, [hit_in(mill, "Orsin")], cancel=cancel)
+    next(events)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        list(events)
+    with pytest.raises(Cancelled):
+        next(made.stream(QUESTION, [hit_in(mill, "Orsin")], cancel=cancel))
+
+
+# -- a library ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(own_settings, mill, bread):
+    made = Library.open(settings=own_settings, encoder="none")
+    made.add_documents([mill, bread])
+    return made
+
+
+def test_a_library_tells_what_happens(library, mill, bread, qwen):
+    events = []
+    answer = library.ask(QUESTION, model=Quoter(), reader=qwen, on_event=events.append)
+    kinds = [type(one) for one in events]
+    assert kinds[:2] == [Searched, Chosen]
+    assert set(kinds[2:-1]) <= {AnswerDelta}
+    assert events[-1] == answer
+    assert "Orsin" in events[0].hits[0].passage.text
+    assert_exact(answer, mill, bread)
+
+
+def test_a_library_without_the_words(library):
+    answer = library.ask("xylophone?", model=Scripted())
+    assert (answer.text, answer.found, answer.evidence) == (NOT_IN_LIBRARY, False, ())
+
+
+def test_a_question_goes_to_the_part_that_is_named(library):
+    answer = library.ask("keeper bread", model=Quoter(), where="title=bread")
+    assert {one.title for one in answer.evidence} == {"bread"}
+
+
+def test_a_library_that_is_empty(own_settings):
+    made = Library.open(settings=own_settings, encoder="none")
+    with pytest.raises(LibraryError, match=r"is empty.*foveal add"):
+        made.ask(QUESTION, model=Scripted())
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question(library, question):
+    with pytest.raises(InputError, match="question is empty"):
+        library.ask(question, model=Scripted())
+
+
+def test_a_document_is_read_whole(library, qwen, mill):
+    reading = library.read(mill.id, QUESTION, model=qwen)
+    assert reading.stats.tokens > 1000
+    assert all(mill.text[one.span.start : one.span.end] == one.quote for one in reading.citations)

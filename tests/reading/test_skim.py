@@ -1,0 +1,128 @@
+"""Which windows are worth a look: by the question's words, by what a first find says, and never more than the share."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.reading import follow
+from foveal.reading.memory import Kept
+from foveal.reading.sentences import Sentence
+from foveal.reading.skim import K1, B, bm25, content_words, promising
+
+
+def window(*texts: str) -> list[Sentence]:
+    return [Sentence(0, len(text), text, (0,) * len(text.split())) for text in texts]
+
+
+def kept(text: str, score: float, start: int = 0) -> Kept:
+    return Kept(start, start + len(text), text, 1, score, 0)
+
+
+WINDOWS = [
+    window("The miller counted sacks. ", "It rained."),
+    window("The keeper of the café is Orsin Vale."),
+    window("Nobody came.", " Orsin slept. ", "Orsin left."),
+    window("守门人是王小明。"),
+    window("The café is closed."),
+]
+WORDS = st.lists(st.sampled_from(["keeper", "mill", "rain", "orsin", "the", "守门", "café"]), max_size=8)
+
+
+def by_definition(windows: list[list[Sentence]], words: set[str]) -> list[float]:
+    """Robertson and Zaragoza, word by word."""
+    texts = ["".join(one.text for one in sentences).lower() for sentences in windows]
+    lengths = [sum(map(len, sentences)) for sentences in windows]
+    scores = []
+    for text, length in zip(texts, lengths, strict=True):
+        total = 0.0
+        for word in words:
+            split = [
+                other.replace(".", " ").split().count(word) if word.isascii() else other.count(word) for other in texts
+            ]
+            holding = sum(n > 0 for n in split)
+            n = split[texts.index(text)]
+            weight = math.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
+            total += weight * n * (K1 + 1) / (n + K1 * (1 - B + B * length / (sum(lengths) / len(lengths))))
+        scores.append(total)
+    return scores
+
+
+@pytest.mark.parametrize("words", [{"orsin"}, {"café", "orsin"}, {"守门"}, {"sacks", "keeper", "unknown"}, set()])
+def test_bm25_by_definition(words):
+    assert bm25(WINDOWS, [words])[0] == pytest.approx(by_definition(WINDOWS, words))
+
+
+def test_bm25_of_several_queries_is_that_of_each():
+    queries = [{"orsin"}, set(), {"守门", "keeper"}]
+    assert bm25(iter(WINDOWS), queries) == [bm25(WINDOWS, [words])[0] for words in queries]
+    assert bm25([], queries) == [[], [], []]
+
+
+def test_words_that_say_something():
+    assert content_words("Who is the Keeper of the mill's 12 keys?") == {"keeper", "mill", "s", "12", "keys"}
+    assert content_words("谁是守门人？ Orsin") == {"谁是", "是守", "守门", "门人", "orsin"}
+    assert content_words("門") == {"門"}
+    assert content_words("?! …") == set()
+
+
+def test_windows_with_the_words_come_first():
+    assert promising(WINDOWS, ["Where does Orsin sleep?"], 0.4) == [1, 2]
+    assert promising(WINDOWS, ["Where does Orsin sleep?"], 0.2) == [2]
+    assert promising(WINDOWS, ["谁是守门人？", "café"], 0.6) == [1, 3, 4]
+    assert promising(WINDOWS, ["Where does Orsin sleep?"], 1.0) is None
+
+
+@given(texts=st.lists(WORDS.map(" ".join), min_size=1, max_size=40), effort=st.floats(0.01, 0.99), asked=WORDS)
+def test_the_share_is_read_and_the_best_are_in_it(texts, effort, asked):
+    windows = [window(text) for text in texts]
+    chosen = promising(windows, [" ".join(asked)], effort)
+    assert len(chosen) == max(1, math.ceil(effort * len(windows)))
+    assert chosen == sorted(set(chosen))
+    assert set(chosen) <= set(range(len(windows)))
+    scores = bm25(windows, [content_words(" ".join(asked))])[0]
+    best = max(range(len(scores)), key=lambda number: scores[number])
+    assert scores[best] == 0 or best in chosen
+
+
+def test_without_a_word_of_the_question_they_are_spread():
+    windows = [window(f"line {number}") for number in range(100)]
+    assert promising(windows, ["why?"], 0.04) == [0, 25, 50, 75]
+
+
+# -- the second look -----------------------------------------------------------------------------------------------
+
+
+def test_the_best_finds_are_followed():
+    memory = [kept("third", 0.2), kept(" first \n", 0.5, 9), kept("second", 0.4)]
+    assert follow.lead(memory) == ("first", "second")
+    assert follow.lead([kept("first", 0.5), kept("weak", 0.1)]) == ("first",)
+    assert follow.lead([kept("x" * 900, 0.5)]) == ("x" * follow.LONGEST_LEAD,)
+    assert follow.lead([]) is None
+    assert follow.lead([kept(" \n", 0.5)]) is None
+
+
+def test_what_is_known_stands_behind_the_question():
+    assert follow.question(" Where? ", ("One.", "Two.")) == "Where? (Known so far: One. Two.)"
+
+
+def test_only_windows_with_new_words_are_read_again():
+    """The question's own words have been looked for; only Orsin, Vale and the café are new."""
+    asked, lead = "Where does the keeper live?", ("The keeper of the café is Orsin Vale.",)
+    assert follow.windows(WINDOWS, [asked], [lead], 0.2) == [[1, 2, 4]]
+    assert follow.windows(WINDOWS, [asked, "Orsin?"], [lead, ("Orsin.",)], 0.2) == [[1, 2, 4], []]
+
+
+@given(
+    count=st.integers(1, 400),
+    share=st.floats(0, 1),
+)
+def test_a_second_look_keeps_within_its_share(count, share):
+    (numbers,) = follow.windows([window("Orsin")] * count, ["Where?"], [("Orsin",)], share)
+    most = max(follow.LEAST_WINDOWS, math.ceil(share * count))
+    assert len(numbers) <= min(count, most)
+    assert numbers == sorted(numbers)
+    assert share < 1 or len(numbers) == count
