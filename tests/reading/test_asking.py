@@ -75,7 +75,7 @@ def test_what_the_question_looks_at_is_the_evidence(qwen, mill, bread):
     chosen, *deltas, answer = ask(made, hit_in(mill, "Orsin"), hit_in(bread, "bread"))
     assert [one.excerpt.text for one in chosen.evidence] == [
         FACT.strip(),
-        "Her oven is of red brick.",
+        "The baker sells bread. Her oven is of red brick.",  # "her" is told by the sentence before
     ]
     assert [one.document_id for one in chosen.evidence] == [mill.id, bread.id]
     assert "".join(one.text for one in deltas) == f"{FACT}[1]"

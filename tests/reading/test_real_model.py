@@ -63,7 +63,8 @@ def test_a_library_answers(model, own_settings):
     from foveal.text.sample import manual
 
     library = Library.open(settings=own_settings, encoder="none")
-    library.add_documents([*list(manual())[:12], Document.of("test:mill", f"Mills are old. {NEEDLE} Rain fell.", "The mill")])
+    mill = Document.of("test:mill", f"Mills are old. {NEEDLE} Rain fell.", "The mill")
+    library.add_documents([*list(manual())[:12], mill])
     answer = library.ask(QUESTION, model="qwen2.5-coder-0.5b")
     assert "Orsin Vale" in answer.text
     assert answer.found

@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,8 +149,9 @@ def watched(
     from foveal.reading import Done
 
     remark = REMARK if reader.settings.effort == 1 else ""
-    with Watch(remark) as watch, _resumable(watch, state):
-        for event in reader.stream(text, questions, state, answer=answer):
+    events = reader.stream(text, questions, state, answer=answer)
+    with Watch(remark) as watch, _resumable(watch, state), closing(events):
+        for event in events:
             watch.show(event)
             if isinstance(event, Done):
                 readings = event.readings

@@ -27,7 +27,8 @@ NOT_FOUND = "Nothing in the text answers this."
 INSTRUCTION = "Read the excerpts and answer the question. Be very concise in your answer."
 NOWHERE = "If the excerpts do not hold the answer, say: not found."
 
-_CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
+_CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _REFUSAL = re.compile(
     r"not found\b|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't)"
@@ -100,7 +101,8 @@ def answered(
     cancel: Cancel | None = None,
 ) -> Generator[AnswerDelta, None, Reading]:
     """Answer from what a reader kept, piece by piece; the value returned is the whole."""
-    shown = excerpts(in_order(within(kept, settings.context)))
+    best = within(kept, settings.context) or [max(kept, key=lambda one: one.score)]
+    shown = excerpts(in_order(best))
     revision = text.revision
     evidence = [Evidence(text.document_id, one, text.title, text.url, revision) for one in shown]
     draft = yield from drafted(model, question, evidence, settings, cancel=cancel)
@@ -217,8 +219,14 @@ def _sentences(answer: str) -> list[str]:
 
 
 def _cited(sentence: str, count: int) -> list[int]:
-    numbers = [int(number) for found in _CITED.findall(sentence) for number in re.split(r"\s*[,;]\s*", found)]
+    """The excerpts that a sentence cites, counted from 0: "[2]", "[1, 3]", "[1-3]"; others than there are, left out."""
+    numbers = [number for inside in _CITED.findall(sentence) for number in _numbers(inside, count)]
     return [number - 1 for number in numbers if 1 <= number <= count]
+
+
+def _numbers(inside: str, count: int) -> Iterator[int]:
+    for first, last, alone in _RANGE.findall(inside):
+        yield from range(int(first), min(int(last), count) + 1) if first else (int(alone),)
 
 
 def _says_something(said: str) -> bool:

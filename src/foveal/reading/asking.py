@@ -24,7 +24,7 @@ from foveal.models.chat import Cancel, ChatModel
 from foveal.reading.answering import AnswerSettings, Drafted, Evidence, drafted, settings_for
 from foveal.reading.events import AnswerDelta
 from foveal.reading.looking import Looking
-from foveal.reading.memory import Excerpt, Kept, excerpts, in_order
+from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, scored
 from foveal.reading.sentences import Sentence, packed, read_sentences
 from foveal.text.units import sentences
 from foveal.types import Answer, Document, Hit, Span
@@ -217,7 +217,7 @@ class Asker:
             batch = windows[start : start + size]
             scores = looking.scores([window for _, window in batch], [question])
             for number, ((document, window), values) in enumerate(zip(batch, scores, strict=True), start):
-                kept = (_kept(*one, number) for one in zip(window, values[0].tolist(), strict=True))
+                kept = scored(window, values[0].tolist(), number)
                 found += [(document, one) for one in kept if one.score >= self.settings.floor and one.text.strip()]
         return found, sum(len(sentence) for _, window in windows for sentence in window)
 
@@ -243,10 +243,6 @@ def _whole_sentences(text: str, start: int, end: int, inside: Span) -> tuple[int
     begins = [a for a, _ in places if a >= start or a == 0]
     ends = [b for _, b in places if b <= end or b == len(text)]
     return min([*begins, inside.start]), max([*ends, inside.end])
-
-
-def _kept(sentence: Sentence, score: float, number: int) -> Kept:
-    return Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number)
 
 
 def _within(found: Sequence[tuple[Document, Kept]], budget: int) -> list[Evidence]:

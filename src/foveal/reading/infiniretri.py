@@ -16,7 +16,7 @@ Time      linear in the text: forward tokens per token of text are about 1 + ove
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,9 +28,9 @@ from foveal.reading import follow, skim, state
 from foveal.reading.answering import AnswerSettings, answered, not_found
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
 from foveal.reading.looking import Looking
-from foveal.reading.memory import Kept, Memory, excerpts, in_order, within
+from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
-from foveal.reading.prompts import TEMPLATE
+from foveal.reading.prompts import NO_QUESTION, TEMPLATE
 from foveal.reading.sentences import LONGEST, Sentence, packed, read_sentences
 from foveal.reading.sources import Text, text_of
 from foveal.types import Document
@@ -99,13 +99,7 @@ class InfiniRetri:
         self.settings = settings
         self.looking = Looking(model, profile or profile_of(model, home), settings.template)
         self._answerer = answerer
-        memory = settings.budget if settings.mode == "sequential" else 0
-        needed = memory + max(settings.window, settings.longest) + len(self.looking.prompt.head)
-        if needed > model.context_tokens:
-            raise InputError(
-                f"Window and memory take {needed:,} tokens; {model.name} has {model.context_tokens:,} positions. "
-                "Choose a smaller window or budget."
-            )
+        self._require_room([NO_QUESTION])
 
     @property
     def answerer(self) -> ChatModel:
@@ -144,7 +138,7 @@ class InfiniRetri:
         *,
         answer: bool = True,
         cancel: Cancel | None = None,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Read and answer, telling what happens; the last event is `Done`.
 
         `state` names a file that the reading can go on from. InputError: an empty question, a blank text, a state of
@@ -153,6 +147,7 @@ class InfiniRetri:
         questions = (question,) if isinstance(question, str) else tuple(question)
         if not questions or not all(one.strip() for one in questions):
             raise InputError("The question is empty. Ask something that the text may answer.")
+        self._require_room(questions)
         task = _Task(text_of(source), questions, state, cancel)
         begun = time.perf_counter()
         where = self._resumed(task)
@@ -187,12 +182,18 @@ class InfiniRetri:
         yield ReadStarted(count, int(count * self.settings.window * 0.95), where.window)
         if where.phase == "read":
             windows = _numbered(self._windows(task.text), chosen)
-            for batch in _batches(windows, self._batch_size(), skip=where.window):
-                self._check(task)
-                self._take(batch, task.questions, where)
-                where.seconds = clock.seconds()
-                self._saved(task, where, clock)
-                yield self._progress(where, max(count, where.window), clock)
+            settled = where.copy()
+            try:
+                for batch in _batches(windows, self._batch_size(), skip=where.window):
+                    self._check(task)
+                    self._take(batch, task.questions, where)
+                    where.seconds = clock.seconds()
+                    settled = where.copy()
+                    self._saved(task, settled, clock)
+                    yield self._progress(where, max(count, where.window), clock)
+            except BaseException:  # a cancel, Ctrl-C, or whoever iterates stops: no window is read twice
+                self._saved(task, settled, clock, force=True)
+                raise
             where.phase = "follow"
             self._saved(task, where, clock, force=True)
         if where.phase == "follow" and self.settings.follow and self.settings.mode == "map":
@@ -205,8 +206,6 @@ class InfiniRetri:
         """Score a batch of windows for each question and keep what is worth it."""
         if self.settings.mode == "sequential":
             self._take_in_turn(batch, questions, where)
-            tokens = sum(len(sentence) for _, window in batch for sentence in window)
-            where.forward_tokens += tokens + len(batch) * self.looking.prompt.overhead(questions)
         else:
             self._look(batch, dict(enumerate(questions)), where)
         where.window += len(batch)
@@ -218,19 +217,23 @@ class InfiniRetri:
         """The paper's loop: what was kept stands before the new window, and all of it competes anew."""
         for number, window in batch:
             for place, question in enumerate(questions):
-                memory = [self._again(one) for one in in_order(where.memories[place])]
-                shown = [*memory, *window]
-                values = self.looking.scores([shown], [question], content_free=self.settings.content_free)[0][
-                    0
-                ].tolist()
-                kept = [one for one in _kept(shown, values, number) if one.score >= self.settings.floor]
+                held = {(one.start, one.end): one.before for one in in_order(where.memories[place])}
+                shown = [*(self._again(one) for one in in_order(where.memories[place])), *window]
+                scores = self.looking.scores([shown], [question], content_free=self.settings.content_free)[0][0]
+                kept = [
+                    replace(one, before=held.get((one.start, one.end), one.before))
+                    for one in scored(shown, scores.tolist(), number)
+                    if one.score >= self.settings.floor
+                ]
                 where.memories[place] = in_order(within(kept, self.settings.budget))
-                where.forward_tokens += sum(map(len, memory))
+                where.forward_tokens += sum(map(len, shown)) + self._overhead([question])
 
     def _follow(self, task: _Task, where: state.State) -> None:
         """Look again, with the best finds behind the question, where the words of these finds stand."""
         leads = {place: follow.lead(kept) for place, kept in enumerate(where.memories)}
         asked = {place: (task.questions[place], lead) for place, lead in leads.items() if lead}
+        if not asked:
+            return
         found = follow.windows(self._windows(task.text), *_columns(asked.values()), self.settings.follow)
         askers: dict[int, list[int]] = {}  # window -> the questions that look there: one pass for all of them
         for place, numbers in zip(asked, found, strict=True):
@@ -247,10 +250,10 @@ class InfiniRetri:
         for (number, window), by_question in zip(batch, scores, strict=True):
             for place, values in zip(questions, by_question.tolist(), strict=True):
                 memory = self._memory(where.memories[place])
-                memory.add(_kept(window, values, number))
+                memory.add(scored(window, values, number))
                 where.memories[place] = memory.kept
         tokens = sum(len(sentence) for window in windows for sentence in window)
-        where.forward_tokens += tokens + len(batch) * self.looking.prompt.overhead(list(questions.values()))
+        where.forward_tokens += tokens + len(batch) * self._overhead(list(questions.values()))
 
     def _answer(self, task: _Task, where: state.State, memories: Sequence[Memory], begun: float) -> Iterator[Event]:
         readings = []
@@ -279,6 +282,22 @@ class InfiniRetri:
         head = next(iter(text.blocks()))
         tokens = max(1, len(self.looking.tokens.encode(head)))
         return max(1, round(text.characters / len(head) * tokens / self.settings.window / 0.97 + 0.5))
+
+    def _require_room(self, questions: Sequence[str]) -> None:
+        """InputError: window, memory and a question exceed the model's positions."""
+        settings = self.settings
+        memory = settings.budget if settings.mode == "sequential" else 0
+        question = max(self.looking.prompt.overhead([one]) for one in questions)
+        needed = memory + max(settings.window, settings.longest) + question
+        if needed > self.model.context_tokens:
+            raise InputError(
+                f"Window, memory and question take {needed:,} tokens; {self.model.name} has "
+                f"{self.model.context_tokens:,} positions. Choose a smaller window or budget."
+            )
+
+    def _overhead(self, questions: Sequence[str]) -> int:
+        """Tokens that a window takes beside its text."""
+        return self.looking.prompt.overhead([*questions, NO_QUESTION] if self.settings.content_free else questions)
 
     def _batch_size(self) -> int:
         return 1 if self.settings.mode == "sequential" else max(1, self.settings.batch_tokens // self.settings.window)
@@ -347,13 +366,6 @@ class _Clock:
             return False
         self._saved = now
         return True
-
-
-def _kept(window: Sequence[Sentence], scores: Sequence[float], number: int) -> Iterator[Kept]:
-    before = ""
-    for sentence, score in zip(window, scores, strict=True):
-        yield Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number, before)
-        before = sentence.text
 
 
 def _numbered(windows: Iterator[list[Sentence]], chosen: Sequence[int] | None) -> Iterator[tuple[int, list[Sentence]]]:

@@ -7,8 +7,10 @@ text goes by; `chosen` is what fits a budget at the end; `passages` are runs of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+
+from foveal.reading.sentences import Sentence
 
 POOL = 4
 """Budgets of tokens that the pool holds while a text is read, so that a later look can choose anew."""
@@ -59,6 +61,15 @@ class Memory:
     def chosen(self) -> list[Kept]:
         """What fits the budget, best first taken, in the order of the text."""
         return in_order(within(in_order(self.kept), self.budget))
+
+
+def scored(window: Sequence[Sentence], scores: Sequence[float], number: int) -> Iterator[Kept]:
+    """The sentences of window `number` with their scores, each with the one before it, where it stands right there."""
+    before, end = "", -1
+    for sentence, score in zip(window, scores, strict=True):
+        lead = before if sentence.start == end else ""
+        yield Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number, lead)
+        before, end = sentence.text, sentence.end
 
 
 def within(kept: Sequence[Kept], budget: int) -> list[Kept]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class State:
     forward_tokens: int = 0
     seconds: float = 0.0
     memories: list[list[Kept]] = field(default_factory=list)
+
+    def copy(self) -> State:
+        """This state as it is now; what is kept is never changed in place."""
+        return replace(self, memories=[list(kept) for kept in self.memories])
 
 
 def identity(text: str, questions: Sequence[str], model: str, settings: Mapping[str, Any]) -> dict[str, str]:
