@@ -73,42 +73,42 @@ PROBES = (
     _paraphrase("The jury gave the first prize to a photograph of a puddle.", "Which picture won the contest?"),
     _chain(
         "The night watchman of the mill is Casper Rune.",
-        "Casper Rune hides his letters in a hollow clock.",
+        "Casper Rune keeps all that the post brings him in a hollow clock.",
         "Where does the night watchman of the mill hide his letters?",
     ),
     _chain(
         "The yellow barge belongs to Philippa Stroud.",
-        "Philippa Stroud was born in Tromsø.",
+        "Philippa Stroud came into the world in Tromsø.",
         "Where was the owner of the yellow barge born?",
     ),
     _chain(
         "The prize of the harvest fair went to the Gullane dairy.",
-        "The Gullane dairy is run by a former astronomer.",
-        "What did the person who runs the dairy that won the prize of the harvest fair do before?",
+        "Cheese has been made at Gullane by an astronomer since she gave up the stars.",
+        "What was the earlier profession of whoever runs the winner of the harvest fair's prize?",
     ),
     _chain(
         "The bridge over the Inver was drawn by Tobias Kell.",
-        "Tobias Kell could not stand the smell of lavender.",
-        "Which smell could the man who drew the bridge over the Inver not stand?",
+        "Nothing made Tobias Kell sneeze like lavender.",
+        "Which scent could the man who drew the bridge over the Inver not stand?",
     ),
     _chain(
         "The stolen ruby turned up in the village of Osmeer.",
-        "The village of Osmeer is known for its painted doors.",
+        "People travel to Osmeer for its painted doors.",
         "What is the village where the stolen ruby turned up known for?",
     ),
     _chain(
         "The captain of the Petrel married Anselma Voigt.",
-        "Anselma Voigt paid the harbour dues in silver spoons.",
+        "Anselma Voigt settled what she owed the port in silver spoons.",
         "How did the wife of the captain of the Petrel pay the harbour dues?",
     ),
     _chain(
         "The clockmaker's apprentice is called Ignaz Thorn.",
-        "Ignaz Thorn is afraid of geese.",
+        "Geese make Ignaz Thorn run.",
         "What is the clockmaker's apprentice afraid of?",
     ),
     _chain(
         "The expedition set up its camp beside Lake Morwen.",
-        "Lake Morwen freezes over in the last week of October.",
+        "Morwen turns to ice in the last week of October.",
         "When does the lake beside which the expedition set up its camp freeze over?",
     ),
 )

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from foveal.reading.sources import Text as Readable
     from foveal.settings import Settings
 
-EFFORTS: dict[str, dict[str, float]] = {"quick": {"effort": 0.1}, "normal": {}, "full": {"follow": 1.0}}
-"""quick reads the most promising tenth of the windows; full takes its second look at all of them."""
+EFFORTS: dict[str, dict[str, float | int]] = {"quick": {"effort": 0.1}, "normal": {}, "full": {"follow": 4}}
+"""quick reads the most promising tenth of the windows; full takes a larger second look."""
 
 LONG = 60_000
 """Characters of a text from which on a reading keeps its state without being asked to."""
@@ -52,7 +52,7 @@ def read(
     mode: Annotated[str, typer.Option(help="map (each window by itself) or sequential (with what was kept).")] = "map",
     effort: Annotated[str, typer.Option(help=f"{', '.join(EFFORTS)}, or the share of the text to read.")] = "normal",
     follow: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the windows read again for a second fact.")
+        int | None, typer.Option(min=0, max=16, help="Windows of a second look, at what the first finds lead to.")
     ] = None,
     url: Url = None,
     answerer: Answerer = None,

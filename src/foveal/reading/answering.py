@@ -106,16 +106,23 @@ def answered(
     revision = text.revision
     evidence = [Evidence(text.document_id, one, text.title, text.url, revision) for one in shown]
     draft = yield from drafted(model, question, evidence, settings, cancel=cancel)
-    confidence = min(1.0, max(one.score for one in kept) * 10) * (0.5 if draft.unsupported else 1.0)
     return Reading(
         draft.text,
         draft.citations,
-        confidence if draft.found else 0.0,
+        confidence(max(one.score for one in kept), draft),
         question=question,
         excerpts=tuple(excerpts(in_order(kept))),
         found=draft.found,
         unsupported=draft.unsupported,
     )
+
+
+def confidence(score: float, draft: Drafted) -> float:
+    """0 to 1, by the best sentence's score (a literal find has about 10, a paraphrase 1 to 2); no probability.
+
+    Half where something said is not borne out; 0 where nothing was found.
+    """
+    return (score / (score + 2) * (0.5 if draft.unsupported else 1.0)) if draft.found else 0.0
 
 
 def drafted(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from foveal.attention.profiles import profile_of
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel
-from foveal.reading.answering import AnswerSettings, Drafted, Evidence, drafted, settings_for
+from foveal.reading.answering import AnswerSettings, Drafted, Evidence, confidence, drafted, settings_for
 from foveal.reading.events import AnswerDelta
 from foveal.reading.looking import Looking
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, scored
@@ -47,7 +47,7 @@ class AskSettings:
 
     window: int = 512  # tokens that are read around a passage, at least 64
     batch_tokens: int = 2048  # tokens that go through the model at once
-    floor: float = 0.004  # least score of a sentence that counts as evidence: a share of attention
+    floor: float = 0.7  # least score of a sentence that counts as evidence (looking.py has the unit)
     near: float = 0.1  # least score beside that of the best sentence, 0 to 1
     answer: AnswerSettings = field(default_factory=AnswerSettings)
 
@@ -141,7 +141,7 @@ class Asker:
         yield Asked(
             draft.text if draft.found else NOT_IN_LIBRARY,
             draft.citations,
-            _confidence(draft, evidence) if self._looking else None,
+            confidence(max(one.excerpt.score for one in evidence), draft) if self._looking else None,
             question=question,
             evidence=tuple(evidence),
             found=draft.found,
@@ -263,13 +263,6 @@ def _within(found: Sequence[tuple[Document, Kept]], budget: int) -> list[Evidenc
 
 def _evidence(document: Document, excerpt: Excerpt) -> Evidence:
     return Evidence(document.id, excerpt, document.title, document.url, document.revision)
-
-
-def _confidence(draft: Drafted, evidence: Sequence[Evidence]) -> float:
-    """As a reader's: by the attention that the best sentence got; half where something said is not borne out."""
-    if not draft.found:
-        return 0.0
-    return min(1.0, 10 * max(one.excerpt.score for one in evidence)) * (0.5 if draft.unsupported else 1.0)
 
 
 def _require_exact(draft: Drafted, documents: dict[tuple[str, str | None], Document]) -> None:

@@ -1,24 +1,26 @@
 """The second look: an answer may hang on two places, and only the first shares anything with the question.
 
 "Where does the keeper live?" finds "The keeper is Orsin Vale"; what finds "Orsin Vale rents a room above the mill" is
-that sentence. So the best finds are put behind the question and the windows that hold their new words, told by BM25,
-are read again: the share of windows that it is given, and no more than a few of a long text.
+that sentence. So the best finds are put behind the question, the sentences of the whole text that hold their rarest
+words are gathered, each with its neighbours, and these are looked at as one window. It costs a window or a few a
+question, whatever the length of the text.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from foveal.reading.memory import Kept
 from foveal.reading.sentences import Sentence
-from foveal.reading.skim import bm25, content_words
+from foveal.reading.skim import content_words, held
 
 LEADS = 2
 """Finds that are followed."""
-
-LEAST_WINDOWS, MOST_WINDOWS = 4, 24
-"""Windows that are read again even of a short text, and of a long one; a share of 1 has no such end."""
 
 NEAR = 0.35
 """A find that scores below this share of the best one is not followed."""
@@ -26,28 +28,91 @@ NEAR = 0.35
 LONGEST_LEAD = 300
 """Characters of a find that are put behind the question."""
 
+CANDIDATES = 128
+"""Sentences that are remembered for a question while the text goes by."""
 
-def lead(kept: Sequence[Kept]) -> tuple[str, ...] | None:
-    """The texts of the best finds, best first; None where nothing was found."""
+Windows = Callable[[], Iterable[Sequence[Sentence]]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with the finds that it is followed by, best first."""
+
+    question: str
+    leads: tuple[Kept, ...]
+
+    @property
+    def text(self) -> str:
+        """The question with what is known by now."""
+        known = " ".join(one.text.strip()[:LONGEST_LEAD] for one in self.leads)
+        return f"{self.question.strip()} (Known so far: {known})"
+
+    @property
+    def words(self) -> set[str]:
+        """What the finds say beyond the question."""
+        return content_words(" ".join(one.text for one in self.leads)) - content_words(self.question)
+
+
+def asked(question: str, kept: Sequence[Kept]) -> Asked | None:
+    """The question with the best of `kept`; None where nothing was found."""
     ranked = sorted(kept, key=lambda one: (-one.score, one.start))[:LEADS]
-    found = [one for one in ranked if one.text.strip() and one.score >= NEAR * ranked[0].score]
-    return tuple(one.text.strip()[:LONGEST_LEAD] for one in found) or None
+    found = tuple(one for one in ranked if one.text.strip() and one.score >= NEAR * ranked[0].score)
+    return Asked(question, found) if found else None
 
 
-def question(asked: str, leads: Sequence[str]) -> str:
-    """The question with what is known by now."""
-    return f"{asked.strip()} (Known so far: {' '.join(leads)})"
+class _Candidate(NamedTuple):
+    score: float
+    place: int  # negative: of equal scores the first in the text is better
+    sentences: tuple[Sentence, ...]  # itself, then its neighbours
 
 
-def windows(
-    stream: Iterable[Sequence[Sentence]], asked: Sequence[str], leads: Sequence[Sequence[str]], share: float
-) -> list[list[int]]:
-    """For each question the windows, by number, that hold new words of its leads: at most `share` of all, in order."""
-    new = [content_words(" ".join(lead)) - content_words(one) for one, lead in zip(asked, leads, strict=True)]
-    return [_best(scores, share) for scores in bm25(stream, new)]
+@dataclass
+class _Gathering:
+    """The best sentences so far for one question."""
+
+    asked: Asked
+    words: set[str]
+    best: list[_Candidate] = field(default_factory=list)  # a heap, the worst first
+
+    def take(self, window: Sequence[Sentence], words: Sequence[set[str]], weight: dict[str, float]) -> None:
+        """Consider the sentences of a window, which hold `words`."""
+        leads = {one.start for one in self.asked.leads}
+        for place, (sentence, found) in enumerate(zip(window, words, strict=True)):
+            score = sum(weight[word] for word in found & self.words)
+            if score <= 0 or sentence.start in leads:
+                continue
+            around = (sentence, *window[max(0, place - 1) : place], *window[place + 1 : place + 2])
+            candidate = _Candidate(score, -sentence.start, around)
+            if len(self.best) < CANDIDATES:
+                heapq.heappush(self.best, candidate)
+            elif candidate > self.best[0]:
+                heapq.heapreplace(self.best, candidate)
+
+    def window(self, size: int) -> list[Sentence]:
+        """At most `size` tokens: the best sentences with their neighbours, in the order of the text."""
+        taken: dict[int, Sentence] = {}
+        left = size
+        for candidate in sorted(self.best, reverse=True):
+            new = [one for one in candidate.sentences if one.start not in taken]
+            for one in new:
+                if len(one) <= left:
+                    taken[one.start] = one
+                    left -= len(one)
+        return [taken[start] for start in sorted(taken)]
 
 
-def _best(scores: Sequence[float], share: float) -> list[int]:
-    most = max(LEAST_WINDOWS, min(MOST_WINDOWS, math.ceil(share * len(scores))) if share < 1 else len(scores))
-    ranked = sorted(range(len(scores)), key=lambda number: -scores[number])
-    return sorted(number for number in ranked[:most] if scores[number] > 0)
+def gathered(windows: Windows, questions: Sequence[Asked], size: int) -> Iterator[list[Sentence]]:
+    """For each question at most `size` tokens of sentences that hold the words of its finds; the text goes by twice."""
+    gatherings = [_Gathering(one, one.words) for one in questions]
+    every = set[str]().union(*(one.words for one in gatherings))
+    count, holding = 0, Counter[str]()
+    for window in windows():
+        count += len(window)
+        for sentence in window:
+            holding.update(held(sentence.text, every))
+    weight = {word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in holding.items()}
+    for window in windows():
+        words = [held(sentence.text, every) for sentence in window]
+        for one in gatherings:
+            one.take(window, words, weight)
+    return (one.window(size) for one in gatherings)

@@ -16,7 +16,7 @@ Time      linear in the text: forward tokens per token of text are about 1 + ove
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,8 +49,8 @@ class ReadSettings:
     window: int = 768  # tokens of text in a window, at least 64
     batch_tokens: int = 2048  # tokens that go through the model at once
     budget: int = 1024  # most tokens of the memory
-    floor: float = 0.002  # least score of a sentence that is kept: a share of attention
-    follow: float = 0.15  # share of the windows that a second look may read again, 0 to 1
+    floor: float = 0.15  # least score of a sentence that is kept (looking.py has the unit)
+    follow: int = 1  # windows that a second look may fill with what the first finds lead to, 0 to 16
     effort: float = 1.0  # share of the windows that are read, those with the question's words first, above 0 to 1
     content_free: bool = True  # whether what the empty question looks at is taken off
     longest: int = LONGEST  # tokens of a sentence; a longer one is cut
@@ -65,8 +65,10 @@ class ReadSettings:
             raise InputError("The reader needs a window of 64 tokens, a batch of 1 and sentences of 8, or more.")
         if self.budget < 32:
             raise InputError(f"The reader's budget is {self.budget} tokens; a memory needs at least 32.")
-        if not 0 <= self.follow <= 1 or not 0 < self.effort <= 1:
-            raise InputError(f"follow is {self.follow} and effort {self.effort}; both are shares, effort above 0.")
+        if not 0 <= self.follow <= 16:
+            raise InputError(f"follow is {self.follow}; a second look fills 0 to 16 windows.")
+        if not 0 < self.effort <= 1:
+            raise InputError(f"effort is {self.effort}; it is a share of the windows, above 0, at most 1.")
 
 
 @dataclass(frozen=True)
@@ -230,18 +232,16 @@ class InfiniRetri:
 
     def _follow(self, task: _Task, where: state.State) -> None:
         """Look again, with the best finds behind the question, where the words of these finds stand."""
-        leads = {place: follow.lead(kept) for place, kept in enumerate(where.memories)}
-        asked = {place: (task.questions[place], lead) for place, lead in leads.items() if lead}
+        found = [follow.asked(one, kept) for one, kept in zip(task.questions, where.memories, strict=True)]
+        asked = {place: one for place, one in enumerate(found) if one}
         if not asked:
             return
-        found = follow.windows(self._windows(task.text), *_columns(asked.values()), self.settings.follow)
-        askers: dict[int, list[int]] = {}  # window -> the questions that look there: one pass for all of them
-        for place, numbers in zip(asked, found, strict=True):
-            for number in numbers:
-                askers.setdefault(number, []).append(place)
-        for batch in _alike(_numbered(self._windows(task.text), list(askers)), askers, self._batch_size()):
-            self._check(task)
-            self._look(batch, {place: follow.question(*asked[place]) for place in askers[batch[0][0]]}, where)
+        size = self.settings.follow * self.settings.window
+        gathered = follow.gathered(lambda: self._windows(task.text), list(asked.values()), size)
+        for (place, one), sentences in zip(asked.items(), gathered, strict=True):
+            for batch in _batches(_numbered(packed(iter(sentences), self.settings.window), None), self._batch_size()):
+                self._check(task)
+                self._look(batch, {place: one.text}, where)
 
     def _look(self, batch: Sequence[tuple[int, list[Sentence]]], questions: dict[int, str], where: state.State) -> None:
         """Score a batch of windows for some questions, by their places, and keep what is worth it."""
@@ -371,24 +371,6 @@ class _Clock:
 def _numbered(windows: Iterator[list[Sentence]], chosen: Sequence[int] | None) -> Iterator[tuple[int, list[Sentence]]]:
     wanted = None if chosen is None else set(chosen)
     return ((number, window) for number, window in enumerate(windows) if wanted is None or number in wanted)
-
-
-def _columns(asked: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[list[str], list[tuple[str, ...]]]:
-    pairs = list(asked)
-    return [question for question, _ in pairs], [lead for _, lead in pairs]
-
-
-def _alike(
-    windows: Iterator[tuple[int, list[Sentence]]], askers: Mapping[int, list[int]], size: int
-) -> Iterator[list[tuple[int, list[Sentence]]]]:
-    """Windows in batches of which all have the same askers, in any order of the text."""
-    waiting: dict[tuple[int, ...], list[tuple[int, list[Sentence]]]] = {}
-    for one in windows:
-        batch = waiting.setdefault(tuple(askers[one[0]]), [])
-        batch.append(one)
-        if len(batch) == size:
-            yield waiting.pop(tuple(askers[one[0]]))
-    yield from waiting.values()
 
 
 def _batches(

@@ -1,10 +1,11 @@
 """How much each sentence of a window is looked at under a question: the one measurement that a reader goes by.
 
 A batch of windows is read in one pass, every question and the empty question "N/A" behind each of them (see
-`attention.shared_prefix`). Of the profile's heads the attention is kept that the question's rows pay to the text; the
-mean over heads and rows, less what "N/A" pays to the same token, is the token's score; a sentence's score is the sum
-over its tokens. So a score is a share of attention: 0.1 says that a tenth of it went there because of the question.
-The pass ends at the deepest head's layer.
+`attention.shared_prefix`). Of each of the profile's heads the attention is taken that the question's rows pay to a
+sentence, on average over rows and over the sentence's tokens, less what "N/A" pays there; what is left above zero is
+averaged over the heads. The unit is an even spread: 1 says that because of the question a token of the sentence gets
+as much attention as each would get if all of it were spread evenly over the window. So sentences long and short, and
+windows of any size, compare. The pass ends at the deepest head's layer.
 
 Source    question-to-text attention as retrieval: InfiniRetri (arXiv 2502.12962); heads and the empty question: QRHead
           (arXiv 2506.09944), ICR (arXiv 2410.02642)
@@ -54,32 +55,33 @@ class Looking:
         layout = SharedPrefix(lengths, max(map(len, texts)), [len(tail) for tail in tails])
         paid = self._attention(texts, tails, layout)
         if content_free:
-            paid = paid[:, :-1] - paid[:, -1:]
-        return [_by_sentence(row, window, len(self.prompt.head)) for row, window in zip(paid, windows, strict=True)]
+            paid = paid[:, :, :-1] - paid[:, :, -1:]
+        first = len(self.prompt.head)
+        return [by_sentence(one[..., first:], window).mean(0) for one, window in zip(paid, windows, strict=True)]
 
     def _attention(self, texts: Sequence[list[int]], tails: Sequence[list[int]], layout: SharedPrefix) -> Tensor:
-        """The mean attention of each question's rows over the text: (B, questions, N)."""
+        """What each head's rows of each question pay to every token, on average: (B, heads, questions, N)."""
         sizes = [len(tail) for tail in tails]
         rows = torch.cat([layout.rows(number) for number in range(len(tails))], dim=1)
         heads = self.profile.by_layer
 
-        def summed(_: int, weights: Tensor) -> Tensor:  # (B, heads, R, K) -> (B, questions, N)
-            parts = weights[..., : layout.padded].sum(1)
-            return torch.stack([part.mean(1) for part in torch.split(parts, sizes, dim=1)], dim=1)
+        def averaged(_: int, weights: Tensor) -> Tensor:  # (B, heads, R, K) -> (B, heads, questions, N)
+            parts = torch.split(weights[..., : layout.padded], sizes, dim=2)
+            return torch.stack([part.mean(2) for part in parts], dim=2).cpu()
 
-        recorder = Recorder(rows, heads, stop=True, reduce=summed)
+        recorder = Recorder(rows, heads, stop=True, reduce=averaged)
         ids = torch.tensor(
             [text + [0] * (layout.padded - len(text)) + [t for tail in tails for t in tail] for text in texts],
             device=self.model.device,
         )
         with self._threads.chosen(), attach(self.model.model, layout, recorder=recorder) as attached:
             watching(lambda: attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False))
-        return torch.stack(list(recorder.attention.values())).sum(0).cpu() / len(self.profile.heads)
+        return torch.cat(list(recorder.attention.values()), dim=1)
 
 
-def _by_sentence(paid: Tensor, window: Window, first: int) -> Tensor:
-    """(questions, N) -> (questions, sentences): the sum over each sentence's tokens; the text begins at `first`."""
+def by_sentence(paid: Tensor, window: Window) -> Tensor:
+    """Each head's scores of the sentences, in the unit above: (heads, …, tokens and more) -> (heads, …, sentences)."""
     sizes = torch.tensor([len(sentence) for sentence in window])
     owner = torch.arange(len(window)).repeat_interleave(sizes)
-    scores = torch.zeros(paid.shape[0], len(window))
-    return scores.index_add_(1, owner, paid[:, first : first + len(owner)])
+    sums = torch.zeros(*paid.shape[:-1], len(window)).index_add_(-1, owner, paid[..., : len(owner)])
+    return (sums / sizes.clamp(min=1)).clamp(min=0) * len(owner)

@@ -1,6 +1,6 @@
 """What a reader keeps of a text: whole sentences, the best of them, never more tokens than it was given.
 
-A sentence is kept for its score, a share of the model's attention (see looking.py). `Memory` is the pool while the
+A sentence is kept for its score (see looking.py). `Memory` is the pool while the
 text goes by; `chosen` is what fits a budget at the end; `passages` are runs of kept sentences as a person reads them.
 """
 

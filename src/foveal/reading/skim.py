@@ -35,6 +35,13 @@ def content_words(text: str) -> set[str]:
     return words
 
 
+def held(text: str, words: set[str]) -> set[str]:
+    """Those of `words`, made by `content_words`, that `text` holds."""
+    lower = text.lower()
+    plain = words.intersection(_WORD.findall(lower))
+    return plain if lower.isascii() else plain | {word for word in words if not word.isascii() and word in lower}
+
+
 def promising(windows: Iterable[Sequence[Sentence]], questions: Sequence[str], effort: float) -> list[int] | None:
     """The numbers of the windows to read at `effort`, in order; None: all."""
     if effort >= 1:
