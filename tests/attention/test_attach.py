@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, BloomConfig, DynamicCache, Gemma2Config, GptOssConfig
 
-from foveal.attention import Recorder, attach, watching
+from foveal.attention import Recorder, attach
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
@@ -301,7 +301,7 @@ def test_nothing_of_n_times_n_is_made(attention_models):
     length, largest = 700, Largest()
     recorder = Recorder(torch.tensor([[length - 2, length - 1]]), {0: None, 2: None})
     with attach(attention_models["qwen"].model, recorder=recorder) as attached, largest:
-        watching(lambda: attached.base(input_ids=tokens(length=length), use_cache=False))
+        attached.base(input_ids=tokens(length=length), use_cache=False)
     assert largest.numbers < length * length / 4
     assert list(recorder.attention) == [0, 2]
     assert {tuple(rows.shape) for rows in recorder.attention.values()} == {(1, 4, 2, length)}

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from tiny import FULL, HEADS
 
+from foveal.attention import profiles
 from foveal.attention.profiles import Profile, architecture_of, last_layer, profile_of, read, save
 from foveal.errors import InputError
 
@@ -111,3 +112,17 @@ def test_one_of_another_version_is_refused(language_model, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
     with pytest.raises(InputError, match="another version of Foveal"):
         profile_of(language_model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers"), [("qwen2-24x14-896", range(24)), ("gemma3_text-18x4-640", range(5, 18, 6))]
+)
+def test_the_offline_models_have_shipped_profiles(language_model, architecture, layers, monkeypatch):
+    """Taken by architecture, whatever the weights; they name heads of layers that see the whole text."""
+    monkeypatch.setattr(profiles, "architecture_of", lambda _: architecture)
+    found = profile_of(language_model)
+    assert (found.architecture, found.calibrated) == (architecture, True)
+    assert 8 <= len(found.heads) <= 12
+    assert {layer for layer, _ in found.heads} <= set(layers)
+    assert found.depth < max(layers)
+    assert 1 < found.measured["rank"] < found.measured["rank_last_layer"]

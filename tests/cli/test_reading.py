@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from foveal.cli.main import app
 from foveal.errors import FovealError
 from foveal.models.threads import with_threads
+from foveal.types import revision_of
 
 QUESTION = "Who is the keeper of the mill?"
 STORY = "# The mill\n\nThe keeper of the mill is Orsin Vale. He came in March.\n\n## Rain\n\n" + "".join(
@@ -126,7 +127,7 @@ def test_read_a_document_of_the_library(place):
 def test_read_a_file_in_another_encoding(place, tmp_path):
     (tmp_path / "a.txt").write_bytes("Die Mühle steht am Fluß. ".encode("cp1252") * 9)
     found = printed(read(place, "--json", "--encoding", "cp1252", source=str(tmp_path / "a.txt")))
-    assert found["passages"]
+    assert found["document"]["revision"] == revision_of("Die Mühle steht am Fluß. " * 9)
     assert_cites(found, "Die Mühle steht am Fluß. " * 9)
 
 
@@ -162,7 +163,7 @@ def test_a_server_needs_a_models_name(place):
         (["--mode", "both"], 1, "map and sequential"),
         (["--window", "10"], 2, "--window"),
         (["--budget", "1"], 2, "--budget"),
-        (["--follow", "2"], 2, "--follow"),
+        (["--follow", "17"], 2, "--follow"),
         (["--window", "9000"], 1, "smaller window or budget"),
         (["--model", "no-such-model"], 1, "no-such-model"),
         (["--encoding", "klingon"], 1, "No encoding is called"),
@@ -296,13 +297,12 @@ def test_a_server_that_is_not_there(place):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Three trials of a short window."""
+    """Four probes in short windows."""
     from foveal.attention.probes import PROBES
     from foveal.reading import calibration
 
-    monkeypatch.setattr(calibration, "PROBES", PROBES[:3])
+    monkeypatch.setattr(calibration, "PROBES", PROBES[:4])
     monkeypatch.setattr(calibration, "WINDOW", 200)
-    monkeypatch.setattr(calibration, "ROUNDS", 2)
 
 
 def test_calibrate_makes_the_profile_that_is_read_by(place, tmp_path, quick):
@@ -310,7 +310,7 @@ def test_calibrate_makes_the_profile_that_is_read_by(place, tmp_path, quick):
     found = printed(call(place, *options, "--json"))
     kept = json.loads(Path(found["path"]).read_text())
     assert kept["heads"] == found["heads"]
-    assert (found["calibrated"], found["measured"]["probes"]) == (True, 6)
+    assert (found["calibrated"], found["measured"]["probes"]) == (True, 4)
     assert all(0 <= layer < 3 and 0 <= head < 4 for layer, head in found["heads"])
     assert found["depth"] == 1 + max(layer for layer, _ in found["heads"])
     before = printed(read(place, "--json"))["passages"]

@@ -11,7 +11,18 @@ from reading.speakers import Quoter, Scripted
 
 from foveal.errors import Cancelled, InputError
 from foveal.models.chat import Cancel
-from foveal.reading.answering import NOT_FOUND, AnswerSettings, Evidence, answered, checked, drafted, messages
+from foveal.models.local_chat import LocalChat
+from foveal.reading.answering import (
+    NOT_FOUND,
+    NOWHERE,
+    AnswerSettings,
+    Evidence,
+    answered,
+    checked,
+    drafted,
+    messages,
+    settings_for,
+)
 from foveal.reading.events import AnswerDelta
 from foveal.reading.memory import Excerpt, Kept
 from foveal.reading.sources import text_of
@@ -205,9 +216,15 @@ def test_the_excerpts_are_numbered_lines():
     assert (system["content"], user["role"]) == ("", "user")
     assert "[2] The baker, Anna Holm, sells bread on Sundays. Her oven" in user["content"]
     assert re.findall(r"^\[(\d)\] ", user["content"], re.MULTILINE) == ["1", "2", "3", "4"]
-    assert SETTINGS.nowhere in user["content"]
     assert user["content"].index(SETTINGS.instruction) < user["content"].index("[1]") < user["content"].index(QUESTION)
-    assert "say: not found" not in messages(QUESTION, evidence(), AnswerSettings(nowhere=""))[1]["content"]
+    assert NOWHERE not in user["content"]
+    assert f" {NOWHERE}\n\n[1] " in messages(QUESTION, evidence(), AnswerSettings(nowhere=NOWHERE))[1]["content"]
+
+
+def test_only_a_server_is_told_that_it_may_refuse(qwen):
+    assert settings_for(LocalChat(qwen)) == AnswerSettings()
+    assert settings_for(Quoter()) == AnswerSettings(context=1024, nowhere=NOWHERE)
+    assert settings_for(Quoter(), context=96).context == 96
 
 
 def test_a_draft_comes_in_pieces():
@@ -237,7 +254,7 @@ def answer_of(model, memory, settings=SETTINGS):
 
 
 def test_an_answer_from_what_was_kept():
-    memory = [kept("The keeper of the mill is Orsin Vale. ", 0.05), kept("The river froze twice.", 0.01)]
+    memory = [kept("The keeper of the mill is Orsin Vale. ", 6.0), kept("The river froze twice.", 0.5)]
     reading = answer_of(Quoter(), memory)
     assert (reading.text, reading.found, reading.question) == (
         "The keeper of the mill is Orsin Vale. [1]",
@@ -245,16 +262,19 @@ def test_an_answer_from_what_was_kept():
         QUESTION,
     )
     assert [one.text for one in reading.excerpts] == [one.text.strip() for one in memory]
-    assert reading.confidence == pytest.approx(0.5)
+    assert reading.confidence == pytest.approx(0.75)
     assert reading.citations[0].url == "https://e.org"
 
 
 def test_confidence_falls_where_something_is_not_borne_out():
-    memory = [kept("The keeper of the mill is Orsin Vale. ", 0.05)]
+    memory = [kept("The keeper of the mill is Orsin Vale. ", 2.0)]
+    assert answer_of(Scripted("Orsin Vale."), memory).confidence == pytest.approx(0.5)
     assert answer_of(Scripted("Orsin Vale. Dragons guard it."), memory).confidence == pytest.approx(0.25)
     reading = answer_of(Scripted("Not found."), memory)
     assert (reading.confidence, reading.found, reading.text) == (0.0, False, NOT_FOUND)
-    assert answer_of(Quoter(), [kept("The river froze twice.", 0.9)]).confidence == 1.0
+    sure = [answer_of(Quoter(), [kept("The river froze twice.", score)]).confidence for score in (0.2, 1, 5, 50)]
+    assert sure == sorted(sure)
+    assert 0 < sure[0] < 0.1 < 0.9 < sure[-1] < 1
 
 
 def test_the_model_is_shown_the_best_that_fit_in_the_order_of_the_text():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import pairwise
 
@@ -11,9 +12,9 @@ import torch
 from tiny import FULL, LAYERS
 
 from foveal.attention.profiles import Profile
-from foveal.reading.looking import Looking
+from foveal.reading.looking import USUAL, Looking, by_sentence
 from foveal.reading.prompts import NO_QUESTION
-from foveal.reading.sentences import blocks_of, packed, read_sentences
+from foveal.reading.sentences import Sentence, blocks_of, packed, read_sentences
 
 QUESTIONS = ["Who keeps the mill?", "What is the answer to it?", "12"]
 TEXT = "The keeper of the mill is Orsin Vale. It rained! He reads <|end|> to the river.\n\nThe key? In a box. " * 3
@@ -43,18 +44,19 @@ def eager(model, ids: tuple[int, ...]) -> np.ndarray:
 
 
 def paid(look: Looking, window, question: str) -> np.ndarray:
-    """By definition: the mean over heads and the question's rows of the attention to each token of the window."""
+    """By definition: each head's mean over the question's rows of the attention to each token: (heads, tokens)."""
     head, tail = list(look.prompt.head), look.prompt.tail(question)
     text = [token for sentence in window for token in sentence.ids]
     matrices = eager(look.model.model, (*head, *text, *tail))
-    chosen = np.mean([matrices[layer, number] for layer, number in look.profile.heads], axis=0)
-    return chosen[len(head) + len(text) :, len(head) : len(head) + len(text)].mean(0)
+    chosen = np.stack([matrices[layer, number] for layer, number in look.profile.heads])
+    return chosen[:, len(head) + len(text) :, len(head) : len(head) + len(text)].mean(1)
 
 
 def by_definition(look: Looking, window, question: str, *, content_free: bool = True) -> list[float]:
     token = paid(look, window, question) - (paid(look, window, NO_QUESTION) if content_free else 0)
     places = np.cumsum([0, *map(len, window)])
-    return [token[start:end].sum() for start, end in pairwise(places)]
+    each = [np.maximum(0, token[:, start:end].mean(1)) for start, end in pairwise(places)]
+    return [np.sqrt(places[-1] * USUAL) * heads.mean() for heads in each]
 
 
 @pytest.mark.parametrize("content_free", [True, False])
@@ -65,14 +67,14 @@ def test_scores_by_definition(either, content_free):
         assert scores.shape == (len(QUESTIONS), len(window))
         for row, question in zip(scores, QUESTIONS, strict=True):
             expected = by_definition(look, window, question, content_free=content_free)
-            np.testing.assert_allclose(row.numpy(), expected, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(row.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_heads_of_a_sliding_layer_by_definition(reading_models):
     look = looking(reading_models["gemma"], heads=((0, 1), (2, 0), (1, 1)))
     window = windows(look)[0]
     found = look.scores([window], QUESTIONS[:1])[0][0]
-    np.testing.assert_allclose(found.numpy(), by_definition(look, window, QUESTIONS[0]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.numpy(), by_definition(look, window, QUESTIONS[0]), rtol=1e-4, atol=1e-5)
 
 
 def test_several_questions_at_once_are_each_alone(either):
@@ -81,7 +83,7 @@ def test_several_questions_at_once_are_each_alone(either):
         for together, alone in zip(
             look.scores(windows(look), QUESTIONS), look.scores(windows(look), [question]), strict=True
         ):
-            torch.testing.assert_close(together[place], alone[0], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(together[place], alone[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_window_scores_the_same_in_any_batch(either):
@@ -89,7 +91,7 @@ def test_a_window_scores_the_same_in_any_batch(either):
     several = windows(look)
     assert len({sum(map(len, window)) for window in several}) > 1
     for together, window in zip(look.scores(several, QUESTIONS), several, strict=True):
-        torch.testing.assert_close(together, look.scores([window], QUESTIONS)[0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(together, look.scores([window], QUESTIONS)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_empty_question_scores_nothing(either):
@@ -98,11 +100,37 @@ def test_the_empty_question_scores_nothing(either):
         torch.testing.assert_close(scores, torch.zeros_like(scores), rtol=0, atol=1e-6)
 
 
-def test_scores_are_shares_of_attention(either):
+def test_one_is_an_even_spread(either):
+    """A sentence that gets as much a token as if all attention were spread evenly over 768 tokens scores 1."""
     look = looking(either)
-    for scores in look.scores(windows(look), QUESTIONS, content_free=False):
+    for scores, window in zip(look.scores(windows(look), QUESTIONS, content_free=False), windows(look), strict=True):
+        sizes = torch.tensor([len(sentence) for sentence in window])
+        paid_to_text = (scores * sizes).sum(1) / math.sqrt(768 * sizes.sum())  # the rest goes to the prompt
         assert (scores >= 0).all()
-        assert (scores.sum(1) < 1).all()
+        assert ((paid_to_text > 0) & (paid_to_text < 1)).all()
+    for size in (768, 192):
+        window = [Sentence(0, 3, "abc", (1, 2, 3)), Sentence(3, size, "d", (4,) * (size - 3))]
+        even = by_sentence(torch.full((2, size + 1), 1 / size), window)  # the last token is not of the window
+        torch.testing.assert_close(even, torch.full((2, 2), (768 / size) ** 0.5))
+
+
+def test_what_one_head_looks_at_less_is_not_taken_from_another():
+    window = [Sentence(0, 1, "a", (1,)), Sentence(1, 2, "b", (2,))]
+    found = by_sentence(torch.tensor([[0.5, -0.25], [-0.5, 0.25]]), window).mean(0)
+    torch.testing.assert_close(found / math.sqrt(2 * 768), torch.tensor([0.25, 0.125]))
+
+
+def test_any_other_forward_gives_the_same(either):
+    """A hook sends the pass through transformers; without it the lean layers are read."""
+    look = looking(either)
+    lean = look.scores(windows(look), QUESTIONS)
+    hook = either.model.lm_head.register_forward_pre_hook(lambda *_: None)
+    try:
+        found = look.scores(windows(look), QUESTIONS)
+    finally:
+        hook.remove()
+    for one, other in zip(lean, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_no_layer_is_run_below_the_deepest_head(qwen):

@@ -17,7 +17,7 @@ from foveal.types import Document
 
 NEEDLE = "The keeper of the tide mill at Fenwick is called Orsin Vale."
 QUESTION = "What is the keeper of the tide mill at Fenwick called?"
-SETTINGS = ReadSettings(budget=128, follow=0.0)
+SETTINGS = ReadSettings(budget=128, follow=0)
 
 
 @pytest.fixture(scope="module")

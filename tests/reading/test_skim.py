@@ -1,4 +1,4 @@
-"""Which windows are worth a look: by the question's words, by what a first find says, and never more than the share."""
+"""Which windows are worth a look by the question's words, and never more than the share."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.reading import follow
-from foveal.reading.memory import Kept
 from foveal.reading.sentences import Sentence
 from foveal.reading.skim import K1, B, bm25, content_words, promising
 
 
 def window(*texts: str) -> list[Sentence]:
     return [Sentence(0, len(text), text, (0,) * len(text.split())) for text in texts]
-
-
-def kept(text: str, score: float, start: int = 0) -> Kept:
-    return Kept(start, start + len(text), text, 1, score, 0)
 
 
 WINDOWS = [
@@ -91,38 +85,3 @@ def test_the_share_is_read_and_the_best_are_in_it(texts, effort, asked):
 def test_without_a_word_of_the_question_they_are_spread():
     windows = [window(f"line {number}") for number in range(100)]
     assert promising(windows, ["why?"], 0.04) == [0, 25, 50, 75]
-
-
-# -- the second look -----------------------------------------------------------------------------------------------
-
-
-def test_the_best_finds_are_followed():
-    memory = [kept("third", 0.2), kept(" first \n", 0.5, 9), kept("second", 0.4)]
-    assert follow.lead(memory) == ("first", "second")
-    assert follow.lead([kept("first", 0.5), kept("weak", 0.1)]) == ("first",)
-    assert follow.lead([kept("x" * 900, 0.5)]) == ("x" * follow.LONGEST_LEAD,)
-    assert follow.lead([]) is None
-    assert follow.lead([kept(" \n", 0.5)]) is None
-
-
-def test_what_is_known_stands_behind_the_question():
-    assert follow.question(" Where? ", ("One.", "Two.")) == "Where? (Known so far: One. Two.)"
-
-
-def test_only_windows_with_new_words_are_read_again():
-    """The question's own words have been looked for; only Orsin, Vale and the café are new."""
-    asked, lead = "Where does the keeper live?", ("The keeper of the café is Orsin Vale.",)
-    assert follow.windows(WINDOWS, [asked], [lead], 0.2) == [[1, 2, 4]]
-    assert follow.windows(WINDOWS, [asked, "Orsin?"], [lead, ("Orsin.",)], 0.2) == [[1, 2, 4], []]
-
-
-@given(
-    count=st.integers(1, 400),
-    share=st.floats(0, 1),
-)
-def test_a_second_look_keeps_within_its_share(count, share):
-    (numbers,) = follow.windows([window("Orsin")] * count, ["Where?"], [("Orsin",)], share)
-    most = max(follow.LEAST_WINDOWS, math.ceil(share * count))
-    assert len(numbers) <= min(count, most)
-    assert numbers == sorted(numbers)
-    assert share < 1 or len(numbers) == count

@@ -30,7 +30,7 @@ from foveal.reading.memory import Kept
 from foveal.reading.state import State, identity, load, save
 
 QUESTION = "Who is the keeper of the mill?"
-QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=0.5)
+QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=2)
 IDENTITY = identity("text", ["why?"], "model", {"window": 8})
 PHASES = {"map": QUICK, "sequential": replace(QUICK, mode="sequential"), "effort": replace(QUICK, effort=0.6)}
 
@@ -206,7 +206,7 @@ def test_interrupted_while_a_state_is_written_it_goes_on_to_the_same_memory(qwen
 
 
 def test_interrupted_in_the_second_look_it_takes_that_look_again(qwen, story, tmp_path):
-    chosen = replace(QUICK, follow=1.0)
+    chosen = replace(QUICK, follow=4)
     questions = (QUESTION, "Where is the river?")
     whole = finished(qwen, story, tmp_path / "whole.json", chosen, questions)
     reader, cancel = InfiniRetri(qwen, chosen, answerer=Quoter()), Cancel()
@@ -229,7 +229,7 @@ def test_any_other_reading_refuses_the_state(qwen, either, story, tmp_path, read
         finished(qwen, story, path, questions=(QUESTION, "why?"))
     with pytest.raises(InputError, match="another model"):
         finished(reading_models["gemma"], story, path)
-    for changed in (replace(QUICK, window=81), replace(QUICK, content_free=False), replace(QUICK, follow=0.4)):
+    for changed in (replace(QUICK, window=81), replace(QUICK, content_free=False), replace(QUICK, follow=1)):
         with pytest.raises(InputError, match="other settings"):
             finished(qwen, story, path, changed)
 
@@ -259,7 +259,7 @@ def place(tmp_path_factory, story):
 
 
 def arguments(place, *more: str) -> list[str]:
-    options = ["--model", str(place / "model"), "--window", "500", "--budget", "96", "--follow", "0.1", "--json"]
+    options = ["--model", str(place / "model"), "--window", "500", "--budget", "96", "--follow", "1", "--json"]
     return ["read", str(place / "story.txt"), QUESTION, *options, *more]
 
 
@@ -301,7 +301,7 @@ def test_killed_while_it_writes_its_state_the_command_goes_on_to_the_same_answer
     process = child(place, "reading.before-state=kill@4", "--resume", str(tmp_path / "a.json"))
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (-signal.SIGKILL, "")
-    assert json.loads((tmp_path / "a.json").read_text())["window"] == 12
+    assert json.loads((tmp_path / "a.json").read_text())["window"] == 6
     assert gone_on(place, "--resume", str(tmp_path / "a.json")) == unbroken
     assert not (tmp_path / "a.json").exists()  # there is an answer: nothing to go on from
 
@@ -319,7 +319,7 @@ def test_killed_anywhere_the_command_goes_on_to_the_same_answer(place, unbroken,
 def test_ctrl_c_says_how_to_go_on(place, unbroken, tmp_path):
     path = tmp_path / "a b.json"
     process = child(place, "reading.before-state=sleep:60@3", "--resume", str(path))
-    wait_for(lambda: path.exists() and json.loads(path.read_text())["window"] == 8, process)
+    wait_for(lambda: path.exists() and json.loads(path.read_text())["window"] == 4, process)
     wait_for(lambda: any(one.stat().st_size for one in tmp_path.glob(".partial-*")), process)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -329,7 +329,7 @@ def test_ctrl_c_says_how_to_go_on(place, unbroken, tmp_path):
     assert "windows are read. To go on:" in said
     line = next(line for line in said.splitlines() if line.startswith("foveal read "))
     assert shlex.split(line)[1:] == arguments(place, "--resume", str(path))
-    assert json.loads(path.read_text())["window"] == 12
+    assert json.loads(path.read_text())["window"] == 6
     assert [one.name for one in tmp_path.iterdir()] == ["a b.json"]
     assert gone_on(place, "--resume", str(path)) == unbroken
 
@@ -341,7 +341,7 @@ def test_a_long_text_has_a_state_without_being_asked(place, unbroken, monkeypatc
     with faults.injected({"reading.before-state": "interrupt@4"}):
         done = CliRunner().invoke(app, arguments(place), env=environment(place))
     assert done.exit_code == 130
-    assert [json.loads(path.read_text())["window"] for path in runs.iterdir()] == [16]
+    assert [json.loads(path.read_text())["window"] for path in runs.iterdir()] == [8]
     assert f"--resume {next(runs.iterdir())}" in done.stderr
     assert gone_on(place) == unbroken
     assert list(runs.iterdir()) == []

@@ -173,7 +173,7 @@ def _record(attached: Attached, query: Tensor, key: Tensor, context: Context) ->
 def _as_mask(given: Mask | Tensor | None, query: Tensor, key: Tensor, window: int | None) -> Mask:
     if isinstance(given, Mask):
         return given
-    mask = Mask.causal(query.shape[0], query.shape[2], key.shape[2], window=window)
+    mask = Mask.causal(query.shape[0], query.shape[2], key.shape[2], window=window, device=query.device)
     if given is not None:
         mask.dense = given  # the caller made a mask of four dimensions: it holds as it is
         mask.given = True

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers.masking_utils import causal_mask_function, sdpa_mask
+from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_window_causal_mask_function
 
 
 class Mask:
@@ -33,7 +33,9 @@ class Mask:
         self.shape = (int(arguments["batch_size"]), 1, int(arguments["q_length"]), int(arguments["kv_length"]))
 
     @classmethod
-    def causal(cls, batch: int, queries: int, keys: int, *, window: int | None = None) -> Mask:
+    def causal(
+        cls, batch: int, queries: int, keys: int, *, window: int | None = None, device: torch.device | None = None
+    ) -> Mask:
         """The mask of a decoder that reads `queries` new tokens after `keys - queries` earlier ones."""
         return cls(
             {
@@ -42,7 +44,8 @@ class Mask:
                 "kv_length": keys,
                 "q_offset": keys - queries,
                 "local_size": window,
-                "mask_function": causal_mask_function,
+                "mask_function": sliding_window_causal_mask_function(window) if window else causal_mask_function,
+                "device": device or torch.device("cpu"),
             }
         )
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from foveal.errors import InputError
 
 
 class DeepestLayerDone(Exception):
-    """Raised inside a forward pass after the deepest layer that a recorder wants; `watching` swallows it."""
+    """Raised inside a forward pass after the deepest layer that a recorder wants; `watch` swallows it."""
 
 
 class Recorder:
@@ -78,12 +77,3 @@ def attention_rows(
         of_group = [head * groups // count for head in chosen]
         logits = asked[:, list(chosen)] @ key[:, of_group].float().transpose(-1, -2)
     return logits.masked_fill_(~seen, float("-inf")).softmax(-1)
-
-
-def watching(forward: Callable[[], object]) -> None:
-    """Run a forward pass that a recorder may end early."""
-    try:
-        with torch.inference_mode():
-            forward()
-    except DeepestLayerDone:
-        pass

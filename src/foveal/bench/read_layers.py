@@ -14,7 +14,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from foveal.attention import Recorder, SharedPrefix, attach, watching
+from foveal.attention import Recorder, SharedPrefix, watch
 from foveal.bench.readers import Bench
 from foveal.evaluation.answers import score
 from foveal.evaluation.longdoc import Question, load, sample
@@ -98,6 +98,5 @@ def _paid(bench: Bench, question: Question, window: Sequence[Sentence], numbers:
     rows = torch.cat([layout.rows(0), layout.rows(1)], dim=1)
     recorder = Recorder(rows, dict.fromkeys(numbers), stop=True, reduce=evidence)
     ids = torch.tensor([text + tails[0] + tails[1]])
-    with attach(bench.model.model, layout, recorder=recorder) as attached:
-        watching(lambda: attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False))
+    watch(bench.model.model, ids, recorder, method=layout, positions=layout.positions)
     return torch.stack([recorder.attention[number] for number in numbers])

@@ -20,7 +20,7 @@ from statistics import median
 
 import torch
 
-from foveal.attention import Recorder, attach, watching
+from foveal.attention import Recorder, watch
 from foveal.bench.decode import decode_rates
 from foveal.bench.readers import MODEL, Bench
 from foveal.evaluation.needle import growth
@@ -64,7 +64,7 @@ def rate(bench: Bench) -> Iterator[Row]:
 
 def growing(bench: Bench) -> Iterator[Row]:
     """Reading time over length."""
-    lengths = (4_000, 16_000) if bench.settings.quick else (16_000, 64_000, 256_000)
+    lengths = (4_000, 8_000, 16_000) if bench.settings.quick else (16_000, 64_000, 256_000)
     seconds = []
     for length in lengths:
         text = bench.haystack(length)
@@ -93,8 +93,7 @@ def exactness(bench: Bench) -> Iterator[Row]:
         rows = torch.arange(480, 512)[None]
         layers = whole_layers(model.model.config)
         recorder = Recorder(rows, dict.fromkeys(layers))
-        with attach(model.model, recorder=recorder) as attached:
-            watching(lambda attached=attached, ids=ids: attached.base(input_ids=ids, use_cache=False))  # type: ignore[misc]
+        watch(model.model, ids, recorder)
         model.model.set_attn_implementation("eager")
         try:
             with torch.inference_mode():

@@ -22,9 +22,10 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from foveal.models.chat import Cancel, Sampling
-from foveal.models.decode_step import DecodeStep, supports
+from foveal.models.decode_step import DecodeStep
 from foveal.models.key_values import KeyValues, cache_of, rewind, stacked
-from foveal.models.threads import Threads, with_threads
+from foveal.models.lean import supports
+from foveal.models.threads import Threads
 
 CHUNK = {"cpu": 256, "cuda": 2048}
 """Tokens of a prompt read at once: no slower than more on that device, and a fraction of a second to a cancel."""
@@ -115,8 +116,7 @@ class Decoder:
             return
         with self._turn:
             if self._step is None:
-                with with_threads(1):  # packing gains little by more, and waits for them on a busy machine
-                    self._step = DecodeStep(self.model)
+                self._step = DecodeStep(self.model)
             for layer in state.cache.layers:
                 layer.reserve(max(state.lengths) + len(ids[0]))
             with self._threads.chosen():

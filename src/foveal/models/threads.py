@@ -19,6 +19,10 @@ CHOSEN_FOR_S = 1.0
 MEETINGS = 8
 """Meetings that a choice is made by: one alone may have luck."""
 
+PATIENCE = 2.0
+"""Times as long as one thread that all may take for these: on an idle machine they need less than once, on a busy one
+five times and more, and a wrong choice of one thread costs half the speed of long products."""
+
 
 class Threads:
     """Chooses, by timing a few small operations with all of torch's threads and with one."""
@@ -39,7 +43,8 @@ class Threads:
             return
         if time.monotonic() > self._until:
             alone = self._seconds(1)
-            self._count = most if self._seconds(most, at_most=alone) < alone else 1
+            patience = PATIENCE * alone
+            self._count = most if self._seconds(most, at_most=patience) < patience else 1
             self._until = time.monotonic() + CHOSEN_FOR_S
         with with_threads(self._count):
             yield

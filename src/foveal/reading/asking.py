@@ -46,14 +46,14 @@ class AskSettings:
     """How a library is asked."""
 
     window: int = 512  # tokens that are read around a passage, at least 64
-    batch_tokens: int = 2048  # tokens that go through the model at once
+    batch_tokens: int | None = None  # tokens that go through the model at once; None: by device (looking.batch_size)
     floor: float = 0.7  # least score of a sentence that counts as evidence (looking.py has the unit)
     near: float = 0.1  # least score beside that of the best sentence, 0 to 1
     answer: AnswerSettings = field(default_factory=AnswerSettings)
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
-        if self.window < 64 or self.batch_tokens < 1 or not 0 <= self.near <= 1:
+        if self.window < 64 or (self.batch_tokens is not None and self.batch_tokens < 1) or not 0 <= self.near <= 1:
             raise InputError("Asking needs a window of 64 tokens, a batch of 1, and a share from 0 to 1 as `near`.")
 
 
@@ -209,7 +209,7 @@ class Asker:
     ) -> tuple[list[tuple[Document, Kept]], int]:
         """The sentences of `areas` that the question looks at, and the tokens read."""
         windows = [(area.document, window) for area in areas for window in self._windows(looking, area)]
-        size = max(1, self.settings.batch_tokens // self.settings.window)
+        size = looking.batch_size(self.settings.window, self.settings.batch_tokens)
         found: list[tuple[Document, Kept]] = []
         for start in range(0, len(windows), size):
             if cancel:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from foveal.attention import Recorder, SharedPrefix, attach, watching
+from foveal.attention import Recorder, SharedPrefix, watch
 from foveal.attention.probes import PROBES, Probe
 from foveal.attention.profiles import Profile, architecture_of
 from foveal.errors import InputError
@@ -184,8 +184,7 @@ def _scores(model: LanguageModel, tokens: PlainTokens, window: list[Sentence], l
 
     recorder = Recorder(rows, dict.fromkeys(layers), stop=True, reduce=scores)
     ids = torch.tensor([text + [token for tail in tails for token in tail]], device=model.device)
-    with attach(model.model, layout, recorder=recorder) as attached:
-        watching(lambda: attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False))
+    watch(model.model, ids, recorder, method=layout, positions=layout.positions)
     return torch.stack([recorder.attention[layer] for layer in layers])
 
 

@@ -3,7 +3,7 @@
 "Where does the keeper live?" finds "The keeper is Orsin Vale"; what finds "Orsin Vale rents a room above the mill" is
 that sentence. So the best finds are put behind the question, the sentences of the whole text that hold their rarest
 words are gathered, each with its neighbours, and these are looked at as one window. It costs a window or a few a
-question, whatever the length of the text.
+question, whatever the length of the text, and an eighth of a short one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ NEAR = 0.35
 
 LONGEST_LEAD = 300
 """Characters of a find that are put behind the question."""
+
+LEAST, SHARE = 256, 8
+"""A second look at a short text may fill this many tokens, or one part in so many of what was read if that is more."""
 
 CANDIDATES = 128
 """Sentences that are remembered for a question while the text goes by."""

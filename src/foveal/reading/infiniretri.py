@@ -47,7 +47,7 @@ class ReadSettings:
 
     mode: Literal["map", "sequential"] = "map"
     window: int = 768  # tokens of text in a window, at least 64
-    batch_tokens: int = 2048  # tokens that go through the model at once
+    batch_tokens: int | None = None  # tokens that go through the model at once; None: by device (looking.batch_size)
     budget: int = 1024  # most tokens of the memory
     floor: float = 0.15  # least score of a sentence that is kept (looking.py has the unit)
     follow: int = 1  # windows that a second look may fill with what the first finds lead to, 0 to 16
@@ -61,7 +61,7 @@ class ReadSettings:
         """InputError: a value out of its range."""
         if self.mode not in ("map", "sequential"):
             raise InputError(f"The reader's mode is {self.mode!r}; there are map and sequential.")
-        if self.window < 64 or self.batch_tokens < 1 or self.longest < 8:
+        if self.window < 64 or (self.batch_tokens is not None and self.batch_tokens < 1) or self.longest < 8:
             raise InputError("The reader needs a window of 64 tokens, a batch of 1 and sentences of 8, or more.")
         if self.budget < 32:
             raise InputError(f"The reader's budget is {self.budget} tokens; a memory needs at least 32.")
@@ -236,7 +236,7 @@ class InfiniRetri:
         asked = {place: one for place, one in enumerate(found) if one}
         if not asked:
             return
-        size = self.settings.follow * self.settings.window
+        size = min(self.settings.follow * self.settings.window, max(follow.LEAST, where.tokens // follow.SHARE))
         gathered = follow.gathered(lambda: self._windows(task.text), list(asked.values()), size)
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
             for batch in _batches(_numbered(packed(iter(sentences), self.settings.window), None), self._batch_size()):
@@ -300,7 +300,9 @@ class InfiniRetri:
         return self.looking.prompt.overhead([*questions, NO_QUESTION] if self.settings.content_free else questions)
 
     def _batch_size(self) -> int:
-        return 1 if self.settings.mode == "sequential" else max(1, self.settings.batch_tokens // self.settings.window)
+        if self.settings.mode == "sequential":
+            return 1
+        return self.looking.batch_size(self.settings.window, self.settings.batch_tokens)
 
     def _memory(self, kept: list[Kept]) -> Memory:
         return Memory(self.settings.budget, self.settings.floor, kept, max((one.score for one in kept), default=0.0))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.attention import Recorder, attach, watching
+from foveal.attention import Recorder, watch
 from foveal.errors import InputError
 from foveal.models.chat import ChatModel, Sampling
 from foveal.reading.published_prompt import PublishedPrompt, PublishedTemplate
@@ -187,8 +187,7 @@ class Published:
         rows = torch.tensor([list(prompt.rows)], device=self.model.device)
         recorder = Recorder(rows, {last: None}, stop=True, reduce=_over_heads)
         ids = torch.tensor([prompt.ids], device=self.model.device)
-        with attach(model, recorder=recorder) as attached:
-            watching(lambda: attached.base(input_ids=ids, use_cache=False))
+        watch(model, ids, recorder)
         summed: np.ndarray = recorder.attention[last][0].cpu().numpy()
         return summed
 

@@ -1,0 +1,84 @@
+"""watch: one forward pass up to what a recorder asks for, and no further.
+
+Known architectures go through their lean layers (models/lean.py), all others through transformers under `attach`; both
+see the same attention.
+
+Shapes    ids (B, N) -> the recorder's `attention`
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from foveal.attention.attach import AttentionMethod, Context, attach
+from foveal.attention.masks import Mask
+from foveal.attention.recorder import DeepestLayerDone, Recorder
+from foveal.models.lean import Layer, lean, supports
+
+
+@torch.inference_mode()
+def watch(
+    model: Any,
+    ids: Tensor,
+    recorder: Recorder,
+    *,
+    method: AttentionMethod | None = None,
+    positions: Tensor | None = None,
+) -> None:
+    """Read ids (B, N), none of them padding, at `positions` (B, N; default 0, 1, …), attending by `method`.
+
+    A recorder with `stop` ends the pass at the deepest layer that it watches.
+    """
+    try:
+        if supports(model):
+            _lean(model, ids, recorder, method, positions)
+        else:
+            with attach(model, method, recorder=recorder) as attached:
+                attached.base(input_ids=ids, position_ids=positions, use_cache=False)
+    except DeepestLayerDone:
+        pass
+
+
+def _lean(
+    model: Any, ids: Tensor, recorder: Recorder, method: AttentionMethod | None, positions: Tensor | None
+) -> None:
+    layers = lean(model)
+    batch, length = ids.shape
+    if positions is None:
+        positions = torch.arange(length, device=ids.device).expand(batch, -1)
+    x, turns = layers.start(ids, positions)
+    masks: dict[int | None, Mask] = {}
+    for number in range(len(layers)):
+        layer = layers.layer(number)
+        if layer.window not in masks:
+            masks[layer.window] = Mask.causal(batch, length, length, window=layer.window, device=ids.device)
+        context = Context(number, layer.module, masks[layer.window], layer.scale)
+        x = layer(x, turns[layer.kind], partial(_attended, layer, context, recorder, method))
+
+
+def _attended(
+    layer: Layer,
+    context: Context,
+    recorder: Recorder,
+    method: AttentionMethod | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+) -> Tensor:
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    if context.layer in recorder.heads:
+        seen = method.seen(recorder.rows, context) if method else None
+        seen = context.mask.rows(recorder.rows) if seen is None else seen
+        recorder.record(context.layer, query, key, seen, scale=context.scale)
+    output = method.attend(query, key, value, context) if method else None
+    if output is None:
+        dense = context.mask.dense
+        output = scaled_dot_product_attention(
+            query, key, value, attn_mask=dense, is_causal=dense is None, scale=layer.scale, enable_gqa=True
+        )
+    return output.transpose(1, 2)

@@ -1,0 +1,215 @@
+"""The layers of the usual decoders, lean: the few tensor operations that a forward pass needs, over packed weights.
+
+Whoever calls a layer brings its attention: a decoding step looks at the keys held before (decode_step.py), a reader at
+a text with many questions behind it (attention/watch.py). Packed by oneDNN, as torch.compile would pack them but at no
+compile time, weights are read at twice the speed for one token, and products of many tokens gain a tenth; the results
+are the same to the bit.
+
+Shapes    x (rows * N, width); queries (rows, N, heads, D), keys and values (rows, N, kv_heads, D)
+Needs     Llama, Qwen 2 and 3, or Gemma 3 (text), whole and unhooked. A layer is packed when it is first used, and
+          memory then holds its weights twice; a model whose weights have changed gets new layers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.models.threads import with_threads
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3_text")
+
+
+def supports(model: Any) -> bool:
+    """Whether the step gives what the model's own forward gives: a known, plain model that nothing is attached to."""
+    config = model.config
+    capped = getattr(config, "final_logit_softcapping", None) or getattr(config, "attn_logit_softcapping", None)
+    if config.model_type not in ARCHITECTURES or capped or config._attn_implementation not in ("sdpa", "eager"):
+        return False
+    if config.model_type == "gemma3_text" and config.use_bidirectional_attention:
+        return False
+    modules = list(model.modules())
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    plain = all(type(module) is nn.Linear for module in modules if isinstance(module, nn.Linear))
+    return plain and not hooked and model.lm_head.bias is None
+
+
+class Product:
+    """x (N, D) -> x W^T + b, where W is the rows of several linear layers put together; packed on a CPU."""
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        """Copy and pack the weights; on another device keep the layers' own."""
+        weight = layers[0].weight
+        self.packed = weight.device.type == "cpu" and _packs(weight.dtype)
+        self._layers = layers
+        if self.packed:
+            weights: list[Tensor] = [one.weight for one in layers]
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat(weights), 1)
+            biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]
+            self._bias = torch.cat(biases) if biases else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The products, (N, the layers' outputs side by side)."""
+        if self.packed:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+            return product
+        parts = [F.linear(x, one.weight, one.bias) for one in self._layers]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):  # type: ignore[no-untyped-call]
+        return False
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported if dtype == torch.bfloat16 else lambda: dtype == torch.float32
+    return bool(native())
+
+
+class Norm:
+    """Root-mean-square norm, computed in float32; Gemma multiplies by 1 + weight before rounding, others after it."""
+
+    def __init__(self, module: nn.Module, *, gemma: bool) -> None:
+        """Take the weight and epsilon of transformers' module."""
+        self._gemma = gemma
+        self._epsilon: float = float(module.eps if gemma else module.variance_epsilon)  # type: ignore[arg-type]
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        self._weight = 1.0 + weight.float() if gemma else weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (..., D), each vector scaled."""
+        wide = x.float()
+        wide = wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + self._epsilon)
+        return (wide * self._weight).to(x.dtype) if self._gemma else self._weight * wide.to(x.dtype)
+
+
+Turn = tuple[Tensor, Tensor]
+"""Cosine and signed sine of the positions, (rows, N, 1, D)."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values -> the output (rows, N, heads, D)."""
+
+
+class Layer:
+    """One decoder layer."""
+
+    def __init__(self, module: Any, config: Any) -> None:
+        """Pack the weights of transformers' layer."""
+        gemma = config.model_type == "gemma3_text"
+        attention, mlp = module.self_attn, module.mlp
+        self.module = attention
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim, self.scale = attention.head_dim, attention.scaling
+        self.kind: str = getattr(attention, "layer_type", None) or "full_attention"
+        self.window: int | None = getattr(attention, "sliding_window", None)
+        self.qkv = Product(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.attended = Product(attention.o_proj)
+        self.gate, self.up, self.down = Product(mlp.gate_proj), Product(mlp.up_proj), Product(mlp.down_proj)
+        self.activation = _activation(mlp.act_fn)
+        normed = hasattr(attention, "q_norm")
+        self.query_norm = Norm(attention.q_norm, gemma=gemma) if normed else None
+        self.key_norm = Norm(attention.k_norm, gemma=gemma) if normed else None
+        self.before_attention = Norm(module.input_layernorm, gemma=gemma)
+        self.after_attention = Norm(module.post_attention_layernorm, gemma=True) if gemma else None
+        self.before_mlp = Norm(
+            module.pre_feedforward_layernorm if gemma else module.post_attention_layernorm, gemma=gemma
+        )
+        self.after_mlp = Norm(module.post_feedforward_layernorm, gemma=True) if gemma else None
+
+    def __call__(self, x: Tensor, turn: Turn, attend: Attend) -> Tensor:
+        """x (rows * N, width) -> the same after the layer."""
+        attended = self.attended(attend(*self._looking(x, turn)).reshape(len(x), -1))
+        x = x + (self.after_attention(attended) if self.after_attention else attended)
+        h = self.before_mlp(x)
+        shrunk = self.down(self.activation(self.gate(h)).mul_(self.up(h)))
+        return x + (self.after_mlp(shrunk) if self.after_mlp else shrunk)
+
+    def _looking(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values."""
+        rows, tokens = turn[0].shape[:2]
+        heads, groups = self.heads, self.kv_heads
+        qkv = self.qkv(self.before_attention(x)).view(rows, tokens, -1, self.head_dim)
+        q, k, v = qkv.tensor_split((heads, heads + groups), 2)
+        if self.query_norm and self.key_norm:
+            q, k = self.query_norm(q), self.key_norm(k)
+        return turned(q, *turn), turned(k, *turn), v
+
+
+def _activation(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The activation of a tensor that nobody else needs."""
+    return (lambda x: F.silu(x, inplace=True)) if isinstance(module, nn.SiLU) else module
+
+
+def turned(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
+    """Rotary positions: x (rows, N, heads, D) turned by angles (rows, N, 1, D); the sine's first half is negated."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * signed_sin
+
+
+class Lean:
+    """A whole model's layers."""
+
+    def __init__(self, model: Any) -> None:
+        """Of a model that `supports` accepts."""
+        base = model.model
+        self.config = model.config
+        self._embed, self._rotary, self._modules = base.embed_tokens, base.rotary_emb, base.layers
+        self._final, self._head_module = base.norm, model.lm_head
+        self._gemma = model.config.model_type == "gemma3_text"
+        self._packed: dict[int, Any] = {}
+        self._lock = Lock()
+        self.kinds = {getattr(one.self_attn, "layer_type", None) or "full_attention" for one in base.layers}
+
+    def __len__(self) -> int:
+        """Layers of the model."""
+        return len(self._modules)
+
+    def layer(self, number: int) -> Layer:
+        """Layer `number` from 0."""
+        layer: Layer = self._once(number, lambda: Layer(self._modules[number], self.config))
+        return layer
+
+    def start(self, ids: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Turn]]:
+        """What goes into the first layer for ids (rows, N), and the turn of each kind of layer."""
+        x = self._embed(ids)
+        turns = {kind: self._turn(x, positions, kind) for kind in self.kinds}
+        return x.view(-1, x.shape[-1]), turns
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(…, width) -> (…, vocabulary)."""
+        norm, head = self._once(-1, lambda: (Norm(self._final, gemma=self._gemma), Product(self._head_module)))
+        logits: Tensor = head(norm(x))
+        return logits
+
+    def _once(self, number: int, make: Callable[[], Any]) -> Any:
+        if number not in self._packed:
+            with self._lock, torch.inference_mode(), with_threads(1):  # more gain little, and wait on a busy machine
+                self._packed.setdefault(number, make())
+        return self._packed[number]
+
+    def _turn(self, x: Tensor, positions: Tensor, kind: str) -> Turn:
+        cos, sin = self._rotary(x, positions, *((kind,) if self._gemma else ()))
+        half = sin.shape[-1] // 2
+        return cos[:, :, None], torch.cat((-sin[..., :half], sin[..., half:]), -1)[:, :, None]
+
+
+_MADE: WeakKeyDictionary[Any, tuple[int, Lean]] = WeakKeyDictionary()
+_MADE_LOCK = Lock()
+
+
+def lean(model: Any) -> Lean:
+    """The layers of `model`, made once for all who use it, and anew after its weights have changed."""
+    stamp = _stamp(model)
+    with _MADE_LOCK:
+        found = _MADE.get(model)
+        if found is None or found[0] != stamp:
+            found = _MADE[model] = (stamp, Lean(model))
+        return found[1]
+
+
+def _stamp(model: nn.Module) -> int:
+    """Another number once a weight was written to or replaced."""
+    return hash(tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters()))

@@ -1,0 +1,142 @@
+"""One pass for a recorder: the lean layers give what transformers gives, and nothing below the deepest layer is run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from models.test_decoding import LEAN, WINDOW
+from models.test_decoding import tiny as made
+from tiny import FULL, LAYERS
+
+from foveal.attention import Recorder, SharedPrefix, attach, watch
+from foveal.models import lean as lean_layers
+from foveal.models.language import load_language_model
+from foveal.models.lean import lean, supports
+
+LENGTH = 29
+ROWS = torch.tensor([[3, 28, 17], [11, 2, 28]])
+IDS = torch.randint(0, 97, (2, LENGTH), generator=torch.Generator().manual_seed(3))
+EVERY = dict.fromkeys(range(3))
+
+
+def by_transformers(model, ids, recorder, method=None, positions=None):
+    """The definition: transformers' own forward pass, attached."""
+    with torch.inference_mode(), attach(model, method, recorder=recorder) as attached:
+        attached.base(input_ids=ids, position_ids=positions, use_cache=False)
+    return recorder.attention
+
+
+def assert_same(found, expected, tolerance=1e-5):
+    assert list(found) == list(expected)
+    for layer in expected:
+        torch.testing.assert_close(found[layer], expected[layer], atol=tolerance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", LEAN)
+def test_lean_layers_look_where_transformers_does(kind):
+    model = made(kind)
+    assert supports(model)
+    recorder = Recorder(ROWS, EVERY)
+    watch(model, IDS, recorder)
+    assert_same(recorder.attention, by_transformers(model, IDS, Recorder(ROWS, EVERY)))
+
+
+@pytest.mark.parametrize("kind", LEAN)
+def test_under_a_method_and_at_other_positions(kind):
+    model = made(kind)
+    layout = SharedPrefix(torch.tensor([20, 2 * WINDOW + 1]), 20, [4, 5])
+    recorder, expected = Recorder(layout.rows(1), EVERY), Recorder(layout.rows(1), EVERY)
+    watch(model, IDS, recorder, method=layout, positions=layout.positions)
+    assert_same(recorder.attention, by_transformers(model, IDS, expected, layout, layout.positions))
+
+
+@pytest.mark.parametrize("kind", [*LEAN, "gpt2"])
+def test_a_pass_ends_at_the_deepest_layer_that_is_watched(kind, monkeypatch):
+    model, run = made(kind), []
+    if kind in LEAN:
+        call = lean_layers.Layer.__call__
+        monkeypatch.setattr(lean_layers.Layer, "__call__", lambda self, *a: run.append(1) or call(self, *a))
+    else:
+        for block in model.transformer.h:
+            block.register_forward_pre_hook(lambda *_: run.append(1))
+    recorder = Recorder(ROWS, {0: [1, 0]}, stop=True)
+    watch(model, IDS, recorder)
+    assert (len(run), list(recorder.attention)) == (1, [0])
+    whole = Recorder(ROWS, {0: None})
+    watch(model, IDS, whole)
+    assert len(run) > 2
+    torch.testing.assert_close(recorder.attention[0], whole.attention[0][:, [1, 0]])
+
+
+def test_other_errors_come_through():
+    class Broken:
+        def attend(self, *_):
+            raise ZeroDivisionError
+
+        def seen(self, *_):
+            return None
+
+    for kind in ("qwen2", "gpt2"):
+        with pytest.raises(ZeroDivisionError):
+            watch(made(kind), IDS, Recorder(ROWS, {1: None}), method=Broken())
+
+
+# -- the layers that all share -----------------------------------------------------------------------------------------
+
+
+def test_layers_are_packed_once_and_when_they_are_used():
+    model = made("llama")
+    shared = lean(model)
+    assert lean(model) is shared
+    watch(model, IDS, Recorder(ROWS, {1: None}, stop=True))
+    assert sorted(shared._packed) == [0, 1]
+    assert shared.layer(1) is shared.layer(1)
+
+
+@pytest.mark.parametrize("change", ["in place", "another tensor"])
+def test_weights_that_change_are_packed_anew(change):
+    model = made("qwen2")
+    recorder = Recorder(ROWS, EVERY)
+    watch(model, IDS, recorder)
+    weight = model.model.layers[0].mlp.down_proj.weight
+    with torch.no_grad():
+        weight.mul_(-1.0) if change == "in place" else setattr(weight, "data", -weight.data)
+    after = Recorder(ROWS, EVERY)
+    watch(model, IDS, after)
+    assert not torch.allclose(recorder.attention[2], after.attention[2], atol=1e-3)
+    assert_same(after.attention, by_transformers(model, IDS, Recorder(ROWS, EVERY)))
+
+
+def test_a_model_that_nobody_holds_is_not_kept_by_its_layers():
+    import gc
+    import weakref
+
+    model = made("llama")
+    lean(model).layer(0)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_method_that_is_attached_is_kept_to(attention_models):
+    """A model that somebody has attached to goes through transformers: what they attached counts as well."""
+    model = attention_models["qwen"].model
+    with attach(model):
+        assert not supports(model)
+        recorder = Recorder(ROWS, {FULL["qwen"][0]: None})
+        watch(model, IDS, recorder)
+    assert recorder.attention[0].shape == (2, 4, 3, LENGTH)
+    assert LAYERS["qwen"] == len(lean(model))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["qwen2.5-coder-0.5b", "gemma3-270m"])
+def test_real_models_look_where_transformers_does(name):
+    model = load_language_model(name, dtype="float32").model
+    ids = torch.randint(0, 30_000, (1, 96), generator=torch.Generator().manual_seed(5))
+    rows = torch.arange(80, 96)[None]
+    layers = dict.fromkeys([0, 5, 11])
+    recorder = Recorder(rows, layers, stop=True)
+    watch(model, ids, recorder)
+    assert_same(recorder.attention, by_transformers(model, ids, Recorder(rows, layers)), tolerance=2e-5)
