@@ -30,6 +30,11 @@ RETRIEVERS = {
 
 BENCHES = {
     "read": "foveal.bench.read:read",
+    "read-speed": "foveal.bench.read:read_speed",
+    "read-needles": "foveal.bench.read:read_needles",
+    "read-peer": "foveal.bench.read:read_peer",
+    "read-longdoc": "foveal.bench.read:read_longdoc",
+    "read-million": "foveal.bench.read:read_million",
     "search": "foveal.bench.search:search",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",

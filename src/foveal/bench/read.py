@@ -7,8 +7,9 @@
     longdoc     questions that people asked
     million     one pass over a million tokens (the full run only)
 
-Pictures go to `pictures/` in the bench's cache. Needs the data sets essays and longdoc; the million tokens are those of
-the program `bible` (Debian: bible-kjv) where it is installed, else of text/.
+Each but `layers` is also a bench of its own: `foveal bench read-speed`, `read-needles`, `read-peer`, `read-longdoc`,
+`read-million`. Pictures go to `pictures/` in the bench's cache. Needs the data sets essays and longdoc; the million
+tokens are those of the program `bible` (Debian: bible-kjv) where it is installed, else of text/.
 """
 
 from __future__ import annotations
@@ -47,6 +48,28 @@ def read(settings: BenchSettings) -> Iterator[Row]:
     yield from longdoc(bench)
     if not settings.quick:
         yield from million(bench, haystack([long_text(settings)], MILLION, bench.count))
+
+
+def read_speed(settings: BenchSettings) -> Iterator[Row]:
+    """The part `speed` alone; so with the next ones."""
+    yield from speed(Bench(settings))
+
+
+def read_needles(settings: BenchSettings) -> Iterator[Row]:
+    yield from needles(Bench(settings), settings.cache / "pictures")
+
+
+def read_peer(settings: BenchSettings) -> Iterator[Row]:
+    yield from peer(Bench(settings))
+
+
+def read_longdoc(settings: BenchSettings) -> Iterator[Row]:
+    yield from longdoc(Bench(settings))
+
+
+def read_million(settings: BenchSettings) -> Iterator[Row]:
+    bench = Bench(settings)
+    yield from million(bench, haystack([long_text(settings)], MILLION, bench.count))
 
 
 def _kept_by(bench: Bench) -> Iterator[Row]:

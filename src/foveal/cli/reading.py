@@ -167,7 +167,7 @@ def _resumable(watch: Watch, state: Path | None) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, FovealError):
         if state and state.exists() and watch.windows:
-            own = [] if "--resume" in sys.argv else ["--resume", str(state)]
+            own = [] if any(one.split("=")[0] == "--resume" for one in sys.argv) else ["--resume", str(state)]
             command = shlex.join(["foveal", *sys.argv[1:], *own])
             notes().print(f"{watch.windows} windows are read. To go on:\n{command}", markup=False, soft_wrap=True)
         raise

@@ -109,7 +109,7 @@ def _existing(path: Path) -> Path:
     except (OSError, ValueError) as error:
         raise InputError(
             f"There is no file or folder {str(path)!r} that can be read (looked in {Path.cwd()}): {error}. "
-            "Check its spelling; a web address begins with https://"
+            "Check its spelling (a web address begins with https://)."
         ) from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"{path} is neither a file nor a folder. Write what it gives to a file, and name that.")
