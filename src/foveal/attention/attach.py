@@ -150,7 +150,7 @@ def _attention(
     if attached is not None:
         context = Context(int(module.layer_idx), module, mask, scale)  # type: ignore[arg-type]
         if attached.recorder is not None:
-            _record(attached, query, key, context)
+            record(attached.recorder, attached.method, query, key, context)
         output = attached.method.attend(query, key, value, context) if attached.method else None
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
@@ -160,11 +160,11 @@ def _attention(
     return result
 
 
-def _record(attached: Attached, query: Tensor, key: Tensor, context: Context) -> None:
-    recorder = attached.recorder
-    if recorder is None or context.layer not in recorder.heads:
+def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, key: Tensor, context: Context) -> None:
+    """Let `recorder` keep its rows of this layer, if it watches it."""
+    if context.layer not in recorder.heads:
         return
-    seen = attached.method.seen(recorder.rows, context) if attached.method else None
+    seen = method.seen(recorder.rows, context) if method else None
     recorder.record(
         context.layer, query, key, context.mask.rows(recorder.rows) if seen is None else seen, scale=context.scale
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from foveal.attention.attach import AttentionMethod, Context, attach
+from foveal.attention.attach import AttentionMethod, Context, attach, record
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
 from foveal.models.lean import Layer, lean, supports
@@ -71,10 +71,7 @@ def _attended(
     value: Tensor,
 ) -> Tensor:
     query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-    if context.layer in recorder.heads:
-        seen = method.seen(recorder.rows, context) if method else None
-        seen = context.mask.rows(recorder.rows) if seen is None else seen
-        recorder.record(context.layer, query, key, seen, scale=context.scale)
+    record(recorder, method, query, key, context)
     output = method.attend(query, key, value, context) if method else None
     if output is None:
         dense = context.mask.dense

@@ -29,7 +29,6 @@ from foveal.evaluation.needle import growth
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
 from foveal.models.language import load_language_model
-from foveal.reading import InfiniRetri
 from foveal.reading.calibration import whole_layers
 
 PREFILL = 2048
@@ -186,8 +185,3 @@ def _process(path: Path) -> Sequence[float]:
     )
     first, last = json.loads(done.stdout.splitlines()[-1])
     return (first or last) - start, last - start
-
-
-def reader_with(bench: Bench, name: str) -> InfiniRetri:
-    """The reader over another model, at the same settings."""
-    return InfiniRetri(load_language_model(name), bench.read)
