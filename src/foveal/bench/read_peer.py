@@ -96,7 +96,7 @@ def large_window(bench: Bench, question: str) -> Iterator[Row]:
     """One window of 4,096 tokens: tokens a second, and memory, each system in a new process."""
     text = bench.haystack(ONE_LARGE)
     with package_with(bench.model) as package:
-        turns = _in_turn(bench, package, text, question, LARGE, runs=1)
+        turns = _in_turn(bench, package, text, question, LARGE, runs=1 if bench.settings.quick else 3)
         theirs = package.memory()
     yield from turns.rows(LARGE)
     for system in turns.ours:
