@@ -29,6 +29,12 @@ from foveal.reading.events import Reading
 
 KINDS = ("literal", "paraphrase", "two-hop")
 DEPTHS = tuple(range(5, 100, 10))
+ABOUT_ESSAYS = (
+    "Why do most people never start a company?",
+    "What does the author think of school?",
+    "What makes a good startup idea?",
+    "How should one choose what to work on?",
+)
 
 
 def needles(bench: Bench, pictures: Path) -> Iterator[Row]:
@@ -129,24 +135,41 @@ def _controls(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell]) ->
 
 
 def _wrong_questions(bench: Bench, literal: Sequence[Planted]) -> Iterator[Row]:
-    """Each needle alone in a text, asked for by its own question and by another's, with a memory of a 64th of it.
+    """Each needle alone in a text, and questions that are not about it, with a memory of a 64th of the text.
 
-    Alone, because one stray fact is kept for want of a better where nothing answers; a 64th, because a short text's
-    whole budget would hold an eighth of it.
+    A 64th, because a short text's whole budget would hold an eighth of it. A question about another invented fact,
+    which the text does not hold, has nothing better to keep than this one: there the scores are told.
     """
     budget = max(64, bench.count(literal[0].text) // 64)
     reader = InfiniRetri(bench.model, replace(bench.read, budget=budget))
     haystack = bench.haystack(8_000 if bench.settings.quick else 16_000)
-    needles = [one.needle for one in literal]
-    kept: dict[str, list[bool]] = {"its own": [], "another needle's": []}
-    for one, wrong in zip(literal, wrong_question(needles), strict=True):
+    own, essays, other = [], [], []
+    for one, wrong in zip(literal, wrong_question([one.needle for one in literal]), strict=True):
         alone = plant(haystack, one.needle, one.needle.depths(one.depths[0]))
-        readings = _retrieved(reader, alone.text, [one.needle.question, wrong.question])
-        for found, reading in zip(kept.values(), readings, strict=True):
-            found.append(alone.retained(ranges_of(reading)))
+        found = [
+            _score_of(alone, reading)
+            for reading in _retrieved(reader, alone.text, [one.needle.question, wrong.question, *ABOUT_ESSAYS])
+        ]
+        own.append(found[0])
+        other.append(found[1])
+        essays += found[2:]
     note = f"one needle in a text, {budget} tokens kept"
-    yield Row.of("control: its own question", "retention", fmean(kept["its own"]), at_least=0.9, note=note)
-    yield Row.of("control: another needle's question", "retention", fmean(kept["another needle's"]), at_most=0.3)
+    yield Row.of("control: the needle's question", "retention", _kept(own), at_least=0.9, note=note)
+    yield Row.of("control: questions about the essays", "retention", _kept(essays), at_most=0.1, note=note)
+    note = f"retention {_kept(other):.2f}: nothing in the text answers"
+    ratio = fmean(other) / max(1e-9, fmean(own))
+    yield Row.of("control: another needle's question", "score, ratio", ratio, at_most=0.5, note=note)
+
+
+def _kept(scores: Sequence[float]) -> float:
+    return fmean(score > 0 for score in scores)
+
+
+def _score_of(planted: Planted, reading: Reading) -> float:
+    """What the excerpt that holds the needle scored; 0 where none does."""
+    (place,) = planted.ranges
+    scores = [one.score for one in reading.excerpts if one.start <= place[0] and place[1] <= one.end]
+    return scores[0] if scores else 0.0
 
 
 def _random_weights(bench: Bench, literal: Sequence[Planted]) -> Iterator[Row]:
