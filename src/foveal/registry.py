@@ -28,6 +28,15 @@ RETRIEVERS = {
     "hybrid": "foveal.retrieval.hybrid:HybridRetriever",
 }
 
+METHODS = {
+    "dense": "foveal.attention.patterns:Dense",
+    "streaming": "foveal.attention.patterns:Streaming",
+    "vertical-slash": "foveal.attention.patterns:VerticalSlash",
+    "block-topk": "foveal.attention.patterns:BlockTopK",
+    "random": "foveal.attention.patterns:RandomBlocks",
+    "flexprefill": "foveal.attention.flexprefill:FlexPrefill",
+}
+
 BENCHES = {
     "read": "foveal.bench.read:read",
     "read-speed": "foveal.bench.read:read_speed",

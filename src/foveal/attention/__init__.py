@@ -1,15 +1,63 @@
-"""Where a model looks: the switch on Hugging Face decoders (`attach`) and what watches it (`Recorder`).
+"""Where a model looks: sparse attention on Hugging Face decoders, the switch (`attach`), and what watches (`Recorder`).
 
-    with foveal.attention.attach(model, method):      # any forward pass, generate too, attends by the method
-        model(input_ids=ids)
+    with foveal.attention.attach(model, FlexPrefill(gamma=0.95)) as attached:
+        model.generate(**inputs)                      # any forward pass attends by the method
+    print(attached.report)                            # what was looked at, and what was left out
     foveal.attention.watch(model, ids, recorder)      # what chosen rows look at, from one pass
 
 Importing this package loads PyTorch and transformers.
 """
 
+from dataclasses import fields
+
 from foveal.attention.attach import AttentionMethod, Context, attach
+from foveal.attention.blocks import Blocks
+from foveal.attention.flexprefill import FlexPrefill
+from foveal.attention.kernel import block_attention
+from foveal.attention.method import BlockMethod
+from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
 from foveal.attention.recorder import Recorder
+from foveal.attention.report import Report
 from foveal.attention.shared_prefix import SharedPrefix
 from foveal.attention.watch import watch
+from foveal.errors import InputError
+from foveal.registry import METHODS, lookup
 
-__all__ = ["AttentionMethod", "Context", "Recorder", "SharedPrefix", "attach", "watch"]
+__all__ = [
+    "METHODS",
+    "AttentionMethod",
+    "BlockMethod",
+    "BlockTopK",
+    "Blocks",
+    "Context",
+    "Dense",
+    "FlexPrefill",
+    "RandomBlocks",
+    "Recorder",
+    "Report",
+    "SharedPrefix",
+    "Streaming",
+    "VerticalSlash",
+    "attach",
+    "block_attention",
+    "method_by_name",
+    "methods",
+    "watch",
+]
+
+
+def methods() -> dict[str, str]:
+    """The names of the sparse methods, each with the first line of what it is."""
+    found = {name: lookup(METHODS, name, kind="attention method") for name in METHODS}
+    return {name: (made.__doc__ or "").strip().splitlines()[0] for name, made in found.items()}
+
+
+def method_by_name(name: str, **options: object) -> BlockMethod:
+    """The method called `name` with these options. UnknownName: there is none. InputError: it has no such option."""
+    made = lookup(METHODS, name, kind="attention method")
+    known = {field.name for field in fields(made)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise InputError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(sorted(known)) or 'none'}.")
+    method: BlockMethod = made(**options)
+    return method

@@ -13,19 +13,22 @@ Shapes    queries (B, H, Q, D), keys and values (B, G, K, D), H a multiple of G
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
+from foveal.attention.dense import dense_attention, prefers_blocks
 from foveal.attention.masks import Mask, mask_function
 from foveal.attention.recorder import Recorder
+from foveal.attention.report import Report
 from foveal.errors import InputError
 
 KEY = "foveal"
@@ -39,6 +42,8 @@ class Context:
     module: nn.Module
     mask: Mask
     scale: float
+    report: Report | None = None  # takes in what a sparse method looks at
+    sparse_heads: Tensor | None = None  # (H,) bool, the heads that it may look for; None: all
 
 
 class AttentionMethod(Protocol):
@@ -61,6 +66,24 @@ class Attached:
     method: AttentionMethod | None
     recorder: Recorder | None
     modules: frozenset[int]
+    report: Report
+    layers: frozenset[int] | None = None
+    heads: Mapping[int, Sequence[int]] | None = None
+
+    def context(self, module: nn.Module, mask: Mask, scale: float) -> Context:
+        """Where a call of `module` stands."""
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        chosen = None
+        if self.heads is not None:
+            count = self.model.config.get_text_config().num_attention_heads
+            chosen = torch.zeros(count, dtype=torch.bool)
+            chosen[list(self.heads.get(layer, ()))] = True
+        return Context(layer, module, mask, scale, self.report, chosen)
+
+    def method_for(self, layer: int) -> AttentionMethod | None:
+        """The method, if it is to do this layer."""
+        chosen = (self.layers is None or layer in self.layers) and (self.heads is None or layer in self.heads)
+        return self.method if chosen else None
 
     @property
     def base(self) -> Any:
@@ -75,16 +98,33 @@ _SWITCHED: dict[int, tuple[int, str]] = {}  # id of a model's configuration -> u
 
 @contextmanager
 def attach(
-    model: Any, method: AttentionMethod | None = None, *, recorder: Recorder | None = None
+    model: Any,
+    method: AttentionMethod | None = None,
+    *,
+    recorder: Recorder | None = None,
+    layers: Collection[int] | None = None,
+    heads: Mapping[int, Sequence[int]] | None = None,
+    report: Report | None = None,
 ) -> Iterator[Attached]:
     """Let `method` do, and `recorder` watch, the attention of `model` (a transformers decoder) inside the block.
 
-    Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, or is capped or has
-    sinks of its own, which the kernels here do not compute.
+    `layers`: those that the method does, the rest stays dense (range(2, 22) leaves out the first two); `heads`: the
+    same by head, layer -> heads. `report` takes in what was looked at; the one made by default is `attached.report`.
+    Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, is capped or has sinks of
+    its own, which the kernels here do not compute; or there is no such layer or head.
     """
     _check(model)
+    _check_choice(model.config.get_text_config(), layers, heads)
     modules = frozenset(id(module) for module in model.modules() if hasattr(module, "layer_idx"))
-    attached = Attached(model, method, recorder, modules)
+    attached = Attached(
+        model,
+        method,
+        recorder,
+        modules,
+        Report() if report is None else report,
+        None if layers is None else frozenset(layers),
+        heads,
+    )
     _switch(model)
     token = _ACTIVE.set((*_ACTIVE.get(), attached))
     try:
@@ -103,6 +143,15 @@ def _check(model: Any) -> None:
         raise InputError(f"{name} caps its attention logits, which no method here computes. Choose another model.")
     if config.model_type == "gpt_oss":
         raise InputError(f"{name} has learned attention sinks, which no method here computes. Choose another model.")
+
+
+def _check_choice(config: Any, layers: Collection[int] | None, heads: Mapping[int, Sequence[int]] | None) -> None:
+    named = [*(layers or ()), *(heads or ())]
+    if any(not 0 <= layer < config.num_hidden_layers for layer in named):
+        raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {config.num_hidden_layers - 1}.")
+    chosen = [head for of_layer in (heads or {}).values() for head in of_layer]
+    if any(not 0 <= head < config.num_attention_heads for head in chosen):
+        raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {config.num_attention_heads - 1}.")
 
 
 def _switch(model: Any) -> None:
@@ -148,12 +197,15 @@ def _attention(
     mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
     attached = _attached_to(module)
     if attached is not None:
-        context = Context(int(module.layer_idx), module, mask, scale)  # type: ignore[arg-type]
+        context = attached.context(module, mask, scale)
+        method = attached.method_for(context.layer)
         if attached.recorder is not None:
-            record(attached.recorder, attached.method, query, key, context)
-        output = attached.method.attend(query, key, value, context) if attached.method else None
+            record(attached.recorder, method, query, key, context)
+        output = method.attend(query, key, value, context) if method else None
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
+    if not dropout and prefers_blocks(query):
+        return dense_attention(query, key, value, mask, scale=scale).transpose(1, 2).contiguous(), None
     result: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, mask.dense, dropout=dropout, scaling=scale, **options
     )

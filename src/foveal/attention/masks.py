@@ -55,6 +55,19 @@ class Mask:
         mask: Tensor | None = sdpa_mask(**self._arguments)
         return mask
 
+    @property
+    def by_position(self) -> bool:
+        """Whether causality, window and padding say all, and the queries are the last of the keys."""
+        return not self._unusual and self.q_offset - self.k_offset + self.shape[2] == self.shape[3]
+
+    @cached_property
+    def real(self) -> Tensor | None:
+        """(B, K) bool, False where a key is padding; None where none is. The empty room of a static cache is none."""
+        if self.padding is None:
+            return None
+        real = self.padding[:, self.k_offset : self.k_offset + self.shape[3]].bool()
+        return pad(real, (0, self.shape[3] - real.shape[1]))
+
     def rows(self, rows: Tensor) -> Tensor:
         """What the queries `rows` (B, R), counted within this pass, see: (B, 1, R, K) bool."""
         if self._unusual:
@@ -68,9 +81,8 @@ class Mask:
         seen = distance >= 0
         if self.window:
             seen &= distance < self.window
-        if self.padding is not None:
-            real = self.padding[:, self.k_offset : self.k_offset + self.shape[3]].bool()
-            seen &= pad(real, (0, self.shape[3] - real.shape[1]))[:, None, None]  # the empty room of a static cache
+        if self.real is not None:
+            seen &= self.real[:, None, None]
         return seen
 
     @property

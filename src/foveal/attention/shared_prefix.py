@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from foveal.attention.dense import dense_attention
+from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,16 +57,8 @@ class SharedPrefix:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, N + T, D)."""
         n, window = self.padded, context.mask.window
-        binds = window is not None and window < n
-        text = scaled_dot_product_attention(
-            query[:, :, :n],
-            key[:, :, :n],
-            value[:, :, :n],
-            attn_mask=_banded(n, window, query.device) if window is not None and binds else None,
-            is_causal=not binds,
-            scale=context.scale,
-            enable_gqa=True,
-        )
+        mask = Mask.causal(len(self.lengths), n, n, window=window, device=query.device)
+        text = dense_attention(query[:, :, :n], key[:, :, :n], value[:, :, :n], mask, scale=context.scale)
         tail = scaled_dot_product_attention(
             query[:, :, n:], key, value, attn_mask=self._tail(window), scale=context.scale, enable_gqa=True
         )
@@ -91,9 +85,3 @@ class SharedPrefix:
                 seen &= positions[:, self.padded :, None] - positions[:, None, :] < window
             self._seen[window] = seen[:, None]
         return self._seen[window]
-
-
-def _banded(size: int, window: int, device: torch.device) -> Tensor:
-    place = torch.arange(size, device=device)
-    distance = place[:, None] - place
-    return (distance >= 0) & (distance < window)

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.attach import AttentionMethod, Context, attach, record
+from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
 from foveal.models.lean import Layer, lean, supports
@@ -74,8 +74,5 @@ def _attended(
     record(recorder, method, query, key, context)
     output = method.attend(query, key, value, context) if method else None
     if output is None:
-        dense = context.mask.dense
-        output = scaled_dot_product_attention(
-            query, key, value, attn_mask=dense, is_causal=dense is None, scale=layer.scale, enable_gqa=True
-        )
+        output = dense_attention(query, key, value, context.mask, scale=layer.scale)
     return output.transpose(1, 2)

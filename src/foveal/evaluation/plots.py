@@ -107,6 +107,24 @@ def heatmap(
     return _saved(figure, path)
 
 
+def grids(panels: Mapping[str, np.ndarray], path: Path, *, columns: int, title: str) -> Path:
+    """Boolean matrices side by side, `columns` to a row, each under its name; what is true is dark."""
+    if not panels or columns < 1:
+        raise InputError(f"{len(panels)} grids came, {columns} to a row; give at least one of each.")
+    rows = -(-len(panels) // columns)
+    figure = _figure(max(6.0, 1.25 * columns), 0.6 + 1.5 * rows)
+    figure.suptitle(_plain(title), fontsize=12)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, (name, matrix) in zip(axes, panels.items(), strict=False):
+        axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        axis.set_title(_plain(name), fontsize=6)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    for axis in list(axes)[len(panels) :]:
+        axis.set_axis_off()
+    return _saved(figure, path)
+
+
 def _bar_panel(axis: Any, metric: str, panel: Sequence[Row]) -> None:
     places = range(len(panel))
     lengths = [row.value if math.isfinite(row.value) else 0.0 for row in panel]

@@ -1,0 +1,79 @@
+"""Compiles the C++ of this package when it is first needed, for this machine's processor, and keeps what it made.
+
+What is needed: a C++ compiler (CXX, g++ or clang++); PyTorch brings the headers. It takes some seconds, once for each
+version of PyTorch, of the compiler and of the source. Without a compiler callers do without: `library` says None.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from foveal.evaluation.files import whole_file
+from foveal.settings import Settings
+
+log = logging.getLogger("foveal.attention")
+
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = (
+    *("-O3", "-march=native", "-std=c++20", "-fopenmp", "-shared", "-fPIC", "-w"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),  # infinities stay
+)
+
+
+@cache
+def library(source: str) -> ctypes.CDLL | None:
+    """The compiled `native/<source>`; None, and one warning, where it cannot be made."""
+    text = (resources.files("foveal.attention") / "native" / source).read_text(encoding="utf-8")
+    try:
+        return ctypes.CDLL(str(_made(text)))
+    except (OSError, subprocess.SubprocessError) as error:
+        told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        log.warning("Sparse attention runs without its compiled kernel, many times slower: %s", told)
+        return None
+
+
+def _made(text: str) -> Path:
+    compiler = _compiler()
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, text=True).stdout
+    parts = (text, torch.__version__, version, " ".join(FLAGS), platform.machine(), _processor())
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+    path = Settings.load().cache / "kernels" / f"{digest}.so"
+    if not path.is_file():
+        _compile(compiler, text, path)
+    return path
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), *COMPILERS):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise OSError("no C++ compiler was found. Install g++ or clang++, or name one by CXX.")
+
+
+def _compile(compiler: str, text: str, path: Path) -> None:
+    base = Path(torch.__file__).parent
+    with whole_file(path) as partial:
+        command = [compiler, *FLAGS, f"-I{base / 'include'}", "-x", "c++", "-", "-x", "none", "-o", str(partial)]
+        command += [f"-L{base / 'lib'}", f"-Wl,-rpath,{base / 'lib'}", "-ltorch_cpu", "-lc10"]
+        subprocess.run(command, input=text, capture_output=True, check=True, text=True)
+
+
+def _processor() -> str:
+    """What the processor can do: a home that several machines share keeps one library for each kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,0 +1,63 @@
+"""Dense attention under a model's own mask, by whichever of two kernels is faster on this machine: PyTorch's, or ours.
+
+PyTorch's CPU attention leaves bfloat16 products to a library that, without AMX, runs them at a fraction of what oneDNN
+gives the block kernel; ours also skips what a sliding window hides. With AMX, on a GPU and in float32, PyTorch's runs.
+
+Shapes    as in kernel.py
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from foveal.attention.blocks import Blocks
+from foveal.attention.kernel import block_attention, native
+from foveal.attention.masks import Mask
+
+LEAST = 64
+"""Queries below which PyTorch's runs: a block kernel has little to divide."""
+
+
+def dense_attention(query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float) -> Tensor:
+    """The output (B, H, Q, D) of the queries under `mask`."""
+    if mask.by_position and query.shape[2] >= LEAST and prefers_blocks(query):
+        return block_attention(query, key, value, dense_blocks(mask), scale=scale)[0]
+    seen = mask.dense
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=seen,
+        is_causal=seen is None and query.shape[2] > 1,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def prefers_blocks(query: Tensor) -> bool:
+    """Whether the block kernel is the faster one for tensors like this."""
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
+        return False
+    return not _has_amx() and native(torch.bfloat16) == torch.bfloat16
+
+
+@cache
+def _has_amx() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def dense_blocks(mask: Mask) -> Blocks:
+    """Every block that there is to see under `mask`."""
+    _, _, queries, keys = mask.shape
+    if mask.real is None:
+        return _causal(queries, keys, mask.window)
+    return Blocks.causal(queries, keys, window=mask.window, real=mask.real)
+
+
+@lru_cache(maxsize=16)
+def _causal(queries: int, keys: int, window: int | None) -> Blocks:
+    return Blocks.causal(queries, keys, window=window)

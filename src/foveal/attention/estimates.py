@@ -1,0 +1,74 @@
+"""What sparse methods estimate attention by, without ever making it: a few exact rows, and the means of blocks.
+
+Shapes    queries (B, H, Q, D), keys (B, G, K, D), H a multiple of G; all results float32
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def last_queries(query: Tensor, key: Tensor, count: int, *, scale: float) -> Tensor:
+    """The causal softmax attention of the last `count` queries over all keys: (B, H, count, K)."""
+    count = min(count, query.shape[2])
+    group, keys = query.shape[1] // key.shape[1], key.shape[2]
+    batch, heads = query.shape[:2]
+    rows = (query[:, :, -count:] * scale).reshape(batch, key.shape[1], group * count, -1)
+    scores = (rows @ key.transpose(-1, -2)).float().view(batch, heads, count, keys)
+    hidden = torch.ones(count, count, dtype=torch.bool, device=query.device).triu(1)
+    scores[..., keys - count :].masked_fill_(hidden, -torch.inf)
+    weights: Tensor = scores.softmax(-1)
+    return weights
+
+
+def column_mass(weights: Tensor) -> Tensor:
+    """The mean attention to each key: (B, H, R, K) -> (B, H, K); sums to 1."""
+    return weights.mean(2)
+
+
+def slash_mass(weights: Tensor) -> Tensor:
+    """The mean attention at each distance 0, 1, … of the last R queries: (B, H, R, K) -> (B, H, K); sums to 1.
+
+    Row r stands at position K - R + r: read backwards and moved by R - 1 - r, all rows have a distance in one column.
+    """
+    rows, keys = weights.shape[2:]
+    room = pad(weights, (rows, 0))  # distances beyond a row's start hold nothing
+    return _skewed(room, keys).sum(2).flip(-1) / rows
+
+
+def _skewed(room: Tensor, keys: int) -> Tensor:
+    """Of rows padded in front by their number, each read from one place later than the one before: (…, R, K)."""
+    rows, width = room.shape[2:]
+    return room.as_strided((*room.shape[:2], rows, keys), (*room.stride()[:2], width + 1, 1), room.storage_offset() + 1)
+
+
+def to_blocks(mass: Tensor, size: int) -> Tensor:
+    """The sum over each `size` neighbours of the last dimension; the last block may be shorter."""
+    return pad(mass, (0, -mass.shape[-1] % size)).view(*mass.shape[:-1], -1, size).sum(-1)
+
+
+def block_means(x: Tensor, size: int, *, lead: int = 0) -> Tensor:
+    """The mean of each `size` neighbours of (B, H, N, D): (B, H, blocks, D) of what there is.
+
+    The first block lacks its first `lead` places, the last may be shorter.
+    """
+    start = min((size - lead) % size, x.shape[2])
+    end = start + (x.shape[2] - start) // size * size
+    inner = x[:, :, start:end].reshape(*x.shape[:2], -1, size, x.shape[3]).mean(3, dtype=torch.float32)
+    edges = [x[:, :, part].float().mean(2, keepdim=True) for part in (slice(0, start), slice(end, None))]
+    return torch.cat([*edges[:1][: int(start > 0)], inner, *edges[1:][: int(end < x.shape[2])]], 2)
+
+
+def by_share(scores: Tensor, rows: Tensor, columns: Tensor, share: float) -> Tensor:
+    """Of each row's causal blocks the `share` of the highest scores, block 0 and the row's own always among them.
+
+    scores (…, R, C), rows (R,) and columns (C,) the numbers of the blocks; a row keeps at least two, if it has them.
+    """
+    own, causal = columns == rows[:, None], columns <= rows[:, None]
+    ranked = scores.masked_fill(~causal, -torch.inf).masked_fill((own | (columns == 0)) & causal, torch.inf)
+    order = ranked.argsort(dim=-1, descending=True, stable=True)
+    wanted = (share * (rows + 1)).round().clamp(min=2)[:, None]
+    keep = (torch.arange(len(columns), device=scores.device) < wanted).expand_as(scores)
+    return torch.zeros_like(keep).scatter(-1, order, keep) & causal

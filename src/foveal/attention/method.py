@@ -1,0 +1,150 @@
+"""What all sparse-attention methods share: a method says which blocks to look at, the kernel looks.
+
+    class FirstAndOwn(BlockMethod):
+        def prefill(self, query, key, context):
+            rows, columns = self.grid(query, key)              # numbers of the query and key blocks
+            keep = (columns == 0) | (columns == rows[:, None])
+            return self.blocks(keep[None, None], query, key)
+
+A method sees whole sequences only: padding is cut off before, and queries are the last of the keys. Query blocks begin
+at multiples of the block size in the text, also where one part of it is read after another: the first block then lacks
+its first queries (`lead` of them).
+
+Left to dense attention: decoding (one query), sliding-window layers (they are sparse already), a mask of the caller's
+own, texts of fewer than `least` keys, and whatever `prefill` says None to.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from foveal.attention.blocks import BLOCK, Blocks
+from foveal.attention.estimates import block_means
+from foveal.attention.kernel import block_attention
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
+
+
+class BlockMethod(ABC):
+    """An `AttentionMethod` that chooses blocks; a subclass writes `prefill`."""
+
+    query_block: int = BLOCK
+    key_block: int = BLOCK
+    name: ClassVar[str] = ""
+    least: int = 2 * BLOCK
+    """Keys below which dense attention runs."""
+
+    @abstractmethod
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """Where queries (B, H, Q, D) look among keys (B, G, K, D); None: everywhere. Pure: it keeps nothing."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """The output (B, H, Q, D) over the blocks of `prefill`, or None: dense attention."""
+        mask = context.mask
+        if query.shape[2] == 1 or key.shape[2] < self.least or mask.window is not None or not mask.by_position:
+            return None
+        if mask.real is None:
+            return self._attend(query, key, value, context)
+        return self._each(query, key, value, mask.real, context)
+
+    def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
+        """A recorder shows the model's own attention."""
+        return None
+
+    # -- for subclasses --------------------------------------------------------------------------------------------
+
+    def grid(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The number, counted from the start of the text, of each query's block (in key blocks) and of each key's."""
+        if self.query_block % self.key_block:
+            raise InputError(f"Query blocks of {self.query_block} are no multiple of key blocks of {self.key_block}.")
+        first, end = (key.shape[2] - query.shape[2]) // self.query_block, -(-key.shape[2] // self.query_block)
+        rows = torch.arange(first, end, device=query.device) * (self.query_block // self.key_block)
+        return rows, torch.arange(-(-key.shape[2] // self.key_block), device=query.device)
+
+    def lead(self, query: Tensor, key: Tensor) -> int:
+        """Queries that the first block lacks."""
+        return (key.shape[2] - query.shape[2]) % self.query_block
+
+    def mean_scores(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
+        """The scaled products of block means (B, H, query blocks, key blocks), float32."""
+        asked = block_means(query, self.query_block, lead=self.lead(query, key))
+        held = block_means(key, self.key_block)
+        folded = asked.view(len(asked), held.shape[1], -1, asked.shape[3])  # the heads of a group share its keys
+        return (folded @ held.transpose(-1, -2) * scale).view(*asked.shape[:3], -1)
+
+    def blocks(self, keep: Tensor, query: Tensor, key: Tensor) -> Blocks:
+        """The causal blocks of `keep` (B or 1, H or 1, query blocks, key blocks), and each query's own."""
+        rows, columns = self.grid(query, key)
+        own = (columns >= rows[:, None]) & (columns < rows[:, None] + self.query_block // self.key_block)
+        return Blocks.of(
+            keep | own,
+            queries=self.lead(query, key) + query.shape[2],
+            keys=key.shape[2],
+            query_block=self.query_block,
+            key_block=self.key_block,
+        )
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def _each(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor, context: Context) -> Tensor | None:
+        """A padded batch, each sequence by itself; the rows of padding stay 0."""
+        spans = [_span(row) for row in real]
+        if None in spans:
+            return None  # holes: no sequence of its own
+        offset = key.shape[2] - query.shape[2]
+        out = torch.zeros(*query.shape[:3], value.shape[3], dtype=query.dtype, device=query.device)
+        for number, span in enumerate(spans):
+            start, end = span or (0, 0)
+            first = max(start, offset)
+            if first >= end:
+                continue
+            one = slice(number, number + 1)
+            out[one, :, first - offset : end - offset] = self._attend(
+                query[one, :, first - offset : end - offset],
+                key[one, :, start:end],
+                value[one, :, start:end],
+                context,
+            )
+        return out
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        begun = time.perf_counter()
+        blocks = self.prefill(query, key, context) if key.shape[2] >= self.least else None
+        lead = self.lead(query, key) if blocks is not None else 0
+        if blocks is None:
+            blocks = Blocks.causal(query.shape[2], key.shape[2], device=query.device)
+        if lead:
+            query = torch.cat([query[:, :, :1].expand(-1, -1, lead, -1), query], 2)  # their output is thrown away
+        if context.sparse_heads is not None:
+            everywhere = Blocks.causal(
+                query.shape[2],
+                key.shape[2],
+                query_block=blocks.query_block,
+                key_block=blocks.key_block,
+                device=query.device,
+            )
+            blocks = blocks.for_heads(context.sparse_heads.to(query.device), everywhere)
+        chosen = time.perf_counter()
+        output, sums = block_attention(query, key, value, blocks, scale=context.scale)
+        if context.report is not None:
+            took = chosen - begun, time.perf_counter() - chosen
+            context.report.add(
+                context.layer, query[:, :, lead:], key, blocks, sums[:, :, lead:], scale=context.scale, seconds=took
+            )
+        return output[:, :, lead:]
+
+
+def _span(real: Tensor) -> tuple[int, int] | None:
+    """First and one past the last real key of a sequence, (0, 0) where there is none; None where it has holes."""
+    places = real.nonzero().flatten()
+    if not len(places):
+        return 0, 0
+    start, end = int(places[0]), int(places[-1]) + 1
+    return (start, end) if end - start == len(places) else None

@@ -1,0 +1,335 @@
+// Block-sparse attention on a CPU: each query block looks at the key blocks that it was given, and at no others.
+//
+// The two products are oneDNN's batch-reduce matrix products, which PyTorch exports (AMX or AVX-512 where there is one);
+// between them runs the softmax that rescales as it goes (Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022).
+// Keys and values are packed once a call, in pairs of two for bfloat16, so that each block is one product.
+//
+// Shapes   q (B, H, Q, D), k (B, G, K, D), v (B, G, K, E), out (B, H, Q, E), lse (B, H, Q); H a multiple of G
+// Scores   float32, whatever the inputs are; probabilities are rounded to the inputs' type before they meet the values
+
+#include <ATen/native/CPUBlas.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include <omp.h>
+
+namespace {
+
+constexpr float NOTHING = -std::numeric_limits<float>::infinity();
+constexpr float LOG2_E = 1.44269504088896340736f;
+constexpr float LN_2 = 0.69314718055994530942f;
+constexpr int64_t PANEL = 512;  // keys between two rescalings: their scores stay in the second-level cache
+
+struct Strides {
+  int64_t batch, head, row;  // in elements; the last dimension is dense
+};
+
+}  // namespace
+
+extern "C" {
+
+// Mirrored field by field in kernel.py.
+struct Call {
+  const void *query, *key, *value;
+  void *out;
+  float *lse;
+  Strides query_strides, key_strides, value_strides, out_strides;
+  int64_t batch, heads, groups, queries, keys, width, value_width;
+  int64_t query_block, key_block;
+  // For query block r of (b, h), l = b * lists_batch + h * lists_head + r: the kept blocks and their rules stand at
+  // starts[l] to starts[l + 1] of indices and rules, ascending.
+  const int64_t *starts;
+  const int32_t *indices, *rules;
+  int64_t lists_batch, lists_head;
+  int64_t offset;       // of the first query's position over the first key's
+  int64_t window;       // 0: none
+  const uint8_t *real;  // (B, K), 0 where a key is padding; or null
+  const uint8_t *tokens;  // (rules, query_block, key_block), 1 where a query sees a key; or null
+  const float *bias;    // by query and key block; or null
+  int64_t bias_batch, bias_head, bias_row;
+  float scale, cap;  // cap: scores become cap * tanh(score / cap); 0: they stay
+  int32_t bfloat16, threads;
+};
+
+}  // extern "C"
+
+namespace {
+
+// What a kept block's `rule` says: every token sees every token, the causal rule holds, or a table of tokens does.
+constexpr int32_t WHOLE = 0, CAUSAL = -1;
+
+template <typename T>
+constexpr int64_t PAIR = std::is_same_v<T, at::BFloat16> ? 2 : 1;
+
+inline int64_t up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
+
+// 2^x for x <= 0, without a branch; 0 below 2^-126. Relative error 1e-7 (float32), 4e-6 where bfloat16 follows.
+template <typename T>
+inline float exp2_of(float x) {
+  const float held = x < -126.0f ? -126.0f : x;
+  const float whole = std::nearbyint(held);
+  const float rest = held - whole;
+  float y;
+  if constexpr (PAIR<T> == 2) {
+    y = 9.61812910762848e-3f;
+    y = y * rest + 5.55041086648216e-2f;
+    y = y * rest + 2.40226506959101e-1f;
+  } else {
+    y = 1.54035303933816e-4f;
+    y = y * rest + 1.33335581464284e-3f;
+    y = y * rest + 9.61812910762848e-3f;
+    y = y * rest + 5.55041086648216e-2f;
+    y = y * rest + 2.40226506959101e-1f;
+  }
+  y = y * rest + 6.93147180559945e-1f;
+  y = y * rest + 1.0f;
+  int32_t bits;
+  std::memcpy(&bits, &y, 4);
+  bits += static_cast<int32_t>(whole) << 23;
+  std::memcpy(&y, &bits, 4);
+  return x < -126.0f ? 0.0f : y;
+}
+
+inline void store(at::BFloat16 *to, float value) {  // nearest; the values are positive and finite
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint16_t half = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  std::memcpy(to, &half, 2);
+}
+inline void store(float *to, float value) { *to = value; }
+
+inline void product(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add,
+                    const at::BFloat16 *a, const at::BFloat16 *b, float *c) {
+  at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, true);
+}
+inline void product(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const float *a,
+                    const float *b, float *c) {
+  at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, false);
+}
+
+// One key/value head's blocks, laid out for the products.
+template <typename T>
+struct Packed {
+  int64_t depth;             // width of a key, even for bfloat16
+  std::unique_ptr<T[]> keys;    // per block (depth / PAIR, key_block, PAIR)
+  std::unique_ptr<T[]> values;  // per block (key_block / PAIR, value_width, PAIR)
+};
+
+template <typename T>
+void pack_block(const Call &c, int64_t head, int64_t block, int64_t depth, T *keys, T *values) {
+  const int64_t b = head / c.groups, g = head % c.groups, first = block * c.key_block;
+  const int64_t count = std::min(c.key_block, c.keys - first);
+  const T *k = static_cast<const T *>(c.key) + b * c.key_strides.batch + g * c.key_strides.head;
+  const T *v = static_cast<const T *>(c.value) + b * c.value_strides.batch + g * c.value_strides.head;
+  constexpr int64_t pair = PAIR<T>;
+  if (count < c.key_block || depth > c.width) {
+    std::memset(static_cast<void *>(keys), 0, sizeof(T) * depth * c.key_block);
+    std::memset(static_cast<void *>(values), 0, sizeof(T) * c.key_block * c.value_width);
+  }
+  for (int64_t n = 0; n < count; ++n) {
+    const T *row = k + (first + n) * c.key_strides.row;
+    for (int64_t d = 0; d < c.width; ++d) keys[(d / pair * c.key_block + n) * pair + d % pair] = row[d];
+    const T *told = v + (first + n) * c.value_strides.row;
+    T *to = values + n / pair * c.value_width * pair + n % pair;
+    for (int64_t d = 0; d < c.value_width; ++d) to[d * pair] = told[d];
+  }
+}
+
+template <typename T>
+struct Scratch {
+  std::vector<T> query, weights;
+  std::vector<float> scores, output, most, total;
+  Scratch(const Call &c, int64_t depth, int64_t panel)
+      : query(c.query_block * depth),
+        weights(c.query_block * panel),
+        scores(c.query_block * panel),
+        output(c.query_block * c.value_width),
+        most(c.query_block),
+        total(c.query_block) {}
+};
+
+// Where, in one (b, h, r), the kept blocks stand.
+struct Row {
+  int64_t b, h, first, count;  // first query, number of queries
+  const int32_t *indices, *rules;
+  int64_t kept;
+};
+
+Row row_of(const Call &c, int64_t b, int64_t h, int64_t r) {
+  const int64_t first = r * c.query_block, list = b * c.lists_batch + h * c.lists_head + r, start = c.starts[list];
+  return {b,
+          h,
+          first,
+          std::min(c.query_block, c.queries - first),
+          c.indices + start,
+          c.rules + start,
+          c.starts[list + 1] - start};
+}
+
+// Scores by the model's cap, and what is added to each.
+void adjust(const Call &c, const Row &row, int64_t block, float *scores, int64_t stride) {
+  const float *bias = c.bias;
+  if (bias) bias += row.b * c.bias_batch + row.h * c.bias_head + row.first * c.bias_row + block;
+  const float into = c.scale / c.cap, back = c.cap / c.scale;
+  for (int64_t i = 0; i < row.count; ++i) {
+    float *line = scores + i * stride;
+    if (c.cap > 0.0f)
+      for (int64_t n = 0; n < c.key_block; ++n) line[n] = std::tanh(line[n] * into) * back;
+    if (bias)
+      for (int64_t n = 0; n < c.key_block; ++n) line[n] += bias[i * c.bias_row] / c.scale;
+  }
+}
+
+// Scores that may not be seen become -inf.
+void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *scores, int64_t stride) {
+  const int64_t first = block * c.key_block, inside = std::min(c.key_block, c.keys - first);
+  for (int64_t i = 0; i < row.count; ++i) {
+    float *line = scores + i * stride;
+    int64_t from = 0, to = inside;
+    if (rule == CAUSAL) {
+      const int64_t place = row.first + i + c.offset;
+      to = std::min(to, place + 1 - first);
+      if (c.window) from = std::max<int64_t>(0, place - c.window + 1 - first);
+      to = std::max<int64_t>(to, 0);
+      from = std::min(from, to);
+      if (c.real)
+        for (int64_t n = from; n < to; ++n)
+          if (!c.real[row.b * c.keys + first + n]) line[n] = NOTHING;
+    } else if (rule > WHOLE) {
+      const uint8_t *seen = c.tokens + ((rule - 1) * c.query_block + i) * c.key_block;
+      for (int64_t n = 0; n < inside; ++n)
+        if (!seen[n]) line[n] = NOTHING;
+    }
+    std::fill(line, line + from, NOTHING);
+    std::fill(line + to, line + c.key_block, NOTHING);
+  }
+}
+
+// Softmax of a panel's scores, merged with what came before: weights, and running maximum, total and output rescaled.
+template <typename T>
+void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch<T> &s) {
+  const float scale = c.scale * LOG2_E;
+  for (int64_t i = 0; i < row.count; ++i) {
+    float *__restrict__ line = s.scores.data() + i * stride;
+    T *__restrict__ weights = s.weights.data() + i * stride;
+    float most = NOTHING;
+#pragma omp simd reduction(max : most)
+    for (int64_t n = 0; n < width; ++n) most = std::max(most, line[n]);
+    most = std::max(s.most[i], most * scale);
+    if (most == NOTHING) {
+      std::memset(static_cast<void *>(weights), 0, sizeof(T) * width);
+      continue;
+    }
+    float total = 0.0f;
+#pragma omp simd reduction(+ : total)
+    for (int64_t n = 0; n < width; ++n) {
+      const float p = exp2_of<T>(line[n] * scale - most);
+      total += p;
+      store(weights + n, p);
+    }
+    if (most > s.most[i]) {
+      const float shrink = exp2_of<float>(s.most[i] - most);
+      s.total[i] *= shrink;
+      float *__restrict__ output = s.output.data() + i * c.value_width;
+      for (int64_t d = 0; d < c.value_width; ++d) output[d] *= shrink;
+      s.most[i] = most;
+    }
+    s.total[i] += total;
+  }
+}
+
+template <typename T>
+void look(const Call &c, const Row &row, const T *keys, const T *values, int64_t depth, Scratch<T> &s) {
+  const T *q = static_cast<const T *>(c.query) + row.b * c.query_strides.batch + row.h * c.query_strides.head;
+  for (int64_t i = 0; i < row.count; ++i) {
+    std::memcpy(static_cast<void *>(s.query.data() + i * depth), q + (row.first + i) * c.query_strides.row,
+                sizeof(T) * c.width);
+    std::fill(s.query.data() + i * depth + c.width, s.query.data() + (i + 1) * depth, T(0.0f));
+  }
+  std::fill(s.output.begin(), s.output.end(), 0.0f);
+  std::fill(s.total.begin(), s.total.end(), 0.0f);
+  std::fill(s.most.begin(), s.most.end(), NOTHING);
+  const int64_t in_panel = std::max<int64_t>(1, PANEL / c.key_block), stride = in_panel * c.key_block;
+  for (int64_t start = 0; start < row.kept; start += in_panel) {
+    const int64_t count = std::min(in_panel, row.kept - start);
+    for (int64_t j = 0; j < count; ++j) {
+      const int64_t block = row.indices[start + j];
+      const int32_t rule = row.rules[start + j];
+      float *scores = s.scores.data() + j * c.key_block;
+      product(row.count, c.key_block, depth, depth, c.key_block, stride, false, s.query.data(),
+              keys + block * depth * c.key_block, scores);
+      if (c.bias || c.cap > 0.0f) adjust(c, row, block, scores, stride);
+      if (rule != WHOLE || (block + 1) * c.key_block > c.keys) hide(c, row, block, rule, scores, stride);
+    }
+    merge(c, row, count * c.key_block, stride, s);
+    for (int64_t j = 0; j < count; ++j)
+      product(row.count, c.value_width, c.key_block, stride, c.value_width, c.value_width, true,
+              s.weights.data() + j * c.key_block, values + row.indices[start + j] * c.key_block * c.value_width,
+              s.output.data());
+  }
+}
+
+template <typename T>
+void finish(const Call &c, const Row &row, const Scratch<T> &s) {
+  T *out = static_cast<T *>(c.out) + row.b * c.out_strides.batch + row.h * c.out_strides.head;
+  float *lse = c.lse + (row.b * c.heads + row.h) * c.queries;
+  for (int64_t i = 0; i < row.count; ++i) {
+    const float total = s.total[i], share = total > 0.0f ? 1.0f / total : 0.0f;
+    T *line = out + (row.first + i) * c.out_strides.row;
+    for (int64_t d = 0; d < c.value_width; ++d) line[d] = T(s.output[i * c.value_width + d] * share);
+    lse[row.first + i] = total > 0.0f ? (s.most[i] + std::log2(total)) * LN_2 : NOTHING;
+  }
+}
+
+template <typename T>
+int run(const Call &c) {
+  const int64_t depth = up(c.width, PAIR<T>), blocks = up(c.keys, c.key_block) / c.key_block;
+  const int64_t rows = up(c.queries, c.query_block) / c.query_block, heads = c.batch * c.groups;
+  const int64_t key_size = depth * c.key_block, value_size = c.value_width * c.key_block;
+  std::unique_ptr<T[]> keys(new T[heads * blocks * key_size]), values(new T[heads * blocks * value_size]);
+  const int64_t panel = std::max<int64_t>(1, PANEL / c.key_block) * c.key_block;
+  const int64_t shared = c.heads / c.groups, tasks = heads * shared * rows;
+  std::vector<Scratch<T>> scratch(c.threads, Scratch<T>(c, depth, panel));
+  std::atomic<int> failed{0};
+#pragma omp parallel num_threads(c.threads)
+  {
+#pragma omp for schedule(static)
+    for (int64_t n = 0; n < heads * blocks; ++n)
+      pack_block<T>(c, n / blocks, n % blocks, depth, keys.get() + n * key_size, values.get() + n * value_size);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t task = 0; task < tasks; ++task) {
+      if (failed.load(std::memory_order_relaxed)) continue;
+      // The heads of one group go together (their keys are the same), the last rows first (they are the longest).
+      const int64_t head = task / (shared * rows), within = task % (shared * rows);
+      const int64_t h = head % c.groups * shared + within % shared, r = rows - 1 - within / shared;
+      const Row row = row_of(c, head / c.groups, h, r);
+      Scratch<T> &mine = scratch[omp_get_thread_num()];
+      try {
+        look<T>(c, row, keys.get() + head * blocks * key_size, values.get() + head * blocks * value_size, depth, mine);
+        finish<T>(c, row, mine);
+      } catch (...) {
+        failed = 1;
+      }
+    }
+    at::native::cpublas::brgemm_release(PAIR<T> == 2);
+  }
+  return failed.load();
+}
+
+}  // namespace
+
+// 0: done. Anything else: the products of this machine do not do what is asked here.
+extern "C" int foveal_block_attention(const Call *call) {
+  try {
+    return call->bfloat16 ? run<at::BFloat16>(*call) : run<float>(*call);
+  } catch (...) {
+    return 1;
+  }
+}

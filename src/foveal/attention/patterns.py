@@ -1,0 +1,132 @@
+"""The patterns that need no look at the text, or a short one: what adaptive methods are held against.
+
+Streaming       the first tokens and the last before each query (StreamingLLM, Xiao et al., ICLR 2024)
+VerticalSlash   a fixed number of key columns and of diagonals, chosen by the attention of the last queries
+                (MInference's pattern, Jiang et al., NeurIPS 2024, with one size for every head)
+BlockTopK       for each query block the key blocks of the highest product of block means
+RandomBlocks    blocks at random: what any choice must beat
+Dense           everything, by the same kernel: what a report shows of no choice at all
+
+Shapes    keep (1, H, query blocks, key blocks); block 0 and each query's own block are always among them
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from foveal.attention.blocks import BLOCK, Blocks
+from foveal.attention.estimates import by_share, column_mass, last_queries, slash_mass, to_blocks
+from foveal.attention.method import BlockMethod
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
+
+
+@dataclass(frozen=True)
+class Dense(BlockMethod):
+    """Every block."""
+
+    name: ClassVar[str] = "dense"
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:  # noqa: ARG002
+        """All of them."""
+        rows, columns = self.grid(query, key)
+        return self.blocks((columns <= rows[:, None] + BLOCK)[None, None], query, key)
+
+
+@dataclass(frozen=True)
+class Streaming(BlockMethod):
+    """The first `sinks` and, before each query, the last `recent` tokens, both in whole blocks."""
+
+    sinks: int = BLOCK
+    recent: int = 1024
+    name: ClassVar[str] = "streaming"
+
+    def __post_init__(self) -> None:
+        """InputError: nothing to look at."""
+        if self.sinks < 0 or self.recent < 1:
+            raise InputError(f"Streaming got {self.sinks} sinks and {self.recent} recent tokens; it needs 0 and 1.")
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:  # noqa: ARG002
+        """The same for every head and text."""
+        rows, columns = self.grid(query, key)
+        recent = columns > rows[:, None] - -(-self.recent // self.key_block)
+        return self.blocks(((columns * self.key_block < self.sinks) | recent)[None, None], query, key)
+
+
+@dataclass(frozen=True)
+class VerticalSlash(BlockMethod):
+    """For each head `vertical` tokens of columns and `slash` tokens of diagonals."""
+
+    vertical: int = 1024
+    slash: int = 1024
+    name: ClassVar[str] = "vertical-slash"
+
+    def __post_init__(self) -> None:
+        """InputError: a size below 1."""
+        if min(self.vertical, self.slash) < 1:
+            raise InputError(f"VerticalSlash got {self.vertical} and {self.slash}; both must be at least 1 token.")
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """The columns and diagonals that the last queries look at most."""
+        weights = last_queries(query, key, self.key_block, scale=context.scale)
+        columns = to_blocks(column_mass(weights), self.key_block)
+        slashes = to_blocks(slash_mass(weights), self.key_block)
+        columns[..., 0] = slashes[..., 0] = torch.inf
+        chosen = _top(columns, -(-self.vertical // self.key_block))
+        diagonals = _top(slashes, -(-self.slash // self.key_block))
+        rows, places = self.grid(query, key)
+        return self.blocks(chosen[:, :, None] | on_diagonals(diagonals, rows, places), query, key)
+
+
+@dataclass(frozen=True)
+class BlockTopK(BlockMethod):
+    """For each query block `density` of the key blocks before it, by the product of the means."""
+
+    density: float = 0.125
+    name: ClassVar[str] = "block-topk"
+
+    def __post_init__(self) -> None:
+        """InputError: a density that is no share."""
+        if not 0 < self.density <= 1:
+            raise InputError(f"BlockTopK got a density of {self.density}; it must lie above 0 and at most be 1.")
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """The best blocks of each row."""
+        scores = self.mean_scores(query, key, context.scale)
+        rows, columns = self.grid(query, key)
+        return self.blocks(by_share(scores, rows, columns, self.density), query, key)
+
+
+@dataclass(frozen=True)
+class RandomBlocks(BlockMethod):
+    """For each query block `density` of the key blocks before it, drawn anew for each layer and head."""
+
+    density: float = 0.125
+    seed: int = 0
+    name: ClassVar[str] = "random"
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """The same draw for the same layer and lengths."""
+        draw = torch.Generator().manual_seed(self.seed * 1009 + context.layer)
+        rows, columns = self.grid(query, key)
+        scores = torch.rand(1, query.shape[1], len(rows), len(columns), generator=draw).to(query.device)
+        return self.blocks(by_share(scores, rows, columns, self.density), query, key)
+
+
+def on_diagonals(diagonals: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Blocks (…, R, C) at a distance (row less column) that is true in `diagonals` (…, distances)."""
+    distance = rows[:, None] - columns
+    found = diagonals[..., distance.clamp(0, diagonals.shape[-1] - 1)]
+    return found & (distance >= 0) & (distance < diagonals.shape[-1])
+
+
+def _top(scores: Tensor, count: int) -> Tensor:
+    """The `count` largest along the last dimension, as booleans."""
+    best = scores.topk(min(count, scores.shape[-1]), dim=-1).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, value=True)

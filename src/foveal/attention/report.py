@@ -1,0 +1,153 @@
+"""What a sparse method looked at and what it left out: by layer and head, as a table, and as a picture.
+
+density   kept blocks as a share of those that dense attention visits (the causal ones)
+recall    the share of the attention's mass that lies in what was kept, measured exactly on a few rows of queries
+seconds   choosing the blocks, and looking at them
+
+    with attach(model, FlexPrefill()) as attached:
+        model(input_ids=ids)
+    print(attached.report)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from foveal.attention.blocks import Blocks
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ROWS = 16
+
+
+@dataclass(frozen=True)
+class Look:
+    """One call of one layer; per head (H,)."""
+
+    layer: int
+    queries: int
+    keys: int
+    density: Tensor
+    recall: Tensor
+    selecting: float
+    attending: float
+    notes: Mapping[str, Tensor]  # what the method says of each head, such as the pattern that it chose
+    keep: Tensor | None = None  # (H, query blocks, key blocks) bool
+
+
+@dataclass
+class Report:
+    """Collects the looks of all layers; `keep_blocks` holds the blocks themselves too, for pictures."""
+
+    keep_blocks: bool = False
+    rows: int = ROWS
+    looks: list[Look] = field(default_factory=list)
+
+    def add(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        blocks: Blocks,
+        sums: Tensor,
+        *,
+        scale: float,
+        seconds: tuple[float, float],
+    ) -> None:
+        """Take in one call: queries (B, H, Q, D), keys (B, G, K, D), the kernel's log-sum-exp (B, H, Q)."""
+        heads = query.shape[1]
+        self.looks.append(
+            Look(
+                layer,
+                query.shape[2],
+                key.shape[2],
+                blocks.density().mean(0).expand(heads),
+                recall(query, key, sums, scale=scale, rows=self.rows) if self.rows else torch.full((heads,), torch.nan),
+                *seconds,
+                {name: note.float().mean(0).expand(heads) for name, note in blocks.notes.items()},
+                blocks.keep[0].expand(heads, -1, -1) if self.keep_blocks else None,
+            )
+        )
+
+    @property
+    def density(self) -> float:
+        """Mean over calls and heads; 1 where no call was sparse."""
+        return fmean(float(look.density.mean()) for look in self.looks) if self.looks else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Mean over calls and heads."""
+        return fmean(float(look.recall.mean()) for look in self.looks) if self.looks else 1.0
+
+    def table(self) -> Table:
+        """A row for each layer and call."""
+        from rich.table import Table
+
+        names = sorted({name for look in self.looks for name in look.notes})
+        table = Table(title=f"{len(self.looks)} looks, density {self.density:.3f}, recall {self.recall:.3f}")
+        for column in ("layer", "queries", "keys", "density", "of heads", "recall", *names, "choosing", "looking"):
+            table.add_column(column, justify="right")
+        for look in self.looks:
+            low, high = float(look.density.min()), float(look.density.max())
+            table.add_row(
+                str(look.layer),
+                f"{look.queries:,}",
+                f"{look.keys:,}",
+                f"{float(look.density.mean()):.3f}",
+                f"{low:.2f} … {high:.2f}",
+                f"{float(look.recall.mean()):.3f}",
+                *(f"{float(look.notes[name].mean()):.2f}" if name in look.notes else "" for name in names),
+                f"{look.selecting * 1000:.0f} ms",
+                f"{look.attending * 1000:.0f} ms",
+            )
+        return table
+
+    def __str__(self) -> str:
+        """The table as text."""
+        from rich.console import Console
+
+        console = Console(file=StringIO(), width=120)
+        with console.capture() as told:
+            console.print(self.table())
+        return told.get()
+
+    def picture(self, path: Path, *, layers: Sequence[int] | None = None) -> Path:
+        """Draw the blocks that each head of each layer looked at, as PNG. InputError: none were kept."""
+        from foveal.evaluation.plots import grids
+
+        looks = [look for look in self.looks if look.keep is not None and (layers is None or look.layer in layers)]
+        if not looks:
+            raise InputError("There is nothing to draw: attach(…, report=Report(keep_blocks=True)) keeps the blocks.")
+        panels = {
+            f"layer {look.layer}, head {head}\ndensity {float(look.density[head]):.2f}": look.keep[head].numpy()
+            for look in looks
+            if look.keep is not None
+            for head in range(len(look.keep))
+        }
+        return grids(panels, path, columns=len(looks[0].density), title="Blocks looked at: queries down, keys across")
+
+
+def recall(query: Tensor, key: Tensor, sums: Tensor, *, scale: float, rows: int = ROWS) -> Tensor:
+    """The share (H,) of softmax mass in what was looked at, from its log-sum-exp `sums` (B, H, Q) and that of all keys.
+
+    Exact for the rows that are looked into, which are spread over the queries.
+    """
+    queries, keys = query.shape[2], key.shape[2]
+    group = query.shape[1] // key.shape[1]
+    chosen = torch.linspace(0, queries - 1, min(rows, queries), device=query.device).round().long()
+    asked = query[:, :, chosen].float().reshape(len(query), key.shape[1], group * len(chosen), -1) * scale
+    scores = (asked @ key.float().transpose(-1, -2)).view(len(query), -1, len(chosen), keys)
+    hidden = torch.arange(keys, device=query.device) > (chosen + keys - queries)[:, None]
+    full = scores.masked_fill_(hidden, -torch.inf).logsumexp(-1)
+    shares: Tensor = (sums[:, :, chosen] - full).exp().clamp(max=1.0).mean((0, 2))
+    return shares.cpu()

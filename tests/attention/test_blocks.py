@@ -1,0 +1,327 @@
+"""Blocks and the kernel: the same attention as a masked softmax, whatever computes it, and nothing else is visited."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from foveal.attention import compiled, kernel
+from foveal.attention.blocks import Blocks
+from foveal.attention.kernel import block_attention, merge, native, plain
+from foveal.errors import InputError
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def some_blocks(
+    batch: int, heads: int, queries: int, keys: int, share: float = 0.5, seed: int = 0, **options
+) -> Blocks:
+    rows = -(-queries // options.get("query_block", 128))
+    columns = -(-keys // options.get("key_block", 128))
+    draw = torch.Generator().manual_seed(seed)
+    keep = torch.rand(batch, heads, rows, columns, generator=draw) < share
+    return Blocks.of(keep, queries=queries, keys=keys, **options)
+
+
+def by_definition(q, k, v, seen, *, scale, bias=None, softcap=None) -> tuple[Tensor, Tensor]:
+    """Softmax over what is seen, query by query, in float64."""
+    k, v = (part.double().repeat_interleave(q.shape[1] // k.shape[1], 1) for part in (k, v))
+    scores = q.double() @ k.transpose(-1, -2) * scale
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    scores = scores.masked_fill(~seen, -math.inf)
+    return scores.softmax(-1).nan_to_num(0) @ v, scores.logsumexp(-1)
+
+
+def token_by_token(blocks: Blocks, batch: int, heads: int) -> Tensor:
+    """What a query sees, by a loop over all pairs."""
+    keep = blocks.keep.expand(batch, heads, -1, -1)
+    seen = torch.zeros(batch, heads, blocks.queries, blocks.keys, dtype=torch.bool)
+    for query in range(blocks.queries):
+        place = query + blocks.keys - blocks.queries
+        for key in range(place + 1):
+            if blocks.window is not None and place - key >= blocks.window:
+                continue
+            kept = keep[:, :, query // blocks.query_block, key // blocks.key_block]
+            real = torch.ones(batch, dtype=torch.bool) if blocks.real is None else blocks.real[:, key]
+            seen[:, :, query, key] = kept & real[:, None]
+    return seen
+
+
+def close(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], tolerance: float = 1e-5) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.double(), other.double(), atol=tolerance, rtol=tolerance)
+
+
+# -- blocks ----------------------------------------------------------------------------------------------------------
+
+SHAPES = [
+    {"queries": 70, "keys": 70, "query_block": 16, "key_block": 16},
+    {"queries": 33, "keys": 70, "query_block": 16, "key_block": 16},
+    {"queries": 70, "keys": 70, "query_block": 32, "key_block": 8},
+    {"queries": 5, "keys": 64, "query_block": 16, "key_block": 16},
+    {"queries": 70, "keys": 70, "query_block": 16, "key_block": 16, "window": 20},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_query_sees_what_a_loop_over_all_pairs_says(shape):
+    real = torch.ones(2, shape["keys"], dtype=torch.bool)
+    real[1, :19] = False
+    for options in (shape, {**shape, "real": real}):
+        blocks = some_blocks(2, 3, **options)
+        assert (blocks.seen() == token_by_token(blocks, 2, 3)).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_visible_blocks_hold_a_pair_and_whole_ones_hold_all(shape):
+    blocks = Blocks.causal(**shape)
+    seen = token_by_token(blocks, 1, 1)[0, 0]
+    for row in range(blocks.keep.shape[2]):
+        for column in range(blocks.keep.shape[3]):
+            part = seen[row * blocks.query_block :][: blocks.query_block, column * blocks.key_block :]
+            part = part[:, : blocks.key_block]
+            assert bool(blocks.visible[0, 0, row, column]) == bool(part.any())
+            assert bool(blocks.whole[0, 0, row, column]) == bool(part.all())
+
+
+def test_density_is_the_share_of_the_causal_blocks():
+    keep = torch.eye(4, dtype=torch.bool)[None, None]
+    blocks = Blocks.of(keep, queries=64, keys=64, query_block=16, key_block=16)
+    assert blocks.density().item() == pytest.approx(4 / 10)
+    assert Blocks.causal(64, 64, query_block=16, key_block=16).density().item() == 1
+
+
+def test_blocks_of_a_wrong_shape_say_which_is_needed():
+    with pytest.raises(InputError, match=r"\(B or 1, H or 1, 2, 2\)"):
+        Blocks.of(torch.ones(1, 1, 2, 3, dtype=torch.bool), queries=200, keys=200)
+    with pytest.raises(InputError, match=r"torch\.bool"):
+        Blocks.of(torch.ones(1, 1, 2, 2), queries=200, keys=200)
+    with pytest.raises(InputError, match="last of the keys"):
+        Blocks.of(torch.ones(1, 1, 2, 1, dtype=torch.bool), queries=200, keys=100)
+
+
+# -- the kernel --------------------------------------------------------------------------------------------------------
+
+
+def test_the_compiled_kernel_is_here():
+    assert native(torch.float32) == torch.float32
+    assert native(torch.float16) == torch.float32
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    queries=st.integers(1, 90),
+    before=st.integers(0, 70),
+    heads=st.sampled_from([(1, 1), (4, 2), (6, 1)]),
+    width=st.sampled_from([8, 17, 40]),
+    sizes=st.sampled_from([(16, 16), (32, 8), (8, 32), (128, 128)]),
+    window=st.sampled_from([None, 1, 25]),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+)
+def test_compiled_and_plain_are_the_masked_softmax(queries, before, heads, width, sizes, window, share, seed):
+    keys = queries + before
+    q, k = drawn(2, heads[0], queries, width, seed=seed), drawn(2, heads[1], keys, width, seed=seed + 1)
+    v = drawn(2, heads[1], keys, width + 3, seed=seed + 2)
+    real = torch.rand(2, keys, generator=torch.Generator().manual_seed(seed)) < 0.8
+    blocks = some_blocks(
+        2, heads[0], queries, keys, share, seed, query_block=sizes[0], key_block=sizes[1], window=window, real=real
+    )
+    expected = by_definition(q, k, v, blocks.seen(), scale=0.3)
+    close(plain(q, k, v, blocks, scale=0.3), expected)
+    close(block_attention(q, k, v, blocks, scale=0.3), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_are_as_near_as_their_roundings(dtype):
+    q, k, v = (drawn(1, heads, 300, 64, seed=heads, dtype=dtype) for heads in (4, 2, 2))
+    blocks = some_blocks(1, 4, 300, 300, query_block=64, key_block=64)
+    close(block_attention(q, k, v, blocks), by_definition(q, k, v, blocks.seen(), scale=1 / 8), tolerance=0.02)
+
+
+def test_all_blocks_are_dense_attention():
+    q, k, v = (drawn(1, heads, 277, 64, seed=heads) for heads in (4, 2, 2))
+    dense = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(block_attention(q, k, v, Blocks.causal(277, 277))[0], dense, atol=1e-5, rtol=1e-5)
+
+
+def test_strided_inputs_are_read_where_they_stand():
+    q, k, v = (drawn(1, 100, heads, 16, seed=heads).transpose(1, 2) for heads in (4, 2, 3))
+    v = v[:, :2]
+    blocks = some_blocks(1, 4, 100, 100, query_block=16, key_block=16)
+    close(block_attention(q, k, v, blocks), by_definition(q, k, v, blocks.seen(), scale=1 / 4))
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("by_head", [True, False])
+def test_a_bias_is_added_to_each_key_block(softcap, by_head):
+    q, k, v = (drawn(2, heads, 75, 16, seed=heads) for heads in (4, 2, 2))
+    blocks = some_blocks(1, 4, 75, 75, 0.8, query_block=16, key_block=16)
+    bias = drawn(2, 4 if by_head else 1, 75, 5, seed=9)
+    bias[:, :, :, 2] = -math.inf
+    by_token = bias.repeat_interleave(16, -1)[..., :75]
+    expected = by_definition(q, k, v, blocks.seen(), scale=0.25, bias=by_token, softcap=softcap)
+    close(block_attention(q, k, v, blocks, bias=bias, softcap=softcap), expected)
+    close(plain(q, k, v, blocks, scale=0.25, bias=bias, softcap=softcap), expected)
+
+
+def test_what_sees_nothing_is_zero_with_a_sum_of_nothing():
+    q, k, v = (drawn(1, 2, 64, 16, seed=n) for n in range(3))
+    keep = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    keep[..., 2, 1] = True
+    output, sums = block_attention(q, k, v, Blocks.of(keep, queries=64, keys=64, query_block=16, key_block=16))
+    assert (sums.isfinite() == (torch.arange(64) // 16 == 2)).all()
+    assert (output[:, :, :32] == 0).all()
+    assert (output[:, :, 32:48] != 0).all()
+
+
+def test_large_scores_do_not_overflow():
+    q, k, v = (drawn(1, 1, 64, 16, seed=n) * 300 for n in range(3))
+    output, sums = block_attention(q, k, v, Blocks.causal(64, 64, query_block=16, key_block=16), scale=1.0)
+    expected = by_definition(q, k, v, torch.ones(64, 64).tril().bool(), scale=1.0)
+    torch.testing.assert_close(output.double(), expected[0], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(sums.double(), expected[1], rtol=1e-5, atol=1e-2)
+
+
+def test_parts_over_disjoint_keys_merge_to_the_whole():
+    q, k, v = (drawn(1, heads, 100, 16, seed=heads) for heads in (4, 2, 2))
+    whole = some_blocks(1, 4, 100, 100, 0.7, query_block=16, key_block=16)
+    half = torch.rand(whole.keep.shape, generator=torch.Generator().manual_seed(3)) < 0.5
+    parts = [
+        block_attention(q, k, v, Blocks.of(whole.keep & mine, queries=100, keys=100, query_block=16, key_block=16))
+        for mine in (half, ~half)
+    ]
+    close(merge(parts), block_attention(q, k, v, whole))
+
+
+def test_a_visited_block_is_one_that_was_kept():
+    """NaN in every key that no kept block holds does not reach the output."""
+    q, k, v = (drawn(1, 2, 96, 16, seed=n) for n in range(3))
+    keep = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
+    keep[..., 1] = keep[..., 4] = True
+    k[:, :, [*range(16), *range(32, 64), *range(80, 96)]] = torch.nan
+    output, _ = block_attention(q, k, v, Blocks.of(keep, queries=96, keys=96, query_block=16, key_block=16))
+    assert not output.isnan().any()
+
+
+# -- FlexAttention -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_our_block_mask_holds_the_same_blocks(shape):
+    blocks = some_blocks(2, 3, **shape)
+    assert (Blocks.from_block_mask(blocks.block_mask()).seen() == blocks.seen()).all()
+
+
+@pytest.mark.filterwarnings("ignore")  # FlexAttention says that it is slow when it is not compiled
+@pytest.mark.parametrize("window", [None, 70])
+def test_flex_attention_by_our_rule_is_the_same(window):
+    q, k, v = (drawn(2, heads, 300, 16, seed=heads) for heads in (4, 2, 2))
+    real = torch.ones(2, 300, dtype=torch.bool)
+    real[0, :40] = False
+    blocks = Blocks.causal(300, 300, window=window, real=real)  # uncompiled it reads the rule only, not the blocks
+    bias = drawn(1, 4, 300, 3, seed=5)
+    theirs = kernel._flex(q, k, v, blocks, 0.25, bias, 3.0, flex_attention)
+    ours = block_attention(q, k, v, blocks, scale=0.25, bias=bias, softcap=3.0)
+    seen = ours[1].isfinite()
+    torch.testing.assert_close(theirs[0][seen], ours[0][seen], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(theirs[1][seen], ours[1][seen], atol=1e-5, rtol=1e-5)
+
+
+def test_any_block_mask_of_flex_attention_is_taken():
+    """Documents one after another: the rule is not by position, and it is a function of tokens."""
+    document = torch.tensor([0] * 70 + [1] * 130 + [2] * 100)
+
+    def same(batch, head, query, key):
+        return (document[query] == document[key]) & (query >= key) & ((key % 7 > head) | (query == key))
+
+    mask = create_block_mask(same, 1, 4, 300, 300, device="cpu")
+    q, k, v = (drawn(1, heads, 300, 16, seed=heads) for heads in (4, 2, 2))
+    places = torch.arange(300)
+    heads = torch.arange(4)[:, None, None]
+    expected = by_definition(q, k, v, same(0, heads, places[:, None], places)[None], scale=1 / 4)
+    close(block_attention(q, k, v, mask), expected)
+    close(plain(q, k, v, Blocks.from_block_mask(mask), scale=1 / 4), expected)
+
+
+def test_whole_blocks_of_a_block_mask_do_not_ask_its_rule():
+    def never(batch, head, query, key):
+        return query < 0
+
+    def everything(batch, head, query, key):
+        return query >= 0
+
+    mask = create_block_mask(everything, 1, 1, 256, 256, device="cpu")
+    mask.mask_mod = never  # whole blocks stand apart: nothing is left to ask
+    q, k, v = (drawn(1, 1, 256, 16, seed=n) for n in range(3))
+    close(block_attention(q, k, v, mask), by_definition(q, k, v, torch.ones(256, 256).bool(), scale=1 / 4))
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"k": drawn(1, 3, 40, 16)}, "multiple of key heads"),
+        ({"v": drawn(1, 2, 41, 16)}, "do not fit"),
+        ({"q": drawn(1, 4, 39, 16)}, "39 and 40 came"),
+        ({"q": drawn(1, 4, 40, 16).double()}, "float64"),
+        ({"bias": drawn(1, 4, 40, 9)}, "bias is"),
+        ({"q": drawn(4, 40, 16)}, "needs q"),
+    ],
+)
+def test_what_does_not_fit_is_said(change, told):
+    given_ = {"q": drawn(1, 4, 40, 16), "k": drawn(1, 2, 40, 16), "v": drawn(1, 2, 40, 16), "bias": None, **change}
+    bias = given_.pop("bias")
+    with pytest.raises(InputError, match=told):
+        block_attention(*given_.values(), Blocks.causal(40, 40, query_block=16, key_block=16), bias=bias)
+
+
+def test_without_a_compiler_the_plain_loop_gives_the_same(monkeypatch, tmp_path, caplog):
+    q, k, v = (drawn(1, heads, 90, 16, seed=heads) for heads in (4, 2, 2))
+    blocks = some_blocks(1, 4, 90, 90, query_block=16, key_block=16)
+    expected = block_attention(q, k, v, blocks)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    compiled.library.cache_clear()
+    native.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING, "foveal.attention"):
+            close(block_attention(q, k, v, blocks), expected)
+            close(block_attention(q, k, v, blocks), expected)
+        assert [record.message for record in caplog.records if "compiler" in record.message] == [
+            "Sparse attention runs without its compiled kernel, many times slower: "
+            "no C++ compiler was found. Install g++ or clang++, or name one by CXX."
+        ]
+    finally:
+        monkeypatch.undo()
+        compiled.library.cache_clear()
+        native.cache_clear()
+
+
+def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path, caplog):
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\necho 'no such standard' >&2\ntest \"$1\" = --version\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    compiled.library.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING, "foveal.attention"):
+            assert compiled.library(kernel.SOURCE) is None
+        assert "no such standard" in caplog.text
+    finally:
+        compiled.library.cache_clear()

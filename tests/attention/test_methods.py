@@ -1,0 +1,463 @@
+"""Sparse methods: what each chooses against its plain definition, and what a model computes under it."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import CACHE
+from torch import Tensor
+from transformers import DynamicCache
+
+from foveal.attention import METHODS, FlexPrefill, Report, attach, method_by_name, methods
+from foveal.attention.blocks import Blocks
+from foveal.attention.estimates import block_means, column_mass, last_queries, slash_mass, to_blocks
+from foveal.attention.flexprefill import jensen_shannon, reached
+from foveal.attention.method import BlockMethod
+from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
+from foveal.errors import InputError, UnknownName
+
+BLOCK = 16
+SCALE = 0.5
+
+
+def drawn(heads: int, length: int, width: int = 8, seed: int = 0) -> Tensor:
+    return torch.randn(1, heads, length, width, generator=torch.Generator().manual_seed(seed)) * 1.5
+
+
+def context(layer: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(scale=SCALE, layer=layer)
+
+
+def small(cls, **options) -> BlockMethod:
+    """A method with blocks of 16 tokens, so that small texts have many."""
+    if cls is FlexPrefill:
+        return FlexPrefill(**{"block": BLOCK, "min_budget": 2 * BLOCK, "dense_last": 0, **options})
+    made = type(f"Small{cls.__name__}", (cls,), {"query_block": BLOCK, "key_block": BLOCK, "least": BLOCK})
+    return made(**options)
+
+
+SMALL = [
+    small(Dense),
+    small(Streaming, sinks=BLOCK, recent=3 * BLOCK),
+    small(VerticalSlash, vertical=2 * BLOCK, slash=2 * BLOCK),
+    small(BlockTopK, density=0.4),
+    small(RandomBlocks, density=0.4),
+    small(FlexPrefill, gamma=0.8),
+    small(FlexPrefill, gamma=0.8, tau=1.0),
+    small(FlexPrefill, gamma=0.8, tau=0.0, budget="tokens", paired=False),
+]
+
+
+def names(method: BlockMethod) -> str:
+    return f"{method.name}-{getattr(method, 'tau', '')}"
+
+
+# -- estimates ---------------------------------------------------------------------------------------------------------
+
+
+def attention(q: Tensor, k: Tensor) -> Tensor:
+    """Causal softmax attention (H, Q, K) in full; the queries are the last of the keys."""
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
+    hidden = torch.ones(q.shape[2], k.shape[2]).triu(1 + k.shape[2] - q.shape[2]).bool()
+    return (q @ k.transpose(-1, -2) * SCALE).masked_fill(hidden, -torch.inf).softmax(-1)[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(length=st.integers(1, 70), before=st.integers(0, 40), count=st.integers(1, 40))
+def test_last_queries_and_their_masses(length, before, count):
+    q, k = drawn(4, length), drawn(2, length + before, seed=1)
+    weights = last_queries(q, k, count, scale=SCALE)
+    rows = min(count, length)
+    torch.testing.assert_close(weights[0], attention(q, k)[:, -rows:], atol=1e-6, rtol=1e-5)
+    slashes = torch.zeros(4, length + before)
+    for row in range(rows):
+        place = length + before - rows + row
+        for key in range(place + 1):
+            slashes[:, place - key] += weights[0, :, row, key] / rows
+    torch.testing.assert_close(slash_mass(weights)[0], slashes, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(column_mass(weights).sum(-1), torch.ones(1, 4))
+
+
+@settings(max_examples=25, deadline=None)
+@given(length=st.integers(1, 60), size=st.sampled_from([4, 16]), lead=st.integers(0, 15))
+def test_block_means_are_of_what_there_is(length, size, lead):
+    lead %= size
+    x = drawn(2, length)
+    means = block_means(x, size, lead=lead)
+    places = torch.arange(length) + lead
+    for block in range(means.shape[2]):
+        mine = x[:, :, places // size == block]
+        torch.testing.assert_close(means[:, :, block], mine.mean(2), atol=1e-6, rtol=1e-5)
+    assert means.shape[2] == -(-(length + lead) // size)
+
+
+def test_reached_counts_what_it_takes():
+    mass = torch.tensor([[0.1, 0.4, 0.2, 0.3]])
+    assert reached(mass, 0.4).tolist() == [1]
+    assert reached(mass, 0.41).tolist() == [2]
+    assert reached(mass, 1.0).tolist() == [4]
+    assert reached(mass, 0.0).tolist() == [0]
+    assert reached(mass, 0.75, within=True).tolist() == [2]
+
+
+def test_the_distance_is_nats_with_zeros_allowed():
+    one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    assert jensen_shannon(one, other).item() == pytest.approx(math.sqrt(math.log(2)))
+    assert jensen_shannon(one, one).item() == 0
+
+
+# -- FlexPrefill against its definition ------------------------------------------------------------------------------
+
+
+def by_hand(q: Tensor, k: Tensor, m: FlexPrefill) -> Tensor:
+    """The blocks of FlexPrefill (H, blocks, blocks) by loops, for queries that are as many as the keys."""
+    length, b = q.shape[2], m.block
+    count = -(-length // b)
+    full = attention(q, k)
+    least = max(1, -(-m.min_budget // b))
+    keep = torch.zeros(q.shape[1], count, count, dtype=torch.bool)
+    for head in range(q.shape[1]):
+        group = head * k.shape[1] // q.shape[1]
+        rows = full[head, -b:]
+        columns, slashes = [0.0] * length, [0.0] * length
+        for r in range(rows.shape[0]):
+            for t in range(length - rows.shape[0] + r + 1):
+                columns[t] += float(rows[r, t]) / rows.shape[0]
+                slashes[length - rows.shape[0] + r - t] += float(rows[r, t]) / rows.shape[0]
+        exact = [sum(columns[j * b : (j + 1) * b]) for j in range(count)]
+        means = torch.stack([k[0, group, j * b : (j + 1) * b].mean(0) for j in range(count)])
+        guess = (q[0, head, -b:].mean(0) @ means.T * SCALE).softmax(-1).tolist()
+        aware = distance(guess, exact) < m.tau
+        kept_columns = chosen(columns, m, least, aware)
+        kept_slashes = chosen(slashes, m, least, aware)
+        for r in range(count):
+            for c in range(r + 1):
+                straddled = m.paired and r - c >= 1 and kept_slashes[r - c - 1]
+                keep[head, r, c] = kept_columns[c] or kept_slashes[r - c] or straddled or r == c
+        if aware:
+            asked = torch.stack([q[0, head, j * b : (j + 1) * b].mean(0) for j in range(count)])
+            pooled = (asked @ means.T * SCALE).masked_fill(torch.ones(count, count).triu(1).bool(), -torch.inf)
+            shares = (pooled.softmax(-1) / count).flatten()
+            total = 0.0
+            for place in sorted(range(len(shares)), key=lambda n: -float(shares[n])):
+                total += float(shares[place])
+                if total > m.gamma:
+                    break
+                keep[head, place // count, place % count] = place % count <= place // count
+    return keep
+
+
+def distance(one: list[float], other: list[float]) -> float:
+    total = 0.0
+    for p, q in zip(one, other, strict=True):
+        middle = (p + q) / 2
+        total += sum(x * math.log(x / middle) / 2 for x in (p, q) if x > 0)
+    return math.sqrt(max(0.0, total))
+
+
+def chosen(mass: list[float], m: FlexPrefill, least: int, aware: bool) -> list[bool]:
+    b = m.block
+    blocks = [sum(mass[j * b : (j + 1) * b]) for j in range(-(-len(mass) // b))]
+    order = [0, *sorted(range(1, len(blocks)), key=lambda n: -blocks[n])]
+    if aware:
+        count = 0
+    elif m.budget == "tokens":
+        total, count = 0.0, 0
+        for value in sorted(mass, reverse=True):
+            if total >= m.gamma:
+                break
+            total += value
+            count += 1
+        count = count // b + 1
+    else:
+        total, count = 0.0, 0
+        while count < len(order) and (count == 0 or total < m.gamma):
+            total += blocks[order[count]]
+            count += 1
+    most = len(blocks) if m.max_budget is None else max(1, -(-m.max_budget // b))
+    kept = set(order[: min(max(count, least), most)])
+    return [j in kept for j in range(len(blocks))]
+
+
+@pytest.mark.parametrize("length", [16 * 9, 16 * 9 + 5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gamma": 0.7, "tau": 0.0},
+        {"gamma": 0.7, "tau": 1.0},
+        {"gamma": 0.9, "tau": 0.25},
+        {"gamma": 0.9, "tau": 0.25, "budget": "tokens", "paired": False},
+        {"gamma": 0.9, "tau": 0.0, "max_budget": 48},
+    ],
+    ids=str,
+)
+def test_flexprefill_is_its_definition(length, options):
+    method = small(FlexPrefill, **{"min_budget": 20, **options})
+    q, k = drawn(6, length, seed=2), drawn(2, length, seed=3)
+    ours = method.prefill(q, k, context())
+    assert (ours.keep[0] == by_hand(q, k, method)).all()
+
+
+def test_columns_hold_the_mass_that_was_asked():
+    """Columns alone, and distances alone, hold gamma of the last queries' attention."""
+    q, k = drawn(6, 400, seed=5), drawn(2, 400, seed=6)
+    method = small(FlexPrefill, gamma=0.85, tau=0.0, min_budget=0)
+    weights = last_queries(q, k, BLOCK, scale=SCALE)
+    aware = torch.zeros(1, 6, dtype=torch.bool)
+    for mass in (column_mass(weights), slash_mass(weights)):
+        kept = method._up_to_gamma(mass, aware)
+        held = (to_blocks(mass, BLOCK) * kept).sum(-1)
+        assert (held >= 0.85).all()
+        assert (kept.sum(-1) < kept.shape[-1]).all()
+
+
+def test_density_grows_with_gamma():
+    q, k = drawn(6, 600, seed=7), drawn(2, 600, seed=8)
+    found = [
+        float(small(FlexPrefill, gamma=gamma, min_budget=0).prefill(q, k, context()).density().mean())
+        for gamma in (0.3, 0.6, 0.9, 0.99)
+    ]
+    assert found == sorted(found)
+    assert found[0] < found[-1]
+
+
+def test_the_last_tokens_may_look_at_everything():
+    q, k = drawn(2, 320), drawn(2, 320, seed=1)
+    blocks = small(FlexPrefill, gamma=0.3, min_budget=0, dense_last=20).prefill(q, k, context())
+    assert blocks.keep[:, :, -2:].sum().item() == 2 * (19 + 20)
+
+
+def test_gamma_of_one_leaves_nothing_out():
+    assert small(FlexPrefill, gamma=1.0).prefill(drawn(2, 320), drawn(2, 320), context()) is None
+
+
+# -- all methods -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", SMALL, ids=names)
+@pytest.mark.parametrize("before", [0, 48, 55])
+def test_every_query_sees_itself_and_the_first_block_and_nothing_later(method, before):
+    q, k = drawn(4, 150), drawn(2, 150 + before, seed=1)
+    blocks = method.prefill(q, k, context())
+    lead = before % BLOCK
+    seen = blocks.seen()[:, :, lead:].expand(1, 4, -1, -1)
+    rows = torch.arange(150) + before
+    assert seen[:, :, torch.arange(150), rows].all()
+    assert seen[..., 0].all()
+    assert not (seen & (torch.arange(150 + before) > rows[:, None])).any()
+
+
+@pytest.mark.parametrize("method", SMALL, ids=names)
+def test_heads_are_chosen_for_one_by_one(method):
+    """Heads in another order get the same blocks in that order; random blocks have no head to follow."""
+    if isinstance(method, RandomBlocks):
+        return
+    q, k = drawn(4, 200, seed=3), drawn(4, 200, seed=4)
+    order = torch.tensor([2, 0, 3, 1])
+    one, other = method.prefill(q, k, context()), method.prefill(q[:, order], k[:, order], context())
+    assert (one.keep.expand(1, 4, -1, -1)[:, order] == other.keep.expand(1, 4, -1, -1)).all()
+
+
+@pytest.mark.parametrize("cls", [BlockTopK, RandomBlocks])
+@pytest.mark.parametrize("density", [0.2, 0.5, 1.0])
+def test_a_density_is_kept_to(cls, density):
+    q, k = drawn(4, 640), drawn(2, 640, seed=1)
+    found = small(cls, density=density).prefill(q, k, context()).density()
+    assert found.expand(1, 4).sub(density).abs().max() < 0.03
+
+
+def test_streaming_is_sinks_and_recent_blocks():
+    blocks = small(Streaming, sinks=32, recent=48).prefill(drawn(2, 160), drawn(2, 160), context())
+    rows, columns = torch.arange(10)[:, None], torch.arange(10)
+    assert (blocks.keep[0, 0] == ((columns <= rows) & ((columns < 2) | (rows - columns < 3)))).all()
+
+
+def test_random_blocks_are_the_same_for_the_same_layer_only():
+    q = drawn(4, 320)
+    one, same, other = (small(RandomBlocks, density=0.3).prefill(q, q, context(layer)) for layer in (1, 1, 2))
+    assert (one.keep == same.keep).all()
+    assert (one.keep != other.keep).any()
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "told"),
+    [
+        (FlexPrefill, {"gamma": 0}, "gamma"),
+        (FlexPrefill, {"tau": 2}, "tau"),
+        (FlexPrefill, {"block": 24}, "power of two"),
+        (FlexPrefill, {"min_budget": 500, "max_budget": 100}, "greatest"),
+        (FlexPrefill, {"budget": "bytes"}, "bytes"),
+        (Streaming, {"recent": 0}, "recent"),
+        (VerticalSlash, {"slash": 0}, "at least 1"),
+        (BlockTopK, {"density": 0}, "density"),
+    ],
+)
+def test_a_value_out_of_range_is_said(cls, options, told):
+    with pytest.raises(InputError, match=told):
+        cls(**options)
+
+
+def test_methods_are_found_by_name():
+    assert set(methods()) == set(METHODS)
+    assert isinstance(method_by_name("flexprefill", gamma=0.9), FlexPrefill)
+    with pytest.raises(UnknownName, match="flexprefill"):
+        method_by_name("flex")
+    with pytest.raises(InputError, match="gama"):
+        method_by_name("flexprefill", gama=0.9)
+
+
+# -- on a model --------------------------------------------------------------------------------------------------------
+
+
+def tokens(length: int, rows: int = 1, seed: int = 0) -> Tensor:
+    return torch.randint(200, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def logits(model, ids: Tensor, **more) -> Tensor:
+    return model(input_ids=ids, **more).logits
+
+
+class Everything(BlockMethod):
+    """Keeps all blocks of 16 tokens."""
+
+    query_block = key_block = least = BLOCK
+
+    def prefill(self, query, key, context):  # noqa: ARG002
+        rows, columns = self.grid(query, key)
+        return self.blocks(torch.ones(1, 1, len(rows), len(columns), dtype=torch.bool), query, key)
+
+
+def test_all_blocks_give_what_the_model_gives(model):
+    ids = tokens(150, rows=2)
+    expected = logits(model, ids)
+    with attach(model, Everything()) as attached:
+        torch.testing.assert_close(logits(model, ids), expected, atol=1e-4, rtol=1e-4)
+    assert attached.report.looks
+    assert attached.report.density == 1
+    assert attached.report.recall == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(logits(model, ids), expected)
+
+
+@pytest.mark.parametrize("method", SMALL, ids=names)
+def test_a_text_read_in_two_parts_is_the_same_where_the_choice_is(method, model):
+    """The second part's queries go on in blocks of the text, whatever the length of the first."""
+    ids = tokens(151)
+    with attach(model, Everything()):
+        whole = logits(model, ids)
+        held = DynamicCache(config=model.config)
+        logits(model, ids[:, :87], **{CACHE: held})
+        rest = logits(model, ids[:, 87:], **{CACHE: held})
+    torch.testing.assert_close(rest, whole[:, 87:], atol=1e-4, rtol=1e-4)
+    with attach(model, method) as attached:
+        held = DynamicCache(config=model.config)
+        logits(model, ids[:, :87], **{CACHE: held})
+        assert logits(model, ids[:, 87:], **{CACHE: held}).isfinite().all()
+    assert {(look.queries, look.keys) for look in attached.report.looks} >= {(87, 87), (64, 151)}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_padded_batch_is_each_text_alone(side, model):
+    method = small(FlexPrefill, gamma=0.6, min_budget=0)
+    long, short = tokens(160), tokens(103, seed=1)
+    pad = torch.zeros(1, 57, dtype=torch.long)
+    real = torch.ones(2, 160, dtype=torch.long)
+    if side == "left":
+        ids, real[1, :57], mine = torch.cat([long, torch.cat([pad, short], 1)]), 0, slice(57, 160)
+    else:
+        ids, real[1, 103:], mine = torch.cat([long, torch.cat([short, pad], 1)]), 0, slice(0, 103)
+    with attach(model, method):
+        places = (real.cumsum(1) - 1).clamp(min=0)
+        both = logits(model, ids, attention_mask=real, position_ids=places)
+        torch.testing.assert_close(both[:1], logits(model, long), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(both[1:, mine], logits(model, short), atol=1e-4, rtol=1e-4)
+
+
+def test_generate_prefills_sparsely_and_decodes_exactly(model):
+    ids = tokens(150)
+    with attach(model, Everything()) as attached:
+        ours = model.generate(ids, max_new_tokens=6, do_sample=False)
+    assert (ours == model.generate(ids, max_new_tokens=6, do_sample=False)).all()
+    assert {look.queries for look in attached.report.looks} == {150}
+
+
+def full_layers(model) -> list[int]:
+    kinds = getattr(model.config, "layer_types", None) or ["full_attention"] * model.config.num_hidden_layers
+    return [number for number, kind in enumerate(kinds) if kind == "full_attention"]
+
+
+def test_layers_and_heads_are_chosen(model):
+    method = small(Streaming, sinks=BLOCK, recent=BLOCK)
+    ids, last = tokens(150), full_layers(model)[-1]
+    with attach(model, method) as everywhere:
+        logits(model, ids)
+    with attach(model, method, layers=[last]) as one_layer:
+        logits(model, ids)
+    with attach(model, method, heads={last: [1, 3]}) as two_heads:
+        logits(model, ids)
+    assert [look.layer for look in everywhere.report.looks] == full_layers(model)
+    assert [look.layer for look in one_layer.report.looks] == [last]
+    (look,) = two_heads.report.looks
+    assert (look.density == 1).tolist() == [True, False, True, False]
+    with pytest.raises(InputError, match="Layers"), attach(model, method, layers=[99]):
+        pass
+    with pytest.raises(InputError, match="Heads"), attach(model, method, heads={last: [4]}):
+        pass
+
+
+def test_the_report_is_a_table_and_a_picture(model, tmp_path):
+    method = small(FlexPrefill, gamma=0.6, min_budget=0)
+    with attach(model, method, report=Report(keep_blocks=True)) as attached:
+        logits(model, tokens(200))
+    told = str(attached.report)
+    assert "query-aware" in told
+    assert "recall" in told
+    assert attached.report.picture(tmp_path / "blocks.png").stat().st_size > 1000
+    with attach(model, method) as plain:
+        logits(model, tokens(200))
+    with pytest.raises(InputError, match="keep_blocks"):
+        plain.report.picture(tmp_path / "no.png")
+
+
+def test_recall_is_the_mass_that_was_kept():
+    """Against attention in full, over all rows."""
+    q, k, v = drawn(4, 96, seed=1), drawn(2, 96, seed=2), drawn(2, 96, seed=3)
+    blocks = small(BlockTopK, density=0.4).prefill(q, k, context())
+    from foveal.attention.kernel import block_attention
+    from foveal.attention.report import recall
+
+    _, sums = block_attention(q, k, v, blocks, scale=SCALE)
+    held = (attention(q, k) * blocks.seen()[0]).sum(-1).mean(-1)
+    torch.testing.assert_close(recall(q, k, sums, scale=SCALE, rows=96), held, atol=1e-5, rtol=1e-5)
+
+
+def test_short_texts_and_masks_of_ones_own_stay_dense(model):
+    ids = tokens(20)
+    with attach(model, FlexPrefill()) as attached:
+        torch.testing.assert_close(logits(model, ids), logits(model, ids))
+    assert not attached.report.looks
+    assert attached.report.density == 1
+
+
+def test_a_method_that_raises_leaves_the_model_as_it_was(model):
+    class Broken(Everything):
+        def prefill(self, *_):
+            raise RuntimeError("half-way")
+
+    ids, before = tokens(150), model.config._attn_implementation
+    expected = logits(model, ids)
+    with pytest.raises(RuntimeError, match="half-way"), attach(model, Broken()):
+        logits(model, ids)
+    assert model.config._attn_implementation == before
+    torch.testing.assert_close(logits(model, ids), expected)
+
+
+def test_blocks_for_some_heads_only():
+    one = Blocks.of(torch.eye(3, dtype=torch.bool)[None, None], queries=48, keys=48, query_block=16, key_block=16)
+    mixed = one.for_heads(torch.tensor([True, False]), Blocks.causal(48, 48, query_block=16, key_block=16))
+    assert mixed.density().tolist() == [[0.5, 1.0]]
