@@ -35,6 +35,7 @@ METHODS = {
     "block-topk": "foveal.attention.patterns:BlockTopK",
     "random": "foveal.attention.patterns:RandomBlocks",
     "flexprefill": "foveal.attention.flexprefill:FlexPrefill",
+    "dhsa": "foveal.attention.dhsa:DHSA",
 }
 
 BENCHES = {

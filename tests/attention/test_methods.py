@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +17,8 @@ from transformers import DynamicCache
 
 from foveal.attention import METHODS, FlexPrefill, Report, attach, method_by_name, methods
 from foveal.attention.blocks import Blocks
+from foveal.attention.boundaries import BoundaryPredictor
+from foveal.attention.dhsa import DHSA
 from foveal.attention.estimates import block_means, column_mass, last_queries, slash_mass, to_blocks
 from foveal.attention.flexprefill import jensen_shannon, reached
 from foveal.attention.method import BlockMethod
@@ -30,15 +34,16 @@ def drawn(heads: int, length: int, width: int = 8, seed: int = 0) -> Tensor:
 
 
 def context(layer: int = 0) -> SimpleNamespace:
-    return SimpleNamespace(scale=SCALE, layer=layer)
+    return SimpleNamespace(scale=SCALE, layer=layer, memory=None)
 
 
 def small(cls, **options) -> BlockMethod:
     """A method with blocks of 16 tokens, so that small texts have many."""
     if cls is FlexPrefill:
         return FlexPrefill(**{"block": BLOCK, "min_budget": 2 * BLOCK, "dense_last": 0, **options})
-    made = type(f"Small{cls.__name__}", (cls,), {"query_block": BLOCK, "key_block": BLOCK, "least": BLOCK})
-    return made(**options)
+    key_block = BLOCK // 2 if cls is DHSA else BLOCK
+    made = type(f"Small{cls.__name__}", (cls,), {"query_block": BLOCK, "key_block": key_block, "least": BLOCK})
+    return made(**({"local": BLOCK, "sink": BLOCK, "dense_tail": 0} if cls is DHSA else {}) | options)
 
 
 SMALL = [
@@ -47,6 +52,7 @@ SMALL = [
     small(VerticalSlash, vertical=2 * BLOCK, slash=2 * BLOCK),
     small(BlockTopK, density=0.4),
     small(RandomBlocks, density=0.4),
+    small(DHSA, budget=64, boundaries="fixed", chunk=10),
     small(FlexPrefill, gamma=0.8),
     small(FlexPrefill, gamma=0.8, tau=1.0),
     small(FlexPrefill, gamma=0.8, tau=0.0, budget="tokens", paired=False),
@@ -236,6 +242,70 @@ def test_gamma_of_one_leaves_nothing_out():
     assert small(FlexPrefill, gamma=1.0).prefill(drawn(2, 320), drawn(2, 320), context()) is None
 
 
+# -- DHSA --------------------------------------------------------------------------------------------------------------
+
+
+def test_dhsa_keeps_its_budget_and_its_edges():
+    method = small(DHSA, budget=80, boundaries="fixed", chunk=7)
+    q, k = drawn(4, 400), drawn(2, 400, seed=1)
+    seen = method.prefill(q, k, context()).seen()
+    per_row = seen.sum(-1)
+    assert int(per_row.max()) <= 80
+    assert (per_row[..., 100:] > 80 - BLOCK).all()
+    assert seen[..., 100:, :BLOCK].all()
+
+
+def test_dhsa_blocks_are_the_tokens_choice_where_chunks_are_blocks():
+    """With chunks of one key block both ways of selecting name the same keys."""
+    method = small(DHSA, budget=64, boundaries="fixed", chunk=BLOCK // 2)
+    q, k = drawn(4, 320, seed=2), drawn(2, 320, seed=3)
+    bounds = method.cut(q, k, context())
+    by_token = method.token_keep(q, k, bounds)
+    by_block = method.prefill(q, k, context()).keep.repeat_interleave(BLOCK // 2, -1)
+    assert (by_token == by_block).all()
+
+
+def test_dhsa_scores_are_products_of_block_and_chunk_by_loops():
+    method = small(DHSA, budget=48, boundaries="oracle", pooling="sqrt_centred")
+    q, k = drawn(4, 160, seed=4), drawn(2, 160, seed=5)
+    bounds = method.cut(q, k, context()).tolist()
+    assert len(bounds) > 4
+    centred = k - k.mean(2, keepdim=True)
+    expected = torch.zeros(1, 4, 10, 160, dtype=torch.bool)
+    for head in range(4):
+        for row in range(10):
+            asked = q[0, head, row * BLOCK : (row + 1) * BLOCK].mean(0)
+            scores = torch.empty(160)
+            for start, end in pairwise(bounds):
+                vector = centred[0, head // 2, start:end].sum(0) / math.sqrt(end - start)
+                scores[start:end] = asked @ vector
+            end = (row + 1) * BLOCK
+            always = [*range(min(BLOCK, end)), *range(max(BLOCK, end - BLOCK), end)]
+            rest = sorted(set(range(end)) - set(always), key=lambda n: -float(scores[n]))
+            expected[0, head, row, [*always, *rest][:48]] = True
+    assert (method.token_keep(q, k, torch.tensor(bounds)) == expected).float().mean() > 0.999  # equal scores aside
+
+
+def test_dhsa_asks_for_a_predictor_by_name():
+    named = SimpleNamespace(model_type="qwen2", num_hidden_layers=3, num_attention_heads=4, hidden_size=32)
+    where = SimpleNamespace(scale=SCALE, layer=0, module=SimpleNamespace(config=named), memory=None)
+    with pytest.raises(InputError, match="boundaries='fixed'"):
+        small(DHSA, budget=64).prefill(drawn(2, 320), drawn(2, 320), where)
+    predictor = BoundaryPredictor(16, heads=2)
+    found = small(DHSA, budget=64, predictor=predictor).prefill(drawn(2, 320), drawn(2, 320), where)
+    assert found.density().max() < 0.5
+
+
+def test_shuffled_boundaries_choose_other_keys():
+    """The predictor is used: other weights cut elsewhere, and other blocks are looked at."""
+    q, k = drawn(4, 400, seed=1), drawn(2, 400, seed=2)
+    torch.manual_seed(0)
+    one, other = (
+        small(DHSA, budget=64, predictor=BoundaryPredictor(16, heads=2)).prefill(q, k, context()) for _ in range(2)
+    )
+    assert (one.keep != other.keep).any()
+
+
 # -- all methods -------------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +365,11 @@ def test_random_blocks_are_the_same_for_the_same_layer_only():
         (Streaming, {"recent": 0}, "recent"),
         (VerticalSlash, {"slash": 0}, "at least 1"),
         (BlockTopK, {"density": 0}, "density"),
+        (DHSA, {"density": 0.0}, "density"),
+        (DHSA, {"budget": 100}, "cannot hold"),
+        (DHSA, {"budget": 512, "density": 0.5}, "give one"),
+        (DHSA, {"boundaries": "random"}, "random"),
+        (DHSA, {"pooling": "median"}, "median"),
     ],
 )
 def test_a_value_out_of_range_is_said(cls, options, told):
@@ -384,6 +459,44 @@ def test_generate_prefills_sparsely_and_decodes_exactly(model):
         ours = model.generate(ids, max_new_tokens=6, do_sample=False)
     assert (ours == model.generate(ids, max_new_tokens=6, do_sample=False)).all()
     assert {look.queries for look in attached.report.looks} == {150}
+
+
+def test_dhsa_decodes_over_its_budget_of_keys(model):
+    """Exact where the budget holds the text, other than exact where it does not, and never of another text."""
+    ids = tokens(150)
+    expected = model.generate(ids, max_new_tokens=8, do_sample=False)
+    wide = small(DHSA, budget=400, boundaries="fixed", sparse_decode=True)
+    with attach(model, wide) as attached:
+        assert (model.generate(ids, max_new_tokens=8, do_sample=False) == expected).all()
+        assert set(attached.memory) == set(full_layers(model))
+        assert (model.generate(ids[:, :12], max_new_tokens=2, do_sample=False)[:, :12] == ids[:, :12]).all()
+        assert not attached.memory
+    narrow = small(DHSA, budget=48, boundaries="fixed", sparse_decode=True)
+    with attach(model, narrow):
+        held = DynamicCache(config=model.config)
+        logits(model, ids, **{CACHE: held})
+        sparse = logits(model, ids[:, :1], **{CACHE: held})
+    held = DynamicCache(config=model.config)
+    with attach(model, replace(narrow, sparse_decode=False)):
+        logits(model, ids, **{CACHE: held})
+        dense = logits(model, ids[:, :1], **{CACHE: held})
+    assert (sparse - dense).abs().max() > 1e-4
+
+
+def test_a_decoding_step_is_attention_over_the_keys_it_names():
+    method = small(DHSA, budget=48, boundaries="fixed", chunk=8, sparse_decode=True)
+    q, k, v = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2)
+    where = SimpleNamespace(scale=SCALE, layer=0, memory={})
+    method.prefill(q, k[:, :, :200], where)
+    asked = drawn(4, 1, seed=3)
+    places = method._places(asked, k, where.memory[0], 48)
+    assert places.shape == (4, 48)
+    for head in range(4):
+        mine = set(places[head].tolist())
+        assert mine >= {*range(BLOCK), *range(203 - BLOCK, 203)}
+        keys, values = k[0, head // 2, places[head]], v[0, head // 2, places[head]]
+        expected = (keys @ asked[0, head, 0] * SCALE).softmax(0) @ values
+        torch.testing.assert_close(method.decode(asked, k, v, where)[0, head, 0], expected, atol=1e-5, rtol=1e-5)
 
 
 def full_layers(model) -> list[int]:

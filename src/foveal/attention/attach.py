@@ -16,7 +16,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -44,6 +44,9 @@ class Context:
     scale: float
     report: Report | None = None  # takes in what a sparse method looks at
     sparse_heads: Tensor | None = None  # (H,) bool, the heads that it may look for; None: all
+    memory: dict[int, Any] | None = (
+        None  # what a method keeps of a layer from prefill to decoding, until it is detached
+    )
 
 
 class AttentionMethod(Protocol):
@@ -69,6 +72,7 @@ class Attached:
     report: Report
     layers: frozenset[int] | None = None
     heads: Mapping[int, Sequence[int]] | None = None
+    memory: dict[int, Any] = field(default_factory=dict)
 
     def context(self, module: nn.Module, mask: Mask, scale: float) -> Context:
         """Where a call of `module` stands."""
@@ -78,7 +82,7 @@ class Attached:
             count = self.model.config.get_text_config().num_attention_heads
             chosen = torch.zeros(count, dtype=torch.bool)
             chosen[list(self.heads.get(layer, ()))] = True
-        return Context(layer, module, mask, scale, self.report, chosen)
+        return Context(layer, module, mask, scale, self.report, chosen, self.memory)
 
     def method_for(self, layer: int) -> AttentionMethod | None:
         """The method, if it is to do this layer."""

@@ -48,11 +48,19 @@ class BlockMethod(ABC):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, Q, D) over the blocks of `prefill`, or None: dense attention."""
         mask = context.mask
+        if query.shape[2] == 1 and key.shape[2] > 1 and mask.window is None and mask.by_position and mask.real is None:
+            return self.decode(query, key, value, context)
+        if query.shape[2] > 1 and context.memory is not None:
+            context.memory.pop(context.layer, None)  # another text
         if query.shape[2] == 1 or key.shape[2] < self.least or mask.window is not None or not mask.by_position:
             return None
         if mask.real is None:
             return self._attend(query, key, value, context)
         return self._each(query, key, value, mask.real, context)
+
+    def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
+        """The output (B, H, 1, D) of one new query over the keys so far, or None: exact, unless a method says more."""
+        return None
 
     def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
         """A recorder shows the model's own attention."""

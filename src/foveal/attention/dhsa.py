@@ -1,0 +1,214 @@
+"""DHSA: a fixed budget of keys for each query, chosen by chunks that follow the text (Xiong et al., NeurIPS 2025 ws.).
+
+    with attach(model, DHSA(density=0.25)):
+        model.generate(**inputs)
+
+The keys of a layer are cut into chunks where a small predictor expects later queries to use the two sides unequally
+(boundaries.py). One vector stands for each chunk (chunks.py), one for each block of queries; their products say which
+chunks a block of queries looks at, head by head, until the budget of keys is spent. The last `local` and the first
+`sink` keys are always among them, and the last `dense_tail` queries, where a prompt's question stands, see all.
+
+    block_keep     what the kernel gets: key blocks of 32 tokens by the mean of their tokens' scores
+    token_keep     the paper's selection, token by token: the reference, for small sizes
+    decode         with `sparse_decode`, one query chooses among the chunks of the prompt and one chunk of what was
+                   generated since, and looks at `budget` keys; else decoding is exact
+
+Shapes    queries (B, H, Q, d), keys (B, G, K, d) -> blocks (B, H, query blocks of 128, key blocks of 32)
+Source    arXiv 2510.24606 and its code; ours: selection by head (the code averages heads first), keys centred before
+          the root-length pooling (chunks.py), decoding (a to-do in the code)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from foveal.attention.blocks import BLOCK, Blocks
+from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
+from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
+from foveal.attention.estimates import block_means
+from foveal.attention.method import BlockMethod
+from foveal.attention.profiles import architecture_of
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
+
+BUDGET, DENSITY, LONG = 1024, 0.125, 8192
+"""Keys for each query of a text up to 8,192 tokens; above, this share of the text."""
+
+KEY_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class DHSA(BlockMethod):
+    """`budget`: keys for each query at most; or `density`: the same as a share of the text's length."""
+
+    budget: int | None = None
+    density: float | None = None
+    boundaries: Literal["predicted", "fixed", "oracle"] = "predicted"
+    predictor: BoundaryPredictor | None = None  # None: the one that is shipped for the model
+    pooling: str = "sqrt_centred"
+    local: int = BLOCK
+    sink: int = BLOCK
+    dense_tail: int = BLOCK
+    chunk: int = KEY_BLOCK  # of fixed boundaries
+    sparse_decode: bool = False
+    name: ClassVar[str] = "dhsa"
+    key_block: ClassVar[int] = KEY_BLOCK  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        """InputError: both budget and density, or a value out of its range."""
+        if self.budget is not None and self.density is not None:
+            raise InputError("DHSA got both a budget and a density; give one.")
+        if self.budget is not None and self.budget < self.local + self.sink:
+            raise InputError(
+                f"DHSA got a budget of {self.budget} keys, which cannot hold {self.local} local and {self.sink} first "
+                "ones. Raise it."
+            )
+        if self.density is not None and not 0 < self.density <= 1:
+            raise InputError(f"DHSA got a density of {self.density}; it must lie above 0 and at most be 1.")
+        if self.boundaries not in ("predicted", "fixed", "oracle"):
+            raise InputError(f"DHSA cuts at 'predicted', 'fixed' or 'oracle' boundaries, not at {self.boundaries!r}.")
+        if self.pooling not in POOLINGS:
+            raise InputError(f"No pooling is called {self.pooling!r}. There are: {', '.join(POOLINGS)}.")
+
+    def budget_for(self, keys: int) -> int:
+        """Keys for each query of a text of `keys` tokens."""
+        if self.budget is not None:
+            return self.budget
+        if self.density is None and keys <= LONG:
+            return BUDGET
+        return max(self.local + self.sink, int((DENSITY if self.density is None else self.density) * keys))
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """The blocks of each head; None where the budget holds the whole text."""
+        keys = key.shape[2]
+        if self.budget_for(keys) >= keys and not self.sparse_decode:
+            return None
+        parts = [self._one(query[b : b + 1], key[b : b + 1], context) for b in range(len(query))]
+        return self.blocks(torch.cat(parts), query, key)
+
+    def _one(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
+        bounds = self.cut(query, key, context)
+        vectors = chunk_means(key, bounds, pooling=self.pooling)
+        if self.sparse_decode and context.memory is not None:
+            context.memory[context.layer] = Held(bounds, vectors)
+        return self.block_keep(query, key, bounds, vectors)
+
+    # -- where to cut ----------------------------------------------------------------------------------------------
+
+    def cut(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
+        """The chunks' starts and the end (n + 1,) of one text's keys (1, G, K, d)."""
+        keys = key.shape[2]
+        if self.boundaries == "fixed":
+            return fixed_boundaries(keys, self.chunk).to(key.device)
+        if self.boundaries == "oracle":
+            if query.shape[2] != keys:
+                raise InputError("Oracle boundaries need all queries: read the text in one piece.")
+            return boundaries_from(label_boundaries(query, key, scale=context.scale)[0], threshold=0.0)
+        predictor = self.predictor or shipped_for(context)
+        return boundaries_from(predictor.to(key.device).predict(key)[0])
+
+    # -- where to look ---------------------------------------------------------------------------------------------
+
+    def block_keep(self, query: Tensor, key: Tensor, bounds: Tensor, vectors: Tensor) -> Tensor:
+        """The key blocks (1, H, query blocks, key blocks) that each block of queries looks at."""
+        asked = block_means(query, self.query_block, lead=self.lead(query, key))
+        folded = asked.view(1, key.shape[1], -1, asked.shape[3])  # the heads of a group share its keys
+        scores = block_scores((folded @ vectors.transpose(-1, -2)).view(*asked.shape[:3], -1), bounds, self.key_block)
+        rows, columns = self.grid(query, key)
+        last = rows + self.query_block // self.key_block - 1
+        causal = columns <= last[:, None]
+        local = causal & (columns > last[:, None] - -(-self.local // self.key_block))
+        always = local | (columns * self.key_block < self.sink)
+        ranked = scores.masked_fill(~causal, -torch.inf).masked_fill(always & causal, torch.inf)
+        best = ranked.sort(dim=-1, descending=True, stable=True).indices[
+            ..., : self.budget_for(key.shape[2]) // self.key_block
+        ]
+        keep = torch.zeros_like(ranked, dtype=torch.bool).scatter_(-1, best, value=True)
+        if self.dense_tail:
+            keep |= ((rows + self.query_block // self.key_block) * self.key_block > key.shape[2] - self.dense_tail)[
+                :, None
+            ]
+        return keep & causal
+
+    def token_keep(self, query: Tensor, key: Tensor, bounds: Tensor) -> Tensor:
+        """What each block of queries looks at, token by token: (1, H, query blocks, K) bool."""
+        vectors = chunk_means(key, bounds, pooling=self.pooling)
+        asked = block_means(query, self.query_block)
+        folded = asked.view(1, key.shape[1], -1, asked.shape[3])
+        scores = upsample((folded @ vectors.transpose(-1, -2)).view(*asked.shape[:3], -1), bounds, key.shape[2])
+        return top_tokens(
+            scores, self.budget_for(key.shape[2]), block=self.query_block, local=self.local, sink=self.sink
+        )
+
+    # -- decoding --------------------------------------------------------------------------------------------------
+
+    def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """One query (1, H, 1, d) over `budget` keys of the chunks that it scores highest; None: over all."""
+        held = context.memory.get(context.layer) if context.memory is not None else None
+        budget = self.budget_for(key.shape[2])
+        if not self.sparse_decode or not isinstance(held, Held) or len(query) != 1 or budget >= key.shape[2]:
+            return None
+        places = self._places(query, key, held, budget)
+        index = places[None, :, :, None].expand(1, -1, -1, key.shape[3])
+        group = query.shape[1] // key.shape[1]
+        keys, values = (part.repeat_interleave(group, 1).gather(2, index) for part in (key, value))
+        return scaled_dot_product_attention(query, keys, values, scale=context.scale)
+
+    def _places(self, query: Tensor, key: Tensor, held: Held, budget: int) -> Tensor:
+        """The keys (H, budget) that each head looks at, of the prompt's chunks and of what came since."""
+        read, keys = int(held.bounds[-1]), key.shape[2]
+        groups = key.shape[1]
+        asked = query.float().view(1, groups, -1, query.shape[3])
+        scores = (asked @ held.vectors.transpose(-1, -2)).view(query.shape[1], -1)
+        by_token = upsample(scores, held.bounds, read)
+        since = by_token.new_full((len(by_token), keys - read), torch.inf)  # the newest chunk holds the query itself
+        ranked = torch.cat([by_token, since], 1)
+        ranked[:, : self.sink] = torch.inf
+        ranked[:, keys - self.local :] = torch.inf
+        return ranked.topk(min(budget, keys), dim=1).indices
+
+
+@dataclass(frozen=True)
+class Held:
+    """A layer's chunks of the prompt: boundaries (n + 1,) and key vectors (1, G, n, d)."""
+
+    bounds: Tensor
+    vectors: Tensor
+
+
+def shipped_for(context: Context) -> BoundaryPredictor:
+    """The predictor that is shipped for the model of this layer. InputError: there is none."""
+    architecture = architecture_of(context.module.config)
+    found = _shipped().get(architecture)
+    if found is None:
+        raise InputError(
+            f"No boundary predictor is shipped for a model like this one ({architecture}). Train one (docs/dhsa.md) "
+            "and give it as DHSA(predictor=…), or use DHSA(boundaries='fixed')."
+        )
+    return _loaded(found)
+
+
+def _shipped() -> dict[str, str]:
+    """Architecture -> file."""
+    folder = Path(str(resources.files("foveal.attention"))) / "shipped"
+    found = {}
+    for path in sorted(folder.glob("boundaries-*.safetensors")):
+        origin = _loaded(str(path)).origin
+        if origin is not None:
+            found[origin.architecture] = str(path)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: str) -> BoundaryPredictor:
+    return BoundaryPredictor.load(Path(path))

@@ -1,0 +1,447 @@
+"""Boundaries: rho and the cuts against their plain definitions, the predictor whole and in pieces, kept and loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from foveal.attention import boundaries
+from foveal.attention.boundaries import (
+    EPSILON,
+    BoundaryPredictor,
+    Origin,
+    boundaries_from,
+    fixed_boundaries,
+    label_boundaries,
+)
+from foveal.attention.boundary_training import (
+    Progress,
+    Recipe,
+    Sample,
+    TokenText,
+    capture,
+    cosine_distance,
+    fit,
+    focal_loss,
+    measure,
+    sample_of,
+    train_boundary_predictor,
+)
+from foveal.errors import InputError
+
+ORIGIN = Origin(model="tiny", fingerprint="ab12", architecture="qwen2-3x4-32", metrics={"predictor f1": 0.5})
+ENCODERS = ("attn", "cnn", "stack")
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def queries_and_keys(generator, *, heads=4, groups=2, length=40, batch=1, dtype=torch.float64):
+    q = torch.randn(batch, heads, length, 8, generator=generator, dtype=dtype)
+    return q * 2, torch.randn(batch, groups, length, 8, generator=generator, dtype=dtype)
+
+
+def attention_by_definition(q, k, query_window, scale):
+    """The mean over heads of dense causal attention, (L, L), of one text."""
+    heads, length, _ = q.shape
+    logits = q @ k.repeat_interleave(heads // k.shape[0], dim=0).transpose(-1, -2) * scale
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    hidden = (distance < 0) | (distance >= (query_window or length))
+    return logits.masked_fill(hidden, -math.inf).softmax(-1).mean(0).tolist()
+
+
+def rho_by_definition(p, w, query_window):
+    """The paper's sums, term by term."""
+    length, rho = len(p), [0.0] * len(p)
+    for i in range(2 * w - 1, length - 2 * w):
+        last = length - 1 if query_window is None else min(i + w + query_window - 1, length - 1)
+        past = future = 0.0
+        for r in range(i + w, last + 1):
+            for step in range(w):
+                past += p[r][i - step]
+                future += p[r][i + 1 + step]
+        rho[i] = (max(past, future) + EPSILON) / (min(past, future) + EPSILON)
+    return rho
+
+
+# labels
+
+
+@pytest.mark.parametrize("query_window", [None, 11, 3])
+@pytest.mark.parametrize("w", [1, 2, 4])
+@pytest.mark.parametrize("numbers", [2**22, 2000, 1], ids=["one block", "two blocks", "small blocks"])
+def test_rho_is_that_of_the_definition(generator, monkeypatch, w, query_window, numbers):
+    monkeypatch.setattr(boundaries, "_BLOCK_NUMBERS", numbers)
+    q, k = queries_and_keys(generator, batch=2)
+    found = label_boundaries(q, k, window=w, query_window=query_window, scale=0.3)
+    for text in range(2):
+        p = attention_by_definition(q[text], k[text], query_window, 0.3)
+        expected = torch.tensor(rho_by_definition(p, w, query_window), dtype=torch.float64)
+        torch.testing.assert_close(found[text], expected, atol=1e-9, rtol=1e-9)
+
+
+def test_the_scale_is_that_of_the_head_size_and_low_precision_is_computed_in_float32(generator):
+    q, k = (part.bfloat16() for part in queries_and_keys(generator))
+    p = attention_by_definition(q[0].double(), k[0].double(), None, 8**-0.5)
+    expected = torch.tensor(rho_by_definition(p, 4, None), dtype=torch.float64)
+    torch.testing.assert_close(label_boundaries(q, k)[0], expected, atol=0, rtol=1e-4)
+
+
+def test_rho_peaks_where_chunks_end():
+    """Keys of every second segment get much of every query's attention, the others little."""
+    lengths = [14, 11, 17, 12, 9, 21, 16]
+    liked = torch.cat([torch.full((size,), 6.0 * (place % 2)) for place, size in enumerate(lengths)])
+    q, k = torch.ones(1, 1, 100, 1), liked[None, None, :, None]
+    rho = label_boundaries(q, k, scale=1.0)[0]
+    ends = torch.tensor(lengths).cumsum(0)[:-1]
+    for end in ends.tolist():
+        assert rho[end - 8 : end + 8].argmax() == 7  # behind the segment's last token, end - 1
+    assert boundaries_from(rho, threshold=1.5, block=10, per_block=1).tolist() == [0, *ends.tolist(), 100]
+
+
+def test_positions_without_a_label_are_zero(generator):
+    rho = label_boundaries(*queries_and_keys(generator, length=20))[0]
+    assert (rho > 0).nonzero().flatten().tolist() == list(range(7, 12))
+    assert not label_boundaries(*queries_and_keys(generator, length=15)).any()
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "window"),
+    [
+        ((1, 4, 20, 8), (1, 2, 19, 8), 4),
+        ((1, 4, 20, 8), (1, 3, 20, 8), 4),
+        ((4, 20, 8), (2, 20, 8), 4),
+        ((1, 4, 7, 8), (1, 2, 7, 8), 4),
+        ((1, 4, 20, 8), (1, 2, 20, 8), 0),
+    ],
+)
+def test_labels_of_what_does_not_fit_are_refused(q, k, window):
+    with pytest.raises(InputError, match=r"do not fit|A window of"):
+        label_boundaries(torch.zeros(q), torch.zeros(k), window=window)
+
+
+# cuts
+
+
+def cut_by_definition(scores, nms, limit, threshold, forced):
+    kept = list(forced)
+    for place in sorted(range(len(scores) - 1), key=lambda place: (-scores[place], place)):
+        clear = all(abs(place + 1 - start) > nms for start in kept)
+        if len(kept) < limit + len(forced) and scores[place] > threshold and clear:
+            kept.append(place + 1)
+    return [0, *sorted(kept), len(scores)]
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=80),
+    st.integers(0, 9),
+    st.sampled_from([(8, 1), (16, 2), (5, 5)]),
+    st.sampled_from([None, 4.0]),
+    st.sampled_from([(), (3,), (30, 12)]),
+)
+def test_cuts_are_those_of_the_definition(scores, nms, density, threshold, forced):
+    block, per_block = density
+    forced = tuple(start for start in forced if start < len(scores))
+    found = boundaries_from(
+        torch.tensor(scores).float(), nms=nms, per_block=per_block, block=block, threshold=threshold, forced=forced
+    )
+    floor = -math.inf if threshold is None else threshold
+    expected = cut_by_definition(scores, nms, len(scores) // block * per_block, floor, sorted(forced))
+    assert found.tolist() == expected
+
+
+def test_where_the_score_is_minus_infinity_nothing_is_cut(generator):
+    scores = torch.rand(512, generator=generator)
+    scores[300:] = -math.inf
+    starts = boundaries_from(scores, forced=[300]).tolist()
+    assert starts[-2:] == [300, 512]
+    assert min(end - start for start, end in pairwise(starts[1:])) > 8
+
+
+def test_scores_that_are_none_are_refused():
+    for scores in (torch.zeros(0), torch.zeros(2, 5), torch.tensor([0.0, math.nan])):
+        with pytest.raises(InputError, match="all numbers"):
+            boundaries_from(scores)
+    for start in (0, 9, -1):
+        with pytest.raises(InputError, match="must lie in 1 to 8"):
+            boundaries_from(torch.zeros(9), forced=[start])
+
+
+def test_fixed_boundaries():
+    assert fixed_boundaries(10, 4).tolist() == [0, 4, 8, 10]
+    assert fixed_boundaries(8, 4).tolist() == [0, 4, 8]
+    with pytest.raises(InputError, match="must be at least 1"):
+        fixed_boundaries(0, 4)
+
+
+# predictor
+
+
+def predictor_of(encoder="attn", channels=12, window=3, **settings):
+    torch.manual_seed(1)
+    return BoundaryPredictor(channels, window=window, hidden=10, encoder=encoder, **settings).eval()
+
+
+def attended_by_pytorch(predictor, window_of_tokens):
+    """Encoder "attn" of one window (2w, C), by PyTorch's own module with the same weights."""
+    attention, size = predictor.encoder.attention, predictor.channels
+    peer = nn.MultiheadAttention(size, attention.heads, batch_first=True)
+    peer.load_state_dict(
+        {
+            "in_proj_weight": attention.project.weight,
+            "in_proj_bias": attention.project.bias,
+            "out_proj.weight": attention.out.weight,
+            "out_proj.bias": attention.out.bias,
+        }
+    )
+    mixed, _ = peer(*[window_of_tokens[None]] * 3)
+    return nn.functional.layer_norm(mixed[0], (size,), predictor.encoder.norm.weight, predictor.encoder.norm.bias)
+
+
+def convolved_by_hand(predictor, side):
+    """Encoder "cnn" of one side (w, C): each channel's kernel meets the side once."""
+    along = predictor.encoder.along
+    summed = (along.weight[:, 0] * side.T).sum(1) + along.bias
+    return predictor.encoder.across(summed.relu()).relu()
+
+
+def logit_of(predictor, left, right):
+    alike = (left @ right / (left.norm() * right.norm()))[None]
+    fused = torch.cat([left, right, (left - right).abs(), left * right, alike])
+    return predictor.score(predictor.fused(fused).relu())[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["attn", "cnn"])
+def test_a_logit_is_that_of_the_window_alone(encoder, generator):
+    predictor = predictor_of(encoder)
+    x, w = torch.randn(9, 12, generator=generator), 3
+    around = torch.cat([torch.zeros(w - 1, 12), x, torch.zeros(w, 12)])
+    expected = []
+    for i in range(9):
+        tokens = around[i : i + 2 * w]
+        if encoder == "attn":
+            encoded = attended_by_pytorch(predictor, tokens)
+            left, right = encoded[:w].mean(0), encoded[w:].mean(0)
+        else:
+            left, right = (convolved_by_hand(predictor, side) for side in (tokens[:w], tokens[w:]))
+        expected.append(logit_of(predictor, left, right))
+    torch.testing.assert_close(predictor(x[None])[0], torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_some_positions_at_a_time_give_what_all_give(encoder, generator, monkeypatch):
+    predictor, x = predictor_of(encoder), torch.randn(2, 50, 12, generator=generator)
+    whole = predictor(x)
+    assert whole.shape == (2, 50)
+    for positions in (1, 7, 49):
+        monkeypatch.setattr(boundaries, "_POSITIONS", positions)
+        torch.testing.assert_close(predictor(x), whole, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_logit_sees_its_own_window_and_no_more(encoder, generator):
+    predictor, x = predictor_of(encoder), torch.randn(1, 30, 12, generator=generator)
+    other = x.clone()
+    other[:, 15] = torch.randn(12, generator=generator)
+    changed = (predictor(x) - predictor(other)).abs()[0] > 1e-7
+    assert changed.nonzero().flatten().tolist() == list(range(12, 18))  # 15 stands in i - 2 … i + 3
+
+
+def test_the_order_of_the_two_sides_tokens_does_not_matter_to_attention(generator):
+    predictor, x = predictor_of("attn"), torch.randn(1, 6, 12, generator=generator)
+    turned = x[:, [2, 0, 1, 5, 3, 4]]
+    torch.testing.assert_close(predictor(x)[0, 2], predictor(turned)[0, 2])
+
+
+def test_features_are_all_key_heads_of_a_token(generator):
+    k = torch.randn(2, 3, 5, 4, generator=generator)
+    x = BoundaryPredictor.features(k.bfloat16())
+    assert x.dtype == torch.float32
+    assert torch.equal(x[1, 4], k.bfloat16().float()[1, :, 4].flatten())
+    predictor = predictor_of()
+    torch.testing.assert_close(predictor.predict(k), predictor(BoundaryPredictor.features(k)).sigmoid())
+
+
+@pytest.mark.parametrize("settings", [{"encoder": "lstm"}, {"channels": 10}, {"window": 0}])
+def test_a_predictor_that_cannot_be_is_refused(settings):
+    with pytest.raises(InputError, match=r"There are: attn, cnn, stack|must be positive"):
+        predictor_of(**settings)
+
+
+def test_features_of_another_model_are_refused():
+    with pytest.raises(InputError, match=r"features \(B, L, 12\); got \(1, 9, 16\)"):
+        predictor_of()(torch.zeros(1, 9, 16))
+
+
+# kept
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_what_is_saved_is_what_is_loaded(encoder, tmp_path, generator):
+    predictor, path = predictor_of(encoder), tmp_path / "new" / "boundaries.safetensors"
+    predictor.save(path, ORIGIN)
+    loaded = BoundaryPredictor.load(path, channels=12)
+    x = torch.randn(1, 20, 12, generator=generator)
+    assert loaded.settings == predictor.settings
+    assert loaded.origin == ORIGIN
+    assert not loaded.training
+    torch.testing.assert_close(loaded(x), predictor(x), atol=5e-3, rtol=5e-3)
+    predictor.save(path, ORIGIN, dtype=torch.float32)
+    assert torch.equal(BoundaryPredictor.load(path)(x), predictor(x))
+
+
+def rewritten(path, **changes):
+    """The file at `path` with another card."""
+    card = {"version": 1, **predictor_of().settings, "origin": asdict(ORIGIN)} | changes
+    save_file(load_file(path), path, metadata={"foveal": json.dumps(card)})
+
+
+def test_files_that_do_not_serve_are_refused(tmp_path):
+    path = tmp_path / "boundaries.safetensors"
+    with pytest.raises(InputError, match="There is no boundary predictor at"):
+        BoundaryPredictor.load(path)
+    predictor_of().save(path, ORIGIN)
+    with pytest.raises(InputError, match="reads the 12 key channels of tiny; this model has 16"):
+        BoundaryPredictor.load(path, channels=16)
+    rewritten(path, version=2)
+    with pytest.raises(InputError, match="another version of Foveal"):
+        BoundaryPredictor.load(path)
+    rewritten(path, hidden=11)
+    with pytest.raises(InputError, match="is damaged"):
+        BoundaryPredictor.load(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="is no boundary predictor"):
+        BoundaryPredictor.load(path)
+    path.write_bytes(b"PK")
+    with pytest.raises(InputError, match="is no boundary predictor"):
+        BoundaryPredictor.load(path)
+
+
+# training
+
+
+def text(length=60, seed=0):
+    return torch.randint(256, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def test_capture_shows_every_layer_and_leaves_the_model_as_it_is(model, kind):
+    seen, expected = {}, model(input_ids=torch.tensor([text()])).logits
+    capture(model, text(), lambda q, k, context: seen.update({context.layer: (q.shape, k.shape, context.mask.window)}))
+    groups, width, windows = {"qwen": (2, 8, {None}), "gemma": (1, 16, {8, None})}[kind]
+    assert list(seen) == list(range(model.config.num_hidden_layers))
+    assert {(q, k) for q, k, _ in seen.values()} == {((1, 4, 60, width), (1, groups, 60, width))}
+    assert {window for *_, window in seen.values()} == windows
+    assert torch.equal(model(input_ids=torch.tensor([text()])).logits, expected)
+
+
+@pytest.mark.usefixtures("kind")
+def test_labels_are_those_of_the_models_own_attention(attention_models, kind):
+    model, ids = attention_models[kind].model, text()
+    model.set_attn_implementation("eager")
+    attentions = model(input_ids=torch.tensor([ids]), output_attentions=True).attentions
+    model.set_attn_implementation("sdpa")
+    samples = {}
+    capture(model, ids, lambda q, k, context: samples.update({context.layer: sample_of(q, k, context)}))
+    for layer, sample in samples.items():
+        p = attentions[layer][0].double().mean(0).tolist()
+        expected = torch.tensor(rho_by_definition(p, 4, None), dtype=torch.float64)
+        torch.testing.assert_close(sample.rho, expected, atol=1e-6, rtol=2e-3)
+
+
+def test_focal_loss_is_that_of_the_definition():
+    for z, y in ((0.3, 1), (0.3, 0), (-2.0, 1), (4.0, 0)):
+        p = 1 / (1 + math.exp(-z))
+        hit = p if y else 1 - p
+        expected = (1 - hit) ** 2 * -math.log(hit) * (1.3 if y else 1)
+        found = focal_loss(torch.tensor([z], dtype=torch.float64), torch.tensor([float(y)], dtype=torch.float64))
+        assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_cosine_distance_is_that_of_adjacent_windows(generator):
+    x = torch.randn(12, 5, generator=generator)
+    found = cosine_distance(x, 3)
+    for i in range(2, 9):
+        left, right = x[i - 2 : i + 1].mean(0), x[i + 1 : i + 4].mean(0)
+        assert found[i].item() == pytest.approx(1 - (left @ right / (left.norm() * right.norm())).item(), abs=1e-5)
+
+
+def learnable(generator, count=6, length=80):
+    """Samples whose keys jump where a boundary is."""
+    samples = []
+    for _ in range(count):
+        side = torch.randint(2, (length // 8,), generator=generator).repeat_interleave(8)
+        jumps = torch.cat([side.diff().abs() > 0, torch.zeros(1, dtype=torch.bool)])
+        rho = torch.where(jumps, 4.0, 1.1)
+        rho[:7] = rho[-8:] = 0
+        noise = torch.randn(length, 8, generator=generator) / 4
+        samples.append(Sample(noise + side[:, None] * 2, rho))
+    return samples
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_training_finds_boundaries_that_can_be_seen(encoder, generator):
+    torch.manual_seed(0)
+    predictor, losses = BoundaryPredictor(8, hidden=32, encoder=encoder), []
+    fit(predictor, learnable(generator), Recipe(epochs=25), lambda progress: losses.append(progress.loss))
+    assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
+    (unseen,) = learnable(generator, count=1)
+    logits, valid = predictor(unseen.features[None])[0], unseen.rho > 0
+    assert ((logits >= 0) == (unseen.rho >= 2))[valid].float().mean() > 0.95
+
+
+def test_a_model_trains_its_predictor_and_the_seed_decides(model, tmp_path):
+    texts = [TokenText(text(seed=seed), [9, 30, 50]) for seed in range(5)]
+    recipe = Recipe(epochs=6, length=50, layers_per_text=2, hidden=16)
+    progress: list[Progress] = []
+    predictor, metrics = train_boundary_predictor(model, texts, recipe=recipe, on_progress=progress.append)
+    losses = [step.loss for step in progress if step.stage == "training"]
+    assert len(losses) == 6 * 4 * 2
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+    assert list(metrics) == ["predictor", "random", "fixed", "sentences", "cosine"]
+    assert metrics == measure(model, predictor, texts[:1], length=50)
+    again, _ = train_boundary_predictor(model, texts[1:], held_out=texts[:1], recipe=recipe)
+    other, _ = train_boundary_predictor(model, texts, recipe=recipe, seed=1)
+    same, x = predictor.state_dict(), torch.zeros(1, 9, predictor.channels)
+    assert all(torch.equal(same[name], weight) for name, weight in again.state_dict().items())
+    assert not torch.equal(predictor(x), other(x))
+
+
+def test_the_baselines_are_counted_as_they_are_defined(attention_models):
+    model, ids = attention_models["qwen"].model, text(length=70)
+    rhos = []
+    capture(model, ids, lambda q, k, context: rhos.append(sample_of(q, k, context).rho))
+    rho = torch.stack(rhos)
+    valid, true = rho > 0, rho >= 2
+    found = measure(model, BoundaryPredictor(16), [TokenText(ids, [20, 33, 34])])
+    for name, places in {"sentences": [20, 33, 34], "fixed": [15, 31, 47, 63]}.items():
+        marks = torch.zeros_like(valid)
+        marks[:, places] = True
+        both, marked = int((marks & true).sum()), int((marks & valid).sum())
+        assert found[name].precision == pytest.approx(both / marked)
+        assert found[name].recall == pytest.approx(both / int(true.sum()))
+        assert found[name].f1 == pytest.approx(2 * both / (marked + int(true.sum())))
+    assert found["random"].precision == pytest.approx(found["random"].recall)
+
+
+def test_training_on_nothing_is_refused(attention_models):
+    model = attention_models["qwen"].model
+    for texts in ([], [TokenText(text())], [TokenText(text()), TokenText(text(length=16))]):
+        with pytest.raises(InputError, match="at least 17 tokens, two or more"):
+            train_boundary_predictor(model, texts)
+    with pytest.raises(InputError, match="A recipe got epochs=0"):
+        Recipe(epochs=0)
