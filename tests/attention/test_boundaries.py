@@ -39,7 +39,7 @@ from foveal.attention.boundary_training import (
 from foveal.errors import InputError
 
 ORIGIN = Origin(model="tiny", fingerprint="ab12", architecture="qwen2-3x4-32", metrics={"predictor f1": 0.5})
-ENCODERS = ("attn", "cnn", "stack")
+ENCODERS = ("attn", "cnn", "stack", "tokens")
 
 
 @pytest.fixture
@@ -216,6 +216,23 @@ def convolved_by_hand(predictor, side):
     return predictor.encoder.across(summed.relu()).relu()
 
 
+def each_alone(predictor, token):
+    """Encoder "tokens" of one token (C,)."""
+    gelu = nn.functional.gelu
+    return gelu(predictor.encoder.second(gelu(predictor.encoder.first(token))))
+
+
+def means(encoded, w):
+    return encoded[:w].mean(0), encoded[w:].mean(0)
+
+
+SIDES = {
+    "attn": lambda predictor, tokens, w: means(attended_by_pytorch(predictor, tokens), w),
+    "cnn": lambda predictor, tokens, w: [convolved_by_hand(predictor, side) for side in (tokens[:w], tokens[w:])],
+    "tokens": lambda predictor, tokens, w: means(torch.stack([each_alone(predictor, token) for token in tokens]), w),
+}
+
+
 def logit_of(predictor, left, right):
     alike = (left @ right / (left.norm() * right.norm()))[None]
     fused = torch.cat([left, right, (left - right).abs(), left * right, alike])
@@ -223,7 +240,7 @@ def logit_of(predictor, left, right):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("encoder", ["attn", "cnn"])
+@pytest.mark.parametrize("encoder", ["attn", "cnn", "tokens"])
 def test_a_logit_is_that_of_the_window_alone(encoder, generator):
     predictor = predictor_of(encoder)
     x, w = torch.randn(9, 12, generator=generator), 3
@@ -231,12 +248,7 @@ def test_a_logit_is_that_of_the_window_alone(encoder, generator):
     expected = []
     for i in range(9):
         tokens = around[i : i + 2 * w]
-        if encoder == "attn":
-            encoded = attended_by_pytorch(predictor, tokens)
-            left, right = encoded[:w].mean(0), encoded[w:].mean(0)
-        else:
-            left, right = (convolved_by_hand(predictor, side) for side in (tokens[:w], tokens[w:]))
-        expected.append(logit_of(predictor, left, right))
+        expected.append(logit_of(predictor, *SIDES[encoder](predictor, tokens, w)))
     torch.testing.assert_close(predictor(x[None])[0], torch.stack(expected), atol=1e-5, rtol=1e-5)
 
 
@@ -269,16 +281,25 @@ def test_the_order_of_the_two_sides_tokens_does_not_matter_to_attention(generato
 
 def test_features_are_all_key_heads_of_a_token(generator):
     k = torch.randn(2, 3, 5, 4, generator=generator)
-    x = BoundaryPredictor.features(k.bfloat16())
+    x = predictor_of(standardise=False).features(k.bfloat16())
     assert x.dtype == torch.float32
     assert torch.equal(x[1, 4], k.bfloat16().float()[1, :, 4].flatten())
     predictor = predictor_of()
-    torch.testing.assert_close(predictor.predict(k), predictor(BoundaryPredictor.features(k)).sigmoid())
+    torch.testing.assert_close(predictor.predict(k), predictor(predictor.features(k)).sigmoid())
+
+
+def test_an_offset_or_another_scale_of_a_texts_keys_changes_nothing(generator):
+    k = torch.randn(1, 3, 20, 4, generator=generator)
+    x, moved = predictor_of().features(k), predictor_of().features(k * 5 + torch.arange(4) * 10)
+    torch.testing.assert_close(x, moved, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(x.mean(1), torch.zeros(1, 12), atol=1e-6, rtol=0)
+    torch.testing.assert_close(x.square().mean(1), torch.ones(1, 12))
+    assert torch.equal(predictor_of().features(k[:, :, :1]), torch.zeros(1, 1, 12))
 
 
 @pytest.mark.parametrize("settings", [{"encoder": "lstm"}, {"channels": 10}, {"window": 0}])
 def test_a_predictor_that_cannot_be_is_refused(settings):
-    with pytest.raises(InputError, match=r"There are: attn, cnn, stack|must be positive"):
+    with pytest.raises(InputError, match=r"There are: attn, cnn, stack, tokens|must be positive"):
         predictor_of(**settings)
 
 
@@ -374,7 +395,7 @@ def test_focal_loss_is_that_of_the_definition():
 
 def test_cosine_distance_is_that_of_adjacent_windows(generator):
     x = torch.randn(12, 5, generator=generator)
-    found = cosine_distance(x, 3)
+    found = cosine_distance(x[None, None], 3)
     for i in range(2, 9):
         left, right = x[i - 2 : i + 1].mean(0), x[i + 1 : i + 4].mean(0)
         assert found[i].item() == pytest.approx(1 - (left @ right / (left.norm() * right.norm())).item(), abs=1e-5)
@@ -389,7 +410,7 @@ def learnable(generator, count=6, length=80):
         rho = torch.where(jumps, 4.0, 1.1)
         rho[:7] = rho[-8:] = 0
         noise = torch.randn(length, 8, generator=generator) / 4
-        samples.append(Sample(noise + side[:, None] * 2, rho))
+        samples.append(Sample((noise + side[:, None] * 2)[None, None], rho))
     return samples
 
 
@@ -398,19 +419,19 @@ def test_training_finds_boundaries_that_can_be_seen(encoder, generator):
     torch.manual_seed(0)
     predictor, losses = BoundaryPredictor(8, hidden=32, encoder=encoder), []
     fit(predictor, learnable(generator), Recipe(epochs=25), lambda progress: losses.append(progress.loss))
-    assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
     (unseen,) = learnable(generator, count=1)
-    logits, valid = predictor(unseen.features[None])[0], unseen.rho > 0
-    assert ((logits >= 0) == (unseen.rho >= 2))[valid].float().mean() > 0.95
+    found, valid = predictor.predict(unseen.key)[0] >= 0.5, unseen.rho > 0
+    assert (found == (unseen.rho >= 2))[valid].float().mean() > 0.95
 
 
 def test_a_model_trains_its_predictor_and_the_seed_decides(model, tmp_path):
     texts = [TokenText(text(seed=seed), [9, 30, 50]) for seed in range(5)]
-    recipe = Recipe(epochs=6, length=50, layers_per_text=2, hidden=16)
+    recipe = Recipe(epochs=12, length=50, layers_per_text=2, hidden=16)
     progress: list[Progress] = []
     predictor, metrics = train_boundary_predictor(model, texts, recipe=recipe, on_progress=progress.append)
     losses = [step.loss for step in progress if step.stage == "training"]
-    assert len(losses) == 6 * 4 * 2
+    assert len(losses) == 12 * 4 * 2
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
     assert list(metrics) == ["predictor", "random", "fixed", "sentences", "cosine"]
     assert metrics == measure(model, predictor, texts[:1], length=50)

@@ -135,8 +135,8 @@ def test_rows_decoded_together_are_rows_decoded_alone(kind: str) -> None:
 def test_a_prompt_is_read_on_from_the_chunks_it_shares() -> None:
     decoder, ids = Decoder(tiny("qwen2")), prompt(30)
     read: list[int] = []
-    extend = decoder.extend
-    decoder.extend = lambda state, part, rows=0: read.append(len(part)) or extend(state, part, rows=rows)  # type: ignore[method-assign,func-returns-value]
+    step = decoder.step
+    decoder.step = lambda state, parts: read.append(len(parts[0])) or step(state, parts)  # type: ignore[method-assign,func-returns-value]
     state = decoder.prefill(ids)
     list(tokens(decoder, state, Sampling(max_tokens=9)))
     fresh = decoder.prefill([*ids[:20], 1, 2, 3])

@@ -12,6 +12,7 @@ from dataclasses import fields
 
 from foveal.attention.attach import AttentionMethod, Context, attach
 from foveal.attention.blocks import Blocks
+from foveal.attention.dhsa import DHSA
 from foveal.attention.flexprefill import FlexPrefill
 from foveal.attention.kernel import block_attention
 from foveal.attention.method import BlockMethod
@@ -24,6 +25,7 @@ from foveal.errors import InputError
 from foveal.registry import METHODS, lookup
 
 __all__ = [
+    "DHSA",
     "METHODS",
     "AttentionMethod",
     "BlockMethod",

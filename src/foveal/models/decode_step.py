@@ -57,8 +57,13 @@ class DecodeStep:
         """Of a model that `lean.supports` accepts; a model that is trained further needs a new step."""
         self._lean = lean(model)
 
-    def __call__(self, ids: Tensor, layers: Sequence[KeyValues], lengths: Sequence[int]) -> Tensor:
-        """Logits (rows, N, vocabulary) for ids (rows, N) behind `lengths` tokens; room for them must be reserved."""
+    def __call__(
+        self, ids: Tensor, layers: Sequence[KeyValues], lengths: Sequence[int], *, last: bool = False
+    ) -> Tensor:
+        """Logits (rows, N, vocabulary) for ids (rows, N) behind `lengths` tokens; `last`: of the last token alone.
+
+        Layers that hold something must have room for them.
+        """
         place = Place(lengths, ids.shape[1], ids.device)
         x, turns = self._lean.start(ids, place.positions)
         seen: dict[int | None, tuple[int, Tensor | None]] = {}
@@ -68,13 +73,18 @@ class DecodeStep:
                 seen[layer.window] = place.seen(layer.window)
             x = layer(x, turns[layer.kind], partial(_attended, layer, held, place, seen[layer.window]))
             held.length = place.end
-        return self._lean.logits(x).view(place.rows, place.tokens, -1)
+        if last:
+            x = x.view(place.rows, place.tokens, -1)[:, -1]
+        return self._lean.logits(x).view(place.rows, 1 if last else place.tokens, -1)
 
 
 def _attended(
     layer: Layer, held: KeyValues, place: Place, seen: tuple[int, Tensor | None], q: Tensor, k: Tensor, v: Tensor
 ) -> Tensor:
     """What the queries find among all keys; the new keys and values are added to `held`."""
+    if not held.is_initialized:
+        held.lazy_initialization(k.transpose(1, 2), v.transpose(1, 2))
+        held.reserve(place.end)
     place.write(held.keys, k)
     place.write(held.values, v)
     first, mask = seen

@@ -89,7 +89,7 @@ class Decoder:
             if cancel:
                 cancel.check()
             part = ids[start : start + chunk]
-            state.logits = self.extend(state, part, rows=1)
+            self.step(state, [part])
             if len(part) == chunk:
                 state.chunks = [*state.chunks, *part]
         return state
@@ -118,9 +118,10 @@ class Decoder:
             if self._step is None:
                 self._step = DecodeStep(self.model)
             for layer in state.cache.layers:
-                layer.reserve(max(state.lengths) + len(ids[0]))
+                if layer.is_initialized:
+                    layer.reserve(max(state.lengths) + len(ids[0]))
             with self._threads.chosen():
-                logits = self._step(torch.tensor(ids, device=self.device), state.cache.layers, state.lengths)
+                logits = self._step(torch.tensor(ids, device=self.device), state.cache.layers, state.lengths, last=True)
         state.lengths = [length + len(ids[0]) for length in state.lengths]
         state.logits = logits[:, -1]
 

@@ -1,0 +1,70 @@
+"""prefill: a prompt read in one pass over lean layers, attending by a method; what it leaves is decoded from as usual.
+
+    layers = [KeyValues() for _ in model.config…]      # or those of a `Decoder` state, with what was read before
+    logits = prefill(model, ids, layers, method=FlexPrefill())
+
+transformers under `attach` computes the same; this is the faster way for the architectures that `models.lean` knows.
+
+Shapes    ids (B, N) -> logits (B, vocabulary) of the last token; `layers` then hold N more keys and values
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.attention.attach import AttentionMethod, Context
+from foveal.attention.dense import dense_attention
+from foveal.attention.masks import Mask
+from foveal.attention.report import Report
+from foveal.errors import InputError
+from foveal.models.key_values import KeyValues
+from foveal.models.lean import lean, supports
+
+
+@torch.inference_mode()
+def prefill(
+    model: Any,
+    ids: Tensor,
+    layers: Sequence[KeyValues],
+    *,
+    method: AttentionMethod | None = None,
+    report: Report | None = None,
+    memory: dict[int, Any] | None = None,
+) -> Tensor:
+    """Read ids (B, N), none of them padding, behind what `layers` hold; logits (B, vocabulary) of the last token.
+
+    InputError: `model` is none that `models.lean.supports`, or `layers` are not one for each of its own.
+    """
+    if not supports(model):
+        raise InputError(f"{type(model).__name__} has no lean layers here; use it under foveal.attention.attach.")
+    stack = lean(model)
+    if len(layers) != len(stack):
+        raise InputError(f"{len(layers)} layers of keys and values came for a model of {len(stack)} layers.")
+    batch, length = ids.shape
+    held = layers[0].length
+    positions = torch.arange(held, held + length, device=ids.device).expand(batch, -1)
+    x, turns = stack.start(ids, positions)
+    masks: dict[int | None, Mask] = {}
+    for number in range(len(stack)):
+        layer = stack.layer(number)
+        if layer.window not in masks:
+            masks[layer.window] = Mask.causal(batch, length, held + length, window=layer.window, device=ids.device)
+        context = Context(number, layer.module, masks[layer.window], layer.scale, report, memory=memory)
+        x = layer(x, turns[layer.kind], partial(_attended, layers[number], context, method))
+    return stack.logits(x.view(batch, length, -1)[:, -1])
+
+
+def _attended(
+    held: KeyValues, context: Context, method: AttentionMethod | None, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    keys, values = held.update(key.transpose(1, 2), value.transpose(1, 2))
+    query = query.transpose(1, 2)
+    output = method.attend(query, keys, values, context) if method else None
+    if output is None:
+        output = dense_attention(query, keys, values, context.mask, scale=context.scale)
+    return output.transpose(1, 2)

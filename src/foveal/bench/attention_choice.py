@@ -1,0 +1,223 @@
+"""bench attention, choice: what FlexPrefill and DHSA keep of real attention, against the true mass.
+
+FlexPrefill   density and mass at the paper's settings (of the longest essay's first 4,096 tokens) against figures that
+              were measured when its rules were written down; by our own budget; over heads, inputs and lengths
+DHSA          the mass that the second half of the rows keeps at 512 keys: oracle, predicted, fixed, random chunks, one
+              choice for all heads, sinks and a window, in two models
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from foveal.attention import DHSA, BlockMethod, Blocks, Context, FlexPrefill, Report, Streaming
+from foveal.attention.boundaries import boundaries_from
+from foveal.attention.chunks import chunk_means
+from foveal.bench.attention_models import GEMMA, QWEN, Capture, PromptReader, block_mass
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.plots import lines
+from foveal.evaluation.tables import Row
+
+LENGTH = 4096
+LAYERS = {QWEN: (0, 3, 6, 9, 12, 15, 18, 21, 23), GEMMA: (5, 11, 17)}
+PAPER = FlexPrefill(budget="tokens", paired=False, dense_last=0, gamma=0.9, min_budget=0)
+ANCHORS: tuple[tuple[dict[str, object], float, float], ...] = (
+    ({}, 0.383, 0.922),
+    ({"min_budget": 512}, 0.428, 0.951),
+    ({"min_budget": 1024}, 0.530, 0.966),
+    ({"gamma": 0.95}, 0.480, 0.951),
+    ({"gamma": 0.95, "min_budget": 1024}, 0.597, 0.979),
+    ({"paired": True}, 0.453, 0.957),
+    ({"gamma": 0.95, "paired": True}, 0.547, 0.973),
+)
+"""Changes to the paper's settings, density and mass as measured."""
+
+MASS_LAYERS = (3, 9, 15, 21)
+CHUNKS = {QWEN: 0.788, GEMMA: 0.676}
+"""Mass kept by oracle chunks, centred, as measured."""
+
+Kept = Mapping[int, tuple[Tensor, Tensor, Context]]
+
+
+def choice(settings: BenchSettings) -> Iterator[Row]:
+    """All rows of this module."""
+    reader = PromptReader(settings)
+    kept = captured(reader, LAYERS[QWEN])
+    yield from anchors(kept)
+    yield from adapts(reader, settings)
+    yield from captured_mass(settings, QWEN, {layer: kept[layer] for layer in MASS_LAYERS})
+    yield from captured_mass(settings, GEMMA, captured(PromptReader(settings, GEMMA), LAYERS[GEMMA]))
+
+
+def captured(reader: PromptReader, layers: Sequence[int]) -> Kept:
+    """Queries and keys of `layers` over the beginning of the longest essay."""
+    capture = Capture(layers)
+    reader.read(reader.tokens(LENGTH), capture)
+    return capture.kept
+
+
+# -- FlexPrefill -----------------------------------------------------------------------------------------------------
+
+
+def anchors(kept: Kept) -> Iterator[Row]:
+    """Density and mass at the settings that were measured, and at ours."""
+    true = {layer: block_mass(q, k, context.scale, rows=128, columns=128) for layer, (q, k, context) in kept.items()}
+    for change, density, mass in ANCHORS:
+        method = replace(PAPER, **change)  # type: ignore[arg-type]
+        name = f"FlexPrefill, paper, gamma {method.gamma}, least {method.min_budget}{', paired' * method.paired}"
+        found_density, found_mass = kept_by(method, kept, true)
+        yield Row.of(name, "density", found_density, at_least=density - 0.03, at_most=density + 0.03)
+        yield Row.of(name, "mass kept", found_mass, at_least=mass - 0.02, at_most=mass + 0.02)
+    for gamma in (0.9, 0.95):
+        found_density, found_mass = kept_by(FlexPrefill(gamma=gamma), kept, true)
+        yield Row.of(f"FlexPrefill, ours, gamma {gamma}", "density", found_density)
+        yield Row.of(f"FlexPrefill, ours, gamma {gamma}", "mass kept", found_mass, at_least=gamma)
+
+
+def kept_by(method: BlockMethod, kept: Kept, true: Mapping[int, Tensor]) -> tuple[float, float]:
+    """Density, and share of the true mass, mean over layers, heads and rows."""
+    densities, masses = [], []
+    for layer, (query, key, context) in kept.items():
+        blocks = method.prefill(query, key, context) or Blocks.causal(LENGTH, LENGTH)
+        densities.append(float(blocks.density().mean()))
+        masses.append(float((true[layer] * blocks.keep[0]).sum(-1).mean()))
+    return fmean(densities), fmean(masses)
+
+
+def adapts(reader: PromptReader, settings: BenchSettings) -> Iterator[Row]:
+    """Density over heads, over inputs, and over lengths."""
+    method = FlexPrefill(gamma=0.9, min_budget=0)
+    essay = reader.tokens(LENGTH)
+    heads = _densities(reader, essay, method)
+    yield Row.of("FlexPrefill, density over heads", "standard deviation", float(heads.std()), at_least=0.1)
+    repeated = (essay[: LENGTH // 8] * 8)[:LENGTH]
+    again = float(_densities(reader, repeated, method).mean())
+    mixed = float(_densities(reader, _shuffled(reader, settings.seed), method).mean())
+    note = f"a repeated paragraph {again:.3f}, shuffled sentences {mixed:.3f}"
+    yield Row.of("FlexPrefill, shuffled less repeated", "density", mixed - again, at_least=0.0, note=note)
+    lengths = (2_048, 4_096, 8_192) if settings.quick else (4_096, 8_192, 16_384, 32_768)
+    curves: dict[str, list[float]] = {}
+    for gamma in (0.9, 0.95):
+        found = [
+            reader.read(reader.tokens(length), FlexPrefill(gamma=gamma), report=Report(rows=0)).report.density
+            for length in lengths
+        ]
+        curves[f"gamma {gamma}"] = found
+        note = ", ".join(f"{length // 1024}k {value:.3f}" for length, value in zip(lengths, found, strict=True))
+        falls = found[0] - found[-1]
+        yield Row.of(f"FlexPrefill, gamma {gamma}, shortest less longest", "density", falls, at_least=0.0, note=note)
+    lines(
+        lengths,
+        curves,
+        settings.cache / "pictures" / "flexprefill-density.png",
+        title="FlexPrefill: blocks looked at",
+        x_label="tokens",
+        y_label="share of the causal blocks",
+        logarithmic="x",
+    )
+
+
+def _densities(reader: PromptReader, ids: Sequence[int], method: BlockMethod) -> Tensor:
+    """Density of each layer and head."""
+    found = reader.read(ids, method, report=Report(rows=0)).report
+    return torch.stack([look.density for look in found.looks])
+
+
+def _shuffled(reader: PromptReader, seed: int) -> list[int]:
+    sentences = " ".join(reader.essays[:4]).split(". ")
+    random.Random(seed).shuffle(sentences)
+    return reader.model.encode(". ".join(sentences))[:LENGTH]
+
+
+# -- DHSA ------------------------------------------------------------------------------------------------------------
+
+DHSA_KEYS = 512
+
+
+def captured_mass(settings: BenchSettings, model: str, kept: Kept) -> Iterator[Row]:
+    """The mass that chunks of each kind keep, and how much of the way to the oracle's the predictor goes."""
+    true = {layer: block_mass(q, k, context.scale, rows=128, columns=32) for layer, (q, k, context) in kept.items()}
+    method = DHSA(budget=DHSA_KEYS, dense_tail=0)
+    kinds: dict[str, BlockMethod] = {
+        "oracle chunks": replace(method, boundaries="oracle"),
+        "predicted chunks": method,
+        "fixed chunks of 32": replace(method, boundaries="fixed"),
+        "fixed chunks of 16": replace(method, boundaries="fixed", chunk=16),
+        "oracle chunks, as published (root, not centred)": replace(method, boundaries="oracle", pooling="sqrt"),
+        "oracle chunks, mean": replace(method, boundaries="oracle", pooling="mean"),
+        "sinks and window": Windowed(sinks=128, recent=DHSA_KEYS - 128),
+    }
+    found = {name: _second_half(one, kept, true) for name, one in kinds.items()}
+    found["random chunks"] = fmean(
+        _second_half(RandomChunks(replace(method), kept, seed), kept, true) for seed in range(settings.seed, 3)
+    )
+    found["predicted chunks, one choice for all heads"] = _second_half(AllHeads(method), kept, true)
+    for name, value in found.items():
+        bars = {}
+        if name == "oracle chunks":
+            bars = {"at_least": CHUNKS[model] - 0.01, "at_most": CHUNKS[model] + 0.01}
+        yield Row.of(f"DHSA, {model}, {name}", "mass kept", value, note=f"{DHSA_KEYS} keys", **bars)
+    gap = found["oracle chunks"] - found["fixed chunks of 32"]
+    closed = (found["predicted chunks"] - found["fixed chunks of 32"]) / gap
+    yield Row.of(f"DHSA, {model}, predicted, of the gap fixed to oracle", "share closed", closed, at_least=0.6)
+    ahead = found["predicted chunks"] - found["sinks and window"]
+    yield Row.of(f"DHSA, {model}, less sinks and window", "mass kept", ahead, at_least=0.0001)
+
+
+def _second_half(method: BlockMethod, kept: Kept, true: Mapping[int, Tensor]) -> float:
+    masses = []
+    for layer, (query, key, context) in kept.items():
+        blocks = method.prefill(query, key, context)
+        assert blocks is not None
+        masses.append(float((true[layer] * blocks.keep[0])[:, LENGTH // 256 :].sum(-1).mean()))
+    return fmean(masses)
+
+
+class Windowed(Streaming):
+    """Sinks and a window on DHSA's grid of blocks."""
+
+    key_block = 32
+
+
+class AllHeads(BlockMethod):
+    """DHSA with queries and keys averaged over heads first, as its published code does."""
+
+    key_block = 32
+
+    def __init__(self, method: DHSA) -> None:
+        """Of `method`."""
+        self.method = method
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """One choice for all."""
+        bounds = self.method.cut(query, key, context)
+        mean_key = key.mean(1, keepdim=True)
+        vectors = chunk_means(mean_key, bounds, pooling=self.method.pooling)
+        keep = self.method.block_keep(query.mean(1, keepdim=True), mean_key, bounds, vectors)
+        return self.blocks(keep, query, key)
+
+
+class RandomChunks(BlockMethod):
+    """DHSA with as many chunks as the oracle's, anywhere."""
+
+    key_block = 32
+
+    def __init__(self, method: DHSA, kept: Kept, seed: int) -> None:
+        """As many as in the first layer of `kept`."""
+        self.method, self.seed = method, seed
+        query, key, context = next(iter(kept.values()))
+        self.count = len(replace(method, boundaries="oracle").cut(query, key, context))
+
+    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
+        """Blocks by chunks that no text has drawn."""
+        draw = torch.Generator().manual_seed(self.seed + context.layer)
+        bounds = boundaries_from(torch.rand(key.shape[2], generator=draw))[: self.count]
+        bounds = torch.cat([bounds[bounds < key.shape[2]], torch.tensor([key.shape[2]])])
+        vectors = chunk_means(key, bounds, pooling=self.method.pooling)
+        return self.blocks(self.method.block_keep(query, key, bounds, vectors), query, key)

@@ -1,0 +1,176 @@
+"""bench attention, prefill: a whole prompt read by a real model, from its tokens to the logits of its last.
+
+The baseline is transformers' own forward pass with PyTorch's attention (attn_implementation="sdpa"); each method is the
+same forward pass under `attach`. Beside them our own pass over lean layers, dense and by FlexPrefill. Times include all
+choosing of blocks. Peak memory is that of a process of its own that loads the model and reads the prompt once.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from foveal.attention import DHSA, BlockMethod, FlexPrefill, Report, VerticalSlash, attach
+from foveal.bench.attention_kernel import dense, tensors
+from foveal.bench.attention_models import QWEN, PromptReader
+from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
+from foveal.evaluation.speed import paired
+from foveal.evaluation.tables import Row
+
+FASTER = {16_384: 1.4, 32_768: 1.9}
+"""Times as fast as the dense forward pass, by length."""
+
+SHORT = (300, 1_024, 3_000)
+"""Lengths at which a method must cost nothing."""
+
+METHODS: dict[str, BlockMethod] = {
+    "FlexPrefill, gamma 0.95": FlexPrefill(gamma=0.95),
+    "FlexPrefill, gamma 0.9": FlexPrefill(gamma=0.9),
+    "DHSA, an eighth of the keys": DHSA(density=0.125),
+    "vertical-slash, 2,048 and 2,048": VerticalSlash(2048, 2048),
+}
+
+
+def whole_prompts(settings: BenchSettings) -> Iterator[Row]:
+    """All rows of this module."""
+    reader = PromptReader(settings)
+    for length in (4_096,) if settings.quick else (16_384, 32_768):
+        yield from at_length(reader, length)
+    yield from never_slower(reader)
+    yield from memory(4_096 if settings.quick else 16_384, settings)
+
+
+def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
+    """Seconds of each method at one length, and the share of them that choosing takes."""
+    ids = torch.tensor([reader.tokens(length)])
+    model = reader.model.model
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model(input_ids=ids, logits_to_keep=1, use_cache=False)
+
+    forward_short(model)
+    base = seconds(forward)
+    where = f"{length // 1024}k"
+    yield Row.of(f"transformers, dense, {where}", "tokens/s", length / base)
+    attention = _attention_seconds(length) * model.config.num_hidden_layers
+    for name, method in METHODS.items():
+        report = Report(rows=16)
+        with attach(model, method, report=report):
+            took = seconds(forward)
+        note = f"{base:.1f} s against {took:.1f}; density {report.density:.3f}, recall {report.recall:.3f}"
+        least = FASTER.get(length) if "FlexPrefill" in name else None
+        yield Row.of(f"{name}, {where}", "times as fast as dense", base / took, at_least=least, note=note)
+        chose = sum(look.selecting for look in report.looks)
+        yield Row.of(
+            f"{name}, {where}", "choosing / dense attention", chose / attention, at_most=0.1, note=f"{chose:.2f} s"
+        )
+    for name, lean_method in (("dense", None), ("FlexPrefill, gamma 0.95", FlexPrefill(gamma=0.95))):
+        took = reader.read(reader.tokens(length), lean_method).seconds
+        note = f"{base:.1f} s against {took:.1f}"
+        yield Row.of(f"lean layers, {name}, {where}", "times as fast as dense", base / took, note=note)
+
+
+def never_slower(reader: PromptReader) -> Iterator[Row]:
+    """Short prompts under FlexPrefill, in turn with the plain forward pass."""
+    model = reader.model.model
+    for length in SHORT:
+        ids = torch.tensor([reader.tokens(length)])
+
+        def forward(ids: torch.Tensor = ids) -> None:
+            with torch.inference_mode():
+                model(input_ids=ids, logits_to_keep=1, use_cache=False)
+
+        def sparse(forward: Callable[[], None] = forward) -> None:
+            with attach(model, FlexPrefill(gamma=0.95)):
+                forward()
+
+        ratio = paired(forward, sparse, runs=3)
+        yield Row.of(
+            f"FlexPrefill, {length} tokens", "times as fast as dense", ratio.median, at_least=0.95, note=str(ratio)
+        )
+
+
+def forward_short(model: torch.nn.Module) -> None:
+    """What a first call costs is not counted."""
+    with torch.inference_mode():
+        model(input_ids=torch.tensor([[1, 2, 3]]), logits_to_keep=1, use_cache=False)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Of one call."""
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def _attention_seconds(length: int) -> float:
+    """PyTorch's causal attention of one layer."""
+    run = dense(*tensors(length, torch.bfloat16))
+    with torch.inference_mode():
+        return min(seconds(run) for _ in range(2))
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+_PEAK = """
+import json, sys
+from pathlib import Path
+import torch
+from foveal.attention import DHSA, FlexPrefill, Report, attach
+from foveal.models.language import load_language_model
+
+name, method, ids = json.load(sys.stdin)
+model = load_language_model(name).model
+made = {"dense": None, "dhsa": DHSA(density=0.125), "flexprefill": FlexPrefill(gamma=0.95)}[method]
+
+def forward(ids):
+    with torch.inference_mode():
+        model(input_ids=torch.tensor([ids]), logits_to_keep=1, use_cache=False)
+
+def resident(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+forward([1, 2, 3])
+loaded = resident("VmRSS:")
+if made is None:
+    forward(ids)
+else:
+    with attach(model, made, report=Report(rows=0)):
+        forward(ids)
+print(json.dumps([resident("VmHWM:"), loaded]))
+"""
+
+
+def memory(length: int, settings: BenchSettings) -> Iterator[Row]:
+    """The most memory that a forward pass holds, by method."""
+    if not sys.platform.startswith("linux"):
+        return
+    ids = PromptReader(settings).tokens(length)
+    peaks = {method: _peak(method, ids) for method in ("dense", "dhsa", "flexprefill")}
+    base = peaks["dense"]
+    for method, (peak, loaded) in peaks.items():
+        note = f"{peak / 2**30:.2f} GiB, {(peak - loaded) / 2**30:.2f} above the loaded model"
+        most = 1.05 if method != "dense" else None
+        yield Row.of(f"{method}, {length // 1024}k", "peak memory / dense", peak / base[0], at_most=most, note=note)
+
+
+def _peak(method: str, ids: list[int]) -> tuple[int, int]:
+    told = subprocess.run(
+        [sys.executable, "-c", _PEAK],
+        input=json.dumps([QWEN, method, ids]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode:
+        raise InputError(f"A process of the bench ended with {told.returncode}: {told.stderr.strip()[-500:]}")
+    peak, loaded = json.loads(told.stdout.splitlines()[-1])
+    return int(peak), int(loaded)

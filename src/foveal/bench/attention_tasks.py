@@ -1,0 +1,180 @@
+"""bench attention, tasks and likelihood: what sparse attention costs in answers.
+
+tasks       RULER-style tasks at 4k (evaluation/ruler.py), all methods on the same samples: share of the answers given,
+            and nats a token of the gold answer; static patterns, block top-k and random blocks at FlexPrefill's density
+needles     the grid of lengths and depths: of the cells that dense attention answers, the share that a method does
+likelihood  perplexity of the last 512 tokens of long essays
+
+Samples are read through lean layers, prompts under the method, answers exactly (DHSA's too). Cells are kept in the
+bench's cache as they come: a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from foveal.attention import (
+    DHSA,
+    AttentionMethod,
+    BlockTopK,
+    Dense,
+    FlexPrefill,
+    RandomBlocks,
+    Report,
+    Streaming,
+    VerticalSlash,
+)
+from foveal.bench.attention_models import PromptReader
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.grid import Cell, Outcome, differences, run, summary, trade_off
+from foveal.evaluation.likelihood import nats_per_token, paired, perplexity
+from foveal.evaluation.ruler import TASKS, Sample, answer_tokens, make
+from foveal.evaluation.tables import Row
+
+COUNTS = {4_096: 6, 8_192: 3}
+"""Samples of each task by length, in a full run."""
+
+DEPTH_SAMPLES = 10
+TAIL = 512
+
+
+def methods_for(length: int, density: float) -> dict[str, AttentionMethod]:
+    """Every method, the fixed ones at about `density` of the blocks of a prompt of `length` tokens."""
+    size = 128
+    row = density * length / 2  # tokens that a query sees on average
+    half = max(size, round(row / size) * size // 2)
+    return {
+        "dense": Dense(),
+        "flexprefill@0.95": FlexPrefill(gamma=0.95),
+        "flexprefill@0.9": FlexPrefill(gamma=0.9),
+        "dhsa@0.25": DHSA(density=0.25),
+        "dhsa@1024": DHSA(budget=1024),
+        "vertical-slash": VerticalSlash(half, half),
+        "block-topk": BlockTopK(density),
+        "streaming": Streaming(sinks=size, recent=max(size, round(row))),
+        "random": RandomBlocks(density),
+    }
+
+
+def answered(reader: PromptReader, method: AttentionMethod, sample: Sample) -> Outcome:
+    """Read a sample's prompt under `method` and answer."""
+    ids = reader.model.encode(sample.prompt)
+    prompt = reader.read(ids, method)
+    gold = reader.model.encode(" " + sample.gold.strip())
+    nats = nats_per_token(reader.log_probabilities(prompt, gold))
+    text = reader.continued(prompt, answer_tokens(sample.task))
+    return Outcome(text, nats, prompt.report.density, prompt.seconds)
+
+
+def tasks(settings: BenchSettings) -> Iterator[Row]:
+    """Rows of the tasks, then of the needles."""
+    reader = PromptReader(settings)
+    store = settings.cache / "attention-tasks.jsonl"
+    counts = {2_048: 1} if settings.quick else COUNTS
+    cells: list[Cell] = []
+    for length, count in counts.items():
+        samples = [
+            sample
+            for task in TASKS
+            for sample in make(task, count, length, reader.count, haystack=reader.essays, seed=settings.seed)
+        ]
+        density = _density(reader, samples)
+        systems = {name: partial(answered, reader, method) for name, method in methods_for(length, density).items()}
+        cells += run(systems, samples, store=store)
+    yield from _compared(cells)
+    pictures = settings.cache / "pictures"
+    trade_off(cells, pictures / "attention-density.png", "density")
+    trade_off(cells, pictures / "attention-seconds.png", "seconds")
+    yield from grid(reader, settings, store)
+
+
+def _density(reader: PromptReader, samples: Sequence[Sample]) -> float:
+    """FlexPrefill's on the first samples: what the fixed patterns get."""
+    few = samples[:: max(1, len(samples) // 3)]
+    found = [
+        reader.read(reader.model.encode(one.prompt), FlexPrefill(gamma=0.95), report=Report(rows=0)) for one in few
+    ]
+    return fmean(one.report.density for one in found)
+
+
+def _compared(cells: Sequence[Cell]) -> Iterator[Row]:
+    found = summary(cells)
+    for (method, setting), of in found.items():
+        name = f"{method}@{setting}" if setting else method
+        note = f"{of.cells} samples; density {of.density:.3f}, {of.seconds:.1f} s a prompt"
+        yield Row.of(f"tasks, {name}", "accuracy", of.accuracy, note=note)
+        if of.gold_nats is not None:
+            yield Row.of(f"tasks, {name}", "nats a token of the gold answer", of.gold_nats)
+    for name in ("flexprefill@0.95", "dhsa@0.25"):
+        lost = paired(differences(cells, name, "dense"), seed=0)
+        note = f"95 % of {lost.count} pairs: {lost.low:+.3f} to {lost.high:+.3f}"
+        yield Row.of(f"tasks, {name} less dense", "accuracy", lost.mean, at_least=-0.02, note=note)
+        nats = paired(differences(cells, name, "dense", "gold_nats"), seed=0)
+        note = f"95 %: {nats.low:+.3f} to {nats.high:+.3f}"
+        yield Row.of(f"tasks, {name} less dense", "nats a token", nats.mean, at_most=0.05, note=note)
+    many = [cell for cell in cells if cell.task.startswith("niah_multi")]
+    found = summary(many)
+    for name in (("flexprefill", "0.95"), ("dhsa", "0.25")):
+        for other in ("random", "streaming", "vertical-slash", "block-topk"):
+            ahead = found[name].accuracy - found[other, ""].accuracy
+            strict = other in ("random", "streaming")
+            yield Row.of(
+                f"multi-key needles, {name[0]} less {other}", "accuracy", ahead, at_least=0.0001 if strict else 0.0
+            )
+
+
+def grid(reader: PromptReader, settings: BenchSettings, store: Path) -> Iterator[Row]:
+    """Of the needles that dense attention finds, the share that others do, at ten places of each length."""
+    lengths = (2_048,) if settings.quick else (2_048, 4_096, 8_192)
+    methods: dict[str, AttentionMethod] = {
+        "dense": Dense(),
+        "flexprefill@0.95": FlexPrefill(gamma=0.95),
+        "dhsa@1024": DHSA(budget=1024),
+        "dhsa@1024-no-tail": DHSA(budget=1024, dense_tail=0),
+        "streaming@1024": Streaming(sinks=128, recent=896),
+    }
+    cells: list[Cell] = []
+    for length in lengths:
+        count = 4 if settings.quick else DEPTH_SAMPLES
+        samples = make("niah_single", count, length, reader.count, haystack=reader.essays, seed=settings.seed + 100)
+        systems = {name: partial(answered, reader, method) for name, method in methods.items()}
+        cells += run(systems, samples, store=store)
+    found = {cell.sample for cell in cells if cell.system == "dense" and cell.correct == 1}
+    for name in methods:
+        if name == "dense":
+            continue
+        mine = [cell.correct for cell in cells if cell.system == name and cell.sample in found]
+        bars: Mapping[str, float] = {"at_least": 0.95} if "no-tail" not in name and "streaming" not in name else {}
+        note = f"{len(mine)} needles that dense attention finds, of {len(cells) // len(methods)}"
+        yield Row.of(f"needles, {name}", "share of dense's", fmean(mine) if mine else float("nan"), note=note, **bars)
+
+
+def likelihoods(settings: BenchSettings) -> Iterator[Row]:
+    """Perplexity of what follows a long text, over that under dense attention."""
+    reader = PromptReader(settings)
+    lengths = (4_096,) if settings.quick else (8_192, 16_384)
+    methods: dict[str, tuple[AttentionMethod, float | None]] = {
+        "FlexPrefill, gamma 0.95": (FlexPrefill(gamma=0.95), 1.01),
+        "FlexPrefill, gamma 0.9": (FlexPrefill(gamma=0.9), 1.05),
+        "DHSA, a quarter of the keys": (DHSA(density=0.25), None),
+    }
+    for length in lengths:
+        starts = range(0, (1 if settings.quick else 3) * length, length)
+        ids = reader.tokens(starts[-1] + length)
+        texts = [ids[start : start + length] for start in starts]
+        base = _perplexity(reader, texts, Dense())
+        yield Row.of(f"dense, {length // 1024}k", "perplexity", base, note=f"last {TAIL} tokens of {len(texts)} texts")
+        for name, (method, most) in methods.items():
+            value = _perplexity(reader, texts, method) / base
+            yield Row.of(f"{name}, {length // 1024}k", "perplexity / dense", value, at_most=most)
+
+
+def _perplexity(reader: PromptReader, texts: Sequence[list[int]], method: AttentionMethod) -> float:
+    sums = []
+    for ids in texts:
+        prompt = reader.read(ids[:-TAIL], method)
+        sums.append(float(reader.log_probabilities(prompt, ids[-TAIL:]).sum()))
+    return perplexity(sums, [TAIL] * len(sums))

@@ -1,0 +1,47 @@
+"""prefill: the logits and the cache of the model's own forward, whatever was read before."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_methods import Everything, logits, small, tokens
+from tiny import CACHE
+from transformers import BloomConfig, BloomForCausalLM, DynamicCache
+
+from foveal.attention import FlexPrefill, Report, attach
+from foveal.attention.prefill import prefill
+from foveal.errors import InputError
+from foveal.models.key_values import KeyValues
+
+
+def empty(model) -> list[KeyValues]:
+    return [KeyValues() for _ in range(model.config.num_hidden_layers)]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_prompt_in_two_parts_is_the_models_own_forward(model, rows):
+    ids, layers = tokens(60, rows=rows), empty(model)
+    held = DynamicCache(config=model.config)
+    for part in (ids[:, :37], ids[:, 37:]):
+        ours = prefill(model, part, layers)
+        torch.testing.assert_close(ours, logits(model, part, **{CACHE: held})[:, -1], atol=1e-4, rtol=1e-4)
+    assert [layer.length for layer in layers] == [60] * len(layers)
+
+
+def test_a_method_is_as_under_attach(model):
+    method, report = small(FlexPrefill, gamma=0.6, min_budget=0), Report()
+    ids = tokens(200)
+    ours = prefill(model, ids, empty(model), method=method, report=report)
+    with attach(model, method) as attached:
+        theirs = logits(model, ids)[:, -1]
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert [look.density.tolist() for look in report.looks] == [look.density.tolist() for look in attached.report.looks]
+    assert report.density < 1
+
+
+def test_what_is_not_lean_is_sent_to_attach(model):
+    other = BloomForCausalLM(BloomConfig(vocab_size=300, hidden_size=8, n_layer=1, n_head=2))
+    with pytest.raises(InputError, match="attach"):
+        prefill(other, tokens(8), [KeyValues()])
+    with pytest.raises(InputError, match="layers"):
+        prefill(model, tokens(8), [KeyValues()] * 9, method=Everything())
