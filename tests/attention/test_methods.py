@@ -15,7 +15,7 @@ from tiny import CACHE
 from torch import Tensor
 from transformers import DynamicCache
 
-from foveal.attention import METHODS, FlexPrefill, Report, attach, method_by_name, methods
+from foveal.attention import METHODS, FlexPrefill, Report, attach, method_by_name, method_for, methods
 from foveal.attention.blocks import Blocks
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.dhsa import DHSA
@@ -574,3 +574,12 @@ def test_blocks_for_some_heads_only():
     one = Blocks.of(torch.eye(3, dtype=torch.bool)[None, None], queries=48, keys=48, query_block=16, key_block=16)
     mixed = one.for_heads(torch.tensor([True, False]), Blocks.causal(48, 48, query_block=16, key_block=16))
     assert mixed.density().tolist() == [[0.5, 1.0]]
+
+
+def test_auto_is_dense_until_a_text_is_long():
+    assert method_for("auto", 16_000) is None
+    assert isinstance(method_for("auto", 16_384), FlexPrefill)
+    assert method_for("dense", 100_000) is None
+    assert isinstance(method_for("streaming", 10), Streaming)
+    with pytest.raises(UnknownName):
+        method_for("flash", 10)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from test_methods import Everything, small
 from tiny import KINDS, LAYERS, SLIDING, tiny
 
-from foveal.attention import Recorder, SharedPrefix, attach
+from foveal.attention import Recorder, SharedPrefix, Streaming, attach
 from foveal.errors import InputError
 
 
@@ -98,3 +99,27 @@ def test_positions_and_rows():
 def test_a_text_must_fit_and_not_be_empty(lengths, padded):
     with pytest.raises(InputError, match="each needs 1 to 4"):
         SharedPrefix(torch.tensor(lengths), padded, [1])
+
+
+@torch.inference_mode()
+def last_states(model, texts, method):
+    """The states of one question behind `texts` that attend to themselves by `method`."""
+    lengths = torch.tensor([len(text) for text in texts])
+    layout = SharedPrefix(lengths, int(lengths.max()), [3], method=method)
+    ids = torch.tensor([text + [0] * (layout.padded - len(text)) + [1, 2, 3] for text in texts])
+    with attach(model, layout) as attached:
+        output = attached.base(input_ids=ids, position_ids=layout.positions, use_cache=False).last_hidden_state
+    return output[:, layout.padded :]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_attend_to_themselves_by_a_method(models, kind):
+    """Each by its own blocks, whatever stands beside it; the questions see them whole."""
+    texts = drawn([150, 90], 3)
+    few = small(Streaming, sinks=16, recent=16)
+    both = last_states(models[kind], texts, few)
+    for text, states in zip(texts, both, strict=True):
+        torch.testing.assert_close(last_states(models[kind], [text], few)[0], states, rtol=1e-4, atol=1e-4)
+    dense = last_states(models[kind], texts, None)
+    torch.testing.assert_close(last_states(models[kind], texts, Everything()), dense, rtol=1e-4, atol=1e-4)
+    assert (both - dense).abs().max() > 1e-3

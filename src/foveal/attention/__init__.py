@@ -26,6 +26,7 @@ from foveal.registry import METHODS, lookup
 
 __all__ = [
     "DHSA",
+    "AUTO",
     "METHODS",
     "AttentionMethod",
     "BlockMethod",
@@ -43,9 +44,21 @@ __all__ = [
     "attach",
     "block_attention",
     "method_by_name",
+    "method_for",
     "methods",
     "watch",
 ]
+
+
+AUTO, LONG = "auto", 16_384
+"""The name of the choice by length, and the tokens from which it is FlexPrefill: below, dense attention is as fast."""
+
+
+def method_for(name: str, tokens: int) -> BlockMethod | None:
+    """The method called `name` for a text of `tokens`; "auto" is dense attention (None) where that is as fast."""
+    if name == AUTO:
+        return FlexPrefill() if tokens >= LONG else None
+    return None if name == Dense.name else method_by_name(name)
 
 
 def methods() -> dict[str, str]:

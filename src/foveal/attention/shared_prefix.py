@@ -12,6 +12,7 @@ Exact     the same attention as reading text and question alone (tests/attention
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,20 +24,23 @@ from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
-    from foveal.attention.attach import Context
+    from foveal.attention.attach import AttentionMethod, Context
 
 
 class SharedPrefix:
     """An `AttentionMethod` for sequences laid out as texts followed by questions."""
 
-    def __init__(self, lengths: Tensor, padded: int, questions: Sequence[int]) -> None:
+    def __init__(
+        self, lengths: Tensor, padded: int, questions: Sequence[int], *, method: AttentionMethod | None = None
+    ) -> None:
         """`lengths` (B,), on the model's device: tokens of each text; `padded`: N, at least the longest; `questions`:
-        tokens of each.
+        tokens of each; `method`: how the texts attend to themselves (default: densely).
         """
         if int(lengths.max()) > padded or int(lengths.min()) < 1:
             raise InputError(f"Texts of {lengths.tolist()} tokens were padded to {padded}; each needs 1 to {padded}.")
         self.lengths = lengths
         self.padded = padded
+        self.method = method
         sizes = torch.tensor(list(questions), device=lengths.device)
         self._of_question = torch.arange(len(sizes), device=lengths.device).repeat_interleave(sizes)  # (T,)
         starts = sizes.cumsum(0) - sizes
@@ -58,7 +62,10 @@ class SharedPrefix:
         """The output (B, H, N + T, D)."""
         n, window = self.padded, context.mask.window
         mask = Mask.causal(len(self.lengths), n, n, window=window, device=query.device)
-        text = dense_attention(query[:, :, :n], key[:, :, :n], value[:, :, :n], mask, scale=context.scale)
+        of_text = query[:, :, :n], key[:, :, :n], value[:, :, :n]
+        text = self.method.attend(*of_text, replace(context, mask=self._padded(mask))) if self.method else None
+        if text is None:
+            text = dense_attention(*of_text, mask, scale=context.scale)
         tail = scaled_dot_product_attention(
             query[:, :, n:], key, value, attn_mask=self._tail(window), scale=context.scale, enable_gqa=True
         )
@@ -69,6 +76,12 @@ class SharedPrefix:
         tail = self._tail(context.mask.window)
         index = (rows - self.padded)[:, None, :, None].expand(-1, 1, -1, tail.shape[-1])
         return tail.gather(2, index)
+
+    def _padded(self, mask: Mask) -> Mask:
+        """The same with the texts' padding, for a method, which must not choose by it."""
+        if int(self.lengths.min()) < self.padded:
+            mask.padding = torch.arange(self.padded, device=self.lengths.device) < self.lengths[:, None]
+        return mask
 
     def _tail(self, window: int | None) -> Tensor:
         """(B, 1, T, N + T) bool: a question sees its text and, of the questions, itself up to here."""

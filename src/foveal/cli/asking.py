@@ -11,7 +11,7 @@ import typer
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, loading, passage_json
 from foveal.cli.library import Where
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
-from foveal.registry import RETRIEVERS
+from foveal.registry import METHODS, RETRIEVERS
 
 if TYPE_CHECKING:
     from foveal.library import Library
@@ -26,6 +26,9 @@ MODELS = "one of `foveal models`, a folder, a .gguf file, or a hub id"
 
 Url = Annotated[
     str | None, typer.Option(help="OpenAI-compatible server that answers, such as http://127.0.0.1:8080/v1.")
+]
+Attention = Annotated[
+    str, typer.Option(help=f"How long windows attend to themselves: auto, {', '.join(METHODS)} (docs/attention.md).")
 ]
 Answerer = Annotated[str | None, typer.Option(help="Model of that server.")]
 
@@ -53,16 +56,21 @@ def ask(
     model: Annotated[
         str | None, typer.Option(help=f"Model that reads, and answers without --url (default: {DEFAULT_MODEL}).")
     ] = None,
+    attention: Attention = "auto",
     url: Url = None,
     answerer: Answerer = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer QUESTION from the library, with numbered citations, or say that it is not there."""
+    from foveal.reading.answering import AnswerSettings, settings_for
+    from foveal.reading.asking import AskSettings
+
     library = open_library(home)
     chat = server(url, answerer)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings)
-    answer, hits = asked(library, question, chat, local, k=k, retriever=retriever, where=where)
+    ask_settings = AskSettings(answer=settings_for(chat) if chat else AnswerSettings(), attention=attention)
+    answer, hits = asked(library, question, chat, local, k=k, retriever=retriever, where=where, settings=ask_settings)
     places = places_of(library, answer, hits)
     if as_json:
         passages = [passage_json(one.document_id, one.excerpt) | {"title": one.title} for one in answer.evidence]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, headings_of, passage_json
-from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
+from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Attention, Url, language_model, not_empty, server
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
 
@@ -54,6 +54,7 @@ def read(
     follow: Annotated[
         int | None, typer.Option(min=0, max=16, help="Windows of a second look, at what the first finds lead to.")
     ] = None,
+    attention: Attention = "auto",
     url: Url = None,
     answerer: Answerer = None,
     resume: Annotated[
@@ -72,6 +73,7 @@ def read(
     settings = Settings.load(home)
     text = _opened(source, settings, encoding)
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
+    asked = replace(asked, attention=attention)
     chat = server(url, answerer)
     if chat:
         asked = replace(asked, answer=settings_for(chat, budget))

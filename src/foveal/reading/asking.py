@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel
@@ -49,6 +50,7 @@ class AskSettings:
     batch_tokens: int | None = None  # tokens that go through the model at once; None: by device (looking.batch_size)
     floor: float = 0.7  # least score of a sentence that counts as evidence (looking.py has the unit)
     near: float = 0.1  # least score beside that of the best sentence, 0 to 1
+    attention: str = AUTO  # how a window attends to itself: a method of foveal.attention, by name, or by its length
     answer: AnswerSettings = field(default_factory=AnswerSettings)
 
     def __post_init__(self) -> None:
@@ -124,7 +126,7 @@ class Asker:
         self._get = get
         self._answerer = answerer
         reader = reader or getattr(answerer, "language_model", None)
-        self._looking = Looking(reader, profile_of(reader, home)) if reader else None
+        self._looking = Looking(reader, profile_of(reader, home), attention=self.settings.attention) if reader else None
 
     def stream(self, question: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> Iterator[AskEvent]:
         """Answer `question` from `hits`; the last event is `Asked`. LibraryCorrupt: a quote is not exact."""

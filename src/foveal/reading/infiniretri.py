@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from foveal.attention import AUTO
 from foveal.attention.profiles import Profile, profile_of
 from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
@@ -55,6 +56,7 @@ class ReadSettings:
     content_free: bool = True  # whether what the empty question looks at is taken off
     longest: int = LONGEST  # tokens of a sentence; a longer one is cut
     template: str = TEMPLATE
+    attention: str = AUTO  # how a window attends to itself: a method of foveal.attention, by name, or by its length
     answer: AnswerSettings = field(default_factory=AnswerSettings)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,9 @@ class InfiniRetri:
         """
         self.model = model
         self.settings = settings
-        self.looking = Looking(model, profile or profile_of(model, home), settings.template)
+        self.looking = Looking(
+            model, profile or profile_of(model, home), settings.template, attention=settings.attention
+        )
         self._answerer = answerer
         self._require_room([NO_QUESTION])
 

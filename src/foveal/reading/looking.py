@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from foveal.attention import Recorder, SharedPrefix, watch
+from foveal.attention import AUTO, Recorder, SharedPrefix, method_for, watch
 from foveal.attention.profiles import Profile
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE, prompt_of
 from foveal.reading.sentences import Sentence
@@ -42,8 +42,15 @@ BATCH = {"cpu": 1024, "cuda": 16384}
 class Looking:
     """One model with its heads, ready to score windows."""
 
-    def __init__(self, model: LanguageModel, profile: Profile, template: str = TEMPLATE) -> None:
-        """`template` holds {context} and then {question}."""
+    def __init__(
+        self, model: LanguageModel, profile: Profile, template: str = TEMPLATE, *, attention: str = AUTO
+    ) -> None:
+        """`template` holds {context} and then {question}; `attention` names how a window attends to itself.
+
+        UnknownName: there is no such method.
+        """
+        method_for(attention, 0)  # whether there is one
+        self.attention = attention
         self.model = model
         self.profile = profile
         self.tokens = PlainTokens(model)
@@ -62,7 +69,9 @@ class Looking:
         tails = [self.prompt.tail(question) for question in asked]
         texts = [[*self.prompt.head, *(token for sentence in window for token in sentence.ids)] for window in windows]
         lengths = torch.tensor([len(text) for text in texts], device=self.model.device)
-        layout = SharedPrefix(lengths, max(map(len, texts)), [len(tail) for tail in tails])
+        longest = max(map(len, texts))
+        method = method_for(self.attention, longest)
+        layout = SharedPrefix(lengths, longest, [len(tail) for tail in tails], method=method)
         paid = self._attention(texts, tails, layout)
         if content_free:
             paid = paid[:, :, :-1] - paid[:, :, -1:]
