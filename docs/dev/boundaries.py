@@ -110,7 +110,7 @@ def windows(
     last = {found.end() - 1 for found in ends.finditer(text)}
     marks = [any(place in last for place in range(start, end)) for start, end in encoding.offsets]
     room = len(encoding.ids) - length
-    starts = [room * number // max(1, count - 1) for number in range(count)]
+    starts = [room * (2 * number + 1) // (2 * count) for number in range(count)]
     return [
         TokenText(
             encoding.ids[start : start + length],
@@ -178,8 +178,8 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--per-kind", type=int, default=18, help="texts of each of the four kinds to train on")
     parser.add_argument("--held-per-kind", type=int, default=3, help="texts of each kind held out")
-    parser.add_argument("--layers", type=int, default=10, help="layers drawn of each text")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--layers", type=int, help="layers drawn of each text; default all")
+    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

@@ -193,10 +193,9 @@ def predictor_of(encoder="attn", channels=12, window=3, **settings):
     return BoundaryPredictor(channels, window=window, hidden=10, encoder=encoder, **settings).eval()
 
 
-def attended_by_pytorch(predictor, window_of_tokens):
-    """Encoder "attn" of one window (2w, C), by PyTorch's own module with the same weights."""
-    attention, size = predictor.encoder.attention, predictor.channels
-    peer = nn.MultiheadAttention(size, attention.heads, batch_first=True)
+def attended_by_pytorch(attention, tokens):
+    """Self-attention of one window (2w, C), by PyTorch's own module with the same weights."""
+    peer = nn.MultiheadAttention(tokens.shape[1], attention.heads, batch_first=True)
     peer.load_state_dict(
         {
             "in_proj_weight": attention.project.weight,
@@ -205,21 +204,26 @@ def attended_by_pytorch(predictor, window_of_tokens):
             "out_proj.bias": attention.out.bias,
         }
     )
-    mixed, _ = peer(*[window_of_tokens[None]] * 3)
-    return nn.functional.layer_norm(mixed[0], (size,), predictor.encoder.norm.weight, predictor.encoder.norm.bias)
+    return peer(*[tokens[None]] * 3)[0][0]
 
 
-def convolved_by_hand(predictor, side):
+def stacked(encoder, tokens):
+    """Encoder "stack" of one window (2w, C)."""
+    for block, norm in zip(encoder.blocks, list(encoder.norms)[:4], strict=True):
+        tokens = tokens + attended_by_pytorch(block, norm(tokens))
+    return encoder.norms[4](tokens)
+
+
+def convolved_by_hand(encoder, side):
     """Encoder "cnn" of one side (w, C): each channel's kernel meets the side once."""
-    along = predictor.encoder.along
-    summed = (along.weight[:, 0] * side.T).sum(1) + along.bias
-    return predictor.encoder.across(summed.relu()).relu()
+    summed = (encoder.along.weight[:, 0] * side.T).sum(1) + encoder.along.bias
+    return encoder.across(summed.relu()).relu()
 
 
-def each_alone(predictor, token):
+def each_alone(encoder, token):
     """Encoder "tokens" of one token (C,)."""
     gelu = nn.functional.gelu
-    return gelu(predictor.encoder.second(gelu(predictor.encoder.first(token))))
+    return gelu(encoder.second(gelu(encoder.first(token))))
 
 
 def means(encoded, w):
@@ -227,9 +231,10 @@ def means(encoded, w):
 
 
 SIDES = {
-    "attn": lambda predictor, tokens, w: means(attended_by_pytorch(predictor, tokens), w),
-    "cnn": lambda predictor, tokens, w: [convolved_by_hand(predictor, side) for side in (tokens[:w], tokens[w:])],
-    "tokens": lambda predictor, tokens, w: means(torch.stack([each_alone(predictor, token) for token in tokens]), w),
+    "attn": lambda encoder, x, w: means(encoder.norm(attended_by_pytorch(encoder.attention, x)), w),
+    "stack": lambda encoder, x, w: means(stacked(encoder, x), w),
+    "cnn": lambda encoder, x, w: [convolved_by_hand(encoder, side) for side in (x[:w], x[w:])],
+    "tokens": lambda encoder, x, w: means(torch.stack([each_alone(encoder, token) for token in x]), w),
 }
 
 
@@ -240,7 +245,7 @@ def logit_of(predictor, left, right):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("encoder", ["attn", "cnn", "tokens"])
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_logit_is_that_of_the_window_alone(encoder, generator):
     predictor = predictor_of(encoder)
     x, w = torch.randn(9, 12, generator=generator), 3
@@ -248,7 +253,7 @@ def test_a_logit_is_that_of_the_window_alone(encoder, generator):
     expected = []
     for i in range(9):
         tokens = around[i : i + 2 * w]
-        expected.append(logit_of(predictor, *SIDES[encoder](predictor, tokens, w)))
+        expected.append(logit_of(predictor, *SIDES[encoder](predictor.encoder, tokens, w)))
     torch.testing.assert_close(predictor(x[None])[0], torch.stack(expected), atol=1e-5, rtol=1e-5)
 
 

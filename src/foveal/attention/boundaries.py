@@ -18,7 +18,6 @@ Source    DHSA (Xiong et al., arXiv 2510.24606): rho, the encoders attn, cnn and
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -55,25 +54,16 @@ def label_boundaries(
     sums end where the paper ends them. Attention is the mean over heads, in float32 (float64 for such inputs), summed
     in float64. Time O(L²·H·d), memory O(H·L). InputError: shapes that do not fit, or fewer than 2w tokens.
     """
-    return lean(q, k, window=window, query_window=query_window, scale=scale).abs().exp().nan_to_num(0.0)
-
-
-def lean(
-    q: Tensor, k: Tensor, *, window: int = 4, query_window: int | None = None, scale: float | None = None
-) -> Tensor:
-    """ln(A_future / A_past) of each position (B, L), float64, nan where rho is 0: rho = exp |lean|.
-
-    Above 0 later queries prefer the tokens behind the position. Arguments as for `label_boundaries`.
-    """
     _check_pair(q, k, window)
     later = _mass_from_later_rows(q, k, 2 * window, query_window, q.shape[-1] ** -0.5 if scale is None else scale)
-    first, end = 2 * window - 1, max(q.shape[2] - 2 * window, 2 * window - 1)
+    length, first = q.shape[2], 2 * window - 1
+    end = max(first, length - 2 * window)
     past, future = later.new_zeros(2, len(later), end - first)
-    for j in range(window):
-        past += later[:, first - j : end - j, window + j]
-        future += later[:, first + j + 1 : end + j + 1, window - j - 1]
-    ratio = ((future + EPSILON) / (past + EPSILON)).log()
-    return pad(ratio, (first, q.shape[2] - end), value=math.nan)
+    for step in range(window):
+        past += later[:, first - step : end - step, window + step]
+        future += later[:, first + step + 1 : end + step + 1, window - step - 1]
+    rho = (torch.maximum(past, future) + EPSILON) / (torch.minimum(past, future) + EPSILON)
+    return pad(rho, (first, length - end))
 
 
 def _check_pair(q: Tensor, k: Tensor, window: int) -> None:
