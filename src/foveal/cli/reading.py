@@ -30,6 +30,9 @@ EFFORTS: dict[str, dict[str, float | int]] = {"quick": {"effort": 0.1}, "normal"
 LONG = 60_000
 """Characters of a text from which on a reading keeps its state without being asked to."""
 
+NEAREST, QUOTED = 3, 240
+"""Places that are shown where an answer cites nothing, and the most characters of each."""
+
 REMARK = (
     "This will take about {minutes} minutes. --effort quick reads the most promising tenth; Ctrl-C keeps what was read."
 )
@@ -181,8 +184,29 @@ def print_readings(text: Readable, readings: Sequence[Reading]) -> None:
         if len(readings) > 1:
             console.print(f"? {reading.question}", style="bold green", markup=False)
         console.print(answer_text(reading, _places(text, [one.span.start for one in reading.citations])))
+        if not reading.citations and reading.excerpts:
+            _print_nearest(text, reading)
     stats = readings[0].stats
     notes().print(f"{stats.tokens:,} tokens in {stats.windows:,} windows; {stats.seconds:.1f} s", style="dim")
+
+
+def _print_nearest(text: Readable, reading: Reading) -> None:
+    """What a person may judge alone, where nothing can be cited: the places that were looked at most."""
+    from rich.text import Text
+
+    best = sorted(reading.excerpts, key=lambda one: -one.score)[:NEAREST]
+    console = results()
+    console.print("Looked at most because of the question:", style="dim")
+    for one, place in zip(best, _places(text, [one.start for one in best]), strict=True):
+        where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
+        quote = shortened(one.text, QUOTED)
+        console.print(Text.assemble("  “", quote, "”\n    ", (" · ".join(part for part in where if part), "dim")))
+
+
+def shortened(text: str, most: int) -> str:
+    """A text in one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:
