@@ -4,7 +4,7 @@
 
 Open texts only: Python's reference manual and the sources of its standard library (PSF licence), the King James Bible
 (Debian's package bible-kjv), and the licences in /usr/share/common-licenses. Whole documents are held out, and what
-shares a paragraph with one of them is not trained on. About ten minutes a model on two cores.
+shares a paragraph with one of them is not trained on. About a quarter of an hour a model on one core.
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ def train(name: str, per_kind: int, held_per_kind: int, recipe: Recipe, seed: in
     def report(progress: Progress) -> None:
         if progress.done % max(1, progress.total // 10) == 0:
             seconds = time.perf_counter() - started
-            console.print(f"{seconds:5.0f} s  {progress.stage} {progress.done}/{progress.total}  {progress.loss:.4f}")
+            loss = "" if progress.loss is None else f"  loss {progress.loss:.4f}"
+            console.print(f"{seconds:5.0f} s  {progress.stage} {progress.done}/{progress.total}{loss}")
 
     predictor, metrics = train_boundary_predictor(
         model.model, train_on, held_out=held, recipe=recipe, seed=seed, on_progress=report
@@ -176,9 +177,9 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--per-kind", type=int, default=18, help="texts of each of the four kinds to train on")
+    parser.add_argument("--per-kind", type=int, default=12, help="texts of each of the four kinds to train on")
     parser.add_argument("--held-per-kind", type=int, default=3, help="texts of each kind held out")
-    parser.add_argument("--layers", type=int, help="layers drawn of each text; default all")
+    parser.add_argument("--layers", type=int, default=12, help="layers drawn of each text")
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

@@ -188,9 +188,14 @@ def test_fixed_boundaries():
 # predictor
 
 
-def predictor_of(encoder="attn", channels=12, window=3, **settings):
+def predictor_of(encoder="attn", channels=12, **settings):
     torch.manual_seed(1)
-    return BoundaryPredictor(channels, window=window, hidden=10, encoder=encoder, **settings).eval()
+    return BoundaryPredictor(channels, **{"window": 3, "hidden": 10, "encoder": encoder} | settings).eval()
+
+
+def plain(encoder="attn"):
+    """A predictor whose features are 12 numbers a token."""
+    return predictor_of(encoder, standardise=False)
 
 
 def attended_by_pytorch(attention, tokens):
@@ -247,7 +252,7 @@ def logit_of(predictor, left, right):
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_logit_is_that_of_the_window_alone(encoder, generator):
-    predictor = predictor_of(encoder)
+    predictor = plain(encoder)
     x, w = torch.randn(9, 12, generator=generator), 3
     around = torch.cat([torch.zeros(w - 1, 12), x, torch.zeros(w, 12)])
     expected = []
@@ -260,7 +265,7 @@ def test_a_logit_is_that_of_the_window_alone(encoder, generator):
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_some_positions_at_a_time_give_what_all_give(encoder, generator, monkeypatch):
-    predictor, x = predictor_of(encoder), torch.randn(2, 50, 12, generator=generator)
+    predictor, x = plain(encoder), torch.randn(2, 50, 12, generator=generator)
     whole = predictor(x)
     assert whole.shape == (2, 50)
     for positions in (1, 7, 49):
@@ -271,7 +276,7 @@ def test_some_positions_at_a_time_give_what_all_give(encoder, generator, monkeyp
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_logit_sees_its_own_window_and_no_more(encoder, generator):
-    predictor, x = predictor_of(encoder), torch.randn(1, 30, 12, generator=generator)
+    predictor, x = plain(encoder), torch.randn(1, 30, 12, generator=generator)
     other = x.clone()
     other[:, 15] = torch.randn(12, generator=generator)
     changed = (predictor(x) - predictor(other)).abs()[0] > 1e-7
@@ -279,37 +284,39 @@ def test_a_logit_sees_its_own_window_and_no_more(encoder, generator):
 
 
 def test_the_order_of_the_two_sides_tokens_does_not_matter_to_attention(generator):
-    predictor, x = predictor_of("attn"), torch.randn(1, 6, 12, generator=generator)
+    predictor, x = plain("attn"), torch.randn(1, 6, 12, generator=generator)
     turned = x[:, [2, 0, 1, 5, 3, 4]]
     torch.testing.assert_close(predictor(x)[0, 2], predictor(turned)[0, 2])
 
 
 def test_features_are_all_key_heads_of_a_token(generator):
     k = torch.randn(2, 3, 5, 4, generator=generator)
-    x = predictor_of(standardise=False).features(k.bfloat16())
+    x = plain().features(k.bfloat16())
     assert x.dtype == torch.float32
     assert torch.equal(x[1, 4], k.bfloat16().float()[1, :, 4].flatten())
     predictor = predictor_of()
     torch.testing.assert_close(predictor.predict(k), predictor(predictor.features(k)).sigmoid())
 
 
-def test_an_offset_or_another_scale_of_a_texts_keys_changes_nothing(generator):
-    k = torch.randn(1, 3, 20, 4, generator=generator)
-    x, moved = predictor_of().features(k), predictor_of().features(k * 5 + torch.arange(4) * 10)
-    torch.testing.assert_close(x, moved, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(x.mean(1), torch.zeros(1, 12), atol=1e-6, rtol=0)
-    torch.testing.assert_close(x.square().mean(1), torch.ones(1, 12))
-    assert torch.equal(predictor_of().features(k[:, :, :1]), torch.zeros(1, 1, 12))
+def test_features_tell_the_mean_key_apart(generator):
+    k, offset = torch.randn(1, 3, 20, 4, generator=generator), torch.arange(4) * 10
+    x, moved = predictor_of().features(k), predictor_of().features(k * 5 + offset)
+    torch.testing.assert_close(x[..., :12], moved[..., :12], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(x[..., :12].mean(1), torch.zeros(1, 12), atol=1e-6, rtol=0)
+    torch.testing.assert_close(x[..., :12].square().mean(1), torch.ones(1, 12))
+    for row in moved[0, :, 12:]:
+        torch.testing.assert_close(row, (k.mean(2) * 5 + offset).flatten().asinh())
+    assert torch.equal(predictor_of().features(k[:, :, :1])[..., :12], torch.zeros(1, 1, 12))
 
 
-@pytest.mark.parametrize("settings", [{"encoder": "lstm"}, {"channels": 10}, {"window": 0}])
+@pytest.mark.parametrize("settings", [{"encoder": "lstm"}, {"channels": 10, "heads": 8}, {"window": 0}])
 def test_a_predictor_that_cannot_be_is_refused(settings):
     with pytest.raises(InputError, match=r"There are: attn, cnn, stack, tokens|must be positive"):
         predictor_of(**settings)
 
 
 def test_features_of_another_model_are_refused():
-    with pytest.raises(InputError, match=r"features \(B, L, 12\); got \(1, 9, 16\)"):
+    with pytest.raises(InputError, match=r"features \(B, L, 24\); got \(1, 9, 16\)"):
         predictor_of()(torch.zeros(1, 9, 16))
 
 
@@ -322,7 +329,7 @@ def test_what_is_saved_is_what_is_loaded(encoder, tmp_path, generator):
     predictor, path = predictor_of(encoder), tmp_path / "new" / "boundaries.safetensors"
     predictor.save(path, ORIGIN)
     loaded = BoundaryPredictor.load(path, channels=12)
-    x = torch.randn(1, 20, 12, generator=generator)
+    x = torch.randn(1, 20, 24, generator=generator)
     assert loaded.settings == predictor.settings
     assert loaded.origin == ORIGIN
     assert not loaded.training
@@ -394,7 +401,8 @@ def test_focal_loss_is_that_of_the_definition():
         p = 1 / (1 + math.exp(-z))
         hit = p if y else 1 - p
         expected = (1 - hit) ** 2 * -math.log(hit) * (1.3 if y else 1)
-        found = focal_loss(torch.tensor([z], dtype=torch.float64), torch.tensor([float(y)], dtype=torch.float64))
+        logit, target = torch.tensor([z], dtype=torch.float64), torch.tensor([float(y)], dtype=torch.float64)
+        found = focal_loss(logit, target, focus=2, positive_weight=1.3)
         assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -442,7 +450,7 @@ def test_a_model_trains_its_predictor_and_the_seed_decides(model, tmp_path):
     assert metrics == measure(model, predictor, texts[:1], length=50)
     again, _ = train_boundary_predictor(model, texts[1:], held_out=texts[:1], recipe=recipe)
     other, _ = train_boundary_predictor(model, texts, recipe=recipe, seed=1)
-    same, x = predictor.state_dict(), torch.zeros(1, 9, predictor.channels)
+    same, x = predictor.state_dict(), torch.zeros(1, 9, 2 * predictor.channels)
     assert all(torch.equal(same[name], weight) for name, weight in again.state_dict().items())
     assert not torch.equal(predictor(x), other(x))
 

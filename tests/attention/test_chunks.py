@@ -143,6 +143,10 @@ def test_what_has_no_answer_is_refused():
         chunk_means(torch.zeros(1, 1, 9, 2), bounds, pooling="median")
     with pytest.raises(InputError, match="There are: mean, max"):
         block_scores(torch.zeros(2), bounds, reduce="median")
+    with pytest.raises(InputError, match="A key block of 0 tokens"):
+        block_scores(torch.zeros(2), bounds, 0)
+    with pytest.raises(InputError, match="Boundaries of 0 tokens must"):
+        block_scores(torch.zeros(0), bounds[:0])
     with pytest.raises(InputError, match="3 chunk scores came with the boundaries of 2 chunks"):
         block_scores(torch.zeros(3), bounds)
     with pytest.raises(InputError, match="A budget of 20 keys cannot hold 16 local and 8 first"):

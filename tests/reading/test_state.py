@@ -27,7 +27,7 @@ from foveal.models.chat import Cancel
 from foveal.models.threads import with_threads
 from foveal.reading import Done, InfiniRetri, ReadSettings, ReadStarted, WindowRead, infiniretri
 from foveal.reading.memory import Kept
-from foveal.reading.state import State, identity, load, save
+from foveal.reading.state import VERSION, State, identity, load, save
 
 QUESTION = "Who is the keeper of the mill?"
 QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=2)
@@ -98,7 +98,7 @@ def test_the_order_of_questions_counts():
 
 def _changed(**fields) -> str:
     kept = {"start": 0, "end": 1, "text": "x", "tokens": 1, "score": 1.0, "window": 0, "before": ""}
-    return json.dumps({"version": 1, "identity": IDENTITY, "memories": [[kept]]} | fields)
+    return json.dumps({"version": VERSION, "identity": IDENTITY, "memories": [[kept]], "words": []} | fields)
 
 
 BROKEN = {
@@ -108,10 +108,12 @@ BROKEN = {
     "a number": "3",
     "null": "null",
     "no version": json.dumps({"identity": {}, "memories": []}),
-    "no memories": json.dumps({"version": 1, "identity": IDENTITY}),
-    "no identity": json.dumps({"version": 1, "memories": []}),
+    "no memories": json.dumps({"version": VERSION, "identity": IDENTITY, "words": []}),
+    "no identity": json.dumps({"version": VERSION, "memories": [], "words": []}),
     "identity a list": _changed(identity=[1]),
     "another field": _changed(colour="red"),
+    "no words": json.dumps({"version": VERSION, "identity": IDENTITY, "memories": []}),
+    "words of numbers": _changed(words=[1]),
     "memories of numbers": _changed(memories=[[1]]),
     "memory with another field": _changed(memories=[[{"colour": "red"}]]),
     "bytes": "\udcff\udcfe",

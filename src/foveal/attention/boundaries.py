@@ -8,11 +8,11 @@ Predictor `BoundaryPredictor` guesses rho >= 2 from the 2w keys around i alone; 
 Cuts      `boundaries_from` turns either score into starts of chunks, greedily, the highest score first
 
 Shapes    queries (B, H, L, d), keys (B, G, L, d), both after the rotary embedding, H a multiple of G; channels C = G·d
-          features (B, L, C)  ->  scores (B, L)  ->  per text boundaries (n + 1,), 0 first and L last
+          features (B, L, 2C)  ->  scores (B, L)  ->  per text boundaries (n + 1,), 0 first and L last
 Source    DHSA (Xiong et al., arXiv 2510.24606): rho, the encoders attn, cnn and stack, the fusion, the suppression
           ours: rho without any L×L matrix; tokens encoded once for all windows that share them; the encoder tokens,
-          and features brought to mean 0 and deviation 1 in each text, without which hardly more is learnt than how
-          frequent boundaries are: keys have large offsets, other ones in each layer, that attention does not see
+          and features apart from the text's mean key, without which hardly more is learnt than how frequent boundaries
+          are: keys have large offsets that attention does not see. What they do tell is which layer it is
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class BoundaryPredictor(nn.Module):
         encoder: str = "attn",
         standardise: bool = True,
     ) -> None:
-        """`channels`: C = key heads × head size; `heads` of the encoder's attention; `standardise` the features.
+        """`channels`: C = key heads × head size; `heads` of the encoder's attention; `standardise`, see `features`.
 
         InputError: settings that make no predictor.
         """
@@ -227,26 +227,28 @@ class BoundaryPredictor(nn.Module):
             "standardise": standardise,
         }  # fmt: skip
         self.channels, self.window = channels, window
-        self.encoder, width = _ENCODERS[encoder](channels, window, hidden, heads)
+        self.width = 2 * channels if standardise else channels
+        self.encoder, width = _ENCODERS[encoder](self.width, window, hidden, heads)
         self.fused = nn.Linear(4 * width + 1, hidden)
         self.score = nn.Linear(hidden, 1)
 
     def features(self, k: Tensor) -> Tensor:
-        """Keys (B, G, L, d) of whole texts, not repeated for the query heads, as (B, L, G·d) float32.
+        """Keys (B, G, L, d) of whole texts, not repeated for the query heads, as features (B, L, 2C) float32.
 
-        Each channel is brought to mean 0 and deviation 1 over the text, unless `standardise` is off.
+        The first C are the token's keys, each channel at mean 0 and deviation 1 over the text; the others are asinh of
+        the text's mean key, alike for all its tokens. Without `standardise`: the keys as they are, (B, L, C).
         """
         x = k.transpose(1, 2).flatten(2).float()
         if not self.settings["standardise"]:
             return x
         deviation, mean = torch.std_mean(x, dim=1, correction=0, keepdim=True)
-        return (x - mean) / deviation.clamp(min=1e-6)
+        return torch.cat([(x - mean) / deviation.clamp(min=1e-6), mean.asinh().expand_as(x)], dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, L, C) to logits (B, L), some positions at a time. InputError: another C."""
-        if x.dim() != 3 or x.shape[-1] != self.channels:
+        """Features (B, L, 2C) to logits (B, L), some positions at a time. InputError: another C."""
+        if x.dim() != 3 or x.shape[-1] != self.width:
             raise InputError(
-                f"The boundary predictor reads features (B, L, {self.channels}); got {tuple(x.shape)}. "
+                f"The boundary predictor reads features (B, L, {self.width}); got {tuple(x.shape)}. "
                 "It serves only the model that it was trained on."
             )
         tokens = pad(x, (0, 0, self.window - 1, self.window))
@@ -260,7 +262,7 @@ class BoundaryPredictor(nn.Module):
         )
 
     def _logits(self, tokens: Tensor) -> Tensor:
-        """The n windows of tokens (B, n + 2w - 1, C) to logits (B, n)."""
+        """The n windows of tokens (B, n + 2w - 1, 2C) to logits (B, n)."""
         left, right = self.encoder(tokens)
         alike = cosine_similarity(left, right, dim=-1)[..., None]
         fused = torch.cat([left, right, (left - right).abs(), left * right, alike], dim=-1)
@@ -269,7 +271,7 @@ class BoundaryPredictor(nn.Module):
 
     @torch.no_grad()
     def predict(self, k: Tensor) -> Tensor:
-        """Keys (B, G, L, d) to the probability of a boundary behind each token (B, L)."""
+        """Keys (B, G, L, d) to the probability of a boundary behind each token (B, L); leaves training mode."""
         return self.eval().forward(self.features(k)).sigmoid()
 
     def save(self, path: Path, origin: Origin, *, dtype: torch.dtype = torch.float16) -> None:
@@ -316,7 +318,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(f"{path} is no boundary predictor ({error}). Give one that Foveal saved.") from error
 
 
-# the encoders of a predictor: tokens (B, n + 2w - 1, C) -> left and right of each of the n windows (B, n, width)
+# the encoders of a predictor: tokens (B, n + 2w - 1, C) -> the two sides of each of the n windows, (B, n, E) each
+# (their C is the number of features, twice that of the keys' channels where these are standardised)
 
 
 class _Attention(nn.Module):

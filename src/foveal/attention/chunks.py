@@ -76,7 +76,9 @@ def block_scores(chunk_scores: Tensor, bounds: Tensor, key_block: int = 32, *, r
     """
     if reduce not in _REDUCE:
         raise InputError(f"No reduction is called {reduce!r}. There are: {', '.join(_REDUCE)}.")
-    check_boundaries(bounds, int(bounds[-1]))
+    check_boundaries(bounds, int(bounds[-1]) if bounds.numel() else 0)
+    if key_block < 1:
+        raise InputError(f"A key block of {key_block} tokens was asked for; it needs at least 1.")
     if chunk_scores.shape[-1] != len(bounds) - 1:
         raise InputError(f"{chunk_scores.shape[-1]} chunk scores came with the boundaries of {len(bounds) - 1} chunks.")
     chunks, share = _chunks_of_blocks(bounds, key_block)

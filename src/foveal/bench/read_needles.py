@@ -127,7 +127,8 @@ def _controls(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell]) ->
     readings = _retrieved(bench.reader, order[0].text, [one.needle.question for one in order])
     same = fmean(cell.retained for cell in ours if cell.kind == "literal")
     yield Row.of("control: windows shuffled", "retention", retention(order, readings), at_least=same - 0.1)
-    reader = InfiniRetri(bench.model, bench.read, profile=random_heads(bench, bench.settings.seed))
+    attention = replace(bench.read, words=False)  # what words add does not come from the model
+    reader = InfiniRetri(bench.model, attention, profile=random_heads(bench, bench.settings.seed))
     readings = _retrieved(reader, text, [one.needle.question for one in literal])
     note = "as many heads of the same depths"
     yield Row.of("control: heads drawn at random", "retention", retention(literal, readings), note=note)
@@ -178,7 +179,8 @@ def _random_weights(bench: Bench, literal: Sequence[Planted]) -> Iterator[Row]:
 
     torch.manual_seed(bench.settings.seed)
     blank = type(bench.model.model)(bench.model.model.config).to(bench.model.dtype).eval()
-    reader = InfiniRetri(replace(bench.model, model=blank), bench.read, profile=bench.reader.looking.profile)
+    attention = replace(bench.read, words=False)
+    reader = InfiniRetri(replace(bench.model, model=blank), attention, profile=bench.reader.looking.profile)
     readings = _retrieved(reader, literal[0].text, [one.needle.question for one in literal])
     yield Row.of("control: weights drawn at random", "retention", retention(literal, readings), at_most=0.4)
 

@@ -34,6 +34,7 @@ from foveal.reading.process import peak_bytes
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE
 from foveal.reading.sentences import LONGEST, Sentence, packed, read_sentences
 from foveal.reading.sources import Text, text_of
+from foveal.reading.words import Words
 from foveal.types import Document
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ReadSettings:
     floor: float = 0.15  # least score of a sentence that is kept (looking.py has the unit)
     follow: int = 1  # windows that a second look may fill with what the first finds lead to, 0 to 16
     effort: float = 1.0  # share of the windows that are read, those with the question's words first, above 0 to 1
+    words: bool = True  # whether the question's words lift what is kept (words.py); in map mode
     content_free: bool = True  # whether what the empty question looks at is taken off
     longest: int = LONGEST  # tokens of a sentence; a longer one is cut
     template: str = TEMPLATE
@@ -178,7 +180,9 @@ class InfiniRetri:
         text = task.text.revision if task.path else ""
         identity = state.identity(text, task.questions, who, settings)
         found = state.load(task.path, identity) if task.path else None
-        return found or state.State(identity, memories=[[] for _ in task.questions])
+        return found or state.State(
+            identity, memories=[[] for _ in task.questions], words=[Words() for _ in task.questions]
+        )
 
     def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
         """Pass over the windows that are to be read, then take the second look; `where` holds the result."""
@@ -204,6 +208,11 @@ class InfiniRetri:
             self._saved(task, where, clock, force=True)
         if where.phase == "follow" and self.settings.follow and self.settings.mode == "map":
             self._follow(task, where)
+        if where.phase == "follow" and self.settings.words and self.settings.mode == "map":
+            where.memories = [
+                words.lifted(question, kept)
+                for question, words, kept in zip(task.questions, where.words, where.memories, strict=True)
+            ]
         where.seconds = clock.seconds()
         where.phase = "done"
         self._saved(task, where, clock, force=True)
@@ -213,7 +222,7 @@ class InfiniRetri:
         if self.settings.mode == "sequential":
             self._take_in_turn(batch, questions, where)
         else:
-            self._look(batch, dict(enumerate(questions)), where)
+            self._look(batch, dict(enumerate(questions)), where, words=where.words)
         where.window += len(batch)
         where.tokens += sum(len(sentence) for _, window in batch for sentence in window)
 
@@ -247,15 +256,28 @@ class InfiniRetri:
                 self._check(task)
                 self._look(batch, {place: one.text}, where)
 
-    def _look(self, batch: Sequence[tuple[int, list[Sentence]]], questions: dict[int, str], where: state.State) -> None:
-        """Score a batch of windows for some questions, by their places, and keep what is worth it."""
+    def _look(
+        self,
+        batch: Sequence[tuple[int, list[Sentence]]],
+        questions: dict[int, str],
+        where: state.State,
+        *,
+        words: Sequence[Words] | None = None,
+    ) -> None:
+        """Score a batch of windows for some questions, by their places, and keep what is worth it.
+
+        `words` takes note of what the sentences hold.
+        """
         windows = [window for _, window in batch]
         scores = self.looking.scores(windows, list(questions.values()), content_free=self.settings.content_free)
         for (number, window), by_question in zip(batch, scores, strict=True):
             for place, values in zip(questions, by_question.tolist(), strict=True):
                 memory = self._memory(where.memories[place])
-                memory.add(scored(window, values, number))
+                read = list(scored(window, values, number))
+                memory.add(read)
                 where.memories[place] = memory.kept
+                if words and self.settings.words:
+                    words[place].add(questions[place], read)
         tokens = sum(len(sentence) for window in windows for sentence in window)
         where.forward_tokens += tokens + len(batch) * self._overhead(list(questions.values()))
 

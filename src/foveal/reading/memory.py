@@ -33,6 +33,7 @@ class Kept:
     score: float
     window: int
     before: str = ""  # the sentence before it, for one that leans on it ("It was there that …")
+    lift: float = 0.0  # what the question's words add to its score (see words.py)
 
 
 @dataclass
@@ -73,9 +74,9 @@ def scored(window: Sequence[Sentence], scores: Sequence[float], number: int) -> 
 
 
 def within(kept: Sequence[Kept], budget: int) -> list[Kept]:
-    """The best of `kept` that fit `budget` tokens: best first, a sentence that does not fit is passed over."""
+    """The best of `kept`, by score and lift, that fit `budget` tokens: a sentence that does not fit is passed over."""
     left, taken = budget, []
-    for one in sorted(kept, key=lambda one: (-one.score, one.start)):
+    for one in sorted(kept, key=lambda one: (-one.score - one.lift, one.start)):
         if one.tokens <= left:
             taken.append(one)
             left -= one.tokens

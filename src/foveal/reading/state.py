@@ -18,8 +18,9 @@ from foveal import faults
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.reading.memory import Kept
+from foveal.reading.words import Words
 
-VERSION = 1
+VERSION = 2
 _MEANING = {
     "text": "another text (or this one has changed since)",
     "questions": "another question",
@@ -39,10 +40,12 @@ class State:
     forward_tokens: int = 0
     seconds: float = 0.0
     memories: list[list[Kept]] = field(default_factory=list)
+    words: list[Words] = field(default_factory=list)
 
     def copy(self) -> State:
         """This state as it is now; what is kept is never changed in place."""
-        return replace(self, memories=[list(kept) for kept in self.memories])
+        memories, words = [list(kept) for kept in self.memories], [one.copy() for one in self.words]
+        return replace(self, memories=memories, words=words)
 
 
 def identity(text: str, questions: Sequence[str], model: str, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -74,7 +77,8 @@ def _read(path: Path) -> State:
         if fields.pop("version") != VERSION:
             raise InputError(f"{path} was written by another version of Foveal. Delete it to read from the beginning.")
         memories = [[Kept(**one) for one in memory] for memory in fields.pop("memories")]
-        return State(**{**fields, "identity": dict(fields["identity"])}, memories=memories)
+        words = [Words(**{**one, "best": [Kept(**kept) for kept in one["best"]]}) for one in fields.pop("words")]
+        return State(**{**fields, "identity": dict(fields["identity"])}, memories=memories, words=words)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
