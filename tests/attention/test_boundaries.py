@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from foveal.attention import boundaries
+from foveal.attention import boundaries, profiles
 from foveal.attention.boundaries import (
     EPSILON,
     BoundaryPredictor,
@@ -37,8 +39,10 @@ from foveal.attention.boundary_training import (
     train_boundary_predictor,
 )
 from foveal.errors import InputError
+from foveal.models.language import load_language_model
 
 ORIGIN = Origin(model="tiny", fingerprint="ab12", architecture="qwen2-3x4-32", metrics={"predictor f1": 0.5})
+SHIPPED = Path(boundaries.__file__).parent / "shipped"
 ENCODERS = ("attn", "cnn", "stack", "tokens")
 
 
@@ -479,3 +483,29 @@ def test_training_on_nothing_is_refused(attention_models):
             train_boundary_predictor(model, texts)
     with pytest.raises(InputError, match="A recipe got epochs=0"):
         Recipe(epochs=0)
+
+
+# shipped
+
+
+@pytest.mark.parametrize(("name", "channels"), [("qwen2.5-coder-0.5b", 128), ("gemma3-270m", 256)])
+def test_shipped_predictors_say_what_they_are(name, channels):
+    path = SHIPPED / f"boundaries-{name}.safetensors"
+    predictor = BoundaryPredictor.load(path, channels=channels)
+    profile = profiles.read((SHIPPED / f"{name}.json").read_text(), name)
+    assert path.stat().st_size <= 1.5e6
+    assert (predictor.origin.model, predictor.origin.architecture) == (name, profile.architecture)
+    assert predictor.origin.fingerprint == profile.fingerprint
+    assert predictor.origin.metrics["predictor f1"] > predictor.origin.metrics["cosine f1"]
+
+
+@pytest.mark.model
+def test_a_shipped_predictor_finds_what_its_model_does_in_a_text_that_was_held_out():
+    model = load_language_model("gemma3-270m")
+    held_out = TokenText(model.encode(topics["debugger"])[:1024])
+    predictor = BoundaryPredictor.load(SHIPPED / "boundaries-gemma3-270m.safetensors")
+    found = measure(model.model, predictor, [held_out], length=1024)
+    assert found["predictor"].f1 > 1.15 * max(found[name].f1 for name in ("random", "fixed", "sentences", "cosine"))
+    assert found["predictor"].overlap > 2 * max(
+        found[name].overlap for name in ("random", "fixed", "sentences", "cosine")
+    )
