@@ -1,6 +1,7 @@
 """Trains the boundary predictors that are shipped, and prints what they find beside the baselines.
 
-    python docs/dev/boundaries.py qwen2.5-coder-0.5b gemma3-270m
+    python docs/dev/boundaries.py qwen2.5-coder-0.5b --per-kind 9 --threads 1
+    python docs/dev/boundaries.py gemma3-270m --threads 1
 
 Open texts only: Python's reference manual and the sources of its standard library (PSF licence), the King James Bible
 (Debian's package bible-kjv), and the licences in /usr/share/common-licenses. Whole documents are held out, and what
