@@ -9,16 +9,15 @@ DHSA          the mass that the second half of the rows keeps at 512 keys: oracl
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from foveal.attention import DHSA, BlockMethod, Blocks, Context, FlexPrefill, Report, Streaming
-from foveal.attention.boundaries import boundaries_from
-from foveal.attention.chunks import chunk_means
+from foveal.attention import DHSA, BlockMethod, Blocks, Context, FlexPrefill, Report
 from foveal.bench.attention_models import GEMMA, QWEN, Capture, PromptReader, block_mass
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import lines
@@ -138,30 +137,32 @@ def _shuffled(reader: PromptReader, seed: int) -> list[int]:
 # -- DHSA ------------------------------------------------------------------------------------------------------------
 
 DHSA_KEYS = 512
+Keep = Callable[[Tensor, Tensor, Context], Tensor]
+"""Queries, keys and where they stand -> what each block of 128 queries looks at (1, H or 1, blocks, K)."""
 
 
 def captured_mass(settings: BenchSettings, model: str, kept: Kept) -> Iterator[Row]:
-    """The mass that chunks of each kind keep, and how much of the way to the oracle's the predictor goes."""
-    true = {layer: block_mass(q, k, context.scale, rows=128, columns=32) for layer, (q, k, context) in kept.items()}
+    """The mass that chunks of each kind keep, token by token, and how much of the way to the oracle's the predictor
+    goes; then that of the kernel's blocks.
+    """
     method = DHSA(budget=DHSA_KEYS, dense_tail=0)
-    kinds: dict[str, BlockMethod] = {
-        "oracle chunks": replace(method, boundaries="oracle"),
-        "predicted chunks": method,
-        "fixed chunks of 32": replace(method, boundaries="fixed"),
-        "fixed chunks of 16": replace(method, boundaries="fixed", chunk=16),
-        "oracle chunks, as published (root, not centred)": replace(method, boundaries="oracle", pooling="sqrt"),
-        "oracle chunks, mean": replace(method, boundaries="oracle", pooling="mean"),
-        "sinks and window": Windowed(sinks=128, recent=DHSA_KEYS - 128),
+    oracle, fixed = replace(method, boundaries="oracle"), replace(method, boundaries="fixed")
+    ways: dict[str, Keep] = {
+        "oracle chunks": by_token(oracle),
+        "predicted chunks": by_token(method),
+        "fixed chunks of 32": by_token(fixed),
+        "fixed chunks of 16": by_token(replace(fixed, chunk=16)),
+        "random chunks": partial(random_chunks, method, settings.seed),
+        "oracle chunks, mean": by_token(replace(oracle, pooling="mean")),
+        "oracle chunks, as published (root, not centred)": by_token(replace(oracle, pooling="sqrt")),
+        "predicted chunks, one choice for all heads": partial(heads_together, method),
+        "sinks and window": sinks_and_window,
+        "predicted chunks, in the kernel's blocks": partial(in_blocks, method),
     }
-    found = {name: _second_half(one, kept, true) for name, one in kinds.items()}
-    found["random chunks"] = fmean(
-        _second_half(RandomChunks(replace(method), kept, seed), kept, true) for seed in range(settings.seed, 3)
-    )
-    found["predicted chunks, one choice for all heads"] = _second_half(AllHeads(method), kept, true)
+    true = {layer: tail_attention(*one) for layer, one in kept.items()}
+    found = {name: mean_mass(way, kept, true) for name, way in ways.items()}
     for name, value in found.items():
-        bars = {}
-        if name == "oracle chunks":
-            bars = {"at_least": CHUNKS[model] - 0.01, "at_most": CHUNKS[model] + 0.01}
+        bars = {"at_least": CHUNKS[model] - 0.01, "at_most": CHUNKS[model] + 0.01} if name == "oracle chunks" else {}
         yield Row.of(f"DHSA, {model}, {name}", "mass kept", value, note=f"{DHSA_KEYS} keys", **bars)
     gap = found["oracle chunks"] - found["fixed chunks of 32"]
     closed = (found["predicted chunks"] - found["fixed chunks of 32"]) / gap
@@ -170,54 +171,56 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept) -> Iterator[R
     yield Row.of(f"DHSA, {model}, less sinks and window", "mass kept", ahead, at_least=0.0001)
 
 
-def _second_half(method: BlockMethod, kept: Kept, true: Mapping[int, Tensor]) -> float:
-    masses = []
-    for layer, (query, key, context) in kept.items():
-        blocks = method.prefill(query, key, context)
-        assert blocks is not None
-        masses.append(float((true[layer] * blocks.keep[0])[:, LENGTH // 256 :].sum(-1).mean()))
-    return fmean(masses)
+def tail_attention(query: Tensor, key: Tensor, context: Context) -> Tensor:
+    """True attention of the second half of the rows, the mean of each 128: (H, rows, K)."""
+    half, group = LENGTH // 2, query.shape[1] // key.shape[1]
+    hidden = torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1)[half:]
+    return torch.stack(
+        [
+            (query[0, head, half:].float() @ key[0, head // group].float().T * context.scale)
+            .masked_fill_(hidden, -torch.inf)
+            .softmax(-1)
+            .view(-1, 128, LENGTH)
+            .mean(1)
+            for head in range(query.shape[1])
+        ]
+    )
 
 
-class Windowed(Streaming):
-    """Sinks and a window on DHSA's grid of blocks."""
-
-    key_block = 32
-
-
-class AllHeads(BlockMethod):
-    """DHSA with queries and keys averaged over heads first, as its published code does."""
-
-    key_block = 32
-
-    def __init__(self, method: DHSA) -> None:
-        """Of `method`."""
-        self.method = method
-
-    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
-        """One choice for all."""
-        bounds = self.method.cut(query, key, context)
-        mean_key = key.mean(1, keepdim=True)
-        vectors = chunk_means(mean_key, bounds, pooling=self.method.pooling)
-        keep = self.method.block_keep(query.mean(1, keepdim=True), mean_key, bounds, vectors)
-        return self.blocks(keep, query, key)
+def mean_mass(way: Keep, kept: Kept, true: Mapping[int, Tensor]) -> float:
+    """The share of the true mass in what `way` keeps, mean over layers, heads and rows."""
+    return fmean(float((true[layer] * way(*one)[0][:, LENGTH // 256 :]).sum(-1).mean()) for layer, one in kept.items())
 
 
-class RandomChunks(BlockMethod):
-    """DHSA with as many chunks as the oracle's, anywhere."""
+def by_token(method: DHSA) -> Keep:
+    """The paper's selection at the method's own boundaries."""
+    return lambda query, key, context: method.token_keep(query, key, method.cut(query, key, context))
 
-    key_block = 32
 
-    def __init__(self, method: DHSA, kept: Kept, seed: int) -> None:
-        """As many as in the first layer of `kept`."""
-        self.method, self.seed = method, seed
-        query, key, context = next(iter(kept.values()))
-        self.count = len(replace(method, boundaries="oracle").cut(query, key, context))
+def in_blocks(method: DHSA, query: Tensor, key: Tensor, context: Context) -> Tensor:
+    """What the kernel gets."""
+    blocks = method.prefill(query, key, context)
+    assert blocks is not None
+    return blocks.keep.repeat_interleave(method.key_block, -1)
 
-    def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
-        """Blocks by chunks that no text has drawn."""
-        draw = torch.Generator().manual_seed(self.seed + context.layer)
-        bounds = boundaries_from(torch.rand(key.shape[2], generator=draw))[: self.count]
-        bounds = torch.cat([bounds[bounds < key.shape[2]], torch.tensor([key.shape[2]])])
-        vectors = chunk_means(key, bounds, pooling=self.method.pooling)
-        return self.blocks(self.method.block_keep(query, key, bounds, vectors), query, key)
+
+def heads_together(method: DHSA, query: Tensor, key: Tensor, context: Context) -> Tensor:
+    """Queries and keys averaged over heads first, as the published code does: one choice for all."""
+    bounds = method.cut(query, key, context)
+    return method.token_keep(query.mean(1, keepdim=True), key.mean(1, keepdim=True), bounds)
+
+
+def random_chunks(method: DHSA, seed: int, query: Tensor, key: Tensor, context: Context) -> Tensor:
+    """As many chunks as the oracle's, anywhere."""
+    count = len(replace(method, boundaries="oracle").cut(query, key, context))
+    draw = torch.Generator().manual_seed(seed + context.layer)
+    inner = torch.randperm(LENGTH - 1, generator=draw)[: count - 2] + 1
+    bounds = torch.cat([torch.tensor([0]), inner.sort().values, torch.tensor([LENGTH])])
+    return method.token_keep(query, key, bounds)
+
+
+def sinks_and_window(query: Tensor, key: Tensor, context: Context) -> Tensor:  # noqa: ARG001
+    """The first 128 keys and, of each block of queries, the last ones, as many in all."""
+    end = (torch.arange(LENGTH // 128)[:, None] + 1) * 128
+    places = torch.arange(LENGTH)
+    return ((places < 128) | ((places >= end - (DHSA_KEYS - 128)) & (places < end)))[None, None]

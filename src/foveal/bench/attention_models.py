@@ -68,7 +68,7 @@ class PromptReader:
 
     def tokens(self, length: int) -> list[int]:
         """The first tokens of the essays, the longest first."""
-        ids: list[int] = []
+        ids = list(self.model.tokenizer("").input_ids)  # what the model expects before any text
         for text in self.essays:
             ids += self.model.encode(text)
             if len(ids) >= length:
