@@ -5,13 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 from test_methods import Everything, logits, small, tokens
-from tiny import CACHE
+from tiny import CACHE, KINDS, tiny
 from transformers import BloomConfig, BloomForCausalLM, DynamicCache
 
 from foveal.attention import FlexPrefill, Report, attach
 from foveal.attention.prefill import prefill
 from foveal.errors import InputError
 from foveal.models.key_values import KeyValues
+
+
+@pytest.fixture(scope="module")
+def fresh_models(tmp_path_factory):
+    """Models of this file's own: one that was asked for its attentions keeps transformers' hooks, and is not lean."""
+    return {kind: tiny(kind, tmp_path_factory.mktemp(kind)).model for kind in KINDS}
+
+
+@pytest.fixture
+def model(fresh_models, kind):
+    return fresh_models[kind]
 
 
 def empty(model) -> list[KeyValues]:
