@@ -202,13 +202,13 @@ def _or_none(dtype: torch.dtype) -> torch.dtype | None:
 def _agrees(dtype: torch.dtype) -> bool:
     """Whether the products of this machine are what they should be: those of bfloat16 need AVX-512 or better."""
     draw = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(1, heads, 40, 16, generator=draw).to(dtype) for heads in (2, 1, 1))
-    blocks = Blocks.causal(40, 40, query_block=16, key_block=16)
+    q, k, v = (torch.randn(1, heads, 300, 64, generator=draw).to(dtype) for heads in (2, 1, 1))
+    blocks = Blocks.causal(300, 300)  # the sizes of real use: what a processor can do may hang on them
     try:
-        ours = _native(q, k, v, blocks, 0.25, None, None)
+        ours = _native(q, k, v, blocks, 0.125, None, None)
     except MemoryError:
         return False
-    theirs = plain(q, k, v, blocks, scale=0.25)
+    theirs = plain(q, k, v, blocks, scale=0.125)
     return all(torch.allclose(one.float(), other.float(), atol=0.05) for one, other in zip(ours, theirs, strict=True))
 
 
