@@ -51,11 +51,11 @@ __all__ = [
 
 
 AUTO, LONG = "auto", 16_384
-"""The name of the choice by length, and the tokens from which it is FlexPrefill: below, dense attention is as fast."""
+"""The name of the choice by length, and the tokens from which it is FlexPrefill: what is shorter stays exact."""
 
 
 def method_for(name: str, tokens: int) -> BlockMethod | None:
-    """The method called `name` for a text of `tokens`; "auto" is dense attention (None) where that is as fast."""
+    """The method called `name` for a text of `tokens`; "auto" is dense attention (None) below `LONG`."""
     if name == AUTO:
         return FlexPrefill() if tokens >= LONG else None
     return None if name == Dense.name else method_by_name(name)

@@ -126,24 +126,12 @@ class Blocks:
     @cached_property
     def visible(self) -> Tensor:
         """(B or 1, 1, query blocks, key blocks) bool: blocks that hold at least one pair to see."""
-        (q_first, q_last), (k_first, k_last) = self._edges()
-        seen = q_last >= k_first if self.is_causal else torch.ones_like(q_last >= k_first)
-        if self.window is not None:
-            seen = seen & (q_first - k_last < self.window)
-        if self.real is not None:
-            seen = seen & self._of_blocks(torch.any)
-        return seen if seen.dim() == 4 else seen[None, None]
+        return self._by_edges(every=False)
 
     @cached_property
     def whole(self) -> Tensor:
         """(B or 1, 1, query blocks, key blocks) bool: blocks in which every query sees every key, by position."""
-        (q_first, q_last), (k_first, k_last) = self._edges()
-        seen = q_first >= k_last if self.is_causal else torch.ones_like(q_first >= k_last)
-        if self.window is not None:
-            seen = seen & (q_last - k_first < self.window)
-        if self.real is not None:
-            seen = seen & self._of_blocks(torch.all)
-        return seen if seen.dim() == 4 else seen[None, None]
+        return self._by_edges(every=True)
 
     def density(self) -> Tensor:
         """Kept blocks as a share of those that dense attention visits: (B or 1, H or 1) float32."""
@@ -247,6 +235,17 @@ class Blocks:
         if self.bound is not None:
             told = told | ~self.bound[:, :, query // self.query_block, key // self.key_block]
         return told
+
+    def _by_edges(self, *, every: bool) -> Tensor:
+        """Blocks of which `every` pair is seen by position, or any: told by the nearest and the farthest pair."""
+        (q_first, q_last), (k_first, k_last) = self._edges()
+        nearest, farthest = q_first - k_last, q_last - k_first
+        seen = (nearest if every else farthest) >= 0 if self.is_causal else torch.ones_like(nearest, dtype=torch.bool)
+        if self.window is not None:
+            seen = seen & ((farthest if every else nearest) < self.window)
+        if self.real is not None:
+            seen = seen & self._of_blocks(torch.all if every else torch.any)
+        return seen if seen.dim() == 4 else seen[None, None]
 
     def _edges(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """First and last position of each query block (as a column) and of each key block (as a row)."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
+
+from foveal.errors import InputError
+
+Record = TypeVar("Record")
 
 
 @contextmanager
@@ -25,6 +32,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def stored_lines(path: Path, of: Callable[..., Record], *, what: str) -> list[Record]:
+    """The records of a file of JSON lines, each made by `of`; none where there is no file.
+
+    InputError: it holds no `what`.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [of(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no {what} ({error}). Remove it, or name another.") from error
+
+
+def write_lines(path: Path, records: Iterable[Any]) -> None:
+    """Write dataclasses as JSON lines, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text("".join(f"{json.dumps(asdict(record))}\n" for record in records), encoding="utf-8")
 
 
 def _umask() -> int:

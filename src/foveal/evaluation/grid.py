@@ -15,19 +15,15 @@ Resuming    each cell is written at once; a run that was killed goes on where it
 from __future__ import annotations
 
 import hashlib
-import json
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from foveal.errors import InputError, UnknownName
-from foveal.evaluation.files import whole_file
-from foveal.evaluation.plots import COLOURS, DOTS_PER_INCH, MARKERS
+from foveal.evaluation.files import stored_lines, write_lines
+from foveal.evaluation.plots import COLOURS, MARKERS, blank, plain, saved
 from foveal.evaluation.ruler import Sample, accuracy
-from foveal.registry import require
 
 MEASURES = {
     "correct": "share of the answers given",
@@ -113,7 +109,7 @@ def run(
             if place not in done:
                 done[place] = _cell(method, setting, sample, system(sample))
                 if store:
-                    _write(store, done.values())
+                    write_lines(store, done.values())
                 if on_cell:
                     on_cell(done[place])
             cells.append(done[place])
@@ -153,19 +149,19 @@ def trade_off(cells: Sequence[Cell], path: Path, against: str = "density", *, ti
         raise InputError("A picture of a grid got no cells; give at least one.")
     if against not in ("density", "seconds"):
         raise UnknownName(f"Accuracy can be shown against 'density' or 'seconds', not {against!r}.")
-    figure = require("matplotlib.figure", extra="bench").Figure((8, 5), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = blank(8, 5)
     axis = figure.subplots()
     for index, (method, points) in enumerate(_points(cells, against).items()):
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         x, y, names = zip(*points, strict=True)
-        axis.plot(x, y, label=_plain(method), linewidth=1.2, markersize=6, **style)
+        axis.plot(x, y, label=plain(method), linewidth=1.2, markersize=6, **style)
         for place in zip(x, y, names, strict=True):
-            axis.annotate(_plain(place[2]), place[:2], xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axis.set(title=_plain(title or f"Accuracy and {against}"), xlabel=MEASURES[against], ylabel=MEASURES["correct"])
+            axis.annotate(plain(place[2]), place[:2], xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.set(title=plain(title or f"Accuracy and {against}"), xlabel=MEASURES[against], ylabel=MEASURES["correct"])
     axis.set(ylim=(-0.03, 1.05))
     axis.grid(visible=True, alpha=0.3)
     axis.legend(frameon=False, loc="lower right")  # looking more helps, so that corner is free
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def key(sample: Sample) -> str:
@@ -223,31 +219,6 @@ def _points(cells: Sequence[Cell], against: str) -> dict[str, list[tuple[float, 
     return {method: sorted(own) for method, own in points.items()}
 
 
-def _plain(text: str) -> str:
-    """Text in which a dollar sign is one, and opens no formula."""
-    return text.replace("$", r"\$")
-
-
-def _saved(figure: Any, path: Path) -> Path:
-    if path.suffix != ".png":
-        raise InputError(f"A plot was to be written to {path}; its name must end in .png.")
-    with whole_file(path) as partial, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box, which is enough
-        figure.savefig(partial, format="png")
-    return path
-
-
 def _stored(store: Path) -> dict[Place, Cell]:
-    """What the file holds; nothing where there is none."""
-    if not store.exists():
-        return {}
-    try:
-        cells = [Cell(**json.loads(line)) for line in store.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{store} holds no cells of a grid ({error}). Remove it, or name another.") from error
+    cells = stored_lines(store, Cell, what="cells of a grid")
     return {(cell.method, cell.setting, cell.sample): cell for cell in cells}
-
-
-def _write(store: Path, cells: Iterable[Cell]) -> None:
-    with whole_file(store) as partial:
-        partial.write_text("".join(f"{json.dumps(asdict(cell))}\n" for cell in cells), encoding="utf-8")

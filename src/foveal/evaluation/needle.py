@@ -15,18 +15,17 @@ The test is by Kamradt (LLMTest_NeedleInAHaystack, 2023); what is retained is as
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.answers import contains
-from foveal.evaluation.files import whole_file
+from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.haystack import Planted, plant
 from foveal.evaluation.kept import Range
 from foveal.evaluation.needles import Needle
@@ -119,7 +118,7 @@ def run(
             if place not in done:
                 done[place] = _cell(read, plant(text, needle, needle.depths(depth)), length, depth, answered)
                 if store:
-                    _write(store, done.values())
+                    write_lines(store, done.values())
                 if on_result:
                     on_result(done[place])
             cells.append(done[place])
@@ -242,16 +241,5 @@ def _summed(cells: Sequence[Cell]) -> Summary:
 
 
 def _stored(store: Path) -> dict[Place, Cell]:
-    """What the file holds; nothing where there is none."""
-    if not store.exists():
-        return {}
-    try:
-        cells = [Cell(**json.loads(line)) for line in store.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{store} holds no results of a needle test ({error}). Remove it, or name another.") from error
+    cells = stored_lines(store, Cell, what="results of a needle test")
     return {(cell.needle, cell.length, cell.depth): cell for cell in cells}
-
-
-def _write(store: Path, cells: Iterable[Cell]) -> None:
-    with whole_file(store) as partial:
-        partial.write_text("".join(f"{json.dumps(asdict(cell))}\n" for cell in cells), encoding="utf-8")

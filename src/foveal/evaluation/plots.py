@@ -33,12 +33,12 @@ def bars(rows: Sequence[Row], path: Path, *, title: str) -> Path:
         raise InputError("A bar chart got no rows; give at least one.")
     panels = [[row for row in rows if row.metric == metric] for metric in metrics]
     heights = [len(panel) + 1.2 for panel in panels]
-    figure = _figure(8, 0.7 + 0.42 * sum(heights))
-    figure.suptitle(_plain(title), fontsize=13)
+    figure = blank(8, 0.7 + 0.42 * sum(heights))
+    figure.suptitle(plain(title), fontsize=13)
     axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axis, metric, panel in zip(axes[:, 0], metrics, panels, strict=True):
         _bar_panel(axis, metric, panel)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def lines(
@@ -55,18 +55,18 @@ def lines(
     for name, values in series.items():
         if len(values) != len(x):
             raise InputError(f"The line {name!r} has {len(values)} values over {len(x)} places; these must be equal.")
-    figure = _figure(8, 5)
+    figure = blank(8, 5)
     axis = figure.subplots()
     for index, (name, values) in enumerate(series.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-        axis.plot(x, values, label=_plain(name), linewidth=1.8, markersize=5, **style)
+        axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **style)
     for name in logarithmic:
         _logarithmic(axis, name)
-    axis.set(title=_plain(title), xlabel=_plain(x_label), ylabel=_plain(y_label))
+    axis.set(title=plain(title), xlabel=plain(x_label), ylabel=plain(y_label))
     axis.grid(visible=True, alpha=0.3)
     if series:
         axis.legend(frameon=False)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def heatmap(
@@ -94,17 +94,17 @@ def heatmap(
     for what, names, count in (("columns", x_names, columns), ("rows", y_names, rows)):
         if names is not None and len(names) != count:
             raise InputError(f"A heat map of {count} {what} got {len(names)} names for them; give one for each.")
-    figure = _figure(min(12, max(6, 2.5 + 0.55 * columns)), min(10, max(3.5, 1.8 + 0.4 * rows)))
+    figure = blank(min(12, max(6, 2.5 + 0.55 * columns)), min(10, max(3.5, 1.8 + 0.4 * rows)))
     axis = figure.subplots()
     low, high = limits or (None, None)
     image = axis.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest", vmin=low, vmax=high)
-    figure.colorbar(image, label=_plain(value_label))
-    axis.set(title=_plain(title), xlabel=_plain(x_label), ylabel=_plain(y_label))
+    figure.colorbar(image, label=plain(value_label))
+    axis.set(title=plain(title), xlabel=plain(x_label), ylabel=plain(y_label))
     _names(axis.xaxis, x_names, slanted=True)
     _names(axis.yaxis, y_names, slanted=False)
     if rows <= 20 and columns <= 14:
         _numbers(axis, values, image)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def grids(panels: Mapping[str, np.ndarray], path: Path, *, columns: int, title: str) -> Path:
@@ -112,17 +112,17 @@ def grids(panels: Mapping[str, np.ndarray], path: Path, *, columns: int, title: 
     if not panels or columns < 1:
         raise InputError(f"{len(panels)} grids came, {columns} to a row; give at least one of each.")
     rows = -(-len(panels) // columns)
-    figure = _figure(max(6.0, 1.25 * columns), 0.6 + 1.5 * rows)
-    figure.suptitle(_plain(title), fontsize=12)
+    figure = blank(max(6.0, 1.25 * columns), 0.6 + 1.5 * rows)
+    figure.suptitle(plain(title), fontsize=12)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis, (name, matrix) in zip(axes, panels.items(), strict=False):
         axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        axis.set_title(_plain(name), fontsize=6)
+        axis.set_title(plain(name), fontsize=6)
         axis.set_xticks([])
         axis.set_yticks([])
     for axis in list(axes)[len(panels) :]:
         axis.set_axis_off()
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _bar_panel(axis: Any, metric: str, panel: Sequence[Row]) -> None:
@@ -134,12 +134,12 @@ def _bar_panel(axis: Any, metric: str, panel: Sequence[Row]) -> None:
         bar.set_hatch("//" if row.ok is False else "")
         bar.set_edgecolor("white")
     notes = [shown(row.value) + (f"  (asked {row.bar}: fell short)" if row.ok is False else "") for row in panel]
-    axis.bar_label(drawn, labels=[_plain(note) for note in notes], padding=4, fontsize=9)
-    axis.set_yticks(places, [_plain(row.system) for row in panel])
+    axis.bar_label(drawn, labels=[plain(note) for note in notes], padding=4, fontsize=9)
+    axis.set_yticks(places, [plain(row.system) for row in panel])
     axis.invert_yaxis()
     longest = max(len(note) for note in notes)
     axis.margins(x=0.1 + 0.012 * longest)
-    axis.set_xlabel(_plain(metric))
+    axis.set_xlabel(plain(metric))
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -162,7 +162,7 @@ def _names(axis: Any, names: Sequence[str] | None, *, slanted: bool) -> None:
     step = max(1, math.ceil(len(names) / 40))  # more names than that cannot be read
     places = range(0, len(names), step)
     turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axis.set_ticks(places, [_plain(names[place]) for place in places], fontsize=9, **turned)
+    axis.set_ticks(places, [plain(names[place]) for place in places], fontsize=9, **turned)
 
 
 def _numbers(axis: Any, values: np.ndarray, image: Any) -> None:
@@ -178,18 +178,19 @@ def _cells(values: np.ndarray) -> list[tuple[tuple[int, int], float]]:
     return [((row, column), float(values[row, column])) for row in range(rows) for column in range(columns)]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in which a dollar sign is one, and opens no formula."""
     return text.replace("$", r"\$")
 
 
-def _figure(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
     """An empty figure, in inches, that fits its labels in; without pyplot it draws by Agg, which needs no display."""
     module = require("matplotlib.figure", extra="bench")
     return module.Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
 
 
-def _saved(figure: Any, path: Path) -> Path:
+def saved(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all. InputError: another ending."""
     if path.suffix != ".png":
         raise InputError(f"A plot was to be written to {path}; its name must end in .png.")
     with whole_file(path) as partial, warnings.catch_warnings():
