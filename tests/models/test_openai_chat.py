@@ -247,9 +247,15 @@ def test_many_conversations_keep_their_order(server, routes):
     talks = [[{"role": "user", "content": str(n)}] for n in range(20)]
     assert chat(server).chat_many(talks) == [str(n) for n in range(20)]
     assert chat(server).chat_many([]) == []
+
+
+def test_the_first_failure_of_many_is_raised_when_it_comes(server, routes):
+    """Whichever of three conversations is refused, the two that the server never answers hold nothing up."""
     routes[PATH] = in_turn(failing(400), silent())
+    at = time.monotonic()
     with pytest.raises(InputError):
-        chat(server, timeout_s=15).chat_many(talks[:3])
+        chat(server, timeout_s=60).chat_many([[{"role": "user", "content": str(n)}] for n in range(3)])
+    assert time.monotonic() - at < 30
 
 
 def test_a_schema_is_sent_and_its_answer_checked(server, routes):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -155,6 +155,8 @@ class OpenAIChat:
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="foveal-chat")
         try:
             asked = [pool.submit(self.chat, messages, sampling, cancel=cancel) for messages in conversations]
+            for answer in as_completed(asked):
+                answer.result()  # a failure is raised when it comes, not when its turn comes
             return [answer.result() for answer in asked]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
