@@ -2,6 +2,7 @@
 
 qwen    Qwen2: 3 layers, 4 heads in 2 groups
 gemma   Gemma 3: 4 layers, every second one full, the others see 8 tokens; 4 heads in 1 group
+gemma2  Gemma 2: 3 layers, the middle one full; 4 heads in 2 groups; its attention logits are capped at 0.5, which binds
 
 Weights are large enough that attention is far from even. All is float32 and comes from a seed.
 """
@@ -13,13 +14,21 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from foveal.models.language import LanguageModel
 
 KINDS = ("qwen", "gemma")
-LAYERS = {"qwen": 3, "gemma": 4}
-FULL = {"qwen": (0, 1, 2), "gemma": (1, 3)}
+LAYERS = {"qwen": 3, "gemma": 4, "gemma2": 3}
+FULL = {"qwen": (0, 1, 2), "gemma": (1, 3), "gemma2": (1,)}
 """Layers that see the whole text."""
 CACHE = "cache" if "cache" in signature(Qwen2ForCausalLM.forward).parameters else "past_key_values"
 """What a model calls the cache that it is given; the second up to transformers 5.20."""
@@ -83,7 +92,27 @@ def _gemma(vocabulary: int, positions: int) -> Gemma3ForCausalLM:
     )
 
 
-_MAKERS = {"qwen": _qwen, "gemma": _gemma}
+def _gemma2(vocabulary: int, positions: int) -> Gemma2ForCausalLM:
+    config = Gemma2Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=LAYERS["gemma2"],
+        num_attention_heads=HEADS,
+        num_key_value_heads=2,
+        head_dim=8,
+        query_pre_attn_scalar=1,
+        attn_logit_softcapping=0.5,
+        sliding_window=SLIDING,
+        max_position_embeddings=positions,
+        initializer_range=0.3,
+        bos_token_id=None,
+    )
+    config._attn_implementation = "eager"  # the only one of transformers' own that caps
+    return Gemma2ForCausalLM(config)
+
+
+_MAKERS = {"qwen": _qwen, "gemma": _gemma, "gemma2": _gemma2}
 
 
 def _tokenizer(merges: int) -> PreTrainedTokenizerFast:

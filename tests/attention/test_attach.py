@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny import CACHE, SLIDING
+from tiny import CACHE, SLIDING, tiny
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForCausalLM, BloomConfig, DynamicCache, Gemma2Config, GptOssConfig
+from transformers import AutoModelForCausalLM, BloomConfig, DynamicCache, GptOssConfig
 
 from foveal.attention import Recorder, attach
 from foveal.attention.masks import Mask
@@ -260,20 +260,66 @@ def test_a_model_that_cannot_be_switched_is_refused():
     assert model.config._attn_implementation == before
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
-    [
-        (Gemma2Config, "Gemma2ForCausalLM caps its attention logits"),
-        (GptOssConfig, "GptOssForCausalLM has learned attention sinks"),
-    ],
-)
-def test_a_model_whose_softmax_is_another_is_refused(config, reason):
-    small = config(
+def test_a_model_whose_softmax_is_another_is_refused():
+    small = GptOssConfig(
         vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
         num_key_value_heads=1, pad_token_id=0, eos_token_id=1, bos_token_id=None, num_local_experts=2,
     )  # fmt: skip
-    with pytest.raises(InputError, match=reason), attach(AutoModelForCausalLM.from_config(small)):
+    model = AutoModelForCausalLM.from_config(small)
+    with pytest.raises(InputError, match="GptOssForCausalLM has learned attention sinks"), attach(model):
         pass
+
+
+# soft-capped logits
+
+
+@pytest.fixture
+def capped(tmp_path) -> nn.Module:
+    return tiny("gemma2", tmp_path).model
+
+
+def test_capped_logits_are_capped(capped):
+    expected, real = logits(capped, **padded()), padded()["attention_mask"].bool()
+    alone = logits(capped, input_ids=tokens())
+    with attach(capped):
+        torch.testing.assert_close(logits(capped, **padded())[real], expected[real], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logits(capped, input_ids=tokens()), alone, rtol=1e-5, atol=1e-5)
+    capped.config.attn_logit_softcapping = None
+    for layer in capped.model.layers:
+        layer.self_attn.attn_logit_softcapping = None
+    assert (logits(capped, input_ids=tokens()) - alone).abs().max() > 0.01  # the cap binds
+
+
+def test_a_capped_model_generates_the_same(capped):
+    asked = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    expected = capped.generate(tokens(), **asked)
+    with attach(capped):
+        assert torch.equal(capped.generate(tokens(), **asked), expected)
+
+
+def test_capped_attention_is_recorded_as_it_is(capped):
+    expected = capped(input_ids=tokens(), output_attentions=True).attentions
+    rows = torch.tensor([[3, 20, 23]])
+    with torch.inference_mode(), attach(capped, recorder=Recorder(rows, {0: None, 1: [2, 1]})) as attached:
+        attached.base(input_ids=tokens())
+    found = attached.recorder.attention
+    torch.testing.assert_close(found[0], expected[0][:, :, rows[0]], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[1], expected[1][:, [2, 1]][:, :, rows[0]], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("additive", [True, False])
+def test_a_capped_model_holds_to_a_mask_of_the_callers_own(capped, additive):
+    seen = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
+    seen[:, 3:6] = False
+    seen[3:6, 0] = True
+    mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min) if additive else seen
+    given = {"full_attention": mask[None, None], "sliding_attention": mask[None, None]}
+    as_added = torch.where(seen, 0.0, torch.finfo(torch.float32).min)[None, None]
+    expected = logits(capped, input_ids=tokens(), attention_mask=dict.fromkeys(given, as_added))
+    with attach(capped):
+        torch.testing.assert_close(
+            logits(capped, input_ids=tokens(), attention_mask=given), expected, rtol=1e-5, atol=1e-5
+        )
 
 
 # never N×N

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CACHE
+from tiny import CACHE, tiny
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -34,7 +34,7 @@ def drawn(heads: int, length: int, width: int = 8, seed: int = 0) -> Tensor:
 
 
 def context(layer: int = 0) -> SimpleNamespace:
-    return SimpleNamespace(scale=SCALE, layer=layer, memory=None)
+    return SimpleNamespace(scale=SCALE, layer=layer, memory=None, softcap=None)
 
 
 def small(cls, **options) -> BlockMethod:
@@ -461,6 +461,13 @@ def test_generate_prefills_sparsely_and_decodes_exactly(model):
     assert {look.queries for look in attached.report.looks} == {150}
 
 
+def test_a_budget_that_holds_the_text_keeps_all_of_it():
+    """Also where it ends within a block of keys, and chunks are made for decoding."""
+    method = small(DHSA, budget=100, boundaries="fixed", sparse_decode=True)
+    q, k = drawn(4, 99), drawn(2, 99, seed=1)
+    assert method.prefill(q, k, context()).density().min() == 1
+
+
 def test_dhsa_decodes_over_its_budget_of_keys(model):
     """Exact where the budget holds the text, other than exact where it does not, and never of another text."""
     ids = tokens(150)
@@ -483,10 +490,21 @@ def test_dhsa_decodes_over_its_budget_of_keys(model):
     assert (sparse - dense).abs().max() > 1e-4
 
 
-def test_a_decoding_step_is_attention_over_the_keys_it_names():
+def test_capped_logits_are_capped_under_a_method(tmp_path):
+    """All of the blocks: what the model computes alone; and the mass that a report finds is all of it."""
+    model, ids = tiny("gemma2", tmp_path).model, tokens(150)
+    expected = logits(model, ids)
+    with attach(model, Everything()) as attached:
+        torch.testing.assert_close(logits(model, ids), expected, rtol=1e-4, atol=1e-4)
+    assert attached.report.looks
+    assert attached.report.recall == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_a_decoding_step_is_attention_over_the_keys_it_names(softcap):
     method = small(DHSA, budget=48, boundaries="fixed", chunk=8, sparse_decode=True)
     q, k, v = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2)
-    where = SimpleNamespace(scale=SCALE, layer=0, memory={})
+    where = SimpleNamespace(scale=SCALE, layer=0, memory={}, softcap=softcap)
     method.prefill(q, k[:, :, :200], where)
     asked = drawn(4, 1, seed=3)
     places = method._places(asked, k, where.memory[0], 48)
@@ -495,7 +513,9 @@ def test_a_decoding_step_is_attention_over_the_keys_it_names():
         mine = set(places[head].tolist())
         assert mine >= {*range(BLOCK), *range(203 - BLOCK, 203)}
         keys, values = k[0, head // 2, places[head]], v[0, head // 2, places[head]]
-        expected = (keys @ asked[0, head, 0] * SCALE).softmax(0) @ values
+        scores = keys @ asked[0, head, 0] * SCALE
+        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+        expected = scores.softmax(0) @ values
         torch.testing.assert_close(method.decode(asked, k, v, where)[0, head, 0], expected, atol=1e-5, rtol=1e-5)
 
 

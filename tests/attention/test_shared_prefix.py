@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from test_methods import Everything, small
-from tiny import KINDS, LAYERS, SLIDING, tiny
+from tiny import LAYERS, SLIDING, tiny
 
 from foveal.attention import Recorder, SharedPrefix, Streaming, attach
 from foveal.errors import InputError
+
+KINDS = ("qwen", "gemma", "gemma2")
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ class Context:
     module: nn.Module
     mask: Mask
     scale: float
+    softcap: float | None = None  # the model's, of scaled scores: c * tanh(s / c)
     report: Report | None = None  # takes in what a sparse method looks at
     sparse_heads: Tensor | None = None  # (H,) bool, the heads that it may look for; None: all
     memory: dict[int, Any] | None = (
@@ -74,7 +75,7 @@ class Attached:
     heads: Mapping[int, Sequence[int]] | None = None
     memory: dict[int, Any] = field(default_factory=dict)
 
-    def context(self, module: nn.Module, mask: Mask, scale: float) -> Context:
+    def context(self, module: nn.Module, mask: Mask, scale: float, softcap: float | None) -> Context:
         """Where a call of `module` stands."""
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         chosen = None
@@ -82,7 +83,7 @@ class Attached:
             count = self.model.config.get_text_config().num_attention_heads
             chosen = torch.zeros(count, dtype=torch.bool)
             chosen[list(self.heads.get(layer, ()))] = True
-        return Context(layer, module, mask, scale, self.report, chosen, self.memory)
+        return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory)
 
     def method_for(self, layer: int) -> AttentionMethod | None:
         """The method, if it is to do this layer."""
@@ -114,8 +115,8 @@ def attach(
 
     `layers`: those that the method does, the rest stays dense (range(2, 22) leaves out the first two); `heads`: the
     same by head, layer -> heads. `report` takes in what was looked at; the one made by default is `attached.report`.
-    Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, is capped or has sinks of
-    its own, which the kernels here do not compute; or there is no such layer or head.
+    Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, or has sinks of its own,
+    which the kernels here do not compute; or there is no such layer or head.
     """
     _check(model)
     _check_choice(model.config.get_text_config(), layers, heads)
@@ -143,8 +144,6 @@ def _check(model: Any) -> None:
     if not hasattr(model, "set_attn_implementation"):
         raise InputError(f"attach got {name}; it needs a transformers model (AutoModelForCausalLM.from_pretrained(…)).")
     config = model.config
-    if getattr(config, "attn_logit_softcapping", None):
-        raise InputError(f"{name} caps its attention logits, which no method here computes. Choose another model.")
     if config.model_type == "gpt_oss":
         raise InputError(f"{name} has learned attention sinks, which no method here computes. Choose another model.")
 
@@ -194,6 +193,7 @@ def _attention(
     attention_mask: Mask | Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in every layer: output (B, Q, H, D)."""
@@ -201,15 +201,16 @@ def _attention(
     mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
     attached = _attached_to(module)
     if attached is not None:
-        context = attached.context(module, mask, scale)
+        context = attached.context(module, mask, scale, softcap)
         method = attached.method_for(context.layer)
         if attached.recorder is not None:
             record(attached.recorder, method, query, key, context)
         output = method.attend(query, key, value, context) if method else None
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
-    if not dropout and prefers_blocks(query):
-        return dense_attention(query, key, value, mask, scale=scale).transpose(1, 2).contiguous(), None
+    if softcap is not None or (not dropout and prefers_blocks(query)):
+        output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap)
+        return output.transpose(1, 2).contiguous(), None
     result: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, mask.dense, dropout=dropout, scaling=scale, **options
     )
@@ -221,9 +222,8 @@ def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, ke
     if context.layer not in recorder.heads:
         return
     seen = method.seen(recorder.rows, context) if method else None
-    recorder.record(
-        context.layer, query, key, context.mask.rows(recorder.rows) if seen is None else seen, scale=context.scale
-    )
+    seen = context.mask.rows(recorder.rows) if seen is None else seen
+    recorder.record(context.layer, query, key, seen, scale=context.scale, softcap=context.softcap)
 
 
 def _as_mask(given: Mask | Tensor | None, query: Tensor, key: Tensor, window: int | None) -> Mask:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.blocks import Blocks
+from foveal.attention.estimates import capped
 from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
@@ -22,11 +23,15 @@ LEAST = 64
 """Queries below which PyTorch's runs: a block kernel has little to divide."""
 
 
-def dense_attention(query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float) -> Tensor:
-    """The output (B, H, Q, D) of the queries under `mask`."""
-    if mask.by_position and query.shape[2] >= LEAST and prefers_blocks(query):
-        return block_attention(query, key, value, dense_blocks(mask), scale=scale)[0]
+def dense_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float, softcap: float | None = None
+) -> Tensor:
+    """The output (B, H, Q, D) of the queries under `mask`; `softcap` as in kernel.py."""
+    if mask.by_position and (softcap is not None or (query.shape[2] >= LEAST and prefers_blocks(query))):
+        return block_attention(query, key, value, dense_blocks(mask), scale=scale, softcap=softcap)[0]
     seen = mask.dense
+    if softcap is not None:
+        return capped_attention(query, key, value, seen, scale=scale, softcap=softcap)
     return scaled_dot_product_attention(
         query,
         key,
@@ -36,6 +41,21 @@ def dense_attention(query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, sc
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+def capped_attention(
+    query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, *, scale: float, softcap: float | None
+) -> Tensor:
+    """Attention by its definition, for a few queries or a mask of the caller's own: `seen` (B, 1, Q, K), bool or added.
+
+    Makes (B, H, Q, K) in float32.
+    """
+    group = query.shape[1] // key.shape[1]
+    keys, values = (part.float().repeat_interleave(group, 1) for part in (key, value))
+    scores = capped(query.float() @ keys.transpose(-1, -2) * scale, softcap)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
+    return (scores.softmax(-1).nan_to_num(0.0) @ values).to(query.dtype)
 
 
 def prefers_blocks(query: Tensor) -> bool:

@@ -33,6 +33,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
 from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
+from foveal.attention.dense import capped_attention
 from foveal.attention.estimates import block_means
 from foveal.attention.method import BlockMethod
 from foveal.attention.profiles import architecture_of
@@ -130,14 +131,12 @@ class DHSA(BlockMethod):
         local = causal & (columns > last[:, None] - -(-self.local // self.key_block))
         always = local | (columns * self.key_block < self.sink)
         ranked = scores.masked_fill(~causal, -torch.inf).masked_fill(always & causal, torch.inf)
-        best = ranked.sort(dim=-1, descending=True, stable=True).indices[
-            ..., : self.budget_for(key.shape[2]) // self.key_block
-        ]
+        budget, keys = self.budget_for(key.shape[2]), key.shape[2]
+        count = budget // self.key_block if budget < keys else len(columns)
+        best = ranked.sort(dim=-1, descending=True, stable=True).indices[..., :count]
         keep = torch.zeros_like(ranked, dtype=torch.bool).scatter_(-1, best, value=True)
         if self.dense_tail:
-            keep |= ((rows + self.query_block // self.key_block) * self.key_block > key.shape[2] - self.dense_tail)[
-                :, None
-            ]
+            keep |= ((rows + self.query_block // self.key_block) * self.key_block > keys - self.dense_tail)[:, None]
         return keep & causal
 
     def token_keep(self, query: Tensor, key: Tensor, bounds: Tensor) -> Tensor:
@@ -162,6 +161,8 @@ class DHSA(BlockMethod):
         index = places[None, :, :, None].expand(1, -1, -1, key.shape[3])
         group = query.shape[1] // key.shape[1]
         keys, values = (part.repeat_interleave(group, 1).gather(2, index) for part in (key, value))
+        if context.softcap is not None:
+            return capped_attention(query, keys, values, None, scale=context.scale, softcap=context.softcap)
         return scaled_dot_product_attention(query, keys, values, scale=context.scale)
 
     def _places(self, query: Tensor, key: Tensor, held: Held, budget: int) -> Tensor:

@@ -10,13 +10,18 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 
-def last_queries(query: Tensor, key: Tensor, count: int, *, scale: float) -> Tensor:
+def capped(scores: Tensor, softcap: float | None) -> Tensor:
+    """Scaled scores of a model with soft-capping, c * tanh(s / c) (Gemma 2, section 2.2); None: as they are."""
+    return scores if softcap is None else softcap * torch.tanh(scores / softcap)
+
+
+def last_queries(query: Tensor, key: Tensor, count: int, *, scale: float, softcap: float | None = None) -> Tensor:
     """The causal softmax attention of the last `count` queries over all keys: (B, H, count, K)."""
     count = min(count, query.shape[2])
     group, keys = query.shape[1] // key.shape[1], key.shape[2]
     batch, heads = query.shape[:2]
     rows = (query[:, :, -count:] * scale).reshape(batch, key.shape[1], group * count, -1)
-    scores = (rows @ key.transpose(-1, -2)).float().view(batch, heads, count, keys)
+    scores = capped((rows @ key.transpose(-1, -2)).float(), softcap).view(batch, heads, count, keys)
     hidden = torch.ones(count, count, dtype=torch.bool, device=query.device).triu(1)
     scores[..., keys - count :].masked_fill_(hidden, -torch.inf)
     weights: Tensor = scores.softmax(-1)

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.special import entr
 
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.estimates import block_means, column_mass, last_queries, slash_mass, to_blocks
+from foveal.attention.estimates import block_means, capped, column_mass, last_queries, slash_mass, to_blocks
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import on_diagonals
 from foveal.errors import InputError
@@ -88,16 +88,16 @@ class FlexPrefill(BlockMethod):
         """The blocks of each head; None where gamma asks for all."""
         if self.gamma == 1 or self._least(key.shape[2]) >= key.shape[2]:
             return None
-        weights = last_queries(query, key, self.block, scale=context.scale)
+        weights = last_queries(query, key, self.block, scale=context.scale, softcap=context.softcap)
         columns, slashes = column_mass(weights), slash_mass(weights)
         del weights
         by_block = to_blocks(columns, self.block)
-        distance = self._distance(query, key, by_block, context.scale)
+        distance = self._distance(query, key, by_block, context)
         aware = distance < self.tau
         rows, places = self.grid(query, key)
         keep = self._vertical_slash(columns, slashes, aware, rows, places)
         if aware.any():
-            keep = keep | self._query_aware(query, key, rows, places, aware, context.scale)
+            keep = keep | self._query_aware(query, key, rows, places, aware, context)
         if self.dense_last:
             keep = keep | ((rows + 1) * self.block > key.shape[2] - self.dense_last)[:, None]
         notes = {"query-aware": aware, "distance": distance}
@@ -105,11 +105,12 @@ class FlexPrefill(BlockMethod):
 
     # -- which pattern ---------------------------------------------------------------------------------------------
 
-    def _distance(self, query: Tensor, key: Tensor, exact: Tensor, scale: float) -> Tensor:
+    def _distance(self, query: Tensor, key: Tensor, exact: Tensor, context: Context) -> Tensor:
         """How far the last queries' attention to blocks is from what means of blocks predict: (B, H)."""
         asked = query[:, :, -self.block :].float().mean(2, keepdim=True)
         means = block_means(key, self.block)
-        scores = asked.reshape(*means.shape[:2], -1, means.shape[3]) @ means.transpose(-1, -2) * scale
+        scores = asked.reshape(*means.shape[:2], -1, means.shape[3]) @ means.transpose(-1, -2)
+        scores = capped(scores * context.scale, context.softcap)
         return jensen_shannon(scores.softmax(-1).flatten(1, 2), exact)
 
     # -- which blocks ----------------------------------------------------------------------------------------------
@@ -138,10 +139,10 @@ class FlexPrefill(BlockMethod):
         return _largest(first, count)
 
     def _query_aware(
-        self, query: Tensor, key: Tensor, rows: Tensor, places: Tensor, aware: Tensor, scale: float
+        self, query: Tensor, key: Tensor, rows: Tensor, places: Tensor, aware: Tensor, context: Context
     ) -> Tensor:
         """Of the map of block means the largest entries, over all rows together, up to a mass of gamma."""
-        scores = self.mean_scores(query, key, scale)
+        scores = capped(self.mean_scores(query, key, context.scale), context.softcap)
         shares = scores.masked_fill(places > rows[:, None], -torch.inf).softmax(-1) / len(rows)
         shares = shares[aware].flatten(1)
         chosen = torch.zeros(*aware.shape, len(rows), len(places), dtype=torch.bool, device=query.device)

@@ -24,6 +24,7 @@ from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attent
 
 from foveal.attention.blocks import Blocks
 from foveal.attention.compiled import library
+from foveal.attention.estimates import capped
 from foveal.errors import InputError
 
 log = logging.getLogger("foveal.attention")
@@ -117,8 +118,7 @@ def plain(
         places = places[places < blocks.keys]
         keys, values = (part[:, :, places].float().repeat_interleave(group, 1) for part in (k, v))
         scores = q[:, :, start:end].float() @ keys.transpose(-1, -2) * scale
-        if softcap:
-            scores = softcap * torch.tanh(scores / softcap)
+        scores = capped(scores, softcap)
         if bias is not None:
             scores = scores + bias[:, :, start:end][..., places // blocks.key_block]
         rows = torch.arange(start, end, device=q.device)
@@ -234,8 +234,7 @@ def _flex(
     size = blocks.key_block
 
     def adjusted(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        if softcap:
-            score = softcap * torch.tanh(score / softcap)
+        score = capped(score, softcap)
         if bias is not None:
             b = batch if bias.shape[0] > 1 else 0
             h = head if bias.shape[1] > 1 else 0

@@ -140,11 +140,18 @@ class BlockMethod(ABC):
             )
             blocks = blocks.for_heads(context.sparse_heads.to(query.device), everywhere)
         chosen = time.perf_counter()
-        output, sums = block_attention(query, key, value, blocks, scale=context.scale)
+        output, sums = block_attention(query, key, value, blocks, scale=context.scale, softcap=context.softcap)
         if context.report is not None:
             took = chosen - begun, time.perf_counter() - chosen
             context.report.add(
-                context.layer, query[:, :, lead:], key, blocks, sums[:, :, lead:], scale=context.scale, seconds=took
+                context.layer,
+                query[:, :, lead:],
+                key,
+                blocks,
+                sums[:, :, lead:],
+                scale=context.scale,
+                seconds=took,
+                softcap=context.softcap,
             )
         return output[:, :, lead:]
 

@@ -74,7 +74,7 @@ class VerticalSlash(BlockMethod):
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The columns and diagonals that the last queries look at most."""
-        weights = last_queries(query, key, self.key_block, scale=context.scale)
+        weights = last_queries(query, key, self.key_block, scale=context.scale, softcap=context.softcap)
         columns = to_blocks(column_mass(weights), self.key_block)
         slashes = to_blocks(slash_mass(weights), self.key_block)
         columns[..., 0] = slashes[..., 0] = torch.inf

@@ -54,7 +54,7 @@ def prefill(
         layer = stack.layer(number)
         if layer.window not in masks:
             masks[layer.window] = Mask.causal(batch, length, held + length, window=layer.window, device=ids.device)
-        context = Context(number, layer.module, masks[layer.window], layer.scale, report, memory=memory)
+        context = Context(number, layer.module, masks[layer.window], layer.scale, report=report, memory=memory)
         x = layer(x, turns[layer.kind], partial(_attended, layers[number], context, method))
     return stack.logits(x.view(batch, length, -1)[:, -1])
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from foveal.attention.estimates import capped
 from foveal.errors import InputError
 
 
@@ -48,16 +49,25 @@ class Recorder:
         self._reduce = reduce
         self._deepest = max(self.heads) if stop else None
 
-    def record(self, layer: int, query: Tensor, key: Tensor, seen: Tensor, *, scale: float) -> None:
+    def record(
+        self, layer: int, query: Tensor, key: Tensor, seen: Tensor, *, scale: float, softcap: float | None = None
+    ) -> None:
         """Keep the rows of `layer`; `seen` (B, 1, R, K) is True where a row may look."""
-        weights = attention_rows(query, key, self.rows, seen, scale=scale, heads=self.heads[layer])
+        weights = attention_rows(query, key, self.rows, seen, scale=scale, heads=self.heads[layer], softcap=softcap)
         self.attention[layer] = self._reduce(layer, weights) if self._reduce else weights
         if layer == self._deepest:
             raise DeepestLayerDone
 
 
 def attention_rows(
-    query: Tensor, key: Tensor, rows: Tensor, seen: Tensor, *, scale: float, heads: Sequence[int] | None = None
+    query: Tensor,
+    key: Tensor,
+    rows: Tensor,
+    seen: Tensor,
+    *,
+    scale: float,
+    heads: Sequence[int] | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """The softmax attention of the queries `rows` (B, R) over all keys: (B, heads, R, K) float32.
 
@@ -76,4 +86,4 @@ def attention_rows(
     else:
         of_group = [head * groups // count for head in chosen]
         logits = asked[:, list(chosen)] @ key[:, of_group].float().transpose(-1, -2)
-    return logits.masked_fill_(~seen, float("-inf")).softmax(-1)
+    return capped(logits, softcap).masked_fill_(~seen, float("-inf")).softmax(-1)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.blocks import Blocks
+from foveal.attention.estimates import capped
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,16 +64,20 @@ class Report:
         *,
         scale: float,
         seconds: tuple[float, float],
+        softcap: float | None = None,
     ) -> None:
         """Take in one call: queries (B, H, Q, D), keys (B, G, K, D), the kernel's log-sum-exp (B, H, Q)."""
         heads = query.shape[1]
+        shares = torch.full((heads,), torch.nan)
+        if self.rows:
+            shares = recall(query, key, sums, scale=scale, rows=self.rows, softcap=softcap)
         self.looks.append(
             Look(
                 layer,
                 query.shape[2],
                 key.shape[2],
                 blocks.density().mean(0).expand(heads),
-                recall(query, key, sums, scale=scale, rows=self.rows) if self.rows else torch.full((heads,), torch.nan),
+                shares,
                 *seconds,
                 {name: note.float().mean(0).expand(heads) for name, note in blocks.notes.items()},
                 blocks.keep[0].expand(heads, -1, -1) if self.keep_blocks else None,
@@ -137,7 +142,9 @@ class Report:
         return grids(panels, path, columns=len(looks[0].density), title="Blocks looked at: queries down, keys across")
 
 
-def recall(query: Tensor, key: Tensor, sums: Tensor, *, scale: float, rows: int = ROWS) -> Tensor:
+def recall(
+    query: Tensor, key: Tensor, sums: Tensor, *, scale: float, rows: int = ROWS, softcap: float | None = None
+) -> Tensor:
     """The share (H,) of softmax mass in what was looked at, from its log-sum-exp `sums` (B, H, Q) and that of all keys.
 
     Exact for the rows that are looked into, which are spread over the queries.
@@ -148,6 +155,6 @@ def recall(query: Tensor, key: Tensor, sums: Tensor, *, scale: float, rows: int 
     asked = query[:, :, chosen].float().reshape(len(query), key.shape[1], group * len(chosen), -1) * scale
     scores = (asked @ key.float().transpose(-1, -2)).view(len(query), -1, len(chosen), keys)
     hidden = torch.arange(keys, device=query.device) > (chosen + keys - queries)[:, None]
-    full = scores.masked_fill_(hidden, -torch.inf).logsumexp(-1)
+    full = capped(scores, softcap).masked_fill_(hidden, -torch.inf).logsumexp(-1)
     shares: Tensor = (sums[:, :, chosen] - full).exp().clamp(max=1.0).mean((0, 2))
     return shares.cpu()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from foveal.attention.dense import dense_attention
+from foveal.attention.dense import capped_attention, dense_attention
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
@@ -65,7 +65,11 @@ class SharedPrefix:
         of_text = query[:, :, :n], key[:, :, :n], value[:, :, :n]
         text = self.method.attend(*of_text, replace(context, mask=self._padded(mask))) if self.method else None
         if text is None:
-            text = dense_attention(*of_text, mask, scale=context.scale)
+            text = dense_attention(*of_text, mask, scale=context.scale, softcap=context.softcap)
+        if context.softcap is not None:
+            seen = self._tail(window)
+            tail = capped_attention(query[:, :, n:], key, value, seen, scale=context.scale, softcap=context.softcap)
+            return torch.cat([text, tail], dim=2)
         tail = scaled_dot_product_attention(
             query[:, :, n:], key, value, attn_mask=self._tail(window), scale=context.scale, enable_gqa=True
         )
