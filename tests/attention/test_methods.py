@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from foveal.attention import METHODS, FlexPrefill, Report, attach, method_by_name, method_for, methods
 from foveal.attention.blocks import Blocks
 from foveal.attention.boundaries import BoundaryPredictor
+from foveal.attention.dense import cost_of_blocks
 from foveal.attention.dhsa import DHSA
 from foveal.attention.estimates import block_means, column_mass, last_queries, slash_mass, to_blocks
 from foveal.attention.flexprefill import jensen_shannon, reached
@@ -567,6 +568,33 @@ def test_recall_is_the_mass_that_was_kept():
     _, sums = block_attention(q, k, v, blocks, scale=SCALE)
     held = (attention(q, k) * blocks.seen()[0]).sum(-1).mean(-1)
     torch.testing.assert_close(recall(q, k, sums, scale=SCALE, rows=96), held, atol=1e-5, rtol=1e-5)
+
+
+def test_blocks_that_would_take_longer_are_left_to_dense_attention(model, monkeypatch):
+    """On a processor whose block kernel is slow; a text that is padded has only the one way."""
+    from foveal.attention import method as module
+
+    monkeypatch.setattr(module, "CALIBRATED", 100)
+    real = torch.ones(2, 150, dtype=torch.long)
+    real[0, :30] = 0
+    half = small(BlockTopK, density=0.5)
+    for cost, looks in ((1.5, True), (2.5, False)):
+        monkeypatch.setattr(module, "cost_of_blocks", lambda *_, cost=cost: cost)
+        with attach(model, half) as attached:
+            found = logits(model, tokens(150))
+        assert bool(attached.report.looks) is looks
+        with attach(model, half) as attached:
+            logits(model, tokens(150).expand(2, -1), attention_mask=real)
+        assert attached.report.looks
+    with attach(model):
+        torch.testing.assert_close(found, logits(model, tokens(150)))
+
+
+def test_what_blocks_cost_is_measured_once():
+    cost_of_blocks.cache_clear()
+    first = cost_of_blocks(torch.float32, 16)
+    assert 0 < first <= 10
+    assert cost_of_blocks(torch.float32, 16) == first
 
 
 def test_short_texts_and_masks_of_ones_own_stay_dense(model):

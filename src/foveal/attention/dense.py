@@ -8,6 +8,7 @@ Shapes    as in kernel.py
 
 from __future__ import annotations
 
+import time
 from functools import cache, lru_cache
 
 import torch
@@ -21,6 +22,9 @@ from foveal.attention.masks import Mask
 
 LEAST = 64
 """Queries below which PyTorch's runs: a block kernel has little to divide."""
+
+MEASURED, COSTLIEST = 2048, 10.0
+"""Tokens that both kernels are measured on, and the most that the measurement says."""
 
 
 def dense_attention(
@@ -63,6 +67,25 @@ def prefers_blocks(query: Tensor) -> bool:
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
         return False
     return not _has_amx() and native(torch.bfloat16) == torch.bfloat16
+
+
+@cache
+def cost_of_blocks(dtype: torch.dtype, width: int) -> float:
+    """What the block kernel takes on this processor, as a share of PyTorch's attention, where both look everywhere.
+
+    Measured once in a process, in a tenth of a second or so, the best of three each; at most `COSTLIEST`.
+    """
+    query, key = (torch.ones(1, heads, MEASURED, width, dtype=dtype) for heads in (8, 2))
+    blocks = Blocks.causal(MEASURED, MEASURED)
+    ours, theirs = [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        block_attention(query, key, key, blocks)
+        between = time.perf_counter()
+        scaled_dot_product_attention(query, key, key, is_causal=True, enable_gqa=True)
+        ours.append(between - start)
+        theirs.append(time.perf_counter() - between)
+    return min(COSTLIEST, min(ours) / min(theirs))
 
 
 @cache

@@ -11,7 +11,8 @@ at multiples of the block size in the text, also where one part of it is read af
 its first queries (`lead` of them).
 
 Left to dense attention: decoding (one query), sliding-window layers (they are sparse already), a mask of the caller's
-own, texts of fewer than `least` keys, and whatever `prefill` says None to.
+own, texts of fewer than `least` keys, whatever `prefill` says None to, and, from `CALIBRATED` keys on, blocks that
+would take longer than looking everywhere does on this processor (both kernels are measured once).
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ import torch
 from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
+from foveal.attention.dense import cost_of_blocks
 from foveal.attention.estimates import block_means
 from foveal.attention.kernel import block_attention
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
     from foveal.attention.attach import Context
+
+
+CALIBRATED = 4096
+"""Keys from which a method is given up where it would not pay."""
 
 
 class BlockMethod(ABC):
@@ -55,7 +61,7 @@ class BlockMethod(ABC):
         if query.shape[2] == 1 or key.shape[2] < self.least or mask.window is not None or not mask.by_position:
             return None
         if mask.real is None:
-            return self._attend(query, key, value, context)
+            return self._attend(query, key, value, context, may_leave=True)
         return self._each(query, key, value, mask.real, context)
 
     def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
@@ -114,15 +120,20 @@ class BlockMethod(ABC):
             if first >= end:
                 continue
             one = slice(number, number + 1)
-            out[one, :, first - offset : end - offset] = self._attend(
+            found = self._attend(
                 query[one, :, first - offset : end - offset],
                 key[one, :, start:end],
                 value[one, :, start:end],
                 context,
             )
+            assert found is not None
+            out[one, :, first - offset : end - offset] = found
         return out
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, context: Context, *, may_leave: bool = False
+    ) -> Tensor | None:
+        """One text's output; None only with `may_leave`: dense attention is the faster way."""
         begun = time.perf_counter()
         blocks = self.prefill(query, key, context) if key.shape[2] >= self.least else None
         lead = self.lead(query, key) if blocks is not None else 0
@@ -139,6 +150,8 @@ class BlockMethod(ABC):
                 device=query.device,
             )
             blocks = blocks.for_heads(context.sparse_heads.to(query.device), everywhere)
+        if may_leave and not pays(blocks, query):
+            return None
         chosen = time.perf_counter()
         output, sums = block_attention(query, key, value, blocks, scale=context.scale, softcap=context.softcap)
         if context.report is not None:
@@ -154,6 +167,13 @@ class BlockMethod(ABC):
                 softcap=context.softcap,
             )
         return output[:, :, lead:]
+
+
+def pays(blocks: Blocks, query: Tensor) -> bool:
+    """Whether looking at `blocks` is expected to take less time than looking everywhere."""
+    if query.device.type != "cpu" or blocks.keys < CALIBRATED:
+        return True
+    return float(blocks.density().mean()) * cost_of_blocks(query.dtype, query.shape[3]) < 1
 
 
 def _span(real: Tensor) -> tuple[int, int] | None:

@@ -22,13 +22,13 @@ from foveal.evaluation.longdoc import Question, Task, load, sample
 from foveal.evaluation.tables import Row
 from foveal.reading.events import Reading
 
-TASKS = {"natural_question": 24, "quality": 30, "multifieldqa_zh": 16, "babilong_8k_qa1": 10, "babilong_8k_qa2": 14}
+TASKS = {"natural_question": 24, "quality": 30, "multifieldqa_zh": 12, "babilong_8k_qa1": 8, "babilong_8k_qa2": 14}
 """Task -> questions of a full run."""
 
 QUICK = {"quality": 4, "babilong_8k_qa2": 3}
 
 LONG = 8192
-FEW = 4
+FEW = 3
 """Questions that the readers of 8k tokens are asked: each reads for a quarter of a minute."""
 
 

@@ -21,14 +21,17 @@ from foveal.bench.readers import Bench, Chooser
 from foveal.evaluation.answers import contains
 from foveal.evaluation.haystack import Planted, plant, plant_all
 from foveal.evaluation.kept import Range
-from foveal.evaluation.needle import Cell, heat_map, key
+from foveal.evaluation.needle import Cell, growth, heat_map, key
 from foveal.evaluation.needles import Needle, make, wrong_question
 from foveal.evaluation.tables import Row
 from foveal.reading import InfiniRetri
-from foveal.reading.events import Reading
+from foveal.reading.events import Done, Reading, WindowRead
 
 KINDS = ("literal", "paraphrase", "two-hop")
 DEPTHS = tuple(range(5, 100, 10))
+REPORTED = (64_000, 256_000)
+"""Tokens after which the rate of the long pass is told, besides its end."""
+
 ABOUT_ESSAYS = (
     "Why do most people never start a company?",
     "What does the author think of school?",
@@ -215,13 +218,24 @@ def _shuffled_windows(bench: Bench, planted: Sequence[Planted]) -> list[Planted]
 
 
 def million(bench: Bench, text: str) -> Iterator[Row]:
-    """One pass over a million tokens of real text with five needles and five questions."""
+    """One pass over a million tokens of real text with five needles and five questions, and how its rate holds."""
     kinds: list[Needle] = make("literal", 5, seed=bench.settings.seed + 7)
     planted = plant_all(text, kinds, [10, 30, 50, 70, 90])
     start = time.perf_counter()
-    readings = bench.reader.read_many(planted[0].text, [one.needle.question for one in planted])
+    passed: list[tuple[int, float]] = []  # tokens, seconds
+    readings: Sequence[Reading] = ()
+    for event in bench.reader.stream(planted[0].text, [one.needle.question for one in planted]):
+        if isinstance(event, WindowRead):
+            passed.append((event.tokens, time.perf_counter() - start))
+        elif isinstance(event, Done):
+            readings = event.readings
     took = time.perf_counter() - start
     tokens = readings[0].stats.tokens
+    first = [next(one for one in passed if one[0] >= length) for length in REPORTED] + passed[-1:]
+    for length, seconds in first:
+        yield Row.of(f"five questions, the first {length / 1000:,.0f}k tokens", "tokens/s", length / seconds)
+    grown = growth(*zip(*first, strict=True))
+    yield Row.of("five questions", "growth of time with length (1: linear)", grown, at_most=1.15)
     note = f"{tokens:,} tokens in {took / 60:.1f} min; peak {readings[0].stats.peak_bytes / 2**30:.1f} GiB"
     yield Row.of("a million tokens, five needles", "retention", retention(planted, readings), at_least=1.0, note=note)
     answered = fmean(contains(r.text, one.needle.answer) for r, one in zip(readings, planted, strict=True))
