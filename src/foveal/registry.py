@@ -51,6 +51,7 @@ BENCHES = {
     "attention-prefill": "foveal.bench.attention_prefill:whole_prompts",
     "attention-likelihood": "foveal.bench.attention_tasks:likelihoods",
     "attention-tasks": "foveal.bench.attention_tasks:tasks",
+    "attention-pairs": "foveal.bench.attention_tasks:pairs",
     "search": "foveal.bench.search:search",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from foveal.attention.blocks import Blocks
 from foveal.bench.attention_kernel import HEADS, drawn, exact
 from foveal.bench.attention_models import block_mass
-from foveal.bench.attention_tasks import methods_for
+from foveal.bench.attention_tasks import PAIRS, at_density
 from foveal.registry import METHODS
 
 
@@ -36,13 +37,14 @@ def test_block_mass_is_the_attention_in_full():
             torch.testing.assert_close(mass[:, row, column], expected, atol=1e-6, rtol=1e-5)
 
 
-def test_fixed_methods_get_the_density_that_flexprefill_took():
-    methods = methods_for(4096, 0.5)
-    assert {name.partition("@")[0] for name in methods} == set(METHODS)
-    grid = Blocks.causal(4096, 4096)
+def test_other_methods_get_the_density_that_flexprefill_took():
+    methods = at_density(4096, 0.5)
+    named = {name.partition("@")[0] for name in (*methods, *PAIRS)}
+    assert named == {*METHODS, "dhsa-equal"}
     query = torch.randn(1, 2, 4096, 8, generator=torch.Generator().manual_seed(0))
-    context = type("Context", (), {"scale": 0.3, "layer": 0, "memory": None})()
-    for name in ("streaming", "block-topk", "random"):
-        blocks = methods[name].prefill(query, query, context)
+    context = type("Context", (), {"scale": 0.3, "layer": 0, "memory": None, "softcap": None})()
+    for name in ("streaming", "block-topk", "random", "vertical-slash"):
+        blocks = methods[f"{name}@0.50"].prefill(query, query, context)
         assert float(blocks.density().mean()) == pytest.approx(0.5, abs=0.12), name
-    assert grid.density().item() == 1
+    fixed = replace(methods["dhsa-equal@0.50"], boundaries="fixed")
+    assert float(fixed.prefill(query, query, context).density().mean()) == pytest.approx(0.5, abs=0.05)

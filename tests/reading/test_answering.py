@@ -128,6 +128,12 @@ def test_a_number_of_the_question_may_be_repeated():
         "",
         " \n",
         "not found",
+        "Nicht gefunden.",
+        "Der Text nennt keine Antwort.",
+        "Le texte ne le dit pas.",
+        "No se menciona en el texto.",
+        "文中没有提到磨坊的主人。",
+        "未找到。",
         "Not found.",
         "The text does not say.",
         "The excerpts do not hold the answer.",
@@ -143,7 +149,13 @@ def test_a_refusal_is_no_answer(answer):
 
 
 @pytest.mark.parametrize(
-    "answer", ["Nothing but bread is sold by Anna Holm.", "Anna Holm, not found elsewhere, sells bread."]
+    "answer",
+    [
+        "Nothing but bread is sold by Anna Holm.",
+        "Anna Holm, not found elsewhere, sells bread.",
+        "Notwehr.",
+        "文中的钥匙由安娜保管。",
+    ],
 )
 def test_a_no_in_an_answer_is_no_refusal(answer):
     assert check(answer).found

@@ -85,6 +85,9 @@ def test_sentences(expected):
         ["\n\n  One.\n\n", "Two."],
         ["x" * 121 + "\n", "Unwrapped lines are paragraphs."],
         ["x" * 120 + "\nThis one was wrapped."],
+        ["x" * 140 + "\nwide lines were wrapped, too."],
+        ["x" * 140 + ",\nand after a comma."],
+        ["x" * 140 + ".\n", "e.g. not after a full stop."],
         [" \n \n "],
     ],
 )

@@ -1,8 +1,9 @@
 """bench attention, tasks and likelihood: what sparse attention costs in answers.
 
-tasks       RULER-style tasks at 4k (evaluation/ruler.py), all methods on the same samples: share of the answers given,
-            and nats a token of the gold answer; static patterns, block top-k and random blocks at FlexPrefill's density
-needles     the grid of lengths and depths: of the cells that dense attention answers, the share that a method does
+tasks       RULER-style tasks (evaluation/ruler.py) under FlexPrefill and DHSA beside dense attention: share of the
+            answers given, nats a token of the gold answer; on the tasks with several needles also static patterns,
+            block top-k, random blocks and DHSA, all at FlexPrefill's density; a grid of needles by length and depth
+pairs       the first three at more samples and lengths: hours. It goes on where it was stopped
 likelihood  perplexity of the last 512 tokens of long essays
 
 Samples are read through lean layers, prompts under the method, answers exactly (DHSA's too). Cells are kept in the
@@ -23,111 +24,143 @@ from foveal.attention import (
     Dense,
     FlexPrefill,
     RandomBlocks,
-    Report,
     Streaming,
     VerticalSlash,
 )
 from foveal.bench.attention_models import PromptReader
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.grid import Cell, Outcome, differences, run, summary, trade_off
+from foveal.evaluation.grid import Cell, Outcome, System, differences, run, summary, trade_off
 from foveal.evaluation.likelihood import nats_per_token, paired, perplexity
 from foveal.evaluation.ruler import TASKS, Sample, answer_tokens, make
 from foveal.evaluation.tables import Row
 
-COUNTS = {4_096: 6, 8_192: 3}
+COUNTS = {4_096: 5, 8_192: 1}
 """Samples of each task by length, in a full run."""
 
-DEPTH_SAMPLES = 10
+MORE = {4_096: 23, 16_384: 5, 32_768: 2}
+"""Samples of each task of `pairs`."""
+
+DEPTH_SAMPLES = 5
 TAIL = 512
 
+PAIRS: Mapping[str, AttentionMethod] = {
+    "dense": Dense(),
+    "flexprefill@0.95": FlexPrefill(gamma=0.95),
+    "dhsa@0.25": DHSA(density=0.25),
+}
+"""What reads every sample."""
 
-def methods_for(length: int, density: float) -> dict[str, AttentionMethod]:
-    """Every method, the fixed ones at about `density` of the blocks of a prompt of `length` tokens."""
+
+def at_density(length: int, density: float) -> dict[str, AttentionMethod]:
+    """Other methods at about `density` of the causal blocks of a prompt of `length` tokens."""
     size = 128
     row = density * length / 2  # tokens that a query sees on average
     half = max(size, round(row / size) * size // 2)
-    return {
-        "dense": Dense(),
-        "flexprefill@0.95": FlexPrefill(gamma=0.95),
-        "flexprefill@0.9": FlexPrefill(gamma=0.9),
-        "dhsa@0.25": DHSA(density=0.25),
-        "dhsa@1024": DHSA(budget=1024),
+    methods: dict[str, AttentionMethod] = {
+        "dhsa-equal": DHSA(density=1 - (1 - density) ** 0.5),  # a share of the keys, of which early queries have fewer
         "vertical-slash": VerticalSlash(half, half),
         "block-topk": BlockTopK(density),
         "streaming": Streaming(sinks=size, recent=max(size, round(row))),
         "random": RandomBlocks(density),
     }
+    return {f"{name}@{density:.2f}": method for name, method in methods.items()}
 
 
 def answered(reader: PromptReader, method: AttentionMethod, sample: Sample) -> Outcome:
-    """Read a sample's prompt under `method` and answer."""
+    """Read a sample's prompt under `method` and answer, in no more than twice the room of the gold answer."""
     ids = reader.model.encode(sample.prompt)
     prompt = reader.read(ids, method)
     gold = reader.model.encode(" " + sample.gold.strip())
     nats = nats_per_token(reader.log_probabilities(prompt, gold))
-    text = reader.continued(prompt, answer_tokens(sample.task))
+    text = reader.continued(prompt, min(answer_tokens(sample.task), 2 * len(gold) + 16))
     return Outcome(text, nats, prompt.report.density, prompt.seconds)
 
 
 def tasks(settings: BenchSettings) -> Iterator[Row]:
     """Rows of the tasks, then of the needles."""
     reader = PromptReader(settings)
-    store = settings.cache / "attention-tasks.jsonl"
-    counts = {2_048: 1} if settings.quick else COUNTS
+    store = _store(settings)
     cells: list[Cell] = []
-    for length, count in counts.items():
-        samples = [
-            sample
-            for task in TASKS
-            for sample in make(task, count, length, reader.count, haystack=reader.essays, seed=settings.seed)
-        ]
-        density = _density(reader, samples)
-        systems = {name: partial(answered, reader, method) for name, method in methods_for(length, density).items()}
-        cells += run(systems, samples, store=store)
+    for length, count in ({2_048: 1} if settings.quick else COUNTS).items():
+        samples = _samples(reader, length, count)
+        cells += run(_systems(reader, PAIRS), samples, store=store)
+        several = [sample for sample in samples if sample.task.startswith("niah_multi")]
+        density = fmean(cell.density for cell in cells if cell.system == "flexprefill@0.95" and cell.length == length)
+        cells += run(_systems(reader, at_density(length, round(density, 2))), several, store=store)
+    yield from _summed(cells)
     yield from _compared(cells)
+    yield from _several(cells)
     pictures = settings.cache / "pictures"
     trade_off(cells, pictures / "attention-density.png", "density")
     trade_off(cells, pictures / "attention-seconds.png", "seconds")
     yield from grid(reader, settings, store)
 
 
-def _density(reader: PromptReader, samples: Sequence[Sample]) -> float:
-    """FlexPrefill's on the first samples: what the fixed patterns get."""
-    few = samples[:: max(1, len(samples) // 3)]
-    found = [
-        reader.read(reader.model.encode(one.prompt), FlexPrefill(gamma=0.95), report=Report(rows=0)) for one in few
+def pairs(settings: BenchSettings) -> Iterator[Row]:
+    """FlexPrefill and DHSA beside dense attention, length by length."""
+    reader = PromptReader(settings)
+    for length, count in ({2_048: 1} if settings.quick else MORE).items():
+        cells = run(_systems(reader, PAIRS), _samples(reader, length, count), store=_store(settings))
+        where = f"{length // 1024}k, "
+        yield from _summed(cells, where)
+        yield from _compared(cells, where)
+
+
+def _store(settings: BenchSettings) -> Path:
+    return settings.cache / "attention-tasks.jsonl"
+
+
+def _systems(reader: PromptReader, methods: Mapping[str, AttentionMethod]) -> dict[str, System]:
+    return {name: partial(answered, reader, method) for name, method in methods.items()}
+
+
+def _samples(reader: PromptReader, length: int, count: int) -> list[Sample]:
+    seed = reader.settings.seed
+    return [
+        sample
+        for task in TASKS
+        for sample in make(task, count, length, reader.count, haystack=reader.essays, seed=seed)
     ]
-    return fmean(one.report.density for one in found)
 
 
-def _compared(cells: Sequence[Cell]) -> Iterator[Row]:
-    found = summary(cells)
-    for (method, setting), of in found.items():
+def _summed(cells: Sequence[Cell], where: str = "") -> Iterator[Row]:
+    paired_cells = [cell for cell in cells if cell.system in PAIRS]
+    for (method, setting), of in summary(paired_cells).items():
         name = f"{method}@{setting}" if setting else method
         note = f"{of.cells} samples; density {of.density:.3f}, {of.seconds:.1f} s a prompt"
-        yield Row.of(f"tasks, {name}", "accuracy", of.accuracy, note=note)
+        yield Row.of(f"tasks, {where}{name}", "accuracy", of.accuracy, note=note)
         if of.gold_nats is not None:
-            yield Row.of(f"tasks, {name}", "nats a token of the gold answer", of.gold_nats)
+            yield Row.of(f"tasks, {where}{name}", "nats a token of the gold answer", of.gold_nats)
+
+
+def _compared(cells: Sequence[Cell], where: str = "") -> Iterator[Row]:
+    """Each sample under a method less the same under dense attention."""
     for name in ("flexprefill@0.95", "dhsa@0.25"):
         lost = paired(differences(cells, name, "dense"), seed=0)
         note = f"95 % of {lost.count} pairs: {lost.low:+.3f} to {lost.high:+.3f}"
-        yield Row.of(f"tasks, {name} less dense", "accuracy", lost.mean, at_least=-0.02, note=note)
+        yield Row.of(f"tasks, {where}{name} less dense", "accuracy", lost.mean, at_least=-0.02, note=note)
         nats = paired(differences(cells, name, "dense", "gold_nats"), seed=0)
         note = f"95 %: {nats.low:+.3f} to {nats.high:+.3f}"
-        yield Row.of(f"tasks, {name} less dense", "nats a token", nats.mean, at_most=0.05, note=note)
+        yield Row.of(f"tasks, {where}{name} less dense", "nats a token", nats.mean, at_most=0.05, note=note)
+
+
+def _several(cells: Sequence[Cell]) -> Iterator[Row]:
+    """The tasks with several needles: every method at about one density."""
     many = [cell for cell in cells if cell.task.startswith("niah_multi")]
-    found = summary(many)
-    for name in (("flexprefill", "0.95"), ("dhsa", "0.25")):
+    found = {str(method): of for (method,), of in summary(many, by=("method",)).items()}
+    for name, of in found.items():
+        note = f"{of.cells} samples; density {of.density:.3f}, {of.seconds:.1f} s a prompt"
+        nats = float("nan") if of.gold_nats is None else of.gold_nats
+        yield Row.of(f"several needles, {name}", "accuracy", of.accuracy, note=note)
+        yield Row.of(f"several needles, {name}", "nats a token of the gold answer", nats)
+    for name in ("flexprefill", "dhsa-equal"):
         for other in ("random", "streaming", "vertical-slash", "block-topk"):
-            ahead = found[name].accuracy - found[other, ""].accuracy
-            strict = other in ("random", "streaming")
-            yield Row.of(
-                f"multi-key needles, {name[0]} less {other}", "accuracy", ahead, at_least=0.0001 if strict else 0.0
-            )
+            ahead = found[name].accuracy - found[other].accuracy
+            yield Row.of(f"several needles, {name} less {other}", "accuracy", ahead, at_least=0.0001)
 
 
 def grid(reader: PromptReader, settings: BenchSettings, store: Path) -> Iterator[Row]:
-    """Of the needles that dense attention finds, the share that others do, at ten places of each length."""
+    """Of the needles that dense attention finds, the share that others do, at several places of each length."""
     lengths = (2_048,) if settings.quick else (2_048, 4_096, 8_192)
     methods: dict[str, AttentionMethod] = {
         "dense": Dense(),
@@ -140,8 +173,7 @@ def grid(reader: PromptReader, settings: BenchSettings, store: Path) -> Iterator
     for length in lengths:
         count = 4 if settings.quick else DEPTH_SAMPLES
         samples = make("niah_single", count, length, reader.count, haystack=reader.essays, seed=settings.seed + 100)
-        systems = {name: partial(answered, reader, method) for name, method in methods.items()}
-        cells += run(systems, samples, store=store)
+        cells += run(_systems(reader, methods), samples, store=store)
     found = {cell.sample for cell in cells if cell.system == "dense" and cell.correct == 1}
     for name in methods:
         if name == "dense":

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from foveal.attention.profiles import Profile
 from foveal.bench.readers import Bench, Chooser
@@ -24,7 +24,7 @@ from foveal.evaluation.kept import Range
 from foveal.evaluation.needle import Cell, growth, heat_map, key
 from foveal.evaluation.needles import Needle, make, wrong_question
 from foveal.evaluation.tables import Row
-from foveal.reading import InfiniRetri
+from foveal.reading import InfiniRetri, ReadSettings
 from foveal.reading.events import Done, Reading, WindowRead
 
 KINDS = ("literal", "paraphrase", "two-hop")
@@ -56,6 +56,7 @@ def needles(bench: Bench, pictures: Path) -> Iterator[Row]:
         if length == first:
             yield from _peers(bench, planted, new, length)
             yield from _controls(bench, planted, new)
+            yield from _parts(bench, planted)
     heat_map(cells, pictures / "read-needles.png", "retained", title="Needles kept, 1,024 tokens of memory")
 
 
@@ -136,6 +137,37 @@ def _controls(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell]) ->
     note = "as many heads of the same depths"
     yield Row.of("control: heads drawn at random", "retention", retention(literal, readings), note=note)
     yield from _random_weights(bench, literal)
+
+
+def _parts(bench: Bench, planted: Sequence[Planted]) -> Iterator[Row]:
+    """What parts of the reader do: without the second look, without words; and whether scores hang on the window."""
+    text, questions = planted[0].text, [one.needle.question for one in planted]
+
+    def kept(settings: ReadSettings) -> tuple[list[Reading], dict[str, float]]:
+        readings = _retrieved(InfiniRetri(bench.model, settings), text, questions)
+        of_kind = {
+            kind: [(one, found) for one, found in zip(planted, readings, strict=True) if one.needle.kind == kind]
+            for kind in KINDS
+        }
+        return readings, {kind: retention(*zip(*pairs, strict=True)) for kind, pairs in of_kind.items()}
+
+    without = {"no second look": replace(bench.read, follow=0), "no words": replace(bench.read, words=False)}
+    for name, settings in without.items():
+        for kind, value in kept(settings)[1].items():
+            yield Row.of(f"part: {name}, {kind} needles", "retention", value)
+    scores = {}
+    for window in (bench.read.window // 3, bench.read.window, 2 * bench.read.window):
+        readings, found = kept(replace(bench.read, window=window, words=False))
+        own = [_score_of(one, reading) for one, reading in zip(planted, readings, strict=True) if _single(one)]
+        scores[window] = median(own)
+        note = f"median score {scores[window]:.2f}"
+        yield Row.of(f"part: windows of {window:,} tokens", "retention, literal", found["literal"], note=note)
+    spread = max(scores.values()) / max(1e-9, min(scores.values()))
+    yield Row.of("part: needles' scores over window sizes", "largest / least", spread, at_most=2)
+
+
+def _single(planted: Planted) -> bool:
+    return len(planted.ranges) == 1
 
 
 def _wrong_questions(bench: Bench, literal: Sequence[Planted]) -> Iterator[Row]:

@@ -32,7 +32,12 @@ _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _REFUSAL = re.compile(
     r"not found\b|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't)"
-    r"|(?:the )?answer (?:is|was) not\b|not (?:mentioned|specified|provided|stated|given)\b|i (?:do not|don't) know",
+    r"|(?:the )?answer (?:is|was) not\b|not (?:mentioned|specified|provided|stated|given)\b|i (?:do not|don't) know"
+    r"|nicht gefunden\b|(?:der|im|den) (?:text|auszüge)n? (?:\w+ )?(?:nicht|keine?)\b|ich weiß (?:es )?nicht"
+    r"|(?:non|pas) trouvée?\b|(?:le texte|les extraits?) (?:ne|n['’])|je ne sais pas"
+    r"|no (?:se )?(?:encontr|menciona|especifica)\w*|(?:el texto|los (?:extractos|fragmentos)) no\b|no lo sé"
+    r"|未(?:能)?(?:找到|提及|提到|提供|说明)|没有(?:找到|提及|提到|说明)|(?:文中|文章|文本|摘录)(?:中)?(?:没有|并?未)|不知道"
+    r"|見つかりません|記載(?:が|は)?(?:ありません|ない)",
     re.IGNORECASE,
 )
 

@@ -4,7 +4,8 @@ Each function gives (start, end) pairs in characters, in order. Sentences and pa
 len(text) without gaps: blank space belongs to the unit before it, and at the head of the text to the first. No unit is
 blank but that of a blank text. `words` gives tokens only, with what stands between them left out.
 
-Paragraph  ends at a blank line, or at the end of a line so long (over 120 characters) that nobody wrapped it
+Paragraph  ends at a blank line, or at the end of a line so long (over 120 characters) that nobody wrapped it, unless
+           its sentence plainly goes on in the next line
 Sentence   ends at a mark that ends one (abbreviations, initials, decimals and list numbers do not), before a list item
            or table row, and at the end of its paragraph
 Speed      linear in the text: every pattern reads a character a bounded number of times
@@ -83,7 +84,12 @@ def sentences(text: str) -> Offsets:
 def paragraph_starts(text: str) -> list[int]:
     """Where a paragraph may begin after another: positions in `text`, not sorted, at most `len(text)`."""
     ends = [match.end() for match in _PARAGRAPH_END.finditer(text)]
-    return ends + [match.end() for match in _LONG_LINE.finditer(text)]
+    return ends + [match.end() for match in _LONG_LINE.finditer(text) if not _goes_on(text, match.end())]
+
+
+def _goes_on(text: str, start: int) -> bool:
+    """Whether the line at `start` goes on with the sentence of the line before: no mark there, a small letter here."""
+    return text[start : start + 1].islower() and text[max(0, start - 3) : start].rstrip()[-1:] not in ".!?…:"
 
 
 def sentence_starts(text: str) -> list[int]:
