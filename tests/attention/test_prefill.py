@@ -8,8 +8,8 @@ from test_methods import Everything, logits, small, tokens
 from tiny import CACHE, KINDS, tiny
 from transformers import BloomConfig, BloomForCausalLM, DynamicCache
 
-from foveal.attention import FlexPrefill, Report, attach
-from foveal.attention.prefill import prefill
+from foveal.attention import BlockTopK, FlexPrefill, Report, attach
+from foveal.attention.prefill import look, prefill
 from foveal.errors import InputError
 from foveal.models.key_values import KeyValues
 
@@ -56,3 +56,19 @@ def test_what_is_not_lean_is_sent_to_attach(model):
         prefill(other, tokens(8), [KeyValues()])
     with pytest.raises(InputError, match="layers"):
         prefill(model, tokens(8), [KeyValues()] * 9, method=Everything())
+
+
+@pytest.mark.parametrize("kind", ["qwen", "gemma2"])
+def test_a_look_tells_what_a_method_looked_at(kind, tmp_path):
+    """Over lean layers, and under transformers where a model has none."""
+    model = tiny(kind, tmp_path).model
+    ids = tokens(200)
+    found = look(model, ids[0].tolist(), small(BlockTopK, density=0.4), keep_blocks=True)
+    with attach(model, small(BlockTopK, density=0.4)) as attached:
+        expected = logits(model, ids)[:, -1]
+    torch.testing.assert_close(found.logits, expected, atol=1e-4, rtol=1e-4)
+    assert found.report.density == pytest.approx(attached.report.density)
+    assert found.report.picture(tmp_path / "blocks.png").stat().st_size > 1000
+    plain = look(model, ids[0].tolist(), None)
+    torch.testing.assert_close(plain.logits, logits(model, ids)[:, -1], atol=1e-4, rtol=1e-4)
+    assert not plain.report.looks

@@ -74,5 +74,9 @@ def method_by_name(name: str, **options: object) -> BlockMethod:
     unknown = sorted(set(options) - known)
     if unknown:
         raise InputError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(sorted(known)) or 'none'}.")
-    method: BlockMethod = made(**options)
+    try:
+        method: BlockMethod = made(**options)
+    except TypeError as error:  # a word where a number is due
+        given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        raise InputError(f"{name} cannot be made with {given}: {error}.") from error
     return method

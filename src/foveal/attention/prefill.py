@@ -10,20 +10,25 @@ Shapes    ids (B, N) -> logits (B, vocabulary) of the last token; `layers` then 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context
+from foveal.attention.attach import AttentionMethod, Context, attach
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.report import Report
 from foveal.errors import InputError
 from foveal.models.key_values import KeyValues
 from foveal.models.lean import lean, supports
+
+WARM = 64
+"""Tokens that a model reads before it is timed."""
 
 
 @torch.inference_mode()
@@ -57,6 +62,38 @@ def prefill(
         context = Context(number, layer.module, masks[layer.window], layer.scale, report=report, memory=memory)
         x = layer(x, turns[layer.kind], partial(_attended, layers[number], context, method))
     return stack.logits(x.view(batch, length, -1)[:, -1])
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A prompt that was read: logits (1, vocabulary) of its last token, what was looked at, and the seconds it took."""
+
+    logits: Tensor
+    report: Report
+    seconds: float
+
+
+@torch.inference_mode()
+def look(model: Any, ids: Sequence[int], method: AttentionMethod | None, *, keep_blocks: bool = False) -> Looked:
+    """Read a prompt by `method` (None: densely), over lean layers where the model has them; a report in full."""
+    report = Report(keep_blocks=keep_blocks)
+    read = _lean_read if supports(model) else _plain_read
+    read(model, ids[:WARM], None, Report(rows=0))  # weights are packed and kernels built outside of the time
+    begun = time.perf_counter()
+    logits = read(model, ids, method, report)
+    return Looked(logits, report, time.perf_counter() - begun)
+
+
+def _lean_read(model: Any, ids: Sequence[int], method: AttentionMethod | None, report: Report) -> Tensor:
+    layers = [KeyValues() for _ in range(len(lean(model)))]
+    return prefill(model, torch.tensor([list(ids)], device=model.device), layers, method=method, report=report)
+
+
+def _plain_read(model: Any, ids: Sequence[int], method: AttentionMethod | None, report: Report) -> Tensor:
+    with attach(model, method, report=report):
+        told = model(input_ids=torch.tensor([list(ids)], device=model.device), logits_to_keep=1, use_cache=False)
+    logits: Tensor = told.logits[:, -1]
+    return logits
 
 
 def _attended(

@@ -13,12 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 from foveal import __version__
-from foveal.cli import admin, asking, bench, demo, library, models, reading, segment
+from foveal.cli import admin, asking, bench, demo, library, models, prefill, reading, segment
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "prefill", "heads", "train", "papers", "digest", "research", "serve",
+    "heads", "train", "papers", "digest", "research", "serve",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -46,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (library, reading, asking, segment, models, demo, bench):
+for group in (library, reading, asking, segment, models, prefill, demo, bench):
     group.register(app)
 app.add_typer(admin.app, name="admin")
 

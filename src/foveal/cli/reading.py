@@ -74,7 +74,7 @@ def read(
     from foveal.settings import Settings
 
     settings = Settings.load(home)
-    text = _opened(source, settings, encoding)
+    text = opened_source(source, settings, encoding)
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
     asked = replace(asked, attention=attention)
     chat = server(url, answerer)
@@ -91,7 +91,7 @@ def read(
         print_readings(text, readings)
 
 
-def _opened(source: str, settings: Settings, encoding: str | None) -> Readable:
+def opened_source(source: str, settings: Settings, encoding: str | None = None) -> Readable:
     """The text that a person names: a file, a page, standard input, else a document of the library."""
     from foveal.library import Library, load_settings
     from foveal.reading import DocumentText

@@ -1,0 +1,159 @@
+"""prefill: what a way of looking looks at in a text, what it leaves out, and what that changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
+from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.reading import opened_source
+from foveal.errors import InputError
+from foveal.registry import METHODS
+
+SHOWN = 4
+"""Layers of a picture, where none are named."""
+
+if TYPE_CHECKING:
+    from foveal.attention import Report
+    from foveal.attention.prefill import Looked
+    from foveal.models.language import LanguageModel
+    from foveal.reading.sources import Text
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's command into `app`."""
+    app.command()(prefill)
+
+
+def prefill(
+    source: Annotated[str, typer.Argument(help="A path, URL, arXiv id, document of the library, or - for stdin.")],
+    attention: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)} (docs/attention.md).")] = "flexprefill",
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the method, such as gamma=0.9.")
+    ] = None,
+    question: Annotated[str, typer.Option(help="What stands behind the text: many methods look for the end.")] = "",
+    tokens: Annotated[int, typer.Option(min=256, help="Most tokens of SOURCE that are read.")] = 8192,
+    model: Annotated[str, typer.Option(help=f"Model that reads: {MODELS}.")] = DEFAULT_MODEL,
+    compare: Annotated[bool, typer.Option("--compare", help="Read it densely, too, and tell the difference.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG of the blocks that each head looked at.", dir_okay=False)
+    ] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="Layers in the picture (default: four of them).")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a model read the beginning of SOURCE by a sparse method, and show what it looked at."""
+    from foveal.attention import method_by_name
+    from foveal.attention.prefill import look
+    from foveal.settings import Settings
+
+    method = method_by_name(attention, **_options(option or []))
+    settings = Settings.load(home)
+    text = opened_source(source, settings)
+    reader = language_model(model, settings)
+    ids = _ids(reader, text, question, tokens)
+    sparse = look(reader.model, ids, method, keep_blocks=picture is not None)
+    dense = look(reader.model, ids, None) if compare else None
+    told = summary(attention, len(ids), sparse, dense)
+    if picture and sparse.report.looks:
+        told["picture"] = str(sparse.report.picture(picture, layers=_drawn(sparse.report, layer)))
+    if as_json:
+        print_json(told | {"layers": _layers(sparse)})
+        return
+    if sparse.report.looks:
+        results().print(sparse.report.table())
+    results().print(_said(told))
+
+
+def _options(given: Sequence[str]) -> dict[str, object]:
+    """`name=value` each; a value is a number, true, false, or else a word."""
+    found: dict[str, object] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"--set got {one!r}; it needs NAME=VALUE, such as gamma=0.9.")
+        try:
+            found[name.strip().replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name.strip().replace("-", "_")] = value
+    return found
+
+
+def _ids(reader: LanguageModel, text: Text, question: str, most: int) -> list[int]:
+    """The first `most` tokens of the text, and the question behind them."""
+    behind = reader.tokenizer(f"\n\n{question.strip()}", add_special_tokens=False).input_ids if question.strip() else []
+    ids: list[int] = list(reader.tokenizer("").input_ids)  # what the model expects before any text
+    for block in text.blocks():
+        ids += reader.tokenizer(block, add_special_tokens=False).input_ids
+        if len(ids) >= most:
+            break
+    else:
+        if len(ids) < most:
+            notes().print(f"{len(ids):,} tokens are all of it.", style="dim")
+    return [*ids[:most], *behind]
+
+
+def summary(name: str, count: int, sparse: Looked, dense: Looked | None) -> dict[str, Any]:
+    """What a person, or a program, is told of a reading, and of the dense one beside it."""
+    report = sparse.report
+    told: dict[str, Any] = {
+        "method": name,
+        "tokens": count,
+        "seconds": round(sparse.seconds, 3),
+        "density": round(report.density, 4),
+        "recall": round(report.recall, 4),
+        "layers_looked_at": len(report.looks),
+    }
+    if dense:
+        mine, theirs = (one.logits[0].float().log_softmax(-1) for one in (sparse, dense))
+        told |= {
+            "dense_seconds": round(dense.seconds, 3),
+            "same_next_token": bool(mine.argmax() == theirs.argmax()),
+            "divergence_nats": round(float((theirs.exp() * (theirs - mine)).sum()), 5),
+        }
+    return told
+
+
+def _drawn(report: Report, wanted: Sequence[int] | None) -> list[int]:
+    """The layers of the picture. InputError: one was wanted at which nothing was chosen."""
+    looked = [one.layer for one in report.looks]
+    if unknown := sorted(set(wanted or ()) - set(looked)):
+        raise InputError(f"Nothing was chosen in layer {unknown[0]}; in these it was: {', '.join(map(str, looked))}.")
+    return list(wanted) if wanted else looked[:: max(1, len(looked) // SHOWN)][:SHOWN]
+
+
+def _layers(sparse: Looked) -> list[dict[str, Any]]:
+    return [
+        {
+            "layer": one.layer,
+            "density": [round(value, 4) for value in one.density.tolist()],
+            "recall": [round(value, 4) for value in one.recall.tolist()],
+            "choosing_seconds": one.selecting,
+            "looking_seconds": one.attending,
+            **{name: note.tolist() for name, note in one.notes.items()},
+        }
+        for one in sparse.report.looks
+    ]
+
+
+def _said(told: dict[str, Any]) -> str:
+    lines = [f"{told['tokens']:,} tokens in {told['seconds']:.1f} s by {told['method']}"]
+    if not told["layers_looked_at"]:
+        lines[0] += "; every layer stayed dense: the text is too short, or looking at less would not pay here"
+    else:
+        lines[0] += f": {told['density']:.1%} of the blocks, {told['recall']:.1%} of the attention in them"
+    if "dense_seconds" in told:
+        times = told["dense_seconds"] / max(1e-9, told["seconds"])
+        same = "the same" if told["same_next_token"] else "another"
+        lines.append(
+            f"Densely in {told['dense_seconds']:.1f} s ({times:.2f} times as long); {same} next token, "
+            f"{told['divergence_nats']:.4f} nats of divergence"
+        )
+    if "picture" in told:
+        lines.append(f"Picture: {told['picture']}")
+    return "\n".join(lines)
