@@ -43,7 +43,7 @@ def test_other_methods_get_the_density_that_flexprefill_took():
     assert named == {*METHODS, "dhsa-equal"}
     query = torch.randn(1, 2, 4096, 8, generator=torch.Generator().manual_seed(0))
     context = type("Context", (), {"scale": 0.3, "layer": 0, "memory": None, "softcap": None})()
-    for name in ("streaming", "block-topk", "random", "vertical-slash"):
+    for name in ("streaming", "block-topk", "random"):
         blocks = methods[f"{name}@0.50"].prefill(query, query, context)
         assert float(blocks.density().mean()) == pytest.approx(0.5, abs=0.12), name
     fixed = replace(methods["dhsa-equal@0.50"], boundaries="fixed")
