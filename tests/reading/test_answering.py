@@ -154,6 +154,9 @@ def test_a_refusal_is_no_answer(answer):
         "Nothing but bread is sold by Anna Holm.",
         "Anna Holm, not found elsewhere, sells bread.",
         "Notwehr.",
+        "The passage does not freeze in winter.",
+        "The answer is not 41 but 42.",
+        "Not given bail, he fled.",
         "文中的钥匙由安娜保管。",
     ],
 )
@@ -306,3 +309,39 @@ def test_the_model_is_shown_the_best_that_fit_in_the_order_of_the_text():
 def test_settings_out_of_their_range(wrong):
     with pytest.raises(InputError, match="An answer needs"):
         AnswerSettings(**wrong)
+
+
+CODE = "Attributes are looked up by a[0] and then in d[2, 3]. Its third is b[1]. The keeper of a list is its owner."
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("It is looked up by a[0].", "It is looked up by a[0]. [1]"),
+        ("It is looked up by a[0] and in d[2, 3] [1].", "It is looked up by a[0] and in d[2, 3]. [1]"),
+        ("The keeper of a list is its owner[1].", "The keeper of a list is its owner. [1]"),
+        ("Its third is b[1].", "Its third is b[1]. [1]"),
+    ],
+)
+def test_brackets_of_the_text_itself_are_no_citations(answer, shown):
+    given = [Evidence("doc", Excerpt(0, len(CODE), CODE, 1.0), "Lists")]
+    found = checked(answer, "How are attributes looked up?", given, SETTINGS)
+    assert found.text == shown
+    assert len(found.citations) == 1
+
+
+@pytest.mark.parametrize("score", [1.0, 600.0])
+def test_a_high_score_bears_nothing_out(score):
+    """Scores come in any unit: they break ties, no more."""
+    said = "Rook stole the diamonds and fled by night to Lisbon with his brother."
+    text = "Rook was seen in Lisbon."
+    given = [Evidence("doc", Excerpt(0, len(text), text, score), "Rook")]
+    assert checked(said, "What did they do?", given, SETTINGS).unsupported == (said,)
+
+
+def test_blank_finds_are_not_found(qwen):
+    kept = [Kept(0, 3, "  \n", 2, 3.0, 0)]
+    events = answered(LocalChat(qwen), text_of("  \nabc"), QUESTION, kept, SETTINGS)
+    with pytest.raises(StopIteration) as done:
+        next(events)
+    assert (done.value.value.found, done.value.value.text) == (False, NOT_FOUND)

@@ -1,18 +1,18 @@
 """bench read, long documents: questions that people asked, on documents longer than a small model reads well.
 
-Every way of choosing gives its characters to the same model with the same prompt. At equal tokens (those of the
-reader's excerpts): BM25S, MiniLM, the first and last tokens, StreamingLLM's sinks and recent keys. With far more: the
-first, or first and last, 8k tokens. Sets: Natural Questions and QuALITY (English), MultiFieldQA (Chinese), BABILong
-with one and with two facts (longdoc/; the terms of the sets allow no copy of them here).
+Every way of choosing gives its characters to the same model with the same prompt. At equal tokens (an answer is made
+from the reader's `answer.context`, evidence kept is told of its `budget`): BM25S, MiniLM (an English model), the first
+and last tokens, StreamingLLM's sinks and recent keys. With far more: the first, or the last, 8k tokens. Sets: Natural
+Questions and QuALITY (English), MultiFieldQA (Chinese), BABILong with one and with two facts (longdoc/; the terms of
+the sets allow no copy of them here).
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
-from typing import Protocol
 
 from foveal.bench.read_needles import ranges_of
 from foveal.bench.readers import Bench, streaming_answer
@@ -38,24 +38,21 @@ def longdoc(bench: Bench) -> Iterator[Row]:
     for name, count in (QUICK if bench.settings.quick else TASKS).items():
         task = sample(load(name, bench.settings.data), count, bench.settings.seed)
         ours = _read(bench, task)
-        scores = {"Foveal": _mean(task, [reading.text for reading in ours], task.questions)}
         support = _supported(task.questions, [ranges_of(reading) for reading in ours])
-        yield _row("Foveal", task, scores["Foveal"], support)
+        yield _row("Foveal", task, _mean(task, [reading.text for reading in ours], task.questions), support)
         for other, (choose, questions) in _choosers(bench, task).items():
-            ranges = [choose(question) for question in questions]
-            answers = [
-                bench.answer(question.text, kept, question.question)
-                for question, kept in zip(questions, ranges, strict=True)
-            ]
+            context, memory = bench.read.answer.context, bench.read.budget
+            answers = [bench.answer(one.text, choose(one, context), one.question) for one in questions]
             value = _mean(task, answers, questions)
-            yield _row(other, task, value, _supported(questions, ranges), of=len(questions))
+            kept = _supported(questions, [choose(one, memory) for one in questions])
+            yield _row(other, task, value, kept, of=len(questions))
             mine = _mean(task, [_answer_to(question, task, ours) for question in questions], questions)
             ahead[other].append(mine - value)
         few = task.questions[: 1 if bench.settings.quick else FEW]
         answers = [streaming_answer(bench, q.text, q.question, recent=bench.read.answer.context) for q in few]
         value = _mean(task, answers, few)
         yield _row("StreamingLLM's attention", task, value, None, of=len(few))
-        ahead["StreamingLLM's attention"].append(scores["Foveal"] - value)
+        ahead["StreamingLLM's attention"].append(_mean(task, [_answer_to(one, task, ours) for one in few], few) - value)
         if name == "babilong_8k_qa2":
             yield from _two_facts(bench, task, support)
     for other, differences in ahead.items():
@@ -77,25 +74,23 @@ def _read(bench: Bench, task: Task) -> list[Reading]:
 
 def _choosers(bench: Bench, task: Task) -> dict[str, tuple[_Choose, Sequence[Question]]]:
     every, few = task.questions, task.questions[: 1 if bench.settings.quick else FEW]
-    context = bench.read.answer.context
     return {
-        "BM25S": (lambda q: bench.bm25(q.text, q.question), every),
-        "MiniLM": (lambda q: bench.minilm(q.text, q.question), every),
-        "first and last tokens": (lambda q: bench.ends(q.text, q.question, budget=context), every),
-        "first 8k tokens": (lambda q: bench.first(q.text, q.question, budget=LONG), few),
-        "last 8k tokens": (lambda q: bench.last(q.text, q.question, budget=LONG), few),
+        "BM25S": (lambda q, budget: bench.bm25(q.text, q.question, budget=budget), every),
+        "MiniLM": (lambda q, budget: bench.minilm(q.text, q.question, budget=budget), every),
+        "first and last tokens": (lambda q, budget: bench.ends(q.text, q.question, budget=budget), every),
+        "first 8k tokens": (lambda q, _: bench.first(q.text, q.question, budget=LONG), few),
+        "last 8k tokens": (lambda q, _: bench.last(q.text, q.question, budget=LONG), few),
     }
 
 
-class _Choose(Protocol):
-    """From a question to the characters that its answer is made from."""
-
-    def __call__(self, question: Question) -> list[Range]: ...
+_Choose = Callable[[Question, int], list[Range]]
+"""From a question and a number of tokens to the characters that are kept."""
 
 
 def _two_facts(bench: Bench, task: Task, ours: float | None) -> Iterator[Row]:
     """Whether both facts are kept, beside MiniLM and BM25 together at the same tokens."""
-    other = _supported(task.questions, [bench.both(q.text, q.question) for q in task.questions])
+    memory = bench.read.budget
+    other = _supported(task.questions, [bench.both(q.text, q.question, budget=memory) for q in task.questions])
     if ours is not None and other is not None:
         yield Row.of("MiniLM + BM25S, two facts", "retention", other)
         yield Row.of("Foveal less MiniLM + BM25S, two facts", "retention", ours - other, at_least=0.01)

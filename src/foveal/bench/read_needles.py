@@ -12,12 +12,13 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 
 from foveal.attention.profiles import Profile
-from foveal.bench.readers import Bench, Chooser
+from foveal.bench.readers import Bench
 from foveal.evaluation.answers import contains
 from foveal.evaluation.haystack import Planted, plant, plant_all
 from foveal.evaluation.kept import Range
@@ -100,27 +101,41 @@ def _rows(cells: Sequence[Cell], length: int, *, bars: bool) -> Iterator[Row]:
 
 
 def _peers(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell], length: int) -> Iterator[Row]:
-    """The share of needles that other choosers keep, at the tokens that the reader's answer is made from."""
-    choosers: dict[str, Chooser] = {
-        "BM25S": bench.bm25,
-        "MiniLM": bench.minilm,
-        "MiniLM + BM25S": bench.both,
-        "last 8k tokens": lambda text, question: bench.last(text, question, budget=8192),
-    }
-    kept = {
-        (name, kind): fmean(
-            one.retained(choose(one.text, one.needle.question)) for one in planted if one.needle.kind == kind
-        )
-        for name, choose in choosers.items()
+    """The share of needles that other choosers keep at equal tokens: those of the memory, and those of an answer."""
+    few = bench.read.answer.context
+    reader = InfiniRetri(bench.model, replace(bench.read, budget=few))
+    readings = _retrieved(reader, planted[0].text, [one.needle.question for one in planted])
+    small = _by_kind(planted, [ranges_of(reading) for reading in readings])
+    whole = {kind: fmean(cell.retained for cell in ours if cell.kind == kind) for kind in KINDS}
+    for kind, value in small.items():
+        yield Row.of(f"Foveal, {kind} needles, {length // 1000}k", f"retention, {few} tokens", value)
+    for budget, mine in ((bench.read.budget, whole), (few, small)):
+        choosers = {
+            "BM25S": partial(bench.bm25, budget=budget),
+            "MiniLM": partial(bench.minilm, budget=budget),
+            "MiniLM + BM25S": partial(bench.both, budget=budget),
+        }
+        for name, choose in choosers.items():
+            kept = _by_kind(planted, [choose(one.text, one.needle.question) for one in planted])
+            metric = f"retention, {budget:,} tokens"
+            for kind, value in kept.items():
+                yield Row.of(f"{name}, {kind} needles, {length // 1000}k", metric, value)
+            compared = {"BM25S": "paraphrase", "MiniLM + BM25S": "two-hop"}.get(name)
+            if compared:  # with many tokens another may keep all, too
+                least = 0.01 if budget == few else 0.0
+                ahead = mine[compared] - kept[compared]
+                yield Row.of(f"Foveal less {name}, {compared}", metric, ahead, at_least=least)
+    last = _by_kind(planted, [bench.last(one.text, "", budget=8192) for one in planted])
+    for kind, value in last.items():
+        yield Row.of(f"last 8k tokens, {kind} needles, {length // 1000}k", "retention", value)
+
+
+def _by_kind(planted: Sequence[Planted], kept: Sequence[Sequence[Range]]) -> dict[str, float]:
+    """Kind -> the share of its needles that lie in what was kept for them."""
+    return {
+        kind: fmean(one.retained(ranges) for one, ranges in zip(planted, kept, strict=True) if one.needle.kind == kind)
         for kind in KINDS
     }
-    for (name, kind), value in kept.items():
-        yield Row.of(f"{name}, {kind} needles, {length // 1000}k", "retention", value)
-    mine = {kind: fmean(cell.retained for cell in ours if cell.kind == kind) for kind in KINDS}
-    ahead = mine["paraphrase"] - kept["BM25S", "paraphrase"]
-    yield Row.of("Foveal less BM25S, paraphrase", "retention", ahead, at_least=0.01)
-    ahead = mine["two-hop"] - kept["MiniLM + BM25S", "two-hop"]
-    yield Row.of("Foveal less MiniLM + BM25S, two-hop", "retention", ahead, at_least=0.01)
 
 
 def _controls(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell]) -> Iterator[Row]:
@@ -145,11 +160,7 @@ def _parts(bench: Bench, planted: Sequence[Planted]) -> Iterator[Row]:
 
     def kept(settings: ReadSettings) -> tuple[list[Reading], dict[str, float]]:
         readings = _retrieved(InfiniRetri(bench.model, settings), text, questions)
-        of_kind = {
-            kind: [(one, found) for one, found in zip(planted, readings, strict=True) if one.needle.kind == kind]
-            for kind in KINDS
-        }
-        return readings, {kind: retention(*zip(*pairs, strict=True)) for kind, pairs in of_kind.items()}
+        return readings, _by_kind(planted, [ranges_of(reading) for reading in readings])
 
     without = {"no second look": replace(bench.read, follow=0), "no words": replace(bench.read, words=False)}
     for name, settings in without.items():

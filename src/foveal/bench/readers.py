@@ -1,6 +1,6 @@
 """What the benches of reading share: the haystack, and other ways to choose what an answer is made from.
 
-    chooser(text, question) -> ranges     which characters of the text are kept, at most `budget` tokens
+    chooser(text, question, budget) -> ranges     which characters of the text are kept, of at most so many tokens
     answer(ranges) -> str                 the same model, the same prompt, whatever chose the ranges
 
 The lexical and dense choosers rank the same sentences that the reader ranks, so that what differs is the choice alone.
@@ -8,7 +8,8 @@ The lexical and dense choosers rank the same sentences that the reader ranks, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,12 +25,10 @@ from foveal.evaluation.kept import Range, first_and_last, first_tokens, last_tok
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.reading import InfiniRetri, ReadSettings
 from foveal.reading.answering import Evidence, drafted
-from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, within
+from foveal.reading.memory import Excerpt, excerpts, in_order, scored, within
 from foveal.reading.sentences import Sentence, blocks_of, read_sentences
 from foveal.registry import require
 from foveal.types import Encoder
-
-Chooser = Callable[[str, str], list[Range]]
 
 MODEL = "qwen2.5-coder-0.5b"
 
@@ -80,39 +79,39 @@ class Bench:
 
     # -- choosers ------------------------------------------------------------------------------------------------
 
-    def bm25(self, text: str, question: str) -> list[Range]:
+    def bm25(self, text: str, question: str, *, budget: int) -> list[Range]:
         """The best sentences by BM25S with stemming."""
-        return self._best(text, self.lexical_scores(text, question))
+        return self._best(text, self.lexical_scores(text, question), budget)
 
-    def minilm(self, text: str, question: str) -> list[Range]:
+    def minilm(self, text: str, question: str, *, budget: int) -> list[Range]:
         """The best sentences by the cosine of MiniLM's vectors."""
-        return self._best(text, self.dense_scores(text, question))
+        return self._best(text, self.dense_scores(text, question), budget)
 
-    def both(self, text: str, question: str) -> list[Range]:
+    def both(self, text: str, question: str, *, budget: int) -> list[Range]:
         """The best sentences by the sum of both scores, each brought to 0 … 1."""
         scores = [_unit(self.lexical_scores(text, question)), _unit(self.dense_scores(text, question))]
-        return self._best(text, scores[0] + scores[1])
+        return self._best(text, scores[0] + scores[1], budget)
 
-    def first(self, text: str, _: str, *, budget: int | None = None) -> list[Range]:
+    def first(self, text: str, _: str, *, budget: int) -> list[Range]:
         """The first tokens."""
-        return first_tokens(text, budget or self.read.budget, self._offsets(text))
+        return first_tokens(text, budget, self._offsets(text))
 
-    def last(self, text: str, _: str, *, budget: int | None = None) -> list[Range]:
+    def last(self, text: str, _: str, *, budget: int) -> list[Range]:
         """The last tokens."""
-        return last_tokens(text, budget or self.read.budget, self._offsets(text))
+        return last_tokens(text, budget, self._offsets(text))
 
     def ends(self, text: str, _: str, *, budget: int) -> list[Range]:
         """The first and the last tokens, half each."""
         return first_and_last(text, budget, self._offsets(text))
 
     def lexical_scores(self, text: str, question: str) -> np.ndarray:
-        """BM25S of each sentence."""
+        """BM25S of each sentence; of Chinese, over pairs of characters, since its own words are whole clauses there."""
         bm25s, stemmer = require("bm25s", extra="bench"), require("Stemmer", extra="bench").Stemmer("english")
-        texts = [sentence.text for sentence in self.sentences(text)]
+        texts = [_in_pairs(sentence.text) for sentence in self.sentences(text)]
         quiet = {"stemmer": stemmer, "show_progress": False}
         index = bm25s.BM25()
         index.index(bm25s.tokenize(texts, stopwords="en", **quiet), show_progress=False)
-        query = bm25s.tokenize([question], stopwords="en", return_ids=False, **quiet)[0]
+        query = bm25s.tokenize([_in_pairs(question)], stopwords="en", return_ids=False, **quiet)[0]
         scores: np.ndarray = index.get_scores(query) if query else np.zeros(len(texts), dtype=np.float32)
         return scores
 
@@ -129,15 +128,23 @@ class Bench:
         told = drafted(self.reader.answerer, question, evidence, self.read.answer)
         return "".join(piece.text for piece in told).strip()
 
-    def _best(self, text: str, scores: np.ndarray) -> list[Range]:
-        kept = [
-            Kept(one.start, one.end, one.text, len(one), float(score), 0)
-            for one, score in zip(self.sentences(text), scores, strict=True)
-        ]
-        return [(run.start, run.end) for run in excerpts(in_order(within(kept, self.read.answer.context)))]
+    def _best(self, text: str, scores: np.ndarray, budget: int) -> list[Range]:
+        """The best sentences of `budget` tokens, made excerpts of as the reader's are."""
+        kept = list(scored(self.sentences(text), scores.tolist(), 0))
+        return [(run.start, run.end) for run in excerpts(in_order(within(kept, budget)))]
 
     def _offsets(self, text: str) -> list[Range]:
         return self.reader.looking.tokens.offsets(text)
+
+
+def _in_pairs(text: str) -> str:
+    """The text with each run of ideographs as its pairs of neighbours."""
+
+    def pairs(run: re.Match[str]) -> str:
+        found = run.group()
+        return " " + " ".join(found[place : place + 2] for place in range(max(1, len(found) - 1))) + " "
+
+    return re.sub(r"[\u3400-\u9fff]+", pairs, text)
 
 
 def _unit(scores: np.ndarray) -> np.ndarray:
@@ -182,8 +189,9 @@ class SinkAndRecent:
         return None
 
 
-def streaming_answer(bench: Bench, text: str, question: str, *, recent: int, tokens: int = 24) -> str:
+def streaming_answer(bench: Bench, text: str, question: str, *, recent: int) -> str:
     """What the model says after reading the text with sinks and recent keys only; at most the last 8k tokens of it."""
+    tokens = bench.read.answer.max_tokens
     looking = bench.reader.looking
     ids = looking.tokens.encode(text)[-8192:]
     prompt = [*looking.prompt.head, *ids, *looking.prompt.tail(question)]

@@ -11,7 +11,7 @@ Shared by `read` (excerpts of one text) and `ask` (passages of a library).
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from foveal.errors import InputError
@@ -28,11 +28,20 @@ INSTRUCTION = "Read the excerpts and answer the question. Be very concise in you
 NOWHERE = "If the excerpts do not hold the answer, say: not found."
 
 _CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_GLUED = re.compile(r"(?P<before>\w+|[\])])?\[(?P<inside>\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that is read as such
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_SAYS = (
+    r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
+    r"|address|have|offer"
+)
 _REFUSAL = re.compile(
-    r"not found\b|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't)"
-    r"|(?:the )?answer (?:is|was) not\b|not (?:mentioned|specified|provided|stated|given)\b|i (?:do not|don't) know"
+    r"not found\b"
+    rf"|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't) (?:\w+ ){{0,2}}(?:{_SAYS})"
+    r"|(?:the )?answer (?:is|was) not (?:in|found|given|stated|mentioned|provided|there|known|specified|contained)\b"
+    r"|(?:it is )?not (?:mentioned|specified|provided|stated|given)(?: (?:in|by) [^.,;]*)?[.!]?\s*$"
+    r"|i (?:do not|don't) know"
     r"|nicht gefunden\b|(?:der|im|den) (?:text|auszüge)n? (?:\w+ )?(?:nicht|keine?)\b|ich weiß (?:es )?nicht"
     r"|(?:non|pas) trouvée?\b|(?:le texte|les extraits?) (?:ne|n['’])|je ne sais pas"
     r"|no (?:se )?(?:encontr|menciona|especifica)\w*|(?:el texto|los (?:extractos|fragmentos)) no\b|no lo sé"
@@ -108,6 +117,8 @@ def answered(
     """Answer from what a reader kept, piece by piece; the value returned is the whole."""
     best = within(kept, settings.context) or [max(kept, key=lambda one: one.score)]
     shown = excerpts(in_order(best))
+    if not shown:
+        return not_found(question)  # what was kept is blank
     revision = text.revision
     evidence = [Evidence(text.document_id, one, text.title, text.url, revision) for one in shown]
     draft = yield from drafted(model, question, evidence, settings, cancel=cancel)
@@ -158,6 +169,9 @@ def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettin
 def checked(answer: str, question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Drafted:
     """The answer with its citations numbered anew in the order of their use, and what no excerpt bears out."""
     answer = answer.strip()
+    given = (question, *(one.excerpt.text for one in evidence))
+    verbatim = {one.group() for text in given for one in _GLUED.finditer(text)}
+    answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
     if not answer or (_REFUSAL.match(answer) and len(answer) < 160):
         return Drafted(NOT_FOUND, (), (), found=False)
     citations: list[Citation] = []
@@ -169,7 +183,22 @@ def checked(answer: str, question: str, evidence: Sequence[Evidence], settings: 
         if support is None and _says_something(said):
             unsupported.append(said.strip())
         parts.append(_with_citation(said, support, citations))
-    return Drafted("".join(parts).strip(), tuple(citations), tuple(unsupported), found=True)
+    return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), found=True)
+
+
+def _hidden(found: re.Match[str], verbatim: Collection[str], count: int) -> str:
+    """Brackets that are no citation, made such that none is read in them: those of the text itself, as in "a[0]".
+
+    So are numbers that no excerpt has, right behind a word.
+    """
+    whole = found.group()
+    numbers = list(_numbers(found["inside"], count))
+    theirs = whole in verbatim or (found["before"] and not any(1 <= number <= count for number in numbers))
+    return whole.replace("[", _OPEN).replace("]", _CLOSE) if theirs else whole
+
+
+def _shown(text: str) -> str:
+    return text.replace(_OPEN, "[").replace(_CLOSE, "]")
 
 
 def _with_citation(said: str, support: Citation | None, citations: list[Citation]) -> str:
@@ -186,18 +215,18 @@ def _support(
 ) -> Citation | None:
     """The sentence that bears `said` out: among the excerpts that it cites, else among all."""
     for numbers in (cited, range(len(evidence))):
-        found = max(
-            (one for number in numbers for one in _places(said, question, evidence[number])),
-            key=lambda one: one[0],
-            default=None,
-        )
-        if found and found[0] >= settings.supported:
+        places = (one for number in numbers for one in _places(said, question, evidence[number]))
+        found = max(places, key=lambda one: one[0], default=None)
+        if found and found[0][0] >= settings.supported:
             return found[1]
     return None
 
 
-def _places(said: str, question: str, evidence: Evidence) -> Iterator[tuple[float, Citation]]:
-    """Each sentence of the excerpt with the share of the words of `said` that it holds; a tie goes to the question."""
+def _places(said: str, question: str, evidence: Evidence) -> Iterator[tuple[tuple[float, float, float], Citation]]:
+    """Each sentence of the excerpt with the share of the words of `said` that it holds.
+
+    A tie goes to what holds, or stands near, more of the question's words, and then to the excerpt's score.
+    """
     words, asked = content_words(said), content_words(question)
     own = (words - asked) or words
     if not own:
@@ -213,7 +242,7 @@ def _places(said: str, question: str, evidence: Evidence) -> Iterator[tuple[floa
         near = len(asked & held) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
         body = text.rstrip()
         if share:
-            yield share + 0.01 * near + evidence.excerpt.score * 1e-3, evidence.citation(start, start + len(body))
+            yield (share, near, evidence.excerpt.score), evidence.citation(start, start + len(body))
 
 
 def _sentences(answer: str) -> list[str]:
