@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,15 @@ import torch
 from tiny import CACHE, SLIDING, tiny
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForCausalLM, BloomConfig, DynamicCache, GptOssConfig
+from transformers import (
+    AttentionInterface,
+    AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
+    BloomConfig,
+    DynamicCache,
+    GptOssConfig,
+)
 
 from foveal.attention import Recorder, attach
 from foveal.attention.masks import Mask
@@ -268,6 +277,64 @@ def test_a_model_whose_softmax_is_another_is_refused():
     model = AutoModelForCausalLM.from_config(small)
     with pytest.raises(InputError, match="GptOssForCausalLM has learned attention sinks"), attach(model):
         pass
+
+
+@pytest.mark.parametrize("name", ["s_aux", "position_bias"])
+def test_what_only_the_models_own_softmax_knows_is_refused(model, name):
+    """Sinks and biases are handed to attention by models of many names."""
+    module = model.model.layers[0].self_attn
+    query = torch.zeros(1, 4, 3, 8)
+    with attach(model), pytest.raises(InputError, match="no method here computes"):
+        AttentionInterface()["foveal"](module, query, query, query, None, **{name: torch.zeros(4)})
+
+
+def test_attention_that_is_dropped_at_random_is_refused_under_a_method(model):
+    module = model.model.layers[0].self_attn
+    query = torch.zeros(1, 4, 3, 8)
+    with attach(model, Dense()), pytest.raises(InputError, match="eval"):
+        AttentionInterface()["foveal"](module, query, query, query, None, dropout=0.1)
+
+
+@pytest.mark.parametrize("given", [None, "mask"])
+def test_an_encoder_sees_both_ways(monkeypatch, given):
+    """In the type, and on the processor, that the block kernel is preferred for."""
+    for name in ("attach", "dense"):
+        monkeypatch.setattr(import_module(f"foveal.attention.{name}"), "prefers_blocks", lambda _: True)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32)
+    model = BertModel(config).eval()
+    ids = tokens(length=100) % 64
+    more = {"attention_mask": torch.ones_like(ids)} if given else {}
+    with torch.inference_mode():
+        expected = model(ids, **more).last_hidden_state
+        with attach(model):
+            torch.testing.assert_close(model(ids, **more).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_of_two_models_may_end_in_any_order(attention_models):
+    one, other = (attention_models[kind].model for kind in ("qwen", "gemma"))
+    before = one.config._attn_implementation
+    first, second = attach(one, Nothing()), attach(other, nothing := Nothing())
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert one.config._attn_implementation == before
+    logits(other, input_ids=tokens())
+    assert nothing.contexts  # the second is still attached
+    second.__exit__(None, None, None)
+    assert other.config._attn_implementation == before
+
+
+def test_a_block_may_end_in_another_thread(model):
+    before, block = model.config._attn_implementation, attach(model, Nothing())
+    expected = logits(model, input_ids=tokens())
+    block.__enter__()
+    with in_threads(lambda: block.__exit__(None, None, None)):
+        pass
+    assert model.config._attn_implementation == before
+    torch.testing.assert_close(logits(model, input_ids=tokens()), expected)
+    with attach(model):
+        torch.testing.assert_close(logits(model, input_ids=tokens()), expected, rtol=1e-5, atol=1e-5)
 
 
 # soft-capped logits

@@ -325,3 +325,12 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path, caplog):
         assert "no such standard" in caplog.text
     finally:
         compiled.library.cache_clear()
+
+
+def test_a_bias_or_padding_of_another_batch_is_refused():
+    q, k = (torch.randn(4, heads, 64, 8) for heads in (2, 1))
+    blocks = Blocks.causal(64, 64)
+    with pytest.raises(InputError, match="bias"):
+        block_attention(q, k, k, blocks, bias=torch.zeros(2, 1, 64, 1))
+    with pytest.raises(InputError, match="real keys"):
+        block_attention(q, k, k, Blocks.causal(64, 64, real=torch.ones(1, 64, dtype=torch.bool)))

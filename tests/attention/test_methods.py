@@ -501,6 +501,41 @@ def test_capped_logits_are_capped_under_a_method(tmp_path):
     assert attached.report.recall == pytest.approx(1, abs=1e-4)
 
 
+def test_chunks_of_another_prompt_are_never_decoded_by(model):
+    """Two conversations under one attach: what one reads must not choose for the other."""
+    method = small(DHSA, budget=48, boundaries="fixed", sparse_decode=True)
+    first, second = tokens(150), tokens(190).flip(1)
+    held, other = DynamicCache(config=model.config), DynamicCache(config=model.config)
+    with attach(model, method):
+        logits(model, first, **{CACHE: held})
+        logits(model, second, **{CACHE: other})
+        mixed = logits(model, first[:, :1], **{CACHE: held})
+    held = DynamicCache(config=model.config)
+    with attach(model, replace(method, sparse_decode=False)):
+        logits(model, first, **{CACHE: held})
+        exact = logits(model, first[:, :1], **{CACHE: held})
+    torch.testing.assert_close(mixed, exact, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", [Everything(), small(BlockTopK, density=0.5)], ids=["all", "half"])
+def test_gradients_flow_through_a_method(model, method):
+    """Training under a method: those of dense attention where it looks at everything."""
+    ids, weight = tokens(100), model.model.layers[1].self_attn.q_proj.weight
+
+    def gradient() -> Tensor:
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return weight.grad.clone()
+
+    dense = gradient()
+    with attach(model, method):
+        found = gradient()
+    assert found.abs().sum() > 0
+    if isinstance(method, Everything):
+        torch.testing.assert_close(found, dense, atol=1e-5, rtol=1e-3)
+    model.zero_grad()
+
+
 @pytest.mark.parametrize("softcap", [None, 2.0])
 def test_a_decoding_step_is_attention_over_the_keys_it_names(softcap):
     method = small(DHSA, budget=48, boundaries="fixed", chunk=8, sparse_decode=True)
@@ -570,24 +605,23 @@ def test_recall_is_the_mass_that_was_kept():
     torch.testing.assert_close(recall(q, k, sums, scale=SCALE, rows=96), held, atol=1e-5, rtol=1e-5)
 
 
-def test_blocks_that_would_take_longer_are_left_to_dense_attention(model, monkeypatch):
-    """On a processor whose block kernel is slow; a text that is padded has only the one way."""
+@pytest.mark.parametrize("padded", [False, True])
+def test_blocks_that_would_take_longer_are_left_to_dense_attention(model, monkeypatch, padded):
+    """On a processor whose block kernel is slow."""
     from foveal.attention import method as module
 
     monkeypatch.setattr(module, "CALIBRATED", 100)
     real = torch.ones(2, 150, dtype=torch.long)
-    real[0, :30] = 0
-    half = small(BlockTopK, density=0.5)
-    for cost, looks in ((1.5, True), (2.5, False)):
+    real[0, : 30 * padded] = 0
+    ids, half = tokens(150).expand(2, -1), small(BlockTopK, density=0.5)
+    with attach(model):
+        dense = logits(model, ids, attention_mask=real)
+    for cost, sparse in ((1.5, True), (2.5, False)):
         monkeypatch.setattr(module, "cost_of_blocks", lambda *_, cost=cost: cost)
         with attach(model, half) as attached:
-            found = logits(model, tokens(150))
-        assert bool(attached.report.looks) is looks
-        with attach(model, half) as attached:
-            logits(model, tokens(150).expand(2, -1), attention_mask=real)
-        assert attached.report.looks
-    with attach(model):
-        torch.testing.assert_close(found, logits(model, tokens(150)))
+            found = logits(model, ids, attention_mask=real)
+        assert (attached.report.density < 1) is sparse
+    torch.testing.assert_close(found[real.bool()], dense[real.bool()], atol=1e-4, rtol=1e-4)
 
 
 def test_what_blocks_cost_is_measured_once():

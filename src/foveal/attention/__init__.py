@@ -74,6 +74,10 @@ def method_by_name(name: str, **options: object) -> BlockMethod:
     unknown = sorted(set(options) - known)
     if unknown:
         raise InputError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(sorted(known)) or 'none'}.")
+    defaults = {field.name: field.default for field in fields(made)}
+    for option, value in options.items():
+        if isinstance(defaults[option], int | float) and not isinstance(value, int | float):
+            raise InputError(f"{name} got {option}={value!r}; it needs a number, as {defaults[option]}.")
     try:
         method: BlockMethod = made(**options)
     except TypeError as error:  # a word where a number is due

@@ -33,6 +33,9 @@ from foveal.errors import InputError
 
 KEY = "foveal"
 
+UNKNOWN = {"s_aux": "learned attention sinks", "position_bias": "a learned bias of positions"}
+"""What a model may hand to its attention function, and only its own one understands."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -131,11 +134,12 @@ def attach(
         heads,
     )
     _switch(model)
-    token = _ACTIVE.set((*_ACTIVE.get(), attached))
+    _ACTIVE.set((*_ACTIVE.get(), attached))
     try:
         yield attached
     finally:
-        _ACTIVE.reset(token)
+        # Not by a token: blocks of two models may end in any order, and one may end in another thread than it began in.
+        _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not attached))
         _restore(model)
 
 
@@ -198,23 +202,55 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """What transformers calls in every layer: output (B, Q, H, D)."""
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    _require_known(module, options)
+    causal = options.get("is_causal")
+    if attention_mask is None and not (getattr(module, "is_causal", True) if causal is None else causal):
+        return _own(module, query, key, value, None, dropout, scale, options)  # an encoder, as of images: all see all
     mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
     attached = _attached_to(module)
     if attached is not None:
         context = attached.context(module, mask, scale, softcap)
         method = attached.method_for(context.layer)
+        if method is not None and dropout:
+            raise InputError(
+                f"{type(module).__name__} drops attention at random ({dropout}), which no method here does. Call "
+                "model.eval(), or set attention_dropout to 0."
+            )
         if attached.recorder is not None:
             record(attached.recorder, method, query, key, context)
         output = method.attend(query, key, value, context) if method else None
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
-    if softcap is not None or (not dropout and prefers_blocks(query)):
+    if softcap is not None or (not dropout and mask.by_position and prefers_blocks(query)):
         output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap)
         return output.transpose(1, 2).contiguous(), None
+    return _own(module, query, key, value, mask.dense, dropout, scale, options)
+
+
+def _own(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    scale: float,
+    options: Mapping[str, Any],
+) -> tuple[Tensor, None]:
+    """What transformers itself computes."""
     result: tuple[Tensor, None] = sdpa_attention_forward(
-        module, query, key, value, mask.dense, dropout=dropout, scaling=scale, **options
+        module, query, key, value, mask, dropout=dropout, scaling=scale, **options
     )
     return result
+
+
+def _require_known(module: nn.Module, options: Mapping[str, Any]) -> None:
+    """InputError: the model asks for something in its softmax that nothing here computes."""
+    for name, what in UNKNOWN.items():
+        if options.get(name) is not None:
+            raise InputError(
+                f"{type(module).__name__} has {what}, which no method here computes. Choose another model."
+            )
 
 
 def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, key: Tensor, context: Context) -> None:

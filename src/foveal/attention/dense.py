@@ -41,7 +41,7 @@ def dense_attention(
         key,
         value,
         attn_mask=seen,
-        is_causal=seen is None and query.shape[2] > 1,
+        is_causal=seen is None and mask.by_position and query.shape[2] > 1,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -64,7 +64,7 @@ def capped_attention(
 
 def prefers_blocks(query: Tensor) -> bool:
     """Whether the block kernel is the faster one for tensors like this."""
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or (torch.is_grad_enabled() and query.requires_grad):
         return False
     return not _has_amx() and native(torch.bfloat16) == torch.bfloat16
 
@@ -97,10 +97,10 @@ def dense_blocks(mask: Mask) -> Blocks:
     """Every block that there is to see under `mask`."""
     _, _, queries, keys = mask.shape
     if mask.real is None:
-        return _causal(queries, keys, mask.window)
-    return Blocks.causal(queries, keys, window=mask.window, real=mask.real)
+        return _causal(queries, keys, mask.window, mask.device)
+    return Blocks.causal(queries, keys, window=mask.window, real=mask.real, device=mask.device)
 
 
 @lru_cache(maxsize=16)
-def _causal(queries: int, keys: int, window: int | None) -> Blocks:
-    return Blocks.causal(queries, keys, window=window)
+def _causal(queries: int, keys: int, window: int | None, device: torch.device) -> Blocks:
+    return Blocks.causal(queries, keys, window=window, device=device)

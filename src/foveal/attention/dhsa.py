@@ -78,6 +78,15 @@ class DHSA(BlockMethod):
             raise InputError(f"DHSA got a density of {self.density}; it must lie above 0 and at most be 1.")
         if self.boundaries not in ("predicted", "fixed", "oracle"):
             raise InputError(f"DHSA cuts at 'predicted', 'fixed' or 'oracle' boundaries, not at {self.boundaries!r}.")
+        if min(self.local, self.sink, self.dense_tail) < 0 or self.chunk < 1 or self.local < 1:
+            raise InputError(
+                f"DHSA got local {self.local}, sink {self.sink}, dense_tail {self.dense_tail}, chunk {self.chunk}; "
+                "local and chunk must be at least 1 token, the others at least 0."
+            )
+        if self.predictor is not None and not isinstance(self.predictor, BoundaryPredictor):
+            raise InputError(
+                f"DHSA got {self.predictor!r} for a predictor; it needs a BoundaryPredictor (docs/dhsa.md)."
+            )
         if self.pooling not in POOLINGS:
             raise InputError(f"No pooling is called {self.pooling!r}. There are: {', '.join(POOLINGS)}.")
 
@@ -101,7 +110,7 @@ class DHSA(BlockMethod):
         bounds = self.cut(query, key, context)
         vectors = chunk_means(key, bounds, pooling=self.pooling)
         if self.sparse_decode and context.memory is not None:
-            context.memory[context.layer] = Held(bounds, vectors)
+            context.memory[context.layer] = Held(bounds, vectors, _marked(key, key.shape[2]))
         return self.block_keep(query, key, bounds, vectors)
 
     # -- where to cut ----------------------------------------------------------------------------------------------
@@ -157,6 +166,8 @@ class DHSA(BlockMethod):
         budget = self.budget_for(key.shape[2])
         if not self.sparse_decode or not isinstance(held, Held) or len(query) != 1 or budget >= key.shape[2]:
             return None
+        if not held.is_of(key):
+            return None  # of another text, read since
         places = self._places(query, key, held, budget)
         index = places[None, :, :, None].expand(1, -1, -1, key.shape[3])
         group = query.shape[1] // key.shape[1]
@@ -185,6 +196,17 @@ class Held:
 
     bounds: Tensor
     vectors: Tensor
+    marks: Tensor  # a few of the keys, by which the text is known
+
+    def is_of(self, key: Tensor) -> bool:
+        """Whether the keys (1, G, K, d) begin with those of this prompt."""
+        read = int(self.bounds[-1])
+        return key.shape[2] >= read and torch.equal(_marked(key, read), self.marks)
+
+
+def _marked(key: Tensor, read: int) -> Tensor:
+    """Sixteen of the first `read` keys, spread evenly; the last is among them: (1, G, 16, d)."""
+    return key[:, :, torch.linspace(0, read - 1, 16).long()].clone()
 
 
 def shipped_for(context: Context) -> BoundaryPredictor:

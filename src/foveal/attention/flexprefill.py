@@ -63,6 +63,8 @@ class FlexPrefill(BlockMethod):
             raise InputError(f"FlexPrefill got gamma {self.gamma}, tau {self.tau}; needed: 0 < gamma <= 1, tau 0 to 1.")
         if self.block < 16 or self.block & (self.block - 1):
             raise InputError(f"FlexPrefill got blocks of {self.block} tokens; give a power of two from 16.")
+        if self.dense_last < 0:
+            raise InputError(f"FlexPrefill got dense_last {self.dense_last}; it must be at least 0 tokens.")
         least, most = self.min_budget, self.max_budget
         if (least is not None and least < 0) or (most is not None and most < (least or 1)):
             raise InputError(f"FlexPrefill got budgets {least} to {most}; the least must not be above the greatest.")

@@ -52,6 +52,8 @@ def block_attention(
         blocks = Blocks.from_block_mask(blocks)
     _check(q, k, v, blocks, bias)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if torch.is_grad_enabled() and any(part.requires_grad for part in (q, k, v)):
+        return plain(q, k, v, blocks, scale=scale, bias=bias, softcap=softcap)  # the only one that has a backward
     if q.device.type == "cuda":
         return _flex(q, k, v, blocks, scale, bias, softcap)
     computed = native(q.dtype) if q.device.type == "cpu" else None
@@ -89,8 +91,16 @@ def _check(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks, bias: Tensor | None)
         raise InputError(f"The blocks are for {tuple(blocks.keep.shape[:2])}; queries came for {(batch, heads)}.")
     if not q.dtype == k.dtype == v.dtype or q.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise InputError(f"q, k and v are {q.dtype}, {k.dtype}, {v.dtype}; give one of float32, bfloat16, float16.")
-    if bias is not None and (bias.dim() != 4 or tuple(bias.shape[2:]) != (queries, blocks.keep.shape[3])):
+    if bias is not None and not _fits(bias, (batch, heads, queries, blocks.keep.shape[3])):
         raise InputError(f"bias is {tuple(bias.shape)}; it needs (B or 1, H or 1, {queries}, {blocks.keep.shape[3]}).")
+    if blocks.real is not None and tuple(blocks.real.shape) != (batch, blocks.keys):
+        raise InputError(f"The blocks' real keys are {tuple(blocks.real.shape)}; they need {(batch, blocks.keys)}.")
+
+
+def _fits(bias: Tensor, shape: tuple[int, int, int, int]) -> bool:
+    if bias.dim() != 4 or tuple(bias.shape[2:]) != shape[2:]:
+        return False
+    return bias.shape[0] in (1, shape[0]) and bias.shape[1] in (1, shape[1])
 
 
 # -- plain -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Mask:
         self.k_offset = int(arguments.get("kv_offset", 0))
         self.window: int | None = arguments.get("local_size")
         self.padding: Tensor | None = arguments.get("attention_mask")
+        self.device: torch.device = torch.device(arguments.get("device") or "cpu")
         self.given = False  # whether `dense` is a mask of the caller's own
         self.shape = (int(arguments["batch_size"]), 1, int(arguments["q_length"]), int(arguments["kv_length"]))
 
@@ -66,7 +67,8 @@ class Mask:
         if self.padding is None:
             return None
         real = self.padding[:, self.k_offset : self.k_offset + self.shape[3]].bool()
-        return pad(real, (0, self.shape[3] - real.shape[1]))
+        real = pad(real, (0, self.shape[3] - real.shape[1]))
+        return None if real.all() else real
 
     def rows(self, rows: Tensor) -> Tensor:
         """What the queries `rows` (B, R), counted within this pass, see: (B, 1, R, K) bool."""

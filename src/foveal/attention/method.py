@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.dense import cost_of_blocks
+from foveal.attention.dense import cost_of_blocks, dense_attention
 from foveal.attention.estimates import block_means
 from foveal.attention.kernel import block_attention
+from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class BlockMethod(ABC):
         if query.shape[2] == 1 or key.shape[2] < self.least or mask.window is not None or not mask.by_position:
             return None
         if mask.real is None:
-            return self._attend(query, key, value, context, may_leave=True)
+            return self._attend(query, key, value, context)
         return self._each(query, key, value, mask.real, context)
 
     def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
@@ -120,20 +121,16 @@ class BlockMethod(ABC):
             if first >= end:
                 continue
             one = slice(number, number + 1)
-            found = self._attend(
+            out[one, :, first - offset : end - offset] = self._attend(
                 query[one, :, first - offset : end - offset],
                 key[one, :, start:end],
                 value[one, :, start:end],
                 context,
             )
-            assert found is not None
-            out[one, :, first - offset : end - offset] = found
         return out
 
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, context: Context, *, may_leave: bool = False
-    ) -> Tensor | None:
-        """One text's output; None only with `may_leave`: dense attention is the faster way."""
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        """The output of texts that are all whole."""
         begun = time.perf_counter()
         blocks = self.prefill(query, key, context) if key.shape[2] >= self.least else None
         lead = self.lead(query, key) if blocks is not None else 0
@@ -150,8 +147,8 @@ class BlockMethod(ABC):
                 device=query.device,
             )
             blocks = blocks.for_heads(context.sparse_heads.to(query.device), everywhere)
-        if may_leave and not pays(blocks, query):
-            return None
+        if not pays(blocks, query):
+            return self._dense(query[:, :, lead:], key, value, context, time.perf_counter() - begun)
         chosen = time.perf_counter()
         output, sums = block_attention(query, key, value, blocks, scale=context.scale, softcap=context.softcap)
         if context.report is not None:
@@ -167,6 +164,15 @@ class BlockMethod(ABC):
                 softcap=context.softcap,
             )
         return output[:, :, lead:]
+
+    def _dense(self, query: Tensor, key: Tensor, value: Tensor, context: Context, spent: float) -> Tensor:
+        """The output over everything, after `spent` seconds of choosing in vain."""
+        begun = time.perf_counter()
+        mask = Mask.causal(len(query), query.shape[2], key.shape[2], device=query.device)
+        output = dense_attention(query, key, value, mask, scale=context.scale, softcap=context.softcap)
+        if context.report is not None:
+            context.report.add_dense(context.layer, query, key, seconds=(spent, time.perf_counter() - begun))
+        return output
 
 
 def pays(blocks: Blocks, query: Tensor) -> bool:

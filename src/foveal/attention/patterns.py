@@ -111,6 +111,11 @@ class RandomBlocks(BlockMethod):
     seed: int = 0
     name: ClassVar[str] = "random"
 
+    def __post_init__(self) -> None:
+        """InputError: a density that is no share."""
+        if not 0 < self.density <= 1:
+            raise InputError(f"RandomBlocks got a density of {self.density}; it must lie above 0 and at most be 1.")
+
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The same draw for the same layer and lengths."""
         draw = torch.Generator().manual_seed(self.seed * 1009 + context.layer)

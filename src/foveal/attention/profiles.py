@@ -72,7 +72,13 @@ def last_layer(model: LanguageModel) -> Profile:
     """All heads of the last layer that sees the whole text: the published method's choice."""
     config = model.model.config
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    layer = max(number for number, kind in enumerate(kinds) if kind == "full_attention")
+    whole = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
+    if not whole:
+        raise InputError(
+            f"Every layer of {model.name} slides over the text; none sees a window whole, so none can be read by. "
+            "Choose another model."
+        )
+    layer = whole[-1]
     return Profile(
         model=model.name,
         fingerprint=model.fingerprint,

@@ -84,9 +84,17 @@ class Report:
             )
         )
 
+    def add_dense(self, layer: int, query: Tensor, key: Tensor, *, seconds: tuple[float, float]) -> None:
+        """Take in one call of a method that looked at everything after all."""
+        whole = torch.ones(query.shape[1])
+        self.looks.append(Look(layer, query.shape[2], key.shape[2], whole, whole, *seconds, {}))
+
     @property
     def density(self) -> float:
-        """Mean over calls and heads; 1 where no call was sparse."""
+        """Mean over heads and calls of the method; 1 where it was never asked.
+
+        Layers that it was not to do, and those that slide over the text, are not among them.
+        """
         return fmean(float(look.density.mean()) for look in self.looks) if self.looks else 1.0
 
     @property
