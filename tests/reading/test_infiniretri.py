@@ -234,10 +234,11 @@ def test_a_second_fact_is_found_by_what_the_first_says(qwen, story, follow, orde
 def test_with_less_effort_the_windows_with_the_words_of_the_question_are_read(qwen, story):
     reader = pointed(qwen, replace(QUICK, effort=0.2), keeper={"Orsin Vale": 0.4})
     reading = reader.read(story, "Who is Orsin Vale, keeper?")
-    windows = windows_of(qwen, story, 80)
+    tokens = sum(len(reader.looking.tokens.encode(window)) for window in windows_of(qwen, story, 80))
     read = [window for _, window in reader.looking.looked]
-    assert reading.stats.windows == len(read) == -(-len(windows) // 5)
-    assert {window for window in windows if "Orsin" in window} <= set(read)
+    assert reading.stats.windows == len(read)
+    assert 0.15 * tokens < reading.stats.tokens < 0.35 * tokens
+    assert "".join(read).count("Orsin Vale") == story.count("Orsin Vale") > 0
     assert reading.found
 
 

@@ -8,28 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.reading.sentences import Sentence
-from foveal.reading.skim import K1, B, bm25, content_words, promising
-
-
-def window(*texts: str) -> list[Sentence]:
-    return [Sentence(0, len(text), text, (0,) * len(text.split())) for text in texts]
-
+from foveal.reading.skim import K1, B, bm25, content_words, parts_of, promising
 
 WINDOWS = [
-    window("The miller counted sacks. ", "It rained."),
-    window("The keeper of the café is Orsin Vale."),
-    window("Nobody came.", " Orsin slept. ", "Orsin left."),
-    window("守门人是王小明。"),
-    window("The café is closed."),
+    "The miller counted sacks. It rained.",
+    "The keeper of the café is Orsin Vale.",
+    "Nobody came. Orsin slept. Orsin left.",
+    "守门人是王小明。",
+    "The café is closed.",
 ]
 WORDS = st.lists(st.sampled_from(["keeper", "mill", "rain", "orsin", "the", "守门", "café"]), max_size=8)
 
 
-def by_definition(windows: list[list[Sentence]], words: set[str]) -> list[float]:
+def by_definition(parts: list[str], words: set[str]) -> list[float]:
     """Robertson and Zaragoza, word by word."""
-    texts = ["".join(one.text for one in sentences).lower() for sentences in windows]
-    lengths = [sum(map(len, sentences)) for sentences in windows]
+    texts = [part.lower() for part in parts]
+    lengths = [len(part) for part in parts]
     scores = []
     for text, length in zip(texts, lengths, strict=True):
         total = 0.0
@@ -72,7 +66,7 @@ def test_windows_with_the_words_come_first():
 
 @given(texts=st.lists(WORDS.map(" ".join), min_size=1, max_size=40), effort=st.floats(0.01, 0.99), asked=WORDS)
 def test_the_share_is_read_and_the_best_are_in_it(texts, effort, asked):
-    windows = [window(text) for text in texts]
+    windows = texts
     chosen = promising(windows, [" ".join(asked)], effort)
     assert len(chosen) == max(1, math.ceil(effort * len(windows)))
     assert chosen == sorted(set(chosen))
@@ -83,5 +77,25 @@ def test_the_share_is_read_and_the_best_are_in_it(texts, effort, asked):
 
 
 def test_without_a_word_of_the_question_they_are_spread():
-    windows = [window(f"line {number}") for number in range(100)]
+    windows = [f"line {number}" for number in range(100)]
     assert promising(windows, ["why?"], 0.04) == [0, 25, 50, 75]
+    windows[:25] = [f"mill {number}" for number in range(25)]
+    assert promising(windows, ["mill?"], 0.3) == [*range(25), 25, 40, 55, 70, 85]
+
+
+@given(
+    blocks=st.lists(st.text("ab .\n。x", max_size=60), max_size=6),
+    size=st.integers(1, 40),
+)
+def test_parts_cover_the_text(blocks, size):
+    parts = list(parts_of(blocks, size))
+    assert "".join(parts) == "".join(blocks)
+    assert all(0 < len(part) <= size for part in parts)
+    assert parts == list(parts_of(["".join(blocks)], size))
+
+
+def test_parts_end_with_lines_sentences_or_words():
+    assert list(parts_of(["one two\nthree four"], 12)) == ["one two\n", "three four"]
+    assert list(parts_of(["one two. three"], 12)) == ["one two. ", "three"]
+    assert list(parts_of(["one two three"], 12)) == ["one two ", "three"]
+    assert list(parts_of(["x" * 30], 12)) == ["x" * 12, "x" * 12, "x" * 6]

@@ -35,6 +35,7 @@ CANDIDATES = 128
 """Sentences that are remembered for a question while the text goes by."""
 
 Windows = Callable[[], Iterable[Sequence[Sentence]]]
+Whole = Callable[[Sentence], Sequence[Sentence]]
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,33 @@ class _Gathering:
             elif candidate > self.best[0]:
                 heapq.heapreplace(self.best, candidate)
 
-    def window(self, size: int) -> list[Sentence]:
+    def window(self, size: int, whole: Whole) -> list[Sentence]:
         """At most `size` tokens: the best sentences with their neighbours, in the order of the text."""
         taken: dict[int, Sentence] = {}
         left = size
         for candidate in sorted(self.best, reverse=True):
             new = [one for one in candidate.sentences if one.start not in taken]
-            for one in new:
+            for one in (piece for sentence in new for piece in whole(sentence)):
                 if len(one) <= left:
                     taken[one.start] = one
                     left -= len(one)
+            if left <= 0:
+                break
         return [taken[start] for start in sorted(taken)]
 
 
-def gathered(windows: Windows, questions: Sequence[Asked], size: int) -> Iterator[list[Sentence]]:
-    """For each question at most `size` tokens of sentences that hold the words of its finds; the text goes by twice."""
+def as_it_is(sentence: Sentence) -> Sequence[Sentence]:
+    """A sentence whose tokens are known."""
+    return (sentence,)
+
+
+def gathered(
+    windows: Windows, questions: Sequence[Asked], size: int, whole: Whole = as_it_is
+) -> Iterator[list[Sentence]]:
+    """For each question at most `size` tokens of sentences that hold the words of its finds; the text goes by twice.
+
+    `whole` makes tokens of a sentence that has none yet, so that only those that are taken need them.
+    """
     gatherings = [_Gathering(one, one.words) for one in questions]
     every = set[str]().union(*(one.words for one in gatherings))
     count, holding = 0, Counter[str]()
@@ -118,4 +131,4 @@ def gathered(windows: Windows, questions: Sequence[Asked], size: int) -> Iterato
         words = [held(sentence.text, every) for sentence in window]
         for one in gatherings:
             one.take(window, words, weight)
-    return (one.window(size) for one in gatherings)
+    return (one.window(size, whole) for one in gatherings)

@@ -16,7 +16,7 @@ Time      linear in the text: forward tokens per token of text are about 1 + ove
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -32,15 +32,19 @@ from foveal.reading.looking import Looking
 from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE
-from foveal.reading.sentences import LONGEST, Sentence, packed, read_sentences
+from foveal.reading.sentences import LONGEST, Sentence, packed, read_places, read_sentences, tokenised
 from foveal.reading.sources import Text, text_of
 from foveal.reading.words import Words
+from foveal.text.units import sentences as cut
 from foveal.types import Document
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
 
 SAVED_EVERY_S = 5.0
+
+PART = 4
+"""Characters for each token of a window, of the parts that less effort chooses among."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +191,10 @@ class InfiniRetri:
     def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
         """Pass over the windows that are to be read, then take the second look; `where` holds the result."""
         clock = _Clock(where)
-        chosen = skim.promising(self._windows(task.text), task.questions, self.settings.effort)
-        count = self._count(task.text) if chosen is None else len(chosen)
+        count = max(1, round(self._count(task.text) * self.settings.effort))
         yield ReadStarted(count, int(count * self.settings.window * 0.95), where.window)
         if where.phase == "read":
-            windows = _numbered(self._windows(task.text), chosen)
+            windows = enumerate(self._windows(task))
             settled = where.copy()
             try:
                 for batch in _batches(windows, self._batch_size(), skip=where.window):
@@ -250,9 +253,9 @@ class InfiniRetri:
         if not asked:
             return
         size = min(self.settings.follow * self.settings.window, max(follow.LEAST, where.tokens // follow.SHARE))
-        gathered = follow.gathered(lambda: self._windows(task.text), list(asked.values()), size)
+        gathered = follow.gathered(lambda: self._plain(task), list(asked.values()), size, self._tokenised)
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
-            for batch in _batches(_numbered(packed(iter(sentences), self.settings.window), None), self._batch_size()):
+            for batch in _batches(enumerate(packed(iter(sentences), self.settings.window)), self._batch_size()):
                 self._check(task)
                 self._look(batch, {place: one.text}, where)
 
@@ -298,10 +301,46 @@ class InfiniRetri:
 
     # -- small parts ---------------------------------------------------------------------------------------------
 
-    def _windows(self, text: Text) -> Iterator[list[Sentence]]:
+    def _windows(self, task: _Task) -> Iterator[list[Sentence]]:
+        """The windows that are read: of all of the text, or of its most promising parts."""
+        tokens, blocks = self.looking.tokens, self._blocks(task)
+        if self.settings.effort >= 1:
+            whole = read_sentences(blocks, tokens.encode_many, tokens.offsets, longest=self.settings.longest)
+            return packed(whole, self.settings.window)
+        size = PART * self.settings.window
+        chosen = skim.promising(skim.parts_of(blocks, size), task.questions, self.settings.effort)
+        return packed(
+            self._sentences_of(skim.parts_of(self._blocks(task), size), set(chosen or ())), self.settings.window
+        )
+
+    def _sentences_of(self, parts: Iterator[str], chosen: Collection[int]) -> Iterator[Sentence]:
+        base = 0
+        for number, part in enumerate(parts):
+            if number in chosen:
+                yield from self._cut(base, part)
+            base += len(part)
+
+    def _cut(self, base: int, text: str) -> Iterator[Sentence]:
         tokens = self.looking.tokens
-        sentences = read_sentences(text.blocks(), tokens.encode_many, tokens.offsets, longest=self.settings.longest)
-        return packed(sentences, self.settings.window)
+        return tokenised(base, text, cut(text), tokens.encode_many, tokens.offsets, self.settings.longest)
+
+    def _plain(self, task: _Task) -> Iterator[list[Sentence]]:
+        """All sentences of the text, without tokens."""
+        for base, text, places in read_places(self._blocks(task)):
+            yield [Sentence(base + start, base + end, text[start:end], ()) for start, end in places]
+
+    def _tokenised(self, sentence: Sentence) -> list[Sentence]:
+        """A sentence with its tokens, in several where it is long."""
+        tokens = self.looking.tokens
+        place = [(0, len(sentence.text))]
+        longest = self.settings.longest
+        return list(tokenised(sentence.start, sentence.text, place, tokens.encode_many, tokens.offsets, longest))
+
+    def _blocks(self, task: _Task) -> Iterator[str]:
+        """The text, unless the reading is cancelled."""
+        for block in task.text.blocks():
+            self._check(task)
+            yield block
 
     def _count(self, text: Text) -> int:
         """Windows of the text, guessed from the tokens of its first block."""
@@ -396,13 +435,8 @@ class _Clock:
         return True
 
 
-def _numbered(windows: Iterator[list[Sentence]], chosen: Sequence[int] | None) -> Iterator[tuple[int, list[Sentence]]]:
-    wanted = None if chosen is None else set(chosen)
-    return ((number, window) for number, window in enumerate(windows) if wanted is None or number in wanted)
-
-
 def _batches(
-    windows: Iterator[tuple[int, list[Sentence]]], size: int, *, skip: int = 0
+    windows: Iterable[tuple[int, list[Sentence]]], size: int, *, skip: int = 0
 ) -> Iterator[list[tuple[int, list[Sentence]]]]:
     """Windows in batches, the first `skip` of them left out; a batch is the same however a reading was broken off."""
     batch: list[tuple[int, list[Sentence]]] = []

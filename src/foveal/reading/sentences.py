@@ -55,6 +55,12 @@ def read_sentences(
     longest: int = LONGEST,
 ) -> Iterator[Sentence]:
     """The sentences of the text that `blocks` join to, in order, covering it."""
+    for base, text, places in read_places(blocks, cut=cut):
+        yield from tokenised(base, text, places, encode_many, token_offsets, longest)
+
+
+def read_places(blocks: Iterable[str], *, cut: Cut = sentences) -> Iterator[tuple[int, str, Offsets]]:
+    """The same before tokens are known: pieces of the text with the place of each, and of the sentences in it."""
     base, rest = 0, ""
     for block in blocks:
         text = rest + block
@@ -64,12 +70,10 @@ def read_sentences(
             rest = text
             continue
         done = held or len(text)
-        yield from _sentences(
-            text[:done], base, [place for place in places if place[1] <= done], encode_many, token_offsets, longest
-        )
+        yield base, text[:done], [place for place in places if place[1] <= done]
         base, rest = base + done, text[done:]
     if rest:
-        yield from _sentences(rest, base, cut(rest), encode_many, token_offsets, longest)
+        yield base, rest, cut(rest)
 
 
 def packed(stream: Iterable[Sentence], size: int) -> Iterator[list[Sentence]]:
@@ -86,14 +90,15 @@ def packed(stream: Iterable[Sentence], size: int) -> Iterator[list[Sentence]]:
         yield window
 
 
-def _sentences(
-    text: str,
+def tokenised(
     base: int,
+    text: str,
     places: Offsets,
     encode_many: EncodeMany,
     token_offsets: Callable[[str], Offsets],
     longest: int,
 ) -> Iterator[Sentence]:
+    """The sentences at `places` of a piece of text that begins at `base`, long ones cut."""
     for (start, end), ids in zip(places, encode_many([text[start:end] for start, end in places]), strict=True):
         if len(ids) <= longest:
             yield Sentence(base + start, base + end, text[start:end], tuple(ids))

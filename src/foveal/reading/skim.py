@@ -1,8 +1,9 @@
-"""Coarse to fine: which windows are worth a model's look, told by words alone.
+"""Coarse to fine: which parts of a text are worth a model's look, told by words alone.
 
-BM25 over the windows of one text, each window a document (Robertson and Zaragoza, 2009). Reading all of a text is the
-default; with less effort the windows with the question's words come first, and, where these are few, others spread
-evenly, since an answer need not use the question's words.
+BM25 over the parts of one text, each a document (Robertson and Zaragoza, 2009). Reading all of a text is the default;
+with less effort the parts with the question's words come first, and, where these are few, others spread evenly, since
+an answer need not use the question's words. Nothing is cut to sentences or tokens for it: a gigabyte takes a minute or
+two.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-
-from foveal.reading.sentences import Sentence
+from collections.abc import Iterable, Iterator, Sequence
 
 K1, B = 1.2, 0.75
 _WORD = re.compile(r"\w+")
@@ -42,33 +41,61 @@ def held(text: str, words: set[str]) -> set[str]:
     return plain if lower.isascii() else plain | {word for word in words if not word.isascii() and word in lower}
 
 
-def promising(windows: Iterable[Sequence[Sentence]], questions: Sequence[str], effort: float) -> list[int] | None:
-    """The numbers of the windows to read at `effort`, in order; None: all."""
+def parts_of(blocks: Iterable[str], size: int) -> Iterator[str]:
+    """The text in parts of at most `size` characters: up to the end of a line, else of a sentence, a word, or as it is.
+
+    No part is cut to sentences or tokens: that is done for those that will be read.
+    """
+    rest = ""
+    for block in blocks:
+        rest += block
+        start = 0
+        while len(rest) - start > size:
+            end = start + _break(rest[start : start + size])
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
+    if rest:
+        yield rest
+
+
+def _break(text: str) -> int:
+    for mark in ("\n", ". ", "。", " "):
+        found = text.rfind(mark, len(text) // 2)
+        if found > 0:
+            return found + len(mark)
+    return len(text)
+
+
+def promising(parts: Iterable[str], questions: Sequence[str], effort: float) -> list[int] | None:
+    """The numbers of the parts to read at `effort`, in order; None: all."""
     if effort >= 1:
         return None
-    scores = bm25(windows, [content_words(" ".join(questions))])[0]
+    scores = bm25(parts, [content_words(" ".join(questions))])[0]
     count = len(scores)
     wanted = max(1, math.ceil(effort * count))
     ranked = sorted(range(count), key=lambda number: -scores[number])
     chosen = {number for number in ranked[:wanted] if scores[number] > 0}
-    spread = (int(step * count / wanted) for step in range(wanted))
-    for number in spread:
-        if len(chosen) < wanted:
-            chosen.add(number)
+    left = [number for number in range(count) if number not in chosen]
+    few = wanted - len(chosen)
+    chosen.update(left[step * len(left) // few] for step in range(few))
     return sorted(chosen)
 
 
-def bm25(windows: Iterable[Sequence[Sentence]], queries: Sequence[set[str]]) -> list[list[float]]:
-    """For each query, which is a set of words, the score of every window; the windows are gone through once."""
+def bm25(parts: Iterable[str], queries: Sequence[set[str]]) -> list[list[float]]:
+    """For each query, which is a set of words, the score of every part; the parts are gone through once."""
     every = set[str]().union(*queries)
     counts: list[Counter[str]] = []
     lengths: list[int] = []
-    for window in windows:
-        text = "".join(sentence.text for sentence in window).lower()
-        found = Counter(word for word in _WORD.findall(text) if word in every and word.isascii())
-        found.update({word: text.count(word) for word in every if not word.isascii() and word in text})
+    for part in parts:
+        text = part.lower()
+        there = {word for word in every if word in text}  # most parts of a long text hold none
+        found = Counter[str]()
+        if there:
+            found.update(word for word in _WORD.findall(text) if word in there and word.isascii())
+            found.update({word: text.count(word) for word in there if not word.isascii()})
         counts.append(found)
-        lengths.append(sum(len(sentence) for sentence in window))
+        lengths.append(len(part))
     if not counts:
         return [[] for _ in queries]
     mean = sum(lengths) / len(lengths) or 1.0
