@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from contextvars import copy_context
 from importlib import import_module
 from itertools import pairwise
 
@@ -335,6 +336,22 @@ def test_a_block_may_end_in_another_thread(model):
     torch.testing.assert_close(logits(model, input_ids=tokens()), expected)
     with attach(model):
         torch.testing.assert_close(logits(model, input_ids=tokens()), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_thread_takes_the_method_along_where_its_context_is_copied(model, caplog):
+    """A plain thread attends densely, and that is said; a reader's thread must not meet another's recorder."""
+    from foveal.attention.attach import _say_once
+
+    _say_once.cache_clear()
+    with attach(model, nothing := Nothing()):
+        with in_threads(lambda: logits(model, input_ids=tokens())):
+            pass
+        assert not nothing.contexts
+        assert "copy_context" in caplog.text
+        run = copy_context().run
+        with in_threads(lambda: run(logits, model, input_ids=tokens())):
+            pass
+        assert nothing.contexts
 
 
 # soft-capped logits

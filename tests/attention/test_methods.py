@@ -593,6 +593,31 @@ def test_the_report_is_a_table_and_a_picture(model, tmp_path):
         plain.report.picture(tmp_path / "no.png")
 
 
+def test_a_report_explains_itself(model, tmp_path, capsys):
+    with attach(model, small(BlockTopK, density=0.4), report=Report(keep_blocks=True)) as attached:
+        logits(model, tokens(200))
+    attached.explain(tmp_path / "blocks.png")
+    assert "looks, density" in capsys.readouterr().out
+    assert (tmp_path / "blocks.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("random", {"density": 5}, "density of 5"),
+        ("random", {"seed": "x"}, "needs a number"),
+        ("flexprefill", {"dense_last": "x"}, "needs a number"),
+        ("flexprefill", {"dense_last": -1}, "dense_last -1"),
+        ("dhsa", {"predictor": "foo"}, "BoundaryPredictor"),
+        ("dhsa", {"chunk": 0}, "chunk 0"),
+        ("dhsa", {"local": -5}, "local -5"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused(name, options, told):
+    with pytest.raises(InputError, match=told):
+        method_by_name(name, **options)
+
+
 def test_recall_is_the_mass_that_was_kept():
     """Against attention in full, over all rows."""
     q, k, v = drawn(4, 96, seed=1), drawn(2, 96, seed=2), drawn(2, 96, seed=3)

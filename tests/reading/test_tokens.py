@@ -57,3 +57,12 @@ def test_truncation_and_padding_of_the_models_tokenizer_do_not_reach_a_text(qwen
         backend.no_padding()
     assert tokens.decode(tokens.encode("the keeper of the mill")) == "the keeper of the mill"
     assert [tokens.decode(ids) for ids in tokens.encode_many(["the", "the the the"])] == ["the", "the the the"]
+
+
+def test_a_lone_surrogate_is_no_character_and_moves_nothing(qwen):
+    """Bytes of a command line that are no UTF-8 come as such."""
+    tokens, text = PlainTokens(qwen), "the mill \udcff of the keeper"
+    replaced = text.replace("\udcff", "\ufffd")
+    assert tokens.encode(text) == tokens.encode(replaced)
+    assert tokens.encode_many([text, "key"]) == [tokens.encode(replaced), tokens.encode("key")]
+    assert tokens.offsets(text) == tokens.offsets(replaced)

@@ -12,11 +12,14 @@ Shapes    queries (B, H, Q, D), keys and values (B, G, K, D), H a multiple of G
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -30,6 +33,8 @@ from foveal.attention.masks import Mask, mask_function
 from foveal.attention.recorder import Recorder
 from foveal.attention.report import Report
 from foveal.errors import InputError
+
+log = logging.getLogger("foveal.attention")
 
 KEY = "foveal"
 
@@ -92,6 +97,10 @@ class Attached:
         """The method, if it is to do this layer."""
         chosen = (self.layers is None or layer in self.layers) and (self.heads is None or layer in self.heads)
         return self.method if chosen else None
+
+    def explain(self, picture: Path | None = None) -> None:
+        """Print what the method looked at, layer by layer; see `Report.explain`."""
+        self.report.explain(picture)
 
     @property
     def base(self) -> Any:
@@ -186,7 +195,18 @@ def _restore(model: Any) -> None:
 
 
 def _attached_to(module: nn.Module) -> Attached | None:
-    return next((one for one in reversed(_ACTIVE.get()) if id(module) in one.modules), None)
+    found = next((one for one in reversed(_ACTIVE.get()) if id(module) in one.modules), None)
+    if found is None:
+        _say_once()
+    return found
+
+
+@cache
+def _say_once() -> None:
+    log.warning(
+        "A model is attached in one thread and runs in another, which attends densely: each thread has its own. Start "
+        "the other one by contextvars.copy_context().run to take the method along (docs/attention.md)."
+    )
 
 
 def _attention(

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -124,7 +124,7 @@ class DHSA(BlockMethod):
             if query.shape[2] != keys:
                 raise InputError("Oracle boundaries need all queries: read the text in one piece.")
             return boundaries_from(label_boundaries(query, key, scale=context.scale)[0], threshold=0.0)
-        predictor = self.predictor or shipped_for(context)
+        predictor = self.predictor or shipped_predictor(context.module.config)
         return boundaries_from(predictor.to(key.device).predict(key)[0])
 
     # -- where to look ---------------------------------------------------------------------------------------------
@@ -209,9 +209,9 @@ def _marked(key: Tensor, read: int) -> Tensor:
     return key[:, :, torch.linspace(0, read - 1, 16).long()].clone()
 
 
-def shipped_for(context: Context) -> BoundaryPredictor:
-    """The predictor that is shipped for the model of this layer. InputError: there is none."""
-    architecture = architecture_of(context.module.config)
+def shipped_predictor(config: Any) -> BoundaryPredictor:
+    """The predictor that is shipped for a model of this configuration. InputError: there is none."""
+    architecture = architecture_of(config)
     found = _shipped().get(architecture)
     if found is None:
         raise InputError(

@@ -134,6 +134,14 @@ class Report:
             console.print(self.table())
         return told.get()
 
+    def explain(self, picture: Path | None = None) -> None:
+        """Print the table; with `picture` also draw the blocks there, if they were kept."""
+        from rich.console import Console
+
+        Console().print(self.table())
+        if picture is not None:
+            self.picture(picture)
+
     def picture(self, path: Path, *, layers: Sequence[int] | None = None) -> Path:
         """Draw the blocks that each head of each layer looked at, as PNG. InputError: none were kept."""
         from foveal.evaluation.plots import grids

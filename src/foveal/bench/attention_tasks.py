@@ -12,11 +12,15 @@ bench's cache as they come: a stopped run goes on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+import torch
+
+from foveal import __version__
 from foveal.attention import (
     DHSA,
     AttentionMethod,
@@ -24,8 +28,10 @@ from foveal.attention import (
     Dense,
     FlexPrefill,
     RandomBlocks,
+    Report,
     Streaming,
     VerticalSlash,
+    attach,
 )
 from foveal.bench.attention_models import PromptReader
 from foveal.bench.settings import BenchSettings
@@ -40,7 +46,7 @@ COUNTS = {4_096: 5, 8_192: 1}
 MORE = {4_096: 23, 16_384: 5, 32_768: 2}
 """Samples of each task of `pairs`."""
 
-DEPTH_SAMPLES = 5
+DEPTH_SAMPLES = 10
 TAIL = 512
 
 PAIRS: Mapping[str, AttentionMethod] = {
@@ -79,39 +85,52 @@ def answered(reader: PromptReader, method: AttentionMethod, sample: Sample) -> O
 def tasks(settings: BenchSettings) -> Iterator[Row]:
     """Rows of the tasks, then of the needles."""
     reader = PromptReader(settings)
-    store = _store(settings)
     cells: list[Cell] = []
     for length, count in ({2_048: 1} if settings.quick else COUNTS).items():
         samples = _samples(reader, length, count)
-        cells += run(_systems(reader, PAIRS), samples, store=store)
+        cells += _run(reader, PAIRS, samples)
         several = [sample for sample in samples if sample.task.startswith("niah_multi")]
         density = fmean(cell.density for cell in cells if cell.system == "flexprefill@0.95" and cell.length == length)
-        cells += run(_systems(reader, at_density(length, round(density, 2))), several, store=store)
+        cells += _run(reader, at_density(length, round(density, 2)), several)
     yield from _summed(cells)
     yield from _compared(cells)
     yield from _several(cells)
     pictures = settings.cache / "pictures"
     trade_off(cells, pictures / "attention-density.png", "density")
     trade_off(cells, pictures / "attention-seconds.png", "seconds")
-    yield from grid(reader, settings, store)
+    yield from grid(reader, (2_048,) if settings.quick else (2_048, 4_096, 8_192))
+    yield from sparse_decoding(reader, 2_048 if settings.quick else 4_096)
 
 
 def pairs(settings: BenchSettings) -> Iterator[Row]:
     """FlexPrefill and DHSA beside dense attention, length by length."""
     reader = PromptReader(settings)
     for length, count in ({2_048: 1} if settings.quick else MORE).items():
-        cells = run(_systems(reader, PAIRS), _samples(reader, length, count), store=_store(settings))
+        cells = _run(reader, PAIRS, _samples(reader, length, count))
         where = f"{length // 1024}k, "
         yield from _summed(cells, where)
         yield from _compared(cells, where)
+    if not settings.quick:
+        yield from grid(reader, (16_384,))
+        yield from sparse_decoding(reader, 16_384)
 
 
-def _store(settings: BenchSettings) -> Path:
-    return settings.cache / "attention-tasks.jsonl"
+def _run(reader: PromptReader, methods: Mapping[str, AttentionMethod], samples: Sequence[Sample]) -> list[Cell]:
+    """Each sample under each method; cells that were made before by the same methods of the same model are kept."""
+    cells: list[Cell] = []
+    systems: dict[str, System] = {name: partial(answered, reader, method) for name, method in methods.items()}
+    made = {name: _store(reader, method) for name, method in methods.items()}
+    for sample in samples:  # method by method on each sample: a stopped run has compared them
+        for name, system in systems.items():
+            cells += run({name: system}, [sample], store=made[name])
+    return cells
 
 
-def _systems(reader: PromptReader, methods: Mapping[str, AttentionMethod]) -> dict[str, System]:
-    return {name: partial(answered, reader, method) for name, method in methods.items()}
+def _store(reader: PromptReader, method: AttentionMethod) -> Path:
+    """Where the cells of a method lie: by all of its settings, the model, and the version of this package."""
+    whole = f"{method!r} {reader.model.fingerprint} {__version__}"
+    name = hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return reader.settings.cache / "attention-tasks" / f"{name}.jsonl"
 
 
 def _samples(reader: PromptReader, length: int, count: int) -> list[Sample]:
@@ -159,9 +178,14 @@ def _several(cells: Sequence[Cell]) -> Iterator[Row]:
             yield Row.of(f"several needles, {name} less {other}", "accuracy", ahead, at_least=0.0001)
 
 
-def grid(reader: PromptReader, settings: BenchSettings, store: Path) -> Iterator[Row]:
+def _needles(reader: PromptReader, length: int) -> list[Sample]:
+    count = 4 if reader.settings.quick else DEPTH_SAMPLES
+    seed = reader.settings.seed + 100
+    return make("niah_single", count, length, reader.count, haystack=reader.essays, seed=seed)
+
+
+def grid(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
     """Of the needles that dense attention finds, the share that others do, at several places of each length."""
-    lengths = (2_048,) if settings.quick else (2_048, 4_096, 8_192)
     methods: dict[str, AttentionMethod] = {
         "dense": Dense(),
         "flexprefill@0.95": FlexPrefill(gamma=0.95),
@@ -171,17 +195,37 @@ def grid(reader: PromptReader, settings: BenchSettings, store: Path) -> Iterator
     }
     cells: list[Cell] = []
     for length in lengths:
-        count = 4 if settings.quick else DEPTH_SAMPLES
-        samples = make("niah_single", count, length, reader.count, haystack=reader.essays, seed=settings.seed + 100)
-        cells += run(_systems(reader, methods), samples, store=store)
+        cells += _run(reader, methods, _needles(reader, length))
     found = {cell.sample for cell in cells if cell.system == "dense" and cell.correct == 1}
     for name in methods:
         if name == "dense":
             continue
         mine = [cell.correct for cell in cells if cell.system == name and cell.sample in found]
-        bars: Mapping[str, float] = {"at_least": 0.95} if "no-tail" not in name and "streaming" not in name else {}
-        note = f"{len(mine)} needles that dense attention finds, of {len(cells) // len(methods)}"
+        bars: Mapping[str, float] = {"at_least": 0.95} if "no-tail" not in name else {}
+        if "streaming" in name:  # it must be seen to fail: else the needles are no test
+            bars = {"at_most": 0.8}
+        where = ", ".join(f"{length // 1024}k" for length in lengths)
+        note = f"{where}: {len(mine)} needles that dense attention finds, of {len(cells) // len(methods)}"
         yield Row.of(f"needles, {name}", "share of dense's", fmean(mine) if mine else float("nan"), note=note, **bars)
+
+
+def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
+    """Answers decoded over 1,024 keys beside those decoded over all, the prompt read by DHSA in both."""
+    same = []
+    for sample in _needles(reader, length):
+        ids = torch.tensor([reader.model.encode(sample.prompt)])
+        told = []
+        for sparse in (False, True):
+            method = DHSA(budget=1024, sparse_decode=sparse)
+            with torch.inference_mode(), attach(reader.model.model, method, report=Report(rows=0)):
+                out = reader.model.model.generate(
+                    ids, max_new_tokens=12, do_sample=False, pad_token_id=reader.model.stop_ids[0]
+                )
+            told.append(out[0, ids.shape[1] :].tolist())
+        same.append(told[0] == told[1])
+    note = f"{len(same)} needles, greedy, 12 tokens each"
+    name = f"DHSA, decoding over 1,024 keys of {length // 1024}k"
+    yield Row.of(name, "share of answers that stay the same", fmean(same), at_least=0.9, note=note)
 
 
 def likelihoods(settings: BenchSettings) -> Iterator[Row]:

@@ -142,7 +142,8 @@ def _state(text: Readable, questions: Sequence[str], reader: InfiniRetri, settin
     """Where a long reading keeps its state: in a place of its own, so that the same command goes on from it."""
     if text.characters < LONG:
         return None
-    kind = [text.document_id, text.revision, questions, reader.model.name, asdict(reader.settings)]
+    heads = reader.looking.profile.heads  # other heads after `foveal calibrate`: another reading
+    kind = [text.document_id, text.revision, questions, reader.model.name, heads, asdict(reader.settings)]
     key = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]
     return settings.home / "runs" / "read" / f"{key}.json"
 
