@@ -333,3 +333,7 @@ def test_an_error_is_one_line(place, tmp_path):
     done = run_process("read", "-", QUESTION, "--model", "no-such-model", home=tmp_path, status=1)
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_question_in_broken_bytes_is_read_as_far_as_it_goes(place):
+    assert "Orsin Vale" in read(place, "--passages-only", question=QUESTION + " \udcff").stdout

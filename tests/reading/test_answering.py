@@ -345,3 +345,7 @@ def test_blank_finds_are_not_found(qwen):
     with pytest.raises(StopIteration) as done:
         next(events)
     assert (done.value.value.found, done.value.value.text) == (False, NOT_FOUND)
+
+
+def test_a_lone_surrogate_reaches_no_model():
+    assert "\udcff" not in messages("Who \udcff?", evidence(), SETTINGS)[-1]["content"]

@@ -43,7 +43,12 @@ def not_empty(given: Any) -> Any:
     """A question, or several, as they were typed; wrong usage where one is blank."""
     if any(not question.strip() for question in ([given] if isinstance(given, str) else given or [])):
         raise typer.BadParameter("The question is empty. Ask something that the text may answer.")
-    return given
+    return _typed(given) if isinstance(given, str) else given and [_typed(one) for one in given]
+
+
+def _typed(question: str) -> str:
+    """A question without what is no character: bytes of the command line that are no UTF-8."""
+    return question.encode("utf-8", "replace").decode("utf-8") if not question.isascii() else question
 
 
 def ask(

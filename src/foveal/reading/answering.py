@@ -20,6 +20,7 @@ from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, within
 from foveal.reading.skim import content_words
 from foveal.reading.sources import Text
+from foveal.reading.tokens import scalar
 from foveal.text.units import sentences
 from foveal.types import Citation, Span
 
@@ -163,7 +164,7 @@ def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettin
     numbered = "\n\n".join(f"[{number}] {_one_line(one.excerpt.text)}" for number, one in enumerate(evidence, start=1))
     instruction = " ".join(part for part in (settings.instruction, settings.nowhere) if part)
     content = f"{instruction}\n\n{numbered}\n\nQuestion: {question.strip()}\n\nAnswer:"
-    return [{"role": "system", "content": ""}, {"role": "user", "content": content}]
+    return [{"role": "system", "content": ""}, {"role": "user", "content": scalar(content)}]
 
 
 def checked(answer: str, question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Drafted:

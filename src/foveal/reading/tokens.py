@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def _scalar(text: str) -> str:
+def scalar(text: str) -> str:
     """`text` with lone surrogates, which are no characters, replaced one for one: every offset holds."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
@@ -36,17 +36,17 @@ class PlainTokens:
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text."""
-        whole = [_scalar(text) for text in texts]
+        whole = [scalar(text) for text in texts]
         return [one.ids for one in self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)]
 
     def encode(self, text: str) -> list[int]:
         """The tokens of one text."""
-        ids: list[int] = self._tokenizer.encode(_scalar(text), add_special_tokens=False).ids
+        ids: list[int] = self._tokenizer.encode(scalar(text), add_special_tokens=False).ids
         return ids
 
     def offsets(self, text: str) -> Offsets:
         """Start and end character of each token, without the blanks that it begins with: so a word's begin shows."""
-        places: Offsets = self._tokenizer.encode(_scalar(text), add_special_tokens=False).offsets
+        places: Offsets = self._tokenizer.encode(scalar(text), add_special_tokens=False).offsets
         blanks = (len(text[start:end]) - len(text[start:end].lstrip()) for start, end in places)
         return [(start + blank % (end - start or 1), end) for (start, end), blank in zip(places, blanks, strict=True)]
 
