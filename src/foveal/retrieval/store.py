@@ -3,7 +3,8 @@
     Store.open(uri)                       read; other processes may read and one may write meanwhile
     with store.writing(): …               the one writer: append, publish, remove, refresh_indexes
     store.lexical(query, k, where)        BM25 over title, heading and text (Lance's full-text index)
-    store.nearest(vector, k, where)       cosine of unit vectors: exact, or by IVF-RQ in larger libraries
+    store.nearest(vector, k, where)       cosine of unit vectors: exact, or by an index in larger libraries
+    store.use_index(name)                 choose that index (`lance_indexes.INDEXES`; inside `writing`)
 
 Both searches give `Found` rows, best first, of visible passages only (see `tables.py` for what visible means).
 """
@@ -20,8 +21,9 @@ import pyarrow as pa
 
 from foveal import faults
 from foveal.errors import InputError, UnknownDocument
-from foveal.retrieval import tables
+from foveal.retrieval import lance_indexes, tables
 from foveal.retrieval.filters import literal
+from foveal.retrieval.lance_indexes import LanceIndex, chosen_index, lance_index
 from foveal.retrieval.rows import (
     FOUND,
     Current,
@@ -46,12 +48,6 @@ INDEX_FROM = 5_000
 
 RETRAIN_AT = 3
 """The vector index is trained anew once the passages are this many times what it was trained on."""
-
-PROBES = 32
-"""Cells looked into by a vector search; the recall that this gives is measured by `foveal bench search`."""
-
-REFINED = 3
-"""Candidates per asked-for passage that are compared by their full vectors, after the index's four bits a number."""
 
 REMEMBERED = 50_000
 """Documents whose editions are remembered between searches; the first search looks so many up at once."""
@@ -104,6 +100,11 @@ class Store:
         stated = self.settings.get("dimension")
         return int(stated) if stated else None
 
+    @property
+    def index(self) -> LanceIndex:
+        """The vector index that this library has from `INDEX_FROM` passages on. UnknownName: its setting names none."""
+        return chosen_index(self.settings)
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def lexical(self, query: str, k: int, where: str | None = None) -> list[Found]:
@@ -123,8 +124,7 @@ class Store:
 
         def search(limit: int) -> pa.Table:
             builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
-            builder = builder.minimum_nprobes(PROBES).maximum_nprobes(0 if where else PROBES)  # 0: until k are found
-            builder = builder.refine_factor(REFINED).select([*FOUND, "_distance"])
+            builder = self.index.asked(builder, limit, filtered=bool(where)).select([*FOUND, "_distance"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_distance", k)
@@ -298,8 +298,17 @@ class Store:
         """Whether rows wait to be covered by an index: an earlier writer was killed before it could."""
         with tables.lance_errors(self.uri):
             waiting = any(index.num_unindexed_rows for index in self._passages.list_indices())
-            large = bool(self.dimension) and self._passages.count_rows() >= INDEX_FROM
-            return waiting or (large and not _has_index(self._passages, "vector"))
+            return waiting or self._lacks_vector_index(tables.read_settings(self.uri))
+
+    def use_index(self, name: str) -> None:
+        """Search vectors by the index of that name from now on; it is made at once, where passages are enough.
+
+        Readers that opened the library before go on with their own effort. UnknownName: no index is called that.
+        """
+        lance_index(name)
+        tables.write_setting(self.uri, lance_indexes.SETTING, name)
+        self.settings[lance_indexes.SETTING] = name
+        self.refresh_indexes()
 
     def refresh_indexes(self, *, compact: bool = False) -> None:
         """Let the indexes cover all rows; with `compact`, drop older versions sooner."""
@@ -318,15 +327,25 @@ class Store:
                 table.optimize(cleanup_older_than=kept, delete_unverified=False)
 
     def _ensure_vector_index(self) -> None:
-        rows = self._passages.count_rows()
-        if not self.dimension or rows < INDEX_FROM:
+        """Make the index, or make it anew: none is there, another was chosen, or passages are far more by now."""
+        settings, rows = tables.read_settings(self.uri), self._passages.count_rows()
+        index = chosen_index(settings)
+        if index.config is None:
+            _drop_index(self._passages, "vector")
             return
-        from lancedb.index import IvfRq
-
-        trained = int(tables.read_settings(self.uri).get("vector_index_rows", "0"))
-        if rows >= RETRAIN_AT * trained or not _has_index(self._passages, "vector"):
-            self._passages.create_index("vector", config=IvfRq(distance_type="dot", num_bits=4), replace=True)
+        grown = rows >= max(INDEX_FROM, RETRAIN_AT * int(settings.get("vector_index_rows", "0")))
+        if self.dimension and (self._lacks_vector_index(settings) or grown):
+            self._passages.create_index("vector", config=index.config(rows, self.dimension), replace=True)
             tables.write_setting(self.uri, "vector_index_rows", str(rows))
+            tables.write_setting(self.uri, lance_indexes.MADE, index.name)
+
+    def _lacks_vector_index(self, settings: Mapping[str, str]) -> bool:
+        """Whether the chosen index should be there and is not."""
+        index = chosen_index(settings)
+        if not self.dimension or index.config is None or self._passages.count_rows() < INDEX_FROM:
+            return False
+        made = settings.get(lance_indexes.MADE, lance_indexes.DEFAULT)
+        return made != index.name or not _has_index(self._passages, "vector")
 
     def _keep_revisions(self, changed: Sequence[Prepared], replaced: Mapping[str, Current]) -> None:
         """Copy the rows that are about to be replaced by another text, once each, to `revisions`."""
@@ -353,6 +372,12 @@ def _filtered(builder: LanceQueryBuilder, where: str | None) -> LanceQueryBuilde
 
 def _has_index(table: LanceTable, column: str) -> bool:
     return any(index.columns == [column] for index in table.list_indices())
+
+
+def _drop_index(table: LanceTable, column: str) -> None:
+    for index in table.list_indices():
+        if index.columns == [column]:
+            table.drop_index(index.name)
 
 
 def _ensure(table: LanceTable, column: str, config: Any) -> None:

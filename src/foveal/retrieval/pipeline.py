@@ -1,0 +1,148 @@
+"""Search in stages: a retriever finds candidates, rankers order fewer and fewer of them anew, each within a budget.
+
+    Pipeline([hybrid, cross_encoder], budgets=[200, 50]).search(queries, k=10)
+    Pipeline(…).run(queries, k=10).stages          what each stage took and gave, in hits and seconds
+
+A stage orders the best `budget` hits of the one before; what lies beyond follows below, in the order it had, so that a
+small budget costs no recall. A pipeline is a `Retriever`, so it can be fused, measured, or a stage of another one. A
+reader reads what it gives: the third stage of retrieve, re-rank and read has a budget of its own (`reading/`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import cast
+
+from foveal.errors import InputError
+from foveal.models.chat import Cancel
+from foveal.retrieval.store import require_k
+from foveal.types import Hit, Ranker, Retriever
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What one stage did, over all queries of a search."""
+
+    name: str  # the class of the retriever or ranker
+    budget: int
+    queries: int
+    taken: int  # hits that it was given to order; 0 for the retriever
+    given: int  # hits that it gave
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Piped:
+    """The hits of each query, and what the stages did for them."""
+
+    hits: list[list[Hit]]
+    stages: tuple[StageReport, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The time of all stages."""
+        return math.fsum(stage.seconds for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A `Retriever` and any number of `Ranker`s behind it; `budgets` holds the hits that each works on."""
+
+    stages: Sequence[Retriever | Ranker]
+    budgets: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not self.stages or len(self.stages) != len(self.budgets):
+            raise InputError(
+                f"A pipeline got {len(self.stages)} stages and {len(self.budgets)} budgets; it needs a retriever, "
+                "rankers behind it, and a budget for each."
+            )
+        for place, stage in enumerate(self.stages):
+            verb = "rank" if place else "search"
+            if not callable(getattr(stage, verb, None)):
+                raise InputError(
+                    f"Stage {place + 1} of a pipeline is a {type(stage).__name__}, which has no {verb}(); the first "
+                    "stage must be a retriever, the others rankers."
+                )
+        falling = all(one >= two for one, two in pairwise(self.budgets))
+        if not falling or min(self.budgets) < 1:
+            raise InputError(
+                f"A pipeline got budgets {list(self.budgets)}; they must be at least 1 and not grow from a stage to "
+                "the next: it can order no more than it is given."
+            )
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query the best `k` passages after all stages."""
+        return self.run(queries, k).hits
+
+    def run(self, queries: Sequence[str], k: int, *, cancel: Cancel | None = None) -> Piped:
+        """`search`, with what each stage did.
+
+        InputError: a stage gave hits that are no ranking. Cancelled: by `cancel`, looked at before each query's stage.
+        """
+        require_k(k)
+        retriever, budget = cast("Retriever", self.stages[0]), max(self.budgets[0], k)
+        _check(cancel)
+        start = time.perf_counter()
+        found = retriever.search(queries, budget)
+        seconds = time.perf_counter() - start
+        _require_rankings(retriever, queries, found)
+        given = sum(map(len, found))
+        reports = [StageReport(type(retriever).__name__, budget, len(queries), 0, given, seconds)]
+        for stage, ranked_at_most in zip(self.stages[1:], self.budgets[1:], strict=True):
+            found, report = _ranked(cast("Ranker", stage), ranked_at_most, queries, found, cancel)
+            reports.append(report)
+        return Piped([hits[:k] for hits in found], tuple(reports))
+
+
+def followed_by(ranked: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
+    """`ranked`, then those of `hits` that it lacks in their order, with scores 1, 2, … below its last one."""
+    seen = {hit.passage.span for hit in ranked}
+    rest = [hit for hit in hits if hit.passage.span not in seen]
+    if not ranked:
+        return rest
+    last = ranked[-1].score
+    return [*ranked, *(replace(hit, score=last - place) for place, hit in enumerate(rest, start=1))]
+
+
+def _ranked(
+    ranker: Ranker, budget: int, queries: Sequence[str], found: Sequence[Sequence[Hit]], cancel: Cancel | None
+) -> tuple[list[list[Hit]], StageReport]:
+    """The hits of each query with the first `budget` ordered anew, and what that took."""
+    seconds, taken, given = 0.0, 0, 0
+    ordered: list[list[Hit]] = []
+    for query, hits in zip(queries, found, strict=True):
+        _check(cancel)
+        start = time.perf_counter()
+        best = ranker.rank(query, hits[:budget]) if hits else []
+        seconds += time.perf_counter() - start
+        _require_rankings(ranker, [query], [best])
+        taken, given = taken + len(hits[:budget]), given + len(best)
+        ordered.append(followed_by(best, hits))
+    return ordered, StageReport(type(ranker).__name__, budget, len(queries), taken, given, seconds)
+
+
+def _require_rankings(stage: Retriever | Ranker, queries: Sequence[str], found: Sequence[Sequence[Hit]]) -> None:
+    """InputError: not a list for each query, a score that is not finite, a worse hit before a better, or one twice."""
+    name = type(stage).__name__
+    if len(found) != len(queries):
+        raise InputError(
+            f"{name} gave {len(found)} lists of hits for {len(queries)} queries; it must give one for each."
+        )
+    for query, hits in zip(queries, found, strict=True):
+        scores = [hit.score for hit in hits]
+        if not all(map(math.isfinite, scores)):
+            raise InputError(f"{name} gave a score that is not finite for {query!r}. Mend it, or leave it out.")
+        if any(one < two for one, two in pairwise(scores)):
+            raise InputError(f"{name} gave a worse hit before a better one for {query!r}; hits must come best first.")
+        if len({hit.passage.span for hit in hits}) < len(hits):
+            raise InputError(f"{name} gave a passage twice for {query!r}; each must come once.")
+
+
+def _check(cancel: Cancel | None) -> None:
+    if cancel:
+        cancel.check()

@@ -1,0 +1,128 @@
+"""The folder of one training run: whose it is, its whole checkpoints, its best weights.
+
+    run.json              what the run was begun with; another model, other data or settings are refused
+    checkpoint-<step>/    weights, optimiser and random states (transformers writes them), and whole.json, written last:
+                          a kill in the midst leaves a folder without it, which the next start removes
+    best-<step>.safetensors   the weights that were best on the dev queries so far
+    done.json             the run's end: a second start has nothing to do
+
+Optimiser and random states are torch files that are read with `weights_only`; none of them is a result.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RUN, WHOLE, DONE = "run.json", "whole.json", "done.json"
+
+
+def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> None:
+    """Make `folder` the folder of the run that `identity` describes, or go on with it. `anew` empties it first.
+
+    InputError: it is that of another run, or of no run at all.
+    """
+    if anew and (folder / RUN).is_file():
+        shutil.rmtree(folder)
+    found = read(folder / RUN)
+    if found is None:
+        if folder.is_dir() and any(folder.glob("checkpoint-*")):
+            raise InputError(f"{folder} holds checkpoints, but no {RUN} that says of what. Name another folder.")
+        write(folder / RUN, dict(identity))
+        return
+    changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
+    if changed:
+        shown = "; ".join(f"{key}: {_short(found.get(key))} there, {_short(identity.get(key))} now" for key in changed)
+        raise InputError(
+            f"The checkpoints in {folder} are of another run ({shown}), so this one cannot go on from them. Give it "
+            "another name, or begin anew (--anew removes what is there)."
+        )
+
+
+def latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The last whole checkpoint and what was kept with it; halves are removed."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        kept = read(path / WHOLE)
+        if kept is None:
+            shutil.rmtree(path)
+        else:
+            whole.append((int(path.name.rpartition("-")[2]), path, kept))
+    return max(whole)[1:] if whole else None
+
+
+def seal(checkpoint: Path, kept: Mapping[str, Any]) -> None:
+    """Declare a checkpoint whole, and remove the older ones and the weights that are the best no more."""
+    write(checkpoint / WHOLE, dict(kept))
+    for path in checkpoint.parent.glob("checkpoint-*"):
+        if path != checkpoint:
+            shutil.rmtree(path)
+    keep_best(checkpoint.parent, kept.get("best_step"))
+
+
+def keep_best(folder: Path, step: int | None) -> None:
+    """Remove best weights of other steps."""
+    for path in folder.glob("best-*.safetensors"):
+        if path != best_file(folder, step):
+            path.unlink()
+
+
+def best_file(folder: Path, step: int | None) -> Path:
+    """Where the best weights of that step stand."""
+    return folder / f"best-{step}.safetensors"
+
+
+def finish(folder: Path, told: Mapping[str, Any]) -> None:
+    """Write down the run's end, and remove its checkpoints."""
+    write(folder / DONE, dict(told))
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's weights as safetensors, whole or not at all; weights that are one stay one."""
+    from safetensors.torch import save_model
+
+    with whole_file(path) as partial:
+        save_model(module, str(partial), metadata={"format": "pt"})
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Read weights that `save_weights` wrote. InputError: they are those of another model."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(module, str(path))
+    except (RuntimeError, SafetensorError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path} does not fit this model ({first}). Begin the run anew (--anew).") from error
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A JSON file's object; None where there is no such file, or it is damaged."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(dict(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _short(value: str | None) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

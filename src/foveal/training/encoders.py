@@ -1,0 +1,310 @@
+"""Trains a sentence encoder on examples, and keeps it only if it finds more than its base on queries held out.
+
+    folder, report = train_encoder(examples, "minilm", EncoderSettings(arm="mined"), home=home)
+    load_encoder(str(folder))                         # from then on an encoder like any other
+
+Arms       what the queries are told apart from, by name in `ARMS`: only each other (T1), what words find (T4), what the
+           base finds (T4), the same below the relevant document by a margin (T6), the same mined anew while training
+           (T5), or a teacher's margins or lists over what both find (T8)
+Guard      the base and the new model, each loaded as the library loads it, search the whole corpus for the dev queries;
+           while training, a part of the corpus with what the base finds stands for it
+Source     Zhao et al., arXiv 2211.14876 (survey), sections on negatives, distillation and training
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.metrics import evaluate
+from foveal.models import load_encoder
+from foveal.models.hub import folder_of
+from foveal.settings import Settings
+from foveal.training import checkpoints, model_folders
+from foveal.training.dynamic_negatives import Refresh
+from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.losses import LossSettings, make_loss
+from foveal.training.negatives import Teacher, below_positive, filled, spread, taught, top_negatives
+from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.searches import Search, VectorSearch, WordSearch, blended, run_of
+from foveal.training.watch import Progress
+from foveal.types import Encoder
+
+METRICS = ("ndcg@10", "recall@100")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Where a run's negatives come from, and what is said of them."""
+
+    says: str
+    found_by: tuple[str, ...] = ()  # "words", "vectors"
+    filtered: bool = False
+    refreshed: bool = False
+    distils: str | None = None  # the loss that a teacher's scores go into
+
+
+ARMS = {
+    "in-batch": Arm("only the other queries' answers"),
+    "bm25": Arm("what words find", ("words",)),
+    "mined": Arm("what the base finds", ("vectors",)),
+    "filtered": Arm("what the base finds, below the answer by a margin", ("vectors",), filtered=True),
+    "ance": Arm("what the model finds, mined anew while it learns", ("vectors",), refreshed=True),
+    "margin-mse": Arm(
+        "a teacher's margins over what words and the base find", ("words", "vectors"), distils="margin-mse"
+    ),
+    "kl": Arm("a teacher's lists of what words and the base find", ("words", "vectors"), distils="kl"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """How an encoder is trained."""
+
+    arm: str = "mined"
+    objective: str = "in-batch"  # a loss of `losses.LOSSES`, where no teacher is asked
+    negatives: int = 1  # of a row, drawn anew each epoch from those down to `depth`
+    depth: int = 30
+    skip: int = 0  # of the best found: unjudged answers stand there
+    margin: float = 0.05  # of "filtered", as a share of the relevant document's score
+    teacher_spread: float = 2.0  # of a teacher's scores within a query: that of cosines over the temperature
+    refresh_epochs: int = 1  # of "ance"
+    window: int | None = None  # tokens of a text that are read while training; None: as many as the base reads
+    dev_share: float = 0.1
+    dev_documents: int = 2000  # that stand for the corpus while training
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        if self.arm not in ARMS:
+            raise UnknownName(f"No way of training an encoder is called {self.arm!r}. There are: {', '.join(ARMS)}.")
+        for name in ("negatives", "depth", "refresh_epochs", "dev_documents"):
+            if getattr(self, name) < 1:
+                raise InputError(f"Training an encoder got {name} = {getattr(self, name)}; it needs at least 1.")
+        if self.window is not None and self.window < 3:
+            raise InputError(f"A window of {self.window} tokens holds no word between the two special ones; give more.")
+        if not 0 <= self.skip < self.depth or not 0 <= self.margin < 1 or self.teacher_spread <= 0:
+            raise InputError(
+                f"Training an encoder got skip {self.skip}, depth {self.depth}, margin {self.margin}, teacher_spread "
+                f"{self.teacher_spread}; it needs skip below depth, a margin from 0 to below 1, and a spread above 0."
+            )
+
+
+def train_encoder(
+    examples: Examples,
+    base: str = "minilm",
+    settings: EncoderSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    dev: Examples | None = None,
+    test: Examples | None = None,
+    teacher: Teacher | None = None,
+    teacher_name: str = "words and base, blended",
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path, Report]:
+    """The folder of the better model (HOME/models/<name>, or the base's) and the report of the run.
+
+    `dev` chooses among steps and decides (default: a share of the queries held out); `test` is measured only, and has
+    the same corpus. `teacher` is asked by the arms that distil (default: words and base, blended). A run that was
+    stopped goes on, one that is done is not done again. Errors: as `loop.train`; UnknownName, ModelUnavailable: the
+    base; InputError: `test` has another corpus.
+    """
+    settings = settings or EncoderSettings()
+    for other in (dev, test):
+        if other is not None and other.corpus.keys() != examples.corpus.keys():
+            raise InputError("Dev and test queries must have the corpus of the examples. Use Examples.only or split.")
+    cache = cache or Settings.load().cache
+    folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
+    learnt = examples
+    if dev is None:
+        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+    depends_on = _identity(settings, encoder, learnt, dev, test, teacher_name)
+    known_by = identity(depends_on, settings.loop)
+    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-{settings.arm}", anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else folder), report
+    on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+    searched = VectorSearch.over(examples.corpus, encoder.encode)
+    negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
+    model = model_folders.sentence_transformer(folder)
+    rows = Rows(learnt, negatives, settings.negatives if negatives else 0, scores, settings.loop.seed)
+    batches = ApartBatches(rows, settings.loop.batch, settings.loop.seed)
+    arm = ARMS[settings.arm]
+    job = Job(
+        model=model,
+        rows=rows,
+        loss=make_loss(arm.distils or settings.objective, model, settings.loss),
+        identity=depends_on,
+        evaluate=_part_of_corpus(dev, searched, settings, model.max_seq_length),
+        plan=batches,
+        hooks=[_refresh(rows, settings, len(batches(0)), model.max_seq_length)] if arm.refreshed else [],
+    )
+    with model_folders.window(model, settings.window):
+        curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    with run.candidate() as made:
+        model_folders.save_model(model, made)
+        new = VectorSearch.over(examples.corpus, load_encoder(str(made), cache=cache).encode)
+        measured = {"dev": _measured(dev, searched, new)} | ({"test": _measured(test, searched, new)} if test else {})
+        before, after = measured["dev"]
+        kept = after[METRICS[0]] > before[METRICS[0]]
+        notes = (*_windows(examples, encoder), *(() if kept else (_worse(before, after),)))
+        what = f"encoder, {settings.arm}: {arm.says}"
+        report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+        run.settle(made, report)
+    return (run.place if kept else folder), report
+
+
+def dev_metrics(examples: Examples, search: Search) -> dict[str, float]:
+    """nDCG@10 and recall@100 of a search over the queries of `examples`."""
+    return evaluate(run_of(search, examples, 100), examples.judged, METRICS)
+
+
+def _measured(examples: Examples, before: Search, after: Search) -> tuple[Metrics, Metrics]:
+    return dev_metrics(examples, before), dev_metrics(examples, after)
+
+
+def _prepared(
+    run: Path, examples: Examples, searched: VectorSearch, settings: EncoderSettings, teacher: Teacher | None
+) -> tuple[Negatives, Scores | None]:
+    """The negatives and what a teacher says of them, kept in the run's folder: a second start finds the same."""
+    path = run / "negatives.json"
+    kept = checkpoints.read(path)
+    if kept is None:
+        negatives, scores = _mined(examples, searched, settings, teacher)
+        kept = {"negatives": negatives, "scores": scores}
+        checkpoints.write(path, kept)
+    return kept["negatives"], kept["scores"]
+
+
+def _mined(
+    examples: Examples, searched: VectorSearch, settings: EncoderSettings, teacher: Teacher | None
+) -> tuple[Negatives, Scores | None]:
+    arm = ARMS[settings.arm]
+    if not arm.found_by:
+        return {}, None
+    searches: dict[str, Search] = {"words": WordSearch(examples.corpus), "vectors": searched}
+    chosen = [searches[kind] for kind in arm.found_by]
+    found = chosen[0] if len(chosen) == 1 else blended(chosen, [1.0] * len(chosen))
+    run = run_of(found, examples, settings.depth + 50)
+    negatives = top_negatives(run, examples, depth=settings.depth, skip=settings.skip)
+    if arm.filtered:
+        cosines = taught(examples, negatives, cosines_of(searched, examples))
+        negatives = below_positive(negatives, cosines, examples, relative=settings.margin)
+    negatives = filled(negatives, examples, settings.negatives, seed=settings.loop.seed)
+    if not arm.distils:
+        return negatives, None
+    scores = taught(examples, negatives, teacher) if teacher else _blend(examples, negatives, searched)
+    return negatives, spread(scores, settings.teacher_spread)
+
+
+def cosines_of(searched: VectorSearch, examples: Examples) -> Teacher:
+    """A teacher that says the cosine, over the vectors of a search."""
+    rows = {" ".join(examples.corpus[name].split()): row for row, name in enumerate(searched.ids)}
+    queries: dict[str, Any] = {}
+
+    def cosines(pairs: Any) -> list[float]:
+        missing = [text for text in dict.fromkeys(query for query, _ in pairs) if text not in queries]
+        if missing:
+            queries.update(zip(missing, searched.encode(missing), strict=True))
+        return [float(queries[query] @ searched.vectors[rows[" ".join(text.split())]]) for query, text in pairs]
+
+    return cosines
+
+
+def _blend(examples: Examples, candidates: Negatives, searched: VectorSearch) -> dict[str, dict[str, float]]:
+    """Words and base together as teacher: each one's scores of a query's candidates, brought to 0 to 1, summed."""
+    count = len(examples.corpus)
+    words = run_of(WordSearch(examples.corpus), examples, count)
+    cosines = taught(examples, candidates, cosines_of(searched, examples))
+    scores = {}
+    for query, said in cosines.items():
+        by_word = {document: words[query].get(document, 0.0) for document in said}
+        scores[query] = {d: _unit(by_word)[d] + _unit(said)[d] for d in said}
+    return scores
+
+
+def _unit(values: Mapping[str, float]) -> dict[str, float]:
+    low, high = min(values.values()), max(values.values())
+    return {key: (value - low) / (high - low) if high > low else 0.5 for key, value in values.items()}
+
+
+def _part_of_corpus(
+    dev: Examples, searched: VectorSearch, settings: EncoderSettings, tokens: int
+) -> Callable[[Any], Mapping[str, float]]:
+    """Evaluation while training: over the dev queries' answers, what the base finds for them, and random others."""
+    chosen = dict.fromkeys(document for documents in dev.positives.values() for document in documents)
+    share = max(1, settings.dev_documents // (2 * len(dev.queries)))
+    for found in run_of(searched, dev, share).values():
+        chosen |= dict.fromkeys(found)
+    ids = list(dev.corpus)
+    for place in np.random.default_rng(settings.loop.seed).permutation(len(ids)):
+        if len(chosen) >= settings.dev_documents:
+            break
+        chosen.setdefault(ids[place])
+    part = {name: dev.corpus[name] for name in chosen}
+
+    def measure(model: Any) -> Mapping[str, float]:
+        return dev_metrics(dev, VectorSearch.over(part, model_folders.encoding(model, tokens=tokens)))
+
+    return measure
+
+
+def _refresh(rows: Rows, settings: EncoderSettings, per_epoch: int, tokens: int) -> Refresh:
+    def search(model: Any) -> Scores:
+        found = VectorSearch.over(rows.examples.corpus, model_folders.encoding(model, tokens=tokens))
+        return run_of(found, rows.examples, settings.depth + 50)
+
+    return Refresh(
+        rows.examples,
+        rows.negatives,
+        search,
+        every=settings.refresh_epochs * per_epoch,
+        depth=settings.depth,
+        count=settings.negatives,
+        seed=settings.loop.seed,
+    )
+
+
+def _identity(
+    settings: EncoderSettings, encoder: Encoder, learnt: Examples, dev: Examples, test: Examples | None, teacher: str
+) -> dict[str, str]:
+    chosen = asdict(replace(settings, loop=LoopSettings()))
+    return {
+        "what": "encoder",
+        "base": encoder.fingerprint,
+        "examples": learnt.fingerprint,
+        "dev": dev.fingerprint,
+        "test": test.fingerprint if test else "none",
+        "teacher": teacher if ARMS[settings.arm].distils else "none",
+        "arm": json.dumps({key: value for key, value in chosen.items() if key != "loop"}),
+    }
+
+
+def _windows(examples: Examples, encoder: Encoder) -> tuple[str, ...]:
+    """A note if queries or documents are longer than what the encoder reads of a text."""
+    room = encoder.max_tokens - 2
+    notes = []
+    for kind, texts in (("queries", examples.queries), ("documents", examples.corpus)):
+        long = sum(len(encoder.token_offsets(text)) > room for text in texts.values() if len(text) > room)
+        if long:
+            notes.append(f"{long:,} of {len(texts):,} {kind} are longer than the {room} tokens that are read of one.")
+    return tuple(notes)
+
+
+def _worse(before: Metrics, after: Metrics) -> str:
+    metric = METRICS[0]
+    return (
+        f"The new model was not kept: {metric} on the dev queries {after[metric]:.4f}, the base's {before[metric]:.4f}."
+    )

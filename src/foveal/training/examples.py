@@ -1,0 +1,280 @@
+"""What a retriever learns from: queries, texts, judgements of both, and the rows that a loss reads.
+
+Examples   query id -> query; document id -> text; query id -> document id -> grade, relevant from 1 on
+Rows       {"anchor", "positive", "negative_1" … "negative_n", "label"}: one judged pair, with as many of its query's
+           negatives as asked for, drawn anew in each epoch; the label is what a teacher says of these documents
+Batches    rows of one batch are negatives of each other, so two rows of which one holds a document that is relevant
+           to the other's query are kept apart: by id, and by text where one text stands under two ids. The sampler
+           NO_DUPLICATES of sentence-transformers sees equal texts only, not that a query has two answers
+Source     in-batch negatives and their mistakes: Qu et al. (RocketQA), NAACL 2021; the layout: `evaluation.beir`
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from foveal.errors import InputError
+from foveal.evaluation.beir import Collection
+from foveal.registry import require
+
+Negatives = dict[str, list[str]]
+"""Query id -> ids of documents that do not answer it, the hardest first."""
+Scores = Mapping[str, Mapping[str, float]]
+"""Query id -> document id -> what a teacher says of them, higher is better."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries, texts, and which text answers which query. InputError: see `_checked`."""
+
+    queries: Mapping[str, str]
+    corpus: Mapping[str, str]
+    judged: Mapping[str, Mapping[str, int]]
+    name: str = "examples"
+
+    def __post_init__(self) -> None:
+        _checked(self)
+
+    @classmethod
+    def of(cls, collection: Collection) -> Examples:
+        """A collection in BEIR's layout, each document as title, space, text.
+
+        Left out, since nothing can be learnt from them: documents without text (their judgements, too), and queries
+        without a relevant document.
+        """
+        corpus = {name: record.whole for name, record in collection.corpus.items() if record.whole}
+        judged = {
+            query: {document: grade for document, grade in grades.items() if document in corpus}
+            for query, grades in collection.qrels.items()
+        }
+        judged = {query: grades for query, grades in judged.items() if any(grade > 0 for grade in grades.values())}
+        return cls({query: collection.queries[query] for query in judged}, corpus, judged, collection.name)
+
+    @classmethod
+    def gathered(
+        cls,
+        queries: Iterable[tuple[str, str]],
+        corpus: Iterable[tuple[str, str]],
+        judgements: Iterable[tuple[str, str, int]],
+        *,
+        name: str = "examples",
+    ) -> Examples:
+        """From (id, text) pairs and (query id, document id, grade) triples. InputError: an id comes twice."""
+        judged: dict[str, dict[str, int]] = {}
+        for query, document, grade in judgements:
+            if judged.setdefault(query, {}).setdefault(document, grade) != grade:
+                raise InputError(
+                    f"Query {query!r} grades {document!r} {grade}, and otherwise before. Keep one of them."
+                )
+        return cls(_once("query", queries), _once("document", corpus), judged, name)
+
+    @cached_property
+    def positives(self) -> dict[str, list[str]]:
+        """Query id -> its relevant documents, the highest grade first."""
+        return {
+            query: sorted((d for d, grade in grades.items() if grade > 0), key=lambda d: -grades[d])
+            for query, grades in self.judged.items()
+        }
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """Document id -> a number that documents of one text share (white space apart)."""
+        first: dict[str, int] = {}
+        return {name: first.setdefault(" ".join(text.split()), len(first)) for name, text in self.corpus.items()}
+
+    @cached_property
+    def answers(self) -> dict[str, frozenset[int]]:
+        """Query id -> codes of all texts that answer it, under whichever id they stand."""
+        return {query: frozenset(self.codes[d] for d in documents) for query, documents in self.positives.items()}
+
+    def wrong(self, query: str, document: str) -> bool:
+        """Whether the document may be a negative of the query: neither it nor an equal text is relevant to it."""
+        return self.codes[document] not in self.answers[query]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over queries, texts and judgements: another one means other data."""
+        digest = hashlib.sha256()
+        for part in (self.queries, self.corpus, self.judged):
+            for key, value in part.items():
+                shown = value if isinstance(value, str) else repr(sorted(value.items()))
+                digest.update(f"{key}\0{shown}\0".encode("utf-8", "surrogatepass"))
+            digest.update(b"\1")
+        return digest.hexdigest()
+
+    def only(self, queries: Iterable[str]) -> Examples:
+        """The same corpus with these queries, in their order here."""
+        chosen = set(queries)
+        kept = [query for query in self.queries if query in chosen]
+        return replace(self, queries={q: self.queries[q] for q in kept}, judged={q: self.judged[q] for q in kept})
+
+    def split(self, *, dev: float = 0.1, seed: int = 0) -> tuple[Examples, Examples]:
+        """Training and dev queries over the same corpus; no query is in both, nor are two queries of one text.
+
+        `dev` is the share of dev queries, at least one. InputError: fewer than two texts of queries.
+        """
+        if not 0 < dev < 1:
+            raise InputError(f"A split got a dev share of {dev}; it needs to lie between 0 and 1.")
+        texts = list(dict.fromkeys(" ".join(text.split()) for text in self.queries.values()))
+        if len(texts) < 2:
+            raise InputError("There are fewer than two different queries, so none can be held out. Give more.")
+        order = np.random.default_rng(seed).permutation(len(texts))
+        held = {texts[place] for place in order[: max(1, min(len(texts) - 1, round(dev * len(texts))))]}
+        out = [query for query, text in self.queries.items() if " ".join(text.split()) in held]
+        return self.only(self.queries.keys() - set(out)), self.only(out)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of examples, one for each relevant pair. Place n · len + i is row i as it is in epoch n.
+
+    `negatives` may be changed between two looks (ANCE does): a row is made when it is looked at. InputError: a query
+    has fewer than `per_row` negatives (see `negatives.filled`), or a teacher's score is missing.
+    """
+
+    examples: Examples
+    negatives: Negatives = field(default_factory=dict)
+    per_row: int = 0
+    scores: Scores | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for query in self.examples.queries if self.per_row else ():
+            pool = self.negatives.get(query, [])
+            if len(pool) < self.per_row:
+                raise InputError(
+                    f"Query {query!r} has {len(pool)} negatives, but a row was to hold {self.per_row}. Ask for fewer, "
+                    "or fill up with others: negatives.filled."
+                )
+            wrong = next((d for d in pool if not self.examples.wrong(query, d)), None)
+            if wrong is not None:
+                raise InputError(f"Document {wrong!r} is a negative of query {query!r}, but answers it. Leave it out.")
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Query and relevant document of each row; of documents with one text the first."""
+        found = []
+        for query, documents in self.examples.positives.items():
+            first = {self.examples.codes[document]: document for document in reversed(documents)}
+            found += [(query, document) for document in documents if first[self.examples.codes[document]] == document]
+        return found
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns of a row, in order."""
+        label = ["label"] if self.scores is not None else []
+        return ["anchor", "positive", *(f"negative_{n + 1}" for n in range(self.per_row)), *label]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def documents(self, place: int) -> list[str]:
+        """The row's documents: the relevant one, then the negatives drawn for that epoch."""
+        query, positive = self.pairs[place % len(self)]
+        pool = self.negatives[query] if self.per_row else []
+        drawn = np.random.default_rng([self.seed, place]).permutation(len(pool))[: self.per_row]
+        return [positive, *(pool[number] for number in drawn)]
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        query, _ = self.pairs[place % len(self)]
+        documents = self.documents(place)
+        texts = [self.examples.queries[query], *(self.examples.corpus[document] for document in documents)]
+        row: dict[str, Any] = dict(zip(self.column_names, texts, strict=False))
+        if self.scores is not None:
+            row["label"] = [_score(self.scores, query, document) for document in documents]
+        return row
+
+
+def dataset(rows: Rows) -> Any:
+    """The rows of the first epoch as a `datasets.Dataset`, for trainers that want one."""
+    return require("datasets", extra="train").Dataset.from_list([rows[place] for place in range(len(rows))])
+
+
+@dataclass(frozen=True)
+class ApartBatches:
+    """Batches of rows in which no row's document answers another row's query: `plan(epoch)` gives their places.
+
+    Every row comes once an epoch, in an order drawn from the seed and the epoch. Where many rows share an answer there
+    are more batches, and smaller ones.
+    """
+
+    rows: Rows
+    batch: int
+    seed: int = 0
+
+    def __call__(self, epoch: int) -> list[list[int]]:
+        """The batches of that epoch."""
+        count = len(self.rows)
+        answers, codes = self.rows.examples.answers, self.rows.examples.codes
+        full: list[list[int]] = []
+        open_ones: list[tuple[list[int], set[int], set[int]]] = []  # places, texts in it, texts that answer in it
+        for row in np.random.default_rng([self.seed, epoch]).permutation(count):
+            place = epoch * count + int(row)
+            texts = {codes[document] for document in self.rows.documents(place)}
+            right = answers[self.rows.pairs[row][0]]
+            fits = (one for one in open_ones if texts.isdisjoint(one[2]) and right.isdisjoint(one[1]))
+            chosen = next(fits, None)
+            if chosen is None:
+                chosen = ([], set(), set())
+                open_ones.append(chosen)
+            chosen[0].append(place)
+            chosen[1].update(texts)
+            chosen[2].update(right)
+            if len(chosen[0]) == self.batch:
+                full.append(chosen[0])
+                open_ones.remove(chosen)
+        return full + [places for places, _, _ in open_ones]
+
+
+def _score(scores: Scores, query: str, document: str) -> float:
+    try:
+        return float(scores[query][document])
+    except KeyError as missing:
+        raise InputError(
+            f"The teacher said nothing of query {query!r} and document {document!r}. Score all negatives and the "
+            "relevant documents first: negatives.taught."
+        ) from missing
+
+
+def _once(kind: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        if name in found:
+            raise InputError(f"The id {name!r} names two {kind} texts. Ids must differ: rename one.")
+        found[name] = text
+    return found
+
+
+def _checked(examples: Examples) -> None:
+    """InputError: no text or query, an empty one, a query without a relevant document, or an unknown id."""
+    for kind, texts in (("document", examples.corpus), ("query", examples.queries)):
+        if not texts:
+            raise InputError(f"{examples.name} holds no {kind}, so nothing can be learnt from it. Give at least one.")
+        blank = next((name for name, text in texts.items() if not text.strip()), None)
+        if blank is not None:
+            raise InputError(f"The {kind} {blank!r} of {examples.name} has no text. Leave it out, or write it.")
+    unknown = examples.judged.keys() - examples.queries.keys()
+    if unknown:
+        raise InputError(f"{examples.name} judges the query {sorted(unknown)[0]!r}, which it does not hold.")
+    for query in examples.queries:
+        grades = examples.judged.get(query, {})
+        for document in grades:
+            if document not in examples.corpus:
+                raise InputError(f"Query {query!r} judges the document {document!r}, which {examples.name} lacks.")
+        if not any(grade > 0 for grade in grades.values()):
+            raise InputError(
+                f"Query {query!r} of {examples.name} has no document of grade 1 or more. Judge one, or leave the query "
+                "out. For texts without any queries: pseudo_queries."
+            )
+
+
+def shuffled(count: int, batch: int, seed: int = 0, *, epoch: int = 0) -> list[list[int]]:
+    """Row numbers 0 to count - 1 in batches, in an order drawn from the seed and the epoch."""
+    order: Sequence[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    return [list(order[first : first + batch]) for first in range(0, count, batch)]

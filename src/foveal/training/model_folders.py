@@ -1,0 +1,115 @@
+"""Models as sentence-transformers loads and saves them: quietly, without the hub, and so that the library reads them.
+
+A trained model is a folder of safetensors and JSON. It is made beside its place and renamed into it: a kill leaves
+either nothing or a whole model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from foveal.errors import InputError
+from foveal.models.quiet import quiet
+from foveal.registry import require
+
+WINDOW = 512
+"""Tokens of a query and a document together that a cross-encoder reads, where its base has no smaller window."""
+
+
+def sentence_transformer(folder: Path) -> Any:
+    """The SentenceTransformer in `folder`, in float32. MissingExtra: sentence-transformers is not installed."""
+    module = require("sentence_transformers", extra="train")
+    with _silent():
+        return module.SentenceTransformer(str(folder), model_kwargs={"dtype": torch.float32})
+
+
+def cross_encoder(folder: Path, *, seed: int, window: int | None = None) -> Any:
+    """A CrossEncoder with one score, from any encoder's folder; a head that is not there is drawn from the seed."""
+    module = require("sentence_transformers", extra="train")
+    with _silent(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = module.CrossEncoder(
+            str(folder), num_labels=1, max_length=window or WINDOW, model_kwargs={"dtype": torch.float32}
+        )
+    positions = getattr(model.model.config, "max_position_embeddings", WINDOW)
+    model.max_seq_length = min(window or WINDOW, positions)
+    return model
+
+
+def encoding(
+    model: Any, *, batch: int = 32, tokens: int | None = None
+) -> Callable[[Sequence[str]], npt.NDArray[np.float32]]:
+    """A function from texts to the model's unit vectors as they are now, of `tokens` tokens (None: its window)."""
+
+    def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        options = {"batch_size": batch, "normalize_embeddings": True, "show_progress_bar": False}
+        with window(model, tokens):
+            made = model.encode(list(texts), **options)
+        return np.asarray(made, dtype=np.float32)
+
+    return encode
+
+
+@contextmanager
+def window(model: Any, tokens: int | None) -> Iterator[None]:
+    """Inside, the first `tokens` tokens of a text count (None: as many as outside)."""
+    before = model.max_seq_length
+    model.max_seq_length = tokens or before
+    try:
+        yield
+    finally:
+        model.max_seq_length = before
+
+
+def save_model(model: Any, folder: Path, *, replace: bool = False) -> Path:
+    """Write an encoder or cross-encoder, whole or not at all. InputError: the folder is taken."""
+    partial = folder.parent / f".{folder.name}-partial"
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    with _silent():
+        model.save_pretrained(str(partial), create_model_card=False)
+    _state_window(partial, int(model.max_seq_length))
+    return moved(partial, folder, replace=replace)
+
+
+def moved(made: Path, folder: Path, *, replace: bool = False) -> Path:
+    """Rename a made folder into its place. InputError: the place is taken."""
+    if folder.exists():
+        if not replace:
+            raise InputError(f"{folder} is there already, and a library may use it. Give the new model another name.")
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made.rename(folder)
+    return folder
+
+
+def _state_window(folder: Path, tokens: int) -> None:
+    """Say how many tokens count where `models.bert` looks for it: newer sentence-transformers leave it out there."""
+    path = folder / "sentence_bert_config.json"
+    if path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**config, "max_seq_length": tokens}, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Inside, neither transformers nor sentence-transformers remarks on a new head or a conversion."""
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with quiet():
+            yield
+    finally:
+        logger.setLevel(level)

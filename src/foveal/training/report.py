@@ -1,0 +1,90 @@
+"""What a training reports: curves, a table of before and after, and both as files.
+
+report.json    all of it        curves.png    the loss, and each dev metric, over the steps
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foveal.evaluation.plots import COLOURS, blank, plain, saved
+from foveal.evaluation.tables import Row
+from foveal.training import checkpoints
+from foveal.training.loop import Curves
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was trained, how it went, and what it changed. `measured`: queries' name -> (before, after)."""
+
+    name: str
+    what: str  # such as "encoder, mined negatives"
+    base: str
+    curves: Curves
+    measured: Mapping[str, tuple[Metrics, Metrics]]
+    kept: bool  # whether the new model is better on the dev queries, and so was saved
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)  # plain values: `plain_settings`
+
+    def rows(self) -> list[Row]:
+        """Before and after, and on the dev queries whether it is better."""
+        rows = []
+        for queries, (before, after) in self.measured.items():
+            for metric in before:
+                rows.append(Row.of(f"{queries}: before", metric, before[metric], note=self.base))
+                change = after[metric] - before[metric]
+                rows.append(Row.of(f"{queries}: after", metric, after[metric], note=f"{change:+.4f}"))
+        return rows
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write report.json and curves.png into `folder`. MissingExtra: there is no matplotlib."""
+        checkpoints.write(folder / "report.json", self.as_json())
+        return folder / "report.json", picture(self.curves, folder / "curves.png", title=self.name)
+
+
+def plain_settings(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as it comes back from JSON."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return found
+
+
+def read_report(folder: Path) -> Report | None:
+    """The report that was saved in `folder`, if any."""
+    found = checkpoints.read(folder / "report.json")
+    if found is None:
+        return None
+    curves = found["curves"]
+    for name in ("losses", "metrics"):
+        curves[name] = tuple((step, value) for step, value in curves[name])
+    measured = {queries: (before, after) for queries, (before, after) in found["measured"].items()}
+    return Report(**{**found, "curves": Curves(**curves), "measured": measured, "notes": tuple(found["notes"])})
+
+
+def picture(curves: Curves, path: Path, *, title: str) -> Path:
+    """Draw the loss over the steps, and below it each dev metric with the step that was chosen."""
+    names = list(curves.metrics[0][1]) if curves.metrics else []
+    figure = blank(8, 2.6 * (1 + len(names)))
+    figure.suptitle(plain(title), fontsize=13)
+    axes = figure.subplots(1 + len(names), 1, squeeze=False, sharex=True)[:, 0]
+    axes[0].plot([step for step, _ in curves.losses], [loss for _, loss in curves.losses], color=COLOURS[1])
+    axes[0].set_ylabel("loss")
+    for axis, name in zip(axes[1:], names, strict=True):
+        steps, values = [step for step, _ in curves.metrics], [one[name] for _, one in curves.metrics]
+        axis.plot(steps, values, color=COLOURS[0], marker="o", markersize=4)
+        if curves.best_step is not None:
+            axis.axvline(curves.best_step, color=COLOURS[2], linestyle="--", linewidth=1)
+        axis.set_ylabel(plain(name))
+    for axis in axes:
+        axis.grid(visible=True, alpha=0.3)
+    axes[-1].set_xlabel("step")
+    return saved(figure, path)

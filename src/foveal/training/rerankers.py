@@ -1,0 +1,215 @@
+"""Trains a cross-encoder that reads query and document together, on what the deployed first stage gets wrong.
+
+    folder, report = train_reranker(examples, first_stage, "minilm", RerankerSettings(), home=home)
+    Scorer(folder)([("where is sight sharpest?", "The fovea …")])         # scores; also a teacher for an encoder
+
+Model      s = w · E([CLS] query [SEP] document [SEP]) (A3; Nogueira and Cho, arXiv 1901.04085)
+Negatives  sampled from what the first stage that is deployed finds, never random ones (P2), so that training sees what
+           the ranker will see; localised softmax over one relevant document and its negatives (LCE; Gao, Dai and
+           Callan, ECIR 2021), or binary cross-entropy over the same
+Guard      the new ranker orders the first stage's hits for the dev queries; it is kept only if that is better
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.metrics import Run, evaluate
+from foveal.models.folders import fingerprint
+from foveal.models.hub import folder_of
+from foveal.settings import Settings
+from foveal.training import checkpoints, model_folders
+from foveal.training.examples import ApartBatches, Examples, Negatives, Rows
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.negatives import filled, top_negatives
+from foveal.training.report import Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.searches import Search, run_of
+from foveal.training.watch import Progress
+
+METRICS = ("ndcg@10", "mrr@10")
+OBJECTIVES = ("listwise", "bce")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankerSettings:
+    """How a cross-encoder is trained."""
+
+    objective: str = "listwise"
+    negatives: int = 7  # of a row, drawn anew each epoch from the first stage's best
+    depth: int = 50  # hits of the first stage: negatives are drawn from them, and the dev queries' are ordered anew
+    dev_share: float = 0.1
+    dev_queries: int = 40  # looked at while training, to `dev_depth`; the guard takes all, to `depth`
+    dev_depth: int = 20
+    window: int | None = None  # tokens of query and document together; None: 512, or the base's if smaller
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, batch=8, learning_rate=3e-5))
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise UnknownName(
+                f"No ranker's objective is called {self.objective!r}. There are: {', '.join(OBJECTIVES)}."
+            )
+        for name in ("negatives", "depth", "dev_queries", "dev_depth"):
+            if getattr(self, name) < 1:
+                raise InputError(f"Training a ranker got {name} = {getattr(self, name)}; it needs at least 1.")
+        if self.window is not None and self.window < 8:
+            raise InputError(f"A ranker's window of {self.window} tokens holds no query and document; give more.")
+
+
+class RankerLoss(nn.Module):
+    """The loss of a CrossEncoder over lists whose first document is the relevant one."""
+
+    def __init__(self, model: Any, objective: str) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, columns: Sequence[Any], labels: Any = None, **_: Any) -> Tensor:  # noqa: ARG002
+        """Queries (B texts) and their documents (B lists of m texts) -> the loss."""
+        queries, lists = columns
+        pairs = [(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts]
+        features = self.model.preprocess(pairs)
+        device = next(self.model.parameters()).device
+        features = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
+        return listed(self.model(features)["scores"].float().view(len(queries), -1), self.objective)
+
+
+def listed(scores: Tensor, objective: str) -> Tensor:
+    """Scores (B, m), the first column relevant: localised softmax, or binary cross-entropy over all."""
+    if objective == "listwise":
+        return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+    target = torch.zeros_like(scores)
+    target[:, 0] = 1
+    return F.binary_cross_entropy_with_logits(scores, target)
+
+
+class Scorer:
+    """A trained cross-encoder's scores, before any squashing; a `negatives.Teacher`."""
+
+    def __init__(self, model: Any | Path, *, batch: int = 32) -> None:
+        """Of a CrossEncoder, or of its folder."""
+        self.model = model_folders.cross_encoder(model, seed=0) if isinstance(model, Path) else model
+        self.batch = batch
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """One score for each (query, document); what does not fit the window is cut off the longer of the two."""
+        if not pairs:
+            return []
+        scores = self.model.predict(
+            [tuple(pair) for pair in pairs],
+            batch_size=self.batch,
+            activation_fn=nn.Identity(),
+            show_progress_bar=False,
+        )
+        return [float(score) for score in scores]
+
+
+def train_reranker(
+    examples: Examples,
+    first_stage: Search,
+    base: str = "minilm",
+    settings: RerankerSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    first_stage_name: str = "first stage",
+    dev: Examples | None = None,
+    test: Examples | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the cross-encoder (HOME/models/<name>; None if it orders no better than the first stage) and the
+    report. `first_stage` is the search that is deployed. Else as `encoders.train_encoder`.
+    """
+    settings = settings or RerankerSettings()
+    folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
+    learnt = examples
+    if dev is None:
+        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+    depends_on = {
+        "what": "reranker",
+        "base": fingerprint(folder),
+        "examples": learnt.fingerprint,
+        "dev": dev.fingerprint,
+        "test": test.fingerprint if test else "none",
+        "first stage": first_stage_name,
+        "ranker": json.dumps({k: v for k, v in asdict(replace(settings, loop=LoopSettings())).items() if k != "loop"}),
+    }
+    known_by = identity(depends_on, settings.loop)
+    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-reranker", anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    model = model_folders.cross_encoder(folder, seed=settings.loop.seed, window=settings.window)
+    rows = Rows(learnt, _negatives(run, learnt, first_stage, settings), settings.negatives, seed=settings.loop.seed)
+    judged = {"dev": dev} | ({"test": test} if test else {})
+    found = {kind: run_of(first_stage, queries, settings.depth) for kind, queries in judged.items()}
+    looked_at = dev.only(list(dev.queries)[: settings.dev_queries])
+    job = Job(
+        model=model,
+        rows=rows,
+        loss=RankerLoss(model, settings.objective),
+        identity=depends_on,
+        evaluate=lambda now: _ordered(looked_at, found["dev"], Scorer(now), settings.dev_depth),
+        plan=ApartBatches(rows, settings.loop.batch, settings.loop.seed),
+        collate=columns_of,
+    )
+    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    scorer = Scorer(model)
+    measured = {
+        kind: (evaluate(found[kind], queries.judged, METRICS), _ordered(queries, found[kind], scorer, settings.depth))
+        for kind, queries in judged.items()
+    }
+    before, after = (values[METRICS[0]] for values in measured["dev"])
+    kept = after > before
+    worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
+    what = f"reranker, {settings.objective}, over {first_stage_name}"
+    notes = () if kept else (worse,)
+    report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+    with run.candidate() as made:
+        run.settle(model_folders.save_model(model, made), report)
+    return (run.place if kept else None), report
+
+
+def _negatives(run: TrainingRun, examples: Examples, first_stage: Search, settings: RerankerSettings) -> Negatives:
+    """What the first stage finds wrong, kept in the run's folder."""
+    kept = checkpoints.read(run.folder / "negatives.json")
+    if kept is None:
+        found = top_negatives(run_of(first_stage, examples, settings.depth), examples, depth=settings.depth)
+        kept = filled(found, examples, settings.negatives, seed=settings.loop.seed)
+        checkpoints.write(run.folder / "negatives.json", kept)
+    return kept
+
+
+def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Rows of a relevant document and negatives as queries and lists of documents."""
+    names = [name for name in rows[0] if name != "anchor"]
+    return {"query": [row["anchor"] for row in rows], "documents": [[row[name] for name in names] for row in rows]}
+
+
+def reranked(examples: Examples, run: Run, scorer: Scorer, depth: int) -> Run:
+    """The first `depth` hits of each query by the scorer's scores; those below keep their order, below."""
+    ordered: Run = {}
+    pairs, asked = [], []
+    for query, found in run.items():
+        best = sorted(found, key=lambda name: (-found[name], name))
+        ordered[query] = {document: -1e6 - rank for rank, document in enumerate(best) if rank >= depth}
+        asked += [(query, document) for document in best[:depth]]
+        pairs += [(examples.queries[query], examples.corpus[document]) for document in best[:depth]]
+    for (query, document), score in zip(asked, scorer(pairs), strict=True):
+        ordered[query][document] = score
+    return ordered
+
+
+def _ordered(examples: Examples, run: Run, scorer: Scorer, depth: int) -> dict[str, float]:
+    chosen = {query: run[query] for query in examples.queries}
+    return evaluate(reranked(examples, chosen, scorer, depth), examples.judged, METRICS)

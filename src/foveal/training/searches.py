@@ -1,0 +1,134 @@
+"""First-stage searches over a training corpus in memory: where negatives and candidates come from.
+
+Shapes     queries, k -> for each query at most k document ids with scores, higher is better
+Words      BM25 (Robertson and Zaragoza, 2009) in Lucene's form, over lower-cased words; no stems, no stop words
+Vectors    cosine of unit vectors, all of them compared
+Against    a library's own retrievers (retrieval/) search passages on disk; a training run may be given those instead
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal.errors import InputError
+from foveal.evaluation.metrics import Run
+from foveal.training.examples import Examples
+
+Floats = npt.NDArray[np.float32]
+Search = Callable[[Sequence[str], int], list[dict[str, float]]]
+"""Texts of queries and k -> for each of them document id -> score, at most k."""
+Encode = Callable[[Sequence[str]], Floats]
+"""Texts -> unit vectors (len(texts), D)."""
+
+K1, B = 1.5, 0.75
+_WORD = re.compile(r"\w+")
+
+
+def run_of(search: Search, examples: Examples, k: int) -> Run:
+    """What `search` finds for the queries of `examples`."""
+    found = search(list(examples.queries.values()), k)
+    return dict(zip(examples.queries, found, strict=True))
+
+
+@dataclass(frozen=True)
+class WordSearch:
+    """A `Search` by BM25."""
+
+    corpus: Mapping[str, str]
+
+    @cached_property
+    def _index(self) -> tuple[list[str], dict[str, tuple[npt.NDArray[np.int64], Floats]]]:
+        """Document ids, and for each word the documents that hold it with what it adds to their scores."""
+        ids = list(self.corpus)
+        words = [Counter(_WORD.findall(self.corpus[name].lower())) for name in ids]
+        lengths = np.array([sum(counts.values()) for counts in words], dtype=np.float64)
+        norms = K1 * (1 - B + B * lengths / max(1.0, lengths.mean()))
+        held: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for row, counts in enumerate(words):
+            for word, count in counts.items():
+                held[word].append((row, count))
+        index = {}
+        for word, pairs in held.items():
+            rows, counts = np.array(pairs).T
+            rarity = np.log(1 + (len(ids) - len(pairs) + 0.5) / (len(pairs) + 0.5))
+            index[word] = (rows, (rarity * counts / (counts + norms[rows])).astype(np.float32))
+        return ids, index
+
+    def __call__(self, queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        """The best `k` documents that hold a word of the query."""
+        ids, index = self._index
+        found = []
+        for query in queries:
+            scores = np.zeros(len(ids), dtype=np.float32)
+            for word in set(_WORD.findall(query.lower())) & index.keys():
+                rows, added = index[word]
+                scores[rows] += added
+            best = _best(scores, k)
+            found.append({ids[row]: float(scores[row]) for row in best if scores[row] > 0})
+        return found
+
+
+@dataclass(frozen=True)
+class VectorSearch:
+    """A `Search` by the vectors (N, D) of the documents `ids`."""
+
+    ids: Sequence[str]
+    vectors: Floats
+    encode: Encode
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or len(self.ids) != len(self.vectors):
+            raise InputError(f"{len(self.ids)} documents came with vectors {self.vectors.shape}; each needs one.")
+
+    @classmethod
+    def over(cls, corpus: Mapping[str, str], encode: Encode) -> VectorSearch:
+        """The search over these texts, encoded now."""
+        return cls(list(corpus), encode(list(corpus.values())), encode)
+
+    def __call__(self, queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        """The `k` documents with the highest cosine."""
+        asked = self.encode(list(queries))
+        found = []
+        for first in range(0, len(asked), 256):
+            every = asked[first : first + 256] @ self.vectors.T
+            found += [{self.ids[row]: float(scores[row]) for row in _best(scores, k)} for scores in every]
+        return found
+
+
+def blended(searches: Sequence[Search], weights: Sequence[float], *, depth: int = 200) -> Search:
+    """A `Search` by the weighted sum of scores that are each brought to 0 to 1 (what one lacks counts 0)."""
+    if len(searches) != len(weights) or any(weight < 0 for weight in weights):
+        raise InputError(f"{len(searches)} searches were to be blended by {list(weights)}; each needs one >= 0.")
+
+    def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        parts = [one(queries, max(k, depth)) for one in searches]
+        found = []
+        for rankings in zip(*parts, strict=True):
+            summed: dict[str, float] = defaultdict(float)
+            for ranking, weight in zip(rankings, weights, strict=True):
+                for document, score in _scaled(ranking).items():
+                    summed[document] += weight * score
+            found.append(dict(sorted(summed.items(), key=lambda item: (-item[1], item[0]))[:k]))
+        return found
+
+    return search
+
+
+def _scaled(ranking: Mapping[str, float]) -> dict[str, float]:
+    low, high = min(ranking.values(), default=0.0), max(ranking.values(), default=0.0)
+    return {document: (score - low) / (high - low) if high > low else 1.0 for document, score in ranking.items()}
+
+
+def _best(scores: Floats, k: int) -> list[int]:
+    """The rows of the `k` highest scores, the first one first; ties by row."""
+    if k < 1:
+        raise InputError(f"A search got k = {k}; it needs at least 1.")
+    order: list[int] = np.argsort(-scores, kind="stable")[:k].tolist()
+    return order

@@ -1,0 +1,299 @@
+"""The one loop: what is trained, what is measured, and what a kill, Ctrl-C or a wrong checkpoint does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from foveal.errors import InputError
+from foveal.training import checkpoints
+from foveal.training.loop import Job, LoopSettings, PlannedBatches, fitted, identity, train
+from foveal.training.watch import Progress, TrainingFailed
+
+SETTINGS = LoopSettings(epochs=3, batch=4, learning_rate=0.05, checkpoint_every=2, evaluate_every=2)
+
+
+class Line(nn.Module):
+    """y = w x + b with dropout, so that random numbers matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": ((self.drop(x) @ self.weight + self.bias - y) ** 2).mean()}
+
+
+def points() -> list[dict[str, torch.Tensor]]:
+    x = torch.randn(22, 3, generator=torch.Generator().manual_seed(0))
+    return [{"x": one, "y": one @ torch.tensor([1.0, -2.0, 0.5]) + 0.25} for one in x]
+
+
+def closeness(model: nn.Module) -> dict[str, float]:
+    return {"closeness": -float((model.weight.detach() - torch.tensor([1.0, -2.0, 0.5])).abs().sum())}
+
+
+def job(model: nn.Module | None = None, **options: object) -> Job:
+    basis = {"data": "points", "base": "line"}
+    return Job(model or Line(), points(), identity=basis, evaluate=closeness, metric="closeness", **options)
+
+
+def test_it_learns_and_reports(tmp_path):
+    seen: list[Progress] = []
+    one = job()
+    curves = train(
+        one, replace(SETTINGS, epochs=20, evaluate_every=20, checkpoint_every=60), tmp_path, on_progress=seen.append
+    )
+    assert curves.steps == 20 * 6
+    assert curves.ended == "finished"
+    assert curves.losses[-1][1] < curves.losses[0][1] / 2
+    assert curves.metrics[0][0] == 0
+    assert closeness(one.model)["closeness"] == max(m["closeness"] for _, m in curves.metrics)
+    assert dict(curves.metrics)[curves.best_step]["closeness"] == closeness(one.model)["closeness"]
+    assert [progress.step for progress in seen if progress.metrics] == [step for step, _ in curves.metrics]
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_randomness_alone(tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second, other = job(), job(), job()
+    for name, one, settings in (
+        ("a", first, SETTINGS),
+        ("b", second, SETTINGS),
+        ("c", other, replace(SETTINGS, seed=1)),
+    ):
+        train(one, settings, tmp_path / name)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.model.weight, second.model.weight)
+    assert not torch.equal(first.model.weight, other.model.weight)
+
+
+class StopAt:
+    """A hook that behaves as a person who presses Ctrl-C at a step, or as a bug."""
+
+    def __init__(self, step: int, how: str) -> None:
+        self.step, self.how = step, how
+
+    def at_step(self, step: int, model: nn.Module) -> None:  # noqa: ARG002
+        if step == self.step and self.how == "ctrl-c":
+            os.kill(os.getpid(), signal.SIGINT)
+        elif step == self.step:
+            raise RuntimeError(self.how)
+
+    def state(self) -> dict[str, int]:
+        return {"asked": self.step}
+
+    def restore(self, state: dict[str, int]) -> None:
+        assert state == {"asked": 9}
+
+
+@pytest.mark.parametrize(("how", "lost"), [("ctrl-c", 0), ("the plug was pulled", 1)])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, how, lost):
+    whole = job()
+    expected = train(whole, SETTINGS, tmp_path / "whole")
+    said: list[Progress] = []
+    with pytest.raises(KeyboardInterrupt if how == "ctrl-c" else RuntimeError):
+        train(job(hooks=[StopAt(9, how)]), SETTINGS, tmp_path / "cut", on_progress=said.append)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if how == "ctrl-c":
+        assert "Saved at step 9" in said[-1].note
+    again = job(hooks=[StopAt(-1, "never")])
+    curves = train(again, SETTINGS, tmp_path / "cut")
+    assert curves.resumed_at == 9 - lost
+    assert torch.equal(again.model.weight, whole.model.weight)
+    assert curves.metrics == expected.metrics
+    assert curves.best_step == expected.best_step
+
+
+KILLED = """
+import sys; sys.path[:0] = {paths}
+from pathlib import Path
+from test_loop import SETTINGS, job
+from foveal.training.loop import train
+train(job(), SETTINGS, Path(sys.argv[1]))
+"""
+
+
+def test_a_kill_between_a_checkpoints_files_costs_only_that_checkpoint(tmp_path):
+    """Training killed half-way (a real SIGKILL): the half-written checkpoint is removed, the one before goes on."""
+    whole = job()
+    expected = train(whole, SETTINGS, tmp_path / "whole")
+    code = KILLED.format(paths=[str(Path(__file__).parent), *sys.path])
+    env = {**os.environ, "FOVEAL_FAULTS": "training.before-whole=kill@4", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "cut")], env=env, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout == ""
+    assert {path.name for path in (tmp_path / "cut").glob("checkpoint-*")} == {"checkpoint-6", "checkpoint-8"}
+    again = job()
+    curves = train(again, SETTINGS, tmp_path / "cut")
+    assert curves.resumed_at == 6
+    assert torch.equal(again.model.weight, whole.model.weight)
+    assert curves.metrics == expected.metrics
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_says_what_differs(tmp_path):
+    """A checkpoint of another encoder, other data, other settings."""
+    with pytest.raises(RuntimeError):
+        train(job(hooks=[StopAt(5, "stop")]), SETTINGS, tmp_path)
+    other = replace(job(), identity={"data": "points", "base": "another encoder"})
+    with pytest.raises(InputError, match="base: line there, another encoder now"):
+        train(other, SETTINGS, tmp_path)
+    with pytest.raises(InputError, match=r"settings: .*another name"):
+        train(job(), replace(SETTINGS, learning_rate=0.1), tmp_path)
+    curves = train(other, SETTINGS, tmp_path, anew=True)
+    assert (curves.resumed_at, curves.steps) == (0, 18)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    checkpoints.save_weights(nn.Linear(2, 3), tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="does not fit this model"):
+        checkpoints.load_weights(nn.Linear(3, 3), tmp_path / "a.safetensors")
+
+
+def test_checkpoints_of_nobody_are_refused(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir()
+    with pytest.raises(InputError, match=r"no run.json"):
+        train(job(), SETTINGS, tmp_path)
+
+
+def test_training_does_not_notice_an_evaluation(tmp_path):
+    def drawing(model: nn.Module) -> dict[str, float]:
+        torch.rand(3)
+        model.train()
+        return closeness(model)
+
+    plain, noisy = job(), replace(job(), evaluate=drawing)
+    assert train(plain, SETTINGS, tmp_path / "a").losses == train(noisy, SETTINGS, tmp_path / "b").losses
+    assert torch.equal(plain.model.weight, noisy.model.weight)
+
+
+def test_it_stops_early_and_leaves_the_best_weights(tmp_path):
+    values = iter([0.0, 0.5, 0.9, 0.8, 0.9, 0.3, 1.0])
+    weights = {}
+
+    def scripted(model: nn.Module) -> dict[str, float]:
+        value = next(values)
+        weights.setdefault(value, model.weight.detach().clone())
+        return {"closeness": value}
+
+    one = replace(job(), evaluate=scripted)
+    curves = train(one, replace(SETTINGS, patience=3), tmp_path)
+    assert [metrics["closeness"] for _, metrics in curves.metrics] == [0.0, 0.5, 0.9, 0.8, 0.9, 0.3]
+    assert (curves.ended, curves.best_step, curves.steps) == ("early", 4, 10)
+    assert torch.equal(one.model.weight, weights[0.9])
+
+
+def test_an_untrained_model_that_is_best_is_what_is_left(tmp_path):
+    one = replace(job(), evaluate=lambda model: {"closeness": -float(model.weight.detach().abs().sum())})
+    curves = train(one, SETTINGS, tmp_path)
+    assert curves.best_step == 0
+    assert torch.equal(one.model.weight, torch.zeros(3))
+
+
+def test_a_run_that_is_done_is_not_done_again(tmp_path):
+    one, again = job(), job()
+    first = train(one, SETTINGS, tmp_path)
+    second = train(again, SETTINGS, tmp_path, on_progress=lambda _: pytest.fail("it trained"))
+    assert second == first
+    assert torch.equal(one.model.weight, again.model.weight)
+    next(tmp_path.glob("best-*")).unlink()
+    with pytest.raises(InputError, match="is gone"):
+        train(job(), SETTINGS, tmp_path)
+
+
+def test_without_evaluation_the_last_weights_stay(tmp_path):
+    one, again = (replace(job(), evaluate=None) for _ in range(2))
+    curves = train(one, SETTINGS, tmp_path)
+    assert curves.metrics == ()
+    train(again, SETTINGS, tmp_path)
+    assert torch.equal(one.model.weight, again.model.weight)
+    assert one.model.weight.abs().sum() > 0
+
+
+def test_a_loss_of_ones_own_and_a_batch_plan(tmp_path):
+    seen = []
+
+    def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen.append(len(batch["x"]))
+        return model(**batch)["loss"]
+
+    train(job(loss=loss, plan=lambda epoch: [[0, 1, 2], [epoch, 5]]), replace(SETTINGS, epochs=2), tmp_path)
+    assert seen == [3, 2, 3, 2]
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+    def explode(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(**batch)["loss"] * torch.tensor(float("nan"))
+
+    with pytest.raises(TrainingFailed, match="learning rate"):
+        train(job(loss=explode), SETTINGS, tmp_path)
+
+
+def test_a_losses_own_weights_are_trained_and_resumed(tmp_path):
+    """What a loss holds (a memory bank, a temperature) is in the checkpoint."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            self.calls += 1
+            return model(**batch)["loss"]
+
+    with pytest.raises(RuntimeError):
+        train(job(loss=Scaled(), hooks=[StopAt(9, "stop")]), SETTINGS, tmp_path)
+    loss = Scaled()
+    train(job(loss=loss, hooks=[StopAt(-1, "never")]), SETTINGS, tmp_path)
+    assert float(loss.calls) == 18
+
+
+def test_bfloat16_trains(tmp_path):
+    curves = train(job(), replace(SETTINGS, bfloat16=True), tmp_path)
+    assert curves.losses[-1][1] < curves.losses[0][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"batch": 0}, "batch = 0"), ({"learning_rate": -1.0}, "learning_rate"), ({"warm_up": 1.0}, "warm_up"),
+     ({"patience": 0}, "patience"), ({"steps": 0}, "steps")],
+)  # fmt: skip
+def test_settings_are_checked(changes, said):
+    with pytest.raises(InputError, match=said):
+        LoopSettings(**changes)
+
+
+def test_no_rows_are_an_error(tmp_path):
+    with pytest.raises(InputError, match="no rows"):
+        train(replace(job(), rows=[]), SETTINGS, tmp_path)
+
+
+def test_as_many_batches_as_in_the_first_epoch():
+    plans = {0: [[1, 2], [3]], 1: [[1], [2, 3], [4, 5, 6]], 2: [[1, 2, 3, 4]]}
+    batches = PlannedBatches(lambda epoch: plans[epoch], 4)
+    given = []
+    for epoch in plans:
+        batches.set_epoch(epoch)
+        given.append(list(batches))
+    assert given == [[[1, 2], [3]], [[2, 3], [4, 5, 6]], [[1, 2], [3, 4]]]
+    assert fitted([[1]], 3) == [[1]]
+
+
+def test_a_run_is_known_by_its_parts_and_settings(tmp_path):
+    known = identity({"base": "line"}, SETTINGS)
+    assert known["base"] == "line"
+    assert "learning_rate 0.05" in known["settings"]
+    checkpoints.claim(tmp_path / "run", known)
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == known

@@ -1,0 +1,121 @@
+"""A cross-encoder trained on what a first stage gets wrong, and its scores as a teacher."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from foveal.errors import InputError, UnknownName
+from foveal.training import model_folders
+from foveal.training.examples import Rows
+from foveal.training.loop import LoopSettings
+from foveal.training.rerankers import (
+    RankerLoss,
+    RerankerSettings,
+    Scorer,
+    columns_of,
+    listed,
+    reranked,
+    train_reranker,
+)
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+SETTINGS = RerankerSettings(
+    negatives=4, depth=10, dev_share=0.2,
+    loop=LoopSettings(epochs=4, batch=8, learning_rate=0.01, evaluate_every=20, checkpoint_every=1000),
+)  # fmt: skip
+
+
+def first_stage(queries, k):
+    """Finds a topic's texts, and those of the next topic above them."""
+    found = []
+    for query in queries:
+        topic = int(query.split()[0][1:])
+        found.append({f"d{(topic + 1 - rank // 3) % 8}-{rank % 3}": 1.0 - rank / 100 for rank in range(min(k, 9))})
+    return found
+
+
+@pytest.mark.parametrize("objective", ["listwise", "bce"])
+def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encoder, tmp_path, objective):
+    """A3 and P2: negatives come from the deployed first stage, and its order of hits gets better."""
+    settings = replace(SETTINGS, objective=objective)
+    folder, report = train_reranker(topics, first_stage, str(tiny_encoder), settings, home=tmp_path)
+    before, after = report.measured["dev"]
+    assert report.kept
+    assert after["ndcg@10"] > before["ndcg@10"] + 0.05
+    assert folder == tmp_path / "models" / report.name
+    score = Scorer(folder)
+    right, wrong = score([("a3 f1", "b3 f2 f3"), ("a3 f1", "b4 f2 f3")])
+    assert right > wrong
+    again = train_reranker(
+        topics, first_stage, str(tiny_encoder), settings, home=tmp_path, on_progress=lambda _: pytest.fail("it trained")
+    )
+    assert again == (folder, report)
+
+
+def test_a_ranker_that_orders_no_better_is_not_kept(topics, tiny_encoder, tmp_path):
+    perfect = {topics.queries[q]: dict.fromkeys(found, 1.0) for q, found in topics.positives.items()}
+    settings = replace(SETTINGS, loop=replace(SETTINGS.loop, steps=1))
+    folder, report = train_reranker(
+        topics, lambda queries, _: [perfect[q] for q in queries], str(tiny_encoder), settings, home=tmp_path
+    )
+    assert (folder, report.kept) == (None, False)
+    assert "not kept" in report.notes[0]
+
+
+def test_objectives_by_their_definitions():
+    """P2: localised softmax over one relevant document and its negatives; or binary cross-entropy."""
+    scores = [[2.0, 1.0, -1.0], [0.0, 0.5, 0.25]]
+    softmax = [-math.log(math.exp(row[0]) / sum(map(math.exp, row))) for row in scores]
+    assert float(listed(torch.tensor(scores), "listwise")) == pytest.approx(sum(softmax) / 2, abs=1e-6)
+    sigmoid = [1 / (1 + math.exp(-value)) for row in scores for value in row]
+    bce = [-math.log(p if place % 3 == 0 else 1 - p) for place, p in enumerate(sigmoid)]
+    assert float(listed(torch.tensor(scores), "bce")) == pytest.approx(sum(bce) / 6, abs=1e-6)
+
+
+def test_the_loss_scores_each_query_with_its_own_documents(topics, tiny_encoder):
+    """A3: the pairs, in their order."""
+    model = model_folders.cross_encoder(tiny_encoder, seed=0)
+    negatives = {q: [d for d in topics.corpus if topics.wrong(q, d)][:2] for q in topics.queries}
+    rows = [Rows(topics, negatives, 2)[place] for place in (0, 11, 30)]
+    batch = columns_of(rows)
+    assert [len(texts) for texts in batch["documents"]] == [3, 3, 3]
+    pairs = [(row["anchor"], row[name]) for row in rows for name in ("positive", "negative_1", "negative_2")]
+    scores = torch.tensor(Scorer(model)(pairs)).view(3, 3)
+    found = RankerLoss(model.eval(), "listwise")([batch["query"], batch["documents"]])
+    assert float(found.detach()) == pytest.approx(float(listed(scores, "listwise")), abs=1e-5)
+
+
+def test_hits_below_the_depth_keep_their_order_below(topics):
+    """P1: only the first hits are looked at."""
+    run = {"q0-0": {"d0-0": 3.0, "d1-0": 2.0, "d2-0": 1.0, "d3-0": 0.5}}
+    found = reranked(topics, run, lambda pairs: [float(n) for n, _ in enumerate(pairs)], 2)["q0-0"]
+    assert sorted(found, key=lambda d: -found[d]) == ["d1-0", "d0-0", "d2-0", "d3-0"]
+
+
+def test_pairs_longer_than_the_window_are_cut_and_none_are_none(tiny_encoder):
+    """Bad input: what is longer than the window."""
+    score = Scorer(model_folders.cross_encoder(tiny_encoder, seed=0, window=16))
+    assert score([]) == []
+    assert all(map(math.isfinite, score([("a1 " * 100, "b1 " * 100), ("a1", "b1")])))
+
+
+def test_a_head_is_drawn_from_the_seed(tiny_encoder):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    pair = [("a1", "b1")]
+    made = [Scorer(model_folders.cross_encoder(tiny_encoder, seed=seed))(pair) for seed in (0, 0, 1)]
+    assert made[0] == made[1] != made[2]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_settings_are_checked():
+    with pytest.raises(UnknownName, match="listwise, bce"):
+        RerankerSettings(objective="pairs")
+    for wrong in ({"negatives": 0}, {"window": 4}, {"dev_depth": 0}):
+        with pytest.raises(InputError):
+            RerankerSettings(**wrong)

@@ -1,0 +1,72 @@
+"""First-stage searches in memory, against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.errors import InputError
+from foveal.training.searches import VectorSearch, WordSearch, blended, run_of
+
+TEXTS = st.lists(st.sampled_from(["ab", "cd", "ef", "gh"]), min_size=1, max_size=6).map(" ".join)
+
+
+def bm25_by_definition(corpus: dict[str, str], query: str) -> dict[str, float]:
+    """Lucene's formula, word by word."""
+    words = {name: text.lower().split() for name, text in corpus.items()}
+    mean = sum(map(len, words.values())) / len(words)
+    scores = {}
+    for name, held in words.items():
+        total = 0.0
+        for word in set(query.lower().split()):
+            holding = sum(word in other for other in words.values())
+            rarity = math.log(1 + (len(words) - holding + 0.5) / (holding + 0.5))
+            count = held.count(word)
+            total += rarity * count / (count + 1.5 * (1 - 0.75 + 0.75 * len(held) / mean))
+        if total > 0:
+            scores[name] = total
+    return scores
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=6), TEXTS)
+def test_word_search_is_bm25(texts, query):
+    corpus = {f"d{n}": text for n, text in enumerate(texts)}
+    (found,) = WordSearch(corpus)([query.upper()], 10)
+    assert found == pytest.approx(bm25_by_definition(corpus, query), abs=1e-5)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_vector_search_finds_the_largest_cosines():
+    rows = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    search = VectorSearch([f"d{n}" for n in range(29)], rows[:29], lambda _: rows[29:])
+    (found,) = search(["anything"], 5)
+    scores = sorted(((float(rows[29] @ rows[n]), f"d{n}") for n in range(29)), reverse=True)[:5]
+    assert list(found) == [name for _, name in scores]
+    assert list(found.values()) == pytest.approx([score for score, _ in scores], abs=1e-6)
+
+
+def test_blended_scores_are_weighted_sums_of_scaled_ones():
+    one = lambda queries, _: [{"a": 4.0, "b": 2.0, "c": 0.0} for _ in queries]  # noqa: E731
+    two = lambda queries, _: [{"b": 1.0, "d": 0.5} for _ in queries]  # noqa: E731
+    (found,) = blended([one, two], [1, 3])(["x"], 3)
+    assert found == pytest.approx({"b": 0.5 + 3, "a": 1.0, "c": 0.0})
+    with pytest.raises(InputError, match="blended"):
+        blended([one, two], [1])
+
+
+def test_a_run_over_examples(topics):
+    run = run_of(WordSearch(topics.corpus), topics, 3)
+    assert run.keys() == topics.queries.keys()
+    assert all(len(found) <= 3 for found in run.values())
+
+
+def test_searches_are_checked():
+    with pytest.raises(InputError, match="each needs one"):
+        VectorSearch(["a"], np.zeros((2, 3), dtype=np.float32), lambda _: np.zeros((1, 3), dtype=np.float32))
+    with pytest.raises(InputError, match="k = 0"):
+        WordSearch({"a": "x"})(["x"], 0)

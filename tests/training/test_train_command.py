@@ -1,0 +1,93 @@
+"""`foveal train`: from a folder of judged queries, and from a library that nobody judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.errors import InputError
+from foveal.library import Library
+from foveal.training.encoders import ARMS
+from foveal.training.examples import Examples
+from foveal.training.rerankers import OBJECTIVES
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+LITTLE = ["--steps", "30", "--batch", "8", "--learning-rate", "0.015"]
+
+
+def run(*arguments: object, home: Path) -> str:
+    done = CliRunner().invoke(app, ["train", *map(str, arguments), "--home", str(home)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def json_lines(texts: Mapping[str, str]) -> str:
+    return "".join(json.dumps({"_id": one, "text": text}) + "\n" for one, text in texts.items())
+
+
+@pytest.fixture
+def data(topics: Examples, tmp_path: Path) -> Path:
+    """The topics in BEIR's layout: every fifth query is a test query."""
+    folder = tmp_path / "topics"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(json_lines(topics.corpus))
+    (folder / "queries.jsonl").write_text(json_lines(topics.queries))
+    for split in ("train", "test"):
+        queries = [query for n, query in enumerate(topics.queries) if (n % 5 == 0) == (split == "test")]
+        judged = [f"{q}\t{d}\t{grade}\n" for q in queries for d, grade in topics.judged[q].items()]
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+    return folder
+
+
+def test_an_encoder_and_a_reranker_from_judged_queries(data, tiny_encoder, tmp_path):
+    """The table of before and after, and where the model is; the ranker teaches an encoder."""
+    home, base = tmp_path / "home", ["--base", tiny_encoder]
+    named = ["--test-split", "test", "--arm", "in-batch", "--name", "mine"]
+    shown = run("encoder", "--data", data, *named, *base, *LITTLE, home=home)
+    assert "dev: before" in shown
+    assert "test: after" in shown
+    assert "home/models/mine" in "".join(shown.split())
+    stage = ["--first-stage", home / "models" / "mine"]
+    told = json.loads(run("reranker", "--data", data, "--json", *base, *stage, *LITTLE, home=home))
+    assert told["what"].startswith("reranker, listwise, over words and ")
+    teacher = told["model"] or str(tiny_encoder)
+    told = json.loads(
+        run("encoder", "--data", data, "--arm", "kl", "--teacher", teacher, "--json", *base, *LITTLE, home=home)
+    )
+    assert told["curves"]["steps"] == 30
+    assert (Path(told["run"]) / "report.json").is_file()
+    assert (told["model"] is None) == (not told["kept"])
+
+
+def test_an_encoder_from_the_library_itself(tiny_encoder, tmp_path):
+    """T12: no label anywhere; headings, titles and sentences ask."""
+    home = tmp_path / "home"
+    (tmp_path / "texts").mkdir()
+    for n in range(6):
+        text = f"# The book of a{n} and f{n}\n\n" + "".join(
+            f"## On a{n} and f{part}\n\nThis b{n} says f{part} to f{part + 1}. Then b{n} is f{part} again today.\n\n"
+            for part in range(3)
+        )
+        (tmp_path / "texts" / f"{n}.md").write_text(text)
+    library = Library.open(home, encoder="none")
+    library.add([tmp_path / "texts"])
+    told = json.loads(run("encoder", "--arm", "in-batch", "--base", tiny_encoder, "--json", *LITTLE, home=home))
+    assert told["curves"]["steps"] == 30
+    with pytest.raises(InputError, match="--test-split"):
+        run("encoder", "--test-split", "test", home=home)
+
+
+def test_help_names_every_choice():
+    """The command tree imports no training, so the names stand there once more."""
+    listed = CliRunner().invoke(app, ["train", "--help"]).stdout
+    assert "encoder" in listed
+    assert "reranker" in listed
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "encoder", "--help"]).stdout
+    assert all(arm in shown for arm in ARMS)
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "reranker", "--help"]).stdout
+    assert all(objective in shown for objective in OBJECTIVES)

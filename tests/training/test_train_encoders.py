@@ -1,0 +1,184 @@
+"""Encoders trained end to end: on a collection that a tiny BERT can learn, and on the real MiniLM."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foveal.errors import InputError, UnknownName
+from foveal.models import load_encoder
+from foveal.models.bert import BertEncoder
+from foveal.training import model_folders
+from foveal.training.encoders import ARMS, EncoderSettings, train_encoder
+from foveal.training.examples import Examples
+from foveal.training.loop import LoopSettings
+from foveal.training.report import read_report
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+LOOP = LoopSettings(epochs=3, batch=8, learning_rate=0.015, evaluate_every=15, checkpoint_every=100)
+FAST = EncoderSettings(arm="in-batch", loop=LOOP, depth=8, dev_share=0.3)
+
+
+def trained(topics, base, home, settings=FAST, **options):
+    return train_encoder(topics, str(base), settings, home=home, **options)
+
+
+def test_an_encoder_learns_and_is_loaded_by_its_folder(topics, tiny_encoder, tmp_path):
+    """T1 and A1 end to end: dev nDCG@10 rises, and the library's encoder computes what was trained."""
+    learnt, test = topics.split(dev=0.2, seed=9)
+    folder, report = trained(learnt, tiny_encoder, tmp_path, test=test)
+    assert folder == tmp_path / "models" / report.name
+    before, after = report.measured["dev"]
+    assert report.kept
+    assert after["ndcg@10"] > before["ndcg@10"] + 0.2
+    assert report.measured["test"][1]["ndcg@10"] > report.measured["test"][0]["ndcg@10"]
+    encoder = load_encoder(str(folder), dtype="float32")
+    assert isinstance(encoder, BertEncoder)
+    assert encoder.max_tokens == 24  # as its base: it is in the file that models.bert reads
+    theirs = model_folders.sentence_transformer(folder)
+    texts = ["a1 f2", "b3 " + "f1 " * 60]
+    np.testing.assert_allclose(encoder.encode(texts), model_folders.encoding(theirs)(texts), atol=1e-5)
+    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pt"))
+    run = tmp_path / "runs" / "train" / report.name
+    assert read_report(run) == report
+    shown = {(row.system, row.metric): row.value for row in report.rows()}
+    assert shown["dev: after", "ndcg@10"] == after["ndcg@10"]
+
+
+def test_what_is_done_is_not_done_again_and_a_name_is_never_reused(topics, tiny_encoder, tmp_path):
+    first = trained(topics, tiny_encoder, tmp_path, name="mine")
+    again = trained(topics, tiny_encoder, tmp_path, name="mine", on_progress=lambda _: pytest.fail("it trained"))
+    assert again == first
+    other = replace(FAST, loop=replace(LOOP, seed=1))
+    with pytest.raises(InputError, match="a library may use it"):
+        trained(topics, tiny_encoder, tmp_path, other, name="mine")
+    _, report = trained(topics, tiny_encoder, tmp_path, other, name="mine", anew=True)
+    assert report.settings["loop"]["seed"] == 1
+    assert report.measured["dev"][1] != first[1].measured["dev"][1]  # of the new model, not of one loaded before
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+    with pytest.raises(InputError, match="plain name"):
+        trained(topics, tiny_encoder, tmp_path, name="../elsewhere")
+
+
+def test_a_worse_model_is_not_kept(topics, tiny_encoder, tmp_path):
+    """The held-out guard: the base stays, and the report says so."""
+    texts = list(topics.corpus)
+    other = {q: {texts[-1 - n % len(texts)]: 1} for n, q in enumerate(topics.queries)}
+    wrong = Examples(topics.queries, topics.corpus, other)
+    good, _ = trained(topics, tiny_encoder, tmp_path, name="good")
+    folder, report = trained(wrong, good, tmp_path, name="worse", dev=topics.only(list(topics.queries)[:12]))
+    assert not report.kept
+    assert folder == good
+    assert "not kept" in report.notes[-1]
+    assert not (tmp_path / "models" / "worse").exists()
+
+
+def oracle(topics):
+    """A teacher that knows the answers."""
+    right = {(topics.queries[q], topics.corpus[d]) for q, grades in topics.judged.items() for d in grades}
+    return lambda pairs: [float(pair in right) for pair in pairs]
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm != "in-batch"])
+def test_every_arm_trains(topics, tiny_encoder, tmp_path, arm):
+    """T4 (bm25, mined), T5 (ance), T6 (filtered), T8 (margin-mse, kl) end to end, negatives that answer nothing."""
+    settings = replace(FAST, arm=arm, negatives=2, loop=replace(LOOP, steps=32))
+    told = {"teacher": oracle(topics), "teacher_name": "oracle"} if ARMS[arm].distils else {}
+    folder, report = trained(topics, tiny_encoder, tmp_path, settings, **told)
+    assert report.what.startswith(f"encoder, {arm}:")
+    run = tmp_path / "runs" / "train" / report.name
+    kept = json.loads((run / "negatives.json").read_text())
+    assert all(topics.wrong(query, d) for query, pool in kept["negatives"].items() for d in pool)
+    assert (kept["scores"] is not None) == (arm in ("margin-mse", "kl"))
+    before, after = report.measured["dev"]
+    assert after["ndcg@10"] > before["ndcg@10"] + 0.1
+    assert load_encoder(str(folder)).dimension == 16
+
+
+def test_without_a_teacher_words_and_base_together_teach(topics, tiny_encoder, tmp_path):
+    """T8: the blend's scores, spread as the settings ask; a weak teacher may teach wrongly, which the guard sees."""
+    settings = replace(FAST, arm="kl", negatives=2, teacher_spread=3.0, loop=replace(LOOP, steps=1))
+    _, report = trained(topics, tiny_encoder, tmp_path, settings)
+    kept = json.loads((tmp_path / "runs" / "train" / report.name / "negatives.json").read_text())
+    variances = [np.var(list(said.values())) for said in kept["scores"].values()]
+    assert np.sqrt(np.mean(variances)) == pytest.approx(3.0)
+
+
+def test_a_stopped_training_of_an_encoder_goes_on_exactly(topics, tiny_encoder, tmp_path):
+    """Resume, through sentence-transformers' trainer, in the midst of an epoch and with ANCE's negatives."""
+    settings = replace(FAST, arm="ance", loop=replace(LOOP, epochs=3, evaluate_every=4, checkpoint_every=2))
+    whole, _ = trained(topics, tiny_encoder, tmp_path / "whole", settings)
+
+    def stop(progress):
+        if progress.step == 7:
+            raise RuntimeError("the plug was pulled")
+
+    with pytest.raises(RuntimeError):
+        trained(topics, tiny_encoder, tmp_path / "cut", settings, on_progress=stop)
+    folder, report = trained(topics, tiny_encoder, tmp_path / "cut", settings)
+    assert report.curves.resumed_at == 6
+    texts = list(topics.queries.values())
+    vectors = [load_encoder(str(one), dtype="float32").encode(texts) for one in (whole, folder)]
+    np.testing.assert_array_equal(*vectors)
+
+
+def test_texts_longer_than_the_window_are_told(tiny_encoder, tmp_path):
+    """Bad input: queries longer than the window are cut, and the report says how many."""
+    queries = {f"q{n}": "a1 " * (40 if n == 1 else 1) + f"f{n}" for n in range(4)}
+    examples = Examples(queries, {f"d{n}": f"b1 f{n}" for n in range(4)}, {f"q{n}": {f"d{n}": 1} for n in range(4)})
+    settings = replace(FAST, loop=replace(LOOP, steps=1))
+    _, report = trained(examples, tiny_encoder, tmp_path, settings)
+    assert "1 of 4 queries are longer than the 22 tokens" in report.notes[0]
+
+
+def test_a_smaller_window_holds_while_training_only(topics, tiny_encoder, tmp_path):
+    """Only the first three tokens are trained on; what is saved reads as many as its base."""
+    settings = replace(FAST, window=4, loop=replace(LOOP, steps=2, evaluate_every=1))
+    _, report = trained(topics, tiny_encoder, tmp_path, settings)
+    saved = [tmp_path / "models" / report.name, tmp_path / "runs" / "train" / report.name / "rejected"]
+    encoder = load_encoder(str(next(one for one in saved if one.is_dir())), dtype="float32")
+    assert encoder.max_tokens == 24
+    apart = encoder.encode(["a1 f1 f2 f3", "a1 f1 f2 f4"])
+    assert not np.allclose(*apart)
+
+
+def test_settings_and_sets_are_checked(topics, tiny_encoder, tmp_path):
+    with pytest.raises(UnknownName, match="in-batch, bm25, mined, filtered, ance"):
+        EncoderSettings(arm="luck")
+    for wrong in ({"negatives": 0}, {"skip": 40}, {"margin": 1.0}, {"window": 2}):
+        with pytest.raises(InputError):
+            EncoderSettings(**wrong)
+    other = Examples({"q": "x"}, {"d": "y"}, {"q": {"d": 1}})
+    with pytest.raises(InputError, match="corpus of the examples"):
+        trained(topics, tiny_encoder, tmp_path, test=other)
+
+
+@pytest.mark.model
+def test_the_real_minilm_is_trained_and_loaded_as_it_was_trained(tmp_path):
+    """On MiniLM: a step changes its vectors, and what is loaded by name reads 256 tokens as its base does."""
+    corpus = {"e": "The fovea is the part of the retina that sees sharply.", "n": "The nose smells smoke.",
+              "s": "The cochlea turns sound into signals.", "t": "The tongue tells sweet from bitter."}  # fmt: skip
+    queries = {
+        "q1": "where is sight sharpest?",
+        "q2": "what smells?",
+        "q3": "what hears?",
+        "q4": "what tastes?",
+    }
+    examples = Examples(queries, corpus, {q: {d: 1} for q, d in zip(queries, corpus, strict=True)})
+    settings = EncoderSettings(arm="in-batch", loop=LoopSettings(steps=1, batch=4, learning_rate=2e-5, warm_up=0.0))
+    _, report = train_encoder(examples, "minilm", settings, home=tmp_path, dev=examples)
+    made = tmp_path / "runs" / "train" / report.name / "rejected"
+    made = made if made.is_dir() else tmp_path / "models" / report.name
+    encoder, base = load_encoder(str(made), dtype="float32"), load_encoder("minilm", dtype="float32")
+    long = ["word " * 400, *queries.values()]
+    theirs = model_folders.encoding(model_folders.sentence_transformer(made))(long)
+    np.testing.assert_allclose(encoder.encode(long), theirs, atol=1e-5)
+    assert encoder.max_tokens == base.max_tokens == 256
+    assert encoder.fingerprint != base.fingerprint
+    assert 0.9 < float((encoder.encode(long) * base.encode(long)).sum(1).min()) <= 1.0
+    assert torch.get_default_dtype() == torch.float32
