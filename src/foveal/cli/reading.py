@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foveal.settings import Settings
 
 EFFORTS: dict[str, dict[str, float | int]] = {"quick": {"effort": 0.1}, "normal": {}, "full": {"follow": 4}}
-"""quick reads the most promising tenth of the windows; full takes a larger second look."""
+"""quick reads the most promising tenth of the text; full takes a larger second look."""
 
 LONG = 60_000
 """Characters of a text from which on a reading keeps its state without being asked to."""

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 SAVED_EVERY_S = 5.0
 
-PART = 4
-"""Characters for each token of a window, of the parts that less effort chooses among."""
+PART = 2
+"""Characters for each token of a window, of the parts that less effort chooses among: half a window, or a whole one
+where a token is two characters; several go into a window."""
 
 
 @dataclass(frozen=True, kw_only=True)
