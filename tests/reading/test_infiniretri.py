@@ -242,6 +242,17 @@ def test_with_less_effort_the_windows_with_the_words_of_the_question_are_read(qw
     assert reading.found
 
 
+def test_with_less_effort_the_second_look_is_at_the_most_promising_parts(qwen, story):
+    """It finds what the first finds lead to, and looks at no more of the text than the effort allows."""
+    text = story + "\n" + "".join(f"It rained on day {n} of the second year.\n" for n in range(200))
+    reader = pointed(qwen, replace(QUICK, effort=0.2, follow=1), keeper={"Orsin Vale": 0.4})
+    reading = reader.read(text, "Where does the keeper live?")
+    asked = [window for question, window in reader.looking.looked if "Known so far" in question]
+    assert asked
+    assert sum(map(len, asked)) < 0.3 * len(text)
+    assert all(text[one.start : one.end] == one.text for one in reading.excerpts)
+
+
 def test_sequential_shows_what_was_kept_before_each_window(qwen, story):
     reader = pointed(qwen, replace(MODES["sequential"], floor=0.1), keeper={"Orsin Vale": 0.4})
     reader.read(story, QUESTION)

@@ -254,7 +254,8 @@ class InfiniRetri:
         if not asked:
             return
         size = min(self.settings.follow * self.settings.window, max(follow.LEAST, where.tokens // follow.SHARE))
-        gathered = follow.gathered(lambda: self._plain(task), list(asked.values()), size, self._tokenised)
+        chosen = self._chosen(task, [one.text for one in asked.values()])
+        gathered = follow.gathered(lambda: self._plain(task, chosen), list(asked.values()), size, self._tokenised)
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
             for batch in _batches(enumerate(packed(iter(sentences), self.settings.window)), self._batch_size()):
                 self._check(task)
@@ -304,15 +305,12 @@ class InfiniRetri:
 
     def _windows(self, task: _Task) -> Iterator[list[Sentence]]:
         """The windows that are read: of all of the text, or of its most promising parts."""
-        tokens, blocks = self.looking.tokens, self._blocks(task)
-        if self.settings.effort >= 1:
+        tokens, chosen = self.looking.tokens, self._chosen(task, task.questions)
+        if chosen is None:
+            blocks = self._blocks(task)
             whole = read_sentences(blocks, tokens.encode_many, tokens.offsets, longest=self.settings.longest)
             return packed(whole, self.settings.window)
-        size = PART * self.settings.window
-        chosen = skim.promising(skim.parts_of(blocks, size), task.questions, self.settings.effort)
-        return packed(
-            self._sentences_of(skim.parts_of(self._blocks(task), size), set(chosen or ())), self.settings.window
-        )
+        return packed(self._sentences_of(self._parts(task), chosen), self.settings.window)
 
     def _sentences_of(self, parts: Iterator[str], chosen: Collection[int]) -> Iterator[Sentence]:
         base = 0
@@ -325,10 +323,27 @@ class InfiniRetri:
         tokens = self.looking.tokens
         return tokenised(base, text, cut(text), tokens.encode_many, tokens.offsets, self.settings.longest)
 
-    def _plain(self, task: _Task) -> Iterator[list[Sentence]]:
-        """All sentences of the text, without tokens."""
-        for base, text, places in read_places(self._blocks(task)):
-            yield [Sentence(base + start, base + end, text[start:end], ()) for start, end in places]
+    def _chosen(self, task: _Task, questions: Sequence[str]) -> set[int] | None:
+        """The parts of the text that are worth it for `questions`, as many as the effort allows; None: all of it."""
+        chosen = (
+            None if self.settings.effort >= 1 else skim.promising(self._parts(task), questions, self.settings.effort)
+        )
+        return None if chosen is None else set(chosen)
+
+    def _parts(self, task: _Task) -> Iterator[str]:
+        return skim.parts_of(self._blocks(task), PART * self.settings.window)
+
+    def _plain(self, task: _Task, chosen: Collection[int] | None) -> Iterator[list[Sentence]]:
+        """The sentences of the text, or of its chosen parts, without tokens."""
+        if chosen is None:
+            for base, text, places in read_places(self._blocks(task)):
+                yield [Sentence(base + start, base + end, text[start:end], ()) for start, end in places]
+            return
+        base = 0
+        for number, part in enumerate(self._parts(task)):
+            if number in chosen:
+                yield [Sentence(base + start, base + end, part[start:end], ()) for start, end in cut(part)]
+            base += len(part)
 
     def _tokenised(self, sentence: Sentence) -> list[Sentence]:
         """A sentence with its tokens, in several where it is long."""
