@@ -2,8 +2,7 @@
 
 BM25 over the parts of one text, each a document (Robertson and Zaragoza, 2009). Reading all of a text is the default;
 with less effort the parts with the question's words come first, and, where these are few, others spread evenly, since
-an answer need not use the question's words. Nothing is cut to sentences or tokens for it: a gigabyte takes a minute or
-two.
+an answer need not use the question's words. Nothing is cut to sentences or tokens for it.
 """
 
 from __future__ import annotations
