@@ -82,18 +82,30 @@ def ann(settings: BenchSettings, neighbours: int | None = None) -> Iterator[Row]
     )
     queries = settings.cached_vectors(("scifact", "queries"), list(collection.queries.values()), encoder)
     yield from quality_rows(collection, documents, queries)
-    count = neighbours or (40_000 if settings.quick else 200_000)
-    generator = np.random.default_rng(settings.seed)
-    data = held_out(np.concatenate([documents, synthetic_neighbours(documents, count, generator)]), queries)
+    data = beside_neighbours(documents, queries, settings, neighbours)
     yield Row.of("SciFact abstracts", SIZE, len(documents))
-    yield Row.of("synthetic neighbours", SIZE, count, note="convex mixtures of real vectors, with noise")
+    yield Row.of(
+        "synthetic neighbours",
+        SIZE,
+        len(data.vectors) - len(documents),
+        note="convex mixtures of real vectors, with noise",
+    )
     yield Row.of("queries", SIZE, len(queries))
     yield from flat_rows(data)
     with tempfile.TemporaryDirectory(prefix="foveal-ann-") as place:
         exact = lance_unindexed(data, Path(place))
-        yield _speed_row(exact.name, lambda query, k: exact.search(query, k, 0), data)
+        yield speed_row(exact.name, lambda query, k: exact.search(query, k, 0), data)
         for build, bars in SYSTEMS:
             yield from index_rows(build(data, Path(place)), data, bars, exact)
+
+
+def beside_neighbours(
+    documents: Floats, queries: Floats, settings: BenchSettings, neighbours: int | None = None
+) -> Data:
+    """The documents and `neighbours` synthetic ones (200,000; 40,000 with --quick), with the queries."""
+    count = neighbours or (40_000 if settings.quick else 200_000)
+    generator = np.random.default_rng(settings.seed)
+    return held_out(np.concatenate([documents, synthetic_neighbours(documents, count, generator)]), queries)
 
 
 def synthetic_neighbours(vectors: Floats, count: int, generator: np.random.Generator) -> Floats:
@@ -144,8 +156,8 @@ def flat_rows(data: Data) -> Iterator[Row]:
         "our signs + int8": lambda query, k: flat.binary_rescored(signs, small, query[None], k)[0][0],
     }
     for name, search in searches.items():
-        yield from _recall_rows(name, search, data, at_least=None)
-        yield _speed_row(name, search, data)
+        yield from recall_rows(name, search, data, at_least=None)
+        yield speed_row(name, search, data)
 
 
 def index_rows(index: Index, data: Data, bars: Bars, exact: Index) -> Iterator[Row]:
@@ -159,10 +171,10 @@ def index_rows(index: Index, data: Data, bars: Bars, exact: Index) -> Iterator[R
     def search(query: Floats, k: int) -> Ids:
         return index.search(query, k, effort)
 
-    yield from _recall_rows(index.name, search, data, at_least=bars.recall, note=setting)
-    yield _speed_row(index.name, search, data)
+    yield from recall_rows(index.name, search, data, at_least=bars.recall, note=setting)
+    yield speed_row(index.name, search, data)
     if bars.speed_up:
-        yield _speed_row(index.name, search, data, against=exact, at_least=bars.speed_up)
+        yield speed_row(index.name, search, data, against=exact, at_least=bars.speed_up)
     yield Row.of(index.name, "bytes per vector", index.bytes_per_vector, note=index.sized)
     yield Row.of(index.name, "build, s", index.build_s)
 
@@ -180,7 +192,7 @@ def lance_rabitq(data: Data, folder: Path) -> Index:
     from lancedb.index import IvfRq
 
     config = IvfRq(distance_type="dot", num_bits=4)
-    return _lance(
+    return lance(
         "Lance IVF-RQ", config, data, folder, (2, 3, 4, 6, 10), "4 bits, nprobes 32, refine {effort}", _refined
     )
 
@@ -193,7 +205,7 @@ def lance_hnsw(data: Data, folder: Path) -> Index:
         return query.ef(max(effort, 2 * k)).refine_factor(2)  # Lance asks for ef >= k * refine_factor
 
     config = IvfHnswSq(distance_type="dot", num_partitions=1, m=20, ef_construction=150)
-    return _lance("Lance HNSW-SQ", config, data, folder, EFS, "m 20, ef {effort}, refine 2", turn)
+    return lance("Lance HNSW-SQ", config, data, folder, EFS, "m 20, ef {effort}, refine 2", turn)
 
 
 def lance_ivf_pq(data: Data, folder: Path) -> Index:
@@ -201,14 +213,14 @@ def lance_ivf_pq(data: Data, folder: Path) -> Index:
     from lancedb.index import IvfPq
 
     config = IvfPq(distance_type="dot", num_sub_vectors=48)
-    return _lance(
+    return lance(
         "Lance IVF-PQ", config, data, folder, (4, 10, 20, 40), "48 bytes, nprobes 32, refine {effort}", _refined
     )
 
 
 def lance_unindexed(data: Data, folder: Path) -> Index:
     """Lance without an index: it reads all vectors."""
-    return _lance("Lance, no index", None, data, folder, (0,), "", lambda query, _k, _effort: query)
+    return lance("Lance, no index", None, data, folder, (0,), "", lambda query, _k, _effort: query)
 
 
 def faiss_hnsw(data: Data, _folder: Path) -> Index:
@@ -216,7 +228,7 @@ def faiss_hnsw(data: Data, _folder: Path) -> Index:
     faiss = require("faiss", extra="bench")
     index = faiss.IndexHNSWFlat(data.vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 200
-    build_s = _timed(lambda: index.add(data.vectors))
+    build_s = timed(lambda: index.add(data.vectors))
 
     def search(query: Floats, k: int, effort: int) -> Ids:
         index.hnsw.efSearch = max(effort, k)
@@ -239,7 +251,7 @@ def faiss_ivf_pq(data: Data, _folder: Path) -> Index:
         refined.train(sample)
         refined.add(data.vectors)
 
-    build_s = _timed(build)
+    build_s = timed(build)
     index.nprobe = 64
 
     def search(query: Floats, k: int, effort: int) -> Ids:
@@ -255,7 +267,7 @@ def usearch_hnsw(data: Data, _folder: Path) -> Index:
     """usearch, a graph over float vectors."""
     module = require("usearch.index", extra="bench")
     index = module.Index(ndim=data.vectors.shape[1], metric="ip", dtype="f32", connectivity=32, expansion_add=200)
-    build_s = _timed(lambda: index.add(np.arange(len(data.vectors)), data.vectors))
+    build_s = timed(lambda: index.add(np.arange(len(data.vectors)), data.vectors))
 
     def search(query: Floats, k: int, effort: int) -> Ids:
         index.expansion_search = max(effort, k)
@@ -269,7 +281,7 @@ def hnswlib_hnsw(data: Data, folder: Path) -> Index:
     module = require("hnswlib", extra="bench")
     index = module.Index(space="ip", dim=data.vectors.shape[1])
     index.init_index(max_elements=len(data.vectors), M=32, ef_construction=200, random_seed=0)
-    build_s = _timed(lambda: index.add_items(data.vectors))
+    build_s = timed(lambda: index.add_items(data.vectors))
     index.save_index(str(folder / "hnswlib.bin"))
     size = (folder / "hnswlib.bin").stat().st_size
 
@@ -291,7 +303,7 @@ SYSTEMS: tuple[tuple[Callable[[Data, Path], Index], Bars], ...] = (
 )
 
 
-def _lance(
+def lance(
     name: str,
     config: Any,
     data: Data,
@@ -308,7 +320,7 @@ def _lance(
     column = pa.FixedSizeListArray.from_arrays(pa.array(data.vectors.reshape(-1)), dimension)
     rows = pa.table({"id": pa.array(np.arange(count)), "vector": column})
     table = lancedb.connect(folder / name.replace(" ", "-")).create_table("vectors", rows)
-    build_s = _timed(lambda: table.create_index("vector", config=config)) if config else 0.0
+    build_s = timed(lambda: table.create_index("vector", config=config)) if config else 0.0
     size = sum(index.size_bytes or 0 for index in table.list_indices())
 
     def search(query: Floats, k: int, effort: int) -> Ids:
@@ -339,7 +351,7 @@ def least_effort(index: Index, data: Data) -> int:
     return index.efforts[-1]
 
 
-def _recall_rows(
+def recall_rows(
     name: str,
     search: Search,
     data: Data,
@@ -352,7 +364,7 @@ def _recall_rows(
         yield Row.of(name, f"recall@{k}", recall(found, data.truth, k), at_least=bar, note=note)
 
 
-def _speed_row(
+def speed_row(
     name: str,
     search: Search,
     data: Data,
@@ -391,7 +403,7 @@ def _first(rows: Any) -> Ids:
     return ids
 
 
-def _timed(build: Callable[[], object]) -> float:
+def timed(build: Callable[[], object]) -> float:
     start = time.perf_counter()
     build()
     return time.perf_counter() - start

@@ -65,7 +65,7 @@ class BenchSettings:
         """
         import numpy as np
 
-        path = self.cache / "vectors" / f"{'-'.join(key_parts)}-{_digest(encoder.fingerprint, texts)[:24]}.npy"
+        path = self.cache / "vectors" / f"{'-'.join(key_parts)}-{text_digest(encoder.fingerprint, texts)[:24]}.npy"
         if not path.is_file():
             log.info("encoding %d texts with %s; later runs read them from the cache", len(texts), encoder.name)
             vectors = np.asarray(encoder.encode(texts), dtype=np.float32)
@@ -75,7 +75,8 @@ class BenchSettings:
         return cached
 
 
-def _digest(fingerprint: str, texts: Sequence[str]) -> str:
+def text_digest(fingerprint: str, texts: Sequence[str]) -> str:
+    """A hash of the texts and of what encodes them."""
     digest = hashlib.sha256(fingerprint.encode())
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")

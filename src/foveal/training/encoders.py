@@ -28,13 +28,13 @@ from foveal.models.hub import folder_of
 from foveal.settings import Settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.dynamic_negatives import Refresh
-from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores
+from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores, check_corpus
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.losses import LossSettings, make_loss
 from foveal.training.negatives import Teacher, below_positive, filled, spread, taught, top_negatives
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import TrainingRun
-from foveal.training.searches import Search, VectorSearch, WordSearch, blended, run_of
+from foveal.training.searches import Floats, Search, VectorSearch, WordSearch, blended, run_of
 from foveal.training.watch import Progress
 from foveal.types import Encoder
 
@@ -112,18 +112,17 @@ def train_encoder(
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
     cache: Path | None = None,
+    vectors: Floats | None = None,
 ) -> tuple[Path, Report]:
     """The folder of the better model (HOME/models/<name>, or the base's) and the report of the run.
 
     `dev` chooses among steps and decides (default: a share of the queries held out); `test` is measured only, and has
-    the same corpus. `teacher` is asked by the arms that distil (default: words and base, blended). A run that was
-    stopped goes on, one that is done is not done again. Errors: as `loop.train`; UnknownName, ModelUnavailable: the
-    base; InputError: `test` has another corpus.
+    the same corpus. `teacher` is asked by the arms that distil (default: words and base, blended); `vectors` (N, D) are
+    the base's of the corpus, where they are known. A run that was stopped goes on, one that is done is not done again.
+    Errors: as `loop.train`; UnknownName, ModelUnavailable: the base; InputError: `test` has another corpus.
     """
     settings = settings or EncoderSettings()
-    for other in (dev, test):
-        if other is not None and other.corpus.keys() != examples.corpus.keys():
-            raise InputError("Dev and test queries must have the corpus of the examples. Use Examples.only or split.")
+    check_corpus(examples, dev, test)
     cache = cache or Settings.load().cache
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
     learnt = examples
@@ -135,8 +134,10 @@ def train_encoder(
     report = run.report()
     if report is not None:
         return (run.place if report.kept else folder), report
-    on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
-    searched = VectorSearch.over(examples.corpus, encoder.encode)
+    if vectors is None:
+        on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+        vectors = encoder.encode(list(examples.corpus.values()))
+    searched = VectorSearch(list(examples.corpus), vectors, encoder.encode)
     negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
     model = model_folders.sentence_transformer(folder)
     rows = Rows(learnt, negatives, settings.negatives if negatives else 0, scores, settings.loop.seed)

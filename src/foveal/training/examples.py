@@ -130,6 +130,12 @@ class Examples:
         return self.only(self.queries.keys() - set(out)), self.only(out)
 
 
+def check_corpus(examples: Examples, *others: Examples | None) -> None:
+    """InputError: one of the others has another corpus."""
+    if any(other is not None and other.corpus.keys() != examples.corpus.keys() for other in others):
+        raise InputError("Dev and test queries must have the corpus of the examples. Use Examples.only or split.")
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of examples, one for each relevant pair. Place n · len + i is row i as it is in epoch n.

@@ -1,0 +1,215 @@
+"""Trains a model of token vectors for late interaction: an encoder with a linear head, by MaxSim.
+
+    folder, report = train_late_encoder(examples, "minilm", LateEncoderSettings(), home=home)
+    load_token_model(str(folder))                     # from then on a model of token vectors like any other
+
+Model      E(text) W, rows of unit length; documents without punctuation; queries padded by [MASK] where asked (A2;
+           ColBERT: Khattab and Zaharia, SIGIR 2020). sentence-transformers' MultiVectorEncoder, its loss and trainer
+Negatives  what words find, one a row, and the other rows' documents
+Guard      as for one-vector encoders (encoders.py): the model that the run began with, its head drawn at random, and
+           the new one search the whole corpus for the dev queries; it is kept only if it finds more
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foveal.errors import InputError
+from foveal.evaluation.metrics import evaluate
+from foveal.models.folders import fingerprint
+from foveal.models.hub import folder_of
+from foveal.registry import require
+from foveal.settings import Settings
+from foveal.training import checkpoints, model_folders
+from foveal.training.examples import ApartBatches, Examples, Rows, check_corpus
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.negatives import filled, top_negatives
+from foveal.training.report import Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.searches import Search, WordSearch, run_of
+from foveal.training.watch import Progress
+
+METRICS = ("ndcg@10", "recall@100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateEncoderSettings:
+    """How a model of token vectors is trained."""
+
+    dimension: int = 128  # of a token's vector
+    query_tokens: int = 0  # a query is padded by [MASK] to so many tokens; ColBERT has 32
+    negatives: int = 1  # of a row, drawn anew each epoch from those that words find, down to `depth`; 0: none
+    depth: int = 30
+    temperature: float = 1.0  # MaxSim, a sum over the query's tokens, is divided by it
+    window: int | None = None  # tokens of a text that are read while training; None: as many as the base reads
+    dev_share: float = 0.1
+    dev_documents: int = 1000  # that stand for the corpus while training
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(learning_rate=3e-5))
+
+    def __post_init__(self) -> None:
+        if min(self.dimension, self.depth, self.dev_documents) < 1 or min(self.negatives, self.query_tokens) < 0:
+            raise InputError(
+                f"Training token vectors got dimension={self.dimension}, depth={self.depth}, negatives="
+                f"{self.negatives}, query_tokens={self.query_tokens}, dev_documents={self.dev_documents}; it needs at "
+                "least 1 of the first two and the last, and no number below 0."
+            )
+        if not self.temperature > 0 or (self.window is not None and self.window < 3):
+            raise InputError(
+                f"Training token vectors got temperature={self.temperature}, window={self.window}; it needs a "
+                "temperature above 0, and a window of 3 tokens or more."
+            )
+
+
+def late_model(folder: Path, settings: LateEncoderSettings) -> Any:
+    """A MultiVectorEncoder over the encoder in `folder`, its head's rows orthogonal, drawn from the loop's seed."""
+    module = require("sentence_transformers", extra="train")
+    parts = require("sentence_transformers.multi_vector_encoder.modules", extra="train")
+    base = model_folders.sentence_transformer(folder)
+    transformer = base[0]
+    if settings.query_tokens:
+        transformer.query_expansion = {"strategy": "fixed", "attend": False, "length": settings.query_tokens}
+    width = int(transformer.get_embedding_dimension())
+    if settings.dimension > width:
+        raise InputError(f"Token vectors of {settings.dimension} numbers were asked for; {folder} has {width} to give.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.loop.seed)
+        weights = nn.init.orthogonal_(torch.empty(settings.dimension, width))
+    of_tokens = {"module_input_name": "token_embeddings"}
+    dense = require("sentence_transformers.base.modules.dense", extra="train").Dense(
+        width, settings.dimension, bias=False, activation_function=nn.Identity(), init_weight=weights, **of_tokens
+    )
+    unit = require("sentence_transformers.base.modules", extra="train").Normalize(**of_tokens)
+    known = transformer.tokenizer.get_vocab()
+    mask = parts.MultiVectorMask(skiplist_words=[one for one in string.punctuation if one in known])
+    return module.MultiVectorEncoder(modules=[transformer, dense, mask, unit])
+
+
+def train_late_encoder(
+    examples: Examples,
+    base: str = "minilm",
+    settings: LateEncoderSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    dev: Examples | None = None,
+    test: Examples | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the model (HOME/models/<name>; None if it finds no more than untrained) and the report.
+
+    Else as `encoders.train_encoder`.
+    """
+    settings = settings or LateEncoderSettings()
+    check_corpus(examples, dev, test)
+    folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
+    learnt = examples
+    if dev is None:
+        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+    depends_on = {
+        "what": "late encoder",
+        "base": fingerprint(folder),
+        "examples": learnt.fingerprint,
+        "dev": dev.fingerprint,
+        "test": test.fingerprint if test else "none",
+        "model": json.dumps({k: v for k, v in asdict(replace(settings, loop=LoopSettings())).items() if k != "loop"}),
+    }
+    run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind=f"{Path(base).name}-late", anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    model = late_model(folder, settings)
+    judged = {"dev": dev} | ({"test": test} if test else {})
+    on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+    before = _measured(model, judged)
+    rows = Rows(learnt, _negatives(run, learnt, settings), settings.negatives, seed=settings.loop.seed)
+    part = _part(dev, settings)
+    job = Job(
+        model=model,
+        rows=rows,
+        loss=_loss(model, settings),
+        identity=depends_on,
+        evaluate=lambda now: late_metrics(dev, late_search(now, part)),
+        plan=ApartBatches(rows, settings.loop.batch, settings.loop.seed),
+    )
+    with model_folders.window(model, settings.window):
+        curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    after = _measured(model, judged)
+    measured = {kind: (before[kind], after[kind]) for kind in judged}
+    old, new = (values[METRICS[0]] for values in measured["dev"])
+    kept = new > old
+    notes = (
+        () if kept else (f"The new model was not kept: {METRICS[0]} on the dev queries {new:.4f}, {old:.4f} before.",)
+    )
+    report = Report(run.name, "token vectors", base, curves, measured, kept, notes, plain_settings(settings))
+    with run.candidate() as made:
+        run.settle(model_folders.save_model(model, made), report)
+    return (run.place if kept else None), report
+
+
+def late_search(model: Any, corpus: Mapping[str, str]) -> Search:
+    """A `Search` over these texts by MaxSim, all compared; encoded now, by the model as it is."""
+    ids, quiet = list(corpus), {"show_progress_bar": False, "convert_to_numpy": False}
+    documents = model.encode_document(list(corpus.values()), **quiet)
+
+    def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        scores = model.similarity(model.encode_query(list(queries), **quiet), documents).float()
+        best = scores.topk(min(k, len(ids)), dim=1)
+        return [
+            {ids[row]: float(score) for row, score in zip(rows, values, strict=True)}
+            for rows, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+    return search
+
+
+def late_metrics(examples: Examples, search: Search) -> dict[str, float]:
+    """nDCG@10 and recall@100 of a search over the queries of `examples`."""
+    return evaluate(run_of(search, examples, 100), examples.judged, METRICS)
+
+
+def _measured(model: Any, judged: Mapping[str, Examples]) -> dict[str, dict[str, float]]:
+    """The metrics of each set of queries, over the corpus that they share."""
+    search = late_search(model, next(iter(judged.values())).corpus)
+    return {kind: late_metrics(queries, search) for kind, queries in judged.items()}
+
+
+def _loss(model: Any, settings: LateEncoderSettings) -> nn.Module:
+    losses = require("sentence_transformers.multi_vector_encoder.losses", extra="train")
+    made: nn.Module = losses.MultiVectorMultipleNegativesRankingLoss(model, scale=1 / settings.temperature)
+    return made
+
+
+def _negatives(run: TrainingRun, examples: Examples, settings: LateEncoderSettings) -> dict[str, list[str]]:
+    """What words find wrong, kept in the run's folder."""
+    if not settings.negatives:
+        return {}
+    kept = checkpoints.read(run.folder / "negatives.json")
+    if kept is None:
+        found = run_of(WordSearch(examples.corpus), examples, settings.depth + 50)
+        negatives = top_negatives(found, examples, depth=settings.depth)
+        kept = filled(negatives, examples, settings.negatives, seed=settings.loop.seed)
+        checkpoints.write(run.folder / "negatives.json", kept)
+    return kept
+
+
+def _part(dev: Examples, settings: LateEncoderSettings) -> dict[str, str]:
+    """The dev queries' answers, what words find for them, and the corpus from its beginning, up to so many."""
+    chosen = dict.fromkeys(document for documents in dev.positives.values() for document in documents)
+    share = max(1, settings.dev_documents // (2 * len(dev.queries)))
+    for found in run_of(WordSearch(dev.corpus), dev, share).values():
+        chosen |= dict.fromkeys(found)
+    for document in dev.corpus:
+        if len(chosen) >= settings.dev_documents:
+            break
+        chosen.setdefault(document)
+    return {document: dev.corpus[document] for document in chosen}

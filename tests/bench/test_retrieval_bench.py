@@ -1,0 +1,177 @@
+"""The parts of `foveal bench retrieval` on a toy collection: what is asked, and that test claims decide nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from honest import HashedWords
+
+from foveal.bench import ann, retrieval_fusion, retrieval_index, retrieval_late, retrieval_pretraining
+from foveal.bench import retrieval_training as arms
+from foveal.bench.people import people, shared
+from foveal.bench.retrieval_fusion import Judged
+from foveal.bench.settings import BenchSettings
+from foveal.training.loop import Curves
+from foveal.training.report import Report
+
+pytest.importorskip("bm25s")
+
+WORDS = [f"word{number}" for number in range(400)]
+DOCUMENTS, CLAIMS = 300, 40
+
+
+class Settings(BenchSettings):
+    def encoder(self):
+        return HashedWords(dimension=48)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A toy SciFact: each claim holds words of its document; odd ones are test claims."""
+    place = tmp_path_factory.mktemp("bench")
+    draw = np.random.default_rng(0)
+    texts = [
+        " ".join(" ".join(draw.choice(WORDS, size=8)).capitalize() + "." for _ in range(3)) for _ in range(DOCUMENTS)
+    ]
+    folder = place / "data" / "scifact"
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [json.dumps({"_id": f"d{i}", "title": "t", "text": text}) for i, text in enumerate(texts)]
+    queries = [json.dumps({"_id": f"q{i}", "text": " ".join(texts[i].split()[2:8])}) for i in range(CLAIMS)]
+    (folder / "corpus.jsonl").write_text("\n".join(corpus), encoding="utf-8")
+    (folder / "queries.jsonl").write_text("\n".join(queries), encoding="utf-8")
+    for split, first in (("train", 0), ("test", 1)):
+        judged = "".join(f"q{i}\td{i}\t1\n" for i in range(first, CLAIMS, 2))
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
+    return Settings(data=place / "data", cache=place / "cache", quick=True)
+
+
+@pytest.fixture(scope="module")
+def judged(settings):
+    return Judged.of(settings)
+
+
+def values(rows):
+    return {(row.system, row.metric): row.value for row in rows}
+
+
+def test_people_like_things_that_two_like():
+    made = people(20, likes=6, seed=1)
+    assert (len(made.corpus), len(made.queries)) == (20, 60)
+    assert Counter(len(found) for found in made.positives.values()) == {2: 60}
+    for query, text in made.queries.items():
+        thing = text.removeprefix("Who likes ").removesuffix("?")
+        holding = {name for name, whole in made.corpus.items() if thing in whole}
+        assert holding == set(made.positives[query])
+    assert all(text.count(",") == 4 for text in made.corpus.values())  # six things
+    assert made.fingerprint == people(20, likes=6, seed=1).fingerprint != people(20, likes=6, seed=2).fingerprint
+
+
+def test_what_is_shared_with_other_texts_is_counted():
+    made = people(4, likes=2)
+    assert shared(made, ["Geneva Durben likes Quokkas."]) == 0
+    thing = made.queries["q0"].removeprefix("Who likes ").removesuffix("?")
+    assert shared(made, [f"{next(iter(made.corpus))} likes {thing.upper()}"]) == 2
+
+
+def test_fusions_learn_from_training_claims_only(settings, judged, monkeypatch):
+    asked = []
+    tuned = retrieval_fusion.tuned_weight
+
+    def watched(runs, qrels, **options):
+        asked.append((set(qrels), set(options["held_out"])))
+        return tuned(runs, qrels, **options)
+
+    monkeypatch.setattr(retrieval_fusion, "tuned_weight", watched)
+    rows = list(retrieval_fusion.fusion(settings))
+    found = values(rows)
+    assert {name for name, _ in found} >= {"BM25S", "MiniLM", "rrf", "weighted", "combmnz", "learned, pairwise"}
+    assert asked == [(set(judged.train.queries), set(judged.test.queries))] * 3
+    assert found["BM25S", "ndcg@10"] > 0.9  # the claims hold words of their documents
+    assert found["metrics against trec_eval", "largest difference"] < 1e-9
+    bars = {(row.system, row.metric) for row in rows if row.bar}
+    assert bars >= {("BM25S", "ndcg@10"), ("MiniLM", "recall@100"), ("rrf", "ndcg@10"), ("weighted", "ndcg@10")}
+
+
+def test_the_late_index_is_held_against_all_documents(settings):
+    rows = list(retrieval_late.scifact(settings))
+    found = values(rows)
+    assert found["index, 4 bits", "recall@10 of the exact best"] > 0.95
+    assert found["MUVERA", "recall@10 of the exact best"] > 0.8
+    assert 1 <= found["index, 4 bits", "times fewer documents scored"] < 1.01  # 300 documents: all are scored
+    again = retrieval_late.token_vectors(
+        settings, ("scifact", "tokens"), Judged.of(settings).texts, retrieval_late.load_token_model("minilm")
+    )
+    np.testing.assert_allclose(np.linalg.norm(again.vectors, axis=1), 1, atol=1e-6)
+
+
+def test_indexes_are_measured_as_they_are_shipped(settings):
+    vectors = np.random.default_rng(0).normal(size=(700, 96)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    data = ann.held_out(vectors, vectors[:12] + 0.01)
+    found = values(retrieval_index.library_rows(data))
+    for kind in ("flat", "ivf", "ivf-sq", "ivf-rq", "hnsw"):
+        assert found[f"library, {kind}", "recall@10"] > 0.9
+    memory = values(retrieval_index.memory_rows(data))
+    assert memory["in memory, flat", "recall@10"] == 1
+    assert memory["in memory, int8", "bytes per vector"] == 100
+
+
+def test_codes_learn_from_training_claims(settings, judged):
+    encoder = settings.encoder()
+    documents, train, test = (
+        encoder.encode(texts)
+        for texts in (judged.texts, list(judged.train.queries.values()), list(judged.test.queries.values()))
+    )
+    rows = list(retrieval_index.joint_rows(judged, documents, train, test, settings))
+    assert [row.system for row in rows if row.bar] == ["joint: JPQ"]
+    found = values(rows)
+    assert found["joint: float vectors", "ndcg@10"] > found["joint: signs", "ndcg@10"] > 0.3
+
+
+def test_pretraining_is_held_against_untrained_weights_of_its_pooling(settings, monkeypatch):
+    from transformers import BertConfig, BertModel
+
+    def tiny(seed):
+        config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        return BertModel(config, add_pooling_layer=False)
+
+    monkeypatch.setattr(retrieval_pretraining, "fresh", tiny)
+    monkeypatch.setattr(retrieval_pretraining, "QUICK_STEPS", 2)
+    monkeypatch.setattr(retrieval_pretraining, "BATCH", 4)
+    rows = list(retrieval_pretraining.pretraining(settings))
+    found = values(rows)
+    for task, (_, pooling) in retrieval_pretraining.TASKS.items():
+        before = found[f"no pre-training, {pooling}", "ndcg@10"]
+        assert found[task, "rise over no pre-training"] == found[task, "ndcg@10"] - before
+    assert {row.system for row in rows if row.bar} == set(retrieval_pretraining.TASKS)
+
+
+def report(name, dev, test):
+    curves = Curves((), (), 10, 10, "finished", 1.0)
+    measured = {kind: ({"ndcg@10": 0.5}, {"ndcg@10": value}) for kind, value in (("dev", dev), ("test", test))}
+    return Report(name, name, "minilm", curves, measured, dev > 0.5)
+
+
+def test_the_arm_is_chosen_by_dev_claims(settings, monkeypatch):
+    made = {"in-batch": report("in-batch", 0.8, 0.6), "mined": report("mined", 0.7, 0.9)}
+    monkeypatch.setattr(arms.Arms, "trained", lambda _self, arm, _seed: made[arm])
+    monkeypatch.setattr(arms.Arms, "run_of", lambda self, _report: self.base_run())
+    monkeypatch.setattr(arms, "gradients", lambda _: arms.Row.of("cached gradients", "difference", 0.0))
+    rows = {row.system: row for row in arms.training(settings)}
+    chosen = rows["the chosen arm"]
+    assert (chosen.value, chosen.ok) == (0.6, False)
+    assert "in-batch" in chosen.note
+    assert "in-batch and BM25, weighted" in rows
+
+
+def test_cached_gradients_are_those_of_the_whole_batch(judged):
+    assert arms.gradients(judged, rows=6, tokens=12).ok
+
+
+def test_arms_are_trained_on_other_claims_than_those_that_choose(settings):
+    data = arms.Arms(Judged.of(settings), settings)
+    assert not data.learnt.queries.keys() & data.dev.queries.keys()
+    assert not (data.learnt.queries.keys() | data.dev.queries.keys()) & data.test.queries.keys()
