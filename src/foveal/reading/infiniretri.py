@@ -16,7 +16,7 @@ Time      linear in the text: forward tokens per token of text are about 1 + ove
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,27 +25,23 @@ from foveal.attention import AUTO
 from foveal.attention.profiles import Profile, profile_of
 from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
-from foveal.reading import follow, skim, state
+from foveal.reading import follow, state
 from foveal.reading.answering import AnswerSettings, answered, not_found
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
 from foveal.reading.looking import Looking
 from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE
-from foveal.reading.sentences import LONGEST, Sentence, packed, read_places, read_sentences, tokenised
+from foveal.reading.sentences import LONGEST, Sentence, packed
 from foveal.reading.sources import Text, text_of
+from foveal.reading.windows import Windows
 from foveal.reading.words import Words
-from foveal.text.units import sentences as cut
 from foveal.types import Document
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
 
 SAVED_EVERY_S = 5.0
-
-PART = 2
-"""Characters for each token of a window, of the parts that less effort chooses among: half a window, or a whole one
-where a token is two characters; several go into a window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +84,11 @@ class _Task:
     questions: tuple[str, ...]
     path: Path | None
     cancel: Cancel | None
+
+    def check(self) -> None:
+        """Cancelled: the reading is."""
+        if self.cancel:
+            self.cancel.check()
 
 
 class InfiniRetri:
@@ -191,15 +192,15 @@ class InfiniRetri:
 
     def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
         """Pass over the windows that are to be read, then take the second look; `where` holds the result."""
-        clock = _Clock(where)
-        count = max(1, round(self._count(task.text) * self.settings.effort))
+        clock, windows = _Clock(where), self._windows(task)
+        count = max(1, round(windows.count() * self.settings.effort))
         yield ReadStarted(count, int(count * self.settings.window * 0.95), where.window)
         if where.phase == "read":
-            windows = enumerate(self._windows(task))
+            numbered = enumerate(windows.read(task.questions))
             settled = where.copy()
             try:
-                for batch in _batches(windows, self._batch_size(), skip=where.window):
-                    self._check(task)
+                for batch in _batches(numbered, self._batch_size(), skip=where.window):
+                    task.check()
                     self._take(batch, task.questions, where)
                     where.seconds = clock.seconds()
                     settled = where.copy()
@@ -211,7 +212,7 @@ class InfiniRetri:
             where.phase = "follow"
             self._saved(task, where, clock, force=True)
         if where.phase == "follow" and self.settings.follow and self.settings.mode == "map":
-            self._follow(task, where)
+            self._follow(task, windows, where)
         if where.phase == "follow" and self.settings.words and self.settings.mode == "map":
             where.memories = [
                 words.lifted(question, kept)
@@ -247,18 +248,18 @@ class InfiniRetri:
                 where.memories[place] = in_order(within(kept, self.settings.budget))
                 where.forward_tokens += sum(map(len, shown)) + self._overhead([question])
 
-    def _follow(self, task: _Task, where: state.State) -> None:
+    def _follow(self, task: _Task, windows: Windows, where: state.State) -> None:
         """Look again, with the best finds behind the question, where the words of these finds stand."""
         found = [follow.asked(one, kept) for one, kept in zip(task.questions, where.memories, strict=True)]
         asked = {place: one for place, one in enumerate(found) if one}
         if not asked:
             return
         size = min(self.settings.follow * self.settings.window, max(follow.LEAST, where.tokens // follow.SHARE))
-        chosen = self._chosen(task, [one.text for one in asked.values()])
-        gathered = follow.gathered(lambda: self._plain(task, chosen), list(asked.values()), size, self._tokenised)
+        chosen = windows.chosen([one.text for one in asked.values()])
+        gathered = follow.gathered(lambda: windows.plain(chosen), list(asked.values()), size, windows.tokenised)
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
             for batch in _batches(enumerate(packed(iter(sentences), self.settings.window)), self._batch_size()):
-                self._check(task)
+                task.check()
                 self._look(batch, {place: one.text}, where)
 
     def _look(
@@ -303,66 +304,9 @@ class InfiniRetri:
 
     # -- small parts ---------------------------------------------------------------------------------------------
 
-    def _windows(self, task: _Task) -> Iterator[list[Sentence]]:
-        """The windows that are read: of all of the text, or of its most promising parts."""
-        tokens, chosen = self.looking.tokens, self._chosen(task, task.questions)
-        if chosen is None:
-            blocks = self._blocks(task)
-            whole = read_sentences(blocks, tokens.encode_many, tokens.offsets, longest=self.settings.longest)
-            return packed(whole, self.settings.window)
-        return packed(self._sentences_of(self._parts(task), chosen), self.settings.window)
-
-    def _sentences_of(self, parts: Iterator[str], chosen: Collection[int]) -> Iterator[Sentence]:
-        base = 0
-        for number, part in enumerate(parts):
-            if number in chosen:
-                yield from self._cut(base, part)
-            base += len(part)
-
-    def _cut(self, base: int, text: str) -> Iterator[Sentence]:
-        tokens = self.looking.tokens
-        return tokenised(base, text, cut(text), tokens.encode_many, tokens.offsets, self.settings.longest)
-
-    def _chosen(self, task: _Task, questions: Sequence[str]) -> set[int] | None:
-        """The parts of the text that are worth it for `questions`, as many as the effort allows; None: all of it."""
-        chosen = (
-            None if self.settings.effort >= 1 else skim.promising(self._parts(task), questions, self.settings.effort)
-        )
-        return None if chosen is None else set(chosen)
-
-    def _parts(self, task: _Task) -> Iterator[str]:
-        return skim.parts_of(self._blocks(task), PART * self.settings.window)
-
-    def _plain(self, task: _Task, chosen: Collection[int] | None) -> Iterator[list[Sentence]]:
-        """The sentences of the text, or of its chosen parts, without tokens."""
-        if chosen is None:
-            for base, text, places in read_places(self._blocks(task)):
-                yield [Sentence(base + start, base + end, text[start:end], ()) for start, end in places]
-            return
-        base = 0
-        for number, part in enumerate(self._parts(task)):
-            if number in chosen:
-                yield [Sentence(base + start, base + end, part[start:end], ()) for start, end in cut(part)]
-            base += len(part)
-
-    def _tokenised(self, sentence: Sentence) -> list[Sentence]:
-        """A sentence with its tokens, in several where it is long."""
-        tokens = self.looking.tokens
-        place = [(0, len(sentence.text))]
-        longest = self.settings.longest
-        return list(tokenised(sentence.start, sentence.text, place, tokens.encode_many, tokens.offsets, longest))
-
-    def _blocks(self, task: _Task) -> Iterator[str]:
-        """The text, unless the reading is cancelled."""
-        for block in task.text.blocks():
-            self._check(task)
-            yield block
-
-    def _count(self, text: Text) -> int:
-        """Windows of the text, guessed from the tokens of its first block."""
-        head = next(iter(text.blocks()))
-        tokens = max(1, len(self.looking.tokens.encode(head)))
-        return max(1, round(text.characters / len(head) * tokens / self.settings.window / 0.97 + 0.5))
+    def _windows(self, task: _Task) -> Windows:
+        settings = self.settings
+        return Windows(task.text, self.looking.tokens, settings.window, settings.longest, settings.effort, task.check)
 
     def _require_room(self, questions: Sequence[str]) -> None:
         """InputError: window, memory and a question exceed the model's positions."""
@@ -413,10 +357,6 @@ class InfiniRetri:
             seconds=time.perf_counter() - begun,
             peak_bytes=peak_bytes(),
         )
-
-    def _check(self, task: _Task) -> None:
-        if task.cancel:
-            task.cancel.check()
 
     def _saved(self, task: _Task, where: state.State, clock: _Clock, *, force: bool = False) -> None:
         if task.path and (force or clock.due()):
