@@ -33,7 +33,7 @@ from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of
 from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
-from foveal.types import Document, Encoder, Hit, Retriever, Segmenter, document_id
+from foveal.types import Document, Encoder, Hit, Ranker, Retriever, Segmenter, document_id
 
 if TYPE_CHECKING:
     from foveal.models.chat import Cancel, ChatModel
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = 2
 DEFAULT_TOKENS, LONGEST = 256, 512
 """Tokens of a passage where no encoder sets a limit, and where its limit is that of a whole chapter."""
+
+CANDIDATES = 20
+"""Passages that a ranker orders where nothing else is said: a language model takes a second or more for them."""
 
 TITLE_TOKENS = 40
 """Tokens kept free in a passage for the title and heading that search sees in front of it."""
@@ -141,15 +144,25 @@ class Library:
         k: int = 10,
         *,
         retriever: str | None = None,
+        rank: str | Ranker | None = None,
+        candidates: int = CANDIDATES,
         where: str | Sequence[str] | None = None,
         **options: Any,
     ) -> list[Hit]:
         """The `k` passages that fit `query` best, by "lexical", "dense" or "hybrid" (the default where it can).
 
-        `where` keeps passages by title, date, source or metadata (see `retrieval.filters`); `options` go to the
-        retriever (hybrid: fusion="weighted" or "rrf", dense_weight, depth).
+        `rank` orders the best `candidates` anew: a ranker, or a name for `ranking.by_name.load_ranker`, which loads a
+        model at each call. `where` keeps passages by title, date, source or metadata (see `retrieval.filters`);
+        `options` go to the retriever (hybrid: fusion="weighted" or "rrf", dense_weight, depth).
         """
-        return self.retriever(retriever, where=where, **options).search([query], k)[0]
+        found = self.retriever(retriever, where=where, **options)
+        if rank is None:
+            return found.search([query], k)[0]
+        from foveal.ranking.by_name import load_ranker
+        from foveal.retrieval.pipeline import Pipeline
+
+        ranker = load_ranker(rank, home=self.settings.home) if isinstance(rank, str) else rank
+        return Pipeline([found, ranker], [candidates, candidates]).search([query], k)[0]
 
     def retriever(
         self, name: str | None = None, *, where: str | Sequence[str] | None = None, **options: Any

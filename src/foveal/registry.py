@@ -28,6 +28,14 @@ RETRIEVERS = {
     "hybrid": "foveal.retrieval.hybrid:HybridRetriever",
 }
 
+RANKERS = {
+    "blockrank": "foveal.ranking.blockrank:BlockRank",
+    "listwise": "foveal.ranking.listwise:ListwiseRanker",
+    "pointwise": "foveal.ranking.listwise:PointwiseRanker",
+    "retrieval-heads": "foveal.ranking.listwise:RetrievalHeads",
+}
+"""Ways in which a language model ranks; trained rankers are named by their folders (`ranking.by_name`)."""
+
 METHODS = {
     "dense": "foveal.attention.patterns:Dense",
     "streaming": "foveal.attention.patterns:Streaming",

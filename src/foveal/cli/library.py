@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
-from foveal.registry import RETRIEVERS, SEGMENTERS
+from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from foveal.library import AddReport
+    from foveal.library import AddReport, Library
     from foveal.retrieval.rows import Entry
-    from foveal.types import Hit
+    from foveal.types import Hit, Ranker
 
 SHOWN_SKIPPED = 20
 
@@ -73,6 +73,11 @@ def search(
     retriever: Annotated[
         str | None, typer.Option(help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can).")
     ] = None,
+    rank: Annotated[
+        str | None,
+        typer.Option(help=f"Order what was found anew: {', '.join(RANKERS)}, or a model of `foveal train`."),
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, max=1000, help="Passages that --rank orders.")] = 20,
     where: Where = None,
     full: Annotated[bool, typer.Option("--full", help="Show passages whole.")] = False,
     home: Home = None,
@@ -80,8 +85,9 @@ def search(
 ) -> None:
     """Find the passages that fit QUERY best, each with the exact place it stands."""
     library = open_library(home)
+    ranker = _ranker(rank, library) if rank else None
     start = time.perf_counter()
-    hits = library.search(query, k, retriever=retriever, where=where)
+    hits = library.search(query, k, retriever=retriever, rank=ranker, candidates=candidates, where=where)
     seconds = time.perf_counter() - start
     entries = library.entries([hit.passage.span.document_id for hit in hits])
     shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]
@@ -92,8 +98,15 @@ def search(
     console = results()
     if not shown:
         console.print("Nothing found. Try other words, or fewer conditions.")
-    for rank, (hit, entry) in enumerate(shown, start=1):
-        console.print(hit_text(rank, hit, entry, query, full=full))
+    for place, (hit, entry) in enumerate(shown, start=1):
+        console.print(hit_text(place, hit, entry, query, full=full))
+
+
+def _ranker(name: str, library: Library) -> Ranker:
+    from foveal.ranking.by_name import load_ranker
+
+    with notes().status("Loading the ranker …"):
+        return load_ranker(name, home=library.settings.home)
 
 
 def list_documents(home: Home = None, as_json: AsJson = False) -> None:

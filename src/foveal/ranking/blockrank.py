@@ -1,0 +1,288 @@
+"""BlockRank: a language model reads all candidates at once, each beside the question only, and a hit's score is the
+attention that the end of the prompt pays to it in one middle layer (Gupta et al., NeurIPS 2025, arXiv 2510.05396).
+
+    BlockRank(load_language_model()).rank("Where is sight sharpest?", hits)      # one pass, nothing is generated
+    BlockRank.load("my-blockrank")                                               # a trained one, with its own layer
+
+Cost      Linear in the candidates, and of the model only the layers up to the signal's; 500 candidates are one pass
+Order     Documents do not see each other and share their positions: with `numbers="text"` a hit's score does not
+          depend on where in the list it stood; with IDs by order, on the digits of its ID alone
+Needs     A decoder that `attach` takes, with a layer in the middle that sees everything
+Parts     blockrank_prompt.py (layout, mask, positions), blockrank_forward.py (the pass), blockrank_cache.py
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foveal.errors import InputError
+from foveal.models.chat import Cancel
+from foveal.models.language import LanguageModel, load_language_model
+from foveal.models.threads import Threads
+from foveal.ranking.blockrank_cache import Block, BlockCache, Scope
+from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
+from foveal.ranking.blockrank_forward import Found, read
+from foveal.ranking.blockrank_plan import Ask, Held
+from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
+from foveal.retrieval.pipeline import followed_by
+from foveal.training.blockrank import KEPT as SAVED
+from foveal.types import Hit, Span
+
+AUTO = "auto"
+DEPTH = 5 / 8
+"""Where the signal's layer lies by default: 20 of 32 in the paper, 15 of 24 in Qwen 0.5B as measured."""
+
+KEPT = Layout(prefix_query=False, numbers="text")
+"""The layout under which documents can be kept and used again."""
+
+MODES = ("attention", "decode")
+
+
+@dataclass(frozen=True)
+class TokenMass:
+    """What is paid to a token: characters `start` to `end` of the passage's text."""
+
+    start: int
+    end: int
+    mass: float
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A hit with its score taken apart: its text's tokens, and what its frame (ID, heading) got."""
+
+    hit: Hit
+    tokens: tuple[TokenMass, ...]
+    frame: float
+
+
+@dataclass(frozen=True, eq=False)
+class BlockRank:
+    """A `Ranker`; scores lie in 0 to 1 and sum to 1 over the hits that are read."""
+
+    model: LanguageModel
+    layer: int | str = AUTO  # of the signal, from 0; "auto": the trained one's, else at five eighths of the depth
+    layout: Layout = field(default_factory=Layout)
+    mode: str = "attention"  # or "decode": by the likelihood of each ID as the answer
+    cache: BlockCache | None = None  # keeps documents; needs a layout that `keeps`
+    budget: int = 500  # hits read; the rest follow below
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES or self.budget < 1:
+            raise InputError(
+                f"BlockRank got mode={self.mode!r} and budget={self.budget}; it needs one of {', '.join(MODES)}, and "
+                "at least 1."
+            )
+        if self.cache is not None and not (self.layout.keeps and self.mode == "attention"):
+            raise InputError(
+                "BlockRank can keep documents only where their tokens depend on nothing else: give it layout=KEPT "
+                "(prefix_query=False, numbers='text') and mode='attention', or no cache."
+            )
+        _ = self.depth
+
+    @classmethod
+    def load(cls, name: str, **options: Any) -> BlockRank:
+        """The ranker of a model by name, with the layer and layout that it was trained with; `options` are the fields.
+
+        UnknownName, ModelUnavailable: as `load_language_model`.
+        """
+        model = load_language_model(name)
+        saved = saved_settings(model.folder)
+        if saved.get("full"):
+            raise InputError(
+                f"{name} was trained to rank with full attention. Load it as ListwiseRanker.load({name!r})."
+            )
+        given = {"layer": saved.get("layer", AUTO), "layout": Layout(**saved.get("layout", {}))}
+        return cls(model, **{**given, **options})
+
+    @cached_property
+    def depth(self) -> int:
+        """The signal's layer. InputError: there is none such, or it does not see everything."""
+        if self.layer == AUTO:
+            return int(saved_settings(self.model.folder).get("layer", default_layer(self.model.model.config)))
+        return checked_layer(self.model, self.layer)
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        """Writes the prompts."""
+        return Prompter(self.model, self.layout)
+
+    @cached_property
+    def _threads(self) -> Threads:
+        return Threads(self.model.device)
+
+    # -- ranking -------------------------------------------------------------------------------------------------------
+
+    def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
+        """The best `budget` hits by score, then the rest in their order, below them; no hits give none.
+
+        InputError: the query or a passage is empty, a passage comes twice, or the prompt does not fit the model's
+        positions. Cancelled: by `cancel`, looked at in each layer.
+        """
+        if self.mode == "decode":
+            return self.decode(query, hits, cancel=cancel)
+        taken = list(hits[: self.budget])
+        return ordered(taken, self.scores(query, taken, cancel=cancel), "blockrank", hits) if taken else []
+
+    def scores(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[float]:
+        """The score of each hit, in order; they sum to 1. Errors as in `rank`, and InputError where there is no hit."""
+        if self.mode == "decode":
+            return self.likelihoods(query, hits, cancel=cancel)
+        scores: list[float] = self._found(query, hits, cancel)[1].scores(self.depth).tolist()
+        return scores
+
+    def explain(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Explained]:
+        """Of each hit what each token of its text gets in attention mode, best hit first; errors as in `scores`."""
+        segments, found = self._found(query, hits, cancel)
+        explained = []
+        for hit, document, masses in zip(hits, segments.documents, found.of_tokens(self.depth), strict=True):
+            pairs = list(zip(document.places, masses.tolist(), strict=True))
+            tokens = tuple(TokenMass(*place, mass) for place, mass in pairs if place is not None)
+            frame = math.fsum(mass for place, mass in pairs if place is None)
+            score = math.fsum(mass for _, mass in pairs)
+            explained.append(Explained(replace(hit, score=score, source="blockrank"), tokens, frame))
+        return sorted(explained, key=lambda one: -one.hit.score)
+
+    def likelihoods(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[float]:
+        """How likely each hit's ID is as the answer, among the IDs there are: decoding under that constraint, exactly.
+
+        Every ID is scored in one pass, as branches of a tree behind the prompt, so that no beam cuts one off. Hits that
+        share an ID, as texts may with `numbers="text"`, share its likelihood.
+        """
+        segments = self._segments(query, hits, after=ID_TOKENS)
+        with torch.inference_mode(), self._threads.chosen():
+            return id_likelihoods(self.model.model, self.prompter, segments, cancel=cancel)
+
+    def decode(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
+        """`rank` by `likelihoods`: what the model would write, and what next."""
+        taken = list(hits[: self.budget])
+        scores = self.likelihoods(query, taken, cancel=cancel) if taken else []
+        return ordered(taken, scores, "blockrank-decode", hits)
+
+    # -- the pass ------------------------------------------------------------------------------------------------------
+
+    def _segments(self, query: str, hits: Sequence[Hit], *, after: int = 0) -> Segments:
+        require_once(hits)
+        texts, headings = [hit.passage.text for hit in hits], [hit.passage.heading for hit in hits]
+        return self.prompter.segments(query, texts, headings, after=after)
+
+    def _found(self, query: str, hits: Sequence[Hit], cancel: Cancel | None) -> tuple[Segments, Found]:
+        segments = self._segments(query, hits)
+        ask = Ask(layers=(self.depth,))
+        with torch.inference_mode(), self._threads.chosen():
+            held = self._held(segments, cancel) if self.cache is not None else None
+            return segments, read(self.model.model, segments, ask, held=held, cancel=cancel)
+
+    def keep(self, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> int:
+        """Read these hits into the cache before any query comes; the bytes that it then holds. InputError: no cache."""
+        if self.cache is None:
+            raise InputError("This BlockRank has no cache. Give it one: BlockRank(model, layout=KEPT, cache=…).")
+        segments = self._segments("-", hits)
+        with torch.inference_mode(), self._threads.chosen():
+            self._read_missing(segments, self._scope(segments), cancel)
+        return self.cache.bytes
+
+    def _held(self, segments: Segments, cancel: Cancel | None) -> Held:
+        """What is kept of the instruction and these documents, read now where it was not."""
+        scope = self._scope(segments)
+        blocks = self._read_missing(segments, scope, cancel)
+        keys, values = (torch.cat([block[part] for block in blocks], 2).to(self.model.device) for part in (0, 1))
+        return Held(keys, values, len(segments.instruction), tuple(segments.lengths[1:-1]))
+
+    def _read_missing(self, segments: Segments, scope: Scope, cancel: Cancel | None) -> list[Block]:
+        """The blocks of the instruction and of each document, in order."""
+        assert self.cache is not None
+        wanted = [segments.instruction, *(one.ids for one in segments.documents)]
+        blocks = [self.cache.get(scope, ids) for ids in wanted]
+        missing = [n for n, block in enumerate(blocks) if block is None]
+        if missing:
+            documents = tuple(segments.documents[n - 1] for n in missing if n)
+            part = replace(segments, documents=documents, query=(), signal=())
+            made = read(self.model.model, part, Ask(keep=self.depth), cancel=cancel).blocks()
+            for n, block in zip(missing, made if missing[0] == 0 else made[1:], strict=True):
+                blocks[n] = block
+                self.cache.put(scope, wanted[n], block)
+        return [block for block in blocks if block is not None]
+
+    def _scope(self, segments: Segments) -> Scope:
+        return Scope(
+            {
+                "model": self.model.fingerprint,
+                "layer": str(self.depth),
+                "type": str(self.model.dtype),
+                "instruction": " ".join(map(str, segments.instruction)),
+            }
+        )
+
+
+def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits that were scored, best first, then the others of `hits`, below."""
+    scored = [replace(hit, score=score, source=source) for hit, score in zip(taken, scores, strict=True)]
+    return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
+
+
+def require_once(hits: Sequence[Hit]) -> None:
+    """InputError: a passage comes twice. Equal texts at two places are two passages."""
+    first: dict[Span, int] = {}
+    for place, hit in enumerate(hits):
+        if hit.passage.span in first:
+            raise InputError(
+                f"Candidates {first[hit.passage.span]} and {place} are the same passage ({hit.passage.span}). Leave "
+                "one of them out."
+            )
+        first[hit.passage.span] = place
+
+
+# -- the signal's layer ------------------------------------------------------------------------------------------------
+
+
+def full_layers(config: Any) -> list[int]:
+    """The layers that see everything before them."""
+    config = config.get_text_config()
+    count = int(config.num_hidden_layers)
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return [number for number, kind in enumerate(kinds) if kind == "full_attention"]
+    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return [] if slides else list(range(count))
+
+
+def default_layer(config: Any) -> int:
+    """The layer at `DEPTH` of the model, or the nearest one that sees everything. InputError: none does."""
+    full = full_layers(config)
+    if not full:
+        raise InputError(
+            "Every layer of this model slides over the text, so its question sees no document. Choose another model."
+        )
+    wanted = DEPTH * config.get_text_config().num_hidden_layers
+    return min(full, key=lambda number: (abs(number - wanted), number))
+
+
+def checked_layer(model: LanguageModel, layer: int | str) -> int:
+    """`layer`, if the signal can come from it."""
+    full, count = full_layers(model.model.config), model.model.config.get_text_config().num_hidden_layers
+    if not isinstance(layer, int) or not 0 <= layer < count:
+        raise InputError(f"{model.name} has layers 0 to {count - 1}; the signal's was to be {layer!r}. Or say 'auto'.")
+    if layer not in full:
+        raise InputError(
+            f"Layer {layer} of {model.name} sees a sliding window only, and the documents lie far before the question. "
+            f"Choose one that sees everything: {', '.join(map(str, full)) or 'there is none'}."
+        )
+    return layer
+
+
+def saved_settings(folder: Path) -> dict[str, Any]:
+    """What `train` left in a model's folder; nothing for a model that was not trained to rank."""
+    try:
+        found: dict[str, Any] = json.loads((folder / SAVED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found

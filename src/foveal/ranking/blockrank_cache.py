@@ -1,0 +1,110 @@
+"""Documents that BlockRank has read, kept: a new query then costs its own few tokens.
+
+    BlockRank(model, layout=KEPT, cache=BlockCache(folder))
+
+Without the query in the instruction, a document's keys and values depend on the model, the instruction and its own
+tokens, and on nothing else: no other document, no place in the list. They are kept up to the signal's layer, one
+safetensors file a document (in memory where no folder is given), beside what they were made with.
+
+Shapes    of L tokens at layer l: keys (l + 1, G, L, D), values (l, G, L, D)
+Size      (2 l + 1) · G · D numbers a token: for Qwen 0.5B at layer 15 in bfloat16 7,936 bytes, about 1.2 MB a passage
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+
+Block = tuple[Tensor, Tensor]
+"""Keys and values of one segment."""
+
+
+class BlockCache:
+    """Keys and values by what made them (`Scope`) and by the segment's tokens; safe for many threads."""
+
+    def __init__(self, folder: Path | None = None, *, most_bytes: int = 2**30) -> None:
+        """Keep them in `folder`, or up to `most_bytes` of them in memory, the last used ones."""
+        if most_bytes < 1:
+            raise InputError(f"A cache of {most_bytes} bytes keeps nothing. Give it more.")
+        self.folder, self.most_bytes = folder, most_bytes
+        self._held: OrderedDict[str, Block] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+
+    @property
+    def bytes(self) -> int:
+        """What it holds now, on disk or in memory."""
+        if self.folder is None:
+            return self._size
+        return sum(path.stat().st_size for path in self.folder.glob("*/*.safetensors"))
+
+    def get(self, scope: Scope, ids: Sequence[int]) -> Block | None:
+        """The block of those tokens; None where there is none, or its file is damaged."""
+        if self.folder is not None:
+            return _read(self._path(scope, ids), scope)
+        with self._lock:
+            found = self._held.get(scope.key(ids))
+            if found is not None:
+                self._held.move_to_end(scope.key(ids))
+            return found
+
+    def put(self, scope: Scope, ids: Sequence[int], block: Block) -> None:
+        """Keep it; in a folder whole or not at all."""
+        if self.folder is not None:
+            _write(self._path(scope, ids), scope, block)
+            return
+        with self._lock:
+            self._size += size_of(block) - size_of(self._held.pop(scope.key(ids), None))
+            self._held[scope.key(ids)] = block
+            while self._size > self.most_bytes and len(self._held) > 1:
+                self._size -= size_of(self._held.popitem(last=False)[1])
+
+    def _path(self, scope: Scope, ids: Sequence[int]) -> Path:
+        assert self.folder is not None
+        return self.folder / scope.digest[:16] / f"{scope.key(ids)[:40]}.safetensors"
+
+
+class Scope:
+    """What a block was made with, besides its own tokens: model, layer, instruction."""
+
+    def __init__(self, made_with: Mapping[str, str]) -> None:
+        self.made_with = dict(made_with)
+        self.digest = hashlib.sha256(json.dumps(self.made_with, sort_keys=True).encode()).hexdigest()
+
+    def key(self, ids: Sequence[int]) -> str:
+        """The name of a segment's block."""
+        return hashlib.sha256(f"{self.digest} {' '.join(map(str, ids))}".encode()).hexdigest()
+
+
+def size_of(block: Block | None) -> int:
+    """Bytes of the numbers."""
+    return sum(part.numel() * part.element_size() for part in block or ())
+
+
+def _read(path: Path, scope: Scope) -> Block | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            if opened.metadata() != scope.made_with:
+                return None
+            return opened.get_tensor("keys"), opened.get_tensor("values")
+    except (OSError, SafetensorError):  # not there, or damaged: it is read anew, and written over
+        return None
+
+
+def _write(path: Path, scope: Scope, block: Block) -> None:
+    from safetensors.torch import save_file
+
+    keys, values = (part.detach().cpu().contiguous() for part in block)
+    with whole_file(path) as partial:
+        save_file({"keys": keys, "values": values}, str(partial), metadata=scope.made_with)

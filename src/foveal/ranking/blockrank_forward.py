@@ -1,0 +1,252 @@
+"""The forward pass of BlockRank: linear in the documents, differentiable, and no deeper than what is asked of it.
+
+    found = read(model, segments, Ask(layers=(15,)))
+    found.scores(15)                                   # (documents,), sums to 1
+
+Instruction, documents and question lie one after another in one sequence without padding, so every other part of a
+layer runs on exactly the tokens there are. Attention alone takes them apart: the documents, sorted by length, become
+rows of a batch, each beside the instruction's keys; the question's rows look at all. No N x N tensor is made.
+
+Two ways   known architectures, without gradients: lean layers (models/lean.py), group by group, so that memory is that
+           of the hidden states and one layer; any other decoder, and training: transformers under `attach`
+Signal     softmax(q.k / sqrt(d)) over documents' tokens only, mean over heads and the signal's rows (section 3.3)
+Shapes     queries (1, H, T, D), keys and values (1, G, T, D) -> masses (documents' tokens,) float32, in packed order
+Windows    A sliding layer counts its window in positions: a document sees what it would alone, and the question, far
+           behind, sees itself. So a signal is taken from layers that see everything only
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from foveal.attention.attach import Context, attach
+from foveal.attention.dense import capped_attention, dense_attention
+from foveal.attention.estimates import capped
+from foveal.attention.masks import Mask
+from foveal.models.lean import Layer, lean, supports
+from foveal.ranking.blockrank_plan import Ask, Held, Plan
+from foveal.ranking.blockrank_prompt import Segments
+
+if TYPE_CHECKING:
+    from foveal.models.chat import Cancel
+
+
+@dataclass
+class Found:
+    """What a pass found; packed places are in `order` of the documents."""
+
+    order: list[int]
+    lengths: list[int]  # of the documents in that order
+    masses: dict[int, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+    kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def scores(self, layer: int) -> Tensor:
+        """The mass of each document (N,), in the order that they were given in; sums to 1."""
+        masses = self.masses[layer]
+        owner = torch.tensor(self.order, device=masses.device).repeat_interleave(
+            torch.tensor(self.lengths, device=masses.device)
+        )
+        return masses.new_zeros(len(self.order)).index_add(0, owner, masses)
+
+    def of_tokens(self, layer: int) -> list[Tensor]:
+        """The masses of each document's tokens, in the order that they were given in."""
+        parts = torch.split(self.masses[layer], self.lengths)
+        return [part for _, part in sorted(zip(self.order, parts, strict=True), key=lambda pair: pair[0])]
+
+    def blocks(self) -> list[tuple[Tensor, Tensor]]:
+        """What was kept of the instruction, then of each document as they were given: keys (layers + 1, G, L, D) and
+        values (layers, G, L, D).
+        """
+        keys, values = (torch.cat([self.kept[n][part] for n in sorted(self.kept)]) for part in (0, 1))
+        sizes = [keys.shape[2] - sum(self.lengths), *self.lengths]
+        first, *rest = zip(torch.split(keys, sizes, 2), torch.split(values[:-1], sizes, 2), strict=True)
+        return [first, *(pair for _, pair in sorted(zip(self.order, rest, strict=True), key=lambda one: one[0]))]
+
+
+def read(model: Any, segments: Segments, ask: Ask, *, held: Held | None = None, cancel: Cancel | None = None) -> Found:
+    """One pass over the prompt; with `held`, over its question alone. Differentiable where gradients are on."""
+    plan = Plan(segments, ask, held, model.device)
+    if not torch.is_grad_enabled() and supports(model):
+        return _lean(model, plan, cancel)
+    return _attached(model, plan)
+
+
+# -- one layer's attention ---------------------------------------------------------------------------------------------
+
+
+class Enough(Exception):
+    """Raised in a layer that has said all that is asked for."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a layer wants: its number, window, scale of the products, and cap of the scores."""
+
+    layer: int
+    window: int | None
+    scale: float
+    softcap: float | None = None
+
+
+class Looking:
+    """The attention of one layer, part by part in the order of `Plan.slices`; keys and values come (1, G, N, D)."""
+
+    def __init__(self, plan: Plan, rule: Rule, found: Found) -> None:
+        self.plan, self.rule, self.found = plan, rule, found
+        self.ends = rule.layer == plan.last
+        held = plan.held
+        self._keys: list[Tensor] = [held.keys[None, rule.layer]] if held else []
+        self._values: list[Tensor] = [held.values[None, rule.layer]] if held and not self.ends else []
+
+    def part(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The output of part `number`, (1, H, N, D). Enough: nothing more is asked of this layer's part."""
+        if number <= len(self.plan.groups):
+            self._keys.append(key)
+            self._values.append(value)
+            if self.ends:
+                raise Enough
+            return self._lead(query, key, value) if number == 0 else self._documents(number - 1, query, key, value)
+        before = self.gathered(query)
+        return self._tail(query, key, value, before) if query.shape[2] else query
+
+    def gathered(self, query: Tensor | None = None) -> Tensor:
+        """The keys of lead and documents, once all are in; what is asked of the layer is noted by the tail's queries.
+
+        Enough: that was all.
+        """
+        before = torch.cat(self._keys, 2)
+        self._note(query, before)
+        if self.ends:
+            raise Enough
+        return before
+
+    def _lead(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        count = query.shape[2]
+        if not count:
+            return query
+        mask = Mask.causal(1, count, count, window=self.rule.window, device=query.device)
+        return dense_attention(query, key, value, mask, scale=self.rule.scale, softcap=self.rule.softcap)
+
+    def _documents(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        group, before = self.plan.groups[number], self._keys[0].shape[2]
+        query, key, value = (group.spread(part) for part in (query, key, value))
+        keys, values = (
+            torch.cat([shared[0].expand(group.rows, -1, -1, -1), own], 2)
+            for shared, own in ((self._keys, key), (self._values, value))
+        )
+        mask = group.mask(before, self.rule.window, query.device)
+        return group.joined(
+            dense_attention(query, keys, values, mask, scale=self.rule.scale, softcap=self.rule.softcap)
+        )
+
+    def _tail(self, query: Tensor, key: Tensor, value: Tensor, before: Tensor) -> Tensor:
+        plan, rule = self.plan, self.rule
+        keys, values = torch.cat([before, key], 2), torch.cat([*self._values, value], 2)
+        seen = plan.seen(rule.window)
+        if rule.softcap is not None:
+            return capped_attention(query, keys, values, seen, scale=rule.scale, softcap=rule.softcap)
+        shared = query.shape[1] != keys.shape[1]
+        return scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=rule.scale, enable_gqa=shared)
+
+    def _note(self, query: Tensor | None, before: Tensor) -> None:
+        plan, rule = self.plan, self.rule
+        documents = before[:, :, plan.instruction :]
+        if rule.layer in plan.ask.layers and query is not None and query.shape[2]:
+            rows = query[0][:, list(plan.segments.signal)]
+            self.found.masses[rule.layer] = signal(rows, documents[0], scale=rule.scale, softcap=rule.softcap)
+        if plan.ask.keep is not None and rule.layer <= plan.ask.keep:
+            self.found.kept[rule.layer] = before, torch.cat(self._values, 2)
+
+
+def signal(query: Tensor, key: Tensor, *, scale: float, softcap: float | None = None) -> Tensor:
+    """Of queries (H, R, D) over keys (G, T, D) the softmax over these T alone, its mean over heads and rows: (T,)."""
+    heads, rows, width = query.shape
+    folded = (query.float() * scale).reshape(key.shape[0], heads // key.shape[0] * rows, width)
+    logits = capped(folded @ key.float().transpose(-1, -2), softcap)
+    return logits.softmax(-1).mean((0, 1))
+
+
+# -- two ways through a model ------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def _lean(model: Any, plan: Plan, cancel: Cancel | None) -> Found:
+    """By lean layers: a layer is done for all parts before the next one begins."""
+    stack, found = lean(model), Found(plan.order, plan.lengths)
+    ids, places = plan.tensors()
+    streams = [stack.start(ids[:, part], places[:, part]) for part in plan.slices()]
+    states, turns = [state for state, _ in streams], [turn for _, turn in streams]
+    for number in range(len(stack) if plan.last is None else plan.last + 1):
+        layer = stack.layer(number)
+        looking = Looking(plan, Rule(number, layer.window, layer.scale), found)
+        for place, state in enumerate(states):
+            if cancel:
+                cancel.check()
+            states[place] = _through(layer, state, turns[place][layer.kind], looking, place)
+    if plan.ask.rows:
+        found.logits = stack.logits(torch.cat(states)[plan.rows()])
+    return found
+
+
+def _through(layer: Layer, state: Tensor, turn: tuple[Tensor, Tensor], looking: Looking, place: int) -> Tensor:
+    """The state (N, width) of part `place` after the layer; as it was where nothing more is asked."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return looking.part(place, *(part.transpose(1, 2) for part in (query, key, value))).transpose(1, 2)
+
+    try:
+        if len(state):
+            return layer(state, turn, attend)
+        if place > len(looking.plan.groups):
+            looking.gathered()
+        return state
+    except Enough:
+        return state
+
+
+class _Packed:
+    """The same as an `AttentionMethod`, for transformers."""
+
+    def __init__(self, plan: Plan, found: Found) -> None:
+        self.plan, self.found = plan, found
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        """The output (1, H, T, D). Enough: the deepest layer that is asked for has said all."""
+        rule = Rule(context.layer, context.mask.window, context.scale, context.softcap)
+        looking, parts = Looking(self.plan, rule, self.found), self.plan.slices()
+        outputs = []
+        for number, part in enumerate(parts):
+            try:
+                outputs.append(looking.part(number, query[:, :, part], key[:, :, part], value[:, :, part]))
+            except Enough:
+                if number == len(parts) - 1:
+                    raise
+        return torch.cat(outputs, 2)
+
+    def seen(self, rows: Tensor, context: Context) -> None:
+        """Nobody records this pass."""
+
+
+def _attached(model: Any, plan: Plan) -> Found:
+    """By transformers' own layers: all parts of a layer at once."""
+    found = Found(plan.order, plan.lengths)
+    ids, places = plan.tensors()
+    try:
+        with attach(model, _Packed(plan, found)) as attached:
+            told = attached.base(input_ids=ids, position_ids=places, use_cache=False)
+    except Enough:
+        return found
+    if plan.ask.rows:
+        found.logits = _logits(model, told.last_hidden_state[0][plan.rows()])
+    return found
+
+
+def _logits(model: Any, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.get_output_embeddings()(hidden)
+    return capped(logits, getattr(model.config.get_text_config(), "final_logit_softcapping", None))

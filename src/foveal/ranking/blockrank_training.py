@@ -1,0 +1,130 @@
+"""What BlockRank's training reads, and its one call: the layer is chosen, a copy is trained, the result is saved.
+
+    folder, report = fine_tune(load_language_model(dtype="float32"), lists, home=home)
+    BlockRank.load(str(folder))
+
+The objective and the loop are `training.blockrank`; this is the part that knows the prompt and the pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.models.language import LanguageModel
+from foveal.ranking.blockrank import AUTO, checked_layer, full_layers
+from foveal.ranking.blockrank_decode import ID_TOKENS
+from foveal.ranking.blockrank_forward import read
+from foveal.ranking.blockrank_plan import Ask
+from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
+from foveal.training.blockrank import BlockRankSettings, RankingList, split, train_blockrank
+from foveal.training.report import Report
+from foveal.training.watch import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class ListReading:
+    """A `training.blockrank.Reading` by the attention of one layer.
+
+    `full` attends as any decoder does, at ordinary positions: the arm that BlockRank is compared with.
+    """
+
+    language_model: LanguageModel  # whose tokenizer writes the prompts
+    layer: int
+    layout: Layout = field(default_factory=Layout)
+    completion: bool = True  # whether the answer's likelihood is a loss, too; only while gradients are on
+    full: bool = False
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        """Writes the prompts."""
+        return Prompter(self.language_model, self.layout)
+
+    def __call__(self, model: Any, listed: RankingList) -> tuple[Tensor, Tensor | None]:
+        """The scores (documents,) and the cross entropy of the completion, a mean over its tokens."""
+        segments = listed_segments(self.prompter, listed, full=self.full)
+        if not (self.completion and torch.is_grad_enabled()):
+            return read(model, segments, Ask(layers=(self.layer,), full=self.full)).scores(self.layer), None
+        answers = self.prompter.completion([segments.documents[n].number for n in listed.positives()])
+        chain = tuple((token, place - 1) for place, token in enumerate(answers))
+        ask = Ask(layers=(self.layer,), rows="query", full=self.full)
+        told = read(model, replace(segments, branches=chain), ask)
+        assert told.logits is not None
+        opened = segments.query[segments.signal[0] + 1 :]
+        target = torch.tensor([*opened, *answers], device=told.logits.device)
+        return told.scores(self.layer), F.cross_entropy(told.logits[:-1].float(), target)
+
+
+def listed_segments(prompter: Prompter, listed: RankingList, *, full: bool = False) -> Segments:
+    """The prompt of a list, its documents in order, with room for its answers."""
+    texts, titles = [one.text for one in listed.documents], [one.title for one in listed.documents]
+    return prompter.segments(listed.query, texts, titles, after=ID_TOKENS * len(listed.answers), full=full)
+
+
+def fine_tune(
+    model: LanguageModel,
+    lists: Sequence[RankingList],
+    settings: BlockRankSettings | None = None,
+    *,
+    home: Path,
+    layer: int | str = AUTO,
+    layout: Layout | None = None,
+    full: bool = False,
+    dev: Sequence[RankingList] | None = None,
+    test: Sequence[RankingList] | None = None,
+    name: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+) -> tuple[Path | None, Report]:
+    """Train a copy of `model` to rank lists by the attention of `layer`; see `training.blockrank.train_blockrank`.
+
+    "auto" takes the layer that ranks the dev lists best before training (`best_layer`); where that is none much better
+    than another, the default depth does as well. InputError: as there, or no such layer.
+    """
+    settings, layout = settings or BlockRankSettings(), layout or Layout()
+    if dev is None:
+        lists, dev = split(lists, share=settings.dev_share, seed=settings.loop.seed)
+    chosen = best_layer(model, dev[: settings.dev_lists], layout)[0] if layer == AUTO else checked_layer(model, layer)
+    reading = ListReading(model, chosen, layout, settings.objective == "ntp+aux", full)
+    kept = {"layer": chosen, "layout": asdict(layout), **({"full": True} if full else {})}
+    return train_blockrank(
+        model, lists, reading, kept, settings,
+        home=home, name=name, dev=dev, test=test, on_progress=on_progress, anew=anew,
+    )  # fmt: skip
+
+
+def best_layer(
+    model: LanguageModel, lists: Sequence[RankingList], layout: Layout | None = None
+) -> tuple[int, dict[int, dict[str, float]]]:
+    """The layer whose signal finds an answer first most often on these lists, and what each layer reached.
+
+    Of equal ones by precision at 1 the best mean reciprocal rank counts, then the shallowest. One pass a list.
+    """
+    layers = tuple(full_layers(model.model.config))
+    prompter = Prompter(model, layout or Layout())
+    ranks: dict[int, list[int]] = {layer: [] for layer in layers}
+    for listed in lists:
+        with torch.inference_mode():
+            found = read(model.model, listed_segments(prompter, listed), Ask(layers=layers))
+        for layer in layers:
+            scores = found.scores(layer)
+            ranks[layer].append(1 + int((scores > scores[listed.positives()].max()).sum()))
+    reached = {
+        layer: {
+            "precision@1": sum(rank == 1 for rank in found) / len(found),
+            "mrr": sum(1 / rank for rank in found) / len(found),
+        }
+        for layer, found in ranks.items()
+        if found
+    }
+    if not reached:
+        raise InputError("A layer is chosen by lists with known answers; none came. Give some, or name the layer.")
+    return max(reached, key=lambda layer: (reached[layer]["precision@1"], reached[layer]["mrr"], -layer)), reached

@@ -1,0 +1,334 @@
+"""Trains a decoder to rank by its attention: BlockRank's two losses over lists of documents.
+
+    lists = read_lists(Path("lists.jsonl"))            # {query, documents: [{doc_id, title?, text}], answer_ids: […]}
+    folder, report = train_blockrank(model, lists, reading, kept, BlockRankSettings(), home=home)
+
+Loss       L = L_NTP + lambda · L_aux (section 3.2): cross entropy of the completion "[id, id]", and, of shares of
+           attention S, L_aux = -log(sum over answers of e^(S/tau) / sum over all documents of e^(S/tau))
+Objective  "ntp+aux" runs the whole model; "aux" the layers up to the signal's alone, without the LM head
+Learned    "lora", "layers" (the layers that the signal comes from), or "full" (every weight)
+Reading    what is above this package: `reading(model, list)` gives S (documents,) and the completion's loss, or None
+Guard      the trained model is kept only if it ranks held-out lists better than untrained
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.metrics import Run, evaluate
+from foveal.models.quiet import quiet
+from foveal.training import checkpoints
+from foveal.training.examples import Examples, Negatives
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.low_rank import add_low_rank, decoder_layers, merge_low_rank
+from foveal.training.report import Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.watch import Progress
+
+if TYPE_CHECKING:
+    from foveal.models.language import LanguageModel
+
+METRICS = ("mrr@10", "precision@1", "ndcg@10")
+OBJECTIVES = ("ntp+aux", "aux")
+LEARNED = ("lora", "layers", "full")
+KEPT = "blockrank.json"
+"""In a trained model's folder: the signal's layer and the prompt's layout."""
+
+
+@dataclass(frozen=True)
+class ListedDocument:
+    """A document of a list."""
+
+    id: str
+    text: str
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class RankingList:
+    """A query, its candidates, and the ids of those that answer it. InputError: one is unknown, twice or empty."""
+
+    query: str
+    documents: tuple[ListedDocument, ...]
+    answers: frozenset[str]
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        ids = [one.id for one in self.documents]
+        name = self.id or self.query
+        if not self.query.strip():
+            raise InputError(f"The list {name!r} has no query. Give it one, or leave it out.")
+        if len(set(ids)) < len(ids):
+            twice = next(one for one in ids if ids.count(one) > 1)
+            raise InputError(f"The list of {name!r} holds the document {twice!r} twice. Keep one of them.")
+        blank = next((one.id for one in self.documents if not one.text.strip()), None)
+        if blank is not None:
+            raise InputError(f"The document {blank!r} of {name!r} has no text. Leave it out.")
+        unknown = sorted(self.answers - set(ids))
+        if unknown:
+            raise InputError(
+                f"The list of {name!r} names the answer {unknown[0]!r}, which is none of its {len(ids)} documents. "
+                "Correct answer_ids, or add the document."
+            )
+        if not self.answers:
+            raise InputError(f"The list of {name!r} has no answer, so nothing can be learnt from it. Leave it out.")
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> RankingList:
+        """From a line's JSON. InputError: it is no list."""
+        try:
+            documents = tuple(
+                ListedDocument(str(one["doc_id"]), str(one["text"]), one.get("title") or None)
+                for one in record["documents"]
+            )
+            answers = frozenset(map(str, record["answer_ids"]))
+            return cls(str(record["query"]), documents, answers, str(record.get("query_id", "")))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"A line is no list of candidates ({type(error).__name__}: {error}). It needs query, documents (each "
+                "with doc_id and text) and answer_ids."
+            ) from error
+
+    def positives(self) -> list[int]:
+        """The places of the answers."""
+        return [place for place, one in enumerate(self.documents) if one.id in self.answers]
+
+
+Reading = Callable[[Any, RankingList], tuple[Tensor, Tensor | None]]
+"""Model and list -> each document's score, and the completion's loss where it is wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRankSettings:
+    """How a decoder is trained to rank; checked when made."""
+
+    objective: str = "ntp+aux"
+    weight: float = 0.1  # lambda, of the auxiliary loss
+    temperature: float = 0.05  # tau, of the scores
+    documents: int = 10  # of a list, drawn anew each epoch: the answers, then others
+    learned: str = "lora"
+    rank: int = 16
+    alpha: float = 32.0
+    dev_lists: int = 60  # looked at while training; the guard takes all
+    dev_share: float = 0.1
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, batch=8, learning_rate=1e-4))
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("objective", self.objective, OBJECTIVES),
+            ("way to learn", self.learned, LEARNED),
+        ):
+            if given not in known:
+                raise UnknownName(f"BlockRank has no {name} called {given!r}. There are: {', '.join(known)}.")
+        if self.documents < 2:
+            raise InputError(f"A list of {self.documents} documents teaches nothing; BlockRank needs at least 2.")
+        if not (self.temperature > 0 and self.weight >= 0 and 0 < self.dev_share < 1 and self.dev_lists > 0):
+            raise InputError(
+                f"BlockRank got temperature={self.temperature}, weight={self.weight}, dev_share={self.dev_share}, "
+                f"dev_lists={self.dev_lists}; it needs above 0, at least 0, between 0 and 1, and at least 1."
+            )
+
+
+def auxiliary_loss(scores: Tensor, positives: Sequence[int], temperature: float) -> Tensor:
+    """Scores (N,) -> -log of the answers' share of the softmax of scores / temperature. Answers are no rivals."""
+    logits = scores.float() / temperature
+    return logits.logsumexp(0) - logits[list(positives)].logsumexp(0)
+
+
+class BlockRankLoss:
+    """The mean loss of a batch of lists, read one after another.
+
+    Each list's gradients are taken before the next one is read, so that memory is that of one list; the loop takes the
+    last one's.
+    """
+
+    def __init__(self, model: Any, reading: Reading, settings: BlockRankSettings) -> None:
+        self.model, self.reading, self.settings = model, reading, settings
+
+    def __call__(self, _: nn.Module, batch: Sequence[RankingList]) -> Tensor:
+        """The loss; the module that the loop knows holds only what is learned."""
+        done = 0.0
+        for listed in batch[:-1]:
+            loss = self.of(listed) / len(batch)
+            if torch.is_grad_enabled():
+                loss.backward()  # type: ignore[no-untyped-call]
+            done += float(loss.detach())
+        return self.of(batch[-1]) / len(batch) + done
+
+    def of(self, listed: RankingList) -> Tensor:
+        """The loss of one list."""
+        scores, completion = self.reading(self.model, listed)
+        auxiliary = auxiliary_loss(scores, listed.positives(), self.settings.temperature)
+        return auxiliary if completion is None else completion + self.settings.weight * auxiliary
+
+
+@dataclass(frozen=True)
+class DrawnLists:
+    """The rows of a training: place n · len + i is list i as it is drawn in epoch n, shuffled."""
+
+    lists: Sequence[RankingList]
+    documents: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def __getitem__(self, place: int) -> RankingList:
+        listed = self.lists[place % len(self)]
+        generator = np.random.default_rng([self.seed, place])
+        right = listed.positives()
+        right = [right[n] for n in generator.permutation(len(right))[: self.documents - 1]]
+        wrong = [n for n, one in enumerate(listed.documents) if one.id not in listed.answers]
+        wrong = [wrong[n] for n in generator.permutation(len(wrong))[: self.documents - len(right)]]
+        chosen = [*right, *wrong]
+        drawn = tuple(listed.documents[chosen[n]] for n in generator.permutation(len(chosen)))
+        return replace(listed, documents=drawn, answers=frozenset(listed.documents[n].id for n in right))
+
+
+def read_lists(path: Path) -> list[RankingList]:
+    """The lists of a file of JSON lines. InputError: a line is none, or there is no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). Name a file of JSON lines.") from error
+    lists = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                lists.append(RankingList.of(json.loads(line)))
+            except ValueError as error:
+                raise InputError(f"{path}, line {number}: {error}") from error
+    return lists
+
+
+def lists_of(examples: Examples, negatives: Negatives) -> list[RankingList]:
+    """A list for each query: its relevant documents, the highest grade first, then its negatives, the hardest first."""
+    return [
+        RankingList(
+            text,
+            tuple(ListedDocument(one, examples.corpus[one]) for one in [*examples.positives[query], *negatives[query]]),
+            frozenset(examples.positives[query]),
+            query,
+        )
+        for query, text in examples.queries.items()
+    ]
+
+
+def train_blockrank(
+    model: LanguageModel,
+    lists: Sequence[RankingList],
+    reading: Reading,
+    kept: Mapping[str, Any],
+    settings: BlockRankSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    dev: Sequence[RankingList] | None = None,
+    test: Sequence[RankingList] | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+) -> tuple[Path | None, Report]:
+    """The folder of the trained model (HOME/models/<name>; None if it ranks no better than before) and the report.
+
+    `model` itself stays as it is: a copy is trained, in float32, and saved in the model's own type. `kept` says what
+    the reading depends on, its "layer" among it, and is saved beside the model. `dev` is split off unless given; `test`
+    is measured and decides nothing. InputError: fewer than two different queries, or as in `loop.train`.
+    """
+    settings = settings or BlockRankSettings()
+    if dev is None:
+        lists, dev = split(lists, share=settings.dev_share, seed=settings.loop.seed)
+    depends_on = {
+        "what": "blockrank",
+        "base": model.fingerprint,
+        "lists": fingerprint(lists),
+        "dev": fingerprint(dev),
+        "test": fingerprint(test) if test else "none",
+        "reading": json.dumps(dict(kept), sort_keys=True),
+        "blockrank": json.dumps({k: v for k, v in asdict(settings).items() if k != "loop"}),
+    }
+    run = TrainingRun.opened(
+        home, name, identity(depends_on, settings.loop), kind=f"{Path(model.name).name}-blockrank", anew=anew
+    )
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    trained = copy.deepcopy(model.model).float().eval()
+    held = {"dev": dev} | ({"test": test} if test else {})
+    before = {kind: measured(trained, reading, of) for kind, of in held.items()}
+    job = Job(
+        model=learned_of(trained, settings, int(kept["layer"])),
+        rows=DrawnLists(lists, settings.documents, settings.loop.seed),
+        loss=BlockRankLoss(trained, reading, settings),
+        identity=depends_on,
+        evaluate=lambda _: measured(trained, reading, dev[: settings.dev_lists]),
+        metric=METRICS[0],
+        collate=list,
+    )
+    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    table = {kind: (before[kind], measured(trained, reading, of)) for kind, of in held.items()}
+    was, now = (values[METRICS[0]] for values in table["dev"])
+    note = () if now > was else (f"The model was not kept: {METRICS[0]} on the dev lists {now:.4f}, {was:.4f} before.",)
+    what = f"BlockRank, {settings.objective}, {settings.learned}"
+    report = Report(run.name, what, model.name, curves, table, now > was, note, plain_settings(settings))
+    merge_low_rank(trained)
+    with run.candidate() as made:
+        with quiet():
+            trained.to(model.dtype).save_pretrained(made)
+            model.tokenizer.save_pretrained(made)
+        checkpoints.write(made / KEPT, kept)
+        run.settle(made, report)
+    return (run.place if report.kept else None), report
+
+
+def learned_of(model: Any, settings: BlockRankSettings, layer: int) -> nn.Module:
+    """What is learned of `model`, all else frozen; for the auxiliary loss alone nothing above `layer`."""
+    reached = range(layer + 1) if settings.objective == "aux" else None
+    if settings.learned == "lora":
+        return add_low_rank(model, rank=settings.rank, alpha=settings.alpha, layers=reached, seed=settings.loop.seed)
+    if settings.learned == "full":
+        model.requires_grad_(True)
+        return nn.ModuleDict({"model": model})
+    model.requires_grad_(False)
+    return nn.ModuleList(decoder_layers(model)[: layer + 1]).requires_grad_(True)
+
+
+def measured(model: Any, reading: Reading, lists: Sequence[RankingList]) -> dict[str, float]:
+    """`METRICS` of the lists by the reading's scores."""
+    run: Run = {}
+    with torch.no_grad():
+        for number, listed in enumerate(lists):
+            scores = reading(model, listed)[0].tolist()
+            run[str(number)] = {one.id: score for one, score in zip(listed.documents, scores, strict=True)}
+    judged = {str(number): dict.fromkeys(listed.answers, 1) for number, listed in enumerate(lists)}
+    return evaluate(run, judged, METRICS)
+
+
+def split(lists: Sequence[RankingList], *, share: float, seed: int = 0) -> tuple[list[RankingList], list[RankingList]]:
+    """Lists to train on, and a share to look at; those of one query stay together."""
+    texts = list(dict.fromkeys(" ".join(one.query.split()) for one in lists))
+    if len(texts) < 2:
+        raise InputError("There are fewer than two different queries, so none can be held out. Give more lists.")
+    order = np.random.default_rng(seed).permutation(len(texts))
+    held = {texts[place] for place in order[: max(1, min(len(texts) - 1, round(share * len(texts))))]}
+    dev = [one for one in lists if " ".join(one.query.split()) in held]
+    return [one for one in lists if " ".join(one.query.split()) not in held], dev
+
+
+def fingerprint(lists: Sequence[RankingList]) -> str:
+    """SHA-256 over queries, documents and answers."""
+    digest = hashlib.sha256()
+    for one in lists:
+        told = [one.query, [asdict(document) for document in one.documents], sorted(one.answers)]
+        digest.update(json.dumps(told).encode())
+    return digest.hexdigest()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from foveal.errors import ModelUnavailable, UnknownName
+from foveal.library import Library
+from foveal.ranking import by_name
+from foveal.ranking.by_name import load_ranker
+from foveal.registry import RANKERS, lookup
+
+
+@dataclass
+class Reversing:
+    """A ranker that puts the hits in reverse order; it remembers how many it was given."""
+
+    given: list[int]
+
+    def rank(self, query, hits):  # noqa: ARG002
+        self.given.append(len(hits))
+        return [replace(hit, score=float(-n), source="reversing") for n, hit in enumerate(reversed(hits))]
+
+
+@pytest.fixture
+def library(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for number in range(6):
+        (texts / f"{number}.txt").write_text(f"The fox number {number} is red. " + "fox " * number, encoding="utf-8")
+    made = Library.open(tmp_path / "home", encoder="none")
+    made.add([str(texts)])
+    return made
+
+
+def test_the_library_orders_the_best_candidates_anew(library):
+    first = [hit.passage.span for hit in library.search("fox", 6)]
+    ranker = Reversing([])
+    found = library.search("fox", 6, rank=ranker, candidates=4)
+    assert ranker.given == [4]
+    assert [hit.passage.span for hit in found] == [*first[:4][::-1], *first[4:]]
+    assert found[0].source == "reversing"
+
+
+def test_a_ranker_is_loaded_by_name(library, monkeypatch):
+    monkeypatch.setattr(by_name, "load_ranker", lambda name, home: Reversing([]) if (name, home) else None)
+    assert library.search("fox", 2, rank="mine")[0].source == "reversing"
+
+
+def test_every_ranker_of_the_registry_is_there():
+    for name in RANKERS:
+        assert callable(lookup(RANKERS, name, kind="ranker").rank)
+
+
+def test_names_and_folders_that_hold_no_ranker_are_refused(tmp_path):
+    with pytest.raises(UnknownName, match="blockrank, listwise"):
+        load_ranker("nobody", home=tmp_path)
+    (tmp_path / "models" / "plain").mkdir(parents=True)
+    with pytest.raises(ModelUnavailable, match="plain"):
+        load_ranker("plain", home=tmp_path)
+
+
+def test_a_folder_is_loaded_by_what_it_holds(tmp_path, monkeypatch):
+    asked = []
+    for kind in ("blockrank.BlockRank", "listwise.ListwiseRanker", "cross_encoder.CrossEncoderRanker"):
+        monkeypatch.setattr(f"foveal.ranking.{kind}.load", lambda name, kind=kind: asked.append((kind, name)))
+    for name, content in (("block", "{}"), ("full", '{"full": true}'), ("cross", None)):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        if content is not None:
+            (folder / "blockrank.json").write_text(content, encoding="utf-8")
+        load_ranker(name, home=tmp_path)
+    assert [kind.rpartition(".")[2] for kind, _ in asked] == ["BlockRank", "ListwiseRanker", "CrossEncoderRanker"]
+    assert [name.rpartition("/")[2] for _, name in asked] == ["block", "full", "cross"]
