@@ -1,0 +1,117 @@
+"""Answer selection: which of a question's candidate sentences answer it. WikiQA (Yang, Yih and Meek, EMNLP 2015) and
+TREC QA (Wang, Smith and Mitamura, EMNLP 2007), as castorini/data has them.
+
+    test = load_answer_selection(data / "wikiqa", "test").clean()
+    evaluate(run, test.qrels, ("map", "mrr"))           a run over test.queries and the ids of test.corpus
+
+Layout     <split>.jsonl[.gz], a candidate a line: `qid`, `question`, `doc`, `label` (0 or 1); of one question all lines
+           have the same `question`
+Ids        candidates have none: the id is "<qid>/<number>", from 0, in the order of the file
+Clean      a question with only right or only wrong candidates says nothing about a ranker, and moves MAP up or down:
+           published figures are over the others (WikiQA test 237 of 243, TREC QA test 68 of 95). MatchZoo's WikiQA
+           figures leave out the questions without a wrong one, too
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import InputError
+
+LAYOUT = "each line needs qid, question and doc as strings, and label as 0 or 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A question with its candidates; `labels` has 1 for each that answers it, else 0."""
+
+    id: str
+    question: str
+    candidates: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The candidates' ids."""
+        return tuple(f"{self.id}/{number}" for number in range(len(self.candidates)))
+
+
+@dataclass(frozen=True)
+class AnswerSelection:
+    """One split of a set, its questions in the order of the file."""
+
+    name: str
+    split: str
+    questions: tuple[Choice, ...]
+
+    def clean(self) -> AnswerSelection:
+        """The same without questions whose candidates are all right or all wrong."""
+        return replace(self, questions=tuple(one for one in self.questions if len(set(one.labels)) == 2))
+
+    @property
+    def queries(self) -> dict[str, str]:
+        """Question id -> its text."""
+        return {one.id: one.question for one in self.questions}
+
+    @property
+    def corpus(self) -> dict[str, str]:
+        """Candidate id -> its text."""
+        return {name: text for one in self.questions for name, text in zip(one.ids, one.candidates, strict=True)}
+
+    @property
+    def qrels(self) -> dict[str, dict[str, int]]:
+        """Question id -> candidate id -> label, of all its candidates."""
+        return {one.id: dict(zip(one.ids, one.labels, strict=True)) for one in self.questions}
+
+
+def load_answer_selection(folder: Path, split: str = "test") -> AnswerSelection:
+    """The split of the set in `folder`, whole: `clean` leaves questions out.
+
+    InputError: no such split, a damaged file, or a line that is not in the layout.
+    """
+    questions: dict[str, str] = {}
+    candidates: dict[str, list[tuple[str, int]]] = {}
+    for where, row in _rows(_present(folder, split)):
+        identity, question, text, label = _fields(where, row)
+        if questions.setdefault(identity, question) != question:
+            raise InputError(f"{where} asks {question[:60]!r} as {identity!r}, an earlier line otherwise. Mend one.")
+        candidates.setdefault(identity, []).append((text, label))
+    if not questions:
+        raise InputError(f"The split {split!r} of {folder} is empty; {LAYOUT}.")
+    chosen = (Choice(name, questions[name], *zip(*rows, strict=True)) for name, rows in candidates.items())
+    return AnswerSelection(folder.name, split, tuple(chosen))
+
+
+def _fields(where: str, row: Any) -> tuple[str, str, str, int]:
+    found = row if isinstance(row, dict) else {}
+    texts, label = [found.get(name) for name in ("qid", "question", "doc")], found.get("label")
+    if not all(isinstance(text, str) for text in texts) or label not in (0, 1) or isinstance(label, bool):
+        raise InputError(f"{where} is {str(row)[:80]}; {LAYOUT}.")
+    identity, question, text = map(str, texts)
+    return identity, question, text, int(label)
+
+
+def _present(folder: Path, split: str) -> Path:
+    for path in (folder / f"{split}.jsonl", folder / f"{split}.jsonl.gz"):
+        if path.is_file():
+            return path
+    splits = ", ".join(sorted({found.name.partition(".")[0] for found in folder.glob("*.jsonl*")})) or "none"
+    raise InputError(f"{folder} has no split {split!r} ({split}.jsonl or {split}.jsonl.gz). It has: {splits}.")
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Place (for errors) and content of each line that is not blank."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number},", json.loads(line)
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # a UnicodeDecodeError is a ValueError, too
+        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error

@@ -1,0 +1,328 @@
+"""Trains any neural ranker on judged queries and what a first stage finds for them.
+
+    folder, report = train_ranker("knrm", examples, found, NeuralSettings(loss="hinge"), home=home)
+    load_ranker(folder)                          a `Scorer`; Neural(folder) is the ranker
+
+Examples   queries, texts and judgements; `found`: query id -> document id -> first-stage score, for training, dev and
+           test queries alike: the documents to choose among (judged ones alone, where a set comes with its candidates)
+Rows       a relevant document and its query's negatives, drawn anew each epoch from those that were found: one for
+           losses over pairs, four for losses over lists
+Guard      the weights with the best dev MAP stay; beside the first stage, by the weight that is best on the dev queries
+           (0 to 1 in steps of 0.05), the ranker is kept only if dev MAP rises. The same queries choose and judge, so
+           that the dev figure is too high: the test figure is the one to tell
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.evaluation.metrics import Run, evaluate
+from foveal.models.hub import folder_of
+from foveal.ranking.neural import build, model_class, settings_class
+from foveal.ranking.neural.inputs import Prepared, Vocabulary, joined
+from foveal.ranking.neural.losses import NEGATIVES, ListLoss, RankLossSettings, make_loss
+from foveal.ranking.neural.scorer import Scorer
+from foveal.ranking.neural.vectors import WordVectors
+from foveal.retrieval.fusion import weighted_sum
+from foveal.retrieval.fusion_weights import tuned_weight
+from foveal.settings import Settings
+from foveal.training.examples import Examples, Rows, Scores, check_corpus, shuffled
+from foveal.training.loop import Curves, Job, LoopSettings, identity, train
+from foveal.training.negatives import filled, top_negatives
+from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.watch import Progress
+
+METRICS = ("map", "mrr", "ndcg@10")
+OF_LISTS = 4
+"""Negatives of a row for losses over lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralSettings:
+    """How a neural ranker is made and trained."""
+
+    loss: str = "hinge"  # a name of `losses.LOSSES`
+    numbers: RankLossSettings = field(default_factory=RankLossSettings)
+    negatives: int | None = None  # of a row; None: 1, or 4 for losses over lists
+    depth: int = 100  # found documents from which they are drawn
+    query_length: int = 20  # words; question answering 10 and 40, long documents 20 and 2000
+    document_length: int = 200
+    content_only: bool = False  # leave function words of documents out: for long ones
+    min_frequency: int = 2
+    dimension: int = 100  # of word vectors
+    train_vectors: bool | None = None  # None: as the model has it
+    sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the model's own settings
+    interpolate: bool = True  # fit a weight beside the first stage; else the model's scores stand alone
+    dev_share: float = 0.1
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=10, batch=32, learning_rate=1e-3))
+
+    def __post_init__(self) -> None:
+        make_loss(self.loss, self.numbers)
+        for name in ("negatives", "depth", "query_length", "document_length", "min_frequency", "dimension"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"Training a neural ranker got {name} = {value}; it needs at least 1.")
+
+    @property
+    def per_row(self) -> int:
+        """Negatives of a row."""
+        return self.negatives or NEGATIVES.get(self.loss, OF_LISTS)
+
+
+def train_ranker(
+    name: str,
+    examples: Examples,
+    found: Scores,
+    settings: NeuralSettings | None = None,
+    *,
+    home: Path,
+    run_name: str | None = None,
+    dev: Examples | None = None,
+    test: Examples | None = None,
+    encoder: str = "minilm",
+    vocabulary: Vocabulary | None = None,
+    vectors: WordVectors | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the ranker (HOME/models/<run_name>; None if it was no better than the first stage, and then it
+    lies in HOME/runs/train/<run_name>/rejected) and the report. A run that was killed goes on; one that is done is not
+    done again.
+
+    `vocabulary` and `vectors` come together, or are made of the corpus and the encoder. UnknownName: no such model,
+    loss or encoder. InputError: no found documents for a query, or sizes that the model refuses.
+    """
+    settings = settings or NeuralSettings()
+    if (vocabulary is None) != (vectors is None):
+        raise InputError("Word vectors need the vocabulary whose ids they belong to. Give both, or neither.")
+    learnt = examples
+    if dev is None:
+        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+    check_corpus(learnt, dev, test)
+    judged = {"dev": dev} | ({"test": test} if test else {})
+    for queries in (learnt, *judged.values()):
+        _require_found(queries, found)
+    if vocabulary is None or vectors is None:
+        vocabulary = vocabulary_of(learnt, settings)
+        folder = folder_of(encoder, cache or Settings.load().cache, kind="encoder")
+        vectors = WordVectors.from_encoder(folder, vocabulary, settings.dimension, seed=settings.loop.seed)
+    scorer = untrained(name, vocabulary, vectors, settings)
+    depends_on = _depends_on(name, vectors, found, {"examples": learnt, **judged}, settings)
+    run = TrainingRun.opened(home, run_name, identity(depends_on, settings.loop), kind=name, anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    curves = fit_ranker(
+        scorer, learnt, found, settings, run.folder, dev=dev, known_by=depends_on, on_progress=on_progress
+    )
+    weight, report = _reported(run.name, scorer, judged, found, settings, curves)
+    with run.candidate() as made:
+        run.settle(scorer.weighed(weight).save(made), report)
+    return (run.place if report.kept else None), report
+
+
+def load_ranker(folder: Path) -> Scorer:
+    """A trained ranker. InputError: the folder holds none."""
+    return Scorer.load(folder)
+
+
+def vocabulary_of(examples: Examples, settings: NeuralSettings) -> Vocabulary:
+    """The words of the corpus and of the queries."""
+    return Vocabulary.of_texts(
+        examples.corpus.values(), examples.queries.values(), min_frequency=settings.min_frequency
+    )
+
+
+def untrained(name: str, vocabulary: Vocabulary, vectors: WordVectors, settings: NeuralSettings) -> Scorer:
+    """A model as it is before training, with weights drawn from the loop's seed."""
+    trained = model_class(name).trains_vectors if settings.train_vectors is None else settings.train_vectors
+    sizes = dict(settings.sizes)
+    for one in fields(settings_class(name)):
+        if one.name in ("query_length", "document_length"):
+            sizes.setdefault(one.name, getattr(settings, one.name))
+    model = build(name, vectors.like(trained=trained), seed=settings.loop.seed, **sizes)
+    return Scorer(model, vocabulary, settings.query_length, settings.document_length, settings.content_only)
+
+
+def fit_ranker(
+    scorer: Scorer,
+    examples: Examples,
+    found: Scores,
+    settings: NeuralSettings,
+    folder: Path,
+    *,
+    dev: Examples | None = None,
+    known_by: Mapping[str, str] | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Curves:
+    """Train the scorer's model in place, with checkpoints in `folder`; it ends with the weights of the best dev MAP.
+
+    `known_by`: what the run depends on besides the loop, so that another one does not go on from its checkpoints
+    (None: model, word vectors, data and settings).
+    """
+    negatives = filled(
+        top_negatives(found, examples, depth=settings.depth), examples, settings.per_row, seed=settings.loop.seed
+    )
+    rows = Rows(examples, negatives, settings.per_row, seed=settings.loop.seed)
+    lists, model = Lists(rows, scorer), scorer.model
+    if known_by is None:
+        judged = {"examples": examples} | ({"dev": dev} if dev else {})
+        known_by = _depends_on(model.name, model.vectors, found, judged, settings)
+    job = Job(
+        model=model,
+        rows=lists,
+        loss=ListsLoss(make_loss(settings.loss, settings.numbers, bounded=model.bounded, middle=model.middle)),
+        identity=known_by,
+        evaluate=(lambda _: evaluate(scored(scorer, dev, found), dev.judged, METRICS)) if dev else None,
+        metric=METRICS[0],
+        plan=partial(lists.plan, batch=settings.loop.batch, seed=settings.loop.seed),
+        collate=lists.joined,
+    )
+    return train(job, settings.loop, folder, on_progress=on_progress)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Rows as lists of documents with their grades; texts are cut into words once."""
+
+    rows: Rows
+    scorer: Scorer
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def _queries(self) -> dict[str, Prepared]:
+        return {name: self.scorer.query(text) for name, text in self.rows.examples.queries.items()}
+
+    @cached_property
+    def _documents(self) -> dict[str, Prepared]:
+        return {}
+
+    def __getitem__(self, place: int) -> tuple[str, list[str]]:
+        """Query and documents, the relevant one first."""
+        return self.rows.pairs[place % len(self.rows)][0], self.rows.documents(place)
+
+    def plan(self, epoch: int, *, batch: int, seed: int) -> list[list[int]]:
+        """The places of the rows of each batch, all of them once, as they are in that epoch."""
+        count = len(self)
+        return [[epoch * count + row for row in rows] for rows in shuffled(count, batch, seed, epoch=epoch)]
+
+    def joined(self, lists: Sequence[tuple[str, list[str]]]) -> dict[str, Any]:
+        """B lists of L documents -> pairs of B · L, grades (B, L)."""
+        queries = [self._queries[query] for query, documents in lists for _ in documents]
+        read = [self._document(document) for _, documents in lists for document in documents]
+        grades = [[self.rows.examples.judged[query].get(one, 0) for one in documents] for query, documents in lists]
+        return {
+            "pairs": joined(self.scorer.vocabulary, queries, read),
+            "grades": torch.tensor(grades, dtype=torch.float32).clamp(min=0),
+        }
+
+    def _document(self, name: str) -> Prepared:
+        if name not in self._documents:
+            self._documents[name] = self.scorer.document(self.rows.examples.corpus[name])
+        return self._documents[name]
+
+
+class ListsLoss:
+    """The loss of a model over a batch of `Lists`."""
+
+    def __init__(self, of_scores: ListLoss) -> None:
+        self.of_scores = of_scores
+
+    def __call__(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        """A scalar."""
+        device = next(model.parameters()).device
+        grades = batch["grades"].to(device)
+        scores = model(batch["pairs"].to(device)).view(grades.shape)
+        return self.of_scores(scores, grades, torch.ones_like(grades, dtype=torch.bool))
+
+
+def scored(scorer: Scorer, examples: Examples, found: Scores) -> Run:
+    """The model's scores of all that was found for each query."""
+    asked = [(query, document) for query in examples.queries for document in found[query]]
+    texts = [(examples.queries[query], examples.corpus[document]) for query, document in asked]
+    run: Run = {query: {} for query in examples.queries}
+    for (query, document), score in zip(asked, scorer(texts), strict=True):
+        run[query][document] = score
+    return run
+
+
+def _reported(
+    name: str,
+    scorer: Scorer,
+    judged: Mapping[str, Examples],
+    found: Scores,
+    settings: NeuralSettings,
+    curves: Curves,
+) -> tuple[float, Report]:
+    """The weight beside the first stage, and what was measured with it."""
+    runs = {kind: scored(scorer, queries, found) for kind, queries in judged.items()}
+    dev, weight = judged["dev"], 1.0
+    if settings.interpolate:
+        weight = tuned_weight((_of(dev, found), runs["dev"]), dev.judged, metric=METRICS[0])
+    measured = {kind: _measured(queries, found, runs[kind], weight) for kind, queries in judged.items()}
+    notes = []
+    for kind, queries in judged.items():
+        alone = evaluate(runs[kind], queries.judged, METRICS[:1])["map"]
+        notes.append(f"{kind}: MAP {alone:.4f} by the model alone; its weight is {weight}.")
+    kept = measured["dev"][1]["map"] > measured["dev"][0]["map"]
+    if not kept:
+        notes.append("The ranker was not kept: on the dev queries it orders no better than the first stage.")
+    what = f"neural ranker {scorer.model.name}, {settings.loss}"
+    return weight, Report(name, what, "first stage", curves, measured, kept, tuple(notes), plain_settings(settings))
+
+
+def _depends_on(
+    name: str, vectors: WordVectors, found: Scores, examples: Mapping[str, Examples], settings: NeuralSettings
+) -> dict[str, str]:
+    """What a run is known by, besides the loop."""
+    return {
+        "what": f"neural ranker {name}",
+        "vectors": _digest(vectors.table.detach().cpu().numpy().tobytes()),
+        "found": _digest(json.dumps({query: dict(one) for query, one in found.items()}, sort_keys=True).encode()),
+        **{kind: queries.fingerprint for kind, queries in examples.items()},
+        "ranker": json.dumps({key: value for key, value in plain_settings(settings).items() if key != "loop"}),
+    }
+
+
+def _measured(examples: Examples, found: Scores, run: Run, weight: float) -> tuple[Metrics, Metrics]:
+    """The first stage, and the ranker beside it."""
+    first = _of(examples, found)
+    fused: Run = {query: weighted_sum([first[query], run[query]], [1 - weight, weight]) for query in run}
+    if weight == 1:
+        fused = run
+    return evaluate(first, examples.judged, METRICS), evaluate(fused, examples.judged, METRICS)
+
+
+def _of(examples: Examples, found: Scores) -> Run:
+    return {query: dict(found[query]) for query in examples.queries}
+
+
+def _require_found(examples: Examples, found: Scores) -> None:
+    missing = next((query for query in examples.queries if not found.get(query)), None)
+    if missing is not None:
+        raise InputError(
+            f"Nothing was found for query {missing!r}, so there is nothing to order. Leave it out, or give the "
+            "documents to choose among (searches.run_of gives what a first stage finds)."
+        )
+    for query in examples.queries:
+        strange = next((document for document in found[query] if document not in examples.corpus), None)
+        if strange is not None:
+            raise InputError(f"{strange!r} was found for query {query!r}, but {examples.name} does not hold it.")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
