@@ -1,0 +1,212 @@
+"""Trains the model of legal search on judged questions, and tunes how the two stages work together.
+
+    folder, report = train_legal(collection, home=home)              a Paraformer, or engine="attentive-cnn"
+    law = LegalRetriever.load(folder, articles=collection.articles.values())
+
+Tuned       the weight of the model's score, then the rule that says how many articles are given, by F2 on dev
+            questions, which nothing was trained on
+Paraformer  over any sentence encoder; where it learns, at 2e-5, its head learns 5 times as fast
+Attentive   CNN: its words are those of the articles and the training questions
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.legal import Article, LegalCollection, answer_scores, first_answers, mean_scores
+from foveal.evaluation.metrics import Run
+from foveal.ranking.article_models import load_article_model
+from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
+from foveal.ranking.legal import (
+    LEGAL,
+    ArticleWords,
+    LegalHit,
+    LegalRetriever,
+    LegalSettings,
+    answers,
+    fused,
+    scores_of,
+    word_search,
+)
+from foveal.ranking.paraformer import Paraformer, ParaformerSettings
+from foveal.ranking.sections import SectionRanker, passage_of, sentences_of
+from foveal.retrieval.fusion_weights import GRID, best_weight
+from foveal.training import checkpoints
+from foveal.training.articles import FROM_SCRATCH, FROZEN, TUNED, ArticleTraining, sentences_in, train_articles
+from foveal.training.examples import Examples
+from foveal.training.report import Report
+from foveal.training.watch import Progress
+from foveal.types import Encoder
+
+ENGINES = ("paraformer", "attentive-cnn")
+MOST = 5
+"""Articles that a tuned rule may give."""
+HEAD_RATE = 5.0
+"""How many times faster a head that starts at the encoder's cosines learns than the encoder with it: 1e-4 beside 2e-5.
+At 1e-3 it forgot on ObliQA what it started with; a random start needs that much (set `head_rate=50`)."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Settings that were found on dev questions, and F2 of the first article by weight."""
+
+    settings: LegalSettings
+    curve: Mapping[float, float]
+
+
+def tuned(law: LegalRetriever, dev: LegalCollection, *, held_out: Iterable[str] = ()) -> Tuned:
+    """The weight of `GRID` with the best F2 of the first article on judged questions, then the rule with the best F2.
+
+    InputError: no questions, or some that are held out, that is kept for measuring.
+    """
+    if leaked := sorted(set(held_out) & dev.qrels.keys()):
+        raise InputError(f"Legal search would be tuned on held-out questions such as {leaked[0]!r}. Use dev questions.")
+    if not dev.qrels:
+        raise InputError("There are no judged questions to tune legal search on. Give some.")
+    found = {query: law.candidates(dev.queries[query]) for query in dev.qrels}
+    values: dict[float, dict[str, float]] = {}
+    for weight in GRID:
+        scores = answer_scores(first_answers(_runs(found, weight, law.settings.fusion)), dev.qrels)
+        values[weight] = {query: one.f2 for query, one in scores.items()}
+    weight = best_weight(values)
+    most, gap = _best_rule(_runs(found, weight, law.settings.fusion), dev.qrels)
+    curve = {one: math.fsum(by_query.values()) / len(by_query) for one, by_query in values.items()}
+    return Tuned(replace(law.settings, weight=weight, most=most, gap=gap), curve)
+
+
+def _best_rule(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[int, float]:
+    """The rule with the best mean F2; of several the one that gives the fewest articles."""
+    falls = [
+        scores[order[0]] - scores[name]
+        for scores in run.values()
+        for order in [sorted(scores, key=lambda name: -scores[name])]
+        for name in order[1:MOST]
+    ]
+    gaps = sorted({0.0, *np.quantile(falls, np.linspace(0.02, 0.6, 16)).tolist()}) if falls else [0.0]
+    rules = [(1, math.inf), *product(range(2, MOST + 1), gaps)]
+
+    def value(rule: tuple[int, float]) -> float:
+        return mean_scores(answer_scores(answers(run, *rule), qrels))["f2"]
+
+    return max(rules, key=lambda rule: round(value(rule), 9))  # the first of equal ones
+
+
+def _runs(found: Mapping[str, Sequence[LegalHit]], weight: float, fusion: str) -> Run:
+    made: Run = {}
+    for query, hits in found.items():
+        scored = [one for one in hits if one.neural is not None]
+        summed = fused(scored, weight, fusion) if scored else {row: one.lexical for row, one in enumerate(hits)}
+        made[query] = scores_of([replace(one.hit, score=summed[row]) for row, one in enumerate(scored or hits)])
+    return made
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def train_legal(
+    collection: LegalCollection,
+    engine: str = "paraformer",
+    *,
+    home: Path,
+    encoder: str | Encoder = "minilm",
+    learns: bool = True,
+    language: str = "plain",
+    cut: str = "lines",
+    headings: bool = True,
+    model: ParaformerSettings | AttentiveCNNSettings | None = None,
+    training: ArticleTraining | None = None,
+    settings: LegalSettings | None = None,
+    dev: LegalCollection | None = None,
+    test: LegalCollection | None = None,
+    name: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """Train an article model on judged questions, tune both stages, and write all into HOME/models/<name>.
+
+    The folder is None if the model orders dev questions no better than untrained (the report says so). A Paraformer
+    stands on `encoder`, which learns with it if `learns`; an Attentive CNN learns words in `language` from the articles
+    and questions. `dev` chooses and tunes (default: a share of the questions held out); `test` is measured only.
+    UnknownName: the engine, the encoder, the language. Else as `training.articles.train_articles`.
+    """
+    training = training or (FROM_SCRATCH if engine == "attentive-cnn" else TUNED if learns else FROZEN)
+    settings = settings or LegalSettings(candidates=training.candidates)
+    texts = corpus_of(collection.articles.values(), cut=cut, headings=headings)
+    learnt = examples_of(collection, texts)
+    held = examples_of(dev, texts) if dev else None
+    if held is None:
+        learnt, held = learnt.split(dev=training.dev_share, seed=training.loop.seed)
+    made = _new_model(engine, model, learnt, encoder=encoder, learns=learns, language=language, cache=cache)
+    folder, report = train_articles(
+        made,
+        learnt,
+        training,
+        home=home,
+        name=name,
+        first_stage=word_search({name: one.text for name, one in collection.articles.items()}, language),
+        first_stage_name=f"words, {language}",
+        dev=held,
+        test=examples_of(test, texts) if test else None,
+        on_progress=on_progress,
+        anew=anew,
+    )
+    if folder is not None and not _is_tuned(folder, settings):
+        given = {} if isinstance(encoder, str) else {"encoder": encoder}
+        loaded = load_article_model(folder, **({"cache": cache, **given} if engine == "paraformer" else {}))
+        ranker = SectionRanker(loaded, cut=cut, headings=headings, budget=settings.candidates)
+        law = LegalRetriever(ArticleWords(tuple(collection.articles.values()), language), ranker, settings)
+        found = tuned(law, LegalCollection(collection.name, collection.articles, held.queries, held.judged))
+        kept = asdict(found.settings) | {"gap": str(found.settings.gap)}  # infinity is no JSON
+        about = {"settings": kept, "cut": cut, "headings": headings, "language": language}
+        checkpoints.write(folder / LEGAL, about | {"curve": {str(one): value for one, value in found.curve.items()}})
+    return folder, report
+
+
+def _is_tuned(folder: Path, settings: LegalSettings) -> bool:
+    """Whether both stages were tuned with as many candidates and this fusion."""
+    kept = (checkpoints.read(folder / LEGAL) or {}).get("settings", {})
+    return (kept.get("candidates"), kept.get("fusion")) == (settings.candidates, settings.fusion)
+
+
+def corpus_of(articles: Iterable[Article], *, cut: str = "lines", headings: bool = True) -> dict[str, str]:
+    """Article id -> its sentences as a model reads them, one a line."""
+    read = {one.id: sentences_of(passage_of(one), cut, headings=headings)[1] for one in articles}
+    return {name: "\n".join(" ".join(one.split()) for one in sentences) for name, sentences in read.items()}
+
+
+def examples_of(collection: LegalCollection, texts: Mapping[str, str]) -> Examples:
+    """The questions that have a relevant article, over texts of all articles (`corpus_of`)."""
+    judged = {
+        query: dict(grades) for query, grades in collection.qrels.items() if any(grade > 0 for grade in grades.values())
+    }
+    return Examples({query: collection.queries[query] for query in judged}, texts, judged, collection.name)
+
+
+def _new_model(
+    engine: str,
+    settings: ParaformerSettings | AttentiveCNNSettings | None,
+    examples: Examples,
+    *,
+    encoder: str | Encoder,
+    learns: bool,
+    language: str,
+    cache: Path | None,
+) -> Paraformer | AttentiveCNN:
+    if engine == "attentive-cnn" and (settings is None or isinstance(settings, AttentiveCNNSettings)):
+        sentences = [line for text in examples.corpus.values() for line in sentences_in(text)]
+        return AttentiveCNN(Vocabulary.of([*sentences, *examples.queries.values()], language=language), settings)
+    if engine == "paraformer" and (settings is None or isinstance(settings, ParaformerSettings)):
+        chosen = settings or ParaformerSettings(head_rate=HEAD_RATE if learns else 1.0)
+        return Paraformer.over(encoder, chosen, tuned=learns, cache=cache)
+    raise UnknownName(
+        f"No engine of legal search is called {engine!r} with {type(settings).__name__}. There are: "
+        f"{', '.join(ENGINES)}; their settings are ParaformerSettings and AttentiveCNNSettings."
+    )
