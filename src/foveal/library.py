@@ -46,7 +46,7 @@ DEFAULT_TOKENS, LONGEST = 256, 512
 """Tokens of a passage where no encoder sets a limit, and where its limit is that of a whole chapter."""
 
 CANDIDATES = 20
-"""Passages that a ranker orders where nothing else is said: a language model takes a second or more for them."""
+"""Passages that a ranker orders where nothing else is said: a language model is slow at it."""
 
 TITLE_TOKENS = 40
 """Tokens kept free in a passage for the title and heading that search sees in front of it."""

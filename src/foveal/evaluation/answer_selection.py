@@ -14,15 +14,12 @@ Clean      a question with only right or only wrong candidates says nothing abou
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.evaluation.files import json_lines
 
 LAYOUT = "each line needs qid, question and doc as strings, and label as 0 or 1"
 
@@ -77,7 +74,7 @@ def load_answer_selection(folder: Path, split: str = "test") -> AnswerSelection:
     """
     questions: dict[str, str] = {}
     candidates: dict[str, list[tuple[str, int]]] = {}
-    for where, row in _rows(_present(folder, split)):
+    for where, row in json_lines(_present(folder, split)):
         identity, question, text, label = _fields(where, row)
         if questions.setdefault(identity, question) != question:
             raise InputError(f"{where} asks {question[:60]!r} as {identity!r}, an earlier line otherwise. Mend one.")
@@ -103,15 +100,3 @@ def _present(folder: Path, split: str) -> Path:
             return path
     splits = ", ".join(sorted({found.name.partition(".")[0] for found in folder.glob("*.jsonl*")})) or "none"
     raise InputError(f"{folder} has no split {split!r} ({split}.jsonl or {split}.jsonl.gz). It has: {splits}.")
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Place (for errors) and content of each line that is not blank."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}, line {number},", json.loads(line)
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # a UnicodeDecodeError is a ValueError, too
-        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error

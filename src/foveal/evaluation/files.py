@@ -1,10 +1,15 @@
-"""Files written whole or not at all: a write that a crash or Ctrl-C cuts short leaves the old file as it was."""
+"""Files written whole or not at all: a write that a crash or Ctrl-C cuts short leaves the old file as it was.
+
+And lines of JSON read with the place of each, for messages.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -57,3 +62,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Place (for errors) and content of each line that is not blank; `.gz` is unpacked. InputError: damaged."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number},", json.loads(line)
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # a UnicodeDecodeError is a ValueError, too
+        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error

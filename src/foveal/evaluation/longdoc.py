@@ -13,19 +13,16 @@ Evidence    alternatives, each a set of spans that together give the answer; non
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.answers import whole
 from foveal.evaluation.babilong import support
+from foveal.evaluation.files import json_lines
 from foveal.evaluation.kept import Range, covered
 from foveal.types import Span
 
@@ -126,7 +123,7 @@ LAYOUT = "each line needs _id, text and questions, each of those _id, question a
 
 
 def _questions(path: Path, evidence: Finder) -> Iterator[Question]:
-    for where, row in _rows(path):
+    for where, row in json_lines(path):
         try:
             identity, text, asked = _string(row["_id"]), _string(row["text"]), list(row["questions"])
             parts = [(_string(q["_id"]), _string(q["question"]), _strings(q["answers"])) for q in asked]
@@ -160,15 +157,3 @@ def _present(data: Path, name: str) -> Path:
         f"{folder} holds neither {name}.jsonl.gz nor {name}.jsonl{'' if folder.is_dir() else ' (it does not exist)'}. "
         "Name the folder that has longdoc/ in it by --data or FOVEAL_DATA."
     )
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Place (for errors) and content of each line that is not blank."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}, line {number},", json.loads(line)
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # a UnicodeDecodeError is a ValueError, too
-        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
