@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from training.conftest import FILLERS, TOPICS
 
 from foveal.errors import InputError, ModelUnavailable
+from foveal.models.phrase_reading import read, windows
 from foveal.retrieval.phrases import PhraseEncoder, PhraseIndex, PhraseRetriever, load_phrase_encoder
 from foveal.training.loop import LoopSettings
 from foveal.training.phrases import (
@@ -31,9 +32,7 @@ from foveal.training.phrases import (
     collate,
     examples_of,
     phrase_loss,
-    read,
     train_phrases,
-    windows,
 )
 from foveal.types import Passage, Span
 

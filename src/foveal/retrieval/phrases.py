@@ -34,12 +34,13 @@ from torch import Tensor
 
 from foveal.errors import InputError, LibraryCorrupt, ModelUnavailable
 from foveal.models.hub import folder_of
+from foveal.models.phrase_reading import question_states, read, token_states, window_scores
 from foveal.retrieval.flat import INT8_BLOCK, SCORES_AT_ONCE, Floats, Ids, Int8Vectors, flat_search, int8_search
 from foveal.retrieval.flat import quantise_int8 as as_int8
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
 from foveal.settings import Settings
 from foveal.training import checkpoints
-from foveal.training.phrases import ABOUT, HEADS, POOLINGS, WEIGHTS, question_states, read, token_states, window_scores
+from foveal.training.phrases import ABOUT, HEADS, POOLINGS, WEIGHTS
 from foveal.types import Hit, Passage, Span
 
 if TYPE_CHECKING:
