@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from foveal.errors import InputError, LibraryCorrupt, ModelUnavailable
 from foveal.models import load_encoder
-from foveal.retrieval.phrases import (
-    PassageTokens,
-    PhraseEncoder,
-    PhraseHeads,
-    PhraseIndex,
-    PhraseRetriever,
-    Pruned,
-    load_phrase_encoder,
-)
+from foveal.retrieval.phrase_encoders import PassageTokens, PhraseEncoder, PhraseHeads, load_phrase_encoder
+from foveal.retrieval.phrases import PhraseIndex, PhraseRetriever, Pruned
 from foveal.retrieval.vector_forms import IndexSettings
 from foveal.types import Document, Passage, Retriever, Span
 

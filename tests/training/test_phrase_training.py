@@ -17,7 +17,8 @@ from training.conftest import FILLERS, TOPICS
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.phrase_reading import read, windows
-from foveal.retrieval.phrases import PhraseEncoder, PhraseIndex, PhraseRetriever, load_phrase_encoder
+from foveal.retrieval.phrase_encoders import PhraseEncoder, load_phrase_encoder
+from foveal.retrieval.phrases import PhraseIndex, PhraseRetriever
 from foveal.training.loop import LoopSettings
 from foveal.training.phrases import (
     HEADS,
