@@ -27,6 +27,7 @@ from foveal.registry import RETRIEVERS, SEGMENTERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal, sql
 from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
@@ -38,6 +39,7 @@ from foveal.types import Document, Encoder, Hit, Ranker, Retriever, Segmenter, d
 if TYPE_CHECKING:
     from foveal.models.chat import Cancel, ChatModel
     from foveal.models.language import LanguageModel
+    from foveal.ranking.explanation import Explanation
     from foveal.reading import Reading, ReadSettings
     from foveal.reading.asking import Asked, AskEvent, AskSettings
 
@@ -145,24 +147,47 @@ class Library:
         *,
         retriever: str | None = None,
         rank: str | Ranker | None = None,
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
+        budget_ms: float | None = None,
         where: str | Sequence[str] | None = None,
         **options: Any,
     ) -> list[Hit]:
         """The `k` passages that fit `query` best, by "lexical", "dense" or "hybrid" (the default where it can).
 
-        `rank` orders the best `candidates` anew: a ranker, or a name for `ranking.by_name.load_ranker`, which loads a
-        model at each call. `where` keeps passages by title, date, source or metadata (see `retrieval.filters`);
-        `options` go to the retriever (hybrid: fusion="weighted" or "rrf", dense_weight, depth).
+        `rank` orders the best `candidates` anew (None: 20, or what a cascade's first stage takes): a ranker, or a name
+        for `ranking.by_name.load_ranker`, which loads a model at each call; with `budget_ms`, or names with commas
+        between, a cascade, whose budget holds search and ranking. `where` keeps passages by title, date, source or
+        metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
+        dense_weight, depth).
         """
         found = self.retriever(retriever, where=where, **options)
+        if budget_ms is not None and not isinstance(rank, str):
+            raise InputError(
+                "A budget is for rankers by name. Name some (rank='knrm:100,blockrank'), or give it to a Cascade."
+            )
         if rank is None:
             return found.search([query], k)[0]
         from foveal.ranking.by_name import load_ranker
+        from foveal.ranking.cascade import Cascade, CascadeSearch
         from foveal.retrieval.pipeline import Pipeline
 
-        ranker = load_ranker(rank, home=self.settings.home) if isinstance(rank, str) else rank
-        return Pipeline([found, ranker], [candidates, candidates]).search([query], k)[0]
+        of_names = {} if budget_ms is None else {"budget_ms": budget_ms}
+        ranker = load_ranker(rank, home=self.settings.home, **of_names) if isinstance(rank, str) else rank
+        if isinstance(ranker, Cascade):
+            return CascadeSearch(found, ranker, candidates or ranker.stages[0].candidates).search([query], k)[0]
+        budget = CANDIDATES if candidates is None else candidates
+        return Pipeline([found, ranker], [budget, budget]).search([query], k)[0]
+
+    def explain(
+        self, query: str, hits: Sequence[Hit], ranker: Ranker | None = None, *, counts: Sequence[int] | None = None
+    ) -> list[Explanation]:
+        """Which words or sentences of each hit match: as `ranker` sees it (`ranking.explaining.explain`, which says
+        what `counts` are), or by the query's words, weighed by how rare they are here.
+        """
+        from foveal.ranking.explaining import WordWeights, explain
+
+        words = WordWeights.searched(query, hits, LexicalRetriever(self.store), self.store.counts()["passages"])
+        return explain(query, hits, ranker, words=words, counts=counts)
 
     def retriever(
         self, name: str | None = None, *, where: str | Sequence[str] | None = None, **options: Any

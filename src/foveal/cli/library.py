@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from foveal.library import AddReport, Library
+    from foveal.ranking.cascade import CascadeReport
+    from foveal.ranking.explanation import Explanation
     from foveal.retrieval.rows import Entry
     from foveal.types import Hit, Ranker
 
 SHOWN_SKIPPED = 20
+
+RANK = (
+    f"Order what was found anew: {', '.join(RANKERS)}, or a model of `foveal train`. Several with commas between are a "
+    "cascade, each with how many passages it takes if you like: knrm:100,blockrank:20."
+)
 
 Where = Annotated[
     list[str] | None,
@@ -75,38 +82,75 @@ def search(
     ] = None,
     rank: Annotated[
         str | None,
-        typer.Option(help=f"Order what was found anew: {', '.join(RANKERS)}, or a model of `foveal train`."),
+        typer.Option(help=RANK),
     ] = None,
-    candidates: Annotated[int, typer.Option(min=1, max=1000, help="Passages that --rank orders.")] = 20,
+    candidates: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Passages that --rank orders (default: 20; those of a cascade's first)."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Milliseconds for search and --rank; what does not fit is ranked less.")
+    ] = None,
     where: Where = None,
     full: Annotated[bool, typer.Option("--full", help="Show passages whole.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which words or sentences counted, as the ranker sees it.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw what counted in the first passage: a PNG.", show_default=False)
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the passages that fit QUERY best, each with the exact place it stands."""
+    if budget is not None and not rank:
+        raise typer.BadParameter("--budget says how long ranking may take; name a ranker by --rank.")
     library = open_library(home)
-    ranker = _ranker(rank, library) if rank else None
+    reports: list[CascadeReport] = []
+    ranker = _ranker(rank, library, budget, reports) if rank else None
     start = time.perf_counter()
     hits = library.search(query, k, retriever=retriever, rank=ranker, candidates=candidates, where=where)
     seconds = time.perf_counter() - start
     entries = library.entries([hit.passage.span.document_id for hit in hits])
     shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]
+    explained = _explained(query, [hit for hit, _ in shown], ranker, library, reports) if explain or picture else []
+    why = explained if explain else [None] * len(shown)
     if as_json:
-        found = [hit_json(hit, entry) for hit, entry in shown]
-        print_json({"query": query, "seconds": round(seconds, 4), "hits": found})
-        return
-    console = results()
-    if not shown:
-        console.print("Nothing found. Try other words, or fewer conditions.")
-    for place, (hit, entry) in enumerate(shown, start=1):
-        console.print(hit_text(place, hit, entry, query, full=full))
+        found = [
+            hit_json(hit, entry) | ({"explanation": one.as_json()} if one else {})
+            for (hit, entry), one in zip(shown, why, strict=True)
+        ]
+        cascade = {"cascade": reports[-1]} if reports else {}
+        print_json({"query": query, "seconds": round(seconds, 4), **cascade, "hits": found})
+    else:
+        for place, ((hit, entry), one) in enumerate(zip(shown, why, strict=True), start=1):
+            results().print(hit_text(place, hit, entry, query, full=full, explained=one))
+        if not shown:
+            results().print("Nothing found. Try other words, or fewer conditions.")
+        if reports:
+            notes().print(str(reports[-1]), markup=False)
+    if picture and explained:
+        _draw(explained[0], picture)
 
 
-def _ranker(name: str, library: Library) -> Ranker:
+def _ranker(name: str, library: Library, budget: float | None, reports: list[CascadeReport]) -> Ranker:
     from foveal.ranking.by_name import load_ranker
 
     with notes().status("Loading the ranker …"):
-        return load_ranker(name, home=library.settings.home)
+        return load_ranker(name, home=library.settings.home, budget_ms=budget, on_report=reports.append)
+
+
+def _explained(
+    query: str, hits: Sequence[Hit], ranker: Ranker | None, library: Library, reports: Sequence[CascadeReport]
+) -> list[Explanation]:
+    with notes().status("Looking why …"):
+        return library.explain(query, hits, ranker, counts=reports[-1].counts if reports else None)
+
+
+def _draw(explanation: Explanation, path: Path) -> None:
+    from foveal.ranking.explanation import draw
+
+    notes().print(f"Drawn: {draw(explanation, path)}", markup=False)
 
 
 def list_documents(home: Home = None, as_json: AsJson = False) -> None:
@@ -229,14 +273,18 @@ def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
     }
 
 
-def hit_text(rank: int, hit: Hit, entry: Entry, query: str, *, full: bool) -> Text:
+def hit_text(
+    rank: int, hit: Hit, entry: Entry, query: str, *, full: bool, explained: Explanation | None = None
+) -> Text:
     from rich.text import Text
 
+    from foveal.ranking.explanation import wrapped
     from foveal.types import page_at
 
     span = hit.passage.span
-    lines = _lines(hit.passage.text)
-    first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], query)
+    lines = wrapped(hit.passage.text, 110)
+    held = _held(lines, explained) if explained else _words_held([text for _, text in lines], query)
+    first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], held)
     start = span.start + (lines[first][0] if lines else 0)
     end = span.start + lines[last][0] if last < len(lines) else span.end
     page = page_at(entry.pages, start)
@@ -247,24 +295,43 @@ def hit_text(rank: int, hit: Hit, entry: Entry, query: str, *, full: bool) -> Te
         (f"   {place} · {hit.score:.3f}", "dim"), "\n",
     )  # fmt: skip
     body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in lines[first:last]).rstrip())
+    if explained:
+        _mark(body, lines[first:last], explained)
+        return text.append_text(body).append(f"\n   {explained}\n", "dim")
     for word in _words(query):
         body.highlight_regex(rf"(?i)\b{re.escape(word)}\w*", "yellow")
     return text.append_text(body).append("\n")
 
 
-def _lines(text: str, width: int = 110) -> list[tuple[int, str]]:
-    """Offset and characters of each line; a longer one in pieces that end at blanks. Together they are the text."""
-    pieces = re.findall(rf"[^\n]{{1,{width}}}(?:(?<=\s)|\n|$)|[^\n]{{1,{width}}}|\n", text)
-    offsets = [0]
-    for piece in pieces:
-        offsets.append(offsets[-1] + len(piece))
-    return list(zip(offsets, pieces, strict=False))
+def _mark(body: Text, lines: Sequence[tuple[int, str]], explained: Explanation) -> None:
+    """Colour what counted in the lines, which stand three blanks in; what counted more than half the most is bold."""
+    weights = explained.of_parts.tolist()
+    most, place = max(weights, default=0.0), 3
+    for offset, line in lines:
+        for (start, end), weight in zip(explained.parts, weights, strict=True):
+            first, last = max(start, offset) - offset, min(end, offset + len(line)) - offset
+            if first < last and weight > max(0.0, most / 10):
+                body.stylize("bold yellow" if weight > most / 2 else "yellow", place + first, place + last)
+        place += len(line.rstrip("\n")) + 4
 
 
-def _best_lines(lines: Sequence[str], query: str, count: int = 6) -> tuple[int, int]:
-    """The first and last (excluded) of the `count` lines in a row that hold most of the query's words."""
+def _held(lines: Sequence[tuple[int, str]], explained: Explanation) -> list[float]:
+    """What counted in each line: the weights of the parts that begin there or go on there."""
+    parts = list(zip(explained.parts, explained.of_parts.tolist(), strict=True))
+    return [
+        sum(weight for (start, end), weight in parts if start < offset + len(line) and end > offset)
+        for offset, line in lines
+    ]
+
+
+def _words_held(lines: Sequence[str], query: str) -> list[float]:
+    """How many of the query's words each line holds."""
     words = [word.lower() for word in _words(query)]
-    held = [sum(word in line.lower() for word in words) for line in lines]
+    return [sum(word in line.lower() for word in words) for line in lines]
+
+
+def _best_lines(lines: Sequence[str], held: Sequence[float], count: int = 6) -> tuple[int, int]:
+    """The first and last (excluded) of the `count` lines in a row that hold the most."""
     windows = [sum(held[i : i + count]) for i in range(max(1, len(lines) - count + 1))]
     best = windows.index(max(windows))
     while best + 1 < len(lines) and not lines[best].strip():

@@ -1,43 +1,112 @@
 """A ranker by the name that a person types: a method of the registry, a model trained here, a folder, or a hub id.
 
-    load_ranker("blockrank")          the default language model reads the candidates
-    load_ranker("my-reranker")        HOME/models/my-reranker, whichever kind `foveal train` made it
+    load_ranker("blockrank")                             the default language model reads the candidates
+    load_ranker("my-reranker")                           HOME/models/my-reranker, whichever kind `foveal train` made it
+    load_ranker("knrm:100,blockrank", budget_ms=300)     a cascade: names and candidates, the cheap ones first
 
 What a folder holds is told by its files: ranker.json (a neural ranker), blockrank.json (a language model that was
-trained to rank), or a cross-encoder's config.json.
+trained to rank), article-model.json (Paraformer and its like; with legal.json beside the search's own scores), or a
+cross-encoder's config.json.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foveal.errors import UnknownName
+from foveal.errors import InputError, UnknownName
 from foveal.registry import RANKERS, lookup
 from foveal.settings import Settings
 from foveal.types import Ranker
 
+if TYPE_CHECKING:
+    from foveal.ranking.cascade import Cascade, CascadeReport
 
-def load_ranker(name: str, *, home: Path | None = None) -> Ranker:
+LAST = 20
+"""Candidates of a cascade's last stage where none are named: a language model is slow at it."""
+NARROWING = 5
+"""Times as many candidates that the stage before another one takes where none are named."""
+
+
+def load_ranker(name: str, *, home: Path | None = None, **cascade: Any) -> Ranker:
     """The `Ranker` called `name`; `home` holds the models trained here (default: that of the settings).
 
-    UnknownName: nothing is called so. ModelUnavailable, MissingExtra: as its kind says.
+    Names with commas between them, or a `budget_ms`, make a cascade (`load_cascade`). UnknownName: nothing is called
+    so. ModelUnavailable, MissingExtra: as its kind says.
     """
+    home = home or Settings.load().home
+    if cascade.get("budget_ms") is not None or ("," in name and _folder(name, home) is None):
+        return load_cascade(name, home=home, **cascade)
     if name in RANKERS:
         from foveal.models.language import load_language_model
 
         made: Ranker = lookup(RANKERS, name, kind="ranker")(load_language_model())
         return made
-    folder = _folder(name, home or Settings.load().home)
+    folder = _folder(name, home)
     if folder is None and name.count("/") != 1:
         raise UnknownName(
             f"No ranker is called {name!r}. There are: {', '.join(RANKERS)}; or name a model that `foveal train` made "
-            'here, a folder that exists, or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2".'
+            'here, a folder that exists, or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2"; or several of '
+            "them with commas between, the cheap ones first."
         )
     loaded: Ranker = _kind(folder)(str(folder or name))
     return loaded
+
+
+def load_cascade(
+    names: str,
+    *,
+    budget_ms: float | None = None,
+    home: Path | None = None,
+    on_report: Callable[[CascadeReport], None] = lambda _: None,
+) -> Cascade:
+    """The cascade that "a,b:50,c" means; ":50" is how many candidates that stage takes at most.
+
+    Where none are named the last stage takes `LAST`, and one before another `NARROWING` times as many, but none more
+    than the one before. InputError: a name is missing, candidates that grow, or a budget that is not above 0. Else as
+    `load_ranker`.
+    """
+    from foveal.ranking.cascade import Cascade, Stage
+
+    sized = [_sized(part.strip()) for part in names.split(",")]
+    if not all(name for name, _ in sized):
+        raise InputError(
+            f"The cascade {names!r} lacks a name. Write names with commas between, each with the candidates that it "
+            'takes if you like: "knrm:100,blockrank:20".'
+        )
+    if budget_ms is not None and not budget_ms > 0:  # said before models are loaded
+        raise InputError(f"A cascade got a budget of {budget_ms:g} ms; it needs more than 0, or none for no limit.")
+    counts = _counts([count for _, count in sized])
+    stages = [
+        Stage(load_ranker(name, home=home), count, name=name) for (name, _), count in zip(sized, counts, strict=True)
+    ]
+    return Cascade(stages, budget_ms, on_report=on_report)
+
+
+def _counts(named: Sequence[int | None]) -> list[int]:
+    """The candidates of each stage, those that are not named filled in."""
+    counts: list[int] = []
+    for count in reversed(named):
+        counts.insert(0, count or (NARROWING * counts[0] if counts else LAST))
+    for place in range(1, len(counts)):
+        if named[place] is None:
+            counts[place] = min(counts[place], counts[place - 1])
+    return counts
+
+
+def _sized(part: str) -> tuple[str, int | None]:
+    """A name, and its candidates where they are named."""
+    found = re.fullmatch(r"(.*):(\d+)", part)
+    if found is None:
+        return part, None
+    if not int(found[2]):
+        raise InputError(
+            f"The stage {part!r} of a cascade takes no candidates; let it take at least 1, or leave it out."
+        )
+    return found[1].strip(), int(found[2])
 
 
 def _folder(name: str, home: Path) -> Path | None:
@@ -60,6 +129,14 @@ def _kind(folder: Path | None) -> Callable[[str], Any]:
 
         full = bool(json.loads((folder / "blockrank.json").read_text(encoding="utf-8")).get("full"))
         return ListwiseRanker.load if full else BlockRank.load
+    if folder is not None and (folder / "legal.json").is_file():
+        from foveal.ranking.legal_ranker import LegalRanker
+
+        return LegalRanker.load
+    if folder is not None and (folder / "article-model.json").is_file():
+        from foveal.ranking.sections import SectionRanker
+
+        return SectionRanker.load
     from foveal.ranking.cross_encoder import CrossEncoderRanker
 
     return CrossEncoderRanker.load

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,11 @@ class Features:
         columns = [self._by_source(source, query, hits) for source in self.sources.values()]
         return np.hstack([*columns, _given(hits), self._own(query, hits)])
 
+    @cached_property
+    def _rarest(self) -> float:
+        """The idf of a word that the collection lacks; looked for once, since it goes through all words."""
+        return max(self.idf.values(), default=1.0)
+
     def _by_source(self, source: Retriever, query: str, hits: Sequence[Hit]) -> Floats:
         found = source.search([query], self.depth)[0]
         scores: dict[Span, float] = {hit.passage.span: hit.score for hit in found}
@@ -93,7 +99,7 @@ class Features:
                 (
                     math.log1p(len(words)),
                     _coverage(asked, set(words)),
-                    _coverage(asked, set(words), self.idf),
+                    _coverage(asked, set(words), self.idf, self._rarest),
                     float(bool(asked) and _holds(words, asked)),
                     _coverage(asked, set(terms(self.title(hit)))),
                     _coverage(asked, heading),
@@ -111,9 +117,10 @@ def _given(hits: Sequence[Hit]) -> Floats:
     return np.array([(shares[place], 1 / (1 + place)) for place in range(len(hits))])
 
 
-def _coverage(asked: Sequence[str], words: set[str], idf: Mapping[str, float] | None = None) -> float:
+def _coverage(
+    asked: Sequence[str], words: set[str], idf: Mapping[str, float] | None = None, rarest: float = 1.0
+) -> float:
     """The share of the query's different words that are among `words`, each weighed by its idf if that is given."""
-    rarest = max(idf.values(), default=1.0) if idf else 1.0
     weights = {word: idf.get(word, rarest) if idf else 1.0 for word in asked}
     whole = math.fsum(weights.values())
     return math.fsum(weight for word, weight in weights.items() if word in words) / whole if whole else 0.0

@@ -1,0 +1,234 @@
+"""What each kind of ranker makes an explanation of (`explanation.py`), and what words alone tell.
+
+    explain(query, hits, ranker, words=WordWeights.of(texts))
+
+words              the share of each word in a BM25 score over the passage's text (Robertson and Zaragoza, 2009)
+neural rankers     the match matrix: each word of the query with each word of the passage
+BlockRank          the attention that each word gets; of the hits that are explained together, all sum to 1
+Paraformer, CNN    the attention that each sentence gets
+cross-encoders     by how much the score falls when a sentence is left out; below 0: without it the score is higher
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.errors import InputError
+from foveal.ranking.explanation import Explanation, Part
+from foveal.retrieval.words import FUNCTION_WORDS
+from foveal.text.units import words as units_of
+from foveal.types import Hit, Ranker, Retriever
+
+if TYPE_CHECKING:
+    from foveal.ranking import blockrank, sections
+    from foveal.ranking.cascade import Cascade
+    from foveal.ranking.cross_encoder import CrossEncoderRanker
+    from foveal.ranking.listwise import PointwiseRanker
+    from foveal.ranking.neural.ranker import Neural
+
+K1, B = 1.5, 0.75
+COUNTED = 1000
+"""Passages down to which it is counted how many hold a word: a word that more of them hold is worth little anyway."""
+
+
+def explain(
+    query: str,
+    hits: Sequence[Hit],
+    ranker: Ranker | None = None,
+    *,
+    words: WordWeights,
+    counts: Sequence[int] | None = None,
+) -> list[Explanation]:
+    """Each hit explained by its ranker, in the order given; by words where the ranker cannot, or there is none.
+
+    Hits of a cascade are explained by the stage that saw them last: `counts` are what its stages took
+    (`CascadeReport.counts`; None: all that they may). Errors as the ranker's own.
+    """
+    if not hits:
+        return []
+    kind = type(ranker).__name__
+    if kind == "Cascade":
+        return _by_stages(query, hits, ranker, words, counts)  # type: ignore[arg-type]
+    return WAYS[kind](query, hits, ranker) if kind in WAYS else [words.explain(query, hit) for hit in hits]
+
+
+def _by_stages(
+    query: str, hits: Sequence[Hit], cascade: Cascade, words: WordWeights, counts: Sequence[int] | None
+) -> list[Explanation]:
+    taken = counts if counts is not None else [stage.candidates for stage in cascade.stages]
+    found: list[Explanation] = []
+    while len(found) < len(hits):  # what stands at place p was moved there by the last stage that took more than p
+        place = len(found)
+        last = max((number for number, count in enumerate(taken) if count > place), default=None)
+        end = len(hits) if last is None else min(len(hits), taken[last])
+        ranker = None if last is None else cascade.stages[last].ranker
+        found += explain(query, hits[place:end], ranker, words=words)
+    return found
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WordWeights:
+    """How rare words are in a collection, by their stems, and how long its passages: what BM25 knows."""
+
+    idf: Mapping[str, float]
+    mean_words: float
+    unseen: float  # idf of a word that is nowhere
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> WordWeights:
+        """Counted over all texts of a collection. InputError: there are none."""
+        holding: Counter[str] = Counter()
+        lengths = []
+        for text in texts:
+            stems = [stem for stem, _ in _terms(text)]
+            lengths.append(len(stems))
+            holding.update(set(stems))
+        if not lengths:
+            raise InputError("There are no texts, so nothing is known of how rare a word is. Give some.")
+        idf = {stem: _idf(len(lengths), count) for stem, count in holding.items()}
+        return cls(idf, math.fsum(lengths) / len(lengths), _idf(len(lengths), 0))
+
+    @classmethod
+    def searched(cls, query: str, hits: Sequence[Hit], lexical: Retriever, passages: int) -> WordWeights:
+        """Of the query's words, by searching each; the length of passages is taken from the hits."""
+        idf = {}
+        for stem, (start, end) in _terms(query):
+            holding = len(lexical.search([query[start:end]], COUNTED)[0])
+            idf[stem] = _idf(max(passages, holding), holding)
+        lengths = [len(_terms(hit.passage.text)) for hit in hits] or [1]
+        return cls(idf, math.fsum(lengths) / len(lengths), _idf(passages, 0))
+
+    def explain(self, query: str, hit: Hit) -> Explanation:
+        """Of each word of the passage that is one of the query's what it adds: idf / (times it comes + length norm)."""
+        asked = {stem: query[start:end].lower() for stem, (start, end) in _terms(query)}
+        found = _terms(hit.passage.text)
+        norm = K1 * (1 - B + B * len(found) / max(self.mean_words, 1e-9))
+        matched = [(stem, part) for stem, part in found if stem in asked]
+        times = Counter(stem for stem, _ in matched)
+        weights = np.zeros((max(1, len(asked)), len(matched)))
+        row = {stem: number for number, stem in enumerate(asked)}
+        for column, (stem, _) in enumerate(matched):
+            weights[row[stem], column] = self.idf.get(stem, self.unseen) / (times[stem] + norm)
+        parts = tuple(part for _, part in matched)
+        return Explanation(hit, "words", "share of a BM25 score", tuple(asked.values()), parts, weights)
+
+
+def _terms(text: str) -> list[tuple[str, Part]]:
+    """Stem and place of each word, function words and marks left out."""
+    found = []
+    for start, end in units_of(text):
+        word = text[start:end].lower()
+        if word not in FUNCTION_WORDS and any(map(str.isalnum, word)):
+            found.append((_stem(word), (start, end)))
+    return found
+
+
+def _stem(word: str) -> str:
+    """The word without an English plural's end (the S stemmer: Harman, 1991)."""
+    if word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y"
+    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    return word[:-1] if word.endswith("s") and not word.endswith(("us", "ss")) else word
+
+
+def _idf(texts: int, holding: int) -> float:
+    return math.log(1 + (texts - holding + 0.5) / (holding + 0.5))
+
+
+# -- what rankers say --------------------------------------------------------------------------------------------------
+
+
+def _by_matches(query: str, hits: Sequence[Hit], ranker: Neural) -> list[Explanation]:
+    found = []
+    for hit in hits:
+        told = ranker.explain(query, hit)
+        parts = _places(told.document, hit.passage.text)
+        matches = told.matches.astype(np.float64).reshape(len(told.query), len(parts))
+        if not told.query:
+            matches = np.zeros((1, len(parts)))
+        found.append(Explanation(hit, ranker.name, "how well words match", told.query, parts, matches, adds=False))
+    return found
+
+
+def _places(words: Sequence[str], text: str) -> tuple[Part, ...]:
+    """Where words that were cut from `text` in lower case stand in it; words may have been left out between them."""
+    from foveal.ranking.neural.inputs import words as cut
+
+    lowered = "".join(one.lower() if len(one.lower()) == 1 else one for one in text)  # as long as the text
+    places, at, wanted = [], 0, list(words)
+    for word in cut(lowered):
+        at = lowered.find(word, at)
+        if wanted and word == wanted[0]:
+            places.append((at, at + len(wanted.pop(0))))
+        at += len(word)
+    return (*places, *((at, at) for _ in wanted))
+
+
+def _by_masses(query: str, hits: Sequence[Hit], ranker: blockrank.BlockRank) -> list[Explanation]:
+    told = {one.hit.passage.span: one for one in ranker.explain(query, hits)}
+    return [_of_masses(told[hit.passage.span], hit) for hit in hits]
+
+
+def _of_masses(told: blockrank.Explained, hit: Hit) -> Explanation:
+    """Tokens joined to words: each goes to the word that its last character lies in, or that stands before it."""
+    parts = units_of(hit.passage.text)
+    weights, number = np.zeros((1, len(parts))), 0
+    for token in told.tokens:
+        while number + 1 < len(parts) and parts[number + 1][0] < token.end:
+            number += 1
+        weights[0, number] += token.mass
+    return Explanation(hit, "blockrank", "share of the attention", (), tuple(parts), weights)
+
+
+def _by_sentences(query: str, hits: Sequence[Hit], ranker: sections.SectionRanker) -> list[Explanation]:
+    told = {one.hit.passage.span: one for one in replace(ranker, budget=len(hits)).explain(query, hits)}
+    found = []
+    for hit in hits:
+        sentences, start = told[hit.passage.span].sentences, hit.passage.span.start
+        parts = tuple((one.span.start - start, one.span.end - start) for one in sentences)
+        weights = np.array([[one.weight for one in sentences]], dtype=np.float64)
+        found.append(Explanation(hit, ranker.model.kind, "share of the attention", (), parts, weights))
+    return found
+
+
+def by_leaving_out(by: str, hit: Hit, scores: Callable[[Sequence[str]], Sequence[float]]) -> Explanation:
+    """Of each sentence how much lower the score is without it; `scores` gives that of each text, an empty one too."""
+    from foveal.ranking.sections import places_of
+
+    text, parts = hit.passage.text, tuple(places_of(hit.passage.text))
+    whole, *without = scores([text, *(f"{text[:start]} {text[end:]}".strip() for start, end in parts)])
+    weights = np.array([[whole - one for one in without]], dtype=np.float64)
+    return Explanation(hit, by, "by how much the score falls without it", (), parts, weights)
+
+
+def _by_pairs(query: str, hits: Sequence[Hit], ranker: CrossEncoderRanker) -> list[Explanation]:
+    return [by_leaving_out("cross-encoder", hit, lambda texts: ranker.scores(query, texts).tolist()) for hit in hits]
+
+
+def _by_answers(query: str, hits: Sequence[Hit], ranker: PointwiseRanker) -> list[Explanation]:
+    def scores(hit: Hit, texts: Sequence[str]) -> list[float]:
+        return ranker.scores(query, [replace(hit, passage=replace(hit.passage, text=text)) for text in texts])
+
+    return [by_leaving_out("pointwise", hit, partial(scores, hit)) for hit in hits]
+
+
+WAYS: dict[str, Callable[[str, Sequence[Hit], Any], list[Explanation]]] = {
+    "Neural": _by_matches,
+    "BlockRank": _by_masses,
+    "SectionRanker": _by_sentences,
+    "LegalRanker": lambda query, hits, ranker: _by_sentences(query, hits, ranker.ranker),
+    "CrossEncoderRanker": _by_pairs,
+    "PointwiseRanker": _by_answers,
+}
+"""By the ranker's class, named and not imported: a ranker that is in use was loaded by somebody else."""

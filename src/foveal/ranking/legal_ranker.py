@@ -1,0 +1,64 @@
+"""A trained article model behind any search: its score beside the search's own, by the weight that training found.
+
+    LegalRanker.load(folder).rank(question, hits)         folder: what `legal_training.train_legal` made
+
+`SectionRanker` orders by the model alone, which was not what was kept: the model and the first stage together were. The
+weight was tuned beside BM25; the scores of both are brought to one scale first, so that it holds for another search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import ModelUnavailable
+from foveal.models.chat import Cancel
+from foveal.ranking.legal import LEGAL, LegalRetriever, LegalSettings
+from foveal.ranking.sections import Explained, SectionRanker
+from foveal.training import checkpoints
+from foveal.types import Hit
+
+
+@dataclass(frozen=True)
+class LegalRanker:
+    """A `Ranker` by both scores."""
+
+    ranker: SectionRanker
+    settings: LegalSettings = field(default_factory=LegalSettings)
+
+    @classmethod
+    def load(cls, folder: Path | str, **options: Any) -> LegalRanker:
+        """The ranker of a model that was tuned; `options` are the fields of `SectionRanker`. ModelUnavailable: the
+        folder holds no model, or one that nothing was tuned for.
+        """
+        about = checkpoints.read(Path(folder) / LEGAL)
+        if about is None:
+            raise ModelUnavailable(
+                f"{folder} holds no {LEGAL}, so nothing is tuned there. `foveal train legal` makes it."
+            )
+        settings = LegalSettings(**{**about["settings"], "gap": float(about["settings"]["gap"])})
+        given = {"cut": about["cut"], "headings": about["headings"], "budget": settings.candidates, **options}
+        return cls(SectionRanker.load(folder, **given), settings)
+
+    def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
+        """The best hits by both scores, then the rest in their order, below them; errors as `SectionRanker.rank`."""
+        if not hits:
+            return []
+        law = LegalRetriever(_Given(hits), self.ranker, self.settings)
+        return [one.hit for one in law.explain(query, len(hits), cancel=cancel)]
+
+    def explain(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Explained]:
+        """The weights of each hit's sentences, by the model."""
+        return self.ranker.explain(query, hits, cancel=cancel)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A `Retriever` of hits that were found already."""
+
+    hits: Sequence[Hit]
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [list(self.hits[:k]) for _ in queries]
