@@ -1,0 +1,240 @@
+"""What the commands that train have in common: options, what is learnt from, a bar, and what is told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.output import notes, open_library, print_json, progress_bar, results
+from foveal.errors import InputError
+from foveal.registry import RETRIEVERS
+
+if TYPE_CHECKING:
+    from foveal.library import Library
+    from foveal.ranking.judged import Judged
+    from foveal.settings import Settings
+    from foveal.training.examples import Examples
+    from foveal.training.loop import LoopSettings
+    from foveal.training.report import Report
+    from foveal.training.watch import Progress
+    from foveal.types import Encoder
+
+MADE = "none"
+"""Said in place of a file of judgements: let headings, titles and sentences ask."""
+
+FEW = 50
+"""Judged queries below which a remark says that the figures are rough."""
+
+LibraryHome = Annotated[
+    Path | None,
+    typer.Option(
+        "--library",
+        "--home",
+        help="Home of the library that is learnt from, and of the model.",
+        envvar="FOVEAL_HOME",
+        show_default=False,
+    ),
+]
+Data = Annotated[Path | None, typer.Option(help="Learn from a folder in BEIR's layout, not from the library.")]
+Split = Annotated[str, typer.Option(help="Judgements of --data to learn from: qrels/SPLIT.tsv.")]
+TestSplit = Annotated[str | None, typer.Option(help="Judgements of --data that are only measured: qrels/SPLIT.tsv.")]
+Judgements = Annotated[
+    str | None,
+    typer.Option(
+        help="Judgements of the library's passages or documents: a qrels file, or "
+        f'"{MADE}" (its headings, titles and sentences ask). Default: what `foveal judge` kept, if it kept any.',
+    ),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(help="Texts of the queries of --judgements: JSON lines, or id, tab, text. Default: the file beside."),
+]
+FirstStage = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The search that it will stand behind. Of a library: {', '.join(RETRIEVERS)}; of --data: the encoder "
+        'beside words, or "none" (default: minilm).'
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the model: HOME/models/NAME.")]
+Epochs = Annotated[float | None, typer.Option(min=0.01, help="Times that each example is seen.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Examples of a batch.")]
+Rate = Annotated[float | None, typer.Option(help="Learning rate.")]
+Negatives = Annotated[int | None, typer.Option(min=1, help="Negatives of an example.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same model.")]
+Patience = Annotated[int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")]
+Anew = Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")]
+
+
+def loop_of(
+    defaults: LoopSettings,
+    *,
+    epochs: float | None,
+    steps: int | None,
+    batch: int | None,
+    learning_rate: float | None,
+    seed: int,
+    patience: int | None,
+) -> LoopSettings:
+    """The defaults, but for what was given."""
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "patience": patience,
+    }
+    return replace(defaults, seed=seed, **{name: value for name, value in given.items() if value is not None})
+
+
+# -- what is learnt from ----------------------------------------------------------------------------------------------
+
+
+def require_one_source(data: Path | None, test_split: str | None, judgements: str | None, queries: Path | None) -> None:
+    """InputError: options of a folder and of a library were given together."""
+    if data is not None and (judgements or queries):
+        raise InputError("--data has its own queries and judgements; leave --judgements and --queries out, or --data.")
+    if data is None and test_split:
+        raise InputError("--test-split names judgements of a collection; give its folder by --data.")
+    if queries and not judgements:
+        raise InputError("--queries has the texts for a file of judgements; give that by --judgements.")
+
+
+def learnt_from(
+    settings: Settings,
+    *,
+    data: Path | None,
+    split: str,
+    test_split: str | None,
+    judgements: str | None,
+    queries: Path | None,
+    first_stage: str | None,
+    seed: int,
+) -> tuple[Judged, Examples | None]:
+    """What is learnt from, with its first stage, and what is only measured. InputError: as they say."""
+    require_one_source(data, test_split, judgements, queries)
+    if data is None:
+        return judged_library(open_library(settings.home), judgements, queries, first_stage, seed), None
+    from foveal.evaluation.beir import load_beir
+    from foveal.ranking.judged import of_beir
+    from foveal.training.examples import Examples
+
+    name = first_stage or "minilm"
+    encoder = None if name == "none" else _encoder(name, settings)
+    with notes().status("Reading and encoding the collection …"):
+        judged = of_beir(data, split, encoder, name=name)
+    return judged, Examples.of(load_beir(data, test_split)) if test_split else None
+
+
+def judged_library(
+    library: Library, judgements: str | None, queries: Path | None, first_stage: str | None, seed: int
+) -> Judged:
+    """The library with what was judged of it: in a file, by `foveal judge`, or nothing, so that its headings ask."""
+    from foveal.evaluation.judgements import FILE, read_judgements
+    from foveal.ranking import judged
+
+    own = [] if judgements else read_judgements(library.settings.home / FILE)
+    with notes().status("Reading the library …"):
+        shelf = judged.Shelf.of(library)
+        if (not judgements and not own) or judgements == MADE:
+            return judged.of_headings(shelf, encoder_of(library), seed=seed)
+        retriever, stage = library.retriever(first_stage), _stage(library, first_stage)
+        if judgements:
+            texts, qrels = _file(Path(judgements), queries)
+            found = judged.of_qrels(shelf, texts, qrels, retriever, stage=stage)
+        else:
+            found = judged.of_judgements(shelf, own, retriever, stage=stage)
+    count = len(found.examples.queries)
+    few = f" They are few: what is measured by {FEW} or more is less a matter of luck." if count < FEW else ""
+    return replace(found, notes=(f"{count:,} judged queries.{few}", *found.notes))
+
+
+def encoder_of(library: Library) -> Encoder | None:
+    """The library's encoder; None where it was made without."""
+    return None if library.store.settings["encoder"] == "none" else library.encoder
+
+
+def _stage(library: Library, retriever: str | None) -> str:
+    """What the library's search is called; another encoder or another retriever is another first stage."""
+    called = retriever or ("hybrid" if library.store.dimension else "lexical")
+    made_with = library.store.settings.get("fingerprint", "")[:8]
+    return f"{called} search of the library" + (f" ({made_with})" if made_with else "")
+
+
+def _encoder(name: str, settings: Settings) -> Encoder:
+    from foveal.models import load_encoder
+
+    return load_encoder(name, cache=settings.cache)
+
+
+def _file(path: Path, queries: Path | None) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    from foveal.evaluation.judgements import read_qrels, read_queries
+
+    qrels = read_qrels(path)
+    beside = [
+        folder / name for folder in (path.parent, path.parent.parent) for name in ("queries.jsonl", "queries.tsv")
+    ]
+    found = queries or next((one for one in beside if one.is_file()), None)
+    if found is None:
+        raise InputError(
+            f"{path} names its queries by ids, and there is no queries.jsonl or queries.tsv beside it. Give their "
+            "texts by --queries."
+        )
+    return read_queries(found), qrels
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar over the steps, with the loss and what was measured last."""
+    with progress_bar() as bar:
+        task = bar.add_task("Preparing", total=None)
+        measured = ""
+
+        def advance(progress: Progress) -> None:
+            nonlocal measured
+            if progress.note:
+                bar.console.print(progress.note, markup=False)
+            if progress.metrics:
+                measured = ", ".join(f"{name} {value:.4f}" for name, value in progress.metrics.items())
+            loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+            text = "; ".join(part for part in ("Training", loss, measured) if part)
+            bar.update(task, completed=progress.step, total=progress.steps or None, description=text)
+
+        yield advance
+
+
+def told(report: Report, folder: Path | None, use: str, settings: Settings, *, as_json: bool) -> None:
+    """The table of before and after, what was remarked, and where curves and model lie."""
+    run = settings.home / "runs" / "train" / report.name
+    if as_json:
+        print_json({**report.as_json(), "model": None if folder is None else str(folder), "run": str(run)})
+        return
+    from foveal.evaluation.tables import table
+
+    console = results()
+    console.print(table(report.rows(), title=report.what))
+    lines = [*report.notes, f"Curves: {run / 'curves.png'}"]
+    if folder is not None:
+        lines += [f"The model: {folder}", use]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def told_ranker(report: Report, folder: Path | None, settings: Settings, *, as_json: bool) -> None:
+    """`told`, with the search that uses the ranker."""
+    told(
+        report,
+        folder,
+        f"Use it: foveal search … --rank {report.name} --home {settings.home}",
+        settings,
+        as_json=as_json,
+    )

@@ -1,0 +1,316 @@
+"""Judged queries over a library, as encoders and rankers learn from them: its passages, what is right, a first stage.
+
+    shelf = Shelf.of(library)                                  its passages
+    judged = of_judgements(shelf, read_judgements(path))       what a person said of search results
+    judged = of_qrels(shelf, queries, qrels)                   what a file says
+    judged = of_headings(shelf)                                nobody judged: headings, titles and sentences ask
+    judged = of_beir(folder, "train")                          no library, but a folder in BEIR's layout
+
+Names      A passage is "<document>:<start>-<end>"; a span that is none stands for the passage that holds most of it. A
+           document is its id, the beginning of one, its path or its address
+Documents  Passages are ranked, so a document that is judged relevant stands for the one of its passages that the first
+           stage puts first (its opening where none is found), as in Dai and Callan, SIGIR 2019; its other passages are
+           neither right nor wrong for that query, and are left out
+Stage      what finds the candidates that a ranker orders: the library's own search, as it is deployed
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Protocol
+
+from foveal.errors import InputError, UnknownDocument
+from foveal.evaluation.beir import load_beir
+from foveal.evaluation.judgements import Judgement, query_id
+from foveal.retrieval.hybrid import DENSE_WEIGHT
+from foveal.retrieval.rows import Entry
+from foveal.text.units import sentences
+from foveal.training.examples import Examples
+from foveal.training.pseudo_queries import Piece, PseudoSettings, pseudo_examples
+from foveal.training.searches import Search, VectorSearch, WordSearch, blended
+from foveal.types import Document, Encoder, Retriever, Segmenter, Span
+
+DEPTH = 100
+"""Found passages among which that of a judged document is looked for."""
+
+NAMED = 5
+"""Unknown ids that an error names."""
+
+FEWEST = 2
+"""Queries that can be parted into some to learn from and some to measure by."""
+
+_PLACE = re.compile(r"(.+):(\d+)[-:](\d+)", re.DOTALL)
+
+
+class Documents(Protocol):
+    """What holds documents in passages (a `Library` does)."""
+
+    @property
+    def segmenter(self) -> Segmenter: ...
+    def documents(self) -> list[Entry]: ...
+    def get(self, which: str, *, revision: str | None = None) -> Document: ...
+    def find(self, which: str) -> list[Entry]: ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is learnt from, and the first stage that finds what will be ranked."""
+
+    examples: Examples
+    search: Search
+    stage: str  # what the first stage is called
+    headings: Mapping[str, str] = field(default_factory=dict)  # of the documents that have one
+    notes: tuple[str, ...] = ()  # what was left out, and why
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A library's passages, by id and by place."""
+
+    library: Documents
+    pieces: Mapping[str, Piece]
+    revisions: Mapping[str, str]  # of each document's text now
+
+    @classmethod
+    def of(cls, library: Documents) -> Shelf:
+        """All passages that hold text; the library cuts its documents anew, as it did when they were added."""
+        pieces, revisions = {}, {}
+        for entry in library.documents():
+            document = library.get(entry.id)
+            revisions[entry.id] = document.revision
+            for passage in library.segmenter.segment(document):
+                if passage.text.strip():
+                    name = name_of(passage.span)
+                    pieces[name] = Piece(name, entry.id, passage.text, document.title, passage.heading or "")
+        return cls(library, pieces, revisions)
+
+    @cached_property
+    def places(self) -> dict[str, list[Span]]:
+        """Document -> where its passages stand, in order."""
+        found: dict[str, list[Span]] = defaultdict(list)
+        for name, piece in self.pieces.items():
+            start, _, end = name[len(piece.document) + 1 :].partition("-")
+            found[piece.document].append(Span(piece.document, int(start), int(end)))
+        return found
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Passage -> its text."""
+        return {name: piece.text for name, piece in self.pieces.items()}
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """Passage -> the headings above it, for those that have one."""
+        return {name: piece.heading for name, piece in self.pieces.items() if piece.heading}
+
+    def at(self, span: Span) -> str | None:
+        """The passage that holds most of a span; None where none holds anything of it."""
+        if name_of(span) in self.pieces:
+            return name_of(span)
+        shared = {
+            one: min(one.end, span.end) - max(one.start, span.start) for one in self.places.get(span.document_id, ())
+        }
+        best = max(shared, key=lambda one: shared[one], default=None)
+        return name_of(best) if best is not None and shared[best] > 0 else None
+
+    def now(self, judgement: Judgement) -> str | None:
+        """The passage that a judgement is of, in today's text; None where that text is gone."""
+        span, today = judgement.span, self.revisions.get(judgement.span.document_id)
+        if today is None or today.startswith(judgement.revision):
+            return self.at(span) if today else None
+        try:
+            before = self.library.get(span.document_id, revision=judgement.revision).text
+        except UnknownDocument:
+            return None
+        text = self.library.get(span.document_id).text
+        start = text.find(before[span.start : span.end])
+        return self.at(Span(span.document_id, start, start + len(span))) if start >= 0 and len(span) else None
+
+
+def name_of(span: Span) -> str:
+    """The id of a passage, as qrels write it."""
+    return f"{span.document_id}:{span.start}-{span.end}"
+
+
+# -- from a library ---------------------------------------------------------------------------------------------------
+
+
+def of_judgements(
+    shelf: Shelf, judgements: Iterable[Judgement], retriever: Retriever, *, stage: str = "the library's search"
+) -> Judged:
+    """What a person said of search results. InputError: fewer than two queries have a relevant passage."""
+    texts: dict[str, str] = {}
+    grades: dict[str, dict[str, int]] = defaultdict(dict)
+    gone = 0
+    for one in judgements:
+        passage = shelf.now(one)
+        if passage is None:
+            gone += 1
+        else:
+            query = query_id(one.query)
+            texts.setdefault(query, one.query)
+            grades[query][passage] = one.grade
+    left = "{} are of passages that the library no longer holds, and are left out"
+    notes = [f"Judgements: {left.format(gone)}."] if gone else []
+    return _judged(shelf, texts, grades, {}, retriever, stage, notes)
+
+
+def of_qrels(
+    shelf: Shelf,
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    retriever: Retriever,
+    *,
+    stage: str = "the library's search",
+) -> Judged:
+    """What a file says of passages or documents of the library. InputError: a query or document is unknown (they are
+    named), or fewer than two queries have a relevant one.
+    """
+    if strange := [query for query in qrels if query not in queries]:
+        raise InputError(
+            f"The judgements name {_some('query', 'queries', strange)} without a text: {_named(strange)}. Give the "
+            "texts by --queries, or leave those judgements out."
+        )
+    known = {name: _resolved(shelf, name) for name in dict.fromkeys(name for of in qrels.values() for name in of)}
+    if strange := [name for name, found in known.items() if found is None]:
+        raise InputError(
+            f"The judgements name {_some('document', 'documents', strange)} that the library does not hold: "
+            f"{_named(strange)}. `foveal list --json` shows the ids; a passage is ID:START-END."
+        )
+    passages: dict[str, dict[str, int]] = defaultdict(dict)
+    documents: dict[str, dict[str, int]] = defaultdict(dict)
+    for query, judged in qrels.items():
+        for name, grade in judged.items():
+            found = known[name]
+            assert found is not None
+            graded = (passages if found in shelf.pieces else documents)[query]
+            graded[found] = max(grade, graded.get(found, grade))
+    return _judged(shelf, {query: queries[query] for query in qrels}, passages, documents, retriever, stage, [])
+
+
+def of_headings(shelf: Shelf, encoder: Encoder | None, *, seed: int = 0) -> Judged:
+    """Queries made of the library's headings, titles and sentences; its words, and vectors by `encoder`, find for them.
+
+    The first stage is not the library's own, which would find a sentence where it was taken out; and no heading is
+    given beside a text, since it may be the query.
+    """
+    examples = pseudo_examples(list(shelf.pieces.values()), sentences, PseudoSettings(seed=seed), name="library")
+    search, stage = words_and_vectors(examples.corpus, encoder)
+    made = f"{len(examples.queries):,} queries were made of headings, titles and sentences; nobody judged them."
+    return Judged(examples, search, stage, notes=(made,))
+
+
+def _judged(
+    shelf: Shelf,
+    texts: Mapping[str, str],
+    passages: Mapping[str, Mapping[str, int]],
+    documents: Mapping[str, Mapping[str, int]],
+    retriever: Retriever,
+    stage: str,
+    notes: list[str],
+) -> Judged:
+    """Judgements of passages and of whole documents as examples over the library's passages."""
+    judged = {query: dict(passages.get(query, {})) for query in texts}
+    aside: dict[str, set[str]] = defaultdict(set)  # text of a query -> passages that count neither way
+    whole = {query: [one for one, grade in documents.get(query, {}).items() if grade > 0] for query in texts}
+    asked = [query for query in texts if whole[query]]
+    found = library_search(retriever, shelf.pieces)([texts[query] for query in asked], DEPTH) if asked else []
+    for query, ranking in zip(asked, found, strict=True):
+        for document in whole[query]:
+            names = [name_of(span) for span in shelf.places[document]]
+            best = next((name for name in ranking if name in names), names[0])
+            judged[query].setdefault(best, documents[query][document])
+            aside[texts[query]].update(name for name in names if name not in judged[query])
+    kept = {query: grades for query, grades in judged.items() if any(grade > 0 for grade in grades.values())}
+    if dropped := len(judged) - len(kept):
+        notes = [*notes, f"{dropped} of {len(judged)} judged queries have no relevant passage; they teach nothing."]
+    if len(kept) < FEWEST:
+        raise InputError(
+            f"{len(kept)} judged queries have a relevant passage (a grade of 1 or more): too few to learn from some "
+            "and measure by others. Judge more (foveal judge), or let headings ask (--judgements none)."
+        )
+    examples = Examples({query: texts[query] for query in kept}, shelf.texts, kept, "library")
+    return Judged(examples, library_search(retriever, shelf.pieces, aside), stage, shelf.headings, tuple(notes))
+
+
+def library_search(
+    retriever: Retriever, pieces: Mapping[str, Piece], aside: Mapping[str, set[str]] | None = None
+) -> Search:
+    """A library's retriever as a training search; passages that lie `aside` for a query's text are not given."""
+    left = aside or {}
+
+    def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        more = max((len(left.get(query, ())) for query in queries), default=0)
+        found = []
+        for query, hits in zip(queries, retriever.search(list(queries), k + more), strict=True):
+            scores = {name_of(hit.passage.span): hit.score for hit in hits}
+            known = [name for name in scores if name in pieces and name not in left.get(query, ())]
+            found.append({name: scores[name] for name in known[:k]})
+        return found
+
+    return search
+
+
+def _resolved(shelf: Shelf, name: str) -> str | None:
+    """The passage or document that qrels name; None where there is none, or more than one."""
+    if name in shelf.pieces:
+        return name
+    if (document := _document(shelf, name)) is not None:
+        return document if document in shelf.places else None
+    place = _PLACE.fullmatch(name)
+    document = _document(shelf, place[1]) if place else None
+    if place is None or document is None or not int(place[2]) < int(place[3]):
+        return None
+    return shelf.at(Span(document, int(place[2]), int(place[3])))
+
+
+def _document(shelf: Shelf, name: str) -> str | None:
+    if name in shelf.revisions:
+        return name
+    try:
+        found = shelf.library.find(name)
+    except InputError:
+        return None
+    return found[0].id if len(found) == 1 else None
+
+
+def _some(one: str, many: str, names: Sequence[str]) -> str:
+    return f"a {one}" if len(names) == 1 else f"{len(names)} {many}"
+
+
+def _named(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(map(repr, names[:NAMED])) + (f" and {rest} more" if rest > 0 else "")
+
+
+# -- from a folder ----------------------------------------------------------------------------------------------------
+
+
+def of_beir(folder: Path, split: str, encoder: Encoder | None, *, name: str = "") -> Judged:
+    """A collection in BEIR's layout, searched by words, and by vectors of `encoder`, blended as a library blends them.
+
+    InputError: as `load_beir`, or no query with a relevant document. `name` is what the encoder is called.
+    """
+    examples = Examples.of(load_beir(folder, split))
+    search, stage = words_and_vectors(examples.corpus, encoder, name)
+    return Judged(examples, search, stage)
+
+
+def words_and_vectors(corpus: Mapping[str, str], encoder: Encoder | None, name: str = "") -> tuple[Search, str]:
+    """A first stage over texts in memory, and what it is called; words alone where there is no encoder."""
+    words = WordSearch(corpus)
+    if encoder is None:
+        return words, "words"
+
+    @cache
+    def both() -> Search:  # texts are encoded when something is searched: some that learn from them never do
+        parts: list[Search] = [words, VectorSearch.over(corpus, encoder.encode)]
+        return blended(parts, [1 - DENSE_WEIGHT, DENSE_WEIGHT])
+
+    called = f"words and {name or encoder.name} ({encoder.fingerprint[:8]})"
+    return lambda queries, k: both()(queries, k), called

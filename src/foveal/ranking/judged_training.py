@@ -1,0 +1,291 @@
+"""Trains each kind of ranker on judged queries and the first stage that it will stand behind (`ranking.judged`).
+
+    folder, report = train_neural("knrm", judged, home=home)
+    folder, report = train_cross_encoder(judged, "minilm", home=home)
+    folder, report = train_blockrank(judged, model, home=home)
+    folder, report = train_articles(judged, "paraformer", home=home)
+
+Held out   a tenth of the queries, more where they are few: ten, if that is no more than three of ten
+Negatives  as many as the settings ask for, or as there are where a library is small
+Guard      the folder is None, and the model lies in the run's `rejected/`, unless it orders what the first stage finds
+           for the held-out queries better than the first stage does
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError
+from foveal.evaluation.legal import Article, LegalCollection
+from foveal.evaluation.metrics import Run, evaluate
+from foveal.ranking.judged import Judged
+from foveal.training import checkpoints, model_folders
+from foveal.training.examples import Examples
+from foveal.training.report import Report
+from foveal.training.searches import run_of
+from foveal.training.watch import Progress
+
+if TYPE_CHECKING:
+    from foveal.models.language import LanguageModel
+    from foveal.ranking.neural.training import NeuralSettings
+    from foveal.training.articles import ArticleTraining
+    from foveal.training.blockrank import BlockRankSettings, RankingList
+    from foveal.training.rerankers import RerankerSettings
+
+Made = tuple[Path | None, Report]
+"""The folder of the model (HOME/models/<name>; None if it was not kept) and the report."""
+
+HELD, MOST_HELD, LEAST_HELD = 10, 0.3, 0.1
+"""Queries that are held out, and the shares that this may be."""
+
+LISTED = 20
+"""Candidates of a held-out list for BlockRank: as many as `foveal search --rank` gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What all of these have in common."""
+
+    home: Path
+    name: str | None = None  # of the model: HOME/models/<name>
+    test: Examples | None = None  # measured only; over the same corpus
+    on_progress: Callable[[Progress], None] = lambda _: None
+    anew: bool = False
+    cache: Path | None = None
+
+
+def held_share(count: int) -> float:
+    """The share of `count` queries that is held out."""
+    return min(MOST_HELD, max(LEAST_HELD, HELD / count))
+
+
+def parted(examples: Examples, seed: int) -> tuple[Examples, Examples]:
+    """Queries to learn from, and those held out. InputError: fewer than two different ones."""
+    return examples.split(dev=held_share(len(examples.queries)), seed=seed)
+
+
+def most_negatives(examples: Examples, wanted: int) -> int:
+    """`wanted`, or as many texts as do not answer the query that most of them answer; at least 1."""
+    holding = Counter(examples.codes.values())
+    answering = max(sum(holding[code] for code in answers) for answers in examples.answers.values())
+    return max(1, min(wanted, len(examples.corpus) - answering))
+
+
+# -- neural rankers ---------------------------------------------------------------------------------------------------
+
+
+def train_neural(
+    name: str, judged: Judged, settings: NeuralSettings, *, run: RunSettings, encoder: str | None = "minilm"
+) -> Made:
+    """One of `neural.MODELS`. Its word vectors are rows of `encoder`'s table; None: they are learnt from the texts.
+
+    InputError: the first stage finds nothing for any query, and as `train_ranker`.
+    """
+    from foveal.models.hub import folder_of
+    from foveal.ranking.neural.training import train_ranker, vocabulary_of
+    from foveal.ranking.neural.vectors import WordVectors
+    from foveal.settings import Settings
+
+    run.on_progress(Progress(0, 0, note=f"Searching for {len(judged.examples.queries):,} queries"))
+    found = run_of(judged.search, judged.examples, settings.depth)
+    examples, notes = _findable(judged.examples, found)
+    learnt, dev = parted(examples, settings.loop.seed)
+    test = run.test
+    if test is not None:
+        found |= run_of(judged.search, test, settings.depth)
+        test, lost = _findable(test, found)
+        notes = (*notes, *(f"test: {note}" for note in lost))
+    vocabulary = vocabulary_of(learnt, settings)
+    room = len(vocabulary.words) if encoder else vocabulary.known
+    dimension = max(1, min(settings.dimension, room // 2))
+    dimension -= dimension % 10 if dimension > 10 else 0  # TK's heads part the vectors
+    settings = replace(settings, negatives=most_negatives(learnt, settings.per_row), dimension=dimension)
+    if encoder is None:
+        texts = learnt.corpus.values()
+        vectors = WordVectors.trained_on(texts, vocabulary, settings.dimension, seed=settings.loop.seed)
+    else:
+        table = folder_of(encoder, run.cache or Settings.load().cache, kind="encoder")
+        vectors = WordVectors.from_encoder(table, vocabulary, settings.dimension, seed=settings.loop.seed)
+    folder, report = train_ranker(
+        name, learnt, found, settings, home=run.home, run_name=run.name, dev=dev, test=test, vocabulary=vocabulary,
+        vectors=vectors, on_progress=run.on_progress, anew=run.anew,
+    )  # fmt: skip
+    return folder, _with_notes(report, judged, notes)
+
+
+def _findable(examples: Examples, found: Run) -> tuple[Examples, tuple[str, ...]]:
+    """The queries for which something was found. InputError: there are none."""
+    kept = [query for query in examples.queries if found.get(query)]
+    if not kept:
+        raise InputError(
+            f"The first stage finds nothing for any of the {len(examples.queries)} queries, so there is nothing to "
+            "order. Do queries and texts belong together?"
+        )
+    lost = len(examples.queries) - len(kept)
+    notes = (f"{lost} queries were left out: nothing is found for them.",) if lost else ()
+    return examples.only(kept), notes
+
+
+# -- the cross-encoder ------------------------------------------------------------------------------------------------
+
+
+def train_cross_encoder(judged: Judged, base: str, settings: RerankerSettings, *, run: RunSettings) -> Made:
+    """A cross-encoder that begins as `base`; else as `train_reranker`."""
+    from foveal.training.rerankers import train_reranker
+
+    learnt, dev = parted(judged.examples, settings.loop.seed)
+    settings = replace(settings, negatives=most_negatives(learnt, settings.negatives))
+    folder, report = train_reranker(
+        learnt, judged.search, base, settings, home=run.home, name=run.name, first_stage_name=judged.stage, dev=dev,
+        test=run.test, on_progress=run.on_progress, anew=run.anew, cache=run.cache,
+    )  # fmt: skip
+    return folder, _with_notes(report, judged)
+
+
+# -- BlockRank --------------------------------------------------------------------------------------------------------
+
+
+def train_blockrank(
+    judged: Judged, model: LanguageModel, settings: BlockRankSettings, *, run: RunSettings, layer: int | str = "auto"
+) -> Made:
+    """A copy of `model` that ranks by its attention (`fine_tune`); kept only if it beats both itself untrained and the
+    first stage.
+
+    Learnt lists hold the answers and what the first stage finds besides; lists that it is measured by hold only what
+    the first stage finds. InputError: it finds no answer for any held-out query, and as `fine_tune`.
+    """
+    from foveal.ranking.blockrank_prompt import Layout
+    from foveal.ranking.blockrank_training import fine_tune
+    from foveal.training.blockrank import METRICS, lists_of
+    from foveal.training.negatives import filled, top_negatives
+
+    learnt, dev = parted(judged.examples, settings.loop.seed)
+    wanted = most_negatives(learnt, settings.documents - 1)
+    pools = top_negatives(run_of(judged.search, learnt, 2 * settings.documents), learnt, depth=2 * settings.documents)
+    lists = lists_of(learnt, filled(pools, learnt, wanted, seed=settings.loop.seed))
+    held, first = found_lists(judged, dev)
+    test = found_lists(judged, run.test)[0] if run.test else None
+    offset = min(Layout().query_offset, model.context_tokens // 2)  # for models of few positions
+    folder, report = fine_tune(
+        model, [_titled(one, judged.headings) for one in lists], settings, home=run.home, layer=layer,
+        layout=Layout(query_offset=offset), dev=held, test=test, name=run.name, on_progress=run.on_progress,
+        anew=run.anew,
+    )  # fmt: skip
+    metric, reached = METRICS[0], report.measured["dev"][1]
+    before = evaluate(first, {query: one for query, one in dev.judged.items() if query in first}, METRICS)
+    said = (
+        f"dev: {metric} {before[metric]:.4f} by the first stage ({judged.stage}), {reached[metric]:.4f} by the model."
+    )
+    if report.kept and not reached[metric] > before[metric]:
+        reason = "The model was not kept: on the dev queries it orders no better than the first stage."
+        folder, report = None, withdrawn(run.home, report, reason)
+    return folder, _with_notes(report, judged, (said,))
+
+
+def found_lists(judged: Judged, examples: Examples) -> tuple[list[RankingList], Run]:
+    """What the first stage finds for each query, as lists in its order and as its run; queries of which it finds no
+    answer are left out, since no order of it would be right. InputError: these are all.
+    """
+    from foveal.training.blockrank import ListedDocument, RankingList
+
+    lists, run = [], {}
+    for query, scores in run_of(judged.search, examples, LISTED).items():
+        answers = frozenset(name for name in scores if examples.judged[query].get(name, 0) > 0)
+        if answers:
+            documents = tuple(ListedDocument(name, examples.corpus[name]) for name in scores)
+            listed = RankingList(examples.queries[query], documents, answers, query)
+            lists.append(_titled(listed, judged.headings))
+            run[query] = dict(scores)
+    if not lists:
+        raise InputError(
+            f"Among the first {LISTED} texts that are found for the {len(examples.queries)} held-out queries there is "
+            "no relevant one, so nothing can be measured. Judge more queries, or more of what is found."
+        )
+    return lists, run
+
+
+def _titled(listed: RankingList, headings: Mapping[str, str]) -> RankingList:
+    """The list with the headings that its documents are shown with when they are ranked."""
+    return replace(
+        listed, documents=tuple(replace(one, title=headings.get(one.id, one.title)) for one in listed.documents)
+    )
+
+
+# -- models of articles -----------------------------------------------------------------------------------------------
+
+
+def train_articles(
+    collection: LegalCollection,
+    engine: str,
+    training: ArticleTraining,
+    *,
+    run: RunSettings,
+    test: LegalCollection | None = None,
+    encoder: str = "minilm",
+    learns: bool = True,
+    **options: Any,
+) -> Made:
+    """A Paraformer or an Attentive CNN (`train_legal`, which takes the options too), kept only if the weight that is
+    best on held-out questions gives it a part in the ranking.
+
+    The first stage is words, BM25, whatever search stands before it later: that is what the weight is tuned beside.
+    """
+    from foveal.ranking.legal import LEGAL
+    from foveal.ranking.legal_training import corpus_of, examples_of, train_legal
+
+    options = {"cut": "lines", "headings": True, "language": "plain", **options}
+    texts = corpus_of(collection.articles.values(), cut=options["cut"], headings=options["headings"])
+    learnt, dev = parted(examples_of(collection, texts), training.loop.seed)
+    wanted = training.hard + training.random
+    room = most_negatives(learnt, wanted)
+    hard = round(training.hard * room / wanted)
+    training = replace(training, hard=hard, random=room - hard)
+    folder, report = train_legal(
+        _asking(collection, learnt), engine, home=run.home, encoder=encoder, learns=learns, training=training,
+        dev=_asking(collection, dev), test=test, name=run.name, on_progress=run.on_progress, anew=run.anew,
+        cache=run.cache, **options,
+    )  # fmt: skip
+    notes: tuple[str, ...] = ()
+    if folder is not None:
+        told = checkpoints.read(folder / LEGAL) or {}
+        weight, curve = float(told["settings"]["weight"]), {float(one): f2 for one, f2 in told["curve"].items()}
+        notes = (
+            f"dev: F2 of the first {curve[0.0]:.4f} by words alone, {curve[1.0]:.4f} by the model alone, "
+            f"{curve[weight]:.4f} by both with weight {weight}.",
+        )
+        if not curve[weight] > curve[0.0]:
+            reason = "The model was not kept: beside words it adds nothing on the dev questions."
+            folder, report = None, withdrawn(run.home, report, reason)
+    return folder, replace(report, notes=(*report.notes, *notes))
+
+
+def articles_of(judged: Judged) -> LegalCollection:
+    """A library's passages as articles, with what was asked of them."""
+    examples = judged.examples
+    articles = {name: Article(name, text, judged.headings.get(name)) for name, text in examples.corpus.items()}
+    return LegalCollection(examples.name, articles, examples.queries, examples.judged)
+
+
+def _asking(collection: LegalCollection, examples: Examples) -> LegalCollection:
+    return LegalCollection(collection.name, collection.articles, examples.queries, examples.judged)
+
+
+# -- the guard --------------------------------------------------------------------------------------------------------
+
+
+def withdrawn(home: Path, report: Report, reason: str) -> Report:
+    """Put a model that was kept into its run's `rejected/`, and say so in the report on the disk."""
+    place, folder = home / "models" / report.name, home / "runs" / "train" / report.name
+    report = replace(report, kept=False, notes=(*report.notes, reason))
+    checkpoints.write(folder / "report.json", report.as_json())
+    if place.is_dir():
+        model_folders.moved(place, folder / "rejected", replace=True)
+    return report
+
+
+def _with_notes(report: Report, judged: Judged, notes: Sequence[str] = ()) -> Report:
+    return replace(report, notes=(*judged.notes, *notes, *report.notes))

@@ -1,0 +1,265 @@
+"""`foveal train ranker, blockrank, legal`: judgements of a library become what `foveal search --rank` takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny
+from training.conftest import make_encoder
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
+from foveal.faults import injected
+from foveal.library import Library
+from foveal.ranking.by_name import load_ranker
+from foveal.ranking.neural import MODELS
+from foveal.ranking.neural.losses import LOSSES
+from foveal.ranking.neural.ranker import Neural
+from foveal.training.rerankers import OBJECTIVES
+from foveal.types import Document, document_id
+
+THINGS = ["barrel", "basket", "blanket", "candle", "chain", "door", "feather", "frame", "heap", "kettle", "net", "oven"]
+LITTLE = ["--steps", "10", "--batch", "8", "--learning-rate", "0.03"]
+
+
+def texts() -> Iterator[Document]:
+    """Of each thing a page that answers, and two that only say its name often: words alone put these first."""
+    for n, thing in enumerate(THINGS):
+        name = f"old {thing}"
+        told = (
+            f"As I was told by a neighbour of ours, the {name} is made in steps {n} and {n + 1} by hand, and it lasts."
+        )
+        yield Document.of(f"test:{thing}/how", f"{told}\n", f"{thing}")
+        yield Document.of(f"test:{thing}/tags", f"{name}, {name}s, cheap {name}, buy {name}.\n", "tags")
+        yield Document.of(f"test:{thing}/shop", f"{thing} and {name}, {name} and {thing}, {name}.\n", "shop")
+
+
+def train(*arguments: object, home: Path) -> dict[str, Any]:
+    done = CliRunner().invoke(
+        app, ["train", *map(str, arguments), "--json", "--library", str(home)], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def passage(thing: str, page: str = "how") -> str:
+    """The id of a page's only passage, as qrels name it."""
+    found = next(one for one in texts() if one.id == document_id(f"test:{thing}/{page}"))
+    return f"{found.id}:0-{len(found.text)}"
+
+
+def refused(*arguments: object, home: Path) -> str:
+    done = CliRunner().invoke(app, ["train", *map(str, arguments), "--library", str(home)])
+    assert isinstance(done.exception, InputError), done.output
+    return str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library by words only, not yet judged."""
+    home = tmp_path_factory.mktemp("plain")
+    Library.open(home, encoder="none").add_documents(texts())
+    return home
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and for each thing all three pages were graded."""
+    home = tmp_path_factory.mktemp("judged")
+    library = Library.open(home, encoder="none")
+    library.add_documents(texts())
+    for thing in THINGS:
+        for hit in library.search(f"old {thing}", 3):
+            grade = 3 if hit.passage.span.document_id == document_id(f"test:{thing}/how") else 0
+            keep_judgement(home / FILE, Judgement(f"old {thing}", hit.passage.span, str(hit.revision), grade))
+    return home
+
+
+@pytest.fixture
+def mine(judged: Path) -> dict[str, Any]:
+    """A K-NRM that was trained on the library's judgements; once, since a run that is done is not done again."""
+    return train("ranker", "knrm", "--name", "mine", *LITTLE, home=judged)
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves are not drawn: test_report draws them."""
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+
+
+@pytest.fixture(scope="module")
+def little_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("bert") / "little")
+
+
+# -- neural rankers ---------------------------------------------------------------------------------------------------
+
+
+def test_what_a_person_judged_makes_a_ranker_that_search_uses(judged, mine):
+    """The library's own judgements by default; before and after on queries held out; again, nothing is trained."""
+    told = mine
+    assert told["kept"]
+    before, after = told["measured"]["dev"]
+    assert before["map"] == pytest.approx(1 / 3)
+    assert after["map"] > before["map"]
+    assert any("12 judged queries. They are few" in note for note in told["notes"])
+    assert (Path(told["run"]) / "report.json").is_file()
+    asked = ["search", "old oven", "--rank", "mine", "-k", "3", "--json", "--home", str(judged)]
+    found = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)["hits"]
+    assert found[0]["span"]["document_id"] == document_id("test:oven/how")
+    assert found[0]["retriever"] == "knrm"
+    weights = (Path(told["model"]) / "model.safetensors").stat().st_mtime_ns
+    again = train("ranker", "knrm", "--name", "mine", *LITTLE, home=judged)
+    assert again["curves"] == told["curves"]
+    assert (Path(again["model"]) / "model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_stopped_run_goes_on_to_the_same_model(judged, mine):
+    """Ctrl-C at a checkpoint: nothing is in the model's place; the same command ends as one that was never stopped."""
+    with injected({"training.before-whole": "interrupt@2"}):
+        stopped = CliRunner().invoke(
+            app, ["train", "ranker", "knrm", "--name", "parts", *LITTLE, "--library", str(judged)]
+        )
+    assert stopped.exit_code == 130
+    assert not (judged / "models" / "parts").exists()
+    told = train("ranker", "knrm", "--name", "parts", *LITTLE, home=judged)
+    assert told["curves"]["resumed_at"] > 0
+    assert told["measured"] == mine["measured"]
+    pair = [("old oven", "an old oven by a neighbour")]
+    assert load_ranker("parts", home=judged).scorer(pair) == load_ranker("mine", home=judged).scorer(pair)
+
+
+def test_a_file_of_judgements_of_passages_and_documents(plain, tmp_path):
+    """Passages by id; a document by id, the beginning of one, or its address stands for its passage."""
+    lines = []
+    for n, thing in enumerate(THINGS):
+        whole = passage(thing)
+        document = whole.partition(":")[0]
+        named = [whole, document, document[:12], f"test:{thing}/how", f"{document}:5-40"][n % 5]
+        lines += [f"q{n}\t{named}\t2", f"q{n}\t{passage(thing, 'tags')}\t0"]
+    (tmp_path / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "queries.tsv").write_text("".join(f"q{n}\told {thing}\n" for n, thing in enumerate(THINGS)))
+    told = train("ranker", "knrm", "--judgements", tmp_path / "qrels.tsv", *LITTLE, home=plain)
+    assert told["measured"]["dev"][0]["map"] == pytest.approx(1 / 3)
+    assert told["kept"]
+    assert isinstance(load_ranker(told["name"], home=plain), Neural)
+
+
+def test_unknown_ids_are_named(plain, tmp_path):
+    qrels, queries = tmp_path / "qrels.tsv", tmp_path / "texts.jsonl"
+    lines = [f"q{n}\t{'f' * 31}{n}\t1" for n in range(7)] + [f"q0\t{passage('oven')}\t1"]
+    qrels.write_text("\n".join(lines))
+    asked = ["ranker", "knrm", "--judgements", qrels]
+    assert "no queries.jsonl or queries.tsv beside it" in refused(*asked, home=plain)
+    queries.write_text("".join(json.dumps({"_id": f"q{n}", "text": f"old {n}"}) + "\n" for n in range(7)))
+    said = refused(*asked, "--queries", queries, home=plain)
+    assert "7 documents that the library does not hold" in said
+    assert f"'{'f' * 31}4' and 2 more" in said
+    queries.write_text('{"_id": "q0", "text": "old oven"}\n')
+    assert "6 queries without a text: 'q1', 'q2'" in refused(*asked, "--queries", queries, home=plain)
+    queries.write_text('{"_id": "q0", "text": " "}\n')
+    assert "no text for the query 'q0'" in refused(*asked, "--queries", queries, home=plain)
+    qrels.write_text(f"q0\t{passage('oven')}\t1\n")
+    queries.write_text('{"_id": "q0", "text": "old oven"}\n')
+    assert "1 judged queries have a relevant passage" in refused(*asked, "--queries", queries, home=plain)
+
+
+def test_without_judgements_headings_and_sentences_ask(tmp_path):
+    home = tmp_path / "home"
+    (tmp_path / "texts").mkdir()
+    for n, thing in enumerate(THINGS[:6]):
+        parts = [f"## The care of an old {thing}\n\nIn year {n} it is oiled by hand. Then it stands in a dry place.\n"]
+        parts += [f"## Where the {thing} stands now\n\nBehind door {n} all year. Nobody has moved it since that day.\n"]
+        (tmp_path / "texts" / f"{thing}.md").write_text(f"# A book of the {thing}\n\n" + "\n".join(parts))
+    Library.open(home, encoder="none").add([tmp_path / "texts"])
+    told = train("ranker", "drmm", *LITTLE, home=home)
+    assert any("queries were made of headings" in note for note in told["notes"])
+    assert told["curves"]["steps"] == 10
+    assert (told["model"] is None) == (not told["kept"])
+
+
+def test_a_folder_in_beirs_layout(judged, tmp_path):
+    """What `judge --export` wrote trains elsewhere; its test queries are measured only."""
+    out = tmp_path / "out"
+    exported = CliRunner().invoke(app, ["judge", "--export", str(out), "--home", str(judged)])
+    assert exported.exit_code == 0, exported.output
+    (out / "qrels" / "test.tsv").write_text((out / "qrels" / "train.tsv").read_text())
+    asked = ["ranker", "knrm", "--data", out, "--test-split", "test", "--first-stage", "none", "--base", "none"]
+    told = train(*asked, *LITTLE, home=tmp_path / "home")
+    assert set(told["measured"]) == {"dev", "test"}
+
+
+def test_a_library_of_one_passage_has_nothing_to_order(tmp_path):
+    home = tmp_path / "home"
+    library = Library.open(home, encoder="none")
+    library.add_documents(list(texts())[:1])
+    for query in ("old barrel", "neighbour of ours"):
+        hit = library.search(query, 1)[0]
+        keep_judgement(home / FILE, Judgement(query, hit.passage.span, str(hit.revision), 3))
+    assert "0 documents do not answer it" in refused("ranker", "knrm", home=home)
+    assert "Nothing was judged" not in refused("legal", "attentive-cnn", home=home)
+
+
+def test_a_first_stage_that_finds_nothing_is_told(plain, tmp_path):
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n}\t{passage(THINGS[n])}\t1\n" for n in range(3)))
+    (tmp_path / "queries.tsv").write_text("".join(f"q{n}\tzzz{n}\n" for n in range(3)))
+    said = refused("ranker", "knrm", "--judgements", tmp_path / "qrels.tsv", home=plain)
+    assert "finds nothing for any of the 3 queries" in said
+
+
+def test_options_that_do_not_go_together(plain, tmp_path):
+    assert "--data has its own" in refused("ranker", "knrm", "--data", tmp_path, "--judgements", "x.tsv", home=plain)
+    assert "--queries has the texts" in refused("ranker", "knrm", "--queries", "x.tsv", home=plain)
+    assert "--test-split" in refused("legal", "--test-split", "test", home=plain)
+    assert "--document-words" in refused("ranker", "cross-encoder", "--document-words", "9", home=plain)
+    with pytest.raises(UnknownName, match="cross-encoder, dssm"):
+        train("ranker", "bert", home=plain)
+    with pytest.raises(UnknownName, match="paraformer, attentive-cnn"):
+        train("legal", "bm25", home=plain)
+
+
+def test_help_names_every_choice():
+    """The command tree imports no training, so the names stand there once more."""
+    shown = CliRunner(env={"COLUMNS": "220"}).invoke(app, ["train", "ranker", "--help"]).stdout
+    assert all(name in shown for name in (*MODELS, *LOSSES, *OBJECTIVES))
+
+
+# -- the others -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cross_encoder_from_the_library_s_judgements(judged, little_bert):
+    told = train("ranker", "cross-encoder", "--base", little_bert, "--steps", "6", "--batch", "2", home=judged)
+    assert told["what"] == "reranker, listwise, over lexical search of the library"
+    assert told["measured"]["dev"][0]["mrr@10"] == pytest.approx(1 / 3)
+    assert (told["model"] is None) == (not told["kept"])
+
+
+def test_blockrank_must_beat_the_first_stage_too(judged, tmp_path):
+    model = tiny("qwen", tmp_path / "tiny")
+    few = ["--layer", "1", "--objective", "aux", "--learned", "layers", "--documents", "3", "--steps", "3"]
+    few += ["--batch", "4", "--learning-rate", "0.003"]
+    told = train("blockrank", "--model", model.folder, "--name", "block", *few, home=judged)
+    said = next(note for note in told["notes"] if "by the first stage (lexical search of the library)" in note)
+    assert "mrr@10 0.3333" in said
+    better = told["measured"]["dev"][1]["mrr@10"] > max(told["measured"]["dev"][0]["mrr@10"], 1 / 3)
+    assert told["kept"] == better == (judged / "models" / "block").is_dir()
+    assert better or (Path(told["run"]) / "rejected" / "blockrank.json").is_file()
+    again = train("blockrank", "--model", model.folder, "--name", "block", *few, home=judged)
+    assert (again["kept"], again["measured"]) == (told["kept"], told["measured"])
+
+
+@pytest.mark.parametrize("engine", ["paraformer", "attentive-cnn"])
+def test_models_of_articles_over_a_librarys_passages(engine, judged, little_bert):
+    few = ["--steps", "2", "--batch", "2", "--negatives", "4", "--learning-rate", "0.003"]
+    base = ["--base", little_bert, "--frozen"] if engine == "paraformer" else []
+    told = train("legal", engine, "--name", engine, *few, *base, home=judged)
+    assert told["what"].startswith(engine)
+    assert (told["model"] is None) == (not told["kept"]) == (not (judged / "models" / engine).is_dir())
+    assert any("by words alone" in note or "first stage alone" in note for note in told["notes"])

@@ -1,0 +1,163 @@
+"""Judgements over a library become examples: passages by place, documents by their best passage, what is left out."""
+
+from __future__ import annotations
+
+import pytest
+from honest import Lines
+
+from foveal.errors import InputError
+from foveal.evaluation.judgements import Judgement
+from foveal.library import Library
+from foveal.ranking.judged import Shelf, library_search, name_of, of_headings, of_judgements, of_qrels
+from foveal.ranking.judged_training import held_share, most_negatives, withdrawn
+from foveal.training import checkpoints
+from foveal.training.examples import Examples
+from foveal.training.loop import Curves
+from foveal.training.report import Report, read_report
+from foveal.types import Document, Span, document_id
+
+LONG = {
+    "eyes": ["The fovea sees sharply.", "Rods see in the dark.", "Tears keep it wet."],
+    "ears": ["The cochlea hears.", "A drum is struck by sound.", "Wax keeps dust out."],
+    "skin": ["It feels warmth.", "Hair grows in the dark."],
+}
+
+
+def text_of(name: str) -> str:
+    return "".join(f"{line}\n" for line in LONG[name])
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    made = Library.open(tmp_path_factory.mktemp("home"), encoder="none")
+    made.segmenter = Lines()
+    made.add_documents([Document.of(f"test:{name}", text_of(name), f"all about {name}") for name in LONG])
+    return made
+
+
+@pytest.fixture(scope="module")
+def shelf(library):
+    return Shelf.of(library)
+
+
+def passage(shelf, name, words):
+    """The id of the passage of a document that holds the words."""
+    return next(
+        one for one in shelf.pieces if one.startswith(document_id(f"test:{name}")) and words in shelf.texts[one]
+    )
+
+
+def test_passages_are_those_that_search_finds(library, shelf):
+    assert len(shelf.pieces) == sum(map(len, LONG.values()))
+    for hit in library.search("dark keeps sound", 10):
+        assert shelf.texts[name_of(hit.passage.span)] == hit.passage.text
+    assert shelf.headings == {}  # lines have none
+
+
+def test_a_span_is_judged_by_the_passage_that_holds_most_of_it(shelf):
+    eyes = document_id("test:eyes")
+    second = text_of("eyes").index("Rods")
+    assert shelf.at(Span(eyes, second - 3, second + 12)) == passage(shelf, "eyes", "Rods")
+    assert shelf.at(Span(eyes, 0, second + 1)) == passage(shelf, "eyes", "fovea")
+    assert shelf.at(Span(eyes, 9000, 9001)) is None
+    assert shelf.at(Span("0" * 32, 0, 9)) is None
+
+
+def test_a_document_stands_for_its_best_passage_and_the_others_count_neither_way(library, shelf):
+    queries = {"q1": "seeing in the dark", "q2": "cochlea", "q3": "zebra"}
+    qrels = {
+        "q1": {document_id("test:eyes"): 2, passage(shelf, "skin", "Hair"): 0},
+        "q2": {"test:ears": 1, document_id("test:ears")[:10]: 3},
+        "q3": {"test:skin": 1},
+    }
+    judged = of_qrels(shelf, queries, qrels, library.retriever())
+    rods, hair = passage(shelf, "eyes", "Rods"), passage(shelf, "skin", "Hair")
+    assert judged.examples.judged == {
+        "q1": {rods: 2, hair: 0},
+        "q2": {passage(shelf, "ears", "cochlea"): 3},  # named twice: the higher grade
+        "q3": {passage(shelf, "skin", "warmth"): 1},  # nothing is found: the document's opening
+    }
+    found = judged.search(["seeing in the dark", "keeps the dark"], 10)
+    assert {rods, hair} <= found[0].keys()
+    assert passage(shelf, "eyes", "Tears") not in found[0]  # neither right nor wrong
+    assert passage(shelf, "eyes", "Tears") in found[1]
+    assert list(judged.search(["seeing in the dark"], 1)[0]) == list(found[0])[:1]
+
+
+def test_queries_without_a_relevant_passage_teach_nothing(library, shelf):
+    ids = [passage(shelf, "eyes", "fovea"), passage(shelf, "ears", "drum")]
+    queries = {f"q{n}": f"query {n}" for n in range(3)}
+    judged = of_qrels(shelf, queries, {"q0": {ids[0]: 1}, "q1": {ids[1]: 2}, "q2": {ids[0]: 0}}, library.retriever())
+    assert list(judged.examples.queries) == ["q0", "q1"]
+    assert "1 of 3 judged queries have no relevant passage" in judged.notes[0]
+    with pytest.raises(InputError, match="1 judged queries have a relevant passage"):
+        of_qrels(shelf, queries, {"q0": {ids[0]: 1}, "q2": {ids[0]: 0}}, library.retriever())
+
+
+def test_what_is_unknown_is_named(library, shelf):
+    retriever = library.retriever()
+    eyes = document_id("test:eyes")
+    for name in ("nothing.txt", "f" * 32, f"{eyes}:900-950", f"{eyes}:9-9", f"{'f' * 32}:0-9", ""):
+        with pytest.raises(InputError, match="a document that the library does not hold") as caught:
+            of_qrels(shelf, {"q": "eyes"}, {"q": {name: 1}}, retriever)
+        assert repr(name) in str(caught.value)
+    with pytest.raises(InputError, match="a query without a text: 'q2'"):
+        of_qrels(shelf, {"q": "eyes"}, {"q2": {eyes: 1}}, retriever)
+
+
+def test_judgements_of_gone_passages_are_left_out_and_told(library, shelf):
+    def judge(query, span, revision):
+        return Judgement(query, span, revision, 2)
+
+    eyes, revision = document_id("test:eyes"), shelf.revisions[document_id("test:eyes")]
+    first, second = (shelf.places[eyes][n] for n in (0, 1))
+    given = [
+        judge("one", first, revision),
+        judge("two", second, revision[:12]),
+        judge("three", first, "another text"),
+        judge("four", Span("0" * 32, 0, 9), revision),
+    ]
+    judged = of_judgements(shelf, given, library.retriever())
+    assert sorted(judged.examples.queries.values()) == ["one", "two"]
+    assert judged.notes[0] == "Judgements: 2 are of passages that the library no longer holds, and are left out."
+
+
+def test_made_queries_are_searched_where_their_sentences_were_taken_out(shelf):
+    judged = of_headings(shelf, None)
+    assert judged.stage == "words"
+    assert not judged.headings  # a heading may be the query
+    assert "queries were made" in judged.notes[0]
+    assert judged.search(["tears keep"], 3)[0]
+
+
+def test_search_gives_no_passage_that_is_not_on_the_shelf(library, shelf):
+    """Another process may have added some meanwhile."""
+    few = {name: piece for name, piece in shelf.pieces.items() if "eyes" in piece.title}
+    found = library_search(library.retriever(), few)(["dark"], 5)
+    assert list(found[0]) == [passage(shelf, "eyes", "Rods")]
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (10, 3), (20, 6), (50, 10), (100, 10), (1000, 100)])
+def test_how_many_queries_are_held_out(count, held):
+    assert round(held_share(count) * count) == held
+
+
+def test_negatives_are_no_more_than_there_are():
+    corpus = {"a": "one", "b": "two", "c": "two", "d": "three"}
+    examples = Examples({"q": "?", "r": "!"}, corpus, {"q": {"a": 1}, "r": {"b": 1}})
+    assert most_negatives(examples, 1) == 1
+    assert most_negatives(examples, 7) == 2  # "c" says what "b" says
+    assert most_negatives(Examples({"q": "?"}, {"a": "one"}, {"q": {"a": 1}}), 7) == 1
+
+
+def test_a_model_that_is_withdrawn_lies_aside_and_the_report_says_why(tmp_path):
+    place = tmp_path / "models" / "mine"
+    place.mkdir(parents=True)
+    (place / "blockrank.json").write_text("{}")
+    report = Report("mine", "what", "base", Curves((), (), 3, 1, "finished", 0.1), {"dev": ({}, {})}, True, ("seen",))
+    checkpoints.write(tmp_path / "runs" / "train" / "mine" / "report.json", report.as_json())
+    told = withdrawn(tmp_path, report, "No better.")
+    assert (told.kept, told.notes) == (False, ("seen", "No better."))
+    assert read_report(tmp_path / "runs" / "train" / "mine") == told
+    assert not place.exists()
+    assert (tmp_path / "runs" / "train" / "mine" / "rejected" / "blockrank.json").is_file()
