@@ -248,7 +248,10 @@ def test_a_model_that_is_no_better_is_not_kept(tmp_path):
 
 # -- Attentive CNN ---------------------------------------------------------------------------------------------------
 
-TINY = AttentiveCNNSettings(dimension=16, filters=16, attention_units=8, dropout=0.0, sentence_tokens=6, sentences=8)
+TINY = AttentiveCNNSettings(
+    dimension=16, filters=16, attention_units=8, dropout=0.0, sentence_tokens=6, sentences=8, start="apart"
+)
+"""Its towers begin apart: alike, it would find texts of the same words before it learns."""
 
 
 def test_the_attentive_cnn_learns_from_scratch(tmp_path):

@@ -14,6 +14,7 @@ from torch import nn
 
 from foveal.errors import InputError, UnknownName
 from foveal.ranking.blockrank import BlockRank, saved_settings
+from foveal.ranking.blockrank_forward import signal
 from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.blockrank_training import ListReading, fine_tune
 from foveal.ranking.listwise import ListwiseRanker
@@ -101,6 +102,25 @@ def test_a_batchs_gradients_are_those_of_the_mean_of_its_lists(model, own, objec
     expected.backward()
     assert float(told.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     torch.testing.assert_close(found, weight.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_mixed_precision_is_near_and_leaves_the_signals_softmax_alone(model, own):
+    """bfloat16 rounds the products of the layers; what is learned from it points the same way."""
+    weight, found = own.model.layers[0].self_attn.q_proj.weight, {}
+    for mixed in (False, True):
+        loop = LoopSettings(bfloat16=mixed)
+        settings = BlockRankSettings(objective="aux", loop=loop)
+        weight.grad = None
+        loss = BlockRankLoss(own, ListReading(model, 1, LAYOUT, completion=False), settings)(own, [made_list(3)])
+        assert loss.dtype == torch.float32
+        loss.backward()
+        found[mixed] = weight.grad.flatten()
+    assert not torch.equal(found[False], found[True])
+    assert torch.cosine_similarity(found[False], found[True], dim=0) > 0.98
+    query, key = torch.randn(2, 4, 2, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = signal(query, key, scale=3.0)
+    assert torch.equal(rounded, signal(query, key, scale=3.0))
 
 
 # -- what is learned ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ Share       the published softmax runs over the padding, too, up to `sentence_to
             without words scores: the same for any batch. `level="learned"` has attention of its own over sentences;
             "flat" reads the article as one text. Those are the paper's comparisons
 Sharpness   g differs by hundredths, so sparsemax would keep every sentence; it learns the factor, at first T
+Start       "alike": both towers begin with the same weights, so that texts of the same words are near from the first
+            step on ("apart", the published start: by chance)
 Long        a sentence of more than `sentence_tokens` words is read in pieces, of an article the first `sentences` ones
 """
 
@@ -51,6 +53,7 @@ from foveal.ranking.sparsemax import ATTENTIONS
 from foveal.text.languages import LANGUAGES, Words, word_cutter
 
 LEVELS = ("share", "learned", "flat")
+STARTS = ("alike", "apart")
 UNKNOWN, NUMBER = "<unk>", "<number>"
 BATCH_TOKENS = 4096
 """Words, padding included, that a tower reads together."""
@@ -75,6 +78,7 @@ class AttentiveCNNSettings:
     level: str = "share"  # what an article attends to its sentences by: one of `LEVELS`
     attention: str = "sparsemax"  # over sentences: a key of `sparsemax.ATTENTIONS`
     sharpness: float | None = None  # that scores over sentences are multiplied by at first; None: sentence_tokens
+    start: str = "alike"  # whether the two towers begin with the same weights: one of `STARTS`
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -90,6 +94,8 @@ class AttentiveCNNSettings:
                 f"there are the levels {', '.join(LEVELS)}, the attentions {', '.join(ATTENTIONS)}, and a sharpness "
                 "above 0."
             )
+        if self.start not in STARTS:
+            raise InputError(f"An Attentive CNN got start={self.start!r}; there are {', '.join(STARTS)}.")
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,8 @@ class AttentiveCNN(nn.Module):
             self.dropout = nn.Dropout(chosen.dropout)
             self.query_tower, self.sentence_tower = Tower(chosen), Tower(chosen)
             self.attend = WordAttention(chosen) if chosen.level == "learned" else None
+        if chosen.start == "alike":
+            self.query_tower.load_state_dict(self.sentence_tower.state_dict())
         sharpness = chosen.sharpness or (chosen.sentence_tokens if chosen.level == "share" else 1.0)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
         self._known: dict[str, list[int]] = {}

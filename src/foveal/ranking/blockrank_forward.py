@@ -25,8 +25,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.attach import Context, attach
-from foveal.attention.dense import capped_attention, dense_attention
+from foveal.attention.blocks import BLOCK, Blocks
+from foveal.attention.dense import capped_attention, dense_attention, prefers_blocks
 from foveal.attention.estimates import capped
+from foveal.attention.kernel import block_attention, merge
 from foveal.attention.masks import Mask
 from foveal.models.lean import Layer, lean, supports
 from foveal.ranking.blockrank_plan import Ask, Held, Plan
@@ -34,6 +36,10 @@ from foveal.ranking.blockrank_prompt import Segments
 
 if TYPE_CHECKING:
     from foveal.models.chat import Cancel
+
+LONG = 4096
+"""Keys from which on the question's rows look through the block kernel, where that is the faster one; fewer do not pay
+for its lists."""
 
 
 @dataclass
@@ -120,7 +126,7 @@ class Looking:
 
         Enough: that was all.
         """
-        before = torch.cat(self._keys, 2)
+        before = joined(self._keys)
         self._note(query, before)
         if self.ends:
             raise Enough
@@ -147,8 +153,13 @@ class Looking:
 
     def _tail(self, query: Tensor, key: Tensor, value: Tensor, before: Tensor) -> Tensor:
         plan, rule = self.plan, self.rule
-        keys, values = torch.cat([before, key], 2), torch.cat([*self._values, value], 2)
         seen = plan.seen(rule.window)
+        plain = rule.window is None and rule.softcap is None
+        if plain and before.shape[2] >= LONG and prefers_blocks(query):
+            far = everything(query, before, joined(self._values), scale=rule.scale)
+            near = within(query, key, value, seen[..., plan.before :], scale=rule.scale)
+            return merge([far, near])[0]
+        keys, values = torch.cat([before, key], 2), torch.cat([*self._values, value], 2)
         if rule.softcap is not None:
             return capped_attention(query, keys, values, seen, scale=rule.scale, softcap=rule.softcap)
         shared = query.shape[1] != keys.shape[1]
@@ -161,14 +172,41 @@ class Looking:
             rows = query[0][:, list(plan.segments.signal)]
             self.found.masses[rule.layer] = signal(rows, documents[0], scale=rule.scale, softcap=rule.softcap)
         if plan.ask.keep is not None and rule.layer <= plan.ask.keep:
-            self.found.kept[rule.layer] = before, torch.cat(self._values, 2)
+            self.found.kept[rule.layer] = before, joined(self._values)
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """The parts one after another; one alone, as kept documents are, is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def everything(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
+    """Output (1, H, Q, D) and log-sum-exp (1, H, Q) of queries that see all keys, by the block kernel.
+
+    Heads that share keys become rows of one head, so that keys are gone through once for all of them.
+    """
+    folded = query.reshape(1, key.shape[1], -1, query.shape[3])
+    rows, keys = folded.shape[2], key.shape[2]
+    keep = torch.ones(1, 1, -(-rows // BLOCK), -(-keys // BLOCK), dtype=torch.bool)
+    output, sums = block_attention(folded, key, value, Blocks(keep, rows, keys, is_causal=False), scale=scale)
+    return output.reshape(query.shape), sums.reshape(query.shape[:3])
+
+
+def within(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
+    """The same of a few queries over a few keys, under a mask (1, 1, Q, K)."""
+    group = query.shape[1] // key.shape[1]
+    keys, values = (part.float().repeat_interleave(group, 1) for part in (key, value))
+    scores = (query.float() @ keys.transpose(-1, -2) * scale).masked_fill(~seen, -torch.inf)
+    sums = scores.logsumexp(-1)
+    return (scores - sums[..., None]).exp() @ values, sums
 
 
 def signal(query: Tensor, key: Tensor, *, scale: float, softcap: float | None = None) -> Tensor:
     """Of queries (H, R, D) over keys (G, T, D) the softmax over these T alone, its mean over heads and rows: (T,)."""
     heads, rows, width = query.shape
     folded = (query.float() * scale).reshape(key.shape[0], heads // key.shape[0] * rows, width)
-    logits = capped(folded @ key.float().transpose(-1, -2), softcap)
+    with torch.autocast(query.device.type, enabled=False):  # a training in mixed precision must not round these
+        logits = capped(folded @ key.float().transpose(-1, -2), softcap)
     return logits.softmax(-1).mean((0, 1))
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.legal import Article, LegalCollection, answer_scores, first_answers, mean_scores
-from foveal.evaluation.metrics import Run
+from foveal.evaluation.metrics import Qrels, Run
 from foveal.ranking.article_models import load_article_model
 from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
 from foveal.ranking.legal import (
@@ -70,19 +70,23 @@ def tuned(law: LegalRetriever, dev: LegalCollection, *, held_out: Iterable[str] 
         raise InputError(f"Legal search would be tuned on held-out questions such as {leaked[0]!r}. Use dev questions.")
     if not dev.qrels:
         raise InputError("There are no judged questions to tune legal search on. Give some.")
-    found = {query: law.candidates(dev.queries[query]) for query in dev.qrels}
+    return tuned_on({query: law.candidates(dev.queries[query]) for query in dev.qrels}, dev.qrels, law.settings)
+
+
+def tuned_on(found: Mapping[str, Sequence[LegalHit]], qrels: Qrels, settings: LegalSettings) -> Tuned:
+    """The same from candidates that were scored before, of each judged question."""
     values: dict[float, dict[str, float]] = {}
     for weight in GRID:
-        scores = answer_scores(first_answers(_runs(found, weight, law.settings.fusion)), dev.qrels)
+        scores = answer_scores(first_answers(fused_run(found, weight, settings.fusion)), qrels)
         values[weight] = {query: one.f2 for query, one in scores.items()}
     weight = best_weight(values)
-    most, gap = _best_rule(_runs(found, weight, law.settings.fusion), dev.qrels)
+    most, gap = best_rule(fused_run(found, weight, settings.fusion), qrels)
     curve = {one: math.fsum(by_query.values()) / len(by_query) for one, by_query in values.items()}
-    return Tuned(replace(law.settings, weight=weight, most=most, gap=gap), curve)
+    return Tuned(replace(settings, weight=weight, most=most, gap=gap), curve)
 
 
-def _best_rule(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[int, float]:
-    """The rule with the best mean F2; of several the one that gives the fewest articles."""
+def best_rule(run: Run, qrels: Qrels) -> tuple[int, float]:
+    """How many articles, and how far below the first, with the best mean F2; of several the fewest articles."""
     falls = [
         scores[order[0]] - scores[name]
         for scores in run.values()
@@ -98,7 +102,8 @@ def _best_rule(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[int, f
     return max(rules, key=lambda rule: round(value(rule), 9))  # the first of equal ones
 
 
-def _runs(found: Mapping[str, Sequence[LegalHit]], weight: float, fusion: str) -> Run:
+def fused_run(found: Mapping[str, Sequence[LegalHit]], weight: float, fusion: str = "zscore") -> Run:
+    """The candidates of each question by the sum of both scores; by words alone where the model scored none."""
     made: Run = {}
     for query, hits in found.items():
         scored = [one for one in hits if one.neural is not None]

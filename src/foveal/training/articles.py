@@ -6,7 +6,8 @@ Articles   texts of the examples' corpus, a sentence a line
 Model      model(queries, groups) -> logits of "no" and "yes" (B, G, 2): of B queries with G articles each, an article
            being the list of its sentences; the second is the score
 Groups     the relevant article, `hard` articles out of the first `depth` that the first stage finds, and `random` ones
-           from anywhere; none of them answers the query, and they are drawn anew in each epoch
+           from anywhere; none of them answers the query, and they are drawn anew in each epoch. Where they are
+           `shared`, the rows of a batch get the same random ones: fewer texts to read
 Losses     "group": softmax over the group's scores, the relevant one is right (Attentive CNN's). "pairs": "no" or "yes"
            for each article alone (Paraformer's); with 1 right of 10 a model gets 90 % by always saying no, so look at
            the metrics of the score alone, which are what is measured here
@@ -76,6 +77,7 @@ class ArticleTraining:
     objective: str = "group"  # or "pairs"
     hard: int = 8  # negatives of a group that the first stage finds
     random: int = 8  # negatives of a group from anywhere
+    shared: bool = False  # whether the rows of a batch have the same random ones
     depth: int = 30  # hits of the first stage that the hard ones are drawn from
     metric: str = METRICS[0]  # the one that chooses among steps, and decides whether the model is kept
     dev_share: float = 0.1
@@ -117,10 +119,15 @@ OBJECTIVES: dict[str, Callable[[Tensor], Tensor]] = {"group": group_loss, "pairs
 FROZEN = ArticleTraining()
 """For a Paraformer whose encoder stays as it is, from the start "identity"; the published head, which starts anywhere,
 takes 1e-3."""
-TUNED = ArticleTraining(loop=LoopSettings(epochs=10, batch=8, learning_rate=2e-5, patience=2))
+TUNED = ArticleTraining(shared=True, loop=LoopSettings(epochs=10, batch=8, learning_rate=2e-5, patience=2))
 """For a Paraformer whose encoder learns, with a `head_rate` of 5 (50 from a random start)."""
 FROM_SCRATCH = ArticleTraining(
-    hard=16, random=16, depth=55, metric="recall@20", loop=LoopSettings(epochs=20, batch=8, learning_rate=1e-3)
+    hard=16,
+    random=16,
+    shared=True,
+    depth=55,
+    metric="recall@20",
+    loop=LoopSettings(epochs=20, batch=8, learning_rate=1e-3),
 )
 """For an Attentive CNN: groups of 33; the authors' 101 are hard=50, random=50."""
 
@@ -136,6 +143,7 @@ class ArticleRows:
     hard: int
     random: int
     seed: int = 0
+    together: int = 1  # rows of a batch, which share their random negatives
 
     def __post_init__(self) -> None:
         holding = Counter(self.examples.codes.values())  # articles of one text
@@ -166,7 +174,8 @@ class ArticleRows:
         generator = np.random.default_rng([self.seed, place])
         pool = self.pools.get(query, [])
         chosen = dict.fromkeys(pool[number] for number in generator.permutation(len(pool))[: self.hard])
-        for number in generator.permutation(len(self._ids)):  # in place of hard ones that there are not, too
+        anywhere = generator if self.together == 1 else self._of_batch(place)
+        for number in anywhere.permutation(len(self._ids)):  # in place of hard ones that there are not, too
             if len(chosen) == self.hard + self.random:
                 break
             if self.examples.wrong(query, self._ids[number]):
@@ -181,6 +190,12 @@ class ArticleRows:
         """The places of the rows of each batch of an epoch."""
         first = epoch * len(self)
         return [[first + row for row in rows] for rows in shuffled(len(self), batch, self.seed, epoch=epoch)]
+
+    def _of_batch(self, place: int) -> np.random.Generator:
+        """What all rows of the row's batch draw the same from."""
+        epoch, row = divmod(place, len(self))
+        batches = shuffled(len(self), self.together, self.seed, epoch=epoch)
+        return np.random.default_rng([self.seed, epoch, next(n for n, rows in enumerate(batches) if row in rows)])
 
     @cached_property
     def _ids(self) -> list[str]:
@@ -259,7 +274,12 @@ def train_articles(
     found = {kind: run_of(search, queries, settings.candidates) for kind, queries in judged.items()}
     before = {kind: _measured(model, queries, found[kind], settings) for kind, queries in judged.items()}
     rows = ArticleRows(
-        learnt, _pools(run, learnt, search, settings), settings.hard, settings.random, settings.loop.seed
+        learnt,
+        _pools(run, learnt, search, settings),
+        settings.hard,
+        settings.random,
+        settings.loop.seed,
+        settings.loop.batch if settings.shared else 1,
     )
     job = _job(model, rows, settings, depends_on, dev.only(list(dev.queries)[: settings.dev_queries]), found["dev"])
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)

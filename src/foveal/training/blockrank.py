@@ -168,7 +168,9 @@ class BlockRankLoss:
 
     def of(self, listed: RankingList) -> Tensor:
         """The loss of one list."""
-        scores, completion = self.reading(self.model, listed)
+        mixed = self.settings.loop.bfloat16  # the loop knows only what is learned, so it cannot cast this model's parts
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=mixed):
+            scores, completion = self.reading(self.model, listed)
         auxiliary = auxiliary_loss(scores, listed.positives(), self.settings.temperature)
         return auxiliary if completion is None else completion + self.settings.weight * auxiliary
 

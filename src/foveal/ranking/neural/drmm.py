@@ -74,12 +74,15 @@ class DRMM(NeuralRanker):
 
     def histograms(self, pairs: Pairs) -> Tensor:
         """(B, m, bins): h."""
-        mask = pair_mask(pairs)
-        places = bins(self.explain(pairs), same_word(pairs), self.settings.bins)
-        counts = binned(torch.ones_like(places, dtype=torch.float32), places, mask, self.settings.bins)
+        counts = self.counts(self.explain(pairs), pairs)
         if self.settings.histogram == "log":
             return counts.log1p()
         return counts / counts.sum(-1, keepdim=True).clamp(min=1) if self.settings.histogram == "share" else counts
+
+    def counts(self, matches: Tensor, pairs: Pairs) -> Tensor:
+        """M (B, m, n) -> (B, m, bins): how many of a word's matches each bin holds."""
+        places = bins(matches, same_word(pairs), self.settings.bins)
+        return binned(torch.ones_like(matches), places, pair_mask(pairs), self.settings.bins)
 
 
 class TermGate(nn.Module):
@@ -89,6 +92,8 @@ class TermGate(nn.Module):
         super().__init__()
         self.kind = kind
         self.weight = nn.Linear(1 if kind == "idf" else dimension, 1, bias=False)  # a bias would change nothing
+        if kind == "idf":
+            nn.init.constant_(self.weight.weight, 0.1)  # idf is large: one drawn below 0 hides rare words for good
 
     def forward(self, vectors: Tensor, idf: Tensor, mask: Tensor) -> Tensor:
         """Vectors (B, m, E), idf and mask (B, m) -> (B, m); all 0 where there is no word."""

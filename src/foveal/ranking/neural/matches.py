@@ -17,6 +17,9 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.ranking.neural.inputs import Pairs
 
+TINY = 1e-12
+"""A shorter vector counts as one of this length."""
+
 
 def both(query_mask: Tensor, document_mask: Tensor) -> Tensor:
     """(B, m), (B, n) -> (B, m, n) bool: where both sides have a word."""
@@ -47,7 +50,10 @@ def dot_matches(query: Tensor, document: Tensor, pairs: Pairs) -> Tensor:
 def cosines(query: Tensor, document: Tensor) -> Tensor:
     """Vectors (B, m, E) and (B, n, E) -> cosines (B, m, n), in float32; a zero vector has cosine 0 with all."""
     with torch.autocast(query.device.type, enabled=False):
-        return F.normalize(query.float(), dim=-1) @ F.normalize(document.float(), dim=-1).transpose(1, 2)
+        query, document = query.float(), document.float()
+        left, right = (one.norm(dim=-1).clamp(min=TINY) for one in (query, document))
+        found: Tensor = query @ document.transpose(1, 2) / left.unsqueeze(2) / right.unsqueeze(1)
+    return found  # divided last: the texts are not copied
 
 
 def cosine_matches(query: Tensor, document: Tensor, pairs: Pairs) -> Tensor:
@@ -90,7 +96,7 @@ def bins(matches: Tensor, exact: Tensor, count: int) -> Tensor:
     """Cosines and `exact` (B, m, n) -> (B, m, n) long: the last of `count` bins for exact matches, the others equal
     parts of -1 to 1.
     """
-    place = ((matches + 1) / 2 * (count - 1)).floor().long().clamp(0, count - 2)
+    place = ((matches + 1) * ((count - 1) / 2)).long().clamp_(0, count - 2)
     return place.masked_fill(exact, count - 1)
 
 

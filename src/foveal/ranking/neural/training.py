@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from foveal.models.hub import folder_of
 from foveal.ranking.neural import build, model_class, settings_class
 from foveal.ranking.neural.inputs import Prepared, Vocabulary, joined
 from foveal.ranking.neural.losses import NEGATIVES, ListLoss, RankLossSettings, make_loss
+from foveal.ranking.neural.recipes import recipe
 from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.vectors import WordVectors
 from foveal.retrieval.fusion import weighted_sum
@@ -74,6 +75,15 @@ class NeuralSettings:
             if value is not None and value < 1:
                 raise InputError(f"Training a neural ranker got {name} = {value}; it needs at least 1.")
 
+    @classmethod
+    def of(cls, name: str, **changes: Any) -> NeuralSettings:
+        """The settings with which the model called `name` learns best (recipes.py). UnknownName: there is none."""
+        model_class(name)
+        known, made = recipe(name), cls()
+        loop = replace(made.loop, learning_rate=known.learning_rate)
+        given = {"loss": known.loss, "train_vectors": known.train_vectors, "sizes": known.sizes, "loop": loop}
+        return replace(made, **{**given, **changes})
+
     @property
     def per_row(self) -> int:
         """Negatives of a row."""
@@ -104,7 +114,7 @@ def train_ranker(
     `vocabulary` and `vectors` come together, or are made of the corpus and the encoder. UnknownName: no such model,
     loss or encoder. InputError: no found documents for a query, or sizes that the model refuses.
     """
-    settings = settings or NeuralSettings()
+    settings = settings or NeuralSettings.of(name)
     if (vocabulary is None) != (vectors is None):
         raise InputError("Word vectors need the vocabulary whose ids they belong to. Give both, or neither.")
     learnt = examples

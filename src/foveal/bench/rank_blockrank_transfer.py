@@ -1,0 +1,104 @@
+"""bench rank-blockrank, transfer: other collections than the one that was trained on.
+
+cranfield   aeronautics, unseen: BM25's best 50, put in order by what was trained on XQuAD alone, with documents that
+            are kept (all queries) and with documents read behind each query (some of them). Bar: not below BM25
+scifact     BM25's best 20 of test claims: by what was trained on XQuAD alone, and trained on, on SciFact's training
+            claims; documents are kept. Bar: the second not below BM25
+wikiqa      the candidate sentences of test questions: the same two, documents read behind the query. Bar: as above
+
+Sums are of scores scaled 0 to 1, half each, a weight that was not tuned. Documents lose what is beyond 200 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from foveal.bench.rank_blockrank_arms import KEPT_LAYOUT, Arm, Arms, Sizes, cached_scores
+from foveal.bench.rank_blockrank_data import TEST, Task, collection_lists, collection_task, wikiqa_lists
+from foveal.bench.rank_blockrank_quality import BLOCK, KEPT, Trained, difference
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.metrics import Run, evaluate
+from foveal.evaluation.tables import Row
+from foveal.retrieval.fusion import weighted_sum
+
+CRANFIELD_DEPTH, SCIFACT_DEPTH = 50, 20
+NDCG, MAP = "ndcg@10", "map"
+BM25, MINILM = "BM25", "MiniLM"
+
+
+def transfer(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench rank-blockrank-transfer`."""
+    trained, sizes = Trained.of(Arms(settings)), Sizes.of(settings)
+    yield from cranfield_rows(trained, sizes)
+    yield from scifact_rows(trained, sizes)
+    yield from wikiqa_rows(trained, sizes)
+
+
+def cranfield_rows(trained: Trained, sizes: Sizes) -> Iterator[Row]:
+    """Out of domain, and nothing of it trained on."""
+    arms = trained.arms
+    task = collection_task(arms.settings, "cranfield", queries=sizes.cranfield, depth=CRANFIELD_DEPTH)
+    arm = trained[KEPT]
+    runs = {BM25: task.given(), MINILM: task.dense(arms.settings), KEPT: kept_run(trained, task, arm)}
+    yield from _rows(runs, task, NDCG, asked=(KEPT,))
+    few = task.first(sizes.prefixed)
+    main, layer = trained[BLOCK], trained.layer
+    own = arms.run(f"attention {layer}", few, arms.block_rank(main, layer), main)
+    runs = {BM25: few.given(), KEPT: {one.id: runs[KEPT][one.id] for one in few.asked}, BLOCK: own}
+    few = replace(few, name=f"{few.name}, {len(few.asked)} queries")
+    yield from _rows(runs, few, NDCG, asked=(BLOCK,))
+
+
+def scifact_rows(trained: Trained, sizes: Sizes) -> Iterator[Row]:
+    """In domain after XQuAD: scientific claims."""
+    arms = trained.arms
+    task = collection_task(arms.settings, "scifact", queries=sizes.scifact, depth=SCIFACT_DEPTH)
+    arm = scifact_arm(trained)
+    runs = {BM25: task.given(), MINILM: task.dense(arms.settings)}
+    runs[KEPT] = kept_run(trained, task, trained[KEPT])
+    runs[f"{KEPT}, trained on"] = kept_run(trained, task, arm)
+    yield from _rows(runs, task, NDCG, asked=(f"{KEPT}, trained on",))
+
+
+def scifact_arm(trained: Trained) -> Arm:
+    """What was trained on XQuAD, trained on, on SciFact's training claims; its documents can be kept."""
+    lists = tuple(collection_lists(trained.arms.settings, "scifact", count=Sizes.of(trained.arms.settings).more))
+    return Arm("scifact", trained.layer, lists, layout=KEPT_LAYOUT, parent=trained[KEPT])
+
+
+def wikiqa_rows(trained: Trained, sizes: Sizes) -> Iterator[Row]:
+    """Short candidates, few of a question."""
+    arms, layer = trained.arms, trained.layer
+    lists, more = (
+        wikiqa_lists(arms.settings, split, count) for split, count in ((TEST, sizes.wikiqa), ("train", sizes.more))
+    )
+    corpus = {document.id: document.text for one in lists for document in one.documents}
+    task = Task.of("wikiqa", lists, corpus)
+    arm = Arm("wikiqa", layer, tuple(more), parent=trained[BLOCK])
+    runs = {BM25: task.lexical(), MINILM: task.dense(arms.settings)}
+    for name, one in ((BLOCK, trained[BLOCK]), (f"{BLOCK}, trained on", arm)):
+        runs[name] = arms.run(f"attention {layer}", task, arms.block_rank(one, layer), one)
+    yield from _rows(runs, task, MAP, asked=(f"{BLOCK}, trained on",))
+
+
+def kept_run(trained: Trained, task: Task, arm: Arm) -> Run:
+    """The candidates by an arm whose documents are kept: each is read once."""
+    arms, layer = trained.arms, trained.layer
+    return arms.run(f"attention {layer}", task, cached_scores(arms, arm, layer), arm, layout=KEPT_LAYOUT)
+
+
+def _rows(runs: Mapping[str, Run], task: Task, metric: str, *, asked: tuple[str, ...]) -> Iterator[Row]:
+    """Each system, those that are `asked` beside BM25, and their sums with it."""
+    for name, run in runs.items():
+        yield Row.of(f"{task.name}: {name}", metric, evaluate(run, task.qrels, (metric,))[metric])
+    for name in asked:
+        row = difference(runs, task, name, BM25, metric, 0.0)
+        yield replace(row, system=f"{task.name}: {row.system}")
+        both = summed(runs[name], runs[BM25])
+        yield Row.of(f"{task.name}: {name} and BM25", metric, evaluate(both, task.qrels, (metric,))[metric])
+
+
+def summed(first: Run, second: Run) -> Run:
+    """Both runs' scores, scaled 0 to 1 and half each."""
+    return {query: dict(weighted_sum([first[query], second[query]], [0.5, 0.5])) for query in first}

@@ -1,0 +1,192 @@
+"""`foveal bench rank-cascade` on a toy collection and tiny models: what is asked, and by what things are chosen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from honest import HashedWords
+from tiny import tiny
+
+from foveal.bench import rank_cascade, rank_cascade_parts
+from foveal.bench.quality import bm25s_run
+from foveal.bench.rank_cascade_parts import BLOCK, CROSS, LEARNED, Bfloat16, Parts, Sizes, Tokens, kept_blocks
+from foveal.bench.retrieval_fusion import Judged, dense_run, fuse
+from foveal.bench.settings import BenchSettings
+from foveal.ranking.blockrank import KEPT, BlockRank
+from foveal.ranking.blockrank_cache import BlockCache
+from foveal.ranking.cascade import Cascade, CascadeReport, Stage, StageRun
+from foveal.retrieval.hybrid import DENSE_WEIGHT
+from foveal.retrieval.late import TokenVectors, maxsim
+from foveal.training.loop import Curves
+from foveal.training.report import Report
+
+pytest.importorskip("bm25s")
+pytest.importorskip("lightgbm")
+
+WORDS = [f"word{number}" for number in range(60)]
+DOCUMENTS, CLAIMS = 60, 48
+SIZES = Sizes(
+    dev=0.25, tokens=False, ranked=20, best=6, lists=4, documents=3, dev_lists=2, document_tokens=120,
+    budgets=(300, 5000),
+)  # fmt: skip
+
+
+class Settings(BenchSettings):
+    def encoder(self):
+        return HashedWords(dimension=48)
+
+
+class OverlapRanker:
+    """What stands for a cross-encoder: words that both hold."""
+
+    def rank(self, query, hits):
+        asked = set(query.lower().split())
+        ranked = [replace(one, score=float(len(asked & set(one.passage.text.lower().split())))) for one in hits]
+        return sorted(ranked, key=lambda one: -one.score)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A toy SciFact: each claim holds words of its document; odd ones are test claims."""
+    place = tmp_path_factory.mktemp("bench")
+    draw = np.random.default_rng(0)
+    texts = [" ".join(draw.choice(WORDS, size=14)) + "." for _ in range(DOCUMENTS)]
+    folder = place / "data" / "scifact"
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [json.dumps({"_id": f"d{i}", "title": "", "text": text}) for i, text in enumerate(texts)]
+    queries = [json.dumps({"_id": f"q{i}", "text": " ".join(texts[i].split()[2:6])}) for i in range(CLAIMS)]
+    (folder / "corpus.jsonl").write_text("\n".join(corpus), encoding="utf-8")
+    (folder / "queries.jsonl").write_text("\n".join(queries), encoding="utf-8")
+    for split, first in (("train", 0), ("test", 1)):
+        judged = "".join(f"q{i}\td{i}\t1\n" for i in range(first, CLAIMS, 2))
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
+    return Settings(data=place / "data", cache=place / "cache", quick=True)
+
+
+@pytest.fixture
+def parts(settings):
+    return Parts(Judged.of(settings), settings, SIZES)
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    return tiny("qwen", tmp_path_factory.mktemp("qwen"), positions=10_000)
+
+
+def test_one_claim_at_a_time_finds_what_the_whole_runs_find(parts, settings):
+    judged = parts.judged
+    fused = fuse("weighted", bm25s_run(judged.whole), dense_run(judged, settings), DENSE_WEIGHT)
+    for claim, text in parts.test.queries.items():
+        hits = parts.first.search([text], 10)[0]
+        expected = sorted(fused[claim].values(), reverse=True)[:10]
+        assert [one.score for one in hits] == pytest.approx(expected, abs=1e-5)
+
+
+def test_token_vectors_order_the_firsts_best(parts):
+    class Model:
+        def queries(self, texts):
+            return [HashedWords().encode(text.split()) for text in texts]
+
+    vectors = TokenVectors.of([HashedWords().encode(text.split()) for text in parts.judged.texts])
+    claim = next(iter(parts.test.queries.values()))
+    found = Tokens(parts.first, Model(), vectors, 8).search([claim], 5)[0]
+    best = parts.first.search([claim], 8)[0]
+    scores = maxsim(TokenVectors.of(Model().queries([claim])), vectors)[0]
+    expected = sorted((float(scores[parts.first.rows[one.passage.span.document_id]]) for one in best), reverse=True)
+    assert [one.score for one in found] == pytest.approx(expected[:5], abs=1e-5)
+
+
+def test_lower_precision_keeps_the_order_of_a_ranker(parts):
+    claim = next(iter(parts.test.queries.values()))
+    hits = parts.first.search([claim], 6)[0]
+    assert Bfloat16(OverlapRanker()).rank(claim, hits) == OverlapRanker().rank(claim, hits)
+
+
+def test_claims_are_parted(parts):
+    learnt, dev, test = (set(part.queries) for part in (parts.taught, parts.dev, parts.test))
+    assert len(learnt | dev | test) == len(learnt) + len(dev) + len(test)
+    assert set(parts.groups) == learnt | dev
+    assert len(parts.learned(learnt).features.names) == 19
+
+
+def test_rows_are_asked_for_what_they_promise(settings, qwen, monkeypatch):
+    """The whole bench, with a counter of words for the cross-encoder and an untrained tiny model for BlockRank."""
+    monkeypatch.setattr(rank_cascade, "QUICK", SIZES)
+
+    def reranker(self):
+        self.notes[CROSS] = "words"
+        return OverlapRanker()
+
+    def blockrank(self):
+        self.notes[BLOCK] = "untrained"
+        return BlockRank(qwen, layout=KEPT, cache=BlockCache(self.settings.cache / "blocks" / "test"))
+
+    monkeypatch.setattr(Parts, "reranker", property(reranker))
+    monkeypatch.setattr(Parts, "blockrank", property(blockrank))
+    rows = list(rank_cascade.cascade(settings))
+    found = {(row.system, row.metric): row for row in rows}
+    assert {row.system for row in rows if row.bar} == {"cascade, 300 ms", "cascade, by its counts"}
+    assert found["cascade, by its counts", "share of claims in the same order"].value == 1
+    assert found["cascade, 5000 ms", "ndcg@10"].value >= found["first stage, BM25S and MiniLM", "ndcg@10"].value
+    chosen_among = {(LEARNED,), (LEARNED, CROSS), (LEARNED, BLOCK), (LEARNED, CROSS, BLOCK)}
+    assert {row.system for row in rows if row.system.startswith("dev: ")} == {
+        f"dev: {', '.join(names)}" for names in chosen_among
+    }
+    kept = found["blockrank, kept blocks", "bytes"].value
+    assert kept == sum(path.stat().st_size for path in (settings.cache / "blocks" / "test").glob("*/*.safetensors")) > 0
+    assert (settings.cache / "pictures" / "cascade.png").is_file()
+
+
+def test_weights_and_stages_are_chosen_by_dev_claims(parts, monkeypatch):
+    asked = []
+    tuned = rank_cascade.tuned_weight
+
+    def watched(runs, qrels, **options):
+        asked.append((set(qrels), set(options["held_out"])))
+        return tuned(runs, qrels, **options)
+
+    monkeypatch.setattr(rank_cascade, "tuned_weight", watched)
+    tuning = {claim: parts.first.search([text], 6)[0] for claim, text in parts.dev.queries.items()}
+    stage = rank_cascade.weighed(parts, OverlapRanker(), CROSS, tuning)
+    assert asked == [(set(parts.dev.queries), set(parts.test.queries))]
+    assert (stage.candidates, 0 <= stage.weight <= 1) == (6, True)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_reranker_is_used_beside_what_came_before_even_if_alone_it_is_worse(parts, tmp_path, monkeypatch, kept):
+    curves = Curves((), (), 10, 10, "finished", 1.0)
+    report = Report("mine", "reranker", "minilm", curves, {"dev": ({"ndcg@10": 0.5}, {"ndcg@10": 0.4})}, kept)
+    monkeypatch.setattr(
+        rank_cascade_parts, "train_reranker", lambda *_, **__: (tmp_path / "model" if kept else None, report)
+    )
+    monkeypatch.setattr(rank_cascade_parts.CrossEncoderRanker, "load", lambda name, **_: name)
+    place = tmp_path / "model" if kept else parts.home / "runs" / "train" / "mine" / "rejected"
+    assert parts.reranker.ranker == str(place)
+    assert "0.400" in parts.notes[CROSS]
+
+
+def test_blockrank_learns_from_lists_and_keeps_its_blocks(parts, qwen, monkeypatch):
+    monkeypatch.setattr(rank_cascade_parts, "load_language_model", lambda **_: qwen)
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+    ranker = parts.blockrank
+    assert ranker.layout.keeps
+    assert ranker.layout.document_tokens == SIZES.document_tokens
+    assert "4 lists of 3" in parts.notes[BLOCK]
+    hits = parts.first.search(["word1 word2"], 5)[0]
+    assert list(kept_blocks(ranker, [*hits, *hits], at_once=3)) == [3, 5]
+    size = ranker.cache.bytes
+    ranker.rank("word3", hits)
+    assert ranker.cache.bytes == size > 0
+
+
+def test_what_stages_took_is_told():
+    def report(counts):
+        runs = tuple(StageRun(name, 9, count, 1.0, 1.0) for name, count in zip("ab", counts, strict=True))
+        return CascadeReport(runs, 300, 0, 2)
+
+    found = rank_cascade.Measured({}, {"q1": report((4, 0)), "q2": report((8, 3))})
+    assert rank_cascade.taken(found) == "a 6.0; b 1.5, left out 1 times"
+    assert Cascade([Stage(rank_cascade.Given(), 2)]).rank("q", []) == []
