@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from foveal.attention import Recorder, attach, block_attention
+from foveal.attention.kernel import merge
 from foveal.attention.recorder import attention_rows
 from foveal.errors import Cancelled, InputError
 from foveal.models import lean as lean_layers
@@ -173,6 +174,34 @@ def test_groups_of_any_size_give_the_same(qwen, way, group, monkeypatch):
     monkeypatch.setitem(blockrank_plan.GROUP, "cpu", group)
     found = found_by(way, qwen, segments, Ask(layers=(1,)))
     torch.testing.assert_close(found.scores(1), expected.scores(1), atol=1e-6, rtol=1e-5)
+
+
+def test_the_questions_rows_over_two_parts_of_the_keys_are_one_attention():
+    """Heads folded into rows, no mask, and the few keys of the question's own: merged, they are masked attention."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, heads, n, 16, generator=draw) for heads, n in ((4, 7), (2, 307), (2, 307)))
+    seen = torch.ones(1, 1, 7, 307, dtype=torch.bool)
+    seen[..., 300:] = seen[..., 300:].tril()
+    far = blockrank_forward.everything(query, key[:, :, :300], value[:, :, :300], scale=0.3)
+    near = blockrank_forward.within(query, key[:, :, 300:], value[:, :, 300:], seen[..., 300:], scale=0.3)
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(merge([far, near])[0], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_long_prompts_through_the_block_kernel_give_the_same(qwen, held, monkeypatch):
+    """The question's rows, and the branches behind them, by either kernel."""
+    layout = replace(KEPT, query_offset=OFFSET)
+    ranker = BlockRank(qwen, layout=layout, cache=BlockCache() if held else None)
+    decoder = BlockRank(qwen, layout=LAYOUT, mode="decode")
+    hits = hits_of(TEXTS)
+    expected = ranker.scores(QUERY, hits), decoder.scores(QUERY, hits)
+    asked = []
+    monkeypatch.setattr(blockrank_forward, "LONG", 1)
+    monkeypatch.setattr(blockrank_forward, "prefers_blocks", lambda query: asked.append(query.shape) or True)
+    assert ranker.scores(QUERY, hits) == pytest.approx(expected[0], abs=1e-5)
+    assert decoder.scores(QUERY, hits) == pytest.approx(expected[1], abs=1e-5)
+    assert len(asked) > 2
 
 
 @pytest.mark.parametrize("way", WAYS)

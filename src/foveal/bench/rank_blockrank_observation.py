@@ -228,7 +228,7 @@ def anchor_rows(found: Mapping[str, ByLayer], settings: BenchSettings) -> Iterat
         if told is None:
             continue
         for metric, anchor, margin in zip(("precision@1", "mrr"), anchors, (0.2, 0.15), strict=True):
-            low, high = anchor - margin - wider, anchor + margin + wider
+            low, high = max(0.0, anchor - margin - wider), anchor + margin + wider
             note = f"measured before: {anchor}, on 24 questions"
             yield Row.of(
                 f"signal, {name}, layer {ANCHOR_LAYER}", metric, told[metric], at_least=low, at_most=high, note=note

@@ -192,10 +192,7 @@ class BlockRank:
 
     def _held(self, segments: Segments, cancel: Cancel | None) -> Held:
         """What is kept of the instruction and these documents, read now where it was not."""
-        scope = self._scope(segments)
-        blocks = self._read_missing(segments, scope, cancel)
-        keys, values = (torch.cat([block[part] for block in blocks], 2).to(self.model.device) for part in (0, 1))
-        return Held(keys, values, len(segments.instruction), tuple(segments.lengths[1:-1]))
+        return Held(self._read_missing(segments, self._scope(segments), cancel))
 
     def _read_missing(self, segments: Segments, scope: Scope, cancel: Cancel | None) -> list[Block]:
         """The blocks of the instruction and of each document, in order."""

@@ -107,8 +107,8 @@ class Looking:
         self.plan, self.rule, self.found = plan, rule, found
         self.ends = rule.layer == plan.last
         held = plan.held
-        self._keys: list[Tensor] = [held.keys[None, rule.layer]] if held else []
-        self._values: list[Tensor] = [held.values[None, rule.layer]] if held and not self.ends else []
+        self._keys: list[Tensor] = [held.keys(rule.layer, plan.device)] if held else []
+        self._values: list[Tensor] = [held.values(rule.layer, plan.device)] if held and not self.ends else []
 
     def part(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The output of part `number`, (1, H, N, D). Enough: nothing more is asked of this layer's part."""

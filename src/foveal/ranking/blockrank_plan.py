@@ -34,12 +34,30 @@ class Ask:
 
 @dataclass(frozen=True)
 class Held:
-    """Keys (layers + 1, G, T, D) and values (layers, G, T, D) of an instruction and documents that were read before."""
+    """What was read before of an instruction, then of documents: keys (layers + 1, G, L, D), values (layers, G, L, D).
 
-    keys: Tensor
-    values: Tensor
-    instruction: int  # tokens
-    documents: tuple[int, ...]  # tokens of each
+    They are put together layer by layer: of 500 passages all layers are 800 MB, one is 50.
+    """
+
+    blocks: Sequence[tuple[Tensor, Tensor]]
+
+    @property
+    def instruction(self) -> int:
+        """Tokens of the instruction."""
+        return self.blocks[0][0].shape[2]
+
+    @property
+    def documents(self) -> list[int]:
+        """Tokens of each document."""
+        return [keys.shape[2] for keys, _ in self.blocks[1:]]
+
+    def keys(self, layer: int, device: torch.device) -> Tensor:
+        """Of all tokens in one layer, (1, G, T, D)."""
+        return torch.cat([keys[layer] for keys, _ in self.blocks], 1)[None].to(device)
+
+    def values(self, layer: int, device: torch.device) -> Tensor:
+        """The same of values."""
+        return torch.cat([values[layer] for _, values in self.blocks], 1)[None].to(device)
 
 
 class Group:
@@ -84,7 +102,7 @@ class Plan:
     def __init__(self, segments: Segments, ask: Ask, held: Held | None, device: torch.device) -> None:
         self.segments, self.ask, self.held, self.device = segments, ask, held, device
         documents = [one.ids for one in segments.documents]
-        sizes = list(held.documents) if held else [len(ids) for ids in documents]
+        sizes = held.documents if held else [len(ids) for ids in documents]
         in_order = ask.full or held is not None
         self.order = list(range(len(sizes)))
         if not in_order:  # by length, and then so that a list in any order is the same pass, to the bit

@@ -38,11 +38,9 @@ ASK = (
     'Below are documents, each written as "ID: <id> | CONTENT: <content> | END ID: <id>". Read all of them and find '
     "every document that helps to answer the query."
 )
-CLOSE = (
-    "\n====== Now let's start! ======\n"
-    "Print the ID of the document that is the most relevant to the query.\n\nQuery:{query}\n"
-    "The following document(s) can help answer the query:"
-)
+REQUEST = "Print the ID of the document that is the most relevant to the query."
+QUESTION = "Query:{query}\nThe following document(s) can help answer the query:"
+CLOSE = f"\n====== Now let's start! ======\n{REQUEST}\n\n{QUESTION}"
 ANSWER, OPEN, END = "Final Answer:", " [", "]"
 
 _DOCUMENTS, _QUERY = "\ue000DOCUMENTS\ue000", "\ue000QUERY\ue000"
@@ -165,7 +163,10 @@ class Prompter:
         self._plain.no_truncation()
         self._plain.no_padding()
         asked = f"\n\nQuery:{_QUERY}" if layout.prefix_query else ""
-        content = f"{ASK}{asked}\n\nDocuments:{_DOCUMENTS}{CLOSE.format(query=_QUERY)}"
+        request, close = "", CLOSE
+        if layout.keeps:  # what all queries have in common stands in the instruction: each token behind looks at all
+            request, close = f" {REQUEST}", f"\n\n{QUESTION}"
+        content = f"{ASK}{request}{asked}\n\nDocuments:{_DOCUMENTS}{close.format(query=_QUERY)}"
         rendered = model.render([{"role": "user", "content": content}])
         self._before, _, after = rendered.partition(_DOCUMENTS)
         self._after = after + ANSWER
