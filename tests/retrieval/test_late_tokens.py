@@ -157,7 +157,7 @@ def trained(tmp_path_factory, minilm) -> Path:
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    base, folder = tmp_path_factory.mktemp("bert"), tmp_path_factory.mktemp("multi")
+    base, folder = tmp_path_factory.mktemp("no-pooling"), tmp_path_factory.mktemp("multi")
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -190,4 +190,4 @@ def test_names_lead_to_models(trained):
     with pytest.raises(UnknownName, match="No encoder is called 'minilmm'"):
         load_token_model("minilmm")
     with pytest.raises(ModelUnavailable, match="neither a sentence encoder of the BERT family"):
-        load_token_model(str(trained.parent / "bert0"))  # a BERT that says nothing of pooling
+        load_token_model(str(trained.parent / "no-pooling0"))  # a BERT that says nothing of pooling
