@@ -1,0 +1,168 @@
+"""train corpusbrain: a model that finds a library's documents by writing their titles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli import training
+from foveal.cli.output import AsJson, Home, notes, open_library
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.settings import Settings
+    from foveal.training.corpusbrain_pairs import TitledText, TitlePair
+    from foveal.training.report import Report
+
+HELD_OUT = 300
+"""Documents of which a sentence is held out."""
+
+OVER_ENCODER = 5e-4
+"""Learning rate of a decoder over an encoder that stays as it is."""
+
+FINE_TUNING = 10
+"""Passes over judged queries, where nothing else is said."""
+
+
+def corpusbrain(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder in BEIR's layout; without it the library's own documents are learned.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="With --data: judgements to learn from in the end, qrels/SPLIT.tsv.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to begin with: an encoder-decoder, a causal model, or an encoder, over which a decoder is set; "
+            "without it, a small one of random weights, with a vocabulary of its own."
+        ),
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="Of ISS (sentences), LPS (beginnings), HIP (links).")] = "ISS,LPS,HIP",
+    mentions: Annotated[bool, typer.Option(help="Take a title that stands in another text for a link.")] = True,
+    name: Annotated[str | None, typer.Option(help="Name of the model: HOME/models/NAME.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="Passes over the documents, each drawn anew.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of passes.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pairs of a batch.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate: 1e-3 from random weights, 5e-4 over an encoder, else 3e-5.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model that finds documents by writing their titles. Stopped with Ctrl-C, the same command goes on."""
+    from foveal.settings import Settings
+
+    if split and data is None:
+        raise InputError("--split names judgements of a collection; give its folder by --data.")
+    settings = Settings.load(home)
+    given = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "patience": patience}
+    given = {"seed": seed, **{key: value for key, value in given.items() if value is not None}}
+    texts = _texts(data, settings)
+    with training.progress() as on_progress:
+        options: dict[str, Any] = {"home": settings.home, "cache": settings.cache, "anew": anew}
+        options["on_progress"] = on_progress
+        report, folder = _pretrained(texts, base, tasks, mentions, given, {**options, "name": name})
+        if split and data is not None:
+            report, folder = _fine_tuned(data, split, texts, folder or base, given, {**options, "name": _tuned(name)})
+    use = "Search with it: foveal search … --retriever generative"
+    training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
+
+
+def _pretrained(
+    texts: Sequence[TitledText],
+    base: str | None,
+    tasks: str,
+    mentions: bool,
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> tuple[Report, Path | None]:
+    """Learn the documents."""
+    from foveal.models.bert import supports
+    from foveal.retrieval.title_measures import title_metrics
+    from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, base_folder, train_corpusbrain
+    from foveal.training.corpusbrain_pairs import PairSettings, TitledCorpus, hold_out, mention_links
+
+    pairs = PairSettings(tasks=tuple(one.strip().upper() for one in tasks.split(",")), seed=given["seed"])
+    linked = mention_links(texts) if mentions and "HIP" in pairs.tasks else list(texts)
+    kept, dev = hold_out(linked, documents=HELD_OUT, seed=given["seed"])
+    encoder = base is not None and supports(base_folder(base, options["cache"]))
+    chosen = _settings(CorpusBrainSettings(), base, given, encoder=encoder)
+    lessons = Lessons.of_corpus(TitledCorpus.of(kept, pairs), pairs)
+    folder, report = train_corpusbrain(lessons, base, chosen, dev=dev, judge=title_metrics, **options)
+    return report, folder
+
+
+def _fine_tuned(
+    data: Path, split: str, texts: Sequence[TitledText], base: str | Path | None, given: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> tuple[Report, Path | None]:  # fmt: skip
+    """Learn judged queries, a tenth of which choose among the steps."""
+    from foveal.evaluation.beir import load_beir
+    from foveal.retrieval.title_measures import title_metrics
+    from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, train_corpusbrain
+    from foveal.training.corpusbrain_pairs import TitlePair
+    from foveal.training.examples import Examples
+
+    titles = {text.id: text.title for text in texts}
+    learnt, dev = Examples.of(load_beir(data, split)).split(seed=given["seed"])
+
+    def judged(examples: Examples) -> list[TitlePair]:
+        found = ((q, tuple(titles[d] for d in ids if d in titles)) for q, ids in examples.positives.items())
+        return [TitlePair(examples.queries[q], named, "judged") for q, named in found if named]
+
+    chosen = _settings(CorpusBrainSettings(), str(base) if base else None, {"epochs": FINE_TUNING, **given})
+    lessons = Lessons.of_pairs(judged(learnt), list(titles.values()))
+    folder, report = train_corpusbrain(
+        lessons, str(base) if base else None, chosen, dev=judged(dev), judge=title_metrics, **options
+    )
+    return report, folder
+
+
+def _settings(defaults: Any, base: str | None, given: Mapping[str, Any], *, encoder: bool = False) -> Any:
+    """An encoder that is no model of titles yet stays as it is, while a decoder from random weights learns."""
+    rate = defaults.loop.learning_rate if base is None else OVER_ENCODER if encoder else 3e-5
+    loop = replace(defaults.loop, **{"learning_rate": rate, **given})
+    return replace(defaults, frozen_encoder=encoder, loop=loop)
+
+
+def _tuned(name: str | None) -> str | None:
+    return None if name is None else f"{name}-tuned"
+
+
+def _texts(data: Path | None, settings: Settings) -> list[TitledText]:
+    """The documents that have a title, cut into sentences; equal titles numbered, as the retriever does it."""
+    from foveal.retrieval.generative import unique_titles
+    from foveal.text.units import sentences
+    from foveal.training.corpusbrain_pairs import TitledText, units
+
+    with notes().status("Reading the documents …"):
+        if data is not None:
+            named = _records(data)
+        else:
+            library = open_library(settings.home)
+            named = [(entry.id, entry.title, library.get(entry.id).text) for entry in library.documents()]
+        named = [one for one in named if one[1].strip() and one[2].strip()]
+        titles = unique_titles([title for _, title, _ in named], "suffix")
+        cut = [units(text, sentences) for _, _, text in named]
+    return [TitledText(one[0], title, parts) for one, title, parts in zip(named, titles, cut, strict=True)]
+
+
+def _records(data: Path) -> list[tuple[str, str, str]]:
+    """Id, title and text of each line of corpus.jsonl."""
+    from foveal.evaluation.files import json_lines
+
+    path = next((path for path in (data / "corpus.jsonl", data / "corpus.jsonl.gz") if path.is_file()), None)
+    if path is None:
+        raise InputError(f"{data} holds no corpus.jsonl, the documents of a folder in BEIR's layout.")
+    lines = (line for _, line in json_lines(path))
+    return [(str(line["_id"]), str(line.get("title", "")), str(line["text"])) for line in lines]

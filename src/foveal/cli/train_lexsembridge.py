@@ -1,0 +1,109 @@
+"""train lexsembridge: a bridge by which the vectors of an index find exact words and pasted fragments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveal.cli import training
+from foveal.cli.output import AsJson, Home
+
+if TYPE_CHECKING:
+    from foveal.training.examples import Examples
+
+TASK_PASSAGES = 2000
+"""Passages that keywords and spans are made of, if nothing else is said."""
+
+
+def lexsembridge(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder in BEIR's layout; without it the library's own headings, titles and sentences ask."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Judgements to learn from: qrels/SPLIT.tsv.")] = "train",
+    test_split: Annotated[str | None, typer.Option(help="Judgements that are only measured: qrels/SPLIT.tsv.")] = None,
+    method: Annotated[str, typer.Option(help="SLR (words present), LLR (learnt weights) or CLR (expanded).")] = "SLR",
+    units: Annotated[
+        str | None, typer.Option(help="words of the collection, or the encoder's tokens (CLR: always tokens).")
+    ] = None,
+    train_encoder: Annotated[
+        bool, typer.Option("--train-encoder", help="Train the encoder, too: the index has to be made anew.")
+    ] = False,
+    keywords: Annotated[int, typer.Option(min=0, help="Also ask by so many keywords of a passage; 0: do not.")] = 3,
+    spans: Annotated[int, typer.Option(min=0, help="Also ask by so many words in a row; 0: do not.")] = 16,
+    passages: Annotated[int, typer.Option(min=1, help="Passages asked for so.")] = TASK_PASSAGES,
+    base: Annotated[
+        str, typer.Option(help="The encoder: a name of `foveal models`, a folder, or a hub id.")
+    ] = "minilm",
+    name: Annotated[str | None, typer.Option(help="Name of the bridge: HOME/models/NAME.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="Times that each example is seen.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples of a batch.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate: 1e-3 for the bridge alone, 1e-5 with the encoder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bridge.")] = 0,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a bridge for exact words and fragments over an index that stays. Stopped, the same command goes on."""
+    from foveal.models.lexsembridge import BridgeSettings
+    from foveal.models.lexsembridge_reading import REACH
+    from foveal.settings import Settings
+    from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge
+
+    settings = Settings.load(home)
+    clr = method == "CLR"
+    chosen = LexSemBridgeSettings(
+        bridge=BridgeSettings(method=method, reach=REACH),
+        units=units or ("tokens" if clr else "words"),
+        encoder="both" if train_encoder else "frozen",
+        init_mlm_head=clr,
+    )
+    defaults = replace(chosen.loop, batch=32, learning_rate=1e-5) if train_encoder else chosen.loop
+    loop = training.loop_of(
+        defaults, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience
+    )
+    judged, test = training.learnt_from(
+        settings,
+        data=data,
+        split=split,
+        test_split=test_split,
+        judgements=None,
+        queries=None,
+        first_stage="none" if data else "lexical",
+        seed=seed,
+    )
+    learnt, dev = judged.examples.split(dev=chosen.dev_share, seed=seed)
+    learnt = with_own_tasks(learnt, keywords, spans, passages, seed)
+    with training.progress() as on_progress:
+        folder, report = train_lexsembridge(
+            learnt, base, replace(chosen, loop=loop), home=settings.home, name=name, dev=dev, test=test,
+            on_progress=on_progress, anew=anew, cache=settings.cache,
+        )  # fmt: skip
+    use = f'Search through it: Library.search(…, retriever="lexsembridge", bridge="{report.name}")'
+    training.told(report, folder, use, settings, as_json=as_json)
+
+
+def with_own_tasks(examples: Examples, keywords: int, spans: int, passages: int, seed: int) -> Examples:
+    """The examples, and queries by keywords and by spans of at most so many passages."""
+    import numpy as np
+
+    from foveal.evaluation.fine_grained import make_keyword_task, make_part_of_passage_task
+    from foveal.training.lexsembridge import with_tasks
+
+    names = list(examples.corpus)
+    drawn = [names[place] for place in np.random.default_rng(seed).permutation(len(names))[:passages]]
+    tasks = []
+    if keywords:
+        tasks.append(make_keyword_task(examples.corpus, keywords, seed, passages=drawn))
+    if spans:
+        tasks.append(make_part_of_passage_task(examples.corpus, spans, seed, passages=drawn))
+    return with_tasks(examples, tasks)

@@ -1,0 +1,374 @@
+"""Models that write the title of a document for a query: any encoder-decoder or causal model of transformers.
+
+Shapes    Q queries -> `begin` -> a state of Q rows and logits (Q, V) of the first token; `advance` takes rows of a
+          state, one or more tokens for each (R, T), and gives the new state and the logits behind each token (R, T, V).
+          A state is not changed by what goes on from it: many rows may go on from one
+Titles    an encoder-decoder writes what its tokenizer makes of a title, its special tokens included; a causal model
+          goes on from a prompt, by a space and the title. Both end with `end`, so that "Paris" and "Paris
+          Saint-Germain" differ
+Source    decoding names: De Cao et al. (GENRE), ICLR 2021; CorpusBrain: Chen et al., CIKM 2022 (BART; here any model)
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from foveal.errors import InputError, ModelUnavailable
+from foveal.evaluation.files import whole_file
+from foveal.evaluation.kilt import MARKS
+from foveal.models.folders import kept_fingerprint
+from foveal.models.quiet import quiet
+from foveal.settings import Settings
+
+ABOUT = "corpusbrain.json"
+"""File of a model's folder that says how it is asked for titles, and which titles it has learned."""
+
+IGNORED = -100
+PROMPT = "Passage: {query}\nTitle:"
+SEPARATOR = " | "
+MENTION = MARKS
+"""What stands around a mention whose document is asked for."""
+
+
+@dataclass(frozen=True)
+class TitleState:
+    """What a model has read and written so far, in rows."""
+
+    cache: Any  # transformers.Cache
+    mask: Tensor  # (rows, P): which tokens of the query count
+    encoded: Tensor | None = None  # (rows, P, D) of an encoder
+    written: int = 0  # tokens of each row behind the query
+
+
+class TitleModel(ABC):
+    """A model with its tokenizer. `max_query`: tokens of a query that are read; the rest is cut off."""
+
+    kind: str
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_query: int = 384, fingerprint: str = "") -> None:
+        """`model` is used as it is: put it in eval mode to search."""
+        if max_query < 8:
+            raise InputError(f"A model of titles got max_query={max_query}; it needs to read at least 8 tokens.")
+        self.model, self.tokenizer = model, tokenizer
+        self.max_query, self.fingerprint = max_query, fingerprint
+        taken = signature(model.forward).parameters
+        self._cache_name = "cache" if "cache" in taken else "past_key_values"
+        self._takes_positions = "position_ids" in taken
+
+    # -- tokens -------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def end(self) -> int:
+        """The token that ends a title."""
+
+    @abstractmethod
+    def title_ids(self, titles: Sequence[str]) -> list[list[int]]:
+        """The tokens of each title, the end included. InputError: one without a token."""
+
+    @abstractmethod
+    def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """What `loss` takes: queries, and the tokens that are to be written for each."""
+
+    @cached_property
+    def separator(self) -> list[int]:
+        """The tokens between two titles of one answer."""
+        ids: list[int] = self.tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
+        return ids or [self.end]
+
+    def target(self, titles: Sequence[str]) -> list[int]:
+        """The tokens of an answer of one or more titles."""
+        first, *others = self.title_ids(titles)
+        written = first[:-1]
+        for one in others:
+            written += self.separator + one[:-1]
+        return [*written, self.end]
+
+    def knows(self, query: str) -> bool:
+        """Whether a token of the query is none of those that stand for anything unknown."""
+        ids = self.tokenizer(query, add_special_tokens=False)["input_ids"]
+        return bool(set(ids) - {self.tokenizer.unk_token_id})
+
+    # -- reading and writing ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(self, queries: Sequence[str]) -> tuple[TitleState, Tensor]:
+        """Read the queries: a state of one row each, and logits (Q, V) of the first token."""
+
+    @abstractmethod
+    def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:
+        """Arguments of the forward pass besides the cache."""
+
+    @torch.no_grad()
+    def advance(self, state: TitleState, rows: Tensor, tokens: Tensor) -> tuple[TitleState, Tensor]:
+        """Go on from `rows` (R,) of a state with `tokens` (R, T): the state of these R rows, and logits (R, T, V)."""
+        cache = selected(state.cache, rows)
+        given = {self._cache_name: cache, "use_cache": True, **self._asked(state, rows, tokens)}
+        logits: Tensor = self.model(**given).logits
+        encoded = None if state.encoded is None else state.encoded[rows]
+        return TitleState(cache, state.mask[rows], encoded, state.written + tokens.shape[1]), logits
+
+    def loss(self, batch: dict[str, Tensor], *, smoothing: float = 0.1) -> Tensor:
+        """Label-smoothed cross entropy of what is to be written, a mean over tokens."""
+        labels = batch["labels"].to(self.device)
+        given = {name: value.to(self.device) for name, value in batch.items() if name != "labels"}
+        asked = labels != IGNORED
+        return F.cross_entropy(self._logits(given, labels)[asked].float(), labels[asked], label_smoothing=smoothing)
+
+    @abstractmethod
+    def _logits(self, given: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Logits (B, T, V) for labels (B, T)."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that each logit row is about."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save(self, folder: Path, *, learned: Sequence[str] = ()) -> Path:
+        """Write weights, tokenizer, how the model is asked, and the titles that it has learned."""
+        with quiet():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        about = {"kind": self.kind, "max_query": self.max_query, **self._about(), "titles": list(learned)}
+        with whole_file(folder / ABOUT) as partial:
+            partial.write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+        return folder
+
+    def _about(self) -> dict[str, Any]:
+        return {}
+
+    def _checked(self, titles: Sequence[str], ids: Sequence[list[int]]) -> None:
+        for title, found in zip(titles, ids, strict=True):
+            if not set(found) - set(self.tokenizer.all_special_ids) or not title.strip():
+                raise InputError(f"The title {title!r} has no token that could be written. Name that document anew.")
+
+
+class Seq2SeqTitles(TitleModel):
+    """An encoder-decoder: the encoder reads the query, the decoder writes the title."""
+
+    kind = "seq2seq"
+
+    @property
+    def end(self) -> int:
+        """The end of a text."""
+        return int(self.model.config.eos_token_id)
+
+    @property
+    def start(self) -> int:
+        """What the decoder is given first; never part of a title."""
+        return int(self.model.config.decoder_start_token_id)
+
+    def title_ids(self, titles: Sequence[str]) -> list[list[int]]:
+        """As the tokenizer makes labels of them."""
+        found: list[list[int]] = self.tokenizer(text_target=list(titles))["input_ids"] if titles else []
+        self._checked(titles, found)
+        return [ids if ids[-1] == self.end else [*ids, self.end] for ids in found]
+
+    def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """input_ids, attention_mask (B, P), labels (B, T)."""
+        ids, mask = self._read(queries)
+        labels = padded(targets, IGNORED)
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    @torch.no_grad()
+    def begin(self, queries: Sequence[str]) -> tuple[TitleState, Tensor]:
+        """The encoder reads, the decoder gets its start token."""
+        from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+        ids, mask = (part.to(self.device) for part in self._read(queries))
+        encoded = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        rows = torch.arange(len(queries), device=self.device)
+        start = torch.full((len(queries), 1), self.start, device=self.device)
+        state, logits = self.advance(TitleState(cache, mask, encoded), rows, start)
+        return state, logits[:, -1]
+
+    def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        encoded = None if state.encoded is None else state.encoded[rows]
+        return {
+            "encoder_outputs": BaseModelOutput(last_hidden_state=encoded),
+            "attention_mask": state.mask[rows],
+            "decoder_input_ids": tokens,
+        }
+
+    def _logits(self, given: dict[str, Tensor], labels: Tensor) -> Tensor:
+        before = labels.new_full((len(labels), 1), self.start)
+        shifted = torch.cat([before, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.end)], dim=1)
+        logits: Tensor = self.model(**given, decoder_input_ids=shifted, use_cache=False).logits
+        return logits
+
+    def _read(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask (B, P) of the queries, padded on the right; a long one keeps its end token."""
+        made = self.tokenizer(list(queries), truncation=True, max_length=self.max_query)["input_ids"]
+        made = [ids or [self.end] for ids in made]
+        return padded(made, int(self.tokenizer.pad_token_id or 0)), padded([[1] * len(ids) for ids in made], 0)
+
+
+class CausalTitles(TitleModel):
+    """A decoder alone: it goes on from a prompt that holds the query."""
+
+    kind = "causal"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        prompt: str = PROMPT,
+        end: str | None = None,
+        max_query: int = 384,
+        fingerprint: str = "",
+    ) -> None:
+        """`end` is a text of one token that ends a title ("\\n" suits an untrained model); None: the end of a text."""
+        super().__init__(model, tokenizer, max_query=max_query, fingerprint=fingerprint)
+        if prompt.count("{query}") != 1:
+            raise InputError(f"The prompt {prompt!r} needs the place {{query}} once.")
+        self.prompt, self.ending = prompt, end
+        ids = [tokenizer.eos_token_id] if end is None else tokenizer(end, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1 or ids[0] is None:
+            raise InputError(f"The end {end!r} is {ids} to this tokenizer; it needs to be one token.")
+        self._end = int(ids[0])
+
+    @property
+    def end(self) -> int:
+        """The token that ends a title."""
+        return self._end
+
+    def title_ids(self, titles: Sequence[str]) -> list[list[int]]:
+        """A space, the title, the end."""
+        texts = [f" {title}" for title in titles]
+        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if titles else []
+        self._checked(titles, found)
+        return [[*ids, self.end] for ids in found]
+
+    def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """input_ids, attention_mask and labels (B, P + T); nothing is asked of the prompt."""
+        prompts = self._prompts(queries)
+        whole = [prompt + list(target) for prompt, target in zip(prompts, targets, strict=True)]
+        labels = [[IGNORED] * len(prompt) + list(target) for prompt, target in zip(prompts, targets, strict=True)]
+        mask = padded([[1] * len(ids) for ids in whole], 0)
+        return {"input_ids": padded(whole, self.end), "attention_mask": mask, "labels": padded(labels, IGNORED)}
+
+    @torch.no_grad()
+    def begin(self, queries: Sequence[str]) -> tuple[TitleState, Tensor]:
+        """The prompts are read, padded on the left."""
+        from transformers.cache_utils import DynamicCache
+
+        prompts = self._prompts(queries)
+        ids, mask = (padded(part, fill, left=True).to(self.device) for part, fill in (
+            (prompts, self.end), ([[1] * len(ids) for ids in prompts], 0)))  # fmt: skip
+        cache = DynamicCache(config=self.model.config)
+        given = {self._cache_name: cache, "use_cache": True, "attention_mask": mask, "input_ids": ids}
+        if self._takes_positions:
+            given["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+        if "logits_to_keep" in signature(self.model.forward).parameters:
+            given["logits_to_keep"] = 1
+        logits: Tensor = self.model(**given).logits[:, -1]
+        return TitleState(cache, mask), logits
+
+    def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:
+        mask = state.mask[rows]
+        written = state.written + tokens.shape[1]
+        asked = {"input_ids": tokens, "attention_mask": torch.cat([mask, mask.new_ones(len(mask), written)], dim=1)}
+        if self._takes_positions:
+            steps = torch.arange(state.written, written, device=tokens.device)
+            asked["position_ids"] = mask.sum(-1, keepdim=True) + steps
+        return asked
+
+    def _logits(self, given: dict[str, Tensor], labels: Tensor) -> Tensor:  # noqa: ARG002
+        logits: Tensor = self.model(**given, use_cache=False).logits
+        return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)  # the one before a token foretells it
+
+    def _prompts(self, queries: Sequence[str]) -> list[list[int]]:
+        """The tokens of each prompt; a query is cut at its end, so that the prompt stays whole."""
+        before, after = self.prompt.split("{query}")
+        tokens = self.tokenizer
+        opening = [] if tokens.bos_token_id is None or tokens("a")["input_ids"][0] != tokens.bos_token_id else [
+            tokens.bos_token_id]  # fmt: skip
+        head, tail = (tokens(text, add_special_tokens=False)["input_ids"] for text in (before, after))
+        read = tokens(list(queries), add_special_tokens=False)["input_ids"]
+        return [[*opening, *head, *ids[: self.max_query], *tail] for ids in read]
+
+    def _about(self) -> dict[str, Any]:
+        return {"prompt": self.prompt, "end": self.ending}
+
+
+def load_title_model(
+    folder: Path, *, cache: Path | None = None, dtype: str | None = None, **options: Any
+) -> TitleModel:
+    """The model in a folder, in eval mode: one that was trained here, or any encoder-decoder or causal model.
+
+    `options` are those of the model's class. ModelUnavailable: the folder holds none.
+    """
+    import transformers
+
+    about = learned_about(folder)
+    try:
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            name = "AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM"
+            given = {"dtype": getattr(torch, dtype or "float32"), "local_files_only": True, "use_safetensors": True}
+            model = getattr(transformers, name).from_pretrained(folder, **given).eval()
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelUnavailable(
+            f"{folder} could not be loaded as a model that writes titles ({type(error).__name__}: {error}). Name the "
+            "folder of an encoder-decoder or a causal model, or train one: foveal train corpusbrain."
+        ) from error
+    kept = {key: value for key, value in about.items() if key not in ("kind", "titles")}
+    made = Seq2SeqTitles if config.is_encoder_decoder else CausalTitles
+    found = kept_fingerprint(folder, cache or Settings.load().cache)
+    return made(model, tokenizer, fingerprint=found, **{**kept, **options})
+
+
+def learned_about(folder: Path) -> dict[str, Any]:
+    """What `TitleModel.save` wrote beside the weights; empty where a model was not trained here."""
+    path = folder / ABOUT
+    if not path.is_file():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelUnavailable(f"{path} is damaged ({error}). Train the model anew, or put the file back.") from error
+    return found
+
+
+def selected(cache: Any, rows: Tensor) -> Any:
+    """A cache of `rows` (R,) of a cache, which itself stays as it is."""
+    made = copy.copy(cache)
+    if hasattr(cache, "cross_attention_cache"):
+        parts = (selected(part, rows) for part in (cache.self_attention_cache, cache.cross_attention_cache))
+        return type(cache)(*parts)
+    made.layers = [copy.copy(layer) for layer in cache.layers]
+    made.reorder_cache(rows)
+    return made
+
+
+def padded(rows: Sequence[Sequence[int]], filled: int, *, left: bool = False) -> Tensor:
+    """Rows of ids as (R, L), filled up on the right, or on the left."""
+    longest = max(map(len, rows), default=0)
+    made = [[filled] * (longest - len(row)) + list(row) if left else list(row) + [filled] * (longest - len(row))
+            for row in rows]  # fmt: skip
+    return torch.tensor(made, dtype=torch.long).reshape(len(rows), longest)

@@ -1,0 +1,255 @@
+"""Teaches a model to write the title of the document that answers a query, from the documents alone (CorpusBrain).
+
+    lessons = Lessons.of_corpus(TitledCorpus.of(texts), PairSettings())             # or of_pairs: judged queries
+    folder, report = train_corpusbrain(lessons, dev=dev, judge=title_metrics, home=home)
+    load_title_model(folder)                          # of models/title_models.py; retrieval/generative.py searches
+
+Loss      label-smoothed cross entropy of the title's tokens given the source, teacher forcing; all tasks mixed
+Model     any encoder-decoder or causal model of transformers by name; a sentence encoder ("minilm"), over which a small
+          decoder is set; None: a small encoder-decoder from random weights (training/small_seq2seq.py has both)
+Judge     (model, titles, pairs) -> metrics, "r-precision" among them. Searching for titles lies above training, so it
+          is given: `retrieval.title_measures.title_metrics`
+Source    Chen et al., CIKM 2022: BART-large, Adam, 3e-5, 240,000 steps, batches by tokens; here batches by rows, 1e-3
+          for random weights, and the dev pairs choose the step. Fine-tuning has the same loss
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.errors import InputError
+from foveal.models.bert import supports
+from foveal.models.folders import fingerprint
+from foveal.models.hub import folder_of
+from foveal.models.offline import OFFLINE
+from foveal.models.title_models import Seq2SeqTitles, TitleModel, learned_about, load_title_model
+from foveal.settings import Settings
+from foveal.training.corpusbrain_pairs import PairSettings, TitledCorpus, TitlePair
+from foveal.training.examples import shuffled
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.report import Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.small_seq2seq import SmallSettings, over_encoder, small_seq2seq
+from foveal.training.watch import Progress
+
+METRIC = "r-precision"
+Judge = Callable[[TitleModel, Sequence[str], Sequence[TitlePair]], Mapping[str, float]]
+
+ALIKE = 16
+"""Batches whose rows are put in order of length together, so that a batch has little padding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusBrainSettings:
+    """How a model of titles is trained."""
+
+    smoothing: float = 0.1  # of the labels
+    max_query: int = 384  # tokens of a query that are read, in training and search
+    dev_pairs: int = 300  # that are looked at while training
+    frozen_encoder: bool = False  # what reads stays as it is, and what writes learns
+    small: SmallSettings = field(default_factory=SmallSettings)  # where there is no base
+    loop: LoopSettings = field(
+        default_factory=lambda: LoopSettings(epochs=30, batch=64, learning_rate=1e-3, warm_up=0.05, weight_decay=0.01)
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1 or self.max_query < 8 or self.dev_pairs < 1:
+            raise InputError(
+                f"CorpusBrain got smoothing={self.smoothing}, max_query={self.max_query}, dev_pairs={self.dev_pairs}; "
+                "it needs a smoothing of 0 to below 1, at least 8 tokens, and at least 1 dev pair."
+            )
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is learned: the titles, and for each pass its pairs."""
+
+    titles: Sequence[str]
+    draw: Callable[[int], list[TitlePair]]  # pass, from 0 -> pairs
+    fingerprint: str
+    texts: Sequence[str] = ()  # from which a vocabulary may be learned
+
+    @classmethod
+    def of_corpus(cls, corpus: TitledCorpus, settings: PairSettings | None = None) -> Lessons:
+        """The tasks of `settings` over a corpus, drawn anew in each pass."""
+        settings = settings or PairSettings()
+        known = f"{corpus.fingerprint} {settings}"
+        texts = [part for text in corpus.texts for part in (text.title, *text.paragraphs)]
+        return cls(list(corpus.titles.values()), partial(corpus.pairs, settings), known, texts)
+
+    @classmethod
+    def of_pairs(cls, pairs: Sequence[TitlePair], titles: Sequence[str]) -> Lessons:
+        """The same pairs in each pass: judged queries. InputError: none, or one names a title that is not there."""
+        unknown = {title for pair in pairs for title in pair.titles} - set(titles)
+        if not pairs or unknown:
+            said = f"title {min(unknown)!r}, which no document has" if unknown else "no pairs"
+            raise InputError(f"Training got {said}. Give queries with titles of the collection.")
+        sources = [pair.source for pair in pairs]
+        return cls(list(titles), lambda _: list(pairs), pairs_digest(pairs, titles), [*titles, *sources])
+
+    @classmethod
+    def of_titles(cls, titles: Sequence[str]) -> Lessons:
+        """Each title is the source of itself: what a model knows that has read no text."""
+        return cls.of_pairs([TitlePair(title, (title,), "title") for title in titles], titles)
+
+
+class TitleRows:
+    """Rows for the loop: (source, tokens of the target). Row i of pass p stands at p * len + i."""
+
+    def __init__(self, lessons: Lessons, model: TitleModel) -> None:
+        """Draw the first pass. InputError: it is empty."""
+        self.lessons, self.model = lessons, model
+        self._drawn: dict[int, list[tuple[str, list[int]]]] = {}
+        self._ids = dict(zip(lessons.titles, model.title_ids(lessons.titles), strict=True))
+        self._count = len(self.drawn(0))
+        if not self._count:
+            raise InputError("No pair could be made of this collection. It needs titles and texts, or links for HIP.")
+
+    def drawn(self, number: int) -> list[tuple[str, list[int]]]:
+        """The rows of a pass; the last two passes are kept."""
+        if number not in self._drawn:
+            for old in [one for one in self._drawn if one < number - 1]:
+                del self._drawn[old]
+            self._drawn[number] = [(pair.source, self._target(pair.titles)) for pair in self.lessons.draw(number)]
+        return self._drawn[number]
+
+    def _target(self, titles: Sequence[str]) -> list[int]:
+        """As `TitleModel.target`, of titles whose tokens are known."""
+        written = self._ids[titles[0]][:-1]
+        for title in titles[1:]:
+            written = [*written, *self.model.separator, *self._ids[title][:-1]]
+        return [*written, self.model.end]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: int) -> tuple[str, list[int]]:
+        number, at = divmod(place, self._count)
+        rows = self.drawn(number)
+        return rows[at % len(rows)]
+
+
+@dataclass(frozen=True)
+class AlikeBatches:
+    """The batches of a pass: rows of about one length together, in an order that the seed gives."""
+
+    rows: TitleRows
+    batch: int
+    seed: int
+
+    def __call__(self, epoch: int) -> list[list[int]]:
+        lengths = [len(source) for source, _ in self.rows.drawn(epoch)]
+        base, batches = epoch * len(self.rows), []
+        for group in shuffled(len(self.rows), self.batch * ALIKE, self.seed, epoch=epoch):
+            ordered = sorted(group, key=lambda place: lengths[place % len(lengths)])
+            batches += [ordered[first : first + self.batch] for first in range(0, len(ordered), self.batch)]
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(batches))
+        return [[base + place for place in batches[number]] for number in order]
+
+
+def train_corpusbrain(
+    lessons: Lessons,
+    base: str | None = None,
+    settings: CorpusBrainSettings | None = None,
+    *,
+    dev: Sequence[TitlePair],
+    judge: Judge,
+    home: Path,
+    name: str | None = None,
+    test: Sequence[TitlePair] | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the model (HOME/models/<name>; None if it finds no more than before) and the report.
+
+    `dev` chooses among steps and decides; `test` is measured only. Where `base` was trained here, its titles count as
+    learned, too. A run that was stopped goes on when the same is asked for. InputError: no pairs; as in `loop.train`.
+    """
+    settings = settings or CorpusBrainSettings()
+    if not dev:
+        raise InputError("Training got no dev pairs; it needs some to choose the best weights (`hold_out` makes some).")
+    folder = None if base is None else base_folder(base, cache or Settings.load().cache)
+    shown = plain_settings(settings)
+    depends_on = {
+        "what": "corpusbrain",
+        "base": fingerprint(folder) if folder else f"small {pairs_digest([], lessons.texts)}",
+        "lessons": lessons.fingerprint,
+        "titles": pairs_digest([], lessons.titles),
+        "dev": pairs_digest(dev),
+        "test": pairs_digest(test) if test else "none",
+        "model": json.dumps({key: value for key, value in shown.items() if key != "loop"}),
+    }
+    known_by = identity(depends_on, settings.loop)
+    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base or 'small').name}-corpusbrain", anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    model = begun(lessons, folder, settings, cache)
+    judged = {"dev": dev} | ({"test": test} if test else {})
+    before = {kind: dict(judge(model, lessons.titles, pairs)) for kind, pairs in judged.items()}
+    rows = TitleRows(lessons, model)
+    part = _part(dev, settings)
+    job = Job(
+        model=model.model,
+        rows=rows,
+        loss=lambda _, batch: model.loss(batch, smoothing=settings.smoothing),
+        identity=depends_on,
+        evaluate=lambda _: judge(model, lessons.titles, part),
+        metric=METRIC,
+        plan=AlikeBatches(rows, settings.loop.batch, settings.loop.seed),
+        collate=lambda batch: model.collate(*zip(*batch, strict=True)),
+    )
+    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    table = {kind: (before[kind], dict(judge(model, lessons.titles, pairs))) for kind, pairs in judged.items()}
+    was, now = (values[METRIC] for values in table["dev"])
+    note = () if now > was else (f"The model was not kept: {METRIC} on the dev pairs {now:.4f}, {was:.4f} before.",)
+    report = Report(run.name, "titles", base or "random weights", curves, table, now > was, note, shown)
+    before_that = learned_about(folder).get("titles", []) if folder else []
+    with run.candidate() as made:
+        run.settle(model.save(made, learned=list(dict.fromkeys([*before_that, *lessons.titles]))), report)
+    return (run.place if report.kept else None), report
+
+
+def begun(
+    lessons: Lessons, folder: Path | None, settings: CorpusBrainSettings, cache: Path | None = None
+) -> TitleModel:
+    """The model that a run begins with: that of a folder, one over an encoder, or a small one from random weights."""
+    drawn = {"max_query": settings.max_query, "seed": settings.loop.seed}
+    if folder is None:
+        model: TitleModel = small_seq2seq(lessons.texts, settings.small, **drawn)
+    elif supports(folder):
+        model = over_encoder(folder, settings.small, **drawn)
+    else:
+        model = load_title_model(folder, cache=cache, max_query=settings.max_query)
+    if settings.frozen_encoder:
+        if model.kind != Seq2SeqTitles.kind:
+            raise InputError("frozen_encoder was asked for, and a causal model has no encoder. Leave it out.")
+        model.model.get_encoder().requires_grad_(False)
+    return model
+
+
+def base_folder(base: str, cache: Path) -> Path:
+    """The folder of a base: by folder or hub id, or a name of `foveal models`."""
+    kind = OFFLINE[base].kind if base in OFFLINE else "language model"
+    return folder_of(base, cache, kind=kind)
+
+
+def pairs_digest(pairs: Sequence[TitlePair], titles: Sequence[str] = ()) -> str:
+    """SHA-256 over pairs and titles."""
+    told: list[Any] = [[astuple(pair) for pair in pairs], list(titles)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _part(dev: Sequence[TitlePair], settings: CorpusBrainSettings) -> list[TitlePair]:
+    """The dev pairs that are looked at while training."""
+    order = np.random.default_rng(settings.loop.seed).permutation(len(dev))[: settings.dev_pairs]
+    return [dev[place] for place in sorted(order.tolist())]

@@ -1,0 +1,281 @@
+"""Trains LexSemBridge: the bridge alone over vectors that stay as they are, or bridge and encoder together.
+
+    folder, report = train_lexsembridge(examples, "minilm", LexSemBridgeSettings(), home=home)
+    LexSemBridge.load(folder)                         # of retrieval/lexsembridge.py, which searches with it
+
+Frozen     (the default; `lexsembridge_frozen.py`) queries are read once, passages are the index's own vectors: minutes
+           on two cores. W begins with what the collection says of its words, and the loss is over all passages
+Both       encoder="both": gradients flow through the encoder, too (`lexsembridge_both.py`); the index is made anew
+Loss       InfoNCE: -log softmax at the relevant passage of cosines over the temperature
+Guard      the plain encoder and the bridge search the whole corpus for the dev queries; kept only if it finds more
+Source     Zhan et al., 2025, arXiv 2508.17858. Its published saver leaves the bridge out; this one writes it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from foveal.errors import InputError
+from foveal.evaluation.fine_grained import Task
+from foveal.models import load_encoder
+from foveal.models.hub import folder_of
+from foveal.models.lexsembridge import Bridge, BridgeSettings, Reading
+from foveal.models.lexsembridge_reading import (
+    KINDS,
+    REACH,
+    Units,
+    corpus_weights,
+    held_units,
+    made_bridge,
+    units_of,
+)
+from foveal.settings import Settings
+from foveal.training import checkpoints
+from foveal.training.encoders import METRICS, dev_metrics
+from foveal.training.examples import Examples, Rows, check_corpus
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.negatives import filled, top_negatives
+from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.searches import Floats, VectorSearch, WordSearch, run_of
+from foveal.training.watch import Progress
+from foveal.types import Encoder
+
+TRAINED = ("frozen", "both")
+"""What becomes of the encoder: it stays as it is, or is trained with the bridge."""
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LexSemBridgeSettings:
+    """How a bridge is trained."""
+
+    bridge: BridgeSettings = field(default_factory=lambda: BridgeSettings(reach=REACH))
+    units: str = "words"
+    encoder: str = "frozen"
+    from_corpus: bool = True  # W begins with `corpus_weights`, not with 0
+    temperature: float = 0.02
+    whole_corpus: bool = True  # frozen: a query is told apart from every passage, not from its batch's only
+    in_batch: bool = True  # else: from the negatives of its own row only
+    negatives: int = 1  # of a row, that words find, down to `depth`; of no use with `whole_corpus`
+    depth: int = 30
+    init_mlm_head: bool = False  # give CLR a fresh head, which then learns which tokens a text has
+    query_tokens: int = 64  # "both": tokens that are read while training, and in the documents
+    document_tokens: int = 256
+    dev_share: float = 0.1
+    dev_documents: int = 1000  # "both": that stand for the corpus while training
+    shuffled: bool = False  # the control: each word stands at another one's row
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(batch=64, learning_rate=1e-3))
+
+    def __post_init__(self) -> None:
+        for name, known in (("units", KINDS), ("encoder", TRAINED)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"Training a bridge got {name}={getattr(self, name)!r}; it is one of {', '.join(known)}."
+                )
+        if not 0 < self.temperature <= 0.5:
+            raise InputError(
+                f"Training a bridge got temperature={self.temperature}; over cosines it needs one above 0, at most 0.5."
+            )
+        if (
+            min(self.depth, self.dev_documents) < 1
+            or self.negatives < 0
+            or min(self.query_tokens, self.document_tokens) < 3
+        ):
+            raise InputError(
+                f"Training a bridge got depth={self.depth}, dev_documents={self.dev_documents}, negatives="
+                f"{self.negatives}, query_tokens={self.query_tokens}, document_tokens={self.document_tokens}; it needs "
+                "at least 1, 1, 0, 3, 3."
+            )
+        if self.bridge.method == "CLR" and self.units != "tokens":
+            raise InputError('CLR weighs the tokens of the encoder\'s head; train it with units="tokens".')
+        if self.shuffled and self.units != "words":
+            raise InputError('The shuffled control exchanges words; use it with units="words".')
+        if self.from_corpus and self.bridge.rank is not None:
+            raise InputError("W of a low rank cannot begin with what the collection says: from_corpus=False.")
+        if self.frozen and self.bridge.fuse_passage:
+            raise InputError(
+                "A bridge over passages changes the index, which a frozen training keeps: fuse_passage=False, or train "
+                'the encoder, too (encoder="both").'
+            )
+        if not self.in_batch and not self.negatives:
+            raise InputError("Without the batch's passages a query needs negatives of its own: negatives=1 or more.")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is."""
+        return self.encoder == "frozen"
+
+
+class Trainee(Protocol):
+    """What is trained: `lexsembridge_frozen.Frozen` or `lexsembridge_both.Both`."""
+
+    def job(self, learnt: Rows, dev: Examples) -> Job: ...
+    def search(self, examples: Examples) -> VectorSearch: ...
+    def save(self, folder: Path) -> Path: ...
+
+
+def train_lexsembridge(
+    examples: Examples,
+    base: str = "minilm",
+    settings: LexSemBridgeSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    dev: Examples | None = None,
+    test: Examples | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+    vectors: Floats | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the bridge (HOME/models/<name>; None if it finds no more than the plain encoder) and the report.
+
+    `dev` chooses among steps and decides (default: a share of the queries held out); `test` is measured only.
+    `vectors` (N, D) are the base's of the corpus, where they are known. Else as `encoders.train_encoder`.
+    InputError: CLR with a base that has no masked-language head. ModelUnavailable: the base gives no hidden states.
+    """
+    settings = settings or LexSemBridgeSettings()
+    check_corpus(examples, dev, test)
+    cache = cache or Settings.load().cache
+    encoder = load_encoder(base, cache=cache)
+    learnt = examples
+    if dev is None:
+        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+    depends_on = _identity(settings, encoder, learnt, dev, test)
+    known_by = identity(depends_on, settings.loop)
+    kind = f"{Path(base).name}-{settings.bridge.method.lower()}"
+    run = TrainingRun.opened(home, name, known_by, kind=kind, anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    if vectors is None:
+        on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+        vectors = encoder.encode(list(examples.corpus.values()))
+    plain = VectorSearch(list(examples.corpus), vectors, encoder.encode)
+    bridge, units = begun(encoder, examples.corpus, vectors, settings)
+    trainee = _trainee(settings, bridge, units, encoder, plain, folder_of(base, cache, kind="encoder"))
+    per_row = 0 if settings.frozen and settings.whole_corpus else settings.negatives
+    rows = Rows(learnt, _negatives(run, learnt, settings) if per_row else {}, per_row, seed=settings.loop.seed)
+    job = replace(trainee.job(rows, dev), identity=depends_on)
+    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    with run.candidate() as made:
+        trainee.save(made)
+        measured = {
+            kind: (dev_metrics(queries, plain), dev_metrics(queries, trainee.search(queries)))
+            for kind, queries in (("dev", dev), ("test", test))
+            if queries is not None
+        }
+        before, after = measured["dev"]
+        kept = after[METRICS[0]] > before[METRICS[0]]
+        what = f"LexSemBridge, {settings.bridge.method} over {settings.units}, encoder {settings.encoder}"
+        notes = () if kept else (_worse(before, after),)
+        report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+        run.settle(made, report)
+    return (run.place if kept else None), report
+
+
+def with_tasks(examples: Examples, tasks: Sequence[Task]) -> Examples:
+    """The examples and the tasks' queries together. InputError: an id comes twice, or asks for what is not there."""
+    queries, judged = dict(examples.queries), {query: dict(found) for query, found in examples.judged.items()}
+    for task in tasks:
+        twice = next((query for query in task.queries if query in queries), None)
+        if twice is not None:
+            raise InputError(f"The query {twice!r} is there already; give the task once.")
+        queries |= task.queries
+        judged |= task.qrels
+    return Examples(queries, examples.corpus, judged, examples.name)
+
+
+def begun(
+    encoder: Encoder, corpus: Mapping[str, str], vectors: Floats, settings: LexSemBridgeSettings
+) -> tuple[Bridge, Units]:
+    """The bridge as training finds it, and its units."""
+    texts = list(corpus.values())
+    units = units_of(settings.units, encoder, texts)
+    bridge = made_bridge(encoder, units, settings.bridge, init_mlm_head=settings.init_mlm_head)
+    if settings.from_corpus:
+        bridge.weight.data.copy_(corpus_weights(held_units(encoder, units, texts), vectors, units.size))
+    if settings.shuffled and units.words is not None:
+        order = np.random.default_rng(settings.loop.seed).permutation(units.size)
+        units = replace(units, words=tuple(units.words[place] for place in order))
+    return bridge, units
+
+
+def info_nce(
+    queries: Tensor, candidates: Tensor, targets: Tensor, *, temperature: float, allowed: Tensor | None = None
+) -> Tensor:
+    """Mean of -log softmax at `targets` (B,) of products of (B, d) and (C, d), of which `allowed` (B, C) count."""
+    scores = queries @ candidates.T / temperature
+    return cross_entropy(scores if allowed is None else scores.masked_fill(~allowed, -torch.inf), targets)
+
+
+def own_only(rows: int, group: int) -> Tensor:
+    """(rows, rows · group): which candidates are of the query's own row."""
+    return torch.arange(rows * group)[None] // group == torch.arange(rows)[:, None]
+
+
+def presence_loss(bridge: Bridge, reading: Reading) -> Tensor:
+    """Mean -log softmax of the head's logits at a text's own tokens: a fresh head learns so from texts alone."""
+    if bridge.head is None or reading.first is None:
+        return reading.vectors.new_zeros(())
+    there = (reading.ids >= 0) & ~torch.isin(reading.ids, bridge.ignored)
+    said = torch.log_softmax(bridge.head(reading.first), dim=-1).gather(1, reading.ids.clamp(min=0))
+    return -(said * there).sum() / there.sum().clamp(min=1)
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _trainee(
+    settings: LexSemBridgeSettings, bridge: Bridge, units: Units, encoder: Encoder, plain: VectorSearch, folder: Path
+) -> Trainee:
+    # Both read this module's settings and losses.
+    from foveal.training.lexsembridge_both import Both
+    from foveal.training.lexsembridge_frozen import Frozen
+
+    if settings.frozen:
+        return Frozen(bridge, units, encoder, plain, settings)
+
+    return Both(bridge, units, folder, settings)
+
+
+def _negatives(run: TrainingRun, examples: Examples, settings: LexSemBridgeSettings) -> dict[str, list[str]]:
+    """What words find wrong, kept in the run's folder."""
+    kept = checkpoints.read(run.folder / "negatives.json")
+    if kept is None:
+        found = run_of(WordSearch(examples.corpus), examples, settings.depth + 50)
+        negatives = top_negatives(found, examples, depth=settings.depth)
+        kept = filled(negatives, examples, settings.negatives, seed=settings.loop.seed)
+        checkpoints.write(run.folder / "negatives.json", kept)
+    return kept
+
+
+def _identity(
+    settings: LexSemBridgeSettings, encoder: Encoder, learnt: Examples, dev: Examples, test: Examples | None
+) -> dict[str, str]:
+    chosen = asdict(replace(settings, loop=LoopSettings()))
+    return {
+        "what": "lexsembridge",
+        "base": encoder.fingerprint,
+        "examples": learnt.fingerprint,
+        "dev": dev.fingerprint,
+        "test": test.fingerprint if test else "none",
+        "bridge": json.dumps({key: value for key, value in chosen.items() if key != "loop"}),
+    }
+
+
+def _worse(before: Metrics, after: Metrics) -> str:
+    metric = METRICS[0]
+    told = f"{after[metric]:.4f}, the plain encoder's {before[metric]:.4f}"
+    return f"The bridge was not kept: {metric} on the dev queries {told}."

@@ -1,0 +1,223 @@
+"""`foveal bench generative-corpusbrain` on toy collections, with models of some kilobytes: rows, bars, fairness."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from honest import HashedWords
+from reading.speakers import Quoter
+from title_models import TINY, TITLES, title_model
+
+from foveal.bench import corpusbrain, corpusbrain_ask, corpusbrain_decoder
+from foveal.bench.corpusbrain_decoder import dict_bytes, forced_share, nested, one_by_one, synthetic
+from foveal.bench.retrieval_fusion import Judged
+from foveal.bench.settings import BenchSettings
+from foveal.retrieval import title_trie
+from foveal.retrieval.title_trie import TitleTrie
+from foveal.training.corpusbrain_pairs import TitledCorpus
+
+pytest.importorskip("bm25s")
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+STONES = ["Amber", "Basalt", "Chalk", "Dolerite", "Emery", "Flint", "Gneiss", "Halite"]
+WORDS = [f"word{n}" for n in range(60)]
+
+
+class Settings(BenchSettings):
+    def encoder(self):
+        return HashedWords(dimension=48)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def article(place, draw, count):
+    """Sentences of drawn words; some name the next stone."""
+    parts = []
+    for n in range(count):
+        other = f" near {STONES[(place + 1) % len(STONES)]}" if n % 3 == 1 else ""
+        parts.append(f"The {STONES[place].lower()} {' '.join(draw.choice(WORDS, 5))}{other}.")
+    return " ".join(parts)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    place, draw = tmp_path_factory.mktemp("generative"), np.random.default_rng(0)
+    wiki, scifact, shown = (place / "data" / name for name in ("wiki_toy", "scifact", "r1searcher/hotpotqa"))
+    for folder in (wiki, scifact / "qrels", shown):
+        folder.mkdir(parents=True)
+    stones = [{"_id": str(n), "title": title, "text": article(n, draw, 18)} for n, title in enumerate(STONES)]
+    (wiki / "corpus.jsonl").write_text(lines(stones))
+    papers = [
+        {"_id": f"d{n}", "title": f"On {STONES[n % 8]} and {WORDS[n]}", "text": article(n % 8, draw, 5)}
+        for n in range(24)
+    ]
+    (scifact / "corpus.jsonl").write_text(lines(papers))
+    claims = [{"_id": f"q{n}", "text": " ".join(papers[n % 24]["text"].split()[1:6])} for n in range(80)]
+    (scifact / "queries.jsonl").write_text(lines(claims))
+    for split, rows in (("train", range(70)), ("test", range(70, 80))):
+        judged = "".join(f"q{n}\td{n % 24}\t1\n" for n in rows)
+        (scifact / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    passages = [{"_id": f"p{n}", "title": title, "text": article(n, draw, 4)} for n, title in enumerate(STONES)]
+    (shown / "corpus.jsonl").write_text(lines(passages))
+    steps = [{"passages": [f"p{n}" for n in range(8)]}]
+    questions = [
+        {"_id": f"q{n}", "text": f"what of {STONES[n]}?", "answers": [STONES[n]], "steps": steps} for n in range(4)
+    ]
+    (shown / "queries.jsonl").write_text(lines([{**questions[0], "_id": "none", "steps": []}, *questions]))
+    return Settings(data=place / "data", cache=place / "cache", quick=True)
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Tiny models, few steps."""
+    monkeypatch.setattr(corpusbrain_ask, "BASE", None)
+    monkeypatch.setattr(corpusbrain_ask, "SMALL", TINY)
+    monkeypatch.setattr(corpusbrain_ask, "QUICK_STEPS", 1)
+    monkeypatch.setattr(corpusbrain, "QUICK_STEPS", {"wiki": 1, "scifact": 1, "labels": 1})
+    sizes = {"titles": 10, "first": 8, "queries": 6, "timed": 8, "alone": 2, "synthetic": 2000}
+    monkeypatch.setattr(corpusbrain_decoder, "QUICK", sizes)
+    monkeypatch.setattr(corpusbrain_decoder, "causal", lambda _: title_model("qwen", tmp_path / "qwen"))
+    monkeypatch.setattr(corpusbrain_ask, "load_chat", Quoter)
+
+
+def by_name(rows):
+    return {(row.system, row.metric): row for row in rows}
+
+
+def test_articles_are_asked_for_by_what_no_arm_learned(settings, small):
+    probes = corpusbrain.wiki_probes(settings)
+    whole = " ".join(part for text in probes.corpus.texts for part in text.paragraphs)
+    for task in ("sentence", "beginning"):
+        for pair in probes.tests[task]:
+            assert pair.source not in whole
+    assert not {pair.source for pair in probes.dev} & {pair.source for pair in probes.tests["sentence"]}
+    for pair in probes.tests["mention"]:
+        assert pair.titles[0] in pair.source
+    rows = by_name(corpusbrain.wiki(settings))
+    assert rows["wiki_toy, ISS, LPS: sentence", "recall@1"].bar == "≥ 0.6"
+    rises = [row for (_, metric), row in rows.items() if metric.endswith("rise")]
+    assert [row.bar for row in rises] == ["≥ 0.0001"] * 3
+    for arm in ("BM25", "MiniLM", "titles alone", "ISS", "ISS, LPS", "ISS, LPS, HIP"):
+        for task in probes.tests:
+            assert 0 <= rows[f"wiki_toy, {arm}: {task}", "recall@1"].value <= 1
+    rise = rows["wiki_toy, ISS over titles alone", "recall@1 of sentence, rise"]
+    difference = rows["wiki_toy, ISS: sentence", "recall@1"].value
+    assert rise.value == difference - rows["wiki_toy, titles alone: sentence", "recall@1"].value
+
+
+def test_labels_choose_and_test_claims_decide_nothing(settings, small, monkeypatch):
+    asked = []
+
+    def tuned(runs, qrels, *, held_out):
+        asked.append((set(qrels), set(held_out)))
+        return 0.0
+
+    monkeypatch.setattr(corpusbrain, "tuned_weight", tuned)
+    rows = by_name(corpusbrain.scifact(settings))
+    judged = Judged.of(settings)
+    [(dev, held_out)] = asked
+    assert len(dev) == 10  # a fifth of 50
+    assert dev <= set(judged.train.queries)
+    assert held_out == set(judged.test.queries)
+    assert rows["small model: beams for all", "largest difference of a score"].ok
+    assert rows["small model: beams for all", "titles out of order"].ok
+    assert rows["small model: every title by beams", "titles a second"].bar == "≥ 200"
+    alone, fused = (rows[f"SciFact claims, {name}", "ndcg@10"].value for name in ("BM25", "50 labels, with BM25"))
+    assert fused == alone  # of weight 0
+    assert rows["small model", "bytes"].value > rows["tree of titles", "bytes"].value > 0
+
+
+def test_the_decoder_is_held_against_the_plain_definition(settings, small):
+    rows = by_name(corpusbrain_decoder.decoder(settings))
+    for metric in ("largest difference of a score", "titles out of order", "titles lost"):
+        assert rows["0.5B: beams for all", metric].ok
+    assert rows["0.5B: beams for all", "largest difference of a score"].bar == "≤ 0.001"
+    assert rows["0.5B: 10 beams", "first hit is the best of all"].value == 1  # 8 titles
+    assert rows["0.5B: every title by beams", "titles a second"].bar == "≥ 60"
+    assert rows["0.5B: 10 beams over generate", "queries a second, ratio"].value > 0
+    assert rows["tree over nested dicts", "bytes, ratio"].ok
+    assert rows["BM25 over titles", "ndcg@10"].value > 0
+
+
+def test_a_search_that_loses_a_title_or_shifts_a_score_is_seen(tmp_path, monkeypatch):
+    model = title_model("t5", tmp_path)
+    search = corpusbrain_decoder.search_titles
+
+    def wrong(*arguments):
+        return [[one._replace(score=one.score + 0.01) for one in found[:-1]] for found in search(*arguments)]
+
+    monkeypatch.setattr(corpusbrain_decoder, "search_titles", wrong)
+    rows = by_name(corpusbrain_decoder.exact_rows("it", model, TITLES, ["water"]))
+    assert not rows["it: beams for all", "largest difference of a score"].ok
+    assert not rows["it: beams for all", "titles lost"].ok
+    monkeypatch.setattr(corpusbrain_decoder, "search_titles", lambda *a: [found[::-1] for found in search(*a)])
+    rows = by_name(corpusbrain_decoder.exact_rows("it", model, TITLES, ["water"]))
+    assert not rows["it: beams for all", "titles out of order"].ok
+
+
+def test_one_by_one_is_one_by_one(tmp_path):
+    for kind in ("t5", "qwen"):
+        model = title_model(kind, tmp_path / kind)
+        ids = model.title_ids(TITLES[:3])
+        together = one_by_one(model, "water", ids)
+        single = [one_by_one(model, "water", [one])[0] for one in ids]
+        np.testing.assert_allclose(together, single, atol=1e-3)
+
+
+def test_titles_of_a_peer_are_generated_along_its_dicts(tmp_path):
+    for kind in ("t5", "qwen"):
+        model = title_model(kind, tmp_path / kind)
+        sequences = model.title_ids([*TITLES, "Lyon", "Nice", "Oslo"])
+        out = corpusbrain_decoder.generated(model, nested(sequences), "water")
+        opening = 1 if kind == "t5" else len(model._prompts(["water"])[0])
+        allowed = {tuple(one[:-1]) for one in sequences}
+        for row in out[:, opening:].tolist():
+            assert tuple(row[: row.index(model.end)]) in allowed
+
+
+def test_the_tree_is_compared_with_all_that_dicts_take():
+    sequences = synthetic(500, 0)
+    assert len({tuple(one) for one in sequences}) == 500
+    assert all(4 <= len(one) <= 13 and one[-1] == 1 and 1 not in one[:-1] for one in sequences)
+    tree = nested(sequences)
+    assert dict_bytes(tree) > TitleTrie.of(sequences, 1).bytes
+    assert title_trie.TitleTrie.of(sequences, 1).nodes == 1 + count(tree)
+    assert forced_share(TitleTrie.of([[5, 6, 1], [5, 7, 1]], 1), [[5, 6, 1], [5, 7, 1]]) == pytest.approx(4 / 6)
+
+
+def count(tree):
+    return sum(1 + count(below) for below in tree.values())
+
+
+def test_both_searches_are_read_by_the_same_reader(settings, small):
+    shown = corpusbrain_ask.Shown.of(settings.data / "r1searcher" / "hotpotqa", 4)
+    assert list(shown.questions) == ["q0", "q1", "q2", "q3"]  # not the one without a search
+    assert len(shown.passages) == 8
+    rows = by_name(corpusbrain_ask.asking(settings))
+    for name in ("BM25", "CorpusBrain"):
+        assert 0 <= rows[f"HotpotQA, {name}", "answer in the first 5"].value <= 1
+        assert f"HotpotQA, {name} and a reader" in {system for system, _ in rows}
+    assert rows["HotpotQA, BM25", "answer in the first 5"].value == 1
+    assert rows["HotpotQA, BM25 and a reader", "answers that hold the gold one"].value >= 0
+
+
+def test_whole_texts_are_what_words_search(settings):
+    probes = corpusbrain.wiki_probes(settings)
+    assert isinstance(probes.corpus, TitledCorpus)
+    pairs = probes.tests["sentence"]
+    assert set(probes.words(pairs)) == set(probes.qrels(pairs)) == {str(n) for n in range(len(pairs))}
+    run = probes.meaning(pairs, "toy", settings)
+    encoder, texts = settings.encoder(), {one.id: one.paragraphs for one in probes.corpus.texts}
+    query = encoder.encode([pairs[0].source])[0]
+    best = {name: float((encoder.encode(list(parts)) @ query).max()) for name, parts in texts.items()}
+    for name, score in run["0"].items():
+        assert score == pytest.approx(best[name], abs=1e-5)

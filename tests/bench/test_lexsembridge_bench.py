@@ -1,0 +1,213 @@
+"""`foveal bench lexsembridge` on a toy SciFact with a tiny BERT: what is asked; what is held out decides nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training.conftest import FILLERS, make_encoder
+
+from foveal.bench import lexsembridge as bench
+from foveal.bench import lexsembridge_images, lexsembridge_parts
+from foveal.bench.lexsembridge import FineGrained
+from foveal.bench.lexsembridge_images import PatchEncoder, image_rows, load
+from foveal.bench.people import people
+from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
+from foveal.evaluation.beir import load_beir
+from foveal.models import load_encoder
+
+pytest.importorskip("bm25s")
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+DOCUMENTS, CLAIMS = 40, 24
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Curves are not drawn: half the time of a small training."""
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(BenchSettings):
+    folder_of_encoder: Path
+
+    def encoder(self):
+        return load_encoder(str(self.folder_of_encoder), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Abstracts of words of which the tiny tokenizer knows some; odd claims are test claims."""
+    place = tmp_path_factory.mktemp("bench")
+    folder, draw = place / "data" / "scifact", np.random.default_rng(0)
+    (folder / "qrels").mkdir(parents=True)
+    texts = [
+        f"a{n % 8} b{n // 8} rare{n:03} word{n % 7:03} {' '.join(draw.choice(FILLERS, size=9))}"
+        for n in range(DOCUMENTS)
+    ]
+    corpus = [json.dumps({"_id": f"d{n}", "title": "", "text": text}) for n, text in enumerate(texts)]
+    queries = [json.dumps({"_id": f"q{n}", "text": " ".join(texts[n].split()[:5])}) for n in range(CLAIMS)]
+    (folder / "corpus.jsonl").write_text("\n".join(corpus), encoding="utf-8")
+    (folder / "queries.jsonl").write_text("\n".join(queries), encoding="utf-8")
+    for split, first in (("train", 0), ("test", 1)):
+        judged = "".join(f"q{n}\td{n}\t1\n" for n in range(first, CLAIMS, 2))
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
+    encoder = make_encoder(place / "encoder")
+    return Settings(data=place / "data", cache=place / "cache", quick=True, folder_of_encoder=encoder)
+
+
+@pytest.fixture
+def data(settings, monkeypatch):
+    monkeypatch.setattr(bench, "SPANS", (4, 8))
+    return FineGrained(settings, passages=20)
+
+
+def by_name(rows):
+    return {(row.system, row.metric): row for row in rows}
+
+
+def test_nothing_held_out_is_learnt_from(data):
+    """Neither its queries, nor the abstracts that they are made of, nor a test claim."""
+    held, claims = set(data.held), set(data.tasks[-1].queries.values())
+    for examples in (data.learnt, data.dev):
+        synthetic = {query: found for query, found in examples.judged.items() if not query.startswith("q")}
+        assert not held & {name for found in synthetic.values() for name in found}
+        assert not claims & set(examples.queries.values())
+    assert {name for task in data.tasks[:-1] for found in task.qrels.values() for name in found} <= held
+    assert not set(data.learnt.queries) & set(data.dev.queries)
+    assert [task.name for task in data.tasks] == ["keyword-1", "keyword-3", "P-o-P-4", "P-o-P-8", "query"]
+
+
+def test_every_arm_is_measured_beside_its_peers_and_held_to_the_bars(data, monkeypatch):
+    monkeypatch.setattr(bench, "ARMS", {arm: bench.ARMS[arm] for arm in ("SLR", "LLR", bench.CONTROL)})
+    rows = by_name(bench.scifact(data))
+    systems = ("MiniLM", "BM25S", "untrained bridge", "SLR", "LLR", bench.CONTROL, "MiniLM and BM25S, reciprocal ranks")
+    for task in data.tasks:
+        for system in systems:
+            assert 0 <= rows[f"{task.name}: {system}", "recall@10"].value <= 1
+    plain, made = (rows[f"keyword-1: {system}", "ndcg@10"].value for system in ("MiniLM", "SLR"))
+    assert rows["SLR: keyword-3, over MiniLM", "ndcg@10"].value == pytest.approx(
+        rows["keyword-3: SLR", "ndcg@10"].value - rows["keyword-3: MiniLM", "ndcg@10"].value
+    )
+    chosen = next(system for system, _ in rows if "chosen by dev queries: keyword-1, over MiniLM" in system)
+    arm = chosen.split(",")[0]
+    dev = {one: rows[f"{one}, dev queries", "ndcg@10"].value for one in ("SLR", "LLR")}
+    assert dev[arm] == max(dev.values())
+    assert rows[chosen, "recall@10"].bar == "≥ 0.05"  # quick: half of 0.1
+    if arm == "SLR":
+        assert rows[chosen, "ndcg@10"].value == pytest.approx(made - plain)
+    asked = {system for (system, _), row in rows.items() if row.bar}
+    assert asked >= {"anchor, test claims: BM25S", "methods that gain", "the control gains nothing on one keyword"}
+    again = by_name(bench.scifact(data))  # from the cache: nothing is trained
+    assert {key: row.value for key, row in again.items()} == {key: row.value for key, row in rows.items()}
+
+
+def test_a_bar_is_stricter_without_quick():
+    assert bench._bar("keyword-1", "recall@10", 1.0) == 0.10
+    assert bench._bar("keyword-3", "ndcg@10", 1.0) == 0.03
+    assert bench._bar("query", "ndcg@10", 0.5) == 0.0
+    assert bench._bar("P-o-P-16", "ndcg@10", 1.0) is None
+
+
+def test_costs_are_measured_against_the_plain_encoder(data, monkeypatch):
+    monkeypatch.setattr(lexsembridge_parts, "paired", lambda a, b, **_: (a(), b(), Ratio())[-1])
+    monkeypatch.setattr(
+        lexsembridge_parts.memory_row, "__kwdefaults__", {"units": 5000, "width": 16, "texts": 4, "tokens": 8}
+    )
+    rows = by_name(lexsembridge_parts.cost_rows(data))
+    assert rows["SLR, 64 at a time", "speed of encode_query over plain"].bar == "≥ 0.9524"
+    assert rows["SLR, 5,000 units", "numbers in the largest tensor"].ok
+    assert rows["LLR, 5,000 units", "numbers in the largest tensor"].ok
+    assert rows["saved and loaded", "largest difference"].ok
+    assert rows["the bridge is in use", "largest difference from the plain encoder"].ok is not None
+
+
+class Ratio:
+    median = 1.0
+
+
+def test_three_readings_of_what_was_trained_together(data):
+    rows = by_name(lexsembridge_parts.both_rows(data))
+    readings = [row.value for (system, _), row in rows.items() if system.startswith("test claims: ")]
+    assert len(readings) == 4
+    assert rows["encoder and bridge", "fall of the loss"].bar
+    part = lexsembridge_parts.Part.of(data, 30, 6)
+    assert len(part.corpus) == 30
+    assert (len(part.learnt.queries) + len(part.dev.queries), len(part.test.queries)) == (6, 6)
+    np.testing.assert_array_equal(part.vectors[0], data.vectors[data.ids.index(next(iter(part.corpus)))])
+
+
+def test_limits_weight_comes_from_other_people(settings, monkeypatch, tmp_path):
+    made = people(12, likes=6, seed=3)
+    folder = tmp_path / "limit-small"
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", made.corpus), ("queries", {f"l{q}": text for q, text in made.queries.items()})):
+        lines = (json.dumps({"_id": one, "text": text}) + "\n" for one, text in texts.items())
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    judged = [f"l{q}\t{d}\t1\n" for q, found in made.judged.items() for d in found]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+    asked = []
+    tuned = lexsembridge_parts.tuned_weight
+
+    def watched(runs, qrels, **options):
+        asked.append((set(qrels), set(options["held_out"])))
+        return tuned(runs, qrels, **options)
+
+    monkeypatch.setattr(lexsembridge_parts, "tuned_weight", watched)
+    monkeypatch.setattr(lexsembridge_parts, "limit", lambda _: iter(()))
+    rows = by_name(lexsembridge_parts.limit_rows(replace(settings, data=tmp_path)))
+    assert asked[0][1] == set(load_beir(folder).qrels)
+    assert not asked[0][0] & asked[0][1]
+    assert rows["LIMIT: bridge and BM25S, weighted", "recall@2"].bar == "≥ 0.95"
+    assert rows["LIMIT: bridge and BM25S, weighted", "recall@2"].value > 0.9
+    assert rows["LIMIT: bridge, both sides", "recall@2"].bar is None
+
+
+def test_images_are_measured_by_every_crop(settings):
+    draw = np.random.default_rng(0)
+    images = [np.kron(draw.integers(0, 256, (4, 4, 3)), np.ones((4, 4, 1))).astype(np.uint8) for _ in range(60)]
+    rows = by_name(image_rows(images[:30], images[30:], settings, units=32, steps=6))
+    for share in ("10%", "20%", "30%", "50%", "80%"):
+        for system in ("plain encoder", "untrained bridge", "trained bridge", "control"):
+            assert 0 <= rows[f"images, crop of {share}: {system}", "recall@1"].value <= 1
+    assert sum(bool(row.bar) for row in rows.values()) == 3
+    vectors = PatchEncoder.fit(images[:30]).encode([images[0], images[0][:2, :2]])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    with pytest.raises(InputError, match="CIFAR-10's small copy"):
+        load(settings.data / "nothing.tar.gz", 3)
+
+
+def test_images_are_read_from_a_tar(tmp_path):
+    import io
+    import tarfile
+
+    from PIL import Image
+
+    with tarfile.open(tmp_path / "some.tar.gz", "w:gz") as tar:
+        for number in range(6):
+            made = io.BytesIO()
+            Image.fromarray(np.full((8, 8, 3), 40 * number, dtype=np.uint8)).save(made, format="PNG")
+            info = tarfile.TarInfo(f"kind{number % 2}/{number:04}.png")
+            info.size = made.tell()
+            made.seek(0)
+            tar.addfile(info, made)
+    found = load(tmp_path / "some.tar.gz", 3)
+    assert [image.shape for image in found] == [(8, 8, 3)] * 3
+    assert [int(image[0, 0, 0]) for image in found] == [0, 160, 200]  # evenly, by name: 0, 2, 4, 1, 3, 5
+    assert lexsembridge_images.QUICK < lexsembridge_images.SEARCHED
+
+
+def test_the_whole_bench_goes_through_its_parts(settings, monkeypatch):
+    """In order, each once; a bridge in a cache is used again."""
+    called = []
+    monkeypatch.setattr(bench, "FineGrained", lambda _: "data")
+    for place, name in ((bench, "scifact"), (lexsembridge_parts, "cost_rows"), (lexsembridge_parts, "both_rows"),
+                        (lexsembridge_parts, "limit_rows"), (bench, "images")):  # fmt: skip
+        monkeypatch.setattr(place, name, lambda given, name=name: iter(called.append((name, given)) or ()))
+    assert list(bench.lexsembridge(settings)) == []
+    assert [name for name, _ in called] == ["scifact", "cost_rows", "both_rows", "limit_rows", "images"]

@@ -1,0 +1,334 @@
+"""Constrained beams and CorpusBrain against scoring each title alone, over encoder-decoders and causal models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from honest import document
+from retrieval.test_store import make, put
+from title_models import KINDS, QUERIES, TITLES, plain_scores, title_model, token_scores
+
+from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.models.title_models import CausalTitles, load_title_model
+from foveal.retrieval import constrained_beams
+from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
+from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, unique_titles
+from foveal.retrieval.title_measures import title_metrics
+from foveal.retrieval.title_trie import TitleTrie
+from foveal.settings import Settings
+from foveal.training.corpusbrain_pairs import TitlePair
+
+ALL = BeamSettings(beams=len(TITLES))
+
+
+@pytest.fixture(scope="module", params=KINDS[:3])
+def model(request, tmp_path_factory):
+    return title_model(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory):
+    return title_model("t5", tmp_path_factory.mktemp("t5"))
+
+
+def trie_of(model, titles=TITLES):
+    return TitleTrie.of(model.title_ids(titles), model.end)
+
+
+def ranked(scores, lengths, alpha):
+    values = np.array(scores) / np.array(lengths) ** alpha
+    return np.argsort(-values, kind="stable").tolist(), values
+
+
+# -- beams -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_with_a_beam_for_each_title_the_ranking_is_that_of_scoring_all(model, alpha):
+    found = search_titles(model, trie_of(model), QUERIES, len(TITLES), replace(ALL, alpha=alpha))
+    lengths = [len(ids) for ids in model.title_ids(TITLES)]
+    for query, titles in zip(QUERIES, found, strict=True):
+        scores = plain_scores(model, query, TITLES)
+        order, values = ranked(scores, lengths, alpha)
+        assert [one.title for one in titles] == order
+        np.testing.assert_allclose([one.score for one in titles], values[order], atol=1e-4)
+        np.testing.assert_allclose([one.log_probability for one in titles], scores[order], atol=1e-3)
+
+
+def test_windows_that_slide_and_queries_of_other_lengths_change_nothing(tmp_path):
+    """Gemma's layers see the last 8 tokens; the queries of a batch are padded on the left."""
+    model = title_model("gemma", tmp_path)
+    found = search_titles(model, trie_of(model), QUERIES, 2, ALL)
+    for query, titles in zip(QUERIES, found, strict=True):
+        scores = plain_scores(model, query, TITLES)
+        for one in titles:
+            assert one.log_probability == pytest.approx(scores[one.title], abs=1e-3)
+
+
+def test_teacher_forcing_gives_each_titles_probability(model):
+    for query, scores in zip(QUERIES, score_titles(model, QUERIES, model.title_ids(TITLES)), strict=True):
+        np.testing.assert_allclose(scores, plain_scores(model, query, TITLES), atol=1e-3)
+
+
+def test_what_is_found_does_not_depend_on_the_batch_or_the_pieces(model, monkeypatch):
+    trie = trie_of(model)
+    whole = search_titles(model, trie, QUERIES, 3, ALL)
+    monkeypatch.setattr(constrained_beams, "NUMBERS_AT_ONCE", 1)
+    single = [search_titles(model, trie, [query], 3, replace(ALL, queries_at_once=1))[0] for query in QUERIES]
+    for one, other in zip(whole, single, strict=True):
+        assert [found.title for found in one] == [found.title for found in other]
+        np.testing.assert_allclose([f.score for f in one], [f.score for f in other], atol=1e-4)
+
+
+def test_asking_for_fewer_titles_changes_none_of_them(model):
+    """The bound leaves out only what could not have entered."""
+    trie = trie_of(model)
+    every = search_titles(model, trie, QUERIES, len(TITLES), ALL)
+    for k in (1, 2, 4):
+        fewer = search_titles(model, trie, QUERIES, k, ALL)
+        assert [[one.title for one in titles] for titles in fewer] == [[o.title for o in t[:k]] for t in every]
+
+
+def test_few_beams_give_as_many_titles_and_no_wrong_score(model):
+    found = search_titles(model, trie_of(model), QUERIES, 2, BeamSettings(beams=2))
+    lengths = [len(ids) for ids in model.title_ids(TITLES)]
+    for query, titles in zip(QUERIES, found, strict=True):
+        scores = plain_scores(model, query, TITLES)
+        assert len(titles) == 2
+        for one in titles:
+            assert one.score == pytest.approx(scores[one.title] / lengths[one.title], abs=1e-4)
+        assert titles[0].score >= titles[1].score
+
+
+def test_a_wider_first_step_finds_what_few_beams_lose(t5):
+    """One beam goes after the likeliest first token; six, for the first token alone, find the best title."""
+    trie = trie_of(t5)
+    wide = BeamSettings(beams=1, first_beams=len(TITLES))
+    exact, narrow, wider = (
+        [titles[0].title for titles in search_titles(t5, trie, [*QUERIES, *TITLES], 1, settings)]
+        for settings in (ALL, BeamSettings(beams=1), wide)
+    )
+    agree = [sum(a == b for a, b in zip(exact, found, strict=True)) for found in (narrow, wider)]
+    assert agree[1] >= agree[0]
+    assert agree[1] > len(exact) / 2
+
+
+def test_probabilities_are_over_the_whole_vocabulary(t5):
+    """A fake that shares 1 among the allowed tokens gives the only way on for nothing: long titles win."""
+    trie, query = trie_of(t5), QUERIES[0]
+    found = {one.title: one.log_probability for one in search_titles(t5, trie, [query], len(TITLES), ALL)[0]}
+    number = TITLES.index("The river Rhine")
+    tokens = token_scores(t5, query, TITLES[number])
+    assert found[number] == pytest.approx(sum(tokens), abs=1e-3)
+    chosen = [score for score, at in zip(tokens, range(len(tokens)), strict=True)
+              if len(trie.allowed(trie.sequence(number)[:at])) > 1]  # fmt: skip
+    assert len(chosen) < len(tokens)
+    assert sum(chosen) > found[number] + 1  # what the forced tokens cost
+
+
+def test_the_end_is_part_of_the_score(model):
+    """Without it "Paris" would be as good as any title that begins so."""
+    tokens = token_scores(model, QUERIES[1], "Paris")
+    score = score_titles(model, [QUERIES[1]], model.title_ids(["Paris"]))[0][0]
+    assert score == pytest.approx(sum(tokens), abs=1e-3)
+    assert score < sum(tokens[:-1]) - 1e-3
+
+
+def test_the_search_walks_no_dicts_and_no_prefix(t5, monkeypatch):
+    trie = trie_of(t5)
+    for name in ("allowed", "walk", "find"):
+        monkeypatch.setattr(TitleTrie, name, lambda *_: pytest.fail("a prefix was walked"))
+    assert search_titles(t5, trie, QUERIES, 2)
+
+
+def test_late_and_removed_titles_are_searched_as_if_built_at_once(t5):
+    trie = trie_of(t5, TITLES[:4])
+    for title in t5.title_ids(TITLES[4:]):
+        trie.add(title)
+    trie.remove(t5.title_ids(["Rome"])[0])
+    left = [title for title in TITLES if title != "Rome"]
+    found = search_titles(t5, trie, QUERIES, 6, ALL)
+    built = search_titles(t5, trie_of(t5, left), QUERIES, 6, ALL)
+    assert [[TITLES[one.title] for one in titles] for titles in found] == [
+        [left[one.title] for one in titles] for titles in built
+    ]
+
+
+def test_wrong_searches_are_refused(t5):
+    with pytest.raises(InputError, match="beams=0"):
+        BeamSettings(beams=0)
+    with pytest.raises(InputError, match="k=0"):
+        search_titles(t5, trie_of(t5), QUERIES, 0)
+    other = TitleTrie.of([[5, 6, 99]], 99)
+    with pytest.raises(InputError, match="another model's tokens"):
+        search_titles(t5, other, QUERIES, 1)
+    empty = trie_of(t5, ["Rome"])
+    empty.remove(t5.title_ids(["Rome"])[0])
+    with pytest.raises(InputError, match="0 titles"):
+        search_titles(t5, empty, QUERIES, 1)
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_mean_over_the_titles_tokens(model):
+    titles = ["Rome", "The river Po"]
+    batch = model.collate(QUERIES[:2], model.title_ids(titles))
+    expected = [score for pair in zip(QUERIES, titles, strict=False) for score in token_scores(model, *pair)]
+    with torch.no_grad():
+        assert float(model.loss(batch, smoothing=0.0)) == pytest.approx(-np.mean(expected), abs=1e-4)
+        assert float(model.loss(batch)) > 0
+
+
+def test_a_model_is_saved_and_loaded_with_the_way_it_is_asked(model, tmp_path):
+    model.save(tmp_path / "model", learned=TITLES)
+    loaded = load_title_model(tmp_path / "model", cache=tmp_path)
+    assert loaded.title_ids(TITLES) == model.title_ids(TITLES)
+    assert loaded.max_query == 32
+    assert loaded.fingerprint
+    np.testing.assert_allclose(
+        score_titles(loaded, QUERIES, loaded.title_ids(TITLES)), score_titles(model, QUERIES, model.title_ids(TITLES)),
+        atol=1e-4,
+    )  # fmt: skip
+    assert not list((tmp_path / "model").rglob("*.bin"))
+
+
+def test_titles_without_a_token_and_wrong_prompts_are_refused(model, tmp_path):
+    with pytest.raises(InputError, match="no token that could be written"):
+        model.title_ids(["Rome", " "])
+    if isinstance(model, CausalTitles):
+        with pytest.raises(InputError, match="needs the place"):
+            CausalTitles(model.model, model.tokenizer, prompt="Title:")
+        with pytest.raises(InputError, match="one token"):
+            CausalTitles(model.model, model.tokenizer, end="and so on, at length")
+    with pytest.raises(ModelUnavailable, match="could not be loaded"):
+        load_title_model(tmp_path)
+
+
+# -- CorpusBrain -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def brain(t5):
+    return CorpusBrain.of(t5, {f"d{n}": title for n, title in enumerate(TITLES)})
+
+
+def test_documents_are_found_each_once_and_sorted(brain, caplog):
+    found = brain.retrieve([*QUERIES, " "], k=50)
+    assert "50 titles were asked for; there are 7" in caplog.text
+    for hits in found[:-1]:
+        assert sorted(hit.document for hit in hits) == sorted(brain.documents)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert sum(hit.probability for hit in hits) <= 1
+        scores = brain.score(QUERIES[found.index(hits)], [hit.title for hit in hits])
+        np.testing.assert_allclose(np.log([hit.probability for hit in hits]), scores, atol=1e-3)
+    assert found[-1] == []
+    with pytest.raises(InputError, match="k=0"):
+        brain.retrieve(QUERIES, 0)
+
+
+def test_candidates_are_all_that_is_found(brain):
+    every = {hit.title: hit for hit in brain.retrieve(QUERIES[:1], k=7)[0]}
+    few = brain.retrieve(QUERIES[:1], k=2, candidates=["Romeo", "Paris"])[0]
+    assert {hit.title for hit in few} == {"Romeo", "Paris"}
+    for hit in few:
+        assert hit.document == every[hit.title].document
+        assert hit.score == pytest.approx(every[hit.title].score, abs=1e-4)
+    with pytest.raises(InputError, match="no title here"):
+        brain.retrieve(QUERIES, candidates=["Romulus"])
+
+
+def test_documents_are_added_removed_saved_and_loaded(brain, t5, tmp_path):
+    brain.add("late", "Rome Express")
+    brain.remove("Romeo")
+    assert brain.not_learned(TITLES) == ["Rome Express"]
+    with pytest.raises(InputError, match="Two documents are called 'Rome'"):
+        brain.add("other", "Rome")
+    brain.add("other", "Rome", on_duplicate="suffix")
+    brain.save(tmp_path)
+    loaded = CorpusBrain.load(tmp_path, t5)
+    expected = brain.retrieve(QUERIES, k=8)
+    assert {hit.title for hit in expected[0]} == {*TITLES, "Rome Express", "Rome (2)"} - {"Romeo"}
+    assert loaded.retrieve(QUERIES, k=8) == expected
+    with pytest.raises(InputError, match="No document is called"):
+        brain.remove("Romeo")
+
+
+def test_equal_titles_are_refused_or_numbered():
+    assert unique_titles(["A", "B", "A", " A "], "suffix") == ["A", "B", "A (2)", "A (3)"]
+    with pytest.raises(InputError, match="Two documents are called 'A'"):
+        unique_titles(["A", "A"])
+    with pytest.raises(InputError, match="on_duplicate"):
+        unique_titles(["A"], "drop")
+
+
+def test_a_mention_is_marked_and_cut_around(brain):
+    text = "The train from Paris to Rome left late"
+    start = text.index("Rome")
+    assert marked(text, start, start + 4) == "The train from Paris to [START_ENT] Rome [END_ENT] left late"
+    assert marked(text, start, start + 4, words=3) == "to [START_ENT] Rome [END_ENT] left"
+    assert marked(text, 0, 3, words=3) == "[START_ENT] The [END_ENT] train from"
+    linked = brain.link_entities(text, [(15, 20), (start, start + 4)])
+    assert [len(hits) for hits in linked] == [1, 1]
+    with pytest.raises(InputError, match="A mention was to stand"):
+        marked(text, 5, 5)
+
+
+def test_metrics_count_what_is_written_first(t5):
+    best = [hits[0].title for hits in CorpusBrain.of(t5, {t: t for t in TITLES}).retrieve(QUERIES, 1)]
+    pairs = [TitlePair(query, (title,)) for query, title in zip(QUERIES, best, strict=True)]
+    assert title_metrics(t5, TITLES, pairs) == {"r-precision": 1.0, "recall@10": 1.0}
+    other = ["Rome" if title == "Paris" else "Paris" for title in best]
+    wrong = [TitlePair(query, (title,)) for query, title in zip(QUERIES, other, strict=True)]
+    assert title_metrics(t5, TITLES, wrong)["r-precision"] == 0
+
+
+# -- a library -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(t5, tmp_path):
+    store = make(tmp_path / "library")
+    texts = {title: f"{title} opens\nline two of {title}\nthe club of {title}\n" for title in TITLES}
+    put(store, [document(title, text) for title, text in texts.items()])
+
+    class Shelf:
+        settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+
+    Shelf.store = store
+    return Shelf
+
+
+def test_a_library_is_searched_by_writing_its_titles(library, t5):
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES)
+    retriever = GenerativeRetriever.over(library, None)
+    found = retriever.search([*QUERIES, ""], 3)
+    expected = CorpusBrain.of(t5, {t: t for t in TITLES}).retrieve(QUERIES, 3)
+    names = {entry.id: entry.title for entry in library.store.entries()}
+    for hits, titles in zip(found, expected, strict=False):
+        assert [names[hit.passage.span.document_id] for hit in hits] == [title.title for title in titles]
+        assert all(hit.source == "generative" and hit.revision for hit in hits)
+        for hit in hits:
+            text = library.store.text(hit.passage.span.document_id).text
+            assert text[hit.passage.span.start : hit.passage.span.end] == hit.passage.text
+    assert "club" in found[0][0].passage.text  # the line that shares a word with the query
+    assert found[-1] == []
+    only = GenerativeRetriever.over(library, "title = 'Rome'", model="brain").search(["the club"], 3)[0]
+    assert [names[hit.passage.span.document_id] for hit in only] in ([], ["Rome"])
+
+
+def test_a_library_without_a_model_says_how_to_train_one(library, t5):
+    with pytest.raises(ModelUnavailable, match="foveal train corpusbrain"):
+        GenerativeRetriever.over(library, None)
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES[:-1])
+    with pytest.raises(UnknownName, match="Trained here: brain"):
+        GenerativeRetriever.over(library, None, model="other")
+
+
+def test_titles_that_were_not_learned_are_told(library, t5, caplog):
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES[:-1])
+    GenerativeRetriever.over(library, None)
+    assert "1 of 7 titles are not yet learned, such as 'Paris Hilton'" in caplog.text
