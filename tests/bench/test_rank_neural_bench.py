@@ -140,7 +140,7 @@ def test_a_run_learns_from_train_and_is_chosen_by_dev(settings, tmp_path, monkey
 
     monkeypatch.setattr(rank_neural_runs, "fit_ranker", watched)
     one = Questions.of(settings, "trecqa", 0)
-    chosen = short(rank_neural.chosen)("drmm", 0)
+    chosen = short(rank_neural.chosen)("drmm", "trecqa", 0)
     own = replace(settings, cache=tmp_path)
     made = rank_neural_runs.trained("drmm", one.words(), one.examples, one.found, chosen, own)
     assert seen == [(one.examples["train"], one.examples["dev"])]

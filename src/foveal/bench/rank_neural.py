@@ -36,10 +36,15 @@ from foveal.training.examples import Examples
 
 METRICS = ("map", "mrr", "ndcg@3", "ndcg@5")
 SEEDS = (0, 1, 2)
-EPOCHS = 12
 SPLITS = ("train", "dev", "test")
 QUICK = ("drmm-tks", "knrm", "dssm")
 """The rankers of a quick run."""
+
+SETS: Mapping[str, Mapping[str, int]] = {
+    "wikiqa": {"query_length": 10, "document_length": 40, "epochs": 12},  # lengths as for the published figures
+    "trecqa": {"query_length": 20, "document_length": 40, "epochs": 30},  # a third of the pairs
+}
+"""Words of a question and of a candidate, and how often the training pairs are seen."""
 
 PUBLISHED: Mapping[str, tuple[float, ...]] = {
     "dssm": (0.5647, 0.5060),
@@ -72,7 +77,7 @@ def neural(settings: BenchSettings) -> Iterator[Row]:
 
 def answers(settings: BenchSettings) -> Iterator[Row]:
     """The rows of both sets; only WikiQA has published figures."""
-    for name in ("wikiqa", "trecqa"):
+    for name in SETS:
         yield from of_set(name, settings)
 
 
@@ -89,7 +94,9 @@ def of_set(name: str, settings: BenchSettings) -> Iterator[Row]:
     level = max((measured[system] for system in WORD_COUNTS), key=lambda one: one.mean("map"))
     rankers = {}
     for model in QUICK if settings.quick else MODELS:
-        made = [trained(model, words, one.examples, one.found, chosen(model, one.seed), settings) for one in drawn]
+        made = [
+            trained(model, words, one.examples, one.found, chosen(model, name, one.seed), settings) for one in drawn
+        ]
         dev, test = ([one.runs[split] for one in made] for split in ("dev", "test"))
         rankers[model] = Measured.of(model, test, drawn, dev)
         yield from ranker_rows(name, rankers[model], made, level)
@@ -97,10 +104,11 @@ def of_set(name: str, settings: BenchSettings) -> Iterator[Row]:
         yield from together(rankers)
 
 
-def chosen(model: str, seed: int) -> NeuralSettings:
-    """How a ranker is trained here: by its recipe, on short texts."""
-    made = NeuralSettings.of(model)
-    return replace(made, query_length=10, document_length=40, loop=replace(made.loop, epochs=EPOCHS, seed=seed))
+def chosen(model: str, name: str, seed: int) -> NeuralSettings:
+    """How a ranker is trained on a set: by its recipe, on short texts."""
+    of = SETS[name]
+    made = NeuralSettings.of(model, query_length=of["query_length"], document_length=of["document_length"])
+    return replace(made, loop=replace(made.loop, epochs=of["epochs"], seed=seed))
 
 
 # -- the questions ----------------------------------------------------------------------------------------------------
