@@ -39,9 +39,9 @@ from foveal.training.loop import LoopSettings
 from foveal.training.small_seq2seq import SmallSettings
 from foveal.types import Document, Hit, Passage, Span
 
-FIRST, ANSWERED, PASSAGES = 150, 16, 5
+FIRST, ANSWERED, PASSAGES = 150, 12, 5
 QUICK_FIRST, QUICK_ANSWERED = 30, 2
-STEPS, QUICK_STEPS = 500, 60
+STEPS, QUICK_STEPS = 250, 30
 
 MAX_QUERY = 96
 """Tokens of a query."""

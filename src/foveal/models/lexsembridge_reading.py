@@ -135,7 +135,6 @@ class Reader:
         ids = padded(rows)
         if not self.settings.needs_states:
             return Reading(torch.from_numpy(encoder.encode(texts)), ids)
-        vectors, states = torch.empty(len(texts), encoder.dimension), torch.zeros(*ids.shape, encoder.dimension)
 
         def made(places: Sequence[int]) -> tuple[Tensor, Tensor]:
             tokens = padded([read[place].ids for place in places], fill=0)
@@ -145,6 +144,10 @@ class Reader:
                 return pooled(hidden, mask, encoder._pooling), hidden
 
         groups = list(batches([len(one.ids) for one in read], BATCH_TOKENS))
+        if len(texts) == 1:
+            vectors, states = next(workers().map(made, groups))
+            return Reading(vectors, ids, states, states[:, 0])
+        vectors, states = torch.empty(len(texts), encoder.dimension), torch.zeros(*ids.shape, encoder.dimension)
         for places, (mean, hidden) in zip(groups, workers().map(made, groups), strict=True):
             vectors[places], states[places, : hidden.shape[1]] = mean, hidden
         return Reading(vectors, ids, states, states[:, 0])

@@ -38,6 +38,10 @@ ROWS_AT_ONCE = 128
 """Rows of such a pass: what was found meanwhile rules out many of those that wait."""
 
 
+PADDING = 32
+"""Tokens of padding in such a pass: to read the weights once more costs about as much."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
     """How titles are searched for."""
@@ -231,13 +235,17 @@ def log_probabilities(logits: Tensor, rows: Ids, tokens: npt.NDArray[np.integer]
 
 def _pieces(counts: Ids, model: TitleModel) -> Iterator[Ids]:
     """Rows that are written together: about as long, and few enough for the memory."""
-    order, vocabulary = np.argsort(counts, kind="stable"), model.vocabulary
-    place = 0
-    while place < len(order):
-        longest = int(counts[order[min(len(order), place + ROWS_AT_ONCE) - 1]])
-        size = min(ROWS_AT_ONCE, max(1, NUMBERS_AT_ONCE // (vocabulary * max(1, longest))))
-        yield order[place : place + size]
-        place += size
+    order = np.argsort(counts, kind="stable")
+    begin = 0
+    for end in range(1, len(order) + 1):
+        if end < len(order):
+            longest = max(1, int(counts[order[end]]))  # with the next row
+            rows = end + 1 - begin
+            padding = rows * longest - int(counts[order[begin : end + 1]].sum())
+            if rows <= ROWS_AT_ONCE and padding <= PADDING and rows * longest * model.vocabulary <= NUMBERS_AT_ONCE:
+                continue
+        yield order[begin:end]
+        begin = end
 
 
 def _on(model: TitleModel, ids: Ids) -> Tensor:
