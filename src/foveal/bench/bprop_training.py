@@ -54,7 +54,7 @@ ORDER = ("B-PROP", "PROP", "even draws", NONE)
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How much is run; learning rates and steps were chosen on training claims."""
+    """How much is run; learning rates and steps were not tuned."""
 
     window: int = 128  # tokens of query, or word set, and document together
     steps: int = 240  # of pre-training
