@@ -194,7 +194,7 @@ def test_a_library_without_encoder_says_so(library, files):
     library.add([files])
     with pytest.raises(InputError, match="without an encoder"):
         library.search("taste", retriever="dense")
-    with pytest.raises(UnknownName, match="lexical, dense, hybrid"):
+    with pytest.raises(UnknownName, match="lexical, dense, hybrid, lexsembridge, generative"):
         library.search("taste", retriever="telepathy")
     with pytest.raises(InputError, match="has no option depth"):
         library.search("taste", retriever="lexical", depth=3)

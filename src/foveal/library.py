@@ -152,13 +152,13 @@ class Library:
         where: str | Sequence[str] | None = None,
         **options: Any,
     ) -> list[Hit]:
-        """The `k` passages that fit `query` best, by "lexical", "dense" or "hybrid" (the default where it can).
+        """The `k` passages that fit `query` best, by a retriever of `registry.RETRIEVERS` ("hybrid" where it can).
 
         `rank` orders the best `candidates` anew (None: 20, or what a cascade's first stage takes): a ranker, or a name
         for `ranking.by_name.load_ranker`, which loads a model at each call; with `budget_ms`, or names with commas
         between, a cascade, whose budget holds search and ranking. `where` keeps passages by title, date, source or
         metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
-        dense_weight, depth).
+        dense_weight, depth; lexsembridge and generative: model).
         """
         found = self.retriever(retriever, where=where, **options)
         if budget_ms is not None and not isinstance(rank, str):
@@ -192,8 +192,12 @@ class Library:
     def retriever(
         self, name: str | None = None, *, where: str | Sequence[str] | None = None, **options: Any
     ) -> Retriever:
-        """The `Retriever` called `name` over this library; UnknownName lists the names there are."""
-        name = name or ("hybrid" if self.store.dimension else "lexical")
+        """The `Retriever` called `name` over this library; "name:model" is one with `model=` among its `options`.
+
+        UnknownName lists the names there are.
+        """
+        name, _, model = (name or ("hybrid" if self.store.dimension else "lexical")).partition(":")
+        options = {"model": model, **options} if model else options
         kind = lookup(RETRIEVERS, name, kind="retriever")
         unknown = options.keys() - getattr(kind, "__dataclass_fields__", options).keys()
         if unknown:

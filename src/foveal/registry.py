@@ -26,6 +26,8 @@ RETRIEVERS = {
     "lexical": "foveal.retrieval.lexical:LexicalRetriever",
     "dense": "foveal.retrieval.dense:DenseRetriever",
     "hybrid": "foveal.retrieval.hybrid:HybridRetriever",
+    "lexsembridge": "foveal.retrieval.lexsembridge:LexSemBridgeRetriever",
+    "generative": "foveal.retrieval.generative:GenerativeRetriever",
 }
 
 RANKERS = {
@@ -60,6 +62,8 @@ BENCHES = {
     "attention-likelihood": "foveal.bench.attention_tasks:likelihoods",
     "attention-tasks": "foveal.bench.attention_tasks:tasks",
     "attention-pairs": "foveal.bench.attention_tasks:pairs",
+    "attention-pairs-16k": "foveal.bench.attention_tasks:pairs_16k",
+    "attention-pairs-32k": "foveal.bench.attention_tasks:pairs_32k",
     "retrieval": "foveal.bench.retrieval:retrieval",
     "retrieval-fusion": "foveal.bench.retrieval_fusion:fusion",
     "retrieval-late": "foveal.bench.retrieval_late:late",

@@ -12,6 +12,7 @@ from retrieval.test_store import make, put
 from title_models import KINDS, QUERIES, TITLES, plain_scores, title_model, token_scores
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.library import Library
 from foveal.models.title_models import CausalTitles, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
@@ -318,6 +319,22 @@ def test_a_library_is_searched_by_writing_its_titles(library, t5):
     assert found[-1] == []
     only = GenerativeRetriever.over(library, "title = 'Rome'", model="brain").search(["the club"], 3)[0]
     assert [names[hit.passage.span.document_id] for hit in only] in ([], ["Rome"])
+
+
+def test_a_librarys_search_names_the_retriever_and_its_model(t5, tmp_path):
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+    library = Library.open(settings=settings, encoder="none")
+    library.add_documents([document(title, f"{title} opens\nthe club of {title}\n") for title in TITLES])
+    for name in ("brain", "later"):
+        t5.save(settings.home / "models" / name, learned=TITLES)
+    hits = library.search("the club", 3, retriever="generative:brain")
+    assert hits == library.search("the club", 3, retriever="generative", model="brain")
+    assert hits
+    assert all(hit.source == "generative" for hit in hits)
+    with pytest.raises(UnknownName, match="brain, later"):
+        library.search("the club", retriever="generative:other")
+    with pytest.raises(InputError, match="lexical retriever has no option model"):
+        library.search("the club", retriever="lexical:brain")
 
 
 def test_a_library_without_a_model_says_how_to_train_one(library, t5):

@@ -25,6 +25,7 @@ from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.flat import flat_search, int8_search, quantise_int8
 from foveal.retrieval.lexsembridge import LexSemBridge, LexSemBridgeRetriever
 from foveal.retrieval.lexsembridge_vision import PatchUnits, VisionBridge, patches
+from foveal.settings import Settings
 
 SIZE, WIDTH = 12, 8
 IDS = torch.tensor([[1, 4, 4, 7, -1], [5, 2, 11, 3, 4], [-1, -1, -1, -1, -1]])
@@ -444,7 +445,7 @@ def test_a_folder_without_the_bridge_is_never_taken_for_one(bert, tmp_path, lost
         LexSemBridge.load(folder)
     with pytest.raises(ModelUnavailable, match="nothing was loaded"):
         LexSemBridge.load(bert.folder)
-    with pytest.raises(ModelUnavailable, match="No bridge is called"):
+    with pytest.raises(UnknownName, match="No bridge is called"):
         LexSemBridge.load("nothing-of-that-name")
 
 
@@ -518,7 +519,7 @@ def collection(tmp_path_factory):
 def test_the_retriever_searches_the_librarys_own_vectors_through_the_bridge(collection):
     bridge = LexSemBridge.of_collection(collection.encoder, TEXTS)
     bridge.bridge.weight.data.mul_(50)  # of eight texts no word is rare
-    retriever = LexSemBridgeRetriever.over(collection, None, bridge=bridge)
+    retriever = LexSemBridgeRetriever.over(collection, None, model=bridge)
     queries = ["asf1 in the eye", "", "tears"]
     found, nothing, more = retriever.search(queries, 8)
     assert nothing == []
@@ -530,21 +531,28 @@ def test_the_retriever_searches_the_librarys_own_vectors_through_the_bridge(coll
         assert hit.score == pytest.approx(float(vector @ stored), abs=1e-4)
     plain = DenseRetriever(collection.store, collection.encoder).search(queries[:1], 8)[0]
     assert [hit.score for hit in found] != pytest.approx([hit.score for hit in plain], abs=1e-3)
-    off = LexSemBridgeRetriever.over(collection, None, bridge=bridge, enabled=False).search(queries[:1], 8)[0]
+    off = LexSemBridgeRetriever.over(collection, None, model=bridge, enabled=False).search(queries[:1], 8)[0]
     assert off == plain
 
 
 def test_the_retriever_refuses_bridges_that_do_not_fit_the_library(collection, tmp_path):
-    with pytest.raises(InputError, match="needs a bridge"):
-        LexSemBridgeRetriever.over(collection, None)
     other = LexSemBridge.of_collection(HashedWords(salt="x"), TEXTS)
     with pytest.raises(InputError, match="made for the encoder"):
-        LexSemBridgeRetriever.over(collection, None, bridge=other)
+        LexSemBridgeRetriever.over(collection, None, model=other)
     both = LexSemBridge.of_collection(collection.encoder, TEXTS, settings=BridgeSettings(fuse_passage=True))
     with pytest.raises(InputError, match="queries only"):
-        LexSemBridgeRetriever.over(collection, None, bridge=both)
-    saved: Path = LexSemBridge.of_collection(collection.encoder, TEXTS).save(tmp_path / "saved")
-    assert LexSemBridgeRetriever.over(collection, "title = 'd3'", bridge=saved).search(["eye"], 1) != [[]]
+        LexSemBridgeRetriever.over(collection, None, model=both)
+
+
+def test_the_retriever_takes_the_bridge_of_a_name_or_the_last_one(collection, tmp_path):
+    shelf = SimpleNamespace(store=collection.store, encoder=collection.encoder, settings=Settings(home=tmp_path))
+    with pytest.raises(ModelUnavailable, match="foveal train lexsembridge"):
+        LexSemBridgeRetriever.over(shelf, None)
+    saved: Path = LexSemBridge.of_collection(shelf.encoder, TEXTS).save(tmp_path / "models" / "mine")
+    for model in (None, "mine", saved):
+        assert LexSemBridgeRetriever.over(shelf, "title = 'd3'", model=model).search(["eye"], 1) != [[]]
+    with pytest.raises(UnknownName, match="Trained here: mine"):
+        LexSemBridgeRetriever.over(shelf, None, model="other")
 
 
 # -- images -----------------------------------------------------------------------------------------------------------

@@ -260,6 +260,25 @@ def test_encoder_and_bridge_learn_together_and_are_saved_together(topics, tiny_e
     np.testing.assert_array_equal(bridge.encode_document(texts), alone.encode(texts))
 
 
+def test_the_encoder_learns_in_bfloat16_where_that_is_asked(topics, tiny_encoder, tmp_path, monkeypatch):
+    mixed = []
+
+    def told(_, args):
+        mixed.append(torch.is_autocast_enabled("cpu") if torch.is_grad_enabled() else None)
+
+    plain = BridgedEncoder.__init__
+
+    def watched(self, *args, **options):
+        plain(self, *args, **options)
+        self.encoder.register_forward_pre_hook(told)
+        self.encoder[0].auto_model.register_forward_pre_hook(told)
+
+    monkeypatch.setattr(BridgedEncoder, "__init__", watched)
+    settings = replace(BOTH, loop=replace(BOTH.loop, steps=2, bfloat16=True))
+    trained(topics, tiny_encoder, tmp_path, settings, name="mixed")
+    assert {one for one in mixed if one is not None} == {True}
+
+
 def test_passages_may_go_through_the_bridge_too(topics, tiny_encoder, tmp_path):
     settings = replace(BOTH, bridge=BridgeSettings(fuse_passage=True), loop=replace(BOTH.loop, steps=6))
     folder, _ = trained(topics, tiny_encoder, tmp_path, settings, name="sides")
@@ -283,7 +302,7 @@ def test_training_and_search_read_alike(topics, tiny_encoder):
             rows = [row.roll(int((~mask).sum())) for row, mask in zip(values, features["mask"], strict=True)]
             left[name] = torch.stack(rows)
         with torch.no_grad():
-            reading, other = model.reading(features), model.reading(left)
+            reading, other = model(features), model(left)
         assert not left["mask"][1, 0]  # [CLS] is not at place 0
         assert isinstance(reading, Reading)
         # Positions differ by the padding, as absolute ones do; the first token is found all the same.

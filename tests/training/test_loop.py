@@ -260,9 +260,18 @@ def test_a_losses_own_weights_are_trained_and_resumed(tmp_path):
     assert float(loss.calls) == 18
 
 
-def test_bfloat16_trains(tmp_path):
-    curves = train(job(), replace(SETTINGS, bfloat16=True), tmp_path)
+@pytest.mark.parametrize("loss", [None, lambda model, batch: model(**batch)["loss"]])
+def test_bfloat16_trains_and_the_models_forward_runs_in_it(tmp_path, loss):
+    class Watched(Line):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+            mixed.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(x, y)
+
+    mixed: list[bool] = []
+    curves = train(job(Watched(), loss=loss), replace(SETTINGS, bfloat16=True), tmp_path)
     assert curves.losses[-1][1] < curves.losses[0][1]
+    assert mixed
+    assert all(mixed)
 
 
 @pytest.mark.parametrize(

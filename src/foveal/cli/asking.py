@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, loading, passage_json
-from foveal.cli.library import Where
+from foveal.cli.library import RetrieverName, Where
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
-from foveal.registry import METHODS, RETRIEVERS
+from foveal.registry import METHODS
 
 if TYPE_CHECKING:
     from foveal.library import Library
@@ -54,9 +54,7 @@ def _typed(question: str) -> str:
 def ask(
     question: Annotated[str, typer.Argument(callback=not_empty)],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to read around.")] = 8,
-    retriever: Annotated[
-        str | None, typer.Option(help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can).")
-    ] = None,
+    retriever: RetrieverName = None,
     where: Where = None,
     model: Annotated[
         str | None, typer.Option(help=f"Model that reads, and answers without --url (default: {DEFAULT_MODEL}).")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.asking import not_empty
-from foveal.cli.library import Where, hit_text
+from foveal.cli.library import RetrieverName, Where, hit_text
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
 from foveal.errors import InputError
-from foveal.registry import RETRIEVERS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,9 +39,7 @@ def _asked(query: str | None) -> str | None:
 def judge(
     query: Annotated[str | None, typer.Argument(help="What to find and grade.", callback=_asked)] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to grade.")] = 10,
-    retriever: Annotated[
-        str | None, typer.Option(help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can).")
-    ] = None,
+    retriever: RetrieverName = None,
     rank: Annotated[str | None, typer.Option(help="Order what was found anew, as `foveal search --rank` does.")] = None,
     where: Where = None,
     listed: Annotated[bool, typer.Option("--list", help="List what was judged, of QUERY or of all.")] = False,

@@ -29,6 +29,14 @@ RANK = (
     "cascade, each with how many passages it takes if you like: knrm:100,blockrank:20."
 )
 
+RetrieverName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[:MODEL]",
+        help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can). Behind lexsembridge and generative a "
+        "model that `foveal train` made, such as generative:my-titles (default: the one trained last).",
+    ),
+]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", help='Condition, such as "kind=pdf", "published>=2024-01-01", "title~neural"; repeatable.'),
@@ -77,9 +85,7 @@ def add(
 def search(
     query: Annotated[str, typer.Argument(help='What to find; "quoted words" must stand there as a phrase.')],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to show.")] = 5,
-    retriever: Annotated[
-        str | None, typer.Option(help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can).")
-    ] = None,
+    retriever: RetrieverName = None,
     rank: Annotated[
         str | None,
         typer.Option(help=RANK),

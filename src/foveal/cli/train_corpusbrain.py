@@ -74,7 +74,7 @@ def corpusbrain(
         report, folder = _pretrained(texts, base, tasks, mentions, given, {**options, "name": name})
         if split and data is not None:
             report, folder = _fine_tuned(data, split, texts, folder or base, given, {**options, "name": _tuned(name)})
-    use = "Search with it: foveal search … --retriever generative"
+    use = f"Search with it: foveal search … --retriever generative:{report.name}"
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
 
 

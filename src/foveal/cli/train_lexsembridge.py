@@ -88,7 +88,7 @@ def lexsembridge(
             learnt, base, replace(chosen, loop=loop), home=settings.home, name=name, dev=dev, test=test,
             on_progress=on_progress, anew=anew, cache=settings.cache,
         )  # fmt: skip
-    use = f'Search through it: Library.search(…, retriever="lexsembridge", bridge="{report.name}")'
+    use = f"Search through it: foveal search … --retriever lexsembridge:{report.name}"
     training.told(report, folder, use, settings, as_json=as_json)
 
 

@@ -24,10 +24,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.errors import InputError
 from foveal.retrieval.filters import literal
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
 from foveal.retrieval.store import Collection, Store, require_k
+from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
 from foveal.types import Hit, Passage, Span
 
@@ -280,20 +281,9 @@ def title_model_folder(home: Path, model: str | None = None) -> Path:
     """The folder of a model of titles: HOME/models/<model>, a folder, or the one of this home that was trained last."""
     from foveal.models.title_models import ABOUT
 
-    models = home / "models"
-    trained = sorted((path.stat().st_mtime_ns, path.parent) for path in models.glob(f"*/{ABOUT}"))
-    if model is not None:
-        named = [place for place in (models / model, Path(model).expanduser()) if (place / "config.json").is_file()]
-        if not named:
-            there = ", ".join(sorted(path.name for _, path in trained)) or "none yet"
-            raise UnknownName(f"No model of titles is called {model!r}. Trained here: {there}; or give a folder.")
-        return named[0]
-    if not trained:
-        raise ModelUnavailable(
-            f"Generative search writes titles, and no model in {models} has learned to. Train one on this library: "
-            "foveal train corpusbrain"
-        )
-    return trained[-1][1]
+    return trained_folder(
+        home, ABOUT, model, kind="model of titles", command="foveal train corpusbrain", held="config.json"
+    )
 
 
 @lru_cache(maxsize=2)

@@ -2,7 +2,7 @@
 
     bridge = LexSemBridge.of_collection(encoder, texts, vectors)     # nothing is trained; or LexSemBridge.load(folder)
     bridge.encode_query(["who isolated asf1?"])                      # (1, d), to be searched in the old index
-    library.search("asf1", retriever="lexsembridge", bridge="my-bridge")
+    library.search("asf1", retriever="lexsembridge", model="my-bridge")
 
 A query's embedding is multiplied, number by number, with a positive vector made of the query's own words. Passages keep
 their vectors, so that the bridge is a switch of each query: `enabled`.
@@ -19,17 +19,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from foveal.errors import InputError, ModelUnavailable
+from foveal.errors import InputError
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store, require_k
 from foveal.retrieval.towers import Towers
+from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
 from foveal.types import Encoder, Hit
 
@@ -143,22 +144,20 @@ class LexSemBridge:
         return write_bridge(folder, self.bridge, self.units, self.encoder)
 
     @classmethod
-    def load(cls, name: str | Path, *, encoder: Encoder | None = None) -> LexSemBridge:
-        """The bridge in a folder, or of a name in HOME/models. `encoder` saves loading it where it is loaded already.
+    def load(
+        cls, name: str | Path | None = None, *, encoder: Encoder | None = None, home: Path | None = None
+    ) -> LexSemBridge:
+        """The bridge in a folder, or of a name in HOME/models; None: the one trained last.
 
-        ModelUnavailable: no bridge is there: never is the plain encoder taken for it. InputError: another encoder's.
+        `encoder` saves loading it where it is loaded already. UnknownName, ModelUnavailable: no bridge is there: never
+        is the plain encoder taken for it. InputError: another encoder's.
         """
         from foveal.models.lexsembridge_reading import ABOUT, read_bridge
 
-        folder = Path(name).expanduser()
-        trained = Settings.load().home / "models" / str(name)
-        if not folder.is_dir() and (trained / ABOUT).is_file():
-            folder = trained
-        if not folder.is_dir():
-            raise ModelUnavailable(
-                f"No bridge is called {name}: it is no folder, nor in {trained.parent}. Train one: "
-                "foveal train lexsembridge"
-            )
+        folder = None if name is None else Path(name).expanduser()
+        if folder is None or not folder.is_dir():
+            home = home or Settings.load().home
+            folder = trained_folder(home, ABOUT, name, kind="bridge", command="foveal train lexsembridge")
         bridge, units, found = read_bridge(folder, encoder)
         return cls(found, bridge, units)
 
@@ -216,7 +215,7 @@ class LexSemBridgeRetriever:
     """A `Retriever` over a library's own vectors, which were made by the bridge's encoder without it."""
 
     store: Store
-    bridge: LexSemBridge | str | Path  # as a name: see `LexSemBridge.load`
+    model: LexSemBridge
     where: str | None = None
     enabled: bool = True  # False: the plain dense search
 
@@ -226,17 +225,16 @@ class LexSemBridgeRetriever:
         collection: Collection,
         where: str | None,
         *,
-        bridge: LexSemBridge | str | Path | None = None,
+        model: LexSemBridge | str | Path | None = None,
         enabled: bool = True,
     ) -> LexSemBridgeRetriever:
-        """The retriever over a collection. InputError: no bridge, or one of another encoder, or for new vectors."""
-        if bridge is None:
-            raise InputError(
-                'The lexsembridge retriever needs a bridge: library.search(…, bridge="NAME"). Train one for this '
-                "library: foveal train lexsembridge"
-            )
+        """The retriever over a collection, by a bridge, or one by its name (see `LexSemBridge.load`).
+
+        UnknownName, ModelUnavailable: no such bridge. InputError: one of another encoder, or for new vectors.
+        """
         encoder = collection.encoder
-        loaded = bridge if isinstance(bridge, LexSemBridge) else LexSemBridge.load(bridge, encoder=encoder)
+        settings = getattr(collection, "settings", None) or Settings.load()
+        loaded = model if isinstance(model, LexSemBridge) else _loaded(model, encoder, settings.home)
         if loaded.encoder.fingerprint != encoder.fingerprint:
             raise InputError(
                 f"The bridge was made for the encoder {loaded.encoder.name} ({loaded.encoder.fingerprint[:12]}), the "
@@ -252,13 +250,17 @@ class LexSemBridgeRetriever:
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest cosine to its bridged vector. An empty one finds nothing."""
         require_k(k)
-        bridge = self.bridge if isinstance(self.bridge, LexSemBridge) else LexSemBridge.load(self.bridge)
         asked = [query for query in queries if query.strip()]
-        vectors = iter(bridge.encode_query(asked, enabled=self.enabled))
+        vectors = iter(self.model.encode_query(asked, enabled=self.enabled))
         source = "lexsembridge" if self.enabled else "dense"
         return [
             hits(self.store.nearest(next(vectors), k, self.where), source) if query.strip() else [] for query in queries
         ]
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str | Path | None, encoder: Encoder, home: Path) -> LexSemBridge:
+    return LexSemBridge.load(name, encoder=encoder, home=home)
 
 
 def _bounded() -> BridgeSettings:

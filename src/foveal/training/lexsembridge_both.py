@@ -52,8 +52,8 @@ class BridgedEncoder(nn.Module):
         mask = read["attention_mask"].bool()
         return {"ids": read["input_ids"], "mask": mask, "units": units.masked_fill(~mask, -1)}
 
-    def reading(self, features: Batch) -> Reading:
-        """What the bridge is told of these texts."""
+    def forward(self, features: Batch) -> Reading:
+        """What the bridge is told of these texts; the part that the loop runs in bfloat16."""
         mask = features["mask"]
         states = self.encoder[0].auto_model(
             input_ids=features["ids"], attention_mask=mask.long()
@@ -63,12 +63,12 @@ class BridgedEncoder(nn.Module):
 
     def queries(self, features: Batch) -> Tensor:
         """Unit vectors (B, d)."""
-        reading = self.reading(features)
+        reading: Reading = self(features)
         return self.bridge(reading) if self.bridge.settings.fuse_query else reading.vectors
 
     def documents(self, features: Batch) -> Tensor:
         """Unit vectors (B, d)."""
-        reading = self.reading(features)
+        reading: Reading = self(features)
         return self.bridge(reading) if self.bridge.settings.fuse_passage else reading.vectors
 
     def encoded(self, texts: Sequence[str], side: Callable[[Batch], Tensor], tokens: int) -> Floats:
@@ -139,7 +139,7 @@ class Both:
         allowed = None if self.settings.in_batch else own_only(len(queries), group).to(queries.device)
         targets = torch.arange(len(queries), device=queries.device) * group
         loss = info_nce(queries, documents, targets, temperature=self.settings.temperature, allowed=allowed)
-        return loss + presence_loss(model.bridge, model.reading(asked)) if self.settings.init_mlm_head else loss
+        return loss + presence_loss(model.bridge, model(asked)) if self.settings.init_mlm_head else loss
 
     def save(self, folder: Path) -> Path:
         """Write the bridge's folder, with the trained encoder in it."""
