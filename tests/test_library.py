@@ -65,6 +65,28 @@ def test_only_what_changed_is_added_again(library, files):
     assert library.search("nerve signals", 1, where="title=ears") == []
 
 
+def test_what_is_no_longer_in_a_folder_goes_with_prune_only(library, files, tmp_path):
+    (tmp_path / "other.txt").write_text("Skin feels.\n")
+    library.add([files, tmp_path / "other.txt"])
+    before = {entry.title for entry in library.documents()}
+    (files / "ears.txt").unlink()
+    records = (files / "taste.jsonl").read_text().splitlines()
+    (files / "taste.jsonl").write_text(records[0] + "\n")
+    assert library.add([files]).removed == []
+    assert {entry.title for entry in library.documents()} == before
+    report = library.add([files], prune=True)
+    assert len(report.removed) == 2
+    assert before - {entry.title for entry in library.documents()} == {"ears", "Smell"}
+
+
+def test_an_unreadable_file_keeps_its_document_though_pruned(library, files):
+    library.add([files])
+    (files / "ears.txt").write_bytes(bytes(range(256)) * 9)
+    report = library.add([files], prune=True)
+    assert report.removed == []
+    assert len(report.skipped) == 1
+
+
 def test_bad_files_are_reported_and_the_rest_goes_on(library, files):
     (files / "empty.txt").touch()
     (files / "noise.bin").write_bytes(bytes(range(256)) * 9)

@@ -59,6 +59,7 @@ class AddReport(Indexed):
     """What `add` did: ids of documents, counts, seconds by stage, and what gave no document, with the reason."""
 
     skipped: list[Skipped] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)  # by `prune`
     sources: int = 0  # found
     sources_read: int = 0
 
@@ -119,9 +120,12 @@ class Library:
         self,
         sources: Sequence[str | Path],
         *,
+        prune: bool = False,
         on_progress: Callable[[AddReport], None] = lambda _: None,
     ) -> AddReport:
         """Add files, folders, URLs and `arxiv:ID`s; what is already there, unchanged, is passed over.
+
+        `prune` also removes documents that came from these files and folders and are no longer in them.
 
         A source that cannot be read is reported in `skipped` and the rest goes on. InputError: a path that is not
         there. LibraryBusy: another process is adding. StorageFull: no space; what was reported done is kept.
@@ -132,7 +136,11 @@ class Library:
         report.skipped += [one for one in found if isinstance(one, Skipped)]
         readable = (one for one in found if isinstance(one, Source))
         documents = chain.from_iterable(self._read(source, settings, report) for source in readable)
-        return self._index(documents, report, on_progress)
+        self._index(documents, report, on_progress)
+        if prune:
+            gone = self._gone(sources, report)
+            report.removed = [entry.id for entry in (self.remove(gone) if gone else [])]
+        return report
 
     def add_documents(
         self, documents: Iterable[Document], *, on_progress: Callable[[AddReport], None] = lambda _: None
@@ -398,6 +406,19 @@ class Library:
         except (UnreadableSource, FetchFailed) as error:
             report.skipped.append(Skipped(source.address, str(error)))
         report.sources_read += 1
+
+    def _gone(self, sources: Sequence[str | Path], report: AddReport) -> list[Entry]:
+        """Documents of these files and folders that were not among those just read; of what was unreadable none."""
+        places = [_address(str(source)) for source in sources]
+        kept = {*report.added, *report.updated, *report.unchanged}
+        unread = tuple(one.address for one in report.skipped)  # a file's, or of a record in it
+        return [
+            entry
+            for entry in self.store.entries("starts_with(source, 'file://')")
+            if entry.id not in kept
+            and any(entry.source == place or entry.source.startswith(f"{place.rstrip('/')}/") for place in places)
+            and not any(address.startswith(entry.source) for address in unread)
+        ]
 
     def _agrees(self, encoder: str | None, segmenter: str | None) -> bool:
         stored = self.store.settings

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from foveal.types import Hit, Ranker
 
 SHOWN_SKIPPED = 20
+KINDS = ("added", "updated", "unchanged", "removed", "skipped")
 
 RANK = (
     f"Order what was found anew: {', '.join(RANKERS)}, or a model of `foveal train`. Several with commas between are a "
@@ -54,6 +55,9 @@ def add(
     sources: Annotated[list[str], typer.Argument(help="Files, folders, URLs, or arxiv:ID.", metavar="SOURCE…")],
     encoder: Annotated[str | None, typer.Option(help='For a new library: an encoder, or "none" (words only).')] = None,
     segmenter: Annotated[str | None, typer.Option(help=f"For a new library: {', '.join(SEGMENTERS)}.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what came from these files and folders and is no longer in them.")
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,12 +77,12 @@ def add(
             text = f"{done:,} documents, {report.passages:,} passages ({rate:,.0f}/s); sources"
             bar.update(task, completed=report.sources_read, total=report.sources, description=text)
 
-        report = library.add(sources, on_progress=advance)
+        report = library.add(sources, prune=prune, on_progress=advance)
     if as_json:
         print_json(_add_json(report))
     else:
         _print_report(report)
-    if report.skipped and not (report.added or report.updated or report.unchanged):
+    if report.skipped and not (report.added or report.updated or report.unchanged or report.removed):
         raise typer.Exit(1)
 
 
@@ -242,7 +246,7 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
 
 def _print_report(report: AddReport) -> None:
     console = results()
-    counts: dict[str, int] = {kind: len(getattr(report, kind)) for kind in ("added", "updated", "unchanged", "skipped")}
+    counts: dict[str, int] = {kind: len(getattr(report, kind)) for kind in KINDS}
     said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing found"
     seconds = sum(report.seconds.values())
     console.print(f"Documents: {said}. {report.passages:,} passages in {seconds:.1f} s.")
@@ -256,7 +260,8 @@ def _add_json(report: AddReport) -> dict[str, Any]:
     skipped = [{"address": one.address, "reason": one.reason} for one in report.skipped]
     seconds = {stage: round(spent, 3) for stage, spent in report.seconds.items()}
     return {
-        "added": report.added, "updated": report.updated, "unchanged": len(report.unchanged), "skipped": skipped,
+        "added": report.added, "updated": report.updated, "unchanged": len(report.unchanged),
+        "removed": report.removed, "skipped": skipped,
         "passages": report.passages, "characters": report.characters, "seconds": seconds,
     }  # fmt: skip
 

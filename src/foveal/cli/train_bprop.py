@@ -27,7 +27,7 @@ def bprop(
     base: Annotated[
         str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")
     ] = "minilm",
-    name: Annotated[str | None, typer.Option(help="Name of the model: HOME/models/NAME.")] = None,
+    name: training.Name = None,
     temperature: Annotated[
         float, typer.Option(help="Above 0, in deviations of the words' scores; the higher, the more they are alike.")
     ] = 0.35,
@@ -40,11 +40,11 @@ def bprop(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of word sets of a text.")] = 10,
     window: Annotated[int, typer.Option(min=8, help="Tokens of word set and text together: fewer is faster.")] = 512,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="Times that half of a text's pairs are seen.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
+    steps: training.Steps = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pairs of a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
-    anew: Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")] = False,
+    learning_rate: training.Rate = None,
+    seed: training.Seed = 0,
+    anew: training.Anew = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:

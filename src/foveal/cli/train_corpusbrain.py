@@ -44,18 +44,16 @@ def corpusbrain(
     ] = None,
     tasks: Annotated[str, typer.Option(help="Of ISS (sentences), LPS (beginnings), HIP (links).")] = "ISS,LPS,HIP",
     mentions: Annotated[bool, typer.Option(help="Take a title that stands in another text for a link.")] = True,
-    name: Annotated[str | None, typer.Option(help="Name of the model: HOME/models/NAME.")] = None,
+    name: training.Name = None,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="Passes over the documents, each drawn anew.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of passes.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pairs of a batch.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate: 1e-3 from random weights, 5e-4 over an encoder, else 3e-5.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")
-    ] = None,
-    anew: Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")] = False,
+    seed: training.Seed = 0,
+    patience: training.Patience = None,
+    anew: training.Anew = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:

@@ -23,8 +23,8 @@ def lexsembridge(
         Path | None,
         typer.Option(help="Folder in BEIR's layout; without it the library's own headings, titles and sentences ask."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Judgements to learn from: qrels/SPLIT.tsv.")] = "train",
-    test_split: Annotated[str | None, typer.Option(help="Judgements that are only measured: qrels/SPLIT.tsv.")] = None,
+    split: training.Split = "train",
+    test_split: training.TestSplit = None,
     method: Annotated[str, typer.Option(help="SLR (words present), LLR (learnt weights) or CLR (expanded).")] = "SLR",
     units: Annotated[
         str | None, typer.Option(help="words of the collection, or the encoder's tokens (CLR: always tokens).")
@@ -38,18 +38,16 @@ def lexsembridge(
     base: Annotated[
         str, typer.Option(help="The encoder: a name of `foveal models`, a folder, or a hub id.")
     ] = "minilm",
-    name: Annotated[str | None, typer.Option(help="Name of the bridge: HOME/models/NAME.")] = None,
-    epochs: Annotated[float | None, typer.Option(min=0.01, help="Times that each example is seen.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of epochs.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Examples of a batch.")] = None,
+    name: training.Name = None,
+    epochs: training.Epochs = None,
+    steps: training.Steps = None,
+    batch: training.Batch = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate: 1e-3 for the bridge alone, 1e-5 with the encoder.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bridge.")] = 0,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")
-    ] = None,
-    anew: Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")] = False,
+    seed: training.Seed = 0,
+    patience: training.Patience = None,
+    anew: training.Anew = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
