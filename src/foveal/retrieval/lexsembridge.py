@@ -17,11 +17,11 @@ Against   BM25 (`lexical.py`) finds a rare word outright. The bridge weighs numb
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -234,7 +234,7 @@ class LexSemBridgeRetriever:
         """
         encoder = collection.encoder
         settings = getattr(collection, "settings", None) or Settings.load()
-        loaded = model if isinstance(model, LexSemBridge) else _loaded(model, encoder, settings.home)
+        loaded = model if isinstance(model, LexSemBridge) else _loaded(model, cast("Hashable", encoder), settings.home)
         if loaded.encoder.fingerprint != encoder.fingerprint:
             raise InputError(
                 f"The bridge was made for the encoder {loaded.encoder.name} ({loaded.encoder.fingerprint[:12]}), the "
@@ -259,7 +259,7 @@ class LexSemBridgeRetriever:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str | Path | None, encoder: Encoder, home: Path) -> LexSemBridge:
+def _loaded(name: str | Path | None, encoder: Any, home: Path) -> LexSemBridge:
     return LexSemBridge.load(name, encoder=encoder, home=home)
 
 
