@@ -545,7 +545,9 @@ def test_the_retriever_refuses_bridges_that_do_not_fit_the_library(collection, t
 
 
 def test_the_retriever_takes_the_bridge_of_a_name_or_the_last_one(collection, tmp_path):
-    shelf = SimpleNamespace(store=collection.store, encoder=collection.encoder, settings=Settings(home=tmp_path))
+    shelf = SimpleNamespace(
+        store=collection.store, encoder=collection.encoder, settings=Settings(home=tmp_path, cache=tmp_path)
+    )
     with pytest.raises(ModelUnavailable, match="foveal train lexsembridge"):
         LexSemBridgeRetriever.over(shelf, None)
     saved: Path = LexSemBridge.of_collection(shelf.encoder, TEXTS).save(tmp_path / "models" / "mine")
