@@ -302,6 +302,14 @@ def test_features_are_all_key_heads_of_a_token(generator):
     torch.testing.assert_close(predictor.predict(k), predictor(predictor.features(k)).sigmoid())
 
 
+@pytest.mark.parametrize("length", [1, 2, 1023, 1024, 1025, 2500])
+def test_predicting_a_long_text_piece_by_piece_is_predicting_it_whole(generator, length):
+    k = torch.randn(1, 3, length, 4, generator=generator)
+    predictor = predictor_of()
+    whole = predictor(predictor.features(k)).sigmoid()
+    torch.testing.assert_close(predictor.predict(k), whole)
+
+
 def test_features_tell_the_mean_key_apart(generator):
     k, offset = torch.randn(1, 3, 20, 4, generator=generator), torch.arange(4) * 10
     x, moved = predictor_of().features(k), predictor_of().features(k * 5 + offset)

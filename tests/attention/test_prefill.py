@@ -39,6 +39,13 @@ def test_a_prompt_in_two_parts_is_the_models_own_forward(model, rows):
     assert [layer.length for layer in layers] == [60] * len(layers)
 
 
+def test_a_long_prompt_goes_through_the_layers_in_pieces(model, monkeypatch):
+    ids = tokens(90)
+    whole = prefill(model, ids, empty(model))
+    monkeypatch.setattr("foveal.models.lean.AT_ONCE", 32)
+    torch.testing.assert_close(prefill(model, ids, empty(model)), whole, atol=1e-5, rtol=1e-5)
+
+
 def test_a_method_is_as_under_attach(model):
     method, report = small(FlexPrefill, gamma=0.6, min_budget=0), Report()
     ids = tokens(200)

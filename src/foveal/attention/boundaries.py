@@ -38,6 +38,7 @@ EPSILON = 1e-6  # added to both sides of rho, in attention mass
 CUT_RATIO = 2.0  # beta: a position is a boundary from this rho on
 _BLOCK_NUMBERS = 2**22  # attention weights held at once by `label_boundaries`
 _POSITIONS = 1024  # windows that the predictor encodes at once
+_CHANNELS = 64  # of which deviations are taken at once
 _DEPTH, _DROPOUT = 4, 0.1  # of the encoder "stack"
 
 
@@ -238,11 +239,22 @@ class BoundaryPredictor(nn.Module):
         The first C are the token's keys, each channel at mean 0 and deviation 1 over the text; the others are asinh of
         the text's mean key, alike for all its tokens. Without `standardise`: the keys as they are, (B, L, C).
         """
-        x = k.transpose(1, 2).flatten(2).float()
+        x = k.transpose(1, 2).flatten(2)
+        return self._features(x, self._offsets(x))
+
+    def _offsets(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Deviation and mean (B, 1, C) of keys (B, L, C) over their text, where features take them off."""
         if not self.settings["standardise"]:
-            return x
-        deviation, mean = torch.std_mean(x, dim=1, correction=0, keepdim=True)
-        return torch.cat([(x - mean) / deviation.clamp(min=1e-6), mean.asinh().expand_as(x)], dim=-1)
+            return None
+        parts = [torch.std_mean(part.float(), dim=1, correction=0, keepdim=True) for part in x.split(_CHANNELS, -1)]
+        deviation, mean = (torch.cat(several, -1) for several in zip(*parts, strict=True))
+        return deviation.clamp(min=1e-6), mean
+
+    def _features(self, x: Tensor, offsets: tuple[Tensor, Tensor] | None) -> Tensor:
+        if offsets is None:
+            return x.float()
+        deviation, mean = offsets
+        return torch.cat([(x.float() - mean) / deviation, mean.asinh().expand_as(x)], dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, L, 2C) to logits (B, L), some positions at a time. InputError: another C."""
@@ -272,7 +284,15 @@ class BoundaryPredictor(nn.Module):
     @torch.no_grad()
     def predict(self, k: Tensor) -> Tensor:
         """Keys (B, G, L, d) to the probability of a boundary behind each token (B, L); leaves training mode."""
-        return self.eval().forward(self.features(k)).sigmoid()
+        self.eval()
+        x = k.transpose(1, 2).flatten(2)
+        offsets, length, before, behind = self._offsets(x), x.shape[1], self.window - 1, self.window
+        logits = []
+        for start in range(0, length, _POSITIONS):  # features of a long text, all at once, would be its largest tensor
+            first, last = start - before, min(start + _POSITIONS, length) + behind
+            inside = self._features(x[:, max(0, first) : min(last, length)], offsets)
+            logits.append(self._logits(pad(inside, (0, 0, max(0, -first), max(0, last - length)))))
+        return torch.cat(logits, dim=1).sigmoid()
 
     def save(self, path: Path, origin: Origin, *, dtype: torch.dtype = torch.float16) -> None:
         """Write weights, settings and `origin` as one safetensors file, whole or not at all."""

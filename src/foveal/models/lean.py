@@ -25,6 +25,9 @@ from foveal.models.threads import with_threads
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3_text")
 
+AT_ONCE = 4096
+"""Tokens that go through norms and feed-forward parts at a time: what these make inside is many times their size."""
+
 
 def supports(model: Any) -> bool:
     """Whether the step gives what the model's own forward gives: a known, plain model that nothing is attached to."""
@@ -124,6 +127,10 @@ class Layer:
         """x (rows * N, width) -> the same after the layer."""
         attended = self.attended(attend(*self._looking(x, turn)).reshape(len(x), -1))
         x = x + (self.after_attention(attended) if self.after_attention else attended)
+        return in_pieces(self._fed, x)
+
+    def _fed(self, x: Tensor) -> Tensor:
+        """The feed-forward part, of each token alone."""
         h = self.before_mlp(x)
         shrunk = self.down(self.activation(self.gate(h)).mul_(self.up(h)))
         return x + (self.after_mlp(shrunk) if self.after_mlp else shrunk)
@@ -132,11 +139,16 @@ class Layer:
         """Queries, keys and values."""
         rows, tokens = turn[0].shape[:2]
         heads, groups = self.heads, self.kv_heads
-        qkv = self.qkv(self.before_attention(x)).view(rows, tokens, -1, self.head_dim)
+        qkv = in_pieces(lambda piece: self.qkv(self.before_attention(piece)), x).view(rows, tokens, -1, self.head_dim)
         q, k, v = qkv.tensor_split((heads, heads + groups), 2)
         if self.query_norm and self.key_norm:
             q, k = self.query_norm(q), self.key_norm(k)
         return turned(q, *turn), turned(k, *turn), v
+
+
+def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The same as function(x) for a function of each row alone, in the memory that `AT_ONCE` rows take."""
+    return function(x) if len(x) <= AT_ONCE else torch.cat([function(piece) for piece in x.split(AT_ONCE)])
 
 
 def _activation(module: nn.Module) -> Callable[[Tensor], Tensor]:
