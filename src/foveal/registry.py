@@ -88,6 +88,9 @@ BENCHES = {
     "search": "foveal.bench.search:search",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",
+    "headlines": "foveal.bench.headlines:headlines",
+    "headlines-judge": "foveal.bench.headlines:judged",
+    "headlines-writer": "foveal.bench.headlines_writer:writer_rows",
 }
 
 

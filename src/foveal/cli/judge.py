@@ -130,7 +130,7 @@ def _answer(console: Console, place: str, before: int | None) -> str:
     judged = "" if before is None else f", judged {before} before"
     while True:
         console.print(f"{place}{judged}. Grade ({KEYS}): ", end="", markup=False, style="bold")
-        found = _key()
+        found = pressed_key()
         if found is None:
             console.print()
             return QUIT
@@ -143,7 +143,7 @@ def _answer(console: Console, place: str, before: int | None) -> str:
         console.print(f"   That is no grade. {_explained()}", markup=False)
 
 
-def _key() -> str | None:
+def pressed_key() -> str | None:
     """The key that was pressed, or the line that was sent where no person types; None at the end of the input."""
     if sys.stdin.isatty():
         try:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from foveal import __version__
-from foveal.cli import admin, asking, bench, demo, judge, library, models, prefill, reading, segment, train
+from foveal.cli import admin, asking, bench, demo, headline, judge, library, models, prefill, reading, segment, train
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
@@ -50,6 +50,7 @@ for group in (library, reading, asking, judge, segment, models, prefill, demo, b
     group.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
+app.add_typer(headline.app, name="headline")
 
 
 def _version(asked: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foveal.cli import train_bprop, train_corpusbrain, train_lexsembridge, train_rankers
+from foveal.cli import train_bprop, train_corpusbrain, train_headlines, train_lexsembridge, train_rankers
 from foveal.cli.output import AsJson
 from foveal.cli.training import (
     Anew,
@@ -131,5 +131,11 @@ def reranker(
 
 
 train_rankers.register(app)
-for _command in (train_lexsembridge.lexsembridge, train_bprop.bprop, train_corpusbrain.corpusbrain):
+for _command in (
+    train_lexsembridge.lexsembridge,
+    train_bprop.bprop,
+    train_corpusbrain.corpusbrain,
+    train_headlines.headline_judge,
+    train_headlines.headline_writer,
+):
     app.command()(_command)

@@ -1,0 +1,104 @@
+"""Votes on headlines by several people: each is kept as it is given, one JSON line, and none is ever replaced.
+
+    {"item": "training_17", "headline": "…", "annotator": "asha", "label": "HREL", "at": "2026-11-26T04:12:00+00:00"}
+
+A vote is added under a lock and forced to disk before anybody is told that it is kept. A last line without its end was
+never reported: it is passed over, and goes with the next vote. Of one person's votes on one item the last counts; the
+earlier ones stay in the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from foveal.errors import InputError, StorageFull
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one person said of one headline. InputError: item, annotator or label is empty."""
+
+    item: str
+    headline: str
+    annotator: str
+    label: str
+    at: str = ""  # in ISO format
+
+    def __post_init__(self) -> None:
+        for name in ("item", "annotator", "label"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                raise InputError(f"A vote has no {name}: {value!r}. Give it.")
+
+
+def read_votes(path: Path) -> list[Vote]:
+    """All whole votes in the order given; none where there is no file. InputError: a line is no vote."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). Name a file of votes.") from error
+    return _parsed(content, path)[0]
+
+
+def keep_vote(path: Path, vote: Vote) -> None:
+    """Add a vote; on return it is on the disk. InputError: the file is damaged or cannot be written. StorageFull."""
+    line = (json.dumps(asdict(vote), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+    with _locked(path) as file:
+        _, whole = _parsed(file.read(), path)
+        os.ftruncate(file.fileno(), whole)  # a cut line was never reported as kept
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.ftruncate(file.fileno(), whole)
+            if error.errno in _FULL:
+                raise StorageFull(f"No space is left for {path}. Free some and vote again.") from error
+            raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def last_votes(votes: Sequence[Vote]) -> dict[str, dict[str, str]]:
+    """Item -> annotator -> the label that this person gave it last."""
+    found: dict[str, dict[str, str]] = {}
+    for vote in votes:
+        found.setdefault(vote.item, {})[vote.annotator] = vote.label
+    return found
+
+
+def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int]:
+    """The votes of whole lines, and how many bytes these are."""
+    *lines, rest = content.split(b"\n")
+    votes = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                votes.append(Vote(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{path}, line {number}, is no vote ({error}). Mend or remove it.") from error
+    return votes, len(content) - len(rest)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[io.FileIO]:
+    """The file, opened to read and add to it, while no other process does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}). Name another file of votes.") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+        file.seek(0)
+        yield file

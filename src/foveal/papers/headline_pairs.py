@@ -1,0 +1,47 @@
+"""What a judge learns from: pairs parted by article, and headlines with a number changed, which nothing bears out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from foveal.errors import InputError
+from foveal.evaluation.headlines import HeadlineSet
+from foveal.papers.headline_features import Ints, Pair
+
+_NUMBER = re.compile(r"\d{1,15}")
+
+
+def split_by_article(pairs: HeadlineSet, *, share: float, seed: int = 0) -> tuple[HeadlineSet, HeadlineSet]:
+    """Pairs to learn from, and those of a share of the articles, drawn from the seed. InputError: one article only."""
+    articles = sorted(dict.fromkeys(one.article for one in pairs.pairs))
+    if len(articles) < 2:
+        raise InputError("There are fewer than two articles, so none can be held out. Give pairs of more.")
+    order = np.random.default_rng(seed).permutation(len(articles))
+    held = {articles[at] for at in order[: max(1, min(len(articles) - 1, round(share * len(articles))))]}
+    sides = [tuple(one for one in pairs.pairs if (one.article in held) == out) for out in (False, True)]
+    return replace(pairs, pairs=sides[0]), replace(pairs, pairs=sides[1])
+
+
+def changed_number(headline: str, article: str, generator: np.random.Generator) -> str | None:
+    """The headline with one of its numbers changed to one that the article lacks; None where it has no number."""
+    numbers = list(_NUMBER.finditer(headline))
+    if not numbers:
+        return None
+    chosen = numbers[int(generator.integers(len(numbers)))]
+    value = int(chosen[0])
+    there = set(map(int, _NUMBER.findall(article)))
+    other = next(one for one in range(value + 1 + int(generator.integers(9)), 10**30) if one not in there)
+    return headline[: chosen.start()] + str(other) + headline[chosen.end() :]
+
+
+def with_changed_numbers(pairs: Sequence[Pair], classes: Ints, least: int, seed: int) -> tuple[list[Pair], Ints]:
+    """With a copy of each best headline that has a number, the number changed, labelled as least related."""
+    generator = np.random.default_rng(seed)
+    best = [pair for pair, label in zip(pairs, classes, strict=True) if label == 0]
+    made = [(changed_number(headline, article, generator), article) for headline, article in best]
+    added = [(headline, article) for headline, article in made if headline is not None]
+    return [*pairs, *added], np.concatenate([classes, np.full(len(added), least, dtype=np.int64)])

@@ -1,0 +1,140 @@
+"""Headline judges and writers as runs by name: resumed, measured on pairs held out, kept only if they are better.
+
+    folder, report = train_headline_judge(pairs, JudgeSettings(), home=home)      # HOME/models/<name>
+    folder, report = train_headline_writer(pairs, "gemma3-270m", home=home)
+
+A judge is kept if its macro F1 on dev pairs is above that of one label for all; a writer if dev headlines are likelier
+than to the model that it began with. Whatever note the set carries on its licence stands in the model's JSON, and is
+among the report's notes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from foveal.evaluation.classification import Confusion
+from foveal.evaluation.headlines import TECLASS, HeadlineSet, Taxonomy
+from foveal.models.language import load_language_model
+from foveal.papers.headline_pairs import split_by_article
+from foveal.papers.headline_writer import BASE, TRAIN_ON, HeadlineWriter
+from foveal.papers.headlines import HeadlineJudge, JudgeSettings
+from foveal.training.headline_writers import METRIC, WriterSettings
+from foveal.training.loop import Curves
+from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.watch import Progress
+
+
+def train_headline_judge(
+    learnt: HeadlineSet,
+    settings: JudgeSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    taxonomy: Taxonomy = TECLASS,
+    dev: HeadlineSet | None = None,
+    test: HeadlineSet | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the judge (HOME/models/<name>; None if it is no better than one label for all) and the report.
+
+    `dev` (default: articles held out) sets the temperature and decides; `test` is only measured.
+    """
+    settings = settings or JudgeSettings()
+    if dev is None:
+        learnt, dev = split_by_article(learnt, share=settings.dev_share, seed=settings.fit.seed)
+    depends_on = _identity("headline judge", learnt, dev, test, json.dumps([asdict(settings), list(taxonomy.primary)]))
+    run = TrainingRun.opened(home, name, depends_on, kind=f"headline-judge-{settings.kind}", anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    on_progress(Progress(0, 1, note=f"Fitting on {len(learnt):,} pairs"))
+    started = time.perf_counter()
+    judge = HeadlineJudge(settings, taxonomy).fit(
+        learnt, dev, folder=run.folder / "encoder", cache=cache, on_progress=on_progress
+    )
+    seconds = time.perf_counter() - started
+    held = {"dev": dev} | ({"test": test} if test else {})
+    labels = learnt.labelled(taxonomy, settings.view)
+    measured = {kind: _judged(judge, pairs, labels) for kind, pairs in held.items()}
+    before, after = (side["macro F1"] for side in measured["dev"])
+    worse = f"The judge was not kept: macro F1 on the dev pairs {after:.4f}, {before:.4f} by one label for all."
+    notes = (*((learnt.licence,) if learnt.licence else ()), *(() if after > before else (worse,)))
+    curves = Curves((), ((0, dict(measured["dev"][0])), (1, dict(measured["dev"][1]))), 1, 1, "finished", seconds)
+    what = f"headline judge, {settings.kind}, {settings.view} labels"
+    base = settings.encoder or "features"
+    report = Report(run.name, what, base, curves, measured, after > before, notes, plain_settings(settings))
+    with run.candidate() as made:
+        run.settle(judge.save(made), report)
+    return (run.place if report.kept else None), report
+
+
+def _judged(judge: HeadlineJudge, pairs: HeadlineSet, learnt: Sequence[str]) -> tuple[Metrics, Metrics]:
+    """By the label that most pairs that were learnt from have, and by the judge."""
+    most = Counter(learnt).most_common(1)[0][0]
+    gold = pairs.labelled(judge.taxonomy, judge.settings.view)
+    constant = Confusion.of(gold, [most] * len(gold), judge.labels)
+    found = judge.evaluate(pairs)
+    return _metrics(constant), {**_metrics(found.confusion)}
+
+
+def _metrics(confusion: Confusion) -> dict[str, float]:
+    return {"macro F1": confusion.macro, "weighted F1": confusion.weighted, "accuracy": confusion.accuracy}
+
+
+def train_headline_writer(
+    learnt: HeadlineSet,
+    base: str = BASE,
+    settings: WriterSettings | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    train_on: Sequence[str] = TRAIN_ON,
+    taxonomy: Taxonomy = TECLASS,
+    dev: HeadlineSet | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+    cache: Path | None = None,
+) -> tuple[Path | None, Report]:
+    """The folder of the writer (HOME/models/<name>; None if dev headlines are no likelier) and the report."""
+    settings = settings or WriterSettings()
+    learnt = learnt.only(train_on, taxonomy)
+    if dev is None:
+        learnt, dev = split_by_article(learnt, share=0.1, seed=settings.loop.seed)
+    model = load_language_model(base, cache=cache)
+    told = json.dumps([asdict(settings), list(train_on), model.fingerprint])
+    depends_on = _identity("headline writer", learnt, dev, None, told)
+    run = TrainingRun.opened(home, name, depends_on, kind=f"{Path(base).name}-headlines", anew=anew)
+    report = run.report()
+    if report is not None:
+        return (run.place if report.kept else None), report
+    writer, curves = HeadlineWriter.fit(
+        learnt, model, settings, folder=run.folder / "training", train_on=train_on, taxonomy=taxonomy, dev=dev,
+        on_progress=on_progress,
+    )  # fmt: skip
+    steps = dict(curves.metrics)
+    before, after = steps[0], steps[curves.best_step or 0]
+    kept = after[METRIC] > before[METRIC]
+    worse = f"The writer was not kept: {METRIC} of dev headlines {after[METRIC]:.4f}, {before[METRIC]:.4f} before."
+    notes = (*((writer.licence,) if writer.licence else ()), *(() if kept else (worse,)))
+    what = f"headline writer, {writer.pairs:,} pairs of {', '.join(train_on)}"
+    report = Report(run.name, what, base, curves, {"dev": (before, after)}, kept, notes, plain_settings(settings))
+    with run.candidate() as made:
+        run.settle(writer.save(made), report)
+    return (run.place if kept else None), report
+
+
+def _identity(
+    what: str, learnt: HeadlineSet, dev: HeadlineSet, test: HeadlineSet | None, settings: str
+) -> dict[str, str]:
+    tested = test.fingerprint if test else "none"
+    return {
+        "what": what, "pairs": learnt.fingerprint, "dev": dev.fingerprint, "test": tested, "judge or writer": settings
+    }  # fmt: skip

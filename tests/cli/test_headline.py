@@ -1,0 +1,131 @@
+"""`foveal headline` and `train headline-…`: labels, evidence, votes that are kept, files with both headlines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from papers.test_headline_judge import article, pairs
+from tiny import tiny
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.votes import read_votes
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch):
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+
+
+def run(*arguments, typed="", status=0):
+    done = CliRunner().invoke(app, [*map(str, arguments)], input=typed)
+    assert done.exit_code == status, (done.output, done.exception)
+    return done.stdout
+
+
+def error(*arguments):
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 1
+    return done.exception
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("headlines")
+    rows = [
+        {"id": one.id, "headline": one.headline, "article": one.article, "label": one.label} for one in pairs(24).pairs
+    ]
+    (place / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "article.txt").write_text(article(3))
+    return place
+
+
+@pytest.fixture(scope="module")
+def home(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+        shown = run("train", "headline-judge", folder / "pairs.jsonl", "--name", "mine", "--home", folder / "home")
+    assert "macro F1" in shown
+    assert "Use it: foveal headline judge" in shown
+    return folder / "home"
+
+
+def test_judge_with_and_without_a_judge(folder, home):
+    headline = "Minister opened new park in Tirupati"
+    asked = ("headline", "judge", headline, folder / "article.txt")
+    shown = run(*asked)
+    assert "the minister opened a new park" in shown
+    assert "No judge was named" in shown
+    told = json.loads(run(*asked, "--judge", "mine", "--home", home, "--json"))
+    assert told["label"] == "MREL"
+    assert told["licence"] == ""
+    assert run(*asked, "--judge", "mine", "--home", home).startswith("MREL")
+    assert json.loads(run(*asked, "--json"))["features"]["ext_oracle"] > 0.3
+
+
+def test_judge_reads_standard_input_and_names_what_is_empty(home, folder):
+    assert "Evidence: Five die." in run("headline", "judge", "Five die", "-", typed="Rain. Five die.")
+    assert "headline is empty" in str(error("headline", "judge", " ", folder / "article.txt"))
+    assert isinstance(
+        error("headline", "judge", "a", folder / "article.txt", "--judge", "no", "--home", home), UnknownName
+    )
+
+
+def test_eval_names_its_rows(folder, home):
+    told = json.loads(run("headline", "eval", folder / "pairs.jsonl", "--judge", "mine", "--home", home, "--json"))
+    assert told["labels"] == ["HREL", "MREL", "LREL"]
+    assert told["macro"] > 0.9
+    assert "called HREL" in run("headline", "eval", folder / "pairs.jsonl", "--judge", "mine", "--home", home)
+
+
+def test_votes_are_kept_at_once_and_a_person_goes_on_where_they_stopped(folder, tmp_path):
+    votes = tmp_path / "votes.jsonl"
+    asked = ("headline", "annotate", folder / "pairs.jsonl", "--votes", votes, "--annotator")
+    shown = run(*asked, "asha", typed="1\n9\n2\nb\n3\ns\nq\n")
+    assert "How to label" in shown
+    assert [(one.item, one.label) for one in read_votes(votes)] == [("h0", "HREL"), ("m0", "MREL"), ("m0", "LREL")]
+    assert "Labelled 2 of 72" in shown
+    assert "1 of 70" in run(*asked, "asha", typed="q\n")
+    assert "1 of 72" in run(*asked, "ravi", typed="q\n")
+
+
+def test_agreement_and_the_majoritys_labels(folder, tmp_path):
+    votes, out = tmp_path / "votes.jsonl", tmp_path / "labelled.jsonl"
+    for name, keys in (("a", "1\n2\n3\n1\n"), ("b", "1\n2\n1\n1\n"), ("c", "1\n2\n2\n3\n")):
+        run("headline", "annotate", folder / "pairs.jsonl", "--votes", votes, "--annotator", name, typed=keys)
+    told = json.loads(run("headline", "agree", votes, "--pairs", folder / "pairs.jsonl", "--out", out, "--json"))
+    assert told["majority"] == {"h0": "HREL", "m0": "MREL", "l0": None, "h1": "HREL"}
+    assert (told["unanimous"], told["items"], told["unlabelled"]) == (0.5, 4, 1)
+    agreeing, chance = (1 + 1 + 0 + 1 / 3) / 4, (6**2 + 4**2 + 2**2) / 12**2
+    assert told["kappa"] == pytest.approx((agreeing - chance) / (1 - chance))
+    assert [json.loads(line)["label"] for line in out.read_text().splitlines()] == ["HREL", "MREL", "HREL"]
+    assert "Fleiss' kappa" in run("headline", "agree", votes)
+    assert isinstance(error("headline", "agree", tmp_path / "none.jsonl"), InputError)
+
+
+def test_write_prints_headlines_and_keeps_the_authors(folder, home, tmp_path):
+    model = tiny("qwen", tmp_path / "qwen")
+    shown = run("headline", "write", folder / "article.txt", "--writer", model.folder, "-n", 2)
+    assert 1 <= len(shown.splitlines()) <= 2
+    few = tmp_path / "few.jsonl"
+    lines = (folder / "pairs.jsonl").read_text().splitlines(keepends=True)
+    few.write_text("".join(lines[:3]))
+    out = tmp_path / "out.jsonl"
+    asked = ("headline", "write", few, "--writer", model.folder, "--out", out)
+    assert "needs --judge" in str(error(*asked))
+    assert "Wrote 3 pairs" in run(*asked, "--judge", "mine", "--home", home)
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [one["headline"] for one in told] == [json.loads(line)["headline"] for line in lines[:3]]
+    assert few.read_text() == "".join(lines[:3])
+
+
+def test_train_a_writer(folder, tmp_path):
+    model = tiny("qwen", tmp_path / "qwen")
+    told = json.loads(
+        run("train", "headline-writer", folder / "pairs.jsonl", "--base", model.folder, "--article-tokens", 16,
+            "--steps", 4, "--batch", 2, "--learning-rate", 0.01, "--name", "w", "--home", tmp_path / "home", "--json")
+    )  # fmt: skip
+    assert told["name"] == "w"
+    assert "log-likelihood" in told["measured"]["dev"][0]

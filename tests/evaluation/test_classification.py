@@ -1,0 +1,62 @@
+"""F1 by hand and by scikit-learn, with rows named as they were given; the FNC score; calibration; ranks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from foveal.errors import InputError
+from foveal.evaluation.classification import Confusion, calibration_error, fnc_score, mean_ranks, spearman
+
+LABELS = ("HREL", "MREL", "LREL")
+
+
+def test_rows_bear_the_names_that_were_given_not_those_of_the_alphabet():
+    found = Confusion.of(["MREL"] * 3 + ["LREL"], ["MREL", "MREL", "LREL", "LREL"], LABELS)
+    assert found.labels == LABELS
+    assert found.counts == ((0, 0, 0), (0, 2, 1), (0, 0, 1))
+    assert found.supports == {"HREL": 0, "MREL": 3, "LREL": 1}
+    assert found.f1 == pytest.approx({"HREL": 0.0, "MREL": 2 * 2 / 5, "LREL": 2 / 3})
+    assert found.macro == pytest.approx((0 + 4 / 5 + 2 / 3) / 3)
+    assert found.weighted == pytest.approx((3 * 4 / 5 + 2 / 3) / 4)
+    assert found.accuracy == 0.75
+
+
+def test_equal_to_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    draw = np.random.default_rng(0)
+    gold, given = draw.choice(LABELS, 200).tolist(), draw.choice(LABELS, 200).tolist()
+    found = Confusion.of(gold, given, LABELS)
+    assert found.macro == pytest.approx(metrics.f1_score(gold, given, average="macro"))
+    assert found.weighted == pytest.approx(metrics.f1_score(gold, given, average="weighted"))
+
+
+@pytest.mark.parametrize(("gold", "given"), [([], []), (["HREL"], []), (["HREL"], ["OTHER"])])
+def test_wrong_labels_are_refused(gold, given):
+    with pytest.raises(InputError):
+        Confusion.of(gold, given, LABELS)
+
+
+def test_the_fnc_score_is_a_share_of_the_best():
+    gold = ["agree", "discuss", "unrelated", "unrelated"]  # the best: 1 + 1 + 0.25 + 0.25
+    assert fnc_score(gold, gold, unrelated="unrelated") == 1
+    assert fnc_score(gold, ["unrelated"] * 4, unrelated="unrelated") == 0.5 / 2.5
+    assert fnc_score(gold, ["discuss", "discuss", "unrelated", "agree"], unrelated="unrelated") == 1.5 / 2.5
+
+
+def test_calibration_is_the_gap_of_what_is_said_and_what_is_right():
+    shares = np.array([[0.8, 0.2]] * 10)
+    assert calibration_error(shares, np.array([0] * 8 + [1] * 2)) == pytest.approx(0)
+    assert calibration_error(shares, np.zeros(10, dtype=np.int64)) == pytest.approx(0.2)
+
+
+def test_ranks_and_their_correlation():
+    assert mean_ranks(np.array([3.0, 1.0, 3.0])).tolist() == [2.5, 1, 2.5]
+    assert spearman([1, 2, 3], [10, 20, 21]) == pytest.approx(1)
+    assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    stats = pytest.importorskip("scipy.stats")
+    one, other = np.random.default_rng(1).integers(0, 9, (2, 60))
+    assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)

@@ -1,0 +1,126 @@
+"""TeClass's files, files of one's own, and the classes in three views."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import pytest
+
+from foveal.errors import InputError, UnknownName
+from foveal.evaluation.headlines import (
+    TECLASS,
+    TECLASS_COLUMNS,
+    HeadlinePair,
+    HeadlineSet,
+    Taxonomy,
+    load_teclass,
+    read_pairs,
+)
+
+
+def write_csv(path, columns, rows):
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, end in (("training", ".csv"), ("development", ".csv.gz"), ("test", ".csv")):
+        rows = [(f"{name}_{n}", "http://x", "వ్యాసం\nరెండు", "శీర్షిక", label) for n, label in enumerate(("HREL", "LREL"), 1)]
+        write_csv(tmp_path / f"{name}{end}", TECLASS_COLUMNS, rows)
+    return tmp_path
+
+
+def test_the_three_files_are_read_with_the_licence_they_are_under(folder):
+    found = load_teclass(folder)
+    assert list(found) == ["training", "development", "test"]
+    assert [one.id for one in found["development"].pairs] == ["development_1", "development_2"]
+    assert found["test"].labelled() == ["HREL", "LREL"]
+    assert "\n" in found["training"].pairs[0].article
+    assert all("CC BY-NC-SA" in one.licence for one in found.values())
+
+
+def test_a_missing_file_column_or_label_is_named(folder):
+    write_csv(folder / "training.csv", ("id", "url", "article", "headline"), [("1", "", "a", "h")])
+    with pytest.raises(InputError, match=r"training\.csv lacks the column label"):
+        load_teclass(folder)
+    write_csv(folder / "training.csv", TECLASS_COLUMNS, [("1", "", "a", "h", "GOOD")])
+    with pytest.raises(InputError, match=r"no label 'GOOD'. There are: HREL, MREL, LREL"):
+        load_teclass(folder)
+    (folder / "training.csv").unlink()
+    with pytest.raises(InputError, match=r"lacks training\.csv"):
+        load_teclass(folder)
+
+
+def test_own_files_in_two_forms(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"headline": "h", "article": "a", "label": "FME", "id": "x"}) + "\n")
+    write_csv(tmp_path / "b.csv", ("headline", "article"), [("h", "a"), ("g", "b")])
+    assert read_pairs(tmp_path / "a.jsonl").pairs[0] == HeadlinePair("h", "a", "FME", "x")
+    assert [(one.id, one.label) for one in read_pairs(tmp_path / "b.csv").pairs] == [("0", None), ("1", None)]
+
+
+def test_an_article_of_ten_megabytes_is_one_field(tmp_path):
+    long = "word " * 2_000_000
+    write_csv(tmp_path / "long.csv", ("headline", "article"), [("h", long)])
+    before = csv.field_size_limit()
+    assert read_pairs(tmp_path / "long.csv").pairs[0].article == long
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([("", "a")], "headline of '0' is empty"), ([("h", "  ")], "article of '0' is empty"), ([], "holds no pairs")],
+)
+def test_an_empty_text_is_named(tmp_path, rows, said):
+    write_csv(tmp_path / "x.csv", ("headline", "article"), rows)
+    with pytest.raises(InputError, match=said):
+        read_pairs(tmp_path / "x.csv")
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"headline,article\nh,a\n")[:-9])
+    with pytest.raises(InputError, match="cut off or damaged"):
+        read_pairs(tmp_path / "cut.csv.gz")
+    with pytest.raises(InputError, match="does not exist"):
+        read_pairs(tmp_path / "none.csv")
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    with pytest.raises(InputError, match="lacks article, headline"):
+        read_pairs(tmp_path / "list.jsonl")
+
+
+def test_the_views():
+    assert TECLASS.labels() == ("HREL", "MREL", "LREL")
+    assert TECLASS.labels("sub") == ("FME", "STC", "FSE", "WKC", "SEN", "CBT", "MLC")
+    assert [TECLASS.viewed(one, "binary") for one in ("FME", "STC", "FSE", "HREL", "MREL")] == ["Relevant"] * 5
+    assert [TECLASS.viewed(one, "binary") for one in ("WKC", "SEN", "CBT", "MLC", "LREL")] == ["Less relevant"] * 5
+    assert [TECLASS.viewed(one) for one in ("FSE", "CBT", "LREL")] == ["MREL", "LREL", "LREL"]
+    with pytest.raises(InputError, match="which sub-class"):
+        TECLASS.viewed("LREL", "sub")
+    with pytest.raises(UnknownName, match="primary, binary, sub"):
+        TECLASS.labels("other")
+
+
+def test_a_taxonomy_of_ones_own():
+    own = Taxonomy(primary={"good": (), "bad": ("rude", "wrong")}, relevant=frozenset({"good"}))
+    assert own.viewed("rude") == "bad"
+    assert own.viewed("rude", "binary") == "Less relevant"
+    with pytest.raises(InputError, match="named once"):
+        Taxonomy(primary={"good": ("good",), "bad": ()}, relevant=frozenset({"good"}))
+    with pytest.raises(InputError, match="calls"):
+        Taxonomy(primary={"good": (), "bad": ()}, relevant=frozenset({"fine"}))
+
+
+def test_a_set_gives_its_labels_and_parts():
+    pairs = HeadlineSet("x", tuple(HeadlinePair(f"h{n}", "a", label) for n, label in enumerate(("HREL", "FME", "CBT"))))
+    assert len(pairs.only(("HREL",))) == 2
+    assert len(pairs.only(("CBT",))) == 1
+    with pytest.raises(InputError, match="no label 'X'"):
+        pairs.only(("X",))
+    with pytest.raises(InputError, match="has no label"):
+        HeadlineSet("x", (HeadlinePair("h", "a"),)).labelled()
+    assert pairs.fingerprint != pairs.only(("HREL",)).fingerprint

@@ -1,0 +1,49 @@
+"""Words of every script: marks stay with their letters, and ASCII is cut as rouge-score cuts it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.evaluation.scripts import script_of, words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't! re-open 3,000_x", ["don", "t", "re", "open", "3", "000", "x"]),
+        ("ప్రమాదంలో ఐదుగురు", ["ప్రమాదంలో", "ఐదుగురు"]),
+        ("हिन्दी में समाचार।", ["हिन्दी", "में", "समाचार"]),
+        ("東京で雨", ["東", "京", "で", "雨"]),
+        ("กินข้าว", ["กิ", "น", "ข้", "า", "ว"]),
+        ("שלום, עולם!", ["שלום", "עולם"]),
+        ("مرحباً بالعالم؟", ["مرحباً", "بالعالم"]),
+        ("హైదరాబాద్\u200cలో", ["హైదరాబాద్లో"]),
+        ("e\u0301te\u0301", ["été"]),
+        ("\u200b\u200d ... —", []),
+        ("", []),
+    ],
+)
+def test_words(text, expected):
+    assert words(text) == expected
+
+
+@given(st.text(st.characters(max_codepoint=126), max_size=60))
+def test_ascii_words_are_runs_of_letters_and_digits(text):
+    assert words(text) == re.findall("[a-z0-9]+", text.lower())
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_refused_and_words_hold_no_space(text):
+    assert all(word and not any(one.isspace() for one in word) for word in words(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [("Hello", "LATIN"), ("తెలుగు abc", "TELUGU"), ("東京 a", "CJK"), ("12 !", ""), ("", ""), ("नमस्ते", "DEVANAGARI")],
+)
+def test_the_script_of_most_letters(text, script):
+    assert script_of(text) == script
