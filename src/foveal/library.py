@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnreadableSource
+from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnknownName, UnreadableSource
 from foveal.models.offline import OFFLINE
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup
 from foveal.retrieval import tables
@@ -380,7 +380,7 @@ class Library:
     def segmenter(self) -> Segmenter:
         """What cuts this library's documents into passages."""
         encoder = None if self.store.settings["encoder"] == "none" else self.encoder
-        return make_segmenter(self.store.settings["segmenter"], encoder)
+        return make_segmenter(self.store.settings["segmenter"], encoder, home=self.settings.home)
 
     def _index(
         self, documents: Iterable[Document], report: AddReport, on_progress: Callable[[AddReport], None]
@@ -441,11 +441,19 @@ def load_settings(settings: Settings) -> LoadSettings:
     return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch)
 
 
-def make_segmenter(name: str, encoder: Encoder | None) -> Segmenter:
-    """The segmenter called `name`, with passages of a size that the encoder takes in whole."""
+def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = None) -> Segmenter:
+    """The segmenter called `name`, with passages of a size that the encoder takes in whole.
+
+    "name:model" is one that decides by a model of that name, in `home` or shipped, or by that folder.
+    """
+    name, _, model = name.partition(":")
     kind = lookup(SEGMENTERS, name, kind="segmenter")
     options: dict[str, Any] = {}
     fields = getattr(kind, "__dataclass_fields__", {})
+    if model and "model" not in fields:
+        raise InputError(f"The segmenter {name} decides without a model; write {name}, not {name}:{model}.")
+    if model:
+        options["model"] = str(home / "models" / model) if home and (home / "models" / model).is_dir() else model
     if encoder and "token_offsets" in fields:
         options["token_offsets"] = encoder.token_offsets
     if "max_tokens" in fields:
@@ -457,6 +465,8 @@ def make_segmenter(name: str, encoder: Encoder | None) -> Segmenter:
         options["encoder"] = encoder
     try:
         made: Segmenter = kind(**options)
+    except UnknownName:  # says itself what there is
+        raise
     except InputError as error:
         limit = f"the encoder reads {encoder.max_tokens} tokens" if encoder else "no encoder"
         raise InputError(f"The segmenter {name} does not fit ({limit}): {error}") from error
@@ -486,7 +496,7 @@ def _create(uri: str, encoder_name: str, segmenter_name: str, cache: Path, *, an
         from foveal.models import load_encoder
 
         encoder = load_encoder(name, cache=cache)
-    make_segmenter(segmenter_name, encoder)  # says now what would go wrong at the first document
+    make_segmenter(segmenter_name, encoder, home=Path(uri).parent)  # says now what would go wrong at the first document
     values = {"encoder": name, "segmenter": segmenter_name}
     if encoder:
         values |= {"fingerprint": encoder.fingerprint, "dimension": str(encoder.dimension)}

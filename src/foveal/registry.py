@@ -20,6 +20,8 @@ SEGMENTERS = {
     "texttiling": "foveal.text.texttiling:TextTiling",
     "depth": "foveal.text.embedding_segmentation:DepthSegmenter",
     "dp": "foveal.text.embedding_segmentation:DynamicProgrammingSegmenter",
+    "graphseg": "foveal.text.graphseg:GraphSeg",
+    "same-topic": "foveal.text.same_topic:SameTopicSegmenter",
 }
 
 RETRIEVERS = {
@@ -91,6 +93,7 @@ BENCHES = {
     "headlines": "foveal.bench.headlines:headlines",
     "headlines-judge": "foveal.bench.headlines:judged",
     "headlines-writer": "foveal.bench.headlines_writer:writer_rows",
+    "segment-learned": "foveal.bench.segment_learned:learned",
 }
 
 

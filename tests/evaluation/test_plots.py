@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foveal.errors import InputError
-from foveal.evaluation.plots import bars, heatmap, lines
+from foveal.evaluation.plots import bars, borders, heatmap, lines
 from foveal.evaluation.tables import Row
 
 pytest.importorskip("matplotlib")
@@ -78,3 +78,12 @@ def test_what_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path, draw, mes
 def test_importing_loads_no_matplotlib():
     code = "import foveal.evaluation.plots, sys; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
+
+
+def test_borders_show_gaps_and_what_was_opened(tmp_path):
+    image = pixels(borders([(20, 0.9), (60, 0.1)], [(20, 1)], 100, tmp_path / "a.png", title="A $5 text"))
+    assert share_of(image, "#0072b2") > 0
+    none = pixels(borders([], [], 100, tmp_path / "b.png", title="t"))
+    assert share_of(none, "#0072b2") == share_of(none, "#d55e00") == 0
+    with pytest.raises(InputError, match="no characters"):
+        borders([], [], 0, tmp_path / "c.png", title="t")

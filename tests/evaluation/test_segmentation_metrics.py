@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from foveal.errors import InputError
 from foveal.evaluation.segmentation import (
+    accuracy_within,
     boundaries_to_masses,
     boundary_f1,
     labels_to_masses,
@@ -16,6 +17,7 @@ from foveal.evaluation.segmentation import (
     masses_to_labels,
     openings_to_masses,
     pk,
+    same_auc,
     window_size,
     windowdiff,
 )
@@ -135,3 +137,20 @@ def test_scores_lie_between_zero_and_one_and_are_perfect_for_the_truth(masses, r
         assert pk(masses, masses) == windowdiff(masses, masses) == 0
         assert 0 <= pk(other, masses) <= windowdiff(other, masses) <= 1
     assert boundary_f1(masses, masses).f1 == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=30))
+def test_auc_is_the_share_of_pairs_in_the_right_order(gaps):
+    scores, same = [float(score) for score, _ in gaps], [answer for _, answer in gaps]
+    inside, between = ([s for s, a in zip(scores, same, strict=True) if a == kind] for kind in (True, False))
+    wins = [(a > b) + (a == b) / 2 for a in inside for b in between]
+    assert same_auc(scores, same) == pytest.approx(sum(wins) / len(wins) if wins else 0.5)
+
+
+def test_accuracy_within_counts_documents_by_their_wrong_gaps():
+    pairs = [([2, 3], [2, 3]), ([2, 3], [3, 2]), ([1, 1, 1, 1, 1], [5])]  # 0, 2 and 4 wrong gaps
+    assert [accuracy_within(pairs, wrong) for wrong in (0, 1, 2, 4)] == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1])
+    with pytest.raises(InputError, match="at least one"):
+        accuracy_within([], 1)
+    with pytest.raises(InputError, match="each gap needs one"):
+        same_auc([1.0], [True, False])

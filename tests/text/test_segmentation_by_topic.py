@@ -15,6 +15,7 @@ from foveal.text.embedding_segmentation import (
     DynamicProgrammingSegmenter,
     depth_boundaries,
     gap_similarity,
+    guided_segments,
     segment_vectors,
 )
 from foveal.text.texttiling import TextTiling, block_similarity, deepest, depths, smoothed, valleys
@@ -275,3 +276,14 @@ def test_passages_cover_any_text_within_the_limit(text, unit, most):
         assert all(passage.text == text[passage.span.start : passage.span.end] != "" for passage in passages)
         assert passages == segmenter.segment(document(text))
         assert most is None or all(len(words(up_to_last_word(passage.text))) <= most for passage in passages)
+
+
+def test_a_guide_makes_valleys_cheaper_and_ridges_dearer():
+    vectors = units(np.random.default_rng(3), 40, 6, runs=4)
+    similarity = gap_similarity(vectors, 8, fading=True)
+    costs = [1.1, *(1.1 + 2.0 * (value - similarity.mean()) for value in similarity)]
+    assert guided_segments(vectors, 1.1, 2.0) == segment_vectors(vectors, costs)
+    assert guided_segments(vectors, 1.1, 0.0) == segment_vectors(vectors, 1.1)
+    assert guided_segments(np.zeros((0, 4))) == guided_segments(np.ones((1, 4))) == []
+    with pytest.raises(InputError, match="penalty"):
+        guided_segments(vectors, 1.0, -1.0)

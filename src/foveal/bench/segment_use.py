@@ -22,6 +22,7 @@ from foveal.evaluation.beir import Collection, load_beir
 from foveal.evaluation.tables import Row
 from foveal.registry import require
 from foveal.text.embedding_segmentation import DynamicProgrammingSegmenter
+from foveal.text.same_topic import SameTopicSegmenter
 from foveal.text.segmentation import FixedSegmenter, HeadingSegmenter
 from foveal.text.windows import Block
 from foveal.types import Document, Encoder, Passage, Segmenter, Span
@@ -30,6 +31,7 @@ TOKENS = 200  # of the fixed windows, and at most of any segment
 BUDGETS = (400, 1000)  # tokens read for a question
 QUICK_CHARACTERS = 250_000
 WHOLE = 0.95  # share of an answer's characters that must be read
+HELD = ("headings", "dynamic programming", "same-topic")  # what must not find less than windows do
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Answers:
     spans: list[list[Span]]
 
 
-def use(settings: BenchSettings) -> Iterator[Row]:
-    """Recall with segments by headings and by dynamic programming, beside windows of 200 tokens."""
+def use(settings: BenchSettings, *, only: Sequence[str] | None = None) -> Iterator[Row]:
+    """Recall with segments by headings, by dynamic programming and by the shipped same-topic model, beside windows of
+    200 tokens; `only`: these systems."""
     answers = load_answers(settings)
     encoder = _Remembering(settings)
     yield Row.of("regulations", SIZE, len(answers.documents))
@@ -55,7 +58,9 @@ def use(settings: BenchSettings) -> Iterator[Row]:
         "dynamic programming": DynamicProgrammingSegmenter(
             encoder=encoder, unit="paragraph", penalty=0.9, max_tokens=TOKENS, min_tokens=40
         ),
+        "same-topic": SameTopicSegmenter(encoder=encoder, max_tokens=TOKENS, min_tokens=40, titles=False),
     }
+    systems = {name: one for name, one in systems.items() if only is None or name in only}
     floors: dict[int, float] = {}
     for name, segmenter in systems.items():
         passages = [passage for document in answers.documents for passage in segmenter.segment(document)]
@@ -64,7 +69,7 @@ def use(settings: BenchSettings) -> Iterator[Row]:
         for budget in BUDGETS:
             recall = fmean(found for read in _reads(passages, ranked, budget, encoder, answers) for found in read)
             floor = floors.setdefault(budget, recall)
-            bar = floor - slack if name in ("headings", "dynamic programming") else None
+            bar = floor - slack if name in HELD else None
             yield Row.of(f"regulations: {name}", f"answer recall, {budget} tokens", recall, at_least=bar)
         yield Row.of(f"regulations: {name}", "segments", len(passages))
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foveal.cli.output import AsJson, Home, print_json, results
+from foveal.errors import InputError
 from foveal.registry import SEGMENTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveal.text.segment_tree import Outline, Segment
+    from foveal.types import Passage
+
+SAME_TOPIC = "same-topic"
+SHOWN = 80
+"""Characters of a segment's beginning."""
 
 
 def register(app: typer.Typer) -> None:
@@ -17,21 +29,42 @@ def register(app: typer.Typer) -> None:
 
 def segment(
     file: Annotated[str, typer.Argument(help="A file or URL.")],
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(SEGMENTERS)}.")] = "headings",
-    encoder: Annotated[str, typer.Option(help="Encoder of depth and dp, and whose tokens are counted.")] = "minilm",
+    method: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SEGMENTERS)}; {SAME_TOPIC}:NAME takes a model of your own.")
+    ] = "headings",
+    encoder: Annotated[
+        str, typer.Option(help="Encoder of same-topic, dp, depth, graphseg; its tokens are counted.")
+    ] = "minilm",
+    picture: Annotated[
+        Path | None, typer.Option(help="Of same-topic: draw where sections end, and how sure that is, as PNG.")
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how FILE is cut into passages, each with its place and heading."""
+    """Show how FILE is cut into passages, each with its place and heading; by same-topic as a tree."""
     from foveal.library import load_settings, make_segmenter
     from foveal.models import load_encoder
     from foveal.settings import Settings
     from foveal.text.loading import read_document
 
     settings = Settings.load(home)
+    learned = method.partition(":")[0] == SAME_TOPIC
+    if picture is not None and not learned:
+        raise InputError(f"--picture draws what --method {SAME_TOPIC} says of each gap; {method} says nothing of them.")
     document = read_document(file, load_settings(settings))
     chosen = None if encoder == "none" else load_encoder(encoder, cache=settings.cache)
-    passages = make_segmenter(method, chosen).segment(document)
+    segmenter = make_segmenter(method, chosen, home=settings.home)
+    if not learned:
+        shown_passages(segmenter.segment(document), as_json=as_json)
+        return
+    outline: Outline = segmenter.outline(document)  # type: ignore[attr-defined]
+    if picture is not None:
+        drawn(outline, picture)
+    shown_outline(outline, as_json=as_json)
+
+
+def shown_passages(passages: Sequence[Passage], *, as_json: bool) -> None:
+    """A row for each passage."""
     if as_json:
         print_json([{"start": p.span.start, "end": p.span.end, "heading": p.heading, "text": p.text} for p in passages])
         return
@@ -40,7 +73,53 @@ def segment(
 
     table = Table("start", "end", "heading", "begins", box=None, pad_edge=False)
     for passage in passages:
-        begins = " ".join(passage.text.split())[:80]
-        cells = (str(passage.span.start), str(passage.span.end), passage.heading or "", begins)
+        cells = (str(passage.span.start), str(passage.span.end), passage.heading or "", begins(passage.text))
         table.add_row(*map(Text, cells))  # Text: a passage may look like markup
     results().print(table)
+
+
+def shown_outline(outline: Outline, *, as_json: bool) -> None:
+    """The tree: title, place, the confidence of both borders, and how each segment begins."""
+    if as_json:
+        passages = [
+            {"start": p.span.start, "end": p.span.end, "heading": p.heading, "text": p.text} for p in outline.passages
+        ]
+        print_json({"passages": passages, "tree": outline.as_json()})
+        return
+    from rich.text import Text
+    from rich.tree import Tree
+
+    root = Tree(Text(outline.document.title))
+
+    def branch(above: Tree, part: Segment) -> None:
+        label = Text(part.title or "(no title)", style="bold" if part.parts else "")
+        sure = f"  {part.span.start}:{part.span.end}  {part.before:.2f} … {part.after:.2f}  {part.method}"
+        label.append(sure, style="dim")
+        if not part.parts:
+            label.append(f"\n{begins(outline.document.text[part.span.start : part.span.end])}")
+        below = above.add(label)
+        for inner in part.parts:
+            branch(below, inner)
+
+    for part in outline.tree:
+        branch(root, part)
+    results().print(root)
+
+
+def drawn(outline: Outline, path: Path) -> None:
+    """The picture of the gaps."""
+    from foveal.evaluation.plots import borders
+
+    places = {leaf.span.start: leaf.level for leaf in outline.leaves}
+    borders(
+        outline.gaps,
+        [(start, level) for start, level in places.items() if start],
+        len(outline.document.text),
+        path,
+        title=outline.document.title,
+    )
+
+
+def begins(text: str) -> str:
+    """The first characters of a text, on one line."""
+    return " ".join(text.split())[:SHOWN]

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from foveal.cli import train_bprop, train_corpusbrain, train_headlines, train_lexsembridge, train_rankers
+from foveal.cli import (
+    train_bprop,
+    train_corpusbrain,
+    train_headlines,
+    train_lexsembridge,
+    train_rankers,
+    train_segmenter,
+)
 from foveal.cli.output import AsJson
 from foveal.cli.training import (
     Anew,
@@ -137,5 +144,6 @@ for _command in (
     train_corpusbrain.corpusbrain,
     train_headlines.headline_judge,
     train_headlines.headline_writer,
+    train_segmenter.segmenter,
 ):
     app.command()(_command)

@@ -1,4 +1,4 @@
-"""Three pictures for benchmarks, written as PNG whole or not at all: bars, lines, a heat map (matplotlib, no display).
+"""Pictures as PNG, whole or not at all: bars, lines, heat maps, grids, borders of a text (matplotlib, no display).
 
 matplotlib comes with `foveal[bench]`. Figures are made without pyplot, so that nothing is kept between two of them
 and the caller's own plots are left alone.
@@ -122,6 +122,26 @@ def grids(panels: Mapping[str, np.ndarray], path: Path, *, columns: int, title: 
         axis.set_yticks([])
     for axis in list(axes)[len(panels) :]:
         axis.set_axis_off()
+    return saved(figure, path)
+
+
+def borders(
+    gaps: Sequence[tuple[int, float]], opened: Sequence[tuple[int, int]], length: int, path: Path, *, title: str
+) -> Path:
+    """Where a text of `length` characters was cut: `gaps` are places with the probability of a border there, 0 to 1;
+    `opened` the places that begin a segment, with their level in the tree (1: the top, the thickest line).
+    """
+    if length < 1:
+        raise InputError("A picture of borders got a text of no characters; give one with some.")
+    figure = blank(10, 3.2)
+    axis = figure.subplots()
+    for place, level in opened:
+        axis.axvline(place, color=COLOURS[1], linewidth=max(0.6, 2.4 - 0.6 * (level - 1)), alpha=0.7)
+    if gaps:
+        places, values = zip(*sorted(gaps), strict=True)
+        axis.vlines(places, 0, values, color=COLOURS[0], linewidth=1.2)
+        axis.plot(places, values, linestyle="", marker="o", markersize=3, color=COLOURS[0])
+    axis.set(title=plain(title), xlabel="character", ylabel="probability of a border", xlim=(0, length), ylim=(0, 1))
     return saved(figure, path)
 
 

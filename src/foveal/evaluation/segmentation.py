@@ -6,6 +6,9 @@ WindowDiff  share of positions at which they disagree how many boundaries the wi
             Computational Linguistics 28(1), 2002); unlike P_k it counts a needless boundary wherever it falls
 Window      k = half the mean length of the reference's segments, rounded (a half to the even number), at least 2
 
+AUC         of "the section goes on" over gaps: how well scores order them, whatever the threshold
+acc_k       share of documents with at most k wrong gaps (Aumiller et al., ICAIL 2021)
+
 Never report P_k alone: where segments are long, predicting no boundary at all does well by it.
 
 Masses      [2, 3, 6]    lengths of the segments, in units; what the metrics take
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from foveal.errors import InputError
 
@@ -68,6 +71,34 @@ def boundary_f1(hypothesis: Sequence[int], reference: Sequence[int]) -> Boundary
         right / len(true) if true else 0.0,
         2 * right / (len(found) + len(true)),
     )
+
+
+def same_auc(scores: ArrayLike, same: ArrayLike) -> float:
+    """The chance that a gap inside a section scores higher than one between two (area under the ROC curve); ties half.
+
+    Scores (n,), and for each whether the section goes on. 0.5 where only one kind occurs. InputError: unequal lengths.
+    """
+    given, inside = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
+    if given.shape != inside.shape or given.ndim != 1:
+        raise InputError(f"{given.shape} scores came with {inside.shape} answers; each gap needs one of both.")
+    if inside.all() or not inside.any():
+        return 0.5
+    values, place, counts = np.unique(given, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # equal scores share their mean rank
+    positive = int(inside.sum())
+    wins = ranks[place][inside].sum() - positive * (positive + 1) / 2
+    return float(wins / (positive * (len(values[place]) - positive)))
+
+
+def accuracy_within(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], wrong: int) -> float:
+    """acc_k: the share of documents (hypothesis, reference; masses) with at most `wrong` wrong gaps."""
+    if not pairs:
+        raise InputError("acc_k got no documents; give at least one.")
+    misses = []
+    for hypothesis, reference in pairs:
+        found, true = _segment_numbers(hypothesis, reference)
+        misses.append(int(((found[1:] == found[:-1]) != (true[1:] == true[:-1])).sum()))
+    return sum(count <= wrong for count in misses) / len(misses)
 
 
 def window_size(reference: Sequence[int]) -> int:

@@ -104,7 +104,7 @@ class DepthSegmenter:
 
 def segment_vectors(
     vectors: ArrayLike,
-    penalty: float = PENALTY,
+    penalty: ArrayLike = PENALTY,
     *,
     sizes: Sequence[int] | None = None,
     min_size: int | None = None,
@@ -112,16 +112,19 @@ def segment_vectors(
 ) -> list[int]:
     """The units that open a segment, without unit 0, of the best segmentation of `vectors` (n, d).
 
-    `sizes` (n) holds the size of each unit for the limits (default: 1 each). No segment of several units exceeds
-    `max_size`; of the segmentations left, one with the fewest segments below `min_size` is taken, then the best one.
+    `penalty` is what each segment costs, or (n) what one costs that opens at that unit, below 0 a reward: so other
+    evidence of boundaries joins in. `sizes` (n) holds the size of each unit for the limits (default: 1 each). No
+    segment of several units exceeds `max_size`; of the segmentations left, one with the fewest segments below
+    `min_size` is taken, then the best one.
     """
-    _check_penalty(penalty)
     sums = _prefix_sums(vectors)
     count, least = len(sums) - 1, min_size or 0
+    costs = _costs(penalty, count)
     ends = _prefix_sizes(sizes, count)
     most = ends[-1] if max_size is None else max_size
-    short = 2.0 * (count + 1) * (1.0 + penalty)  # more than all the rest can be worth: the fewest short ones win
-    best, opened = np.zeros(count + 1), np.zeros(count + 1, dtype=np.int64)
+    dearest = float(np.abs(costs).max(initial=0))
+    short = 2.0 * (count + 1) * (1.0 + dearest)  # more than all the rest can be worth: the fewest short ones win
+    best, opened = np.append(-costs, 0.0), np.zeros(count + 1, dtype=np.int64)  # best: with what opening there costs
     starts: Indices = np.zeros(1, dtype=np.int64)
     for first in range(1, count + 1, ROWS):
         last = min(count + 1, first + ROWS)
@@ -134,10 +137,28 @@ def segment_vectors(
             known = len(starts) + row
             candidates = so_far[:known] + values[row, :known]
             winner = int(candidates.argmax())
-            best[end] = so_far[known] = candidates[winner] - penalty
+            best[end] += candidates[winner]
+            so_far[known] = best[end]
             opened[end] = reach[winner]
         starts = reach
     return _traced(opened)
+
+
+def guided_segments(
+    vectors: ArrayLike, penalty: float = PENALTY, guide: float = 1.0, *, w: int = 8, max_size: int | None = None
+) -> list[int]:
+    """As `segment_vectors`, where a segment that opens in a valley of `gap_similarity` costs less, on a ridge more.
+
+    `guide` is what a difference of 1 from the mean similarity is worth, at least 0; so both kinds of evidence decide:
+    what a segment holds together, and what changes at its border.
+    """
+    _check_penalty(penalty)
+    _check_penalty(guide)
+    similarity = gap_similarity(vectors, w, fading=True)
+    if not len(similarity):
+        return []
+    costs = penalty + guide * (similarity - similarity.mean())
+    return segment_vectors(vectors, np.concatenate(([penalty], costs)), max_size=max_size)
 
 
 def depth_boundaries(vectors: ArrayLike, w: int = 8, c: float = 0.5, *, fading: bool = True) -> list[int]:
@@ -245,6 +266,17 @@ def _prefix_sizes(sizes: Sequence[int] | None, count: int) -> Indices:
 
 def _starts(units: Offsets, bounds: Sequence[int]) -> list[int]:
     return [units[at][0] for at in (0, *bounds)] if units else []
+
+
+def _costs(penalty: ArrayLike, count: int) -> Vectors:
+    """What a segment costs that opens at each unit (count)."""
+    given = np.asarray(penalty, dtype=np.float64)
+    if given.ndim == 0:
+        _check_penalty(float(given))
+        return np.full(count, float(given))
+    if given.shape != (count,) or not np.isfinite(given).all():
+        raise InputError(f"{count} vectors came with penalties {given.shape}; each needs one, a finite number.")
+    return given
 
 
 def _check_penalty(penalty: float) -> None:

@@ -1,0 +1,538 @@
+"""bench segment-learned: sections found by what was learnt from documents with headings, of companies never seen.
+
+topics     the paper's setting (paragraphs under headings that the table of topics knows): every head, their sums, the
+           paper's majority vote, beside cosines, GraphSeg, TextTiling, depth, dynamic programming and four controls
+raw        the same on documents as they are
+controls   labels shuffled within documents; heading words taken out of the paragraphs
+ablation   consecutive, random_paragraph and section pairs, as many of each, without the true gaps
+transfer   the heads of raw policies on news and fiction, Wikipedia, regulations
+speed      paragraphs in a second of the whole segmenter
+use        recall of answers, in segment_use.py
+
+At the true rate: scores are cut at the quantile at which the test documents' boundaries are as many as there are, for
+every scored system alike; so is the specification's table. "calibrated": by the dev documents, as a user has it.
+Test documents decide nothing else. Fine-tuned heads and their scores are kept in the bench's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, pstdev
+
+import numpy as np
+
+from foveal.bench.runner import SIZE
+from foveal.bench.segment_learned_data import (
+    QUICK,
+    Policies,
+    Scale,
+    read_all,
+    transfers,
+    without_heading_words,
+)
+from foveal.bench.segment_use import use
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.segmentation import accuracy_within, boundary_f1, openings_to_masses, pk, same_auc, windowdiff
+from foveal.evaluation.tables import Row
+from foveal.models.hub import folder_of
+from foveal.settings import Settings
+from foveal.text.embedding_segmentation import depth_boundaries, segment_vectors
+from foveal.text.graphseg import graph_boundaries
+from foveal.text.same_topic import SameTopicSegmenter
+from foveal.text.texttiling import TextTiling
+from foveal.text.units import words
+from foveal.training import checkpoints
+from foveal.training.same_topic import (
+    Read,
+    SameTopicSettings,
+    auc,
+    calibrated,
+    cosine_head,
+    gaps_of,
+    layout_head,
+    topic_head,
+    vector_head,
+)
+from foveal.training.same_topic_heads import Floats, Head, Paragraphs, gap_scores
+from foveal.training.same_topic_model import SameTopicModel
+from foveal.training.same_topic_pairs import STRATEGIES, Corpus, Pairs, balanced, fingerprint, pairs_of
+from foveal.training.same_topic_tuned import tuned
+from foveal.types import Document
+
+CROSS_AUC, OVER_COSINE, ENSEMBLE_AUC, ENSEMBLE_F1, UNDER_NONE, RAW_AUC = 0.78, 0.12, 0.84, 0.42, 6.0, 0.68
+"""Asked of the paper's setting, as means over three seeds; the last of raw documents, which nobody has reached."""
+FROZEN = ("vectors", "topics", "layout")
+SPEED, ENSEMBLE_SPEED = 180, 60
+"""Paragraphs in a second, at least: of the segmenter, and of all heads with a cross-encoder."""
+WITHIN_AUC = "AUC of gaps, within documents"
+WITHIN = 3
+"""Wrong gaps of a document, for acc_k."""
+
+Masses = list[int]
+Cut = Callable[[Read], list[int]]
+
+
+def learned(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench segment-learned`."""
+    yield from tables(settings)
+    yield from use(settings, only=("windows of 200 tokens", "fixed", "headings", "same-topic"))
+
+
+def tables(settings: BenchSettings, scale: Scale | None = None, *, base: str = "minilm") -> Iterator[Row]:
+    """All rows but those of use. InputError: a data set is missing."""
+    scale = scale or (QUICK if settings.quick else Scale())
+    topics = Arms(Policies.of(settings, scale, only_topics=True), scale, base)
+    yield from setting_rows(topics)
+    yield from control_rows(topics)
+    yield from ablation_rows(topics)
+    raw = Arms(Policies.of(settings, scale, only_topics=False), scale, base)
+    yield from raw_rows(raw)
+    yield from transfer_rows(raw)
+    yield from speed_rows(raw)
+
+
+class Arms:
+    """What is learnt from one set of policies."""
+
+    def __init__(self, data: Policies, scale: Scale, base: str) -> None:
+        self.data, self.scale, self.base = data, scale, base
+        self.dev, self.test = data.held
+        self._frozen: dict[int, dict[str, Head]] = {}
+
+    @property
+    def quick(self) -> bool:
+        """Whether bars that a fine-tuning of minutes cannot meet are left out."""
+        return self.data.settings.quick
+
+    def wanted(self, seed: int) -> SameTopicSettings:
+        """How frozen heads are trained."""
+        return SameTopicSettings(loop=replace(self.scale.loop(seed, 1.0), seed=seed))
+
+    def frozen(self, seed: int) -> dict[str, Head]:
+        """The heads over vectors, and of layout, of one seed; fitted once."""
+        if seed not in self._frozen:
+            self._frozen[seed] = self._fitted(seed)
+        return dict(self._frozen[seed])
+
+    def _fitted(self, seed: int) -> dict[str, Head]:
+        wanted, parts = self.wanted(seed), self.data.parts
+        _, pairs, vectors = parts.pairs(wanted)
+        made: dict[str, Head | None] = {
+            "vectors": vector_head(parts.encoder, vectors, pairs, self.dev, wanted.ridges),
+            "topics": topic_head(parts, self.dev, wanted),
+            "layout": layout_head(parts.corpus, self.dev, wanted.ridges),
+        }
+        return {name: head for name, head in made.items() if head is not None}
+
+    def fine_tuned(self, kind: str, seed: int, *, pairs: int, epochs: float, strategy: str | None = None) -> Kept:
+        """A head that is fine-tuned now or was before; its scores are kept, so that it is loaded only if they lack.
+
+        `strategy`: of these pairs alone (None: the true gaps and consecutive pairs).
+        """
+        wanted = replace(self.wanted(seed), strategy=strategy or "consecutive", gaps=strategy is None)
+        corpus, drawn = self._pairs(wanted)
+        few = balanced(drawn.drawn(pairs, np.random.default_rng(seed)))
+        known = {
+            "corpus": hashlib.sha256("\x1f".join(corpus.texts).encode("utf-8", "surrogatepass")).hexdigest(),
+            "pairs": hashlib.sha256(np.stack([few.left, few.right, few.same]).tobytes()).hexdigest(),
+            "dev": fingerprint([one.document for one in self.dev]),
+            "base": self.data.encoder.fingerprint,
+        }
+        loop = self.scale.loop(seed, epochs)
+        digest = hashlib.sha256(json.dumps([known, kind, self.scale.window, str(loop)]).encode()).hexdigest()[:24]
+        folder = self.data.settings.cache / "same-topic" / digest
+
+        def make() -> Head:
+            place = folder_of(self.base, Settings.load().cache, kind="encoder")
+            documents = [one.document for one in self.dev]
+            head, _ = tuned(kind, place, corpus, few, documents, loop, folder, window=self.scale.window, identity=known)
+            return head
+
+        return Kept(kind, make, folder / "scores.json")
+
+    def _pairs(self, wanted: SameTopicSettings) -> tuple[Corpus, Pairs]:
+        if wanted.strategy == "section":  # of texts whose vectors nobody needs
+            return pairs_of("section", self.data.parts.corpus, seed=wanted.loop.seed, each=wanted.each)
+        return self.data.parts.pairs(wanted)[:2]
+
+    def model(self, heads: Mapping[str, Head]) -> SameTopicModel:
+        """Their sum, calibrated on the dev documents."""
+        return calibrated(heads, self.dev, reaches=(1,), card={})
+
+
+class Kept:
+    """A head whose scores are kept by the texts that they are of."""
+
+    far = False
+
+    def __init__(self, kind: str, make: Callable[[], Head], path: Path) -> None:
+        self.kind, self.make, self.path = kind, make, path
+
+    @cached_property
+    def kept(self) -> dict[str, list[float]]:
+        """What was scored, now or before."""
+        return checkpoints.read(self.path) or {}
+
+    @cached_property
+    def head(self) -> Head:
+        """The head itself."""
+        return self.make()
+
+    def score(self, read: Paragraphs, distance: int) -> Floats:
+        """Its scores, made or read."""
+        key = hashlib.sha256("\x1f".join(read.texts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        if f"{key}-{distance}" not in self.kept:
+            self.kept[f"{key}-{distance}"] = self.head.score(read, distance).tolist()
+            checkpoints.write(self.path, self.kept)
+        return np.array(self.kept[f"{key}-{distance}"], dtype=np.float32)
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """None: it is measured, and not saved."""
+        return {}
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one system on one set of documents."""
+
+    auc: float | None
+    pk: float
+    windowdiff: float
+    f1: float
+    within: float
+
+    @classmethod
+    def of(cls, found: Sequence[Masses], held: Sequence[Read], scores: Sequence[Floats] | None = None) -> Figures:
+        """Means over documents; AUC over all gaps together."""
+        pairs = [(masses, one.document.masses) for masses, one in zip(found, held, strict=True)]
+        return cls(
+            auc(scores, held) if scores is not None else None,
+            100 * fmean(pk(*pair) for pair in pairs),
+            100 * fmean(windowdiff(*pair) for pair in pairs),
+            fmean(boundary_f1(*pair).f1 for pair in pairs),
+            accuracy_within(pairs, WITHIN),
+        )
+
+
+def at_rate(scores: Sequence[Floats], held: Sequence[Read]) -> Figures:
+    """Figures of scores that are cut where boundaries are as many as there are."""
+    every = np.concatenate(list(scores))
+    wanted = sum(len(one.document.masses) - 1 for one in held)
+    threshold = np.sort(every)[min(wanted, len(every) - 1)]
+    return Figures.of([gaps.found(float(threshold)) for gaps in gaps_of(scores, held)], held, scores)
+
+
+def of_cut(cut: Cut, held: Sequence[Read]) -> Figures:
+    """Figures of a system that decides by itself."""
+    return Figures.of([openings_to_masses(cut(one), len(one.document.paragraphs)) for one in held], held)
+
+
+def rows_of(
+    system: str, figures: Sequence[Figures], bars: Mapping[str, Mapping[str, float]] | None = None, note: str = ""
+) -> Iterator[Row]:
+    """The rows of one system, the means over seeds with their spread in the note."""
+    for metric, name in (
+        ("AUC of gaps", "auc"), ("P_k %", "pk"), ("WindowDiff %", "windowdiff"), ("boundary F1", "f1"),
+        (f"documents with at most {WITHIN} wrong gaps", "within"),
+    ):  # fmt: skip
+        values = [getattr(one, name) for one in figures]
+        if values[0] is None:
+            continue
+        spread = f"{len(values)} seeds, ± {pstdev(values):.3g}" if len(values) > 1 else ""
+        told = "; ".join(part for part in (spread, note) if part)
+        yield Row.of(system, metric, fmean(values), note=told, **dict((bars or {}).get(metric, {})))
+
+
+def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator[tuple[str, Figures]]:
+    """Controls that know nothing, and what needs no training; GraphSeg's threshold is the dev documents' best."""
+    encoder, seed = arms.data.encoder, arms.data.settings.seed
+    rng = np.random.default_rng(seed)
+    rate = sum(len(one.document.masses) - 1 for one in held) / sum(len(one.document.paragraphs) - 1 for one in held)
+
+    def vectors(one: Read) -> Floats:
+        return one.paragraphs.vectors(encoder)
+
+    def random(one: Read) -> list[int]:
+        drawn: list[int] = (np.flatnonzero(rng.random(len(one.document.paragraphs) - 1) < rate) + 1).tolist()
+        return drawn
+
+    def even(one: Read) -> list[int]:
+        units, parts = len(one.document.paragraphs), len(one.document.masses)
+        return [round(at * units / parts) for at in range(1, parts)]
+
+    def tiled(one: Read) -> list[int]:
+        return TextTiling().boundaries([[text[a:b] for a, b in words(text)] for text in one.document.paragraphs])
+
+    graph = min(
+        (0.1, 0.2, 0.3, 0.4, 0.5),
+        key=lambda threshold: of_cut(lambda one: graph_boundaries(vectors(one), threshold), dev).pk,
+    )
+    cuts: dict[str, Cut] = {
+        "no boundary": lambda _: [],
+        "random, true rate": random,
+        "even, true number": even,
+        "TextTiling": tiled,
+        f"GraphSeg, threshold {graph:g}": lambda one: graph_boundaries(vectors(one), graph),
+        "depth": lambda one: depth_boundaries(vectors(one)),
+        "dynamic programming, penalty 0.9": lambda one: segment_vectors(vectors(one), 0.9),
+        "dynamic programming, penalty 1.2": lambda one: segment_vectors(vectors(one), 1.2),
+    }
+    for name, cut in cuts.items():
+        yield name, of_cut(cut, held)
+    yield "cosine of neighbours", at_rate([gap_scores(cosine_head(encoder), one.paragraphs, 1) for one in held], held)
+
+
+def setting_rows(arms: Arms) -> Iterator[Row]:
+    """The paper's setting: one table of all systems."""
+    yield from size_rows("topics", arms)
+    plain = dict(untrained(arms.test, arms.dev, arms))
+    for name, one in plain.items():
+        yield from rows_of(f"topics: {name}", [one])
+    models = [arms.model(heads_of(arms, seed)) for seed in range(arms.scale.seeds)]
+    yield from head_rows(models, arms, plain)
+    yield from decided_rows("topics", models, arms)
+    yield from topic_rows(models[0], arms.test)
+
+
+def head_rows(models: Sequence[SameTopicModel], arms: Arms, plain: Mapping[str, Figures]) -> Iterator[Row]:
+    """Each head and each sum, with the bars of the specification."""
+    scored = [said(model, arms.test) for model in models]
+    cosine, none = plain["cosine of neighbours"].auc or 0.5, plain["no boundary"].pk
+    single: dict[str, float] = {}
+    for name in models[0].heads:
+        figures = [at_rate(one[name], arms.test) for one in scored]
+        single[name] = fmean(one.auc or 0.5 for one in figures)
+        asked = {"AUC of gaps": {"at_least": max(CROSS_AUC, cosine + OVER_COSINE)}} if name == "cross" else {}
+        yield from rows_of(f"topics: {name}", figures, {} if arms.quick else asked)
+    for names in sums(models[0]):
+        parts = [arms.model({name: model.heads[name] for name in names}) for model in models]
+        figures = [at_rate([model.log_odds(one.paragraphs) for one in arms.test], arms.test) for model in parts]
+        bars: dict[str, dict[str, float]] = {}
+        if names == ("cross", "vectors", "topics") and not arms.quick:
+            best = max(single[name] for name in names)
+            bars = {
+                "AUC of gaps": {"at_least": max(ENSEMBLE_AUC, best)},
+                "boundary F1": {"at_least": ENSEMBLE_F1},
+                "P_k %": {"at_most": none - UNDER_NONE},
+            }
+        yield from rows_of(f"topics: sum of {', '.join(names)}", figures, bars)
+
+
+def heads_of(arms: Arms, seed: int) -> dict[str, Head]:
+    """Frozen and fine-tuned heads of one seed; the bi-encoder of the first one only, for the time it takes."""
+    scale = arms.scale
+    heads: dict[str, Head] = {"cross": arms.fine_tuned("cross", seed, pairs=scale.pairs, epochs=scale.epochs)}
+    heads |= arms.frozen(seed)
+    heads["bi"] = arms.fine_tuned("bi", 0, pairs=scale.pairs, epochs=1.0)
+    return heads
+
+
+def sums(model: SameTopicModel) -> list[tuple[str, ...]]:
+    """The sums that are measured: those of the specification, then all."""
+    named = [("cross", "vectors"), ("vectors", "topics"), ("cross", "vectors", "topics"), tuple(model.heads)]
+    return [names for names in dict.fromkeys(named) if set(names) <= model.heads.keys() and len(names) > 1]
+
+
+def said(model: SameTopicModel, held: Sequence[Read]) -> dict[str, list[Floats]]:
+    """Of each head the log-odds of each document's gaps."""
+    every = [model.head_log_odds(one.paragraphs) for one in held]
+    return {name: [one[name] for one in every] for name in model.heads}
+
+
+def decided_rows(name: str, models: Sequence[SameTopicModel], arms: Arms) -> Iterator[Row]:
+    """All heads as a user has them: thresholds by the dev documents; the vote; joint, segments of two and more."""
+    ways: dict[str, Callable[[SameTopicModel], Cut]] = {
+        "all heads, calibrated": lambda model: lambda one: opened(model.log_odds(one.paragraphs) < model.threshold),
+        "majority vote of all heads": lambda model: lambda one: opened(~model.votes(one.paragraphs)),
+        "all heads, joint, 2 paragraphs at least": lambda model: lambda one: joint(model, one, 2),
+        "all heads, joint with coherence 0.5": lambda model: lambda one: joint(model, one, 1, 0.5),
+    }
+    for way, cut in ways.items():
+        yield from rows_of(f"{name}: {way}", [of_cut(cut(model), arms.test) for model in models])
+
+
+def opened(ends: np.ndarray) -> list[int]:
+    """The units that open a segment, from which gaps are boundaries."""
+    units: list[int] = (np.flatnonzero(ends) + 1).tolist()
+    return units
+
+
+def joint(model: SameTopicModel, one: Read, least: int, coherence: float = 0.0) -> list[int]:
+    """The best segmentation by the gaps' log-odds, as the segmenter decodes it, with sizes in paragraphs."""
+    odds = model.log_odds(one.paragraphs)
+    vectors = next(iter(one.paragraphs.known.values()))
+    costs = np.concatenate(([0.0], odds - model.threshold))
+    return segment_vectors(coherence * vectors, costs, min_size=least)
+
+
+def topic_rows(model: SameTopicModel, held: Sequence[Read]) -> Iterator[Row]:
+    """AUC over the gaps behind paragraphs of each of the commonest topics."""
+    odds = np.concatenate([model.log_odds(one.paragraphs) for one in held])
+    same = np.concatenate([one.document.same for one in held])
+    topics = [topic for one in held for topic in (one.document.topics or ("",) * len(one.document.paragraphs))[:-1]]
+    for topic, count in Counter(topic for topic in topics if topic).most_common(10):
+        chosen = np.array([one == topic for one in topics])
+        ends = int((~same[chosen]).sum())
+        if 5 <= ends < count:
+            value = same_auc(odds[chosen], same[chosen])
+            yield Row.of(f"topics: behind {topic!r}", "AUC of gaps", value, note=f"{count} gaps, {ends} boundaries")
+
+
+def size_rows(name: str, arms: Arms) -> Iterator[Row]:
+    """How much there is of each part."""
+    for part, documents in (("learnt", arms.data.learnt), ("dev", arms.data.dev), ("test", arms.data.test)):
+        yield Row.of(f"{name}: {part} documents", SIZE, len(documents))
+        yield Row.of(f"{name}: {part} paragraphs", SIZE, sum(len(one.paragraphs) for one in documents))
+        yield Row.of(f"{name}: {part} boundaries", SIZE, sum(len(one.masses) - 1 for one in documents))
+        yield Row.of(f"{name}: {part} boundaries lost by merging", SIZE, sum(one.lost for one in documents))
+
+
+# -- controls, ablation -----------------------------------------------------------------------------------------------
+
+
+def control_rows(arms: Arms) -> Iterator[Row]:
+    """Labels shuffled within documents teach nothing of any; heading words are not what gives a section away."""
+    values = []
+    for seed in range(arms.scale.shuffles):
+        parts = arms.data.shuffled(seed)
+        _, pairs, vectors = parts.pairs(arms.wanted(seed))
+        head = vector_head(parts.encoder, vectors, pairs, [], (0.1,))
+        values.append(within([gap_scores(head, one.paragraphs, 1) for one in arms.test], arms.test))
+    slack = 0.05 if arms.quick else 0.02
+    spread = f"{len(values)} shuffles, ± {pstdev(values):.3g}; vectors"
+    yield Row.of(
+        "control: labels shuffled", WITHIN_AUC, fmean(values), at_least=0.5 - slack, at_most=0.5 + slack, note=spread
+    )
+    heads = {name: head for name, head in arms.frozen(0).items() if name in ("vectors", "topics")}
+    model = arms.model(heads)
+    cleaned = [without_heading_words(one.document) for one in arms.test]
+    held = read_all(arms.data.settings, "leak", cleaned, arms.data.encoder)
+    before, after = (auc([model.log_odds(one.paragraphs) for one in of], of) for of in (arms.test, held))
+    yield Row.of("control: heading words left in", "AUC of gaps", before, note="vectors and topics")
+    yield Row.of("control: heading words taken out", "AUC of gaps", after, note="vectors and topics")
+    yield Row.of(
+        "control: heading words", "AUC lost without", before - after, at_most=2 * slack if arms.quick else 0.02
+    )
+
+
+def within(scores: Sequence[Floats], held: Sequence[Read]) -> float:
+    """The share of pairs of gaps of one document, of which one is a boundary, that are in the right order.
+
+    Over all documents together a head is of use that knows no boundary, but in which documents they are rare.
+    """
+    wins = pairs = 0.0
+    for given, one in zip(scores, held, strict=True):
+        count = float(one.document.same.sum()) * float((~one.document.same).sum())
+        wins += count * same_auc(given, one.document.same)
+        pairs += count
+    return wins / pairs if pairs else 0.5
+
+
+def ablation_rows(arms: Arms) -> Iterator[Row]:
+    """The three ways to draw pairs, as many of each, for heads over vectors and for a cross-encoder."""
+    scale, found = arms.scale, dict[str, list[Figures]]()
+    for strategy in STRATEGIES:
+        for seed in range(max(3, scale.seeds)):
+            wanted = replace(arms.wanted(seed), strategy=strategy, gaps=False, most_pairs=scale.budget)
+            _, pairs, vectors = arms.data.parts.pairs(wanted)
+            head = vector_head(arms.data.encoder, vectors, balanced(pairs), arms.dev, wanted.ridges)
+            scores = [gap_scores(head, one.paragraphs, 1) for one in arms.test]
+            found.setdefault(strategy, []).append(at_rate(scores, arms.test))
+    best = min(fmean(one.pk for one in found[name]) for name in ("random_paragraph", "section"))
+    for strategy, figures in found.items():
+        asked = {"P_k %": {"at_most": best}} if strategy == "consecutive" and not arms.quick else {}
+        yield from rows_of(f"pairs: {strategy}, vectors", figures, asked, note=f"{scale.budget} pairs at most")
+    if scale.few_pairs:
+        for strategy in STRATEGIES:
+            cross = arms.fine_tuned("cross", 0, pairs=scale.few_pairs, epochs=1.0, strategy=strategy)
+            scores = [gap_scores(cross, one.paragraphs, 1) for one in arms.test]
+            yield from rows_of(
+                f"pairs: {strategy}, cross", [at_rate(scores, arms.test)], note=f"{scale.few_pairs} pairs, one epoch"
+            )
+
+
+# -- raw documents, other texts, speed --------------------------------------------------------------------------------
+
+
+def raw_rows(arms: Arms) -> Iterator[Row]:
+    """Documents as they are. The bar is the specification's target, which nobody had reached."""
+    yield from size_rows("raw", arms)
+    for name, figures in untrained(arms.test, arms.dev, arms):
+        yield from rows_of(f"raw: {name}", [figures])
+    heads = {**arms.frozen(0), "cross": arms.fine_tuned("cross", 0, pairs=arms.scale.raw_pairs, epochs=1.0)}
+    model = arms.model(heads)
+    for name, scores in said(model, arms.test).items():
+        yield from rows_of(f"raw: {name}", [at_rate(scores, arms.test)])
+    for names in (("vectors", "topics"), FROZEN, tuple(heads)):
+        if set(names) <= heads.keys():
+            part = arms.model({name: heads[name] for name in names})
+            figures = at_rate([part.log_odds(one.paragraphs) for one in arms.test], arms.test)
+            asked = {"AUC of gaps": {"at_least": RAW_AUC}} if names == tuple(heads) and not arms.quick else {}
+            yield from rows_of(f"raw: sum of {', '.join(names)}", [figures], asked)
+    yield from decided_rows("raw", [model], arms)
+
+
+def transfer_rows(arms: Arms) -> Iterator[Row]:
+    """Heads of raw policies on texts of other kinds, with the thresholds of policies; no bar: it is not claimed."""
+    model = arms.model({name: head for name, head in arms.frozen(0).items() if name in FROZEN})
+    for kind, documents in transfers(arms.data.settings, arms.scale).items():
+        held = read_all(arms.data.settings, kind.lower(), documents, arms.data.encoder)
+        yield Row.of(f"transfer to {kind}, documents", SIZE, len(held))
+        odds = [model.log_odds(one.paragraphs) for one in held]
+        yield from rows_of(f"transfer to {kind}: no boundary", [of_cut(lambda _: [], held)])
+        for name, penalty in (("sentences", 1.2), ("paragraphs", 0.9)):
+            if (name == "sentences") == (kind == "Choi"):
+                cut = [segment_vectors(one.paragraphs.vectors(arms.data.encoder), penalty) for one in held]
+                masses = [
+                    openings_to_masses(found, len(one.document.paragraphs))
+                    for found, one in zip(cut, held, strict=True)
+                ]
+                yield from rows_of(
+                    f"transfer to {kind}: dynamic programming, penalty {penalty:g}", [Figures.of(masses, held)]
+                )
+        yield from rows_of(f"transfer to {kind}: same-topic, true rate", [at_rate(odds, held)])
+        found = [gaps.found(model.threshold) for gaps in gaps_of(odds, held)]
+        yield from rows_of(f"transfer to {kind}: same-topic, calibrated on policies", [Figures.of(found, held)])
+
+
+def speed_rows(arms: Arms) -> Iterator[Row]:
+    """The whole segmenter on one long text without headings, beside its encoder alone, which is read again for both."""
+    texts = [text for one in (*arms.data.test, *arms.data.learnt) for text in one.paragraphs]
+    many = (texts * (arms.scale.speed // len(texts) + 1))[: arms.scale.speed]
+    document = Document.of("bench:long", "\n\n".join(text.replace("\n", " ") for text in many), "A long text")
+    encoder = arms.data.encoder
+    heads = arms.frozen(0)
+    segmenter = SameTopicSegmenter(encoder=encoder, model=arms.model(heads))
+    heads["cross"] = arms.fine_tuned("cross", 0, pairs=arms.scale.raw_pairs, epochs=1.0)
+    encoder.encode(many[:64])
+    started = time.perf_counter()
+    encoder.encode(many)
+    alone = time.perf_counter() - started
+    started = time.perf_counter()
+    passages = segmenter.segment(document)
+    whole = time.perf_counter() - started
+    yield Row.of("encoder alone", "paragraphs in a second", len(many) / alone, note=f"{len(many):,} paragraphs")
+    yield Row.of(
+        "same-topic segmenter", "paragraphs in a second", len(many) / whole, at_least=SPEED,
+        note=f"{len(passages):,} passages, with titles; {whole / alone:.2f} times the encoder's time",
+    )  # fmt: skip
+    timed = arms.model(heads)
+    cross = heads["cross"]
+    timed = replace(timed, heads={**timed.heads, "cross": cross.head if isinstance(cross, Kept) else cross})
+    few = many[: arms.scale.speed // 10]
+    timed.log_odds(Paragraphs(few[:8]))
+    started = time.perf_counter()
+    timed.log_odds(Paragraphs(few))
+    rate = len(few) / (time.perf_counter() - started)
+    note = f"{len(few):,} paragraphs, pairs of {arms.scale.window} tokens"
+    yield Row.of("same-topic with a cross-encoder", "paragraphs in a second", rate, at_least=ENSEMBLE_SPEED, note=note)

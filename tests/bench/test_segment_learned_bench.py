@@ -1,0 +1,211 @@
+"""`foveal bench segment-learned` on toy policies, with a BERT of one layer: what is asked; tests decide nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from foveal.bench import segment_learned as bench
+from foveal.bench.segment_learned_data import Policies, Scale, transfers, without_heading_words
+from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
+from foveal.models import load_encoder
+from foveal.models.hub import folder_of
+from foveal.models.quiet import quiet
+from foveal.settings import Settings
+from foveal.training.same_topic import Read, auc
+from foveal.training.same_topic_heads import Paragraphs
+from foveal.training.same_topic_pairs import Sectioned
+
+ABOUT = {
+    "Payment terms": "invoice euro bank transfer due amount late interest",
+    "Governing law": "court dublin ireland statute jurisdiction venue claim judge",
+    "Cookies": "browser cookie preference device storage visit pixel beacon",
+    "Confidentiality": "secret disclose protect recipient knowledge trade information party",
+    "Termination": "end cancel notice expiry cease period terminate survive",
+    "Refunds": "refund money return goods back purchase days receipt",
+}
+TINY = Scale(
+    test_share=0.35, dev_share=0.35, seeds=2, pairs=24, epochs=1.0, raw_pairs=24, few_pairs=16, budget=200, window=32,
+    shuffles=2, transfer=3, speed=40,
+)  # fmt: skip
+
+
+def lines(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def policy(rng, number):
+    text = [f"# Terms of company {number}\n"]
+    for name in rng.permutation(list(ABOUT))[:5]:
+        text.append(f"## {name}\n")
+        for _ in range(int(rng.integers(3, 5))):
+            said = " ".join(rng.choice(ABOUT[name].split(), 8))
+            text.append(f"{said.capitalize()} {number}.\n")
+    return {
+        "_id": f"p{number}",
+        "title": f"p{number}",
+        "text": "\n".join(text),
+        "metadata": {"company": f"c{number // 2}"},
+    }
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """MiniLM's tokenizer, and a BERT of one layer."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    shutil.copytree(folder_of("minilm", Settings.load().cache, kind="encoder"), folder)
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+                        max_position_embeddings=64, initializer_range=0.3)  # fmt: skip
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48, "do_lower_case": False}))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, base):
+    place = tmp_path_factory.mktemp("bench")
+    rng = np.random.default_rng(0)
+    lines(place / "data/tos/some.jsonl", [policy(rng, number) for number in range(16)])
+    about = [
+        [f"Sentence {n} on {topic} and {topic}s, once more." for n in range(4)] for topic in ("cat", "rain", "law")
+    ]
+    lines(place / "data/choi/choi.jsonl", [{"_id": f"choi-1/3-11/{n}", "segments": about} for n in range(0, 24, 8)])
+    articles = [
+        f"Article {a} tells of thing {a} at length.\n\n" * 1
+        + "\n\n".join(f"Thing {a} is told of, part {n}, in words." for n in range(9))
+        for a in range(11)
+    ]
+    lines(
+        place / "data/wiki_toy/corpus.jsonl",
+        [{"_id": str(n), "title": "", "text": text} for n, text in enumerate(articles)],
+    )
+    rules = [
+        {
+            "_id": f"r{d}-{n}",
+            "title": "",
+            "text": f"Rule {n} of document {d} asks for thing {n // 4} in writing and in time, of everyone.",
+            "metadata": {"document": d, "passage": f"{1 + n // 8}.{1 + n // 4}.{n}"},
+        }
+        for d in range(2)
+        for n in range(24)
+    ]
+    lines(place / "data/obliqa/corpus.jsonl", rules)
+    lines(place / "data/obliqa/queries.jsonl", [{"_id": "q", "text": "Which rule asks for thing 3?"}])
+    (place / "data/obliqa/qrels").mkdir()
+    (place / "data/obliqa/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tr0-12\t1\n")
+
+    class Tiny(BenchSettings):
+        def encoder(self):
+            return load_encoder(base)
+
+    return Tiny(data=place / "data", cache=place / "cache")
+
+
+def test_all_systems_stand_in_one_table_each_with_its_figures(settings, base):
+    rows = list(bench.tables(settings, TINY, base=base))
+    values = {(row.system, row.metric): row for row in rows}
+    systems = {row.system for row in rows}
+    for name in ("no boundary", "random, true rate", "even, true number", "TextTiling", "depth", "cosine of neighbours",
+                 "cross", "vectors", "topics", "layout", "bi", "sum of cross, vectors, topics",
+                 "majority vote of all heads", "all heads, calibrated"):  # fmt: skip
+        assert f"topics: {name}" in systems, name
+    assert any(system.startswith("topics: GraphSeg, threshold") for system in systems)
+    assert values["topics: cross", "AUC of gaps"].bar.startswith("≥")
+    assert values["topics: sum of cross, vectors, topics", "P_k %"].bar.startswith("≤")
+    assert values["topics: no boundary", "boundary F1"].value == 0
+    assert values["topics: cross", "AUC of gaps"].note.startswith("2 seeds")
+    assert values["control: labels shuffled", bench.WITHIN_AUC].bar == "0.48 to 0.52"
+    assert values["control: heading words", "AUC lost without"].bar == "≤ 0.02"
+    assert values["pairs: consecutive, vectors", "P_k %"].bar
+    assert {
+        "pairs: section, cross",
+        "raw: sum of vectors, topics, layout",
+        "transfer to wiki: same-topic, true rate",
+    } <= systems
+    assert values["raw: test boundaries lost by merging", "size"].value == 0
+    assert all(0 <= row.value <= 1 for row in rows if row.metric in ("AUC of gaps", "boundary F1"))
+    assert values["topics: vectors", "AUC of gaps"].value > 0.6  # the toy's sections share their words
+
+
+def test_a_second_run_trains_nothing(settings, base, monkeypatch):
+    policies = Policies.of(settings, TINY, only_topics=True)
+    arms = bench.Arms(policies, TINY, base)
+    first = [arms.fine_tuned("cross", 0, pairs=24, epochs=1.0).score(one.paragraphs, 1) for one in arms.test]
+    monkeypatch.setattr(bench, "tuned", lambda *_, **__: pytest.fail("it trained"))
+    again = [arms.fine_tuned("cross", 0, pairs=24, epochs=1.0).score(one.paragraphs, 1) for one in arms.test]
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_companies_are_apart_and_test_documents_teach_nothing(settings):
+    policies = Policies.of(settings, TINY, only_topics=True)
+    groups = [{one.group for one in part} for part in (policies.learnt, policies.dev, policies.test)]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert policies.parts.corpus.texts == tuple(text for one in policies.learnt for text in one.paragraphs)
+    shuffled = policies.shuffled(1)
+    assert sorted(shuffled.corpus.texts) == sorted(policies.parts.corpus.texts)
+    at = shuffled.corpus.texts.index(policies.parts.corpus.texts[0])
+    np.testing.assert_array_equal(shuffled.vectors[at], policies.parts.vectors[0])
+
+
+def test_heading_words_are_taken_out():
+    one = Sectioned(
+        "a", "a", ("The payment is due; Payments, too.", "Law."), (0, 1), headings=("2. Payment terms", "Law")
+    )
+    assert without_heading_words(one).paragraphs == ("The is due; Payments, too.", "Law.")
+
+
+def test_figures_are_means_over_documents():
+    documents = [
+        Sectioned("a", "a", tuple("abcdef"), (0, 0, 0, 1, 1, 1)),
+        Sectioned("b", "b", tuple("abcd"), (0, 0, 1, 1)),
+    ]
+    held = [Read(one, Paragraphs(one.paragraphs)) for one in documents]
+    scores = [np.float32([3, 3, -1, 3, 3]), np.float32([3, -2, 3])]
+    perfect = bench.at_rate(scores, held)
+    assert (perfect.auc, perfect.pk, perfect.f1, perfect.within) == (1.0, 0.0, 1.0, 1.0)
+    none = bench.of_cut(lambda _: [], held)
+    assert none.auc is None
+    assert none.f1 == 0
+    assert none.pk == pytest.approx(100 * np.mean([2 / 4, 2 / 2]))
+
+
+@pytest.mark.parametrize("name", ["tos/some.jsonl", "choi/choi.jsonl", "wiki_toy/corpus.jsonl"])
+def test_missing_data_is_named_with_the_ways_out(settings, tmp_path, name):
+    shutil.copytree(settings.data, tmp_path / "data")
+    (tmp_path / "data" / name).unlink()
+    poor = replace(settings, data=tmp_path / "data")
+    read = partial(Policies.of, only_topics=True) if name.startswith("tos") else transfers
+    with pytest.raises(InputError, match="--data or FOVEAL_DATA"):
+        read(poor, TINY)
+
+
+def test_the_bench_ends_with_what_segments_are_worth_to_search(settings, monkeypatch):
+    pytest.importorskip("bm25s")
+    monkeypatch.setattr(bench, "tables", lambda _: iter(()))
+    found = {row.system for row in bench.learned(settings)}
+    assert {"regulations: windows of 200 tokens", "regulations: same-topic"} <= found
+    assert "regulations: dynamic programming" not in found
+
+
+def test_within_documents_the_rate_of_boundaries_is_of_no_use():
+    few = Sectioned("a", "a", tuple("abcdef"), (0, 0, 0, 0, 0, 1))
+    many = Sectioned("b", "b", tuple("abcdef"), (0, 1, 2, 3, 4, 4))
+    held = [Read(one, Paragraphs(one.paragraphs)) for one in (few, many)]
+    scores = [np.ones(5, np.float32), np.zeros(5, np.float32)]  # knows the document, and no gap
+    assert auc(scores, held) > 0.7
+    assert bench.within(scores, held) == 0.5
+    assert bench.within([np.float32([1, 1, 1, 1, 0]), np.float32([0, 0, 0, 0, 1])], held) == 1.0

@@ -1,0 +1,131 @@
+"""`foveal train segmenter` from folders and from a library, and `foveal segment` by what it made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.errors import InputError, UnknownName
+from foveal.library import Library
+from foveal.settings import Settings
+
+pytestmark = [pytest.mark.usefixtures("undrawn"), pytest.mark.model]
+
+
+TOPICS = {
+    "Invoices": "The invoice and its payment",
+    "Courts": "A court and its judges",
+    "Browsers": "The browser and its cookies",
+    "Secrets": "A secret and its keepers",
+    "Endings": "The end of the contract",
+    "Refunds": "A refund of the price",
+    "Parcels": "The parcel and its delivery",
+    "Insurance": "An insurance of the car",
+}
+FILLERS = (
+    "It rained in the hills all day.",
+    "The choir sang for an hour.",
+    "Bread was baked before dawn.",
+    "The team lost by two goals.",
+    "A ferry crossed the grey lake.",
+    "Bees came to the lavender.",
+)
+"""What has nothing to do with the topic, so that neighbours are not alike by themselves."""
+
+
+def run(*arguments: object, home: Path) -> str:
+    done = CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Markdown of six companies, a folder each: sections of a topic's own words."""
+    rng = np.random.default_rng(0)
+    place = tmp_path_factory.mktemp("policies")
+    for company in range(6):
+        for number in range(2):
+            text = [f"# Policy {number}\n"]
+            for topic in rng.permutation(list(TOPICS))[:4].tolist():
+                text.append(f"## {topic}\n")
+                text += [f"{rng.choice(FILLERS)} {TOPICS[topic]}, {company}.{number}.{n}.\n" for n in range(4)]
+            (place / f"c{company}").mkdir(exist_ok=True)
+            (place / f"c{company}" / f"{number}.md").write_text("\n".join(text))
+    return place
+
+
+def headless(folder):
+    text = "\n\n".join(
+        f"{FILLERS[n]} {TOPICS[topic]}, {n}." for topic in ("Courts", "Refunds", "Browsers") for n in range(4)
+    )
+    (folder / "flat.txt").write_text(text)
+    return folder / "flat.txt"
+
+
+def test_a_model_is_trained_told_and_cuts_a_text_without_headings(folder, tmp_path):
+    home = tmp_path / "home"
+    shown = run("train", "segmenter", "--data", folder, "--name", "mine", "--credit", "ours", home=home)
+    assert "dev: after" in shown
+    assert "--method same-topic:mine" in shown
+    about = json.loads((home / "models" / "mine" / "same_topic.json").read_text())
+    assert about["card"]["credit"] == "ours"
+    flat = headless(tmp_path)
+    method = ["--method", "same-topic:mine"]
+    told = json.loads(run("segment", flat, *method, "--json", "--picture", tmp_path / "gaps.png", home=home))
+    assert "".join(one["text"] for one in told["passages"]) == flat.read_text()
+    assert told["tree"][0]["confidence"][0] == 1.0
+    assert (tmp_path / "gaps.png").read_bytes().startswith(b"\x89PNG")
+    tree = run("segment", flat, *method, home=home)
+    assert "0:" in tree
+    assert "It rained in the hills all day. A court" in tree
+
+
+def test_a_library_teaches_and_then_uses_its_model(folder, tmp_path):
+    settings = Settings(home=tmp_path, cache=Settings.load().cache)
+    library = Library.open(settings=settings)
+    library.add([folder])
+    told = json.loads(run("train", "segmenter", "--heads", "vectors,topics", "--json", home=tmp_path))
+    assert told["what"] == "same-topic model: vectors, topics"
+    assert told["model"] is not None
+    other = Settings(home=tmp_path / "other", cache=settings.cache)
+    with pytest.raises(UnknownName, match="foveal train segmenter"):
+        Library.open(settings=other, segmenter=f"same-topic:{told['name']}")
+    made = Library.open(settings=other, segmenter=f"same-topic:{told['model']}")
+    made.add([headless(tmp_path)])
+    assert made.stats().segmenter.startswith("same-topic:")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--only-topics"], "--topics"),
+        (["--heads", "guess"], "vectors, topics, layout"),
+        (["--strategy", "luck"], "consecutive"),
+        (["--group", "company"], "no 'company'"),
+        (["--topics", "/nonexistent.json"], "holds no table"),
+    ],
+)
+def test_wrong_options_are_said_before_anything_is_trained(folder, tmp_path, options, said):
+    with pytest.raises(InputError, match=said):
+        run("train", "segmenter", "--data", folder, *options, home=tmp_path)
+    assert not (tmp_path / "models").exists()
+
+
+def test_documents_without_headings_teach_nothing(tmp_path):
+    (tmp_path / "flat").mkdir()
+    headless(tmp_path / "flat")
+    with pytest.raises(InputError, match="nothing to learn from"):
+        run("train", "segmenter", "--data", tmp_path / "flat", home=tmp_path)
+
+
+def test_a_picture_needs_what_it_shows(tmp_path):
+    with pytest.raises(InputError, match="says nothing of them"):
+        run("segment", headless(tmp_path), "--picture", tmp_path / "a.png", "--encoder", "none", home=tmp_path)
+    with pytest.raises(InputError, match="decides without a model"):
+        run("segment", headless(tmp_path), "--method", "headings:mine", "--encoder", "none", home=tmp_path)
