@@ -30,6 +30,8 @@ RETRIEVERS = {
     "hybrid": "foveal.retrieval.hybrid:HybridRetriever",
     "lexsembridge": "foveal.retrieval.lexsembridge:LexSemBridgeRetriever",
     "generative": "foveal.retrieval.generative:GenerativeRetriever",
+    "fresh": "foveal.retrieval.fresh:FreshRetriever",
+    "interleaved": "foveal.retrieval.interleaved:InterleavedRetriever",
 }
 
 RANKERS = {
@@ -87,6 +89,11 @@ BENCHES = {
     "generative-corpusbrain": "foveal.bench.corpusbrain:corpusbrain",
     "generative-lexsembridge": "foveal.bench.lexsembridge:lexsembridge",
     "generative-bprop": "foveal.bench.bprop:bprop",
+    "events": "foveal.bench.events:events",
+    "events-stream": "foveal.bench.events_stream:stream",
+    "events-search": "foveal.bench.events_search:search",
+    "events-labels": "foveal.bench.events_labels:labels",
+    "events-ab": "foveal.bench.events_ab:switch",
     "search": "foveal.bench.search:search",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",

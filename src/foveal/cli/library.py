@@ -34,8 +34,8 @@ RetrieverName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[:MODEL]",
-        help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can). Behind lexsembridge and generative a "
-        "model that `foveal train` made, such as generative:my-titles (default: the one trained last).",
+        help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can). Behind lexsembridge, generative "
+        "and fresh a model that `foveal train` made, such as generative:my-titles (default: the one trained last).",
     ),
 ]
 Where = Annotated[
@@ -102,6 +102,9 @@ def search(
         float | None, typer.Option(help="Milliseconds for search and --rank; what does not fit is ranked less.")
     ] = None,
     where: Where = None,
+    at: Annotated[
+        str | None, typer.Option(help="As of this date, such as 2023-05-01: for --retriever fresh.", show_default=False)
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show passages whole.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which words or sentences counted, as the ranker sees it.")
@@ -118,8 +121,9 @@ def search(
     library = open_library(home)
     reports: list[CascadeReport] = []
     ranker = _ranker(rank, library, budget, reports) if rank else None
+    as_of: dict[str, Any] = {"at": at} if at else {}
     start = time.perf_counter()
-    hits = library.search(query, k, retriever=retriever, rank=ranker, candidates=candidates, where=where)
+    hits = library.search(query, k, retriever=retriever, rank=ranker, candidates=candidates, where=where, **as_of)
     seconds = time.perf_counter() - start
     entries = library.entries([hit.passage.span.document_id for hit in hits])
     shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]

@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from foveal import __version__
-from foveal.cli import admin, asking, bench, demo, headline, judge, library, models, prefill, reading, segment, train
+from foveal.cli import (
+    admin,
+    asking,
+    bench,
+    demo,
+    events,
+    headline,
+    judge,
+    library,
+    models,
+    prefill,
+    reading,
+    segment,
+    train,
+)
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
@@ -46,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (library, reading, asking, judge, segment, models, prefill, demo, bench):
+for group in (library, reading, asking, events, judge, segment, models, prefill, demo, bench):
     group.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")

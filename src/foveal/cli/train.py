@@ -11,6 +11,7 @@ import typer
 from foveal.cli import (
     train_bprop,
     train_corpusbrain,
+    train_events,
     train_headlines,
     train_lexsembridge,
     train_rankers,
@@ -145,5 +146,6 @@ for _command in (
     train_headlines.headline_judge,
     train_headlines.headline_writer,
     train_segmenter.segmenter,
+    train_events.events,
 ):
     app.command()(_command)

@@ -85,6 +85,9 @@ class Job:
     collate: Callable[[list[Any]], Any] | None = None
     hooks: Sequence[Hook] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)  # column -> what is put before its texts
+    rates: Mapping[str, float] = field(
+        default_factory=dict
+    )  # beginning of parameters' names -> times the learning rate
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,8 @@ def _trainer(job: Job, settings: LoopSettings, folder: Path, on_progress: Callab
         on_progress=on_progress, hooks=job.hooks,
     )  # fmt: skip
     made = _resuming(base)(job, watch, batches, args)
+    if job.rates:
+        _rated(made.create_optimizer(), job)
     return made, watch
 
 
@@ -287,6 +292,19 @@ def _resuming(base: Any) -> Any:
             checkpoints.seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", self._watch.kept())
 
     return Resuming
+
+
+def _rated(optimizer: Any, job: Job) -> None:
+    """Give the parameters named by `job.rates` groups of their own, with their own learning rates."""
+    names = {id(parameter): name for name, parameter in job.model.named_parameters()}
+    for begin, times in job.rates.items():
+        for group in list(optimizer.param_groups):
+            own = [one for one in group["params"] if names.get(id(one), "").startswith(begin)]
+            if own:
+                chosen = {id(one) for one in own}
+                group["params"] = [one for one in group["params"] if id(one) not in chosen]
+                rest = {name: value for name, value in group.items() if name != "params"}
+                optimizer.add_param_group({**rest, "params": own, "lr": times * group["lr"]})
 
 
 def _weights(job: Job) -> nn.Module:

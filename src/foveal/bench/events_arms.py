@@ -1,0 +1,98 @@
+"""The trained arms of `bench events`: the whole model, and the same without one of its parts, each from the cache.
+
+Every ablation has the steps of the arm "short" (the whole recipe with fewer steps), so that only the part differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from foveal.bench.events_data import News
+from foveal.errors import InputError
+from foveal.models.bert import native_bfloat16
+from foveal.models.event_attention import EventAttentionSettings
+from foveal.retrieval.event_encoder import EventEncoder
+from foveal.training.event_rows import EventExamples
+from foveal.training.events import EventTrainingSettings, late_moment, train_events
+from foveal.training.loop import LoopSettings
+from foveal.training.report import Report
+from foveal.training.searches import Floats
+
+STEPS, SHORT, QUICK = 60, 25, 4
+"""Steps of each stage: of the model, of the ablations, of all in the quick run."""
+
+BATCH, FROZEN = 24, 3
+MAIN, SHORTER = "events", "short"
+
+
+def settings_of(news: News, arm: str) -> EventTrainingSettings:
+    """How an arm is trained."""
+    steps = QUICK if news.settings.quick else STEPS if arm == MAIN else SHORT
+    loop = LoopSettings(
+        steps=steps, batch=BATCH, seed=news.settings.seed, evaluate_every=max(1, steps // 2), bfloat16=native_bfloat16()
+    )
+    whole = EventTrainingSettings(frozen_layers=FROZEN, first=loop, second=loop, dev_documents=600)
+    arms = {
+        MAIN: whole,
+        SHORTER: whole,
+        "no events": replace(whole, dropout=1.0, query_event=0.0, event_document=0.0),
+        "one task": replace(whole, margin=0.0, query_event=0.0, event_document=0.0, writing=0.0),
+        "stage 1 only": replace(whole, stages=1, first=replace(loop, steps=2 * steps)),
+        "random negatives": replace(whole, negatives="random"),
+        "one event": replace(whole, attention=EventAttentionSettings(events=1)),
+        "no gate": replace(whole, attention=EventAttentionSettings(gate=False)),
+    }
+    if arm not in arms:
+        raise InputError(f"No arm is called {arm!r}. There are: {', '.join(arms)}.")
+    return arms[arm]
+
+
+ABLATIONS = ("no events", "one task", "stage 1 only", "random negatives", "one event", "no gate")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trained arm: its model, the pages' vectors by it, and its report."""
+
+    name: str
+    model: EventEncoder
+    documents: Floats
+    report: Report
+
+    def queries(self, data: EventExamples) -> Floats:
+        """The questions with their events."""
+        texts = list(data.examples.queries.values())
+        return self.model.encode_query(texts, [data.events.get(query, ()) for query in data.examples.queries])
+
+
+def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: str | None = None) -> Arm:
+    """An arm, trained now or before; `fine` (default: the questions before the split) with its own name `called`."""
+    settings = settings_of(news, arm)
+    learnt, dev = _learnt(news)
+    learnt = fine or learnt
+    if arm == "no events":
+        learnt, dev = learnt.without_events(), dev.without_events()
+    home = news.settings.cache / "training"
+    form = "quick" if news.settings.quick else "full"
+    name = f"events-{(called or arm).replace(' ', '-')}-{form}-{news.settings.seed}"
+    base = str(getattr(news.encoder, "folder", news.encoder.name))
+    coarse = news.coarse.without_events() if arm == "no events" else news.coarse
+    folder, report = train_events(
+        learnt, base, settings, home=home, name=name, coarse=coarse, dev=dev, vectors=news.vectors
+    )
+    model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
+    documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)
+    return Arm(arm, model, documents, report)
+
+
+def _learnt(news: News) -> tuple[EventExamples, EventExamples]:
+    """Questions before the split, the last seventh of which chooses among steps."""
+    before, _ = news.sides
+    return before.split(late_moment(before, 0.15))
+
+
+def largest_difference(one: Floats, other: Floats) -> float:
+    """Between two arrays."""
+    return float(np.abs(one - other).max()) if len(one) else 0.0

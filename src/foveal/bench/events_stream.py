@@ -1,0 +1,293 @@
+"""bench events, the stream: clusters against labels, bursts on Reuters, planted bursts, speed, memory, repeatability.
+
+Clusters   pages of realtimeqa from June 2022 on; the label of a page is the one question whose gold it is
+Bursts     Reuters-21578: the strongest single days of title words; the automaton against all 2^T paths
+Planted    a stream without any burst (pages at random dates) into which stories are put: what is found, and what else
+Stream     documents a second through filter, clusters and bursts; a long synthetic stream in constant memory; twice
+           the same, and the same after a restart
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from foveal.bench.events_data import News
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.clustering import BCubed, b_cubed
+from foveal.evaluation.files import json_lines
+from foveal.evaluation.tables import Row
+from foveal.retrieval.burst_terms import TermCounts, strongest_bins
+from foveal.retrieval.bursts import cheapest_path, state_costs
+from foveal.retrieval.event_clusters import ClusterSettings, Encode
+from foveal.retrieval.event_items import FilterSettings, Item, seconds
+from foveal.retrieval.events import EventSettings, EventStore
+
+FROM = datetime(2022, 6, 1)
+F1, SHUFFLED = 0.85, 0.02
+KNOWN_DAYS = {
+    "greenspan": "1987-06-02", "volcker": "1987-06-02", "louvre": "1987-10-19", "texaco": "1987-04-13",
+    "saudi": "1987-03-15", "prime": "1987-04-01",
+}  # fmt: skip
+BUSY_DAY = "1987-04-07"
+RATE, MILLION, QUICK_LONG = 2000.0, 1_000_000, 60_000
+PLANTED, PRECISION = 30, 0.9
+EVERYTHING = FilterSettings(min_words=1, max_words=1000, bulletins=True, jaccard=2.0)
+"""No item is refused: every page that has a label gets a cluster."""
+
+
+def stream(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench events-stream`."""
+    news = News(settings)
+    yield from cluster_rows(news)
+    reuters = load_reuters(settings)
+    yield from burst_rows(reuters)
+    yield from automaton_rows(settings)
+    yield from planted_rows(news.items, settings)
+    yield from repeat_rows(reuters[: 1500 if settings.quick else 4000])
+    yield from cost_rows(reuters, settings)
+
+
+def load_reuters(settings: BenchSettings) -> list[Item]:
+    """The dated items of Reuters-21578, in order."""
+    folder = settings.folder("news", ("reuters21578.jsonl",))
+    path = next(path for path in (folder / "reuters21578.jsonl", folder / "reuters21578.jsonl.gz") if path.is_file())
+    items = [
+        Item(row["_id"], row["title"], row["text"], datetime.fromisoformat(row["published_at"]), "Reuters")
+        for _, row in json_lines(path)
+        if row.get("published_at")
+    ]
+    return sorted(items, key=lambda item: item.published_at or FROM)
+
+
+# -- clusters ---------------------------------------------------------------------------------------------------------
+
+
+def cluster_rows(news: News) -> Iterator[Row]:
+    """B-cubed at some thresholds, by titles only, with merging at night, in another order within the day."""
+    items = [item for item in news.items if item.published_at is not None and item.published_at >= FROM]
+    labels = labels_of(news, {item.id for item in items})
+    start = time.perf_counter()
+    plain = clustered(items, labels)
+    note = f"{len(items):,} pages, {len(labels):,} labelled, {time.perf_counter() - start:.1f} s"
+    yield Row.of(f"single pass, threshold {ClusterSettings.threshold}", "B-cubed F1", plain.f1, at_least=F1,
+                 note=f"precision {plain.precision:.3f}, recall {plain.recall:.3f}; {note}")  # fmt: skip
+    for threshold in (0.15,) if news.settings.quick else (0.10, 0.15, 0.20, 0.30):
+        found = clustered(items, labels, ClusterSettings(threshold=threshold, merge_cosine=2.0, split_cosine=-1.0))
+        yield Row.of(f"single pass, threshold {threshold}", "B-cubed F1", found.f1)
+    titles = clustered([replace(item, text="") for item in items], labels)
+    yield Row.of("titles only", "B-cubed F1", titles.f1)
+    merged = clustered(items, labels, ClusterSettings(), news.encode)
+    yield Row.of("with merging and cutting at night", "B-cubed F1", merged.f1, at_least=plain.f1 - 1e-9,
+                 note=f"precision {merged.precision:.3f}, recall {merged.recall:.3f}; must not be lower")  # fmt: skip
+    other = clustered(shuffled_days(items, news.settings.seed), labels)
+    yield Row.of("order within a day drawn anew", "change of F1", abs(other.f1 - plain.f1), at_most=SHUFFLED)
+
+
+def labels_of(news: News, pages: set[str]) -> dict[str, str]:
+    """Page -> question, for those that are gold of just one."""
+    asking: dict[str, list[str]] = {}
+    for query, found in news.collection.judged.items():
+        for page, grade in found.items():
+            if grade > 0 and page in pages:
+                asking.setdefault(page, []).append(query)
+    return {page: queries[0] for page, queries in asking.items() if len(queries) == 1}
+
+
+def clustered(
+    items: Sequence[Item],
+    labels: dict[str, str],
+    settings: ClusterSettings | None = None,
+    encode: Encode | None = None,
+) -> BCubed:
+    """B-cubed of the clusters (default: neither merged nor cut at night)."""
+    chosen = settings or ClusterSettings(merge_cosine=2.0, split_cosine=-1.0)
+    store = EventStore(EventSettings(filter=EVERYTHING, clusters=chosen), encode=encode)
+    found = {}
+    for item in items:
+        found[item.id] = store.add(item, item.published_at or FROM)
+    return b_cubed(labels, {name: store._today(str(event)) for name, event in found.items()})
+
+
+def shuffled_days(items: Sequence[Item], seed: int) -> list[Item]:
+    """The items in the order of their days, and within a day in one drawn from the seed."""
+    draw = np.random.default_rng(seed).random(len(items))
+    order = sorted(range(len(items)), key=lambda row: ((items[row].published_at or FROM).date(), draw[row]))
+    return [items[row] for row in order]
+
+
+# -- bursts -----------------------------------------------------------------------------------------------------------
+
+
+def burst_rows(items: Sequence[Item]) -> Iterator[Row]:
+    """Which of the known words are among the 20 strongest days, and what a list without normalising shows."""
+    counts = TermCounts.of(items)
+    found = {burst.term: burst.start.date().isoformat() for burst in strongest_bins(counts, 20)}
+    right = [term for term, day in KNOWN_DAYS.items() if found.get(term) == day]
+    yield Row.of("Reuters, the 20 strongest days", "known words among them", len(right), at_least=len(KNOWN_DAYS),
+                 note=", ".join(f"{term} {day[5:]}" for term, day in found.items()))  # fmt: skip
+    raw = TermCounts.of(items, bulletins=True)
+    for normalised in (True, False):
+        listed = strongest_bins(raw, 20, normalised=normalised)
+        of_busy = sum(burst.start.date().isoformat() == BUSY_DAY for burst in listed)
+        name = "normalised" if normalised else "not normalised"
+        note = f"{BUSY_DAY} has 1,531 items; bulletins kept: {', '.join(burst.term for burst in listed[:8])}"
+        yield Row.of(f"Reuters, {name}", "words of the busiest day", of_busy, note=note)
+
+
+def automaton_rows(settings: BenchSettings) -> Iterator[Row]:
+    """The automaton's path against the cheapest of all."""
+    draw = np.random.default_rng(settings.seed)
+    worst, most = 0.0, 9 if settings.quick else 14
+    for length in range(1, most + 1):
+        totals = draw.integers(0, 40, size=length).tolist()
+        counts = [int(draw.integers(0, total + 1)) if draw.random() < 0.4 else total // 8 for total in totals]
+        worst = max(worst, abs(cheapest_path(counts, totals).cost - cheapest_of_all(counts, totals)))
+    yield Row.of(
+        "the automaton's path", "cost above the cheapest of all", worst, at_most=1e-9, note=f"up to {most} bins"
+    )
+
+
+def cheapest_of_all(counts: Sequence[int], totals: Sequence[int]) -> float:
+    """The least cost over all paths of two states, each looked at."""
+    used = [place for place, total in enumerate(totals) if total]
+    if not used or not sum(counts):
+        return 0.0
+    costs, up = state_costs(counts, totals)[used], float(np.log(len(used)))
+    best = np.inf
+    for path in itertools.product((0, 1), repeat=len(used)):
+        rises = sum(max(0, b - a) for a, b in itertools.pairwise((0, *path)))
+        best = min(best, rises * up + sum(costs[place, state] for place, state in enumerate(path)))
+    return float(best)
+
+
+# -- planted bursts ---------------------------------------------------------------------------------------------------
+
+
+def planted_rows(items: Sequence[Item], settings: BenchSettings) -> Iterator[Row]:
+    """Stories put into a stream that has none: the share of what is found that was planted, and of those the found."""
+    feed, planted = planted_stream(items, settings)
+    store, grown = EventStore(), dict[str, set[str]]()
+    day: datetime | None = None
+    for item in feed:
+        moment = item.published_at or FROM
+        if day is not None and moment.date() != day.date():
+            _note_grown(store, day, grown)
+        day = moment
+        store.add(item, moment)
+    if day is not None:
+        _note_grown(store, day, grown)
+    stories = {name: {planted[one] for one in held if one in planted} for name, held in grown.items()}
+    right = [name for name, held in grown.items() if sum(one in planted for one in held) * 2 > len(held)]
+    found = {story for name in right for story in stories[name]}
+    note = f"{len(grown)} growing events, {len(feed):,} documents"
+    count = len(set(planted.values()))
+    yield Row.of("planted bursts", "precision", len(right) / max(1, len(grown)), at_least=PRECISION, note=note)
+    yield Row.of("planted bursts", "recall", len(found) / count, note=f"of {count} stories")
+
+
+def planted_stream(items: Sequence[Item], settings: BenchSettings) -> tuple[list[Item], dict[str, str]]:
+    """Pages at random dates of 120 days, and stories of 10 variants within two days; item -> story."""
+    draw = np.random.default_rng(settings.seed)
+    base = datetime(2022, 1, 1)
+    order = draw.permutation(len(items))
+    background = [items[row] for row in order[: 1500 if settings.quick else 4000]]
+    feed = [replace(item, published_at=base + timedelta(days=float(draw.random() * 120))) for item in background]
+    planted: dict[str, str] = {}
+    for number, row in enumerate(order[-PLANTED:].tolist()):
+        start = base + timedelta(days=float(20 + 95 * draw.random()))
+        words = items[row].text.split()
+        for variant in range(10):
+            at = int(draw.integers(max(1, len(words) - 60)))
+            text = " ".join([*words[:25], *words[at : at + 40]])
+            name = f"planted-{number}-{variant}"
+            title = " ".join(word for word in items[row].title.split() if draw.random() < 0.9) or items[row].title
+            moment = start + timedelta(hours=float(48 * draw.random()))
+            feed.append(Item(name, title, text, moment, f"source{variant}"))
+            planted[name] = f"story {number}"
+    return sorted(feed, key=lambda item: (item.published_at or base, item.id)), planted
+
+
+def _note_grown(store: EventStore, moment: datetime, grown: dict[str, set[str]]) -> None:
+    """The members of all events that grow at the end of a day."""
+    for cluster in store.alive(seconds(moment)):
+        if cluster.count >= 3 and (event := store.get(cluster.id, moment)).stage == "growing":
+            grown.setdefault(event.id, set()).update(event.documents)
+
+
+# -- the stream itself ------------------------------------------------------------------------------------------------
+
+
+def repeat_rows(items: Sequence[Item]) -> Iterator[Row]:
+    """Twice the same, and the same after a restart in the middle."""
+    end = items[-1].published_at or FROM
+    first, second = (EventStore().extend(items).events(end) for _ in range(2))
+    yield Row.of(
+        "replayed", "events that differ", sum(a != b for a, b in itertools.zip_longest(first, second)), at_most=0
+    )
+    half = EventStore().extend(items[: len(items) // 2])
+    with tempfile.TemporaryDirectory() as place:
+        half.snapshot(Path(place) / "events.json.gz")
+        again = EventStore.restored(Path(place) / "events.json.gz").extend(items[len(items) // 2 :]).events(end)
+    note = f"{len(first):,} events of {len(items):,} documents"
+    differ = sum(a != b for a, b in itertools.zip_longest(first, again))
+    yield Row.of("restarted", "events that differ", differ, at_most=0, note=note)
+
+
+def cost_rows(items: Sequence[Item], settings: BenchSettings) -> Iterator[Row]:
+    """Documents a second on Reuters, and a long stream made of it: speed and memory from two fifths on to the end."""
+    start = time.perf_counter()
+    store = EventStore().extend(items)
+    took = time.perf_counter() - start
+    note = f"{len(items):,} documents, {sum(store.reasons.values()):,} of them no new evidence"
+    yield Row.of("Reuters", "documents a second", len(items) / took, at_least=RATE, note=note)
+    count = QUICK_LONG if settings.quick else MILLION
+    long = EventStore()
+    spent, sizes, memory = 0.0, dict[str, int](), 0.0
+    for done, part in long_stream(items, count, seed=settings.seed):
+        start = time.perf_counter()
+        long.extend(part)
+        spent += time.perf_counter() - start
+        if not memory and done >= 0.4 * count:
+            sizes, memory = long.sizes(), resident_mib()
+    name, now = f"stream of {count:,}", long.sizes()
+    yield Row.of(name, "documents a second", count / spent, at_least=RATE, note="made of Reuters' items, 2,000 a day")
+    grown = resident_mib() / memory if memory else float("nan")
+    yield Row.of(
+        name, "memory at the end over that at two fifths", grown, at_most=1.1, note=f"{resident_mib():.0f} MiB"
+    )
+    growth = max(now[kind] / max(1, sizes[kind]) for kind in ("clusters", "members", "features", "texts", "terms"))
+    yield Row.of(name, "largest growth of a table since two fifths", growth, at_most=1.25,
+                 note=", ".join(f"{kind} {value:,}" for kind, value in now.items()))  # fmt: skip
+
+
+def long_stream(items: Sequence[Item], count: int, *, seed: int, part: int = 5000) -> Iterator[tuple[int, list[Item]]]:
+    """`count` items, 2,000 a day: a title with words of another in it, a text cut from two; how many came so far."""
+    draw = np.random.default_rng(seed)
+    base = datetime(2020, 1, 1)
+    titled = [item for item in items if len(item.title.split()) >= 4]
+    for first in range(0, count, part):
+        rows = draw.integers(len(titled), size=(part, 2))
+        made = []
+        for offset, (one, other) in enumerate(rows[: count - first].tolist()):
+            a, b = titled[one], titled[other]
+            words, more = a.title.split(), b.title.split()
+            words[offset % len(words)] = more[offset % len(more)]
+            text = f"{a.text[:150]} {b.text[:150]}"
+            moment = base + timedelta(seconds=43.2 * (first + offset))
+            made.append(Item(f"s{first + offset}", " ".join(words), text, moment, f"source{one % 40}"))
+        yield first + len(made), made
+
+
+def resident_mib() -> float:
+    """The memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,219 @@
+"""events, ab: what is going on in a library or feed, and which of two searches people prefer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from foveal.retrieval.burst_terms import TermBurst
+    from foveal.retrieval.event_items import Item
+    from foveal.retrieval.events import Event, EventStore
+
+DRAWN = 5
+"""Events in a picture."""
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's commands into `app`."""
+    app.command()(events)
+    app.command()(ab)
+
+
+def events(
+    source: Annotated[
+        str | None, typer.Argument(help="A JSONL file or folder of dated records (default: the library).")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="As of this date, such as 2023-05-01 (default: now).")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Events to show.")] = 20,
+    trending: Annotated[
+        bool, typer.Option("--trending", help="What counts now, no two alike; else by burst, the strongest first.")
+    ] = False,
+    bursts: Annotated[
+        bool, typer.Option("--bursts", help="The words of titles that burst, over the whole time, and when.")
+    ] = False,
+    event: Annotated[str | None, typer.Option("--event", help="Show this event whole.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the first events by day: a PNG.", show_default=False)
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is happening in dated texts: events with their burst, stage, sources and titles."""
+    from foveal.retrieval.fresh import moment
+
+    clock = moment(at)
+    items = _items(source, home)
+    if bursts:
+        _show_bursts(_past(items, clock), k, as_json=as_json)
+        return
+    store = _mined(items, clock)
+    found = [store.get(event, clock)] if event else store.trending(clock, k) if trending else store.events(clock, k)
+    if picture and found:
+        notes().print(f"Drawn: {_draw(found[:DRAWN], picture)}", markup=False)
+    if as_json:
+        print_json({"at": clock, "received": store.received, "no_evidence": dict(store.reasons), "events": found})
+        return
+    _show_events(found, store, whole=event is not None)
+
+
+def ab(
+    query: Annotated[str | None, typer.Argument(help="What to find; without it the tally so far is shown.")] = None,
+    a: Annotated[str, typer.Option("--a", help="One search: a retriever, or NAME:MODEL.")] = "hybrid",
+    b: Annotated[str, typer.Option("--b", help="The other one.")] = "fresh",
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to show.")] = 10,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find by two searches at once, blind, and say which passages were useful: which search do you prefer?"""
+    from foveal.evaluation.interleaving import InterleavingLog, verdict
+    from foveal.retrieval.interleaved import FILE, InterleavedRetriever
+
+    library = open_library(home)
+    if query is not None:
+        from foveal.cli.library import hit_text
+
+        mixed = InterleavedRetriever.over(library, None, model=f"{a},{b}")
+        found = mixed.search([query], k)[0]
+        entries = library.entries([hit.passage.span.document_id for hit in found])
+        console = notes() if as_json else results()
+        for place, hit in enumerate(found, start=1):
+            console.print(hit_text(place, hit, entries[hit.passage.span.document_id], query, full=False))
+        for place in _useful(len(found)) if found else ():
+            mixed.clicked(place - 1)
+    log = InterleavingLog(library.settings.home / FILE)
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    for one in log.impressions():
+        pairs.setdefault((one.a, one.b), []).append(one)
+    tallies = {pair: verdict(shown) for pair, shown in pairs.items()}
+    if as_json:
+        print_json([{"a": pair[0], "b": pair[1], "tally": tally} for pair, tally in tallies.items()])
+    else:
+        _show_tallies(tallies)
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _items(source: str | None, home: Path | None) -> list[Item]:
+    if source is None:
+        from foveal.retrieval.event_library import items_of
+
+        with notes().status("Reading the library …"):
+            return list(items_of(open_library(home).store))
+    from foveal.library import load_settings
+    from foveal.retrieval.event_items import Item
+    from foveal.retrieval.event_library import source_of
+    from foveal.settings import Settings
+    from foveal.text.loading import Skipped, discover, load
+
+    settings = load_settings(Settings.load(home))
+    found = []
+    with notes().status("Reading …"):
+        for one in discover([source], settings):
+            for document in () if isinstance(one, Skipped) else load(one, settings):
+                if not isinstance(document, Skipped):
+                    where = source_of(document.url or str(document.metadata.get("source", "")))
+                    found.append(Item(document.id, document.title, document.text, document.published_at, where))
+    return found
+
+
+def _past(items: Sequence[Item], clock: datetime) -> list[Item]:
+    return [item for item in items if item.published_at is not None and item.published_at <= clock]
+
+
+def _mined(items: Sequence[Item], clock: datetime) -> EventStore:
+    """The events up to `clock`; what is not dated, or dated later, is counted as no evidence."""
+    from foveal.retrieval.event_examples import dated
+    from foveal.retrieval.events import EventStore
+
+    with notes().status("Looking for events …"):
+        store = EventStore().extend(dated(_past(items, clock)))
+        known = {item.id for item in _past(items, clock)}
+        for item in items:
+            if item.id not in known:
+                store.add(item, clock)
+    return store
+
+
+def _show_events(found: Sequence[Event], store: EventStore, *, whole: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "id", "event", "stage", "items", "again", "sources", "first", "last", "burst", box=None, pad_edge=False
+    )
+    for one in found:
+        counts = (str(one.count), str(one.duplicates or ""), str(len(one.sources)))
+        dates = (one.first_seen.date().isoformat(), one.last_seen.date().isoformat())
+        table.add_row(*map(Text, (one.id, one.phrase, one.stage, *counts, *dates, f"{one.burst:.1f}")))
+    results().print(table if found else "No event. Dated documents are needed: `foveal list --json` shows their dates.")
+    for one in found if whole else ():
+        for title, document in zip(one.titles, one.documents, strict=True):
+            results().print(f"   {document[:8]}  {title}", markup=False)
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(store.reasons.items()) if count)
+    notes().print(f"{store.received:,} documents; no new evidence: {refused or 'none'}.", markup=False)
+
+
+def _show_bursts(items: Sequence[Item], k: int, *, as_json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from foveal.retrieval.burst_terms import TermCounts, term_bursts
+
+    found: list[TermBurst] = term_bursts(TermCounts.of(items), k)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("word", "from", "to", "titles", "weight", box=None, pad_edge=False)
+    for one in found:
+        days = (one.start.date().isoformat(), one.end.date().isoformat())
+        table.add_row(*map(Text, (one.term, *days, str(one.count), f"{one.weight:.1f}")))
+    results().print(table if found else "No word bursts.")
+
+
+def _draw(found: Sequence[Event], path: Path) -> Path:
+    from datetime import date
+
+    from foveal.evaluation.plots import lines
+
+    days = sorted({date.fromisoformat(day) for one in found for day in one.days})
+    span = [days[0].toordinal() + step for step in range((days[-1] - days[0]).days + 1)]
+    series = {
+        one.phrase[:40]: [float(one.days.get(date.fromordinal(day).isoformat(), 0)) for day in span] for one in found
+    }
+    label = f"days since {days[0].isoformat()}"
+    numbers = [float(day - span[0]) for day in span]
+    return lines(numbers, series, path, title="Events", x_label=label, y_label="documents a day")
+
+
+def _useful(count: int) -> list[int]:
+    """The numbers that a person types, from 1; none where the line is empty."""
+    notes().print("Which were useful? Numbers with blanks between, or just Enter: ", end="")
+    try:
+        line = input()
+    except EOFError:
+        line = ""
+    words = line.replace(",", " ").split()
+    wrong = next((word for word in words if not word.isdecimal() or not 1 <= int(word) <= count), None)
+    if wrong is not None:
+        raise InputError(f"{wrong!r} is no number from 1 to {count}. The search was noted without clicks; ask again.")
+    return [int(word) for word in words]
+
+
+def _show_tallies(tallies: dict[tuple[str, str], Any]) -> None:
+    from rich.table import Table
+
+    table = Table("A", "B", "A won", "B won", "ties", "without click", "p", box=None, pad_edge=False)
+    for (a, b), tally in tallies.items():
+        counts = (str(count) for count in (tally.a, tally.b, tally.ties, tally.unclicked))
+        table.add_row(a, b, *counts, f"{tally.p_value:.3g}")
+    results().print(table if tallies else 'Nothing was compared yet. Begin: foveal ab "QUERY"')

@@ -1,0 +1,326 @@
+"""When a word, name or event comes far more often than it used to: Kleinberg's automaton, and a z-score for streams.
+
+    for burst in bursts(counts, totals): burst.start, burst.end, burst.weight        # whole series, exact
+    tracker = BurstTracker(); tracker.add(bin, ["quake"]); tracker.z("quake", bin)   # one document at a time
+
+Shapes    a bin t (an hour, a day) has d_t documents, of which r_t carry the feature: counts (T,), totals (T,)
+Source    Kleinberg, KDD 2002, section 4: state i has the rate p_i = min((R / D) s^i, 0.9999) and the cost
+          -ln[C(d, r) p_i^r (1 - p_i)^(d - r)]; going up from i to j costs (j - i) gamma ln T, going down nothing
+Against   the automaton needs the whole series and gives intervals; the z-score needs none of it and gives a number now
+Skipped   bins without documents: they say nothing, and would cost the logarithm of 0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal.errors import InputError
+
+HIGHEST_RATE = 0.9999
+WEEK_HOURS = 168
+TWO_WEEKS = 1.5
+"""Weeks, the older ones counting less, that a place in the week must have been seen in before its mean counts."""
+
+
+# -- Kleinberg's automaton --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Path:
+    """The state (T,) of each bin (that of the bin before, where there are no documents), and what the path costs."""
+
+    states: npt.NDArray[np.int64]
+    cost: float
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Bins `start` to `end`, both included, in state `level` or above; `weight` is what the state below would cost
+    more: the sum of cost(level - 1, t) - cost(level, t)."""
+
+    start: int
+    end: int
+    weight: float
+    level: int = 1
+
+
+def rates(counts: Sequence[int], totals: Sequence[int], *, s: float = 2.0, states: int = 2) -> list[float]:
+    """The rate of each state."""
+    share = sum(counts) / sum(totals) if sum(totals) else 0.0
+    return [min(share * s**state, HIGHEST_RATE) for state in range(states)]
+
+
+def state_costs(
+    counts: Sequence[int], totals: Sequence[int], *, s: float = 2.0, states: int = 2
+) -> npt.NDArray[np.float64]:
+    """The cost (T, states) of each bin in each state; 0 in bins without documents."""
+    logs = [(math.log(p), math.log1p(-p)) if p > 0 else (0.0, 0.0) for p in rates(counts, totals, s=s, states=states)]
+    costs = np.zeros((len(counts), states))
+    for t, (r, d) in enumerate(zip(counts, totals, strict=True)):
+        ways = math.lgamma(d + 1) - math.lgamma(r + 1) - math.lgamma(d - r + 1)
+        costs[t] = [-(ways + r * yes + (d - r) * no) for yes, no in logs]
+    return costs
+
+
+def cheapest_path(
+    counts: Sequence[int], totals: Sequence[int], *, s: float = 2.0, gamma: float = 1.0, states: int = 2
+) -> Path:
+    """The path of least cost, by Viterbi, from state 0; of equal ones that of the lower states.
+
+    InputError: a bin with more documents of the feature than documents, or settings out of range.
+    """
+    _checked(counts, totals, s, gamma, states)
+    used = [t for t, d in enumerate(totals) if d > 0]
+    if not used or not sum(counts):
+        return Path(np.zeros(len(counts), dtype=np.int64), 0.0)
+    costs = state_costs(counts, totals, s=s, states=states)[used]
+    up = gamma * math.log(len(used))
+    moving = np.array([[max(0, j - i) * up for j in range(states)] for i in range(states)])  # from i to j
+    best = moving[0] + costs[0]
+    came: list[npt.NDArray[np.int64]] = []
+    for cost in costs[1:]:
+        through = best[:, None] + moving
+        came.append(through.argmin(axis=0))
+        best = through.min(axis=0) + cost
+    state = int(best.argmin())
+    total, path = float(best[state]), [state]
+    for before in reversed(came):
+        path.append(int(before[path[-1]]))
+    return Path(_spread(path[::-1], used, len(counts)), total)
+
+
+def bursts(
+    counts: Sequence[int], totals: Sequence[int], *, s: float = 2.0, gamma: float = 1.0, states: int = 2
+) -> list[Burst]:
+    """The intervals above state 0, the heaviest first; errors as `cheapest_path`."""
+    path = cheapest_path(counts, totals, s=s, gamma=gamma, states=states).states
+    costs = state_costs(counts, totals, s=s, states=states)
+    found = []
+    for level in range(1, states):
+        for start, end in _runs(path >= level):
+            weight = float((costs[start : end + 1, level - 1] - costs[start : end + 1, level]).sum())
+            found.append(Burst(start, end, weight, level))
+    return sorted(found, key=lambda burst: (-burst.weight, burst.start, burst.level))
+
+
+def _spread(path: Sequence[int], used: Sequence[int], length: int) -> npt.NDArray[np.int64]:
+    states = np.zeros(length, dtype=np.int64)
+    state, known = 0, dict(zip(used, path, strict=True))
+    for t in range(length):
+        state = known.get(t, state)
+        states[t] = state
+    return states
+
+
+def _runs(on: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last place of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(np.int8)))
+    return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2)]
+
+
+def _checked(counts: Sequence[int], totals: Sequence[int], s: float, gamma: float, states: int) -> None:
+    if len(counts) != len(totals):
+        raise InputError(f"Bursts got {len(counts)} counts and {len(totals)} totals; each bin needs one of both.")
+    for t, (r, d) in enumerate(zip(counts, totals, strict=True)):
+        if not 0 <= r <= d:
+            raise InputError(f"Bin {t} has {r} of {d} documents; a feature cannot be in more than there are.")
+    if s <= 1 or gamma < 0 or states < 2:
+        raise InputError(f"Bursts got s={s}, gamma={gamma}, states={states}; it needs s > 1, gamma >= 0, states >= 2.")
+
+
+# -- the z-score of a stream ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class BurstSettings:
+    """How a stream is watched."""
+
+    bin_hours: float = 6.0  # a bin; a week must be a whole number of them
+    fast_hours: float = 6.0  # half-life of the level now
+    slow_days: tuple[float, ...] = (3.0, 28.0)  # half-lives of what is usual
+    late_hours: float = 48.0  # bins stay open so long, for documents that come late
+    steady: float = 20.0  # documents that are added to a bin's and to the usual, before these are compared
+    features: int = 50_000  # kept; the rarest go first
+
+    def __post_init__(self) -> None:
+        lengths = (self.bin_hours, self.fast_hours, self.late_hours, *self.slow_days)
+        if min(lengths) <= 0 or not self.slow_days or self.features < 1 or self.steady < 0:
+            raise InputError(
+                f"A burst tracker got lengths {lengths} and features={self.features}; all must be above 0."
+            )
+        if abs(WEEK_HOURS / self.bin_hours - round(WEEK_HOURS / self.bin_hours)) > 1e-9:
+            raise InputError(f"Bins of {self.bin_hours} hours do not fill a week; take 1, 2, 3, 4, 6, 8, 12 or 24.")
+
+    @property
+    def slots(self) -> int:
+        """Bins of a week."""
+        return round(WEEK_HOURS / self.bin_hours)
+
+    @property
+    def open_bins(self) -> int:
+        """Bins that are still counted, the current one included."""
+        return max(1, math.ceil(self.late_hours / self.bin_hours)) + 1
+
+
+class BurstTracker:
+    """Counts of features in bins, and how far the last ones lie above what is usual for them.
+
+    A bin that closes is folded, for each feature x_b of it, into exponentially weighted sums of 1, x and x^2 (bins
+    without the feature count as 0), over all bins and over those of the same place in the week. Totals are normalised:
+    where a bin held more documents than is usual, its counts are scaled down; a few more change nothing (`steady`).
+
+    z = (level - usual) / sqrt(K2 var + usual + 1), level = sum of w_b x_b over the open bins, w_b = 2^(-age / fast),
+    usual = K mu, or the same sum over the means of each bin's place in the week, where that is more; K = sum of w,
+    K2 = sum of w^2. Of the half-lives that one counts which explains most.
+    """
+
+    def __init__(self, settings: BurstSettings | None = None) -> None:
+        self.settings = settings or BurstSettings()
+        halves = [24 * days / self.settings.bin_hours for days in self.settings.slow_days]
+        self._keep = [2 ** (-1 / half) for half in halves]  # what a bin leaves of the sums before it
+        self.open: dict[int, dict[str, int]] = {}  # bin -> feature -> documents
+        self.totals: dict[int, int] = {}  # of the open bins
+        self.closed: int | None = None  # the last bin that takes no more
+        self.usual = 0.0  # documents of a bin, over the longest half-life
+        self.weights = [0.0] * len(halves)  # sums of 1
+        self.slots = [0.0] * self.settings.slots  # the same for each place in the week
+        self.series: dict[str, Series] = {}
+
+    def add(self, at: int, features: Iterable[str]) -> None:
+        """A document in bin `at` with these features, each counted once. A bin that is closed takes no more."""
+        self.advance(at)
+        if self.closed is not None and at <= self.closed:
+            return
+        self.totals[at] = self.totals.get(at, 0) + 1
+        counts = self.open.setdefault(at, {})
+        for feature in dict.fromkeys(features):
+            counts[feature] = counts.get(feature, 0) + 1
+        if len(counts) > 2 * self.settings.features:
+            kept = sorted(counts, key=lambda name: (-counts[name], name))[: self.settings.features]
+            self.open[at] = {name: counts[name] for name in kept}
+
+    def advance(self, at: int) -> None:
+        """Close the bins that are too old to be counted any more at bin `at`."""
+        last = at - self.settings.open_bins
+        if self.closed is None:
+            self.closed = last
+        while self.closed < last:
+            self._close(self.closed + 1)
+
+    def z(self, feature: str, at: int) -> float:
+        """How far the feature's level lies above what is usual, in standard deviations; 0 where it has not come."""
+        level = first = second = of_week = 0.0
+        series = self.series.get(feature)
+        begun = (self.closed if self.closed is not None else at) + 1
+        for b in range(max(begun, at - self.settings.open_bins + 1), at + 1):
+            weight = 2 ** (-(at - b) * self.settings.bin_hours / self.settings.fast_hours)
+            level += weight * self.open.get(b, {}).get(feature, 0) * self._scale(self.totals.get(b, 0))
+            first += weight
+            second += weight * weight
+            of_week += weight * self._of_week(series, b)
+        if series is None:
+            return level  # nothing is usual: mean and variance are 0
+        return min(
+            (level - max(first * mean, of_week)) / math.sqrt(second * variance + max(first * mean, of_week) + 1)
+            for mean, variance in self._moments(series)
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "open": [[b, counts] for b, counts in self.open.items()], "totals": list(self.totals.items()),
+            "closed": self.closed, "usual": self.usual, "weights": self.weights, "slots": self.slots,
+            "series": {
+                name: [one.at, one.sums, one.squares, [[slot, *seen] for slot, seen in one.week.items()]]
+                for name, one in self.series.items()
+            },
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.open = {int(b): {name: int(n) for name, n in counts.items()} for b, counts in state["open"]}
+        self.totals = {int(b): int(count) for b, count in state["totals"]}
+        self.closed, self.usual = state["closed"], float(state["usual"])
+        self.weights, self.slots = list(state["weights"]), list(state["slots"])
+        self.series = {
+            name: Series(at, list(sums), list(squares), {slot: (seen, last) for slot, seen, last in week})
+            for name, (at, sums, squares, week) in state["series"].items()
+        }
+
+    # -- parts --------------------------------------------------------------------------------------------------
+
+    def _close(self, at: int) -> None:
+        total = self.totals.pop(at, 0)
+        scale = self._scale(total)
+        self.closed = at
+        self.weights = [keep * weight + 1 for keep, weight in zip(self._keep, self.weights, strict=True)]
+        self.usual += (total - self.usual) / self.weights[-1]
+        slot = at % self.settings.slots
+        self.slots[slot] = self._keep[-1] ** self.settings.slots * self.slots[slot] + 1
+        for feature, count in self.open.pop(at, {}).items():
+            series = self.series.get(feature)
+            if series is None:
+                series = self.series[feature] = Series(at, [0.0] * len(self._keep), [0.0] * len(self._keep), {})
+            self._fold(series, at, count * scale)
+        if len(self.series) > 2 * self.settings.features:
+            self._prune()
+
+    def _fold(self, series: Series, at: int, x: float) -> None:
+        for place, keep in enumerate(self._keep):
+            left = keep ** (at - series.at)
+            series.sums[place] = left * series.sums[place] + x
+            series.squares[place] = left * series.squares[place] + x * x
+        slot = at % self.settings.slots
+        seen, last = series.week.get(slot, (0.0, at))
+        series.week[slot] = (self._keep[-1] ** (at - last) * seen + x, at)
+        series.at = at
+
+    def _moments(self, series: Series) -> list[tuple[float, float]]:
+        """Mean and variance of a bin's count, for each half-life."""
+        found = []
+        for keep, weight, sums, squares in zip(self._keep, self.weights, series.sums, series.squares, strict=True):
+            left = keep ** ((self.closed or 0) - series.at) / weight
+            mean = left * sums
+            found.append((mean, max(0.0, left * squares - mean * mean)))
+        return found
+
+    def _of_week(self, series: Series | None, b: int) -> float:
+        """The mean count of the bins before at this place in the week; 0 before two of them were seen."""
+        slot = b % self.settings.slots
+        if series is None or slot not in series.week or self.slots[slot] < TWO_WEEKS:
+            return 0.0
+        seen, last = series.week[slot]
+        closed = self.closed or 0
+        newest = closed - (closed - slot) % self.settings.slots
+        return float(self._keep[-1] ** (newest - last) * seen / self.slots[slot])
+
+    def _scale(self, total: int) -> float:
+        steady = self.settings.steady
+        return min(1.0, (self.usual + steady) / (total + steady)) if self.usual else 1.0
+
+    def _prune(self) -> None:
+        """Forget the features whose sums are the lowest."""
+        closed = self.closed or 0
+
+        def left(name: str) -> float:
+            series = self.series[name]
+            return float(self._keep[-1] ** (closed - series.at) * series.sums[-1])
+
+        kept = sorted(self.series, key=lambda name: (-left(name), name))[: self.settings.features]
+        self.series = {name: self.series[name] for name in sorted(kept)}
+
+
+@dataclass
+class Series:
+    """What is kept of a feature: sums up to bin `at`, and for each place in the week a sum and its last bin."""
+
+    at: int
+    sums: list[float]
+    squares: list[float]
+    week: dict[int, tuple[float, int]]

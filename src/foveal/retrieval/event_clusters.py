@@ -1,0 +1,453 @@
+"""Items of a stream put together, one at a time: idf that follows the stream, clusters, and what is mended at night.
+
+    terms = StreamTerms(); vector = terms.vector(title_words, text_words)      # term -> weight, of unit length
+    clusters = StreamClusters(); name = clusters.add(member, vector, now)      # joins the best cluster, or opens one
+
+Weights    (1 + ln tf) ln((1 + N) / df) with tf = 1 for each time in the title and 0.5 for each in the text; N and df
+           are those of the items so far, this one included
+Joining    of the live clusters that share one of the 12 heaviest terms the one with the highest
+           cos(item, centroid) 2^(-gap / 7 days), if that is 0.17 or more; the centroid is the sum of the members
+At night   clusters whose titles' mean vectors have a cosine of 0.75 and whose lives overlap become one; one whose
+           members' mean cosine fell below 0.1 is cut in two (spherical 2-means over the members that are kept)
+Memory     terms of the stream, terms of a centroid, members of a cluster: each has a bound, the lightest or oldest go
+Against    other threshold clusterings drift into clusters of everything on a name; here age, heavy terms and the night
+           hold them apart (single pass: Allan, Papka and Lavrenko, SIGIR 1998)
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal.errors import InputError
+from foveal.retrieval.event_items import DAY, half_life
+
+Vector = dict[str, float]
+"""Term -> weight; of unit length where nothing else is said."""
+Floats = npt.NDArray[np.float32]
+Encode = Callable[[Sequence[str]], Floats]
+
+IN_TEXT = 0.5
+"""What a term counts that stands in the text, where one in the title counts 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """How items are put together."""
+
+    threshold: float = 0.17  # of the cosine, aged
+    half_life_days: float = 7.0  # of the cosine, by the gap between item and cluster
+    alive_days: float = 14.0  # without a new item, after which a cluster takes none
+    heavy_terms: int = 12  # of an item, by which candidates are found
+    compared: int = 12  # candidates that are compared in full, those that share most first
+    merge_cosine: float = 0.75  # of titles' mean vectors, at night; above 1: no merging
+    split_cosine: float = 0.1  # mean cosine between members, below which a cluster is cut; below 0: no cutting
+    vocabulary: int = 200_000  # terms whose document frequencies are kept
+    centroid_terms: int = 256
+    members: int = 200  # of a cluster, whose titles and vectors are kept; the newest
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1 or min(self.half_life_days, self.alive_days) <= 0:
+            raise InputError(
+                f"Clustering got threshold={self.threshold}, half_life_days={self.half_life_days}, alive_days="
+                f"{self.alive_days}; it needs a threshold between 0 and 1, and days above 0."
+            )
+        if min(self.heavy_terms, self.compared, self.vocabulary, self.centroid_terms) < 1 or self.members < 2:
+            raise InputError(
+                f"Clustering got heavy_terms={self.heavy_terms}, compared={self.compared}, vocabulary="
+                f"{self.vocabulary}, centroid_terms={self.centroid_terms}, members={self.members}; it needs at least 1 "
+                "of each, and 2 members."
+            )
+
+
+class StreamTerms:
+    """Document frequencies of a stream so far."""
+
+    def __init__(self, vocabulary: int = 200_000) -> None:
+        self.vocabulary, self.count = vocabulary, 0
+        self.frequencies: dict[str, int] = {}
+
+    def vector(self, title: Sequence[str], text: Sequence[str]) -> Vector:
+        """Count an item's terms, and weigh them by what came so far; empty where it has none."""
+        counts: dict[str, float] = {}
+        for word in title:
+            counts[word] = counts.get(word, 0.0) + 1.0
+        for word in text:
+            counts[word] = counts.get(word, 0.0) + IN_TEXT
+        self.count += 1
+        known = self.frequencies
+        for word in counts:
+            known[word] = known.get(word, 0) + 1
+        if len(known) > 2 * self.vocabulary:
+            kept = sorted(known, key=lambda word: (-known[word], word))[: self.vocabulary]
+            self.frequencies = {word: known[word] for word in kept}
+        return self.weighted(counts)
+
+    def weighted(self, counts: Mapping[str, float]) -> Vector:
+        """Counts of terms as a vector of unit length, by what came so far; unknown terms count as come once."""
+        more = 1 + self.count
+        log, known = math.log, self.frequencies
+        weights = {word: (1 + log(tf)) * log(more / known.get(word, 1)) for word, tf in counts.items()}
+        length = math.sqrt(sum(weight * weight for weight in weights.values()))
+        return {word: weight / length for word, weight in weights.items()} if length else {}
+
+    def idf(self, word: str) -> float:
+        """ln((1 + N) / df)."""
+        return math.log((1 + self.count) / self.frequencies.get(word, 1))
+
+    def state(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"count": self.count, "frequencies": self.frequencies}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.count, self.frequencies = int(state["count"]), dict(state["frequencies"])
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An item of a cluster; `at` in seconds."""
+
+    id: str
+    title: str
+    source: str
+    at: float
+    vector: Mapping[str, float]
+    entities: tuple[str, ...] = ()
+
+
+@dataclass
+class Cluster:
+    """Items that report one event. Sums are over all that ever joined; `members` are the newest."""
+
+    id: str
+    first: float  # seconds
+    last: float
+    centroid: Vector = field(default_factory=dict)  # the sum of the members' vectors
+    squared: float = 0.0  # of the centroid's length
+    count: int = 0
+    duplicates: int = 0
+    heavy: dict[str, int] = field(default_factory=dict)  # term -> members that have it among their heaviest
+    members: list[Member] = field(default_factory=list)
+    sources: Counter[str] = field(default_factory=Counter)
+    entities: Counter[str] = field(default_factory=Counter)
+    days: Counter[int] = field(default_factory=Counter)  # day -> items, duplicates included
+    dense: Floats | None = None  # the sum of the titles' vectors
+    waiting: list[str] = field(default_factory=list)  # titles that are not encoded yet
+    grown: bool = True  # since last night
+    peak: float = 0.0  # the highest burst so far
+
+    @property
+    def coherence(self) -> float:
+        """The mean cosine between two different members; 1 for one alone."""
+        return (self.squared - self.count) / (self.count * (self.count - 1)) if self.count > 1 else 1.0
+
+    def cosine(self, vector: Mapping[str, float]) -> float:
+        """Of a vector of unit length and the centroid."""
+        if not self.squared:
+            return 0.0
+        held, product = self.centroid, 0.0
+        for term, weight in vector.items():  # a loop: half of the stream's time is spent here
+            if term in held:
+                product += weight * held[term]
+        return product / math.sqrt(self.squared)
+
+
+class StreamClusters:
+    """The live clusters, and which of them hold a term among the heaviest of a member."""
+
+    def __init__(self, settings: ClusterSettings | None = None) -> None:
+        self.settings = settings or ClusterSettings()
+        self.live: dict[str, Cluster] = {}
+        self.holding: dict[str, dict[str, float]] = {}  # term -> id -> its weight in the centroid
+        self.made = 0
+
+    def add(self, member: Member, heavy: Sequence[str] | None = None) -> Cluster:
+        """The cluster that the item joined or opened; `heavy`: its heaviest terms, where they are known."""
+        heavy = self.heaviest(member.vector) if heavy is None else heavy
+        best = self._best(member, heavy)
+        if best is None:
+            best = self._open(member.at)
+        self._join(best, member, heavy)
+        return best
+
+    def heaviest(self, vector: Mapping[str, float]) -> list[str]:
+        """The terms by which candidates are found."""
+        return sorted(vector, key=lambda term: (-vector[term], term))[: self.settings.heavy_terms]
+
+    def _best(self, member: Member, heavy: Sequence[str]) -> Cluster | None:
+        """Of the clusters that share most of the item's heavy terms `compared` are compared in full."""
+        settings, at, live = self.settings, member.at, self.live
+        partial: dict[str, float] = {}
+        for term in heavy:
+            weight = member.vector[term]
+            for name, held in self.holding.get(term, {}).items():
+                partial[name] = partial.get(name, 0.0) + weight * held
+        order = sorted((-part / math.sqrt(live[name].squared), name) for name, part in partial.items())
+        best, best_id, highest = None, 0, settings.threshold
+        for _, name in order[: settings.compared]:
+            cluster = live[name]
+            gap = max(0.0, at - cluster.last, cluster.first - at) / DAY
+            if gap > settings.alive_days:
+                continue
+            found, number = cluster.cosine(member.vector) * half_life(gap, settings.half_life_days), int(name[1:])
+            if found > highest or (found == highest and (best is None or number < best_id)):
+                best, best_id, highest = cluster, number, found
+        return best
+
+    def _open(self, at: float) -> Cluster:
+        self.made += 1
+        cluster = self.live[f"e{self.made}"] = Cluster(f"e{self.made}", at, at)
+        return cluster
+
+    def _join(self, cluster: Cluster, member: Member, heavy: Iterable[str]) -> None:
+        centroid, product = cluster.centroid, 0.0
+        for term, weight in member.vector.items():
+            before = centroid.get(term, 0.0)
+            product += weight * before
+            centroid[term] = before + weight
+        cluster.squared += 2 * product + (1.0 if member.vector else 0.0)
+        cluster.count += 1
+        if len(centroid) > 2 * self.settings.centroid_terms:
+            self._truncate(cluster)
+        cluster.first, cluster.last = min(cluster.first, member.at), max(cluster.last, member.at)
+        cluster.members.append(member)
+        if len(cluster.members) > self.settings.members:
+            del cluster.members[0]
+        cluster.sources[member.source] += 1
+        cluster.entities.update(member.entities)
+        cluster.days[int(member.at // DAY)] += 1
+        cluster.waiting.append(member.title)
+        if len(cluster.waiting) > self.settings.members:
+            del cluster.waiting[0]
+        cluster.grown = True
+        for term in heavy:
+            cluster.heavy[term] = cluster.heavy.get(term, 0) + 1
+        self._hold(cluster, heavy if cluster.count == 1 else member.vector)
+
+    def _hold(self, cluster: Cluster, terms: Iterable[str]) -> None:
+        """Note the weights of those terms by which the cluster is found."""
+        for term in terms:
+            if term in cluster.heavy:
+                self.holding.setdefault(term, {})[cluster.id] = cluster.centroid.get(term, 0.0)
+
+    def _truncate(self, cluster: Cluster) -> None:
+        held = cluster.centroid
+        kept = sorted(held, key=lambda term: (-held[term], term))[: self.settings.centroid_terms]
+        cluster.centroid = {term: held[term] for term in kept}
+        for counts in (cluster.sources, cluster.entities):
+            for name, _ in counts.most_common()[self.settings.centroid_terms :]:
+                del counts[name]
+        rare = sorted(cluster.heavy, key=lambda term: (-cluster.heavy[term], term))[self.settings.centroid_terms :]
+        for term in rare:
+            self._let_go(term, cluster.id)
+            del cluster.heavy[term]
+        self._hold(cluster, cluster.heavy)
+
+    # -- at night -----------------------------------------------------------------------------------------------
+
+    def expired(self, now: float) -> list[Cluster]:
+        """Take out the clusters that get no item any more."""
+        old = [one for one in self.live.values() if now - one.last > self.settings.alive_days * DAY]
+        for cluster in old:
+            self._take_out(cluster)
+        return old
+
+    def split(self) -> list[tuple[Cluster, Cluster]]:
+        """Cut the clusters that fell apart: the old one with its larger part, and the new one."""
+        made = []
+        for cluster in [one for one in self.live.values() if one.grown]:
+            if cluster.count > 2 and cluster.coherence < self.settings.split_cosine:
+                parts = two_parts([member.vector for member in cluster.members])
+                if parts:
+                    new = self._cut(cluster, parts)
+                    made.append((self.live[cluster.id], new))
+        return made
+
+    def _cut(self, cluster: Cluster, leaving: Sequence[int]) -> Cluster:
+        """Members at these places become a cluster of their own; both are summed anew from the members kept."""
+        away = set(leaving)
+        members, duplicates = cluster.members, cluster.duplicates
+        self._take_out(cluster)
+        new = self._open(members[leaving[0]].at)
+        old = self.live[cluster.id] = Cluster(cluster.id, math.inf, -math.inf, duplicates=duplicates)
+        old.first = old.last = next(member.at for place, member in enumerate(members) if place not in away)
+        for place, member in enumerate(members):
+            self._join(new if place in away else old, member, self.heaviest(member.vector))
+        return new
+
+    def merge(self, encode: Encode) -> list[tuple[str, str]]:
+        """Make clusters one whose titles mean the same: (id that stays, id that is gone) of each."""
+        self._encode(encode)
+        names = [name for name, one in self.live.items() if one.dense is not None]
+        if len(names) < 2 or self.settings.merge_cosine > 1:
+            return []
+        rows = np.stack([self.live[name].dense for name in names])  # type: ignore[misc]
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+        pairs = _near(rows, [self.live[name].grown for name in names], self.settings.merge_cosine)
+        merged: dict[str, str] = {}
+        done = []
+        for a, b in pairs:
+            one, other = _kept(merged, names[a]), _kept(merged, names[b])
+            if one == other or not _overlap(self.live[one], self.live[other]):
+                continue
+            older, younger = sorted((one, other), key=lambda name: (self.live[name].first, int(name[1:])))
+            self._swallow(self.live[older], self.live[younger])
+            merged[younger] = older
+            done.append((older, younger))
+        return done
+
+    def rest(self) -> None:
+        """The night is over: nothing has grown since."""
+        for cluster in self.live.values():
+            cluster.grown = False
+
+    def _encode(self, encode: Encode) -> None:
+        clusters = [one for one in self.live.values() if one.waiting]
+        titles = [title for one in clusters for title in one.waiting]
+        if not titles:
+            return
+        vectors, at = encode(titles), 0
+        for cluster in clusters:
+            part = vectors[at : at + len(cluster.waiting)].sum(axis=0)
+            at += len(cluster.waiting)
+            cluster.dense = part if cluster.dense is None else cluster.dense + part
+            cluster.waiting = []
+
+    def _swallow(self, older: Cluster, younger: Cluster) -> None:
+        self._take_out(younger)
+        product = sum(weight * older.centroid.get(term, 0.0) for term, weight in younger.centroid.items())
+        for term, weight in younger.centroid.items():
+            older.centroid[term] = older.centroid.get(term, 0.0) + weight
+        older.squared += younger.squared + 2 * product
+        older.count += younger.count
+        older.duplicates += younger.duplicates
+        older.peak = max(older.peak, younger.peak)
+        older.first, older.last = min(older.first, younger.first), max(older.last, younger.last)
+        both = sorted([*older.members, *younger.members], key=lambda member: member.at)
+        older.members = both[-self.settings.members :]
+        older.sources.update(younger.sources)
+        older.entities.update(younger.entities)
+        older.days.update(younger.days)
+        if older.dense is not None and younger.dense is not None:
+            older.dense = older.dense + younger.dense
+        for term, count in younger.heavy.items():
+            older.heavy[term] = older.heavy.get(term, 0) + count
+        self._hold(older, older.heavy)
+        if len(older.centroid) > 2 * self.settings.centroid_terms:
+            self._truncate(older)
+
+    def _take_out(self, cluster: Cluster) -> None:
+        del self.live[cluster.id]
+        for term in cluster.heavy:
+            self._let_go(term, cluster.id)
+
+    def _let_go(self, term: str, name: str) -> None:
+        held = self.holding.get(term, {})
+        held.pop(name, None)
+        if not held:
+            self.holding.pop(term, None)
+
+    # -- as plain values ----------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All of it."""
+        return {"made": self.made, "live": [cluster_state(one) for one in self.live.values()],
+                "holding": [[term, held] for term, held in self.holding.items()]}  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.made = int(state["made"])
+        self.live = {one["id"]: cluster_of(one) for one in state["live"]}
+        self.holding = {term: dict(held) for term, held in state["holding"]}
+
+
+def two_parts(vectors: Sequence[Mapping[str, float]], *, rounds: int = 8) -> list[int]:
+    """The places of the smaller part of a cut in two, by spherical 2-means from two members that are far apart.
+
+    Empty where all are one: there are fewer than two, or none is far from another.
+    """
+    if len(vectors) < 2:
+        return []
+    cosines = [_dot(vectors[0], one) for one in vectors]
+    first = cosines.index(min(cosines))
+    cosines = [_dot(vectors[first], one) for one in vectors]
+    second = cosines.index(min(cosines))
+    centres: list[Mapping[str, float]] = [vectors[first], vectors[second]]
+    side: list[bool] = []
+    for _ in range(rounds):
+        found = [_unit_dot(centres[1], one) > _unit_dot(centres[0], one) for one in vectors]
+        if found == side:
+            break
+        side = found
+        if all(side) or not any(side):
+            return []
+        centres = [_sum(one for one, there in zip(vectors, side, strict=True) if there == part)
+                   for part in (False, True)]  # fmt: skip
+    smaller = sum(side) * 2 <= len(side)
+    return [place for place, there in enumerate(side) if there == smaller]
+
+
+def _dot(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    return sum(weight * b.get(term, 0.0) for term, weight in a.items())
+
+
+def _unit_dot(centre: Mapping[str, float], vector: Mapping[str, float]) -> float:
+    return _dot(vector, centre) / max(1e-12, math.sqrt(_dot(centre, centre)))
+
+
+def _sum(vectors: Iterable[Mapping[str, float]]) -> Vector:
+    total: Vector = {}
+    for vector in vectors:
+        for term, weight in vector.items():
+            total[term] = total.get(term, 0.0) + weight
+    return total
+
+
+def _near(rows: Floats, grown: Sequence[bool], least: float) -> list[tuple[int, int]]:
+    """Pairs of rows, of which one has grown, by falling cosine from `least` on."""
+    found = []
+    for first in np.flatnonzero(grown).tolist():
+        cosines = rows @ rows[first]
+        near = [other for other in np.flatnonzero(cosines >= least).tolist() if other != first]
+        found += [(-float(cosines[other]), min(first, other), max(first, other)) for other in near]
+    return [(a, b) for _, a, b in sorted(set(found))]
+
+
+def _overlap(one: Cluster, other: Cluster) -> bool:
+    """Whether there was a moment at which both lived."""
+    return max(one.first, other.first) <= min(one.last, other.last)
+
+
+def _kept(merged: Mapping[str, str], name: str) -> str:
+    while name in merged:
+        name = merged[name]
+    return name
+
+
+def cluster_state(cluster: Cluster) -> dict[str, Any]:
+    """A cluster as plain values; floats come back as they were."""
+    dense = None if cluster.dense is None else base64.b64encode(cluster.dense.astype("<f4").tobytes()).decode()
+    members = [[one.id, one.title, one.source, one.at, dict(one.vector), list(one.entities)] for one in cluster.members]
+    counts = {name: list(getattr(cluster, name).items()) for name in ("sources", "entities", "days")}
+    return {**vars(cluster), **counts, "dense": dense, "members": members}
+
+
+def cluster_of(state: Mapping[str, Any]) -> Cluster:
+    """The inverse of `cluster_state`."""
+    dense = state["dense"]
+    members = [
+        Member(name, title, source, at, dict(vector), tuple(names))
+        for name, title, source, at, vector, names in state["members"]
+    ]
+    changed = {name: Counter(dict(state[name])) for name in ("sources", "entities", "days")}
+    made = {**state, **changed, "members": members}
+    made["dense"] = None if dense is None else np.frombuffer(base64.b64decode(dense), dtype="<f4").astype(np.float32)
+    return Cluster(**made)

@@ -1,0 +1,233 @@
+"""Search that knows what happened today: words, meaning with events, and what is fresh, fused by how much time matters.
+
+    library.search("election result", retriever="fresh", at="2023-05-01")        # as of that day; without: now
+
+Candidates  BM25; the library's vectors, searched by the query with its events; both again among the last 14 days; and
+            what words find for the phrase of the best event
+Fusion      reciprocal ranks (or z-scores), times 1 - P + P (0.3 + 0.7 2^(-age / 7 days)): P is the probability that
+            the query is about something of now, age that of the document; one without a date counts as old
+As of       nothing dated after `at` is found, and no such document is evidence of an event
+Trained     `model=` names an event model of `foveal train events`, whose encoder the library must have been made with;
+            without one the plain vector is searched
+Source      Yang et al., 2023, arXiv 2312.00372; the fusion is ours
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal import faults
+from foveal.errors import InputError
+from foveal.retrieval.event_encoder import EventEncoder, loaded
+from foveal.retrieval.event_examples import event_texts
+from foveal.retrieval.event_items import DAY, half_life, seconds
+from foveal.retrieval.event_library import mined
+from foveal.retrieval.event_matching import EventMatcher, Match, MatchSettings, NeedClassifier, need_features
+from foveal.retrieval.events import EventSettings
+from foveal.retrieval.filters import literal
+from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum, z_scores
+from foveal.retrieval.lexical import LexicalRetriever
+from foveal.retrieval.rows import hits
+from foveal.retrieval.store import Collection, Store, require_k
+from foveal.settings import Settings
+from foveal.types import Encoder, Hit, Span
+
+FUSED = ("rrf", "z-score")
+LOOKED_AT = 20
+"""Passages that words find, among which the share of fresh ones is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshSettings:
+    """How candidates are fused."""
+
+    fusion: str = "rrf"
+    depth: int = 100  # passages of each list
+    fresh_days: float = 14.0
+    half_life_days: float = 7.0
+    floor: float = 0.3  # what is left of a score of old documents, where only now matters
+    least_need: float = 0.3  # P below which a query goes without events
+    expansion: float = 0.3  # weight of what words find for the best event, in z-scores; in ranks it counts as any list
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSED or self.depth < 1 or min(self.fresh_days, self.half_life_days) <= 0:
+            raise InputError(
+                f"Fresh search got fusion={self.fusion!r}, depth={self.depth}, fresh_days={self.fresh_days}, "
+                f"half_life_days={self.half_life_days}; it needs one of {', '.join(FUSED)}, 1 or more, days above 0."
+            )
+        if not 0 <= self.floor <= 1 or not 0 <= self.least_need <= 1 or self.expansion < 0:
+            raise InputError(
+                f"Fresh search got floor={self.floor}, least_need={self.least_need}, expansion={self.expansion}; it "
+                "needs shares from 0 to 1, and a weight of 0 or more."
+            )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, and what it took the query to be about."""
+
+    hits: list[Hit]
+    need: float  # P(time-sensitive)
+    matches: tuple[Match, ...]  # the events that were attached; none where the need is small
+    ages: dict[str, float | None] = field(default_factory=dict)  # document -> days, None: without a date
+
+
+@dataclass(frozen=True)
+class FreshRetriever:
+    """A `Retriever` as of a moment; `where` is an SQL condition from `filters.sql`."""
+
+    store: Store
+    encoder: Encoder | None
+    at: datetime | str | None = None  # None: now, at the time of each search
+    model: EventEncoder | None = None
+    where: str | None = None
+    events: bool = True  # False: the switch that turns them off
+    need: NeedClassifier | float = field(default_factory=NeedClassifier)  # or P itself, for all queries
+    settings: FreshSettings = field(default_factory=FreshSettings)
+    mining: EventSettings = field(default_factory=EventSettings)
+    matching: MatchSettings = field(default_factory=MatchSettings)
+
+    @classmethod
+    def over(
+        cls,
+        collection: Collection,
+        where: str | None,
+        *,
+        at: datetime | str | None = None,
+        model: EventEncoder | str | Path | None = None,
+        **options: Any,
+    ) -> FreshRetriever:
+        """The retriever over a collection; `at` is a moment or a date such as 2023-05-01, whose whole day counts.
+
+        InputError: no date, or a model of another encoder than the library's. UnknownName: no such model.
+        """
+        encoder = collection.encoder if collection.store.dimension else None
+        settings = getattr(collection, "settings", None) or Settings.load()
+        found = model
+        if model is not None and not isinstance(model, EventEncoder):
+            if encoder is None:
+                raise InputError("This library has no vectors, so no event model fits it. Leave the model out.")
+            found = loaded(str(model), settings.home)
+        if isinstance(found, EventEncoder):
+            _require_own(found, encoder)
+        moment(at)
+        return cls(collection.store, encoder, at, found, where, **options)  # type: ignore[arg-type]
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each query the `k` passages with the highest fused score, none dated after `at`."""
+        return [found.hits for found in self.explained(queries, k)]
+
+    def explained(self, queries: Sequence[str], k: int) -> list[Found]:
+        """The same, with P(time-sensitive) and the events that were attached."""
+        require_k(k)
+        at = moment(self.at)
+        encode = None if self.encoder is None else self.encoder.encode
+        matcher = EventMatcher(mined(self.store, at, encode=encode, settings=self.mining), encode, self.matching)
+        return [self._found(query, k, at, matcher) for query in queries]
+
+    def _found(self, query: str, k: int, at: datetime, matcher: EventMatcher) -> Found:
+        if not query.strip():
+            return Found([], 0.0, ())
+        depth = max(self.settings.depth, k)
+        past, fresh = self._conditions(at)
+        lists = [LexicalRetriever(self.store, past).search([query], depth)[0]]
+        ages = self._ages([hit.passage.span.document_id for hit in lists[0][:LOOKED_AT]], at)
+        matches = tuple(matcher.matches(query, at)) if self.events else ()
+        need = self._need(query, matches, ages)
+        matches = matches if need >= self.settings.least_need else ()
+        lists.append(LexicalRetriever(self.store, fresh).search([query], depth)[0])
+        if self.encoder is not None:
+            vector = self._vector(query, matches)
+            lists += [hits(self.store.nearest(vector, depth, where), "dense") for where in (past, fresh)]
+        if matches:
+            lists.append(LexicalRetriever(self.store, past).search([matches[0].event.text], depth)[0])
+        ages = self._ages([hit.passage.span.document_id for one in lists for hit in one], at)
+        return Found(self._fused(lists, need, ages, expanded=bool(matches))[:k], need, matches, ages)
+
+    def _vector(self, query: str, matches: Sequence[Match]) -> np.ndarray:
+        if self.model is not None:
+            vector: np.ndarray = self.model.encode_query([query], [event_texts(matches)])[0]
+            return vector
+        assert self.encoder is not None
+        return np.asarray(self.encoder.encode([query])[0])
+
+    def _need(self, query: str, matches: Sequence[Match], ages: dict[str, float | None]) -> float:
+        if isinstance(self.need, int | float):
+            return float(self.need)
+        fresh = sum(age is not None and age <= self.settings.fresh_days for age in ages.values())
+        return self.need.probability(need_features(query, matches, fresh / max(1, len(ages))))
+
+    def _fused(
+        self, lists: Sequence[Sequence[Hit]], need: float, ages: dict[str, float | None], *, expanded: bool
+    ) -> list[Hit]:
+        passages = {hit.passage.span: hit for one in lists for hit in one}
+        rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in one} for one in lists]
+        if self.settings.fusion == "rrf":
+            scores = reciprocal_ranks(rankings)
+        else:
+            weights = [1.0] * (len(lists) - expanded) + [self.settings.expansion] * expanded
+            scores = weighted_sum(rankings, weights, norm=z_scores)
+            low = min(scores.values(), default=0.0)
+            scores = {span: score - low for span, score in scores.items()}  # a prior below 1 must not raise a score
+        fused = {span: score * self.prior(ages.get(span.document_id), need) for span, score in scores.items()}
+        best = sorted(fused, key=lambda span: (-fused[span], span.document_id, span.start))
+        return [replace(passages[span], score=fused[span], source="fresh") for span in best]
+
+    def prior(self, age: float | None, need: float) -> float:
+        """What a document's score is multiplied by: 1 - P + P (floor + (1 - floor) 2^(-age / half-life))."""
+        floor = self.settings.floor
+        recent = floor if age is None else floor + (1 - floor) * half_life(age, self.settings.half_life_days)
+        return 1 - need + need * recent
+
+    def _ages(self, documents: Sequence[str], at: datetime) -> dict[str, float | None]:
+        """Days from each document's date to `at`."""
+        names = list(dict.fromkeys(documents))
+        ages: dict[str, float | None] = {}
+        for first in range(0, len(names), 500):
+            ids = ",".join(literal(name) for name in names[first : first + 500])
+            for entry in self.store.entries(f"id IN ({ids})"):
+                date = entry.published_at
+                ages[entry.id] = None if date is None else max(0.0, seconds(at) - seconds(date)) / DAY
+        return ages
+
+    def _conditions(self, at: datetime) -> tuple[str, str]:
+        """Up to `at` or without a date; and of the last days."""
+        stamp = f"timestamp '{at.astimezone(UTC).isoformat()}'"
+        since = datetime.fromtimestamp(seconds(at) - self.settings.fresh_days * DAY, UTC)
+        past = f"(published_at IS NULL OR published_at <= {stamp})"
+        fresh = f"(published_at <= {stamp} AND published_at >= timestamp '{since.isoformat()}')"
+        own = f" AND ({self.where})" if self.where else ""
+        return past + own, fresh + own
+
+
+def moment(at: datetime | str | None) -> datetime:
+    """An aware moment: now where None is given, the end of the day of a date, UTC where no zone is said.
+
+    InputError: it is no date.
+    """
+    if at is None:
+        return faults.now()
+    if isinstance(at, str):
+        try:
+            found = datetime.fromisoformat(at)
+        except ValueError:
+            raise InputError(f"at={at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
+        at = found.replace(hour=23, minute=59, second=59) if len(at) <= len("2023-05-01") else found
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _require_own(model: EventEncoder, encoder: Encoder | None) -> None:
+    if encoder is None or model.encoder.fingerprint != encoder.fingerprint:
+        made = "without vectors" if encoder is None else f"with {encoder.name} ({encoder.fingerprint[:12]})"
+        raise InputError(
+            f"The event model's encoder is {model.encoder.name} ({model.encoder.fingerprint[:12]}), the library was "
+            f"made {made}. Make one with the model's own: foveal add … --encoder MODEL_FOLDER/encoder --home OTHER."
+        )
+    if model.attention.project is not None:
+        raise InputError("The event model projects its vectors, which the library's are not. Train one without.")

@@ -1,0 +1,84 @@
+"""`foveal events` and `foveal ab`, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+
+BASE = datetime(2023, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def feed(tmp_path):
+    rows = []
+    for number in range(12):
+        date = BASE + timedelta(days=number)
+        title = f"Grain ship number {number} leaves port of w{number}"
+        rows.append({"id": f"n{number}", "title": title, "text": "grain " * 9,
+                     "published_at": date.isoformat(), "url": f"https://p{number}.example/x"})  # fmt: skip
+    for number in range(5):
+        date = BASE + timedelta(days=10, hours=number)
+        rows.append({"id": f"q{number}", "title": f"Quake hits the coast near Elazig w{number}",
+                     "text": f"Rescuers search the rubble own{number} more{number}", "published_at": date.isoformat(),
+                     "url": f"https://q{number}.example/x"})  # fmt: skip
+    rows.append({"id": "undated", "title": "A page without any date", "text": "nothing"})
+    path = tmp_path / "feed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments, home, text=None, code=0):
+    done = CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], input=text)
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+def test_events_of_a_feed(feed, tmp_path):
+    found = json.loads(run("events", feed, "--at", "2023-05-12", "--json", home=tmp_path).stdout)
+    top = found["events"][0]
+    assert top["phrase"].startswith("Quake hits the coast")
+    assert (top["count"], top["stage"]) == (5, "steady")
+    assert found["no_evidence"]["undated"] == 1
+    shown = run("events", feed, "--at", "2023-05-12", "--trending", "-k", 3, home=tmp_path).stdout
+    assert "Quake hits" in shown  # the table is folded
+    whole = run("events", feed, "--at", "2023-05-12", "--event", top["id"], home=tmp_path).stdout
+    assert whole.count("Quake hits the coast near Elazig w") == 5
+    assert "No event" in run("events", feed, "--at", "2020-01-01", home=tmp_path).stdout
+    future = json.loads(run("events", feed, "--at", "2023-05-03", "--json", home=tmp_path).stdout)
+    assert future["no_evidence"]["future"] > 0
+    assert not any("Quake" in event["phrase"] for event in future["events"])
+
+
+def test_words_that_burst_and_a_picture(feed, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = json.loads(run("events", feed, "--bursts", "--at", "2023-06-01", "--json", home=tmp_path).stdout)
+    assert "quake" in [word["term"] for word in words]
+    assert "quake" in run("events", feed, "--bursts", "--at", "2023-06-01", home=tmp_path).stdout
+    run("events", feed, "--at", "2023-05-12", "--picture", tmp_path / "events.png", home=tmp_path)
+    assert (tmp_path / "events.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_events_of_a_library_search_as_of_a_day_and_two_searches_compared(feed, tmp_path):
+    home = tmp_path / "home"
+    run("add", feed, "--encoder", "none", home=home)
+    top = json.loads(run("events", "--at", "2023-05-12", "--json", home=home).stdout)["events"][0]
+    assert (top["phrase"][:5], top["count"]) == ("Quake", 5)
+    hits = json.loads(
+        run("search", "quake Elazig", "--retriever", "fresh", "--at", "2023-05-12", "--json", home=home).stdout
+    )["hits"]
+    assert hits[0]["title"].startswith("Quake")
+    early = run("search", "quake Elazig", "--retriever", "fresh", "--at", "2023-05-02", "--json", home=home).stdout
+    assert not any(hit["title"].startswith("Quake") for hit in json.loads(early)["hits"])
+    assert "Nothing was compared yet" in run("ab", home=home).stdout
+    shown = run("ab", "quake Elazig", "--a", "lexical", "-k", 4, home=home, text="1 2\n").stdout
+    assert "Quake hits the coast" in shown
+    run("ab", "quake Elazig", "--a", "lexical", "-k", 2, home=home, text="\n")
+    tally = json.loads(run("ab", "--json", home=home).stdout)[0]
+    assert (tally["a"], tally["b"], tally["tally"]["unclicked"]) == ("lexical", "fresh", 1)
+    refused = CliRunner().invoke(app, ["ab", "quake", "--a", "lexical", "-k", "2", "--home", str(home)], input="9\n")
+    assert "no number from 1 to 2" in str(refused.exception)

@@ -1,0 +1,408 @@
+"""Matching, the block of attention, BM25 of the past, the fresh and the interleaved search of a library."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from honest import HashedWords, document
+from retrieval.test_store import make, put
+from training.conftest import make_encoder
+
+from foveal import faults
+from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.evaluation.interleaving import InterleavingLog
+from foveal.library import Library
+from foveal.models import load_encoder
+from foveal.models.event_attention import (
+    EventAttention,
+    EventAttentionSettings,
+    EventStates,
+    EventText,
+    joined,
+)
+from foveal.models.event_reading import token_states
+from foveal.retrieval.event_encoder import EventEncoder
+from foveal.retrieval.event_items import Item
+from foveal.retrieval.event_matching import (
+    EventMatcher,
+    MatchSettings,
+    NeedClassifier,
+    has_time_words,
+    need_features,
+)
+from foveal.retrieval.events import EventStore
+from foveal.retrieval.fresh import FreshRetriever, FreshSettings, moment
+from foveal.retrieval.interleaved import FILE, InterleavedRetriever
+from foveal.retrieval.past_lexical import PastIndex
+from foveal.retrieval.terms import terms
+from foveal.settings import Settings
+
+BASE = datetime(2023, 5, 1, tzinfo=UTC)
+TITLES = (
+    ("Quake hits the coast near Elazig", "Rescuers search the rubble after a strong quake struck the coast."),
+    ("Central bank raises its rate again", "The central bank lifted the interest rate by half a point."),
+    ("Striker scores three goals in the final", "The striker led the team to the cup with three goals."),
+)
+
+
+def a_stream(aware=True):
+    base = BASE if aware else BASE.replace(tzinfo=None)
+    return [
+        Item(f"d{story}-{n}", f"{title} word{n}", f"{text} own{n}", base + timedelta(days=10 * story, hours=n), f"s{n}")
+        for story, (title, text) in enumerate(TITLES) for n in range(3)
+    ]  # fmt: skip
+
+
+# -- matching ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encode", [None, HashedWords(dimension=256).encode])
+def test_a_query_gets_the_events_of_its_time(encode):
+    store = EventStore(encode=encode).extend(a_stream())
+    matcher = EventMatcher(store, encode)
+    now = BASE + timedelta(days=20, hours=5)
+    found = matcher.matches("who scores goals in the final", now)
+    assert found[0].event.text.startswith("Striker scores")
+    assert found[0].event.age_days == pytest.approx(3 / 24)
+    assert set(found[0].event.documents) == {"d2-0", "d2-1", "d2-2"}
+    assert {"score", "goal", "final"} <= set(found[0].shared)
+    assert "Striker" in found[0].why
+    assert not any("Quake" in match.event.text for match in matcher.matches("quake coast Elazig", now))  # 20 days old
+    assert matcher.matches("", now) == []
+    assert matcher.matches("zebra crossing paint", now) == []
+    strict = EventMatcher(store, encode, MatchSettings(least_burst=1e9))
+    assert strict.matches("who scores goals in the final", now) == []
+    assert len(EventMatcher(store, encode, MatchSettings(k=1, least=-1)).matches("bank goals final rate", now)) == 1
+    with pytest.raises(InputError, match="k=0"):
+        MatchSettings(k=0)
+
+
+def test_need_is_learnt_from_both_kinds():
+    draw = np.random.default_rng(0)
+    features = [
+        [float(draw.random() / 2 + label / 2), float(draw.random()), float(label), 0.0] for label in (0, 1) * 40
+    ]
+    labels = [bool(row[2]) for row in features]
+    fitted = NeedClassifier.fit(features, labels)
+    assert [fitted.probability(row) >= 0.5 for row in features] == labels
+    slope = gradient(fitted, features, labels)
+    np.testing.assert_allclose(slope, 0, atol=1e-6)  # where the penalised likelihood is highest
+    with pytest.raises(InputError, match="both kinds"):
+        NeedClassifier.fit(features, [True] * len(labels))
+    assert NeedClassifier().probability([0, 0, 0, 0]) < 0.1 < 0.8 < NeedClassifier().probability([0.8, 1.5, 0.9, 1])
+    assert has_time_words("latest election result")
+    assert not has_time_words("why is the sky blue")
+    assert need_features("who won today", [], 0.5) == [0.0, 0.0, 0.5, 1.0]
+
+
+def gradient(fitted, features, labels, penalty=1.0):
+    """Of the penalised negative log-likelihood, by the definition."""
+    rows = np.array([[*row, 1.0] for row in features])
+    theta = np.array([*fitted.weights, fitted.bias])
+    p = 1 / (1 + np.exp(-rows @ theta))
+    return rows.T @ (p - np.array(labels, float)) + penalty * np.array([*fitted.weights, 0.0])
+
+
+# -- the block --------------------------------------------------------------------------------------------------------
+
+WIDTH = 8
+
+
+def random_block(**options):
+    block = EventAttention(WIDTH, EventAttentionSettings(heads=2, **options))
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return block.eval()
+
+
+def random_input():
+    generator = torch.Generator().manual_seed(5)
+    queries = torch.randn(3, 4, WIDTH, generator=generator)
+    states = torch.randn(3, 5, WIDTH, generator=generator)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0] * 5]).bool()
+    ages, bursts = torch.rand(3, 5, generator=generator) * 9, torch.rand(3, 5, generator=generator) * 4
+    return queries, EventStates(states, mask, ages, bursts)
+
+
+def looked_by_definition(block, query, states, ages, bursts):
+    """One query, token by token and head by head, as the formulas say."""
+    heads, size = block.settings.heads, WIDTH // block.settings.heads
+    out = torch.zeros_like(query)
+    for token in range(len(query)):
+        parts = []
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size)
+            q = block.query.weight[rows] @ (query[token] + block.kind[0])
+            scores = torch.stack([
+                q @ (block.key.weight[rows] @ (state + block.kind[1])) / math.sqrt(size)
+                - block.age * age + block.burst * torch.log(1 + burst)
+                for state, age, burst in zip(states, ages, bursts, strict=True)
+            ])  # fmt: skip
+            shares = scores.exp() / scores.exp().sum()
+            parts.append(sum(s * (block.value.weight[rows] @ state) for s, state in zip(shares, states, strict=True)))
+        c = block.out.weight @ torch.cat(parts)
+        g = (
+            1.0
+            if block.gate is None
+            else torch.sigmoid(block.gate.weight @ torch.cat([query[token], c]) + block.gate.bias)
+        )
+        x = query[token] + g * c
+        x = (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt() * block.norm.weight + block.norm.bias
+        grown = torch.nn.functional.gelu(block.up.weight @ x + block.up.bias)
+        out[token] = x + block.down.weight @ grown + block.down.bias
+    return out
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_the_block_is_its_formulas(gate):
+    block, (queries, events) = random_block(gate=gate), random_input()
+    with torch.no_grad():
+        found = block(queries, events)
+        for row, count in enumerate((5, 2)):
+            expected = looked_by_definition(
+                block, queries[row], events.states[row, :count], events.ages[row, :count], events.bursts[row, :count]
+            )
+            torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[2], queries[2])  # no event: as it was, bit by bit
+
+
+def test_without_any_event_nothing_is_computed_and_gradients_are_numbers():
+    block, (queries, events) = random_block(), random_input()
+    nothing = EventStates(events.states, torch.zeros_like(events.mask), events.ages, events.bursts)
+    assert block(queries, nothing) is queries
+    block(queries.requires_grad_(), events).square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in block.parameters() if p.grad is not None)
+    assert float(block.age.grad) != 0
+    assert float(block.burst.grad) != 0
+    assert torch.isfinite(queries.grad).all()
+
+
+def test_an_untrained_block_begins_near_the_query_and_old_events_count_less():
+    block, (queries, events) = EventAttention(WIDTH, EventAttentionSettings(heads=2)), random_input()
+    assert float(torch.sigmoid(block.gate.bias.detach()).mean()) == pytest.approx(1 / (1 + math.e))
+    with torch.no_grad():
+        same = EventStates(events.states[:, :1].repeat(1, 5, 1), events.mask, torch.arange(5.0).repeat(3, 1) * 7,
+                           torch.zeros(3, 5))  # fmt: skip
+        weights = block.attention(queries, same)[0, 0, 0]
+    assert weights.tolist() == sorted(weights.tolist(), reverse=True)
+    assert not block.attention(queries, events)[2].any()
+    with pytest.raises(InputError, match="do not divide"):
+        EventAttention(10, EventAttentionSettings(heads=4))
+    with pytest.raises(InputError, match="heads=0"):
+        EventAttentionSettings(heads=0)
+
+
+def test_events_are_put_one_after_the_other():
+    states = [torch.ones(2, WIDTH), torch.full((3, WIDTH), 2.0)]
+    found = joined([[(states[0], EventText("a", 1.0, 2.0)), (states[1], EventText("b", 3.0, 4.0))], []], WIDTH)
+    assert found.states[0, :, 0].tolist() == [1, 1, 2, 2, 2]
+    assert found.ages[0].tolist() == [1, 1, 3, 3, 3]
+    assert found.bursts[0].tolist() == [2, 2, 4, 4, 4]
+    assert found.mask.sum(1).tolist() == [5, 0]
+
+
+# -- the encoder ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return load_encoder(str(make_encoder(tmp_path_factory.mktemp("bert") / "tiny")), dtype="float32")
+
+
+def small(**options):
+    return EventAttentionSettings(heads=2, **options)
+
+
+def test_without_events_a_query_has_the_plain_encoders_vector(bert, tmp_path):
+    model = EventEncoder.untrained(bert, small())
+    texts = ["a1 f1 f2", "b2 f3", ""]
+    events = [EventText("b1 f1", 0.5, 2.0), EventText("b3", 3.0, 0.0)]
+    np.testing.assert_array_equal(model.encode_query(texts), bert.encode(texts))
+    np.testing.assert_array_equal(model.encode_query(texts, [(), (), events]), bert.encode(texts))
+    looked = model.encode_query(texts, [events, (), ()])
+    assert np.abs(looked[0] - bert.encode(texts)[0]).max() > 1e-3
+    np.testing.assert_array_equal(looked[1:], bert.encode(texts)[1:])
+    np.testing.assert_allclose(np.linalg.norm(looked, axis=1), 1, atol=1e-5)
+    alone = model.encode_query(texts[:1], [events])  # whatever else is in the batch
+    np.testing.assert_allclose(alone[0], looked[0], atol=1e-5)
+    shares = model.weights("a1 f1", events)
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    place = model.save(tmp_path / "model")
+    again = EventEncoder(bert, EventEncoder.load(place).attention)  # loaded by itself the encoder is in bfloat16
+    np.testing.assert_allclose(again.encode_query(texts, [events, (), ()]), looked, atol=1e-6)
+    with pytest.raises(InputError, match="there already"):
+        model.save(place)
+    (place / "events.safetensors").unlink()
+    with pytest.raises(ModelUnavailable, match="foveal train events"):
+        EventEncoder.load(place)
+    with pytest.raises(InputError, match="each needs one"):
+        model.encode_query(texts, [()])
+    with pytest.raises(InputError, match="belong together"):
+        EventEncoder(bert, EventAttention(WIDTH, small()))
+    with pytest.raises(ModelUnavailable, match="BERT family"):
+        token_states(HashedWords(), ["a"], 8)
+
+
+def test_states_are_cut_and_only_so_many_events_are_looked_at(bert):
+    assert [len(states) for states in token_states(bert, ["a1 f1 f2 f3 f4", "b1"], 4)] == [4, 3]
+    one = EventEncoder.untrained(bert, small(events=1))
+    events = [EventText("b1 f1"), EventText("b3 f2")]
+    np.testing.assert_array_equal(one.encode_query(["a1"], [events]), one.encode_query(["a1"], [events[:1]]))
+    narrow = EventEncoder.untrained(bert, small(projection=4))
+    assert narrow.encode_document(["a1"]).shape == narrow.encode_query(["a1"], [events]).shape == (1, 4)
+
+
+@pytest.mark.model
+def test_minilm_looks_at_events(tmp_path):
+    model = EventEncoder.untrained(load_encoder("minilm"))
+    events = [EventText("Brazil holds presidential run-off vote", 0.5, 3.0)]
+    pages = model.encode_document(["Lula wins Brazil's presidential run-off", "Tips for growing tomatoes at home"])
+    before, after = (pages @ model.encode_query(["who won the vote"], one)[0] for one in (None, [events]))
+    assert after[0] - after[1] > before[0] - before[1]
+
+
+# -- BM25 of the past -------------------------------------------------------------------------------------------------
+
+
+def bm25_by_definition(query, texts, moments, at, since=-math.inf):
+    there = [number for number, when in enumerate(moments) if when <= at]
+    counts = {number: Counter(terms(texts[number])) for number in there}
+    mean = sum(sum(one.values()) for one in counts.values()) / len(there)
+    scores = {}
+    for number in there:
+        score = 0.0
+        for term in set(terms(query)):
+            holding = sum(term in one for one in counts.values())
+            tf = counts[number][term]
+            norm = 1.5 * (1 - 0.75 + 0.75 * sum(counts[number].values()) / mean)
+            score += math.log(1 + (len(there) - holding + 0.5) / (holding + 0.5)) * tf / (tf + norm)
+        scores[number] = score if moments[number] >= since else 0.0
+    return {number: score for number, score in scores.items() if score > 0}
+
+
+def test_bm25_of_the_past_knows_nothing_of_the_future():
+    draw = np.random.default_rng(0)
+    texts = [" ".join(f"w{draw.integers(12)}" for _ in range(int(draw.integers(1, 15)))) for _ in range(60)]
+    moments = draw.integers(0, 30, 60).astype(float).tolist()
+    index = PastIndex(texts, moments)
+    for at, since in ((29.0, -math.inf), (14.0, -math.inf), (14.0, 8.0), (2.5, 0.0)):
+        expected = bm25_by_definition("w1 w3 w1 unknown", texts, moments, at, since)
+        found = index.search("w1 w3 w1 unknown", at, 100, since=since)
+        assert found == pytest.approx(expected)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert index.search("w1", -1.0, 5) == {}
+    assert PastIndex([], []).search("w1", 5.0, 3) == {}
+    with pytest.raises(InputError, match="k=0"):
+        index.search("w1", 1.0, 0)
+    with pytest.raises(InputError, match="each needs one"):
+        PastIndex(["a"], [])
+
+
+# -- a library's search -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(own_settings):
+    made = Library.open(settings=own_settings, encoder="none")
+    documents = [
+        document(item.id, f"{item.title}. {item.text}", title=item.title, published_at=item.published_at, url=f"https://{item.source}.example/{item.id}")
+        for item in a_stream()
+    ]  # fmt: skip
+    text = "Striker scores three goals in the final of year"
+    old = [document(f"old{n}", f"{text} {n}", published_at=BASE - timedelta(days=300 + n)) for n in range(3)]
+    undated = [document("undated", "Striker scores three goals, says a page without a date")]
+    made.add_documents([*documents, *old, *undated])
+    return made
+
+
+def titles(library, hits):
+    entries = library.entries([hit.passage.span.document_id for hit in hits])
+    return [entries[hit.passage.span.document_id].title for hit in hits]
+
+
+def test_fresh_finds_what_is_new_and_nothing_of_the_future(library):
+    query = "striker scores goals in the final"
+    now = library.search(query, 7, retriever="fresh", at="2023-05-21")
+    assert {hit.source for hit in now} == {"fresh"}
+    assert all(title.startswith("Striker") for title in titles(library, now)[:3])
+    past = titles(library, library.search(query, 9, retriever="fresh", at="2023-05-10"))
+    assert any(title.startswith("old") for title in past)
+    assert not any(title.startswith("Striker") for title in past)
+    assert "undated" in past
+    before = titles(library, library.search("striker", 9, retriever="fresh", at=BASE - timedelta(days=3000)))
+    assert before == ["undated"]
+    found = library.retriever("fresh", at="2023-05-21").explained([query], 3)[0]
+    assert found.matches[0].event.text.startswith("Striker")
+    assert found.need > 0.3
+    off = library.retriever("fresh", at="2023-05-21", events=False, need=0.0).explained([query], 3)[0]
+    assert (off.matches, off.need) == ((), 0.0)
+    assert library.search("  ", 3, retriever="fresh", at="2023-05-21") == []
+    with pytest.raises(InputError, match="no date"):
+        library.search(query, retriever="fresh", at="yesterday")
+
+
+def test_where_holds_and_now_is_the_clock(library):
+    with faults.injected({}, clock=lambda: BASE + timedelta(days=20, hours=6)):
+        assert titles(library, library.search("striker goals", 1, retriever="fresh"))[0].startswith("Striker")
+    hits = library.search("striker goals", 9, retriever="fresh", at="2023-05-21", where="title~old")
+    assert {title[:3] for title in titles(library, hits)} == {"old"}
+
+
+def test_the_recency_prior_is_its_formula(library):
+    fresh = library.retriever("fresh", settings=FreshSettings(fusion="z-score"))
+    assert isinstance(fresh, FreshRetriever)
+    for age, need in ((0.0, 1.0), (7.0, 1.0), (14.0, 0.5), (None, 0.8)):
+        recent = 0.3 if age is None else 0.3 + 0.7 * 2 ** (-age / 7)
+        assert fresh.prior(age, need) == pytest.approx(1 - need + need * recent)
+    assert fresh.search(["striker goals"], 3)[0]
+    assert moment("2023-05-01").hour == 23
+    assert moment(datetime(2023, 5, 1)).tzinfo is UTC
+    with pytest.raises(InputError, match="fusion='sum'"):
+        FreshSettings(fusion="sum")
+
+
+def test_a_model_searches_a_library_that_its_encoder_made(bert, tmp_path):
+    store = make(tmp_path / "library", encoder=bert)
+    pages = [document(f"d{n}", f"b{n} f{n} f1\n", published_at=BASE + timedelta(days=n)) for n in range(5)]
+    put(store, pages, encoder=bert)
+    made = SimpleNamespace(store=store, encoder=bert, settings=Settings(home=tmp_path, cache=tmp_path))
+    model = EventEncoder.untrained(made.encoder, small())
+    found = FreshRetriever.over(made, None, at="2023-05-05", model=model).search(["b3 f3"], 2)[0]
+    assert found[0].passage.text == "b3 f3 f1\n"
+    model.save(tmp_path / "models" / "mine")
+    other = EventEncoder.untrained(load_encoder(str(make_encoder(tmp_path / "other", seed=1))), small())
+    with pytest.raises(InputError, match="Make one with the model's own"):
+        FreshRetriever.over(made, None, model=other)
+    with pytest.raises(UnknownName, match="mine"):
+        FreshRetriever.over(made, None, model="yours")
+
+
+# -- the switch -------------------------------------------------------------------------------------------------------
+
+
+def test_two_searches_are_mixed_and_clicks_are_kept(library):
+    mixed = library.retriever("interleaved:lexical,fresh")
+    assert isinstance(mixed, InterleavedRetriever)
+    hits = mixed.search(["striker goals"], 4)[0]
+    assert len(hits) == 4
+    assert {hit.source for hit in hits} == {"interleaved"}
+    assert len({hit.passage.span for hit in hits}) == 4
+    mixed.clicked(0)
+    log = InterleavingLog(library.settings.home / FILE)
+    shown = log.impressions()[0]
+    assert (shown.a, shown.b, shown.clicks) == ("lexical", "fresh", (0,))
+    assert json.loads(log.path.read_text().splitlines()[0])["shown"]["query"] == "striker goals"
+    for model in ("lexical", "lexical,interleaved"):
+        with pytest.raises(InputError, match="two other retrievers"):
+            library.retriever("interleaved", model=model)
+    with pytest.raises(InputError, match="no query 3"):
+        mixed.clicked(0, 3)

@@ -1,0 +1,404 @@
+"""The event store: what is evidence, what belongs together, what bursts; wrong clocks; the same after a restart."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveal.errors import InputError
+from foveal.retrieval.event_clusters import ClusterSettings, Member, StreamClusters, StreamTerms, two_parts
+from foveal.retrieval.event_items import (
+    DAY,
+    FilterSettings,
+    Item,
+    ItemFilter,
+    NearDuplicates,
+    entities,
+    event_terms,
+    jaccard,
+    language_of,
+    seconds,
+    shingles,
+    template,
+)
+from foveal.retrieval.event_phrases import trimmed, triple, written
+from foveal.retrieval.events import EventSettings, EventStore
+from foveal.retrieval.terms import terms
+
+BASE = datetime(2023, 5, 1, 12)
+STORIES = (
+    ("Quake hits the coast near Elazig", "Rescuers search the rubble in Elazig after a strong quake struck the coast"),
+    ("Central bank raises its rate again", "The central bank lifted the interest rate by half a point on inflation"),
+    ("Striker scores three goals in final", "The striker led the team to the cup with goals in the final at Wembley"),
+)
+
+
+def item(name, story=0, *, hours=0.0, title=None, text=None, source="one.example"):
+    date = None if hours is None else BASE + timedelta(hours=hours)
+    return Item(
+        name, STORIES[story][0] if title is None else title, text or f"{STORIES[story][1]} {name}", date, source
+    )
+
+
+def varied(name, story, hours, number, source=None):
+    """A report of its own: the story's words in another order, with some of its own."""
+    words = STORIES[story][0].split()
+    turned = " ".join([*words[number % 3 :], *words[: number % 3], f"word{number}"])
+    text = " ".join([*STORIES[story][1].split()[number % 4 :], f"own{number}", f"more{number}"])
+    return item(name, story, hours=hours, title=turned, text=text, source=source or f"s{number}.example")
+
+
+def feed():
+    """Three stories over four days, among other titles that have nothing in common."""
+    draw, made = np.random.default_rng(1), []
+    for number in range(60):
+        words = " ".join(f"w{draw.integers(5000)}" for _ in range(6))
+        made.append(item(f"noise{number}", hours=float(draw.random() * 96), title=words, text=words[::-1]))
+    for story, start in ((0, 30), (1, 50), (2, 70)):
+        made += [varied(f"s{story}-{n}", story, start + 3 * n, n) for n in range(6)]
+    return sorted(made, key=lambda one: one.published_at)
+
+
+NOW = BASE + timedelta(hours=96)
+
+
+# -- what is evidence -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("title", "reason"),
+    [
+        ("", "no title"), ("   ", "no title"), ("Too short", "too short"), (" ".join(["word"] * 41), "too long"),
+        ("HONG KONG EXCHS NOON - APR 7", "bulletin"), ("Best deals on phones: 50% off today only", "bulletin"),
+        ("12.5 13.5 14.5 per cent 11 10 9", "bulletin"), ("SMITH CORP 4TH QTR NET RISES", "bulletin"),
+        ("Quake hits the coast near Elazig", None), ("Bank cuts prices of its shares in half", None),
+    ],
+)  # fmt: skip
+def test_what_is_no_evidence_is_told_with_its_reason(title, reason):
+    assert ItemFilter().refused(Item("a", title), len(title.split()), 0) == reason
+
+
+def test_a_title_that_comes_each_day_with_other_numbers_is_a_bulletin():
+    keep = ItemFilter()
+    titles = [f"Ship movements at the port of Ghent {day} May" for day in range(1, 6)]
+    assert [keep.refused(Item("a", title), 9, day) for day, title in enumerate(titles)] == [
+        None,
+        None,
+        *["bulletin"] * 3,
+    ]
+    assert template("Cases on 3 May: 1,204") == template("Cases on 14 June: 99")
+    same_day = ItemFilter()
+    assert [same_day.refused(Item("a", titles[0]), 9, 7) for _ in range(5)] == [None] * 5
+
+
+def test_only_chosen_languages_pass_where_they_can_be_told():
+    german = Item("a", "Die Zentralbank hat den Zins um einen halben Punkt erhöht")
+    keep = ItemFilter(FilterSettings(languages=("en",)))
+    assert keep.refused(german, 10, 0) == "language"
+    assert keep.refused(Item("b", "Quake hits coast near Elazig"), 5, 0) is None
+    found = {
+        "the bank of the river and in the sea": "en",
+        "地震がトルコを襲った": "ja",
+        "地震袭击土耳其东部": "zh",
+        "xyz": None,
+    }
+    assert {text: language_of(text) for text in found} == found
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=3, max_size=40), st.integers(0, 3))
+def test_shingles_and_jaccard_are_their_definition(words, changes):
+    other = list(words)
+    for place in range(changes):
+        other[place % len(other)] = "z"
+    sets = [set(itertools.pairwise(itertools.pairwise(text))) for text in (words, other)]
+    expected = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+    assert jaccard(shingles(words), shingles(other)) == pytest.approx(expected)
+
+
+def test_nearly_the_same_text_is_found_and_what_is_remembered_is_bounded():
+    index = NearDuplicates(remembered=20)
+    texts = [[f"w{number}-{place}" for place in range(40)] for number in range(30)]
+    assert [index.seen(words, f"t{number}") for number, words in enumerate(texts)] == [None] * 30
+    assert len(index) == 20
+    near = [*texts[25][:38], "new", "words"]
+    assert index.seen(near, "again") == "t25"
+    assert index.seen(texts[2], "old") is None  # forgotten
+    assert index.seen(texts[26][:20], "half") is None
+    copy = NearDuplicates(remembered=20)
+    copy.restore(index.state())
+    assert copy.seen(near, "once more") == "t25"
+    assert index.seen([], "empty") is None
+
+
+def test_terms_of_an_event_are_the_searches_terms_without_plurals():
+    for text in ("The Quakes hit 3 coasts, glass and bus", "Über Züge und die Häuser", "地震 hits"):
+        expected = [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in terms(text)]
+        assert event_terms(text) == expected
+    assert event_terms("") == []
+
+
+def test_names_are_runs_of_capitals_and_a_title_in_capitals_has_none():
+    assert entities("Police in New York arrest Sam Bankman-Fried over fraud") == ("new york", "sam bankman-fried")
+    assert entities("STANDARD OIL TO FORM FINANCIAL UNIT") == ()
+    assert entities("Every Word Begins With Capitals Here") == ()
+
+
+# -- weights and clusters ---------------------------------------------------------------------------------------------
+
+
+def test_weights_are_the_formula_with_counts_so_far():
+    stream = StreamTerms()
+    stream.vector(["quake", "coast"], ["coast"])
+    found = stream.vector(["quake", "quake", "bank"], ["rate", "quake"])
+    tf = {"quake": 2.5, "bank": 1.0, "rate": 0.5}
+    df = {"quake": 2, "bank": 1, "rate": 1}
+    weights = {word: (1 + math.log(tf[word])) * math.log((1 + 2) / df[word]) for word in tf}
+    length = math.sqrt(sum(weight**2 for weight in weights.values()))
+    assert found == pytest.approx({word: weight / length for word, weight in weights.items()})
+    assert stream.vector([], []) == {}
+
+
+def joined_by_definition(members, settings):
+    """Every live cluster that shares a heavy term is compared in full."""
+    clusters = []  # [number, sum, first, last, heavy terms]
+    placed = []
+    for member in members:
+        heavy = sorted(member.vector, key=lambda term: (-member.vector[term], term))[: settings.heavy_terms]
+        best, highest = None, settings.threshold
+        for cluster in clusters:
+            gap = max(0.0, member.at - cluster[3], cluster[2] - member.at) / DAY
+            if not set(heavy) & cluster[4] or gap > settings.alive_days:
+                continue
+            length = math.sqrt(sum(weight**2 for weight in cluster[1].values()))
+            cosine = sum(weight * cluster[1].get(term, 0.0) for term, weight in member.vector.items()) / length
+            if cosine * 2 ** (-gap / settings.half_life_days) > highest + 1e-12:
+                best, highest = cluster, cosine * 2 ** (-gap / settings.half_life_days)
+        if best is None:
+            best = [len(clusters) + 1, Counter(), member.at, member.at, set()]
+            clusters.append(best)
+        best[1].update(member.vector)
+        best[2], best[3] = min(best[2], member.at), max(best[3], member.at)
+        best[4] |= set(heavy)
+        placed.append(f"e{best[0]}")
+    return placed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_joining_with_bounds_is_joining_by_comparing_with_all(seed):
+    draw, stream = np.random.default_rng(seed), StreamTerms()
+    members = []
+    for number in range(150):
+        topic = int(draw.integers(12))
+        words = [f"t{topic}-{draw.integers(6)}" for _ in range(5)] + [f"x{draw.integers(60)}" for _ in range(4)]
+        vector = stream.vector(words, [f"x{draw.integers(60)}" for _ in range(20)])
+        members.append(Member(f"m{number}", " ".join(words), "s", number * DAY / 4, vector))
+    settings = ClusterSettings(heavy_terms=4)
+    clusters = StreamClusters(settings)
+    assert [clusters.add(member).id for member in members] == joined_by_definition(members, settings)
+    for cluster in clusters.live.values():
+        assert cluster.squared == pytest.approx(sum(weight**2 for weight in cluster.centroid.values()))
+        for term in cluster.heavy:
+            assert clusters.holding[term][cluster.id] == cluster.centroid[term]
+        pairs = [
+            sum(w * b.vector.get(t, 0.0) for t, w in a.vector.items())
+            for a, b in itertools.permutations(cluster.members, 2)
+        ]
+        if pairs:
+            assert cluster.coherence == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_a_cluster_that_fell_apart_is_cut_and_what_means_the_same_becomes_one():
+    vectors = [{"a": 1.0}, {"b": 1.0}, {"a": 0.8, "c": 0.6}, {"b": 0.8, "d": 0.6}, {"a": 1.0}]
+    assert sorted(two_parts(vectors)) == [1, 3]
+    assert two_parts(vectors[:1]) == []
+    clusters = StreamClusters(ClusterSettings(split_cosine=0.5))
+    one = clusters._open(0.0)
+    for number, vector in enumerate(vectors):
+        clusters._join(one, Member(f"m{number}", f"title {number}", "s", float(number), vector), list(vector))
+    ((old, new),) = clusters.split()
+    assert {member.id for member in new.members} == {"m1", "m3"}
+    assert (old.id, old.count, new.count, set(clusters.live)) == ("e1", 3, 2, {"e1", "e2"})
+    assert list(clusters.holding["b"]) == ["e2"]
+    assert clusters.merge(lambda titles: np.ones((len(titles), 4), np.float32) / 2) == [("e1", "e2")]
+    assert clusters.live["e1"].count == 5
+    assert list(clusters.holding["b"]) == ["e1"]
+
+
+# -- the store --------------------------------------------------------------------------------------------------------
+
+
+def test_stories_become_events_that_trend_and_noise_does_not():
+    store = EventStore().extend(feed())
+    top = store.trending(NOW, 3)
+    assert {event.documents[0].partition("-")[0] for event in top} == {"s0", "s1", "s2"}
+    best = top[0]
+    assert best.count == 6
+    assert len(best.sources) == 6
+    assert best.burst > 2
+    assert any(word in best.phrase for word in ("goals", "rate", "Quake"))
+    events = store.events(NOW)
+    assert sum(event.count for event in events) + sum(store.reasons.values()) == store.received
+    assert [event.burst for event in events] == sorted((event.burst for event in events), reverse=True)
+    assert store.get(best.id, NOW) == next(event for event in events if event.id == best.id)
+
+
+def test_at_a_moment_before_the_first_document_there_is_nothing():
+    store = EventStore().extend(feed())
+    assert store.events(BASE - timedelta(days=3)) == []
+    assert EventStore().trending(BASE) == []
+    early = store.events(BASE + timedelta(hours=40))
+    assert not any(name.startswith(("s1", "s2")) for event in early for name in event.documents)
+
+
+def test_near_duplicates_count_for_their_event_and_are_no_items():
+    store = EventStore()
+    first = store.add(item("a"), BASE)
+    again = store.add(item("b", text=f"{STORIES[0][1]} a", source="two.example"), BASE)
+    assert first == again
+    event = store.get(first, BASE)
+    assert (event.count, event.duplicates, len(event.sources)) == (1, 1, 2)
+    assert store.reasons["duplicate"] == 1
+    assert sum(event.days.values()) == 2
+
+
+def test_wrong_clocks_lose_nothing():
+    store = EventStore()
+    store.add(item("a", hours=0), BASE)
+    assert store.add(item("future", 1, hours=30), BASE) is None
+    assert store.reasons["future"] == 1
+    assert store.sizes()["waiting"] == 1
+    assert store.add(item("skewed", 2, hours=0.5), BASE) is not None  # half an hour ahead: a wrong clock
+    assert store.add(item("undated", 1, hours=None), BASE) is None
+    store.add(
+        item("later", 2, hours=40, title="Another thing entirely happens now", text="x y z"), BASE + timedelta(hours=40)
+    )
+    assert store.reasons["future"] == 0  # its time came
+    assert store.event_of("future") is not None
+    assert store.add(varied("late", 0, 0, 5), BASE + timedelta(hours=41)) is not None  # 40 hours late
+    assert store.add(varied("too late", 0, -20, 4), BASE + timedelta(hours=41)) is None
+    assert +store.reasons == Counter({"undated": 1, "late": 1})
+
+
+def test_a_late_item_is_counted_on_its_own_day():
+    close = EventSettings(clusters=ClusterSettings(threshold=0.03))
+    ordered, late = (EventStore(close) for _ in range(2))
+    items = [varied(f"s{n}", 0, 6 * n, n) for n in range(6)]
+    ordered.extend(items)
+    for one in [*items[:2], *items[3:], items[2]]:
+        late.add(one, items[-1].published_at)
+    a, b = (store.events(NOW)[0] for store in (ordered, late))
+    assert (a.days, a.count) == (b.days, b.count)
+    assert a.burst == pytest.approx(b.burst)
+
+
+def test_naive_and_aware_dates_are_not_mixed():
+    store = EventStore()
+    store.add(item("a"), BASE)
+    for moment in (BASE.replace(tzinfo=UTC), datetime.now(UTC)):
+        with pytest.raises(ValueError, match="naive"):
+            store.add(item("b", 1), moment)
+    with pytest.raises(InputError, match="aware"):
+        store.add(Item("c", STORIES[0][0], "", BASE.replace(tzinfo=UTC)), BASE)
+
+
+def test_twice_the_same_stream_gives_the_same_and_so_does_a_restart(tmp_path):
+    items = feed()
+    encode = hashed
+    first, second = (EventStore(encode=encode).extend(items).events(NOW) for _ in range(2))
+    assert first == second
+    for cut in (1, 30, 60):
+        half = EventStore(encode=encode).extend(items[:cut])
+        half.add(item("tomorrow", 1, hours=200), items[cut - 1].published_at)
+        half.snapshot(tmp_path / "events.json.gz")
+        again = EventStore.restored(tmp_path / "events.json.gz", encode=encode)
+        assert again.sizes() == half.sizes()
+        for store in (half, again):
+            store.extend(items[cut:])
+        assert again.events(NOW) == half.events(NOW) == first
+        assert again.reasons == half.reasons
+    with pytest.raises(InputError, match="holds no events"):
+        EventStore.restored(tmp_path / "nothing.gz")
+    (tmp_path / "events.json.gz").write_bytes(b"junk")
+    with pytest.raises(InputError, match="Mine them anew"):
+        EventStore.restored(tmp_path / "events.json.gz")
+
+
+def test_events_grow_fade_and_close():
+    store = EventStore().extend([varied(f"s{n}", 0, 2 * n, n) for n in range(5)])
+    name = store.events(BASE + timedelta(hours=9))[0].id
+    stages = [store.get(name, BASE + timedelta(hours=hours)).stage for hours in (9, 60, 200)]
+    assert stages == ["growing", "steady", "fading"]
+    store.add(item("other", 1, hours=24 * 20), BASE + timedelta(days=20))
+    assert store.get(name, BASE + timedelta(days=20)).stage == "closed"
+    with pytest.raises(InputError, match="No event is called 'e99'"):
+        store.get("e99", BASE)
+
+
+def test_memory_is_bounded_on_a_long_stream():
+    small = EventSettings(
+        filter=FilterSettings(remembered=50),
+        clusters=ClusterSettings(vocabulary=200, members=5, centroid_terms=20),
+        closed=10,
+        quarantine=3,
+    )
+    store, draw, sizes = EventStore(small), np.random.default_rng(0), []
+    for number in range(1500):
+        words = " ".join(f"w{draw.integers(3000)}" for _ in range(8))
+        moment = BASE + timedelta(hours=2 * number)
+        store.add(Item(f"i{number}", words, words[::-1], moment, f"s{number % 90}"), moment)
+        if number % 4 == 0:
+            store.add(Item(f"f{number}", words, "", moment + timedelta(days=900), ""), moment)
+        if number in (700, 1499):
+            sizes.append(store.sizes())
+    assert all(sizes[1][kind] <= max(60, 1.3 * sizes[0][kind]) for kind in sizes[0]), sizes
+    assert store.reasons["future, forgotten"] == 375 - 3
+
+
+def test_an_empty_day_and_titles_without_words_do_no_harm():
+    store = EventStore(EventSettings(filter=FilterSettings(min_words=1)))
+    store.add(item("a", title="!!! ... ???", text="…"), BASE)
+    store.add(varied("b", 0, 24 * 5, 1), BASE + timedelta(days=5))
+    assert store.events(BASE + timedelta(days=5))[0].count == 1
+    assert store.trending(BASE + timedelta(days=9)) is not None
+
+
+def hashed(texts):
+    from honest import HashedWords
+
+    return HashedWords().encode(list(texts))
+
+
+# -- phrases ----------------------------------------------------------------------------------------------------------
+
+
+def test_phrases_lose_their_source_and_have_three_parts():
+    assert trimmed("Quake hits Elazig - BBC News", source="bbc.co.uk") == "Quake hits Elazig"
+    assert (
+        trimmed("Quake hits Elazig | World | The Example Times")
+        == ["Quake hits Elazig", "World", "The Example Times"][0]
+    )
+    assert trimmed("No separator here") == "No separator here"
+    assert triple("Strong quake hits Elazig province") == ("Strong quake", "hits", "Elazig province")
+    assert triple("Quake in Turkey") == ("Quake in Turkey", "", "")
+
+
+def test_a_language_model_writes_a_phrase_under_a_grammar():
+    class Speaker:
+        def parse(self, messages, schema):
+            assert "- one\n- two" in messages[0]["content"]
+            return schema(who="Quake", did_what="hits", to_whom_and_when="Elazig")
+
+    assert written(Speaker(), ["one", "two"]) == "Quake hits Elazig"
+
+
+def test_moments_without_a_zone_are_utc():
+    assert seconds(datetime(1970, 1, 2)) == DAY
+    assert seconds(datetime(1970, 1, 2, tzinfo=UTC)) == DAY
