@@ -246,7 +246,9 @@ class BoundaryPredictor(nn.Module):
         """Deviation and mean (B, 1, C) of keys (B, L, C) over their text, where features take them off."""
         if not self.settings["standardise"]:
             return None
-        parts = [torch.std_mean(part.float(), dim=1, correction=0, keepdim=True) for part in x.split(_CHANNELS, -1)]
+        parts = [
+            torch.std_mean(part.float(), dim=1, correction=0, keepdim=True) for part in torch.split(x, _CHANNELS, -1)
+        ]
         deviation, mean = (torch.cat(several, -1) for several in zip(*parts, strict=True))
         return deviation.clamp(min=1e-6), mean
 

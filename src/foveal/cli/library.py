@@ -35,7 +35,8 @@ RetrieverName = Annotated[
     typer.Option(
         metavar="NAME[:MODEL]",
         help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can). Behind lexsembridge, generative "
-        "and fresh a model that `foveal train` made, such as generative:my-titles (default: the one trained last).",
+        "and fresh a model that `foveal train` made, such as generative:my-titles (default: the one trained last; for "
+        "fresh none).",
     ),
 ]
 Where = Annotated[

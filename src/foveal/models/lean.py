@@ -148,7 +148,7 @@ class Layer:
 
 def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The same as function(x) for a function of each row alone, in the memory that `AT_ONCE` rows take."""
-    return function(x) if len(x) <= AT_ONCE else torch.cat([function(piece) for piece in x.split(AT_ONCE)])
+    return function(x) if len(x) <= AT_ONCE else torch.cat([function(piece) for piece in torch.split(x, AT_ONCE)])
 
 
 def _activation(module: nn.Module) -> Callable[[Tensor], Tensor]:
