@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foveal.reading import follow
@@ -111,6 +111,23 @@ def by_definition(windows: list[list[Sentence]], asked: follow.Asked, size: int)
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=12)
 
 
+@example(  # two sentences of equal weight, by other sums
+    windows=[
+        ["keeper 守门人", "keeper 守门人", *["keeper"] * 5, "守门人", "keeper rain", "keeper café key"],
+        [
+            "keeper",
+            "keeper",
+            "keeper 守门人 café key",
+            "keeper 守门人 key",
+            "keeper rain 守门人 key",
+            "守门人",
+            "keeper rain",
+            "café",
+        ],
+    ],
+    lead=["rain café key"],
+    size=1,
+)
 @given(windows=st.lists(TEXTS, min_size=1, max_size=6), lead=TEXTS, size=st.integers(1, 60))
 def test_any_text_by_definition(windows, lead, size):
     made = windows_of(*windows)

@@ -34,6 +34,9 @@ LEAST, SHARE = 256, 8
 CANDIDATES = 128
 """Sentences that are remembered for a question while the text goes by."""
 
+DIGITS = 9
+"""Of a sentence's score: sums that differ by rounding alone are equal, whatever the order of the words in a set."""
+
 Windows = Callable[[], Iterable[Sequence[Sentence]]]
 Whole = Callable[[Sentence], Sequence[Sentence]]
 
@@ -82,7 +85,7 @@ class _Gathering:
         """Consider the sentences of a window, which hold `words`."""
         leads = {one.start for one in self.asked.leads}
         for place, (sentence, found) in enumerate(zip(window, words, strict=True)):
-            score = sum(weight[word] for word in found & self.words)
+            score = round(math.fsum(weight[word] for word in found & self.words), DIGITS)
             if score <= 0 or sentence.start in leads:
                 continue
             around = (sentence, *window[max(0, place - 1) : place], *window[place + 1 : place + 2])
