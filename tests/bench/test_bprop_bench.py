@@ -126,6 +126,7 @@ def test_chance_is_what_random_orders_are_worth():
     assert by_chance({"q": dict.fromkeys("abc", 1.0)}, queries, seed=0, draws=2000) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_every_arm_is_tuned_alike_and_the_order_is_asked_for(settings, base):
     rows = list(bprop_training.training(settings, TINY, base=base))
     systems = [row.system for row in rows]

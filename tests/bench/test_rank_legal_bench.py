@@ -98,6 +98,7 @@ def values(rows):
 # -- the whole bench ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_bench_from_data_to_rows(settings, monkeypatch):
     """Each system alone and fused, bars where they are asked, pictures; a second run scores and trains nothing."""
     tuned_on, asked = rank_legal_runs.tuned_on, []

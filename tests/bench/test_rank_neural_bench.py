@@ -242,6 +242,7 @@ def test_moved_judgements_are_as_many_among_what_was_found(settings):
     assert sum(moved.judged[query] == data.examples.judged[query] for query in moved.judged) < 5
 
 
+@pytest.mark.slow
 def test_beside_bm25_the_weight_sees_no_test_query(settings, monkeypatch):
     monkeypatch.setattr(rank_neural_adhoc, "FOLDS", 2)
     monkeypatch.setattr(rank_neural_adhoc, "chosen", short(rank_neural_adhoc.chosen))

@@ -95,6 +95,7 @@ def test_fusions_learn_from_training_claims_only(settings, judged, monkeypatch):
     assert bars >= {("BM25S", "ndcg@10"), ("MiniLM", "recall@100"), ("rrf", "ndcg@10"), ("weighted", "ndcg@10")}
 
 
+@pytest.mark.slow
 def test_the_late_index_is_held_against_all_documents(settings):
     rows = list(retrieval_late.scifact(settings))
     found = values(rows)

@@ -113,6 +113,7 @@ def settings(tmp_path_factory, base):
     return Tiny(data=place / "data", cache=place / "cache")
 
 
+@pytest.mark.slow
 def test_all_systems_stand_in_one_table_each_with_its_figures(settings, base):
     rows = list(bench.tables(settings, TINY, base=base))
     values = {(row.system, row.metric): row for row in rows}
