@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foveal.errors import InputError, StorageFull
-from foveal.evaluation import votes
+from foveal.evaluation import appended
 from foveal.evaluation.agreement import agreement, fleiss_kappa, majority
 from foveal.evaluation.votes import Vote, keep_vote, last_votes, read_votes
 
@@ -74,7 +74,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(tmp_path, monkeypatch):
     path = tmp_path / "votes.jsonl"
     keep_vote(path, Vote("1", "h", "asha", "HREL"))
     before = path.read_bytes()
-    monkeypatch.setattr(votes.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(appended.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StorageFull, match="vote again"):
         keep_vote(path, Vote("2", "h", "asha", "HREL"))
     assert path.read_bytes() == before

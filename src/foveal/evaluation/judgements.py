@@ -11,19 +11,15 @@ Queries  JSON lines {"_id", "text"}, or id, tab, text
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import InputError, StorageFull
+from foveal.errors import InputError
+from foveal.evaluation.appended import append, locked
 from foveal.evaluation.beir import HEADER, Record
 from foveal.evaluation.files import json_lines, whole_file
 from foveal.types import Span
@@ -32,8 +28,6 @@ GRADES = {0: "not relevant", 1: "touches it", 2: "relevant", 3: "just what was a
 
 FILE = "judgements.jsonl"
 """In the home of a library."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +98,9 @@ def keep_judgement(path: Path, judgement: Judgement) -> Judgement | None:
     InputError: the file is damaged, or cannot be written. StorageFull: no space; what was kept before still is.
     """
     line = (json.dumps(judgement.as_json(), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
-    with _locked(path) as file:
+    with locked(path, instead="Choose another --home.") as file:
         known, whole, ended = _parsed(file.read(), path)
-        os.ftruncate(file.fileno(), whole)  # a cut line was never reported as kept
-        added = line if ended else b"\n" + line
-        try:
-            if file.write(added) < len(added):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
-        except OSError as error:
-            os.ftruncate(file.fileno(), whole)
-            if error.errno in _FULL:
-                raise StorageFull(f"No space is left for {path}. Free some and judge this passage again.") from error
-            raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+        append(file, line if ended else b"\n" + line, after=whole, path=path, again="judge this passage again")
     return known.get(judgement.key)
 
 
@@ -138,20 +122,6 @@ def _parsed(content: bytes, path: Path) -> tuple[dict[tuple[str, Span, str], Jud
     if last is not None:  # whole, but for its end: a person's editor left it out
         known[last.key] = last
     return known, len(content), last is None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[io.FileIO]:
-    """The file, opened to read and add to it, while no other process does."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Choose another --home.") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-        file.seek(0)
-        yield file
 
 
 # -- files of others --------------------------------------------------------------------------------------------------

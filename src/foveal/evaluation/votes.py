@@ -9,19 +9,13 @@ earlier ones stay in the file.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import io
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from foveal.errors import InputError, StorageFull
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from foveal.errors import InputError
+from foveal.evaluation.appended import append, locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +49,9 @@ def read_votes(path: Path) -> list[Vote]:
 def keep_vote(path: Path, vote: Vote) -> None:
     """Add a vote; on return it is on the disk. InputError: the file is damaged or cannot be written. StorageFull."""
     line = (json.dumps(asdict(vote), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
-    with _locked(path) as file:
+    with locked(path, instead="Name another file of votes.") as file:
         _, whole = _parsed(file.read(), path)
-        os.ftruncate(file.fileno(), whole)  # a cut line was never reported as kept
-        try:
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
-        except OSError as error:
-            os.ftruncate(file.fileno(), whole)
-            if error.errno in _FULL:
-                raise StorageFull(f"No space is left for {path}. Free some and vote again.") from error
-            raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+        append(file, line, after=whole, path=path, again="vote again")
 
 
 def last_votes(votes: Sequence[Vote]) -> dict[str, dict[str, str]]:
@@ -88,17 +73,3 @@ def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int]:
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}, line {number}, is no vote ({error}). Mend or remove it.") from error
     return votes, len(content) - len(rest)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[io.FileIO]:
-    """The file, opened to read and add to it, while no other process does."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Name another file of votes.") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-        file.seek(0)
-        yield file
