@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -85,6 +86,25 @@ def test_an_unreadable_file_keeps_its_document_though_pruned(library, files):
     report = library.add([files], prune=True)
     assert report.removed == []
     assert len(report.skipped) == 1
+
+
+def test_a_folder_that_cannot_be_listed_keeps_its_documents_though_pruned(library, files, monkeypatch):
+    below = files / "below"
+    below.mkdir()
+    (below / "skin.txt").write_text("Skin feels.\n")
+    library.add([files])
+    listed = os.scandir
+
+    def refused(path="."):
+        if Path(path) == below:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    report = library.add([files], prune=True)
+    assert [one.address for one in report.skipped] == [below.as_uri()]
+    assert report.removed == []
+    assert "skin" in {entry.title for entry in library.documents()}
 
 
 def test_bad_files_are_reported_and_the_rest_goes_on(library, files):

@@ -411,13 +411,14 @@ class Library:
         """Documents of these files and folders that were not among those just read; of what was unreadable none."""
         places = [_address(str(source)) for source in sources]
         kept = {*report.added, *report.updated, *report.unchanged}
-        unread = tuple(one.address for one in report.skipped)  # a file's, or of a record in it
+        files = (one.address for one in report.skipped if one.address.startswith("file://"))
+        unread = [_address(one) for one in files]  # of a folder, a file, or a record in it
         return [
             entry
             for entry in self.store.entries("starts_with(source, 'file://')")
             if entry.id not in kept
-            and any(entry.source == place or entry.source.startswith(f"{place.rstrip('/')}/") for place in places)
-            and not any(address.startswith(entry.source) for address in unread)
+            and any(_lies_in(entry.source, place) for place in places)
+            and not any(address.startswith(entry.source) or _lies_in(entry.source, address) for address in unread)
         ]
 
     def _agrees(self, encoder: str | None, segmenter: str | None) -> bool:
@@ -431,6 +432,11 @@ class Library:
                 f"This library was made with the {kind} {stored!r}, not {given!r}, and keeps it. "
                 f"Leave the choice out, or make a new library with {given!r} (another --home)."
             )
+
+
+def _lies_in(address: str, place: str) -> bool:
+    """Whether an address is that place, or below it."""
+    return address == place or address.startswith(f"{place.rstrip('/')}/")
 
 
 def load_settings(settings: Settings) -> LoadSettings:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+
+from foveal.training.pretraining_contrast import info_nce
 
 SCALE, MARGIN = 20.0, 0.1
 
@@ -26,10 +27,8 @@ def scaled_info_nce(queries: Tensor, candidates: Tensor, targets: Tensor, allowe
     rows = targets >= 0
     if not bool(rows.any()):
         return queries.sum() * 0.0
-    scores = SCALE * queries.float() @ candidates.float().T
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, -torch.inf)
-    return cross_entropy(scores[rows], targets[rows])
+    left_out = None if allowed is None else ~allowed[rows]
+    return info_nce(queries[rows], candidates, targets[rows], left_out=left_out, temperature=1 / SCALE)
 
 
 def margin_loss(queries: Tensor, candidates: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
