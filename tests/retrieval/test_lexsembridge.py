@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -555,6 +556,10 @@ def test_the_retriever_takes_the_bridge_of_a_name_or_the_last_one(collection, tm
         assert LexSemBridgeRetriever.over(shelf, "title = 'd3'", model=model).search(["eye"], 1) != [[]]
     with pytest.raises(UnknownName, match="Trained here: mine"):
         LexSemBridgeRetriever.over(shelf, None, model="other")
+    before = LexSemBridgeRetriever.over(shelf, None).model
+    later = LexSemBridge.of_collection(shelf.encoder, TEXTS[:2]).save(tmp_path / "models" / "later")
+    os.utime(later / "lexsembridge.json", ns=(2**62, 2**62))
+    assert LexSemBridgeRetriever.over(shelf, None).model.fingerprint != before.fingerprint
 
 
 # -- images -----------------------------------------------------------------------------------------------------------

@@ -152,12 +152,9 @@ class LexSemBridge:
         `encoder` saves loading it where it is loaded already. UnknownName, ModelUnavailable: no bridge is there: never
         is the plain encoder taken for it. InputError: another encoder's.
         """
-        from foveal.models.lexsembridge_reading import ABOUT, read_bridge
+        from foveal.models.lexsembridge_reading import read_bridge
 
-        folder = None if name is None else Path(name).expanduser()
-        if folder is None or not folder.is_dir():
-            home = home or Settings.load().home
-            folder = trained_folder(home, ABOUT, name, kind="bridge", command="foveal train lexsembridge")
+        folder = bridge_folder(home or Settings.load().home, name)
         bridge, units, found = read_bridge(folder, encoder)
         return cls(found, bridge, units)
 
@@ -234,7 +231,11 @@ class LexSemBridgeRetriever:
         """
         encoder = collection.encoder
         settings = getattr(collection, "settings", None) or Settings.load()
-        loaded = model if isinstance(model, LexSemBridge) else _loaded(model, cast("Hashable", encoder), settings.home)
+        loaded = (
+            model
+            if isinstance(model, LexSemBridge)
+            else _loaded(bridge_folder(settings.home, model), cast("Hashable", encoder))
+        )
         if loaded.encoder.fingerprint != encoder.fingerprint:
             raise InputError(
                 f"The bridge was made for the encoder {loaded.encoder.name} ({loaded.encoder.fingerprint[:12]}), the "
@@ -258,9 +259,19 @@ class LexSemBridgeRetriever:
         ]
 
 
+def bridge_folder(home: Path, name: str | Path | None = None) -> Path:
+    """A folder that is there, the one of a name in HOME/models, or, None, that of the bridge trained last there."""
+    from foveal.models.lexsembridge_reading import ABOUT
+
+    folder = None if name is None else Path(name).expanduser()
+    if folder is not None and folder.is_dir():
+        return folder
+    return trained_folder(home, ABOUT, name, kind="bridge", command="foveal train lexsembridge")
+
+
 @lru_cache(maxsize=2)
-def _loaded(name: str | Path | None, encoder: Any, home: Path) -> LexSemBridge:
-    return LexSemBridge.load(name, encoder=encoder, home=home)
+def _loaded(folder: Path, encoder: Any) -> LexSemBridge:
+    return LexSemBridge.load(folder, encoder=encoder)
 
 
 def _bounded() -> BridgeSettings:
