@@ -4,11 +4,13 @@ FovealError
 ├── InputError (ValueError)        an argument or a file's content is not usable as it stands
 │   ├── UnknownName                no method, model, segmenter, ... is called that
 │   ├── UnreadableSource           a file or page that holds no text we can read
-│   └── UnknownDocument            no document of the library has that id, path or address
+│   ├── UnknownDocument            no document of the library has that id, path or address
+│   └── UnknownPaper               no paper, person or topic is called that
 ├── MissingExtra (ImportError)     an optional dependency is not installed
 ├── ModelUnavailable               a model is neither on disk, nor in a wheel, nor to be fetched
 ├── FetchFailed                    a server refused, was too slow, or sent too much
 ├── Cancelled                      the caller stopped a call
+├── DatabaseError                  the SQL database cannot be used as asked
 └── LibraryError                   the library's files
     ├── LibraryBusy                another process is writing to it
     ├── LibraryCorrupt             files are missing or damaged
@@ -39,6 +41,10 @@ class UnknownDocument(InputError):
     """A document that the library does not hold."""
 
 
+class UnknownPaper(InputError):
+    """A paper, person, topic or organisation that the database does not hold."""
+
+
 class MissingExtra(FovealError, ImportError):
     """An optional dependency that is not installed."""
 
@@ -53,6 +59,10 @@ class FetchFailed(FovealError):
 
 class Cancelled(FovealError):
     """A call that its caller stopped."""
+
+
+class DatabaseError(FovealError):
+    """The SQL database (papers, people, runs) cannot be reached, or is of another version."""
 
 
 class LibraryError(FovealError):

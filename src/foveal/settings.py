@@ -8,6 +8,7 @@ order: an argument, a variable `FOVEAL_<NAME>`, `foveal.toml` in the home, the d
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -26,6 +27,7 @@ class Settings:
     encoder: str = "minilm"  # of a new library: a name of `foveal models`, a folder, a hub id, or "none"
     segmenter: str = "headings"  # of a new library: a name of registry.SEGMENTERS
     max_file_mb: int = 256  # a larger file or page is refused
+    database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
     allow_private_addresses: bool = False  # fetch from this machine and the local network, too
 
     @classmethod
@@ -43,6 +45,13 @@ class Settings:
     def library(self) -> Path:
         """The folder of the library's tables."""
         return self.home / "library"
+
+    @property
+    def database_url(self) -> str:
+        """The SQL database, as SQLAlchemy names it."""
+        if self.database == "sqlite":
+            return f"sqlite:///{self.home / 'foveal.db'}"
+        return re.sub("^postgres(ql)?://", "postgresql+psycopg://", self.database)
 
     @property
     def max_bytes(self) -> int:

@@ -1,0 +1,166 @@
+"""The one SQL database of a home: papers, people and their votes, runs. SQLite by default, PostgreSQL by URL.
+
+    database = Database.open(Settings.load())       # made, or brought to today's tables, where it needs it
+    with database.reading() as session: …           # sees one state of it all, for as long as the block lasts
+    with database.writing() as session: …           # one short transaction: commits at the end, or nothing of it holds
+
+Tables     a part declares its own on `Base` (papers/schema.py); one Alembic chain in `migrations/` makes them
+SQLite     WAL: readers never wait; writers wait for each other up to `BUSY_S` seconds; foreign keys hold
+Times      aware, in UTC, in both (`Moment`): SQLite would forget the zone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, exc
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.types import TypeDecorator
+
+from foveal.errors import DatabaseError, InputError
+from foveal.settings import Settings
+
+BUSY_S = 30
+"""Seconds that a writer waits for another one."""
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+_NAMES = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Constraints have names in every database, so that a later migration can change them."""
+
+
+class Base(DeclarativeBase):
+    """What every table is declared on."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To the database; a time without a zone is a mistake of the caller."""
+        if value is not None and value.tzinfo is None:
+            raise InputError(f"The time {value} has no zone; give an aware datetime.")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """From the database."""
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+class Database:
+    """An engine and its sessions; make it with `Database.open`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, settings: Settings) -> Database:
+        """The database of a home, with today's tables.
+
+        DatabaseError: it cannot be reached, its URL is none, or a newer Foveal made its tables.
+        """
+        url = settings.database_url
+        if url.startswith("sqlite"):
+            settings.home.mkdir(parents=True, exist_ok=True)
+        try:
+            engine = engine_of(url)
+            upgrade(engine)
+        except exc.ArgumentError as error:
+            raise DatabaseError(
+                f"The setting database got {settings.database!r}; it needs 'sqlite', or a URL such as "
+                "postgresql://user:password@host/name."
+            ) from error
+        except (exc.OperationalError, exc.DatabaseError) as error:
+            raise DatabaseError(
+                f"The database {shown(url)} cannot be opened ({error.orig}). Check that it is there and that this "
+                "user may write to it, or change the setting database."
+            ) from error
+        return cls(engine)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that writes nothing."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction; what it loaded stays readable afterwards. Keep it short: nothing is fetched inside one."""
+        engine = self.engine.execution_options(writes=True)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def engine_of(url: str) -> Engine:
+    """An engine with what we want of its database set on each connection. MissingExtra: no driver for PostgreSQL."""
+    if url.startswith("postgresql+psycopg"):
+        from foveal.registry import require
+
+        require("psycopg", extra="postgres")
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_S})
+    event.listen(engine, "connect", _sqlite_connection)
+    event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Bring the tables to `revision`. DatabaseError: they are newer than this Foveal."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current == scripts.get_current_head() and revision == "head":
+        return
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise DatabaseError(
+            f"The database {shown(str(engine.url))} was made by a newer Foveal (its tables are {current}). "
+            "Install that one, or use another home."
+        )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def shown(url: str) -> str:
+    """A database's URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _sqlite_connection(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours: the driver would begin late, and deadlock two writers
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # one that reads and then writes would fail at once when another wrote between, whatever the timeout
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,356 @@
+"""The papers of a home: what a page or a command asks for, as plain values.
+
+    store = PaperStore(Database.open(Settings.load()))
+    store.page(Period.of("day", "2026-10-02"), sort="votes").papers
+    store.get("2605.01234"); store.many(ids); store.latest_day()
+
+Writing is done elsewhere: records by `upserts.py`, votes and remarks of people by `people.py`. Orders that need more
+than a column (trending and the formulas of other sites) are in `ranking.py`; search is in `paper_search.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from foveal.database import Database
+from foveal.errors import InputError, UnknownPaper
+from foveal.papers.periods import Period
+from foveal.papers.records import name_key, paper_id
+from foveal.papers.schema import (
+    AuthorRow,
+    CategoryRow,
+    CollectedRow,
+    CommentRow,
+    FetchRow,
+    KeywordRow,
+    ListingRow,
+    OrganisationRow,
+    PaperRow,
+    TopicRow,
+    VoteRow,
+)
+
+PAGE = 50
+"""Papers of a page."""
+
+MOST = 200
+"""Papers that one page may hold."""
+
+SORTS = ("votes", "published", "listed", "discussed")
+"""Orders that the database knows."""
+
+
+@dataclass(frozen=True)
+class Author:
+    """An author as shown; `status` is none, claimed, claimed_verified or hidden."""
+
+    name: str
+    key: str  # in an address
+    affiliation: str = ""
+    status: str = "none"
+    person_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """Something that belongs to a paper."""
+
+    kind: str
+    url: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A day on which a paper was shown."""
+
+    day: date
+    listed_at: datetime
+    submitted_by: str
+    position: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A paper as a page shows it."""
+
+    id: str
+    version: int
+    title: str
+    abstract: str
+    published_at: datetime | None
+    updated_at: datetime | None
+    changed_at: datetime
+    authors: tuple[Author, ...]
+    author_count: int
+    categories: tuple[str, ...]
+    comment: str
+    journal_ref: str
+    doi: str
+    licence: str
+    url: str
+    project_url: str
+    repo_url: str
+    repo_stars: int | None
+    organisation: str
+    organisation_id: str | None
+    summary: str
+    summary_model: str
+    keywords: tuple[str, ...]
+    links: tuple[Link, ...]
+    listings: tuple[Listing, ...]
+    thumbnail: str
+    source: str
+    withdrawn: bool
+    votes: int  # of people here
+    votes_elsewhere: int
+    comments: int  # of people here, not hidden
+    comments_elsewhere: int
+
+    @property
+    def is_arxiv(self) -> bool:
+        """Whether the id is arXiv's."""
+        return not self.id.startswith(("doc-", "title-"))
+
+    @property
+    def page_url(self) -> str:
+        """Where the paper stands for itself; "" where nothing is known."""
+        return f"https://arxiv.org/abs/{self.id}" if self.is_arxiv else self.url
+
+    @property
+    def pdf_url(self) -> str:
+        """The PDF of an arXiv paper, else ""."""
+        return f"https://arxiv.org/pdf/{self.id}v{self.version}" if self.is_arxiv else ""
+
+    @property
+    def all_votes(self) -> int:
+        """Votes here and elsewhere."""
+        return self.votes + self.votes_elsewhere
+
+    @property
+    def all_comments(self) -> int:
+        """Remarks here and elsewhere."""
+        return self.comments + self.comments_elsewhere
+
+    @property
+    def listed_on(self) -> date | None:
+        """The first day that showed it."""
+        return self.listings[0].day if self.listings else None
+
+
+@dataclass(frozen=True)
+class PaperPage:
+    """Some of the papers that fit, and how many fit."""
+
+    papers: tuple[Paper, ...]
+    total: int
+    page: int
+    limit: int
+
+    @property
+    def pages(self) -> int:
+        """Pages in all."""
+        return -(-self.total // self.limit)
+
+
+class PaperStore:
+    """Reads the papers of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def get(self, which: str) -> Paper:
+        """The paper with that id or address. InputError: that is no id. UnknownPaper: it is not here."""
+        found = self.many([paper_id(which)])
+        if not found:
+            raise UnknownPaper(f"The paper {which[:80]} is not here. `foveal papers update` fetches what is new.")
+        return found[0]
+
+    def many(self, ids: Sequence[str]) -> list[Paper]:
+        """The papers with these ids, in their order; those that are not here are left out."""
+        if not ids:
+            return []
+        with self.database.reading() as session:
+            rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(set(ids))))}
+            return papers_of(session, [rows[one] for one in ids if one in rows])
+
+    def page(
+        self,
+        period: Period | None = None,
+        *,
+        sort: str = "votes",
+        page: int = 0,
+        limit: int = PAGE,
+        category: str | None = None,
+        author: str | None = None,
+        organisation: str | None = None,
+        keyword: str | None = None,
+        submitter: str | None = None,
+        collection: int | None = None,
+        with_code: bool = False,
+    ) -> PaperPage:
+        """Papers listed in `period` (None: all), those that fit the filters, in an order of `SORTS`.
+
+        `author` is a name or its key; a category ending in `.*` takes all below it. InputError: no such order, page or
+        limit.
+        """
+        _check(sort, page, limit)
+        wanted = select(PaperRow.id)
+        if period is not None:
+            days = select(ListingRow.paper_id).where(ListingRow.day.between(period.first, period.last))
+            wanted = wanted.where(PaperRow.id.in_(days))
+        for table, condition in _filters(category, author, keyword, submitter, collection):
+            wanted = wanted.where(PaperRow.id.in_(select(table.paper_id).where(condition)))
+        if organisation:
+            wanted = wanted.where(PaperRow.organisation_id == name_key(organisation)[:80])
+        if with_code:
+            wanted = wanted.where(PaperRow.repo_url != "")
+        with self.database.reading() as session:
+            total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+            ids = list(session.scalars(_ordered(wanted, sort, period).offset(page * limit).limit(limit)))
+            rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(ids)))}
+            return PaperPage(tuple(papers_of(session, [rows[one] for one in ids])), total, page, limit)
+
+    def latest_day(self) -> date | None:
+        """The last day that has papers."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.max(ListingRow.day)))
+
+    def days(self, first: date, last: date) -> dict[date, int]:
+        """Day -> number of papers listed, for the days that have any."""
+        counted = (
+            select(ListingRow.day, func.count())
+            .where(ListingRow.day.between(first, last))
+            .group_by(ListingRow.day)
+            .order_by(ListingRow.day)
+        )
+        with self.database.reading() as session:
+            return {row[0]: row[1] for row in session.execute(counted)}
+
+    def count(self) -> int:
+        """Papers here."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(PaperRow)) or 0
+
+    def categories(self) -> dict[str, int]:
+        """Category -> number of papers, the largest first."""
+        counted = (
+            select(CategoryRow.name, func.count())
+            .group_by(CategoryRow.name)
+            .order_by(func.count().desc(), CategoryRow.name)
+        )
+        with self.database.reading() as session:
+            return {row[0]: row[1] for row in session.execute(counted)}
+
+    def topics(self) -> list[TopicRow]:
+        """Searches that have a name, in their order."""
+        with self.database.reading() as session:
+            return list(session.scalars(select(TopicRow).order_by(TopicRow.position, TopicRow.id)))
+
+    def changed_since(self, moment: datetime | None, *, limit: int | None = None) -> list[tuple[str, datetime]]:
+        """Ids of papers that were added or changed after `moment`, with when, the earliest first."""
+        wanted = select(PaperRow.id, PaperRow.changed_at).order_by(PaperRow.changed_at, PaperRow.id).limit(limit)
+        if moment is not None:
+            wanted = wanted.where(PaperRow.changed_at > moment)
+        with self.database.reading() as session:
+            return [(paper, at) for paper, at in session.execute(wanted)]
+
+    def last_fetch(self, source: str, *, url: str | None = None, good: bool = True) -> FetchRow | None:
+        """The last request of a source (to that address); `good`: that did not fail."""
+        wanted = select(FetchRow).where(FetchRow.source == source).order_by(FetchRow.at.desc(), FetchRow.id.desc())
+        if url is not None:
+            wanted = wanted.where(FetchRow.url == url)
+        if good:
+            wanted = wanted.where(FetchRow.error == "")
+        with self.database.reading() as session:
+            return session.scalar(wanted.limit(1))
+
+    def organisation(self, which: str) -> str:
+        """The whole name of an organisation. UnknownPaper: none of its papers is here."""
+        with self.database.reading() as session:
+            row = session.get(OrganisationRow, name_key(which)[:80])
+        if row is None:
+            raise UnknownPaper(f"No paper here is from {which[:80]!r}.")
+        return row.name
+
+
+def papers_of(session: Session, rows: Sequence[PaperRow]) -> list[Paper]:
+    """The rows as values, with what people did."""
+    ids = [row.id for row in rows]
+    shown = CommentRow.hidden_at.is_(None)
+    votes = _counted(session, select(VoteRow.paper_id, func.count()).where(VoteRow.paper_id.in_(ids)))
+    remarks = _counted(session, select(CommentRow.paper_id, func.count()).where(CommentRow.paper_id.in_(ids), shown))
+    return [_paper(row, votes.get(row.id, 0), remarks.get(row.id, 0)) for row in rows]
+
+
+def _counted(session: Session, wanted: Any) -> dict[str, int]:
+    return {row[0]: row[1] for row in session.execute(wanted.group_by(wanted.selected_columns[0]))}
+
+
+def _paper(row: PaperRow, votes: int, comments: int) -> Paper:
+    columns = {name: getattr(row, name) for name in Paper.__dataclass_fields__ if name in PaperRow.__table__.columns}
+    return Paper(
+        **columns,
+        authors=tuple(
+            Author(one.name, one.name_key, one.affiliation, one.status, one.person_id) for one in row.authors
+        ),
+        categories=tuple(one.name for one in row.categories),
+        organisation=row.organisation.name if row.organisation else "",
+        keywords=tuple(one.words for one in row.keywords),
+        links=tuple(Link(one.kind, one.url, one.title) for one in row.links),
+        listings=tuple(Listing(one.day, one.listed_at, one.submitted_by, one.position) for one in row.listings),
+        votes=votes,
+        comments=comments,
+    )
+
+
+def _filters(
+    category: str | None, author: str | None, keyword: str | None, submitter: str | None, collection: int | None
+) -> list[tuple[Any, Any]]:
+    """A table with `paper_id`, and the condition on it, for each filter that is given."""
+    found: list[tuple[Any, Any]] = []
+    if category and category.endswith(".*"):
+        found.append((CategoryRow, CategoryRow.name.startswith(category[:-1], autoescape=True)))
+    elif category:
+        found.append((CategoryRow, CategoryRow.name == category))
+    if author:
+        found.append((AuthorRow, AuthorRow.name_key == name_key(author)))
+    if keyword:
+        found.append((KeywordRow, func.lower(KeywordRow.words) == keyword.lower()))
+    if submitter:
+        found.append((ListingRow, ListingRow.submitted_by == submitter))
+    if collection is not None:
+        found.append((CollectedRow, CollectedRow.collection_id == collection))
+    return found
+
+
+def _ordered(wanted: Select[Any], sort: str, period: Period | None) -> Select[Any]:
+    """The curator's order first, on a day that has one; ties by id."""
+    votes = select(func.count()).where(VoteRow.paper_id == PaperRow.id).scalar_subquery()
+    remarks = select(func.count()).where(CommentRow.paper_id == PaperRow.id, CommentRow.hidden_at.is_(None))
+    listed = select(func.max(ListingRow.listed_at)).where(ListingRow.paper_id == PaperRow.id).scalar_subquery()
+    by = {
+        "votes": (votes + PaperRow.votes_elsewhere).desc(),
+        "discussed": (remarks.scalar_subquery() + PaperRow.comments_elsewhere).desc(),
+        "published": PaperRow.published_at.desc().nulls_last(),
+        "listed": listed.desc().nulls_last(),
+    }[sort]
+    if period is not None and period.kind == "day" and sort == "votes":
+        place = select(ListingRow.position).where(ListingRow.paper_id == PaperRow.id, ListingRow.day == period.first)
+        return wanted.order_by(place.scalar_subquery().asc().nulls_last(), by, PaperRow.id)
+    return wanted.order_by(by, PaperRow.id)
+
+
+def _check(sort: str, page: int, limit: int) -> None:
+    if sort not in SORTS:
+        raise InputError(f"No order is called {sort!r}. There are: {', '.join(SORTS)}.")
+    if page < 0 or not 1 <= limit <= MOST:
+        raise InputError(
+            f"A page of papers got page={page}, limit={limit}; it needs a page of 0 or more, 1 to {MOST} each."
+        )

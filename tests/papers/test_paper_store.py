@@ -1,0 +1,207 @@
+"""The database of papers: what a record changes, what it must not, and what a page then holds. SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, inspect, select, text
+
+from foveal.database import Base, Database, upgrade
+from foveal.errors import DatabaseError, InputError, UnknownPaper
+from foveal.papers.periods import Period
+from foveal.papers.records import Named, PaperRecord, name_key, paper_id, title_key
+from foveal.papers.schema import EditionRow, PersonRow, VoteRow
+from foveal.papers.store import PaperStore
+from foveal.papers.upserts import Fetched, upsert
+from foveal.settings import Settings
+
+DAY = date(2026, 10, 2)
+RECORD = PaperRecord(
+    id="2605.01234",
+    title="Where to Look",
+    abstract="We choose where to look.",
+    authors=(Named(name="Léa Martin"), Named(name="Bo Li", affiliation="Somewhere")),
+    categories=("cs.CL", "cs.AI"),
+    published_at=datetime(2026, 5, 2, tzinfo=UTC),
+    source="arxiv",
+    listed_on=DAY,
+)
+PASTED = PaperRecord(
+    title="Where  to look", abstract="A cut abstr", author_count=12, votes=7, source="pasted", listed_on=DAY
+)
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of its own, from a wheel."""
+    import pgserver
+
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = "sqlite"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres")
+        _emptied(url)
+    opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
+    yield opened
+    opened.close()
+
+
+def _emptied(url: str) -> None:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
+def test_the_chain_makes_the_tables_that_are_declared(database: Database) -> None:
+    found = inspect(database.engine)
+    for table in Base.metadata.sorted_tables:
+        assert {column["name"] for column in found.get_columns(table.name)} == set(table.columns.keys())
+        assert {index["name"] for index in found.get_indexes(table.name)} >= {index.name for index in table.indexes}
+
+
+def test_the_same_record_twice_changes_nothing(database: Database) -> None:
+    assert upsert(database, [RECORD]).added == ["2605.01234"]
+    before = PaperStore(database).get("2605.01234")
+    again = upsert(database, [RECORD, RECORD], fetched=Fetched(source="arxiv", url="https://example.org/api"))
+    assert again.unchanged == ["2605.01234"] * 2
+    assert PaperStore(database).get("2605.01234") == before
+    seen = PaperStore(database).last_fetch("arxiv")
+    assert seen is not None
+    assert (seen.added, seen.updated, seen.unchanged) == (0, 0, 1)
+
+
+def test_a_paper_without_id_becomes_the_one_that_has_it_and_keeps_its_votes(database: Database) -> None:
+    first = upsert(database, [PASTED]).added[0]
+    assert first == f"title-{title_key('where to LOOK')}"
+    with database.writing() as session:
+        session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
+        session.flush()
+        session.add(VoteRow(paper_id=first, person_id=1))
+    assert upsert(database, [RECORD]).updated == ["2605.01234"]
+    store = PaperStore(database)
+    paper = store.get("2605.01234")
+    assert store.count() == 1
+    assert (paper.votes, paper.votes_elsewhere, paper.all_votes) == (1, 7, 8)
+    assert paper.abstract == RECORD.abstract
+    assert [author.name for author in paper.authors] == ["Léa Martin", "Bo Li"]
+    assert [listing.day for listing in paper.listings] == [DAY]
+    assert upsert(database, [PASTED]).unchanged == ["2605.01234"]
+
+
+def test_a_new_version_replaces_the_words_and_keeps_the_old_ones(database: Database) -> None:
+    upsert(database, [RECORD])
+    upsert(database, [replace(RECORD, version=3, abstract="We look again.")])
+    upsert(database, [replace(RECORD, version=2, abstract="Between.")])
+    paper = PaperStore(database).get("2605.01234v1")
+    assert (paper.version, paper.abstract) == (3, "We look again.")
+    with database.reading() as session:
+        kept = session.scalars(select(EditionRow)).all()
+    assert [(edition.version, edition.abstract) for edition in kept] == [(1, RECORD.abstract)]
+
+
+def test_a_lesser_source_fills_but_does_not_replace(database: Database) -> None:
+    upsert(database, [RECORD])
+    told = replace(
+        RECORD, source="hf", abstract="Cut", repo_url="https://github.com/a/b", repo_stars=5, votes=9, authors=()
+    )
+    upsert(database, [told])
+    paper = PaperStore(database).get("2605.01234")
+    assert (paper.abstract, paper.repo_url, paper.repo_stars, paper.votes_elsewhere) == (
+        RECORD.abstract,
+        "https://github.com/a/b",
+        5,
+        9,
+    )
+    assert paper.author_count == 2
+
+
+def test_nothing_of_a_batch_is_kept_when_one_record_fails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(RECORD, id="2605.01235", title="Another", published_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises((InputError, Exception), match="zone"):
+        upsert(database, [RECORD, broken])
+    assert PaperStore(database).count() == 0
+
+
+def test_pages_filter_order_and_count(database: Database) -> None:
+    others = [
+        replace(
+            RECORD, id=f"2605.0200{n}", title=f"Paper {n}", votes=n, comments=9 - n, listed_on=date(2026, 10, n + 1)
+        )
+        for n in range(5)
+    ]
+    upsert(
+        database, [*others, replace(RECORD, id="2605.03000", title="Chaos", categories=("nlin.CD",), listed_on=None)]
+    )
+    store = PaperStore(database)
+    week = store.page(Period.of("week", "2026-W40"), limit=2)
+    assert ([paper.id for paper in week.papers], week.total, week.pages) == (["2605.02003", "2605.02002"], 4, 2)
+    assert [paper.id for paper in store.page(Period.of("day", "2026-10-02")).papers] == ["2605.02001"]
+    assert [paper.id for paper in store.page(sort="discussed", category="cs.*", limit=1).papers] == ["2605.02000"]
+    assert store.page(author="Lea  Martin").total == 6
+    assert store.page(category="nlin.CD").total == 1
+    assert store.page(category="nlin%").total == 0
+    assert store.latest_day() == date(2026, 10, 5)
+    assert store.days(DAY, DAY) == {DAY: 1}
+    with pytest.raises(InputError, match="No order"):
+        store.page(sort="best")
+    with pytest.raises(InputError, match="page of 0 or more"):
+        store.page(page=-1)
+    with pytest.raises(UnknownPaper, match="is not here"):
+        store.get("2605.09999")
+
+
+def test_a_newer_database_is_refused(database: Database, tmp_path: Path) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match="newer Foveal"):
+        upgrade(database.engine)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////nowhere/at/all.db", "postgresql://nobody@127.0.0.1:1/none"])
+def test_a_database_that_cannot_be_opened_is_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="database"):
+        Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
+
+
+@pytest.mark.parametrize(
+    ("given_id", "expected"),
+    [
+        ("2103.00020", "2103.00020"),
+        ("arXiv:2103.00020v3", "2103.00020"),
+        (" https://arxiv.org/pdf/2103.00020v1.pdf ", "2103.00020"),
+        ("https://arxiv.org/abs/hep-th/9901001", "hep-th/9901001"),
+        ("math.GT/0309136v2", "math.GT/0309136"),
+        ("doc-0123456789ab", "doc-0123456789ab"),
+    ],
+)
+def test_ids_as_people_paste_them(given_id: str, expected: str) -> None:
+    assert paper_id(given_id) == expected
+
+
+@pytest.mark.parametrize("given_id", ["", "../../etc/passwd", "2103.1", "<script>", "2103.00020/../x", "x" * 999])
+def test_what_is_no_id_is_refused(given_id: str) -> None:
+    with pytest.raises(InputError, match="is no paper's id"):
+        paper_id(given_id)
+
+
+@given(st.text(min_size=1))
+def test_keys_are_stable_and_bounded(name: str) -> None:
+    assert title_key(name) == title_key(f" {name.upper().lower()} ") or name.upper().lower() != name.lower()
+    assert 1 <= len(name_key(name)) <= 120
+    assert name_key(name_key(name)) == name_key(name)
