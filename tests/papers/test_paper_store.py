@@ -1,7 +1,8 @@
-"""The database of papers: what a record changes, what it must not, and what a page then holds. SQLite and PostgreSQL."""
+"""The database of papers, on SQLite and PostgreSQL: what a record changes, what it must not, what a page then holds."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.exc import StatementError
 
 from foveal.database import Base, Database, upgrade
 from foveal.errors import DatabaseError, InputError, UnknownPaper
@@ -40,7 +42,9 @@ PASTED = PaperRecord(
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of its own, from a wheel."""
-    import pgserver
+    with warnings.catch_warnings():  # platformdirs asks for a folder that a server's user need not have
+        warnings.simplefilter("ignore")
+        import pgserver
 
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     try:
@@ -131,9 +135,9 @@ def test_a_lesser_source_fills_but_does_not_replace(database: Database) -> None:
     assert paper.author_count == 2
 
 
-def test_nothing_of_a_batch_is_kept_when_one_record_fails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = replace(RECORD, id="2605.01235", title="Another", published_at=datetime(2026, 1, 1))  # noqa: DTZ001
-    with pytest.raises((InputError, Exception), match="zone"):
+def test_nothing_of_a_batch_is_kept_when_one_record_fails(database: Database) -> None:
+    broken = replace(RECORD, id="2605.01235", title="Another", published_at=datetime(2026, 1, 1))
+    with pytest.raises(StatementError, match="zone"):
         upsert(database, [RECORD, broken])
     assert PaperStore(database).count() == 0
 
@@ -202,6 +206,6 @@ def test_what_is_no_id_is_refused(given_id: str) -> None:
 
 @given(st.text(min_size=1))
 def test_keys_are_stable_and_bounded(name: str) -> None:
-    assert title_key(name) == title_key(f" {name.upper().lower()} ") or name.upper().lower() != name.lower()
+    assert title_key(f"  {name}\n") == title_key(name)
     assert 1 <= len(name_key(name)) <= 120
     assert name_key(name_key(name)) == name_key(name)

@@ -58,7 +58,7 @@ class Period:
         """The period in an address."""
         if self.kind == "week":
             year, week, _ = self.first.isocalendar()
-            return f"{year}-W{week:02d}"
+            return f"{year:04d}-W{week:02d}"
         return self.first.isoformat()[: 7 if self.kind == "month" else 10]
 
     @property

@@ -97,8 +97,8 @@ def paper_id(given: str) -> str:
 def title_key(title: str) -> str:
     """What titles that differ in case, marks and white space only have in common: 32 hexadecimal digits."""
     plain = unicodedata.normalize("NFKD", title).casefold()
-    words = re.findall(r"\w+", plain)
-    return hashlib.sha256(" ".join(words or [plain]).encode()).hexdigest()[:32]
+    words = re.findall(r"\w+", plain) or plain.split()
+    return hashlib.sha256(" ".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def name_key(name: str) -> str:

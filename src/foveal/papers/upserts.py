@@ -186,7 +186,8 @@ def _people(row: PaperRow, record: PaperRecord, *, over: bool) -> None:
             or AuthorRow(position=position, name=one.name, name_key=name_key(one.name), affiliation=one.affiliation)
             for position, one in enumerate(record.authors)
         ]
-    row.author_count = max(len(row.authors), told if told else (row.author_count or 0) if not row.authors else 0)
+    if over or not row.authors:
+        row.author_count = max(len(row.authors), told or row.author_count or 0)
 
 
 def _subjects(row: PaperRow, record: PaperRecord, *, over: bool) -> None:
