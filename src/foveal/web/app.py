@@ -1,0 +1,99 @@
+"""`foveal serve`: the app, from its parts.
+
+    app = create_app(Settings.load())                  # for any ASGI server
+    create_app(settings, SiteSettings(demo=True))
+
+Routes are modules of this package, each with a `router`: pages of the papers, their API and feeds; the library, reading
+and asking. They hold no logic: each calls one function of the layers below and shows what it gives. Routes are plain
+functions, which run in threads; what streams is async. An error of ours becomes a page, or JSON where that was asked
+for: 400 for input, 404 for what is not here, 503 for what cannot be reached now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from foveal import __version__
+from foveal.errors import FovealError, InputError, UnknownDocument, UnknownPaper
+from foveal.settings import Settings
+from foveal.web.pages import page
+from foveal.web.safety import BodyLimit, Headers, browser_cookie, secret_of
+from foveal.web.site import Site, SiteSettings
+
+ROUTERS: tuple[str, ...] = ()
+"""Modules of this package that have a `router`."""
+
+STATIC = Path(__file__).with_name("static")
+
+logger = logging.getLogger("foveal.web")
+
+
+def create_app(settings: Settings, options: SiteSettings = SiteSettings()) -> FastAPI:
+    """The app over one home."""
+    app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
+    app.state.site = Site(settings, options)
+    app.state.secret = secret_of(settings.home)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for name in ROUTERS:
+        app.include_router(import_module(f"foveal.web.{name}").router)
+    app.add_exception_handler(FovealError, _our_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _wrong_parameter)
+    app.middleware("http")(browser_cookie)
+    app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts), www_redirect=False)
+    app.add_middleware(Headers)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.site.close()
+
+
+def status_of(error: FovealError) -> int:
+    """The HTTP status that an error of ours stands for."""
+    if isinstance(error, UnknownDocument | UnknownPaper):
+        return 404
+    return 400 if isinstance(error, InputError) else 503
+
+
+def _our_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FovealError)
+    status = status_of(error)
+    if status == 503:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return _told(request, status, str(error))
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {404: "There is no such page here.", 405: "This page does not take such a request."}
+    detail = error.detail if error.detail and error.detail not in ("Not Found", "Method Not Allowed") else None
+    return _told(request, error.status_code, detail or said.get(error.status_code, "This did not work."), error.headers)
+
+
+def _wrong_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:])
+    return _told(request, 400, f"The parameter {name or 'of this page'} cannot be read: {first['msg']}.")
+
+
+def _told(request: Request, status: int, message: str, headers: Any = None) -> Response:
+    if request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):
+        return JSONResponse({"error": message}, status, headers)
+    return page(request, "error.html", {"status": status, "message": message}, status=status, headers=headers)

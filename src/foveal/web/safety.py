@@ -1,0 +1,169 @@
+"""What every answer and every request goes through, whatever the route.
+
+Headers   a content security policy without inline scripts and styles, no sniffing, no framing, no referrer to others
+Writing   POST, PUT, PATCH, DELETE must come from our own pages: Sec-Fetch-Site or Origin says so, and the form (or the
+          header X-Foveal-Token, which HTMX sends) carries the token of this browser's cookie; `UNGUARDED` paths excepted
+Size      a body larger than an upload may be is refused before it is read, whether or not it says its length
+Token     HMAC of a random cookie under `secret.key` of the home: nothing is stored, and a stolen page is of no use
+
+A route that writes depends on `guarded`. Why not a cookie that is SameSite alone: sites of one domain share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from foveal.evaluation.files import whole_file
+
+COOKIE = "foveal_browser"
+FIELD = "token"
+HEADER = "x-foveal-token"
+UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "strict-origin-when-cross-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Headers:
+    """ASGI middleware: adds `HEADERS` to every answer that does not set them itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, with headers."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in there),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, sending if scope["type"] == "http" else send)
+
+
+class BodyLimit:
+    """ASGI middleware: a body over `most` bytes ends in 413, counted while it comes."""
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, counting."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        said = dict(scope["headers"]).get(b"content-length", b"0")
+        if said.isdigit() and int(said) > self.most:
+            await _too_large(self.most)(scope, receive, send)
+            return
+        seen = 0
+
+        async def counting() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.most:
+                raise HTTPException(413, _size_message(self.most))
+            return message
+
+        await self.app(scope, counting, send)
+
+
+def _size_message(most: int) -> str:
+    return f"What was sent is larger than {most // 2**20} MB. Send less, or add the file with `foveal add`."
+
+
+def _too_large(most: int) -> Response:
+    return Response(_size_message(most), 413, media_type="text/plain")
+
+
+def secret_of(home: Path) -> bytes:
+    """The home's secret, 32 random bytes that only its owner may read; made at the first call."""
+    path = home / "secret.key"
+    if not path.exists():
+        with whole_file(path) as partial:
+            partial.write_bytes(secrets.token_bytes(32))
+            partial.chmod(0o600)
+        with suppress(OSError):
+            path.chmod(0o600)
+    return path.read_bytes()
+
+
+def token_of(request: Request) -> str:
+    """The token for forms of this browser; "" before it has its cookie (see `browser_cookie`)."""
+    browser = request.cookies.get(COOKIE) or getattr(request.state, "browser", "")
+    return _signed(request, browser) if browser else ""
+
+
+async def browser_cookie(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Middleware of pages: a browser without our cookie gets one, before the page with its form is written."""
+    new = "" if request.cookies.get(COOKIE) else secrets.token_urlsafe(24)
+    request.state.browser = new or request.cookies[COOKIE]
+    response = await call_next(request)
+    if new and response.headers.get("content-type", "").startswith("text/html"):
+        secure = request.url.scheme == "https"
+        response.set_cookie(COOKIE, new, max_age=365 * 86400, httponly=True, samesite="lax", secure=secure)
+    return response
+
+
+async def guarded(request: Request) -> None:
+    """Dependency of routes that write: 403 unless the request comes from a page of ours."""
+    if request.method not in UNSAFE:
+        return
+    if not (_same_site(request) and await _has_token(request)):
+        raise HTTPException(
+            403, "This request does not come from a page of this site. Open the page again, and repeat."
+        )
+
+
+def _same_site(request: Request) -> bool:
+    fetch_site = request.headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+async def _has_token(request: Request) -> bool:
+    given = request.headers.get(HEADER)
+    if given is None:
+        form = await request.form()
+        given = str(form.get(FIELD, ""))
+    browser = request.cookies.get(COOKIE, "")
+    return bool(browser) and hmac.compare_digest(given.encode(), _signed(request, browser).encode())
+
+
+def _signed(request: Request, browser: str) -> str:
+    secret: Any = request.app.state.secret
+    return hmac.new(secret, b"form:" + browser.encode(), hashlib.sha256).hexdigest()

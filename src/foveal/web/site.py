@@ -1,0 +1,87 @@
+"""What the routes of one running app share: settings, database, library, search; each opened when first asked for.
+
+site = site_of(request)        # in a route
+site.papers.get("2605.01234"); site.library.search(...)
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+from fastapi import Request
+
+from foveal.database import Database
+from foveal.errors import InputError
+from foveal.library import Library
+from foveal.papers.store import PaperStore
+from foveal.settings import Settings
+
+if TYPE_CHECKING:
+    from foveal.papers.paper_search import PaperSearch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """How the app is served."""
+
+    title: str = "Foveal"
+    base_url: str = ""  # "https://papers.example.org": what feeds and mails point to; "" takes that of the request
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")  # names that a request may call us by; "*" is any
+    writable: bool = True  # visitors may add documents and ask; off where strangers can reach the app
+    demo: bool = False  # a banner says that the papers are invented
+    max_upload_mb: int = 64
+
+    def __post_init__(self) -> None:
+        if self.max_upload_mb < 1 or not self.hosts:
+            raise InputError(f"{self} needs at least one host, and an upload limit of 1 MB or more.")
+
+
+@dataclass
+class Site:
+    """The parts of a running app."""
+
+    settings: Settings
+    options: SiteSettings
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database of this home."""
+        return Database.open(self.settings)
+
+    @cached_property
+    def papers(self) -> PaperStore:
+        """The papers of this home."""
+        return PaperStore(self.database)
+
+    @cached_property
+    def search(self) -> PaperSearch:
+        """Search over the papers."""
+        from foveal.papers.paper_search import PaperSearch
+
+        with self._lock:
+            return PaperSearch.open(self.settings, database=self.database)
+
+    @cached_property
+    def library(self) -> Library:
+        """The library of this home; made, empty, where there is none."""
+        with self._lock:
+            return Library.open(settings=self.settings)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "database" in self.__dict__:
+            self.database.close()
+
+
+def site_of(request: Request) -> Site:
+    """The site that a request came to."""
+    return cast(Site, request.app.state.site)
+
+
+def base_url(request: Request) -> str:
+    """The address of the app, without a slash at its end."""
+    return site_of(request).options.base_url or str(request.base_url).rstrip("/")
