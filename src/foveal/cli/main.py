@@ -26,13 +26,14 @@ from foveal.cli import (
     prefill,
     reading,
     segment,
+    serve,
     train,
 )
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "heads", "papers", "digest", "research", "serve",
+    "heads", "papers", "digest", "research",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -60,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (library, reading, asking, events, judge, segment, models, prefill, demo, bench):
+for group in (library, reading, asking, events, judge, segment, models, prefill, serve, demo, bench):
     group.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")

@@ -29,8 +29,8 @@ from foveal import __version__
 from foveal.errors import FovealError, InputError, UnknownDocument, UnknownPaper
 from foveal.settings import Settings
 from foveal.web.pages import page
-from foveal.web.safety import BodyLimit, Headers, browser_cookie, secret_of
-from foveal.web.site import Site, SiteSettings
+from foveal.web.safety import BodyLimit, BrowserCookie, Headers, secret_of
+from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = ()
 """Modules of this package that have a `router`."""
@@ -40,7 +40,7 @@ STATIC = Path(__file__).with_name("static")
 logger = logging.getLogger("foveal.web")
 
 
-def create_app(settings: Settings, options: SiteSettings = SiteSettings()) -> FastAPI:
+def create_app(settings: Settings, options: SiteSettings = DEFAULTS) -> FastAPI:
     """The app over one home."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.site = Site(settings, options)
@@ -51,7 +51,7 @@ def create_app(settings: Settings, options: SiteSettings = SiteSettings()) -> Fa
     app.add_exception_handler(FovealError, _our_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
-    app.middleware("http")(browser_cookie)
+    app.add_middleware(BrowserCookie)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts), www_redirect=False)
     app.add_middleware(Headers)

@@ -2,7 +2,7 @@
 
 Headers   a content security policy without inline scripts and styles, no sniffing, no framing, no referrer to others
 Writing   POST, PUT, PATCH, DELETE must come from our own pages: Sec-Fetch-Site or Origin says so, and the form (or the
-          header X-Foveal-Token, which HTMX sends) carries the token of this browser's cookie; `UNGUARDED` paths excepted
+          header X-Foveal-Token, which HTMX sends) carries the token of this browser's cookie
 Size      a body larger than an upload may be is refused before it is read, whether or not it says its length
 Token     HMAC of a random cookie under `secret.key` of the home: nothing is stored, and a stolen page is of no use
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,34 @@ def _too_large(most: int) -> Response:
     return Response(_size_message(most), 413, media_type="text/plain")
 
 
+class BrowserCookie:
+    """ASGI middleware: a browser without our cookie gets one, with the first page that it is sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on; `request.state.browser` is known before the page with its form is written."""
+        if scope["type"] != "http" or Request(scope).cookies.get(COOKIE):
+            await self.app(scope, receive, send)
+            return
+        new = secrets.token_urlsafe(24)
+        scope.setdefault("state", {})["browser"] = new
+        secure = "; Secure" if scope["scheme"] == "https" else ""
+        cookie = f"{COOKIE}={new}; HttpOnly; Max-Age={365 * 86400}; Path=/; SameSite=lax{secure}"
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and _is_page(message["headers"]):
+                message["headers"] = [*message["headers"], (b"set-cookie", cookie.encode())]
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
+
+def _is_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in headers)
+
+
 def secret_of(home: Path) -> bytes:
     """The home's secret, 32 random bytes that only its owner may read; made at the first call."""
     path = home / "secret.key"
@@ -121,20 +149,9 @@ def secret_of(home: Path) -> bytes:
 
 
 def token_of(request: Request) -> str:
-    """The token for forms of this browser; "" before it has its cookie (see `browser_cookie`)."""
+    """The token for forms of this browser; "" before it has its cookie (see `BrowserCookie`)."""
     browser = request.cookies.get(COOKIE) or getattr(request.state, "browser", "")
     return _signed(request, browser) if browser else ""
-
-
-async def browser_cookie(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Middleware of pages: a browser without our cookie gets one, before the page with its form is written."""
-    new = "" if request.cookies.get(COOKIE) else secrets.token_urlsafe(24)
-    request.state.browser = new or request.cookies[COOKIE]
-    response = await call_next(request)
-    if new and response.headers.get("content-type", "").startswith("text/html"):
-        secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, new, max_age=365 * 86400, httponly=True, samesite="lax", secure=secure)
-    return response
 
 
 async def guarded(request: Request) -> None:

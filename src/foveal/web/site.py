@@ -39,6 +39,9 @@ class SiteSettings:
             raise InputError(f"{self} needs at least one host, and an upload limit of 1 MB or more.")
 
 
+DEFAULTS = SiteSettings()
+
+
 @dataclass
 class Site:
     """The parts of a running app."""

@@ -1,0 +1,121 @@
+"""`foveal serve`: the web app, on this machine or for a group."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveal.cli.output import Home, notes
+from foveal.errors import FovealError, InputError
+
+if TYPE_CHECKING:
+    from foveal.settings import Settings
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8_000,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="A site filled with invented papers, in a home of its own.")
+    ] = False,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="A name that the site is reached by (repeatable); '*' is any.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option(help="What feeds and mails call the site, such as https://papers.example.org.")
+    ] = "",
+    writable: Annotated[
+        bool | None,
+        typer.Option(
+            "--writable/--read-only", help="Visitors may add documents and ask (default: only on this machine itself)."
+        ),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Open the web app: the daily papers, the library, reading and asking."""
+    from urllib.parse import urlsplit
+
+    from foveal.registry import require
+    from foveal.settings import Settings
+
+    uvicorn = require("uvicorn", extra="web")
+    for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "multipart"):
+        require(module, extra="web")
+    from foveal.web.app import create_app
+    from foveal.web.site import SiteSettings
+
+    settings = Settings.load(home)
+    if demo:
+        settings = _demo_home(settings)
+    local = host in LOCAL
+    names = [*(name or []), *([urlsplit(url).hostname or ""] if url else [])]
+    options = SiteSettings(
+        base_url=url.rstrip("/"),
+        hosts=tuple(dict.fromkeys([*SiteSettings().hosts, *names, *([] if local or names else ["*"])])),
+        writable=local if writable is None else writable,
+        demo=demo,
+    )
+    app = create_app(settings, options)
+    with _listening(host, port) as listening:
+        shown = "localhost" if local else host
+        notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there. InputError: it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((host, port))
+        except OSError as error:
+            raise InputError(
+                f"Nothing can be served at {host}, port {port} ({error.strerror}). Choose another; --port 0 takes one "
+                "that is free."
+            ) from error
+        yield made
+
+
+def _demo_home(settings: Settings) -> Settings:
+    """A home of its own in the cache, with the invented papers of today, and documents added while it is looked at."""
+    from datetime import UTC, datetime
+
+    from foveal.database import Database
+    from foveal.papers import sample
+
+    home = settings.cache / "demo-site"
+    made = replace(settings, home=home, database="sqlite")
+    database = Database.open(made)
+    sample.load(database, datetime.now(UTC).date())
+    database.close()
+    threading.Thread(target=_add_documents, args=(made,), daemon=True).start()
+    return made
+
+
+def _add_documents(settings: Settings) -> None:
+    """Python's manual and the READMEs at hand: what the Library and Ask pages show."""
+    from foveal.library import Library
+    from foveal.text.sample import manual, readmes
+
+    try:
+        Library.open(settings=settings).add_documents([*readmes(), *manual()])
+    except FovealError as error:
+        notes().print(f"The demo's library is not filled: {error}", markup=False)

@@ -1,0 +1,151 @@
+"""What holds for every request, whatever the route: hosts, headers, sizes, tokens, errors."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.testclient import TestClient
+
+from foveal.errors import FetchFailed, InputError, UnknownPaper
+from foveal.settings import Settings
+from foveal.web.app import create_app
+from foveal.web.pages import compact, page
+from foveal.web.safety import COOKIE, HEADERS, guarded
+from foveal.web.site import SiteSettings
+
+ERRORS = {"input": InputError("give <b>less</b>"), "unknown": UnknownPaper("not here"), "far": FetchFailed("too slow")}
+
+router = APIRouter()
+
+
+@router.get("/form")
+def form(request: Request) -> object:
+    return page(request, "error.html", {"status": 200, "message": "a form"})
+
+
+@router.post("/write", dependencies=[Depends(guarded)])
+async def write(request: Request) -> dict[str, int]:
+    return {"bytes": len(await request.body()) if "x-foveal-token" in request.headers else 0}
+
+
+@router.get("/fails/{kind}")
+def fails(kind: str) -> None:
+    raise ERRORS[kind]
+
+
+@router.get("/number/{n}")
+def number(n: int) -> int:
+    return n
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    made = create_app(Settings(home=tmp_path, cache=tmp_path), SiteSettings(max_upload_mb=1))
+    made.include_router(router)
+    return made
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, base_url="http://localhost") as opened:
+        yield opened
+
+
+def token(client: TestClient) -> str:
+    return client.get("/form").text.split('data-token="')[1].split('"')[0]
+
+
+def test_every_answer_carries_the_headers(client: TestClient) -> None:
+    for path in ("/form", "/nowhere", "/static/foveal.css", "/fails/far"):
+        answer = client.get(path)
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "unsafe" not in HEADERS["content-security-policy"]
+
+
+def test_a_name_that_is_not_ours_is_refused(client: TestClient) -> None:
+    assert client.get("/form", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_a_form_of_our_own_page_may_write(client: TestClient) -> None:
+    form_token = token(client)
+    assert client.post("/write", data={"token": form_token}).status_code == 200
+    assert client.post("/write", headers={"x-foveal-token": form_token}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost.evil.example"},
+    ],
+)
+def test_a_page_of_others_may_not_write_even_with_a_token(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/write", headers={"x-foveal-token": token(client), **headers})
+    assert answer.status_code == 403
+    assert "does not come from a page of this site" in answer.text
+
+
+def test_without_its_own_token_nothing_is_written(app: FastAPI, client: TestClient) -> None:
+    mine = token(client)
+    with TestClient(app, base_url="http://localhost") as other:
+        assert other.post("/write", headers={"x-foveal-token": mine}).status_code == 403  # no cookie
+        token(other)
+        assert other.post("/write", headers={"x-foveal-token": mine}).status_code == 403  # another browser's
+    assert client.post("/write").status_code == 403
+    assert client.post("/write", data={"token": mine[:-1] + "é"}).status_code == 403
+
+
+def test_the_cookie_is_out_of_reach_of_scripts(client: TestClient) -> None:
+    said = client.get("/form").headers["set-cookie"].lower()
+    assert said.startswith(COOKIE)
+    assert "httponly" in said
+    assert "samesite=lax" in said
+    assert "set-cookie" not in client.get("/form").headers  # it has one now
+
+
+def test_a_body_that_is_too_large_is_refused(client: TestClient) -> None:
+    headers = {"x-foveal-token": token(client)}
+    assert client.post("/write", content=b"x" * 2**20, headers=headers).json() == {"bytes": 2**20}
+    assert client.post("/write", content=b"x" * (2**20 + 1), headers=headers).status_code == 413
+    pieces = (b"x" * 2**18 for _ in range(5))  # says no length
+    assert client.post("/write", content=pieces, headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(("kind", "status"), [("input", 400), ("unknown", 404), ("far", 503)])
+def test_an_error_of_ours_is_a_page_or_json(client: TestClient, kind: str, status: int) -> None:
+    answer = client.get(f"/fails/{kind}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<b>less" not in answer.text
+    asked = client.get(f"/fails/{kind}", headers={"accept": "application/json"})
+    assert (asked.status_code, asked.json()) == (status, {"error": str(ERRORS[kind])})
+
+
+def test_a_parameter_that_cannot_be_read_is_named(client: TestClient) -> None:
+    answer = client.get("/number/many")
+    assert answer.status_code == 400
+    assert "The parameter n cannot be read" in answer.text
+
+
+def test_the_secret_is_made_once_and_is_its_owners(tmp_path: Path) -> None:
+    create_app(Settings(home=tmp_path, cache=tmp_path))
+    path = tmp_path / "secret.key"
+    secret = path.read_bytes()
+    create_app(Settings(home=tmp_path, cache=tmp_path))
+    assert path.read_bytes() == secret
+    assert len(secret) == 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (131, "131"), (999, "999"), (1540, "1.54k"), (86_100, "86.1k"), (2_300_000, "2.3m")]
+)
+def test_large_numbers_are_short(number: int, text: str) -> None:
+    assert compact(number) == text
