@@ -198,6 +198,16 @@ class FetchRow(Base):
     error: Mapped[str] = mapped_column(Text, default="")
 
 
+class LeaseRow(Base):
+    """Who runs a job that one process at a time may run, and until when."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(80))
+    until: Mapped[datetime] = mapped_column(Moment)
+
+
 class PersonRow(Base):
     """Somebody with an account; `role` is member, curator or admin."""
 

@@ -27,6 +27,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_fetched_source_at", "fetched", ["source", "at"], unique=False)
     op.create_table(
+        "lease",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("holder", sa.String(length=80), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
+    )
+    op.create_table(
         "organisation",
         sa.Column("id", sa.String(length=80), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -274,5 +281,6 @@ def downgrade() -> None:
     op.drop_table("star_sample")
     op.drop_table("person")
     op.drop_table("organisation")
+    op.drop_table("lease")
     op.drop_index("ix_fetched_source_at", table_name="fetched")
     op.drop_table("fetched")
