@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import StatementError
 
+import foveal.papers.people_schema  # noqa: F401  (its tables are part of the chain)
 from foveal.database import Base, Database, upgrade
 from foveal.errors import DatabaseError, InputError, UnknownPaper
 from foveal.papers.periods import Period
