@@ -32,7 +32,9 @@ def test_every_command_is_documented_and_none_is_planned_that_exists():
     assert not commands & PLANNED
 
 
-@pytest.mark.parametrize("table", [registry.SEGMENTERS, registry.RETRIEVERS, registry.BENCHES, OFFLINE])
+@pytest.mark.parametrize(
+    "table", [registry.SEGMENTERS, registry.RETRIEVERS, registry.BENCHES, registry.PAPER_SOURCES, OFFLINE]
+)
 def test_every_name_that_a_person_may_type_is_documented(table):
     for name in table:
         assert re.search(rf"\b{re.escape(name)}\b", ALL), name

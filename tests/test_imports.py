@@ -28,7 +28,7 @@ def test_the_command_tree_imports_no_engine():
     assert _imported("import foveal.cli.main") <= {"rich"}
 
 
-@pytest.mark.parametrize("table", [registry.SEGMENTERS, registry.RETRIEVERS, registry.BENCHES])
+@pytest.mark.parametrize("table", [registry.SEGMENTERS, registry.RETRIEVERS, registry.BENCHES, registry.PAPER_SOURCES])
 def test_every_registered_name_resolves(table):
     for name in table:
         assert callable(registry.lookup(table, name, kind="thing"))

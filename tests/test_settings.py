@@ -26,9 +26,20 @@ def test_home_comes_from_the_argument_then_the_environment(tmp_path):
         ("colour = 3", "which is no setting. There are: encoder"),
         ("max_file_mb = -1", "a whole number above 0"),
         ('allow_private_addresses = "maybe"', "true or false"),
+        ("papers = 3", "papers got 3; it needs a table of foveal.toml"),
     ],
 )
 def test_a_wrong_file_is_named_and_the_mend_told(tmp_path, content, said):
     (tmp_path / "foveal.toml").write_text(content)
     with pytest.raises(InputError, match=said):
         Settings.load(tmp_path, environment={})
+
+
+def test_a_table_is_handed_on_as_it_stands(tmp_path):
+    (tmp_path / "foveal.toml").write_text('[papers.sources.cs]\nfrom = "arxiv"\nask = "cs.CL"\n')
+    settings = Settings.load(tmp_path, environment={})
+    assert settings.papers == {"sources": {"cs": {"from": "arxiv", "ask": "cs.CL"}}}
+    assert Settings.load(tmp_path / "other", environment={}).papers is None
+    assert isinstance(hash(settings), int)
+    with pytest.raises(InputError, match=r"it needs a table of foveal\.toml"):
+        Settings.load(tmp_path, environment={"FOVEAL_PAPERS": "cs.CL"})

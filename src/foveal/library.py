@@ -441,10 +441,12 @@ def _lies_in(address: str, place: str) -> bool:
 
 def load_settings(settings: Settings) -> LoadSettings:
     """How sources are read: within the limits of the settings."""
+    from foveal.text.arxiv import ArxivSettings
     from foveal.text.fetching import FetchSettings
 
     fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
-    return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch)
+    arxiv = ArxivSettings(pace_file=settings.cache / "arxiv.pace")
+    return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch, arxiv=arxiv)
 
 
 def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = None) -> Segmenter:

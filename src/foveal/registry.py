@@ -52,6 +52,17 @@ METHODS = {
     "dhsa": "foveal.attention.dhsa:DHSA",
 }
 
+PAPER_SOURCES = {
+    "arxiv": "foveal.papers.sources.arxiv_api:ArxivApi",
+    "arxiv-feed": "foveal.papers.sources.arxiv_feed:ArxivFeed",
+    "oai": "foveal.papers.sources.oai:Oai",
+    "hf": "foveal.papers.sources.hf:HfPapers",
+    "feed": "foveal.papers.sources.feed:Feed",
+    "library": "foveal.papers.sources.library_documents:LibraryDocuments",
+    "pasted": "foveal.papers.sources.pasted:PastedPage",
+}
+"""Where papers come from. All but the last two are asked over HTTP; "sample" is the invented papers of a demo."""
+
 BENCHES = {
     "read": "foveal.bench.read:read",
     "read-speed": "foveal.bench.read:read_speed",
@@ -101,6 +112,7 @@ BENCHES = {
     "headlines-judge": "foveal.bench.headlines:judged",
     "headlines-writer": "foveal.bench.headlines_writer:writer_rows",
     "segment-learned": "foveal.bench.segment_learned:learned",
+    "papers-ingest": "foveal.bench.papers_ingest:ingest_rows",
 }
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Settings:
     max_file_mb: int = 256  # a larger file or page is refused
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
     allow_private_addresses: bool = False  # fetch from this machine and the local network, too
+    papers: Mapping[str, Any] | None = field(default=None, hash=False)  # a table: see papers/schedule.py
 
     @classmethod
     def load(cls, home: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
@@ -78,6 +79,12 @@ def _from_file(path: Path, named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, wanted: str) -> Any:
+    if wanted.startswith("Mapping"):
+        if isinstance(value, Mapping):
+            return value
+        raise InputError(
+            f"The setting {name} got {value!r}; it needs a table of foveal.toml, such as [{name}.sources]."
+        )
     text = str(value).strip()
     if wanted == "bool" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")

@@ -1,5 +1,7 @@
 """arXiv: its answers (written by hand in its format, served locally), its pace, its errors."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -8,7 +10,17 @@ from fpdf import FPDF
 from servers import page, serving
 
 from foveal.errors import FetchFailed, InputError, UnreadableSource
-from foveal.text.arxiv import ArxivClient, ArxivEntry, ArxivSettings, Pace, arxiv_address, parse_entries
+from foveal.text.arxiv import (
+    ArxivClient,
+    ArxivEntry,
+    ArxivLink,
+    ArxivSettings,
+    FilePace,
+    Pace,
+    arxiv_address,
+    parse_entries,
+    parse_page,
+)
 from foveal.text.fetching import FetchSettings
 from foveal.text.loading import LoadSettings, Source, load
 
@@ -90,7 +102,21 @@ def test_an_entry_in_full():
         doi="10.1000/eye",
         journal_ref="Eyes 1 (2021) 2-3",
         pdf_url="https://arxiv.org/pdf/2101.00001v2",
+        affiliations=("London", ""),
+        links=(
+            ArxivLink("https://arxiv.org/abs/2101.00001v2", "alternate", None),
+            ArxivLink("https://arxiv.org/pdf/2101.00001v2", "related", "pdf"),
+        ),
     )
+
+
+def test_a_page_says_where_it_stands_among_all():
+    text = feed(entry()).replace("<opensearch:totalResults>1<", "<opensearch:totalResults>207<")
+    text = text.replace(
+        "</opensearch:totalResults>", "</opensearch:totalResults><opensearch:startIndex>100</opensearch:startIndex>"
+    )
+    found = parse_page(text.encode(), "the API")
+    assert (len(found.entries), found.total, found.start) == (1, 207, 100)
 
 
 def test_old_ids_and_entries_with_little():
@@ -269,3 +295,40 @@ def test_requests_keep_their_distance():
         now[0] += 5.0
         arxiv.search("all:eye")
     assert slept == [2.0]
+
+
+def test_requests_of_all_processes_keep_their_distance(tmp_path):
+    """Two paces with one file are two processes; each call gets a turn of its own."""
+    now, slept = [1000.0], []
+    first, second = (FilePace(tmp_path / "a" / "pace", lambda: now[0], slept.append) for _ in range(2))
+    for pace in (first, second, first):
+        pace.wait(3.0)
+    assert slept == [3.0, 6.0]
+    now[0] += 60
+    second.wait(3.0)
+    assert slept == [3.0, 6.0]
+
+
+@pytest.mark.parametrize("held", ["nonsense", "", "99999999999.0"])
+def test_a_pace_file_that_cannot_be_right_is_begun_anew(tmp_path, held):
+    (tmp_path / "pace").write_text(held)
+    slept: list[float] = []
+    pace = FilePace(tmp_path / "pace", lambda: 1000.0, slept.append)
+    pace.wait(3.0)
+    pace.wait(3.0)
+    assert slept == [3.0]
+
+
+def test_processes_at_once_take_turns(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from foveal.text.arxiv import FilePace\n"
+        "pace = FilePace(Path(sys.argv[1]))\n"
+        "for _ in range(3): pace.wait(0.05); print(time.time())"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "pace")], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    times = sorted(float(line) for one in running for line in one.communicate()[0].split())
+    assert len(times) == 6
+    assert times[-1] - times[0] >= 0.05 * 5 - 0.02

@@ -420,3 +420,31 @@ def test_a_cache_that_cannot_be_written_only_loses_the_copy(tmp_path):
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError, match="limit that is negative"):
         FetchSettings(**wrong)
+
+
+def test_headers_of_the_caller_reach_its_site_and_no_other():
+    with serving({"/there": page("x")}) as other:
+        routes = {"/here": redirect("/next"), "/next": redirect(other.url("/there"))}
+        with serving(routes) as server:
+            fetch(server.url("/here"), local(), headers={"authorization": "Bearer s3cret"})
+            sent = {asked.path: asked.headers.get("authorization") for asked in server.requests}
+    assert sent == {"/here": "Bearer s3cret", "/next": "Bearer s3cret", "/robots.txt": None}
+    assert all("authorization" not in asked.headers for asked in other.requests)
+
+
+def test_a_condition_of_the_caller_is_answered_by_304():
+    def route(call):
+        same = call.asked.headers.get("if-none-match") == '"1"'
+        call.start(304 if same else 200, {"ETag": '"1"'})
+
+    with serving({"/feed": route}) as server:
+        first = fetch(server.url("/feed"), local(), accept=(200, 304))
+        again = fetch(server.url("/feed"), local(), accept=(200, 304), headers={"if-none-match": '"1"'})
+    assert (first.status, again.status, again.headers["etag"]) == (200, 304, '"1"')
+
+
+def test_a_status_that_is_accepted_is_not_asked_again_for():
+    with serving({"/limit": page("", status=429, Retry_After="60", X_RateLimit_Remaining="0")}) as server:
+        found = fetch(server.url("/limit"), local(), accept=(200, 429))
+        assert server.asked("/limit") == 1
+    assert found.headers["x-ratelimit-remaining"] == "0"

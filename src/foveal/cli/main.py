@@ -23,6 +23,7 @@ from foveal.cli import (
     judge,
     library,
     models,
+    papers,
     prefill,
     reading,
     segment,
@@ -33,7 +34,7 @@ from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "heads", "papers", "digest", "research",
+    "heads", "digest", "research",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -66,6 +67,7 @@ for group in (library, reading, asking, events, judge, segment, models, prefill,
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")
+app.add_typer(papers.app, name="papers")
 
 
 def _version(asked: bool) -> None:

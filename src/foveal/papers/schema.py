@@ -3,6 +3,7 @@
     paper ── author, category, keyword, link, edition (earlier versions' words), listing (the day it was shown)
           └─ vote, comment, collected (a collection's papers)          person ── vote, comment, collection
     organisation, topic, star_sample (a repository's stars by day), fetched (every request that a source made)
+    pick (a curator's choice for a day to come), source (how far each source was read), lease (who runs a job)
 
 A paper's `id` is its arXiv id without version, or `doc-…` / `title-…` where it has none (see records.py). Votes and
 comments of other sites are counts of their own (`votes_elsewhere`), never rows of people who are not here.
@@ -10,17 +11,18 @@ comments of other sites are counts of their own (`votes_elsewhere`), never rows 
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from foveal import faults
 from foveal.database import Base, Moment
 
 
 def now() -> datetime:
     """This moment, in UTC."""
-    return datetime.now(UTC)
+    return faults.now()
 
 
 class PaperRow(Base):
@@ -206,6 +208,32 @@ class LeaseRow(Base):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     holder: Mapped[str] = mapped_column(String(80))
     until: Mapped[datetime] = mapped_column(Moment)
+
+
+class PickRow(Base):
+    """A curator's choice for a day; it becomes a listing when that day has come (curating.py)."""
+
+    __tablename__ = "pick"
+
+    paper_id: Mapped[str] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
+    position: Mapped[int] = mapped_column(default=0)
+    picked_by: Mapped[str] = mapped_column(String(80), default="")
+    picked_at: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
+class SourceRow(Base):
+    """How far a source was read. `cursor` is the address to go on with, "" when it was read to its end."""
+
+    __tablename__ = "source"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    ask: Mapped[str] = mapped_column(Text, default="")
+    cursor: Mapped[str] = mapped_column(Text, default="")
+    started_at: Mapped[datetime | None] = mapped_column(Moment)  # of the last reading
+    finished_at: Mapped[datetime | None] = mapped_column(Moment)  # of the last one that came to its end
+    read_to: Mapped[date | None]  # the day on which that one was begun
+    error: Mapped[str] = mapped_column(Text, default="")  # of the last one
 
 
 class PersonRow(Base):

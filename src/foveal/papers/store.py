@@ -10,7 +10,7 @@ than a column (trending and the formulas of other sites) are in `ranking.py`; se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -216,6 +216,13 @@ class PaperStore:
             ids = list(session.scalars(_ordered(wanted, sort, period).offset(page * limit).limit(limit)))
             rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(ids)))}
             return PaperPage(tuple(papers_of(session, [rows[one] for one in ids])), total, page, limit)
+
+    def all_of(self, period: Period | None = None, *, sort: str = "votes") -> Iterator[Paper]:
+        """All papers of a period, a page at a time."""
+        page = 0
+        while found := self.page(period, sort=sort, page=page, limit=MOST).papers:
+            yield from found
+            page += 1
 
     def latest_day(self) -> date | None:
         """The last day that has papers."""

@@ -82,9 +82,19 @@ class Fetched:
 DEFAULTS = FetchSettings()
 
 
-def fetch(url: str, settings: FetchSettings = DEFAULTS, *, accept: Collection[int] = (200,)) -> Fetched:
-    """The page at `url`, after redirects; an answer whose status is not in `accept` is a FetchFailed."""
-    with _Session(settings) as session:
+def fetch(
+    url: str,
+    settings: FetchSettings = DEFAULTS,
+    *,
+    accept: Collection[int] = (200,),
+    headers: Mapping[str, str] | None = None,
+) -> Fetched:
+    """The page at `url`, after redirects; an answer whose status is not in `accept` is a FetchFailed.
+
+    `headers` (a condition, a key) are sent to the site of `url` only, never to one that it redirects to. With 304 in
+    `accept`, conditions are the caller's, and no copy is kept here. A status in `accept` is not asked again for.
+    """
+    with _Session(settings, headers=dict(headers or {}), accept=frozenset(accept)) as session:
         return session.follow(url, accept)
 
 
@@ -101,7 +111,10 @@ class _Session:
     """One fetch: its deadline, and connections that its redirects share."""
 
     settings: FetchSettings
+    headers: Mapping[str, str] = field(default_factory=dict)
+    accept: frozenset[int] = frozenset()
     until: float = field(init=False)
+    _site: str = field(init=False, default="")
     _clients: dict[str | None, httpx.Client] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> _Session:
@@ -115,6 +128,7 @@ class _Session:
     def follow(self, url: str, accept: Collection[int]) -> Fetched:
         """The page at `url`, or where it redirects to."""
         hop = url
+        self._site = _site(_checked(url))
         for _ in range(self.settings.max_redirects + 1):
             parts = _checked(hop)
             hop = parts._replace(fragment="").geturl()
@@ -180,7 +194,7 @@ class _Session:
             except (httpcore.ReadError, httpcore.WriteError, httpcore.ProtocolError) as error:
                 trouble = f"broke the connection ({error or type(error).__name__})"
             else:
-                if answer.status not in TRY_AGAIN:
+                if answer.status not in TRY_AGAIN or answer.status in self.accept:
                     return answer
                 trouble = f"answered with status {answer.status}"
                 wait = _retry_after(answer.headers) or wait
@@ -203,12 +217,12 @@ class _Session:
         import httpcore
         import httpx
 
-        cache = PageCache(self.settings.cache) if self.settings.cache else None
+        cache = PageCache(self.settings.cache) if self.settings.cache and 304 not in self.accept else None
         kept = cache.get(url) if cache else None
         if kept and len(kept.content) > max_bytes:
             kept = None
         try:
-            with self._client(url).stream("GET", url, headers=kept.conditions if kept else {}) as response:
+            with self._client(url).stream("GET", url, headers=self._asked(url, kept)) as response:
                 headers = dict(response.headers)
                 if response.status_code == 304 and kept:
                     return _Answer(200, kept.headers, kept.content, from_cache=True)
@@ -227,6 +241,11 @@ class _Session:
         if cache:
             cache.put(url, KeptPage(headers, content))
         return _Answer(200, headers, content)
+
+    def _asked(self, url: str, kept: KeptPage | None) -> dict[str, str]:
+        """The headers of a request beside those of every request."""
+        own = self.headers if _site(urlsplit(url)) == self._site and urlsplit(url).path != "/robots.txt" else {}
+        return {**(kept.conditions if kept else {}), **own}
 
     def _body(self, url: str, response: httpx.Response, max_bytes: int, cut: bool) -> bytes:
         """The unpacked body. httpx would unpack without a bound, so we take the bytes raw and unpack them here."""
@@ -283,6 +302,11 @@ class _Session:
                 found = []
             require_public(host, found)
         return proxy
+
+
+def _site(parts: SplitResult) -> str:
+    """Scheme, host and port: what may see what is meant for one site."""
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _checked(url: str) -> SplitResult:

@@ -34,6 +34,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
     )
     op.create_table(
+        "source",
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("ask", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("read_to", sa.Date(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_source")),
+    )
+    op.create_table(
         "organisation",
         sa.Column("id", sa.String(length=80), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -233,6 +244,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_listing_day"), "listing", ["day"], unique=False)
     op.create_table(
+        "pick",
+        sa.Column("paper_id", sa.String(length=64), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("picked_by", sa.String(length=80), nullable=False),
+        sa.Column("picked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["paper_id"], ["paper.id"], name=op.f("fk_pick_paper_id_paper"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("paper_id", "day", name=op.f("pk_pick")),
+    )
+    op.create_index(op.f("ix_pick_day"), "pick", ["day"], unique=False)
+    op.create_table(
         "vote",
         sa.Column("paper_id", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.Integer(), nullable=False),
@@ -252,6 +274,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_vote_person_id"), table_name="vote")
     op.drop_index(op.f("ix_vote_at"), table_name="vote")
     op.drop_table("vote")
+    op.drop_index(op.f("ix_pick_day"), table_name="pick")
+    op.drop_table("pick")
+    op.drop_table("source")
     op.drop_index(op.f("ix_listing_day"), table_name="listing")
     op.drop_table("listing")
     op.drop_table("link")

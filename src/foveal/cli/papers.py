@@ -1,0 +1,288 @@
+"""papers: the daily papers from the terminal: what is new, one paper, a search, exports. Feeding: papers_feeding.py."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli import papers_feeding
+from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.registry import RANKERS, RETRIEVERS
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from foveal.database import Database
+    from foveal.papers.periods import Period
+    from foveal.papers.store import Paper
+
+SORTS = "votes, published, listed, discussed"
+FORMATS = "bibtex, ris, csv, json"
+
+app = typer.Typer(help="The daily papers: what is new in a field.", no_args_is_help=True)
+papers_feeding.register(app)
+
+Day = Annotated[str | None, typer.Option("--day", help="A day, such as 2026-10-02, or today.", show_default=False)]
+Week = Annotated[str | None, typer.Option("--week", help="A week, such as 2026-W40.", show_default=False)]
+Month = Annotated[str | None, typer.Option("--month", help="A month, such as 2026-10.", show_default=False)]
+Category = Annotated[str | None, typer.Option(help="Of this category, such as cs.CL, or cs.* for all of cs.")]
+AuthorName = Annotated[str | None, typer.Option("--author", help="By this author.", show_default=False)]
+
+
+@app.callback()
+def group() -> None:
+    """The daily papers: what is new in a field."""
+
+
+@app.command("list")
+def list_papers(
+    day: Day = None,
+    week: Week = None,
+    month: Month = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of all days.")] = False,
+    sort: Annotated[str, typer.Option(help=f"Order: {SORTS}.")] = "votes",
+    category: Category = None,
+    author: AuthorName = None,
+    with_code: Annotated[bool, typer.Option("--with-code", help="Only papers that name a repository.")] = False,
+    k: Annotated[int, typer.Option("-k", min=1, max=200, help="Papers to show.")] = 30,
+    page: Annotated[int, typer.Option(min=1, help="Which page of them.")] = 1,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the papers of a day, week or month (default: the last day that has some)."""
+    from foveal.papers.store import PaperStore
+
+    with papers_database(home) as database:
+        store = PaperStore(database)
+        period = _period(store, day, week, month, everything)
+        found = store.page(
+            period, sort=sort, page=page - 1, limit=k, category=category, author=author, with_code=with_code
+        )
+        seen = _last_reading(database)
+    if as_json:
+        shown = period and {"kind": period.kind, "key": period.key}
+        print_json({"period": shown, "total": found.total, "papers": found.papers, "last_reading": seen})
+        return
+    if period:
+        results().print(
+            f"[bold]{period.title}[/], {found.total} papers" + (f", read {seen:%b %d %H:%M} UTC" if seen else "")
+        )
+    print_papers(found.papers)
+
+
+@app.command()
+def show(
+    paper: Annotated[str, typer.Argument(help="A paper's id, or its address at arXiv.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one paper whole."""
+    from foveal.papers.store import PaperStore
+
+    with papers_database(home) as database:
+        found = PaperStore(database).get(paper)
+    if as_json:
+        print_json(found)
+    else:
+        results().print(_whole(found))
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to find; an id, words, or a question.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=200, help="Papers to show.")] = 10,
+    retriever: Annotated[str | None, typer.Option(metavar="NAME", help=f"{', '.join(RETRIEVERS)}.")] = None,
+    rank: Annotated[str | None, typer.Option(help=f"Order anew: {', '.join(RANKERS)}, or a trained model.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find papers by what they say."""
+    from foveal.settings import Settings
+
+    with notes().status("Searching …"):
+        searcher = pkgutil.resolve_name("foveal.papers.paper_search:PaperSearch").open(Settings.load(home))
+        found = searcher.search(query, k=k, retriever=retriever, rank=rank)
+    if as_json:
+        print_json({"query": query, "papers": [{"score": hit.score, "paper": hit.paper} for hit in found.papers]})
+    else:
+        print_papers([hit.paper for hit in found.papers], empty="Nothing found. Try other words.")
+
+
+@app.command("open")
+def open_paper(
+    paper: Annotated[str, typer.Argument(help="A paper's id.")],
+    pdf: Annotated[bool, typer.Option("--pdf", help="Open the PDF.")] = False,
+    print_only: Annotated[bool, typer.Option("--print", help="Print the address only.")] = False,
+    home: Home = None,
+) -> None:
+    """Open a paper's page in the browser."""
+    from foveal.errors import InputError
+    from foveal.papers.store import PaperStore
+
+    with papers_database(home) as database:
+        found = PaperStore(database).get(paper)
+    address = found.pdf_url if pdf else found.page_url
+    if not address:
+        raise InputError(f"Of the paper {found.id} no {'PDF' if pdf else 'page'} is known: {found.title}")
+    typer.echo(address)
+    if not print_only:
+        typer.launch(address)
+
+
+@app.command()
+def topics(
+    name: Annotated[str | None, typer.Argument(help="A topic, to be made, changed or removed.")] = None,
+    query: Annotated[str | None, typer.Option(help="What it finds.", show_default=False)] = None,
+    title: Annotated[str, typer.Option(help="What it is called on its page.", show_default=False)] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the topics (searches that have a page), or change one."""
+    from foveal.papers.curating import remove_topic, set_topic
+    from foveal.papers.store import PaperStore
+
+    if name is not None and remove == bool(query):
+        raise typer.BadParameter("Say of a topic what it finds (--query), or take it away (--remove).")
+    with papers_database(home) as database:
+        if name is not None and query:
+            set_topic(database, name, query=query, title=title)
+        elif name is not None:
+            remove_topic(database, name)
+        found = PaperStore(database).topics()
+    if as_json:
+        print_json([{"name": one.id, "title": one.title, "query": one.query} for one in found])
+        return
+    for one in found:
+        results().print(f"{one.id}  {one.title}: {one.query}", markup=False)
+    if not found:
+        results().print('No topics yet. Make one: foveal papers topics NAME --query "sparse attention"')
+
+
+@app.command()
+def export(
+    papers: Annotated[list[str] | None, typer.Argument(help="Ids; without any, those of the period.")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help=f"{FORMATS}.")] = "bibtex",
+    day: Day = None,
+    week: Week = None,
+    month: Month = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of all days.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: standard output).")] = None,
+    home: Home = None,
+) -> None:
+    """Write papers for other programs: BibTeX, RIS (Zotero and others), CSV, JSON."""
+    from foveal.errors import UnknownName
+    from foveal.evaluation.files import whole_file
+    from foveal.papers.exporting import EXPORTS
+    from foveal.papers.store import PaperStore
+
+    if form not in EXPORTS:
+        raise UnknownName(f"No format is called {form!r}. There are: {', '.join(EXPORTS)}.")
+    with papers_database(home) as database:
+        store = PaperStore(database)
+        found = [store.get(one) for one in papers or ()]
+        if not papers:
+            found = list(store.all_of(_period(store, day, week, month, everything)))
+    text = EXPORTS[form](found)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    with whole_file(out) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+    notes().print(f"{len(found)} papers in {out}", markup=False)
+
+
+@contextmanager
+def papers_database(home: Path | None) -> Iterator[Database]:
+    """The database of a home, closed when the block ends."""
+    from foveal.database import Database
+    from foveal.settings import Settings
+
+    database = Database.open(Settings.load(home))
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def print_papers(
+    papers: Sequence[Paper], *, empty: str = "No papers here. `foveal papers update` fetches some."
+) -> None:
+    """A table on standard output."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not papers:
+        results().print(empty)
+        return
+    table = Table("votes", "id", "title", "by", "date", "said", box=None, pad_edge=False)
+    for paper in papers:
+        cells = (_votes(paper), paper.id[:16], paper.title, by_whom(paper), _date(paper), str(paper.all_comments or ""))
+        table.add_row(*map(Text, cells))  # Text: a title may look like markup
+    results().print(table)
+
+
+def by_whom(paper: Paper) -> str:
+    """The organisation, or the number of authors, as on the page."""
+    count = paper.author_count
+    return paper.organisation or (f"{count} author{'s' * (count != 1)}" if count else "")
+
+
+def _votes(paper: Paper) -> str:
+    return str(paper.all_votes) if paper.all_votes else "-"
+
+
+def _date(paper: Paper) -> str:
+    from foveal import faults
+    from foveal.papers.periods import short_date
+
+    return short_date(paper.published_at.date(), faults.now().date()) if paper.published_at else ""
+
+
+def _whole(paper: Paper) -> Text:
+    from rich.text import Text
+
+    names = ", ".join(author.name for author in paper.authors[:20])
+    more = paper.author_count - min(20, len(paper.authors))
+    about = [_date(paper), ", ".join(paper.categories), f"{paper.all_votes} votes", f"{paper.all_comments} comments"]
+    links = {"page": paper.page_url, "pdf": paper.pdf_url, "code": paper.repo_url, "project": paper.project_url}
+    stars = f" ({paper.repo_stars:,} stars)" if paper.repo_stars is not None else ""
+    lines = [f"{name}: {url}{stars if name == 'code' else ''}" for name, url in links.items() if url]
+    return Text.assemble(
+        (f"{paper.title}\n", "bold"),
+        " · ".join(filter(None, (names + (f" and {more} more" if more > 0 and names else ""), by_whom(paper)))) + "\n",
+        (f"{paper.id} · " + " · ".join(filter(None, about)) + f" · from {paper.source}\n\n", "dim"),
+        f"{paper.abstract}\n\n",
+        "\n".join(filter(None, (paper.comment, ", ".join(paper.keywords), *lines))),
+    )
+
+
+def _period(store: Any, day: str | None, week: str | None, month: str | None, everything: bool) -> Period | None:
+    from foveal import faults
+    from foveal.papers.periods import Period
+
+    given = [(kind, key) for kind, key in (("day", day), ("week", week), ("month", month)) if key]
+    if len(given) + everything > 1:
+        raise typer.BadParameter("Give one of --day, --week, --month, --all.")
+    if everything:
+        return None
+    today = faults.now().date()
+    if given:
+        kind, key = given[0]
+        return Period.around(kind, today) if key in ("today", "this") else Period.of(kind, key)
+    return Period.around("day", store.latest_day() or today)
+
+
+def _last_reading(database: Database) -> Any:
+    from sqlalchemy import func, select
+
+    from foveal.papers.schema import FetchRow
+
+    with database.reading() as session:
+        return session.scalar(select(func.max(FetchRow.at)).where(FetchRow.error == ""))

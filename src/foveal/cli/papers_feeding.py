@@ -1,0 +1,192 @@
+"""papers update, add, import-page, pick: what brings papers in, and what a curator does with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.registry import PAPER_SOURCES
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from foveal.papers.ingest import Ingested
+    from foveal.papers.upserts import Upserted
+
+SOURCES = [name for name in PAPER_SOURCES if name != "pasted"]
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's commands into `app`."""
+    for command in (update, add, pick):
+        app.command()(command)
+    app.command("import-page")(import_page)
+
+
+def update(
+    names: Annotated[list[str] | None, typer.Argument(help="Sources of foveal.toml (default: all).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Ask again for what was answered today.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the sources that foveal.toml names, now; what is here already stays as it is."""
+    from foveal.cli.papers import papers_database
+    from foveal.errors import InputError
+    from foveal.papers.plans import plans_of
+    from foveal.papers.schedule import update as read_all
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    if not plans_of(settings):
+        raise InputError(
+            f"No source is set. Put into {settings.home / 'foveal.toml'}, for instance: [papers.sources.cs] and below "
+            'it from = "arxiv" and ask = "cs.CL". Or fetch once: foveal papers add --from arxiv cs.CL'
+        )
+    with papers_database(home) as database, notes().status("Reading …") as status:
+        told = list(read_all(database, settings, names or (), force=force, on_page=_progress(status)))
+    _print_readings(told, as_json)
+
+
+def add(
+    what: Annotated[list[str], typer.Argument(help="arXiv ids or addresses; with --from: what that source is asked.")],
+    source: Annotated[str | None, typer.Option("--from", help=f"A source: {', '.join(SOURCES)}.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this day on, such as 2026-10-01.", show_default=False)] = None,
+    url: Annotated[str | None, typer.Option(help="Another server of the same kind.", show_default=False)] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch single papers by their ids, or what a source has, once."""
+    from foveal.cli.papers import papers_database
+    from foveal.papers.ingest import ingest
+    from foveal.papers.plans import Plan
+    from foveal.papers.schedule import connection_of, read
+    from foveal.papers.sources.arxiv_api import ids_of
+    from foveal.registry import lookup
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    ask = " ".join(what) if source else f"id:{','.join(ids_of(' '.join(what)))}"
+    kind = source or "arxiv"
+    if kind == "pasted":
+        raise typer.BadParameter("A saved page is read by: foveal papers import-page FILE")
+    with papers_database(home) as database, notes().status("Reading …") as status:
+        if kind == "library":
+            plan = Plan(name="library", kind=kind, ask="" if ask == "all" else ask)
+            told = read(database, settings, plan)
+        else:
+            made = lookup(PAPER_SOURCES, kind, kind="source")(connection_of(settings, url=url))
+            day = _day(since) if since else None
+            told = ingest(
+                database, made, ask, name=f"add:{kind}", since=day, force=source is None, on_page=_progress(status)
+            )
+    _print_readings([told], as_json)
+
+
+def import_page(
+    file: Annotated[str, typer.Argument(help="A page saved as text, HTML or JSON; - is standard input.")],
+    day: Annotated[
+        str | None, typer.Option("--day", help="List all of them on this day (default: each on its own).")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import a page of daily papers that was copied from a browser, or saved."""
+    from foveal.cli.papers import papers_database
+    from foveal.papers.ingest import import_page as take_in
+
+    content = sys.stdin.buffer.read() if file == "-" else _content(Path(file))
+    with papers_database(home) as database:
+        done = take_in(database, content, file, listed_on=_day(day) if day else None)
+    if as_json:
+        print_json(done)
+    else:
+        results().print(f"{len({*done.added, *done.updated, *done.unchanged})} papers: {_counts(done)}.")
+
+
+def pick(
+    papers: Annotated[list[str] | None, typer.Argument(help="Ids; without any, what is picked and what waits.")] = None,
+    day: Annotated[str | None, typer.Option("--day", help="For this day (default: today).")] = None,
+    place: Annotated[int | None, typer.Option(min=1, help="At this place (default: at the end).")] = None,
+    order: Annotated[bool, typer.Option("--order", help="Give the day's picks the order of these ids.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take these off the day.")] = False,
+    by: Annotated[str, typer.Option(help="Who picks: a login.", show_default=False)] = "",
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose what a day shows first, and in which order; a day to come waits until it is there."""
+    from foveal.cli.papers import papers_database, print_papers
+    from foveal.papers import curating
+    from foveal.papers.store import PaperStore
+
+    when = _day(day)
+    with papers_database(home) as database:
+        if order:
+            curating.order(database, when, papers or (), by=by)
+        else:
+            for offset, one in enumerate(papers or ()):
+                if remove:
+                    curating.unpick(database, one, when)
+                else:
+                    curating.pick(database, one, when, by=by, place=place + offset if place else None)
+        chosen = curating.picks(database, when)
+        titles = {one.id: one for one in PaperStore(database).many([one.paper for one in chosen])}
+        waiting = [] if papers else curating.queue(database)
+    if as_json:
+        print_json({"day": when, "picks": chosen, "queue": [one.id for one in waiting]})
+        return
+    results().print(f"[bold]{when}[/]: " + (f"{len(chosen)} picked" if chosen else "nothing picked"))
+    for held in chosen:
+        results().print(f"  {held.position}. {held.paper}  {titles[held.paper].title}", markup=False)
+    if waiting:
+        results().print("\nWaiting:")
+        print_papers(waiting)
+
+
+def _content(path: Path) -> bytes:
+    from foveal.errors import InputError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}). Give the page's file, or - for standard input."
+        ) from error
+
+
+def _day(given: str | None) -> date:
+    from foveal import faults
+    from foveal.papers.periods import Period
+
+    return faults.now().date() if given in (None, "today") else Period.of("day", given or "").first
+
+
+def _progress(status: Any) -> Callable[[Ingested], None]:
+    def advance(told: Ingested) -> None:
+        done = told.upserted
+        status.update(
+            f"{told.name}: {told.requests} requests, {len(done.added):,} new, {len(done.updated):,} changed …"
+        )
+
+    return advance
+
+
+def _print_readings(told: list[Ingested], as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+    for one in told if not as_json else ():
+        said = one.skipped or f"{one.name}: {_counts(one.upserted)} ({one.requests} requests)."
+        results().print(said, markup=False)
+        if one.error:
+            notes().print(f"  {one.name}: {one.error}", markup=False, soft_wrap=True)
+    if any(one.error for one in told):
+        raise typer.Exit(1)
+
+
+def _counts(done: Upserted) -> str:
+    counts = {"new": done.added, "changed": done.updated, "as before": done.unchanged}
+    return ", ".join(f"{len(set(ids)):,} {kind}" for kind, ids in counts.items() if ids) or "nothing new"

@@ -1,0 +1,216 @@
+"""When sources are read: once by hand (`foveal papers update`), or at their hours inside `foveal serve`.
+
+    for told in update(database, settings): …           # every source of foveal.toml, now
+    Schedule(database, settings).run(stop)              # at their hours, until `stop` is set; a thread of `serve`
+
+Due        a source is due when an hour of its has passed since it was last begun. The clock on the wall decides at
+           every look, so that a machine that slept, or a server that was down, catches up, once
+Failure    a source that failed is tried again after `RETRY_MINUTES`, until its next hour
+One        of all processes on a database one runs the schedule: who holds the row "papers" of `lease`. A holder that
+           dies loses it after `LEASE_S`
+Beside     stars of repositories (stars.py) are read as a source is; picks whose day has come go on their page
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event
+
+from sqlalchemy import delete, exc
+
+from foveal import faults
+from foveal.database import Database
+from foveal.errors import FovealError, UnknownName
+from foveal.papers import stars
+from foveal.papers.curating import publish
+from foveal.papers.ingest import Ingested, import_records, ingest
+from foveal.papers.plans import STARS, Plan, plans_of
+from foveal.papers.schema import LeaseRow, SourceRow
+from foveal.papers.sources import Connection
+from foveal.registry import PAPER_SOURCES, lookup
+from foveal.settings import Settings
+from foveal.text.fetching import FetchSettings
+
+LEASE = "papers"
+LEASE_S = 600
+LOOK_S = 30
+"""Seconds between two looks at the clock."""
+
+RETRY_MINUTES = 30
+
+logger = logging.getLogger("foveal.papers.schedule")
+
+
+def connection_of(settings: Settings, *, url: str | None = None) -> Connection:
+    """How the web is asked by this home."""
+    fetching = FetchSettings(allow_private=settings.allow_private_addresses, max_bytes=settings.max_bytes, retries=3)
+    return Connection(fetch=fetching, pace_file=settings.cache / "arxiv.pace", base_url=url)
+
+
+def update(
+    database: Database,
+    settings: Settings,
+    names: Sequence[str] = (),
+    *,
+    force: bool = False,
+    stop: Event | None = None,
+    on_page: Callable[[Ingested], None] = lambda _: None,
+) -> Iterator[Ingested]:
+    """Read the sources of foveal.toml with these names (none: all), now. UnknownName: there is no such source."""
+    plans = plans_of(settings)
+    known = [plan.name for plan in plans]
+    for name in names:
+        if name not in known:
+            raise UnknownName(f"No source of foveal.toml is called {name!r}. There are: {', '.join(known) or 'none'}.")
+    publish(database, faults.now().date())
+    for plan in plans:
+        if not names or plan.name in names:
+            yield read(database, settings, plan, force=force, stop=stop, on_page=on_page)
+
+
+def read(
+    database: Database,
+    settings: Settings,
+    plan: Plan,
+    *,
+    force: bool = False,
+    stop: Event | None = None,
+    on_page: Callable[[Ingested], None] = lambda _: None,
+) -> Ingested:
+    """Read one source now, whatever it is; what goes wrong is in the answer's `error`."""
+    try:
+        if plan.kind == STARS:
+            return _stars(database, settings, plan, force, stop, on_page)
+        if plan.kind == "library":
+            return _library(database, settings, plan)
+        source = lookup(PAPER_SOURCES, plan.kind, kind="source")(connection_of(settings, url=plan.url))
+        return ingest(database, source, plan.ask, name=plan.name, force=force, stop=stop, on_page=on_page)
+    except FovealError as error:  # what it is asked makes no sense, the library is busy: the others go on
+        _noted(database, plan, error=str(error))
+        return Ingested(plan.name, error=str(error))
+
+
+def _stars(
+    database: Database,
+    settings: Settings,
+    plan: Plan,
+    force: bool,
+    stop: Event | None,
+    on_page: Callable[[Ingested], None],
+) -> Ingested:
+    done = Ingested(plan.name)
+    connection = connection_of(settings, url=plan.url)
+    told = stars.sample(database, connection, force=force, stop=stop, on_answer=lambda: on_page(done))
+    _noted(database, plan, error=told.error)
+    done.requests, done.unchanged_answers = told.requests, told.unchanged_answers
+    done.error, done.stopped = told.error, told.stopped
+    return done
+
+
+def _library(database: Database, settings: Settings, plan: Plan) -> Ingested:
+    from foveal.library import Library
+    from foveal.papers.sources.library_documents import LibraryDocuments
+
+    records = LibraryDocuments(Library.open(settings=settings, create=False)).records(plan.ask)
+    done = Ingested(plan.name, import_records(database, records, source=plan.kind, ask=plan.ask))
+    _noted(database, plan, error="")
+    return done
+
+
+def _noted(database: Database, plan: Plan, *, error: str) -> None:
+    """Remember that a source was begun, and how it ended, as `ingest` does for those that it reads."""
+    now = faults.now()
+    with database.writing() as session:
+        row = session.get(SourceRow, plan.name) or SourceRow(name=plan.name)
+        row.ask, row.started_at, row.error = plan.ask, now, error
+        row.finished_at = row.finished_at if error else now
+        session.add(row)
+
+
+@dataclass
+class Schedule:
+    """Reads every source at its hours. `holder` names this process among those that share the database."""
+
+    database: Database
+    settings: Settings
+    holder: str = ""
+
+    def __post_init__(self) -> None:
+        self.holder = (self.holder or f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}")[:80]
+        self.plans = plans_of(self.settings)
+        self._tried: dict[str, datetime] = {}
+
+    def run(self, stop: Event) -> None:
+        """Read what is due, look again, until `stop` is set; what a source costs is logged, never raised."""
+        try:
+            while not stop.is_set():
+                try:
+                    self.tick(stop)
+                except (FovealError, exc.SQLAlchemyError) as error:  # the database may come back
+                    logger.warning("the schedule of papers waits: %s", error)
+                stop.wait(LOOK_S)
+        finally:
+            with suppress(exc.SQLAlchemyError):
+                release(self.database, LEASE, self.holder)
+
+    def tick(self, stop: Event) -> list[Ingested]:
+        """Read what is due now, if this process is the one that does."""
+        if not take(self.database, LEASE, self.holder, LEASE_S):
+            return []
+        publish(self.database, faults.now().date())
+        done = []
+        for plan in self.plans:
+            if not stop.is_set() and self.is_due(plan, faults.now()):
+                self._tried[plan.name] = faults.now()
+                done.append(read(self.database, self.settings, plan, stop=stop, on_page=self._hold))
+                said = logging.WARNING if done[-1].error else logging.INFO
+                logger.log(said, "%s: %s", plan.name, done[-1].error or "read")
+        return done
+
+    def is_due(self, plan: Plan, now: datetime) -> bool:
+        """Whether an hour of the plan has passed since it was last begun, or it failed a while ago."""
+        with self.database.reading() as session:
+            row = session.get(SourceRow, plan.name)
+        if row is None or row.started_at is None or row.ask != plan.ask:
+            return self._may_try(plan, now)
+        begun = max(row.started_at, self._tried.get(plan.name, row.started_at))
+        if begun < plan.due(now):
+            return True
+        ended = row.finished_at is not None and row.finished_at >= row.started_at
+        return not ended and self._may_try(plan, now, begun)
+
+    def _may_try(self, plan: Plan, now: datetime, begun: datetime | None = None) -> bool:
+        last = self._tried.get(plan.name, begun)
+        return last is None or now - last >= timedelta(minutes=RETRY_MINUTES)
+
+    def _hold(self, _: Ingested) -> None:
+        take(self.database, LEASE, self.holder, LEASE_S)
+
+
+def take(database: Database, name: str, holder: str, seconds: float) -> bool:
+    """Take a task for some seconds, or hold it longer; False where another process has it."""
+    now = faults.now()
+    try:
+        with database.writing() as session:
+            row = session.get(LeaseRow, name, with_for_update=True)
+            if row is not None and row.holder != holder and row.until > now:
+                return False
+            row = row or LeaseRow(name=name)
+            row.holder, row.until = holder, now + timedelta(seconds=seconds)
+            session.add(row)
+    except exc.IntegrityError:  # another one made the row at the same moment (PostgreSQL)
+        return False
+    return True
+
+
+def release(database: Database, name: str, holder: str) -> None:
+    """Give a task back before its time."""
+    with database.writing() as session:
+        session.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.holder == holder))

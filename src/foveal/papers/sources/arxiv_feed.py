@@ -1,0 +1,102 @@
+"""arXiv's feeds of a day's announcements: RSS and Atom, by category.
+
+    "cs.CL", "cs.CL+cs.IR"      categories, joined by +; "cs.CL cross" keeps cross-lists as well as what is new
+
+An item says in its description "arXiv:2605.01234v1 Announce Type: new" and then "Abstract: …". Kept are `new` papers
+(and `cross` where asked for); `replace` and `replace-cross` are new versions of papers that were announced before.
+The feed is made at midnight US Eastern time and is empty at weekends, which is no error.
+
+Listed    on the day of the announcement (pubDate), in UTC
+Against   arxiv_api.py has comments, links and exact times, by day of submission; here is what a day announced
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+
+from foveal.errors import InputError
+from foveal.papers.records import Named, PaperRecord
+from foveal.papers.sources import DEFAULTS, Connection, Reading
+from foveal.papers.sources.arxiv_api import is_withdrawn, repository_in
+from foveal.papers.sources.feed import Item, read_feed
+from foveal.text.arxiv import ArxivClient, ArxivSettings
+from foveal.text.fetching import Fetched
+
+BASE = "https://rss.arxiv.org/rss"
+
+_HEAD = re.compile(r"arXiv:(\S+?)(?:v(\d+))?\s+Announce Type:\s*([\w-]+)\s*(?:Abstract:\s*)?", re.DOTALL)
+_GUID = re.compile(r"oai:arXiv\.org:(\S+?)(?:v(\d+))?$")
+_CATEGORIES = re.compile(r"[a-z-]+(?:\.[A-Za-z-]+)?(?:\+[a-z-]+(?:\.[A-Za-z-]+)?)*")
+
+
+class ArxivFeed:
+    """Source: what arXiv announced today in some categories."""
+
+    name = "arxiv-feed"
+    overlap_days = 0
+    once_a_day = False
+    conditional = True
+
+    def __init__(self, connection: Connection = DEFAULTS) -> None:
+        self._base = (connection.base_url or BASE).rstrip("/")
+        settings = ArxivSettings(interval_s=connection.interval_s, pace_file=connection.pace_file)
+        self._client = ArxivClient(settings, connection.fetch)
+
+    def first_url(self, ask: str, *, since: date, today: date) -> str:  # noqa: ARG002
+        """The feed's address; its fragment, which no server sees, says what is kept."""
+        categories, *rest = ask.split() or [""]
+        if not _CATEGORIES.fullmatch(categories) or rest not in ([], ["cross"]):
+            raise InputError(
+                f"arXiv's feeds got {ask!r}; they need categories such as cs.CL or cs.CL+cs.IR, and after a blank "
+                "the word cross where cross-lists are wanted."
+            )
+        return f"{self._base}/{categories}" + ("#cross" if rest else "")
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Fetched:
+        """The feed, or 304, at its turn."""
+        return self._client.get(url, headers)
+
+    def read(self, content: bytes | None, url: str) -> Reading:
+        """The papers that are new."""
+        if content is None:
+            return Reading()
+        kept = ("new", "cross") if url.endswith("#cross") else ("new",)
+        items = read_feed(content, url)
+        return Reading(records=tuple(record_of(item) for item in items if announce_type(item) in kept and item.title))
+
+
+def announce_type(item: Item) -> str:
+    """new, cross, replace or replace-cross; "" where the item does not say."""
+    told = _HEAD.search(item.summary)
+    return item.extra.get("announce_type") or (told[3] if told else "")
+
+
+def record_of(item: Item) -> PaperRecord:
+    """An item of arXiv as a record. InputError: it has no id."""
+    head = _HEAD.search(item.summary)
+    found = _GUID.search(item.id) or head
+    if found is None:
+        raise InputError(f"An item of arXiv's feed, {item.title[:60]!r}, has no id. Was the feed changed?")
+    abstract = " ".join(item.summary[head.end() if head else 0 :].split())
+    moment = item.published or item.updated
+    names = [name for told in item.authors for name in told.split(", ")] if len(item.authors) == 1 else item.authors
+    return PaperRecord(
+        id=found[1],
+        version=int(found[2] or 1),
+        title=item.title,
+        abstract=abstract,
+        authors=tuple(Named(name=" ".join(name.split())) for name in names if name.strip()),
+        categories=item.categories,
+        published_at=moment,
+        updated_at=moment,
+        journal_ref=item.extra.get("journal_reference", ""),
+        doi=item.extra.get("DOI", ""),
+        licence=item.extra.get("rights", ""),
+        url=f"https://arxiv.org/abs/{found[1]}",
+        repo_url=repository_in(abstract),
+        withdrawn=is_withdrawn(None, abstract),
+        listed_on=moment.date() if moment else None,
+        source=ArxivFeed.name,
+    )

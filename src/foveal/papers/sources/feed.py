@@ -1,0 +1,189 @@
+"""Feeds: RSS 2.0, RSS 1.0 and Atom, of any site, as items and as papers.
+
+    items = read_feed(content, url)             # Item(id, title, link, summary, authors, published, updated, …)
+
+Own parser over lxml: no entity is followed, no network is used; broken XML is mended as far as it goes, as in browsers.
+Against    arxiv_feed.py, which reads what arXiv puts into its items; here an item's summary is its abstract
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from foveal.errors import FetchFailed, InputError
+from foveal.papers.records import Named, PaperRecord
+from foveal.papers.sources import DEFAULTS, Connection, Reading
+from foveal.text.arxiv import arxiv_address
+from foveal.text.dates import aware
+from foveal.text.fetching import Fetched, fetch
+from foveal.text.plain import storable
+
+_VERSION = re.compile(r"v(\d+)$")
+_BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]*>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """An item of a feed. `extra` holds the other elements with plain text, by local name, as they first appear."""
+
+    id: str
+    title: str
+    link: str
+    summary: str  # as it stands there: HTML, or text
+    authors: tuple[str, ...]
+    categories: tuple[str, ...]
+    published: datetime | None
+    updated: datetime | None
+    extra: Mapping[str, str]
+
+
+class Feed:
+    """Source: a feed of any site; what is asked for is its address."""
+
+    name = "feed"
+    overlap_days = 0
+    once_a_day = False
+    conditional = True
+
+    def __init__(self, connection: Connection = DEFAULTS) -> None:
+        self._connection = connection
+
+    def first_url(self, ask: str, *, since: date, today: date) -> str:  # noqa: ARG002
+        """The feed's address."""
+        if urlsplit(ask.strip()).scheme not in ("http", "https"):
+            raise InputError(f"A feed got the address {ask[:80]!r}; it needs one that begins with http:// or https://.")
+        return ask.strip()
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Fetched:
+        """The feed, or 304."""
+        return fetch(url, self._connection.fetch, accept=(200, 304), headers=headers)
+
+    def read(self, content: bytes | None, url: str) -> Reading:
+        """The items that have a title."""
+        items = read_feed(content, url) if content is not None else []
+        return Reading(records=tuple(record_of(item) for item in items if item.title))
+
+
+def record_of(item: Item) -> PaperRecord:
+    """An item as a record; one whose link leads to arXiv is that paper."""
+    address = (arxiv_address(item.link) or "").removeprefix("arxiv:")
+    version = _VERSION.search(address)
+    moment = item.published or item.updated
+    return PaperRecord(
+        id=_VERSION.sub("", address),
+        version=int(version[1]) if version else 1,
+        title=item.title,
+        abstract=plain(item.summary),
+        authors=tuple(Named(name=name) for name in item.authors),
+        published_at=moment,
+        updated_at=item.updated,
+        url=item.link if urlsplit(item.link).scheme in ("http", "https") else "",
+        listed_on=moment.date() if moment else None,
+        source=Feed.name,
+    )
+
+
+def read_feed(content: bytes, url: str) -> list[Item]:
+    """The items of a feed, in its order. FetchFailed: `content` is no feed."""
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
+    try:
+        root = etree.fromstring(content.strip(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise FetchFailed(f"{url} answered with something other than a feed ({error}). Check the address.") from error
+    if root is None or _local(root) not in ("rss", "RDF", "feed"):
+        name = "nothing" if root is None else f"<{_local(root)}>"
+        raise FetchFailed(
+            f"{url} answered with {name}, where a feed begins with <rss>, <RDF> or <feed>. Check the address."
+        )
+    base = _base(root, url)
+    return [_item(one, base) for one in root.iter() if _local(one) in ("item", "entry")]
+
+
+def plain(text: str) -> str:
+    """HTML, or text that only looks like it, as one line of text."""
+    if "<" not in text and "&" not in text:
+        return " ".join(text.split())
+    from lxml import etree, html
+
+    try:
+        tree = html.fragment_fromstring(_BLOCK.sub(" ", text), create_parent="div")
+    except (etree.ParserError, ValueError):
+        return " ".join(text.split())
+    for element in tree.xpath(".//script | .//style"):
+        element.drop_tree()
+    return storable(" ".join(str(tree.text_content()).split()))
+
+
+def _item(element: Any, base: str) -> Item:
+    extra: dict[str, str] = {}
+    authors: list[str] = []
+    categories: list[str] = []
+    for child in element:
+        name, text = _local(child), _text(child)
+        if name == "author":
+            authors += [_text_of(child, "name") or text]
+        elif name == "category":
+            categories.append(child.get("term") or text)
+        elif name in ("creator", "subject"):
+            (authors if name == "creator" else categories).append(text)
+        elif text and name not in extra:
+            extra[name] = text
+    link = _link(element, base) or extra.get("guid", "")
+    return Item(
+        id=extra.get("id") or extra.get("guid") or element.get(f"{{{_RDF}}}about") or link,
+        title=_titled(element),
+        link=link,
+        summary=extra.get("summary") or extra.get("description") or extra.get("content") or extra.get("encoded") or "",
+        authors=tuple(filter(None, authors)),
+        categories=tuple(filter(None, categories)),
+        published=aware(extra.get("published") or extra.get("pubDate") or extra.get("date") or extra.get("issued")),
+        updated=aware(extra.get("updated") or extra.get("modified")),
+        extra=extra,
+    )
+
+
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+
+
+def _titled(element: Any) -> str:
+    """The title; one of Atom says whether it is HTML, one of RSS is text in which HTML is common."""
+    for child in element:
+        if _local(child) == "title":
+            text = _text(child)
+            marked = child.get("type") in ("html", "xhtml") or re.search(r"</?(?:i|b|em|strong|sub|sup|p)>|&\w+;", text)
+            return plain(text) if marked else " ".join(text.split())
+    return ""
+
+
+def _link(element: Any, base: str) -> str:
+    """The address of the item itself."""
+    for child in element:
+        if _local(child) == "link" and child.get("rel", "alternate") == "alternate":
+            found = str(child.get("href") or _text(child)).strip()
+            if found:
+                return urljoin(base, found)
+    return ""
+
+
+def _base(root: Any, url: str) -> str:
+    return urljoin(url, str(root.get("{http://www.w3.org/XML/1998/namespace}base") or ""))
+
+
+def _text_of(element: Any, name: str) -> str:
+    return next((_text(child) for child in element if _local(child) == name), "")
+
+
+def _text(element: Any) -> str:
+    return storable("".join(str(part) for part in element.itertext()).strip())
+
+
+def _local(element: Any) -> str:
+    """The name without its namespace; "" for comments and instructions."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""

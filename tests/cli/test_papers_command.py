@@ -1,0 +1,199 @@
+"""`foveal papers` and `foveal admin person`, run as a person runs them, in one process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from papers.arxiv_answers import atom as answer
+from papers.arxiv_answers import entry
+from servers import page, serving
+from typer.testing import CliRunner
+
+from foveal import faults
+from foveal.cli import papers
+from foveal.cli.main import app
+from foveal.database import Database
+from foveal.errors import FovealError, InputError, UnknownName, UnknownPaper
+from foveal.papers import sample
+from foveal.papers.schema import PersonRow, VoteRow
+from foveal.papers.store import PaperStore
+from foveal.settings import Settings
+
+NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)
+PAGE = """Daily Papers
+by AK and the research community
+Jan 8
+Where to Look [a study]
+We choose where to look, and say what follows from it for texts of any length.
+18 authors
+·
+May 29
+3
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
+    with faults.injected({}, clock=lambda: NOW):
+        yield tmp_path
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("sampled")
+    database = Database.open(Settings(home=made, cache=made))
+    with faults.injected({}, clock=lambda: NOW):
+        sample.load(database, NOW.date())
+    database.close()
+    return made
+
+
+@pytest.fixture
+def filled(home: Path, sampled: Path) -> Path:
+    shutil.copy(sampled / "foveal.db", home / "foveal.db")
+    return home
+
+
+def run(home: Path, *arguments: str, text: str | None = None, fails: type[BaseException] | int = 0):
+    done = CliRunner().invoke(app, ["papers", *arguments, "--home", str(home)], input=text)
+    if isinstance(fails, int):
+        assert done.exit_code == fails, done.output
+        return done.stdout
+    assert isinstance(done.exception, fails), done.output
+    return str(done.exception)
+
+
+def test_a_page_from_standard_input_is_listed_shown_and_exported(home):
+    assert run(home, "import-page", "-", text=PAGE) == "1 papers: 1 new.\n"
+    assert run(home, "import-page", "-", text=PAGE) == "1 papers: 1 as before.\n"
+    listed = run(home, "list")
+    assert "Where to Look [a study]" in listed
+    assert "18 authors" in listed
+    [paper] = json.loads(run(home, "list", "--json"))["papers"]
+    assert (paper["comments_elsewhere"], paper["published_at"][:10]) == (3, "2026-05-29")
+    shown = run(home, "show", paper["id"])
+    assert "We choose where to look" in shown
+    assert "from pasted" in shown
+    assert json.loads(run(home, "show", paper["id"], "--json"))["title"] == "Where to Look [a study]"
+    assert "title = {{Where to Look [a study]}}" in run(home, "export")
+    run(home, "export", paper["id"], "--format", "ris", "--out", str(home / "out.ris"))
+    assert (home / "out.ris").read_bytes().startswith(b"TY  - UNPB\r\n")
+
+
+def test_a_page_from_a_file_on_a_day(home):
+    (home / "page.txt").write_text(PAGE)
+    run(home, "import-page", str(home / "page.txt"), "--day", "2026-10-01")
+    assert json.loads(run(home, "list", "--json"))["period"] == {"kind": "day", "key": "2026-10-01"}
+    assert "cannot be read" in run(home, "import-page", str(home / "none.txt"), fails=InputError)
+
+
+def test_lists_by_period_and_filter(filled):
+    def total(*arguments: str) -> int:
+        return json.loads(run(filled, "list", *arguments, "--json"))["total"]
+
+    assert total() == total("--day", "today") == total("--day", "2026-10-02") == 10
+    assert total("--week", "2026-W40") > total()
+    assert total("--all") == 60
+    assert 0 < total("--all", "--category", "cs.IR") < 60
+    assert 0 < total("--all", "--author", "Suri Valtonen") < 10
+    assert 0 < total("--all", "--with-code") < 60
+    assert "No papers here" in run(filled, "list", "--day", "2020-01-01")
+    assert "A day looks like" in run(filled, "list", "--day", "yesterday", fails=InputError)
+    assert "No order is called" in run(filled, "list", "--sort", "best", fails=InputError)
+    run(filled, "list", "--day", "today", "--all", fails=2)
+    assert "No format" in run(filled, "export", "--format", "docx", fails=UnknownName)
+    assert run(filled, "export", "--all", "--format", "csv").count("\n") == 61
+    assert "is not here" in run(filled, "show", "2609.00009", fails=UnknownPaper)
+
+
+def test_open_prints_the_address(home):
+    with serving({"/api": page(answer(entry()), "application/atom+xml")}) as server:
+        _allow_private(home)
+        said = run(home, "add", "https://arxiv.org/abs/2609.00001", "--url", server.url("/api"))
+    assert said == "add:arxiv: 1 new (1 requests).\n"
+    assert run(home, "open", "2609.00001", "--print") == "https://arxiv.org/abs/2609.00001\n"
+    assert run(home, "open", "2609.00001", "--print", "--pdf") == "https://arxiv.org/pdf/2609.00001v1\n"
+    assert "is no paper's id" in run(home, "add", "nothing", fails=InputError)
+
+
+def test_a_source_that_fails_is_said_with_status_1(home):
+    _allow_private(home)
+    with serving({"/api": page("Rate exceeded.")}) as server:
+        run(home, "add", "--from", "arxiv", "cs.CL", "--since", "2026-10-01", "--url", server.url("/api"), fails=1)
+    assert (
+        "no library"
+        in CliRunner().invoke(app, ["papers", "add", "--from", "library", "all", "--home", str(home)]).output
+    )
+
+
+def test_update_reads_what_the_file_names(home):
+    assert "No source is set" in run(home, "update", fails=InputError)
+    body = b"<rss><channel><item><title>One</title><link>http://example.org/1</link></item></channel></rss>"
+    with serving({"/feed": page(body)}) as server:
+        _allow_private(home, f'[papers.sources.blog]\nfrom = "feed"\nask = "{server.url("/feed")}"\n')
+        assert run(home, "update") == "blog: 1 new (1 requests).\n"
+        [told] = json.loads(run(home, "update", "blog", "--json"))
+        assert told["upserted"]["unchanged"] != []
+        assert "There are: blog" in run(home, "update", "other", fails=UnknownName)
+
+
+def test_a_curators_day(filled):
+    store = PaperStore(Database.open(Settings.load(filled)))
+    first, second, third = (paper.id for paper in store.page(limit=3).papers)
+    store.database.close()
+    assert "nothing picked" in run(filled, "pick")
+    run(filled, "pick", third, first, "--day", "2026-10-03", "--by", "ana")
+    run(filled, "pick", second, "--day", "2026-10-03", "--place", "1")
+    told = json.loads(run(filled, "pick", "--day", "2026-10-03", "--json"))
+    assert [one["paper"] for one in told["picks"]] == [second, third, first]
+    assert third not in told["queue"]
+    run(filled, "pick", third, second, first, "--day", "2026-10-03", "--order")
+    said = run(filled, "pick", second, "--day", "2026-10-03", "--remove")
+    assert "2 picked" in said
+    assert f"1. {third}" in said
+
+
+def test_topics(filled):
+    assert "sparse-attention  Sparse attention: sparse attention" in run(filled, "topics")
+    run(filled, "topics", "law", "--query", "legal texts", "--title", "Law")
+    assert [one["name"] for one in json.loads(run(filled, "topics", "--json"))][-1] == "law"
+    run(filled, "topics", "law", "--remove")
+    assert "law" not in run(filled, "topics")
+    run(filled, "topics", "law", fails=2)
+
+
+def test_a_persons_data_out_and_away(filled):
+    database = Database.open(Settings.load(filled))
+    with database.writing() as session:
+        session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
+        session.flush()
+        session.add(VoteRow(paper_id=PaperStore(database).page(limit=1).papers[0].id, person_id=1))
+    database.close()
+
+    def admin(*arguments: str, text: str | None = None):
+        return CliRunner().invoke(app, ["admin", "person", *arguments, "--home", str(filled)], input=text)
+
+    data = json.loads(admin("export", "ana").stdout)
+    assert (data["person"][0]["email"], len(data["vote"])) == ("ana@example.org", 1)
+    admin("export", "ana", "--out", str(filled / "ana.json"))
+    assert json.loads((filled / "ana.json").read_text())["vote"] == data["vote"]
+    assert admin("delete", "ana", text="n\n").exit_code == 1
+    assert json.loads(admin("export", "ana").stdout)["person"]
+    assert json.loads(admin("delete", "ana", "--yes", "--json").stdout)["rows"] == {"vote": 1, "person": 1}
+    assert isinstance(admin("export", "ana").exception, FovealError)
+
+
+def _allow_private(home: Path, more: str = "") -> None:
+    (home / "foveal.toml").write_text(f"allow_private_addresses = true\n{more}")
+
+
+def test_every_command_is_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    names = [one.name or one.callback.__name__ for one in papers.app.registered_commands]
+    assert len(names) == 10
+    assert [name for name in names if f"papers {name}`" not in page] == []

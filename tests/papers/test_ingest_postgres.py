@@ -1,0 +1,84 @@
+"""Reading, curating and forgetting on PostgreSQL, where other errors and other locks are to be had than in SQLite."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from papers.arxiv_answers import PagedApi
+from papers.test_ingest import NOON, connection
+from servers import serving
+
+from foveal import faults
+from foveal.database import Database
+from foveal.papers.curating import order, pick, publish, queue
+from foveal.papers.exporting import delete_person, person_data
+from foveal.papers.ingest import ingest
+from foveal.papers.schedule import release, take
+from foveal.papers.schema import CommentRow, PersonRow, VoteRow
+from foveal.papers.sources.arxiv_api import ArxivApi
+from foveal.papers.store import PaperStore
+from foveal.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A PostgreSQL server of its own, from a wheel."""
+    with warnings.catch_warnings():  # platformdirs asks for a folder that a server's user need not have
+        warnings.simplefilter("ignore")
+        import pgserver
+
+    home = tmp_path_factory.mktemp("home")
+    # not in pytest's folder: each session that begins closes it to other users, and as root the server is one
+    with tempfile.TemporaryDirectory() as folder:
+        server = pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            opened = Database.open(Settings(home=home, cache=home, database=server.get_uri()))
+            yield opened
+            opened.close()
+        finally:
+            server.cleanup()
+
+
+def test_all_of_it_on_postgres(database: Database, tmp_path: Path) -> None:
+    with faults.injected({}, clock=lambda: NOON):
+        with serving({"/api": PagedApi(9)}) as server:
+            source = ArxivApi(connection(server.url("/api")))
+            told = ingest(database, source, "cs.CL", name="cs")
+            again = ingest(database, source, "cs.CL", name="cs", force=True)
+        assert (told.error, len(told.upserted.added), len(again.upserted.unchanged)) == ("", 9, 9)
+        ids = [paper.id for paper in queue(database, limit=3)]
+        tomorrow = NOON.date() + timedelta(days=1)
+        for one in ids:
+            pick(database, one, tomorrow, by="ana")
+        order(database, tomorrow, ids[::-1], by="ana")
+        assert (publish(database, NOON.date()), publish(database, tomorrow)) == (0, 3)
+        assert PaperStore(database).latest_day() == tomorrow
+    with database.writing() as session:
+        session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
+        session.flush()
+        session.add(VoteRow(paper_id=ids[0], person_id=1))
+        session.add(CommentRow(id=1, paper_id=ids[0], person_id=1, raw="words", html="words"))
+    assert {"person", "vote", "comment", "listing"} <= person_data(database, "ana").keys()
+    assert delete_person(database, "ana").rows == {"vote": 1, "comment": 1, "person": 1}
+
+
+def test_of_many_takers_at_once_one_has_it(database: Database) -> None:
+    taken: list[bool] = []
+
+    def attempt(name: str) -> None:
+        taken.append(take(database, "race", name, 60))
+
+    threads = [threading.Thread(target=attempt, args=(f"t{n}",)) for n in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(taken) == [False] * 5 + [True]
+    release(database, "race", "nobody")
+    assert not take(database, "race", "another", 60)

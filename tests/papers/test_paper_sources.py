@@ -1,0 +1,480 @@
+"""What sources make of answers: equal to feedparser and the arxiv package where they read them, by hand elsewhere."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+
+import feedparser
+import pytest
+from papers.arxiv_answers import (
+    DELETED,
+    ERROR,
+    IN_ARXIV,
+    IN_DC,
+    IN_RAW,
+    ODD,
+    PagedApi,
+    atom,
+    entry,
+    item,
+    oai,
+    oai_error,
+    oai_record,
+    rss,
+)
+
+from foveal.bench.papers_ingest import Recorded, by_feedparser, equal_share, fields_of, pairs, recorded_rows
+from foveal.errors import FetchFailed, InputError, UnreadableSource
+from foveal.papers.records import Linked, Named, PaperRecord
+from foveal.papers.sources import Connection, WebSource, hf
+from foveal.papers.sources.arxiv_api import ArxivApi, ids_of, is_withdrawn, query_of, record_of, repository_in
+from foveal.papers.sources.arxiv_feed import ArxivFeed
+from foveal.papers.sources.feed import Feed, plain, read_feed
+from foveal.papers.sources.hf import HfPapers
+from foveal.papers.sources.library_documents import LONGEST, LibraryDocuments, abstract_of
+from foveal.papers.sources.oai import Oai
+from foveal.registry import PAPER_SOURCES, lookup
+from foveal.text.arxiv import parse_entries, parse_page
+
+SINCE, TODAY = date(2026, 9, 29), date(2026, 10, 2)
+
+
+# arXiv's API
+
+
+def test_every_field_is_that_of_feedparser_and_of_the_arxiv_package():
+    """Over real HTTP: the package asks the same server for itself."""
+    query = "http://x/?id_list=2609.00001%2C2609.00002&sortBy=relevance&sortOrder=descending&start=0&max_results=100"
+    late = "http://x/?search_query=all%3Aeye&sortBy=relevance&sortOrder=descending&start=10&max_results=10"
+    wrong = "http://x/?search_query=all%3Aeye&sortBy=relevance&sortOrder=descending&start=-1&max_results=10"
+    from foveal.bench.papers_ingest import query_key
+
+    recorded = [
+        Recorded(query_key(query), 200, atom(entry(), *ODD)),
+        Recorded(query_key(late), 200, atom(*ODD, total=14, start=10, size=10)),
+        Recorded(query_key(wrong), 400, atom(ERROR)),
+    ]
+    rows = {row.metric: row for row in recorded_rows(recorded)}
+    assert rows["fields equal to feedparser's"].note == rows["fields equal to arxiv's"].note == "9 entries"
+    assert [row.ok for row in rows.values() if row.metric != "size"] == [True] * 5
+
+
+def test_the_comparison_sees_one_wrong_field_and_a_missing_entry():
+    content = atom(entry(), *ODD)
+    ours, theirs = parse_page(content, "x").entries, by_feedparser(content)
+    assert equal_share(pairs(ours, theirs)) == 1.0
+    wrong = [{**theirs[0], "comment": "another"}, *theirs[1:]]
+    assert equal_share(pairs(ours, wrong)) == pytest.approx(1 - 1 / sum(map(len, theirs)))
+    assert equal_share(pairs(ours[:-1], theirs)) < 1.0
+    assert equal_share(pairs(ours, theirs[:-1])) < 1.0
+    assert fields_of(ours[1])["title"] == "Attention in $O(n)$ for all a < b"
+
+
+def test_an_entry_as_a_record():
+    found = [record_of(one) for one in parse_entries(atom(entry(), *ODD), "x")]
+    assert found[0] == PaperRecord(
+        id="2609.00001",
+        title="Where to Look",
+        abstract="We choose where to look.",
+        authors=(Named(name="Léa Martin", affiliation="Somewhere; Elsewhere & Co"), Named(name="Bo Li")),
+        published_at=datetime(2026, 9, 29, 8, 0, 1, tzinfo=UTC),
+        updated_at=datetime(2026, 9, 30, 17, 59, 46, tzinfo=UTC),
+        categories=("cs.CL", "cs.AI"),
+        url="https://arxiv.org/abs/2609.00001",
+        listed_on=SINCE,
+        source="arxiv",
+    )
+    assert [(one.id, one.version) for one in found[1:]] == [
+        *(("2609.00002", 3), ("hep-th/9901001", 1), ("math.GT/0309136", 2), ("2609.00003", 2))
+    ]
+    assert (found[2].title, found[2].doi, found[2].journal_ref) == ("0", "10.1000/eye", "Eyes 1 (2021) 2-3")
+    assert found[2].links == (Linked(kind="page", url="https://doi.org/10.1000/eye", title="doi"),)
+    assert found[3].repo_url == "https://github.com/a/b.c"
+    assert [one.withdrawn for one in found] == [False, False, False, False, True]
+
+
+def test_questions_to_the_api():
+    api = ArxivApi()
+    url = api.first_url("cs.CL", since=SINCE, today=TODAY)
+    assert "search_query=%28cat%3Acs.CL%29+AND+submittedDate%3A%5B202609290000+TO+202610022359%5D" in url
+    assert url.endswith("&sortBy=submittedDate&sortOrder=ascending&start=0&max_results=100")
+    assert "id_list=2609.00001%2Chep-th%2F9901001&start=0&max_results=2" in api.first_url(
+        "id: https://arxiv.org/abs/2609.00001v2, hep-th/9901001", since=SINCE, today=TODAY
+    )
+    assert [query_of(one) for one in ("cs.*", "hep-th", " ti:eye  AND abs:look", "retrieval")] == [
+        *("cat:cs.*", "cat:hep-th", "ti:eye AND abs:look", "retrieval")
+    ]
+    for wrong in ("", "  "):
+        with pytest.raises(InputError, match="empty query"):
+            query_of(wrong)
+    for wrong in ("", "doc-0123456789ab", "2609"):
+        with pytest.raises(InputError, match=r"no paper|is no paper's id"):
+            ids_of(wrong)
+
+
+def test_pages_follow_each_other_and_an_empty_one_is_noticed():
+    api = ArxivApi()
+    url = api.first_url("cs.CL", since=SINCE, today=TODAY)
+    read = api.read(atom(*[entry()] * 3, total=250), url)
+    assert read.next_url == url.replace("start=0", "start=100")
+    assert not read.empty
+    assert api.read(atom(total=250, start=100), read.next_url).empty
+    assert not api.read(atom(total=0), url).empty
+    last = api.read(atom(entry(), total=250, start=200), url.replace("start=0", "start=200"))
+    assert (last.next_url, last.empty) == (None, False)
+
+
+def test_repositories_and_withdrawals_in_words():
+    assert repository_in("See http://www.github.com/a-b/c.git, or https://gitlab.com/x/y") == "https://github.com/a-b/c"
+    assert repository_in("our code at https://github.com/a-b/c_d.") == "https://github.com/a-b/c_d"
+    assert repository_in("https://github.com/only") == repository_in("") == ""
+    assert is_withdrawn(None, "This paper has been withdrawn.")
+    assert not is_withdrawn(
+        "9 pages", "Troops have been withdrawn; we study this paper has been withdrawn as a phrase."
+    )
+
+
+# feeds
+
+
+def test_arxivs_feed_keeps_what_is_new():
+    content = rss(
+        item("2610.00001"),
+        item("2610.00002", "cross"),
+        item("2609.00003", "replace", 2),
+        item("2609.1", "replace-cross"),
+    )
+    source = ArxivFeed()
+    url = source.first_url("cs.CL+cs.IR", since=SINCE, today=TODAY)
+    assert url == "https://rss.arxiv.org/rss/cs.CL+cs.IR"
+    [found] = source.read(content, url).records
+    assert found == PaperRecord(
+        id="2610.00001",
+        title="Paper 2610.00001",
+        abstract="We look & see $a < b$.",
+        authors=(Named(name="Léa Martin"), Named(name="Bo Li")),
+        categories=("cs.CL", "cs.IR"),
+        published_at=datetime(2026, 10, 2, 4, tzinfo=UTC),
+        updated_at=datetime(2026, 10, 2, 4, tzinfo=UTC),
+        journal_ref="J 1",
+        doi="10.1/x",
+        licence="http://creativecommons.org/licenses/by/4.0/",
+        url="https://arxiv.org/abs/2610.00001",
+        listed_on=TODAY,
+        source="arxiv-feed",
+    )
+    crossed = source.first_url("cs.CL cross", since=SINCE, today=TODAY)
+    assert [one.id for one in source.read(content, crossed).records] == ["2610.00001", "2610.00002"]
+    assert source.read(rss(), url).records == source.read(None, url).records == ()
+    for wrong in ("", "cs.CL cs.IR", "../x", "cs.CL?x=1"):
+        with pytest.raises(InputError, match="they need categories"):
+            source.first_url(wrong, since=SINCE, today=TODAY)
+
+
+PLAIN_ATOM = b"""<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom" xml:base="http://example.org/blog/">
+<title>A blog</title><updated>2026-10-01T10:00:00Z</updated><id>tag:x</id>
+<entry><title type="html">Where to &lt;i&gt;look&lt;/i&gt;</title><id>tag:1</id>
+<link rel="self" href="/self"/><link href="one"/>
+<updated>2026-10-01T10:00:00Z</updated><published>2026-09-30T10:00:00+02:00</published>
+<summary type="html">&lt;p&gt;First &amp;amp; second.&lt;/p&gt;&lt;p&gt;Third
+&lt;/p&gt;&lt;script&gt;x()&lt;/script&gt;</summary>
+<author><name>Ana Sol</name><email>a@example.org</email></author><author><name>Bo Li</name></author>
+<category term="reading"/></entry>
+<entry><title>a &lt; b and AT&amp;T</title><id>tag:2</id><link href="https://arxiv.org/abs/2609.00001v3"/>
+<updated>2026-10-01T10:00:00Z</updated><content>Only content.</content></entry></feed>"""
+
+PLAIN_RSS = b"""<rss version="2.0" xmlns:dc="http://purl.org/dc/elements/1.1/"><channel><title>News</title>
+<link>http://example.org</link>
+<item><title>One</title><link>http://example.org/1</link><guid>g1</guid><pubDate>Thu, 01 Oct 2026 10:00:00 GMT</pubDate>
+<description>&lt;b&gt;Bold&lt;/b&gt; words</description>
+<dc:creator>Ana Sol</dc:creator><category>a</category><category>b</category></item>
+<item><title>Two</title><guid>http://example.org/2</guid><description>Words</description></item></channel></rss>"""
+
+PLAIN_RDF = b"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/"
+xmlns:dc="http://purl.org/dc/elements/1.1/"><channel rdf:about="http://example.org"><title>Old</title></channel>
+<item rdf:about="http://example.org/1"><title>One</title><link>http://example.org/1</link><dc:date>2026-10-01</dc:date>
+<dc:creator>Ana Sol</dc:creator><description>Words</description></item></rdf:RDF>"""
+
+
+@pytest.mark.parametrize("content", [PLAIN_ATOM, PLAIN_RSS, PLAIN_RDF, rss(item("2610.00001"), item("2610.00002"))])
+def test_any_feed_is_read_as_feedparser_reads_it(content):
+    theirs = feedparser.parse(content).entries
+    ours = read_feed(content, "http://example.org/feed")
+    assert len(ours) == len(theirs) > 0
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.title == plain(other.title) or mine.title == other.title
+        assert mine.id == other.get("id", other.get("link"))
+        assert mine.link == other.link or mine.link.endswith(other.link)
+        assert mine.authors == tuple(author.name for author in other.get("authors", []))
+        assert mine.categories == tuple(tag.term for tag in other.get("tags", []))
+        theirs_at = dict.get(other, "published_parsed") or dict.get(other, "updated_parsed")  # get() of theirs warns
+        ours_at = mine.published or mine.updated
+        assert (ours_at and ours_at.astimezone(UTC).timetuple()[:6]) == (theirs_at and theirs_at[:6])
+
+
+def test_items_of_any_site_as_papers():
+    first, second = Feed().read(PLAIN_ATOM, "http://example.org/feed").records
+    assert (first.id, first.title, first.abstract) == ("", "Where to look", "First & second. Third")
+    assert (first.url, first.published_at) == ("http://example.org/blog/one", datetime(2026, 9, 30, 8, tzinfo=UTC))
+    assert first.authors == (Named(name="Ana Sol"), Named(name="Bo Li"))
+    assert (second.id, second.version, second.title, second.abstract) == (
+        "2609.00001",
+        3,
+        "a < b and AT&T",
+        "Only content.",
+    )
+    with pytest.raises(InputError, match="begins with http"):
+        Feed().first_url("file:///etc/passwd", since=SINCE, today=TODAY)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"   ", b"<html><p>down</p></html>", b"plain words", b"<?xml version='1.0'?>"]
+)
+def test_what_is_no_feed_is_said(content):
+    with pytest.raises(FetchFailed, match="Check the address"):
+        read_feed(content, "http://example.org/feed")
+
+
+def test_entities_of_a_feed_are_not_followed(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    doctype = f'<!DOCTYPE rss [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>'
+    content = f"{doctype}<rss><channel><item><title>One &x;</title></item></channel></rss>".encode()
+    assert "secret" not in repr(read_feed(content, "x"))
+
+
+# OAI-PMH
+
+
+@pytest.mark.parametrize("form", [IN_ARXIV, IN_RAW, IN_DC])
+def test_a_record_in_each_form(form):
+    read = Oai().read(oai(oai_record(form), DELETED, token="1001|3"), "x")
+    [found] = read.records
+    assert read.next_url == "https://oaipmh.arxiv.org/oai?verb=ListRecords&resumptionToken=1001%7C3"
+    assert (found.id, found.title, found.comment, found.url) == (
+        *("2609.00001", "Where to Look", "9 pages", "https://arxiv.org/abs/2609.00001"),
+    )
+    assert found.published_at is not None
+    assert found.updated_at is not None
+    assert (found.published_at.date(), found.updated_at.date(), found.listed_on) == (SINCE, date(2026, 9, 30), SINCE)
+
+
+def test_what_only_one_form_tells():
+    found, raw, dc = (Oai().read(oai(oai_record(form)), "x").records[0] for form in (IN_ARXIV, IN_RAW, IN_DC))
+    assert found.abstract == "We choose $a < b$. Then we look."
+    assert found.authors == (
+        Named(name="Léa N. Martin Jr", affiliation="Somewhere"),
+        Named(name="The Eye Collaboration"),
+    )
+    assert (found.categories, found.doi, found.journal_ref) == (("cs.CL", "cs.AI"), "10.1/x", "J 1")
+    assert (raw.version, raw.published_at) == (2, datetime(2026, 9, 29, 8, 0, 1, tzinfo=UTC))
+    assert [one.name for one in raw.authors] == ["Léa Martin", "Bo Li", "Ana Sol"]
+    assert [one.name for one in dc.authors] == ["Léa Martin", "Bo Li"]
+    assert (dc.doi, dc.abstract) == ("10.1/x", "We choose.")
+
+
+def test_questions_to_oai_and_its_refusals():
+    source = Oai()
+    assert source.first_url("cs:cs:CL", since=SINCE, today=TODAY) == (
+        "https://oaipmh.arxiv.org/oai?verb=ListRecords&metadataPrefix=arXiv&from=2026-09-29&set=cs%3Acs%3ACL"
+    )
+    assert "metadataPrefix=oai_dc&from=2026-09-29" in source.first_url("oai_dc", since=SINCE, today=TODAY)
+    with pytest.raises(InputError, match="needs a set"):
+        source.first_url("cs:cs:CL and more", since=SINCE, today=TODAY)
+    assert source.read(oai_error("noRecordsMatch"), "x").records == ()
+    with pytest.raises(UnreadableSource, match="badResumptionToken: lapsed"):
+        source.read(oai_error("badResumptionToken", "lapsed"), "x")
+    for wrong in (b"<html/>", b"Retry later", b""):
+        with pytest.raises(FetchFailed):
+            source.read(wrong, "x")
+
+
+# JSON in the shapes of the hub's API
+
+LISTED = {
+    "paper": {
+        "id": "2609.00001",
+        "authors": [
+            {"_id": "1", "name": "Léa Martin", "hidden": False},
+            {"_id": "2", "name": "Bo Li", "hidden": False, "status": "claimed_verified", "user": {"user": "boli"}},
+            {"_id": "3", "name": "Not Shown", "hidden": True},
+        ],
+        "publishedAt": "2026-09-29T08:00:01.000Z",
+        "submittedOnDailyAt": "2026-10-01T01:02:03.000Z",
+        "title": "Where to\n  Look",
+        "submittedOnDailyBy": {"_id": "9", "user": "ana-s", "fullname": "Ana Sol", "type": "user"},
+        "summary": "We choose\nwhere to look.",
+        "upvotes": 7,
+        "discussionId": "d",
+        "githubRepo": "https://github.com/a/b",
+        "githubRepoAddedBy": "auto",
+        "githubStars": 42,
+        "projectPage": "https://a.example.org",
+        "ai_summary": "It looks.",
+        "ai_keywords": ["looking", "sight"],
+        "organization": {"_id": "o", "name": "lab", "fullname": "The Laboratory", "avatar": "x"},
+    },
+    "publishedAt": "2026-10-01T00:00:00.000Z",
+    "title": "Where to Look",
+    "summary": "We choose",
+    "thumbnail": "https://cdn.example.org/t.png",
+    "numComments": 3,
+    "submittedBy": {"_id": "9", "name": "ana-s", "fullname": "Ana Sol"},
+    "isAuthorParticipating": False,
+}
+
+
+def test_a_listing_with_both_its_traps():
+    [found] = hf.records([LISTED], day=date(2026, 10, 1))
+    assert found == PaperRecord(
+        id="2609.00001",
+        title="Where to Look",
+        abstract="We choose where to look.",
+        authors=(Named(name="Léa Martin"), Named(name="Bo Li")),
+        organisation="The Laboratory",
+        published_at=datetime(2026, 9, 29, 8, 0, 1, tzinfo=UTC),
+        project_url="https://a.example.org",
+        repo_url="https://github.com/a/b",
+        repo_stars=42,
+        votes=7,
+        comments=3,
+        summary="It looks.",
+        summary_model="huggingface.co",
+        keywords=("looking", "sight"),
+        thumbnail="https://cdn.example.org/t.png",
+        listed_on=date(2026, 10, 1),
+        submitted_by="ana-s",
+        source="hf",
+    )
+
+
+def test_optional_keys_are_absent():
+    [found] = hf.records({"id": "2609.00001", "title": "T", "summary": "S", "publishedAt": "2026-09-29T08:00:01.000Z"})
+    assert (found.votes, found.comments, found.repo_url, found.summary, found.summary_model) == (None, None, "", "", "")
+    [outer] = hf.records(
+        [{"paper": {"id": "2609.00001", "title": "T"}, "submittedBy": {"name": "ana-s"}, "numComments": 0}]
+    )
+    assert (outer.submitted_by, outer.comments, outer.listed_on) == ("ana-s", 0, None)
+
+
+def test_a_single_paper_has_links():
+    told = {
+        **LISTED["paper"],
+        "linkedModels": [{"id": "a/m"}],
+        "linkedDatasets": [{"id": "a/d"}],
+        "linkedSpaces": [{"id": "a/s"}],
+    }
+    [found] = hf.records(told)
+    assert [(link.kind, link.url) for link in found.links] == [
+        ("model", "https://huggingface.co/a/m"),
+        ("dataset", "https://huggingface.co/datasets/a/d"),
+        ("demo", "https://huggingface.co/spaces/a/s"),
+    ]
+    assert (found.submitted_by, found.listed_on) == ("ana-s", date(2026, 10, 1))
+
+
+def test_flat_rows_of_an_archive():
+    row = {
+        "title": "T",
+        "abstract": "A\nb",
+        "authors": ["Léa Martin"],
+        "upvotes": 3,
+        "published_at": "2026-02-24T18:59:30.000Z",
+    }
+    for key in ("id", "arxiv_id"):
+        [found] = hf.records([{**row, key: "2602.00001v2"}])
+        assert (found.id, found.abstract, found.votes, found.listed_on) == ("2602.00001", "A b", 3, date(2026, 2, 24))
+    assert hf.records([{**row, "authors": "Léa Martin, Bo Li"}])[0].authors == (
+        Named(name="Léa Martin"),
+        Named(name="Bo Li"),
+    )
+
+
+@pytest.mark.parametrize("held", [[1], [{"paper": 3}], {"x": 1}, "text", [{"title": None}]])
+def test_json_of_another_shape_is_refused(held):
+    with pytest.raises(InputError, match="Entry 1 is no paper"):
+        hf.records(held)
+
+
+def test_addresses_that_are_none_are_left_out():
+    [found] = hf.records([{"id": "2609.00001", "title": "T", "githubRepo": "javascript:alert(1)", "upvotes": -3}])
+    assert (found.repo_url, found.votes) == ("", None)
+
+
+def test_the_days_of_a_listing_follow_each_other():
+    source = HfPapers(Connection(base_url="http://x/api"))
+    url = source.first_url("", since=SINCE, today=date(2026, 9, 30))
+    assert url == "http://x/api/daily_papers?date=2026-09-29&limit=100#2026-09-30"
+    full = json.dumps([LISTED] * 100).encode()
+    assert source.read(full, url).next_url == "http://x/api/daily_papers?date=2026-09-29&limit=100&p=1#2026-09-30"
+    following = source.read(b"[]", url).next_url
+    assert following == "http://x/api/daily_papers?date=2026-09-30&limit=100#2026-09-30"
+    assert source.read(b'{"error": "no such day"}', following).next_url is None
+    assert source.read(None, url).next_url == following
+    assert source.first_url("2609.00001", since=SINCE, today=TODAY) == "http://x/api/papers/2609.00001"
+    with pytest.raises(FetchFailed, match="other than JSON"):
+        source.read(b"<html>", url)
+
+
+# the library
+
+
+def test_abstracts_that_texts_hold():
+    long = "We look for what holds. " * 10
+    assert abstract_of(f"# T\n\n## Abstract\n\n{long}\n\n## 1 Introduction\n\nMore.") == long.strip()
+    assert abstract_of(f"T\n\nAbstract. {long}\nIndex Terms: a, b") == long.strip()
+    assert abstract_of(f"T\n\nAbstract—{long}\n\n1 Introduction\n") == long.strip()
+    assert abstract_of(f"# T\n\nAna Sol\n\n{long}\n\nMore.", "T") == long.strip()
+    assert abstract_of("") == abstract_of("# Only\n\nshort\n\nlines") == ""
+    cut = abstract_of("One sentence of some words stands here. " * 200)
+    assert len(cut) <= LONGEST
+    assert cut.endswith("here.")
+
+
+def test_documents_of_the_library_as_papers(tmp_path):
+    from foveal.library import Library
+    from foveal.types import Document
+
+    library = Library.open(tmp_path, encoder="none")
+    words = "We look for what holds in texts of any length, and say where it stands. " * 3
+    told = {
+        "source": "arxiv:2609.00001v2",
+        "authors": "Léa Martin; Bo Li",
+        "categories": "cs.CL; cs.AI",
+        "primary_category": "cs.CL",
+    }
+    library.add_documents(
+        [
+            Document.of(
+                "arxiv:2609.00001v2",
+                f"Where to Look\n\n{words}\n\nPage one",
+                "Where to Look",
+                metadata={**told, "version": 2},
+            ),
+            Document.of("https://example.org/r", f"# Report\n\n{words}", "Report", url="https://example.org/r"),
+        ]
+    )
+    paper, report = sorted(LibraryDocuments(library).records(), key=lambda one: one.title, reverse=True)
+    assert (paper.id, paper.version, paper.abstract, paper.categories) == (
+        "2609.00001",
+        2,
+        words.strip(),
+        ("cs.CL", "cs.AI"),
+    )
+    assert [one.name for one in paper.authors] == ["Léa Martin", "Bo Li"]
+    assert report.id.startswith("doc-")
+    assert (report.url, report.abstract, report.source) == ("https://example.org/r", words.strip(), "library")
+    assert [one.title for one in LibraryDocuments(library).records("https://example.org/r")] == ["Report"]
+
+
+def test_every_name_resolves_and_what_is_asked_over_http_says_how():
+    for name in PAPER_SOURCES:
+        made = lookup(PAPER_SOURCES, name, kind="source")
+        assert made.name == name
+        assert isinstance(made, type)
+        assert isinstance(made(), WebSource) == (name not in ("library", "pasted")) if name != "library" else True
+
+
+def test_the_paged_api_of_these_tests_answers_in_pages():
+    api = PagedApi(3)
+    assert (len(api.papers), api.papers[-1]) == (3, "2609.00002")

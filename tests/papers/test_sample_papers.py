@@ -1,0 +1,76 @@
+"""The invented papers: today always has some, their keywords occur, nothing of them is real or lies on another day."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from foveal.database import Database
+from foveal.papers import sample
+from foveal.papers.periods import KINDS, Period
+from foveal.papers.schema import StarSampleRow
+from foveal.papers.store import PaperStore
+from foveal.settings import Settings
+
+ROWS = json.loads(sample.FILE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("today", [date(2026, 3, 1), date(2024, 2, 29), date(2026, 6, 1), date(2027, 1, 1)])
+def test_every_period_around_any_day_has_papers(today):
+    days = [one.listed_on for one in sample.records(today)]
+    for kind in KINDS:
+        period = Period.around(kind, today)
+        assert sum(period.first <= day <= period.last for day in days) >= 9
+    assert max(days) == today
+    assert all(one.published_at.date() <= one.listed_on for one in sample.records(today))
+
+
+def test_loading_again_changes_nothing_and_another_day_moves_them(database):
+    today = date(2026, 10, 2)
+    assert len(sample.load(database, today).added) == len(ROWS) == 60
+    assert len(sample.load(database, today).unchanged) == 60
+    moved = sample.load(database, today + timedelta(days=4))
+    assert (moved.added, len(moved.updated)) == ([], 60)
+    store = PaperStore(database)
+    papers = store.page(limit=100).papers
+    assert {len(paper.listings) for paper in papers} == {1}
+    assert store.latest_day() == today + timedelta(days=4)
+    assert {paper.source for paper in papers} == {"sample"}
+    assert [topic.id for topic in store.topics()] == ["sparse-attention", "finding", "long-texts"]
+    growing = max(papers, key=lambda paper: paper.repo_stars or 0)
+    with database.reading() as session:
+        wanted = (
+            select(StarSampleRow.stars).where(StarSampleRow.repo_url == growing.repo_url).order_by(StarSampleRow.day)
+        )
+        stars = list(session.scalars(wanted))
+    assert stars == sorted(stars)
+    assert stars[-1] == growing.repo_stars
+
+
+def test_what_the_papers_hold():
+    assert len({row["title"] for row in ROWS}) == len(ROWS)
+    for row in ROWS:
+        text = row["abstract"]
+        assert 60 <= len(text.split()) <= 140, row["title"]
+        assert all(word.lower() in text.lower() for word in row["keywords"]), row["title"]
+        assert text.count("$") % 2 == 0
+        assert row.get("repository", "https://git.example.org/").startswith("https://git.example.org/")
+        assert row["authors"]
+        assert all(re.fullmatch(r"[^<>\d]{5,40}", name) for name in row["authors"])
+    joined = " ".join(f"{row['title']} {row['abstract']}" for row in ROWS)
+    assert all(mark in joined for mark in ("$", " < ", "\\log", "%"))
+    assert any(not row["organisation"] for row in ROWS)
+    assert any(row["comments"] == 0 for row in ROWS)
