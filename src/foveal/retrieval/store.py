@@ -200,6 +200,17 @@ class Store:
                 rows += sorted(builder.to_arrow().to_pylist(), key=lambda row: row["added_at"], reverse=True)
         return list(dict.fromkeys(row["revision"] for row in rows))
 
+    def places(self, document_id: str) -> list[tuple[int, int, str | None]]:
+        """Start, end and heading of each visible passage of a document, in the order of its text."""
+        current = self.current([document_id]).get(document_id)
+        if current is None:
+            return []
+        condition = f"document_id = {literal(document_id)} AND edition = {literal(current.edition)}"
+        with tables.lance_errors(self.uri):
+            builder = self._passages.search().where(condition).select(["start", "end", "heading"])
+            rows = builder.limit(max(1, self._passages.count_rows())).to_arrow().to_pylist()
+        return sorted((row["start"], row["end"], row["heading"]) for row in rows)
+
     def counts(self) -> dict[str, int]:
         """Documents, passages (those of documents being written included) and replaced revisions."""
         with tables.lance_errors(self.uri):

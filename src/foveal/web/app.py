@@ -28,11 +28,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from foveal import __version__
 from foveal.errors import FovealError, InputError, UnknownDocument, UnknownPaper
 from foveal.settings import Settings
+from foveal.web.jobs import closed_by_signals
+from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
 from foveal.web.safety import BodyLimit, BrowserCookie, Headers, secret_of
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
-ROUTERS: tuple[str, ...] = ()
+ROUTERS: tuple[str, ...] = ("streams", "library_pages", "document_pages", "ask_pages", "read_pages")
 """Modules of this package that have a `router`."""
 
 STATIC = Path(__file__).with_name("static")
@@ -40,10 +42,10 @@ STATIC = Path(__file__).with_name("static")
 logger = logging.getLogger("foveal.web")
 
 
-def create_app(settings: Settings, options: SiteSettings = DEFAULTS) -> FastAPI:
-    """The app over one home."""
+def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: Models | None = None) -> FastAPI:
+    """The app over one home; `models` read and answer (default: a model of this machine)."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
-    app.state.site = Site(settings, options)
+    app.state.site = Site(settings, options, models or LocalModels(cache=settings.cache))
     app.state.secret = secret_of(settings.home)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for name in ROUTERS:
@@ -52,7 +54,7 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_middleware(BrowserCookie)
-    app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20)
+    app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts), www_redirect=False)
     app.add_middleware(Headers)
     return app
@@ -60,8 +62,10 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
-    app.state.site.close()
+    site: Site = app.state.site
+    with closed_by_signals(site.jobs.close):
+        yield
+    site.close()
 
 
 def status_of(error: FovealError) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,10 @@ class Headers:
 class BodyLimit:
     """ASGI middleware: a body over `most` bytes ends in 413, counted while it comes."""
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(self, app: ASGIApp, *, most: int, told: Callable[[Request, int, str], Response]) -> None:
         self.app = app
         self.most = most
+        self.told = told  # the page, or JSON, that says so
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, counting."""
@@ -85,7 +86,7 @@ class BodyLimit:
             return
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if said.isdigit() and int(said) > self.most:
-            await _too_large(self.most)(scope, receive, send)
+            await self.told(Request(scope), 413, _size_message(self.most))(scope, receive, send)
             return
         seen = 0
 
@@ -102,10 +103,6 @@ class BodyLimit:
 
 def _size_message(most: int) -> str:
     return f"What was sent is larger than {most // 2**20} MB. Send less, or add the file with `foveal add`."
-
-
-def _too_large(most: int) -> Response:
-    return Response(_size_message(most), 413, media_type="text/plain")
 
 
 class BrowserCookie:

@@ -17,7 +17,10 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.library import Library
 from foveal.papers.store import PaperStore
+from foveal.retrieval import tables
 from foveal.settings import Settings
+from foveal.web.jobs import Jobs
+from foveal.web.models import LocalModels, Models, Rankers
 
 if TYPE_CHECKING:
     from foveal.papers.paper_search import PaperSearch
@@ -48,6 +51,9 @@ class Site:
 
     settings: Settings
     options: SiteSettings
+    models: Models = field(default_factory=LocalModels)
+    jobs: Jobs = field(default_factory=Jobs)
+    rankers: Rankers = field(default_factory=Rankers)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @cached_property
@@ -74,8 +80,14 @@ class Site:
         with self._lock:
             return Library.open(settings=self.settings)
 
+    @property
+    def has_library(self) -> bool:
+        """Whether there is one already: to make it takes a while, so that a page which only looks does not."""
+        return "library" in self.__dict__ or tables.exists(str(self.settings.library))
+
     def close(self) -> None:
-        """Close what was opened."""
+        """End the jobs, and close what was opened."""
+        self.jobs.close()
         if "database" in self.__dict__:
             self.database.close()
 

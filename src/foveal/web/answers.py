@@ -1,0 +1,67 @@
+"""Answers for pages: the words with their citations as links, and each cited place with page and heading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from foveal.types import Citation, Span, page_at
+from foveal.web.document_text import Place, place_address
+
+_NUMBER = re.compile(r" \[(\d{1,3})\](?=\s|$)")  # as `reading.answering` writes them; a text's own "a[1]" is none
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A place that an answer, or a search, points to."""
+
+    number: int
+    quote: str
+    title: str
+    where: str  # "page 3 · Methods"; "" where neither is known
+    address: str
+
+
+def pieces(text: str, citations: int) -> Iterator[tuple[str, int | None]]:
+    """The text of an answer in pieces: words, and the numbers of citations that there are."""
+    at = 0
+    for found in _NUMBER.finditer(text):
+        if 1 <= int(found[1]) <= citations:
+            yield text[at : found.start()], None
+            yield "", int(found[1])
+            at = found.end()
+    yield text[at:], None
+
+
+def cited(number: int, citation: Citation, pages: Sequence[int], places: Sequence[Place]) -> Cited:
+    """A citation with its page and the heading of the passage that it stands in."""
+    span = citation.span
+    where = where_of(pages, heading_at(places, span.start), citation.title, span)
+    address = place_address(span.document_id, span.start, span.end, citation.revision)
+    return Cited(number, citation.quote, citation.title, where, address)
+
+
+def heading_at(places: Sequence[Place], offset: int) -> str | None:
+    """The heading of the passage at `offset`."""
+    return next((heading for start, end, heading in places if start <= offset < end), None)
+
+
+def where_of(pages: Sequence[int], heading: str | None, title: str, span: Span) -> str:
+    """A place in words: "page 3 · Methods > Data"."""
+    below = (heading or "").removeprefix(title).removeprefix(" > ")
+    return " · ".join(part for part in (pages_of(pages, span), below) if part)
+
+
+def pages_of(pages: Sequence[int], span: Span) -> str:
+    """ "page 3", "pages 3 to 7"; "" where a text has no pages."""
+    first, last = page_at(pages, span.start), page_at(pages, max(span.start, span.end - 1))
+    if first is None:
+        return ""
+    return f"page {first}" if first == last else f"pages {first} to {last}"
+
+
+def one_line(text: str, most: int = 240) -> str:
+    """A text in one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

@@ -1,0 +1,207 @@
+"""Ask: a question to the library, and its answer as it comes, each sentence with the place that bears it out.
+
+GET  /ask            the form; ?q= fills it in
+POST /ask            starts a job, and leads to its page
+GET  /ask/{key}      passages found, words as they come, then the answer; can be shared while it is kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+
+from foveal.errors import InputError, UnknownDocument
+from foveal.library import Library
+from foveal.registry import RETRIEVERS
+from foveal.types import Citation, Hit
+from foveal.web.answers import Cited, cited, one_line, pieces, where_of
+from foveal.web.document_text import place_address
+from foveal.web.jobs import MODEL, Job
+from foveal.web.pages import page
+from foveal.web.safety import guarded
+from foveal.web.site import Site, site_of
+from foveal.web.streams import shown
+
+if TYPE_CHECKING:  # what reads is imported when somebody asks: it takes seconds
+    from foveal.reading.asking import Asked, AskEvent
+    from foveal.web.models import Models
+
+LONGEST_QUESTION = 2000
+"""Characters."""
+
+PASSAGES = 8
+"""Passages that are read around."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass
+class AskWork:
+    """A question to a library: what `jobs.Work` asks for, and what the page shows meanwhile."""
+
+    question: str
+    models: Models
+    library: Callable[[], Library]
+    retriever: str | None = None
+    where: str | None = None
+    lane: str = MODEL
+    found: tuple[Cited, ...] = ()  # passages
+    used: int | None = None  # excerpts that the answer is made from
+    words: str = ""  # of the answer, as they come
+    answer: Asked | None = None
+    citations: tuple[Cited, ...] = ()
+    _hits: tuple[Hit, ...] = field(default=(), repr=False)
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"Ask: {one_line(self.question, 90)}"
+
+    def page(self, key: str) -> str:
+        """Its own page."""
+        return f"/ask/{key}"
+
+    def pieces(self) -> list[tuple[str, int | None]]:
+        """The answer's words, and the numbers of its citations between them."""
+        return list(pieces(self.answer.text if self.answer else "", len(self.citations)))
+
+    def __call__(self, job: Job) -> None:
+        """Search, read, answer."""
+        from foveal.reading.answering import settings_for
+        from foveal.reading.asking import AskSettings
+
+        job.progressed("Searching the library", 0, 3, now=True)
+        library = self.library()
+        job.progressed(f"Making {self.models.name} ready", 0, 3, now=True)
+        chat = self.models.chat()
+        settings = AskSettings(answer=settings_for(chat))
+        events = library.ask_stream(
+            self.question,
+            PASSAGES,
+            model=chat,
+            reader=self.models.reader(),
+            retriever=self.retriever,
+            where=self.where,
+            settings=settings,
+            cancel=job.cancel,
+        )
+        job.progressed("Searching the library", 0, 3, now=True)
+        for event in events:
+            self._take(event, library, job)
+
+    def _take(self, event: AskEvent, library: Library, job: Job) -> None:
+        from foveal.reading.asking import Asked, Chosen, Searched
+        from foveal.reading.events import AnswerDelta
+
+        match event:
+            case Searched():
+                self._hits = event.hits
+                self.found = found_places(library, event.hits)
+                job.tell("look", part="found")
+                job.progressed(f"Reading around {len(event.hits)} passages", 1, 3, now=True)
+            case Chosen():
+                self.used = len(event.evidence)
+                job.progressed("Writing the answer", 2, 3, now=True)
+            case AnswerDelta():
+                self.words += event.text
+                job.tell("words", text=event.text)
+            case Asked():
+                self.citations = tuple(self._cited(library, one, n) for n, one in enumerate(event.citations, 1))
+                self.answer = event
+                job.progressed("Answered", 3, 3, now=True)
+
+    def _cited(self, library: Library, citation: Citation, number: int) -> Cited:
+        span = citation.span
+        places = [
+            (hit.passage.span.start, hit.passage.span.end, hit.passage.heading)
+            for hit in self._hits
+            if hit.passage.span.document_id == span.document_id
+        ]
+        return cited(number, citation, _pages_of(library, span.document_id, citation.revision), places)
+
+
+@router.get("/ask")
+def ask_form(request: Request, q: str = "") -> Response:
+    """The form."""
+    site = site_of(request)
+    return page(request, "ask/ask.html", _about(site) | {"question": q, "where": "", "retriever": "", "wrong": ""})
+
+
+@router.post("/ask", dependencies=[Depends(guarded)])
+def ask(
+    request: Request,
+    question: Annotated[str, Form()] = "",
+    retriever: Annotated[str, Form()] = "",
+    where: Annotated[str, Form()] = "",
+) -> Response:
+    """Begin to answer."""
+    site = site_of(request)
+    require_writable(site)
+    try:
+        work = AskWork(
+            checked_question(question), site.models, lambda: site.library, retriever or None, where.strip() or None
+        )
+        if site.has_library:
+            site.library.retriever(work.retriever, where=work.where)  # a name or filter that is wrong is said at once
+    except InputError as error:
+        known = {"question": question, "where": where, "retriever": retriever, "wrong": str(error)}
+        return page(request, "ask/ask.html", _about(site) | known, status=400)
+    return RedirectResponse(site.jobs.start(work).page, 303)
+
+
+@router.get("/ask/{key}")
+def answer_page(request: Request, key: str) -> Response:
+    """The answer, or how far it is."""
+    job = site_of(request).jobs.get(key)
+    if not isinstance(job.work, AskWork):
+        return RedirectResponse(job.page, 303)
+    return shown(request, job, "ask/answer.html", model=job.work.models.name)
+
+
+def require_writable(site: Site) -> None:
+    """HTTPException 403 where visitors may only look."""
+    if not site.options.writable:
+        raise HTTPException(403, "Visitors may look around here, but not add, ask or remove.")
+
+
+def checked_question(question: str) -> str:
+    """The question. InputError: it is empty, or too long."""
+    question = " ".join(question.split())
+    if not question:
+        raise InputError("The question is empty. Ask something that the text may answer.")
+    if len(question) > LONGEST_QUESTION:
+        raise InputError(f"The question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are read.")
+    return question
+
+
+def found_places(library: Library, hits: tuple[Hit, ...]) -> tuple[Cited, ...]:
+    """Passages that were found, as places to look at."""
+    entries = library.entries([hit.passage.span.document_id for hit in hits])
+    found = []
+    for number, hit in enumerate(hits, start=1):
+        span, entry = hit.passage.span, entries.get(hit.passage.span.document_id)
+        if entry:
+            where = where_of(entry.pages, hit.passage.heading, entry.title, span)
+            address = place_address(span.document_id, span.start, span.end, hit.revision)
+            found.append(Cited(number, one_line(hit.passage.text), entry.title, where, address))
+    return tuple(found)
+
+
+def _pages_of(library: Library, document_id: str, revision: str | None) -> tuple[int, ...]:
+    """Where the pages of a text begin, in the revision that is cited; none where it was removed meanwhile."""
+    entry = library.entries([document_id]).get(document_id)
+    if entry and revision in (None, entry.revision):
+        return entry.pages
+    try:
+        return library.get(document_id, revision=revision).pages
+    except UnknownDocument:
+        return ()
+
+
+def _about(site: Site) -> dict[str, object]:
+    documents = site.library.store.counts()["documents"] if site.has_library else 0
+    return {"model": site.models.name, "documents": documents, "retrievers": list(RETRIEVERS)}

@@ -1,0 +1,95 @@
+"""A document: its text as it was read, with headings, passages and pages, and the cited characters marked.
+
+GET /library/{which}?part=2                       a long text comes in parts
+GET /library/{which}?span=120-180&revision=…      the part that holds these characters, marked; in that revision
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from fastapi import APIRouter, Request, Response
+
+from foveal.errors import InputError
+from foveal.library import Library
+from foveal.text.headings import Heading, find_headings
+from foveal.types import Document, Span
+from foveal.web.answers import pages_of
+from foveal.web.document_text import Place, blocks_of, borders, outline, part_of, place_address
+from foveal.web.library_pages import entry_of
+from foveal.web.pages import page
+from foveal.web.site import site_of
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/library/{which}")
+def document_page(request: Request, which: str, part: int = 1, span: str = "", revision: str = "") -> Response:
+    """A part of a document."""
+    site = site_of(request)
+    entry = entry_of(site, which)
+    document = site.library.get(entry.id, revision=_hash(revision))
+    newest = document.revision == entry.revision
+    places = site.library.store.places(entry.id) if newest else []
+    marked = _marked(span, document)
+    cut = borders(document.text, _preferred(document, places))
+    number = part_of(cut, marked.start) if marked else max(1, min(part, len(cut) - 1))
+    start, end = cut[number - 1], cut[number]
+    headings = _headings(document.id, document.revision, document.text)
+    flowing = bool(document.pages)  # a page's lines end where the paper does
+    values = {
+        "document": document,
+        "entry": entry,
+        "newest": newest,
+        "revision": "" if newest else document.revision[:16],
+        "revisions": _earlier(site.library, document, entry.revision),
+        "flowing": flowing,
+        "blocks": blocks_of(
+            document, places, headings, start, end, (marked.start, marked.end) if marked else (0, 0), flowing=flowing
+        ),
+        "outline": outline(document, headings, cut),
+        "number": number,
+        "parts": len(cut) - 1,
+        "marked": marked,
+        "marked_page": pages_of(document.pages, marked) if marked else "",
+        "goes_on": marked and marked.end > end,
+        "pages": pages_of(document.pages, Span(document.id, start, end)),
+        "here": place_address(document.id, marked.start, marked.end, document.revision) if marked else "",
+    }
+    return page(request, "library/document.html", values)
+
+
+def _marked(span: str, document: Document) -> Span | None:
+    """What `?span=` names. InputError: it is no span of this text."""
+    if not span:
+        return None
+    found = re.fullmatch(r"(\d{1,12})-(\d{1,12})", span)
+    if not found or not int(found[1]) < int(found[2]) <= len(document.text):
+        raise InputError(
+            f"The place {span[:60]!r} is not one of this text: it needs START-END, counted in characters, "
+            f"with 0 <= START < END <= {len(document.text)}."
+        )
+    return Span(document.id, int(found[1]), int(found[2]))
+
+
+def _hash(revision: str) -> str | None:
+    if revision and not re.fullmatch("[0-9a-f]{6,64}", revision):
+        raise InputError(f"{revision[:80]!r} is no revision; these are hashes, 6 to 64 of the digits 0-9 and a-f.")
+    return revision or None
+
+
+def _preferred(document: Document, places: list[Place]) -> list[list[int]]:
+    """Where a part may end: rather with a page, else with a passage."""
+    return [list(document.pages), [start for start, _, _ in places]]
+
+
+def _earlier(library: Library, document: Document, newest: str) -> list[str]:
+    """The other revisions that are kept, today's first."""
+    return [one for one in library.store.revisions(document.id) if one != document.revision or one == newest]
+
+
+@lru_cache(maxsize=4)
+def _headings(document_id: str, revision: str, text: str) -> tuple[Heading, ...]:  # noqa: ARG001 (ids hash faster)
+    """The headings of a text: a reader goes from part to part of one document."""
+    return tuple(find_headings(text))

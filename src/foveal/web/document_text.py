@@ -1,0 +1,212 @@
+"""A document's text for a page: parts that a browser can bear, blocks of passages, and the cited characters marked.
+
+    cut = borders(len(text), [pages, passages])         # where parts begin and end
+    blocks = blocks_of(document, places, headings, start=cut[2], end=cut[3], marked=(a, b))
+
+Every character stands in just one slice, in order, but for blanks at the end of a block: what is marked is text[a:b].
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from urllib.parse import quote
+
+from foveal.text.headings import Heading
+from foveal.types import Document
+
+PART = 60_000
+"""Most characters of a part: even of Chinese text, 180 KB."""
+
+_LINE = re.compile(r"[^\n]*\n?")
+_ITEM = re.compile(r"(?:\d{1,3}|[a-zA-Z])[.)]\s|\[\d")  # of a list: "2. ", "b) ", "[3"
+
+Place = tuple[int, int, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Characters that are shown alike, and what begins at the first of them."""
+
+    start: int
+    lines: tuple[str, ...]  # joined by nothing, they are the characters; a line break is shown between them
+    page: int | None = None  # the page that begins here, from 1
+    heading: int | None = None  # the level of the heading that this is
+    anchor: int | None = None  # where the heading that this is (a part of) begins, on its first slice
+    marked: bool = False
+    first: bool = False  # of what is marked
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A passage, or what of it lies in the part."""
+
+    start: int
+    end: int
+    heading: str | None
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineEntry:
+    """A line of the outline: a heading or a page, and the part that holds it."""
+
+    title: str
+    level: int
+    part: int
+    anchor: str
+
+
+def borders(text: str, preferred: Iterable[Sequence[int]], most: int = PART) -> list[int]:
+    """Where parts of at most `most` characters begin, and the end of the text.
+
+    A part ends at the last of the first kind of `preferred` places that lies in its second half, else of the next
+    kind; else at the end of a line; else where it must.
+    """
+    kinds = [sorted(set(kind)) for kind in preferred]
+    found = [0]
+    while len(text) - found[-1] > most:
+        start, limit = found[-1], found[-1] + most
+        within = (_last(kind, start + max(1, most // 2), limit) for kind in kinds)
+        cut = next((one for one in within if one is not None), None)
+        if cut is None:
+            line = text.rfind("\n", start + most // 2, limit)
+            cut = line + 1 if line >= 0 else limit
+        found.append(cut)
+    return [*found, len(text)]
+
+
+def part_of(cut: Sequence[int], offset: int) -> int:
+    """The number, from 1, of the part that holds the character at `offset`."""
+    return max(1, min(bisect_right(cut, offset), len(cut) - 1))
+
+
+def blocks_of(
+    document: Document,
+    places: Sequence[Place],
+    headings: Sequence[Heading],
+    start: int,
+    end: int,
+    marked: tuple[int, int] = (0, 0),
+    *,
+    flowing: bool = False,
+) -> list[Block]:
+    """The blocks of characters `start` to `end`; without passages, all of it is one.
+
+    `flowing` joins the lines of paragraphs that were broken to fit a page's width, as a PDF's are.
+    """
+    inside = [one for one in covering(places, len(document.text)) if one[0] < end and one[1] > start]
+    made = []
+    for first, last, heading in inside:
+        a, b = max(first, start), min(last, end)
+        shown = (a, a + len(document.text[a:b].rstrip()))
+        cut = _breaks(document.text, shown, headings) if flowing else ()
+        made.append(Block(a, b, heading, tuple(_slices(document, headings, shown, marked, cut))))
+    return _with_first(made)
+
+
+def hard_breaks(text: str, start: int, end: int) -> list[int]:
+    """Where a line of text[start:end] really ends: all line ends but those after a full line that words go on from."""
+    lines = [(start + one.start(), one.group()) for one in _LINE.finditer(text[start:end])]
+    lengths = sorted(len(line) for _, line in lines if line.strip())
+    full = 0.7 * lengths[int(0.9 * len(lengths))] if lengths else 0.0
+    found = []
+    for (at, line), (_, following) in pairwise(lines):
+        goes_on = len(line) >= full and following[:1].isalnum() and not _ITEM.match(following)
+        if not goes_on:
+            found.append(at + len(line))
+    return found
+
+
+def _with_first(blocks: list[Block]) -> list[Block]:
+    """The blocks with the first slice that is marked told from the others: a link leads there."""
+    for number, block in enumerate(blocks):
+        place = next((n for n, one in enumerate(block.slices) if one.marked), None)
+        if place is not None:
+            first = replace(block.slices[place], first=True)
+            slices = (*block.slices[:place], first, *block.slices[place + 1 :])
+            return [*blocks[:number], replace(block, slices=slices), *blocks[number + 1 :]]
+    return blocks
+
+
+def _breaks(text: str, place: tuple[int, int], headings: Sequence[Heading]) -> list[int]:
+    """Hard breaks, and those around headings, however full their lines are."""
+    start, end = place
+    around = {offset for one in headings for offset in (one.start, one.end + 1) if start < offset < end}
+    return sorted(around.union(hard_breaks(text, start, end)))
+
+
+def covering(places: Sequence[Place], length: int) -> Iterator[Place]:
+    """The passages and what lies between them: passages that overlap are cut, blank ones are not stored."""
+    at = 0
+    for start, end, heading in places:
+        if start > at:
+            yield at, start, None
+        if end > max(at, start):
+            yield max(at, start), end, heading
+            at = end
+    if at < length:
+        yield at, length, None
+
+
+def outline(document: Document, headings: Sequence[Heading], cut: Sequence[int], most: int = 300) -> list[OutlineEntry]:
+    """The headings down to the level at which they are at most `most`; the pages, where there are no headings."""
+    level = max((one.level for one in headings), default=0)
+    while level > 1 and sum(one.level <= level for one in headings) > most:
+        level -= 1
+    shown = [one for one in headings if one.level <= level][:most]
+    if len(shown) > 1:
+        levels = sorted({one.level for one in shown})
+        return [
+            OutlineEntry(one.title, levels.index(one.level) + 1, part_of(cut, one.start), f"h-{one.start}")
+            for one in shown
+        ]
+    step = max(1, len(document.pages) // most)
+    pages = list(enumerate(document.pages, start=1))[::step]
+    return [OutlineEntry(f"Page {number}", 1, part_of(cut, offset), f"page-{number}") for number, offset in pages]
+
+
+def place_address(document_id: str, start: int, end: int, revision: str | None = None) -> str:
+    """The address of characters `start` to `end` of a document, as this site shows them."""
+    named = f"&revision={quote(revision[:16])}" if revision else ""
+    return f"/library/{quote(document_id)}?span={start}-{end}{named}#c-{start}-{end}"
+
+
+def _slices(
+    document: Document,
+    headings: Sequence[Heading],
+    place: tuple[int, int],
+    marked: tuple[int, int],
+    breaks: Sequence[int],
+) -> Iterator[Slice]:
+    start, end = place
+    pages = {offset: number for number, offset in enumerate(document.pages, start=1)}
+    a, b = bisect_left(document.pages, start), bisect_left(document.pages, end)
+    first = bisect_right([one.end for one in headings], start)
+    there = [one for one in headings[first:] if one.start < end]
+    cuts = {start, end, *document.pages[a:b], *marked}
+    cuts |= {offset for one in there for offset in (one.start, one.end)}
+    points = sorted(offset for offset in cuts if start <= offset <= end)
+    for one, after in pairwise(points):
+        heading = next((h for h in there if h.start <= one < h.end), None)
+        yield Slice(
+            one,
+            _lines(document.text, one, after, breaks),
+            page=pages.get(one),
+            heading=min(heading.level, 4) if heading else None,
+            anchor=heading.start if heading and heading.start == one else None,
+            marked=marked[0] <= one < marked[1],
+        )
+
+
+def _lines(text: str, start: int, end: int, breaks: Sequence[int]) -> tuple[str, ...]:
+    cuts = [start, *breaks[bisect_left(breaks, start) : bisect_left(breaks, end)], end]
+    return tuple(text[a:b] for a, b in pairwise(cuts))
+
+
+def _last(places: Sequence[int], least: int, most: int) -> int | None:
+    at = bisect_right(places, most) - 1
+    return places[at] if at >= 0 and places[at] >= least else None

@@ -1,0 +1,253 @@
+"""The library: what it holds, search in it, things put in and taken out.
+
+GET  /library?q=…                     documents, or what a search finds; retriever, rank and filter by name
+POST /library/add                     files, or a URL, arXiv id or text: starts a job, and leads to its page
+GET  /library/{which}/remove          asks whether it is meant
+POST /library/{which}/remove          removes the document, and the file that was kept of an upload
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi.responses import RedirectResponse
+
+from foveal.errors import FovealError, InputError, UnknownDocument
+from foveal.library import AddReport, Library
+from foveal.registry import RANKERS, RETRIEVERS
+from foveal.retrieval.filters import literal
+from foveal.retrieval.rows import Entry
+from foveal.types import Hit, document_id
+from foveal.web.answers import one_line, where_of
+from foveal.web.ask_pages import require_writable
+from foveal.web.document_text import place_address
+from foveal.web.jobs import LIBRARY, Job
+from foveal.web.pages import page
+from foveal.web.passage_marks import Marked, marked_words
+from foveal.web.safety import guarded
+from foveal.web.site import Site, site_of
+from foveal.web.uploads import ACCEPT, Given, file_given, forget, pasted_given, upload_of
+
+LISTED = 50
+"""Documents on a page."""
+
+FOUND = 20
+"""Passages that a search shows."""
+
+MOST_FILES = 20
+"""Files that are taken at once."""
+
+LONGEST_QUERY = 2000
+
+NOTHING_ASKED = {"query": "", "retriever": "", "rank": "", "where": "", "found": (), "wrong": ""}
+EMPTY = {"why": "", "pasted": ""}
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of one thing that was given."""
+
+    name: str
+    state: str  # "added", "updated", "unchanged", "skipped"
+    entry: Entry | None = None
+    count: int = 1  # documents that it gave; `entry` is the first
+    said: str = ""  # why it was skipped
+    twin: Entry | None = None  # another document with the same text
+
+
+@dataclass
+class AddWork:
+    """Things to add: what `jobs.Work` asks for, and what the page shows."""
+
+    given: tuple[Given, ...]
+    library: Callable[[], Library]
+    lane: str = LIBRARY
+    outcome: tuple[Added, ...] = ()
+    passages: int = 0
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        first = one_line(self.given[0].name, 80)
+        return f"Add {first}" + (f" and {len(self.given) - 1} more" if len(self.given) > 1 else "")
+
+    def page(self, key: str) -> str:
+        """The page of jobs."""
+        return f"/jobs/{key}"
+
+    def __call__(self, job: Job) -> None:
+        """Add them. What was kept of a file that gave no document is deleted."""
+        library = None
+        try:
+            job.progressed("Opening the library", now=True)
+            library = self.library()
+            job.progressed("Reading", 0, len(self.given), now=True)
+            report = library.add([one.source for one in self.given], on_progress=lambda now: _advance(job, now))
+            self.passages = report.passages
+            self.outcome = tuple(_outcome(one, report, library) for one in self.given)
+        finally:
+            self._tidy(library)
+
+    def _tidy(self, library: Library | None) -> None:
+        ids = {document_id(one.address): one for one in self.given if one.kept}
+        there = library.entries(list(ids)) if library else {}
+        for key, one in ids.items():
+            if key not in there:
+                forget(one)
+
+
+def _advance(job: Job, report: AddReport) -> None:
+    text = f"{report.passages:,} passages so far" if report.passages else "Cutting into passages"
+    job.progressed(text, report.sources_read, max(1, report.sources))
+
+
+def _outcome(given: Given, report: AddReport, library: Library) -> Added:
+    entries = _made_of(given, library)
+    for state in ("added", "updated", "unchanged"):
+        done = [entry for entry in entries if entry.id in getattr(report, state)]
+        if done:
+            return Added(given.name, state, done[0], count=len(done), twin=_twin(library, done[0]))
+    reasons = [one.reason for one in report.skipped if one.address.partition("#")[0] == given.address]
+    reason = reasons[0] if reasons else "It gave no document."
+    return Added(given.name, "skipped", said=reason.replace(str(given.kept or given.name), given.name))
+
+
+def _made_of(given: Given, library: Library) -> list[Entry]:
+    """The documents that a source gave: one, or those of its lines."""
+    conditions = f"id = {literal(document_id(given.address))} OR source = {literal(given.address)}"
+    return library.store.entries(conditions)
+
+
+def _twin(library: Library, entry: Entry) -> Entry | None:
+    """Another document that says just the same."""
+    alike = library.store.entries(f"revision = {literal(entry.revision)}", limit=2)
+    return next((one for one in alike if one.id != entry.id), None)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage that a search found, as the page shows it."""
+
+    title: str
+    where: str
+    address: str
+    text: Sequence[Marked]
+    score: float
+    source: str
+
+
+@router.get("/library")
+def library_page(
+    request: Request, q: str = "", retriever: str = "", rank: str = "", where: str = "", p: int = 1
+) -> Response:
+    """Documents, or what a search finds."""
+    site = site_of(request)
+    query, found, wrong = q.strip()[:LONGEST_QUERY], list[Found](), ""
+    if query and site.has_library:
+        try:
+            found = _search(site, query, retriever, rank, where)
+        except FovealError as error:  # said beside the form, which keeps what was typed
+            wrong = str(error)
+    asked = {"query": query, "retriever": retriever, "rank": rank, "where": where, "found": found, "wrong": wrong}
+    return _shown(request, asked, number=p)
+
+
+def _shown(
+    request: Request, asked: Mapping[str, object], *, number: int = 1, refused: Mapping[str, str] = EMPTY
+) -> Response:
+    """The page of the library; `refused` says what was not added, and why."""
+    site = site_of(request)
+    counts = site.library.store.counts() if site.has_library else {"documents": 0, "passages": 0}
+    documents = [] if asked.get("query") or not counts["documents"] else list(reversed(site.library.documents()))
+    last = max(1, -(-len(documents) // LISTED))
+    number = max(1, min(number, last))
+    values = {
+        "documents": documents[(number - 1) * LISTED : number * LISTED],
+        "count": counts["documents"],
+        "passages": counts["passages"],
+        "number": number,
+        "last": last,
+        "retrievers": list(RETRIEVERS),
+        "rankers": list(RANKERS),
+        "adding": site.jobs.unfinished(LIBRARY),
+        "accept": ACCEPT,
+        "refused": refused,
+    }
+    status = 400 if refused["why"] or asked["wrong"] else 200
+    return page(request, "library/library.html", {**NOTHING_ASKED, **asked, **values}, status=status)
+
+
+@router.post("/library/add", dependencies=[Depends(guarded)])
+def add(
+    request: Request,
+    files: Annotated[list[UploadFile] | None, File()] = None,
+    pasted: Annotated[str, Form()] = "",
+    title: Annotated[str, Form()] = "",
+) -> Response:
+    """Begin to add what was given."""
+    site = site_of(request)
+    require_writable(site)
+    try:
+        work = AddWork(_given(site, files or [], pasted, title), lambda: site.library)
+    except InputError as error:
+        return _shown(request, {"wrong": ""}, refused={"why": str(error), "pasted": pasted})
+    return RedirectResponse(site.jobs.start(work).page, 303)
+
+
+@router.get("/library/{which}/remove")
+def ask_to_remove(request: Request, which: str) -> Response:
+    """The question whether it is meant."""
+    site = site_of(request)
+    entry = entry_of(site, which)
+    return page(request, "library/remove.html", {"entry": entry, "kept": upload_of(site.settings, entry.source)})
+
+
+@router.post("/library/{which}/remove", dependencies=[Depends(guarded)])
+def remove(request: Request, which: str) -> Response:
+    """Remove a document."""
+    site = site_of(request)
+    require_writable(site)
+    entry = entry_of(site, which)
+    kept = upload_of(site.settings, entry.source)
+    site.library.remove([entry])
+    if kept:
+        forget(Given(kept, kept.name, entry.source, kept))
+    return RedirectResponse("/library", 303)
+
+
+def entry_of(site: Site, which: str) -> Entry:
+    """The document of that id, or of the only one that begins so. UnknownDocument: none. Never a path: an id only."""
+    if not (which.isalnum() and 6 <= len(which) <= 32):
+        raise InputError(f"{which[:80]!r} is no id of a document; ids have 6 to 32 letters and digits.")
+    if not site.has_library:
+        raise UnknownDocument("The library is empty: there is no document here yet.")
+    return site.library.store.entry(which)
+
+
+def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> tuple[Given, ...]:
+    chosen = [file for file in files if file.filename]
+    if len(chosen) > MOST_FILES:
+        raise InputError(f"{len(chosen)} files were sent; at most {MOST_FILES} are taken at once. Send the rest after.")
+    if not chosen:
+        return (pasted_given(site.settings, pasted, title),)
+    return tuple(file_given(site.settings, file.filename or "", file.file.read()) for file in chosen)
+
+
+def _search(site: Site, query: str, retriever: str, rank: str, where: str) -> list[Found]:
+    ranker = site.rankers.get(rank, site.settings.home) if rank else None
+    hits = site.library.search(query, FOUND, retriever=retriever or None, rank=ranker, where=where.strip() or None)
+    entries = site.library.entries([hit.passage.span.document_id for hit in hits])
+    pairs = [(hit, entries.get(hit.passage.span.document_id)) for hit in hits]
+    return [_found(hit, entry, query) for hit, entry in pairs if entry]
+
+
+def _found(hit: Hit, entry: Entry, query: str) -> Found:
+    span = hit.passage.span
+    where = where_of(entry.pages, hit.passage.heading, entry.title, span)
+    address = place_address(span.document_id, span.start, span.end, hit.revision)
+    return Found(entry.title, where, address, marked_words(hit.passage.text, query), hit.score, hit.source)

@@ -1,0 +1,94 @@
+"""The page of a job, its events as they come, and its cancel button.
+
+    GET  /jobs/{key}             works without JavaScript: it reloads itself while the job goes on
+    GET  /jobs/{key}/events      server-sent events: `id`, `event` (progress, said, words, look, again, end) and JSON
+    POST /jobs/{key}/cancel      from a page of ours
+
+A stream begins after the event that `Last-Event-ID`, or else `?after=`, names; a page knows how much of the job it
+shows. Once all is told the answer is 204, which tells a browser not to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from foveal.web.jobs import Job, JobEvent, Jobs
+from foveal.web.pages import page
+from foveal.web.safety import guarded
+from foveal.web.site import site_of
+
+KEEP_ALIVE_S = 15.0
+"""Seconds of silence after which a comment is sent, so that nothing between takes the connection for dead."""
+
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/jobs/{key}")
+def job_page(request: Request, key: str) -> Response:
+    """How far a job is, or how it ended."""
+    return shown(request, site_of(request).jobs.get(key), "jobs/job.html")
+
+
+@router.get("/jobs/{key}/events")
+async def job_events(request: Request, key: str, after: int = 0) -> Response:
+    """What happens in a job."""
+    jobs = site_of(request).jobs
+    job = jobs.get(key)
+    begun = request.headers.get("last-event-id", "")
+    seen = int(begun) if begun.isdecimal() else after
+    if job.over and not job.since(seen):
+        return Response(status_code=204)
+    return StreamingResponse(streamed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
+
+
+@router.post("/jobs/{key}/cancel", dependencies=[Depends(guarded)])
+def cancel_job(request: Request, key: str) -> Response:
+    """Stop a job."""
+    jobs = site_of(request).jobs
+    job = jobs.get(key)
+    jobs.cancel(job)
+    return RedirectResponse(job.page, 303)
+
+
+def shown(request: Request, job: Job, template: str, **values: object) -> Response:
+    """A page that shows `job`; it is live, and never taken from a cache."""
+    after, ahead = job.last, site_of(request).jobs.ahead(job)  # before the page looks: rather twice than never
+    known = {"job": job, "after": after, "ahead": ahead} | values
+    return page(request, template, known, headers={"cache-control": "no-store"})
+
+
+async def streamed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
+    """The events of `job` after number `after`, as they are sent; ends with the job, or with the app."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(changed.set)
+
+    yield "retry: 1000\n\n"
+    with job.watched(wake):
+        while True:
+            changed.clear()
+            over = job.over
+            for event in job.since(after):
+                after = event.id
+                yield as_text(event)
+            if over or jobs.closing:
+                return
+            try:
+                await asyncio.wait_for(changed.wait(), KEEP_ALIVE_S)
+            except TimeoutError:
+                yield ": still here\n\n"
+
+
+def as_text(event: JobEvent) -> str:
+    """An event as it is sent. JSON holds no line ends, so that one line of data is enough."""
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {json.dumps(dict(event.data), ensure_ascii=False)}\n\n"

@@ -1,0 +1,143 @@
+"""Ask: the answer with its places, that there is none, what is wrong, and the real model once."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from honest import document
+from reading.speakers import Quoter, Scripted
+from reading_site import FACT, STORY, OwnModels, made_app, pdf, text_of, visiting
+
+from foveal.errors import ModelUnavailable
+from foveal.web.answers import pieces
+from foveal.web.models import LocalModels
+
+QUESTION = "What is the keeper of the tide mill called?"
+
+
+class Missing(OwnModels):
+    """Models that cannot be had."""
+
+    def chat(self):
+        raise ModelUnavailable("The model is not on this machine. Fetch it: foveal models.")
+
+
+def asked(visitor, question: str = QUESTION, **fields: str) -> str:
+    return visitor.waited(visitor.post("/ask", question=question, **fields))
+
+
+def test_an_answer_has_numbers_that_lead_to_the_marked_place(tmp_path: Path):
+    speaker = Scripted("He is called Orsin Vale.")
+    with visiting(made_app(tmp_path, OwnModels(speaker))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        page = asked(visitor)
+        links = re.findall(r'<a class="cite" href="([^"]+)"[^>]*>(\d)</a>', page)
+        assert [number for _, number in links] == ["1"]
+        shown = visitor.client.get(unescape(links[0][0]).partition("#")[0]).text
+        assert re.findall(r'<mark class="cited"[^>]*>([^<]*)</mark>', shown) == [FACT]
+        text = text_of(page)
+        assert text.index("He is called Orsin Vale.") < text.index(FACT)
+        assert "quoter" in text  # the model is named
+        assert "Passages that were found (1)" in text
+        assert FACT in speaker.asked[0][-1]["content"]
+
+
+def test_a_citation_of_a_pdf_names_its_page(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Scripted("Orsin Vale keeps it.")))) as visitor:
+        visitor.add(("tides.pdf", pdf("Water comes twice a day.", f"{FACT} He has two cats.")))
+        assert "Tide mills · page 2" in text_of(asked(visitor))
+
+
+def test_that_the_library_does_not_hold_the_answer_is_said_with_what_came_nearest(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Scripted("not found")))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        text = text_of(asked(visitor))
+        assert "The library does not hold the answer" in text
+        assert FACT in text  # the passage that came nearest
+        nothing = text_of(asked(visitor, "zeppelin quarks?"))
+        assert "No passage fits the question" in nothing
+
+
+def test_what_nothing_bears_out_is_said(tmp_path: Path):
+    speaker = Scripted("He is Orsin Vale. Submarines were invented there.")
+    with visiting(made_app(tmp_path, OwnModels(speaker))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        text = text_of(asked(visitor))
+        assert "Nothing in the text bears this out Submarines were invented there." in text
+
+
+def test_an_answer_is_text_and_nothing_else(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Scripted("<script>alert(1)</script> Orsin Vale")))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        page = asked(visitor, "<img src=x onerror=alert(2)> keeper of the mill?")
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"question": "   "}, "The question is empty"),
+        ({"question": "why? " * 500}, "at most 2,000 are read"),
+        ({"question": "Who?", "where": "nonsense"}, "is not understood"),
+        ({"question": "Who?", "retriever": "semantic"}, "No retriever is called"),
+    ],
+)
+def test_a_question_that_cannot_be_is_refused_beside_the_form(tmp_path: Path, fields, said):
+    with visiting(made_app(tmp_path)) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        answer = visitor.post("/ask", **fields)
+        assert answer.status_code == 400
+        assert said in text_of(answer.text)
+        assert "<textarea" in answer.text
+
+
+def test_a_filter_holds_for_the_question(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Quoter()))) as visitor:
+        visitor.add(("mill.md", STORY.encode()), ("tides.pdf", pdf(f"The other book says: {FACT}")))
+        assert "Tide mills" not in text_of(asked(visitor, where="kind=markdown"))
+        assert "Passages that were found (2)" in text_of(asked(visitor))
+
+
+def test_failures_are_sentences(tmp_path: Path):
+    with visiting(made_app(tmp_path, Missing())) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        assert "The model is not on this machine. Fetch it" in text_of(asked(visitor))
+
+
+def test_an_answer_can_be_shared_and_other_addresses_of_it_lead_there(tmp_path: Path):
+    app = made_app(tmp_path)
+    with visiting(app) as visitor, visiting(app) as other:
+        visitor.add(("mill.md", STORY.encode()))
+        answer = visitor.post("/ask", question=QUESTION)
+        visitor.waited(answer)
+        key = answer.url.path.rpartition("/")[2]
+        assert QUESTION in other.client.get(f"/ask/{key}").text
+        assert f'href="/ask/{key}"' in other.client.get(f"/jobs/{key}").text
+        assert other.client.get("/ask/nothing").status_code == 404
+        adding = next(iter(app.state.site.jobs._jobs))
+        assert other.client.get(f"/ask/{adding}").url.path == f"/jobs/{adding}"
+
+
+def test_citations_are_told_from_brackets_of_the_text():
+    assert list(pieces("It is a[1] here. [1] And there [2]", 1)) == [
+        ("It is a[1] here.", None),
+        ("", 1),
+        (" And there [2]", None),
+    ]
+    assert list(pieces("", 0)) == [("", None)]
+
+
+@pytest.mark.model
+def test_the_real_model_answers_from_the_page(tmp_path: Path):
+    app = made_app(tmp_path, LocalModels(cache=None))
+    app.state.site.library.add_documents([document("mill", STORY, title="The mill")])
+    with visiting(app) as visitor:
+        page = asked(visitor)
+        assert "Orsin Vale" in re.search(r'class="answer-text"[^>]*>(.*?)</p>', page, re.DOTALL)[1]
+        assert "qwen2.5-coder-0.5b" in page
+        shown = visitor.client.get(unescape(re.search(r'class="cite" href="([^"#]+)', page)[1])).text
+        assert "Orsin Vale" in re.search(r'<mark class="cited"[^>]*>([^<]*)</mark>', shown)[1]

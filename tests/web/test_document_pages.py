@@ -1,0 +1,201 @@
+"""A document's page: every character once, exact marks, the right part, revisions, hostile texts."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from honest import document
+from hypothesis import given
+from hypothesis import strategies as st
+from reading_site import STORY, made_app, pdf, text_of, visiting
+
+from foveal.text.headings import find_headings
+from foveal.types import Document
+from foveal.web.document_text import blocks_of, borders, covering, hard_breaks, outline, part_of, place_address
+
+PIECES = st.lists(
+    st.sampled_from(["a word ", "Ärger ", "\n", "\n\n", "# Title\n", "<b>&", "\u3042", "   "]), max_size=60
+)
+
+
+@given(PIECES, st.integers(1, 50))
+def test_parts_cover_the_text_and_are_small_enough(pieces, most):
+    text = "".join(pieces)
+    cut = borders(text, [[10, 20, 33], range(0, len(text), 7)], most)
+    assert [cut[0], cut[-1]] == [0, len(text)]
+    assert all(0 < after - before <= most for before, after in pairwise(cut)) or not text
+    for offset in range(len(text)):
+        number = part_of(cut, offset)
+        assert cut[number - 1] <= offset < cut[number]
+
+
+def test_a_part_ends_with_a_page_rather_than_a_passage_rather_than_a_line():
+    text = "x" * 30 + "\n" + "y" * 69
+    assert borders(text, [[40], [45]], 50)[1] == 40
+    assert borders(text, [[10], [45]], 50)[1] == 45  # a page that ends in its first half would waste it
+    assert borders(text, [[], []], 50)[1] == 31
+    assert borders("z" * 100, [[], []], 50) == [0, 50, 100]
+
+
+@given(PIECES, st.data(), st.booleans())
+def test_every_character_is_shown_once_and_the_mark_is_exact(pieces, data, flowing):
+    text = "".join(pieces)
+    points = sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=4, max_size=4)))
+    start, a, b, end = points if data.draw(st.booleans()) else (0, *points[1:3], len(text))
+    pages = tuple(sorted({0, *data.draw(st.lists(st.integers(0, len(text)), max_size=3))}))
+    made = Document.of("test:x", text, "x", pages=pages)
+    places = [(0, len(text) // 3, "One"), (len(text) // 2, len(text), None)]
+    blocks = blocks_of(made, places, find_headings(text), start, end, (a, b), flowing=flowing)
+    for block in blocks:
+        joined = "".join(line for one in block.slices for line in one.lines)
+        assert joined == text[block.start : block.end].rstrip()
+    marked = "".join(line for block in blocks for one in block.slices if one.marked for line in one.lines)
+    assert "".join(marked.split()) == "".join(text[a:b].split())
+    shown = [one for block in blocks for one in block.slices if one.first]
+    assert shown == [one for block in blocks for one in block.slices if one.marked][:1]
+    assert bool(shown) >= bool(text[a:b].strip())
+
+
+def test_passages_with_gaps_and_overlaps_cover_the_text():
+    assert list(covering([(2, 5, "A"), (4, 8, "B"), (4, 6, "C")], 10)) == [
+        (0, 2, None),
+        (2, 5, "A"),
+        (5, 8, "B"),
+        (8, 10, None),
+    ]
+    assert list(covering([], 0)) == []
+
+
+def test_lines_that_were_broken_for_the_paper_are_joined_and_others_are_not():
+    full = (
+        "This line of a paragraph is as long as the paper is wide\nand it goes on here to about the same old length,\n"
+    )
+    items = "Next one:\n1. a list\n2. with two lines that are quite as long as the paper is wide\n3. and one\n"
+    text = f"{full}end.\n\n{items}"
+    breaks = hard_breaks(text, 0, len(text))
+    lines = [text[a:b] for a, b in zip([0, *breaks], [*breaks, len(text)], strict=True)]
+    assert lines[0] == f"{full}end.\n"
+    assert "1. a list\n" in lines
+    assert "3. and one\n" in lines
+
+
+def test_an_outline_is_of_headings_or_else_of_pages():
+    text = "# A\n\ntext\n\n## B\n\ntext\n\n### C\n\ntext\n"
+    headings = find_headings(text)
+    made = Document.of("test:x", text, "x")
+    assert [(one.title, one.level) for one in outline(made, headings, [0, len(text)])] == [("A", 1), ("B", 2), ("C", 3)]
+    assert [one.title for one in outline(made, headings, [0, len(text)], most=2)] == ["A", "B"]
+    paged = Document.of("test:y", "one two", "y", pages=(0, 4))
+    entries = outline(paged, [], [0, 4, 7])
+    assert [(one.title, one.part, one.anchor) for one in entries] == [("Page 1", 1, "page-1"), ("Page 2", 2, "page-2")]
+
+
+# -- over the app --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app(tmp_path: Path):
+    return made_app(tmp_path)
+
+
+@pytest.fixture
+def visitor(app):
+    with visiting(app) as opened:
+        yield opened
+
+
+def marks(page: str) -> str:
+    """What is marked as cited."""
+    found = re.findall(r'<mark class="cited"[^>]*>(.*?)</mark>', page, re.DOTALL)
+    return unescape(re.sub(r"<[^>]+>", "", "".join(found)))
+
+
+def test_a_citation_opens_its_part_of_a_long_text(visitor, app):
+    lines = [f"Line {n} says that {n * 7} sacks of flour & <grain> were milled." for n in range(2600)]
+    made = document("long", "\n".join(lines), title="Long")
+    app.state.site.library.add_documents([made])
+    for n in (0, 1321, 2599):
+        start = made.text.index(lines[n])
+        address = place_address(made.id, start, start + len(lines[n]), made.revision)
+        page = visitor.client.get(address)
+        assert marks(page.text) == lines[n]
+        assert len(page.content) < 300_000
+        assert f'id="c-{start}-{start + len(lines[n])}"' in page.text
+        assert address.endswith(f"#c-{start}-{start + len(lines[n])}")
+    first, last = visitor.client.get(f"/library/{made.id}"), visitor.client.get(f"/library/{made.id}?part=999")
+    parts = int(re.search(r"Part 1 of (\d+)", first.text)[1])
+    assert 'rel="next"' in first.text
+    assert 'rel="prev"' not in first.text
+    assert f"Part {parts} of {parts}" in last.text
+    assert 'rel="next"' not in last.text
+
+
+def test_a_mark_over_a_border_of_parts_says_that_it_goes_on(visitor, app):
+    made = document("x", "abc def\n" * 20_000, title="X")
+    app.state.site.library.add_documents([made])
+    page = visitor.client.get(f"/library/{made.id}?span=1000-90000").text
+    assert "It goes on in the next part." in page
+    assert 1000 + len(marks(page)) < 90000
+
+
+def test_pages_of_a_pdf_are_named(visitor):
+    visitor.add(("tides.pdf", pdf("Water comes twice a day.", "It goes at noon.")))
+    which = visitor.only()
+    page = visitor.client.get(f"/library/{which}").text
+    text = unescape(re.sub(r"<[^>]+>", "", page.split("<article")[1].split(">", 1)[1].split("</article>")[0]))
+    assert re.findall(r'id="page-(\d)"', page) == ["1", "2"]
+    assert "2 pages" in text_of(page)
+    assert "Water comes twice a day." in text
+    start = len("Water comes twice a day.\n\n")
+    assert "Cited: page 2" in text_of(visitor.client.get(f"/library/{which}?span={start + 2}-{start + 6}").text)
+
+
+def test_a_cited_revision_is_shown_though_it_was_replaced(visitor, app):
+    old, new = document("x", STORY, title="The mill"), document("x", STORY.replace("Orsin", "Arvid"), title="The mill")
+    library = app.state.site.library
+    library.add_documents([old])
+    start = STORY.index("Orsin Vale")
+    cited = place_address(old.id, start, start + 10, old.revision)
+    assert "earlier text" not in visitor.client.get(cited).text
+    library.add_documents([new])
+    page = visitor.client.get(cited).text
+    assert marks(page) == "Orsin Vale"
+    assert "This is an earlier text" in text_of(page)
+    assert marks(visitor.client.get(f"/library/{old.id}?span={start}-{start + 10}").text) == "Arvid Vale"
+    assert f"revision={old.revision[:16]}" in visitor.client.get(f"/library/{old.id}").text
+    gone = visitor.client.get(f"/library/{old.id}?revision=abcdef123456")
+    assert gone.status_code == 404
+    assert "has no revision" in gone.text
+
+
+@pytest.mark.parametrize("span", ["5", "5-5", "9-2", "0-999999", "-1-4", "a-b", "1-2-3", "1-2'"])
+def test_a_place_that_is_none_is_refused_with_a_sentence(visitor, app, span):
+    made = document("x", STORY)
+    app.state.site.library.add_documents([made])
+    answer = visitor.client.get(f"/library/{made.id}", params={"span": span})
+    assert answer.status_code == 400
+    assert "START-END" in answer.text
+
+
+def test_a_revision_that_is_none_is_refused(visitor, app):
+    made = document("x", STORY)
+    app.state.site.library.add_documents([made])
+    assert visitor.client.get(f"/library/{made.id}?revision='%20OR%201=1").status_code == 400
+    assert visitor.client.get(f"/library/{made.id}?part=many").status_code == 400
+
+
+def test_what_a_document_says_is_text_and_nothing_else(visitor, app):
+    hostile = "# <script>alert(1)</script>\n\n<img src=x onerror=alert(2)> & \"quotes\" 'too'\n\n## Two <b>\n\ntext\n"
+    made = document("x", hostile, title='"><script>alert(3)</script>', url="javascript:alert(4)")
+    app.state.site.library.add_documents([made])
+    for address in (f"/library/{made.id}", f"/library/{made.id}?span=0-30", "/library", "/library?q=alert"):
+        page = visitor.client.get(address).text
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "javascript:" not in page
+    shown = visitor.client.get(f"/library/{made.id}").text.split("<article")[1].split(">", 1)[1].split("</article>")[0]
+    assert "".join(unescape(re.sub(r"<[^>]+>", "", shown)).split()) == "".join(hostile.split())

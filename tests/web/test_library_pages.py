@@ -1,0 +1,283 @@
+"""The library's pages: files, URLs and texts in, search, removal; and what must not get in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from honest import document
+from hypothesis import given
+from hypothesis import strategies as st
+from reading_site import STORY, made_app, pdf, text_of, visiting
+from servers import page, serving
+
+from foveal.errors import InputError
+from foveal.settings import Settings
+from foveal.web.passage_marks import marked_words
+from foveal.web.uploads import LONGEST_NAME, file_given, pasted_given, safe_name
+
+
+@pytest.fixture
+def app(tmp_path: Path):
+    return made_app(tmp_path, max_upload_mb=1)
+
+
+@pytest.fixture
+def visitor(app):
+    with visiting(app) as opened:
+        yield opened
+
+
+def kept(home: Path) -> list[str]:
+    return sorted(str(path.relative_to(home / "uploads")) for path in (home / "uploads").rglob("*") if path.is_file())
+
+
+def test_an_empty_library_says_what_to_do_and_is_not_made_by_looking(visitor, tmp_path):
+    page = text_of(visitor.client.get("/library").text)
+    assert "Nothing is here yet" in page
+    assert "Add to the library" in page
+    assert "The library is empty" in text_of(visitor.client.get("/ask").text)
+    assert visitor.client.get("/library/abcdef12").status_code == 404
+    assert not (tmp_path / "library").exists()
+
+
+def test_files_of_all_kinds_get_in_and_are_listed(visitor, tmp_path):
+    page = text_of(
+        visitor.add(
+            ("mill.md", STORY.encode()),
+            ("tides.pdf", pdf("Water comes twice a day.", "It goes, too.")),
+            ("page.html", b"<html><head><title>A page</title></head><body><p>Hawks have two foveas.</p></body></html>"),
+            ("plain.txt", "Schärfe ist in der Mitte.".encode()),
+        )
+    )
+    assert page.count("is in the library now") == 4
+    assert "1 passage of 2 pages" in page
+    listed = text_of(visitor.client.get("/library").text)
+    for title in ("The mill", "Tide mills", "A page", "plain"):
+        assert title in listed
+    assert "4 documents" in listed
+    assert len(kept(tmp_path)) == 4
+
+
+def test_the_same_file_again_is_the_same_document_whatever_its_name(visitor, tmp_path):
+    visitor.add(("mill.md", STORY.encode()))
+    assert "was in the library already" in text_of(visitor.add(("renamed.md", STORY.encode())))
+    visitor.only()
+    assert len(kept(tmp_path)) == 1
+
+
+def test_a_text_that_another_document_holds_is_said_to_be_there(visitor, app):
+    app.state.site.library.add_documents([document("elsewhere", STORY, title="Elsewhere")])
+    assert "The same text stands in Elsewhere" in text_of(visitor.add(("mill.md", STORY.encode())))
+
+
+def test_a_pasted_text_becomes_a_document_named_by_its_first_line(visitor):
+    page = text_of(visitor.waited(visitor.post("/library/add", pasted="About the moon\n\nIt is far away.")))
+    assert "About the moon is in the library now" in page
+
+
+@pytest.mark.parametrize(
+    ("pasted", "said"),
+    [
+        ("", "Nothing was given"),
+        ("nonsense", "neither a URL"),
+        ("file:///etc/passwd", "neither a URL"),
+        ("/etc/passwd", "neither a URL"),
+        ("ftp://example.org/x", "neither a URL"),
+    ],
+)
+def test_what_is_no_source_is_refused_beside_the_form(visitor, tmp_path, pasted, said):
+    answer = visitor.post("/library/add", pasted=pasted)
+    assert answer.status_code == 400
+    assert said in text_of(answer.text)
+    assert not (tmp_path / "uploads").exists()
+
+
+def test_an_address_of_this_machine_is_not_fetched(visitor):
+    page = text_of(visitor.waited(visitor.post("/library/add", pasted="http://127.0.0.1:9/secret")))
+    assert "was not added" in page
+    assert "only public ones are read" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
+        ("report.docx", b"PK\x03\x04" + bytes(64), "an Office document"),
+        ("notes.txt.gz", b"\x1f\x8b" + bytes(64), "compressed with gzip"),
+        ("rows.jsonl", b'{"text": "x"}\n', "of kind jsonl"),
+        ("empty.txt", b"", "is empty"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_before_they_are_kept(visitor, tmp_path, name, content, said):
+    answer = visitor.post("/library/add", [("files", (name, content))])
+    assert answer.status_code == 400
+    assert said in text_of(answer.text)
+    assert not (tmp_path / "uploads").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("broken.pdf", b"%PDF-1.4 and then nothing", "no PDF that can be read"),
+        ("blank.pdf", pdf(""), "without text: probably a scan"),
+        ("nothing.pdf", b"just text", "is no PDF"),
+        ("binary.txt", bytes(range(256)) * 40, "binary.txt"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_so_and_is_not_kept(visitor, tmp_path, name, content, said):
+    page = text_of(visitor.add((name, content)))
+    assert "was not added" in page
+    assert said in page
+    assert str(tmp_path) not in page
+    assert kept(tmp_path) == []
+
+
+def test_what_is_too_large_is_a_clear_page(visitor):
+    answer = visitor.post("/library/add", [("files", ("big.txt", b"word " * 2**18))])
+    assert answer.status_code == 413
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "larger than 1 MB" in text_of(answer.text)
+
+
+def test_names_lead_nowhere_else_and_are_shown_as_text(visitor, tmp_path):
+    visitor.add(("../../../etc/<script>alert(1)</script>.md", b"Some text about nothing."))
+    page = visitor.client.get("/library").text
+    assert "<script>alert" not in page
+    assert all(path.is_relative_to(tmp_path / "uploads") for path in (tmp_path / "uploads").rglob("*"))
+    assert len(kept(tmp_path)) == 1
+
+
+@given(st.text(max_size=300))
+def test_a_safe_name_is_one_part_of_a_path(name):
+    safe = safe_name(name)
+    assert len(safe.encode()) <= LONGEST_NAME
+    assert "/" not in safe
+    assert "\\" not in safe
+    assert not safe.startswith(".")
+    assert safe.isprintable()
+    assert safe_name(safe) in (safe, safe.strip(". "))
+
+
+def test_safe_names():
+    assert safe_name("../../etc/pass\nwd") == "passwd"
+    assert safe_name("C:\\Users\\x\\Report 2.pdf") == "Report 2.pdf"
+    assert safe_name("..") == ""
+    assert safe_name("Über die Mühle.pdf") == "Über die Mühle.pdf"
+    assert safe_name("x" * 500 + ".pdf").endswith("x.pdf")
+
+
+def test_arxiv_ids_and_urls_are_told_from_texts(tmp_path):
+    settings = Settings(home=tmp_path, cache=tmp_path)
+    for given_, address in {
+        "2103.00020": "arxiv:2103.00020",
+        " arXiv:2103.00020v2 ": "arxiv:2103.00020v2",
+        "https://arxiv.org/pdf/2103.00020": "arxiv:2103.00020",
+        "https://example.org/a?b=c": "https://example.org/a?b=c",
+    }.items():
+        assert pasted_given(settings, given_).source == address
+    text = pasted_given(settings, "https://example.org says so.\nAnd more.")
+    assert text.kept
+    assert text.kept.read_text() == "https://example.org says so.\nAnd more."
+    with pytest.raises(InputError, match="at most"):
+        file_given(Settings(home=tmp_path, cache=tmp_path, max_file_mb=1), "a.txt", b"x" * (2**20 + 1))
+
+
+def test_search_shows_the_place_with_words_marked(visitor):
+    visitor.add(("mill.md", STORY.encode()), ("tides.pdf", pdf("Nothing here.", "The tide is high at noon.")))
+    page = visitor.client.get("/library?q=keepers+of+the+mill").text
+    assert "<mark>keeper</mark>" in page
+    assert "<mark>the</mark>" not in page
+    address = re.search(r'class="hit-title" href="([^"#]+)(#[^"]+)"', page)
+    assert address
+    shown = visitor.client.get(address[1].replace("&amp;", "&"))
+    assert f'id="{address[2][1:]}"' in shown.text
+    only = text_of(visitor.client.get("/library?q=tide&where=kind%3Dpdf").text)
+    assert "pages 1 to 2" in only
+    assert "Orsin" not in only
+    assert "Nothing found" in text_of(visitor.client.get("/library?q=zeppelin").text)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["retriever=semantic", "where=nonsense", "rank=nobody-trained-this", "retriever=dense"]
+)
+def test_a_search_that_cannot_be_keeps_what_was_typed_and_says_why(visitor, wrong):
+    visitor.add(("mill.md", STORY.encode()))
+    answer = visitor.client.get(f"/library?q=mill&{wrong}")
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
+    assert 'value="mill"' in answer.text
+
+
+def test_a_document_is_removed_after_a_question_with_the_file_that_was_kept(visitor, tmp_path):
+    visitor.add(("mill.md", STORY.encode()))
+    which = visitor.only()
+    asked = visitor.client.get(f"/library/{which}/remove")
+    assert "The file that was uploaded is deleted." in text_of(asked.text)
+    assert visitor.client.post(f"/library/{which}/remove").status_code == 403
+    assert kept(tmp_path) != []
+    assert "Nothing is here yet" in text_of(visitor.post(f"/library/{which}/remove").text)
+    assert kept(tmp_path) == []
+    assert visitor.client.get(f"/library/{which}").status_code == 404
+
+
+@pytest.mark.parametrize("which", ["..%2F..%2Fetc", "%2e%2e", "x' OR 1=1", "short", "z" * 33, "add"])
+def test_an_id_that_cannot_be_is_no_path(visitor, which):
+    visitor.add(("mill.md", STORY.encode()))
+    assert visitor.client.get(f"/library/{which}").status_code in (400, 404)
+
+
+def test_visitors_who_may_only_look_change_nothing(tmp_path):
+    with visiting(made_app(tmp_path)) as owner:
+        owner.add(("mill.md", STORY.encode()))
+        which = owner.only()
+    with visiting(made_app(tmp_path, writable=False)) as visitor:
+        assert 'type="file"' not in visitor.client.get("/library").text
+        assert "<textarea" not in visitor.client.get("/ask").text
+        assert "<textarea" not in visitor.client.get(f"/library/{which}/read").text
+        for path, fields in {
+            "/library/add": {"pasted": "a text"},
+            f"/library/{which}/remove": {},
+            "/ask": {"question": "Who?"},
+            f"/library/{which}/read": {"question": "Who?"},
+        }.items():
+            assert visitor.post(path, **fields).status_code == 403, path
+        assert visitor.client.get(f"/library/{which}").status_code == 200
+
+
+def test_every_write_needs_a_form_of_ours(visitor):
+    visitor.add(("mill.md", STORY.encode()))
+    which = visitor.only()
+    for path in ("/library/add", f"/library/{which}/remove", "/ask", f"/library/{which}/read"):
+        assert visitor.client.post(path, data={"question": "Who?", "pasted": "a text"}).status_code == 403
+
+
+def test_marks_stand_on_the_words_that_were_asked_for():
+    def shown(text: str, query: str, most: int = 400) -> str:
+        return "".join(f"[{one.text}]" if one.marked else one.text for one in marked_words(text, query, most))
+
+    assert shown("Reading is what readers do.", "read") == "[Reading] is what [readers] do."
+    assert shown("the cat sat", "the cat") == "the [cat] sat"
+    assert shown("to be or not", "to be") == "[to] [be] or not"
+    assert shown("視力は中心で鋭い", "中心") == "視力は[中心]で鋭い"
+    long = "filler " * 200 + "the keeper of the key " + "filler " * 200
+    cut = shown(long, "keeper key", 100)
+    assert "[keeper] of the [key]" in cut
+    assert cut.startswith("… ")
+    assert len(cut) < 130
+
+
+def test_a_page_of_the_web_is_added_under_its_address_and_again_is_the_same(tmp_path):
+    html = b"<html><head><title>Hawks</title></head><body><p>A hawk has two foveas in each eye.</p></body></html>"
+    rows = b'{"_id": "a", "text": "One row of two."}\n{"_id": "b", "text": "The other row of two."}\n'
+    routes = {"/hawks": page(html), "/rows.jsonl": page(rows, "application/jsonl")}
+    app = made_app(tmp_path)
+    app.state.site.settings = replace(app.state.site.settings, allow_private_addresses=True)
+    with serving(routes) as server, visiting(app) as visitor:
+        address = server.url("/hawks").replace("http://", "HTTP://") + "#part"
+        assert "Hawks is in the library now" in text_of(visitor.waited(visitor.post("/library/add", pasted=address)))
+        assert "was in the library already" in text_of(visitor.waited(visitor.post("/library/add", pasted=address)))
+        several = text_of(visitor.waited(visitor.post("/library/add", pasted=server.url("/rows.jsonl"))))
+        assert "2 documents; the first has 1 passage" in several
