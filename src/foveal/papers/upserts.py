@@ -54,6 +54,9 @@ FACTS = (
 )
 """Fields that any source fills; a later one that says something else replaces it if it is trusted as much."""
 
+REMEMBERED = 200
+"""Papers that a transaction keeps in memory."""
+
 _CHILDREN = (ListingRow, VoteRow, CollectedRow)
 """Rows of a paper whose key holds its id."""
 
@@ -91,7 +94,9 @@ def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetch
     given = list(records)
     done = Upserted()
     with database.writing() as session:
-        for record in given:
+        for number, record in enumerate(given):
+            if number % REMEMBERED == 0:
+                session.expunge_all()  # all is flushed; what is remembered makes each flush slower
             row, is_new = _row_of(session, record)
             changed = _apply(session, row, record, is_new=is_new)
             session.flush()

@@ -11,6 +11,7 @@ for: 400 for input, 404 for what is not here, 503 for what cannot be reached now
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,14 +29,25 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from foveal import __version__
 from foveal.errors import FovealError, InputError, UnknownDocument, UnknownPaper
 from foveal.settings import Settings
+from foveal.web.collector import settle
 from foveal.web.jobs import closed_by_signals
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
 from foveal.web.safety import BodyLimit, BrowserCookie, Headers, secret_of
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
-ROUTERS: tuple[str, ...] = ("streams", "library_pages", "document_pages", "ask_pages", "read_pages")
-"""Modules of this package that have a `router`."""
+ROUTERS: tuple[str, ...] = (
+    "feeds",
+    "papers_api",
+    "papers_pages",
+    "streams",
+    "library_pages",
+    "document_pages",
+    "ask_pages",
+    "read_pages",
+    "paper_page",
+)
+"""Modules of this package that have a `router`; the first that takes an address answers, so paper_page goes last."""
 
 STATIC = Path(__file__).with_name("static")
 
@@ -63,8 +75,10 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
+    settle()
     with closed_by_signals(site.jobs.close):
         yield
+    gc.unfreeze()
     site.close()
 
 

@@ -20,7 +20,9 @@ from foveal.papers.store import PaperStore
 from foveal.retrieval import tables
 from foveal.settings import Settings
 from foveal.web.jobs import Jobs
+from foveal.web.limits import Limits
 from foveal.web.models import LocalModels, Models, Rankers
+from foveal.web.papers_parts import PaperParts
 
 if TYPE_CHECKING:
     from foveal.papers.paper_search import PaperSearch
@@ -36,6 +38,9 @@ class SiteSettings:
     writable: bool = True  # visitors may add documents and ask; off where strangers can reach the app
     demo: bool = False  # a banner says that the papers are invented
     max_upload_mb: int = 64
+    search_per_minute: int = 60  # searches of one address; 0 is any number
+    api_per_hour: int = 600  # answers of the API and feeds of searches for one address; 0 is any number
+    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
 
     def __post_init__(self) -> None:
         if self.max_upload_mb < 1 or not self.hosts:
@@ -54,6 +59,8 @@ class Site:
     models: Models = field(default_factory=LocalModels)
     jobs: Jobs = field(default_factory=Jobs)
     rankers: Rankers = field(default_factory=Rankers)
+    parts: PaperParts = field(default_factory=PaperParts)
+    limits: Limits = field(default_factory=Limits)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @cached_property

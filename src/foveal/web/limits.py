@@ -1,0 +1,89 @@
+"""How often one address may ask: token buckets in memory, 429 with Retry-After beyond them.
+
+    @router.get("/papers", dependencies=[Depends(limited("search"))])
+
+A bucket holds a period's worth of requests and fills evenly; what is spent comes back one by one. An address is that of
+the connection; behind a proxy that is trusted (SiteSettings.trusted_proxies), the last one in X-Forwarded-For that is
+not a proxy's itself. Networks of IPv6 give a house 2^64 addresses: they count as one. Each process counts for itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from fastapi import HTTPException, Request
+
+MOST_ADDRESSES = 20_000
+"""Addresses that are remembered; the one that has been quiet for longest is forgotten."""
+
+PERIODS = {"search": 60.0, "api": 3600.0}
+"""Seconds in which a bucket fills."""
+
+
+@dataclass
+class Limits:
+    """The buckets of one running app; `clock` gives seconds."""
+
+    clock: Callable[[], float] = time.monotonic
+    _buckets: OrderedDict[tuple[str, str], tuple[float, float]] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait(self, kind: str, address: str, allowed: int) -> float:
+        """Take one request from the bucket of an address: 0, or the seconds until there is one to take."""
+        rate = allowed / PERIODS[kind]
+        with self._lock:
+            left, at = self._buckets.pop((kind, address), (float(allowed), self.clock()))
+            now = self.clock()
+            left = min(float(allowed), left + (now - at) * rate)
+            taken = left >= 1
+            self._buckets[kind, address] = (left - taken, now)
+            while len(self._buckets) > MOST_ADDRESSES:
+                self._buckets.popitem(last=False)
+        return 0.0 if taken else (1 - left) / rate
+
+
+def limited(kind: str) -> Callable[[Request], None]:
+    """Dependency of a route: 429 once an address has asked more often than the site allows."""
+
+    def check(request: Request) -> None:
+        from foveal.web.site import site_of
+
+        site = site_of(request)
+        allowed = site.options.search_per_minute if kind == "search" else site.options.api_per_hour
+        if allowed <= 0:
+            return
+        wait = site.limits.wait(kind, address_of(request, site.options.trusted_proxies), allowed)
+        if wait > 0:
+            seconds = math.ceil(wait)
+            raise HTTPException(
+                429,
+                f"That is more than {allowed} requests in {PERIODS[kind] / 60:.0f} min from one address. Ask again in "
+                f"{seconds} s.",
+                headers={"Retry-After": str(seconds)},
+            )
+
+    return check
+
+
+def address_of(request: Request, trusted: tuple[str, ...]) -> str:
+    """Who asks, as far as it can be believed; "" where the connection has no address."""
+    address = request.client.host if request.client else ""
+    if address in trusted:
+        told = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
+        address = next((one for one in reversed(told) if one not in trusted), address)
+    return _network(address)
+
+
+def _network(address: str) -> str:
+    with suppress(ValueError):
+        parsed = ipaddress.ip_address(address)
+        if parsed.version == 6:
+            return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address

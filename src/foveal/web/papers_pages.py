@@ -1,0 +1,299 @@
+"""Pages of many papers: a day, week or month; a search; what is trending; a topic, subject, author, organisation, list.
+
+/  /papers                      the latest day that has papers         /papers?q=…            a search
+/papers/date|week|month/KEY     the papers of a period                 /papers/trending       and why each is there
+/papers/rankings                every order, with the numbers          /topics  /topics/ID    searches that have a name
+/categories/NAME  /authors/KEY  /organisations/ID  /collections/ID     lists
+
+A list takes `sort`, `code=yes` and `p`; all are links, and work without JavaScript. One paper: `paper_page.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from foveal.errors import InputError, UnknownName, UnknownPaper
+from foveal.papers import browsing
+from foveal.papers.periods import Period
+from foveal.papers.store import PAGE, PaperPage
+from foveal.web import papers_views as views
+from foveal.web.caching import conditional
+from foveal.web.limits import limited
+from foveal.web.markup import html_of, plain
+from foveal.web.pages import environment, page
+from foveal.web.site import base_url, site_of
+
+router = APIRouter(include_in_schema=False)
+
+PageNumber = Annotated[int, Query(ge=0, le=10_000)]
+FOUND = 20
+"""Papers of a page of a search: whole abstracts."""
+
+RETRIEVERS = {"hybrid": "words and meaning", "lexical": "words", "dense": "meaning"}
+"""Ways of searching that a visitor may choose between; others go by their names in the address."""
+
+environment.filters.update(
+    tex=lambda text, marks=(): html_of(text, marks=marks),
+    plain=plain,
+    shortened=lambda text, most=views.ABSTRACT_SHOWN: text if len(text) <= most else f"{text[:most]} …",
+    address=lambda paper: views.paper_address(paper.id),
+    thumbnail=lambda paper, home: views.thumbnail(home, paper),
+    people=views.people,
+    votes_told=views.votes_told,
+    counted=views.counted,
+    safe_link=views.safe_link,
+    takes=views.takes,
+)
+
+
+def shown(request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> Response:
+    """A page of papers, with what all of them know."""
+    base = base_url(request)
+    known = {
+        "section": "Papers",
+        "heading": "Daily Papers",
+        "line": "",
+        "q": "",
+        "tabs": views.tabs(None, datetime.now(UTC).date()),
+        "feeds": {},
+        "description": "",
+        "canonical": base + request.url.path,
+        "home": site_of(request).settings.home,
+        "has_login": any(getattr(route, "path", "") == "/login" for route in request.app.routes),
+    }
+    return conditional(request, page(request, template, known | dict(values), status=status))
+
+
+@router.get("/")
+def first() -> Response:
+    """The papers are the first page."""
+    return RedirectResponse("/papers", 307)
+
+
+@router.get("/papers")
+def papers(
+    request: Request,
+    q: Annotated[str | None, Query(max_length=1000)] = None,
+    p: PageNumber = 0,
+    retriever: Annotated[str, Query(max_length=40)] = "",
+    rank: Annotated[str, Query(max_length=60)] = "",
+    category: Annotated[str, Query(max_length=40)] = "",
+    author: Annotated[str, Query(max_length=120)] = "",
+    year: Annotated[str, Query(max_length=4, pattern="^([0-9]{4})?$")] = "",
+) -> Response:
+    """The search that `q` asks for, else the latest day."""
+    if q is not None and q.strip():
+        choices = {"retriever": retriever, "rank": rank, "category": category, "author": author, "year": year}
+        return _search(request, q.strip(), p, choices)
+    latest = site_of(request).papers.latest_day()
+    if latest is not None:
+        return RedirectResponse(views.period_address(Period.around("day", latest)), 307)
+    return shown(request, "papers/welcome.html", {"line": "No papers yet"})
+
+
+@router.get("/papers/date/{key}")
+def day(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
+    """The papers of a day."""
+    return _period(request, Period.of("day", key), sort, code, p)
+
+
+@router.get("/papers/week/{key}")
+def week(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
+    """The papers of a week."""
+    return _period(request, Period.of("week", key), sort, code, p)
+
+
+@router.get("/papers/month/{key}")
+def month(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
+    """The papers of a month."""
+    return _period(request, Period.of("month", key), sort, code, p)
+
+
+@router.get("/papers/trending")
+def trending(request: Request, p: PageNumber = 0) -> Response:
+    """What is trending now, and why."""
+    site = site_of(request)
+    found = site.parts.trending(site.database, now=datetime.now(UTC), limit=PAGE, page=p)
+    pages = -(-found.total // PAGE)
+    values = {
+        "heading": "Trending Papers",
+        "line": "Votes, remarks and stars of the last week",
+        "papers": found.papers,
+        "reasons": site.parts.explained("foveal", found),
+        "pager": views.pager("/papers/trending", {}, p, pages=pages),
+        "first_place": p * PAGE,
+        "feeds": views.feeds(base_url(request), "trending"),
+        "on_trending": True,
+    }
+    return shown(request, "papers/trending.html", values)
+
+
+@router.get("/papers/rankings")
+def rankings(request: Request, by: Annotated[str, Query(max_length=60)] = "foveal") -> Response:
+    """One order of papers, its formula in words, and the numbers that went in for the first ones."""
+    site = site_of(request)
+    formulas = site.parts.formulas()
+    if by not in formulas:
+        raise UnknownName(f"No order of papers is called {by!r}. There are: {', '.join(formulas)}.")
+    found = site.parts.ranked(site.database, by, now=datetime.now(UTC), limit=10, page=0)
+    values = {
+        "heading": "Orders",
+        "line": "Every formula, and the numbers that went in",
+        "by": by,
+        "formulas": formulas,
+        "papers": list(zip(found.papers, found.scores, site.parts.explained(by, found), strict=True)),
+        "total": found.total,
+    }
+    return shown(request, "papers/rankings.html", values)
+
+
+@router.get("/topics")
+def topics(request: Request) -> Response:
+    """Searches that have a name, subjects, organisations."""
+    site = site_of(request)
+    values = {
+        "heading": "Topics",
+        "line": "Searches with a name, subjects, organisations",
+        "topics": site.papers.topics(),
+        "categories": list(site.papers.categories().items())[:120],
+        "organisations": browsing.organisations(site.database),
+    }
+    return shown(request, "papers/topics.html", values)
+
+
+@router.get("/topics/{which}")
+def topic(request: Request, which: str, p: PageNumber = 0) -> Response:
+    """The papers of a named search."""
+    row = browsing.topic(site_of(request).database, which)
+    return _search(request, row.query, p, {}, topic=(row.id, row.title))
+
+
+@router.get("/categories/{name}")
+def category(request: Request, name: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+    """The papers of a subject."""
+    if not browsing.has_category(site_of(request).database, name):
+        raise UnknownPaper(f"No paper here has the subject {name[:40]!r}. The page /topics lists those there are.")
+    values = {"heading": name, "line": "Papers of this subject", "feed": f"category/{name}"}
+    return _list(request, values, sort, code, p, category=name)
+
+
+@router.get("/authors/{key}")
+def author(request: Request, key: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+    """The papers of an author."""
+    name = browsing.author_name(site_of(request).database, key)
+    values = {"heading": name, "line": "Papers by authors of this name", "feed": f"author/{key}"}
+    return _list(request, values, sort, code, p, author=key)
+
+
+@router.get("/organisations/{which}")
+def organisation(request: Request, which: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+    """The papers of an organisation."""
+    name = site_of(request).papers.organisation(which)
+    values = {"heading": name, "line": "Papers of this organisation", "feed": f"organisation/{which}"}
+    return _list(request, values, sort, code, p, organisation=which)
+
+
+@router.get("/collections/{which}")
+def collection(request: Request, which: int, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+    """A person's public list."""
+    found = browsing.collection(site_of(request).database, which)
+    values = {"heading": found.title, "line": f"A collection by {found.by}", "about": found.description}
+    return _list(request, values, sort, code, p, collection=which)
+
+
+def _period(request: Request, period: Period, sort: str, code: str, p: int) -> Response:
+    site, today = site_of(request), datetime.now(UTC).date()
+    found = site.papers.page(period, sort=sort, page=p, with_code=_with_code(code))
+    path, choices = request.url.path, {"sort": "" if sort == "votes" else sort, "code": code}
+    before, after = views.neighbours(period, today)
+    values = {
+        "title": f"{views.long_title(period)}",
+        "line": views.long_title(period),
+        "description": f"{views.counted(found.total, 'paper')} of {views.long_title(period)}.",
+        "period": period,
+        "tabs": views.tabs(period, today),
+        "before": before,
+        "after": after,
+        "strip": [] if period.kind == "month" else views.strip(period, site.papers.days(*views.week_of(period)), today),
+        "nearest": _nearest(site.database, period) if not found.total else (),
+        "feeds": views.feeds(base_url(request), period.kind),
+        "fresh": browsing.freshness(site.database),
+        **_listed(found, path, choices, "votes"),
+    }
+    return shown(request, "papers/period.html", values)
+
+
+def _list(request: Request, values: dict[str, Any], sort: str, code: str, p: int, **which: Any) -> Response:
+    found = site_of(request).papers.page(sort=sort, page=p, with_code=_with_code(code), **which)
+    choices = {"sort": "" if sort == "published" else sort, "code": code}
+    listed = _listed(found, request.url.path, choices, "published")
+    if values.get("feed"):
+        values["feeds"] = views.feeds(base_url(request), values["feed"])
+    return shown(request, "papers/list.html", {"about": "", "title": values["heading"], **values, **listed})
+
+
+def _listed(found: PaperPage, path: str, choices: Mapping[str, object], order: str) -> dict[str, Any]:
+    """What every list of papers shows; `order` is the one it has without a choice."""
+    code = choices["code"] == "yes"
+    return {
+        "papers": found.papers,
+        "total": found.total,
+        "sorts": views.sorts(path, choices, order),
+        "code": views.Choice("With code", views.address(path, choices, code="" if code else "yes"), code),
+        "pager": views.pager(path, choices, found.page, pages=found.pages),
+    }
+
+
+def _with_code(code: str) -> bool:
+    if code not in ("", "yes"):
+        raise InputError(f"The parameter code got {code[:40]!r}; it is yes, or left out.")
+    return code == "yes"
+
+
+def _nearest(database: Any, period: Period) -> Sequence[views.Choice]:
+    """The days around an empty period that have papers."""
+    before, _ = browsing.nearest_days(database, period.first)
+    _, after = browsing.nearest_days(database, period.last)
+    days = [Period.around("day", one) for one in (before, after) if one is not None]
+    return [views.Choice(views.long_title(one), views.period_address(one)) for one in days]
+
+
+def _search(
+    request: Request, q: str, p: int, choices: Mapping[str, Any], topic: tuple[str, str] | None = None
+) -> Response:
+    limited("search")(request)
+    site = site_of(request)
+    given: dict[str, Any] = {name: value or None for name, value in choices.items() if name != "year"}
+    year = int(choices["year"]) if choices.get("year") else None
+    found = site.search.search(q, FOUND, page=p, year=year, **given)
+    told = dict(choices) if topic else {"q": q, **choices}
+    path = f"/topics/{topic[0]}" if topic else "/papers"
+    pages = None if found.total is None else -(-found.total // FOUND)
+    more = len(found.hits) == FOUND
+    values = {
+        "heading": topic[1] if topic else "Search",
+        "title": topic[1] if topic else q,
+        "line": f"Papers for {q}" if topic else "",
+        "q": "" if topic else q,
+        "asked": q,
+        "found": found,
+        "choices": choices,
+        "retrievers": [
+            views.Choice(name, views.address(path, told, retriever=key), key == (choices.get("retriever") or "hybrid"))
+            for key, name in RETRIEVERS.items()
+        ],
+        "filters": [
+            views.Choice(f"{name}: {choices[name]}", views.address(path, told, **{name: None}))
+            for name in ("category", "author", "year", "rank")
+            if choices.get(name)
+        ],
+        "pager": views.pager(path, told, p, pages=pages, more=more),
+        "canonical": base_url(request) + views.address(path, {} if topic else {"q": q}),
+        "feeds": views.feeds(base_url(request), f"topic/{topic[0]}" if topic else f"q/{q}"),
+    }
+    return shown(request, "papers/search.html", values)

@@ -1,0 +1,123 @@
+"""What the pages of papers ask of the parts below: orders, explanations, keyword links, fetching; each loaded on use.
+
+`Site.parts` is one of these, `Site.search` an object with `Search`'s two calls: whoever serves other papers, or tests
+pages, gives a site others of the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from foveal.database import Database
+    from foveal.papers.store import Paper
+    from foveal.settings import Settings
+
+
+class Marked(Protocol):
+    """Where the words of a search stand: ranges of characters."""
+
+    @property
+    def title(self) -> Sequence[tuple[int, int]]: ...
+
+    @property
+    def abstract(self) -> Sequence[tuple[int, int]]: ...
+
+
+class Hit(Protocol):
+    """A paper that a search found."""
+
+    @property
+    def paper(self) -> Paper: ...
+
+    @property
+    def marks(self) -> Marked: ...
+
+
+class Result(Protocol):
+    """What a search gives: hits of one page, and how they came about."""
+
+    @property
+    def hits(self) -> Sequence[Hit]: ...
+
+    @property
+    def total(self) -> int | None: ...
+
+    @property
+    def retriever(self) -> str: ...
+
+    @property
+    def ranker(self) -> str | None: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def note(self) -> str: ...
+
+
+class Ordered(Protocol):
+    """Papers in an order that more than a column decides, their scores and what those were made from, and how many."""
+
+    @property
+    def papers(self) -> Sequence[Paper]: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def scores(self) -> Sequence[float]: ...
+
+    @property
+    def signals(self) -> Sequence[Any]: ...
+
+
+class PaperParts:
+    """The parts of `foveal.papers` that pages use, besides the store and the search."""
+
+    def trending(
+        self, database: Database, *, now: datetime, limit: int, page: int, ids: Sequence[str] | None = None
+    ) -> Ordered:
+        """The papers that are trending, of all or of `ids`."""
+        from foveal.papers.trending import trending
+
+        return trending(database, now=now, limit=limit, page=page, ids=ids)
+
+    def ranked(self, database: Database, name: str, *, now: datetime, limit: int, page: int) -> Ordered:
+        """The papers by a formula."""
+        from foveal.papers.trending import ranked
+
+        return ranked(database, name, now=now, limit=limit, page=page)
+
+    def formulas(self) -> dict[str, str]:
+        """Name of a formula -> one sentence on it; without the one that is somebody's own."""
+        from foveal.papers.ranking import RANKINGS
+
+        return {name: sentence for name, (_, sentence) in RANKINGS.items() if name != "taste"}
+
+    def explained(self, name: str, ordered: Ordered) -> list[list[tuple[str, float, str]]]:
+        """(term, value, meaning) of a formula for each paper of a page: the numbers that went in."""
+        from foveal.papers.ranking import explain
+
+        return [list(explain(name, one)) for one in ordered.signals]
+
+    def keyword_links(self, abstract: str, keywords: Sequence[str]) -> list[tuple[str, str | None]]:
+        """The abstract in pieces (text, keyword or None)."""
+        from foveal.papers.keyword_links import keyword_links
+
+        return list(keyword_links(abstract, keywords))
+
+    def fetch(self, database: Database, settings: Settings, paper_id: str) -> str:
+        """Fetch a paper from arXiv by its id and store it: the id it has here. FetchFailed: it could not be fetched."""
+        from foveal.errors import FetchFailed
+        from foveal.papers.ingest import ingest
+        from foveal.papers.schedule import connection_of
+        from foveal.papers.sources.arxiv_api import ArxivApi
+
+        source = ArxivApi(connection_of(settings))
+        told = ingest(database, source, f"id:{paper_id}", name="add:arxiv", force=True)
+        if told.error:
+            raise FetchFailed(told.error)
+        return paper_id

@@ -1,0 +1,90 @@
+"""What pages ask beside papers: days around an empty one, places of a day, differences that give both texts back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paper_site import TODAY, fill, records
+
+from foveal.database import Database
+from foveal.errors import UnknownPaper
+from foveal.papers import browsing
+from foveal.papers.store import PaperStore
+from foveal.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    home = tmp_path_factory.mktemp("browsing")
+    opened = Database.open(Settings(home=home, cache=home))
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+def test_nearest_days_are_those_of_the_records(database: Database):
+    days = {record.listed_on for record in records()}
+    for offset in range(-3, 20):
+        day = date.fromordinal(TODAY.toordinal() - offset)
+        before, after = [one for one in days if one < day], [one for one in days if one > day]
+        assert browsing.nearest_days(database, day) == (max(before, default=None), min(after, default=None))
+
+
+def test_the_place_of_a_day_counts_those_with_more_votes(database: Database):
+    for paper in PaperStore(database).page(limit=200).papers:
+        assert paper.listed_on is not None
+        others = [one for one in PaperStore(database).page(limit=200).papers if one.listed_on == paper.listed_on]
+        place = 1 + sum(other.all_votes > paper.all_votes for other in others)
+        assert browsing.place_of_day(database, paper.id, paper.listed_on, paper.all_votes) == place
+        if place > 3:
+            break
+
+
+def test_names_behind_addresses(database: Database):
+    author = records()[0].authors[0].name
+    assert browsing.author_name(database, author) == author
+    assert browsing.collection(database, 1).by == "Mira Ito"
+    assert [one.id for one in browsing.collections_with(database, records()[0].id)] == [1]
+    for call in (
+        lambda: browsing.author_name(database, "nobody-at-all"),
+        lambda: browsing.collection(database, 2),  # private
+        lambda: browsing.topic(database, "none"),
+        lambda: browsing.list_on(database, "9999.99999", TODAY),
+    ):
+        with pytest.raises(UnknownPaper):
+            call()
+    assert browsing.has_category(database, "cs.CL")
+    assert browsing.has_category(database, "cs.*")
+    assert not browsing.has_category(database, "cs.ZZ")
+    assert not browsing.has_category(database, "c%.*")
+
+
+def test_listing_twice_is_listing_once(database: Database):
+    first = records()[-1].id
+    day = date(2020, 1, 1)
+    assert browsing.list_on(database, first, day, "mira")
+    assert not browsing.list_on(database, first, day)
+    assert [one.day for one in PaperStore(database).get(first).listings].count(day) == 1
+
+
+@given(st.text(alphabet="ab c.\n", max_size=60), st.text(alphabet="ab c.\n", max_size=60))
+def test_changes_give_both_texts_back(old, new):
+    pieces = browsing.changes(old, new)
+    assert "".join(text for sign, text in pieces if sign != "+") == old
+    assert "".join(text for sign, text in pieces if sign != "-") == new
+    assert (not any(sign != "=" for sign, _ in pieces)) == (old == new)
+
+
+def test_a_word_is_never_cut():
+    assert browsing.changes("one old word", "one new word") == [
+        ("=", "one "), ("-", "old "), ("+", "new "), ("=", "word")
+    ]  # fmt: skip
+
+
+def test_a_text_too_long_to_compare_goes_and_comes_whole():
+    old = "word " * 3000
+    assert browsing.changes(old, "x") == [("-", old), ("+", "x")]

@@ -1,0 +1,187 @@
+"""The pages of papers in a real browser: axe in both themes, the keyboard, HTMX and no JavaScript, narrow and wide.
+
+Needs a Chromium on the path and playwright; without either these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from paper_site import TODAY, day_address, site_app
+
+from foveal.papers.periods import Period
+from foveal.web import papers_views as views
+
+playwright = pytest.importorskip("playwright.sync_api")
+axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
+
+MONTH = views.period_address(Period.around("month", TODAY))
+VIEWS = {
+    "day": day_address(TODAY),
+    "empty day": "/papers/date/2020-01-01",
+    "month": MONTH,
+    "search": "/papers?q=sparse+attention&category=cs.CL",
+    "trending": "/papers/trending",
+    "orders": "/papers/rankings",
+    "paper": "/papers/2611.00001",
+    "missing": "/papers/2612.99999",
+    "submit": "/papers/submit?id=2101.00001",
+    "topics": "/topics",
+    "api": "/api",
+    "error": "/papers/no-such-id",
+}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        app = site_app(tmp_path_factory.mktemp("browser"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(20_000)
+    opened = context.new_page()
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_no_page_breaks_its_own_rules(browser: Any, address: str, theme: str):
+    context = browser.new_context(base_url=address, color_scheme=theme)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    found = {}
+    rules = {"runOnly": ["color-contrast"]} if theme == "dark" else {}  # the rest does not depend on the theme
+    for name, path in VIEWS.items():
+        answer = page.goto(path)
+        if answer.status == 200:
+            assert not complaints, (name, complaints)
+        complaints.clear()
+        violations = axe_core.Axe().run(page, options=rules).response["violations"]
+        grave = [one for one in violations if one["impact"] in ("serious", "critical")]
+        if grave:
+            found[name] = [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in grave]
+    context.close()
+    assert not found
+
+
+@pytest.mark.parametrize("width", [320, 768, 1440])
+def test_nothing_sticks_out_at_any_width(browser: Any, address: str, width: int):
+    context = browser.new_context(base_url=address, viewport={"width": width, "height": 800})
+    page = context.new_page()
+    wide = {}
+    for name, path in VIEWS.items() if width == 320 else [(name, VIEWS[name]) for name in ("day", "paper")]:
+        page.goto(path)
+        if (seen := page.evaluate("document.documentElement.scrollWidth")) > width:
+            wide[name] = seen
+    columns = {320: 1, 768: 2, 1440: 3}[width]
+    page.goto(VIEWS["day"])
+    assert page.evaluate("getComputedStyle(document.querySelector('.grid')).gridTemplateColumns").count("px") == columns
+    context.close()
+    assert not wide
+
+
+def test_the_page_does_not_move_while_it_loads(page: Any):
+    page.add_init_script(
+        "window.moved = 0; new PerformanceObserver(list => list.getEntries().forEach(e => { window.moved += e.value }))"
+        ".observe({type: 'layout-shift', buffered: true});"
+    )
+    for name in ("day", "trending", "search"):
+        page.goto(VIEWS[name])
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.moved") < 0.02, name
+
+
+def test_by_keyboard_alone_from_the_search_to_a_paper(page: Any):
+    page.goto(VIEWS["day"])
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("/")
+    page.keyboard.type("sparse attention")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/papers?q=sparse+attention")
+    first = page.locator(".result h3 a").first
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if first.evaluate("element => element === document.activeElement"):
+            break
+    assert first.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/papers/2611.*")
+    assert page.locator("h1").count() == 1
+
+
+def test_more_papers_come_into_the_page_and_its_address(page: Any):
+    page.goto("/categories/cs.CL")
+    assert page.locator("article.card").count() == 50
+    page.get_by_role("link", name="More papers").click()
+    page.wait_for_function("document.querySelectorAll('article.card').length > 50")
+    ids = page.eval_on_selector_all("article.card h3 a", "all => all.map(one => one.getAttribute('href'))")
+    assert len(ids) == len(set(ids))
+    assert page.url.endswith("p=1")
+    assert page.locator("#more").count() == 1
+
+
+def test_similar_papers_come_when_they_are_looked_at(page: Any):
+    page.goto(VIEWS["paper"])
+    page.locator("aside h2", has_text="Similar papers").scroll_into_view_if_needed()
+    page.wait_for_selector("aside #similar li")
+    assert page.locator("aside #similar li").count() == 6
+
+
+def test_all_of_it_works_without_javascript(browser: Any, address: str):
+    context = browser.new_context(base_url=address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.fill("#q", "sparse attention")
+    page.click(".find button")
+    assert "/papers?q=sparse+attention" in page.url
+    page.click(".result h3 a >> nth=0")
+    page.click("aside >> text=Show papers like this one")
+    assert page.locator("#similar li").count() == 6
+    page.goto("/categories/cs.CL")
+    page.click("text=More papers")
+    assert page.url.endswith("?p=1")
+    assert page.locator("article.card").count() > 0
+    assert page.locator("[data-copy]:visible, [data-theme-switch]:visible").count() == 0
+    context.close()
+
+
+def test_a_chosen_theme_holds_on_the_next_page(page: Any):
+    page.goto(VIEWS["day"])
+    page.click("[data-theme-switch]")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.goto(VIEWS["trending"])
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 17, 22)"

@@ -1,0 +1,79 @@
+"""How often one address may ask: a bucket by its plain definition, addresses that can be believed, the answer 429."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from fastapi import Request
+from hypothesis import given
+from hypothesis import strategies as st
+from paper_site import records, site_app
+from starlette.testclient import TestClient
+
+from foveal.web.limits import MOST_ADDRESSES, Limits, address_of
+
+
+@given(st.lists(st.floats(0, 30), max_size=40), st.integers(1, 5))
+def test_a_bucket_holds_a_period_and_fills_evenly(gaps, allowed):
+    """Slow definition: what is left is counted forward from the beginning, request by request."""
+    now = [0.0]
+    limits = Limits(clock=lambda: now[0])
+    left, last = float(allowed), 0.0
+    for gap in gaps:
+        now[0] += gap
+        left = min(allowed, left + (now[0] - last) * allowed / 60)
+        last = now[0]
+        if abs(left - 1) < 1e-9:
+            return  # on the edge, rounding decides
+        wait = limits.wait("search", "a", allowed)
+        assert (wait == 0) == (left >= 1)
+        if wait:
+            assert math.isclose(wait, (1 - left) * 60 / allowed, rel_tol=1e-6, abs_tol=1e-6)
+        else:
+            left -= 1
+
+
+def test_addresses_do_not_spend_each_others_and_are_forgotten_in_the_end():
+    limits = Limits(clock=lambda: 0.0)
+    assert limits.wait("search", "a", 1) == 0
+    assert limits.wait("search", "a", 1) > 0
+    assert limits.wait("search", "b", 1) == 0
+    assert limits.wait("api", "a", 1) == 0
+    for number in range(MOST_ADDRESSES):
+        limits.wait("search", f"c{number}", 1)
+    assert limits.wait("search", "a", 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "trusted", "address"),
+    [
+        ("9.9.9.9", "1.2.3.4", (), "9.9.9.9"),
+        ("9.9.9.9", "1.2.3.4", ("9.9.9.9",), "1.2.3.4"),
+        ("9.9.9.9", "6.6.6.6, 1.2.3.4", ("9.9.9.9",), "1.2.3.4"),
+        ("9.9.9.9", "1.2.3.4, 8.8.8.8", ("9.9.9.9", "8.8.8.8"), "1.2.3.4"),
+        ("9.9.9.9", "", ("9.9.9.9",), "9.9.9.9"),
+        ("2001:db8:1:2:3:4:5:6", "", (), "2001:db8:1:2::/64"),
+        ("testclient", "", (), "testclient"),
+    ],
+)
+def test_only_a_trusted_proxy_is_believed(client, forwarded, trusted, address):
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    request = Request({"type": "http", "client": (client, 1), "headers": headers})
+    assert address_of(request, trusted) == address
+
+
+def test_too_many_searches_get_a_page_and_too_many_calls_json(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, records(12), search_per_minute=2, api_per_hour=1))
+    assert [client.get("/papers?q=attention").status_code for _ in range(3)] == [200, 200, 429]
+    page = client.get("/papers?q=attention")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "more than 2 requests" in page.text
+    assert 1 <= int(page.headers["retry-after"]) <= 30
+    assert client.get("/papers/trending").status_code == 200
+    assert client.get("/api/daily_papers").status_code == 200
+    refused = client.get("/api/daily_papers")
+    assert refused.status_code == 429
+    assert "more than 1 requests" in refused.json()["error"]
+    assert "retry-after" in refused.headers

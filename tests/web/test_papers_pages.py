@@ -1,0 +1,408 @@
+"""The pages of papers over a filled home: what each shows, where its links lead, what it says when there is nothing."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from lxml import html
+from paper_site import NOW, TODAY, day_address, records, select, site_app
+from starlette.testclient import TestClient
+
+from foveal.library import Library
+from foveal.papers.periods import Period
+from foveal.papers.records import Named, PaperRecord
+from foveal.papers.store import PaperStore
+from foveal.papers.upserts import Fetched, upsert
+from foveal.web import papers_views as views
+
+EMPTY = TODAY - timedelta(days=2)
+VIEWS = [
+    day_address(TODAY),
+    day_address(EMPTY),
+    views.period_address(Period.around("week", TODAY)),
+    views.period_address(Period.around("month", TODAY)),
+    "/papers?q=sparse+attention",
+    "/papers?q=zebrafish",
+    "/papers/trending",
+    "/papers/rankings",
+    "/papers/2611.00001",
+    "/papers/2611.00001/similar",
+    "/papers/2612.99999",
+    "/papers/submit",
+    "/papers/submit?id=2101.00001",
+    "/topics",
+    "/topics/sparse",
+    "/categories/cs.CL",
+    "/organisations/northlight-lab",
+    "/collections/1",
+    "/api",
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with TestClient(site_app(tmp_path_factory.mktemp("pages"))) as opened:
+        yield opened
+
+
+def tree(client: TestClient, path: str) -> html.HtmlElement:
+    return html.fromstring(client.get(path).text)
+
+
+def links(page: html.HtmlElement, within: str) -> list[str]:
+    return [one.get("href") for one in select(page, f"{within} a") if one.get("href")]
+
+
+@pytest.mark.parametrize("path", VIEWS)
+def test_every_view_is_a_whole_page_with_one_heading_and_sized_pictures(client: TestClient, path: str):
+    answer = client.get(path)
+    assert answer.status_code == (404 if "99999" in path else 200)
+    page = html.fromstring(answer.text)
+    assert len(select(page, "h1")) == 1
+    assert select(page, "h1")[0].text_content().strip()
+    assert all(one.get("width") and one.get("height") and one.get("alt") is not None for one in select(page, "img"))
+    assert len(answer.content) <= 120 * 1024
+    assert not select(page, "[style],[onclick]")
+    assert all(one.get("src") for one in select(page, "script"))
+    ids = [one.get("id") for one in select(page, "[id]")]
+    assert len(ids) == len(set(ids))
+    assert select(page, 'link[rel="canonical"]')[0].get("href").startswith("http://testserver/")
+
+
+def test_every_link_to_this_site_leads_somewhere(client: TestClient):
+    found = {
+        link.removeprefix("http://testserver").split("#")[0]
+        for path in VIEWS
+        for link in links(tree(client, path), "body")
+    }
+    ours = {link for link in found if link.startswith("/") and not link.startswith(("/library", "/ask"))}
+    papers = {link for link in ours if re.match("/(papers/2611|authors)", link)}
+    assert len(ours) > 100
+    for link in sorted(ours - papers)[::2] + sorted(papers)[::25]:
+        assert client.get(link).status_code == 200, link
+
+
+def test_the_first_page_is_the_latest_day(client: TestClient):
+    answer = client.get("/", follow_redirects=True)
+    assert answer.url.path == day_address(TODAY)
+    assert [one.status_code for one in answer.history] == [307, 307]
+
+
+def test_a_day_shows_its_papers_by_votes_each_once(client: TestClient):
+    page = tree(client, day_address(TODAY))
+    shown = [one.get("href") for one in select(page, "article.card h3 a")]
+    wanted = sorted(
+        (
+            paper
+            for paper in PaperStore(client.app.state.site.database).page(limit=200).papers
+            if paper.listed_on == TODAY
+        ),
+        key=lambda paper: (-paper.all_votes, paper.id),
+    )
+    assert shown == [f"/papers/{paper.id}" for paper in wanted][:50]
+    first = select(page, "article.card .votes")[0]
+    assert first.get("title") == views.votes_told(wanted[0])
+    assert select(first, "b")[0].text == str(wanted[0].all_votes)
+
+
+def test_no_votes_are_a_dash(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, [replace(records()[0], votes=0), replace(records()[5], votes=0)]))
+    shown = [one.text for one in select(tree(client, day_address(TODAY)), ".votes b")]
+    assert shown == ["1", "1"]  # the vote of a person here
+    with client.app.state.site.database.writing() as session:
+        from foveal.papers.schema import VoteRow
+
+        session.query(VoteRow).delete()
+    assert [one.text for one in select(tree(client, day_address(TODAY)), ".votes b")] == ["-", "-"]
+
+
+def test_the_chip_skips_no_day_and_none_lies_in_the_future(client: TestClient):
+    day = TODAY - timedelta(days=1)
+    assert links(tree(client, day_address(day)), ".chip-nav") == [day_address(EMPTY), day_address(TODAY)]
+    assert links(tree(client, day_address(TODAY)), ".chip-nav") == [day_address(day)]
+    assert not any(link > day_address(TODAY) for link in links(tree(client, day_address(TODAY)), ".strip"))
+
+
+def test_an_empty_day_offers_the_nearest_that_have_papers(client: TestClient):
+    page = tree(client, day_address(EMPTY))
+    days = {record.listed_on for record in records()}
+    before, after = max(one for one in days if one and one < EMPTY), min(one for one in days if one and one > EMPTY)
+    assert links(page, ".near") == [day_address(before), day_address(after)]
+
+
+def test_week_and_month_hold_the_days_of_their_rule(client: TestClient):
+    store = PaperStore(client.app.state.site.database)
+    for kind in ("week", "month"):
+        period = Period.around(kind, TODAY)
+        listed = sum(period.first <= paper.listed_on <= period.last for paper in store.page(limit=200).papers)
+        assert select(tree(client, views.period_address(period)), ".list-head h2")[0].text == f"{listed} papers"
+
+
+def test_pages_of_a_list_join_without_gap_or_double(client: TestClient):
+    seen: list[str] = []
+    path: str | None = views.period_address(Period.around("month", TODAY))
+    if sum(record.listed_on.month == TODAY.month for record in records()) <= 50:
+        path = "/categories/cs.CL"
+    while path:
+        page = tree(client, path)
+        seen += [one.get("href") for one in select(page, "article.card h3 a")]
+        more = select(page, '#more a[rel="next"]')
+        path = more[0].get("href") if more else None
+        if more:
+            assert more[0].get("hx-get") == path
+            assert more[0].get("hx-push-url") == "true"
+            assert select(page, more[0].get("hx-select").replace(" > *", ""))
+    assert len(seen) == len(set(seen)) > 50
+
+
+def test_orders_and_the_filter_are_links(client: TestClient):
+    page = tree(client, "/categories/cs.CL?code=yes&sort=discussed")
+    store = PaperStore(client.app.state.site.database)
+    wanted = store.page(category="cs.CL", with_code=True, sort="discussed")
+    assert [one.get("href") for one in select(page, "article.card h3 a")] == [f"/papers/{p.id}" for p in wanted.papers]
+    assert select(page, '.choices [aria-current="true"]')[0].text == "Most discussed"
+    assert links(page, ".choices")[:3] == [
+        "/categories/cs.CL?sort=votes&code=yes",
+        "/categories/cs.CL?sort=discussed&code=yes",
+        "/categories/cs.CL?code=yes",
+    ]
+    assert select(page, ".toggle")[0].get("href") == "/categories/cs.CL?sort=discussed"
+
+
+def test_a_search_marks_the_whole_abstract_and_passes_choices_on(client: TestClient):
+    page = tree(client, "/papers?q=sparse+attention&category=cs.CL&year=2026&rank=blockrank&p=1")
+    asked = client.app.state.site.search.asked[-1]
+    assert asked == {
+        "query": "sparse attention", "k": 20, "page": 1,
+        "category": "cs.CL", "year": 2026, "rank": "blockrank", "retriever": None, "author": None,
+    }  # fmt: skip
+    assert {one.text.lower() for one in select(page, ".result mark")} <= {"sparse", "attention"}
+    assert "ordered by blockrank" in select(page, ".how")[0].text_content()
+    off = {one.text.split(":")[0]: one.get("href") for one in select(page, ".filters a")}
+    assert "category" not in off["category"]
+    assert "year=2026" in off["category"]
+    abstract = select(page, ".result .abstract")[0].text_content()
+    assert len(abstract) > 300
+    assert "…" not in abstract
+
+
+def test_nothing_found_says_what_to_do(client: TestClient):
+    assert "Nothing found" in select(tree(client, "/papers?q=zebrafish"), ".empty h2")[0].text
+    assert client.get("/papers?q=%20").url.path == day_address(TODAY)
+
+
+def test_trending_is_one_list_and_says_why(client: TestClient):
+    page = tree(client, "/papers/trending")
+    shown = [one.get("href") for one in select(page, "article.row h2 a")]
+    assert len(shown) == len(set(shown)) == 50
+    assert "votes here and elsewhere" in select(page, "article.row .why")[0].text_content()
+
+
+def test_every_order_can_be_chosen_and_shows_what_went_in(client: TestClient):
+    page = tree(client, "/papers/rankings?by=stars")
+    assert [one.text for one in select(page, ".order-names a")] == ["foveal", "stars"]
+    assert select(page, ".order-names [aria-current]")[0].text == "stars"
+    assert len(select(page, ".ranked li table")) == 10
+    answer = client.get("/papers/rankings?by=luck")
+    assert answer.status_code == 400
+    assert "There are: foveal, stars" in html.fromstring(answer.text).text_content()
+
+
+def test_a_paper_shows_what_is_known_and_nothing_that_is_not(client: TestClient):
+    page = tree(client, "/papers/2611.00001")
+    first = records()[0]
+    assert select(page, "h1")[0].text_content() == re.sub(r"\$(.*?)\$", r"\1", first.title) or "$" in first.title
+    assert [one.text for one in select(page, ".authors a")] == [one.name for one in first.authors]
+    assert {"long texts"} <= {one.text_content() for one in select(page, ".abstract a.keyword")}
+    text = select(page, ".paper")[0].text_content()
+    assert "What version 2 changed in version 1" in text
+    assert "Discussion needs accounts" in text
+    assert any("A second study confirms it" in one.text for one in select(page, ".diff ins"))
+    assert "invented/reader-1b" in text
+    assert "not a link" not in text
+    assert "https://arxiv.org/pdf/2611.00001v2" in links(page, ".paper-do")
+    assert not select(page, ".paper form, .paper textarea")
+
+
+def test_a_summary_names_its_model(client: TestClient):
+    summed = next(record for record in records() if record.summary)
+    box = select(tree(client, f"/papers/{summed.id}"), ".summary")[0].text_content()
+    assert "Summary by qwen2.5-0.5b" in box
+
+
+def test_a_version_or_address_leads_to_the_paper(client: TestClient):
+    assert client.get("/papers/2611.00001v1", follow_redirects=False).headers["location"] == "/papers/2611.00001"
+
+
+def test_an_unknown_paper_can_be_added(client: TestClient):
+    answer = client.get("/papers/2612.99999")
+    assert answer.status_code == 404
+    assert "/papers/submit?id=2612.99999" in links(html.fromstring(answer.text), ".empty")
+
+
+def test_a_paper_is_shown_then_confirmed_then_listed(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, records(12)))
+    page = tree(client, "/papers/submit?id=https://arxiv.org/abs/2101.00001v3")
+    form = select(page, ".confirm form")[0]
+    given = {one.get("name"): one.get("value") for one in select(form, "input")}
+    assert given["id"] == "2101.00001"
+    assert client.post("/papers/submit", data={"id": "2101.00001"}).status_code == 403  # no token
+    answer = client.post("/papers/submit", data=given)
+    assert answer.url.path == "/papers/2101.00001"
+    assert "Fetched 2101.00001" in answer.text
+    assert client.app.state.site.papers.get("2101.00001").listed_on == TODAY
+    assert client.post("/papers/submit", data=given).status_code == 200  # twice is once
+    assert "already" in client.get("/papers/submit?id=2101.00001").text
+
+
+def test_a_site_that_is_only_read_takes_no_papers(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, records(12), writable=False))
+    assert client.get("/papers/submit").status_code == 403
+    assert client.post("/papers/submit", data={"id": "2101.00001"}).status_code == 403
+    assert "/papers/submit" not in links(tree(client, "/papers/2612.99999"), "body")
+
+
+def test_an_empty_home_says_how_to_begin(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, [replace(records()[0], listed_on=None)]))
+    page = tree(client, "/papers")
+    assert "foveal papers update" in page.text_content()
+    assert client.get(day_address(TODAY)).status_code == 200
+
+
+def test_a_source_that_fails_leaves_the_last_papers_with_their_time(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, records(12)))
+    database = client.app.state.site.database
+    assert "Fetched" not in client.get(day_address(TODAY)).text
+    upsert(database, [], fetched=Fetched(source="arxiv", url="https://export.example/"))
+    good = tree(client, day_address(TODAY)).text_content()
+    assert "Fetched" in good
+    assert "failed" not in good
+    upsert(
+        database, [], fetched=Fetched(source="arxiv-feed", url="https://rss.example/", status=503, error="no answer")
+    )
+    page = tree(client, day_address(TODAY))
+    assert "Fetching from arxiv-feed failed" in page.text_content()
+    assert "Fetched" in page.text_content()
+    assert len(select(page, "article.card")) == 12
+
+
+def test_votes_lead_to_a_log_in_only_where_there_is_one(tmp_path: Path):
+    app = site_app(tmp_path, records(12))
+    assert not select(tree(TestClient(app), day_address(TODAY)), "a.votes")
+    app.add_api_route("/login", lambda: "here")
+    links_ = select(tree(TestClient(app), day_address(TODAY)), "a.votes")
+    assert links_
+    assert links_[0].get("title").endswith("Log in to vote")
+
+
+def test_two_thousand_authors_are_counted_not_listed(tmp_path: Path):
+    crowd = tuple(Named(name=f"Author {number}") for number in range(2000))
+    many = PaperRecord(id="2611.90000", title="A Collaboration", authors=crowd, source="arxiv", listed_on=TODAY)
+    client = TestClient(site_app(tmp_path, [records()[0], many]))
+    page = tree(client, "/papers/2611.90000")
+    assert len(select(page, ".authors a")) == views.AUTHORS_SHOWN + 1
+    assert select(page, ".authors")[0].text_content().split()[-3:] == ["and", "1,960", "more"]
+    assert "Author 0, Author 1 +1,998" in client.get(day_address(TODAY)).text
+    assert "Author 1999" in client.get("/papers/2611.90000?authors=all").text
+    assert len(client.get("/api/papers/2611.90000").json()["authors"]) == 2000
+
+
+def test_a_page_that_a_browser_has_is_not_sent_again(client: TestClient):
+    first = client.get(day_address(TODAY))
+    again = client.get(day_address(TODAY), headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert not again.content
+    assert first.headers["cache-control"] == "private, no-cache"
+    assert "Cookie" in first.headers["vary"]
+
+
+def test_pictures_are_kept_for_long_where_their_address_has_their_hash(client: TestClient):
+    address = select(tree(client, day_address(TODAY)), ".picture img")[0].get("src")
+    answer = client.get(address)
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert answer.headers["cache-control"] == "public, max-age=31536000"
+    assert client.get(address.split("?")[0]).headers["cache-control"] == "public, max-age=86400"
+    assert client.get("/papers/2611.00001/thumbnail.png").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/papers/date/2026-02-30", 400),
+        ("/papers/week/2026-W60", 400),
+        ("/papers/month/2026-13", 400),
+        ("/papers/date/today", 400),
+        (f"{day_address(TODAY)}?sort=luck", 400),
+        (f"{day_address(TODAY)}?code=no", 400),
+        (f"{day_address(TODAY)}?p=-1", 400),
+        ("/papers?q=x&year=20x6", 400),
+        ("/papers/no-such-id", 400),
+        ("/topics/none", 404),
+        ("/categories/none", 404),
+        ("/authors/none", 404),
+        ("/organisations/none", 404),
+        ("/collections/2", 404),
+        ("/collections/x", 400),
+        ("/papers/submit?id=x", 400),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_a_page_and_in_json(client: TestClient, path: str, status: int):
+    answer = client.get(path)
+    assert answer.status_code == status
+    said = select(html.fromstring(answer.text), ".empty p")[0].text
+    assert len(said) > 20
+    assert client.get(path, headers={"accept": "application/json"}).json() == {"error": said}
+
+
+def test_a_pdf_of_the_library_has_its_first_page_as_its_picture(tmp_path: Path):
+    from fpdf import FPDF
+
+    document = FPDF()
+    document.add_page()
+    document.set_font("helvetica", size=20)
+    document.cell(text="A report of our own, with some words to find")
+    document.output(str(tmp_path / "report.pdf"))
+    app = site_app(tmp_path / "home", records(3))
+    app.state.site.library = library = Library.open(settings=replace(app.state.site.settings, encoder="none"))
+    library.add([tmp_path / "report.pdf"])
+    own = f"doc-{library.documents()[0].id}"
+    paper = PaperRecord(id=own, title="A report", source="library", listed_on=TODAY)
+    upsert(app.state.site.database, [paper, replace(paper, id="doc-0123456789abcdef", title="Gone")])
+    client = TestClient(app)
+    first = client.get(f"/papers/{own}/thumbnail.svg")
+    assert first.headers["content-type"] == "image/png"
+    assert "max-age=31536000" in first.headers["cache-control"]
+    pictures = [one.get("src") for one in select(tree(client, day_address(TODAY)), ".picture img")]
+    assert any(one.startswith(f"/papers/{own}/thumbnail.png?") for one in pictures)
+    assert client.get("/papers/doc-0123456789abcdef/thumbnail.svg").headers["content-type"] == "image/svg+xml"
+
+
+def test_what_lives_for_ever_is_not_walked_while_the_app_serves(tmp_path: Path):
+    before = gc.get_freeze_count()
+    with TestClient(site_app(tmp_path, records(12))) as client:
+        assert gc.get_freeze_count() > 10_000
+        assert client.get(day_address(TODAY)).status_code == 200
+    assert gc.get_freeze_count() <= before
+
+
+def test_dates_are_read_as_people_write_them():
+    assert views.long_title(Period.of("week", "2026-W01")) == "Week 1 of 2026, December 29 to January 4"
+    assert views.long_title(Period.of("week", "2026-W40")) == "Week 40 of 2026, September 28 to October 4"
+    assert views.long_title(Period.of("week", "2026-W02")) == "Week 2 of 2026, January 5 to 11"
+    assert views.long_title(Period.of("day", "2026-10-02")) == "Friday, October 2, 2026"
+    counts = {date(2026, 10, 2): 31}
+    strip = views.strip(Period.of("day", "2026-10-02"), counts, date(2026, 10, 3))
+    assert [(one.name, one.count, bool(one.href)) for one in strip[4:]] == [
+        ("Fri 2", 31, True), ("Sat 3", 0, True), ("Sun 4", 0, False)
+    ]  # fmt: skip
+
+
+def test_published_days_are_shown_with_their_year_where_it_is_another(client: TestClient):
+    assert NOW.year == TODAY.year
+    assert "Published" in select(tree(client, "/papers/2611.00002"), ".paper-facts")[0].text_content()
