@@ -17,6 +17,7 @@ from foveal.errors import MissingExtra, UnknownName
 SEGMENTERS = {
     "headings": "foveal.text.segmentation:HeadingSegmenter",
     "fixed": "foveal.text.segmentation:FixedSegmenter",
+    "whole": "foveal.text.segmentation:WholeSegmenter",
     "texttiling": "foveal.text.texttiling:TextTiling",
     "depth": "foveal.text.embedding_segmentation:DepthSegmenter",
     "dp": "foveal.text.embedding_segmentation:DynamicProgrammingSegmenter",
@@ -112,7 +113,12 @@ BENCHES = {
     "headlines-judge": "foveal.bench.headlines:judged",
     "headlines-writer": "foveal.bench.headlines_writer:writer_rows",
     "segment-learned": "foveal.bench.segment_learned:learned",
+    "papers": "foveal.bench.papers:papers",
+    "papers-csfcube": "foveal.bench.papers_csfcube:csfcube",
+    "papers-known": "foveal.bench.papers_known:known",
+    "papers-speed": "foveal.bench.papers_speed:speed",
     "papers-ingest": "foveal.bench.papers_ingest:ingest_rows",
+    "papers-serve": "foveal.bench.papers_serve:serve",
 }
 
 

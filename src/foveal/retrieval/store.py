@@ -227,6 +227,17 @@ class Store:
         flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat, dtype=np.float32).reshape(-1, self.dimension or 1)
 
+    def vector(self, document_id: str) -> np.ndarray | None:
+        """The vector (dimension,) of a document's first passage; None where it has none."""
+        if document_id not in (current := self.current([document_id])):
+            return None
+        condition = f"document_id = {literal(document_id)} AND edition = {literal(current[document_id].edition)}"
+        with tables.lance_errors(self.uri):
+            builder = self._passages.search().where(condition).select(["start", "vector"])
+            rows = builder.limit(self._passages.count_rows()).to_arrow().to_pylist()
+        first = min(rows, key=lambda row: row["start"], default=None)
+        return None if first is None else np.asarray(first["vector"], dtype=np.float32)
+
     def _visible(self, search: Callable[[int], pa.Table], score: str, k: int) -> list[Found]:
         """The first `k` rows of a search that belong to the current edition of their document.
 

@@ -2,6 +2,7 @@
 
 HeadingSegmenter  a passage is a run of whole paragraphs under one heading, as long as an encoder can read
 FixedSegmenter    windows of a size, ending at a paragraph, sentence or word; they may overlap
+WholeSegmenter    each document as it is, for short ones such as abstracts
 
 Passages cover the text from 0 to len(text) in order, and each holds exactly the text of its span; blank space belongs
 to the passage before it. `texttiling.py` and `embedding_segmentation.py` cut by what the text is about.
@@ -78,6 +79,15 @@ class HeadingSegmenter:
         ]
         joined = join_small(join_wordless(text, pieces, self.max_tokens), self.min_tokens, self.max_tokens)
         return [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeSegmenter:
+    """One passage a document, however long; an encoder reads no more of it than it can."""
+
+    def segment(self, document: Document) -> list[Passage]:
+        """The document's text; none where it is empty."""
+        return [passage(document, 0, len(document.text))] if document.text else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,110 @@
+"""Which words of a paper a query's words are, so that a page can mark them.
+
+    marks_of("retrieving documents", "Retrieval of a document", …)     # spans of "Retrieval" and "document"
+
+Words are the same when their stems are, whatever their case and accents. The stems are cruder than the index's
+(Snowball's English): `stem` takes off an English ending where enough is left, so that a mark is seldom missing.
+"Quoted words" are marked where they stand as a phrase.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from foveal.retrieval.words import FUNCTION_WORDS
+
+Spans = tuple[tuple[int, int], ...]
+
+_WORD = re.compile(r"[\w\u0300-\u036f]+")
+_QUOTED = re.compile(r'"([^"]+)"')
+_ENDINGS = (
+    "izations", "isations", "ization", "isation", "ational", "fulness", "iveness", "ations", "izing", "izers",
+    "ation", "ators", "ments", "izes", "ized", "izer", "ator", "ness", "ment", "ings", "ions", "ives", "ally", "able",
+    "ible", "ing", "ies", "ied", "ion", "ive", "als", "ize", "ers", "ors", "ely", "est", "ed", "es", "er", "or", "al",
+    "ly", "ic", "s", "e", "y",
+)  # fmt: skip
+SHORTEST, LONG = 3, 5
+"""Letters that a stem has at least, and above which it loses more."""
+
+
+class Marks(NamedTuple):
+    """Start and end characters of what matches, in order, not overlapping."""
+
+    title: Spans = ()
+    abstract: Spans = ()
+
+
+def marks_of(query: str, title: str, abstract: str) -> Marks:
+    """The places in a title and an abstract of a query's words; all of them function words are marked only if alone."""
+    phrases = [stems(words) for words in _QUOTED.findall(query)]
+    words = asked(_QUOTED.sub(" ", query))
+    return Marks(_marked(title, words, phrases), _marked(abstract, words, phrases))
+
+
+def asked(text: str) -> frozenset[str]:
+    """The stems of the words that count: without function words, unless there are no others."""
+    words = [folded(word) for word in _WORD.findall(text)]
+    counted = [word for word in words if word not in FUNCTION_WORDS] or words
+    return frozenset(map(stem, counted))
+
+
+def stems(text: str) -> tuple[str, ...]:
+    """The stem of each word, in order."""
+    return tuple(stem(folded(word)) for word in _WORD.findall(text))
+
+
+def has_phrase(phrase: Sequence[str], texts: Iterable[str]) -> bool:
+    """Whether one of the texts has these stems one after the other."""
+    return any(_places(phrase, stems(text)) for text in texts)
+
+
+def phrases_of(query: str) -> list[tuple[str, ...]]:
+    """The stems of each "quoted" part of a query that has words."""
+    return [found for found in map(stems, _QUOTED.findall(query)) if found]
+
+
+@lru_cache(maxsize=65_536)
+def folded(word: str) -> str:
+    """The word in lower case without accents."""
+    plain = unicodedata.normalize("NFKD", word).casefold()
+    return "".join(one for one in plain if not unicodedata.combining(one))
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """A folded word without its English ending; a doubled consonant that this leaves bare becomes one."""
+    left = word if word.endswith("ss") else _without_ending(word)
+    if len(left) > LONG and left.endswith("ll"):  # modelled, controlling; and so recall, install
+        left = left[:-1]
+    return left.removesuffix("at") if len(left) > LONG else left  # generat-e, generat-ion
+
+
+def _without_ending(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= SHORTEST:
+            left = word[: -len(ending)]
+            doubled = len(left) > SHORTEST and left[-1] == left[-2] and left[-1] not in "aeiouls"
+            return left[:-1] if doubled else left
+    return word
+
+
+def _marked(text: str, words: frozenset[str], phrases: Sequence[Sequence[str]]) -> Spans:
+    spans = [found.span() for found in _WORD.finditer(text)]
+    own = [stem(folded(text[start:end])) for start, end in spans]
+    found = {place: place for place, one in enumerate(own) if one in words}
+    for phrase in phrases:
+        for place in _places(phrase, own):
+            found |= dict.fromkeys(range(place, place + len(phrase)), place)
+    return tuple(spans[place] for place in sorted(found))
+
+
+def _places(phrase: Sequence[str], words: Sequence[str]) -> list[int]:
+    """Where the words of a phrase begin to stand in order; an empty one stands nowhere."""
+    if not phrase:
+        return []
+    size, wanted = len(phrase), tuple(phrase)
+    return [place for place in range(len(words) - size + 1) if tuple(words[place : place + size]) == wanted]

@@ -1,0 +1,311 @@
+"""Search over the papers of a home, as people type it: words, an id or address, "a phrase", filters; and papers alike.
+
+    search = PaperSearch.open(settings)
+    found = search.search('sparse attention cat:cs.CL year:2024-', k=20)      # found.hits[0].paper, .score, .marks
+    search.search("protein folding", rank="blockrank", retriever="fresh")     # any retriever and ranker, by name
+    search.similar("2605.01234", k=8)                                         # papers near it
+
+Order      what was named first (an id, a whole title); then the retriever's hits that the filters let pass. The default
+           fuses words and meaning, by how long the query is (`HYBRID`); words alone where the index has no vectors;
+           `rank` orders the first `candidates` anew
+Truth      every hit is read from the database, so what is gone is not shown, and phrases and filters hold of what is
+Index      few changes are indexed at the next search, many by `sync()`: until then `Found.note` says what is missing
+Threads    one PaperSearch serves any number; the encoder and rankers are loaded once
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import select
+
+from foveal.database import Database
+from foveal.errors import InputError, LibraryBusy
+from foveal.library import AddReport
+from foveal.papers.paper_filters import NO_FILTERS, Filters, made, parse
+from foveal.papers.paper_index import PaperIndex, Synced, head
+from foveal.papers.paper_marks import Marks, has_phrase, marks_of, phrases_of
+from foveal.papers.records import paper_id, title_key
+from foveal.papers.schema import PaperRow
+from foveal.papers.similar import DENSE, Similar
+from foveal.papers.store import MOST, PAGE, Paper, PaperStore
+from foveal.retrieval.hybrid import DENSE_WEIGHT
+from foveal.retrieval.terms import terms
+from foveal.settings import Settings
+from foveal.types import Hit, Passage, Ranker, Span
+
+TYPED, TYPED_WEIGHT = 6, 0.2
+"""Up to so many words are what people type: the share of their meaning in the fused score. Words decide there.
+
+Tuned on queries made of SciFact's titles and keywords; a sentence has the share of `retrieval.hybrid`."""
+
+PARAGRAPH, PARAGRAPH_WEIGHT = 30, DENSE
+"""Above so many words a query is a text to find the like of: the share is that of `similar.py`."""
+
+
+def plain(text: str) -> str:
+    """The text; without quotation marks where it is a paragraph, since whoever pastes one means no phrase by them."""
+    return text.replace('"', " ") if len(terms(text)) > PARAGRAPH else text
+
+
+def dense_weight(query: str, *_: Any) -> float:
+    """The share of the meaning in the fused score of a query."""
+    words = len(terms(query))
+    return TYPED_WEIGHT if words <= TYPED else DENSE_WEIGHT if words <= PARAGRAPH else PARAGRAPH_WEIGHT
+
+
+HYBRID: dict[str, Any] = {"fusion": "weighted", "weigh": dense_weight}
+"""Options of the default retriever. Reciprocal ranks lose much where one search is far the better (docs)."""
+
+LEAST = 50
+"""Papers asked of a retriever, at least, and twice what a page needs: some may be gone, or lack a phrase."""
+
+CANDIDATES = 20
+"""Papers that a ranker orders where nothing else is said."""
+
+READ_AT_ONCE = 1000
+LONGEST = 4000
+"""Characters of a query that are read: more than an abstract."""
+
+SYNC_AT_ONCE = 64
+"""Papers that a search indexes before it begins; more wait for `sync`."""
+
+ASK_AGAIN_S = 5.0
+"""Seconds for which it is remembered that nothing waits to be indexed."""
+
+
+@dataclass(frozen=True)
+class PaperHit:
+    """A paper that was found; `score` is the retriever's or the ranker's, `marks` the places of the query's words."""
+
+    paper: Paper
+    score: float
+    marks: Marks
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of hits; `total` is how many there are, None where nobody counted. `note` is for the reader."""
+
+    hits: tuple[PaperHit, ...]
+    total: int | None
+    retriever: str
+    ranker: str | None
+    seconds: float
+    note: str = ""
+
+
+class PaperSearch:
+    """Search over one home's papers; make it with `PaperSearch.open`."""
+
+    def __init__(self, settings: Settings, database: Database, index: PaperIndex) -> None:
+        self.settings = settings
+        self.database = database
+        self.index = index
+        self.store = PaperStore(database)
+        self._rankers: dict[str, Ranker] = {}
+        self._lock = Lock()
+        self._nothing_waits_until = 0.0
+
+    @classmethod
+    def open(cls, settings: Settings, database: Database | None = None) -> PaperSearch:
+        """The search of a home; its index is made where there is none, and filled by `sync`."""
+        database = database or Database.open(settings)
+        return cls(settings, database, PaperIndex.open(settings, database))
+
+    def sync(self, on_progress: Callable[[AddReport], None] = lambda _: None) -> Synced:
+        """Index what changed. LibraryBusy: another process is at it."""
+        return self.index.sync(on_progress)
+
+    def search(
+        self,
+        query: str,
+        k: int = PAGE,
+        *,
+        page: int = 0,
+        retriever: str | None = None,
+        rank: str | Ranker | None = None,
+        candidates: int = CANDIDATES,
+        author: str | None = None,
+        category: str | None = None,
+        year: str | int | None = None,
+        organisation: str | None = None,
+        code: str | bool | None = None,
+    ) -> Found:
+        """The papers that fit `query` best, `k` a page; filters may stand in it, too (see `paper_filters.py`).
+
+        `retriever` is a name of `registry.RETRIEVERS`, `rank` one for `load_ranker`, or a ranker. Without words, but
+        with filters, the newest papers that pass. InputError: no such page, or a filter whose value is none.
+        UnknownName: no such retriever or ranker.
+        """
+        begun = time.perf_counter()
+        if page < 0 or not 1 <= k <= MOST or candidates < 1:
+            raise InputError(
+                f"A search got page={page}, k={k}, candidates={candidates}; it needs 0 or more, 1 to {MOST}, 1 or more."
+            )
+        text, filters = parse(query[:LONGEST])
+        filters = filters.and_(made(author=author, category=category, year=year, organisation=organisation, code=code))
+        notes = [self._index_note()]
+        if len(query) > LONGEST:
+            notes.append(f"Only the first {LONGEST:,} characters of the query were read.")
+        total: int | None = 0
+        if text:
+            wanted = max((page + 1) * k + 1, candidates if rank else 0)
+            hits = self._found(text, filters, wanted, retriever)
+            total = len(hits) if len(hits) < wanted else None
+            if rank is not None:
+                hits = self._ranked(text, hits, rank, candidates)
+            notes.append(_note_on(hits[:k]))
+            hits = hits[page * k : (page + 1) * k]
+        elif filters:
+            hits, total = self._listed(filters, k, page)
+        else:
+            hits = []
+            notes.append("Type words, an arXiv id, or a filter such as cat:cs.CL.")
+        return Found(
+            hits=tuple(hits),
+            total=total,
+            retriever=retriever or self._default,
+            ranker=rank if rank is None or isinstance(rank, str) else type(rank).__name__,
+            seconds=time.perf_counter() - begun,
+            note=" ".join(filter(None, notes)),
+        )
+
+    def similar(self, which: str, k: int = 8) -> list[Paper]:
+        """The `k` papers most like one, itself and its doubles left out. UnknownPaper: it is not here."""
+        return self._similar.papers(self.store.get(which), k)
+
+    def warm(self) -> None:
+        """Load what the first search and the first page with similar papers would wait for."""
+        if self.index.encodes:
+            self.search("warm", 1)
+        self._similar.words.refresh()
+
+    @cached_property
+    def _similar(self) -> Similar:
+        return Similar(self.index)
+
+    def scores(
+        self, text: str, depth: int, *, filters: Filters = NO_FILTERS, retriever: str | None = None
+    ) -> dict[str, float]:
+        """Paper -> score, the best first, of about `depth` papers that a retriever finds for a text without filters."""
+        name = retriever or self._default
+        options = HYBRID if name == "hybrid" else {}
+        searcher = self.index.library.retriever(name, where=filters.conditions(), **options)
+        scores: dict[str, float] = {}
+        for hit in searcher.search([plain(text)], depth)[0]:
+            paper = self.index.paper_of(hit.passage.span.document_id)
+            if paper is not None:
+                scores.setdefault(paper, hit.score)
+        return scores
+
+    # -- finding -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _default(self) -> str:
+        return "hybrid" if self.index.encodes else "lexical"
+
+    def _found(self, text: str, filters: Filters, wanted: int, retriever: str | None) -> list[PaperHit]:
+        """What was named, then what the retriever found; each passes the filters and holds the phrases."""
+        text = plain(text)
+        scores = self.scores(text, max(LEAST, 2 * wanted), filters=filters, retriever=retriever)
+        named = self._named(text)
+        order = [*named, *(one for one in scores if one not in named)]
+        top, phrases = max(scores.values(), default=0.0), phrases_of(text)
+        hits: list[PaperHit] = []
+        while order and len(hits) < wanted:  # as few as fill the page: reading a paper costs more than finding it
+            step = wanted - len(hits)
+            for one in self.store.many(order[:step]):
+                if filters.holds(one) and (one.id in named or _holds(one, phrases)):
+                    marks = marks_of(text, one.title, one.abstract)
+                    hits.append(PaperHit(one, scores.get(one.id, top), marks))
+            order = order[step:]
+        return hits
+
+    def _named(self, text: str) -> list[str]:
+        """The papers whose id, address or whole title the query is, or an id among its words."""
+        named = [one for word in text.split()[:16] for one in _ids(word)]
+        with self.database.reading() as session:
+            by_title = select(PaperRow.id).where(PaperRow.title_key == title_key(text)).order_by(PaperRow.id)
+            by_id = select(PaperRow.id).where(PaperRow.id.in_(named))
+            there = set(session.scalars(by_id)) if named else set()
+            return list(dict.fromkeys([*(one for one in named if one in there), *session.scalars(by_title)]))
+
+    def _listed(self, filters: Filters, k: int, page: int) -> tuple[list[PaperHit], int]:
+        """The newest papers that pass the filters, and how many do."""
+        wanted = filters.select().order_by(PaperRow.published_at.desc().nulls_last(), PaperRow.id)
+        with self.database.reading() as session:
+            ids = list(session.scalars(wanted))
+        if filters.authors or filters.organisations:  # of these the database is asked for a little too much
+            chunks = (ids[first : first + READ_AT_ONCE] for first in range(0, len(ids), READ_AT_ONCE))
+            ids = [paper.id for chunk in chunks for paper in self.store.many(chunk) if filters.holds(paper)]
+        papers = self.store.many(ids[page * k : (page + 1) * k])
+        return [PaperHit(paper, 0.0, Marks()) for paper in papers], len(ids)
+
+    def _ranked(self, text: str, hits: Sequence[PaperHit], rank: str | Ranker, candidates: int) -> list[PaperHit]:
+        """The first `candidates` in the ranker's order, then the rest."""
+        ranker = self._ranker(rank) if isinstance(rank, str) else rank
+        known = {hit.paper.id: hit for hit in hits}
+        given = [_as_hit(hit) for hit in hits[:candidates]]
+        ordered = [
+            PaperHit(known[one.passage.span.document_id].paper, one.score, known[one.passage.span.document_id].marks)
+            for one in ranker.rank(text, given)
+        ]
+        return [*ordered, *hits[candidates:]]
+
+    def _ranker(self, name: str) -> Ranker:
+        from foveal.ranking.by_name import load_ranker
+
+        with self._lock:
+            if name not in self._rankers:
+                self._rankers[name] = load_ranker(name, home=self.settings.home)
+            return self._rankers[name]
+
+    def _index_note(self) -> str:
+        """What the index lacks; few papers are added to it now."""
+        if time.monotonic() < self._nothing_waits_until:
+            return ""
+        waiting = self.index.waiting()
+        if 0 < waiting <= SYNC_AT_ONCE:
+            with suppress(LibraryBusy):
+                self.index.sync(wait=False)
+                waiting = 0
+        if waiting == 0:
+            self._nothing_waits_until = time.monotonic() + ASK_AGAIN_S
+            return ""
+        return f"{waiting:,} new or changed papers are not searched yet: they are being indexed."
+
+
+def _note_on(hits: Sequence[PaperHit]) -> str:
+    if not hits or any(any(hit.marks) for hit in hits):
+        return ""
+    return "No paper found holds these words: these are the nearest in meaning."
+
+
+def _ids(word: str) -> Iterator[str]:
+    """The id that a word is, if it is one."""
+    try:
+        yield paper_id(word.strip("()[]{}<>,;\"'"))
+    except InputError:
+        return
+
+
+def _holds(paper: Paper, phrases: Sequence[Sequence[str]]) -> bool:
+    """Whether each phrase stands in one of the paper's fields."""
+    if not phrases:
+        return True
+    fields = [paper.title, paper.abstract, paper.organisation, *paper.keywords]
+    fields += [author.name for author in paper.authors]
+    return all(has_phrase(phrase, fields) for phrase in phrases)
+
+
+def _as_hit(hit: PaperHit) -> Hit:
+    """A paper as rankers know it: title and abstract, under its own id."""
+    text = head(hit.paper.title, hit.paper.abstract)
+    return Hit(Passage(Span(hit.paper.id, 0, len(text)), text), hit.score, "papers")
