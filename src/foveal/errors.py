@@ -5,7 +5,9 @@ FovealError
 │   ├── UnknownName                no method, model, segmenter, ... is called that
 │   ├── UnreadableSource           a file or page that holds no text we can read
 │   ├── UnknownDocument            no document of the library has that id, path or address
-│   └── UnknownPaper               no paper, person or topic is called that
+│   ├── UnknownPaper               no paper, person or topic is called that
+│   └── NotAllowed                 this person may not do that, or nobody may any more
+├── TooMany                        a rate limit is used up; says when to come again
 ├── MissingExtra (ImportError)     an optional dependency is not installed
 ├── ModelUnavailable               a model is neither on disk, nor in a wheel, nor to be fetched
 ├── FetchFailed                    a server refused, was too slow, or sent too much
@@ -43,6 +45,18 @@ class UnknownDocument(InputError):
 
 class UnknownPaper(InputError):
     """A paper, person, topic or organisation that the database does not hold."""
+
+
+class NotAllowed(InputError):
+    """Something that this person may not do, or that is closed for all."""
+
+
+class TooMany(FovealError):
+    """A rate limit that is used up for `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class MissingExtra(FovealError, ImportError):

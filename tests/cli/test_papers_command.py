@@ -1,4 +1,4 @@
-"""`foveal papers` and `foveal admin person`, run as a person runs them, in one process."""
+"""`foveal papers`, run as a person runs them, in one process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from foveal import faults
 from foveal.cli import papers
 from foveal.cli.main import app
 from foveal.database import Database
-from foveal.errors import FovealError, InputError, UnknownName, UnknownPaper
+from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import sample
-from foveal.papers.schema import PersonRow, VoteRow
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
 
@@ -165,27 +164,6 @@ def test_topics(filled):
     run(filled, "topics", "law", "--remove")
     assert "law" not in run(filled, "topics")
     run(filled, "topics", "law", fails=2)
-
-
-def test_a_persons_data_out_and_away(filled):
-    database = Database.open(Settings.load(filled))
-    with database.writing() as session:
-        session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
-        session.flush()
-        session.add(VoteRow(paper_id=PaperStore(database).page(limit=1).papers[0].id, person_id=1))
-    database.close()
-
-    def admin(*arguments: str, text: str | None = None):
-        return CliRunner().invoke(app, ["admin", "person", *arguments, "--home", str(filled)], input=text)
-
-    data = json.loads(admin("export", "ana").stdout)
-    assert (data["person"][0]["email"], len(data["vote"])) == ("ana@example.org", 1)
-    admin("export", "ana", "--out", str(filled / "ana.json"))
-    assert json.loads((filled / "ana.json").read_text())["vote"] == data["vote"]
-    assert admin("delete", "ana", text="n\n").exit_code == 1
-    assert json.loads(admin("export", "ana").stdout)["person"]
-    assert json.loads(admin("delete", "ana", "--yes", "--json").stdout)["rows"] == {"vote": 1, "person": 1}
-    assert isinstance(admin("export", "ana").exception, FovealError)
 
 
 def _allow_private(home: Path, more: str = "") -> None:

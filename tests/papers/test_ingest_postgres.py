@@ -17,10 +17,8 @@ from servers import serving
 from foveal import faults
 from foveal.database import Database
 from foveal.papers.curating import order, pick, publish, queue
-from foveal.papers.exporting import delete_person, person_data
 from foveal.papers.ingest import ingest
 from foveal.papers.schedule import release, take
-from foveal.papers.schema import CommentRow, PersonRow, VoteRow
 from foveal.papers.sources.arxiv_api import ArxivApi
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
@@ -59,13 +57,6 @@ def test_all_of_it_on_postgres(database: Database, tmp_path: Path) -> None:
         order(database, tomorrow, ids[::-1], by="ana")
         assert (publish(database, NOON.date()), publish(database, tomorrow)) == (0, 3)
         assert PaperStore(database).latest_day() == tomorrow
-    with database.writing() as session:
-        session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
-        session.flush()
-        session.add(VoteRow(paper_id=ids[0], person_id=1))
-        session.add(CommentRow(id=1, paper_id=ids[0], person_id=1, raw="words", html="words"))
-    assert {"person", "vote", "comment", "listing"} <= person_data(database, "ana").keys()
-    assert delete_person(database, "ana").rows == {"vote": 1, "comment": 1, "person": 1}
 
 
 def test_of_many_takers_at_once_one_has_it(database: Database) -> None:

@@ -45,6 +45,9 @@ def serve(
             "--writable/--read-only", help="Visitors may add documents and ask (default: only on this machine itself)."
         ),
     ] = None,
+    invited_only: Annotated[
+        bool, typer.Option("--invited-only", help="Only people that `foveal admin user add` added may sign in.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Open the web app: the daily papers, the library, reading and asking."""
@@ -68,6 +71,7 @@ def serve(
         base_url=url.rstrip("/"),
         hosts=tuple(dict.fromkeys([*SiteSettings().hosts, *names, *([] if local or names else ["*"])])),
         writable=local if writable is None else writable,
+        sign_up=not invited_only,
         demo=demo,
     )
     app = create_app(settings, options)

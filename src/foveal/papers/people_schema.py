@@ -1,6 +1,7 @@
 """The tables of people: how they sign in, what they follow, what they are sent, and what was done to whom.
 
-    person ── session_key, login_link, follow, read_mark, mute, claim
+    person ── session_key, login_link, follow, read_mark, mute, claim, comment_vote, feed_key
+    closed_discussion (papers that take no more remarks)
     subscription (an address that confirmed) ── delivery ── digest_run (one per cadence and period)
     suppressed (addresses that are never written to again), audit (who did what to what), bucket (rate limits)
 
@@ -32,6 +33,7 @@ class LoginLinkRow(Base):
     used_at: Mapped[datetime | None] = mapped_column(Moment)
     next_path: Mapped[str] = mapped_column(Text, default="/")
     ip: Mapped[str] = mapped_column(String(45), default="")
+    browser_hash: Mapped[str] = mapped_column(String(64), default="")  # of the one that asked for it
 
 
 class SessionRow(Base):
@@ -77,6 +79,36 @@ class MuteRow(Base):
 
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), primary_key=True)
     words: Mapped[str] = mapped_column(String(120), primary_key=True)
+
+
+class FeedKeyRow(Base):
+    """Which secret address a person's feed has: the next `version` makes the one before useless."""
+
+    __tablename__ = "feed_key"
+
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class CommentVoteRow(Base):
+    """One person's word on a remark: `value` is 1 (helps) or -1 (does not)."""
+
+    __tablename__ = "comment_vote"
+
+    comment_id: Mapped[int] = mapped_column(ForeignKey("comment.id", ondelete="CASCADE"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), primary_key=True, index=True)
+    value: Mapped[int]
+    at: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
+class ClosedDiscussionRow(Base):
+    """A paper that takes no more remarks."""
+
+    __tablename__ = "closed_discussion"
+
+    paper_id: Mapped[str] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True)
+    closed_at: Mapped[datetime] = mapped_column(Moment, default=now)
+    closed_by: Mapped[str] = mapped_column(String(80), default="")
 
 
 class ClaimRow(Base):

@@ -18,6 +18,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
+from foveal.papers.people_schema import ClosedDiscussionRow, ReadMarkRow
 from foveal.papers.records import PaperRecord, name_key, title_key
 from foveal.papers.schema import (
     AuthorRow,
@@ -57,7 +58,7 @@ FACTS = (
 REMEMBERED = 200
 """Papers that a transaction keeps in memory."""
 
-_CHILDREN = (ListingRow, VoteRow, CollectedRow)
+_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow)
 """Rows of a paper whose key holds its id."""
 
 

@@ -6,7 +6,8 @@
 Routes are modules of this package, each with a `router`: pages of the papers, their API and feeds; the library, reading
 and asking. They hold no logic: each calls one function of the layers below and shows what it gives. Routes are plain
 functions, which run in threads; what streams is async. An error of ours becomes a page, or JSON where that was asked
-for: 400 for input, 404 for what is not here, 503 for what cannot be reached now.
+for: 400 for input, 403 and 429 for what one may not do (so often), 404 for what is not here, 503 for what cannot be
+reached now.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from foveal import __version__
-from foveal.errors import FovealError, InputError, UnknownDocument, UnknownPaper
+from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper
 from foveal.settings import Settings
 from foveal.web.collector import settle
 from foveal.web.jobs import closed_by_signals
@@ -37,6 +38,12 @@ from foveal.web.safety import BodyLimit, BrowserCookie, Headers, secret_of
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = (
+    "login_pages",
+    "people_pages",
+    "vote_routes",
+    "discussion_routes",
+    "admin_pages",
+    "desk_pages",
     "feeds",
     "papers_api",
     "papers_pages",
@@ -86,6 +93,8 @@ def status_of(error: FovealError) -> int:
     """The HTTP status that an error of ours stands for."""
     if isinstance(error, UnknownDocument | UnknownPaper):
         return 404
+    if isinstance(error, NotAllowed | TooMany):
+        return 403 if isinstance(error, NotAllowed) else 429
     return 400 if isinstance(error, InputError) else 503
 
 
@@ -94,7 +103,8 @@ def _our_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == 503:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return _told(request, status, str(error))
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooMany) else None
+    return _told(request, status, str(error), headers)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -14,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from foveal.papers.periods import short_date
 from foveal.web.safety import token_of
+from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import base_url, site_of
 
 STATIC = Path(__file__).with_name("static")
@@ -36,6 +38,7 @@ def page(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The page that a template and its values make."""
+    person = signed_in(request)
     known = {
         "request": request,
         "site": site_of(request).options,
@@ -43,9 +46,12 @@ def page(
         "base_url": base_url(request),
         "today": datetime.now(UTC).date(),
         "path": request.url.path,
+        "person": person,
+        "sign_in": sign_in_address(request),
     }
     html = environment.get_template(template).render(known | dict(values or {}))
-    return Response(html, status, dict(headers or {}), media_type="text/html; charset=utf-8")
+    kept = {"cache-control": "private, no-cache"} if person else {}  # their name is on it
+    return Response(html, status, kept | dict(headers or {}), media_type="text/html; charset=utf-8")
 
 
 @lru_cache
@@ -67,6 +73,26 @@ def day_text(moment: date | datetime | None, today: date) -> str:
     return short_date(moment.date() if isinstance(moment, datetime) else moment, today) if moment else ""
 
 
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """ "3 hours ago"; from a year on the date."""
+    seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
+    if seconds < 60:
+        return "just now"
+    if seconds >= 365 * 86_400:
+        return day_text(moment, datetime.now(UTC).date())
+    sizes = ((30 * 86_400, "month"), (7 * 86_400, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
+    size, name = next(one for one in sizes if seconds >= one[0])
+    count = seconds // size
+    return f"{count} {name}{'s' * (count > 1)} ago"
+
+
+def xml_text(text: str) -> str:
+    """The text without characters that XML may not hold, whatever stands for them."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)
+
+
 environment.globals["asset"] = asset
+environment.filters["xml"] = xml_text
+environment.filters["ago"] = ago
 environment.filters["compact"] = compact
 environment.filters["day"] = day_text

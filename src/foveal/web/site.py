@@ -6,7 +6,9 @@ site.papers.get("2605.01234"); site.library.search(...)
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -28,6 +30,17 @@ if TYPE_CHECKING:
     from foveal.papers.paper_search import PaperSearch
 
 
+Deliver = Callable[[str, str, str], None]
+"""Sends a text by mail: to an address, a subject, the text."""
+
+logger = logging.getLogger("foveal.web")
+
+
+def in_the_log(address: str, subject: str, text: str) -> None:
+    """What a site without mail does with a message: whoever runs it reads it in the terminal, and passes it on."""
+    logger.warning("No mail is set up. This would have been sent to %s: %s\n%s", address, subject, text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """How the app is served."""
@@ -36,6 +49,7 @@ class SiteSettings:
     base_url: str = ""  # "https://papers.example.org": what feeds and mails point to; "" takes that of the request
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")  # names that a request may call us by; "*" is any
     writable: bool = True  # visitors may add documents and ask; off where strangers can reach the app
+    sign_up: bool = True  # whoever can read an address gets an account; off: only people that an admin added
     demo: bool = False  # a banner says that the papers are invented
     max_upload_mb: int = 64
     search_per_minute: int = 60  # searches of one address; 0 is any number
@@ -61,6 +75,7 @@ class Site:
     rankers: Rankers = field(default_factory=Rankers)
     parts: PaperParts = field(default_factory=PaperParts)
     limits: Limits = field(default_factory=Limits)
+    deliver: Deliver = in_the_log
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @cached_property

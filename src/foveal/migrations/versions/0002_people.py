@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_path", sa.Text(), nullable=False),
         sa.Column("ip", sa.String(length=45), nullable=False),
+        sa.Column("browser_hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_login_link")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_login_link_token_hash")),
     )
@@ -75,6 +76,40 @@ def upgrade() -> None:
             ["person_id"], ["person.id"], name=op.f("fk_follow_person_id_person"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("person_id", "kind", "value", name=op.f("pk_follow")),
+    )
+    op.create_table(
+        "feed_key",
+        sa.Column("person_id", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_feed_key_person_id_person"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("person_id", name=op.f("pk_feed_key")),
+    )
+    op.create_table(
+        "comment_vote",
+        sa.Column("comment_id", sa.Integer(), nullable=False),
+        sa.Column("person_id", sa.Integer(), nullable=False),
+        sa.Column("value", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["comment_id"], ["comment.id"], name=op.f("fk_comment_vote_comment_id_comment"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_comment_vote_person_id_person"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("comment_id", "person_id", name=op.f("pk_comment_vote")),
+    )
+    op.create_index(op.f("ix_comment_vote_person_id"), "comment_vote", ["person_id"], unique=False)
+    op.create_table(
+        "closed_discussion",
+        sa.Column("paper_id", sa.String(length=64), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("closed_by", sa.String(length=80), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["paper_id"], ["paper.id"], name=op.f("fk_closed_discussion_paper_id_paper"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("paper_id", name=op.f("pk_closed_discussion")),
     )
     op.create_table(
         "mute",
@@ -213,6 +248,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_session_key_person_id"), table_name="session_key")
     op.drop_table("session_key")
     op.drop_table("mute")
+    op.drop_table("closed_discussion")
+    op.drop_index(op.f("ix_comment_vote_person_id"), table_name="comment_vote")
+    op.drop_table("comment_vote")
+    op.drop_table("feed_key")
     op.drop_table("follow")
     op.drop_table("suppressed")
     op.drop_table("mail_day")

@@ -1,0 +1,180 @@
+"""People with an account: who they are, what they may do, what they call themselves.
+
+    ana = add(database, "ana@example.org", role="admin")      # may sign in from now on; verified when she first does
+    ana.may("moderate")
+
+Address    kept as people write it, with the domain in lower case and in ASCII (IDNA 2008): `+tags` and capitals before
+           the @ are somebody's wish. That form is what mail is sent to, so no two people share one
+Login      the name in addresses and beside remarks; made at random, since an address is nobody's business, until the
+           person chooses another
+Roles      member; curator (the day's papers); moderator (remarks and claims); admin (all, and the roles of others)
+
+Signing in is in `sessions.py`; what is stored of a person, to take away or delete, in `personal_data.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from foveal.database import Database
+from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
+from foveal.papers.moderation import must, record
+from foveal.papers.schema import PersonRow
+
+RIGHTS = {
+    "member": frozenset[str](),
+    "curator": frozenset({"curate"}),
+    "moderator": frozenset({"moderate"}),
+    "admin": frozenset({"curate", "moderate", "administer"}),
+}
+"""Role -> what it allows beside what everybody may."""
+
+_LOCAL = re.compile(r"(?=.{1,64}$)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
+_LOGIN = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
+_TAKEN = frozenset({"admin", "system", "foveal", "moderator", "curator", "deleted", "anonymous", "root", "support"})
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account, as a value."""
+
+    id: int
+    login: str
+    email: str
+    name: str
+    role: str
+    created_at: datetime
+    verified_at: datetime | None
+
+    @property
+    def shown(self) -> str:
+        """What others call them."""
+        return self.name or self.login
+
+    def may(self, right: str) -> bool:
+        """Whether the role allows to curate, moderate or administer."""
+        return right in RIGHTS[self.role]
+
+
+def person_of(row: PersonRow) -> Person:
+    """The row as a value."""
+    return Person(row.id, row.login, row.email, row.name, row.role, row.created_at, row.verified_at)
+
+
+def canonical_address(given: str) -> str:
+    """The address that mail goes to and that a person is known by. InputError: it is none."""
+    import idna  # of httpx
+
+    local, _, domain = given.strip().rpartition("@")
+    try:
+        plain = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError:  # what idna raises, too
+        plain = ""
+    if not (_LOCAL.fullmatch(local) and _DOMAIN.fullmatch(plain) and len(local) + len(plain) <= 253):
+        raise InputError(f"{given[:80]!r} is no e-mail address that can be written to. One looks like ana@example.org.")
+    return f"{local}@{plain}"
+
+
+def find(database: Database, which: str) -> Person:
+    """The person with that login or address. UnknownPaper: nobody."""
+    with database.reading() as session:
+        return person_of(_row(session, which))
+
+
+def people(database: Database) -> list[Person]:
+    """Everybody, by login."""
+    with database.reading() as session:
+        return [person_of(row) for row in session.scalars(select(PersonRow).order_by(PersonRow.login))]
+
+
+def add(database: Database, address: str, *, login: str = "", name: str = "", role: str = "member") -> Person:
+    """A new person, who signs in by a link to that address. InputError: address or login is taken, or is none."""
+    checked_role(role)
+    email = canonical_address(address)
+    with database.writing() as session:
+        if session.scalar(select(PersonRow.id).where(PersonRow.email == email)):
+            raise InputError(f"{email} has an account already. `foveal admin user role` changes what it may do.")
+        row = new_row(session, email, login=login, name=name)
+        row.role = role
+        session.flush()
+        record(session, "system", "add person", f"person:{row.login}", role)
+        return person_of(row)
+
+
+def new_row(session: Session, email: str, *, login: str = "", name: str = "") -> PersonRow:
+    """A row for a new person; without a login, one that tells nothing."""
+    chosen = _free_login(session, login) if login else f"reader-{secrets.token_hex(4)}"
+    row = PersonRow(login=chosen, email=email, name=_shown_name(name))
+    session.add(row)
+    session.flush()
+    return row
+
+
+def rename(database: Database, person: Person, *, login: str, name: str) -> Person:
+    """Take another login and name; remarks and votes go along. InputError: it is taken or not usable."""
+    with database.writing() as session:
+        row = session.get_one(PersonRow, person.id)
+        if login != row.login:
+            row.login = _free_login(session, login)
+        row.name = _shown_name(name)
+        return person_of(row)
+
+
+def set_role(database: Database, which: str, role: str, *, by: Person | None = None) -> Person:
+    """Give somebody a role; without `by` it is whoever runs the site.
+
+    NotAllowed: `by` is no admin, or the site would be left without one.
+    """
+    checked_role(role)
+    if by is not None:
+        must(by, "administer", "Roles are given by an admin only.")
+    with database.writing() as session:
+        row = _row(session, which)
+        admins = session.scalar(select(func.count()).where(PersonRow.role == "admin")) or 0
+        if row.role == "admin" and role != "admin" and admins == 1:
+            raise NotAllowed(f"{row.login} is the only admin. Make somebody else one first.")
+        if row.role != role:
+            record(session, by.login if by else "system", "set role", f"person:{row.login}", f"{row.role} -> {role}")
+            row.role = role
+        return person_of(row)
+
+
+def checked_role(role: str) -> str:
+    """The role. UnknownName: there is none of that name."""
+    if role not in RIGHTS:
+        raise UnknownName(f"No role is called {role[:40]!r}. There are: {', '.join(RIGHTS)}.")
+    return role
+
+
+def _row(session: Session, which: str) -> PersonRow:
+    email = canonical_address(which) if "@" in which else ""
+    row = session.scalar(select(PersonRow).where(or_(PersonRow.login == which.lower(), PersonRow.email == email)))
+    if row is None:
+        raise UnknownPaper(f"Nobody here is called {which[:80]!r}. `foveal admin user list` shows who is.")
+    return row
+
+
+def _free_login(session: Session, given: str) -> str:
+    login = given.strip().lower()
+    if not _LOGIN.fullmatch(login) or "--" in login or login in _TAKEN:
+        raise InputError(
+            f"{given[:60]!r} cannot be a login. It needs 2 to 40 letters a-z, digits and single hyphens, a letter "
+            "first, and may not look like an office."
+        )
+    if session.scalar(select(PersonRow.id).where(PersonRow.login == login)):
+        raise InputError(f"The login {login} is taken. Choose another.")
+    return login
+
+
+def _shown_name(given: str) -> str:
+    """A name without what could turn a line of text around or hide in it."""
+    kept = "".join(c for c in unicodedata.normalize("NFC", given) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    return " ".join(kept.split())[:80]

@@ -1,0 +1,146 @@
+"""All that is stored of a person: to take away as JSON, and to delete.
+
+    export(database, ana)                               # {"account": {…}, "votes": […], …}
+    erase(database, ana, remarks="keep")                # remarks stay, as of a deleted account; all else goes
+
+Deleted    the account, sessions, links, votes, ratings, follows, read marks, mutes, claims, collections, and the mail
+           subscriptions of the address
+Stays      remarks without their author (`remarks="remove"` takes their words, too); lines of the audit, which then say
+           deleted-<number>; addresses that must not be written to any more, since a complaint outlives an account
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import delete, func, inspect, or_, select, update
+from sqlalchemy.orm import Session
+
+from foveal.database import Base, Database
+from foveal.errors import InputError, NotAllowed
+from foveal.papers.accounts import Person
+from foveal.papers.moderation import record
+from foveal.papers.people_schema import (
+    AuditRow,
+    ClaimRow,
+    CommentVoteRow,
+    DeliveryRow,
+    FollowRow,
+    LoginLinkRow,
+    MuteRow,
+    ReadMarkRow,
+    SessionRow,
+    SubscriptionRow,
+    SuppressedRow,
+)
+from foveal.papers.schema import (
+    AuthorRow,
+    CollectedRow,
+    CollectionRow,
+    CommentRow,
+    ListingRow,
+    PersonRow,
+    VoteRow,
+    now,
+)
+
+_OF_PERSON: dict[str, type[Base]] = {
+    "sessions": SessionRow,
+    "votes": VoteRow,
+    "remarks": CommentRow,
+    "remark_ratings": CommentVoteRow,
+    "follows": FollowRow,
+    "read_marks": ReadMarkRow,
+    "muted_words": MuteRow,
+    "claims": ClaimRow,
+    "author_places": AuthorRow,
+    "collections": CollectionRow,
+}
+"""Tables with `person_id`, by their name in the export."""
+
+_SECRET = frozenset({"token_hash", "confirm_hash", "unsubscribe_hash", "browser_hash", "seed"})
+"""Columns that are no data of the person, and of use to a thief."""
+
+
+def export(database: Database, person: Person) -> dict[str, Any]:
+    """All that is stored of a person, as values that JSON can hold."""
+    with database.reading() as session:
+        account = session.get_one(PersonRow, person.id)
+        told: dict[str, Any] = {"made_at": now().isoformat(), "account": _plain(account)}
+        for name, table in _OF_PERSON.items():
+            told[name] = _rows(session, table, table.__table__.c.person_id == person.id)
+        collections = select(CollectionRow.id).where(CollectionRow.person_id == person.id)
+        subscriptions = select(SubscriptionRow.id).where(_subscribed(person))
+        told["collected_papers"] = _rows(session, CollectedRow, CollectedRow.collection_id.in_(collections))
+        told["links_to_sign_in"] = _rows(session, LoginLinkRow, LoginLinkRow.email == person.email)
+        told["subscriptions"] = _rows(session, SubscriptionRow, _subscribed(person))
+        told["deliveries"] = _rows(session, DeliveryRow, DeliveryRow.subscription_id.in_(subscriptions))
+        told["not_written_to"] = _rows(session, SuppressedRow, SuppressedRow.address_key == person.email)
+        told["submitted"] = _rows(session, ListingRow, ListingRow.submitted_by == f"@{person.login}")
+        about = or_(AuditRow.actor == person.login, AuditRow.target == f"person:{person.login}")
+        told["audit"] = _rows(session, AuditRow, about)
+    return told
+
+
+def erase(database: Database, person: Person, *, remarks: str = "keep") -> None:
+    """Delete a person and what is theirs; their remarks stay without a name ("keep") or without words ("remove").
+
+    InputError: another word for `remarks`. NotAllowed: the only admin of a site that others use.
+    """
+    if remarks not in ("keep", "remove"):
+        raise InputError(
+            f"Remarks can be kept without a name (keep) or lose their words (remove), not {remarks[:40]!r}."
+        )
+    with database.writing() as session:
+        _not_the_last_admin(session, person)
+        if remarks == "remove":
+            own = update(CommentRow).where(CommentRow.person_id == person.id)
+            session.execute(own.values(raw="", html="", hidden_at=func.coalesce(CommentRow.hidden_at, now())))
+        claimed = update(AuthorRow).where(AuthorRow.person_id == person.id)
+        session.execute(claimed.values(person_id=None, status="none"))
+        session.execute(delete(LoginLinkRow).where(LoginLinkRow.email == person.email))
+        session.execute(delete(SubscriptionRow).where(_subscribed(person)))
+        submitted = update(ListingRow).where(ListingRow.submitted_by == f"@{person.login}")
+        session.execute(submitted.values(submitted_by=""))
+        _unnamed(session, person)
+        session.execute(delete(PersonRow).where(PersonRow.id == person.id))
+        record(session, "system", "delete person", f"person:deleted-{person.id}", f"remarks: {remarks}")
+
+
+def _not_the_last_admin(session: Session, person: Person) -> None:
+    admins = session.scalar(select(func.count()).where(PersonRow.role == "admin", PersonRow.id != person.id)) or 0
+    others = session.scalar(select(func.count()).where(PersonRow.id != person.id)) or 0
+    if person.may("administer") and others and not admins:
+        raise NotAllowed("You are the only admin here. Make somebody else one first.")
+
+
+def _unnamed(session: Session, person: Person) -> None:
+    """The audit without the person's login."""
+    gone = f"deleted-{person.id}"
+    session.execute(update(AuditRow).where(AuditRow.actor == person.login).values(actor=gone))
+    about = update(AuditRow).where(AuditRow.target == f"person:{person.login}")
+    session.execute(about.values(target=f"person:{gone}"))
+    named = update(AuditRow).where(AuditRow.detail.startswith(f"{person.login} ", autoescape=True))
+    session.execute(named.values(detail=func.replace(AuditRow.detail, f"{person.login} ", f"{gone} ")))
+
+
+def _subscribed(person: Person) -> Any:
+    return or_(SubscriptionRow.person_id == person.id, SubscriptionRow.address_key == person.email)
+
+
+def _rows(session: Session, table: type[Base], condition: Any) -> list[dict[str, Any]]:
+    ordered = select(table).where(condition).order_by(*inspect(table).primary_key)
+    return [_plain(row) for row in session.scalars(ordered)]
+
+
+def _plain(row: Base) -> dict[str, Any]:
+    """A row as JSON holds it, without secrets."""
+    columns = (column.key for column in row.__table__.columns if column.key not in _SECRET)
+    return {name: _value(getattr(row, name)) for name in columns}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return value.isoformat() if isinstance(value, date) else value

@@ -1,0 +1,67 @@
+"""For moderators and admins: remarks that were hidden, claims, roles, and all that was done.
+
+/admin, /admin/claims; POST /admin/roles, /admin/claims
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from foveal.papers import accounts, claims, moderation
+from foveal.papers.moderation import must
+from foveal.web.pages import page
+from foveal.web.safety import guarded
+from foveal.web.signed_in import Member, back_to, private
+from foveal.web.site import site_of
+from foveal.web.small_forms import FormRow, SmallForms, Text
+
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
+writes = [Depends(guarded)]
+
+FOR_MODERATORS = "This page is for moderators and admins."
+
+
+@router.get("/admin")
+def desk(request: Request, person: Member) -> Response:
+    """Hidden remarks, people, the audit."""
+    must(person, "moderate", FOR_MODERATORS)
+    database = site_of(request).database
+    values = {
+        "hidden": moderation.hidden(database),
+        "open_claims": len(claims.claims(database)),
+        "people": accounts.people(database) if person.may("administer") else [],
+        "roles": list(accounts.RIGHTS),
+        "acts": moderation.audit(database),
+    }
+    return page(request, "people/admin.html", values, headers=private())
+
+
+@router.post("/admin/roles", dependencies=writes)
+def set_role(request: Request, person: Member, login: Text, role: Text) -> Response:
+    """Another role."""
+    accounts.set_role(site_of(request).database, login, role, by=person)
+    return back_to("/admin#people")
+
+
+@router.get("/admin/claims")
+def open_claims(request: Request, person: Member) -> Response:
+    """Claims that wait for a decision."""
+    must(person, "moderate", FOR_MODERATORS)
+    database = site_of(request).database
+    values = {"waiting": claims.claims(database), "decided": claims.claims(database, state="refused")}
+    return page(request, "people/claims.html", values, headers=private())
+
+
+@router.post("/admin/claims", dependencies=writes)
+def decide(
+    request: Request,
+    person: Member,
+    paper: Text,
+    claimant: FormRow,
+    verdict: Text,
+    reason: Text = "",
+) -> Response:
+    """Grant a claim, or refuse it."""
+    granted = verdict == "grant"
+    claims.decide(site_of(request).database, paper, claimant, granted=granted, by=person, reason=reason)
+    return back_to("/admin/claims")

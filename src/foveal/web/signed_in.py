@@ -1,0 +1,127 @@
+"""Who a request comes from.
+
+    @router.get("/mine")
+    def mine(person: Member) -> Response: …          # signed in, or sent to /login and back
+    def anyones(person: Reader) -> Response: …       # None for a visitor
+
+The cookie holds a random key, which scripts cannot read and other sites cannot send along with a form; the database
+knows its hash. It changes at every signing in, and with it the browser's key, so that forms of before are of no use.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+
+from foveal.errors import FovealError
+from foveal.papers.accounts import Person
+from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
+from foveal.web.safety import COOKIE as BROWSER
+from foveal.web.site import site_of
+
+COOKIE = "foveal_session"
+
+logger = logging.getLogger("foveal.web")
+
+
+def signed_in(request: Request) -> Person | None:
+    """The person whose session the request carries; asked of the database once."""
+    if not hasattr(request.state, "signed_in"):
+        request.state.signed_in = _session(request)
+    found: tuple[Person, int] | None = request.state.signed_in
+    return found[0] if found else None
+
+
+def session_number(request: Request) -> int | None:
+    """The number of that session."""
+    signed_in(request)
+    found: tuple[Person, int] | None = request.state.signed_in
+    return found[1] if found else None
+
+
+def must_sign_in(request: Request) -> Person:
+    """The person, or a way to the page to sign in, which leads back here."""
+    person = signed_in(request)
+    if person is not None:
+        return person
+    address = sign_in_address(request)
+    if "hx-request" in request.headers:
+        raise HTTPException(401, "Sign in first.", {"hx-redirect": address})
+    if "application/json" in request.headers.get("accept", ""):
+        raise HTTPException(401, "Sign in first.")
+    raise HTTPException(303, "Sign in first.", {"location": address})
+
+
+Reader = Annotated[Person | None, Depends(signed_in)]
+Member = Annotated[Person, Depends(must_sign_in)]
+
+
+def sign_in_address(request: Request) -> str:
+    """The page to sign in, with the way back to what the person is looking at."""
+    back = came_from(request) if _is_part(request) else _here(request)
+    return f"/login?next={quote(back)}" if back not in ("", "/") and not back.startswith("/login") else "/login"
+
+
+def came_from(request: Request, fallback: str = "/") -> str:
+    """The page of ours that a form or a part was on."""
+    parts = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer", ""))
+    ours = parts.netloc == request.headers.get("host")
+    return local_path(parts.path + (f"?{parts.query}" if parts.query else ""), fallback) if ours else fallback
+
+
+def back_to(address: str) -> RedirectResponse:
+    """After a form: to a page, by GET."""
+    return RedirectResponse(local_path(address), 303)
+
+
+def open_session(request: Request, response: Response, token: str) -> None:
+    """Give the browser its session, and a new key for forms."""
+    _set(request, response, COOKIE, token, int(SESSION_LIFE.total_seconds()))
+    _set(request, response, BROWSER, secrets.token_urlsafe(24), 365 * 86_400)
+
+
+def close_session(request: Request, response: Response) -> None:
+    """Take both back."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+    _set(request, response, BROWSER, secrets.token_urlsafe(24), 365 * 86_400)
+
+
+def private(values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Headers of a page that is one person's."""
+    return {"cache-control": "private, no-store", **(values or {})}
+
+
+def ip_of(request: Request) -> str:
+    """The address that a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def _session(request: Request) -> tuple[Person, int] | None:
+    token = request.cookies.get(COOKIE, "")
+    if not token or len(token) > 100:
+        return None
+    try:
+        return session_of(site_of(request).database, token)
+    except FovealError as error:  # the page that says so is shown to a visitor
+        logger.warning("Who is signed in could not be read: %s", error)
+        return None
+
+
+def _is_part(request: Request) -> bool:
+    return request.method != "GET" or "hx-request" in request.headers
+
+
+def _here(request: Request) -> str:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return local_path(quote(request.url.path, safe="/:@!$&'()*+,;=~-._") + query)
+
+
+def _set(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
+    secure = request.url.scheme == "https"
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=secure, httponly=True, samesite="lax")

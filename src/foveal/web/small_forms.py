@@ -1,0 +1,56 @@
+"""Routes whose forms are small: what is larger is refused while it comes, long before it is parsed.
+
+router = APIRouter(route_class=SmallForms)
+
+Against   safety.BodyLimit, which holds for uploads, too: tens of megabytes of form fields would keep the parser busy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Form, HTTPException, Path, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+MOST = 160 * 1024
+"""Bytes of a form: the longest remark, every character of it written as four escaped bytes, and what is around it."""
+
+MOST_ROWS = 2**31 - 1
+"""The largest number that a row can have in every database."""
+
+Text = Annotated[str, Form()]
+Row = Annotated[int, Path(ge=1, le=MOST_ROWS)]
+FormRow = Annotated[int, Form(ge=0, le=MOST_ROWS)]
+MaybeRow = Annotated[int | None, Form(ge=0, le=MOST_ROWS)]
+
+
+class SmallForms(APIRoute):
+    """A route that reads at most `MOST` bytes of a request."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler over a request that counts."""
+        handler = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            said = request.headers.get("content-length", "0")
+            if said.isdigit() and int(said) > MOST:
+                raise _too_large()
+            seen = 0
+
+            async def counting() -> Message:
+                nonlocal seen
+                message = await request.receive()
+                seen += len(message.get("body", b""))
+                if seen > MOST:
+                    raise _too_large()
+                return message
+
+            return await handler(Request(request.scope, counting))
+
+        return limited
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"What was sent is larger than {MOST // 1024} kB. Send less.")

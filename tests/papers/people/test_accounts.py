@@ -1,0 +1,124 @@
+"""Addresses, logins, names and roles."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from members import at_once, member
+
+from foveal.database import Database
+from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
+from foveal.papers import accounts
+from foveal.papers.accounts import Person, canonical_address
+from foveal.papers.moderation import audit
+
+
+@pytest.mark.parametrize(
+    ("given_address", "expected"),
+    [
+        ("ana@example.org", "ana@example.org"),
+        ("  Ana+Papers@EXAMPLE.Org ", "Ana+Papers@example.org"),
+        ("ana@straße.example", "ana@xn--strae-oqa.example"),
+        ("ana@BÜCHER.example", "ana@xn--bcher-kva.example"),
+        ("o'neil.b-c_d@a.b.example", "o'neil.b-c_d@a.b.example"),
+    ],
+)
+def test_only_the_domain_is_changed(given_address: str, expected: str) -> None:
+    assert canonical_address(given_address) == expected
+    assert canonical_address(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "ana",
+        "@example.org",
+        "ana@",
+        "ana@localhost",
+        "ana@192.0.2.1",
+        "a b@example.org",
+        "ana@exa mple.org",
+        "ana@example..org",
+        ".ana@example.org",
+        "ana.@example.org",
+        "a..b@example.org",
+        "ana@-a.example",
+        "ana@example.org\r\nBcc: eve@example.org",
+        "ana\x00@example.org",
+        "ana@evil.example@example.org>",
+        "<ana@example.org>",
+        "Ana <ana@example.org>",
+        "ana,eve@example.org",
+        "an\u202ea@example.org",
+        "a" * 65 + "@example.org",
+        "ana@" + "a." * 150 + "org",
+        "ana@\u2024example.org".replace("example", ""),
+    ],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="no e-mail address"):
+        canonical_address(address)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        address = canonical_address(text)
+    except InputError:
+        return
+    assert canonical_address(address) == address
+    assert address.isascii()
+    assert not set(address) & set(' \r\n<>,;"\\')
+
+
+def test_capitals_before_the_at_are_another_person(database: Database) -> None:
+    accounts.add(database, "ana@example.org", login="ana")
+    accounts.add(database, "Ana@example.org", login="ana2")
+    with pytest.raises(InputError, match="has an account already"):
+        accounts.add(database, "ana@EXAMPLE.org")
+    assert accounts.find(database, "Ana@Example.org").login == "ana2"
+
+
+def test_of_many_at_once_with_one_address_one_is_added(both: Database) -> None:
+    answers = at_once(lambda _: accounts.add(both, "ana@example.org"), times=6)
+    assert sum(isinstance(one, Person) for one in answers) == 1
+    assert len(accounts.people(both)) == 1
+
+
+@pytest.mark.parametrize("login", ["", "a", "1abc", "a_b", "Ana B", "admin", "deleted", "a--b", "-ab", "a" * 41])
+def test_a_login_that_is_none_is_refused(database: Database, login: str) -> None:
+    ana = member(database, "ana")
+    with pytest.raises(InputError, match="cannot be a login"):
+        accounts.rename(database, ana, login=login, name="")
+
+
+def test_a_login_is_taken_once(database: Database) -> None:
+    ana, _ = member(database, "ana"), member(database, "bo")
+    with pytest.raises(InputError, match="is taken"):
+        accounts.rename(database, ana, login="BO", name="")
+    assert accounts.rename(database, ana, login="ana-f", name="  Ana\u202e  \x00Ferreira\n").name == "Ana Ferreira"
+    assert accounts.find(database, "ANA-F").shown == "Ana Ferreira"
+    with pytest.raises(UnknownPaper, match="Nobody here"):
+        accounts.find(database, "ana")
+
+
+def test_roles_are_given_by_admins_and_written_down(database: Database) -> None:
+    root, ana = member(database, "root-a", "admin"), member(database, "ana", "moderator")
+    with pytest.raises(NotAllowed, match="by an admin only"):
+        accounts.set_role(database, "ana", "admin", by=ana)
+    with pytest.raises(NotAllowed, match="the only admin"):
+        accounts.set_role(database, "root-a", "member", by=root)
+    with pytest.raises(UnknownName, match="There are: member, curator, moderator, admin"):
+        accounts.set_role(database, "ana", "king", by=root)
+    made = accounts.set_role(database, "ana", "curator", by=root)
+    assert (made.may("curate"), made.may("moderate"), made.may("administer")) == (True, False, False)
+    first = audit(database)[0]
+    assert (first.actor, first.action, first.target, first.detail) == (
+        "root-a",
+        "set role",
+        "person:ana",
+        "moderator -> curator",
+    )
+    assert [act.target for act in audit(database, target="person:ana")] == ["person:ana", "person:ana"]

@@ -1,0 +1,81 @@
+"""The curator's desk: picking, ordering, and days to come."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from members import OTHER, PAPER, member, record, today
+
+from foveal.database import Database
+from foveal.errors import InputError, NotAllowed, UnknownPaper
+from foveal.papers import desk
+from foveal.papers.accounts import Person
+from foveal.papers.moderation import audit
+from foveal.papers.periods import Period
+from foveal.papers.store import PaperStore
+from foveal.papers.upserts import upsert
+
+THIRD = "2605.03000"
+
+
+@pytest.fixture
+def curator(database: Database) -> Person:
+    upsert(database, [record(THIRD, "Third", votes=99)])
+    return member(database, "cy", "curator")
+
+
+def page(database: Database) -> list[str]:
+    return [paper.id for paper in PaperStore(database).page(Period.around("day", today())).papers]
+
+
+def chosen(database: Database) -> list[str]:
+    return [paper.id for paper in desk.picked(database, today())]
+
+
+def test_what_is_picked_stands_first_in_its_order(database: Database, curator: Person) -> None:
+    assert page(database) == [THIRD, PAPER, OTHER]
+    desk.pick(database, [OTHER, PAPER, OTHER], today(), by=curator)
+    desk.pick(database, [OTHER], today(), by=curator)
+    assert chosen(database) == [OTHER, PAPER]
+    assert page(database) == [OTHER, PAPER, THIRD]
+    desk.move(database, PAPER, today(), -5, by=curator)
+    assert page(database) == [PAPER, OTHER, THIRD]
+    desk.move(database, PAPER, today(), 1, by=curator)
+    desk.unpick(database, OTHER, today(), by=curator)
+    desk.unpick(database, OTHER, today(), by=curator)
+    assert page(database) == [PAPER, THIRD, OTHER]
+    assert [act.action for act in audit(database, target=f"paper:{OTHER}")] == ["unpick", "pick"]
+
+
+def test_candidates_are_of_the_week_and_not_chosen_yet(database: Database, curator: Person) -> None:
+    assert {paper.id for paper in desk.candidates(database, today())} == {PAPER, OTHER, THIRD}
+    desk.pick(database, [PAPER], today(), by=curator)
+    assert {paper.id for paper in desk.candidates(database, today())} == {OTHER, THIRD}
+    assert len(desk.candidates(database, today(), limit=1)) == 1
+
+
+def test_a_day_to_come_can_be_filled_and_emptied(database: Database, curator: Person) -> None:
+    day = today() + timedelta(days=3)
+    desk.pick(database, [PAPER], day, by=curator)
+    assert [paper.id for paper in desk.picked(database, day)] == [PAPER]
+    desk.unpick(database, PAPER, day, by=curator)
+    assert PaperStore(database).days(day, day) == {}
+    with pytest.raises(InputError, match="more than 60 days ahead"):
+        desk.pick(database, [PAPER], today() + timedelta(days=61), by=curator)
+
+
+def test_only_curators_sit_at_it(database: Database, curator: Person) -> None:
+    ana = member(database, "ana", "moderator")
+    for act in (
+        lambda: desk.pick(database, [PAPER], today(), by=ana),
+        lambda: desk.unpick(database, PAPER, today(), by=ana),
+        lambda: desk.move(database, PAPER, today(), 1, by=ana),
+    ):
+        with pytest.raises(NotAllowed, match="by a curator only"):
+            act()
+    with pytest.raises(UnknownPaper):
+        desk.pick(database, [PAPER, "2605.09999"], today(), by=curator)
+    assert chosen(database) == []  # all or nothing
+    with pytest.raises(UnknownPaper, match="is not chosen"):
+        desk.move(database, PAPER, today(), 1, by=curator)

@@ -1,0 +1,95 @@
+"""All that is stored of a person is told to them, and goes when they go."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from members import OTHER, PAPER, member, record
+from sqlalchemy import select
+
+from foveal.database import Base, Database
+from foveal.errors import InputError, NotAllowed
+from foveal.papers import accounts, claims, desk, discussion, follows, moderation, personal_data, votes
+from foveal.papers.accounts import Person
+from foveal.papers.people_schema import SubscriptionRow, SuppressedRow
+from foveal.papers.schema import CollectedRow, CollectionRow, now
+from foveal.papers.sessions import request_link
+from foveal.papers.upserts import upsert
+
+KEPT = {"suppressed"}
+"""Tables that may hold the address of somebody who left."""
+
+
+@pytest.fixture
+def ana(database: Database) -> Person:
+    """Somebody who did everything that can be done here."""
+    made = member(database, "ana-unique", "curator", domain="lab.example")
+    root = member(database, "root-a", "admin")
+    upsert(database, [record("2605.06666", "Third", submitted_by="@ana-unique")])
+    said = discussion.remark(database, made, PAPER, "Words of Ana")
+    other = discussion.remark(database, root, PAPER, "An answer", parent=said)
+    discussion.rate(database, made, other, 1)
+    votes.vote(database, made, PAPER)
+    follows.follow(database, made, "query", "attention")
+    follows.mute(database, made, "survey")
+    follows.mark_read(database, made, OTHER)
+    follows.renew_feed(database, made)
+    claims.claim(database, made, PAPER, 0, text=made.email)
+    desk.pick(database, [OTHER], now().date(), by=made)
+    accounts.set_role(database, "ana-unique", "moderator", by=root)
+    moderation.hide(database, other, by=accounts.find(database, "ana-unique"))
+    request_link(database, made.email, ip="192.0.2.5")
+    with database.writing() as session:
+        session.add(CollectionRow(id=1, person_id=made.id, slug="mine", title="Mine"))
+        session.flush()
+        session.add(CollectedRow(collection_id=1, paper_id=PAPER))
+        key = {"address": made.email, "address_key": made.email, "unsubscribe_hash": "u", "person_id": made.id}
+        session.add(SubscriptionRow(**key))
+        session.add(SuppressedRow(address_key=made.email, reason="complained"))
+    return accounts.find(database, "ana-unique")
+
+
+def everything(database: Database) -> dict[str, list[str]]:
+    with database.reading() as session:
+        return {t.name: [str(tuple(row)) for row in session.execute(select(t))] for t in Base.metadata.sorted_tables}
+
+
+def test_the_export_holds_a_row_of_every_table_that_knows_a_person(database: Database, ana: Person) -> None:
+    told = personal_data.export(database, ana)
+    json.dumps(told)
+    assert all(told[name] for name in told if name not in ("deliveries",)), told
+    knows = {
+        table.name
+        for table in Base.metadata.sorted_tables
+        if any(key.column.table.name == "person" for key in table.foreign_keys)
+    }
+    exported = {table.__tablename__ for table in personal_data._OF_PERSON.values()}
+    assert knows - exported == {"subscription", "feed_key"}  # under a name of its own; of no meaning to anybody
+    assert told["remarks"][0]["raw"] == "Words of Ana"
+    assert not any("hash" in key for rows in told.values() if isinstance(rows, list) for row in rows for key in row)
+
+
+@pytest.mark.parametrize("remarks", ["keep", "remove"])
+def test_nothing_of_a_person_is_left_but_what_is_said_to_be(database: Database, ana: Person, remarks: str) -> None:
+    personal_data.erase(database, ana, remarks=remarks)
+    for table, rows in everything(database).items():
+        if table not in KEPT:
+            assert not [row for row in rows if "ana-unique" in row], table
+    talk = discussion.discussion(database, PAPER)
+    assert [one.login for one in talk.remarks] == ([""] if remarks == "keep" else [])
+    assert ("Words of Ana" in str(everything(database))) == (remarks == "keep")
+    assert votes.standing(database, [PAPER], None)[PAPER].votes == 0
+    assert moderation.audit(database)[0].action == "delete person"
+    assert moderation.audit(database)[0].target == f"person:deleted-{ana.id}"
+
+
+def test_the_only_admin_of_others_cannot_leave_them_alone(database: Database, ana: Person) -> None:
+    root = accounts.find(database, "root-a")
+    with pytest.raises(NotAllowed, match="the only admin"):
+        personal_data.erase(database, root)
+    with pytest.raises(InputError, match="not 'everything'"):
+        personal_data.erase(database, ana, remarks="everything")
+    personal_data.erase(database, ana)
+    personal_data.erase(database, root)  # nobody else is here now
+    assert accounts.people(database) == []

@@ -1,0 +1,159 @@
+"""A real browser, by keyboard alone: sign in, vote, comment; with and without JavaScript; axe in both themes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from members import PAPER
+from visitors import Outbox
+
+from foveal.database import Database
+from foveal.papers import accounts, discussion, votes
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+playwright = pytest.importorskip("playwright.sync_api")
+
+
+@pytest.fixture
+def address(app: FastAPI) -> Iterator[str]:
+    """The site, served on a port of its own."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield f"http://localhost:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def to(page: Any, wanted: str, key: str = "Tab", most: int = 60) -> None:
+    """Press Tab until that control has the focus: what a keyboard alone can reach."""
+    for _ in range(most):
+        page.keyboard.press(key)
+        if page.evaluate("wanted => document.activeElement?.matches(wanted)", wanted):
+            return
+    raise AssertionError(f"Tab does not lead to {wanted}")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["htmx", "without JavaScript"])
+def test_a_keyboard_is_enough(browser: Any, address: str, outbox: Outbox, database: Database, scripts: bool) -> None:
+    context = browser.new_context(java_script_enabled=scripts)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{address}/discussion/{PAPER}")
+    page.locator(".vote button").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/login\?next=/discussion/"))
+    page.locator("#email").focus()
+    page.keyboard.type("ana@example.org")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Look into your mail").wait_for()
+    page.goto(address + outbox.link)
+    page.locator("main button").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Settings").wait_for()
+    page.get_by_role("link", name="Go on").focus()
+    page.keyboard.press("Enter")
+    page.locator("#community").wait_for()
+
+    if scripts:
+        to(page, ".vote button")
+    else:
+        page.locator(".vote button").focus()
+    page.keyboard.press("Space")
+    page.locator(".vote button[aria-pressed=true]").wait_for()
+    ana = accounts.find(database, "ana@example.org")
+    assert votes.standing(database, [PAPER], ana)[PAPER].mine
+    if scripts:  # the button that was pressed keeps the focus, though it is a new one
+        assert page.evaluate("document.activeElement.closest('.vote') !== null")
+
+    page.locator("#text-new").focus()
+    page.keyboard.type("Written by keyboard, in $O(n)$.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("Written by keyboard").wait_for()
+    assert page.locator(".remark math").count() == 1
+    page.locator(".reply summary").first.focus()
+    page.keyboard.press("Enter")
+    page.locator("#text-1").focus()
+    page.keyboard.type("And answered.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator(".remarks .remarks .remark", has_text="And answered.").wait_for()
+    assert discussion.discussion(database, PAPER).count == 2
+    context.close()
+
+
+def test_what_goes_wrong_with_a_part_is_said(browser: Any, address: str, app: FastAPI, database: Database) -> None:
+    from foveal.papers import moderation
+
+    page, person = signed_in(browser, address, app, "light")
+    page.goto(f"{address}/discussion/{PAPER}")
+    moderation.close(database, PAPER, by=person)
+    page.locator("#text-new").fill("Too late")
+    page.get_by_role("button", name="Comment").click()
+    page.get_by_role("alert").wait_for()
+    assert "This discussion is closed" in page.get_by_role("alert").inner_text()
+    page.context.close()
+
+
+def signed_in(browser: Any, address: str, app: FastAPI, theme: str) -> tuple[Any, accounts.Person]:
+    from foveal.papers.sessions import request_link, use_link
+
+    database = app.state.site.database
+    if not any(one.login == "ana" for one in accounts.people(database)):
+        accounts.add(database, "ana@example.org", login="ana", role="admin")
+    link = request_link(database, "ana@example.org", browser="b")
+    signed = use_link(database, link.token, browser="b", agent="A browser")
+    context = browser.new_context(color_scheme=theme, viewport={"width": 390, "height": 800})
+    context.add_cookies([{"name": "foveal_session", "value": signed.token, "url": address}])
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    return page, signed.person
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_nothing_is_wider_than_a_phone(
+    browser: Any, address: str, app: FastAPI, database: Database, theme: str
+) -> None:
+    page, person = signed_in(browser, address, app, theme)
+    one = discussion.remark(database, person, PAPER, "With $O(n)$ and `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |")
+    discussion.remark(database, person, PAPER, "An answer with a_very_long_word_" + "x" * 200, parent=one)
+    paths = (f"/discussion/{PAPER}", "/settings", "/following", "/admin", "/admin/claims", "/desk", f"/claim/{PAPER}")
+    found = {path: wrong(page, address + path) for path in (*paths, "/people/ana", "/remarks/1/edit")}
+    page.context.clear_cookies()
+    found["/login"] = wrong(page, f"{address}/login")
+    assert {path: told for path, told in found.items() if told} == {}
+    page.context.close()
+
+
+def wrong(page: Any, address: str) -> list[str]:
+    """What axe finds serious on a page, and whether it is wider than the window."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.goto(address)
+    serious = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+    told = [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in serious]
+    return told + ["too wide"] * (page.evaluate("document.documentElement.scrollWidth - innerWidth") > 0)

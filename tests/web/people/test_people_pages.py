@@ -1,0 +1,201 @@
+"""Settings, following, claims, moderation and the desk over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import feedparser
+import pytest
+from fastapi import FastAPI
+from members import OTHER, PAPER, today
+from visitors import Visitor
+
+from foveal.database import Database
+from foveal.errors import UnknownPaper
+from foveal.papers import accounts, discussion, sessions
+from foveal.papers.store import PaperStore
+from foveal.web.pages import ago, xml_text
+from foveal.web.signed_in import COOKIE
+
+
+@dataclass
+class Search:
+    """What `PaperSearch` gives, over titles."""
+
+    store: PaperStore
+
+    def search(self, query: str, k: int) -> SimpleNamespace:
+        papers = [one for one in self.store.page().papers if query.lower() in one.title.lower()]
+        return SimpleNamespace(hits=[SimpleNamespace(paper=one) for one in papers[:k]])
+
+
+@pytest.fixture
+def searching(app: FastAPI, database: Database) -> None:
+    app.state.site.__dict__["search"] = Search(PaperStore(database))  # as the site keeps what it opened
+
+
+def test_a_name_is_chosen(visitor: Visitor, database: Database) -> None:
+    visitor.sign_in("ana")
+    assert visitor.submit("/settings/name", "/settings", login="ana-f", name="Ana <b>F</b>").status_code == 303
+    assert "Ana &lt;b&gt;F&lt;/b&gt;" in visitor.get("/settings").text
+    assert visitor.submit("/settings/name", "/settings", login="admin", name="x").status_code == 400
+    assert accounts.find(database, "ana-f").name == "Ana <b>F</b>"
+
+
+def test_sessions_are_listed_and_ended(app: FastAPI, visitor: Visitor, database: Database) -> None:
+    ana = visitor.sign_in("ana")
+    phone = Visitor(app, headers={"user-agent": "A phone <script>"})
+    link = sessions.request_link(database, ana.email, browser="phone")
+    key = sessions.use_link(database, link.token, browser="phone", agent="A phone <script>").token
+    phone.cookies.set(COOKIE, key)
+    assert phone.get("/settings").status_code == 200
+    assert "A phone &lt;script&gt;" in visitor.get("/settings").text
+    other = Visitor(app)
+    other.sign_in("bo")
+    other.submit("/settings/sessions", "/settings", which=2)
+    assert phone.get("/settings").status_code == 200  # not his to end
+    visitor.submit("/settings/sessions", "/settings", which="others")
+    assert phone.get("/settings").status_code == 303
+    assert visitor.get("/settings").status_code == 200
+    assert visitor.submit("/settings/sessions", "/settings", which="x").status_code == 400
+
+
+def test_all_data_comes_as_one_file_of_ones_own(app: FastAPI, visitor: Visitor) -> None:
+    visitor.sign_in("ana")
+    visitor.submit(f"/discussion/{PAPER}", text="Mine")
+    got = visitor.get("/settings/data.json")
+    assert got.headers["content-disposition"] == 'attachment; filename="foveal-ana.json"'
+    assert got.headers["cache-control"] == "private, no-store"
+    assert got.json()["remarks"][0]["raw"] == "Mine"
+    assert Visitor(app).get("/settings/data.json").status_code == 303
+
+
+def test_an_account_is_deleted_by_who_types_its_login(visitor: Visitor, database: Database) -> None:
+    visitor.sign_in("ana")
+    visitor.submit(f"/discussion/{PAPER}", text="Mine")
+    assert visitor.submit("/settings/delete", "/settings", sure="yes").status_code == 400
+    done = visitor.submit("/settings/delete", "/settings", sure=" Ana ", remarks="keep")
+    assert "Your account is deleted" in done.text
+    assert COOKIE not in visitor.cookies
+    with pytest.raises(UnknownPaper):
+        accounts.find(database, "ana")
+    assert "deleted account" in visitor.get(f"/discussion/{PAPER}").text
+    assert discussion.discussion(database, PAPER).count == 1
+
+
+@pytest.mark.usefixtures("searching")
+def test_following_is_a_page_and_a_feed(app: FastAPI, visitor: Visitor) -> None:
+    visitor.sign_in("ana")
+    assert "You follow nothing yet" in visitor.get("/following").text
+    visitor.submit("/follow", "/following", kind="author", value="Léa Martin")
+    visitor.submit("/follow", "/following", kind="query", value="branes")
+    page = visitor.get("/following").text
+    assert "Where to Look" in page
+    assert "Strings &lt;and&gt; Branes" in page
+    visitor.submit(f"/read/{PAPER}", "/following")
+    assert "Where to Look" not in visitor.get("/following?unread=yes").text
+    visitor.submit("/mute", "/settings", words="strings")
+    assert "Branes" not in visitor.get("/following").text
+    visitor.submit("/mute", "/settings", words="strings", on="no")
+
+    address = page.split("http://localhost/following/feed/")[1].split(".xml")[0]
+    reader = Visitor(app)
+    got = reader.get(f"/following/feed/{address}.xml")
+    feed = feedparser.parse(got.content)
+    assert not feed.bozo
+    assert got.headers["content-type"] == "application/atom+xml; charset=utf-8"
+    assert {entry.title for entry in feed.entries} == {"Where to Look", "Strings <and> Branes"}
+    assert {entry.link for entry in feed.entries} == {f"http://localhost/papers/{one}" for one in (PAPER, OTHER)}
+    same = reader.get(f"/following/feed/{address}.xml", headers={"if-none-match": got.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    visitor.submit("/following/feed", "/following")
+    assert reader.get(f"/following/feed/{address}.xml").status_code == 404
+    assert visitor.submit("/follow", "/following", kind="all", value="x").status_code == 400
+
+
+def test_a_claim_is_made_and_decided(app: FastAPI, visitor: Visitor, database: Database) -> None:
+    visitor.sign_in("ana")
+    assert "Léa Martin" in visitor.get(f"/claim/{PAPER}").text
+    assert visitor.submit(f"/claim/{PAPER}", position="").status_code == 400
+    visitor.submit(f"/claim/{PAPER}", position=0, reason="<b>My</b> page")
+    assert "A moderator will decide" in visitor.get(f"/claim/{PAPER}").text
+    assert visitor.get("/admin/claims").status_code == 403
+    assert visitor.submit("/admin/claims", paper=PAPER, claimant=1, verdict="grant").status_code == 403
+    mo = Visitor(app)
+    mo.sign_in("mo", "moderator")
+    assert "&lt;b&gt;My&lt;/b&gt; page" in mo.get("/admin/claims").text
+    mo.submit("/admin/claims", "/admin/claims", paper=PAPER, claimant=1, verdict="grant")
+    assert "You are known here as" in visitor.get(f"/claim/{PAPER}").text
+    visitor.submit(f"/discussion/{PAPER}", text="Mine")
+    assert "Paper author" in visitor.get(f"/discussion/{PAPER}").text
+    assert "Where to Look" in visitor.get("/people/ana").text
+    bo = Visitor(app)
+    bo.sign_in("bo", domain="lab.example")  # whose address the paper names
+    bo.submit(f"/claim/{PAPER}", position=1)
+    assert "You are known here as" in bo.get(f"/claim/{PAPER}").text
+
+
+def test_pages_for_a_role_are_for_that_role(app: FastAPI) -> None:
+    may = {"member": (403, 403), "curator": (200, 403), "moderator": (403, 200), "admin": (200, 200)}
+    for role, (desk, moderation) in may.items():
+        visitor = Visitor(app)
+        visitor.sign_in(f"x-{role}", role)
+        answers = [visitor.get(path).status_code for path in ("/desk", "/admin", "/admin/claims")]
+        assert answers == [desk, moderation, moderation]
+    assert Visitor(app).get("/admin").headers["location"] == "/login?next=/admin"
+
+
+def test_an_admin_gives_roles_and_the_audit_says_so(app: FastAPI, visitor: Visitor, database: Database) -> None:
+    Visitor(app).sign_in("bo")
+    mo = Visitor(app)
+    mo.sign_in("mo", "moderator")
+    assert "bo@example.org" not in mo.get("/admin").text  # addresses are the admins' business
+    assert mo.submit("/admin/roles", "/admin", login="mo", role="admin").status_code == 403
+    visitor.sign_in("root-a", "admin")
+    assert "bo@example.org" in visitor.get("/admin").text
+    visitor.submit("/admin/roles", "/admin", login="bo", role="curator")
+    assert accounts.find(database, "bo").role == "curator"
+    assert "member -&gt; curator" in visitor.get("/admin").text
+    assert visitor.submit("/admin/roles", "/admin", login="root-a", role="member").status_code == 403
+    assert visitor.submit("/admin/roles", "/admin", login="bo", role="king").status_code == 400
+
+
+def test_the_desk_picks_orders_and_schedules(visitor: Visitor, database: Database) -> None:
+    visitor.sign_in("cy", "curator")
+    day = today().isoformat()
+    for paper in (PAPER, OTHER):
+        assert visitor.submit("/desk", f"/desk?day={day}", day=day, act="pick", paper=paper).status_code == 303
+    visitor.submit("/desk", "/desk", day=day, act="up", paper=f"https://arxiv.org/abs/{OTHER}")
+    page = visitor.get(f"/desk?day={day}").text
+    assert page.index("Strings") < page.index("Where to Look")
+    visitor.submit("/desk", "/desk", day=day, act="unpick", paper=OTHER)
+    assert "Nothing is chosen" not in visitor.get("/desk").text
+    for fields in ({"day": "tomorrow"}, {"act": "burn"}, {"paper": "nonsense"}, {"day": "2999-01-01"}):
+        answer = visitor.submit("/desk", "/desk", **{"day": day, "act": "pick", "paper": PAPER, **fields})
+        assert answer.status_code == 400
+    assert visitor.get("/desk?day=0001-01-01").status_code == 200
+    assert visitor.get("/desk?day=9999-12-31").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("past", "told"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(seconds=59), "just now"),
+        (timedelta(seconds=60), "1 minute ago"),
+        (timedelta(hours=2, minutes=59), "2 hours ago"),
+        (timedelta(days=6), "6 days ago"),
+        (timedelta(days=8), "1 week ago"),
+        (timedelta(days=364), "12 months ago"),
+    ],
+)
+def test_times_are_told_as_people_tell_them(past: timedelta, told: str) -> None:
+    moment = datetime(2026, 10, 2, tzinfo=UTC)
+    assert ago(moment - past, moment) == told
+    assert ago(datetime(2020, 5, 1, tzinfo=UTC)) == "May 1, 2020"
+
+
+def test_what_xml_may_not_hold_is_left_out() -> None:
+    assert xml_text("a\x00\x0b\ud800\ufffe\tb\U0001f600") == "a    \tb\U0001f600"
