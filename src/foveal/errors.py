@@ -11,6 +11,7 @@ FovealError
 ├── MissingExtra (ImportError)     an optional dependency is not installed
 ├── ModelUnavailable               a model is neither on disk, nor in a wheel, nor to be fetched
 ├── FetchFailed                    a server refused, was too slow, or sent too much
+├── MailFailed                     the mail server cannot be used as it is set up
 ├── Cancelled                      the caller stopped a call
 ├── DatabaseError                  the SQL database cannot be used as asked
 └── LibraryError                   the library's files
@@ -69,6 +70,10 @@ class ModelUnavailable(FovealError):
 
 class FetchFailed(FovealError):
     """A remote address that could not be read within the limits."""
+
+
+class MailFailed(FovealError):
+    """A mail server that is not there, or will not take mail from us as we are set up."""
 
 
 class Cancelled(FovealError):

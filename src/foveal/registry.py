@@ -119,6 +119,7 @@ BENCHES = {
     "papers-speed": "foveal.bench.papers_speed:speed",
     "papers-ingest": "foveal.bench.papers_ingest:ingest_rows",
     "papers-serve": "foveal.bench.papers_serve:serve",
+    "mail": "foveal.bench.mail:mail",
 }
 
 

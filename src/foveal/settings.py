@@ -2,7 +2,8 @@
 
 Everything lies under one home: `library/` (Lance tables), `foveal.db`, `models/` (trained here), `runs/`. What can be
 made again (unpacked models, fetched pages, bench vectors) lies in the user's cache. A choice comes from, in this
-order: an argument, a variable `FOVEAL_<NAME>`, `foveal.toml` in the home, the default below.
+order: an argument, a variable `FOVEAL_<NAME>`, `foveal.toml` in the home, the default below. A part with many choices
+of its own has a table in that file (`PARTS`), and variables `FOVEAL_<PART>_<NAME>`: see `load_part`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,17 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Part = TypeVar("Part", bound=DataclassInstance)
+
+PARTS = ("mail",)
+"""Tables of foveal.toml that belong to a part of Foveal, which reads them itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +69,22 @@ class Settings:
         return self.max_file_mb * 2**20
 
 
+def load_part(name: str, of: type[Part], home: Path, *, environment: Mapping[str, str] | None = None) -> Part:
+    """A part's settings: defaults of the dataclass `of`, table [name] of foveal.toml, variables FOVEAL_<PART>_<NAME>.
+
+    InputError names a setting that is not one or has a wrong type.
+    """
+    env = os.environ if environment is None else environment
+    named = {field.name: str(field.type) for field in fields(of)}
+    given = _toml(home / "foveal.toml").get(name, {})
+    if not isinstance(given, dict):
+        raise InputError(f"{home / 'foveal.toml'} sets {name!r} to a value; it is a table: write [{name}].")
+    _only(given, named, f"{home / 'foveal.toml'}, [{name}],")
+    prefix = f"FOVEAL_{name.upper()}_"
+    given = given | {one: env[prefix + one.upper()] for one in named if prefix + one.upper() in env}
+    return of(**{one: _typed(f"{name}.{one}", value, named[one]) for one, value in given.items()})
+
+
 def _user_folder(kind: str) -> str:
     import platformdirs
 
@@ -67,15 +92,23 @@ def _user_folder(kind: str) -> str:
 
 
 def _from_file(path: Path, named: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in _toml(path).items() if name not in PARTS}
+    _only(given, named, str(path))
+    return given
+
+
+def _toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML ({error}). Mend that line, or delete the file.") from error
+
+
+def _only(given: Mapping[str, Any], named: Mapping[str, Any], where: str) -> None:
     for name in given.keys() - named.keys():
-        raise InputError(f"{path} sets {name!r}, which is no setting. There are: {', '.join(named)}.")
-    return given
+        raise InputError(f"{where} sets {name!r}, which is no setting. There are: {', '.join(named)}.")
 
 
 def _typed(name: str, value: Any, wanted: str) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 from papers.arxiv_answers import PagedApi
 from papers.test_ingest import NOON, connection
+from postgres import emptied
 from servers import serving
 
 from foveal import faults
@@ -25,22 +24,11 @@ from foveal.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A PostgreSQL server of its own, from a wheel."""
-    with warnings.catch_warnings():  # platformdirs asks for a folder that a server's user need not have
-        warnings.simplefilter("ignore")
-        import pgserver
-
+def database(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     home = tmp_path_factory.mktemp("home")
-    # not in pytest's folder: each session that begins closes it to other users, and as root the server is one
-    with tempfile.TemporaryDirectory() as folder:
-        server = pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
-            opened = Database.open(Settings(home=home, cache=home, database=server.get_uri()))
-            yield opened
-            opened.close()
-        finally:
-            server.cleanup()
+    opened = Database.open(Settings(home=home, cache=home, database=emptied(postgres)))
+    yield opened
+    opened.close()
 
 
 def test_all_of_it_on_postgres(database: Database, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, inspect, select, text
+from postgres import emptied
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import StatementError
 
 import foveal.papers.people_schema  # noqa: F401  (its tables are part of the chain)
@@ -40,37 +40,14 @@ PASTED = PaperRecord(
 )
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of its own, from a wheel."""
-    with warnings.catch_warnings():  # platformdirs asks for a folder that a server's user need not have
-        warnings.simplefilter("ignore")
-        import pgserver
-
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = "sqlite"
     if request.param == "postgres":
-        url = request.getfixturevalue("postgres")
-        _emptied(url)
+        url = emptied(request.getfixturevalue("postgres"))
     opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
     yield opened
     opened.close()
-
-
-def _emptied(url: str) -> None:
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
 
 
 def test_the_chain_makes_the_tables_that_are_declared(database: Database) -> None:

@@ -18,6 +18,7 @@ from foveal.cli import (
     asking,
     bench,
     demo,
+    digest,
     events,
     headline,
     judge,
@@ -34,7 +35,7 @@ from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "heads", "digest", "research",
+    "heads", "research",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -68,6 +69,7 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")
 app.add_typer(papers.app, name="papers")
+app.add_typer(digest.app, name="digest")
 
 
 def _version(asked: bool) -> None:

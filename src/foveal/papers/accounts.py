@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
+from foveal.papers.mail.addresses import canonical
 from foveal.papers.moderation import must, record
 from foveal.papers.schema import PersonRow
 
@@ -36,8 +37,6 @@ RIGHTS = {
 }
 """Role -> what it allows beside what everybody may."""
 
-_LOCAL = re.compile(r"(?=.{1,64}$)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
-_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
 _LOGIN = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 _TAKEN = frozenset({"admin", "system", "foveal", "moderator", "curator", "deleted", "anonymous", "root", "support"})
 
@@ -69,20 +68,6 @@ def person_of(row: PersonRow) -> Person:
     return Person(row.id, row.login, row.email, row.name, row.role, row.created_at, row.verified_at)
 
 
-def canonical_address(given: str) -> str:
-    """The address that mail goes to and that a person is known by. InputError: it is none."""
-    import idna  # of httpx
-
-    local, _, domain = given.strip().rpartition("@")
-    try:
-        plain = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
-    except UnicodeError:  # what idna raises, too
-        plain = ""
-    if not (_LOCAL.fullmatch(local) and _DOMAIN.fullmatch(plain) and len(local) + len(plain) <= 253):
-        raise InputError(f"{given[:80]!r} is no e-mail address that can be written to. One looks like ana@example.org.")
-    return f"{local}@{plain}"
-
-
 def find(database: Database, which: str) -> Person:
     """The person with that login or address. UnknownPaper: nobody."""
     with database.reading() as session:
@@ -98,7 +83,7 @@ def people(database: Database) -> list[Person]:
 def add(database: Database, address: str, *, login: str = "", name: str = "", role: str = "member") -> Person:
     """A new person, who signs in by a link to that address. InputError: address or login is taken, or is none."""
     checked_role(role)
-    email = canonical_address(address)
+    email = canonical(address)
     with database.writing() as session:
         if session.scalar(select(PersonRow.id).where(PersonRow.email == email)):
             raise InputError(f"{email} has an account already. `foveal admin user role` changes what it may do.")
@@ -155,7 +140,7 @@ def checked_role(role: str) -> str:
 
 
 def _row(session: Session, which: str) -> PersonRow:
-    email = canonical_address(which) if "@" in which else ""
+    email = canonical(which) if "@" in which else ""
     row = session.scalar(select(PersonRow).where(or_(PersonRow.login == which.lower(), PersonRow.email == email)))
     if row is None:
         raise UnknownPaper(f"Nobody here is called {which[:80]!r}. `foveal admin user list` shows who is.")

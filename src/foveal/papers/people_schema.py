@@ -2,7 +2,8 @@
 
     person ── session_key, login_link, follow, read_mark, mute, claim, comment_vote, feed_key
     closed_discussion (papers that take no more remarks)
-    subscription (an address that confirmed) ── delivery ── digest_run (one per cadence and period)
+    subscription (an address that asked) ── delivery ── digest_run (one per cadence and period)
+                                            └─ delivery_paper (what was in it)
     suppressed (addresses that are never written to again), audit (who did what to what), bucket (rate limits)
 
 Secrets that are sent out (links, cookies, unsubscribe tokens) are kept as SHA-256 only: whoever reads the database can
@@ -128,8 +129,9 @@ class ClaimRow(Base):
 class SubscriptionRow(Base):
     """An address that asked for the digest; `state` is unconfirmed, confirmed, unsubscribed, bounced or complained.
 
-    `address_key` is the address with its domain in lower case: what makes two of them one. `sections` and `query` are
-    what the person chose: topics by name, separated by line breaks, and a search.
+    `address_key` is the address with its domain in lower case: what makes two of them one. `topics` and `query` are
+    what the person chose: topics by name, separated by line breaks, and a search. `seed` is random; with the home's
+    secret it makes the token in every mail, of which only the hash is here.
     """
 
     __tablename__ = "subscription"
@@ -147,6 +149,7 @@ class SubscriptionRow(Base):
     state: Mapped[str] = mapped_column(String(20), default="unconfirmed", index=True)
     confirm_hash: Mapped[str] = mapped_column(String(64), default="", index=True)
     confirm_expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    seed: Mapped[str] = mapped_column(String(32))
     unsubscribe_hash: Mapped[str] = mapped_column(String(64), unique=True)
     consent_at: Mapped[datetime | None] = mapped_column(Moment)
     consent_ip: Mapped[str] = mapped_column(String(45), default="")
@@ -170,7 +173,10 @@ class DigestRunRow(Base):
 
 
 class DeliveryRow(Base):
-    """One message to one subscriber; `state` is queued, sending, sent, failed, suppressed or unknown."""
+    """One message to one subscriber; `state` is queued, sending, sent, failed, suppressed, unknown or empty.
+
+    unknown: the server may have taken it, and nobody lived to write that down. empty: there was nothing new to send.
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (UniqueConstraint("run_id", "subscription_id"), Index("ix_delivery_state_due", "state", "due_at"))
@@ -181,12 +187,28 @@ class DeliveryRow(Base):
     state: Mapped[str] = mapped_column(String(12), default="queued")
     message_id: Mapped[str] = mapped_column(String(200), default="", index=True)
     attempts: Mapped[int] = mapped_column(default=0)
+    doubts: Mapped[int] = mapped_column(default=0)  # times that it was left unknown
     due_at: Mapped[datetime] = mapped_column(Moment, default=now)
     claimed_at: Mapped[datetime | None] = mapped_column(Moment)
     sender: Mapped[str] = mapped_column(String(80), default="")
     sent_at: Mapped[datetime | None] = mapped_column(Moment)
     smtp_code: Mapped[int | None]
     smtp_text: Mapped[str] = mapped_column(Text, default="")
+
+
+class DeliveryPaperRow(Base):
+    """A paper of a message, under which heading and why: fixed when the message is queued.
+
+    `paper_id` is no foreign key: what somebody was sent is remembered when a paper goes, so that it is not sent again.
+    """
+
+    __tablename__ = "delivery_paper"
+
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    paper_id: Mapped[str] = mapped_column(String(64))
+    section: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text, default="")
 
 
 class SuppressedRow(Base):

@@ -25,6 +25,7 @@ from foveal.papers.people_schema import (
     AuditRow,
     ClaimRow,
     CommentVoteRow,
+    DeliveryPaperRow,
     DeliveryRow,
     FollowRow,
     LoginLinkRow,
@@ -41,6 +42,7 @@ from foveal.papers.schema import (
     CommentRow,
     ListingRow,
     PersonRow,
+    PickRow,
     VoteRow,
     now,
 )
@@ -76,8 +78,11 @@ def export(database: Database, person: Person) -> dict[str, Any]:
         told["links_to_sign_in"] = _rows(session, LoginLinkRow, LoginLinkRow.email == person.email)
         told["subscriptions"] = _rows(session, SubscriptionRow, _subscribed(person))
         told["deliveries"] = _rows(session, DeliveryRow, DeliveryRow.subscription_id.in_(subscriptions))
+        sent = select(DeliveryRow.id).where(DeliveryRow.subscription_id.in_(subscriptions))
+        told["papers_sent"] = _rows(session, DeliveryPaperRow, DeliveryPaperRow.delivery_id.in_(sent))
         told["not_written_to"] = _rows(session, SuppressedRow, SuppressedRow.address_key == person.email)
         told["submitted"] = _rows(session, ListingRow, ListingRow.submitted_by == f"@{person.login}")
+        told["picked"] = _rows(session, PickRow, PickRow.picked_by == person.login)
         about = or_(AuditRow.actor == person.login, AuditRow.target == f"person:{person.login}")
         told["audit"] = _rows(session, AuditRow, about)
     return told
@@ -103,6 +108,7 @@ def erase(database: Database, person: Person, *, remarks: str = "keep") -> None:
         session.execute(delete(SubscriptionRow).where(_subscribed(person)))
         submitted = update(ListingRow).where(ListingRow.submitted_by == f"@{person.login}")
         session.execute(submitted.values(submitted_by=""))
+        session.execute(update(PickRow).where(PickRow.picked_by == person.login).values(picked_by=""))
         _unnamed(session, person)
         session.execute(delete(PersonRow).where(PersonRow.id == person.id))
         record(session, "system", "delete person", f"person:deleted-{person.id}", f"remarks: {remarks}")

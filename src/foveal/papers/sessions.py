@@ -30,7 +30,8 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.accounts import Person, canonical_address, new_row, person_of
+from foveal.papers.accounts import Person, new_row, person_of
+from foveal.papers.mail.addresses import canonical
 from foveal.papers.people_schema import LoginLinkRow, SessionRow
 from foveal.papers.rate_limits import LINK_TRIES, LINKS_OF_ADDRESS, LINKS_OF_IP, forget_idle, take
 from foveal.papers.schema import PersonRow, now
@@ -108,7 +109,7 @@ def request_link(
     The same work is done whether anybody has the address or not. InputError: it is no address. TooMany: too often.
     """
     moment = at or now()
-    email = canonical_address(address)
+    email = canonical(address)
     take(database, LINKS_OF_IP, network_of(ip), at=moment)
     take(database, LINKS_OF_ADDRESS, email, at=moment)
     token = secrets.token_urlsafe(32)
@@ -158,7 +159,7 @@ def use_link(
         raise InputError(UNUSABLE)
     if not _same(row, browser):
         take(database, LINK_TRIES, row.token_hash, at=moment)
-        if not hmac.compare_digest(canonical_address(typed).encode(), row.email.encode()):
+        if not hmac.compare_digest(canonical(typed).encode(), row.email.encode()):
             raise InputError("This link was sent to another address. Type the one that got it.")
     with database.writing() as session:
         used = update(LoginLinkRow).where(LoginLinkRow.id == row.id, LoginLinkRow.used_at.is_(None))

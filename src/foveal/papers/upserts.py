@@ -18,7 +18,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
-from foveal.papers.people_schema import ClosedDiscussionRow, ReadMarkRow
+from foveal.papers.people_schema import ClosedDiscussionRow, DeliveryPaperRow, ReadMarkRow
 from foveal.papers.records import PaperRecord, name_key, title_key
 from foveal.papers.schema import (
     AuthorRow,
@@ -32,6 +32,7 @@ from foveal.papers.schema import (
     ListingRow,
     OrganisationRow,
     PaperRow,
+    PickRow,
     StarSampleRow,
     VoteRow,
     now,
@@ -58,7 +59,7 @@ FACTS = (
 REMEMBERED = 200
 """Papers that a transaction keeps in memory."""
 
-_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow)
+_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow, PickRow)
 """Rows of a paper whose key holds its id."""
 
 
@@ -127,7 +128,7 @@ def _row_of(session: Session, record: PaperRecord) -> tuple[PaperRow, bool]:
 
 def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
     """Give the new row what people did with the old one, and drop the old one."""
-    for table in (*_CHILDREN, CommentRow):
+    for table in (*_CHILDREN, CommentRow, DeliveryPaperRow):
         session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
     for name in ("votes_elsewhere", "comments_elsewhere", "organisation_id", "author_count", "source", *WORDS, *FACTS):
         setattr(new, name, getattr(old, name))

@@ -15,15 +15,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foveal.evaluation.files import whole_file
+from foveal.papers.secrets import secret_of as secret_of
 
 COOKIE = "foveal_browser"
 FIELD = "token"
@@ -131,18 +129,6 @@ class BrowserCookie:
 
 def _is_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in headers)
-
-
-def secret_of(home: Path) -> bytes:
-    """The home's secret, 32 random bytes that only its owner may read; made at the first call."""
-    path = home / "secret.key"
-    if not path.exists():
-        with whole_file(path) as partial:
-            partial.write_bytes(secrets.token_bytes(32))
-            partial.chmod(0o600)
-        with suppress(OSError):
-            path.chmod(0o600)
-    return path.read_bytes()
 
 
 def token_of(request: Request) -> str:

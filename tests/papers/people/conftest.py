@@ -6,13 +6,12 @@ The tables are made once; each test gets a copy of the file, or emptied tables.
 from __future__ import annotations
 
 import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from members import with_papers
+from postgres import another
 from sqlalchemy import text
 
 from foveal.database import Base, Database
@@ -37,21 +36,12 @@ def database(filled: Path, tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def postgres_database() -> Iterator[Database]:
-    """Outside of pytest's folders: another pytest that starts takes the server's user the way to them."""
-    with warnings.catch_warnings():  # platformdirs asks for a folder that a server's user need not have
-        warnings.simplefilter("ignore")
-        import pgserver
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        server = pgserver.get_server(home / "server", cleanup_mode="delete")
-        opened = Database.open(Settings(home=home, cache=home, database=server.get_uri()))
-        try:
-            yield opened
-        finally:
-            opened.close()
-            server.cleanup()
+def postgres_database(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database of its own: tables are emptied between tests, which is faster than making them."""
+    home = tmp_path_factory.mktemp("people")
+    opened = Database.open(Settings(home=home, cache=home, database=another(postgres, "people")))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

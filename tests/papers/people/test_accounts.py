@@ -10,7 +10,8 @@ from members import at_once, member
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers import accounts
-from foveal.papers.accounts import Person, canonical_address
+from foveal.papers.accounts import Person
+from foveal.papers.mail.addresses import canonical
 from foveal.papers.moderation import audit
 
 
@@ -25,8 +26,8 @@ from foveal.papers.moderation import audit
     ],
 )
 def test_only_the_domain_is_changed(given_address: str, expected: str) -> None:
-    assert canonical_address(given_address) == expected
-    assert canonical_address(expected) == expected
+    assert canonical(given_address) == expected
+    assert canonical(expected) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,16 +60,16 @@ def test_only_the_domain_is_changed(given_address: str, expected: str) -> None:
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(InputError, match="no e-mail address"):
-        canonical_address(address)
+        canonical(address)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_an_address_or_refused(text: str) -> None:
     try:
-        address = canonical_address(text)
+        address = canonical(text)
     except InputError:
         return
-    assert canonical_address(address) == address
+    assert canonical(address) == address
     assert address.isascii()
     assert not set(address) & set(' \r\n<>,;"\\')
 

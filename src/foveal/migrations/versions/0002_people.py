@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("confirm_hash", sa.String(length=64), nullable=False),
         sa.Column("confirm_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seed", sa.String(length=32), nullable=False),
         sa.Column("unsubscribe_hash", sa.String(length=64), nullable=False),
         sa.Column("consent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("consent_ip", sa.String(length=45), nullable=False),
@@ -193,6 +194,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("message_id", sa.String(length=200), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("doubts", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sender", sa.String(length=80), nullable=False),
@@ -215,6 +217,18 @@ def upgrade() -> None:
     op.create_index("ix_delivery_state_due", "delivery", ["state", "due_at"], unique=False)
     op.create_index(op.f("ix_delivery_subscription_id"), "delivery", ["subscription_id"], unique=False)
     op.create_table(
+        "delivery_paper",
+        sa.Column("delivery_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("paper_id", sa.String(length=64), nullable=False),
+        sa.Column("section", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_paper_delivery_id_delivery"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("delivery_id", "position", name=op.f("pk_delivery_paper")),
+    )
+    op.create_table(
         "read_mark",
         sa.Column("person_id", sa.Integer(), nullable=False),
         sa.Column("paper_id", sa.String(length=64), nullable=False),
@@ -234,6 +248,7 @@ def downgrade() -> None:
     """Drop them."""
     op.drop_index(op.f("ix_read_mark_paper_id"), table_name="read_mark")
     op.drop_table("read_mark")
+    op.drop_table("delivery_paper")
     op.drop_index(op.f("ix_delivery_subscription_id"), table_name="delivery")
     op.drop_index("ix_delivery_state_due", table_name="delivery")
     op.drop_index(op.f("ix_delivery_message_id"), table_name="delivery")

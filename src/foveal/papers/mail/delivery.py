@@ -1,0 +1,385 @@
+"""Messages, each sent once: claimed, handed over, written down.
+
+    plan(outbox, composer, now=…)        # planning.py: a delivery for each subscriber whose hour has come
+    report = send(outbox)                # until nothing is due
+
+States     queued -> sending -> sent; queued again after a passing refusal (1, 5, 30, 120 minutes later); failed;
+           suppressed (left, bounced or complained meanwhile); unknown; empty (there was nothing new)
+Claim      only when the server has said that it would take the message (354) is the delivery marked as being sent, by
+           one conditional UPDATE: it is still queued, the subscriber has not left, this process holds the lease. The
+           body follows at once. So whoever left before is not written to, and two senders never send one message
+In doubt   between the body's first byte and our commit of the server's 250 nobody can know: a sender that dies there,
+           or hears no answer, leaves "unknown". An unknown message is not sent again by itself; a person may have it
+           sent once more, with the same Message-ID (`retry_unknown`)
+Refusals   4xx: passing. 5xx: of the address (bounced at once) or of this message (`bounces.verdict`); three messages in
+           a row that failed otherwise count as a bounce. A refusal of us, not of a recipient, stops the run
+Power cut  claims are on the disk before the body leaves (SQLite: synchronous = FULL for the sender)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, event, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from foveal import faults
+from foveal.database import Database, engine_of
+from foveal.errors import MailFailed
+from foveal.papers.mail import lease
+from foveal.papers.mail.bounces import bounced, failed_softly, verdict
+from foveal.papers.mail.digest import Entry
+from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
+from foveal.papers.mail.schedule import KINDS
+from foveal.papers.mail.smtp import Gone, Refused, Server, opened
+from foveal.papers.mail.subscriptions import subscription_of
+from foveal.papers.people_schema import (
+    DeliveryPaperRow,
+    DeliveryRow,
+    DigestRunRow,
+    MailDayRow,
+    SubscriptionRow,
+    SuppressedRow,
+)
+from foveal.papers.periods import Period
+from foveal.papers.store import Paper, PaperStore
+
+BACKOFF_MIN = (1, 5, 30, 120)
+LEASE, LEASE_S = "mail", 120
+
+logger = logging.getLogger("foveal.papers.mail")
+
+
+def send(outbox: Outbox, *, limit: int | None = None, on_sent: Callable[[Report], None] | None = None) -> Report:
+    """Send what is due, until nothing is. `stopped` says where another process is sending."""
+    database = durable(outbox.database)
+    report = Report()
+    try:
+        with database.writing() as session:
+            if not lease.take(session, LEASE, outbox.holder, seconds=LEASE_S):
+                report.stopped = "Another process is sending mail. It goes on by itself: `foveal digest status`."
+                return report
+            report.unknown += _left_behind(session, outbox.holder)
+        try:
+            _Sender(outbox, database, report, on_sent).run(limit)
+        finally:
+            with database.writing() as session:
+                report.unknown += _left_behind(session, "", only=outbox.holder)
+                _finish_runs(session)
+                lease.release(session, LEASE, outbox.holder)
+    finally:
+        if database is not outbox.database:
+            database.close()
+    return report
+
+
+def durable(database: Database) -> Database:
+    """The same database, whose commits survive a power cut, too."""
+    if database.engine.dialect.name != "sqlite":
+        return database
+    engine = engine_of(database.engine.url.render_as_string(hide_password=False))
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = FULL"))
+    return Database(engine)
+
+
+def retry_unknown(database: Database) -> int:
+    """Queue once more what is unknown for the first time, under the same Message-ID; how many.
+
+    Whoever got such a message gets it twice, unless the mailbox knows the Message-ID.
+    """
+    once = update(DeliveryRow).where(DeliveryRow.state == "unknown", DeliveryRow.doubts == 1)
+    with database.writing() as session:
+        return _count(session, once.values(state="queued", due_at=faults.now(), attempts=0))
+
+
+class _Sender:
+    """One pass over what is due, over as few connections as may be."""
+
+    def __init__(
+        self, outbox: Outbox, database: Database, report: Report, on_sent: Callable[[Report], None] | None
+    ) -> None:
+        self.outbox, self.database, self.report, self.on_sent = outbox, database, report, on_sent
+        self.store = PaperStore(database)
+        self.server: Server | None = None
+        self.over_it = 0  # messages over this connection
+        self.next_at = 0.0
+        self.prolong_at = 0.0
+
+    def run(self, limit: int | None) -> None:
+        """Send until nothing is due, the limit is reached, or somebody says stop."""
+        handled = 0
+        try:
+            while not self.outbox.stop.is_set() and (limit is None or handled < limit):
+                batch = self._batch(
+                    self.outbox.mail.batch if limit is None else min(self.outbox.mail.batch, limit - handled)
+                )
+                if not batch:
+                    return
+                papers = {p.id: p for p in self.store.many([e.paper_id for one in batch for e in one.entries])}
+                for one in batch:
+                    if self.outbox.stop.is_set():
+                        return
+                    self._one(one, papers)
+                    handled += 1
+        except MailFailed as error:
+            self.report.stopped = str(error)
+            logger.warning("mail stopped: %s", error)
+        finally:
+            self._close()
+
+    def _batch(self, count: int) -> list[Waiting]:
+        wanted = (
+            select(DeliveryRow, SubscriptionRow, DigestRunRow)
+            .join(SubscriptionRow, SubscriptionRow.id == DeliveryRow.subscription_id)
+            .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
+            .where(DeliveryRow.state == "queued", DeliveryRow.due_at <= faults.now())
+            .order_by(DeliveryRow.due_at, DeliveryRow.id)
+            .limit(count)
+        )
+        with self.database.reading() as session:
+            rows = session.execute(wanted).all()
+            ids = [delivery.id for delivery, _, _ in rows]
+            held = select(DeliveryPaperRow).where(DeliveryPaperRow.delivery_id.in_(ids))
+            entries: dict[int, list[Entry]] = {one: [] for one in ids}
+            for row in session.scalars(held.order_by(DeliveryPaperRow.delivery_id, DeliveryPaperRow.position)):
+                entries[row.delivery_id].append(Entry(row.paper_id, row.section, row.why))
+            return [
+                Waiting(
+                    delivery.id,
+                    delivery.message_id,
+                    subscription_of(subscription),
+                    run.cadence,
+                    Period.of(KINDS[run.cadence], run.period),
+                    tuple(entries[delivery.id]),
+                )
+                for delivery, subscription, run in rows
+            ]
+
+    def _one(self, one: Waiting, papers: dict[str, Paper]) -> None:
+        """One message, from its words to what became of it."""
+        raw = message_of(self.outbox, one, papers)
+        if raw is None:
+            self._settle(one, "empty", "its papers are gone")
+            return
+        self._pace()
+        server = self._begun(one)
+        if server is None:
+            return
+        if not self._claim(one):
+            self._drop()  # in the middle of DATA: the only way not to send it
+            return
+        faults.point("mail.claimed")
+        try:
+            said = server.finish(raw)
+        except Refused as refused:
+            self._refused(one, refused, claimed=True)
+        except Gone as gone:
+            self._drop()
+            self._unknown(one, str(gone))
+        else:
+            faults.point("mail.accepted")
+            self._sent(one, said)
+
+    def _begun(self, one: Waiting) -> Server | None:
+        """The server, waiting for the message's body; None: it is not to be sent now, which is written down."""
+        for again in (True, False):
+            server = self._connected()
+            try:
+                server.begin(self.outbox.mail.return_address, one.subscription.address)
+                return server
+            except Refused as refused:
+                self._refused(one, refused, claimed=False)
+                return None
+            except Gone as gone:
+                used = self.over_it > 0
+                self._drop()
+                if not (again and used):  # servers close a connection that has lasted: that is not the message's fault
+                    self._later(one, None, str(gone), claimed=False)
+                    return None
+        return None
+
+    def _claim(self, one: Waiting) -> bool:
+        """Mark as being sent, if it still may be; the lease is prolonged with it."""
+        moment = faults.now()
+        stays = exists().where(SubscriptionRow.id == DeliveryRow.subscription_id, SubscriptionRow.state == "confirmed")
+        barred = exists().where(
+            SubscriptionRow.id == DeliveryRow.subscription_id,
+            SuppressedRow.address_key == SubscriptionRow.address_key,
+        )
+        claimed = (
+            update(DeliveryRow)
+            .where(DeliveryRow.id == one.id, DeliveryRow.state == "queued", stays, ~barred)
+            .where(lease.holds(LEASE, self.outbox.holder, moment))
+            .values(state="sending", claimed_at=moment, sender=self.outbox.holder, attempts=DeliveryRow.attempts + 1)
+        )
+        with self.database.writing() as session:
+            if self._prolonged(session) and _count(session, claimed):
+                return True
+            if not self._prolonged(session, now=True):
+                raise MailFailed(
+                    "Another process took over the sending of mail, since this one was silent for too long."
+                )
+            if _count(session, claimed):  # the lease had run out, and nobody had taken it
+                return True
+            left = update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.state == "queued", ~stays | barred)
+            if _count(session, left.values(state="suppressed", smtp_text="left before it was sent")):
+                _tally(session, "suppressed")
+        self.report.suppressed += 1
+        return False
+
+    def _prolonged(self, session: Session, *, now: bool = False) -> bool:
+        """Prolong the lease, now and then or `now`; each claim asks for itself whether it is ours."""
+        moment = time.monotonic()
+        if moment < self.prolong_at and not now:
+            return True
+        self.prolong_at = moment + LEASE_S / 8
+        return lease.take(session, LEASE, self.outbox.holder, seconds=LEASE_S)
+
+    # what became of it
+
+    def _sent(self, one: Waiting, said: str) -> None:
+        done = {"state": "sent", "sent_at": faults.now(), "smtp_code": 250, "smtp_text": said}
+        with self.database.writing() as session:
+            session.execute(self._ours(one).values(**done))
+            if one.subscription.soft_bounces:
+                calm = update(SubscriptionRow).where(SubscriptionRow.id == one.subscription.id)
+                session.execute(calm.values(soft_bounces=0))
+            _tally(session, "sent")
+        self.report.sent += 1
+        self.over_it += 1
+        if self.over_it >= self.outbox.mail.batch:
+            self._close()
+        if self.on_sent:
+            self.on_sent(self.report)
+
+    def _refused(self, one: Waiting, refused: Refused, *, claimed: bool) -> None:
+        if refused.stage == "mail" and refused.code >= 500:
+            raise MailFailed(
+                f"{self.outbox.mail.host} takes no mail from {self.outbox.mail.return_address} ({refused}). Check "
+                "mail.sender, mail.bounces, mail.user."
+            )
+        if refused.code == 421:
+            self._drop()
+        kind = verdict(refused.code, refused.text, at_recipient=refused.stage == "rcpt")
+        if kind == "later":
+            self._later(one, refused.code, refused.text, claimed=claimed)
+        else:
+            self._failed(one, refused.code, refused.text, permanent=kind == "permanent")
+
+    def _later(self, one: Waiting, code: int | None, text: str, *, claimed: bool) -> None:
+        """Again after a while, or never: after the last wait the message has failed."""
+        with self.database.writing() as session:
+            row = session.get_one(DeliveryRow, one.id)
+            attempts = row.attempts + (0 if claimed else 1)
+            if row.state not in ("queued", "sending"):
+                return
+            if attempts <= len(BACKOFF_MIN):
+                row.state, row.attempts, row.smtp_code, row.smtp_text = "queued", attempts, code, text
+                row.due_at = faults.now() + timedelta(minutes=BACKOFF_MIN[attempts - 1])
+                self.report.later += 1
+                return
+        self._failed(one, code, text, permanent=False)
+
+    def _failed(self, one: Waiting, code: int | None, text: str, *, permanent: bool) -> None:
+        with self.database.writing() as session:
+            row = session.get_one(DeliveryRow, one.id)
+            row.state, row.smtp_code, row.smtp_text = "failed", code, text
+            subscription = session.get_one(SubscriptionRow, one.subscription.id)
+            (bounced if permanent else failed_softly)(session, subscription)
+            _tally(session, "failed")
+        self.report.failed += 1
+
+    def _unknown(self, one: Waiting, text: str) -> None:
+        with self.database.writing() as session:
+            session.execute(self._ours(one).values(state="unknown", doubts=DeliveryRow.doubts + 1, smtp_text=text))
+            _tally(session, "unknown")
+        self.report.unknown += 1
+
+    def _settle(self, one: Waiting, state: str, text: str) -> None:
+        with self.database.writing() as session:
+            queued = update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.state == "queued")
+            session.execute(queued.values(state=state, smtp_text=text))
+
+    def _ours(self, one: Waiting) -> Any:
+        return update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.sender == self.outbox.holder)
+
+    # the connection
+
+    def _connected(self) -> Server:
+        """The open connection, or a new one; a server that is away is waited for. MailFailed: it stays away."""
+        for wait in (*self.outbox.patience_s, None):
+            if self.server is None:
+                try:
+                    self.server, self.over_it = opened(self.outbox.mail, self.outbox.home), 0
+                except Gone as gone:
+                    if wait is None or self.outbox.stop.wait(wait):
+                        raise MailFailed(f"{gone}. What is queued stays queued; the next start goes on.") from gone
+            if self.server is not None:
+                return self.server
+        raise AssertionError("unreachable")
+
+    def _pace(self) -> None:
+        now = time.monotonic()
+        if self.next_at > now:
+            self.outbox.stop.wait(self.next_at - now)
+        self.next_at = max(now, self.next_at) + 1 / self.outbox.mail.rate
+
+    def _close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def _drop(self) -> None:
+        if self.server is not None:
+            self.server.drop()
+            self.server = None
+
+
+def counts(database: Database) -> dict[tuple[str, str], dict[str, int]]:
+    """(cadence, period) -> state -> number of deliveries, the newest run first."""
+    counted = (
+        select(DigestRunRow.cadence, DigestRunRow.period, DeliveryRow.state, func.count())
+        .join(DeliveryRow, DeliveryRow.run_id == DigestRunRow.id)
+        .group_by(DigestRunRow.id, DigestRunRow.cadence, DigestRunRow.period, DeliveryRow.state)
+        .order_by(DigestRunRow.id.desc())
+    )
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    with database.reading() as session:
+        for cadence, period, state, count in session.execute(counted):
+            found.setdefault((cadence, period), {})[state] = count
+    return found
+
+
+def _left_behind(session: Session, mine: str, *, only: str | None = None) -> int:
+    """Mark what a sender left in the middle of being sent; nobody knows what became of it."""
+    left = update(DeliveryRow).where(DeliveryRow.state == "sending")
+    left = left.where(DeliveryRow.sender == only) if only else left.where(DeliveryRow.sender != mine)
+    text = "the sender ended before it knew"
+    count = _count(session, left.values(state="unknown", doubts=DeliveryRow.doubts + 1, smtp_text=text))
+    _tally(session, "unknown", count)
+    return count
+
+
+def _finish_runs(session: Session) -> None:
+    open_ones = exists().where(DeliveryRow.run_id == DigestRunRow.id, DeliveryRow.state.in_(("queued", "sending")))
+    session.execute(
+        update(DigestRunRow).where(DigestRunRow.finished_at.is_(None), ~open_ones).values(finished_at=faults.now())
+    )
+
+
+def _tally(session: Session, state: str, messages: int = 1) -> None:
+    if not messages:
+        return
+    row = session.get(MailDayRow, (faults.now().date(), state))
+    if row is None:
+        session.add(MailDayRow(day=faults.now().date(), state=state, messages=messages))
+    else:
+        row.messages += messages
+
+
+def _count(session: Session, statement: Any) -> int:
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount

@@ -1,0 +1,230 @@
+"""Which papers a subscriber is sent, under which heading, and why.
+
+    composer = Composer(database, trending=…, search=…, now=now)
+    composer.entries(subscription, due.period)      # at most 12 Entry(paper_id, section, why), none sent lately
+
+Sections   what the person follows, then the topics and the search of the subscription; what trends as a whole where
+           there is neither. Sections take turns, so that none crowds another out; a paper stands in one of them only
+Trending   the order in which papers stand. One is news if it was listed in the period's days (3 for a daily digest, so
+           that Monday sees the weekend; 7; 31), or is old and among the first dozen of what trends now
+Search     the first twentieth of all papers, 12 to 200, counts as found: a search by meaning finds everything
+Not twice  what a digest of this subscription held in the last 30 days, what the person has read, what holds muted words
+Nothing    no entry, no mail
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from foveal.database import Database
+from foveal.errors import InputError
+from foveal.papers.mail.subscriptions import Subscription
+from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, FollowRow, MuteRow, ReadMarkRow
+from foveal.papers.periods import Period, short_date
+from foveal.papers.records import name_key
+from foveal.papers.schema import TopicRow
+from foveal.papers.store import Paper, PaperStore
+
+Trending = Callable[[datetime, int], Sequence[Paper]]
+"""What trends at a moment, the first so many."""
+
+Search = Callable[[str, int], Sequence[Paper]]
+"""What a query finds, the first so many."""
+
+WINDOW_DAYS = {"day": 3, "week": 7, "month": 31}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigestSettings:
+    """How much is in a digest."""
+
+    most: int = 12  # papers
+    again_after_days: int = 30  # before a paper may come again
+    candidates: int = 200  # of what trends; of what a search finds at most
+    searched_share: float = 0.05  # of all papers: how many of them a search is believed to be about
+
+    def __post_init__(self) -> None:
+        numbers = min(self.most, self.again_after_days) >= 1 and self.candidates >= self.most
+        if not (numbers and 0 < self.searched_share <= 1):
+            raise InputError(
+                f"{self} needs a paper and a day at least, as many candidates as papers, a share above 0 and up to 1."
+            )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A paper of a digest."""
+
+    paper_id: str
+    section: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Something that a person wants to hear of: kind is trending, query, author, organisation or category."""
+
+    kind: str
+    value: str
+    title: str
+
+
+TRENDING = Wish("trending", "", "Trending")
+DEFAULTS = DigestSettings()
+
+
+class Composer:
+    """Chooses papers for many subscribers at one moment; what they have in common is looked up once."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        trending: Trending,
+        search: Search,
+        now: datetime,
+        settings: DigestSettings = DEFAULTS,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.now = now
+        self.papers = [paper for paper in trending(now, settings.candidates) if not paper.withdrawn]
+        self.places = {paper.id: place for place, paper in enumerate(self.papers, 1)}
+        self._search = search
+        self._found: dict[Wish, list[Paper]] = {TRENDING: self.papers}
+
+    def entries(self, subscription: Subscription, period: Period) -> tuple[Entry, ...]:
+        """The papers of a period's digest for one subscriber."""
+        since = self.now.date() - timedelta(days=WINDOW_DAYS[period.kind])
+        with self.database.reading() as session:
+            wishes = _wishes(session, subscription)
+            kept_out = self._kept_out(session, subscription)
+            muted = _muted(session, subscription)
+        sections = [
+            (wish, iter([p for p in self._of(wish) if self._is_news(p, since) and p.id not in kept_out]))
+            for wish in wishes
+        ]
+        return tuple(self._entry(paper, wish) for wish, paper in _in_turns(sections, muted, self.settings.most))
+
+    def _of(self, wish: Wish) -> list[Paper]:
+        """What fits a wish: in the order of trending, then what only the search knows."""
+        if wish not in self._found:
+            if wish.kind == "query":
+                found = {paper.id: paper for paper in self._search(wish.value, self._believed)}
+                first = [paper for paper in self.papers if paper.id in found]
+                rest = [p for p in found.values() if p.id not in self.places and not p.withdrawn]
+                self._found[wish] = first + rest
+            else:
+                self._found[wish] = [paper for paper in self.papers if _fits(paper, wish)]
+        return self._found[wish]
+
+    @cached_property
+    def _believed(self) -> int:
+        """How many finds of a search count: it gives an order of all papers, and knows no end of what fits."""
+        share = math.ceil(PaperStore(self.database).count() * self.settings.searched_share)
+        return min(self.settings.candidates, max(self.settings.most, share))
+
+    def _is_news(self, paper: Paper, since: date) -> bool:
+        lately = any(since <= listing.day <= self.now.date() for listing in paper.listings)
+        return lately or self.places.get(paper.id, self.settings.most + 1) <= self.settings.most
+
+    def _kept_out(self, session: Session, subscription: Subscription) -> set[str]:
+        since = self.now - timedelta(days=self.settings.again_after_days)
+        sent = (
+            select(DeliveryPaperRow.paper_id)
+            .join(DeliveryRow, DeliveryRow.id == DeliveryPaperRow.delivery_id)
+            .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
+            .where(DeliveryRow.subscription_id == subscription.id, DigestRunRow.created_at >= since)
+            .where(DeliveryRow.state.in_(("queued", "sending", "sent", "unknown")))
+        )
+        read = select(ReadMarkRow.paper_id).where(ReadMarkRow.person_id == subscription.person_id)
+        return {*session.scalars(sent), *(session.scalars(read) if subscription.person_id is not None else ())}
+
+    def _entry(self, paper: Paper, wish: Wish) -> Entry:
+        return Entry(paper.id, wish.title, reason(paper, self.places.get(paper.id), self.now.date()))
+
+
+def reason(paper: Paper, place: int | None, today: date) -> str:
+    """Why a paper is here, in numbers: "no. 3 of what trends · 118 votes · 2 comments · 182 stars · listed Oct 1"."""
+    told = [f"no. {place} of what trends"] if place else []
+    counts = ((paper.all_votes, "vote"), (paper.all_comments, "comment"), (paper.repo_stars or 0, "star"))
+    told += [f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts if count > 0]
+    if paper.listings:
+        told.append(f"listed {short_date(paper.listings[-1].day, today)}")
+    return " · ".join(told)
+
+
+def _wishes(session: Session, subscription: Subscription) -> list[Wish]:
+    """What a subscriber asked for, in order, each once."""
+    wanted: list[Wish] = []
+    if subscription.person_id is not None:
+        follows = select(FollowRow).where(FollowRow.person_id == subscription.person_id)
+        rows = session.scalars(follows.order_by(FollowRow.created_at, FollowRow.kind, FollowRow.value)).all()
+        wanted += [one for row in rows if (one := _followed(session, row.kind, row.value))]
+    topics = [_topic(session, name) for name in subscription.preferences.topics]
+    chosen = [one for one in topics if one]
+    if query := subscription.preferences.query:
+        chosen.append(Wish("query", query, f"Your search: {query}"))
+    wanted += chosen or [TRENDING]
+    return list({(wish.kind, wish.value): wish for wish in reversed(wanted)}.values())[::-1]
+
+
+def _followed(session: Session, kind: str, value: str) -> Wish | None:
+    if kind == "topic":
+        return _topic(session, value)
+    title = {"author": "You follow", "organisation": "From", "category": "Subject", "query": "You follow the search"}
+    return Wish(kind, value, f"{title[kind]} {value}") if kind in title else None
+
+
+def _topic(session: Session, name: str) -> Wish | None:
+    row = session.get(TopicRow, name)
+    return Wish("query", row.query, row.title) if row else None
+
+
+def _fits(paper: Paper, wish: Wish) -> bool:
+    if wish.kind == "author":
+        return name_key(wish.value) in {author.key for author in paper.authors}
+    if wish.kind == "organisation":
+        return paper.organisation_id == name_key(wish.value)[:80]
+    return wish.value in paper.categories or any(
+        wish.value.endswith(".*") and one.startswith(wish.value[:-1]) for one in paper.categories
+    )
+
+
+def _muted(session: Session, subscription: Subscription) -> tuple[str, ...]:
+    if subscription.person_id is None:
+        return ()
+    words = session.scalars(select(MuteRow.words).where(MuteRow.person_id == subscription.person_id))
+    return tuple(word.casefold() for word in words)
+
+
+def _in_turns(
+    sections: Iterable[tuple[Wish, Iterator[Paper]]], muted: Sequence[str], most: int
+) -> list[tuple[Wish, Paper]]:
+    """Papers of the sections in turns until there are `most`, each once, section by section."""
+    open_ones = list(sections)
+    order = {wish: place for place, (wish, _) in enumerate(open_ones)}
+    taken: dict[str, tuple[Wish, Paper]] = {}
+    while open_ones and len(taken) < most:
+        for section in list(open_ones):
+            wish, papers = section
+            new = next((p for p in papers if p.id not in taken and not _holds(p, muted)), None)
+            if new is None:
+                open_ones.remove(section)
+            elif len(taken) < most:
+                taken[new.id] = (wish, new)
+    return sorted(taken.values(), key=lambda one: order[one[0]])
+
+
+def _holds(paper: Paper, words: Sequence[str]) -> bool:
+    if not words:
+        return False
+    text = f"{paper.title}\n{paper.abstract}".casefold()
+    return any(word in text for word in words)

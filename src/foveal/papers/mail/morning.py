@@ -1,0 +1,165 @@
+"""The mail as a job: once by `foveal digest send`, every minute with `--watch` or beside the web app.
+
+report = tick(outbox_of(settings, database), composer_of(settings, database))
+threading.Thread(target=Morning(settings, database).run, args=(stop,)).start()
+dry_run(outbox, composer, folder)          # .eml files of what would be sent; nothing in the database changes
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import exc
+
+from foveal import faults
+from foveal.database import Database
+from foveal.errors import FovealError
+from foveal.evaluation.files import whole_file
+from foveal.papers.mail.delivery import send
+from foveal.papers.mail.digest import Composer
+from foveal.papers.mail.message import Headline
+from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
+from foveal.papers.mail.planning import due_of, plan, planned
+from foveal.papers.mail.settings import load_mail
+from foveal.papers.mail.signing import dkim_of, message_id
+from foveal.papers.mail.subscriptions import Preferences, Subscription, forget_unconfirmed, subscriptions
+from foveal.papers.periods import Period
+from foveal.papers.secrets import secret_of
+from foveal.papers.store import Paper, PaperStore
+from foveal.settings import Settings
+
+EVERY_S = 60.0
+
+logger = logging.getLogger("foveal.papers.mail")
+
+
+def outbox_of(
+    settings: Settings, database: Database, *, headline: Headline | None = None, whole: bool = True
+) -> Outbox:
+    """A sender with the settings of a home. InputError: mail is not set up (`whole`), or a key cannot be read."""
+    mail = load_mail(settings)
+    if whole:
+        mail = mail.complete()
+    return Outbox(
+        database=database,
+        home=settings.home,
+        mail=mail,
+        secret=secret_of(settings.home),
+        dkim=dkim_of(mail, settings.home),
+        headline=headline,
+    )
+
+
+def composer_of(settings: Settings, database: Database, *, now: datetime | None = None) -> Composer:
+    """The papers of this moment: what trends, and the search over all of them, opened when somebody has a query."""
+    from foveal.papers.trending import trending
+
+    opened: list[Any] = []
+
+    def search(query: str, k: int) -> Sequence[Paper]:
+        if not opened:
+            from foveal.papers.paper_search import PaperSearch
+
+            opened.append(PaperSearch.open(settings))
+        found = opened[0].search(query, k)
+        marked = [hit.paper for hit in found.hits if any(hit.marks)]  # that hold a word of it
+        return marked or ([] if found.note else [hit.paper for hit in found.hits])  # or a query of filters alone
+
+    def trends(at: datetime, limit: int) -> Sequence[Paper]:
+        papers: Sequence[Paper] = trending(database, now=at, limit=limit).papers
+        return papers
+
+    return Composer(database, trending=trends, search=search, now=now or faults.now())
+
+
+def tick(
+    outbox: Outbox,
+    compose: Callable[[], Composer],
+    *,
+    everybody: bool = False,
+    limit: int | None = None,
+    on_sent: Callable[[Report], None] | None = None,
+) -> Report:
+    """Forget what was never confirmed, queue what is due, send it; what cannot be composed holds up nothing else."""
+    forget_unconfirmed(outbox.database)
+    made = Report()
+    try:
+        if anybody_due(outbox.database, everybody=everybody):
+            made = plan(outbox, compose(), now=faults.now(), everybody=everybody)
+    except FovealError as error:
+        logger.error("no digest was made: %s", error)
+        made.stopped = str(error)
+    done = send(outbox, limit=limit, on_sent=on_sent)
+    return replace(done, planned=made.planned, empty=made.empty, stopped=made.stopped or done.stopped)
+
+
+def anybody_due(database: Database, *, everybody: bool = False) -> bool:
+    """Whether a digest is due that was not made yet: what trends is not looked up for nothing."""
+    return next(_new(database, faults.now(), everybody), None) is not None
+
+
+def dry_run(outbox: Outbox, composer: Composer, folder: Path, *, everybody: bool = False) -> list[Path]:
+    """Write what would be made and sent now as .eml files; the database stays as it is."""
+    written = []
+    for one, period in list(_new(outbox.database, composer.now, everybody)):
+        raw = preview(outbox, composer, one, period)
+        if raw is not None:
+            path = folder / f"{one.preferences.cadence}-{period.key}-{one.id}.eml"
+            with whole_file(path) as partial:
+                partial.write_bytes(raw)
+            written.append(path)
+    return written
+
+
+def preview(outbox: Outbox, composer: Composer, one: Subscription, period: Period) -> bytes | None:
+    """The message that a subscriber would get, None where there is nothing new."""
+    entries = composer.entries(one, period)
+    name = message_id(outbox.secret, f"{one.preferences.cadence}/{period.key}", one.seed, outbox.mail.domain)
+    papers = {paper.id: paper for paper in PaperStore(outbox.database).many([entry.paper_id for entry in entries])}
+    return message_of(outbox, Waiting(0, name, one, one.preferences.cadence, period, entries), papers)
+
+
+def nobody(preferences: Preferences, address: str = "reader@example.org") -> Subscription:
+    """A subscription that is not kept, to show what such a one would get."""
+    return Subscription(
+        id=0, address=address, person_id=None, preferences=preferences, state="confirmed", seed="preview",
+        created_at=faults.now(), consent_at=faults.now(), consent_ip="", consent_text="", soft_bounces=0, ended_at=None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Morning:
+    """The job of `--watch`: a look at the clock each minute, and at the settings each time."""
+
+    settings: Settings
+    database: Database
+    every_s: float = EVERY_S
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; an error is logged, and the next minute tries again."""
+        while not stop.is_set():
+            try:
+                if load_mail(self.settings).host:
+                    outbox = replace(outbox_of(self.settings, self.database), stop=stop)
+                    report = tick(outbox, lambda: composer_of(self.settings, self.database))
+                    if report.sent or report.stopped:
+                        logger.info("mail: %s", re.sub(r"^Report", "", repr(report)))
+            except (FovealError, exc.SQLAlchemyError, OSError) as error:
+                logger.error("the mail was not sent: %s", error)
+            stop.wait(self.every_s)
+
+
+def _new(database: Database, now: datetime, everybody: bool) -> Iterator[tuple[Subscription, Period]]:
+    due = [(one, when) for one in subscriptions(database, state="confirmed") if (when := due_of(one, now, everybody))]
+    with database.reading() as session:
+        there = planned(session, [one.id for one, _ in due])
+    for one, when in due:
+        if (one.id, one.preferences.cadence, when.period.key) not in there:
+            yield one, when.period

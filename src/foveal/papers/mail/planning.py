@@ -1,0 +1,108 @@
+"""Messages of a run are made: a delivery for each subscriber whose hour has come, with its papers, once.
+
+    report = plan(outbox, composer, now=…)       # twice is as good as once
+
+Run        one per cadence and period; a delivery per run and subscription (both unique), so that two planners make one
+Fixed      which papers stand in a message is written down with it: a second try is the same message
+Empty      where there is nothing new the delivery is there, and nothing is sent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from foveal import faults
+from foveal.papers.mail.digest import Composer, Entry
+from foveal.papers.mail.outbox import Outbox, Report
+from foveal.papers.mail.schedule import Due, current, due
+from foveal.papers.mail.signing import message_id
+from foveal.papers.mail.subscriptions import Subscription, subscriptions
+from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow
+
+AT_ONCE = 100
+"""Messages that are made in one transaction."""
+
+
+def plan(outbox: Outbox, composer: Composer, *, now: datetime, everybody: bool = False) -> Report:
+    """Queue the messages whose hour has come, `everybody`: of today, whatever the hour. Twice is as good as once."""
+    report = Report()
+    found = [
+        (one, when)
+        for one in subscriptions(outbox.database, state="confirmed")
+        if (when := due_of(one, now, everybody))
+    ]
+    for start in range(0, len(found), AT_ONCE):
+        _plan_some(outbox, composer, found[start : start + AT_ONCE], report)
+        faults.point("mail.planned")
+    return report
+
+
+def due_of(subscription: Subscription, now: datetime, everybody: bool) -> Due | None:
+    """The digest that a subscriber is to get now; `everybody`: today's, whatever the hour."""
+    wanted = subscription.preferences
+    if everybody:
+        return Due(current(wanted.cadence, now.date()), now)
+    when = due(wanted.cadence, wanted.hour, wanted.zone, now)
+    begun = subscription.consent_at
+    return when if when and begun and begun <= when.at else None
+
+
+def _plan_some(outbox: Outbox, composer: Composer, some: Sequence[tuple[Subscription, Due]], report: Report) -> None:
+    with outbox.database.reading() as session:
+        there = planned(session, [one.id for one, _ in some])
+    new = [(one, when) for one, when in some if (one.id, one.preferences.cadence, when.period.key) not in there]
+    chosen = [composer.entries(one, when.period) for one, when in new]
+    with outbox.database.writing() as session:
+        wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when in new)
+        runs = {named: _run_of(session, *named) for named in wanted}
+        for (one, when), entries in zip(new, chosen, strict=True):
+            _queue(session, outbox, runs[one.preferences.cadence, when.period.key], one, when, entries)
+            report.planned += bool(entries)
+            report.empty += not entries
+
+
+def planned(session: Session, ids: Sequence[int]) -> set[tuple[int, str, str]]:
+    """(subscription, cadence, period) of the deliveries that were made for these subscriptions."""
+    made = (
+        select(DeliveryRow.subscription_id, DigestRunRow.cadence, DigestRunRow.period)
+        .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
+        .where(DeliveryRow.subscription_id.in_(ids))
+    )
+    return {(row[0], row[1], row[2]) for row in session.execute(made)}
+
+
+def _run_of(session: Session, cadence: str, period: str) -> DigestRunRow:
+    wanted = select(DigestRunRow).where(DigestRunRow.cadence == cadence, DigestRunRow.period == period)
+    row = session.scalar(wanted)
+    if row is None:
+        row = DigestRunRow(cadence=cadence, period=period, created_at=faults.now())
+        session.add(row)
+        session.flush()
+    row.finished_at = None
+    return row
+
+
+def _queue(
+    session: Session, outbox: Outbox, run: DigestRunRow, one: Subscription, when: Due, entries: Sequence[Entry]
+) -> None:
+    name = message_id(outbox.secret, f"{run.cadence}/{run.period}", one.seed, outbox.mail.domain)
+    row = DeliveryRow(
+        run_id=run.id,
+        subscription_id=one.id,
+        state="queued" if entries else "empty",
+        message_id=name,
+        due_at=when.at,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:  # another process planned it: its papers stand
+        return
+    session.add_all(
+        DeliveryPaperRow(delivery_id=row.id, position=place, **entry.__dict__) for place, entry in enumerate(entries)
+    )

@@ -1,0 +1,59 @@
+"""The home's secret, and what is made with it: tokens that nobody can guess, and of which only a hash is kept.
+
+secret = secret_of(settings.home)
+token = token_for(secret, "unsubscribe", seed)     # the same each time: it need not be stored to be sent again
+kept = hash_of(token)                              # what the database holds; who reads it can use nothing
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+BYTES = 32
+
+
+def secret_of(home: Path) -> bytes:
+    """The home's secret, 32 random bytes that only its owner may read; made at the first call."""
+    path = home / "secret.key"
+    if not path.exists():
+        _make(path)
+    return path.read_bytes()
+
+
+def _make(path: Path) -> None:
+    """Whole or not at all; of two processes at once the first one's stands."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")  # for its owner only
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(BYTES))
+        try:
+            path.hardlink_to(name)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def new_token() -> str:
+    """32 random bytes as they stand in an address."""
+    return secrets.token_urlsafe(BYTES)
+
+
+def token_for(secret: bytes, purpose: str, subject: str) -> str:
+    """32 bytes that follow from the secret, what they are for, and whom they name."""
+    made = hmac.new(secret, f"{purpose}:{subject}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+
+
+def hash_of(token: str) -> str:
+    """SHA-256 of a token, in hexadecimal; any text has one."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

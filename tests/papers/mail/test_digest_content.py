@@ -1,0 +1,155 @@
+"""What is in a digest: what is wanted, what is new, in turns, nothing twice, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from foveal import faults
+from foveal.bench.mail_data import composer, papers
+from foveal.errors import InputError
+from foveal.papers.mail.digest import Composer, DigestSettings, Entry, reason
+from foveal.papers.mail.morning import nobody
+from foveal.papers.mail.subscriptions import Preferences, subscriptions
+from foveal.papers.people_schema import FollowRow, MuteRow, ReadMarkRow
+from foveal.papers.periods import Period
+from foveal.papers.schema import PersonRow
+from foveal.papers.store import PaperStore
+from foveal.papers.upserts import upsert
+
+NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)  # a Friday
+DAY = Period.of("day", "2026-10-02")
+
+
+@pytest.fixture
+def site(make_site):
+    with faults.injected({}, clock=lambda: NOW):
+        yield make_site(1)
+
+
+def entries(site, preferences=None, *, period=DAY, now=NOW, settings=None, **person):
+    made = composer(site.database, now)
+    if settings:
+        made.settings = settings
+    one = replace(nobody(preferences or Preferences()), **person)
+    return made.entries(one, period)
+
+
+def ids(found):
+    return [entry.paper_id for entry in found]
+
+
+def test_without_wishes_it_is_what_trends_in_that_order_and_no_more_than_twelve(site):
+    found = entries(site)
+    assert ids(found) == [f"2610.{number:05d}" for number in range(12)]
+    assert {entry.section for entry in found} == {"Trending"}
+    assert found[0] == Entry("2610.00000", "Trending", "no. 1 of what trends · 200 votes · listed Oct 2")
+    assert found[3].why == "no. 4 of what trends · 197 votes · 30 stars · listed Oct 1"
+
+
+def test_topics_and_search_take_turns_and_a_paper_stands_once(site):
+    wanted = Preferences(topics=("long-context", "retrieval"), query="passage")
+    found = entries(site, wanted)
+    assert [entry.section for entry in found] == ["Long context"] * 4 + ["Retrieval"] * 4 + ["Your search: passage"] * 4
+    assert len(set(ids(found))) == 12
+    assert ids(found)[:4] == ["2610.00000", "2610.00003", "2610.00006", "2610.00009"]  # all fit all three: in turns
+
+
+def test_old_papers_that_do_not_trend_are_no_news_and_old_ones_that_do_are(site):
+    later = NOW + timedelta(days=10)
+    found = entries(site, now=later)
+    assert ids(found) == [f"2610.{number:05d}" for number in range(12)]  # the first dozen of what trends
+    assert ids(entries(site, now=later, settings=DigestSettings(most=5))) == [f"2610.{n:05d}" for n in range(5)]
+    with_new = replace(papers(later)[0], id="2610.10000", title="Brand new", votes=0, listed_on=later.date())
+    upsert(site.database, [with_new])
+    found = entries(site, now=later, settings=DigestSettings(most=16))
+    assert "2610.10000" in ids(found)
+
+
+def test_withdrawn_papers_are_left_out(site):
+    upsert(site.database, [replace(papers(NOW)[0], withdrawn=True)])
+    assert "2610.00000" not in ids(entries(site))
+
+
+def test_what_was_sent_does_not_come_again_for_thirty_days(site):
+    [one] = subscriptions(site.database)
+    assert site.tick().sent == 1
+    sent = set(ids(composer_of(site, NOW).entries(one, DAY)))
+    assert len(sent) <= 3  # of 15 papers, 12 were sent
+    with faults.injected({}, clock=lambda: NOW + timedelta(days=31)):
+        again = composer_of(site, NOW + timedelta(days=31)).entries(one, DAY)
+    assert len(again) == 12
+
+
+def composer_of(site, now):
+    return composer(site.database, now)
+
+
+def test_nothing_new_is_no_entry(site):
+    empty = Composer(site.database, trending=lambda *_: (), search=lambda *_: (), now=NOW)
+    assert empty.entries(nobody(Preferences(query="x")), DAY) == ()
+
+
+def test_follows_are_sections_mutes_and_read_marks_are_kept(site):
+    with site.database.writing() as session:
+        session.add(PersonRow(id=7, login="ana", email="ana@example.org"))
+        session.flush()
+        for minute, (kind, value) in enumerate(
+            [("author", "Ivo Novak"), ("organisation", "Example Lab"), ("category", "cs.*"), ("topic", "gone")]
+        ):
+            when = NOW + timedelta(minutes=minute)
+            session.add(FollowRow(person_id=7, kind=kind, value=value, created_at=when))
+        session.add(MuteRow(person_id=7, words="PASSAGE 4 "))
+        session.add(ReadMarkRow(person_id=7, paper_id="2610.00005"))
+    found = entries(site, person_id=7)
+    sections = list(dict.fromkeys(entry.section for entry in found))
+    assert sections == ["You follow Ivo Novak", "From Example Lab", "Subject cs.*", "Trending"]
+    assert ids(found)[:2] == ["2610.00009", "2610.00014"]  # four authors each; 2610.00004 holds the muted words
+    assert "2610.00004" not in ids(found)
+    assert "2610.00005" not in ids(found)
+
+
+def test_a_search_may_find_what_does_not_trend(site):
+    everything = PaperStore(site.database).page(limit=50).papers
+    made = Composer(
+        site.database,
+        trending=lambda *_: everything[:3],
+        search=lambda *_: [everything[9], everything[1]],
+        now=NOW,
+    )
+    found = made.entries(nobody(Preferences(query="x")), DAY)
+    assert ids(found) == [everything[1].id, everything[9].id]
+    assert found[1].why.startswith("191 votes")
+
+
+def test_a_search_is_believed_for_a_twentieth_of_the_papers(site):
+    asked = []
+
+    def search(_, k):
+        asked.append(k)
+        return []
+
+    for count in (15, 300):
+        upsert(site.database, papers(NOW, count=count))
+        made = Composer(site.database, trending=lambda *_: (), search=search, now=NOW)
+        made.entries(nobody(Preferences(query="x")), DAY)
+    made = Composer(
+        site.database, trending=lambda *_: (), search=search, now=NOW, settings=DigestSettings(searched_share=1.0)
+    )
+    made.entries(nobody(Preferences(query="x")), DAY)
+    assert asked == [12, 15, 200]
+
+
+def test_reasons_count_in_words(site):
+    paper = replace(PaperStore(site.database).get("2610.00001"), votes_elsewhere=1, comments_elsewhere=2)
+    assert reason(paper, None, date(2027, 1, 1)) == "1 vote · 2 comments · listed Oct 1, 2026"
+    assert reason(replace(paper, votes_elsewhere=0, comments_elsewhere=0, listings=()), 3, NOW.date()) == (
+        "no. 3 of what trends"
+    )
+
+
+def test_settings_are_checked():
+    with pytest.raises(InputError, match="as many candidates"):
+        DigestSettings(most=20, candidates=10)
