@@ -43,6 +43,17 @@ RANKERS = {
 }
 """Ways in which a language model ranks; trained rankers are named by their folders (`ranking.by_name`)."""
 
+RESEARCH_SOURCES = {
+    "library": "foveal.research.text_sources:LibrarySource",
+    "papers": "foveal.research.text_sources:PapersSource",
+    "dir": "foveal.research.text_sources:FolderSource",
+    "searxng": "foveal.research.web_sources:SearxngSource",
+    "http": "foveal.research.web_sources:HttpSource",
+    "https": "foveal.research.web_sources:HttpSource",
+    "arxiv": "foveal.research.web_sources:ArxivSource",
+}
+"""Where `foveal research` searches; a source is named as NAME or NAME:PLACE (see `research.sources`)."""
+
 METHODS = {
     "dense": "foveal.attention.patterns:Dense",
     "streaming": "foveal.attention.patterns:Streaming",
@@ -112,6 +123,7 @@ BENCHES = {
     "headlines": "foveal.bench.headlines:headlines",
     "headlines-judge": "foveal.bench.headlines:judged",
     "headlines-writer": "foveal.bench.headlines_writer:writer_rows",
+    "research-protocol": "foveal.bench.research_protocol:protocol",
     "segment-learned": "foveal.bench.segment_learned:learned",
     "papers": "foveal.bench.papers:papers",
     "papers-csfcube": "foveal.bench.papers_csfcube:csfcube",

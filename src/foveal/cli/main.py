@@ -27,6 +27,7 @@ from foveal.cli import (
     papers,
     prefill,
     reading,
+    research,
     segment,
     serve,
     train,
@@ -35,7 +36,7 @@ from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 PLANNED = {
-    "heads", "research",
+    "heads",
 }  # fmt: skip
 """Commands of later versions: their names are taken, so that a person who tries one is told."""
 
@@ -70,6 +71,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")
 app.add_typer(papers.app, name="papers")
 app.add_typer(digest.app, name="digest")
+app.add_typer(research.app, name="research")
 
 
 def _version(asked: bool) -> None:

@@ -15,7 +15,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -24,6 +25,9 @@ import httpcore
 import httpx
 
 from foveal.errors import FetchFailed
+
+TICK_S = 0.2
+"""How often a read that may be cancelled looks whether it was."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -60,13 +64,19 @@ def resolved(host: str, port: int, *, timeout: float) -> list[str]:
     return answer
 
 
-def transport(*, until: float, allow_private: bool, proxy: str | None) -> httpx.BaseTransport:
-    """What httpx sends through; `until` is the deadline on `time.monotonic()`. A proxy connects on our behalf."""
+def transport(
+    *, until: float, allow_private: bool, proxy: str | None, check: Callable[[], None] | None = None
+) -> httpx.BaseTransport:
+    """What httpx sends through; `until` is the deadline on `time.monotonic()`. A proxy connects on our behalf.
+
+    `check` is called often while a read waits; what it raises ends the read.
+    """
     if proxy is None:
-        guard = GuardedBackend(until=until, allow_private=allow_private)
+        guard = GuardedBackend(until=until, allow_private=allow_private, check=check)
         return PoolTransport(httpcore.ConnectionPool(ssl_context=_tls(), network_backend=guard))
     url = httpx.Proxy(proxy)
-    own = GuardedBackend(until=until, allow_private=True)  # the proxy itself may well stand in a private network
+    # the proxy itself may well stand in a private network
+    own = GuardedBackend(until=until, allow_private=True, check=check)
     tunnel = httpcore.HTTPProxy(
         str(url.url),
         proxy_auth=url.raw_auth,
@@ -80,9 +90,10 @@ def transport(*, until: float, allow_private: bool, proxy: str | None) -> httpx.
 class GuardedBackend(httpcore.NetworkBackend):
     """Opens TCP connections to public addresses (or to any, if allowed) before the deadline."""
 
-    def __init__(self, *, until: float, allow_private: bool) -> None:
+    def __init__(self, *, until: float, allow_private: bool, check: Callable[[], None] | None = None) -> None:
         self.until = until
         self.allow_private = allow_private
+        self.check = check
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -100,7 +111,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         for address in addresses:
             try:
                 stream = self._sockets.connect_tcp(address, port, _left(self.until), local_address, socket_options)
-                return _DeadlineStream(stream, self.until)
+                return _DeadlineStream(stream, self.until, self.check)
             except httpcore.ConnectError as error:
                 failure = error
         raise failure
@@ -109,11 +120,17 @@ class GuardedBackend(httpcore.NetworkBackend):
 class _DeadlineStream(httpcore.NetworkStream):
     """A connection whose every wait ends at the deadline, whatever time-out is asked for."""
 
-    def __init__(self, stream: httpcore.NetworkStream, until: float) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, until: float, check: Callable[[], None] | None = None) -> None:
         self._stream = stream
         self._until = until
+        self._check = check
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        while self._check:
+            self._check()
+            with suppress(httpcore.ReadTimeout):
+                return self._stream.read(max_bytes, min(TICK_S, _left(self._until)))
+            _left(self._until)  # raises at the deadline
         return self._stream.read(max_bytes, _left(self._until))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
@@ -125,7 +142,8 @@ class _DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, _left(self._until)), self._until)
+        stream = self._stream.start_tls(ssl_context, server_hostname, _left(self._until))
+        return _DeadlineStream(stream, self._until, self._check)
 
     def close(self) -> None:
         self._stream.close()

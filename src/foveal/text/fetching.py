@@ -5,7 +5,7 @@ Time      one deadline for all: names, redirects, robots.txt, waiting, retries (
 Place     http and https; public addresses only, checked at the connection, anew at each redirect (`addresses.py`)
 Manners   robots.txt (`robots.py`), an honest user agent, Retry-After, and no page sent twice (`page_cache.py`)
 Proxies   not used unless `trust_env` is set: a proxy connects by itself, so that an address cannot be checked there
-Errors    FetchFailed, for whatever goes wrong
+Errors    FetchFailed, for whatever goes wrong; Cancelled, where the caller stops it, within a quarter of a second
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ from foveal.text.robots import ALL_CLOSED, ALL_OPEN, RobotsCache, Rules, parse
 if TYPE_CHECKING:
     import httpx
 
+    from foveal.models.chat import Cancel
+
 PROGRAM = "Foveal"  # what a robots.txt would call us
 ROBOTS_BYTES = 500 * 2**10  # of a robots.txt, as RFC 9309 asks for
 ERROR_BYTES = 2**16  # of a page that comes with an error
+TICK_S = 0.2  # how often a wait looks whether it was cancelled
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 TRY_AGAIN = frozenset((429, 502, 503, 504))
 
@@ -59,6 +62,7 @@ class FetchSettings:
     user_agent: str = f"{PROGRAM} (+https://foveal.readthedocs.io)"
     cache: Path | None = None  # folder of pages that need not be sent again if unchanged
     trust_env: bool = False  # use HTTP_PROXY, HTTPS_PROXY, NO_PROXY; addresses are then checked as far as they resolve
+    cancel: Cancel | None = None  # stops what is under way
 
     def __post_init__(self) -> None:
         if self.timeout_s <= 0 or self.max_bytes <= 0 or min(self.max_redirects, self.retries, self.backoff_s) < 0:
@@ -188,6 +192,7 @@ class _Session:
         import httpcore
 
         for attempt in range(self.settings.retries + 1):
+            self._check()
             wait = self.settings.backoff_s * 2**attempt
             try:
                 answer = self._request(url, max_bytes, cut)
@@ -210,7 +215,14 @@ class _Session:
                 f"{url} {trouble}, and is to be asked again in {wait:.0f} s; that exceeds the "
                 f"{self.settings.timeout_s:g} s that a fetch may take. Try later, or raise FetchSettings.timeout_s."
             )
-        time.sleep(wait)
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, TICK_S))
+
+    def _check(self) -> None:
+        if self.settings.cancel:
+            self.settings.cancel.check()
 
     def _request(self, url: str, max_bytes: int, cut: bool) -> _Answer:
         """One request. Broken connections are passed on, to be tried again; all else that fails is FetchFailed."""
@@ -281,7 +293,12 @@ class _Session:
         proxy = self._proxy(url)
         if proxy not in self._clients:
             headers = {"user-agent": self.settings.user_agent, "accept": "*/*", "accept-encoding": "gzip"}
-            way = transport(until=self.until, allow_private=self.settings.allow_private, proxy=proxy)
+            way = transport(
+                until=self.until,
+                allow_private=self.settings.allow_private,
+                proxy=proxy,
+                check=self._check if self.settings.cancel else None,
+            )
             self._clients[proxy] = httpx.Client(transport=way, headers=headers, trust_env=False, timeout=None)
         return self._clients[proxy]
 

@@ -29,7 +29,7 @@ from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 from foveal.types import Document, Scalar
 
-__all__ = ["LoadSettings", "Skipped", "Source", "discover", "load", "read_document"]
+__all__ = ["LoadSettings", "Skipped", "Source", "discover", "documents_of", "load", "read_document"]
 
 Loaded = Iterator[Document | Skipped]
 
@@ -109,6 +109,11 @@ def _load_arxiv(source: Source, settings: LoadSettings) -> Loaded:
 
 def _load_url(source: Source, settings: LoadSettings) -> Loaded:
     page = fetch(source.address, replace(settings.fetch, max_bytes=_limit(settings)))
+    yield from documents_of(page, source, settings)
+
+
+def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
+    """The documents in a page that was fetched from `source`."""
     kind = _kind_of_page(page)
     if kind == "jsonl":
         yield from records(io.BytesIO(page.content), source)

@@ -1,0 +1,54 @@
+"""Research: a question that no single page answers, taken apart into a graph of searches, answered with citations.
+
+    from foveal.research import MindSearch, LibrarySource
+    search = MindSearch(load_chat("qwen2.5-7b", url="http://127.0.0.1:8080/v1"), LibrarySource(library))
+    search.ask("Who taught the architect of the mill at Orra?").to_markdown()
+
+graph.py, plans.py     the graph, and what a planner may add to it; plan_code.py and plan_json.py read a model's plans
+searcher.py            one sub-question: queries, hits, pages, a cited summary; pages.py reads the long ones
+scheduling.py, run.py  what runs when; the loop of a run, event by event
+events.py, state.py    what happened, numbered; what that adds up to; traces.py keeps it in a file
+sources.py …           where is searched: library, folder, papers, arXiv, SearXNG, any HTTP search
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foveal.research.answers import Researched as Researched
+    from foveal.research.budget import Budget as Budget
+    from foveal.research.events import Event as Event
+    from foveal.research.graph import Graph as Graph
+    from foveal.research.mindsearch import MindSearch as MindSearch
+    from foveal.research.mindsearch import MindSettings as MindSettings
+    from foveal.research.plans import Plan as Plan
+    from foveal.research.plans import Planner as Planner
+    from foveal.research.sources import Found as Found
+    from foveal.research.sources import Source as Source
+    from foveal.research.text_sources import DocumentsSource as DocumentsSource
+    from foveal.research.text_sources import LibrarySource as LibrarySource
+
+_HOMES = {
+    "Budget": "budget",
+    "DocumentsSource": "text_sources",
+    "Event": "events",
+    "Found": "sources",
+    "Graph": "graph",
+    "LibrarySource": "text_sources",
+    "MindSearch": "mindsearch",
+    "MindSettings": "mindsearch",
+    "Plan": "plans",
+    "Planner": "plans",
+    "Researched": "answers",
+    "Source": "sources",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"foveal.research.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'foveal.research' has no attribute {name!r}")

@@ -1,0 +1,194 @@
+"""What a run gives: an answer whose every number leads to a source that was read, and what is missing of it.
+
+found = search.ask("…")
+found.text, found.citations, found.missing, found.stopped_by
+found.to_markdown(), found.to_html(), found.to_json()
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from foveal.research.citations import MARK, cited, not_borne_out
+from foveal.research.graph import Graph
+from foveal.research.state import RunState
+from foveal.types import Answer, Citation, Span
+
+STOPPED = {
+    "budget": "the budget was spent",
+    "cancelled": "it was cancelled",
+    "asked": "an answer was asked for before the searches were over",
+    "turns": "the planner's turns were used up",
+    "model": "the model could not be reached any more",
+    "error": "it broke",
+}
+"""Why a run was over before its planner said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Researched(Answer):
+    """An answer from many sources. `citations` are those that its text numbers, in the order of the numbers.
+
+    `stopped_by` is a key of `STOPPED`, None where nothing stopped the run; `missing` are the sub-questions without an
+    answer, with the reason. `found` is False where no searcher found anything.
+    """
+
+    question: str = ""
+    numbers: tuple[int, ...] = ()  # of the citations
+    graph: Graph = field(default_factory=Graph)
+    usage: dict[str, Any] = field(default_factory=dict)
+    stopped_by: str | None = None
+    missing: tuple[tuple[str, str], ...] = ()
+    bad_citations: int = 0  # numbers that the models wrote and that nothing stood behind; they were taken out
+    found: bool = True
+    unsupported: tuple[str, ...] = ()  # sentences that cite nothing and that nothing found bears out
+    errors: tuple[str, ...] = ()
+
+    def to_markdown(self) -> str:
+        """The answer, its sources, and what is missing."""
+        lines = [f"# {_line(self.question)}", MARK.sub(_bracket, self.text)]
+        if self.stopped_by:
+            lines.append(f"*Not complete: {STOPPED[self.stopped_by]}.*")
+        if self.citations:
+            lines += ["## Sources", "\n".join(self._sources())]
+        if self.unsupported:
+            lines += ["## Not borne out by what was found", "\n".join(f"- {_plain(one)}" for one in self.unsupported)]
+        if self.missing:
+            missing = (f"- {_line(question)}: {_line(reason)}" for question, reason in self.missing)
+            lines += ["## Not found", "\n".join(missing)]
+        return "\n\n".join(lines) + "\n"
+
+    def to_html(self) -> str:
+        """`to_markdown` as HTML. What pages and models wrote stays text, and no picture is loaded from anywhere."""
+        from markdown_it import MarkdownIt
+
+        rendered: str = MarkdownIt("commonmark", {"html": False}).disable("image").render(self.to_markdown())
+        return f"<article>\n{rendered}</article>\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for other programs."""
+        return {
+            "question": self.question,
+            "answer": self.text,
+            "found": self.found,
+            "stopped_by": self.stopped_by,
+            "citations": [
+                _citation_json(number, one) for number, one in zip(self.numbers, self.citations, strict=True)
+            ],
+            "graph": {
+                "nodes": [_node_json(self.graph, name) for name in self.graph.nodes],
+                "edges": [
+                    {"id": edge, "source": start, "target": end} for (start, end), edge in self.graph.edges.items()
+                ],
+            },
+            "unsupported": list(self.unsupported),
+            "missing": [{"question": question, "reason": reason} for question, reason in self.missing],
+            "usage": self.usage,
+            "bad_citations": self.bad_citations,
+            "errors": list(self.errors),
+        }
+
+    def _sources(self) -> list[str]:
+        return [
+            f"{number}. {_plain(one.title)} — <{_address(one.url)}>  \n   “{_plain(one.quote)}”"
+            for number, one in zip(self.numbers, self.citations, strict=True)
+        ]
+
+
+def researched(state: RunState) -> Researched:
+    """The answer that a run's events add up to, whether or not the run is over."""
+    done = state.done or {}
+    numbers = [number for number in cited(state.answer) if number in state.refs]
+    numbers.sort()
+    nodes = state.graph.searchers()
+    return Researched(
+        state.answer,
+        tuple(_citation(state.refs[number]) for number in numbers),
+        None,
+        question=state.question,
+        numbers=tuple(numbers),
+        graph=state.graph.copy(),
+        usage=dict(state.usage),
+        stopped_by=done.get("stopped_by"),
+        missing=tuple(
+            (node.content, node.error or "It was not searched to its end.") for node in nodes if not node.answer
+        ),
+        bad_citations=done.get("bad_citations", 0) + sum(node.bad_citations for node in nodes),
+        found=bool(done.get("found", any(node.answer for node in nodes))),
+        unsupported=tuple(_unsupported(state)),
+        errors=tuple(state.errors),
+    )
+
+
+def _unsupported(state: RunState) -> list[str]:
+    """What the answer says and nobody found; one that was put together without a model says nothing of its own."""
+    nodes = state.graph.searchers()
+    if not state.done or not any(node.answer for node in nodes) or state.done.get("put_together"):
+        return []
+    return not_borne_out(
+        state.answer, [*(node.answer for node in nodes), *(ref["quote"] for ref in state.refs.values())]
+    )
+
+
+def partial_answer(state: RunState, stopped_by: str | None) -> str:
+    """An answer without a model: what the searchers found, as they wrote it, with its citations."""
+    found = [node for node in state.graph.searchers() if node.answer]
+    why = f" ({STOPPED[stopped_by]})" if stopped_by else ""
+    if not found:
+        return f"Nothing was found that answers this{why}."
+    parts = [f"**{node.content}** {node.answer}" for node in found]
+    return "\n\n".join([f"The answer was not written to its end{why}. What was found so far:", *parts])
+
+
+def _citation(ref: dict[str, Any]) -> Citation:
+    span = ref["span"]
+    place = Span(span["document_id"], span["start"], span["end"])
+    return Citation(place, ref["quote"], ref["title"], ref["url"], ref["revision"] or None)
+
+
+def _citation_json(number: int, one: Citation) -> dict[str, Any]:
+    span = {"document_id": one.span.document_id, "start": one.span.start, "end": one.span.end}
+    return {
+        "number": number,
+        "title": one.title,
+        "url": one.url,
+        "quote": one.quote,
+        "span": span,
+        "revision": one.revision,
+    }
+
+
+def _node_json(graph: Graph, name: str) -> dict[str, Any]:
+    node = graph.nodes[name]
+    return {
+        "name": name,
+        "question": node.content,
+        "kind": node.kind,
+        "state": node.state,
+        "parents": graph.parents(name),
+        "queries": node.queries,
+        "results": node.results,
+        "selected": node.selected,
+        "answer": node.answer,
+        "error": node.error,
+    }
+
+
+def _bracket(found: Any) -> str:
+    return "".join(f"[{number}]" for number in found[1].replace(";", ",").split(","))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _plain(text: str) -> str:
+    """A line of a page's own words, with nothing in it that Markdown would take for a link, a picture or a heading."""
+    return re.sub(r"([\\`*_\[\]<>!#|])", r"\\\1", _line(text))
+
+
+def _address(url: str | None) -> str:
+    return html.escape(url or "", quote=True).replace(" ", "%20").replace(">", "%3E")

@@ -1,0 +1,165 @@
+"""What a run may spend, what it has spent, and a chat model that keeps to it.
+
+    meter = Meter(Budget(tokens=50_000, seconds=120, pages=40), on_empty=stop)
+    model = Metered(model, meter)              # counts, and refuses calls once the budget is empty
+
+Tokens are those of prompts and answers as the model counts them; of a server, whose tokenizer is not known, an upper
+estimate. A local model answers one call at a time: it would not be faster at two, and keeps the beginning of a prompt
+that the next one shares.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from foveal.errors import Cancelled, InputError
+from foveal.models.chat import GREEDY, Cancel, ChatModel, Messages, Sampling, SchemaT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The most that a run may spend; None is no limit, 0 nothing at all."""
+
+    tokens: int | None = None  # read and written by models
+    seconds: float | None = None
+    pages: int | None = None  # fetched and read
+
+    def __post_init__(self) -> None:
+        """InputError: a limit below 0."""
+        if any(limit is not None and limit < 0 for limit in (self.tokens, self.seconds, self.pages)):
+            raise InputError(f"{self} has a limit below 0. Give 0 or more, or None for no limit.")
+
+
+class Meter:
+    """Counts what a run spends; threads may share it."""
+
+    def __init__(
+        self, budget: Budget, *, on_empty: Callable[[], None] = lambda: None, before: dict[str, Any] | None = None
+    ) -> None:
+        """`on_empty` is called once, when tokens or seconds run out; `before` is what was `used` earlier."""
+        self.budget = budget
+        self._spent = {"tokens": 0, "calls": 0, "pages": 0} | {
+            name: value for name, value in (before or {}).items() if name in ("tokens", "calls", "pages")
+        }
+        self._seconds = float((before or {}).get("seconds", 0.0))
+        self._begun = time.monotonic()
+        self._on_empty = on_empty
+        self._told = False
+        self._lock = Lock()
+        self.short_of_pages = False  # whether a page was wanted that the budget did not allow
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run took, all its parts together."""
+        return self._seconds + time.monotonic() - self._begun
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds that the budget leaves; None: there is no limit."""
+        return None if self.budget.seconds is None else max(0.0, self.budget.seconds - self.seconds)
+
+    def used(self) -> dict[str, Any]:
+        """What was spent, by name."""
+        with self._lock:
+            return dict(self._spent) | {"seconds": round(self.seconds, 3)}
+
+    def empty(self) -> str | None:
+        """What has run out: tokens, seconds or pages; None: nothing."""
+        with self._lock:
+            limits = {"tokens": self.budget.tokens, "seconds": self.budget.seconds, "pages": self.budget.pages}
+            spent: dict[str, float] = self._spent | {"seconds": self.seconds}
+        return next((name for name, most in limits.items() if most is not None and spent[name] >= most), None)
+
+    def spend(self, *, tokens: int = 0, calls: int = 0) -> None:
+        """Take note of what was spent."""
+        with self._lock:
+            self._spent["tokens"] += tokens
+            self._spent["calls"] += calls
+        self.tell()
+
+    def pages(self, wanted: int) -> int:
+        """Take up to `wanted` pages of the budget; how many there were."""
+        with self._lock:
+            left = wanted if self.budget.pages is None else self.budget.pages - self._spent["pages"]
+            taken = max(0, min(wanted, left))
+            self._spent["pages"] += taken
+            self.short_of_pages = self.short_of_pages or taken < wanted
+        return taken
+
+    def tell(self) -> None:
+        """Call `on_empty` if tokens or seconds have run out and it was not called yet."""
+        if self.empty() in ("tokens", "seconds") and not self._told:
+            self._told = True
+            self._on_empty()
+
+
+class Metered:
+    """A `ChatModel` that counts what another one reads and writes. Cancelled: tokens or seconds have run out."""
+
+    def __init__(self, model: ChatModel, meter: Meter) -> None:
+        self.model = model
+        self.meter = meter
+        self.name = model.name
+        self.context_tokens = model.context_tokens
+        self.language_model = getattr(model, "language_model", None)
+        self._turn: AbstractContextManager[Any] = nullcontext() if self.language_model is None else Lock()
+
+    def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
+        """The whole answer."""
+        return "".join(self.stream(messages, sampling, cancel=cancel))
+
+    def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
+        """The answer in pieces."""
+        self._require_left()
+        with self._turn:
+            self._begin(messages, cancel)
+            pieces = []
+            try:
+                for piece in self.model.stream(messages, sampling, cancel=cancel):
+                    pieces.append(piece)
+                    yield piece
+            finally:
+                self.meter.spend(tokens=self.count_tokens("".join(pieces)))
+
+    def parse(
+        self, messages: Messages, schema: type[SchemaT], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
+    ) -> SchemaT:
+        """An answer that `schema` accepts."""
+        self._require_left()
+        with self._turn:
+            self._begin(messages, cancel)
+            found = self.model.parse(messages, schema, sampling, cancel=cancel)
+            self.meter.spend(tokens=self.count_tokens(found.model_dump_json()))
+            return found
+
+    def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
+        """Natural-log probabilities of an answer's tokens."""
+        self._require_left()
+        with self._turn:
+            self._begin(messages, cancel)
+            return self.model.score(messages, continuation, cancel=cancel)
+
+    def chat_many(
+        self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
+    ) -> list[str]:
+        """The whole answer to each conversation."""
+        return [self.chat(one, sampling, cancel=cancel) for one in conversations]
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text`."""
+        return self.model.count_tokens(text)
+
+    def _begin(self, messages: Messages, cancel: Cancel | None) -> None:
+        if cancel:
+            cancel.check()
+        tokens = sum(self.count_tokens(one["content"]) for one in messages)
+        self.meter.spend(tokens=tokens, calls=1)
+
+    def _require_left(self) -> None:
+        if self.meter.empty() in ("tokens", "seconds"):
+            raise Cancelled("The budget of this run is spent. Give a larger one, and resume the run.")

@@ -1,0 +1,239 @@
+"""Numbers that never change: one list of sources for a whole run, each under one canonical address.
+
+canonical(url)     one address for what is one source: no fragment, no tracking parameters, arXiv's pages as one id
+References.cite    a node's answer with its own numbers [[i]] -> the run's [[n]]; new sources are appended, none moves
+Marks              the same check for words that stream: a [[n]] that nothing stands behind is never shown
+
+Source    MindSearch's references (arXiv 2407.20183), whose numbers there move and leave gaps; here they are append-only
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from foveal.retrieval.terms import terms
+from foveal.text.arxiv import arxiv_address
+from foveal.text.units import sentences
+from foveal.types import Passage, Span
+
+MARK = re.compile(r"\[\[\s{0,8}(\d{1,6}(?:\s{0,4}[,;]\s{0,4}\d{1,6}){0,7})\s{0,8}\]\]")
+_BEGUN = re.compile(r"\[(?:\[[\s\d,;]{0,127}\]?)?\Z")
+"""The end of a text that may become a mark; a mark has at most 131 characters."""
+_TRACKING = re.compile(
+    r"utm_\w+|gclid|dclid|fbclid|msclkid|yclid|mc_[ce]id|igshid|ref_src|ref_url|spm|_hsenc|_hsmi|vero_id|oly_\w+_id"
+)
+BORNE_OUT = 0.5
+"""Share of a sentence's words that a source must hold for the sentence to be traced to it."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def canonical(url: str) -> str:
+    """The address under which a source is counted; what is no web address stays as it is."""
+    if address := arxiv_address(url):
+        return re.sub(r"v\d+$", "", address)
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        return url
+    if parts.scheme.lower() not in _PORTS or not parts.hostname:
+        return url
+    scheme = parts.scheme.lower()
+    host = parts.hostname.removeprefix("www.") + (f":{port}" if port and port != _PORTS[scheme] else "")
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _tracks(name)]
+    query = f"?{urlencode(kept)}" if kept else ""
+    return f"https://{host}{parts.path.rstrip('/')}{query}"  # a page is one by http and by https
+
+
+def _tracks(name: str) -> bool:
+    return _TRACKING.fullmatch(name.lower()) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What stands behind a node's number: an address, and the text that was read there."""
+
+    url: str
+    title: str
+    summary: str
+    passages: tuple[Passage, ...]  # what was read; the summary alone, where the page was not
+    revision: str
+
+
+@dataclass
+class References:
+    """The run's sources by number, from 1 on."""
+
+    refs: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def cite(self, answer: str, origins: Mapping[int, Origin], node: str) -> tuple[str, dict[int, dict[str, Any]], int]:
+        """The answer with the run's numbers, the sources that are new by it, and how many numbers nothing stood behind.
+
+        `self.refs` stays as it was: who calls adds what is new when it is told to all.
+        """
+        known = {ref["key"]: number for number, ref in self.refs.items()}
+        new: dict[int, dict[str, Any]] = {}
+        numbers: dict[int, int] = {}
+        for local in sorted({one for found in MARK.finditer(answer) for one in _numbers(found) if one in origins}):
+            key = canonical(origins[local].url)
+            if key not in known:
+                known[key] = len(self.refs) + len(new) + 1
+                new[known[key]] = _ref(key, origins[local], answer, local, node)
+            numbers[local] = known[key]
+        text, bad = renumbered(answer, numbers.get)
+        text, worse = resolved(text, set(numbers.values()))
+        return text, new, bad + worse
+
+
+def traced(answer: str, origins: Mapping[int, Origin]) -> str:
+    """An answer in which nothing is cited, with the number of the source behind each sentence that one bears out.
+
+    Small models forget the marks. A source bears a sentence out where one of its own sentences holds half of the words
+    and every number. An answer that cites anything stays as it is.
+    """
+    if any(number in origins for number in cited(answer)):
+        return answer
+    parts = []
+    for start, end in sentences(answer):
+        said = answer[start:end]
+        body = said.rstrip()
+        best = max(((_share(body, one), -number, number) for number, one in origins.items()), default=(0.0, 0, 0))
+        parts.append(f"{body} [[{best[2]}]]{said[len(body) :]}" if best[0] >= BORNE_OUT else said)
+    return "".join(parts)
+
+
+def says_something(answer: str) -> bool:
+    """Whether an answer holds words beside its marks."""
+    return re.search(r"\w", MARK.sub("", answer)) is not None
+
+
+def not_borne_out(answer: str, texts: Iterable[str]) -> list[str]:
+    """The sentences of an answer that cite nothing and that no sentence of `texts` bears out."""
+    known = [Passage(Span("", 0, len(text)), text) for text in texts]
+    whole = Origin(url="", title="", summary="", passages=tuple(known), revision="")
+    uncited = (said.strip() for said in _sentences(answer) if not MARK.search(said))
+    return [said for said in uncited if terms(said) and _share(said, whole) < BORNE_OUT]
+
+
+def _share(said: str, origin: Origin) -> float:
+    """The largest share of the words of `said` that one sentence of a source holds; 0 where it lacks a number."""
+    words, best = set(terms(said)), 0.0
+    for passage in origin.passages:
+        for start, end in sentences(passage.text):
+            held = set(terms(passage.text[start:end]))
+            if words and all(word in held for word in words if word.isdigit()):
+                best = max(best, len(words & held) / len(words))
+    return best
+
+
+def _ref(key: str, origin: Origin, answer: str, local: int, node: str) -> dict[str, Any]:
+    quote = _borne_out(said_by(answer, local), origin.passages)
+    return {
+        "key": key,
+        "url": origin.url,
+        "title": origin.title,
+        "summ": origin.summary,
+        "node": node,
+        "quote": quote.text,
+        "span": {"document_id": quote.span.document_id, "start": quote.span.start, "end": quote.span.end},
+        "revision": origin.revision,
+    }
+
+
+def said_by(answer: str, local: int) -> str:
+    """The sentences of an answer that cite a number."""
+    return " ".join(one for one in _sentences(answer) if local in cited(one))
+
+
+def _sentences(answer: str) -> list[str]:
+    """The sentences of an answer; a mark behind the full stop belongs to what it follows."""
+    pieces: list[str] = []
+    for start, end in sentences(answer):
+        piece = answer[start:end]
+        behind = re.match(r"\s*(?:\[\[[^\]]*\]\]\s*)+", piece) if pieces else None
+        if behind:
+            pieces[-1] += behind[0]
+            piece = piece[behind.end() :]
+        if piece:
+            pieces.append(piece)
+    return pieces
+
+
+def _borne_out(said: str, passages: Sequence[Passage]) -> Passage:
+    """The one sentence of what was read that holds most of the words of `said`."""
+    words = set(terms(MARK.sub(" ", said)))
+    best, most = passages[0], -1.0
+    for passage in passages:
+        for start, end in sentences(passage.text):
+            text = passage.text[start:end].strip()
+            own = set(terms(text))
+            score = len(words & own) / max(1, len(words)) - 0.001 * len(own)
+            if text and score > most:
+                first = passage.span.start + start + passage.text[start:end].index(text)
+                best, most = Passage(Span(passage.span.document_id, first, first + len(text)), text), score
+    return best
+
+
+def renumbered(text: str, number: Callable[[int], int | None]) -> tuple[str, int]:
+    """The text with each [[i]] as [[number(i)]], in one pass; those without a number go, and are counted."""
+    bad = 0
+
+    def one(found: re.Match[str]) -> str:
+        nonlocal bad
+        known = [number(old) for old in _numbers(found)]
+        bad += known.count(None)
+        return "".join(f"[[{new}]]" for new in dict.fromkeys(known) if new is not None)
+
+    return MARK.sub(one, text), bad
+
+
+def resolved(text: str, known: Collection[int]) -> tuple[str, int]:
+    """The text without marks of numbers that are not `known`, nor any that came to be as others were taken out."""
+    bad = 0
+    while True:
+        shown, more = renumbered(text, lambda number: number if number in known else None)
+        bad += more
+        if shown == text:
+            return text, bad
+        text = shown
+
+
+def cited(text: str) -> list[int]:
+    """The numbers that a text cites, in order, each once."""
+    return list(dict.fromkeys(number for found in MARK.finditer(text) for number in _numbers(found)))
+
+
+def _numbers(found: re.Match[str]) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", found[1])]
+
+
+class Marks:
+    """Takes the words of an answer as they come, and gives them without marks that nothing stands behind."""
+
+    def __init__(self, known: Callable[[int], bool]) -> None:
+        self._known = known
+        self._held = ""
+        self.bad = 0
+
+    def add(self, piece: str) -> str:
+        """What can be shown now: all but an open mark."""
+        self._held += piece
+        begun = _BEGUN.search(self._held, max(0, len(self._held) - 131))
+        end = begun.start() if begun else len(self._held)
+        shown, self._held = self._held[:end], self._held[end:]
+        return self._checked(shown)
+
+    def rest(self) -> str:
+        """What is still held when no more words come."""
+        shown, self._held = self._held, ""
+        return self._checked(shown)
+
+    def _checked(self, text: str) -> str:
+        shown, bad = renumbered(text, lambda number: number if self._known(number) else None)
+        self.bad += bad
+        return shown

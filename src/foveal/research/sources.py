@@ -1,0 +1,124 @@
+"""Where a searcher looks: anything that finds pages for a query and gives the text of one.
+
+    class Source(Protocol):  search(query, k) -> [Found];  read(found) -> Document
+
+`Sources` asks several at once and merges what they find. `source_of` makes one from what a person types:
+
+    library, library:dense, library:hybrid+RANKER   the library, by a retriever and a ranker of the registry
+    papers                                          the papers of the home
+    dir:PATH                                        the files below a folder
+    arxiv                                           arXiv's API
+    searxng:URL                                     a SearXNG server, or what answers as one does
+    http:URL, https:URL                             a search that answers with JSON; {query} and {k} stand in the URL
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from foveal.errors import FovealError, InputError
+from foveal.models.chat import Cancel
+from foveal.registry import RESEARCH_SOURCES, lookup
+from foveal.research.citations import canonical
+from foveal.types import Document
+
+if TYPE_CHECKING:
+    from foveal.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One hit of a search; `address` is what its source reads it by."""
+
+    url: str
+    title: str
+    snippet: str
+    score: float = 0.0  # higher is better; comes from the source, and compares within one answer only
+    address: str = ""
+    revision: str | None = None
+
+
+class Source(Protocol):
+    """A place to search. Calls may come from many threads at once."""
+
+    name: str
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """At most `k` hits, best first. A FovealError: this search failed; others may not."""
+        ...
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The text behind a hit. A FovealError: it cannot be had."""
+        ...
+
+
+class Sources:
+    """Several sources as one: hits by turns, the best of each first."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """InputError: there are none."""
+        if not sources:
+            raise InputError("A run needs a source to search. Name one: library, papers, dir:PATH, searxng:URL, …")
+        self.sources = list(sources)
+        self.name = "+".join(one.name for one in sources)
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """Hits of all, each marked with its source. The first one's error is raised if all fail."""
+        answers: list[list[Found]] = []
+        errors: list[FovealError] = []
+        for place, source in enumerate(self.sources):
+            try:
+                hits = source.search(query, k, cancel=cancel)
+            except FovealError as error:
+                errors.append(error)
+                continue
+            answers.append([replace(one, address=f"{place} {one.address}") for one in hits])
+        if errors and not answers:
+            raise errors[0]
+        longest = max(map(len, answers), default=0)
+        return [hits[place] for place in range(longest) for hits in answers if place < len(hits)][:k]
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The text, from the source that found it."""
+        place, _, address = found.address.partition(" ")
+        return self.sources[int(place)].read(replace(found, address=address), cancel=cancel)
+
+
+def source_of(named: str, settings: Settings, **options: Any) -> Source:
+    """The source that a person names. UnknownName, InputError: there is none of that name, or it lacks its place."""
+    scheme, _, place = named.partition(":")
+    kind = lookup(RESEARCH_SOURCES, scheme.lower(), kind="source")
+    made: Source = kind.named(named if scheme.lower() in ("http", "https") else place, settings, **options)
+    return made
+
+
+def merged(answers: Sequence[Sequence[Found]], denied: Sequence[str] = ()) -> list[Found]:
+    """Hits of several queries as one list: by turns, each address once, the snippets of duplicates joined.
+
+    Those whose host is one of `denied`, or lies below one, are left out.
+    """
+    kept: dict[str, Found] = {}
+    longest = max(map(len, answers), default=0)
+    for place in range(longest):
+        for hits in answers:
+            if place < len(hits) and not _denied(hits[place].url, denied):
+                _merge(kept, hits[place])
+    return list(kept.values())
+
+
+def _merge(kept: dict[str, Found], found: Found) -> None:
+    key = canonical(found.url)
+    before = kept.get(key)
+    if before is None:
+        kept[key] = found
+    elif found.snippet.strip() and found.snippet.strip() not in before.snippet:
+        kept[key] = replace(before, snippet=f"{before.snippet}\n{found.snippet}")
+
+
+def _denied(url: str, denied: Sequence[str]) -> bool:
+    from urllib.parse import urlsplit
+
+    host = (urlsplit(url).hostname or "").lower()
+    return any(host == one.lower() or host.endswith(f".{one.lower()}") for one in denied)

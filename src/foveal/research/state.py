@@ -1,0 +1,178 @@
+"""What the events of a run add up to: graph, citations, turns, answer, what was spent.
+
+    state = RunState.of(events)               # of a run that goes on, of a trace, of what a browser has got so far
+
+A run keeps no other state than this, so a replay shows exactly what was, and a run that was killed goes on from its
+trace as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from foveal.research.events import Event
+from foveal.research.graph import ROOT, Graph, Node
+from foveal.research.plans import PastTurn
+
+
+@dataclass
+class RunState:
+    """The fold of a run's events; change it by `apply` only."""
+
+    run: dict[str, Any] = field(default_factory=dict)
+    graph: Graph = field(default_factory=Graph)
+    refs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    turns: list[PastTurn] = field(default_factory=list)
+    refused: int = 0  # plans in a row that were not taken
+    thought: str = ""  # what the planner writes now
+    answer: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    done: dict[str, Any] | None = None
+    last: int = 0  # id of the last event
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> RunState:
+        """The state after `events`."""
+        state = cls()
+        for event in events:
+            state.apply(event)
+        return state
+
+    @property
+    def question(self) -> str:
+        """What was asked."""
+        return str(self.run.get("question", ""))
+
+    def apply(self, event: Event) -> None:
+        """Take one event in."""
+        self.last = event.id
+        change = _CHANGES.get(event.kind)
+        if change:
+            change(self, event.data, event.at)
+
+
+def _run(state: RunState, data: dict[str, Any], at: float) -> None:
+    state.run = state.run | data
+    state.done = None
+    if ROOT not in state.graph.nodes:
+        state.graph.add(Node(ROOT, str(data["question"]), "root", "finished", started=at))
+
+
+def _plan_delta(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.thought += data["text"]
+
+
+def _plan_turn(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.turns.append(PastTurn(data["source"], ""))
+    state.thought = ""
+
+
+def _observation(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.turns[-1] = replace(state.turns[-1], observation=data["text"])
+    state.refused = state.refused + 1 if data.get("refused") else 0
+
+
+def _reset(state: RunState, _: dict[str, Any], __: float) -> None:
+    root = state.graph.nodes[ROOT]
+    state.graph = Graph()
+    state.graph.add(root)
+
+
+def _node(state: RunState, data: dict[str, Any], _: float) -> None:
+    name = data["name"]
+    if name in state.graph.nodes:
+        state.graph.nodes[name].content = data["content"]
+    else:
+        state.graph.add(Node(name, data["content"], data.get("kind", "searcher")))
+
+
+def _edge(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.graph.connect(data["source"], data["target"], data["id"])
+
+
+def _node_state(state: RunState, data: dict[str, Any], at: float) -> None:
+    node = state.graph.nodes.get(data["name"])
+    if node is None:
+        return  # a searcher that was still busy when the graph began anew
+    node.state = data["state"]
+    node.error = data.get("error", "")
+    if node.state == "running":
+        begun = Node(node.name, node.content, node.kind, "running", started=at)
+        state.graph.nodes[node.name] = begun
+    elif node.state in ("finished", "failed", "cancelled"):
+        node.ended = at
+
+
+def _of_node(key: str, *, add: bool = False) -> Callable[[RunState, dict[str, Any], float], None]:
+    """A change of one field of a node: set, or added to a list."""
+
+    def change(state: RunState, data: dict[str, Any], _: float) -> None:
+        node = state.graph.nodes.get(data["name"])
+        if node is not None and add:
+            getattr(node, key).append({name: value for name, value in data.items() if name != "name"})
+        elif node is not None:
+            setattr(node, key, data[key])
+
+    return change
+
+
+def _draft(state: RunState, data: dict[str, Any], _: float) -> None:
+    if data["name"] in state.graph.nodes:
+        state.graph.nodes[data["name"]].draft += data["text"]
+
+
+def _node_answer(state: RunState, data: dict[str, Any], _: float) -> None:
+    node = state.graph.nodes.get(data["name"])
+    if node is not None:
+        node.answer, node.bad_citations = data["text"], data.get("bad_citations", 0)
+
+
+def _refs(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.refs |= {int(number): ref for number, ref in data["added"].items()}
+
+
+def _answer_delta(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.answer += data["text"]
+
+
+def _answer_reset(state: RunState, _: dict[str, Any], __: float) -> None:
+    state.answer = ""
+
+
+def _usage(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.usage = data
+
+
+def _error(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.errors.append(data["message"])
+
+
+def _done(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.done = data
+
+
+_CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {
+    "run": _run,
+    "plan.delta": _plan_delta,
+    "plan.turn": _plan_turn,
+    "plan.observation": _observation,
+    "graph.reset": _reset,
+    "graph.node": _node,
+    "graph.edge": _edge,
+    "node.state": _node_state,
+    "node.queries": _of_node("queries"),
+    "node.results": _of_node("results"),
+    "node.selected": _of_node("selected"),
+    "node.page": _of_node("pages", add=True),
+    "answer.node.delta": _draft,
+    "node.answer": _node_answer,
+    "refs": _refs,
+    "answer.delta": _answer_delta,
+    "answer.reset": _answer_reset,
+    "usage": _usage,
+    "error": _error,
+    "done": _done,
+}

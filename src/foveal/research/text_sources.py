@@ -1,0 +1,192 @@
+"""Sources whose texts are at hand: a library, a folder, the papers of a home, any documents.
+
+`DocumentsSource` searches by BM25 over passages, in memory: no index to make, for folders and collections of some
+thousand documents. A larger one belongs in a library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError, LibraryError
+from foveal.models.chat import Cancel
+from foveal.research.pages import pieces
+from foveal.research.sources import Found
+from foveal.types import Document, Passage
+
+if TYPE_CHECKING:
+    from foveal.library import Library
+    from foveal.retrieval.past_lexical import PastIndex
+    from foveal.settings import Settings
+
+SNIPPET = 400
+"""Characters of a passage that a searcher is shown before it reads."""
+
+
+class LibrarySource:
+    """The library, by any of its retrievers, and ordered anew by any ranker."""
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        retriever: str | None = None,
+        rank: Any = None,
+        where: str | Sequence[str] | None = None,
+    ) -> None:
+        """As for `Library.search`; a ranker that is named is loaded at its first use and kept."""
+        self.name = "library"
+        self.library = library
+        self.retriever, self.rank, self.where = retriever, rank, where
+        self._lock = Lock()
+
+    @classmethod
+    def named(cls, place: str, settings: Settings, **options: Any) -> LibrarySource:
+        """`RETRIEVER+RANKER`, both of which may be missing. LibraryError: there is no library, or nothing in it."""
+        from foveal.library import Library
+
+        retriever, _, ranker = place.partition("+")
+        given = {"retriever": retriever or None, "rank": ranker or None} | options
+        library = Library.open(create=False, settings=settings)
+        if not library.store.counts()["documents"]:
+            raise LibraryError(f"The library in {settings.home} is empty. Fill it: foveal add FILE_OR_FOLDER")
+        return cls(library, **given)
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """The best passages, the first of each document."""
+        if cancel:
+            cancel.check()
+        hits = self.library.search(query, 3 * k, retriever=self.retriever, rank=self._ranker(), where=self.where)
+        titles = self.library.entries([hit.passage.span.document_id for hit in hits])
+        found: dict[str, Found] = {}
+        for hit in hits:
+            which = hit.passage.span.document_id
+            entry = titles.get(which)
+            if entry is None or which in found:
+                continue
+            snippet = " ".join(hit.passage.text.split())[:SNIPPET]
+            found[which] = Found(
+                url=entry.url or entry.source,
+                title=entry.title,
+                snippet=snippet,
+                score=hit.score,
+                address=which,
+                revision=hit.revision,
+            )
+        return list(found.values())[:k]
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The document, in the revision that was found."""
+        if cancel:
+            cancel.check()
+        return self.library.get(found.address, revision=found.revision)
+
+    def _ranker(self) -> Any:
+        with self._lock:
+            if isinstance(self.rank, str):
+                from foveal.ranking.by_name import load_ranker
+
+                self.rank = load_ranker(self.rank, home=self.library.settings.home)
+            return self.rank
+
+
+class DocumentsSource:
+    """Documents in memory."""
+
+    def __init__(self, documents: Iterable[Document], *, name: str = "documents") -> None:
+        """InputError: none of them holds any text."""
+        self.name = name
+        self.documents = {one.id: one for one in documents}
+        self._passages = [passage for one in self.documents.values() for passage in pieces(one)]
+        if not self._passages:
+            raise InputError(f"The source {name} holds no text. Name one that does.")
+        self._index: PastIndex | None = None
+        self._lock = Lock()
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """The best passages, the first of each document."""
+        if cancel:
+            cancel.check()
+        found: dict[str, Found] = {}
+        for number, score in self._indexed().search(query, 0.0, 5 * k).items():
+            passage = self._passages[number]
+            one = self.documents[passage.span.document_id]
+            if one.id not in found:
+                found[one.id] = _found(one, passage, score)
+        return list(found.values())[:k]
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The document."""
+        if cancel:
+            cancel.check()
+        return self.documents[found.address]
+
+    def _indexed(self) -> PastIndex:
+        from foveal.retrieval.past_lexical import PastIndex
+
+        with self._lock:
+            if self._index is None:
+                texts = [self._words(passage) for passage in self._passages]
+                self._index = PastIndex(texts, [0.0] * len(texts))
+            return self._index
+
+    def _words(self, passage: Passage) -> str:
+        return f"{self.documents[passage.span.document_id].title}\n{passage.text}"
+
+
+class FolderSource(DocumentsSource):
+    """The files below a folder; what cannot be read is passed over."""
+
+    @classmethod
+    def named(cls, place: str, settings: Settings) -> FolderSource:
+        """InputError: there is no such folder or file."""
+        from foveal.library import load_settings
+        from foveal.text.loading import Source as File
+        from foveal.text.loading import discover, load
+
+        if not place:
+            raise InputError("The source dir needs a folder: dir:PATH.")
+        limits = load_settings(settings)
+        files = (one for one in discover([str(Path(place).expanduser())], limits) if isinstance(one, File))
+        documents = (one for file in files for one in _readable(file, limits, load))
+        return cls(documents, name=f"dir:{place}")
+
+
+class PapersSource(DocumentsSource):
+    """Papers as documents: title and abstract."""
+
+    @classmethod
+    def named(
+        cls,
+        place: str,
+        settings: Settings,  # noqa: ARG003
+        *,
+        papers: Iterable[Document] | None = None,
+    ) -> PapersSource:
+        """`papers` comes from whoever may see the papers' store: research does not."""
+        if papers is None or place:
+            raise InputError("The source papers takes no place, and needs the documents of a home's papers.")
+        return cls(papers, name="papers")
+
+
+def _readable(file: Any, limits: Any, load: Any) -> list[Document]:
+    from foveal.errors import FetchFailed, UnreadableSource
+
+    try:
+        return [one for one in load(file, limits) if isinstance(one, Document) and one.text.strip()]
+    except (UnreadableSource, FetchFailed):
+        return []
+
+
+def _found(document: Document, passage: Passage, score: float) -> Found:
+    return Found(
+        url=document.url or str(document.metadata.get("source", "")) or f"document:{document.id}",
+        title=document.title,
+        snippet=" ".join(passage.text.split())[:SNIPPET],
+        score=score,
+        address=document.id,
+        revision=document.revision,
+    )

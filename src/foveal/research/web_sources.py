@@ -1,0 +1,311 @@
+"""Sources on the web: SearXNG, any search that answers with JSON, arXiv. Pages come through the one fetcher (text/).
+
+Safety    public addresses only, checked at the connection and anew at each redirect; robots.txt; at most 2 MB, 5
+          redirects, `timeout_s` in all; a page that has not changed is not sent twice (fetching.py)
+Manners   at most `per_host` requests to one host at a time, and `interval_s` between their beginnings
+Cancel    a request that is under way is left within a quarter of a second
+
+The person names the search server, so its own address may be private if the settings allow that; the pages that it
+names are held to the same settings, and are never followed to files or other schemes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from threading import Condition, Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from foveal.errors import FetchFailed, InputError, UnreadableSource
+from foveal.models.chat import Cancel
+from foveal.research.sources import Found
+from foveal.text.arxiv import ArxivClient, arxiv_address
+from foveal.text.fetching import FetchSettings, fetch
+from foveal.text.loading import Source, documents_of
+from foveal.text.sources import LoadSettings
+from foveal.types import Document
+
+if TYPE_CHECKING:
+    from foveal.settings import Settings
+
+SNIPPET = 400
+LISTS = ("results", "hits", "items", "data", "documents", "webPages", "value", "organic")
+"""Keys under which search services list what they found, one within the other."""
+
+FIELDS = {
+    "url": ("url", "link", "href", "uri"),
+    "title": ("title", "name", "heading"),
+    "snippet": ("snippet", "content", "summary", "description", "text", "abstract"),
+    "score": ("score", "relevance"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """How pages are fetched for a run."""
+
+    fetch: FetchSettings = field(default_factory=lambda: FetchSettings(timeout_s=5.0, max_bytes=2 * 2**20, retries=1))
+    search_timeout_s: float = 15.0
+    per_host: int = 4  # requests to one host at a time
+    interval_s: float = 0.05  # seconds between two requests to one host
+
+    def __post_init__(self) -> None:
+        """InputError: a value out of its range."""
+        if self.per_host < 1 or self.interval_s < 0 or self.search_timeout_s <= 0:
+            raise InputError("Fetching needs 1 request a host or more, a pause of 0 or more, and a time above 0.")
+
+    @classmethod
+    def of(cls, settings: Settings) -> WebSettings:
+        """What a home's settings allow."""
+        limits = cls().fetch
+        own = replace(limits, allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
+        return cls(fetch=own)
+
+
+class HostQueue:
+    """Lets requests to a host through, a few at a time and not too fast."""
+
+    def __init__(self, per_host: int, interval_s: float) -> None:
+        self._per_host, self._interval_s = per_host, interval_s
+        self._busy: dict[str, int] = {}
+        self._next: dict[str, float] = {}
+        self._changed = Condition()
+
+    @contextmanager
+    def turn(self, url: str, cancel: Cancel | None) -> Iterator[None]:
+        """Wait for the host of `url`, and hold a place there. Cancelled: while waiting."""
+        host = urlsplit(url).netloc.lower()
+        with self._changed:
+            while True:
+                if cancel:
+                    cancel.check()
+                pause = self._next.get(host, 0.0) - time.monotonic()
+                free = self._busy.get(host, 0) < self._per_host
+                if free and pause <= 0:
+                    break
+                self._changed.wait(min(pause, 0.1) if free else 0.1)
+            self._busy[host] = self._busy.get(host, 0) + 1
+            self._next[host] = time.monotonic() + self._interval_s
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy[host] -= 1
+                self._changed.notify_all()
+
+
+@contextmanager
+def held(lock: Lock, cancel: Cancel | None) -> Iterator[None]:
+    """Hold a lock; who is cancelled while waiting for it leaves at once."""
+    while not lock.acquire(timeout=0.1):
+        if cancel:
+            cancel.check()
+    try:
+        if cancel:
+            cancel.check()
+        yield
+    finally:
+        lock.release()
+
+
+class Pages:
+    """Reads web pages (HTML, PDF, text), each address once a run."""
+
+    def __init__(self, settings: WebSettings = WebSettings()) -> None:
+        import trafilatura  # noqa: F401  (before there are threads: two that import one module at once may both fail)
+
+        import foveal.text.addresses  # noqa: F401
+
+        self.settings = settings
+        self.hosts = HostQueue(settings.per_host, settings.interval_s)
+        self._kept: dict[str, Document] = {}
+        self._locks: dict[str, Lock] = {}
+        self._lock = Lock()
+        self._parsing = (
+            Lock()
+        )  # parsers of pages hand the interpreter to and fro: many at once take longer than in turn
+
+    def read(self, url: str, *, cancel: Cancel | None = None) -> Document:
+        """The page's main text. FetchFailed, UnreadableSource: it cannot be had."""
+        with self._lock:
+            own = self._locks.setdefault(url, Lock())
+        with held(own, cancel):
+            if url not in self._kept:
+                self._kept[url] = self._fetched(url, cancel)
+            return self._kept[url]
+
+    def _fetched(self, url: str, cancel: Cancel | None) -> Document:
+        if urlsplit(url).scheme.lower() not in ("http", "https"):
+            raise FetchFailed(f"{url[:200]!r} is no web page: an address begins with http:// or https://.")
+        with self.hosts.turn(url, cancel):
+            page = fetch(url, replace(self.settings.fetch, cancel=cancel))
+        limits = LoadSettings(max_bytes=self.settings.fetch.max_bytes)
+        with held(self._parsing, cancel):
+            documents = documents_of(page, Source(url, "url"), limits)
+            found = next((one for one in documents if isinstance(one, Document)), None)
+        if found is None or not found.text.strip():
+            raise UnreadableSource(f"{url} holds no text that can be read.")
+        return found
+
+
+class _WebSource:
+    """What sources share that give addresses of pages."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The page behind a hit."""
+        return self._pages.read(found.url, cancel=cancel)
+
+    def _json(self, url: str, cancel: Cancel | None) -> Any:
+        """The answer of a search. FetchFailed: none came, or it was no JSON."""
+        settings = self._pages.settings
+        # The search server is named by the person; robots.txt is for programs that follow links.
+        limits = replace(
+            settings.fetch, timeout_s=settings.search_timeout_s, retries=3, respect_robots=False, cancel=cancel
+        )
+        with self._pages.hosts.turn(url, cancel):
+            answer = fetch(url, replace(limits, cache=None))
+        try:
+            return json.loads(answer.content)
+        except ValueError as error:
+            raise FetchFailed(
+                f"{answer.final_url} answered with {answer.media_type or 'something'} that is no JSON. Is it the "
+                "address of a search, and does the server allow format=json?"
+            ) from error
+
+
+class SearxngSource(_WebSource):
+    """A SearXNG server, or what answers as one does: /search?q=…&format=json."""
+
+    def __init__(self, url: str, pages: Pages | None = None) -> None:
+        super().__init__(pages or Pages())
+        self.name = "searxng"
+        self.url = _search_url(url)
+
+    @classmethod
+    def named(cls, place: str, settings: Settings) -> SearxngSource:
+        """The server at `place`."""
+        return cls(place, Pages(WebSettings.of(settings)))
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """What the server finds."""
+        asked = urlencode({"q": query, "format": "json"})
+        return hits_in(self._json(f"{self.url}?{asked}", cancel))[:k]
+
+
+class HttpSource(_WebSource):
+    """A search that answers a GET with JSON."""
+
+    def __init__(self, url: str, pages: Pages | None = None) -> None:
+        """`url` holds {query}, and may hold {k}; without {query}, ?q=… is put behind it."""
+        super().__init__(pages or Pages())
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+            raise InputError(
+                f"The search's address is {url!r}; it needs the form https://HOST/search?q={{query}}&n={{k}}."
+            )
+        self.name = parts.hostname
+        self.url = url if "{query}" in url else f"{url}{'&' if parts.query else '?'}q={{query}}"
+
+    @classmethod
+    def named(cls, place: str, settings: Settings) -> HttpSource:
+        """The search at the URL `place`, with http: once more before it or not."""
+        url = place.partition(":")[2] if place.lower().startswith(("http:http", "https:http")) else place
+        return cls(url, Pages(WebSettings.of(settings)))
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """What the service finds."""
+        url = self.url.replace("{query}", quote(query, safe="")).replace("{k}", str(k))
+        return hits_in(self._json(url, cancel))[:k]
+
+
+class ArxivSource:
+    """arXiv: its API finds, and a hit is read as title, abstract and the PDF's text."""
+
+    def __init__(self, client: ArxivClient | None = None, settings: FetchSettings | None = None) -> None:
+        self.name = "arxiv"
+        self._settings = settings or FetchSettings(timeout_s=30.0)
+        self._client = client
+        self._turn = Lock()  # one request at a time, as arXiv asks
+
+    @classmethod
+    def named(cls, place: str, settings: Settings) -> ArxivSource:
+        """arXiv itself; it takes no place."""
+        if place:
+            raise InputError(f"The source arxiv takes no place; it got {place!r}.")
+        own = FetchSettings(
+            timeout_s=30.0, allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched"
+        )
+        return cls(settings=own)
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """Papers that hold the query's words."""
+        words = " AND ".join(f"all:{word}" for word in query.split() if word.isalnum()) or f'all:"{query}"'
+        with held(self._turn, cancel):
+            found = self._asking(cancel).search(words, 0, max(1, k))
+        return [
+            Found(
+                url=f"https://arxiv.org/abs/{one.id}",
+                title=one.title,
+                snippet=one.abstract[:SNIPPET],
+                score=1.0 / (1 + place),
+                address=one.id,
+            )
+            for place, one in enumerate(found)
+        ]
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The paper."""
+        address = found.address or (arxiv_address(found.url) or "").removeprefix("arxiv:")
+        with held(self._turn, cancel):
+            return self._asking(cancel).document(address)
+
+    def _asking(self, cancel: Cancel | None) -> ArxivClient:
+        return self._client or ArxivClient(fetch_settings=replace(self._settings, cancel=cancel))
+
+
+def hits_in(answer: Any) -> list[Found]:
+    """The hits of a search service's answer. FetchFailed: it lists none, under any name that is known."""
+    rows = _rows(answer, 0)
+    if rows is None:
+        raise FetchFailed(
+            f"The search answered with JSON that lists no hits. A list is looked for under: {', '.join(LISTS)}."
+        )
+    found = []
+    for row in rows:
+        url = _field(row, "url")
+        if url.startswith(("https://", "http://")):
+            snippet = " ".join(_field(row, "snippet").split())[:SNIPPET]
+            found.append(Found(url=url, title=_field(row, "title") or url, snippet=snippet, score=_score(row)))
+    return found
+
+
+def _rows(answer: Any, depth: int) -> list[Mapping[str, Any]] | None:
+    if isinstance(answer, list):
+        return [row for row in answer if isinstance(row, dict)]
+    if not isinstance(answer, dict) or depth > 2:
+        return None
+    inside = (_rows(answer[key], depth + 1) for key in LISTS if key in answer)
+    return next((rows for rows in inside if rows is not None), None)
+
+
+def _field(row: Mapping[str, Any], name: str) -> str:
+    return next((str(row[key]) for key in FIELDS[name] if isinstance(row.get(key), str) and row[key]), "")
+
+
+def _score(row: Mapping[str, Any]) -> float:
+    return next((float(row[key]) for key in FIELDS["score"] if isinstance(row.get(key), int | float)), 0.0)
+
+
+def _search_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        raise InputError(f"The SearXNG server's address is {url!r}; it needs the form https://HOST.")
+    path = parts.path.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path if path.endswith("/search") else f"{path}/search", "", ""))

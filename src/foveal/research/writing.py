@@ -1,0 +1,102 @@
+"""The answer of a run: written by the model from the summaries, or put together from them without one.
+
+Whatever is written, every number in it leads to a source that a searcher cited: others are taken out before they are
+shown. An answer without any number, as small models write them, is traced to what bears it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.models.chat import Cancel, ChatModel, Sampling
+from foveal.research.answers import partial_answer
+from foveal.research.board import Board, today
+from foveal.research.citations import Marks, Origin, cited, resolved, said_by, says_something, traced
+from foveal.research.prompts import plain_writer_messages, unbracketed, without_marks, writer_messages
+from foveal.research.state import RunState
+from foveal.types import Passage, Span
+
+
+@dataclass(kw_only=True)
+class Writer:
+    """Writes one run's answer; `bad` counts numbers that nothing stood behind."""
+
+    question: str
+    board: Board
+    model: ChatModel
+    cancel: Cancel
+    tokens: int  # of the answer
+    plain: bool  # whether the model is a small one
+    bad: int = 0
+    put_together: bool = False  # whether the answer was made without a model
+
+    def direct(self, text: str) -> None:
+        """The planner answered without a program: of the numbers that it wrote, those of its searchers stay."""
+        shown, self.bad = resolved(text, _known(self.board.seen()))
+        self._say(shown)
+
+    def write(self) -> bool:
+        """Let the model write; whether it did. FetchFailed, InputError: it failed. What it began is taken back."""
+        try:
+            written = self._written(self.board.seen())
+        except Cancelled:
+            written = False
+        except (FetchFailed, InputError):
+            self.board.tell("answer.reset")
+            raise
+        if not written:
+            self.board.tell("answer.reset")
+        return written
+
+    def put(self, stopped_by: str | None) -> None:
+        """Put the answer together from the summaries."""
+        self.put_together = True
+        self._say(partial_answer(self.board.seen(), stopped_by))
+
+    def _written(self, seen: RunState) -> bool:
+        """The model's answer, word by word; a number that nothing stands behind is never shown."""
+        room = min(self.tokens, self.model.context_tokens // 3)
+        if self.plain:
+            messages = plain_writer_messages(self.question, seen.graph, self.model, room=room)
+        else:
+            messages = writer_messages(self.question, seen.graph, self.model, today=today(), room=room)
+        known = _known(seen)
+        marks = Marks(known.__contains__)
+        for piece in self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel):
+            self._say(marks.add(piece))
+        self._say(marks.rest())
+        shown, more = resolved(self.board.state.answer, known)
+        self.bad += marks.bad + more
+        shown = traced(unbracketed(shown) if self.plain else shown, _origins(seen, known))
+        if shown != self.board.state.answer:
+            # marks that a small model forgot, or that came to be as others were taken out
+            self.board.tell("answer.reset")
+            self._say(shown)
+        return says_something(shown)
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.board.tell("answer.delta", text=text)
+
+
+def _known(seen: RunState) -> set[int]:
+    """The numbers that the searchers' answers cite: all that an answer may."""
+    return {number for node in seen.graph.searchers() for number in cited(node.answer)} & seen.refs.keys()
+
+
+def _origins(seen: RunState, known: Collection[int]) -> dict[int, Origin]:
+    """What stands behind each number, as far as the answer's writer saw it: quotes, and what searchers said by them."""
+    texts = {number: [seen.refs[number]["quote"]] for number in known}
+    for node in seen.graph.searchers():
+        for number in known:
+            texts[number].append(without_marks(said_by(node.answer, number)))
+    return {
+        number: Origin(url="", title="", summary="", revision="", passages=tuple(map(_passage, found)))
+        for number, found in texts.items()
+    }
+
+
+def _passage(text: str) -> Passage:
+    return Passage(Span("", 0, len(text)), text)

@@ -1,0 +1,104 @@
+"""Numbers that never change, one address for one source, and no mark that nothing stands behind."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.research.citations import Marks, Origin, References, canonical, cited, renumbered, resolved, traced
+from foveal.types import Passage, Span
+
+
+def origin(url: str, text: str = "The mill was built in 1871. It is red.") -> Origin:
+    passage = Passage(Span("d" * 32, 10, 10 + len(text)), text)
+    return Origin(url=url, title=f"title of {url}", summary="", passages=(passage,), revision="r")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://example.org/a",
+        "http://example.org/a",
+        "HTTPS://WWW.Example.org:443/a/#part",
+        "https://example.org/a?utm_source=x&fbclid=y",
+    ],
+)
+def test_one_address_for_one_source(written):
+    assert canonical(written) == "https://example.org/a"
+
+
+@pytest.mark.parametrize("form", ["abs/2407.20183", "pdf/2407.20183v2", "html/2407.20183v1", "pdf/2407.20183.pdf"])
+def test_arxiv_is_one_paper(form):
+    assert canonical(f"https://arxiv.org/{form}") == "arxiv:2407.20183"
+
+
+def test_addresses_that_differ_stay_apart():
+    kept = [
+        "https://example.org/a?page=1",
+        "https://example.org/a?page=2",
+        "https://example.org:8080/a",
+        "file:///x",
+        "x[",
+    ]
+    assert len({canonical(one) for one in kept}) == len(kept)
+
+
+def test_numbers_are_appended_and_never_move():
+    references = References()
+    text, new, bad = references.cite(
+        "B [[1]]. A [[0]]. None [[7]].", {0: origin("https://x.org/0"), 1: origin("https://x.org/1")}, "n"
+    )
+    assert (text, bad) == ("B [[2]]. A [[1]]. None .", 1)
+    references.refs |= new
+    before = dict(references.refs)
+    text, new, bad = references.cite(
+        "C [[5]], [[0, 5]].", {0: origin("http://www.x.org/1#z"), 5: origin("https://x.org/5")}, "m"
+    )
+    assert text == "C [[3]], [[2]][[3]]."
+    assert list(new) == [3]
+    assert (references.refs, bad) == (before, 0)
+
+
+def test_an_answer_without_marks_is_traced_to_what_bears_it_out():
+    origins = {0: origin("https://x.org/0"), 3: origin("https://x.org/3", "Petra died in 1911. Cats sleep.")}
+    assert traced("The mill was built in 1871. Petra died in 1912. Dogs.", origins) == (
+        "The mill was built in 1871. [[0]] Petra died in 1912. Dogs."
+    )
+    assert traced("Petra died. [[0]] Petra died in 1911.", origins) == "Petra died. [[0]] Petra died in 1911."
+    assert traced("It died in 1911.", {}) == "It died in 1911."
+
+
+def test_the_quote_is_the_sentence_that_bears_the_statement_out():
+    _, new, _ = References().cite("It was built in 1871. [[0]] Other.", {0: origin("https://x.org")}, "n")
+    assert new[1]["quote"] == "The mill was built in 1871."
+    assert new[1]["span"] == {"document_id": "d" * 32, "start": 10, "end": 37}
+
+
+def test_a_mark_that_comes_to_be_as_another_goes_is_not_left():
+    references = References()
+    text, _, bad = references.cite("A [[0]]. [[[[9]]7]] [[ [[8]] 1]]", {0: origin("https://x.org/0")}, "n")
+    assert cited(text) == [1]
+    assert bad == 3
+    assert resolved("x [[[[9]]7]] [[2]]", {2}) == ("x  [[2]]", 2)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["word", " ", "[[1]]", "[[2]]", "[[ 9 ]]", "[[1, 9]]", "[", "]]", "[[", "[[x]]", "ü"]),
+        max_size=20,
+    ),
+    st.integers(1, 9),
+)
+def test_marks_that_stream_are_those_of_the_whole(parts, size):
+    text = "".join(parts)
+    marks, shown = Marks({1, 2}.__contains__), []
+    for start in range(0, len(text), size):
+        shown.append(marks.add(text[start : start + size]))
+        assert set(cited("".join(shown))) <= {1, 2}
+    shown.append(marks.rest())
+    whole, bad = renumbered(text, lambda number: number if number in (1, 2) else None)
+    assert ("".join(shown), marks.bad) == (whole, bad)
+    assert not re.search(r"\[\[\s*9", "".join(shown))

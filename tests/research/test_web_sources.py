@@ -1,0 +1,240 @@
+"""Sources over real connections: shapes of answers, safety of addresses, manners, cancelling."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from servers import dripping, page, redirect, serving, silent
+from worlds import Facts
+
+from foveal.errors import Cancelled, FetchFailed, InputError, LibraryError, UnknownName, UnreadableSource
+from foveal.models.chat import Cancel
+from foveal.research.searcher import merged
+from foveal.research.sources import Found, Sources, source_of
+from foveal.research.web_sources import ArxivSource, HostQueue, HttpSource, Pages, SearxngSource, WebSettings, hits_in
+from foveal.settings import Settings
+from foveal.text.arxiv import ArxivClient, ArxivSettings, Pace
+from foveal.text.fetching import FetchSettings
+
+OPEN = WebSettings(fetch=FetchSettings(timeout_s=5.0, max_bytes=100_000, retries=0, allow_private=True), interval_s=0.0)
+ROWS = [{"url": "https://a.example/1", "title": "One", "content": "first  words"}, {"url": "ftp://no", "title": "x"}]
+
+
+def hit(url: str, snippet: str = "") -> Found:
+    return Found(url=url, title="t", snippet=snippet)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ROWS,
+        {"results": ROWS},
+        {"webPages": {"value": [{"link": "https://a.example/1", "name": "One", "snippet": "first words"}]}},
+        {"data": {"items": [{"href": "https://a.example/1", "heading": "One", "description": "first words"}]}},
+    ],
+)
+def test_the_hits_of_any_service(answer):
+    assert [(one.url, one.title, one.snippet) for one in hits_in(answer)] == [
+        ("https://a.example/1", "One", "first words")
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"error": "x"}, 5, None, {"results": {"results": {"results": {"results": []}}}}]
+)
+def test_an_answer_without_a_list_is_no_answer(answer):
+    with pytest.raises(FetchFailed, match="lists no hits"):
+        hits_in(answer)
+
+
+def test_searxng_over_a_connection():
+    body = json.dumps({"results": [{"url": "https://a.example/ü", "title": "Ü", "content": "水車"}] * 9})
+    with serving({"/base/search": page(body, "application/json")}) as server:
+        source = SearxngSource(server.url("/base/"), Pages(OPEN))
+        found = source.search("Wer & wo?", 3)
+        assert server.requests[-1].path == "/base/search?q=Wer+%26+wo%3F&format=json"
+        assert [one.snippet for one in found] == ["水車"] * 3
+
+
+def test_any_http_search_by_its_template():
+    with serving({"/find": page(json.dumps(ROWS), "application/json"), "/html": page("<p>no</p>")}) as server:
+        HttpSource(server.url("/find?text={query}&n={k}"), Pages(OPEN)).search("a b/c", 4)
+        assert server.requests[-1].path == "/find?text=a%20b%2Fc&n=4"
+        HttpSource(server.url("/find?x=1"), Pages(OPEN)).search("a", 4)
+        assert server.requests[-1].path == "/find?x=1&q=a"
+        with pytest.raises(FetchFailed, match="no JSON"):
+            HttpSource(server.url("/html"), Pages(OPEN)).search("a", 4)
+    with pytest.raises(InputError, match="form https://HOST"):
+        HttpSource("file:///etc/passwd")
+
+
+def test_pages_are_read_by_their_main_text_and_once():
+    html = "<html><head><title>T</title></head><body><nav>Menu</nav><p>The wheel was hung by Brandt.</p></body></html>"
+    routes = {
+        "/own": page(html),
+        "/moved": redirect("/own"),
+        "/empty": page("<html><body></body></html>"),
+        "/large": page("x" * 200_000, "text/plain"),
+        "/closed": page("<p>secret</p>"),
+        "/robots.txt": page("User-agent: *\nDisallow: /closed", "text/plain"),
+        "/away": redirect("file:///etc/passwd"),
+    }
+    with serving(routes) as server:
+        pages = Pages(OPEN)
+        threads = [threading.Thread(target=pages.read, args=(server.url("/own"),)) for _ in range(5)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert server.asked("/own") == 1
+        assert "hung by Brandt" in pages.read(server.url("/own")).text
+        assert pages.read(server.url("/moved")).url == server.url("/own")
+        refused = {"/empty": UnreadableSource, "/large": FetchFailed, "/closed": FetchFailed, "/away": FetchFailed}
+        for path, kind in refused.items():
+            with pytest.raises(kind):
+                pages.read(server.url(path))
+        for address in ("file:///etc/passwd", "ftp://x.example/"):
+            with pytest.raises(FetchFailed, match="no web page"):
+                pages.read(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:1/", "http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::1]/"]
+)
+def test_private_addresses_are_refused_unless_they_are_allowed(address):
+    with pytest.raises(FetchFailed, match="private network"):
+        Pages(replace(OPEN, fetch=replace(OPEN.fetch, allow_private=False, respect_robots=False))).read(address)
+
+
+@pytest.mark.parametrize("route", [silent(), dripping(), dripping(head=True)])
+def test_a_fetch_that_is_under_way_stops_within_a_second(route):
+    cancel = Cancel()
+    with serving({"/slow": route}) as server:
+        threading.Timer(0.3, cancel.set).start()
+        begun = time.monotonic()
+        with pytest.raises(Cancelled):
+            Pages(OPEN).read(server.url("/slow"), cancel=cancel)
+        assert time.monotonic() - begun < 1.0
+
+
+def test_a_host_is_asked_a_few_times_at_once_and_not_too_fast():
+    hosts = HostQueue(2, 0.0)
+    lock, now, most = threading.Lock(), 0, 0
+
+    def ask(url: str) -> None:
+        nonlocal now, most
+        with hosts.turn(url, None):
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.03)
+            with lock:
+                now -= 1
+
+    threads = [threading.Thread(target=ask, args=(f"https://a.example/{one}",)) for one in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert most == 2
+    slow = HostQueue(9, 0.1)
+    begun = time.monotonic()
+    for _ in range(4):
+        with slow.turn("https://a.example/", None):
+            pass
+    assert 0.3 <= time.monotonic() - begun < 1.0
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(Cancelled), slow.turn("https://a.example/", cancel):
+        pass
+
+
+ENTRY = """<feed xmlns="http://www.w3.org/2005/Atom"><entry><id>http://arxiv.org/abs/2407.20183v2</id>
+<title>A Mill</title><summary>It turns.</summary></entry></feed>"""
+
+
+def test_arxiv():
+    with serving({"/api": page(ENTRY, "application/atom+xml")}) as server:
+        settings = ArxivSettings(base_url=server.url("/api"), full_text=False, interval_s=0.0)
+        source = ArxivSource(ArxivClient(settings, OPEN.fetch, pace=Pace()))
+        found = source.search("mill wheel!", 3)
+        assert [(one.url, one.title, one.snippet) for one in found] == [
+            ("https://arxiv.org/abs/2407.20183", "A Mill", "It turns.")
+        ]
+        assert "all%3Amill" in server.requests[-1].path
+        assert "It turns." in source.read(found[0]).text
+
+
+def test_hits_of_several_queries_are_one_list_without_what_is_denied():
+    answers = [
+        [hit("https://a.example/1", "x"), hit("https://b.example/", "y")],
+        [hit("http://www.a.example/1?utm_source=q", "z"), hit("https://sub.bad.example/"), hit("https://c.example/")],
+    ]
+    found = merged(answers, ["bad.example"])
+    assert [(one.url, one.snippet) for one in found] == [
+        ("https://a.example/1", "x\nz"),
+        ("https://b.example/", "y"),
+        ("https://c.example/", ""),
+    ]
+
+
+def test_several_sources_are_asked_and_read_as_one():
+    one, other = Facts({"a": "The mill is red."}), Facts({"b": "The mill is old."})
+    broken = Facts(broken=lambda _: True)
+    both = Sources([broken, one, other])
+    found = both.search("mill", 5)
+    assert [hit.title for hit in found] == ["a", "b"]
+    assert [both.read(hit).text for hit in found] == ["The mill is red.", "The mill is old."]
+    with pytest.raises(FetchFailed, match="down"):
+        Sources([broken]).search("mill", 5)
+
+
+def test_sources_by_name(tmp_path, own_settings: Settings):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.md").write_text("# Orra\n\nThe mill at Orra was built by Petra.", encoding="utf-8")
+    (tmp_path / "texts" / "b.txt").write_bytes(b"\0\1\2\3" * 50)
+    folder = source_of(f"dir:{tmp_path / 'texts'}", own_settings)
+    found = folder.search("Who built the mill?", 3)
+    assert "Petra" in folder.read(found[0]).text
+    assert found[0].title == "Orra"
+    assert isinstance(source_of("searxng:https://s.example", own_settings), SearxngSource)
+    assert source_of("searxng:https://s.example", own_settings).url == "https://s.example/search"
+    for named in ("https://s.example/find?q={query}", "http:https://s.example/find?q={query}"):
+        assert source_of(named, own_settings).url == "https://s.example/find?q={query}"
+    assert isinstance(source_of("arxiv", own_settings), ArxivSource)
+    with pytest.raises(UnknownName, match="There are: library, papers, dir"):
+        source_of("gopher", own_settings)
+    for named in ("dir:", "arxiv:x", "searxng:", f"dir:{tmp_path / 'none'}", "papers"):
+        with pytest.raises(InputError):
+            source_of(named, own_settings)
+
+
+def test_a_library_is_searched_by_any_retriever_and_read_in_the_revision_that_was_found(own_settings: Settings):
+    from honest import document
+
+    from foveal.library import Library
+
+    library = Library.open(settings=own_settings, encoder="none")
+    library.add_documents(
+        [document("mill", "The mill at Orra was built by Petra. " * 9, title="Orra"), document("x", "Cats.")]
+    )
+    source = source_of("library:lexical", own_settings)
+    found = source.search("who built the mill", 5)
+    assert [one.title for one in found] == ["Orra"]
+    assert source.read(found[0]).revision == found[0].revision
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        source.search("mill", 5, cancel=cancel)
+
+
+def test_a_library_with_nothing_in_it_is_said_before_a_model_is_loaded(own_settings: Settings):
+    from foveal.library import Library
+
+    Library.open(settings=own_settings, encoder="none")
+    with pytest.raises(LibraryError, match="foveal add"):
+        source_of("library", own_settings)
