@@ -75,6 +75,29 @@ PAPER_SOURCES = {
 }
 """Where papers come from. All but the last two are asked over HTTP; "sample" is the invented papers of a demo."""
 
+LAYERS = {
+    "NeuralMemory": "foveal.nn.neural_memory:NeuralMemory",
+    "MemorySettings": "foveal.nn.neural_memory:MemorySettings",
+    "TitansSettings": "foveal.nn.titans:TitansSettings",
+    "LMM": "foveal.nn.titans:LMM",
+    "MAC": "foveal.nn.titans:MAC",
+    "MAG": "foveal.nn.titans:MAG",
+    "MAL": "foveal.nn.titans:MAL",
+    "Aaren": "foveal.nn.aaren:Aaren",
+    "AarenBlock": "foveal.nn.aaren:AarenBlock",
+    "AarenEncoder": "foveal.nn.aaren:AarenEncoder",
+    "AarenSettings": "foveal.nn.aaren:AarenSettings",
+    "RoutingAttention": "foveal.nn.routing:RoutingAttention",
+    "RoutingSettings": "foveal.nn.routing:RoutingSettings",
+    "TitansConfig": "foveal.nn.language_models:TitansConfig",
+    "TitansLM": "foveal.nn.language_models:TitansLM",
+    "AarenConfig": "foveal.nn.language_models:AarenConfig",
+    "AarenLM": "foveal.nn.language_models:AarenLM",
+    "RoutingConfig": "foveal.nn.language_models:RoutingConfig",
+    "RoutingTransformerLM": "foveal.nn.language_models:RoutingTransformerLM",
+}
+"""What `foveal.nn` offers, by the name of the class."""
+
 BENCHES = {
     "read": "foveal.bench.read:read",
     "read-speed": "foveal.bench.read:read_speed",
@@ -132,6 +155,7 @@ BENCHES = {
     "papers-ingest": "foveal.bench.papers_ingest:ingest_rows",
     "papers-serve": "foveal.bench.papers_serve:serve",
     "mail": "foveal.bench.mail:mail",
+    "nn-exact": "foveal.bench.nn_exact:exact",
 }
 
 

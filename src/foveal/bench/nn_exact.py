@@ -1,0 +1,265 @@
+"""bench nn, exact: what holds of the sequence layers to the last digits, without any training.
+
+streaming   token by token and in pieces of random lengths, against the parallel form, in float32
+memory      the products over chunks against the recurrence, depths 1 to 4, in float32 and float64
+scans       every scan of Aaren against masked softmax attention, at score scales 1 and 300, and all scores -200
+leak        the second half of a sequence replaced: the share of first-half outputs that change; the paper's topk
+            selection is the control, for which half of them do
+flat        bytes of state, and the processor's time for a step, after 100 tokens and after 100,000 (--quick: 10,000)
+writing     32 pairs written, then looked up; a key written twice; the same with updates off, or all taken at once
+
+All weights are drawn, from the seed. Needs no data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.speed import paired
+from foveal.evaluation.tables import Row
+from foveal.nn.aaren import AarenBlock, AarenEncoder, AarenSettings
+from foveal.nn.memory_rule import Carried, Decays, Gates, carry, surprise, through
+from foveal.nn.neural_memory import MemorySettings, NeuralMemory
+from foveal.nn.routing import RoutingAttention, RoutingSettings
+from foveal.nn.scan import SCANS, attention_by_definition, leaves, output, prefixes
+from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
+
+DIM, TOKENS = 32, 150
+STREAMED, SINGLE, DOUBLE = 1e-5, 1e-6, 1e-12
+SCANNED = 5e-7
+CHANGED = 1e-6
+PAPER = 3_152_896
+
+LAYERS: dict[str, Callable[[], Any]] = {
+    "Titans lmm": lambda: LMM(TitansSettings(dim=DIM, variant="lmm")),
+    "Titans mac": lambda: MAC(TitansSettings(dim=DIM, variant="mac", window=32)),
+    "Titans mag": lambda: MAG(TitansSettings(dim=DIM, variant="mag", window=32)),
+    "Titans mal": lambda: MAL(TitansSettings(dim=DIM, variant="mal", window=32)),
+    "Aaren, 3 layers": lambda: AarenEncoder(AarenSettings(dim=DIM)),
+    "Aaren, decay 0.01, kernel 4": lambda: AarenEncoder(AarenSettings(dim=DIM, decay=0.01, conv_kernel=4)),
+    "Routing, causal selection": lambda: RoutingAttention(
+        RoutingSettings(dim=DIM, clusters=8, window=16, local_window=16)
+    ),
+}
+
+
+def exact(settings: BenchSettings) -> Iterator[Row]:
+    """All rows of this module."""
+    with torch.no_grad():
+        for name in LAYERS:
+            yield from streaming(name, settings)
+        yield from memories(settings)
+        yield from scans(settings)
+        yield from leaks(settings)
+        yield from writing(settings)
+        for name in LAYERS:
+            yield from flat(name, settings)
+
+
+def layer_of(name: str, seed: int) -> Any:
+    """The layer with weights drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LAYERS[name]().eval()
+
+
+def drawn(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def _far(one: Tensor, other: Tensor) -> float:
+    return float((one.double() - other.double()).abs().max())
+
+
+# -- one result by several roads --------------------------------------------------------------------------------------
+
+
+def streaming(name: str, settings: BenchSettings) -> Iterator[Row]:
+    """The largest difference over lengths that no chunk, block or window divides."""
+    draw = torch.Generator().manual_seed(settings.seed)
+    by_token, in_pieces = 0.0, 0.0
+    for trial in range(2 if settings.quick else 5):
+        layer = layer_of(name, trial)
+        tokens = int(torch.randint(1, TOKENS, (), generator=draw))
+        x = drawn(2, tokens, DIM, seed=trial)
+        whole = layer(x)[0]
+        by_token = max(by_token, _far(token_by_token(layer, x), whole))
+        cuts = torch.randint(1, tokens + 1, (4,), generator=draw).sort().values.tolist()
+        in_pieces = max(in_pieces, _far(piece_by_piece(layer, x, cuts), whole))
+    yield Row.of(f"{name}, token by token", "largest difference", by_token, at_most=STREAMED)
+    yield Row.of(f"{name}, in pieces", "largest difference", in_pieces, at_most=STREAMED)
+
+
+def token_by_token(layer: Any, x: Tensor) -> Tensor:
+    """Outputs of `step`."""
+    state, given = layer.init_state(len(x)), []
+    for token in x.unbind(1):
+        y, state, *_ = layer.step(token, state)
+        given.append(y)
+    return torch.stack(given, 1)
+
+
+def piece_by_piece(layer: Any, x: Tensor, cuts: list[int]) -> Tensor:
+    """Outputs of `forward`, the state carried over."""
+    state, given = None, []
+    for piece in torch.tensor_split(x, cuts, 1):
+        if piece.shape[1]:
+            y, state, *_ = layer(piece, state)
+            given.append(y)
+    return torch.cat(given, 1)
+
+
+def memories(settings: BenchSettings) -> Iterator[Row]:
+    """Chunks at once against one token after another."""
+    for dtype, most in ((torch.float32, SINGLE), (torch.float64, DOUBLE)):
+        far = 0.0
+        for depth in (1, 2, 3, 4):
+            for chunk in (1, 7, 16, 64):
+                torch.manual_seed(settings.seed + depth)
+                memory = NeuralMemory(MemorySettings(dim=DIM, depth=depth, chunk=chunk)).to(dtype)
+                x = drawn(2, 2 * chunk + 5, DIM, seed=depth, dtype=dtype)
+                far = max(far, _far(token_by_token(memory, x), memory(x)[0]))
+        name = str(dtype).removeprefix("torch.")
+        note = "depths 1 to 4, chunks of 1, 7, 16 and 64 tokens"
+        yield Row.of(f"memory, chunks against recurrence, {name}", "largest difference", far, at_most=most, note=note)
+
+
+def scans(settings: BenchSettings) -> Iterator[Row]:
+    """Aaren's scans, each against attention in float64."""
+    for scale in (1.0, 300.0):
+        query, keys = drawn(16, seed=settings.seed), drawn(500, 16, seed=1)
+        values, scores = drawn(500, 8, seed=2), scale * (keys @ query) / 4
+        right = attention_by_definition(torch.ones(1).double(), scores.double()[:, None], values.double())
+        for scan in SCANS:
+            got = output(prefixes(leaves(scores, values), scan=scan))
+            yield Row.of(
+                f"scan {scan}, scores times {scale:.0f}", "largest difference", _far(got, right), at_most=SCANNED
+            )
+    low = output(prefixes(leaves(torch.full((500,), -200.0), values)))
+    mean = values.double().cumsum(0) / torch.arange(1, 501)[:, None]
+    yield Row.of("scan auto, all scores -200", "largest difference", _far(low, mean), at_most=SCANNED)
+    count = sum(one.numel() for one in AarenBlock(AarenSettings(dim=512, heads=8), feed_forward=2048).parameters())
+    yield Row.of("Aaren block of 512, 2048", "parameters", count, at_least=PAPER, at_most=PAPER, note="the paper's")
+
+
+# -- what must not be seen --------------------------------------------------------------------------------------------
+
+
+def leaks(settings: BenchSettings) -> Iterator[Row]:
+    """The share of first-half outputs that the second half changes."""
+    for name in LAYERS:
+        share = leaked(layer_of(name, settings.seed), DIM, settings.seed)
+        yield Row.of(f"{name}, second half replaced", "first half that changes", share, at_most=0)
+    torch.manual_seed(settings.seed)
+    wide = RoutingSettings(dim=64, heads=1, routing_heads=1, clusters=16, window=32, selection="topk")
+    share = leaked(RoutingAttention(wide).eval(), 64, settings.seed)
+    note = "the control: the paper's selection, of 512 tokens by 16 clusters"
+    yield Row.of(
+        "Routing, topk selection, second half replaced", "first half that changes", share, at_least=0.3, note=note
+    )
+
+
+def leaked(layer: Any, dim: int, seed: int) -> float:
+    """Of 512 tokens."""
+    x, other = drawn(1, 512, dim, seed=seed), drawn(1, 512, dim, seed=seed + 1)
+    changed = torch.cat([x[:, :256], other[:, 256:]], 1)
+    apart = (layer(x)[0] - layer(changed)[0])[:, :256].abs().amax(-1)
+    return float((apart > CHANGED).double().mean())
+
+
+# -- what must not grow -----------------------------------------------------------------------------------------------
+
+
+def flat(name: str, settings: BenchSettings) -> Iterator[Row]:
+    """State and step late in a stream, against early."""
+    layer, many = layer_of(name, settings.seed), 10_000 if settings.quick else 100_000
+    early = layer(drawn(1, 100, DIM, seed=0))[1]
+    late = early
+    for piece in range(many // 1000):
+        late = layer(drawn(1, 1000, DIM, seed=piece), late)[1]
+    yield Row.of(
+        f"{name}, {many:,} tokens",
+        "bytes of state / early",
+        late.nbytes / early.nbytes,
+        at_least=1,
+        at_most=1,
+        note=f"{late.nbytes:,} bytes",
+    )
+    token = drawn(1, DIM, seed=1)
+    steps = [_steps(layer, state, token) for state in (early, late)]
+    ratio = paired(*steps, runs=15, warmup=2, clock=time.process_time)  # what others do on this machine counts less
+    yield Row.of(f"{name}, {many:,} tokens", "time of a step / early", 1 / ratio.median, at_most=1.1, note=str(ratio))
+
+
+def _steps(layer: Any, state: Any, token: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        now = state
+        for _ in range(64):
+            _, now, *_ = layer.step(token, now)
+
+    return run
+
+
+# -- what must be written ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Unit keys and values, and the rule by which they are written."""
+
+    keys: Tensor
+    values: Tensor
+    theta: float
+
+    def written(self, weights: tuple[Tensor, ...], chunk: int) -> tuple[Tensor, ...]:
+        """The weights after all pairs, without momentum or forgetting."""
+        carried = Carried(weights, ())
+        for k, v in zip(self.keys.split(chunk), self.values.split(chunk), strict=True):  # type: ignore[no-untyped-call]
+            gates = Gates(*(torch.full((1, 1, len(k)), value) for value in (self.theta, 0.0, 0.0, 1.0)))
+            told = surprise(k[None, None], v[None, None], carried.drift)
+            carried = carry(carried, told, Decays.of(gates, momentum=False))
+        return carried.drift
+
+    def last(self, chunk: int) -> Tensor:
+        """What one layer reads with the last key, from weights of 0."""
+        return (self.written(first_weights(1), chunk)[0] @ self.keys[-1]).flatten()
+
+    def found(self, weights: tuple[Tensor, ...]) -> float:
+        """The share of keys whose value is the nearest of all to what is read."""
+        nearest = (through(self.keys, weights) @ self.values.T).argmax(-1).flatten()
+        return float((nearest == torch.arange(len(self.keys))).double().mean())
+
+
+def first_weights(depth: int) -> tuple[Tensor, ...]:
+    """Of a memory from 64 to 64 that gives 0."""
+    if depth == 1:
+        return (torch.zeros(1, 1, 64, 64),)
+    return drawn(1, 1, 256, 64, seed=7) / 8, torch.zeros(1, 1, 64, 256)
+
+
+def writing(settings: BenchSettings) -> Iterator[Row]:
+    """Lookups by hit rate, and the key that was written twice by the cosine."""
+    keys, values = (F.normalize(drawn(32, 64, seed=settings.seed + one), dim=-1) for one in (0, 1))
+    pairs = Pairs(keys, values, 0.05)
+    for depth in (1, 2):
+        first = first_weights(depth)
+        for chunk in (1, 16):
+            hits = pairs.found(pairs.written(first, chunk))
+            yield Row.of(f"32 pairs, depth {depth}, chunk {chunk}", "found", hits, at_least=1)
+        yield Row.of(
+            f"32 pairs, depth {depth}, updates off", "found", pairs.found(first), at_most=0.1, note="chance 0.03"
+        )
+    twice = Pairs(keys[:1].expand(2, -1), values[:2], 0.5)
+    each, both = (F.cosine_similarity(twice.last(chunk), values[1], dim=0).item() for chunk in (1, 2))
+    metric = "cosine to the second value"
+    yield Row.of("a key written twice, each at the weights before it", metric, each, at_least=0.999)
+    yield Row.of("a key written twice, both at the first weights", metric, both, at_most=0.9, note="the control")

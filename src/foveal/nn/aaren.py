@@ -1,0 +1,302 @@
+"""Aaren: attention whose output is brought up to date with each new token in constant time and memory.
+
+    layer = Aaren(AarenSettings(dim=128, heads=4))
+    y, state = layer(x)                      # x (B, T, dim): output t is attention over tokens 1 to t
+    y, state = layer.step(token, state)      # the same, one token at a time
+    layer.merge(left, right)                 # states of two neighbouring texts, read apart: the state of both
+
+The query is a learned vector of the layer, not the token's: so a running sum is all that must be kept.
+
+Source    Feng et al., "Attention as an RNN", 2024 (arXiv 2405.13956); scores are scaled by 1 / sqrt(D), and the state
+          begins at a greatest score of -inf (the paper's 0 gives 0 / 0 when all scores are below -88)
+Shapes    x (B, T, dim) -> (B, T, dim); state m, u (B, H, r, 1), w (B, H, r, D) for r queries a head
+Limits    no query depends on the input, so nothing can be looked up by content: it is a learned, weighted average of
+          all that was read. In float32 a token whose weight is below 1e-7 of the sum adds nothing: keep the state in
+          float64 (`state.to(torch.float64)`) or use the decay where streams are very long
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.nn.convolution import CausalConvolution
+from foveal.nn.inputs import (
+    head_width,
+    require_at_least_one,
+    require_numbers,
+    require_one_of,
+    require_sequence,
+    require_token,
+)
+from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
+from foveal.nn.states import StackState, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class AarenSettings:
+    """A layer's shape; checked when made. What is not the paper's is off."""
+
+    dim: int
+    heads: int = 4
+    n_queries: int = 1  # learned queries a head; they share keys and values
+    bias: bool = True
+    dropout: float = 0.0  # of the output
+    decay: float = 0.0  # what a score loses for each token behind it
+    conv_kernel: int = 0  # tokens that keys and values are mixed from; 0: the token alone
+    scan: Literal["auto", "assoc", "hillis", "chunk", "step"] = "auto"
+
+    def __post_init__(self) -> None:
+        require_at_least_one("Aaren", self, "dim", "heads", "n_queries")
+        require_one_of("Aaren", self, "scan", ("auto", *SCANS))
+        head_width("Aaren", self.dim, self.heads)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"Aaren got dropout = {self.dropout}; it needs a share from 0 to below 1.")
+        if not 0 <= self.decay < float("inf") or self.conv_kernel < 0:
+            raise InputError(
+                f"Aaren got decay = {self.decay} and conv_kernel = {self.conv_kernel}; they need 0 (none) or more."
+            )
+
+
+@dataclass(frozen=True)
+class AarenState(State):
+    """What was read: greatest score, sum of weights, weighted sum, tokens; and the convolution's last inputs."""
+
+    m: Tensor  # (B, H, r, 1)
+    c: Tensor
+    a: Tensor  # (B, H, r, D)
+    length: Tensor
+    tail: Tensor
+
+    @property
+    def piece(self) -> Piece:
+        """As the scan's."""
+        return Piece(self.m, self.c, self.a, self.length)
+
+
+class Aaren(nn.Module):
+    """Multi-head attention of learned queries over all that was read so far."""
+
+    def __init__(self, settings: AarenSettings) -> None:
+        """Weights are drawn from torch's generator; queries with a variance of 1 / dim."""
+        super().__init__()
+        self.settings = settings
+        dim, count = settings.dim, settings.n_queries
+        self.query = nn.Parameter(torch.randn(count, dim) * dim**-0.5)
+        self.convolution = CausalConvolution(dim, settings.conv_kernel)
+        self.w_q, self.w_k, self.w_v = (nn.Linear(dim, dim, bias=settings.bias) for _ in range(3))
+        self.w_o = nn.Linear(count * dim, dim, bias=settings.bias)
+        self.dropout = nn.Dropout(settings.dropout)
+        for one in (self.w_q, self.w_k, self.w_v):
+            nn.init.xavier_uniform_(one.weight)
+            if one.bias is not None:
+                nn.init.zeros_(one.bias)
+
+    @property
+    def layout(self) -> str:
+        """What a state must be of."""
+        s = self.settings
+        return f"Aaren of {s.heads} heads, {s.n_queries} queries, decay {s.decay}, kernel {s.conv_kernel}"
+
+    def init_state(self, batch: int) -> AarenState:
+        """The state before the first token: the operator's identity."""
+        s, like = self.settings, self.query
+        one = like.new_zeros(batch, s.heads, s.n_queries, 1, dtype=_wide(like))
+        wide = one.expand(-1, -1, -1, s.dim // s.heads)
+        return AarenState(
+            self.layout, torch.full_like(one, -torch.inf), one, wide, one, self.convolution.init_tail(batch, like)
+        )
+
+    def forward(
+        self, x: Tensor, state: AarenState | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, AarenState]:
+        """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are as if they were not there.
+
+        A token behind which nothing was read gets the projection of 0. InputError: wrong shapes, another layer's state,
+        or a NaN, with its place.
+        """
+        require_sequence("Aaren", x, self.settings.dim, mask)
+        require_numbers("Aaren", x)
+        state = self._checked(state, len(x))
+        pieces, tail = self._leaves(x, state.tail, mask)
+        seen = prefixes(pieces, decay=self.settings.decay, scan=self.settings.scan, before=state.piece)
+        y = self._given(output(seen), x)
+        return y, self._state(Piece(*(one[..., -1, :].to(state.m.dtype) for one in seen)), tail)
+
+    def step(self, x: Tensor, state: AarenState) -> tuple[Tensor, AarenState]:
+        """One token (B, dim)."""
+        require_token("Aaren", x, self.settings.dim)
+        state = self._checked(state, len(x))
+        pieces, tail = self._leaves(x[:, None], state.tail, None)
+        now = joined(state.piece, Piece(*(one[..., 0, :] for one in pieces)), self.settings.decay)
+        y = self._given(output(now)[..., None, :], x[:, None])
+        return y[:, 0], self._state(Piece(*(one.to(state.m.dtype) for one in now)), tail)
+
+    def merge(self, left: AarenState, right: AarenState) -> AarenState:
+        """The state after a text and the one behind it, each read from the beginning.
+
+        The same as in one reading; with a convolution but for the first conv_kernel - 1 tokens of the right text.
+        """
+        for one in (left, right):
+            one.require_fit(self.init_state(left.batch), left.batch)
+        return self._state(joined(left.piece, right.piece, self.settings.decay), right.tail)
+
+    def read(self, x: Tensor, *, block: int = 64) -> tuple[Tensor, AarenState]:
+        """The last output (B, dim) and the state alone, block by block: O(block) memory beside the input's.
+
+        Only without decay. InputError: as `forward`.
+        """
+        require_sequence("Aaren", x, self.settings.dim)
+        require_numbers("Aaren", x)
+        if self.settings.decay:
+            raise InputError("Aaren.read sums blocks up without their order; use forward where there is a decay.")
+        state = self.init_state(len(x))
+        tail, now = state.tail, state.piece
+        for part in torch.split(x, block, 1):
+            scores, values, tail = self._scores(part, tail)
+            now = last(scores, values, block=block, before=now)
+        y = self._given(output(now)[..., None, :], x)
+        return y[:, 0], self._state(now, tail)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(B, H, r, T): the share of each token in the last output."""
+        require_sequence("Aaren", x, self.settings.dim)
+        scores, _, _ = self._scores(x, self.init_state(len(x)).tail)
+        behind = torch.arange(x.shape[1] - 1, -1, -1, device=x.device)
+        return (scores - self.settings.decay * behind).softmax(-1)
+
+    def _checked(self, state: AarenState | None, rows: int) -> AarenState:
+        if state is None:
+            return self.init_state(rows)
+        state.require_fit(self.init_state(1), rows)
+        return state
+
+    def _state(self, now: Piece, tail: Tensor) -> AarenState:
+        return AarenState(self.layout, now.m, now.u, now.w, now.length, tail)
+
+    def _scores(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (B, H, r, T), values (B, H, 1, T, D) and the convolution's next tail."""
+        heads, width = self.settings.heads, self.settings.dim // self.settings.heads
+        mixed, tail = self.convolution(x, tail)
+        k, v = (one(mixed).view(*x.shape[:2], heads, width).transpose(1, 2) for one in (self.w_k, self.w_v))
+        with torch.autocast(x.device.type, enabled=False):
+            k, v = k.to(_wide(k)), v.to(_wide(v))
+            q = self.w_q(self.query).view(-1, heads, width).transpose(0, 1).to(k.dtype)  # (H, r, D)
+            scores = (q * width**-0.5) @ k.mT
+        return scores, v[:, :, None], tail
+
+    def _leaves(self, x: Tensor, tail: Tensor, mask: Tensor | None) -> tuple[Piece, Tensor]:
+        scores, values, tail = self._scores(x, tail)
+        return leaves(scores, values, None if mask is None else mask[:, None, None]), tail
+
+    def _given(self, o: Tensor, x: Tensor) -> Tensor:
+        """Outputs (B, H, r, T, D) of all heads and queries, projected: (B, T, dim)."""
+        flat = o.permute(0, 3, 2, 1, 4).flatten(2).to(x.dtype)
+        given: Tensor = self.dropout(self.w_o(flat))
+        return given
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """Of sums: float32, or float64 where x is."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+class AarenBlock(nn.Module):
+    """A Transformer's layer with Aaren in the place of its attention.
+
+    residual  what the attention's output is added to: the token's own "input", the "query", or "none"
+    norm      "pre" for new models, "post" as in the models of the paper
+    """
+
+    def __init__(
+        self,
+        settings: AarenSettings,
+        *,
+        feed_forward: int | None = None,
+        norm: Literal["pre", "post"] = "pre",
+        residual: Literal["input", "query", "none"] = "input",
+    ) -> None:
+        """`feed_forward` is the inner width; None: four times dim."""
+        super().__init__()
+        if norm not in ("pre", "post") or residual not in ("input", "query", "none"):
+            raise InputError(f"AarenBlock got norm = {norm!r}, residual = {residual!r}; see its documentation.")
+        dim = settings.dim
+        self.aaren, self.norm, self.residual = Aaren(settings), norm, residual
+        self.before, self.middle = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        inner = feed_forward or 4 * dim
+        self.feed = nn.Sequential(nn.Linear(dim, inner), nn.ReLU(), nn.Linear(inner, dim), nn.Dropout(settings.dropout))
+
+    def init_state(self, batch: int) -> AarenState:
+        """Before the first token."""
+        return self.aaren.init_state(batch)
+
+    def forward(
+        self, x: Tensor, state: AarenState | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, AarenState]:
+        """x (B, T, dim) -> (B, T, dim) and the state."""
+        y, state = self.aaren(self.before(x) if self.norm == "pre" else x, state, mask)
+        return self._fed(x, y), state
+
+    def step(self, x: Tensor, state: AarenState) -> tuple[Tensor, AarenState]:
+        """One token (B, dim)."""
+        y, state = self.aaren.step(self.before(x) if self.norm == "pre" else x, state)
+        return self._fed(x, y), state
+
+    def _fed(self, x: Tensor, y: Tensor) -> Tensor:
+        base = {"input": x, "query": self.aaren.query.mean(0).to(x.dtype), "none": torch.zeros((), dtype=x.dtype)}
+        h = base[self.residual].to(x.device) + y
+        if self.norm == "pre":
+            return h + cast("Tensor", self.feed(self.middle(h)))
+        h = self.before(h)
+        fed: Tensor = self.middle(h + self.feed(h))
+        return fed
+
+
+class AarenEncoder(nn.Module):
+    """A stack of blocks: a running summary of a stream, of a few kilobytes, whatever its length."""
+
+    def __init__(self, settings: AarenSettings, *, layers: int = 3, norm: Literal["pre", "post"] = "pre") -> None:
+        """`layers` blocks of the same settings."""
+        super().__init__()
+        if layers < 1:
+            raise InputError(f"AarenEncoder got layers = {layers}; it needs at least 1.")
+        self.blocks = nn.ModuleList(AarenBlock(settings, norm=norm) for _ in range(layers))
+        self.norm = nn.LayerNorm(settings.dim) if norm == "pre" else nn.Identity()
+
+    def init_state(self, batch: int) -> StackState:
+        """Before the first token."""
+        return StackState(f"{len(self.blocks)} layers", tuple(one.init_state(batch) for one in self._blocks))
+
+    def forward(
+        self, x: Tensor, state: StackState | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
+        """x (B, T, dim) -> (B, T, dim) and the state."""
+        state = self._checked(state, len(x))
+        after = []
+        for block, one in zip(self._blocks, state.layers, strict=True):
+            x, new = block(x, cast("AarenState", one), mask)
+            after.append(new)
+        return self.norm(x), StackState(state.layout, tuple(after))
+
+    def step(self, x: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """One token (B, dim)."""
+        state = self._checked(state, len(x))
+        after = []
+        for block, one in zip(self._blocks, state.layers, strict=True):
+            x, new = block.step(x, cast("AarenState", one))
+            after.append(new)
+        return self.norm(x), StackState(state.layout, tuple(after))
+
+    @property
+    def _blocks(self) -> list[AarenBlock]:
+        return cast("list[AarenBlock]", list(self.blocks))
+
+    def _checked(self, state: StackState | None, rows: int) -> StackState:
+        if state is None:
+            return self.init_state(rows)
+        state.require_fit(self.init_state(1), rows)
+        return state

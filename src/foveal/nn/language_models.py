@@ -1,0 +1,347 @@
+"""Language models of these layers, as transformers' own: configs, save_pretrained, from_pretrained, Trainer.
+
+    model = TitansLM(TitansConfig(vocab_size=256, hidden_size=128, mixer={"variant": "mag", "window": 64}))
+    model(input_ids, labels=input_ids).loss                       # training; state=…  goes on over a longer text
+    model.generate(prompt, max_new_tokens=200, temperature=0.8)   # each new token costs the same
+    model.save_pretrained(folder); TitansLM.from_pretrained(folder)
+
+Shapes    input_ids (B, T) -> logits (B, T, vocabulary); labels are shifted inside, -100 is passed over
+State     `keep_state=True` returns one; `step(ids, state)` takes one token a row; no past is read again
+Padding   on the right only, as attention_mask: what is padded is neither seen nor written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from foveal.errors import InputError, ModelUnavailable
+from foveal.models.quiet import quiet
+from foveal.nn.aaren import Aaren, AarenSettings
+from foveal.nn.inputs import require_one_of
+from foveal.nn.norms import RMSNorm
+from foveal.nn.routing import RoutingAttention, RoutingSettings
+from foveal.nn.stack import Block
+from foveal.nn.states import StackState, State
+from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
+
+IGNORED = -100
+
+
+class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """What all have: `mixer` holds the fields of the layer's settings that are not their defaults."""
+
+    vocab_size: int = 256
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    expansion: float = 8 / 3  # of the MLP
+    dropout: float = 0.0
+    tie_word_embeddings: bool = True
+    mixer: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{type(self).__name__} got {name} = {getattr(self, name)}; it needs at least 1.")
+        self.layer_settings(0)
+
+    def layer_settings(self, layer: int) -> Any:
+        """The settings of the mixer of a layer. InputError: a field that there is not, or a value that is refused."""
+        raise NotImplementedError
+
+    def _made(self, kind: Any, **more: Any) -> Any:
+        try:
+            return kind(**{"dim": self.hidden_size, **self.mixer, **more})
+        except TypeError as error:
+            raise InputError(
+                f"{type(self).__name__}.mixer holds what {kind.__name__} does not have: {error}."
+            ) from error
+
+
+class TitansConfig(StreamConfig):  # type: ignore[no-untyped-call]
+    """Of TitansLM: `mixer` of TitansSettings, "memory" in it of MemorySettings."""
+
+    model_type = "foveal-titans"
+
+    def layer_settings(self, layer: int) -> TitansSettings:  # noqa: ARG002
+        """The same for every layer."""
+        settings: TitansSettings = self._made(TitansSettings)
+        return settings
+
+
+class AarenConfig(StreamConfig):  # type: ignore[no-untyped-call]
+    """Of AarenLM: `mixer` of AarenSettings; unless said otherwise, keys see the 4 tokens up to theirs."""
+
+    model_type = "foveal-aaren"
+
+    def layer_settings(self, layer: int) -> AarenSettings:  # noqa: ARG002
+        """The same for every layer."""
+        settings: AarenSettings = self._made(AarenSettings, **{"conv_kernel": 4, **self.mixer})
+        return settings
+
+
+class RoutingConfig(StreamConfig):  # type: ignore[no-untyped-call]
+    """Of RoutingTransformerLM: `mixer` of RoutingSettings; layers before `routing_from` have local heads only."""
+
+    model_type = "foveal-routing"
+    routing_from: int = 0
+
+    def layer_settings(self, layer: int) -> RoutingSettings:
+        """Local heads alone in the first layers."""
+        own = {"routing_heads": 0} if layer < self.routing_from else {}
+        settings: RoutingSettings = self._made(RoutingSettings, **own)
+        if not settings.causal:
+            raise InputError("RoutingConfig got causal = False; a language model must not see what is to come.")
+        return settings
+
+
+@dataclass
+class LanguageOutput(ModelOutput):
+    """What a model gives; `loss` with labels, `state` with keep_state."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    state: StackState | None = None
+
+
+class StreamLM(PreTrainedModel):
+    """Embedding, blocks, norm, logits; the subclasses choose the mixer."""
+
+    config_class = StreamConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = False
+    _tied_weights_keys = {"head.weight": "embed.weight"}  # noqa: RUF012
+
+    def __init__(self, config: Any) -> None:
+        """Weights are drawn from torch's generator."""
+        super().__init__(config)
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        nn.init.normal_(self.embed.weight, std=0.02)
+        made = ((self.mixer(config, number), config.hidden_size) for number in range(config.num_hidden_layers))
+        self.blocks = nn.ModuleList(Block(*one, expansion=config.expansion, dropout=config.dropout) for one in made)
+        self.norm = RMSNorm(config.hidden_size)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def mixer(config: Any, layer: int) -> nn.Module:
+        """The mixer of a layer."""
+        raise NotImplementedError
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: layers draw their own when they are made."""
+
+    @classmethod
+    def from_pretrained(cls, *names: Any, **options: Any) -> Any:
+        """As transformers'. ModelUnavailable: weights are missing, or of another shape."""
+        wanted = options.pop("output_loading_info", False)
+        with quiet():
+            loaded: Any = super().from_pretrained(*names, output_loading_info=True, **options)
+        model, told = loaded
+        lost = sorted({*map(str, told["missing_keys"]), *map(str, told["mismatched_keys"])})
+        if lost:
+            raise ModelUnavailable(f"{names[0]} lacks weights of {cls.__name__}: {', '.join(lost[:3])}. Train it anew.")
+        return (model, told) if wanted else model
+
+    def save_pretrained(self, *names: Any, **options: Any) -> None:
+        """As transformers', without its progress bars."""
+        with quiet():
+            super().save_pretrained(*names, **options)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding."""
+        return self.embed
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The layer that gives logits."""
+        return self.head
+
+    # -- forward --------------------------------------------------------------------------------------------------
+
+    def init_state(self, batch: int) -> StackState:
+        """Before the first token. InputError: topk routing, which has none."""
+        return StackState(type(self).__name__, tuple(one.mixer.init_state(batch) for one in self._stack))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        state: StackState | None = None,
+        keep_state: bool = False,
+    ) -> LanguageOutput:
+        """Logits of input_ids (B, T), the loss of labels (B, T), the state after them. InputError: wrong shapes."""
+        mask = self._checked(input_ids, attention_mask, labels)
+        layers: tuple[State | None, ...] = (None,) * len(self.blocks)
+        if state is not None:
+            self._fits(state)
+            layers = state.layers
+        x, after, losses = self.embed(input_ids), [], []
+        for block, one in zip(self._stack, layers, strict=True):
+            x, new, loss = block(x, one, mask, keep=keep_state)
+            after.append(new)
+            losses += [] if loss is None else [loss]
+        logits = self.head(self.norm(x))
+        loss = None if labels is None else sum(losses, cross_entropy(logits, labels, mask))
+        return LanguageOutput(loss, logits, StackState(type(self).__name__, tuple(after)) if keep_state else None)
+
+    def step(self, ids: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """One token a row: ids (B,) -> logits (B, vocabulary) of the next, and the state."""
+        self._fits(state)
+        x, after = self.embed(ids), []
+        for block, one in zip(self._stack, state.layers, strict=True):
+            x, new = block.step(x, one)
+            after.append(new)
+        return self.head(self.norm(x)), StackState(state.layout, tuple(after))
+
+    @property
+    def _stack(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
+
+    def _fits(self, state: StackState) -> None:
+        own, layers = type(self).__name__, len(self.blocks)
+        if not isinstance(state, StackState) or (state.layout, len(state.layers)) != (own, layers):
+            theirs = f"{getattr(state, 'layout', state)!r}, {len(getattr(state, 'layers', ()))} layers"
+            raise InputError(f"{own} of {layers} layers got a state of {theirs}. Begin with init_state(batch).")
+
+    def _checked(self, ids: Tensor, attention_mask: Tensor | None, labels: Tensor | None) -> Tensor | None:
+        """The mask as booleans; None where all tokens count."""
+        if ids.dim() != 2 or ids.shape[1] == 0:
+            raise InputError(
+                f"{type(self).__name__} got input_ids {tuple(ids.shape)}; it needs (batch, 1 token or more)."
+            )
+        for name, given in (("attention_mask", attention_mask), ("labels", labels)):
+            if given is not None and given.shape != ids.shape:
+                raise InputError(f"{name} is {tuple(given.shape)}; input_ids are {tuple(ids.shape)}. Make them equal.")
+        if attention_mask is None:
+            return None
+        mask = attention_mask.bool()
+        if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+            raise InputError(
+                f"{type(self).__name__} got rows padded on the left. Set tokenizer.padding_side = 'right'."
+            )
+        return None if bool(mask.all()) else mask
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def generate(
+        self, input_ids: Tensor, *, max_new_tokens: int = 50, eos_token_id: int | None = None, **how: Any
+    ) -> Tensor:
+        """input_ids (B, T), none of it padding -> (B, T + new). Options as `stream`.
+
+        Rows that have written `eos_token_id` go on with it until all have.
+        """
+        ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        written = [input_ids]
+        for ids in self.stream(input_ids, max_new_tokens=max_new_tokens, **how):
+            if eos_token_id is not None:
+                ids = ids.masked_fill(ended, eos_token_id)
+                ended = ended | (ids == eos_token_id)
+            written.append(ids[:, None])
+            if bool(ended.all()):
+                break
+        return torch.cat(written, 1)
+
+    @torch.no_grad()
+    def stream(
+        self,
+        input_ids: Tensor,
+        *,
+        max_new_tokens: int = 50,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Tensor]:
+        """The new tokens (B,), one at a time; the likeliest, or with a temperature drawn from the `top_k` likeliest.
+
+        A model with topk routing reads all again for each: it has no state.
+        """
+        streams = all(getattr(one.mixer, "streams", True) for one in self._stack)
+        output = self(input_ids, keep_state=streams)
+        logits, state, ids = output.logits[:, -1], output.state, input_ids
+        for left in range(max_new_tokens, 0, -1):
+            new = drawn(logits, temperature, top_k, generator)
+            yield new
+            if left == 1:
+                return
+            if state is not None:
+                logits, state = self.step(new, state)
+            else:
+                ids = torch.cat([ids, new[:, None]], 1)
+                logits = self(ids).logits[:, -1]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over the next tokens of labels (B, T), in float32; 0 where there is none to tell."""
+    wanted = labels[:, 1:]
+    if mask is not None:
+        wanted = wanted.masked_fill(~mask[:, 1:], IGNORED)
+    flat = logits[:, :-1].flatten(0, 1)
+    flat = flat if flat.dtype == torch.float64 else flat.float()
+    total = F.cross_entropy(flat, wanted.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / (wanted != IGNORED).sum().clamp(min=1)
+
+
+def drawn(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """A token (B,) for each row of logits (B, V)."""
+    if temperature < 0 or (top_k is not None and top_k < 1):
+        raise InputError(f"Got temperature = {temperature}, top_k = {top_k}; they need 0 or more, and 1 or more.")
+    if temperature == 0:
+        return logits.argmax(-1)
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=generator)[:, 0]
+
+
+class TitansLM(StreamLM):  # type: ignore[no-untyped-call]
+    """A language model that goes on learning while it reads."""
+
+    config_class = TitansConfig
+
+    @staticmethod
+    def mixer(config: TitansConfig, layer: int) -> nn.Module:
+        """The variant that the settings name."""
+        settings = config.layer_settings(layer)
+        require_one_of("TitansLM", settings, "variant", tuple(MIXERS))
+        made: nn.Module = MIXERS[settings.variant](settings)
+        return made
+
+    def set_updates(self, on: bool) -> None:
+        """Let the memories write (the default), or leave them at their first weights."""
+        for block in self._stack:
+            block.mixer.memory.updates = on
+
+
+MIXERS: dict[str, Any] = {"lmm": LMM, "mac": MAC, "mag": MAG, "mal": MAL}
+
+
+class AarenLM(StreamLM):  # type: ignore[no-untyped-call]
+    """A language model whose state is a few kilobytes for ever; it cannot look back by content (aaren.py)."""
+
+    config_class = AarenConfig
+
+    @staticmethod
+    def mixer(config: AarenConfig, layer: int) -> nn.Module:
+        """An Aaren layer."""
+        return Aaren(config.layer_settings(layer))
+
+
+class RoutingTransformerLM(StreamLM):  # type: ignore[no-untyped-call]
+    """A language model whose routing heads look back by content."""
+
+    config_class = RoutingConfig
+
+    @staticmethod
+    def mixer(config: RoutingConfig, layer: int) -> nn.Module:
+        """Local heads, and from `routing_from` on routing heads."""
+        return RoutingAttention(config.layer_settings(layer))

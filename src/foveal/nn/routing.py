@@ -1,0 +1,153 @@
+"""Routing attention: some heads see the tokens nearby, others the tokens whose content falls into the same cluster.
+
+    layer = RoutingAttention(RoutingSettings(dim=128, heads=4, routing_heads=2, clusters=16, window=128))
+    y, state, loss = layer(x)                # x (B, T, dim); the loss draws queries to their centroids
+    y, state, _ = layer.step(token, state)   # decoding, from a cache indexed by cluster
+
+Two rules say which tokens of a cluster are seen:
+
+    causal      (default) a token belongs to its nearest centroid, and sees itself and the window - 1 tokens of that
+                cluster before it. Nothing depends on what is to come
+    topk        the paper's: each centroid takes its window nearest tokens; one may be in no cluster or in several.
+                Whether a token is taken depends on later ones: in a language model that is a leak (tests measure it),
+                so this is for encoders, and for repeating the paper
+
+Source    Roy, Saffar, Vaswani and Grangier, TACL 2021 (arXiv 2003.05997); the causal rule is ours
+Shapes    x (B, T, dim) -> (B, T, dim); queries are keys, put on the sphere by a layer norm without weights
+Cost      T window D a routing head, and T clusters D to find the cluster; the state holds clusters * window rows a head
+Against   LSH attention draws its buckets; here they are learnt, by moving averages (clusters.py)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.nn.inputs import require_sequence, require_token
+from foveal.nn.routing_heads import ClusterState, RoutingHeads, RoutingSettings
+from foveal.nn.states import State
+from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
+
+__all__ = ["RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
+
+
+@dataclass(frozen=True)
+class RoutingState(State):
+    """Of both kinds of heads; None where there are none of a kind."""
+
+    local: WindowState | None
+    routed: ClusterState | None
+
+
+class RoutedOutput(NamedTuple):
+    """What a layer gives; there is no state where it was not asked for, or cannot be (topk)."""
+
+    output: Tensor
+    state: RoutingState | None
+    loss: Tensor
+
+
+class RoutingAttention(nn.Module):
+    """Local and routing heads, each kind with its part of the output projection."""
+
+    optional_state = True  # `keep` says whether one is made
+
+    def __init__(self, settings: RoutingSettings) -> None:
+        """Weights and centroids are drawn from torch's generator."""
+        super().__init__()
+        self.settings = settings
+        s = settings
+        self.routed = RoutingHeads(s) if s.routing_heads else None
+        self.local = None
+        if s.heads > s.routing_heads:
+            window = WindowSettings(
+                dim=s.dim,
+                heads=s.heads - s.routing_heads,
+                dim_head=s.width,
+                window=s.local_window,
+                kind="blocks",
+                causal=s.causal,
+            )
+            self.local = WindowAttention(window)
+
+    @property
+    def layout(self) -> str:
+        """What a state must be of."""
+        return f"routing attention, {self.settings.routing_heads} of {self.settings.heads} heads routed"
+
+    def init_state(self, batch: int) -> RoutingState:
+        """Before the first token. InputError: routing heads by topk, which no state can go on from."""
+        local = None if self.local is None else self.local.init_state(batch)
+        return RoutingState(self.layout, local, None if self.routed is None else self.routed.init_state(batch))
+
+    def forward(
+        self, x: Tensor, state: RoutingState | None = None, mask: Tensor | None = None, *, keep: bool = True
+    ) -> RoutedOutput:
+        """x (B, T, dim) -> (B, T, dim), the state (where `keep`), the commitment loss (a number).
+
+        Tokens where `mask` is False are seen by none and in no cluster. InputError: wrong shapes, or another's state.
+        """
+        require_sequence("Routing attention", x, self.settings.dim, mask)
+        if state is not None or (keep and self.streams):
+            state = self._checked(state, len(x))
+        y, loss, local, routed = x.new_zeros(x.shape), x.new_zeros(()), None, None
+        if self.local is not None:
+            y, local = self.local(x, state.local if state else None, mask)
+        if self.routed is not None:
+            seen, routed, loss = self.routed(x, state.routed if state else None, mask)
+            y = y + seen
+        return RoutedOutput(y, RoutingState(self.layout, local, routed) if state else None, loss)
+
+    def step(self, x: Tensor, state: RoutingState) -> RoutedOutput:
+        """One token (B, dim)."""
+        require_token("Routing attention", x, self.settings.dim)
+        state = self._checked(state, len(x))
+        y, local, routed = torch.zeros_like(x), None, None
+        if self.local is not None and state.local is not None:
+            y, local = self.local.step(x, state.local)
+        if self.routed is not None and state.routed is not None:
+            seen, routed = self.routed.step(x, state.routed)
+            y = y + seen
+        return RoutedOutput(y, RoutingState(self.layout, local, routed), y.new_zeros(()))
+
+    def _checked(self, state: RoutingState | None, rows: int) -> RoutingState:
+        if state is None:
+            return self.init_state(rows)
+        state.require_fit(self.init_state(1), rows)
+        return state
+
+    @property
+    def streams(self) -> bool:
+        """Whether a state can go on: not where heads are routed by topk."""
+        return self.settings.causal and (self.routed is None or self.settings.selection == "causal")
+
+    # -- clusters -------------------------------------------------------------------------------------------------
+
+    @property
+    def centroids(self) -> Tensor:
+        """(H, k, D)."""
+        return self._routing.means.means
+
+    def freeze_centroids(self, frozen: bool = True) -> None:
+        """Keep the centroids as they are, in training too; or let them go on."""
+        self._routing.frozen = frozen
+
+    def assignments(self, x: Tensor) -> Tensor:
+        """The cluster of each token, (B, H, T)."""
+        require_sequence("Routing attention", x, self.settings.dim)
+        return self._routing.assignments(x)
+
+    def stats(self, x: Tensor) -> dict[str, float]:
+        """How tokens x fall into clusters; see `RoutingHeads.stats`."""
+        require_sequence("Routing attention", x, self.settings.dim)
+        return self._routing.stats(x)
+
+    @property
+    def _routing(self) -> RoutingHeads:
+        if self.routed is None:
+            raise InputError("This layer has no routing heads, and so no clusters: give it routing_heads of 1 or more.")
+        return self.routed

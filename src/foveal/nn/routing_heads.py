@@ -1,0 +1,315 @@
+"""The routing heads: attention within clusters of content, by two rules of who is seen (routing.py says more).
+
+    causal    tokens are put in the order of cluster and time; each sees those of its cluster among the window tokens
+              that end with it. Decoding keeps the last window tokens of each cluster
+    topk      each centroid takes its window nearest tokens; a token in several clusters gets the mean
+
+Source    Roy, Saffar, Vaswani and Grangier, TACL 2021 (arXiv 2003.05997), section 4; the causal rule is ours
+Shapes    x (B, T, dim) -> (B, T, dim), the output projection included; ids (B, H, T)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.nn.clusters import OnlineMeans, on_sphere
+from foveal.nn.inputs import head_width, require_at_least_one, require_one_of
+from foveal.nn.states import State
+from foveal.nn.window_attention import merged, softmax_over
+
+SOFTENED = 1e-2
+"""Added to the number of a token's clusters, as in the paper's code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingSettings:
+    """A layer's shape and rules; checked when made."""
+
+    dim: int
+    heads: int = 4
+    routing_heads: int = 2  # of these; the others are local
+    clusters: int = 16
+    window: int = 128  # tokens of a cluster that are seen (causal), or that it holds (topk)
+    local_window: int = 64  # tokens of a block; local heads see their own and the one before
+    causal: bool = True
+    selection: Literal["causal", "topk"] = "causal"
+    share_qk: bool | None = None  # queries are keys; None: where it is causal
+    ema_decay: float = 0.999  # of centroids; 0.99 for the first thousand updates
+    commitment: float = 1e-4  # weight of the squared distance to the centroid
+    logit_scale: Literal["1/sqrt(d)", "none"] = "1/sqrt(d)"  # "none" as in the paper's code
+    self_penalty: float = 0.0  # taken from a token's score of itself, which is its greatest
+
+    def __post_init__(self) -> None:
+        require_at_least_one("Routing attention", self, "dim", "heads", "clusters", "window", "local_window")
+        require_one_of("Routing attention", self, "selection", ("causal", "topk"))
+        require_one_of("Routing attention", self, "logit_scale", ("1/sqrt(d)", "none"))
+        head_width("Routing attention", self.dim, self.heads)
+        if not 0 <= self.routing_heads <= self.heads:
+            raise InputError(f"Routing attention got routing_heads = {self.routing_heads} of heads = {self.heads}.")
+        if self.selection == "causal" and not (self.causal and self.shared):
+            raise InputError(
+                "The causal selection needs causal = True and shared queries and keys; take selection = 'topk'."
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"Routing attention got ema_decay = {self.ema_decay}; it needs 0 to below 1.")
+        if self.commitment < 0 or self.self_penalty < 0:
+            raise InputError("Routing attention got a commitment or self_penalty below 0; 0 is none.")
+
+    @property
+    def shared(self) -> bool:
+        """Whether queries are keys."""
+        return self.causal if self.share_qk is None else self.share_qk
+
+    @property
+    def width(self) -> int:
+        """Of one head."""
+        return self.dim // self.heads
+
+    @property
+    def scale(self) -> float:
+        """Of scores."""
+        return 1.0 if self.logit_scale == "none" else self.width**-0.5
+
+
+@dataclass(frozen=True)
+class ClusterState(State):
+    """The last tokens of each cluster, newest last."""
+
+    keys: Tensor  # (B, H, k, window, D)
+    values: Tensor
+    there: Tensor  # (B, H, k, window) bool
+
+
+class Routed(NamedTuple):
+    """What a layer gives; there is no state where it was not asked for, or cannot be (topk)."""
+
+    output: Tensor
+    state: ClusterState | None
+    loss: Tensor
+
+
+class RoutingHeads(nn.Module):
+    """The heads that see their clusters."""
+
+    def __init__(self, settings: RoutingSettings) -> None:
+        """Weights and centroids are drawn from torch's generator."""
+        super().__init__()
+        self.settings = settings
+        s, inner = settings, settings.routing_heads * settings.width
+        self.project = nn.Linear(s.dim, (2 if s.shared else 3) * inner, bias=False)
+        self.out = nn.Linear(inner, s.dim, bias=False)
+        self.means = OnlineMeans(heads=s.routing_heads, clusters=s.clusters, width=s.width, decay=s.ema_decay)
+        self.frozen, self._stamp = False, torch.empty(0)
+
+    # -- states ---------------------------------------------------------------------------------------------------
+
+    @property
+    def layout(self) -> str:
+        """What a state must be of."""
+        s = self.settings
+        return f"{s.routing_heads} heads, {s.clusters} clusters of {s.window}"
+
+    def init_state(self, batch: int) -> ClusterState:
+        """Empty clusters. InputError: the selection is topk, which no state can go on from."""
+        s, like = self.settings, self.project.weight
+        if s.selection == "topk":
+            raise InputError(
+                "The topk selection has no state: later tokens decide which earlier ones a cluster holds. Give whole "
+                "texts, or take selection = 'causal'."
+            )
+        nothing = like.new_zeros(batch, s.routing_heads, s.clusters, s.window, s.width)
+        there = torch.zeros(nothing.shape[:-1], dtype=torch.bool, device=like.device)
+        return ClusterState(self.layout, nothing, nothing, there)
+
+    # -- attention ------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, state: ClusterState | None = None, mask: Tensor | None = None) -> Routed:
+        """x (B, T, dim) -> (B, T, dim), the state that follows `state`, the commitment loss (a number)."""
+        q, k, v = self._heads(x)
+        ids = self.means.nearest(q)
+        if self.training and not self.frozen:
+            self._learn(q, ids, mask)
+        if self.settings.selection == "topk":
+            return Routed(self._given(self._topk(q, k, v, mask), x), None, self._pull(q, ids, mask))
+        seen, after = self._in_clusters(q, v, ids, mask, state)
+        return Routed(self._given(seen, x), after, self._pull(q, ids, mask))
+
+    def step(self, x: Tensor, state: ClusterState) -> tuple[Tensor, ClusterState]:
+        """One token (B, dim): it joins its cluster, and sees what that holds."""
+        q, _, v = self._heads(x[:, None])
+        where = self.means.nearest(q)[..., None]  # (B, H, 1, 1)
+        keys = _put(state.keys, where, q.to(state.keys.dtype))
+        values = _put(state.values, where, v.to(state.values.dtype))
+        there = _put(state.there[..., None], where, torch.ones_like(where, dtype=torch.bool))
+        k, near, seen = _row(keys, where).to(q), _row(values, where).to(v), _row(there, where)
+        scores = q @ k.mT * self.settings.scale
+        own = torch.arange(k.shape[2], device=k.device) == k.shape[2] - 1
+        given = softmax_over(scores - self.settings.self_penalty * own, near, seen.mT, q, None, self.settings.scale)
+        return self._given(given, x[:, None])[:, 0], ClusterState(self.layout, keys, values, there[..., 0])
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys on the sphere, and values, (B, H, T, D)."""
+        s = self.settings
+        made = self.project(x).view(*x.shape[:2], -1, s.routing_heads, s.width).permute(2, 0, 3, 1, 4)
+        q = on_sphere(made[0])
+        return q, q if s.shared else on_sphere(made[1]), made[-1]
+
+    def _given(self, seen: Tensor, x: Tensor) -> Tensor:
+        given: Tensor = self.out(merged(seen.to(x.dtype)))
+        return given
+
+    def _in_clusters(
+        self, q: Tensor, v: Tensor, ids: Tensor, mask: Tensor | None, state: ClusterState | None
+    ) -> tuple[Tensor, ClusterState | None]:
+        """The causal rule: tokens in the order of cluster and time, each seeing the window that ends with it."""
+        s, tokens = self.settings, q.shape[2]
+        if mask is not None:
+            ids = ids.masked_fill(~mask[:, None], s.clusters)
+        if state is not None:
+            old = torch.arange(s.clusters, device=ids.device)[:, None].masked_fill(~state.there, s.clusters)
+            ids = torch.cat([old.flatten(2), ids], 2)
+            q = torch.cat([state.keys.flatten(2, 3).to(q), q], 2)
+            v = torch.cat([state.values.flatten(2, 3).to(v), v], 2)
+        order = ids.argsort(dim=-1, stable=True)
+        ids, q, v = ids.gather(2, order), _taken(q, order), _taken(v, order)
+        y = self._sliding(q, v, ids)
+        y = torch.zeros_like(y).scatter(2, order[..., None].expand_as(y), y)[:, :, -tokens:]
+        return y, None if state is None else self._latest(q, v, ids, state)
+
+    def _sliding(self, q: Tensor, v: Tensor, ids: Tensor) -> Tensor:
+        """Sorted tokens (B, H, N, D): each sees those of its cluster among the last `window` of the list."""
+        s, count = self.settings, q.shape[2]
+        window = min(s.window, count)
+        room, span = -count % window, window - 1
+        queries = F.pad(q, (0, 0, 0, room)).view(*q.shape[:2], -1, window, q.shape[-1])
+        own = F.pad(ids, (0, room), value=s.clusters).view(*ids.shape[:2], -1, window)
+        k, v = (F.pad(one, (0, 0, span, room)).unfold(2, span + window, window).mT for one in (q, v))
+        theirs = F.pad(ids, (span, room), value=s.clusters).unfold(2, span + window, window)
+        place = torch.arange(window, device=q.device)[:, None] + span - torch.arange(span + window, device=q.device)
+        visible = (place >= 0) & (place < window) & (own[..., :, None] == theirs[..., None, :])
+        visible = visible & (own < s.clusters)[..., None]
+        scores = queries @ k.mT * s.scale
+        if s.self_penalty:
+            scores = scores - s.self_penalty * (place == 0)
+        return softmax_over(scores, v, visible, queries, None, s.scale).flatten(2, 3)[:, :, :count]
+
+    def _latest(self, q: Tensor, v: Tensor, ids: Tensor, state: ClusterState) -> ClusterState:
+        """The last `window` tokens of each cluster of a sorted list."""
+        s = self.settings
+        counts = F.one_hot(ids, s.clusters + 1).sum(2)[..., : s.clusters]
+        ends = counts.cumsum(-1)[..., None]
+        places = ends + torch.arange(-s.window, 0, device=q.device)  # (B, H, k, window)
+        there = places >= ends - counts[..., None]
+        flat = places.clamp(min=0).flatten(2)
+        keys, values = (_taken(one, flat).view_as(state.keys).to(state.keys.dtype) * there[..., None] for one in (q, v))
+        return ClusterState(self.layout, keys, values, there)
+
+    def _topk(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """The balanced rule: `window` tokens for each centroid, attention within, a mean over a token's clusters."""
+        asking, asked = self._members(q, mask), self._members(k, mask)
+        scores = _members_of(q, asking) @ _members_of(k, asked).mT * self.settings.scale  # (B, H, k, w, w)
+        apart = asking[..., :, None] - asked[..., None, :]
+        if self.settings.self_penalty:
+            scores = scores - self.settings.self_penalty * (apart == 0)
+        visible = apart >= 0 if self.settings.causal else torch.ones_like(apart, dtype=torch.bool)
+        real = torch.ones_like(asked, dtype=torch.bool)
+        if mask is not None:
+            real = mask[:, None].expand(-1, q.shape[1], -1).gather(2, asked.flatten(2)).view_as(asked)
+            visible = visible & real[..., None, :]
+        y = softmax_over(scores, _members_of(v, asked), visible, q, None, self.settings.scale)
+        where = asking.flatten(2)[..., None]
+        total = torch.zeros_like(v).scatter_add(2, where.expand(*where.shape[:3], v.shape[-1]), y.flatten(2, 3))
+        count = torch.zeros_like(v[..., :1]).scatter_add(2, where, torch.ones_like(where, dtype=v.dtype))
+        return total / (count + SOFTENED)
+
+    def _members(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, H, k, w): the places of each centroid's nearest tokens, ascending."""
+        products = self.means.products(x.detach())
+        if mask is not None:
+            products = products.masked_fill(~mask[:, None, :, None], -torch.inf)
+        return products.topk(min(self.settings.window, x.shape[2]), dim=2).indices.transpose(2, 3).sort(-1).values
+
+    # -- clusters -------------------------------------------------------------------------------------------------
+
+    def _pull(self, q: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """commitment * the mean over tokens and heads of |q - mu|^2; no gradient reaches the centroid."""
+        apart = (q - self.means.of(ids).to(q.dtype)).square().sum(-1)
+        if mask is None:
+            return self.settings.commitment * apart.mean()
+        real = mask[:, None].expand_as(apart)
+        return self.settings.commitment * (apart * real).sum() / real.sum().clamp(min=1)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at counters that a graph cannot hold
+    def _learn(self, q: Tensor, ids: Tensor, mask: Tensor | None) -> None:
+        """Count the tokens of a training step; the first forward after the weights have changed takes them in.
+
+        So one step is one update, and a forward that is done again for its gradients counts, and routes, the same.
+        """
+        if torch._C._current_graph_task_id() != -1:  # inside a backward pass: this forward was counted
+            return
+        weight = self.project.weight
+        now = weight.detach()[0].clone()  # by value: fused optimisers do not raise the weight's version
+        if not weight.requires_grad or not torch.equal(now, self._stamp.to(now)):
+            self.means.commit()
+            self._stamp = now
+        self.means.observe(q, ids, mask)
+
+    @torch.no_grad()
+    def assignments(self, x: Tensor) -> Tensor:
+        """The cluster of each token, (B, H, T)."""
+        return self.means.nearest(self._heads(x)[0])
+
+    @torch.no_grad()
+    def stats(self, x: Tensor) -> dict[str, float]:
+        """How tokens x fall into clusters.
+
+        Shares of the smallest and largest, the entropy (at most log k), empty clusters, and how many unused centroids
+        were moved so far; with topk also the share of tokens in no cluster, and the clusters of one that is in any.
+        """
+        ids = self.assignments(x)
+        share = F.one_hot(ids, self.settings.clusters).float().mean((0, 2))  # (H, k)
+        entropy = -(share * share.clamp(min=1e-12).log()).sum(-1).mean()
+        told = {
+            "smallest": float(share.min()),
+            "largest": float(share.max()),
+            "entropy": float(entropy),
+            "entropy / log k": float(entropy) / math.log(self.settings.clusters) if self.settings.clusters > 1 else 1.0,
+            "empty": float((share == 0).sum()),
+            "moved": float(self.means.moved),
+        }
+        if self.settings.selection == "topk":
+            places = self._members(self._heads(x)[0], None).flatten(2)
+            count = torch.zeros(ids.shape, device=x.device).scatter_add(2, places, torch.ones_like(places).float())
+            told["in none"] = float((count == 0).float().mean())
+            told["clusters of one in any"] = float(count[count > 0].mean())
+        return told
+
+
+def _taken(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of x (B, H, N, D) at places (B, H, M)."""
+    return x.gather(2, places[..., None].expand(-1, -1, -1, x.shape[-1]))
+
+
+def _members_of(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of x (B, H, N, D) at places (B, H, k, w)."""
+    return _taken(x, places.flatten(2)).view(*places.shape, x.shape[-1])
+
+
+def _row(held: Tensor, where: Tensor) -> Tensor:
+    """The rows of one cluster a head: (B, H, k, window, D), (B, H, 1, 1) -> (B, H, window, D)."""
+    index = where[..., None].expand(-1, -1, 1, *held.shape[3:])
+    return held.gather(2, index)[:, :, 0]
+
+
+def _put(held: Tensor, where: Tensor, new: Tensor) -> Tensor:
+    """The same with a new row (B, H, 1, D) at the end of that cluster; its oldest goes."""
+    row = torch.cat([_row(held, where)[:, :, 1:], new], 2)
+    index = where[..., None].expand(-1, -1, 1, *held.shape[3:])
+    return held.scatter(2, index, row[:, :, None])

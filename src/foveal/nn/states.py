@@ -1,0 +1,194 @@
+"""What a layer keeps between two pieces of a stream: a few tensors, batch first, that never grow.
+
+    y, state = layer(x)                         # the beginning of a stream
+    y, state = layer(more, state)               # … goes on, as if it had been one piece
+    state.save(path); state = layer.init_state(1).load(path)
+
+A state is a frozen dataclass of tensors, tuples of tensors, other states, whole numbers that all rows share (a phase)
+and one `layout`, the words that say which layer it fits. No state is changed by what goes on from it.
+
+Against   a key-value cache grows with the text; `nbytes` here is the same after ten tokens and after ten million
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+
+Own = TypeVar("Own", bound="State")
+
+
+@dataclass(frozen=True)
+class State:
+    """The root of all states of `foveal.nn`."""
+
+    layout: str
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its place, such as "layers.0.weights.1"."""
+        return dict(_tensors(self, ""))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(one.nbytes for one in self.tensors().values())
+
+    @property
+    def batch(self) -> int:
+        """Rows."""
+        return len(next(iter(self.tensors().values())))
+
+    def detach(self: Own) -> Own:
+        """The same numbers, without the graph that they came from: what a training goes on from."""
+        return self.map(Tensor.detach)
+
+    def to(self: Own, *where: Any, **how: Any) -> Own:
+        """As `Tensor.to`, for every tensor; whether a token counts stays a boolean."""
+
+        def moved(one: Tensor) -> Tensor:
+            there: Tensor = one.to(*where, **how)
+            return there if one.dtype.is_floating_point else there.to(one.dtype)
+
+        return self.map(moved)
+
+    def map(self: Own, function: Callable[[Tensor], Tensor]) -> Own:
+        """The state of `function` of every tensor."""
+        made: Own = _mapped(self, function)
+        return made
+
+    def rows(self: Own, rows: Tensor) -> Own:
+        """The state of these rows (R,), in this order; a row may come twice."""
+        return self.map(lambda one: one[rows])
+
+    def reset(self: Own, rows: Sequence[int], start: Own) -> Own:
+        """The same, but `rows` are those of `start` (a layer's `init_state`); the shared phase stays as it is."""
+        told = torch.zeros(self.batch, dtype=torch.bool)
+        told[list(rows)] = True
+        self.require_fit(start)
+        made: Own = _paired(self, start, lambda old, new: torch.where(_as(told, old), new.to(old), old))
+        return made
+
+    def require_fit(self, like: State, rows: int | None = None) -> None:
+        """InputError: this state is of another layer or another batch than `like`, of which `rows` are asked."""
+        if type(self) is not type(like) or self._layouts != like._layouts:
+            raise InputError(
+                f"The state is a {type(self).__name__} of ({'; '.join(self._layouts)}); this layer needs a "
+                f"{type(like).__name__} of ({'; '.join(like._layouts)}). Begin with init_state, or use the model "
+                "that made the state."
+            )
+        mine, theirs = ({name: tuple(one.shape[1:]) for name, one in state.tensors().items()} for state in (self, like))
+        wrong = [name for name in theirs.keys() | mine.keys() if mine.get(name) != theirs.get(name)]
+        if wrong:
+            name = min(wrong)
+            raise InputError(
+                f"The state's {name} has rows of shape {mine.get(name)}; this layer needs {theirs.get(name)}."
+            )
+        if rows is not None and self.batch != rows:
+            raise InputError(f"The state holds {self.batch} rows; the input has {rows}. Give as many rows as began.")
+
+    @property
+    def _layouts(self) -> list[str]:
+        """The words of this state and of those in it."""
+        return [value for _, value in _numbers(self, "") if isinstance(value, str)]
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> Path:
+        """Write a safetensors file, whole or not at all."""
+        from safetensors.torch import save_file
+
+        tensors = {name: one.detach().cpu().contiguous().clone() for name, one in self.tensors().items()}
+        about = {"kind": type(self).__name__, "numbers": json.dumps(dict(_numbers(self, "")))}
+        with whole_file(path) as partial:
+            save_file(tensors, str(partial), metadata=about)
+        return path
+
+    def load(self: Own, path: Path) -> Own:
+        """The state in a file, which must be of this one's kind. InputError: another layer's, or no state."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as opened:
+                about = opened.metadata() or {}
+                found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path} holds no state ({error}). Name a file that State.save wrote.") from error
+        if about.get("kind") != type(self).__name__ or found.keys() != self.tensors().keys():
+            raise InputError(f"{path} holds a {about.get('kind')}, or one of another layout; needed is {self.layout}.")
+        made: Own = _filled(self, "", found, json.loads(about["numbers"]))
+        made.require_fit(self)
+        return made
+
+
+@dataclass(frozen=True)
+class StackState(State):
+    """States of layers, from the first."""
+
+    layers: tuple[State, ...]
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    for part, inner in _parts(value):
+        yield from _tensors(inner, f"{name}.{part}" if name else part)
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, int | str]]:
+    if isinstance(value, int | str):
+        yield name, value
+    for part, inner in _parts(value):
+        yield from _numbers(inner, f"{name}.{part}" if name else part)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, State):
+        yield from ((one.name, getattr(value, one.name)) for one in fields(value))
+    elif isinstance(value, tuple):
+        yield from ((str(place), inner) for place, inner in enumerate(value))
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, State):
+        return replace(value, **{name: _mapped(inner, function) for name, inner in _parts(value)})
+    return tuple(_mapped(inner, function) for inner in value) if isinstance(value, tuple) else value
+
+
+def _paired(value: Any, other: Any, function: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value, other)
+    if isinstance(value, State):
+        pairs = zip(_parts(value), _parts(other), strict=True)
+        return replace(value, **{name: _paired(inner, theirs, function) for (name, inner), (_, theirs) in pairs})
+    if isinstance(value, tuple):
+        return tuple(_paired(*pair, function) for pair in zip(value, other, strict=True))
+    return value
+
+
+def _filled(value: Any, name: str, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> Any:
+    if isinstance(value, Tensor):
+        return tensors[name].to(value.device)
+    if isinstance(value, State):
+        inner = {
+            part: _filled(one, f"{name}.{part}" if name else part, tensors, numbers) for part, one in _parts(value)
+        }
+        return replace(value, **inner)
+    if isinstance(value, tuple):
+        return tuple(_filled(one, f"{name}.{place}", tensors, numbers) for place, one in enumerate(value))
+    return None if value is None else numbers[name]
+
+
+def _as(rows: Tensor, like: Tensor) -> Tensor:
+    """rows (B,) in a shape that broadcasts against `like` (B, …)."""
+    return rows.to(like.device).view(-1, *[1] * (like.dim() - 1))
