@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -116,3 +118,15 @@ def test_encoding_leaves_torchs_threads_as_they_were(exact):
     assert torch.get_num_threads() == before
     assert len({worker.submit(torch.get_num_threads).result() for worker in [workers()] * 8}) == 1
     assert workers().submit(torch.get_num_threads).result() == 1
+
+
+def test_a_query_does_not_wait_for_a_collection_that_is_being_encoded(exact):
+    gate = Event()
+    waiting = [workers().submit(gate.wait) for _ in range(64)]  # a collection, as far as the threads can tell
+    try:
+        with ThreadPoolExecutor(1) as other:
+            found = other.submit(exact.encode, TEXTS[:1]).result(timeout=60)
+    finally:
+        gate.set()
+    assert all(one.result() for one in waiting)
+    np.testing.assert_array_equal(found, exact.encode(TEXTS[:1]))

@@ -50,7 +50,10 @@ def serve(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Open the web app: the daily papers, the library, reading and asking."""
+    """Open the web app: the daily papers, the library, reading and asking.
+
+    While it runs, sources are read and the digest is sent at the hours of foveal.toml.
+    """
     from urllib.parse import urlsplit
 
     from foveal.registry import require
@@ -60,6 +63,7 @@ def serve(
     for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "multipart"):
         require(module, extra="web")
     from foveal.web.app import create_app
+    from foveal.web.background import Background
     from foveal.web.site import SiteSettings
 
     settings = Settings.load(home)
@@ -79,7 +83,8 @@ def serve(
         shown = "localhost" if local else host
         notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, server_header=False)
-        uvicorn.Server(config).run(sockets=[listening])
+        with Background(app.state.site):
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 @contextmanager

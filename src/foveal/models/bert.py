@@ -107,7 +107,7 @@ class BertEncoder:
             window = list(texts[first : first + TOKENISED_AT_ONCE])
             encodings = self._cutting_tokenizer.encode_batch(window)
             cut = list(batches([len(encoding.ids) for encoding in encodings], BATCH_TOKENS))
-            made = workers().map(self._vectors, ([encodings[row] for row in rows] for rows in cut))
+            made = workers(len(cut)).map(self._vectors, ([encodings[row] for row in rows] for rows in cut))
             for rows, batch in zip(cut, made, strict=True):
                 vectors[[first + row for row in rows]] = batch.numpy()
         return vectors
@@ -176,8 +176,17 @@ class BertEncoder:
         )
 
 
-@lru_cache(1)
-def workers() -> ThreadPoolExecutor:
+def workers(count: int = 2) -> ThreadPoolExecutor:
+    """The threads for that many batches.
+
+    They work in the order of asking, so a single batch (a query) has threads of its own: it must not wait for a whole
+    collection that somebody else is encoding.
+    """
+    return _pool("one" if count == 1 else "many")
+
+
+@lru_cache(2)
+def _pool(use: str) -> ThreadPoolExecutor:
     """As many threads as torch would use, each of which computes alone.
 
     Torch's own threads meet after each operation and spin while they wait. For a short query that meeting costs more
@@ -191,7 +200,7 @@ def workers() -> ThreadPoolExecutor:
         torch.set_num_threads(1)  # from then on OpenMP keeps this one for the thread
         ready.wait()
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="foveal-encoder")
+    pool = ThreadPoolExecutor(count, thread_name_prefix=f"foveal-encoder-{use}")
     for _ in range(count):
         pool.submit(alone)
     ready.wait()

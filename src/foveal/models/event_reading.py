@@ -50,7 +50,7 @@ def token_states(encoder: Encoder, texts: Sequence[str], tokens: int) -> list[Te
 
     groups = list(batches([len(ids) for ids in read], BATCH_TOKENS))
     found: dict[int, Tensor] = {}
-    for places, hidden in zip(groups, workers().map(made, groups), strict=True):
+    for places, hidden in zip(groups, workers(len(groups)).map(made, groups), strict=True):
         found |= {place: hidden[row, : len(read[place])].clone() for row, place in enumerate(places)}
     return [found[place] for place in range(len(read))]
 

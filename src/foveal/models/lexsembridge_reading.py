@@ -145,10 +145,10 @@ class Reader:
 
         groups = list(batches([len(one.ids) for one in read], BATCH_TOKENS))
         if len(texts) == 1:
-            vectors, states = next(workers().map(made, groups))
+            vectors, states = next(workers(len(groups)).map(made, groups))
             return Reading(vectors, ids, states, states[:, 0])
         vectors, states = torch.empty(len(texts), encoder.dimension), torch.zeros(*ids.shape, encoder.dimension)
-        for places, (mean, hidden) in zip(groups, workers().map(made, groups), strict=True):
+        for places, (mean, hidden) in zip(groups, workers(len(groups)).map(made, groups), strict=True):
             vectors[places], states[places, : hidden.shape[1]] = mean, hidden
         return Reading(vectors, ids, states, states[:, 0])
 

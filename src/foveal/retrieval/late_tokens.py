@@ -161,7 +161,7 @@ class TokenEncoder:
 
         vectors: list[Floats] = [np.empty((0, self.dimension), dtype=np.float32)] * len(asked)
         cut = list(batches([len(one.ids) for one in asked], BATCH_TOKENS))
-        made = workers().map(self._vectors, ([asked[row] for row in rows] for rows in cut))
+        made = workers(len(cut)).map(self._vectors, ([asked[row] for row in rows] for rows in cut))
         for rows, batch in zip(cut, made, strict=True):
             for row, found in zip(rows, batch, strict=True):
                 vectors[row] = found

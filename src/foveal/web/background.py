@@ -1,0 +1,89 @@
+"""What runs beside a site that is served: the search is made ready, sources are read at their hours, the mail goes out.
+
+    with Background(site):
+        server.run()
+
+Each is a thread that looks at the database and leaves what another process already does to that one (leases). An error
+is logged, and the next look tries again: pages are served whatever happens here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from foveal.errors import FovealError
+from foveal.web.collector import settle
+from foveal.web.site import Site
+
+LOOK_S = 60.0
+"""Seconds between looks for papers that search does not know yet."""
+
+WAIT_S = 5.0
+"""Seconds that a thread has to end."""
+
+logger = logging.getLogger("foveal.web")
+
+
+class Background:
+    """The threads of one site."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.stop = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Background:
+        jobs: list[Callable[[], None]] = [self.keep_search_ready, self.read_sources]
+        if self._mail_is_set_up():
+            jobs.append(self.send_mail)
+        for job in jobs:
+            thread = threading.Thread(target=job, name=f"foveal-{job.__name__}", daemon=True)
+            thread.start()
+            self.threads.append(thread)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(WAIT_S)
+
+    def keep_search_ready(self) -> None:
+        """Index what is new; load, once, what a first search would wait for."""
+        warm = False
+        while not self.stop.is_set():
+            try:
+                self.site.search.sync()
+                if not warm:
+                    self.site.search.warm()
+                    settle()
+                    warm = True
+            except FovealError as error:  # another process indexes, or the encoder cannot be had
+                logger.warning("search over papers waits: %s", error)
+            self.stop.wait(LOOK_S)
+
+    def read_sources(self) -> None:
+        """Read the sources of foveal.toml at their hours; publish what a curator picked for today."""
+        from foveal.papers.schedule import Schedule
+
+        Schedule(self.site.database, self.site.settings).run(self.stop)
+
+    def send_mail(self) -> None:
+        """Send the digest at its readers' hours."""
+        from foveal.papers.mail.morning import Morning
+
+        Morning(self.site.settings, self.site.database).run(self.stop)
+
+    def _mail_is_set_up(self) -> bool:
+        """Whether there is a server; single mails (links to sign in) then go by it, too. InputError: half set up."""
+        from foveal.papers.mail.morning import outbox_of
+        from foveal.papers.mail.postman import Postman
+        from foveal.papers.mail.settings import load_mail
+
+        if not load_mail(self.site.settings).host:
+            return False
+        outbox = outbox_of(self.site.settings, self.site.database)
+        self.site.deliver = Postman(self.site.settings.home, outbox.mail, dkim=outbox.dkim)
+        return True
