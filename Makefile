@@ -15,8 +15,9 @@ BENCHES := search read
 demo: $(READY)
 	$(BIN)/foveal demo
 
+# Two processes with a thread each: most tests are too small to use two threads. A file's tests stay together.
 test: $(READY) lint
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -1,4 +1,4 @@
-"""papers update, add, import-page, pick: what brings papers in, and what a curator does with them."""
+"""papers update, add, import-page, pick, summarise: what brings papers in, and what is added to them here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOURCES = [name for name in PAPER_SOURCES if name != "pasted"]
 
 def register(app: typer.Typer) -> None:
     """Put this module's commands into `app`."""
-    for command in (update, add, pick):
+    for command in (update, add, pick, summarise):
         app.command()(command)
     app.command("import-page")(import_page)
 
@@ -190,3 +190,39 @@ def _print_readings(told: list[Ingested], as_json: bool) -> None:
 def _counts(done: Upserted) -> str:
     counts = {"new": done.added, "changed": done.updated, "as before": done.unchanged}
     return ", ".join(f"{len(set(ids)):,} {kind}" for kind, ids in counts.items() if ids) or "nothing new"
+
+
+def summarise(
+    papers: Annotated[list[str] | None, typer.Argument(help="Ids (default: the newest without a summary).")] = None,
+    model: Annotated[
+        str, typer.Option(help='A chat model; "none" takes a sentence of the abstract, by rule.')
+    ] = "qwen2.5-coder-0.5b",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.", show_default=False)] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also where a model or the rule wrote one before.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one sentence and keywords for papers, by a model of this machine; Ctrl-C keeps what is written."""
+    from foveal.cli.output import progress_bar
+    from foveal.cli.papers import papers_database
+    from foveal.papers.records import paper_id
+    from foveal.papers.summaries import summarise as write
+
+    chosen = None if model == "none" else model
+    ids = [paper_id(one) for one in papers] if papers else None
+    with papers_database(home) as database, progress_bar() as bar:
+        task = bar.add_task("Summaries", total=None)
+        told = write(
+            database,
+            model=chosen,
+            limit=limit,
+            ids=ids,
+            again=again,
+            on_progress=lambda report: bar.update(
+                task, completed=report.written + report.by_rule, total=report.written + report.by_rule + report.left
+            ),
+        )
+    if as_json:
+        print_json(told)
+    else:
+        results().print(f"{told.written} written by {model}, {told.by_rule} by rule, {told.left} left.", markup=False)
