@@ -166,6 +166,28 @@ def test_topics(filled):
     run(filled, "topics", "law", fails=2)
 
 
+def test_search_by_words_and_by_id(filled):
+    (filled / "foveal.toml").write_text('encoder = "none"\n')
+    found = json.loads(run(filled, "search", "sparse attention", "-k", "3", "--json"))
+    assert found["retriever"] == "lexical"
+    assert 1 <= len(found["papers"]) <= 3
+    first = found["papers"][0]["paper"]
+    assert "attention" in first["title"].lower() + first["abstract"].lower()
+    assert json.loads(run(filled, "search", first["id"], "--json"))["papers"][0]["paper"]["id"] == first["id"]
+    assert "Nothing found" in run(filled, "search", "zzzzqq")
+
+
+def test_summaries_by_rule_are_written_once(filled):
+    missing = json.loads(run(filled, "summarise", "--model", "none", "--json"))
+    assert missing["left"] == 0
+    assert json.loads(run(filled, "summarise", "--model", "none", "--json"))["written"] == []
+    some = run(filled, "summarise", "--model", "none", "--again", "--limit", "2")
+    assert some.startswith("2 written")
+    for one in missing["written"][:3]:
+        paper = json.loads(run(filled, "show", one, "--json"))
+        assert paper["summary"] in " ".join(paper["abstract"].split())
+
+
 def _allow_private(home: Path, more: str = "") -> None:
     (home / "foveal.toml").write_text(f"allow_private_addresses = true\n{more}")
 
@@ -173,5 +195,5 @@ def _allow_private(home: Path, more: str = "") -> None:
 def test_every_command_is_in_the_docs():
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
     names = [one.name or one.callback.__name__ for one in papers.app.registered_commands]
-    assert len(names) == 10
+    assert len(names) == 11
     assert [name for name in names if f"papers {name}`" not in page] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,15 +102,24 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find papers by what they say."""
+    from foveal.papers.paper_search import PaperSearch
     from foveal.settings import Settings
 
-    with notes().status("Searching …"):
-        searcher = pkgutil.resolve_name("foveal.papers.paper_search:PaperSearch").open(Settings.load(home))
+    with papers_database(home) as database, notes().status("Searching …"):
+        searcher = PaperSearch.open(Settings.load(home), database=database)
+        searcher.sync()
         found = searcher.search(query, k=k, retriever=retriever, rank=rank)
     if as_json:
-        print_json({"query": query, "papers": [{"score": hit.score, "paper": hit.paper} for hit in found.papers]})
+        print_json(
+            {
+                "query": query,
+                "retriever": found.retriever,
+                "ranker": found.ranker,
+                "papers": [{"score": hit.score, "paper": hit.paper} for hit in found.hits],
+            }
+        )
     else:
-        print_papers([hit.paper for hit in found.papers], empty="Nothing found. Try other words.")
+        print_papers([hit.paper for hit in found.hits], empty="Nothing found. Try other words.")
 
 
 @app.command("open")

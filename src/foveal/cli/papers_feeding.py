@@ -219,10 +219,11 @@ def summarise(
             ids=ids,
             again=again,
             on_progress=lambda report: bar.update(
-                task, completed=report.written + report.by_rule, total=report.written + report.by_rule + report.left
+                task, completed=len(report.written), total=len(report.written) + report.left
             ),
         )
     if as_json:
         print_json(told)
     else:
-        results().print(f"{told.written} written by {model}, {told.by_rule} by rule, {told.left} left.", markup=False)
+        by_rule = f", {told.by_rule} of them by rule" if chosen and told.by_rule else ""
+        results().print(f"{len(told.written)} written{by_rule}; {told.left} papers have none.", markup=False)
