@@ -147,7 +147,7 @@ def test_more_papers_come_into_the_page_and_its_address(page: Any):
     page.goto("/categories/cs.CL")
     assert page.locator("article.card").count() == 50
     page.get_by_role("link", name="More papers").click()
-    page.wait_for_function("document.querySelectorAll('article.card').length > 50")
+    page.locator("article.card").nth(50).wait_for()
     ids = page.eval_on_selector_all("article.card h3 a", "all => all.map(one => one.getAttribute('href'))")
     assert len(ids) == len(set(ids))
     assert page.url.endswith("p=1")
