@@ -107,7 +107,7 @@ def test_a_day_shows_its_papers_by_votes_each_once(client: TestClient):
     )
     assert shown == [f"/papers/{paper.id}" for paper in wanted][:50]
     first = select(page, "article.card .votes")[0]
-    assert first.get("title") == views.votes_told(wanted[0])
+    assert first.get("title") == f"{views.votes_told(wanted[0])}. Sign in to vote"
     assert select(first, "b")[0].text == str(wanted[0].all_votes)
 
 
@@ -222,7 +222,7 @@ def test_a_paper_shows_what_is_known_and_nothing_that_is_not(client: TestClient)
     assert {"long texts"} <= {one.text_content() for one in select(page, ".abstract a.keyword")}
     text = select(page, ".paper")[0].text_content()
     assert "What version 2 changed in version 1" in text
-    assert "Discussion needs accounts" in text
+    assert "Sign in to comment" in text
     assert any("A second study confirms it" in one.text for one in select(page, ".diff ins"))
     assert "invented/reader-1b" in text
     assert "not a link" not in text
@@ -292,13 +292,10 @@ def test_a_source_that_fails_leaves_the_last_papers_with_their_time(tmp_path: Pa
     assert len(select(page, "article.card")) == 12
 
 
-def test_votes_lead_to_a_log_in_only_where_there_is_one(tmp_path: Path):
-    app = site_app(tmp_path, records(12))
-    assert not select(tree(TestClient(app), day_address(TODAY)), "a.votes")
-    app.add_api_route("/login", lambda: "here")
-    links_ = select(tree(TestClient(app), day_address(TODAY)), "a.votes")
-    assert links_
-    assert links_[0].get("title").endswith("Log in to vote")
+def test_votes_of_a_visitor_lead_to_signing_in_and_back(client: TestClient):
+    first = select(tree(client, day_address(TODAY)), "a.votes")[0]
+    assert first.get("href") == f"/login?next={day_address(TODAY)}"
+    assert first.get("title").endswith("Sign in to vote")
 
 
 def test_two_thousand_authors_are_counted_not_listed(tmp_path: Path):

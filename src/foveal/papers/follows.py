@@ -89,6 +89,12 @@ def follows(database: Database, person: Person) -> list[Follow]:
         return _follows(session, person)
 
 
+def is_followed(database: Database, person: Person, kind: str, value: str) -> bool:
+    """Whether a person follows that. InputError, UnknownPaper: it is nothing to follow."""
+    with database.reading() as session:
+        return session.get(FollowRow, (person.id, kind, _key(session, kind, value))) is not None
+
+
 def mute(database: Database, person: Person, words: str, *, on: bool = True) -> None:
     """Keep papers with these words out of sight, or no longer. InputError: no words, or too many."""
     plain = " ".join(words.casefold().split())

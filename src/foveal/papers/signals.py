@@ -116,13 +116,13 @@ def within(day: date, at: datetime) -> datetime:
 
 
 def _claimed(session: Session, ids: Sequence[str]) -> dict[str, set[str]]:
-    """The logins of people who are authors of each paper."""
+    """Who is an author of each paper, written as in `submitted_by`: @login."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     wanted = select(AuthorRow.paper_id, PersonRow.login).join(PersonRow, PersonRow.id == AuthorRow.person_id)
     for paper, login in session.execute(
         wanted.where(AuthorRow.paper_id.in_(ids), AuthorRow.status.in_(("claimed", "claimed_verified")))
     ):
-        found[paper].add(login)
+        found[paper].add(f"@{login}")
     return found
 
 

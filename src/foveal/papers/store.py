@@ -331,7 +331,7 @@ def _filters(
     if keyword:
         found.append((KeywordRow, func.lower(KeywordRow.words) == keyword.lower()))
     if submitter:
-        found.append((ListingRow, ListingRow.submitted_by == submitter))
+        found.append((ListingRow, ListingRow.submitted_by.in_((submitter, f"@{submitter}"))))  # @: a login of here
     if collection is not None:
         found.append((CollectedRow, CollectedRow.collection_id == collection))
     return found

@@ -29,6 +29,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from foveal import __version__
 from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper
+from foveal.papers.mail.postman import Postman
+from foveal.papers.mail.signing import dkim_of
 from foveal.settings import Settings
 from foveal.web.collector import settle
 from foveal.web.jobs import closed_by_signals
@@ -41,6 +43,7 @@ ROUTERS: tuple[str, ...] = (
     "login_pages",
     "people_pages",
     "vote_routes",
+    "mail_pages",
     "discussion_routes",
     "admin_pages",
     "desk_pages",
@@ -65,6 +68,7 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: 
     """The app over one home; `models` read and answer (default: a model of this machine)."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.site = Site(settings, options, models or LocalModels(cache=settings.cache))
+    use_mail(app.state.site)
     app.state.secret = secret_of(settings.home)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for name in ROUTERS:
@@ -86,7 +90,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     with closed_by_signals(site.jobs.close):
         yield
     gc.unfreeze()
+    if isinstance(site.deliver, Postman):
+        site.deliver.close()
     site.close()
+
+
+def use_mail(site: Site) -> None:
+    """Let the site's single mails go out, where its home says how. InputError: what it says is not whole."""
+    if site.mail is not None:
+        home = site.settings.home
+        site.deliver = Postman(home, site.mail, dkim=dkim_of(site.mail, home))
 
 
 def status_of(error: FovealError) -> int:

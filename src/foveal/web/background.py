@@ -37,7 +37,7 @@ class Background:
 
     def __enter__(self) -> Background:
         jobs: list[Callable[[], None]] = [self.keep_search_ready, self.read_sources]
-        if self._mail_is_set_up():
+        if self.site.mail is not None:
             jobs.append(self.send_mail)
         for job in jobs:
             thread = threading.Thread(target=job, name=f"foveal-{job.__name__}", daemon=True)
@@ -75,15 +75,3 @@ class Background:
         from foveal.papers.mail.morning import Morning
 
         Morning(self.site.settings, self.site.database).run(self.stop)
-
-    def _mail_is_set_up(self) -> bool:
-        """Whether there is a server; single mails (links to sign in) then go by it, too. InputError: half set up."""
-        from foveal.papers.mail.morning import outbox_of
-        from foveal.papers.mail.postman import Postman
-        from foveal.papers.mail.settings import load_mail
-
-        if not load_mail(self.site.settings).host:
-            return False
-        outbox = outbox_of(self.site.settings, self.site.database)
-        self.site.deliver = Postman(self.site.settings.home, outbox.mail, dkim=outbox.dkim)
-        return True

@@ -36,7 +36,7 @@ def show(request: Request, person: Member, day: str = "") -> Response:
     values = {
         "period": period,
         "picked": desk.picked(database, period.first),
-        "candidates": desk.candidates(database, period.first),
+        "candidates": desk.candidates(database),
         "is_ahead": period.first > now().date(),
     }
     return page(request, "people/desk.html", values, headers=private())

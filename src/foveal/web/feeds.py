@@ -84,7 +84,9 @@ def of_period(request: Request, which: str, kind: str) -> Response:
 @router.get("/robots.txt")
 def robots(request: Request) -> Response:
     """Pages may be found; what a program would call need not be."""
-    closed = "".join(f"Disallow: {path}\n" for path in ("/api/", "/feed/q/", "/papers/submit", "/papers?q="))
+    closed = "".join(
+        f"Disallow: {path}\n" for path in ("/api/", "/feed/q/", "/papers/submit", "/papers?q=", "/mail/", "/u/")
+    )
     return PlainTextResponse(f"User-agent: *\n{closed}\nSitemap: {base_url(request)}/sitemap.xml\n")
 
 

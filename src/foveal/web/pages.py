@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from foveal.papers.periods import short_date
+from foveal.web.markup import html_of, plain
 from foveal.web.safety import token_of
 from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import base_url, site_of
@@ -48,6 +49,7 @@ def page(
         "path": request.url.path,
         "person": person,
         "sign_in": sign_in_address(request),
+        "sends_mail": site_of(request).mail is not None,
     }
     html = environment.get_template(template).render(known | dict(values or {}))
     kept = {"cache-control": "private, no-cache"} if person else {}  # their name is on it
@@ -92,6 +94,8 @@ def xml_text(text: str) -> str:
 
 
 environment.globals["asset"] = asset
+environment.filters["tex"] = lambda text, marks=(): html_of(text, marks=marks)
+environment.filters["plain"] = plain
 environment.filters["xml"] = xml_text
 environment.filters["ago"] = ago
 environment.filters["compact"] = compact

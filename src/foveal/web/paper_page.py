@@ -25,10 +25,13 @@ from foveal.papers.store import Paper
 from foveal.papers.thumbnails import drawn, first_page, keep, kept
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
+from foveal.web.discussion_routes import discussion_values
 from foveal.web.limits import limited
 from foveal.web.markup import html_of, links_of
 from foveal.web.papers_pages import shown
+from foveal.web.reader_views import without_muted, yours_of
 from foveal.web.safety import guarded
+from foveal.web.signed_in import Reader
 from foveal.web.site import Site, base_url, site_of
 
 router = APIRouter(include_in_schema=False)
@@ -60,13 +63,14 @@ def submit(request: Request, id: Annotated[str, Query(max_length=300)] = "") -> 
 
 
 @router.post("/papers/submit", dependencies=[Depends(guarded)])
-def submitted(request: Request, id: Annotated[str, Form(max_length=300)]) -> Response:  # noqa: A002
+def submitted(request: Request, person: Reader, id: Annotated[str, Form(max_length=300)]) -> Response:  # noqa: A002
     """Fetch the paper unless it is here, and list it today."""
     _writable(request)
     site, which = site_of(request), paper_id(id)
     if not site.papers.many([which]):
         which = site.parts.fetch(site.database, site.settings, which)
-    browsing.list_on(site.database, which, datetime.now(UTC).date())
+    by = f"@{person.login}" if person else ""
+    browsing.list_on(site.database, which, datetime.now(UTC).date(), by=by)
     return RedirectResponse(views.paper_address(which), 303)
 
 
@@ -101,7 +105,7 @@ def similar(request: Request, which: str) -> Response:
         "line": "",
         "title": f"Like {paper.title}",
         "paper": paper,
-        "papers": list(site.search.similar(paper.id, SIMILAR)),
+        "papers": without_muted(request, site.search.similar(paper.id, SIMILAR))[0],
         "canonical": base_url(request) + views.paper_address(paper.id),
     }
     return shown(request, "papers/similar.html", values)
@@ -133,6 +137,9 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
         "description": views.description(paper),
         "canonical": base_url(request) + views.paper_address(paper.id),
         "links": _links(paper),
+        "yours": yours_of(request, [paper]),
+        "claimable": any(author.person_id is None for author in paper.authors),
+        **discussion_values(request, paper.id),
     }
     return shown(request, "papers/paper.html", values)
 

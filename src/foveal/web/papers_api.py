@@ -202,9 +202,9 @@ def _submitter(paper: Paper, base: str, login: str) -> dict[str, Any] | None:
     by = next((listing.submitted_by for listing in paper.listings if listing.submitted_by), "")
     if not by:
         return None
-    picture = base + asset("eye.svg")
+    picture, name = base + asset("eye.svg"), by.removeprefix("@")
     return {
-        "_id": _hash("person", by), "avatarUrl": picture, "isPro": False, "fullname": by, login: by, "type": "user"
+        "_id": _hash("person", by), "avatarUrl": picture, "isPro": False, "fullname": name, login: name, "type": "user"
     }  # fmt: skip
 
 

@@ -18,14 +18,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, UnknownName, UnknownPaper
-from foveal.papers import browsing
+from foveal.papers import browsing, curating
 from foveal.papers.periods import Period
 from foveal.papers.store import PAGE, PaperPage
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
-from foveal.web.markup import html_of, plain
 from foveal.web.pages import environment, page
+from foveal.web.reader_views import NOBODYS, follow_of, without_muted, yours_of
 from foveal.web.site import base_url, site_of
 
 router = APIRouter(include_in_schema=False)
@@ -38,8 +38,6 @@ RETRIEVERS = {"hybrid": "words and meaning", "lexical": "words", "dense": "meani
 """Ways of searching that a visitor may choose between; others go by their names in the address."""
 
 environment.filters.update(
-    tex=lambda text, marks=(): html_of(text, marks=marks),
-    plain=plain,
     shortened=lambda text, most=views.ABSTRACT_SHOWN: text if len(text) <= most else f"{text[:most]} …",
     address=lambda paper: views.paper_address(paper.id),
     thumbnail=lambda paper, home: views.thumbnail(home, paper),
@@ -64,7 +62,9 @@ def shown(request: Request, template: str, values: Mapping[str, Any], *, status:
         "description": "",
         "canonical": base + request.url.path,
         "home": site_of(request).settings.home,
-        "has_login": any(getattr(route, "path", "") == "/login" for route in request.app.routes),
+        "yours": NOBODYS,
+        "muted": 0,
+        "follow": None,
     }
     return conditional(request, page(request, template, known | dict(values), status=status))
 
@@ -120,11 +120,15 @@ def trending(request: Request, p: PageNumber = 0) -> Response:
     site = site_of(request)
     found = site.parts.trending(site.database, now=datetime.now(UTC), limit=PAGE, page=p)
     pages = -(-found.total // PAGE)
+    seen, muted = without_muted(request, found.papers)
+    kept, reasons = {paper.id for paper in seen}, site.parts.explained("foveal", found)
     values = {
         "heading": "Trending Papers",
         "line": "Votes, remarks and stars of the last week",
-        "papers": found.papers,
-        "reasons": site.parts.explained("foveal", found),
+        "papers": seen,
+        "muted": muted,
+        "yours": yours_of(request, seen),
+        "reasons": [why for paper, why in zip(found.papers, reasons, strict=True) if paper.id in kept],
         "pager": views.pager("/papers/trending", {}, p, pages=pages),
         "first_place": p * PAGE,
         "feeds": views.feeds(base_url(request), "trending"),
@@ -178,7 +182,12 @@ def category(request: Request, name: str, sort: str = "published", code: str = "
     """The papers of a subject."""
     if not browsing.has_category(site_of(request).database, name):
         raise UnknownPaper(f"No paper here has the subject {name[:40]!r}. The page /topics lists those there are.")
-    values = {"heading": name, "line": "Papers of this subject", "feed": f"category/{name}"}
+    values = {
+        "heading": name,
+        "line": "Papers of this subject",
+        "feed": f"category/{name}",
+        **follow_of(request, "category", name),
+    }
     return _list(request, values, sort, code, p, category=name)
 
 
@@ -186,7 +195,12 @@ def category(request: Request, name: str, sort: str = "published", code: str = "
 def author(request: Request, key: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
     """The papers of an author."""
     name = browsing.author_name(site_of(request).database, key)
-    values = {"heading": name, "line": "Papers by authors of this name", "feed": f"author/{key}"}
+    values = {
+        "heading": name,
+        "line": "Papers by authors of this name",
+        "feed": f"author/{key}",
+        **follow_of(request, "author", key),
+    }
     return _list(request, values, sort, code, p, author=key)
 
 
@@ -195,6 +209,7 @@ def organisation(request: Request, which: str, sort: str = "published", code: st
     """The papers of an organisation."""
     name = site_of(request).papers.organisation(which)
     values = {"heading": name, "line": "Papers of this organisation", "feed": f"organisation/{which}"}
+    values |= follow_of(request, "organisation", which)
     return _list(request, values, sort, code, p, organisation=which)
 
 
@@ -208,8 +223,10 @@ def collection(request: Request, which: int, sort: str = "published", code: str 
 
 def _period(request: Request, period: Period, sort: str, code: str, p: int) -> Response:
     site, today = site_of(request), datetime.now(UTC).date()
+    if period.first <= today <= period.last:
+        curating.publish(site.database, today)  # where no schedule runs
     found = site.papers.page(period, sort=sort, page=p, with_code=_with_code(code))
-    path, choices = request.url.path, {"sort": "" if sort == "votes" else sort, "code": code}
+    choices = {"sort": "" if sort == "votes" else sort, "code": code}
     before, after = views.neighbours(period, today)
     values = {
         "title": f"{views.long_title(period)}",
@@ -223,7 +240,7 @@ def _period(request: Request, period: Period, sort: str, code: str, p: int) -> R
         "nearest": _nearest(site.database, period) if not found.total else (),
         "feeds": views.feeds(base_url(request), period.kind),
         "fresh": browsing.freshness(site.database),
-        **_listed(found, path, choices, "votes"),
+        **_listed(request, found, choices, "votes"),
     }
     return shown(request, "papers/period.html", values)
 
@@ -231,17 +248,20 @@ def _period(request: Request, period: Period, sort: str, code: str, p: int) -> R
 def _list(request: Request, values: dict[str, Any], sort: str, code: str, p: int, **which: Any) -> Response:
     found = site_of(request).papers.page(sort=sort, page=p, with_code=_with_code(code), **which)
     choices = {"sort": "" if sort == "published" else sort, "code": code}
-    listed = _listed(found, request.url.path, choices, "published")
+    listed = _listed(request, found, choices, "published")
     if values.get("feed"):
         values["feeds"] = views.feeds(base_url(request), values["feed"])
     return shown(request, "papers/list.html", {"about": "", "title": values["heading"], **values, **listed})
 
 
-def _listed(found: PaperPage, path: str, choices: Mapping[str, object], order: str) -> dict[str, Any]:
+def _listed(request: Request, found: PaperPage, choices: Mapping[str, object], order: str) -> dict[str, Any]:
     """What every list of papers shows; `order` is the one it has without a choice."""
-    code = choices["code"] == "yes"
+    path, code = request.url.path, choices["code"] == "yes"
+    seen, muted = without_muted(request, found.papers)
     return {
-        "papers": found.papers,
+        "papers": seen,
+        "muted": muted,
+        "yours": yours_of(request, seen),
         "total": found.total,
         "sorts": views.sorts(path, choices, order),
         "code": views.Choice("With code", views.address(path, choices, code="" if code else "yes"), code),
@@ -275,6 +295,8 @@ def _search(
     path = f"/topics/{topic[0]}" if topic else "/papers"
     pages = None if found.total is None else -(-found.total // FOUND)
     more = len(found.hits) == FOUND
+    seen, muted = without_muted(request, [hit.paper for hit in found.hits])
+    kept = {paper.id for paper in seen}
     values = {
         "heading": topic[1] if topic else "Search",
         "title": topic[1] if topic else q,
@@ -282,6 +304,10 @@ def _search(
         "q": "" if topic else q,
         "asked": q,
         "found": found,
+        "hits": [hit for hit in found.hits if hit.paper.id in kept],
+        "muted": muted,
+        "yours": yours_of(request, seen),
+        **follow_of(request, *(("topic", topic[0]) if topic else ("query", q))),
         "choices": choices,
         "retrievers": [
             views.Choice(name, views.address(path, told, retriever=key), key == (choices.get("retriever") or "hybrid"))

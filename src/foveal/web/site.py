@@ -18,6 +18,7 @@ from fastapi import Request
 from foveal.database import Database
 from foveal.errors import InputError
 from foveal.library import Library
+from foveal.papers.mail.settings import MailSettings, load_mail
 from foveal.papers.store import PaperStore
 from foveal.retrieval import tables
 from foveal.settings import Settings
@@ -77,6 +78,12 @@ class Site:
     limits: Limits = field(default_factory=Limits)
     deliver: Deliver = in_the_log
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def mail(self) -> MailSettings | None:
+        """How mail leaves this site, None where it does not. InputError: the settings are not whole."""
+        mail = load_mail(self.settings)
+        return mail.complete() if mail.host else None
 
     @cached_property
     def database(self) -> Database:

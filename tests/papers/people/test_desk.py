@@ -9,7 +9,7 @@ from members import OTHER, PAPER, member, record, today
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownPaper
-from foveal.papers import desk
+from foveal.papers import curating, desk
 from foveal.papers.accounts import Person
 from foveal.papers.moderation import audit
 from foveal.papers.periods import Period
@@ -48,21 +48,25 @@ def test_what_is_picked_stands_first_in_its_order(database: Database, curator: P
     assert [act.action for act in audit(database, target=f"paper:{OTHER}")] == ["unpick", "pick"]
 
 
-def test_candidates_are_of_the_week_and_not_chosen_yet(database: Database, curator: Person) -> None:
-    assert {paper.id for paper in desk.candidates(database, today())} == {PAPER, OTHER, THIRD}
+def test_candidates_are_what_nobody_chose_yet(database: Database, curator: Person) -> None:
+    assert {paper.id for paper in desk.candidates(database)} == {PAPER, OTHER, THIRD}
     desk.pick(database, [PAPER], today(), by=curator)
-    assert {paper.id for paper in desk.candidates(database, today())} == {OTHER, THIRD}
-    assert len(desk.candidates(database, today(), limit=1)) == 1
+    desk.pick(database, [OTHER], today() + timedelta(days=2), by=curator)
+    assert [paper.id for paper in desk.candidates(database)] == [THIRD]
 
 
-def test_a_day_to_come_can_be_filled_and_emptied(database: Database, curator: Person) -> None:
+def test_a_day_to_come_waits_as_picks_and_comes_in_its_order(database: Database, curator: Person) -> None:
     day = today() + timedelta(days=3)
-    desk.pick(database, [PAPER], day, by=curator)
-    assert [paper.id for paper in desk.picked(database, day)] == [PAPER]
+    desk.pick(database, [PAPER, OTHER, THIRD], day, by=curator)
+    desk.move(database, THIRD, day, -2, by=curator)
     desk.unpick(database, PAPER, day, by=curator)
-    assert PaperStore(database).days(day, day) == {}
-    with pytest.raises(InputError, match="more than 60 days ahead"):
-        desk.pick(database, [PAPER], today() + timedelta(days=61), by=curator)
+    assert [paper.id for paper in desk.picked(database, day)] == [THIRD, OTHER]
+    assert PaperStore(database).days(day, day) == {}  # nothing of it is seen before
+    assert curating.publish(database, day) == 2
+    assert [paper.id for paper in PaperStore(database).page(Period.around("day", day)).papers] == [THIRD, OTHER]
+    assert [listing.submitted_by for listing in PaperStore(database).get(THIRD).listings][-1] == "@cy"
+    with pytest.raises(InputError, match="a day within a year"):
+        desk.pick(database, [PAPER], today() + timedelta(days=366), by=curator)
 
 
 def test_only_curators_sit_at_it(database: Database, curator: Person) -> None:
