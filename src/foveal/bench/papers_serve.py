@@ -21,12 +21,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from foveal.bench.papers_synthetic import Drawn, fill
+from foveal.bench.papers_data import KnownVectors
+from foveal.bench.papers_synthetic import Drawn, fill, topic_vectors
 from foveal.bench.settings import BenchSettings
 from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.evaluation.tables import Row
 from foveal.settings import Settings
+from foveal.types import Encoder
 
 PAPERS, QUICK_PAPERS = 20_000, 2_000
 RATE = 20
@@ -35,22 +37,24 @@ RATE = 20
 SECONDS, QUICK_SECONDS = 60, 10
 DAY_MS, SEARCH_MS, PAGE_KB = 60, 120, 120
 STARTS_WITHIN_S = 120
+WARM_S = 5
 
 _SERVER = """
 import sys, uvicorn
 from dataclasses import replace
 from foveal.settings import Settings
 from foveal.web.app import create_app
+from foveal.web.background import Background
 from foveal.web.site import SiteSettings
 settings = replace(Settings.load(sys.argv[1]), database="sqlite")
 app = create_app(settings, SiteSettings(search_per_minute=0, api_per_hour=0))
 config = uvicorn.Config(app, port=0, log_level="warning")
-server = uvicorn.Server(config)
 class Told(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)
         print(self.servers[0].sockets[0].getsockname()[1], flush=True)
-Told(config).run()
+with Background(app.state.site):
+    Told(config).run()
 """
 
 
@@ -59,13 +63,14 @@ def serve(settings: BenchSettings) -> Iterator[Row]:
     count = QUICK_PAPERS if settings.quick else PAPERS
     with tempfile.TemporaryDirectory(prefix="foveal-bench-") as folder:
         home = replace(Settings.load(folder), database="sqlite")
-        papers, day = _filled(home, count, settings.seed)
+        papers, day = _filled(home, count, settings.encoder(), settings.seed)
         with _serving(home.home) as address:
             yield from _timed(address, papers, day, settings)
 
 
-def _filled(home: Settings, count: int, seed: int) -> tuple[list[Drawn], str]:
-    """A home with papers and their index, and its fullest day."""
+def _filled(home: Settings, count: int, encoder: Encoder, seed: int) -> tuple[list[Drawn], str]:
+    """A home with papers and their index, and its fullest day. The papers' vectors are drawn, too."""
+    from foveal.papers.paper_index import PaperIndex, head
     from foveal.papers.paper_search import PaperSearch
     from foveal.papers.store import PaperStore
 
@@ -76,7 +81,9 @@ def _filled(home: Settings, count: int, seed: int) -> tuple[list[Drawn], str]:
     if latest is None:
         raise FovealError("The invented papers have no day. This is a mistake of the bench: report it.")
     days = store.days(latest.replace(year=latest.year - 3), latest)
-    PaperSearch.open(home, database=database).sync()
+    vectors = topic_vectors(papers, encoder.dimension, seed=seed)
+    known = KnownVectors(encoder, [head(paper.title, paper.abstract) for paper in papers], vectors)
+    PaperSearch(home, database, PaperIndex.open(home, database, encoder=known)).sync()
     database.close()
     return papers, max(days, key=lambda one: days[one]).isoformat()
 
@@ -108,7 +115,7 @@ def _timed(address: str, papers: Sequence[Drawn], day: str, settings: BenchSetti
     }
     seconds = QUICK_SECONDS if settings.quick else SECONDS
     for name, (paths, most) in views.items():
-        asyncio.run(_asked(address, paths[:20], 2))  # warm: models and indexes are loaded once
+        asyncio.run(_asked(address, paths[:20], WARM_S))  # models and indexes are loaded once
         waits, sizes, failed = asyncio.run(_asked(address, paths, seconds))
         note = f"p50 {np.percentile(waits, 50):.0f} ms, longest {max(waits):.0f} ms; {len(waits)} requests at {RATE}/s"
         yield Row.of(
