@@ -37,7 +37,8 @@ RATE = 20
 SECONDS, QUICK_SECONDS = 60, 10
 DAY_MS, SEARCH_MS, PAGE_KB = 60, 120, 120
 STARTS_WITHIN_S = 120
-WARM_S = 5
+READY_S = 10
+"""Seconds after its start at which a site has made its search ready."""
 
 _SERVER = """
 import sys, uvicorn
@@ -97,6 +98,7 @@ def _serving(home: Path) -> Iterator[str]:
         line = process.stdout.readline() if process.stdout else ""
         if not line.strip().isdigit():
             raise FovealError(f"The server did not start (exit status {process.poll()}). Try `foveal serve` by hand.")
+        time.sleep(READY_S)
         yield f"http://127.0.0.1:{line.strip()}"
     finally:
         process.terminate()
@@ -115,7 +117,7 @@ def _timed(address: str, papers: Sequence[Drawn], day: str, settings: BenchSetti
     }
     seconds = QUICK_SECONDS if settings.quick else SECONDS
     for name, (paths, most) in views.items():
-        asyncio.run(_asked(address, paths[:20], WARM_S))  # models and indexes are loaded once
+        asyncio.run(_asked(address, paths[:20], 2))
         waits, sizes, failed = asyncio.run(_asked(address, paths, seconds))
         note = f"p50 {np.percentile(waits, 50):.0f} ms, longest {max(waits):.0f} ms; {len(waits)} requests at {RATE}/s"
         yield Row.of(

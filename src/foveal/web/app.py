@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -61,6 +62,9 @@ ROUTERS: tuple[str, ...] = (
 
 STATIC = Path(__file__).with_name("static")
 
+THREADS = 8
+"""Pages that are made at once. They share one interpreter: more of them only take turns, and all get slower."""
+
 logger = logging.getLogger("foveal.web")
 
 
@@ -86,6 +90,7 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
     settle()
     with closed_by_signals(site.jobs.close):
         yield
