@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from lxml import html
 from members import OTHER, PAPER, today, with_papers
 from paper_site import select as within
+from served import served
 from sqlalchemy import delete
 from visitors import Outbox, Visitor
 
@@ -256,17 +254,8 @@ def test_a_home_says_how_mail_leaves(tmp_path: Path) -> None:
 
 @pytest.fixture
 def address(app: FastAPI) -> Iterator[str]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        yield f"http://localhost:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
+    with served(app) as here:
+        yield here
 
 
 @pytest.fixture(scope="module")

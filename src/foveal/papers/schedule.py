@@ -14,25 +14,22 @@ Beside     stars of repositories (stars.py) are read as a source is; picks whose
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event
 
-from sqlalchemy import delete, exc
+from sqlalchemy import exc
 
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import FovealError, UnknownName
-from foveal.papers import stars
+from foveal.papers import lease, stars
 from foveal.papers.curating import publish
 from foveal.papers.ingest import Ingested, import_records, ingest
 from foveal.papers.plans import STARS, Plan, plans_of
-from foveal.papers.schema import LeaseRow, SourceRow
+from foveal.papers.schema import SourceRow
 from foveal.papers.sources import Connection
 from foveal.registry import PAPER_SOURCES, lookup
 from foveal.settings import Settings
@@ -143,7 +140,7 @@ class Schedule:
     holder: str = ""
 
     def __post_init__(self) -> None:
-        self.holder = (self.holder or f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}")[:80]
+        self.holder = self.holder or lease.new_holder()
         self.plans = plans_of(self.settings)
         self._tried: dict[str, datetime] = {}
 
@@ -196,21 +193,11 @@ class Schedule:
 
 def take(database: Database, name: str, holder: str, seconds: float) -> bool:
     """Take a task for some seconds, or hold it longer; False where another process has it."""
-    now = faults.now()
-    try:
-        with database.writing() as session:
-            row = session.get(LeaseRow, name, with_for_update=True)
-            if row is not None and row.holder != holder and row.until > now:
-                return False
-            row = row or LeaseRow(name=name)
-            row.holder, row.until = holder, now + timedelta(seconds=seconds)
-            session.add(row)
-    except exc.IntegrityError:  # another one made the row at the same moment (PostgreSQL)
-        return False
-    return True
+    with database.writing() as session:
+        return lease.take(session, name, holder, seconds=seconds)
 
 
 def release(database: Database, name: str, holder: str) -> None:
     """Give a task back before its time."""
     with database.writing() as session:
-        session.execute(delete(LeaseRow).where(LeaseRow.name == name, LeaseRow.holder == holder))
+        lease.release(session, name, holder)

@@ -1,8 +1,7 @@
 """Python's garbage collector while the app serves: what is there for ever is walked once, not in the middle of a page.
 
-A full collection walks every object that was not frozen, most of them modules, classes and compiled templates. Over
-20,000 papers a day's page takes 31 ms of processor time; with such a walk in it, 200 ms: `settle` took the 95th
-percentile from 208 to 36 ms. Call it again after something large was loaded (an encoder).
+A full collection walks every object that was not frozen, most of them modules, classes and compiled templates: several
+times the work of a page. Call `settle` again after something large was loaded (an encoder).
 """
 
 from __future__ import annotations

@@ -20,27 +20,16 @@ from html import escape
 
 from markupsafe import Markup
 
-_BARE = re.findall(
-    r"\w+",
-    "semantics mrow mi mn mtext ms msqrt mroot msub msup msubsup mphantom mmultiscripts mprescripts none mtr",
-)
+from foveal.papers.safe_markdown import MATHML as OF_REMARKS
 
 MATHML: dict[str, set[str]] = {
+    **OF_REMARKS,
     "math": {"display"},
+    "semantics": set(),
     "annotation": {"encoding"},
-    **{name: set() for name in _BARE},
-    "mo": {"stretchy", "fence", "form", "separator", "lspace", "rspace", "minsize", "maxsize", "movablelimits"},
-    "mfrac": {"linethickness"},
-    "munder": {"accentunder"},
-    "mover": {"accent"},
-    "munderover": {"accent", "accentunder"},
-    "mstyle": {"displaystyle", "scriptlevel"},
-    "mspace": {"width"},
-    "mpadded": {"width", "height", "depth"},
-    "mtable": {"columnalign", "rowspacing", "columnspacing"},
-    "mtd": {"columnalign"},
+    "mo": OF_REMARKS["mo"] | {"lspace", "rspace"},
 }
-"""Elements of MathML that may stand in a page, and their attributes: none that loads, links or styles."""
+"""Those of remarks, and what keeps the TeX for those who copy it."""
 
 LONGEST_TEX = 600
 """Characters of a formula that is converted; `_PIECE` looks no further for its end, so that no text is slow to read."""

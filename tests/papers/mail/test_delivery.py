@@ -16,7 +16,7 @@ from foveal import faults
 from foveal.bench.mail_data import composer, skip_waiting
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.mail import lease
+from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, counts, durable, retry_unknown, send
 from foveal.papers.mail.morning import Morning, dry_run, outbox_of
 from foveal.papers.mail.planning import plan

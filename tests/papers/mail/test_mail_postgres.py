@@ -6,7 +6,7 @@ import pytest
 from postgres import emptied
 
 from foveal.errors import TooMany
-from foveal.papers.mail import lease
+from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, counts
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.signing import unsubscribe_token

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from members import PAPER
+from served import served
 from visitors import Outbox
 
 from foveal.database import Database
@@ -27,17 +24,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 @pytest.fixture
 def address(app: FastAPI) -> Iterator[str]:
     """The site, served on a port of its own."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        yield f"http://localhost:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
+    with served(app) as here:
+        yield here
 
 
 @pytest.fixture(scope="module")

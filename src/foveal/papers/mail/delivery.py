@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 from foveal import faults
 from foveal.database import Database, engine_of
 from foveal.errors import MailFailed
-from foveal.papers.mail import lease
+from foveal.papers import lease
 from foveal.papers.mail.bounces import bounced, failed_softly, verdict
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foveal import faults
 from foveal.database import Database
-from foveal.papers.mail import lease
+from foveal.papers import lease
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.message import Headline, digest_of, whole
