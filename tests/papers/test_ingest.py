@@ -8,17 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from threading import Event
 
 import pytest
+from clocks import NOON, Clock, moved
 from papers.arxiv_answers import ERROR, IN_ARXIV, IN_RAW, PagedApi, atom, entry, item, oai, oai_error, oai_record, rss
 from papers.test_paper_sources import LISTED
 from servers import Call, broken, dead_url, in_turn, page, serving
 from sqlalchemy import select
 
-from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnreadableSource
 from foveal.papers.ingest import import_page, ingest, store
@@ -35,7 +35,6 @@ from foveal.papers.upserts import Fetched
 from foveal.settings import Settings
 from foveal.text.fetching import FetchSettings
 
-NOON = datetime(2026, 10, 2, 12, tzinfo=UTC)
 LOCAL = FetchSettings(allow_private=True, timeout_s=5, backoff_s=0.01, retries=1)
 
 
@@ -46,20 +45,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    held = Clock()
-    with faults.injected({}, clock=held):
+    with moved() as held:
         yield held
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from clocks import NOON, Clock, moved
 from hypothesis import given
 from hypothesis import strategies as st
 from papers.arxiv_answers import item, rss
 from servers import page, serving
 
-from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName
 from foveal.papers import curating
@@ -32,21 +32,12 @@ from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 
-PARIS, NOON = ZoneInfo("Europe/Paris"), datetime(2026, 10, 2, 12, tzinfo=UTC)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
+PARIS = ZoneInfo("Europe/Paris")
 
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    held = Clock()
-    with faults.injected({}, clock=held):
+    with moved() as held:
         yield held
 
 
