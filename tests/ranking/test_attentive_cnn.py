@@ -171,8 +171,9 @@ def test_of_a_long_article_the_first_pieces_are_read():
 
 def test_dropout_is_off_when_it_judges_and_on_when_it_learns():
     model = made(dropout=0.5).train()
-    first, second = (model(["ducks"], [ARTICLES])[..., 1] for _ in range(2))
-    assert not torch.allclose(first, second)
+    torch.manual_seed(0)
+    drawn = torch.stack([model(["ducks"], [ARTICLES])[..., 1] for _ in range(20)])
+    assert drawn.std(0).max() > 0.01  # so small a model is often dropped whole: two draws may be alike
     one, two = (model.encoded(ARTICLES)[0][0] for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert model.training
