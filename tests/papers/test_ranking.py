@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName
@@ -20,13 +21,14 @@ from foveal.papers.schema import (
     CollectionRow,
     CommentRow,
     ListingRow,
+    PaperRow,
     PersonRow,
     StarSampleRow,
     VoteRow,
 )
 from foveal.papers.signals import NEW, read_signals, within
 from foveal.papers.taste import TagClassifier, tastes
-from foveal.papers.trending import candidates, ranked, trending
+from foveal.papers.trending import candidates, ordered, page_of, ranked, trending
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 
@@ -266,6 +268,21 @@ def test_trending_orders_by_score_then_id_and_pages(database):
     assert list(page.scores) == [ranking("foveal").score(known) for known in page.signals]
     second = trending(database, now=NOW, limit=2, page=1)
     assert ([paper.id for paper in second.papers], second.total) == (["2610.00001", "2610.00003"], 5)
+
+
+def test_an_order_that_is_kept_shows_papers_as_they_are_now(database):
+    upsert(database, [record(number, listed_on=NOW.date()) for number in (1, 2)])
+    kept = ordered(database, "foveal", now=NOW)
+    assert page_of(database, kept) == trending(database, now=NOW)
+    with database.writing() as session:
+        people(session, 1)
+        session.add(VoteRow(paper_id="2610.00002", person_id=1, at=NOW))
+    after = page_of(database, kept)
+    assert [(paper.id, paper.votes) for paper in after.papers] == [("2610.00001", 0), ("2610.00002", 1)]
+    assert [paper.id for paper in trending(database, now=NOW).papers] == ["2610.00002", "2610.00001"]
+    with database.writing() as session:
+        session.execute(delete(PaperRow).where(PaperRow.id == "2610.00001"))
+    assert [paper.id for paper in page_of(database, kept).papers] == ["2610.00002"]
 
 
 def test_an_unrelated_paper_changes_no_order(database):

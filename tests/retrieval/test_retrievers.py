@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from honest import HashedWords, document
 from retrieval.test_store import make, put
@@ -38,6 +40,20 @@ def test_hybrid_is_the_fusion_of_both_by_definition(store, fusion):
     expected = reciprocal_ranks(pair) if fusion == "rrf" else weighted_sum(pair, [0.7, 0.3])
     assert [hit.score for hit in hits] == sorted(expected.values(), reverse=True)[:5]
     assert all(expected[hit.passage.span] == hit.score and hit.source == "hybrid" for hit in hits)
+
+
+@pytest.mark.parametrize("kind", ["lexical", "dense", "hybrid"])
+def test_without_texts_all_else_is_the_same(store, kind):
+    """For who reads the passages elsewhere: the same places, scores and order."""
+
+    def made(texts):
+        words, meaning = LexicalRetriever(store, texts=texts), DenseRetriever(store, HashedWords(), texts=texts)
+        return {"lexical": words, "dense": meaning, "hybrid": HybridRetriever(words, meaning)}[kind]
+
+    whole, bare = (made(texts).search(QUERIES[:2], 4) for texts in (True, False))
+    assert all(hit.passage.text for hits in whole for hit in hits)
+    without = [[replace(hit, passage=replace(hit.passage, text="")) for hit in hits] for hits in whole]
+    assert bare == without
 
 
 @pytest.mark.parametrize("wrong", [{"fusion": "sum"}, {"dense_weight": 1.5}, {"depth": 0}])

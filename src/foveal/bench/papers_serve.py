@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -76,7 +77,7 @@ def _filled(home: Settings, count: int, encoder: Encoder, seed: int) -> tuple[li
     from foveal.papers.store import PaperStore
 
     database = Database.open(home)
-    papers = fill(database, count, seed=seed)
+    papers = fill(database, count, seed=seed, until=datetime.now(UTC))  # some are new enough to be trending
     store = PaperStore(database)
     latest = store.latest_day()
     if latest is None:

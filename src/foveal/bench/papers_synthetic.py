@@ -27,6 +27,9 @@ Floats = npt.NDArray[np.float32]
 WORDS, TOPICS, TOPIC_WORDS, PEOPLE = 30_000, 200, 300, 8_000
 CATEGORIES = ("cs.CL", "cs.LG", "cs.CV", "cs.AI", "cs.IR", "cs.RO", "stat.ML", "eess.AS", "math.OC", "q-bio.NC")
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
+APART = timedelta(minutes=40)
+"""Between two papers: 36 a day."""
+
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "st", "tr", "pl")
 _VOWELS = ("a", "e", "i", "o", "u", "ea", "io")
 
@@ -72,15 +75,19 @@ def _words(draw: np.random.Generator, count: int, topic: npt.NDArray[np.int64]) 
     return np.where(draw.random(count) < 0.5, own, zipf)
 
 
-def fill(database: Database, count: int, *, seed: int = 0) -> list[Drawn]:
-    """Put that many papers into an empty database, by few statements, and say which."""
+def fill(database: Database, count: int, *, seed: int = 0, until: datetime | None = None) -> list[Drawn]:
+    """Put that many papers into an empty database, by few statements, and say which.
+
+    They begin on `FIRST_DAY`, or end at `until`.
+    """
+    first = FIRST_DAY if until is None else until - count * APART
     draw = np.random.default_rng(seed + 1)
     papers = list(drawn(count, seed))
     rows: dict[type[Base], list[dict[str, Any]]] = {
         table: [] for table in (PaperRow, AuthorRow, CategoryRow, KeywordRow, ListingRow)
     }
     for number, paper in enumerate(papers):
-        for table, made in _rows(paper, number, draw).items():
+        for table, made in _rows(paper, first + number * APART, draw).items():
             rows[table] += made
     with database.writing() as session:
         for table, made in rows.items():
@@ -88,8 +95,7 @@ def fill(database: Database, count: int, *, seed: int = 0) -> list[Drawn]:
     return papers
 
 
-def _rows(paper: Drawn, number: int, draw: np.random.Generator) -> dict[type[Base], list[dict[str, Any]]]:
-    at = FIRST_DAY + timedelta(minutes=40 * number)
+def _rows(paper: Drawn, at: datetime, draw: np.random.Generator) -> dict[type[Base], list[dict[str, Any]]]:
     people = [f"Ada B. Person{int(one)}" for one in draw.integers(PEOPLE, size=int(draw.integers(1, 9)))]
     chosen = list(dict.fromkeys(CATEGORIES[int(one)] for one in draw.integers(len(CATEGORIES), size=2)))
     words = paper.abstract.lower().replace(".", "").split()

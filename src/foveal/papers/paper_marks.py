@@ -38,11 +38,21 @@ class Marks(NamedTuple):
     abstract: Spans = ()
 
 
+class Marker:
+    """Finds the words of one query in any number of texts; function words count only where there are no others."""
+
+    def __init__(self, query: str) -> None:
+        self.phrases = phrases_of(query)
+        self.words = asked(_QUOTED.sub(" ", query))
+
+    def marks(self, title: str, abstract: str) -> Marks:
+        """The places in a title and an abstract."""
+        return Marks(_marked(title, self.words, self.phrases), _marked(abstract, self.words, self.phrases))
+
+
 def marks_of(query: str, title: str, abstract: str) -> Marks:
-    """The places in a title and an abstract of a query's words; all of them function words are marked only if alone."""
-    phrases = [stems(words) for words in _QUOTED.findall(query)]
-    words = asked(_QUOTED.sub(" ", query))
-    return Marks(_marked(title, words, phrases), _marked(abstract, words, phrases))
+    """The places in a title and an abstract of a query's words."""
+    return Marker(query).marks(title, abstract)
 
 
 def asked(text: str) -> frozenset[str]:
@@ -52,9 +62,15 @@ def asked(text: str) -> frozenset[str]:
     return frozenset(map(stem, counted))
 
 
+@lru_cache(maxsize=262_144)
+def stem_of(word: str) -> str:
+    """The stem of a word as it stands in a text."""
+    return stem(folded(word))
+
+
 def stems(text: str) -> tuple[str, ...]:
     """The stem of each word, in order."""
-    return tuple(stem(folded(word)) for word in _WORD.findall(text))
+    return tuple(map(stem_of, _WORD.findall(text)))
 
 
 def has_phrase(phrase: Sequence[str], texts: Iterable[str]) -> bool:
@@ -93,13 +109,14 @@ def _without_ending(word: str) -> str:
 
 
 def _marked(text: str, words: frozenset[str], phrases: Sequence[Sequence[str]]) -> Spans:
-    spans = [found.span() for found in _WORD.finditer(text)]
-    own = [stem(folded(text[start:end])) for start, end in spans]
-    found = {place: place for place, one in enumerate(own) if one in words}
+    own = stems(text)
+    found = {place for place, one in enumerate(own) if one in words} if not words.isdisjoint(own) else set()
     for phrase in phrases:
         for place in _places(phrase, own):
-            found |= dict.fromkeys(range(place, place + len(phrase)), place)
-    return tuple(spans[place] for place in sorted(found))
+            found.update(range(place, place + len(phrase)))
+    if not found:
+        return ()
+    return tuple(match.span() for place, match in enumerate(_WORD.finditer(text)) if place in found)
 
 
 def _places(phrase: Sequence[str], words: Sequence[str]) -> list[int]:

@@ -30,7 +30,7 @@ from foveal.errors import InputError, LibraryBusy
 from foveal.library import AddReport
 from foveal.papers.paper_filters import NO_FILTERS, Filters, made, parse
 from foveal.papers.paper_index import PaperIndex, Synced, head
-from foveal.papers.paper_marks import Marks, has_phrase, marks_of, phrases_of
+from foveal.papers.paper_marks import Marker, Marks, has_phrase, phrases_of
 from foveal.papers.records import paper_id, title_key
 from foveal.papers.schema import PaperRow
 from foveal.papers.similar import DENSE, Similar
@@ -60,8 +60,11 @@ def dense_weight(query: str, *_: Any) -> float:
     return TYPED_WEIGHT if words <= TYPED else DENSE_WEIGHT if words <= PARAGRAPH else PARAGRAPH_WEIGHT
 
 
-HYBRID: dict[str, Any] = {"fusion": "weighted", "weigh": dense_weight}
+HYBRID: dict[str, Any] = {"fusion": "weighted", "weigh": dense_weight, "depth": 100}
 """Options of the default retriever. Reciprocal ranks lose much where one search is far the better (docs)."""
+
+TEXTLESS = frozenset(("hybrid", "lexical", "dense"))
+"""Retrievers that need not read the passages' texts: a paper's is in the database."""
 
 LEAST = 50
 """Papers asked of a retriever, at least, and twice what a page needs: some may be gone, or lack a phrase."""
@@ -196,7 +199,7 @@ class PaperSearch:
     ) -> dict[str, float]:
         """Paper -> score, the best first, of about `depth` papers that a retriever finds for a text without filters."""
         name = retriever or self._default
-        options = HYBRID if name == "hybrid" else {}
+        options = (HYBRID if name == "hybrid" else {}) | ({"texts": False} if name in TEXTLESS else {})
         searcher = self.index.library.retriever(name, where=filters.conditions(), **options)
         scores: dict[str, float] = {}
         for hit in searcher.search([plain(text)], depth)[0]:
@@ -217,14 +220,15 @@ class PaperSearch:
         scores = self.scores(text, max(LEAST, 2 * wanted), filters=filters, retriever=retriever)
         named = self._named(text)
         order = [*named, *(one for one in scores if one not in named)]
-        top, phrases = max(scores.values(), default=0.0), phrases_of(text)
+        top, phrases, marker = max(scores.values(), default=0.0), phrases_of(text), Marker(text)
         hits: list[PaperHit] = []
         while order and len(hits) < wanted:  # as few as fill the page: reading a paper costs more than finding it
             step = wanted - len(hits)
-            for one in self.store.many(order[:step]):
-                if filters.holds(one) and (one.id in named or _holds(one, phrases)):
-                    marks = marks_of(text, one.title, one.abstract)
-                    hits.append(PaperHit(one, scores.get(one.id, top), marks))
+            hits += [
+                PaperHit(one, scores.get(one.id, top), marker.marks(one.title, one.abstract))
+                for one in self.store.many(order[:step])
+                if filters.holds(one) and (one.id in named or _holds(one, phrases))
+            ]
             order = order[step:]
         return hits
 

@@ -61,9 +61,29 @@ def ranked(
 
     "taste" needs somebody's `person_id`. UnknownName: no such order. InputError: no such page, or nobody to please.
     """
+    _check(limit, page)
+    return page_of(database, ordered(database, name, now=now, window=window, ids=ids, person_id=person_id), limit, page)
+
+
+@dataclass(frozen=True)
+class Order:
+    """All papers of an order, best first: id, score, and what it was made from."""
+
+    ranking: str
+    places: tuple[tuple[str, float, Signals], ...]
+
+
+def ordered(
+    database: Database,
+    name: str,
+    *,
+    now: datetime | None = None,
+    window: timedelta = timedelta(days=WINDOW_DAYS),
+    ids: Sequence[str] | None = None,
+    person_id: int | None = None,
+) -> Order:
+    """The order that `ranked` shows a page of: it reads what was done with every candidate, so keep it for a while."""
     score = ranking(name).score
-    if page < 0 or not 1 <= limit <= MOST:
-        raise InputError(f"An order of papers got page={page}, limit={limit}; it needs 0 or more, and 1 to {MOST}.")
     if name == "taste" and person_id is None:
         raise InputError("The order taste is somebody's own: give person_id, or ask somebody to log in.")
     moment = now or faults.now()
@@ -71,18 +91,29 @@ def ranked(
     taste = tastes(database, wanted, person_id) if name == "taste" and person_id is not None else None
     signals = read_signals(database, wanted, moment, taste=taste)
     scored = sorted((-score(known), one) for one, known in signals.items())
-    best = scored[page * limit : (page + 1) * limit]
-    papers: dict[str, Paper] = {paper.id: paper for paper in PaperStore(database).many([one for _, one in best])}
-    shown = [(papers[one], -value, signals[one]) for value, one in best if one in papers]
+    return Order(name, tuple((one, -value, signals[one]) for value, one in scored))
+
+
+def page_of(database: Database, order: Order, limit: int = PAGE, page: int = 0) -> RankedPage:
+    """A page of an order, its papers as they are now."""
+    _check(limit, page)
+    best = order.places[page * limit : (page + 1) * limit]
+    papers: dict[str, Paper] = {paper.id: paper for paper in PaperStore(database).many([one for one, _, _ in best])}
+    shown = [(papers[one], value, known) for one, value, known in best if one in papers]
     return RankedPage(
         papers=tuple(paper for paper, _, _ in shown),
-        total=len(scored),
+        total=len(order.places),
         page=page,
         limit=limit,
-        ranking=name,
+        ranking=order.ranking,
         scores=tuple(value for _, value, _ in shown),
         signals=tuple(known for _, _, known in shown),
     )
+
+
+def _check(limit: int, page: int) -> None:
+    if page < 0 or not 1 <= limit <= MOST:
+        raise InputError(f"An order of papers got page={page}, limit={limit}; it needs 0 or more, and 1 to {MOST}.")
 
 
 def candidates(database: Database, now: datetime, window: timedelta = timedelta(days=WINDOW_DAYS)) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store, require_k
@@ -21,17 +22,16 @@ class DenseRetriever:
     store: Store
     encoder: Encoder
     where: str | None = None
+    texts: bool = True  # or passages with "" for theirs, for who reads them elsewhere
 
     @classmethod
-    def over(cls, collection: Collection, where: str | None) -> DenseRetriever:
+    def over(cls, collection: Collection, where: str | None, *, texts: bool = True) -> DenseRetriever:
         """The retriever over a collection. InputError: it has no encoder."""
-        return cls(collection.store, collection.encoder, where)
+        return cls(collection.store, collection.encoder, where, texts)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest cosine. An empty query finds nothing."""
         require_k(k)
         vectors = iter(self.encoder.encode([query for query in queries if query.strip()]))
-        return [
-            hits(self.store.nearest(next(vectors), k, self.where), "dense") if query.strip() else []
-            for query in queries
-        ]
+        nearest = partial(self.store.nearest, k=k, where=self.where, texts=self.texts)
+        return [hits(nearest(next(vectors)), "dense") if query.strip() else [] for query in queries]

@@ -35,6 +35,7 @@ class HybridRetriever:
     dense_weight: float = DENSE_WEIGHT  # 0 to 1; the lexical score has the rest
     depth: int = 200  # passages asked of each retriever
     weigh: Weigh | None = None  # the dense weight of each query, in place of `dense_weight`
+    texts: bool = True  # or passages with "" for theirs, for who reads them elsewhere
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS or not 0 <= self.dense_weight <= 1 or self.depth < 1:
@@ -45,8 +46,10 @@ class HybridRetriever:
 
     @classmethod
     def over(cls, collection: Collection, where: str | None, **options: Any) -> HybridRetriever:
-        """The retriever over a collection; `options` are fusion, dense_weight, depth and weigh."""
-        return cls(LexicalRetriever.over(collection, where), DenseRetriever.over(collection, where), **options)
+        """The retriever over a collection; `options` are fusion, dense_weight, depth, weigh and texts."""
+        texts = options.get("texts", True)
+        lexical = LexicalRetriever.over(collection, where, texts=texts)
+        return cls(lexical, DenseRetriever.over(collection, where, texts=texts), **options)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest fused score."""
@@ -54,17 +57,20 @@ class HybridRetriever:
         depth = max(self.depth, k)
         lexical, dense = self.lexical.search(queries, depth), self.dense.search(queries, depth)
         return [
-            self._fused(query, words, _holding(words, meaning) if has_phrase(query) else meaning)[:k]
+            self._fused(query, words, _holding(words, meaning) if has_phrase(query) else meaning, k)
             for query, words, meaning in zip(queries, lexical, dense, strict=True)
         ]
 
-    def _fused(self, query: str, lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:
+    def _fused(self, query: str, lexical: Sequence[Hit], dense: Sequence[Hit], k: int) -> list[Hit]:
         found = {hit.passage.span: hit for hit in (*lexical, *dense)}
-        rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in hits} for hits in (lexical, dense)]
+        rankings = [{hit.passage.span: hit.score for hit in hits} for hits in (lexical, dense)]
         weight = self.weigh(query, *rankings) if self.weigh else self.dense_weight
-        fused: dict[Span, float] = FUSIONS[self.fusion](rankings, [1 - weight, weight])
-        best = sorted(fused, key=lambda span: (-fused[span], span.document_id, span.start))
-        return [replace(found[span], score=fused[span], source="hybrid") for span in best]
+        place = {span: number for number, span in enumerate(found)}  # fused by number: a span's hash is slow
+        numbered = [{place[span]: score for span, score in ranking.items()} for ranking in rankings]
+        fused: dict[int, float] = FUSIONS[self.fusion](numbered, [1 - weight, weight])
+        spans = list(found)
+        best = sorted(fused, key=lambda number: (-fused[number], spans[number].document_id, spans[number].start))
+        return [replace(found[spans[number]], score=fused[number], source="hybrid") for number in best[:k]]
 
 
 def _holding(lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:

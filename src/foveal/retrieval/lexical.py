@@ -20,13 +20,14 @@ class LexicalRetriever:
 
     store: Store
     where: str | None = None
+    texts: bool = True  # or passages with "" for theirs, for who reads them elsewhere
 
     @classmethod
-    def over(cls, collection: Collection, where: str | None) -> LexicalRetriever:
+    def over(cls, collection: Collection, where: str | None, *, texts: bool = True) -> LexicalRetriever:
         """The retriever over a collection."""
-        return cls(collection.store, where)
+        return cls(collection.store, where, texts)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest BM25."""
         require_k(k)
-        return [hits(self.store.lexical(query, k, self.where), "lexical") for query in queries]
+        return [hits(self.store.lexical(query, k, self.where, texts=self.texts), "lexical") for query in queries]

@@ -14,8 +14,11 @@ import pyarrow as pa
 from foveal import faults
 from foveal.types import Document, Hit, Passage, Scalar, Span
 
-FOUND = ["document_id", "edition", "start", "end", "heading", "indexed", "text_at"]
-"""Columns of a passage that a search asks for."""
+PLACES = ["document_id", "edition", "start", "end", "heading"]
+"""Columns of a passage that say where it is."""
+
+FOUND = [*PLACES, "indexed", "text_at"]
+"""Columns of a passage that a search asks for: reading the texts is a third of its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ def hits(found: Sequence[Found], source: str) -> list[Hit]:
 
 def found_in(row: Mapping[str, Any], score: str, revision: str) -> Found:
     span = Span(row["document_id"], row["start"], row["end"])
-    passage = Passage(span, row["indexed"][row["text_at"] :], row["heading"])
+    text = row["indexed"][row["text_at"] :] if "indexed" in row else ""
+    passage = Passage(span, text, row["heading"])
     return Found(passage, row[score] if score == "_score" else 1.0 - row[score], revision)
 
 

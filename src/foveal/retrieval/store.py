@@ -26,6 +26,7 @@ from foveal.retrieval.filters import literal
 from foveal.retrieval.lance_indexes import LanceIndex, chosen_index, lance_index
 from foveal.retrieval.rows import (
     FOUND,
+    PLACES,
     Current,
     Entry,
     Found,
@@ -107,24 +108,28 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def lexical(self, query: str, k: int, where: str | None = None) -> list[Found]:
-        """The `k` best visible passages for `query` by BM25; "quoted words" must stand there as a phrase."""
-        full_text = lexical_query(query)
+    def lexical(self, query: str, k: int, where: str | None = None, *, texts: bool = True) -> list[Found]:
+        """The `k` best visible passages for `query` by BM25; "quoted words" must stand there as a phrase.
+
+        Without `texts` those of the passages are "", for who reads them elsewhere.
+        """
+        full_text, columns = lexical_query(query), FOUND if texts else PLACES
         if full_text is None:
             return []
 
         def search(limit: int) -> pa.Table:
-            builder = self._passages.search(full_text, query_type="fts").select([*FOUND, "_score"])
+            builder = self._passages.search(full_text, query_type="fts").select([*columns, "_score"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_score", k)
 
-    def nearest(self, vector: np.ndarray, k: int, where: str | None = None) -> list[Found]:
+    def nearest(self, vector: np.ndarray, k: int, where: str | None = None, *, texts: bool = True) -> list[Found]:
         """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
+        columns = FOUND if texts else PLACES
 
         def search(limit: int) -> pa.Table:
             builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
-            builder = self.index.asked(builder, limit, filtered=bool(where)).select([*FOUND, "_distance"])
+            builder = self.index.asked(builder, limit, filtered=bool(where)).select([*columns, "_distance"])
             return _filtered(builder, where).limit(limit).to_arrow()
 
         return self._visible(search, "_distance", k)

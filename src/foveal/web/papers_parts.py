@@ -7,13 +7,19 @@ pages, gives a site others of the same shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from foveal.database import Database
     from foveal.papers.store import Paper
+    from foveal.papers.trending import Order
     from foveal.settings import Settings
+
+
+ORDER = timedelta(seconds=20)
+"""How long an order of papers is shown before it is made anew: it takes longer than all else of a page."""
 
 
 class Marked(Protocol):
@@ -77,19 +83,30 @@ class Ordered(Protocol):
 class PaperParts:
     """The parts of `foveal.papers` that pages use, besides the store and the search."""
 
+    def __init__(self) -> None:
+        self._orders: dict[str, tuple[datetime, Order]] = {}
+        self._lock = Lock()
+
     def trending(
         self, database: Database, *, now: datetime, limit: int, page: int, ids: Sequence[str] | None = None
     ) -> Ordered:
         """The papers that are trending, of all or of `ids`."""
+        if ids is None:
+            return self.ranked(database, "foveal", now=now, limit=limit, page=page)
         from foveal.papers.trending import trending
 
         return trending(database, now=now, limit=limit, page=page, ids=ids)
 
     def ranked(self, database: Database, name: str, *, now: datetime, limit: int, page: int) -> Ordered:
-        """The papers by a formula."""
-        from foveal.papers.trending import ranked
+        """The papers by a formula; their order is that of up to `ORDER` ago, they are as they are now."""
+        from foveal.papers.trending import ordered, page_of
 
-        return ranked(database, name, now=now, limit=limit, page=page)
+        with self._lock:  # whoever comes meanwhile waits for the same order
+            at, order = self._orders.get(name, (now, None))
+            if order is None or not timedelta() <= now - at < ORDER:
+                order = ordered(database, name, now=now)
+                self._orders[name] = (now, order)
+        return page_of(database, order, limit, page)
 
     def formulas(self) -> dict[str, str]:
         """Name of a formula -> one sentence on it; without the one that is somebody's own."""
