@@ -19,6 +19,7 @@ SEGMENTERS = {
     "fixed": "foveal.text.segmentation:FixedSegmenter",
     "whole": "foveal.text.segmentation:WholeSegmenter",
     "texttiling": "foveal.text.texttiling:TextTiling",
+    "c99": "foveal.text.c99:C99",
     "depth": "foveal.text.embedding_segmentation:DepthSegmenter",
     "dp": "foveal.text.embedding_segmentation:DynamicProgrammingSegmenter",
     "graphseg": "foveal.text.graphseg:GraphSeg",

@@ -86,7 +86,7 @@ class TextTiling:
 
     def boundaries(self, units: Sequence[Sequence[str]]) -> list[int]:
         """The units that open a tile, without the first; a unit is the list of its words."""
-        terms = [_term(word) for unit in units for word in unit if word[0].isalnum()]
+        terms = [term_of(word) for unit in units for word in unit if word[0].isalnum()]
         edges = list(accumulate(sum(1 for word in unit if word[0].isalnum()) for unit in units))
         pseudo = [terms[at : at + self.sentence_words] for at in range(0, len(terms), self.sentence_words)]
         scores = smoothed(block_similarity(pseudo, self.block), self.smoothing)
@@ -153,7 +153,8 @@ def _climb(scores: Scores) -> Scores:
     return peaks
 
 
-def _term(word: str) -> str | None:
+def term_of(word: str) -> str | None:
+    """What a word is compared by; None for a small word."""
     lower = word.lower()
     return None if lower in SMALL_WORDS else lower[:STEM]
 
