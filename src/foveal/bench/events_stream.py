@@ -28,7 +28,7 @@ from foveal.evaluation.tables import Row
 from foveal.retrieval.burst_terms import TermCounts, strongest_bins
 from foveal.retrieval.bursts import cheapest_path, state_costs
 from foveal.retrieval.event_clusters import ClusterSettings, Encode
-from foveal.retrieval.event_items import FilterSettings, Item, seconds
+from foveal.retrieval.event_items import DAY, FilterSettings, Item, seconds
 from foveal.retrieval.events import EventSettings, EventStore
 
 FROM = datetime(2022, 6, 1)
@@ -39,7 +39,7 @@ KNOWN_DAYS = {
 }  # fmt: skip
 BUSY_DAY = "1987-04-07"
 RATE, MILLION, QUICK_LONG = 2000.0, 1_000_000, 60_000
-PLANTED, PRECISION = 30, 0.9
+PLANTED, PRECISION, BURST_DAYS = 30, 0.9, 2
 EVERYTHING = FilterSettings(min_words=1, max_words=1000, bulletins=True, jaccard=2.0)
 """No item is refused: every page that has a label gets a cluster."""
 
@@ -242,10 +242,12 @@ def planted_stream(items: Sequence[Item], settings: BenchSettings) -> tuple[list
 
 
 def _note_grown(store: EventStore, moment: datetime, grown: dict[str, set[str]]) -> None:
-    """The members of all events that grow at the end of a day."""
+    """What came in the last two days to the events that grow at the end of a day: a burst is not its event's past."""
+    since = seconds(moment) - BURST_DAYS * DAY
     for cluster in store.alive(seconds(moment)):
         if cluster.count >= 3 and (event := store.get(cluster.id, moment)).stage == "growing":
-            grown.setdefault(event.id, set()).update(event.documents)
+            late = {member.id for member in cluster.members if member.at > since}
+            grown.setdefault(event.id, set()).update(late & set(event.documents))
 
 
 # -- the stream itself ------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class EventSettings:
     skew_hours: float = 1.0  # by which a date may lie after the clock
     quarantine: int = 10_000  # items of the future that wait; more push out the farthest
     closed: int = 2_000  # events over, whose records are kept
-    growing: float = 2.0  # burst from which an event is said to grow
+    growing: float = 2.5  # burst from which an event is said to grow; chosen on planted stories (docs/events.md)
     trend_half_life_days: float = 1.0
     diversity: float = 0.3  # weight of being unlike what is listed already, in `trending`
     filter: FilterSettings = field(default_factory=FilterSettings)
