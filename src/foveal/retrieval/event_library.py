@@ -1,18 +1,23 @@
 """The events of a library: its dated documents as a stream, up to any moment.
 
     mined(store, at).trending(at)            # kept in memory until documents come, or others are in the past
+    mined(store, at, kept=folder)            # and in a file, if it took long: another process goes on from there
 
 A document is an item by its title, the opening of its text and the host or folder that it came from.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from foveal.errors import InputError
 from foveal.retrieval import tables
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_items import Item, seconds
@@ -26,7 +31,11 @@ OPENING = 600
 KEPT = 2
 """Moments whose events are kept in memory."""
 
+SLOW_S = 1.0
+"""Seconds of mining from which the result is kept in a file."""
+
 _mined: dict[tuple[Any, ...], EventStore] = {}
+logger = logging.getLogger("foveal.retrieval")
 
 
 def items_of(store: Store) -> Iterator[Item]:
@@ -50,27 +59,71 @@ def source_of(address: str) -> str:
 
 
 def mined(
-    store: Store, at: datetime, *, encode: Encode | None = None, settings: EventSettings | None = None
+    store: Store,
+    at: datetime,
+    *,
+    encode: Encode | None = None,
+    settings: EventSettings | None = None,
+    encoder: str = "",
+    kept: Path | None = None,
 ) -> EventStore:
     """The events of the documents dated up to `at`, each taken for come at its date.
 
-    Documents without a date are counted in `reasons` only.
+    Documents without a date are counted in `reasons` only. `encoder` is the fingerprint of what encodes; the files of
+    `kept` are of one library, moment, encoder and settings each, and only the newest are left there.
     """
     with tables.lance_errors(store.uri):
         version = store._documents.version
         past = store._documents.count_rows(f"published_at <= timestamp '{at.astimezone(UTC).isoformat()}'")
-    key = (store.uri, version, past, settings, encode is not None)  # of one version, so many are always the same
+    settings = settings or EventSettings()
+    key = (store.uri, version, past, settings, encode and encoder)  # of one version, so many are always the same
     if key not in _mined:
-        made = EventStore(settings, encode=encode)
-        dated = []
-        for item in items_of(store):
-            if item.published_at is None:
-                made.add(item, at)
-            elif seconds(item.published_at) <= seconds(at):
-                dated.append((seconds(item.published_at), item))
-        for _, item in sorted(dated, key=lambda one: (one[0], one[1].id)):
-            made.add(item, item.published_at or at)
-        _mined[key] = made
+        file = None if kept is None else kept / _file_name(key)
+        _mined[key] = _restored(file, settings, encode) or _anew(store, at, settings, encode, file)
         while len(_mined) > KEPT:
             del _mined[next(iter(_mined))]
     return _mined[key]
+
+
+def _anew(store: Store, at: datetime, settings: EventSettings, encode: Encode | None, file: Path | None) -> EventStore:
+    begun = time.perf_counter()
+    made = EventStore(settings, encode=encode)
+    dated = []
+    for item in items_of(store):
+        if item.published_at is None:
+            made.add(item, at)
+        elif seconds(item.published_at) <= seconds(at):
+            dated.append((seconds(item.published_at), item))
+    for _, item in sorted(dated, key=lambda one: (one[0], one[1].id)):
+        made.add(item, item.published_at or at)
+    if file is not None and time.perf_counter() - begun >= SLOW_S:
+        _keep(made, file)
+    return made
+
+
+def _file_name(key: tuple[Any, ...]) -> str:
+    """Begins alike for one library, so that its older files are known."""
+    library, whole = (sha256(repr(one).encode()).hexdigest()[:16] for one in (key[0], key))
+    return f"{library}-{whole}.json.gz"
+
+
+def _restored(file: Path | None, settings: EventSettings, encode: Encode | None) -> EventStore | None:
+    if file is None or not file.is_file():
+        return None
+    try:
+        return EventStore.restored(file, settings, encode=encode)
+    except InputError as error:
+        logger.warning("%s", error)
+        return None
+
+
+def _keep(made: EventStore, file: Path) -> None:
+    """Write it, and take away all but the newest files of that library. What cannot be written is mined again."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made.snapshot(file)
+        siblings = sorted(file.parent.glob(f"{file.name[:17]}*.json.gz"), key=lambda one: -one.stat().st_mtime_ns)
+        for old in siblings[KEPT:]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("the events could not be kept in %s (%s): they are mined again by the next process", file, error)

@@ -92,6 +92,7 @@ class FreshRetriever:
     settings: FreshSettings = field(default_factory=FreshSettings)
     mining: EventSettings = field(default_factory=EventSettings)
     matching: MatchSettings = field(default_factory=MatchSettings)
+    kept: Path | None = None  # a folder for events that took long to mine
 
     @classmethod
     def over(
@@ -117,6 +118,7 @@ class FreshRetriever:
         if isinstance(found, EventEncoder):
             _require_own(found, encoder)
         moment(at)
+        options.setdefault("kept", settings.cache / "events")
         return cls(collection.store, encoder, at, found, where, **options)  # type: ignore[arg-type]
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -128,7 +130,9 @@ class FreshRetriever:
         require_k(k)
         at = moment(self.at)
         encode = None if self.encoder is None else self.encoder.encode
-        matcher = EventMatcher(mined(self.store, at, encode=encode, settings=self.mining), encode, self.matching)
+        mark = "" if self.encoder is None else self.encoder.fingerprint
+        events = mined(self.store, at, encode=encode, settings=self.mining, encoder=mark, kept=self.kept)
+        matcher = EventMatcher(events, encode, self.matching)
         return [self._found(query, k, at, matcher) for query in queries]
 
     def _found(self, query: str, k: int, at: datetime, matcher: EventMatcher) -> Found:

@@ -1,0 +1,99 @@
+"""A library's events in a file: another process goes on from it, and a damaged or old one does no harm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from honest import HashedWords, document
+from retrieval.test_store import make, put
+
+from foveal.retrieval import event_library
+from foveal.retrieval.event_library import mined
+from foveal.retrieval.events import EventSettings, EventStore
+
+BASE = datetime(2023, 5, 1, tzinfo=UTC)
+AT = BASE + timedelta(days=9)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_library, "SLOW_S", 0.0)
+    made = make(tmp_path / "library")
+    put(made, [dated(number) for number in range(6)])
+    return made
+
+
+def dated(number):
+    text = f"Rescuers search the rubble of town {number} after a strong quake"
+    return replace(document(f"d{number}", text), published_at=BASE + timedelta(days=number), title=f"{text} today")
+
+
+def anew(monkeypatch):
+    """As another process begins: with nothing in memory."""
+    monkeypatch.setattr(event_library, "_mined", {})
+
+
+def test_another_process_goes_on_from_the_file(store, tmp_path, monkeypatch):
+    kept, encode = tmp_path / "events", HashedWords().encode
+    anew(monkeypatch)
+    first = mined(store, AT, encode=encode, encoder="words", kept=kept)
+    assert len(list(kept.iterdir())) == 1
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the documents are read again")
+
+    anew(monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr(event_library, "items_of", never)
+        second = mined(store, AT, encode=encode, encoder="words", kept=kept)
+        assert second.events(AT) == first.events(AT) != []
+        with pytest.raises(AssertionError, match="again"):
+            mined(store, AT, encode=encode, encoder="others", kept=kept)
+        with pytest.raises(AssertionError, match="again"):
+            mined(store, AT, encode=encode, encoder="words", kept=kept, settings=EventSettings(growing=9.0))
+        with pytest.raises(AssertionError, match="again"):
+            mined(store, BASE, encode=encode, encoder="words", kept=kept)
+
+
+def test_new_documents_make_a_new_file_and_old_ones_go(store, tmp_path, monkeypatch):
+    kept = tmp_path / "events"
+    for number in range(6, 10):
+        anew(monkeypatch)
+        put(store, [dated(number)])
+        assert mined(store, AT + timedelta(days=9), kept=kept).received == number + 1
+    assert len(list(kept.iterdir())) == event_library.KEPT
+    (kept / "of-another-library.json.gz").touch()
+    anew(monkeypatch)
+    put(store, [dated(10)])
+    mined(store, AT + timedelta(days=9), kept=kept)
+    assert (kept / "of-another-library.json.gz").exists()
+
+
+def test_a_damaged_file_is_made_again_and_a_full_disk_is_no_error(store, tmp_path, monkeypatch, caplog):
+    kept = tmp_path / "events"
+    anew(monkeypatch)
+    whole = mined(store, AT, kept=kept).events(AT)
+    (file,) = kept.iterdir()
+    file.write_bytes(file.read_bytes()[:40])
+    anew(monkeypatch)
+    assert mined(store, AT, kept=kept).events(AT) == whole
+    assert "Mine them anew" in caplog.text
+    assert EventStore.restored(file).events(AT) == whole
+    file.unlink()
+    anew(monkeypatch)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EventStore, "snapshot", full)
+    assert mined(store, AT, kept=kept).events(AT) == whole
+    assert "mined again by the next process" in caplog.text
+
+
+def test_what_took_no_time_is_not_kept(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_library, "SLOW_S", 60.0)
+    anew(monkeypatch)
+    mined(store, AT, kept=tmp_path / "events")
+    assert not (tmp_path / "events").exists()
