@@ -19,19 +19,15 @@ Source    Yang et al., "Event-driven Real-time Retrieval in Web Search", 2023, a
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import nlargest
 from pathlib import Path
-from typing import Any
 
 from foveal.errors import InputError
-from foveal.evaluation.files import whole_file
 from foveal.retrieval.bursts import BurstSettings, BurstTracker
 from foveal.retrieval.event_clusters import Cluster, ClusterSettings, Encode, Member, StreamClusters, StreamTerms
 from foveal.retrieval.event_items import (
@@ -47,9 +43,10 @@ from foveal.retrieval.event_items import (
     seconds,
 )
 from foveal.retrieval.event_phrases import trimmed
+from foveal.retrieval.event_snapshots import Event as Event
+from foveal.retrieval.event_snapshots import read, write
 from foveal.retrieval.terms import terms
 
-FORMAT = 1
 TOP_FEATURES = 5
 """Terms of an event among which its burst is looked for."""
 
@@ -85,27 +82,6 @@ class EventSettings:
                 f"An event store got text_characters={self.text_characters}, quarantine={self.quarantine}, closed="
                 f"{self.closed}, diversity={self.diversity}; it needs 0 or more of each, and a share from 0 to 1."
             )
-
-
-@dataclass(frozen=True)
-class Event:
-    """What is known of an event at a moment. `stage`: new, growing, steady, fading or closed."""
-
-    id: str
-    phrase: str
-    stage: str
-    first_seen: datetime
-    last_seen: datetime
-    count: int  # items, near-duplicates left out
-    duplicates: int
-    burst: float  # the highest so far, 0 or more
-    score: float  # of `trending`
-    terms: tuple[str, ...]  # the heaviest
-    entities: tuple[str, ...]
-    sources: Mapping[str, int]
-    titles: tuple[str, ...]  # the newest
-    documents: tuple[str, ...]  # the newest
-    days: Mapping[str, int]  # day -> items, duplicates included
 
 
 class EventStore:
@@ -284,49 +260,16 @@ class EventStore:
             "closed": len(self.closed), "waiting": len(self._waiting), "renamed": len(self._now),
         }  # fmt: skip
 
-    # -- the file -----------------------------------------------------------------------------------------------
-
     def snapshot(self, path: Path) -> Path:
         """Write all of it as packed JSON, whole or not at all; settings are not part of it."""
-        state = {
-            "format": FORMAT, "received": self.received, "aware": self._aware, "latest": self._latest,
-            "night": self._night, "reasons": dict(self.reasons), "owner": self._owner, "now": self._now,
-            "waiting": [[at, number, _plain(item)] for at, number, item in self._waiting],
-            "closed": [_plain_event(event) for event in self.closed.values()],
-            "filter": self.filter.state(), "duplicates": self.duplicates.state(), "terms": self.terms.state(),
-            "clusters": self.clusters.state(), "bursts": self.bursts.state(),
-        }  # fmt: skip
-        with whole_file(path) as partial, gzip.open(partial, "wt", encoding="utf-8", compresslevel=1) as file:
-            json.dump(state, file, ensure_ascii=False)
-        return path
+        return write(self, path)
 
     @classmethod
     def restored(cls, path: Path, settings: EventSettings | None = None, *, encode: Encode | None = None) -> EventStore:
         """The store as it was written. InputError: the file is missing, damaged, or of a newer form."""
         store = cls(settings, encode=encode)
-        try:
-            with gzip.open(path, "rt", encoding="utf-8") as file:
-                state = json.load(file)
-            if state["format"] > FORMAT:
-                raise InputError(f"{path} has format {state['format']}; this Foveal knows up to {FORMAT}. Update it.")
-            store._restore(state)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} holds no events ({type(error).__name__}: {error}). Mine them anew.") from error
+        read(store, path)
         return store
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self.received, self._aware, self._latest = state["received"], state["aware"], state["latest"]
-        self._night, self.reasons = state["night"], Counter(state["reasons"])
-        self._owner, self._now = dict(state["owner"]), dict(state["now"])
-        self._waiting = [(at, number, _item(item)) for at, number, item in state["waiting"]]
-        self.closed = {event["id"]: _event_of(event) for event in state["closed"]}
-        self.filter.restore(state["filter"])
-        self.duplicates.restore(state["duplicates"])
-        self.terms.restore(state["terms"])
-        self.clusters.restore(state["clusters"])
-        self.bursts.restore(state["bursts"])
 
     # -- parts --------------------------------------------------------------------------------------------------
 
@@ -456,23 +399,3 @@ def _alike(one: Cluster, other: Cluster) -> float:
     small, large = sorted((one.centroid, other.centroid), key=len)
     product = sum(weight * large.get(term, 0.0) for term, weight in small.items())
     return product / math.sqrt(one.squared * other.squared)
-
-
-def _plain(item: Item) -> list[Any]:
-    date = item.published_at.isoformat() if item.published_at else None
-    return [item.id, item.title, item.text, date, item.source]
-
-
-def _item(plain: Sequence[Any]) -> Item:
-    name, title, text, date, source = plain
-    return Item(name, title, text, datetime.fromisoformat(date) if date else None, source)
-
-
-def _plain_event(event: Event) -> dict[str, Any]:
-    return {**vars(event), "first_seen": event.first_seen.isoformat(), "last_seen": event.last_seen.isoformat()}
-
-
-def _event_of(plain: Mapping[str, Any]) -> Event:
-    moments = {name: datetime.fromisoformat(plain[name]) for name in ("first_seen", "last_seen")}
-    lists = {name: tuple(plain[name]) for name in ("terms", "entities", "titles", "documents")}
-    return Event(**{**plain, **moments, **lists})
