@@ -206,7 +206,7 @@ def test_joining_with_bounds_is_joining_by_comparing_with_all(seed):
     for cluster in clusters.live.values():
         assert cluster.squared == pytest.approx(sum(weight**2 for weight in cluster.centroid.values()))
         for term in cluster.heavy:
-            assert clusters.holding[term][cluster.id] == cluster.centroid[term]
+            assert clusters.holding.of(term)[cluster.id] == cluster.centroid[term]
         pairs = [
             sum(w * b.vector.get(t, 0.0) for t, w in a.vector.items())
             for a, b in itertools.permutations(cluster.members, 2)
@@ -226,10 +226,10 @@ def test_a_cluster_that_fell_apart_is_cut_and_what_means_the_same_becomes_one():
     ((old, new),) = clusters.split()
     assert {member.id for member in new.members} == {"m1", "m3"}
     assert (old.id, old.count, new.count, set(clusters.live)) == ("e1", 3, 2, {"e1", "e2"})
-    assert list(clusters.holding["b"]) == ["e2"]
+    assert list(clusters.holding.of("b")) == ["e2"]
     assert clusters.merge(lambda titles: np.ones((len(titles), 4), np.float32) / 2) == [("e1", "e2")]
     assert clusters.live["e1"].count == 5
-    assert list(clusters.holding["b"]) == ["e1"]
+    assert list(clusters.holding.of("b")) == ["e1"]
 
 
 # -- the store --------------------------------------------------------------------------------------------------------

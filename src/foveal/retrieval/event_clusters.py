@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError
 from foveal.retrieval.event_cuts import Vector, two_parts
+from foveal.retrieval.event_holders import Holders
 from foveal.retrieval.event_items import DAY, half_life
 
 Floats = npt.NDArray[np.float32]
@@ -153,7 +154,7 @@ class Cluster:
         if not self.squared:
             return 0.0
         held, product = self.centroid, 0.0
-        for term, weight in vector.items():  # a loop: half of the stream's time is spent here
+        for term, weight in vector.items():  # faster than a list and its sum
             if term in held:
                 product += weight * held[term]
         return product / math.sqrt(self.squared)
@@ -165,7 +166,7 @@ class StreamClusters:
     def __init__(self, settings: ClusterSettings | None = None) -> None:
         self.settings = settings or ClusterSettings()
         self.live: dict[str, Cluster] = {}
-        self.holding: dict[str, dict[str, float]] = {}  # term -> id -> its weight in the centroid
+        self.holding = Holders()  # of the terms that are among the heaviest of a member
         self.made = 0
 
     def add(self, member: Member, heavy: Sequence[str] | None = None) -> Cluster:
@@ -184,14 +185,8 @@ class StreamClusters:
     def _best(self, member: Member, heavy: Sequence[str]) -> Cluster | None:
         """Of the clusters that share most of the item's heavy terms `compared` are compared in full."""
         settings, at, live = self.settings, member.at, self.live
-        partial: dict[str, float] = {}
-        for term in heavy:
-            weight = member.vector[term]
-            for name, held in self.holding.get(term, {}).items():
-                partial[name] = partial.get(name, 0.0) + weight * held
-        order = sorted((-part / math.sqrt(live[name].squared), name) for name, part in partial.items())
         best, best_id, highest = None, 0, settings.threshold
-        for _, name in order[: settings.compared]:
+        for name in self.holding.nearest({term: member.vector[term] for term in heavy}, settings.compared):
             cluster = live[name]
             gap = max(0.0, at - cluster.last, cluster.first - at) / DAY
             if gap > settings.alive_days:
@@ -233,9 +228,10 @@ class StreamClusters:
 
     def _hold(self, cluster: Cluster, terms: Iterable[str]) -> None:
         """Note the weights of those terms by which the cluster is found."""
+        self.holding.length(cluster.id, math.sqrt(cluster.squared) or 1.0)
         for term in terms:
             if term in cluster.heavy:
-                self.holding.setdefault(term, {})[cluster.id] = cluster.centroid.get(term, 0.0)
+                self.holding.hold(cluster.id, term, cluster.centroid.get(term, 0.0))
 
     def _truncate(self, cluster: Cluster) -> None:
         held = cluster.centroid
@@ -246,7 +242,7 @@ class StreamClusters:
                 del counts[name]
         rare = sorted(cluster.heavy, key=lambda term: (-cluster.heavy[term], term))[self.settings.centroid_terms :]
         for term in rare:
-            self._let_go(term, cluster.id)
+            self.holding.drop(cluster.id, term)
             del cluster.heavy[term]
         self._hold(cluster, cluster.heavy)
 
@@ -345,27 +341,22 @@ class StreamClusters:
 
     def _take_out(self, cluster: Cluster) -> None:
         del self.live[cluster.id]
-        for term in cluster.heavy:
-            self._let_go(term, cluster.id)
-
-    def _let_go(self, term: str, name: str) -> None:
-        held = self.holding.get(term, {})
-        held.pop(name, None)
-        if not held:
-            self.holding.pop(term, None)
+        self.holding.forget(cluster.id, cluster.heavy)
 
     # -- as plain values ----------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """All of it."""
         return {"made": self.made, "live": [cluster_state(one) for one in self.live.values()],
-                "holding": [[term, held] for term, held in self.holding.items()]}  # fmt: skip
+                "holding": self.holding.state()}  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.made = int(state["made"])
         self.live = {one["id"]: cluster_of(one) for one in state["live"]}
-        self.holding = {term: dict(held) for term, held in state["holding"]}
+        self.holding = Holders.restored(state["holding"])
+        for one in self.live.values():
+            self.holding.length(one.id, math.sqrt(one.squared) or 1.0)
 
 
 def _near(rows: Floats, grown: Sequence[bool], least: float) -> list[tuple[int, int]]:
