@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -13,8 +14,9 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
+from foveal.papers import rising
 from foveal.papers.records import Linked, Named, PaperRecord
-from foveal.papers.schema import CollectedRow, CollectionRow, PersonRow, TopicRow, VoteRow
+from foveal.papers.schema import CollectedRow, CollectionRow, KeptRow, PersonRow, TopicRow, VoteRow
 from foveal.papers.store import Paper, PaperStore
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
@@ -129,6 +131,18 @@ def _people(session: Session, ids: list[str]) -> None:
     session.add_all(VoteRow(paper_id=one, person_id=1) for one in ids[:3])
     session.add(TopicRow(id="sparse", title="Sparse attention", query="sparse attention"))
     session.add(TopicRow(id="law", title="Reading law", query="legal question answering", position=1))
+
+
+def with_rising(database: Database) -> None:
+    """A topic that rises, as the schedule would have kept it."""
+    topic = rising.Topic(
+        name="State <space> models", stage="growing", count=4, groups=3, burst=5.0, age_days=0.5, score=3.6,
+        days=(("2026-11-25", 1), ("2026-11-26", 3)), words=("state", "space"),
+        papers=tuple((f"2611.0000{n}", f"Title {n} & more") for n in range(1, 5)),
+    )  # fmt: skip
+    with database.writing() as session:
+        value = json.dumps([asdict(topic)])
+        session.add(KeptRow(name=rising.NAME, made_of="x", made_at=NOW - timedelta(hours=3), value=value))
 
 
 @dataclass(frozen=True)

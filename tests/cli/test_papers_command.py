@@ -95,18 +95,18 @@ def test_lists_by_period_and_filter(filled):
     def total(*arguments: str) -> int:
         return json.loads(run(filled, "list", *arguments, "--json"))["total"]
 
-    assert total() == total("--day", "today") == total("--day", "2026-10-02") == 10
+    assert total() == total("--day", "today") == total("--day", "2026-10-02") == 12
     assert total("--week", "2026-W40") > total()
-    assert total("--all") == 60
-    assert 0 < total("--all", "--category", "cs.IR") < 60
+    assert total("--all") == 64
+    assert 0 < total("--all", "--category", "cs.IR") < 64
     assert 0 < total("--all", "--author", "Suri Valtonen") < 10
-    assert 0 < total("--all", "--with-code") < 60
+    assert 0 < total("--all", "--with-code") < 64
     assert "No papers here" in run(filled, "list", "--day", "2020-01-01")
     assert "A day looks like" in run(filled, "list", "--day", "yesterday", fails=InputError)
     assert "No order is called" in run(filled, "list", "--sort", "best", fails=InputError)
     run(filled, "list", "--day", "today", "--all", fails=2)
     assert "No format" in run(filled, "export", "--format", "docx", fails=UnknownName)
-    assert run(filled, "export", "--all", "--format", "csv").count("\n") == 61
+    assert run(filled, "export", "--all", "--format", "csv").count("\n") == 65
     assert "is not here" in run(filled, "show", "2609.00009", fails=UnknownPaper)
 
 
@@ -195,5 +195,12 @@ def _allow_private(home: Path, more: str = "") -> None:
 def test_every_command_is_in_the_docs():
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
     names = [one.name or one.callback.__name__ for one in papers.app.registered_commands]
-    assert len(names) == 11
+    assert len(names) == 12
     assert [name for name in names if f"papers {name}`" not in page] == []
+
+
+def test_titles_are_judged_only_by_a_judge_of_ones_own(filled):
+    assert "foveal train headline-judge" in run(filled, "headlines")
+    assert json.loads(run(filled, "headlines", "--json"))["judged"] == []
+    assert "No headline judge is called 'mine'" in run(filled, "headlines", "--judge", "mine", fails=UnknownName)
+    assert "a judge where it names a writer" in run(filled, "headlines", "--writer", "mine", fails=InputError)

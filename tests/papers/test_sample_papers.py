@@ -40,10 +40,10 @@ def test_every_period_around_any_day_has_papers(today):
 
 def test_loading_again_changes_nothing_and_another_day_moves_them(database):
     today = date(2026, 10, 2)
-    assert len(sample.load(database, today).added) == len(ROWS) == 60
-    assert len(sample.load(database, today).unchanged) == 60
+    assert len(sample.load(database, today).added) == len(ROWS) == 64
+    assert len(sample.load(database, today).unchanged) == 64
     moved = sample.load(database, today + timedelta(days=4))
-    assert (moved.added, len(moved.updated)) == ([], 60)
+    assert (moved.added, len(moved.updated)) == ([], 64)
     store = PaperStore(database)
     papers = store.page(limit=100).papers
     assert {len(paper.listings) for paper in papers} == {1}
@@ -74,3 +74,14 @@ def test_what_the_papers_hold():
     assert all(mark in joined for mark in ("$", " < ", "\\log", "%"))
     assert any(not row["organisation"] for row in ROWS)
     assert any(row["comments"] == 0 for row in ROWS)
+
+
+def test_a_topic_rises_among_them(database):
+    from datetime import UTC, datetime
+
+    from foveal.papers import rising
+
+    today = date(2026, 10, 2)
+    sample.load(database, today)
+    (topic,) = rising.mined(database, now=datetime(2026, 10, 2, 20, tzinfo=UTC))
+    assert (topic.name, topic.count, topic.groups) == ("Reading Budgets", 3, 3)

@@ -1,4 +1,4 @@
-"""papers update, add, import-page, pick, summarise: what brings papers in, and what is added to them here."""
+"""papers update, add, import-page, pick, summarise, headlines: what brings papers in, or is added to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOURCES = [name for name in PAPER_SOURCES if name != "pasted"]
 
 def register(app: typer.Typer) -> None:
     """Put this module's commands into `app`."""
-    for command in (update, add, pick, summarise):
+    for command in (update, add, pick, summarise, headlines):
         app.command()(command)
     app.command("import-page")(import_page)
 
@@ -227,3 +227,38 @@ def summarise(
     else:
         by_rule = f", {told.by_rule} of them by rule" if chosen and told.by_rule else ""
         results().print(f"{len(told.written)} written{by_rule}; {told.left} papers have none.", markup=False)
+
+
+def headlines(
+    judge: Annotated[str, typer.Option(help="Of `foveal train headline-judge` (default: foveal.toml).")] = "",
+    writer: Annotated[str, typer.Option(help="Of `foveal train headline-writer`, or a model.")] = "",
+    days: Annotated[int | None, typer.Option(min=1, help="Of the last so many days.", show_default=False)] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the titles of the papers listed last, and write a line beside them; Ctrl-C keeps what is judged."""
+    from dataclasses import replace
+
+    from foveal.cli.output import progress_bar
+    from foveal.cli.papers import papers_database
+    from foveal.papers.headline_lines import headline_settings, judge_new
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    given: dict[str, Any] = {"judge": judge, "writer": writer, "days": days}
+    chosen = replace(headline_settings(settings.home), **{name: value for name, value in given.items() if value})
+    with papers_database(home) as database, progress_bar() as bar:
+        task = bar.add_task("Titles", total=None)
+        told = judge_new(
+            database,
+            settings,
+            chosen=chosen,
+            on_judged=lambda done: bar.update(task, completed=len(done.judged), total=len(done.judged) + done.left),
+        )
+    if as_json:
+        print_json(told)
+        return
+    if told.licence:
+        notes().print(f"{chosen.judge}: {told.licence}", markup=False)
+    counted = f"{len(told.judged)} titles judged, {told.written} lines written beside them; {told.left} are left."
+    results().print(told.off or counted, markup=False)

@@ -43,10 +43,10 @@ _MATH = re.compile(r"(\$[^$]*\$)")
 # papers
 
 
-def bibtex(papers: Sequence[Paper]) -> str:
-    """One @article or @misc for each paper, with keys that differ."""
+def bibtex(papers: Sequence[Paper], *, abstract: bool = True) -> str:
+    """One @article or @misc for each paper, with keys that differ; whole, or without abstracts."""
     keys: dict[str, int] = {}
-    return "\n".join(_bibtex(paper, _fresh(_key(paper), keys)) for paper in papers)
+    return "\n".join(_bibtex(paper, _fresh(_key(paper), keys), abstract=abstract) for paper in papers)
 
 
 def ris(papers: Sequence[Paper]) -> str:
@@ -79,7 +79,7 @@ EXPORTS: Mapping[str, Callable[[Sequence[Paper]], str]] = {
 }
 
 
-def _bibtex(paper: Paper, key: str) -> str:
+def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
     fields = {
         "title": f"{{{_tex(paper.title)}}}",
         "author": " and ".join(_tex(author.name) for author in paper.authors),
@@ -91,7 +91,7 @@ def _bibtex(paper: Paper, key: str) -> str:
         "archiveprefix": "arXiv" if paper.is_arxiv else "",
         "primaryclass": paper.categories[0] if paper.is_arxiv and paper.categories else "",
         "url": paper.page_url,
-        "abstract": _tex(paper.abstract),
+        "abstract": _tex(paper.abstract) if abstract else "",
     }
     bare = ("month",)
     lines = [f"  {name} = {value if name in bare else f'{{{value}}}'}," for name, value in fields.items() if value]

@@ -4,7 +4,7 @@
     zone = "Europe/Paris"                # of all hours below; default UTC
 
     [papers.sources.cs]                  # "cs" is the name that reports use
-    from = "arxiv"                       # a name of registry.PAPER_SOURCES that is asked over HTTP, or "stars"
+    from = "arxiv"                       # a name of registry.PAPER_SOURCES that is asked over HTTP; stars, pictures
     ask = "cs.CL OR cat:cs.IR"           # what that source understands
     at = ["06:30", "18:00"]              # hours of the day; default 06:30
     url = "https://…"                    # another server of the same kind; optional
@@ -28,7 +28,10 @@ from foveal.settings import Settings
 STARS = "stars"
 """What is read of repositories, beside the sources of papers."""
 
-KINDS = (*(name for name in PAPER_SOURCES if name != "pasted"), STARS)
+PICTURES = "pictures"
+"""First pages of the papers listed last (pictures.py)."""
+
+KINDS = (*(name for name in PAPER_SOURCES if name != "pasted"), STARS, PICTURES)
 HOUR = "06:30"
 UTC_ZONE = ZoneInfo("UTC")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")

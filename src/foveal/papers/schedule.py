@@ -8,7 +8,8 @@ Due        a source is due when an hour of its has passed since it was last begu
 Failure    a source that failed is tried again after `RETRY_MINUTES`, until its next hour
 One        of all processes on a database one runs the schedule: who holds the row "papers" of `lease`. A holder that
            dies loses it after `LEASE_S`
-Beside     stars of repositories (stars.py) are read as a source is; picks whose day has come go on their page
+Beside     stars of repositories (stars.py) and first pages (pictures.py) are read as a source is; picks whose day has
+           come go on their page; rising topics are mined anew (rising.py), new titles judged (headline_lines.py)
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from sqlalchemy import exc
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import FovealError, UnknownName
-from foveal.papers import lease, stars
+from foveal.papers import headline_lines, lease, rising, stars
 from foveal.papers.curating import publish
 from foveal.papers.ingest import Ingested, import_records, ingest
-from foveal.papers.plans import STARS, Plan, plans_of
+from foveal.papers.plans import PICTURES, STARS, Plan, plans_of
 from foveal.papers.schema import SourceRow
 from foveal.papers.sources import Connection
 from foveal.registry import PAPER_SOURCES, lookup
@@ -70,6 +71,7 @@ def update(
     for plan in plans:
         if not names or plan.name in names:
             yield read(database, settings, plan, force=force, stop=stop, on_page=on_page)
+    rising.refresh(database)
 
 
 def read(
@@ -85,6 +87,8 @@ def read(
     try:
         if plan.kind == STARS:
             return _stars(database, settings, plan, force, stop, on_page)
+        if plan.kind == PICTURES:
+            return _pictures(database, settings, plan, force, stop, on_page)
         if plan.kind == "library":
             return _library(database, settings, plan)
         source = lookup(PAPER_SOURCES, plan.kind, kind="source")(connection_of(settings, url=plan.url))
@@ -108,6 +112,24 @@ def _stars(
     _noted(database, plan, error=told.error)
     done.requests, done.unchanged_answers = told.requests, told.unchanged_answers
     done.error, done.stopped = told.error, told.stopped
+    return done
+
+
+def _pictures(
+    database: Database,
+    settings: Settings,
+    plan: Plan,
+    force: bool,
+    stop: Event | None,
+    on_page: Callable[[Ingested], None],
+) -> Ingested:
+    from foveal.papers.pictures import fetch_pictures
+
+    done, connection = Ingested(plan.name), connection_of(settings, url=plan.url)
+    home = settings.home
+    told = fetch_pictures(database, home, connection, plan.ask, force=force, stop=stop, on_answer=lambda: on_page(done))
+    _noted(database, plan, error=told.error)
+    done.requests, done.error, done.stopped = told.requests, told.error, told.stopped
     return done
 
 
@@ -143,6 +165,7 @@ class Schedule:
         self.holder = self.holder or lease.new_holder()
         self.plans = plans_of(self.settings)
         self._tried: dict[str, datetime] = {}
+        self._headlines_wait: datetime | None = None
 
     def run(self, stop: Event) -> None:
         """Read what is due, look again, until `stop` is set; what a source costs is logged, never raised."""
@@ -169,7 +192,21 @@ class Schedule:
                 done.append(read(self.database, self.settings, plan, stop=stop, on_page=self._hold))
                 said = logging.WARNING if done[-1].error else logging.INFO
                 logger.log(said, "%s: %s", plan.name, done[-1].error or "read")
+        if not stop.is_set():
+            rising.refresh(self.database)
+            self._judge_headlines(stop)
         return done
+
+    def _judge_headlines(self, stop: Event) -> None:
+        """Judge the titles that are new, where foveal.toml names a judge; after a failure, not at once again."""
+        if self._headlines_wait and faults.now() < self._headlines_wait:
+            return
+        self._headlines_wait = None
+        try:
+            headline_lines.judge_new(self.database, self.settings, stop=stop)
+        except FovealError as error:
+            self._headlines_wait = faults.now() + timedelta(minutes=RETRY_MINUTES)
+            logger.warning("titles are not judged: %s", error)
 
     def is_due(self, plan: Plan, now: datetime) -> bool:
         """Whether an hour of the plan has passed since it was last begun, or it failed a while ago."""

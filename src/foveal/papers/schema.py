@@ -4,6 +4,7 @@
           └─ vote, comment, collected (a collection's papers)          person ── vote, comment, collection
     organisation, topic, star_sample (a repository's stars by day), fetched (every request that a source made)
     pick (a curator's choice for a day to come), source (how far each source was read), lease (who runs a job)
+    headline (what is said of a title, beside it), kept (what was worked out from all papers)
 
 A paper's `id` is its arXiv id without version, or `doc-…` / `title-…` where it has none (see records.py). Votes and
 comments of other sites are counts of their own (`votes_elsewhere`), never rows of people who are not here.
@@ -208,6 +209,37 @@ class LeaseRow(Base):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     holder: Mapped[str] = mapped_column(String(80))
     until: Mapped[datetime] = mapped_column(Moment)
+
+
+class KeptRow(Base):
+    """Something worked out from all papers and kept, as JSON; `made_of` says from what state of them."""
+
+    __tablename__ = "kept"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    made_of: Mapped[str] = mapped_column(String(64), default="")
+    made_at: Mapped[datetime] = mapped_column(Moment, default=now)
+    value: Mapped[str] = mapped_column(Text, default="[]")
+
+
+class HeadlineRow(Base):
+    """What a judge said of a paper's title, and a line that a writer would put beside it; the title itself stays.
+
+    `made_of` is a hash of title, abstract, judge and writer: another one is judged anew.
+    """
+
+    __tablename__ = "headline"
+
+    paper_id: Mapped[str] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True)
+    made_of: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(20))
+    share: Mapped[float] = mapped_column(default=0.0)  # probability of the label
+    sure: Mapped[bool] = mapped_column(default=True)
+    evidence: Mapped[str] = mapped_column(Text, default="")  # the sentence of the abstract that bears the title out
+    judge: Mapped[str] = mapped_column(String(120))
+    written: Mapped[str] = mapped_column(Text, default="")  # "" where nothing was judged better than the title
+    writer: Mapped[str] = mapped_column(String(120), default="")
+    made_at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
 class PickRow(Base):

@@ -15,6 +15,7 @@ import math
 import re
 import struct
 import zlib
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -24,9 +25,13 @@ from numpy.typing import NDArray
 
 from foveal.errors import UnreadableSource
 from foveal.evaluation.files import whole_file
+from foveal.text.pdf import PDFIUM
 
 WIDTH, HEIGHT = 640, 320
 """Pixels of every picture."""
+
+MOST_POINTS = 14_400
+"""Of a PDF's page, across or down: what the format allows."""
 
 PALETTES = (
     ("#0b1d38", "#1f5f86", "#a9dcef", "#ffb547"),
@@ -75,15 +80,16 @@ def first_page(pdf: Path | bytes) -> bytes:
     import pypdfium2
 
     try:
-        document = pypdfium2.PdfDocument(pdf)
-        try:
+        with PDFIUM, closing(pypdfium2.PdfDocument(pdf)) as document:
             page = document[0]
-            picture = page.render(scale=WIDTH / page.get_width(), rev_byteorder=True).to_numpy()
-        finally:
-            document.close()
-    except (pypdfium2.PdfiumError, IndexError, ZeroDivisionError, FileNotFoundError) as error:
+            width, height = page.get_size()
+            if not (1 <= width <= MOST_POINTS and 1 <= height <= MOST_POINTS):
+                raise UnreadableSource(f"The first page of this PDF measures {width:.0f} by {height:.0f} points.")
+            below = max(0.0, height - width * HEIGHT / WIDTH)  # what would be cut off is not rendered
+            picture = page.render(scale=WIDTH / width, crop=(0, below, 0, 0), rev_byteorder=True).to_numpy().copy()
+    except (pypdfium2.PdfiumError, IndexError, ValueError, FileNotFoundError) as error:
         raise UnreadableSource(f"This is no PDF with a page to show ({error}). Give another file.") from error
-    return _png(_cropped(picture))
+    return png_of(_cropped(picture))
 
 
 def kept(home: Path, paper_id: str) -> Path | None:
@@ -165,7 +171,7 @@ def _cropped(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return whole
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png_of(pixels: NDArray[np.uint8]) -> bytes:
     """Pixels (rows, columns, 3) of 8 bits as a PNG file."""
     rows, columns, _ = pixels.shape
     lines = b"".join(b"\0" + row.tobytes() for row in pixels)

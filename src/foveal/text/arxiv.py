@@ -19,7 +19,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -204,17 +204,20 @@ class ArxivClient:
         entry = found[0]
         text, pages = f"{entry.title}\n\n{entry.abstract}", tuple[int, ...]()
         if self._settings.full_text:
-            limits = replace(self._fetch_settings, max_bytes=max_bytes or self._fetch_settings.max_bytes)
+            most = max_bytes or self._fetch_settings.max_bytes
             try:
-                self._pace.wait(self._settings.interval_s)
-                pdf = read_pdf(
-                    fetch(entry.pdf_url, limits).content, name=entry.pdf_url, max_characters=limits.max_bytes
-                )
+                pdf = read_pdf(self.pdf(entry.pdf_url, most).content, name=entry.pdf_url, max_characters=most)
                 pages = tuple(len(text) + 2 + page for page in pdf.pages)
                 text = f"{text}\n\n{pdf.text}"
             except (FetchFailed, UnreadableSource) as error:
                 logger.warning("arxiv:%s is read without its full text: %s", paper_id, error)
         return _document(f"arxiv:{paper_id}", entry, text, pages)
+
+    def pdf(self, url: str, max_bytes: int | None = None, *, accept: Collection[int] = (200,)) -> Fetched:
+        """A paper's PDF, at its turn, where robots.txt allows it. FetchFailed: it cannot be had."""
+        limits = replace(self._fetch_settings, max_bytes=max_bytes or self._fetch_settings.max_bytes)
+        self._pace.wait(self._settings.interval_s)
+        return fetch(url, limits, accept=accept)
 
     def url(self, **query: str | int) -> str:
         """The address of a query: search_query, id_list, start, max_results, sortBy, sortOrder."""

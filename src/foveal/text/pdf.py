@@ -27,7 +27,9 @@ from foveal.text.plain import storable
 
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
 
-_PDFIUM = threading.Lock()
+PDFIUM = threading.Lock()
+"""Held by whoever calls pdfium: see thumbnails.py and cards.py of the papers, too."""
+
 _NO_TITLE = re.compile(
     r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd)$", re.IGNORECASE
 )
@@ -46,7 +48,7 @@ class PdfText:
 
 def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
     """The text of the PDF in `content`; UnreadableSource says why there is none."""
-    with _PDFIUM, _opened(content, name) as pdf:
+    with PDFIUM, _opened(content, name) as pdf:
         pages = list(_pages(pdf, name, max_characters))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None

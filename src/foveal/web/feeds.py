@@ -12,8 +12,8 @@ Polling   ETag and Last-Modified, 304 where nothing changed; five minutes may be
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from foveal.errors import UnknownPaper
 from foveal.papers import browsing
+from foveal.papers.headline_lines import Line
 from foveal.papers.periods import Period
 from foveal.papers.store import Paper
 from foveal.web import papers_views as views
@@ -53,6 +54,7 @@ class Feed:
     title: str
     page: str
     papers: Sequence[Paper]
+    lines: Mapping[str, Line] = field(default_factory=dict)  # what is said beside their titles
 
     @property
     def updated(self) -> datetime:
@@ -130,7 +132,7 @@ def atom_of(feed: Feed, base: str, address: str) -> Any:
     etree.SubElement(root, "generator", uri=base).text = "Foveal"
     _texts(etree.SubElement(root, "author"), name="Foveal")
     for paper in feed.papers:
-        root.append(_atom_entry(paper, base))
+        root.append(_atom_entry(paper, base, feed.lines.get(paper.id)))
     return root
 
 
@@ -142,13 +144,14 @@ def json_of(feed: Feed, base: str, address: str) -> dict[str, Any]:
         "home_page_url": base + feed.page,
         "feed_url": address,
         "language": "en",
-        "items": [_json_item(paper, base) for paper in feed.papers],
+        "items": [_json_item(paper, base, feed.lines.get(paper.id)) for paper in feed.papers],
     }
 
 
 def _answer(request: Request, feed: Feed, kind: str) -> Response:
     if kind not in _TYPES:
         raise HTTPException(404, "A feed ends in .xml (Atom) or .json (JSON Feed).")
+    feed = replace(feed, lines=site_of(request).lines(feed.papers))
     base = base_url(request)
     address = base + request.url.path
     if kind == "xml":
@@ -199,7 +202,7 @@ def _named(request: Request, site: Site, which: str, name: str) -> Feed:
     raise HTTPException(404, "There are feeds of a topic, category, author or organisation, and of a search (q).")
 
 
-def _atom_entry(paper: Paper, base: str) -> Any:
+def _atom_entry(paper: Paper, base: str, line: Line | None) -> Any:
     from lxml import etree
 
     entry = etree.Element("entry")
@@ -221,17 +224,17 @@ def _atom_entry(paper: Paper, base: str) -> Any:
     summary = etree.SubElement(entry, "summary")
     summary.text = _clean(plain(paper.summary or paper.abstract))
     content = etree.SubElement(entry, "content", type="html")
-    content.text = _clean(_content(paper))
+    content.text = _clean(_content(paper, line))
     return entry
 
 
-def _json_item(paper: Paper, base: str) -> dict[str, Any]:
+def _json_item(paper: Paper, base: str, line: Line | None) -> dict[str, Any]:
     item = {
         "id": _id(base, f"paper/{paper.id}"),
         "url": base + views.paper_address(paper.id),
         "external_url": views.safe_link(paper.page_url),
         "title": plain(paper.title),
-        "content_html": _content(paper),
+        "content_html": _content(paper, line),
         "summary": plain(paper.summary),
         "date_published": _moment(paper.published_at) if paper.published_at else "",
         "date_modified": _moment(paper.changed_at),
@@ -241,9 +244,10 @@ def _json_item(paper: Paper, base: str) -> dict[str, Any]:
     return {name: value for name, value in item.items() if value not in ("", [])}
 
 
-def _content(paper: Paper) -> str:
-    """What a reader shows: people, the summary, the abstract."""
-    parts = [views.people(paper, 6), plain(paper.summary)]
+def _content(paper: Paper, line: Line | None) -> str:
+    """What a reader shows: a written line below the title, people, the summary, the abstract."""
+    short = f"In short, by {line.writer}: {line.written}" if line and line.written else ""
+    parts = [short, views.people(paper, 6), plain(paper.summary)]
     told = "".join(f"<p>{html_of(part)}</p>" for part in parts if part)
     return f"{told}<p>{html_of(paper.abstract[: views.ABSTRACT_SHOWN])}</p>"
 

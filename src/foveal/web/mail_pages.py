@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError
 from foveal.papers.accounts import Person
@@ -110,7 +111,7 @@ def left(request: Request, token: str) -> Response:
     found = subscriptions.unsubscribe(site_of(request).database, token)
     if found is None:
         return _told(request, "Nothing is sent", _NOBODYS)
-    said = f"{found.address} gets no {found.preferences.cadence} digest any more. What was on its way is taken back."
+    said = f"{found.address} is not sent {found.what} any more. What was on its way is taken back."
     return _told(request, "You are unsubscribed", said, to=("/subscribe", "Subscribe again"))
 
 
@@ -120,7 +121,10 @@ def preferences(request: Request, token: str) -> Response:
     found = subscriptions.peek_unsubscribe(site_of(request).database, token)
     if found is None:
         return _told(request, "No digest belongs to this link", _NOBODYS, status=404)
-    values = {**_form(request, found.preferences), "found": found, "link": token}
+    if found.preferences.cadence not in CADENCES:
+        return RedirectResponse(links.UNSUBSCRIBE.format(token=token), 303, headers=_SECRET)
+    to, leave = links.PREFERENCES.format(token=token), links.UNSUBSCRIBE.format(token=token)
+    values = {**_form(request, found.preferences), "found": found, "to": to, "leave": leave}
     return page(request, "mail/preferences.html", values, headers=_SECRET)
 
 

@@ -3,11 +3,13 @@
 /papers/ID             abstract with links on its keywords, versions and what changed between them
 /papers/ID/similar     papers near it, on a page of their own; the paper's page loads them when they come into view
 /papers/ID/thumbnail.svg, .png     see papers/thumbnails.py
+/papers/ID/bibtex, /papers/ID/ris  the paper for a list of references
 /papers/submit         an id or address, shown, then fetched and listed today; only where visitors may write
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Res
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import UnknownDocument, UnknownPaper, UnreadableSource
-from foveal.papers import browsing
+from foveal.papers import browsing, collecting, exporting
 from foveal.papers.periods import Period
 from foveal.papers.records import paper_id
 from foveal.papers.store import Paper
@@ -31,7 +33,7 @@ from foveal.web.markup import html_of, links_of
 from foveal.web.papers_pages import shown
 from foveal.web.reader_views import without_muted, yours_of
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Reader
+from foveal.web.signed_in import Reader, signed_in
 from foveal.web.site import Site, base_url, site_of
 
 router = APIRouter(include_in_schema=False)
@@ -95,6 +97,18 @@ def thumbnail_png(request: Request, which: str) -> Response:
     return conditional(request, response, public=True, seconds=_seconds(request))
 
 
+@router.get("/papers/{which:path}/bibtex")
+def bibtex(request: Request, which: str) -> Response:
+    """The paper's entry for BibTeX."""
+    return _reference(request, which, "bibtex", "text/x-bibtex", "bib")
+
+
+@router.get("/papers/{which:path}/ris")
+def ris(request: Request, which: str) -> Response:
+    """The paper's record in the format of reference managers."""
+    return _reference(request, which, "ris", "application/x-research-info-systems", "ris")
+
+
 @router.get("/papers/{which:path}/similar", dependencies=[Depends(limited("search"))])
 def similar(request: Request, which: str) -> Response:
     """Papers near this one."""
@@ -137,11 +151,26 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
         "description": views.description(paper),
         "canonical": base_url(request) + views.paper_address(paper.id),
         "links": _links(paper),
+        "headline": site.lines([paper]).get(paper.id),
+        "citation": exporting.bibtex([paper], abstract=False),
+        "picture_key": views.thumbnail(site.settings.home, paper).rpartition("?")[2],
         "yours": yours_of(request, [paper]),
+        "shelves": collecting.shelves(site.database, person, paper.id) if (person := signed_in(request)) else [],
         "claimable": any(author.person_id is None for author in paper.authors),
         **discussion_values(request, paper.id),
     }
     return shown(request, "papers/paper.html", values)
+
+
+def _reference(request: Request, which: str, form: str, media_type: str, ending: str) -> Response:
+    paper = site_of(request).papers.get(which)
+    name = re.sub("[^A-Za-z0-9.-]", "_", paper.id)
+    response = Response(
+        exporting.EXPORTS[form]([paper]),
+        media_type=f"{media_type}; charset=utf-8",
+        headers={"content-disposition": f'inline; filename="{name}.{ending}"'},
+    )
+    return conditional(request, response, modified=paper.changed_at, public=True, seconds=300)
 
 
 def _missing(request: Request, name: str) -> Response:

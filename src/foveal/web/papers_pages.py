@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, UnknownName, UnknownPaper
-from foveal.papers import browsing, curating
+from foveal.papers import browsing, curating, rising
 from foveal.papers.periods import Period
 from foveal.papers.store import PAGE, PaperPage
 from foveal.web import papers_views as views
@@ -26,6 +26,7 @@ from foveal.web.caching import conditional
 from foveal.web.limits import limited
 from foveal.web.pages import environment, page
 from foveal.web.reader_views import NOBODYS, follow_of, without_muted, yours_of
+from foveal.web.signed_in import signed_in
 from foveal.web.site import base_url, site_of
 
 router = APIRouter(include_in_schema=False)
@@ -131,6 +132,8 @@ def trending(request: Request, p: PageNumber = 0) -> Response:
         "reasons": [why for paper, why in zip(found.papers, reasons, strict=True) if paper.id in kept],
         "pager": views.pager("/papers/trending", {}, p, pages=pages),
         "first_place": p * PAGE,
+        "rising": rising.kept(site.database) if p == 0 else None,
+        "lines": site.lines(seen),
         "feeds": views.feeds(base_url(request), "trending"),
         "on_trending": True,
     }
@@ -215,9 +218,12 @@ def organisation(request: Request, which: str, sort: str = "published", code: st
 
 @router.get("/collections/{which}")
 def collection(request: Request, which: int, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
-    """A person's public list."""
-    found = browsing.collection(site_of(request).database, which)
-    values = {"heading": found.title, "line": f"A collection by {found.by}", "about": found.description}
+    """A person's list: a public one, or one's own."""
+    person = signed_in(request)
+    found = browsing.collection(site_of(request).database, which, reader=person.id if person else None)
+    values: dict[str, Any] = {"heading": found.title, "line": f"A collection by {found.by}", "about": found.description}
+    if person and person.id == found.person_id:
+        values["own"] = found
     return _list(request, values, sort, code, p, collection=which)
 
 

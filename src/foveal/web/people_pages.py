@@ -1,6 +1,6 @@
 """A person's own pages: settings, what they follow, claims; and what others see of them.
 
-/settings                           name, sessions, follows, muted words, claims, all data as JSON, deletion
+/settings                           name, mail, sessions, muted words, claims, all data as JSON, deletion
 /following, /following/feed/{token}.xml
 /people/{login}                     what is public of a person
 /claim/{paper}                      "I wrote this"
@@ -22,6 +22,7 @@ from foveal.papers import accounts, claims, follows, personal_data, profiles, se
 from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
+from foveal.web.mail_settings import mail_values
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, came_from, close_session, private, session_number
@@ -43,6 +44,7 @@ def settings(request: Request, person: Member, welcome: str = "", next: str = "/
         "claims": claims.claims(database, state=None, person=person),
         "is_new": welcome == str(person.id),
         "next": sessions.local_path(next),
+        **mail_values(request, person),
     }
     return page(request, "people/settings.html", values, headers=private())
 

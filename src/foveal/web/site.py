@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -18,6 +18,7 @@ from fastapi import Request
 from foveal.database import Database
 from foveal.errors import InputError
 from foveal.library import Library
+from foveal.papers.headline_lines import Line, headline_settings, lines_of
 from foveal.papers.mail.settings import MailSettings, load_mail
 from foveal.papers.store import PaperStore
 from foveal.retrieval import tables
@@ -29,6 +30,7 @@ from foveal.web.papers_parts import PaperParts
 
 if TYPE_CHECKING:
     from foveal.papers.paper_search import PaperSearch
+    from foveal.papers.store import Paper
 
 
 Deliver = Callable[[str, str, str], None]
@@ -86,6 +88,11 @@ class Site:
         return mail.complete() if mail.host else None
 
     @cached_property
+    def judges_titles(self) -> bool:
+        """Whether foveal.toml names a judge of titles. InputError: its table is not as it should be."""
+        return bool(headline_settings(self.settings.home).judge)
+
+    @cached_property
     def database(self) -> Database:
         """The database of this home."""
         return Database.open(self.settings)
@@ -113,6 +120,10 @@ class Site:
     def has_library(self) -> bool:
         """Whether there is one already: to make it takes a while, so that a page which only looks does not."""
         return "library" in self.__dict__ or tables.exists(str(self.settings.library))
+
+    def lines(self, papers: Sequence[Paper]) -> Mapping[str, Line]:
+        """What is said beside the titles of papers, where a judge is named; looked up, never judged."""
+        return lines_of(self.database, [paper.id for paper in papers]) if self.judges_titles and papers else {}
 
     def close(self) -> None:
         """End the jobs, and close what was opened."""

@@ -14,7 +14,12 @@ from served import served
 from visitors import Outbox
 
 from foveal.database import Database
-from foveal.papers import accounts, discussion, votes
+from foveal.papers import accounts, discussion, sessions, votes
+from foveal.papers.mail.links import Links
+from foveal.papers.mail.replies import wants_replies
+from foveal.papers.mail.settings import MailSettings
+from foveal.papers.mail.signing import unsubscribe_token
+from foveal.papers.mail.subscriptions import Preferences, confirm, subscribe, subscriptions
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -129,11 +134,96 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_a_phone(
     page, person = signed_in(browser, address, app, theme)
     one = discussion.remark(database, person, PAPER, "With $O(n)$ and `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |")
     discussion.remark(database, person, PAPER, "An answer with a_very_long_word_" + "x" * 200, parent=one)
-    paths = (f"/discussion/{PAPER}", "/settings", "/following", "/admin", "/admin/claims", "/desk", f"/claim/{PAPER}")
+    own = ("/settings", "/following", "/collections", "/admin", "/admin/claims", "/desk")
+    paths = (f"/discussion/{PAPER}", *own, f"/claim/{PAPER}", f"/papers/{PAPER}")
     found = {path: wrong(page, address + path) for path in (*paths, "/people/ana", "/remarks/1/edit")}
     page.context.clear_cookies()
     found["/login"] = wrong(page, f"{address}/login")
     assert {path: told for path, told in found.items() if told} == {}
+    page.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_pages_of_mail(
+    browser: Any, address: str, app: FastAPI, database: Database, theme: str
+) -> None:
+    app.state.site.mail = MailSettings(
+        host="127.0.0.1", security="none", sender="papers@example.org", url="https://papers.example.org", postal="Here"
+    )
+    page, _ = signed_in(browser, address, app, theme)
+    wanted, sent = Preferences(query="sparse attention"), []
+    for who in ("ana", "bo"):
+        subscribe(
+            database, app.state.secret, f"{who}@example.org", wanted, deliver=lambda *mail: sent.append(mail[2]),
+            links=Links("https://papers.example.org"),
+        )  # fmt: skip
+    tokens = [text.split("/mail/confirm/")[1].split()[0] for text in sent]
+    one = confirm(database, tokens[0])
+    own = unsubscribe_token(app.state.secret, one.seed)
+    link = sessions.request_link(database, "ana@example.org", browser="another").token
+    private = ("/settings", f"/settings/mail/{one.id}")
+    found = {path: wrong(page, address + path) for path in private}
+    page.context.clear_cookies()
+    anyones = ("/subscribe", f"/mail/confirm/{tokens[1]}", f"/mail/{own}", f"/u/{own}", f"/login/link/{link}")
+    found |= {path: wrong(page, address + path) for path in (*anyones, "/mail/confirm/no-such", "/u/no-such")}
+    assert {path: told for path, told in found.items() if told} == {}
+    page.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_subscribing_confirming_and_leaving_by_keyboard_alone(
+    browser: Any, address: str, app: FastAPI, outbox: Outbox, database: Database, theme: str
+) -> None:
+    app.state.site.mail = MailSettings(
+        host="127.0.0.1", security="none", sender="papers@example.org", url=address, postal="Here"
+    )
+    page = browser.new_context(color_scheme=theme).new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"{address}/papers/trending")
+    to(page, ".mail-band a")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Papers by mail").wait_for()
+    to(page, "#email")
+    page.keyboard.type("ana@example.org")
+    to(page, "#cadence")
+    page.keyboard.type("weekly")
+    to(page, "#query")
+    page.keyboard.type("sparse attention")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Look into your mail").wait_for()
+    page.goto(address + outbox.link)
+    assert [one.state for one in subscriptions(database)] == ["unconfirmed"]  # opening it confirms nobody
+    to(page, "main button")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="You are subscribed").wait_for()
+    (one,) = subscriptions(database)
+    wanted = one.preferences
+    assert (one.state, wanted.cadence, wanted.query) == ("confirmed", "weekly", "sparse attention")
+    to(page, "main a[href^='/mail/']")
+    page.keyboard.press("Enter")
+    to(page, "main a[href^='/u/']")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Unsubscribe").wait_for()
+    to(page, "main button")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="You are unsubscribed").wait_for()
+    assert [one.state for one in subscriptions(database)] == ["unsubscribed"]
+    page.context.close()
+
+
+def test_answers_by_mail_are_a_switch_for_the_keyboard(
+    browser: Any, address: str, app: FastAPI, database: Database
+) -> None:
+    app.state.site.mail = MailSettings(
+        host="127.0.0.1", security="none", sender="papers@example.org", url="https://papers.example.org", postal="Here"
+    )
+    page, person = signed_in(browser, address, app, "dark")
+    for wanted in (True, False):
+        page.goto(f"{address}/settings")
+        to(page, "[action='/settings/replies'] button")
+        page.keyboard.press("Enter")
+        page.locator(f"[action='/settings/replies'] button[aria-pressed={str(wanted).lower()}]").wait_for()
+        assert wants_replies(database, person) is wanted
     page.context.close()
 
 
@@ -142,6 +232,7 @@ def wrong(page: Any, address: str) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     page.goto(address)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     serious = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
     told = [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in serious]
     return told + ["too wide"] * (page.evaluate("document.documentElement.scrollWidth - innerWidth") > 0)

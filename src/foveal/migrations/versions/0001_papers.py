@@ -27,6 +27,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_fetched_source_at", "fetched", ["source", "at"], unique=False)
     op.create_table(
+        "kept",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("made_of", sa.String(length=64), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_kept")),
+    )
+    op.create_table(
         "lease",
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("holder", sa.String(length=80), nullable=False),
@@ -223,6 +231,23 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_keyword_words"), "keyword", ["words"], unique=False)
     op.create_table(
+        "headline",
+        sa.Column("paper_id", sa.String(length=64), nullable=False),
+        sa.Column("made_of", sa.String(length=64), nullable=False),
+        sa.Column("label", sa.String(length=20), nullable=False),
+        sa.Column("share", sa.Float(), nullable=False),
+        sa.Column("sure", sa.Boolean(), nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=False),
+        sa.Column("judge", sa.String(length=120), nullable=False),
+        sa.Column("written", sa.Text(), nullable=False),
+        sa.Column("writer", sa.String(length=120), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["paper_id"], ["paper.id"], name=op.f("fk_headline_paper_id_paper"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("paper_id", name=op.f("pk_headline")),
+    )
+    op.create_table(
         "link",
         sa.Column("paper_id", sa.String(length=64), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
@@ -280,6 +305,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_listing_day"), table_name="listing")
     op.drop_table("listing")
     op.drop_table("link")
+    op.drop_table("headline")
     op.drop_index(op.f("ix_keyword_words"), table_name="keyword")
     op.drop_table("keyword")
     op.drop_table("edition")
@@ -307,5 +333,6 @@ def downgrade() -> None:
     op.drop_table("person")
     op.drop_table("organisation")
     op.drop_table("lease")
+    op.drop_table("kept")
     op.drop_index("ix_fetched_source_at", table_name="fetched")
     op.drop_table("fetched")

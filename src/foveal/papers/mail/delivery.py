@@ -34,7 +34,8 @@ from foveal.papers import lease
 from foveal.papers.mail.bounces import bounced, failed_softly, verdict
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
-from foveal.papers.mail.schedule import KINDS
+from foveal.papers.mail.replies import reply_of
+from foveal.papers.mail.schedule import KINDS, REPLIES
 from foveal.papers.mail.smtp import Gone, Refused, Server, opened
 from foveal.papers.mail.subscriptions import subscription_of
 from foveal.papers.people_schema import (
@@ -153,18 +154,21 @@ class _Sender:
                     delivery.message_id,
                     subscription_of(subscription),
                     run.cadence,
-                    Period.of(KINDS[run.cadence], run.period),
+                    None if run.cadence == REPLIES else Period.of(KINDS[run.cadence], run.period),
                     tuple(entries[delivery.id]),
+                    about=run.period,
                 )
                 for delivery, subscription, run in rows
             ]
 
     def _one(self, one: Waiting, papers: dict[str, Paper]) -> None:
         """One message, from its words to what became of it."""
-        raw = message_of(self.outbox, one, papers)
+        raw = reply_of(self.outbox, one) if one.cadence == REPLIES else message_of(self.outbox, one, papers)
         if raw is None:
-            self._settle(one, "empty", "its papers are gone")
+            self._settle(one, "empty", "what it was about is gone")
             return
+        if self.outbox.dkim:
+            raw = self.outbox.dkim.sign(raw)
         self._pace()
         server = self._begun(one)
         if server is None:
@@ -340,7 +344,7 @@ class _Sender:
 
 
 def counts(database: Database) -> dict[tuple[str, str], dict[str, int]]:
-    """(cadence, period) -> state -> number of deliveries, the newest run first."""
+    """(cadence, period) -> state -> number of deliveries, the newest run first; answers count together."""
     counted = (
         select(DigestRunRow.cadence, DigestRunRow.period, DeliveryRow.state, func.count())
         .join(DeliveryRow, DeliveryRow.run_id == DigestRunRow.id)
@@ -350,7 +354,8 @@ def counts(database: Database) -> dict[tuple[str, str], dict[str, int]]:
     found: dict[tuple[str, str], dict[str, int]] = {}
     with database.reading() as session:
         for cadence, period, state, count in session.execute(counted):
-            found.setdefault((cadence, period), {})[state] = count
+            told = found.setdefault((cadence, "" if cadence == REPLIES else period), {})
+            told[state] = told.get(state, 0) + count
     return found
 
 

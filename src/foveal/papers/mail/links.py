@@ -15,6 +15,7 @@ CONFIRM = "/mail/confirm/{token}"
 UNSUBSCRIBE = "/u/{token}"
 PREFERENCES = "/mail/{token}"
 PAPER = "/papers/{paper_id}"
+REMARK = "/remarks/{number}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Links:
     def paper(self, paper_id: str) -> str:
         """The page of a paper."""
         return self._at(PAPER.format(paper_id=quote(paper_id)))
+
+    def remark(self, number: int) -> str:
+        """Where a remark stands."""
+        return self._at(REMARK.format(number=number))
 
     def home(self) -> str:
         """The first page."""

@@ -158,21 +158,40 @@ def whole(
     digest: Digest, *, to: str, mail: MailSettings, links: Links, token: str, message_id: str, date: datetime
 ) -> bytes:
     """The message of a digest to one address, as it is sent but for the signature."""
-    words = {
-        "digest": digest,
+    words = {"digest": digest, "preferences": links.preferences(token)}
+    return listed(
+        "digest", words, subject=digest.subject, to=to, mail=mail, links=links, token=token, message_id=message_id,
+        date=date,
+    )  # fmt: skip
+
+
+def listed(
+    template: str,
+    words: Mapping[str, Any],
+    *,
+    subject: str,
+    to: str,
+    mail: MailSettings,
+    links: Links,
+    token: str,
+    message_id: str,
+    date: datetime,
+) -> bytes:
+    """A message that can be ended by one click: of two templates, text and HTML, with the headers of a list."""
+    known = {
         "to": to,
         "postal": mail.postal,
-        "preferences": links.preferences(token),
         "unsubscribe": links.unsubscribe(token),
         "home": links.home(),
         "site": SITE,
     }
-    message = _message(mail, to=to, subject=digest.subject, message_id=message_id, date=date)
+    message = _message(mail, to=to, subject=subject, message_id=message_id, date=date)
     message["List-Id"] = f"<{mail.list_name}>"
     write_to = f"<mailto:{quote(mail.return_address, safe='@+')}?subject=unsubscribe%20{token}>"
     message["List-Unsubscribe"] = f"<{links.unsubscribe(token)}>, {write_to}"
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    _fill(message, _template("digest.txt").render(words), _template("digest.html").render(words))
+    text, html = (_template(f"{template}.{kind}").render(known | dict(words)) for kind in ("txt", "html"))
+    _fill(message, text, html)
     return message.as_bytes()
 
 

@@ -22,11 +22,13 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.evaluation.files import whole_file
+from foveal.papers.headline_lines import digest_line, headline_settings
 from foveal.papers.mail.delivery import send
 from foveal.papers.mail.digest import Composer
 from foveal.papers.mail.message import Headline
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
 from foveal.papers.mail.planning import due_of, plan, planned
+from foveal.papers.mail.replies import queue_replies
 from foveal.papers.mail.settings import load_mail
 from foveal.papers.mail.signing import dkim_of, message_id
 from foveal.papers.mail.subscriptions import Preferences, Subscription, forget_unconfirmed, subscriptions
@@ -43,7 +45,10 @@ logger = logging.getLogger("foveal.papers.mail")
 def outbox_of(
     settings: Settings, database: Database, *, headline: Headline | None = None, whole: bool = True
 ) -> Outbox:
-    """A sender with the settings of a home. InputError: mail is not set up (`whole`), or a key cannot be read."""
+    """A sender with the settings of a home; `headline` gives lines below titles (default: those that are kept).
+
+    InputError: mail is not set up (`whole`), or a key cannot be read.
+    """
     mail = load_mail(settings)
     if whole:
         mail = mail.complete()
@@ -53,7 +58,7 @@ def outbox_of(
         mail=mail,
         secret=secret_of(settings.home),
         dkim=dkim_of(mail, settings.home),
-        headline=headline,
+        headline=headline or (digest_line(database) if headline_settings(settings.home).judge else None),
     )
 
 
@@ -87,7 +92,7 @@ def tick(
     limit: int | None = None,
     on_sent: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Forget what was never confirmed, queue what is due, send it; what cannot be composed holds up nothing else."""
+    """Forget what was never confirmed, queue what is due or was answered, send it; what fails holds up no other."""
     forget_unconfirmed(outbox.database)
     made = Report()
     try:
@@ -96,6 +101,7 @@ def tick(
     except FovealError as error:
         logger.error("no digest was made: %s", error)
         made.stopped = str(error)
+    made.planned += queue_replies(outbox, now=faults.now())
     done = send(outbox, limit=limit, on_sent=on_sent)
     return replace(done, planned=made.planned, empty=made.empty, stopped=made.stopped or done.stopped)
 
@@ -123,7 +129,8 @@ def preview(outbox: Outbox, composer: Composer, one: Subscription, period: Perio
     entries = composer.entries(one, period)
     name = message_id(outbox.secret, f"{one.preferences.cadence}/{period.key}", one.seed, outbox.mail.domain)
     papers = {paper.id: paper for paper in PaperStore(outbox.database).many([entry.paper_id for entry in entries])}
-    return message_of(outbox, Waiting(0, name, one, one.preferences.cadence, period, entries), papers)
+    raw = message_of(outbox, Waiting(0, name, one, one.preferences.cadence, period, entries), papers)
+    return outbox.dkim.sign(raw) if raw and outbox.dkim else raw
 
 
 def nobody(preferences: Preferences, address: str = "reader@example.org") -> Subscription:

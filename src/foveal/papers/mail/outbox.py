@@ -61,18 +61,20 @@ class Waiting:
     message_id: str
     subscription: Subscription
     cadence: str
-    period: Period
+    period: Period | None  # None: about an answer
     entries: tuple[Entry, ...]
+    about: str = ""  # of an answer: its number
 
 
 def message_of(outbox: Outbox, one: Waiting, papers: dict[str, Paper]) -> bytes | None:
-    """The message as it is sent, None where all its papers are gone."""
+    """The digest as it is sent, None where all its papers are gone."""
+    assert one.period is not None
     digest = digest_of(
         papers, one.entries, one.period, cadence=one.cadence, links=outbox.links, headline=outbox.headline
     )
     if not digest.papers:
         return None
-    raw = whole(
+    return whole(
         digest,
         to=one.subscription.address,
         mail=outbox.mail,
@@ -81,4 +83,3 @@ def message_of(outbox: Outbox, one: Waiting, papers: dict[str, Paper]) -> bytes 
         message_id=one.message_id,
         date=faults.now(),
     )
-    return outbox.dkim.sign(raw) if outbox.dkim else raw

@@ -19,6 +19,9 @@ from foveal.errors import InputError
 from foveal.papers.periods import Period
 
 CADENCES = ("daily", "weekly", "monthly")
+REPLIES = "replies"
+"""What is no digest, and kept like one: mails about answers (replies.py)."""
+
 KINDS = {"daily": "day", "weekly": "week", "monthly": "month"}
 """The kind of period of each."""
 

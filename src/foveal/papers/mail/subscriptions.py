@@ -28,7 +28,7 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
-from foveal.papers.mail.schedule import CADENCES, zone_of
+from foveal.papers.mail.schedule import CADENCES, REPLIES, zone_of
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow, SuppressedRow
 from foveal.papers.rate_limits import Limit, take, taken
@@ -62,7 +62,7 @@ class Preferences:
     zone: str = "UTC"  # an IANA name such as Europe/Paris
 
     def __post_init__(self) -> None:
-        if self.cadence not in CADENCES:
+        if self.cadence not in (*CADENCES, REPLIES):
             raise InputError(f"No cadence is called {self.cadence[:20]!r}. There are: {', '.join(CADENCES)}.")
         if not 0 <= self.hour <= 23:
             raise InputError(f"The hour got {self.hour}; it needs 0 to 23.")
@@ -91,6 +91,12 @@ class Subscription:
     soft_bounces: int
     ended_at: datetime | None
 
+    @property
+    def what(self) -> str:
+        """ "the daily digest", or "mails about answers"."""
+        cadence = self.preferences.cadence
+        return "mails about answers" if cadence == REPLIES else f"the {cadence} digest"
+
 
 ANY = Preferences()
 
@@ -111,6 +117,7 @@ def subscribe(
     `person_id` is that of a person who is signed in with this very address.
     """
     key = canonical(address)
+    _digest(preferences)
     if ip:
         take(database, ASKED_FROM, ip)
     with database.writing() as session:
@@ -181,6 +188,9 @@ def change(database: Database, token: str, preferences: Preferences) -> Subscrip
         row = session.scalar(select(SubscriptionRow).where(SubscriptionRow.unsubscribe_hash == hash_of(token)))
         if row is None:
             raise InputError("This link belongs to no subscription. Take the one of your last message.")
+        if row.cadence == REPLIES:
+            raise InputError("Mails about answers come or do not: there is nothing to choose of them but to leave.")
+        _digest(preferences)
         _known_topics(session, preferences)
         same = select(SubscriptionRow.id).where(
             SubscriptionRow.address_key == row.address_key, SubscriptionRow.cadence == preferences.cadence
@@ -279,6 +289,11 @@ def _known_topics(session: Session, preferences: Preferences) -> None:
     for topic in preferences.topics:
         if topic not in there:
             raise InputError(f"No topic is called {topic[:80]!r}. `foveal papers topics` lists them.")
+
+
+def _digest(preferences: Preferences) -> None:
+    if preferences.cadence not in CADENCES:
+        raise InputError(f"No digest is {preferences.cadence}. There are: {', '.join(CADENCES)}.")
 
 
 def _confirmable(token: str) -> Any:

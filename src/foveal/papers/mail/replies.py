@@ -1,0 +1,242 @@
+"""Mails about answers: who wrote a remark and wants it hears of each answer, once, by the digest's own machine.
+
+    wish(database, secret, ana, on=True, ip=…)          # /settings; nobody is asked for an address: it is verified
+    queue_replies(outbox, now=…)                        # a delivery for each new answer; twice is as good as once
+    reply_of(outbox, waiting)                           # the message, or None where there is nothing left to say
+
+Wish       a subscription of the cadence "replies", so that one click of any such mail ends this kind and no other, and
+           bounces and complaints end all of them
+Which      answers of the last day to a remark of the person, said after the wish, by somebody else whose words are not
+           hidden. Muted: words of /settings in the answer or the paper's title, and @login of who says it
+Limits     20 in an hour to one person, 5 of them by the same one; what is above that is not mailed later either
+Wait       5 minutes, in which an answer may be mended or taken back: what is mailed is what stands there then
+"""
+
+from __future__ import annotations
+
+import re
+import secrets as random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, String, cast, exists, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from foveal import faults
+from foveal.database import Database
+from foveal.errors import InputError, NotAllowed
+from foveal.papers.accounts import Person
+from foveal.papers.mail.addresses import canonical
+from foveal.papers.mail.message import listed
+from foveal.papers.mail.outbox import Outbox, Waiting
+from foveal.papers.mail.plain import clipped, one_line, plain_tex
+from foveal.papers.mail.schedule import REPLIES
+from foveal.papers.mail.signing import message_id, unsubscribe_token
+from foveal.papers.mail.subscriptions import end
+from foveal.papers.people_schema import (
+    DeliveryPaperRow,
+    DeliveryRow,
+    DigestRunRow,
+    MuteRow,
+    SubscriptionRow,
+    SuppressedRow,
+)
+from foveal.papers.rate_limits import Limit, taken
+from foveal.papers.schema import CommentRow, PaperRow, PersonRow
+from foveal.papers.secrets import hash_of
+
+CONSENT = "Mail me when somebody answers what I said, until I unsubscribe."
+SINCE, WAIT = timedelta(days=1), timedelta(minutes=5)
+LONGEST = 2_000
+"""Characters of an answer that a mail shows; the rest stands on the page."""
+
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+TO_ONE = Limit(name="reply-mail", most=20, seconds=3_600, what="mails about answers came to you")
+BY_ONE = Limit(name="reply-mail-by", most=5, seconds=3_600, what="mails about one person's answers came to you")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer as a mail shows it: all plain text."""
+
+    by: str
+    paper: str
+    text: str
+    cut: bool
+    said: str  # what was answered, its beginning
+    url: str
+
+
+def wants_replies(database: Database, person: Person) -> bool:
+    """Whether the person is mailed about answers."""
+    with database.reading() as session:
+        row = session.scalar(_wish_of(person))
+        return row is not None and row.state == "confirmed"
+
+
+def wish(database: Database, secret: bytes, person: Person, *, on: bool, ip: str = "") -> None:
+    """Be mailed about answers, or no longer. NotAllowed: the address is not verified, or must not be written to."""
+    with database.writing() as session:
+        row = session.scalar(_wish_of(person))
+        if not on:
+            if row is not None and row.state == "confirmed":
+                end(session, row, "unsubscribed")
+            return
+        _may_be_written_to(session, person)
+        if row is None:
+            row = _new_wish(secret, person)
+            session.add(row)
+        row.person_id = person.id
+        if row.state != "confirmed":
+            row.state, row.ended_at, row.soft_bounces = "confirmed", None, 0
+            row.consent_at, row.consent_ip, row.consent_text = faults.now(), ip[:45], CONSENT
+
+
+def queue_replies(outbox: Outbox, *, now: datetime) -> int:
+    """Queue a mail for each answer that nobody was told of yet; how many."""
+    with outbox.database.reading() as session:
+        new = _answers(session, now)
+    return sum(_queue(outbox, one, now) for one in new)
+
+
+def reply_of(outbox: Outbox, one: Waiting) -> bytes | None:
+    """The message about an answer; None where it was taken back, hidden, or what it answers is gone."""
+    with outbox.database.reading() as session:
+        found = _reply(session, outbox, int(one.about))
+    if found is None:
+        return None
+    token = unsubscribe_token(outbox.secret, one.subscription.seed)
+    return listed(
+        "reply",
+        {"reply": found},
+        subject=f"{found.by} answered you: {clipped(found.paper, 80)}",
+        to=one.subscription.address,
+        mail=outbox.mail,
+        links=outbox.links,
+        token=token,
+        message_id=one.message_id,
+        date=faults.now(),
+    )
+
+
+def _wish_of(person: Person) -> Select[SubscriptionRow]:
+    same = SubscriptionRow.address_key == canonical(person.email)
+    return select(SubscriptionRow).where(same, SubscriptionRow.cadence == REPLIES)
+
+
+def _may_be_written_to(session: Session, person: Person) -> None:
+    if person.verified_at is None:
+        raise NotAllowed("Mails go to verified addresses: sign in by the link mailed to yours.")
+    if session.get(SuppressedRow, canonical(person.email)) is not None:
+        raise InputError(
+            f"Mail to {person.email} came back, or was complained about, and is not sent any more. Whoever runs this "
+            "site can lift that."
+        )
+
+
+def _new_wish(secret: bytes, person: Person) -> SubscriptionRow:
+    seed, key = random.token_hex(16), canonical(person.email)
+    return SubscriptionRow(
+        address=key,
+        address_key=key,
+        person_id=person.id,
+        cadence=REPLIES,
+        seed=seed,
+        unsubscribe_hash=hash_of(unsubscribe_token(secret, seed)),
+        state="unconfirmed",
+    )
+
+
+# -- which answers ----------------------------------------------------------------------------------------------------
+
+
+def _answers(session: Session, now: datetime) -> list[int]:
+    """Answers of the last day to people who want to hear of them, of which nobody was told yet."""
+    said = aliased(CommentRow)
+    told = exists().where(DigestRunRow.cadence == REPLIES, DigestRunRow.period == cast(CommentRow.id, String(10)))
+    wanted = (
+        select(CommentRow.id)
+        .join(said, said.id == CommentRow.parent_id)
+        .join(SubscriptionRow, SubscriptionRow.person_id == said.person_id)
+        .where(SubscriptionRow.cadence == REPLIES, SubscriptionRow.state == "confirmed")
+        .where(CommentRow.created_at >= now - SINCE, CommentRow.created_at >= SubscriptionRow.consent_at)
+        .where(CommentRow.hidden_at.is_(None), CommentRow.person_id.is_not(None))
+        .where(CommentRow.person_id != said.person_id, ~told)
+        .order_by(CommentRow.id)
+    )
+    return list(session.scalars(wanted))
+
+
+def _queue(outbox: Outbox, answer: int, now: datetime) -> bool:
+    """Make the run of an answer, with its one message; whether that is to be sent. Another process may be quicker."""
+    try:
+        with outbox.database.writing() as session:
+            row = session.get_one(CommentRow, answer)
+            said = session.get(CommentRow, row.parent_id)
+            wished = said and session.scalar(_wish_for(said.person_id))
+            if not said or not wished:
+                return False
+            kept_back = _kept_back(session, row, wished, now)
+            run = DigestRunRow(cadence=REPLIES, period=str(answer), created_at=now)
+            session.add(run)
+            session.flush()
+            delivery = DeliveryRow(
+                run_id=run.id,
+                subscription_id=wished.id,
+                state="suppressed" if kept_back else "queued",
+                smtp_text=kept_back,
+                message_id=message_id(outbox.secret, f"{REPLIES}/{answer}", wished.seed, outbox.mail.domain),
+                due_at=row.created_at + WAIT,
+            )
+            session.add(delivery)
+            session.flush()
+            session.add(DeliveryPaperRow(delivery_id=delivery.id, position=0, paper_id=row.paper_id, section=REPLIES))
+            return not kept_back
+    except IntegrityError:
+        return False
+
+
+def _wish_for(person: int | None) -> Select[SubscriptionRow]:
+    return select(SubscriptionRow).where(
+        SubscriptionRow.person_id == person, SubscriptionRow.cadence == REPLIES, SubscriptionRow.state == "confirmed"
+    )
+
+
+def _kept_back(session: Session, row: CommentRow, wished: SubscriptionRow, now: datetime) -> str:
+    """Why an answer is not mailed, "" where it is."""
+    author = session.get_one(PersonRow, row.person_id)
+    paper = session.get_one(PaperRow, row.paper_id)
+    muted = set(session.scalars(select(MuteRow.words).where(MuteRow.person_id == wished.person_id)))
+    if f"@{author.login}" in muted or _holds(f"{paper.title} {row.raw}", muted):
+        return "muted"
+    limits = ((BY_ONE, f"{wished.id}:{author.id}"), (TO_ONE, str(wished.id)))
+    return "" if all(taken(session, limit, whose, now) for limit, whose in limits) else "too many in an hour"
+
+
+def _holds(text: str, words: Iterable[str]) -> bool:
+    """Whether a text has one of the words, as `follows.is_muted` sees it."""
+    plain = " ".join(text.casefold().split())
+    return any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", plain) for one in words)
+
+
+# -- the message ------------------------------------------------------------------------------------------------------
+
+
+def _reply(session: Session, outbox: Outbox, answer: int) -> Reply | None:
+    row = session.get(CommentRow, answer)
+    said = session.get(CommentRow, row.parent_id) if row is not None and row.parent_id else None
+    if row is None or said is None or row.hidden_at or said.hidden_at or row.person_id is None:
+        return None
+    author, paper = session.get_one(PersonRow, row.person_id), session.get_one(PaperRow, row.paper_id)
+    text = "\n".join(_HIDDEN.sub("", line) for line in row.raw.splitlines())
+    return Reply(
+        by=one_line(author.name) or author.login,
+        paper=plain_tex(paper.title),
+        text=text[:LONGEST].rstrip(),
+        cut=len(text) > LONGEST,
+        said=clipped(one_line(said.raw), 160),
+        url=outbox.links.remark(row.id),
+    )
