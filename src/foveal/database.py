@@ -11,6 +11,9 @@ Times      aware, in UTC, in both (`Moment`): SQLite would forget the zone
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -147,6 +150,26 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def new_holder() -> str:
+    """A name for this process, or a part of it, as a holder: machine, process, something random."""
+    return f"{socket.gethostname()[:50]}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this machine that is no more."""
+    machine, _, rest = holder.partition("/")
+    process = rest.partition("/")[0]
+    if machine != socket.gethostname()[:50] or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def shown(url: str) -> str:

@@ -6,6 +6,7 @@ FovealError
 │   ├── UnreadableSource           a file or page that holds no text we can read
 │   ├── UnknownDocument            no document of the library has that id, path or address
 │   ├── UnknownPaper               no paper, person or topic is called that
+│   ├── UnknownRun                 no run of research is kept under that key
 │   └── NotAllowed                 this person may not do that, or nobody may any more
 ├── TooMany                        a rate limit is used up; says when to come again
 ├── MissingExtra (ImportError)     an optional dependency is not installed
@@ -46,6 +47,10 @@ class UnknownDocument(InputError):
 
 class UnknownPaper(InputError):
     """A paper, person, topic or organisation that the database does not hold."""
+
+
+class UnknownRun(InputError):
+    """A run of research that is not kept here, or that is not this reader's to see."""
 
 
 class NotAllowed(InputError):

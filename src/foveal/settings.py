@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part", bound=DataclassInstance)
 
-PARTS = ("mail", "headlines")
+PARTS = ("mail", "headlines", "research")
 """Tables of foveal.toml that belong to a part of Foveal, which reads them itself."""
 
 

@@ -40,10 +40,11 @@ def test_a_question_to_a_folder_its_replay_and_an_edit(folder, tmp_path, monkeyp
         assert done.exit_code == 0, done.output
         assert "taught by Olof Brandt in Vasa. [" in done.stdout
         assert "“Petra Lindqvist was taught by Olof Brandt in Vasa.”" in done.stdout
-        traces = list((tmp_path / "home" / "runs").iterdir())
-        assert len(traces) == 1
-        assert run("replay", str(traces[0])).stdout == done.stdout
-        resumed = run("resume", str(traces[0]), "--edit", "teacher=Who was born in 1871?", *model, "--json")
+        kept = json.loads(run("list", "--json").stdout)
+        assert [(one["question"], one["status"]) for one in kept] == [(QUESTION, "done")]
+        key = kept[0]["key"][:8]
+        assert run("replay", key).stdout == done.stdout
+        resumed = run("resume", key, "--edit", "teacher=Who was born in 1871?", "--json")  # with what it asked before
         assert json.loads(resumed.stdout)["graph"]["nodes"][2]["question"] == "Who was born in 1871?"
     for form, shown in (
         ("tree", "- Who was born in 1871? (finished)"),
@@ -53,8 +54,36 @@ def test_a_question_to_a_folder_its_replay_and_an_edit(folder, tmp_path, monkeyp
         ("html", "<article>"),
         ("events", '"kind": "done"'),
     ):
-        assert shown in run("replay", str(traces[0]), "--as", form).stdout
-    assert json.loads(run("replay", str(traces[0]), "--json").stdout)["stopped_by"] is None
+        assert shown in run("replay", key, "--as", form).stdout
+    assert json.loads(run("replay", key, "--json").stdout)["stopped_by"] is None
+
+
+def test_a_trace_is_a_file_that_goes_on_and_comes_and_goes(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    trace = tmp_path / "t.jsonl"
+    with World(WorldSettings(), Rules(TWO_HOPS)) as world:
+        model = ("--url", world.chat_url, "--answerer", "rules", "--source", f"dir:{folder}")
+        done = run(QUESTION, *model, "--trace", str(trace))
+        assert done.exit_code == 0, done.output
+        assert run("replay", str(trace)).stdout == done.stdout
+        again = run(QUESTION, *model, "--trace", str(trace))  # which cannot begin, and leaves nothing behind
+        assert again.exit_code == 1
+        assert "is there already" in str(again.exception or again.output)
+        assert len(json.loads(run("list", "--json").stdout)) == 1
+        key = json.loads(run("list", "--json").stdout)[0]["key"]
+        assert run("replay", key, "--as", "trace").stdout == trace.read_text()
+        resumed = run("resume", str(trace), "--edit", "teacher=Who was born in 1871?", *model, "--json")
+        assert json.loads(resumed.stdout)["graph"]["nodes"][2]["question"] == "Who was born in 1871?"
+    new = run("import", str(trace)).stdout.strip()
+    assert json.loads(run("replay", new, "--json").stdout) | {"run": None, "trace": None} == json.loads(
+        run("replay", str(trace), "--json").stdout
+    ) | {"trace": None}
+    assert key[:8] in run("list").stdout
+    assert run("remove", key).exit_code == 0
+    assert [one["key"] for one in json.loads(run("list", "--json").stdout)] == [new]
+    gone = run("replay", key)
+    assert gone.exit_code == 1
+    assert "No run begins with" in str(gone.exception or gone.output)
 
 
 def test_json_and_a_budget_of_nothing(folder, tmp_path):
@@ -80,9 +109,15 @@ def test_wrong_usage(arguments, status, said):
     assert said in done.output
 
 
+def test_a_site_needs_a_server_with_its_model():
+    done = CliRunner().invoke(app, ["serve", "--answerer", "m"])
+    assert done.exit_code == 2
+    assert "go together" in done.output
+
+
 def test_the_help_names_the_commands():
     shown = run("--help").output
-    for name in ("ask", "replay", "resume"):
+    for name in ("ask", "replay", "resume", "list", "import", "remove"):
         assert name in shown
 
 
@@ -113,23 +148,28 @@ def test_the_tree_of_a_run_at_any_moment():
         assert mark in shown
 
 
-def test_the_papers_of_a_home(tmp_path):
+def test_the_papers_of_a_home_are_found_by_their_index_and_its_filters(tmp_path):
     from foveal.database import Database
     from foveal.papers.records import PaperRecord
     from foveal.papers.upserts import upsert
     from foveal.settings import Settings
 
     home = tmp_path / "home"
+    home.mkdir()
+    (home / "foveal.toml").write_text('encoder = "none"\n')
+    nothing = run("q", "--source", "papers", "--url", "http://127.0.0.1:1/v1", "--answerer", "x", "--home", str(home))
+    assert "There are no papers" in str(nothing.exception or nothing.output)
     database = Database.open(Settings.load(home))
     records = [
-        PaperRecord(id=f"2605.0123{one}", title=name, abstract=text, source="arxiv")
+        PaperRecord(id=f"2605.0123{one}", title=name, abstract=text, source="arxiv", categories=("cs.CL",))
         for one, (name, text) in enumerate(FACTS.items())
     ]
     upsert(database, records)
     database.close()
     with World(WorldSettings(), Rules(TWO_HOPS)) as world:
-        model = ("--url", world.chat_url, "--answerer", "rules", "--source", "papers", "--home", str(home))
-        done = run(QUESTION, *model, "--json")
-    told = json.loads(done.stdout)
+        model = ("--url", world.chat_url, "--answerer", "rules", "--home", str(home), "--json")
+        told = json.loads(run(QUESTION, *model, "--source", "papers").stdout)
+        none = json.loads(run(QUESTION, *model, "--source", "papers:lexical cat:math.CO").stdout)
     assert "Olof Brandt" in told["answer"]
     assert "https://arxiv.org/abs/2605.01231" in [one["url"] for one in told["citations"]]
+    assert (none["found"], none["citations"]) == (False, [])

@@ -95,9 +95,11 @@ def export(
 
     from foveal.evaluation.files import whole_file
     from foveal.papers import accounts, personal_data
+    from foveal.research.runs import Owner, Runs
 
     with _database(home) as database:
-        told = personal_data.export(database, accounts.find(database, who))
+        person = accounts.find(database, who)
+        told = personal_data.export(database, person) | {"research": Runs(database).exported(Owner(person=person.id))}
     if out is None:
         print_json(told)
         return

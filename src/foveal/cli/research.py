@@ -1,14 +1,14 @@
 """research: a question that no single page answers, taken apart, searched side by side, answered with citations.
 
-`foveal research QUESTION` is short for `foveal research ask QUESTION`. `ResearchView` shows a run in the terminal: the
-graph as a tree that grows, then the words of the answer.
+`foveal research QUESTION` is short for `foveal research ask QUESTION`. Runs are kept in the database of the home, and
+named by a beginning of their key; a trace's file stands in the place of a key. research_view.py shows a run.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,31 +17,24 @@ from typer.core import TyperGroup
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
 from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.research_view import ResearchView as ResearchView
+from foveal.cli.research_view import answer_text, listened
+from foveal.cli.research_view import tree as tree
 
 if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.tree import Tree
-
+    from foveal.database import Database
+    from foveal.papers.paper_search import PaperSearch
     from foveal.research.answers import Researched
+    from foveal.research.budget import Budget
     from foveal.research.events import Event
-    from foveal.research.graph import Node
     from foveal.research.mindsearch import MindSearch
     from foveal.research.run import Run
+    from foveal.research.runs import Runs
+    from foveal.research.sources import Source
     from foveal.research.state import RunState
     from foveal.settings import Settings
-    from foveal.types import Document
 
-SOURCES = "library[:RETRIEVER[+RANKER]], papers, dir:PATH, arxiv, searxng:URL, http:URL"
-MARKS = {
-    "waiting": ("○", "dim"),
-    "running": ("◐", "cyan"),
-    "finished": ("●", "green"),
-    "failed": ("✗", "red"),
-    "cancelled": ("–", "dim"),
-    "stale": ("◌", "yellow"),
-}
-EVERY_S = 0.1
-"""Seconds between two drawings of the tree."""
+SOURCES = "library[:RETRIEVER[+RANKER]], papers[:RETRIEVER[+RANKER] FILTERS], dir:PATH, arxiv, searxng:URL, http:URL"
 
 
 class Research(TyperGroup):
@@ -73,7 +66,12 @@ Turns = Annotated[int | None, typer.Option(min=1, max=50, help="Turns of the pla
 Tokens = Annotated[int | None, typer.Option(min=0, help="Most tokens that models read and write.")]
 Seconds = Annotated[float | None, typer.Option(min=0, help="Most seconds that the run takes.")]
 PageCount = Annotated[int | None, typer.Option("--pages", min=0, help="Most pages that are read.")]
-TraceOf = Annotated[Path, typer.Argument(help="The trace of a run.")]
+Which = Annotated[
+    str, typer.Argument(metavar="RUN", help="A key of `research list`, or its beginning; or a trace's file.")
+]
+Reuse = Annotated[
+    bool, typer.Option(help="Take summaries of earlier runs for questions that ask the same of the same sources.")
+]
 
 
 @app.callback()
@@ -94,7 +92,8 @@ def ask(
     tokens: Tokens = None,
     seconds: Seconds = None,
     pages: PageCount = None,
-    trace: Annotated[Path | None, typer.Option(help="New file for the run's events (default: in HOME/runs).")] = None,
+    reuse: Reuse = False,
+    trace: Annotated[Path | None, typer.Option(help="A new file for the run's events, beside the database.")] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -103,14 +102,17 @@ def ask(
 
     settings = Settings.load(home)
     limits = {"max_parallel": parallel, "max_turns": turns}
-    search = _search(settings, source, model, url, answerer, front_end, limits, _budget(tokens, seconds, pages))
-    path = trace or _new_trace(settings)
-    _show(listened(search.start(question, trace=path), json=as_json), path, as_json)
+    options = {"sources": source or ["library"], "model": model, "url": url, "answerer": answerer}
+    with kept_runs(settings) as runs:
+        memory = runs.database if reuse else None
+        search = _search(settings, options, front_end, limits, _budget(tokens, seconds, pages), reuse=memory)
+        key, run = _begun(search, runs, question, options, trace)
+        _show(listened(run, json=as_json), key, as_json, trace)
 
 
 @app.command()
 def resume(
-    trace: TraceOf,
+    which: Which,
     edit: Annotated[
         list[str] | None, typer.Option(help="NAME=QUESTION: a sub-question to change, or to search again (repeatable).")
     ] = None,
@@ -127,43 +129,104 @@ def resume(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with the run of TRACE where it was broken off; what was searched to its end is not searched again."""
+    """Go on with RUN where it was broken off; what was searched to its end is not searched again.
+
+    A run that the home keeps asks the sources and the model that it asked before, unless others are named.
+    """
     from foveal.settings import Settings
 
     settings = Settings.load(home)
     edits = dict(_edit(one) for one in edit or ())
     limits = {"max_parallel": parallel, "max_turns": turns}
-    search = _search(settings, source, model, url, answerer, front_end, limits, _budget(tokens, seconds, pages))
-    _show(listened(search.resume(trace, edits=edits), json=as_json), trace, as_json)
+    budget = _budget(tokens, seconds, pages)
+    named = {"sources": source, "model": model, "url": url, "answerer": answerer}
+    if _is_file(which):
+        search = _search(settings, named, front_end, limits, budget)
+        _show(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
+        return
+    with kept_runs(settings) as runs:
+        run = runs.find(which)
+        search = _search(settings, _options_of(run.options, named), front_end, limits, budget)
+        _show(listened(_went_on(search, runs, run.key, edits), json=as_json), run.key, as_json)
 
 
 @app.command()
 def replay(
-    trace: TraceOf,
+    which: Which,
     form: Annotated[
-        Literal["answer", "tree", "mermaid", "dot", "markdown", "html", "events"],
-        typer.Option("--as", help="What to show of it."),
+        Literal["answer", "tree", "mermaid", "dot", "markdown", "html", "events", "trace"],
+        typer.Option("--as", help="What to show of it; `trace` is a file that can be imported."),
     ] = "answer",
+    home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the run of TRACE again, without a model or a network."""
+    """Show RUN again, without a model or a network."""
+    from foveal.research.answers import researched
     from foveal.research.state import RunState
-    from foveal.research.traces import load
 
-    events = load(trace)
+    events, key, trace = _events(which, home)
     state = RunState.of(events)
     if as_json or form == "answer":
-        from foveal.research.answers import researched
-
-        _show(researched(state), trace, as_json)
+        _show(researched(state), key, as_json, trace)
     else:
         typer.echo(_form(form, state, events), nl=False)
+
+
+@app.command("list")
+def list_runs(
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="Runs to show.")] = 20,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """The runs of the home, the newest first; of the web app, too."""
+    from foveal.settings import Settings
+
+    with kept_runs(Settings.load(home)) as runs:
+        found = runs.listed(limit=limit)
+    if as_json:
+        names = ("key", "question", "status", "stopped_by", "used", "created_at")
+        print_json([{name: getattr(one, name) for name in names} for one in found])
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("run", "begun", "state", "question", box=None, pad_edge=False)
+    for one in found:
+        state = one.stopped_by or one.status
+        table.add_row(one.key[:8], f"{one.created_at:%Y-%m-%d %H:%M}", state, escape(one.question[:200]))
+    results().print(table if found else "No run is kept here. Ask something: foveal research QUESTION")
+
+
+@app.command("import")
+def take_in(
+    trace: Annotated[Path, typer.Argument(help="The trace of a run.")], home: Home = None, as_json: AsJson = False
+) -> None:
+    """Keep the run of TRACE in the home."""
+    from foveal.research.traces import load
+    from foveal.settings import Settings
+
+    events = load(trace)
+    with kept_runs(Settings.load(home)) as runs:
+        key = runs.take_in(events)
+    print_json({"run": key}) if as_json else results().print(key)
+
+
+@app.command()
+def remove(which: Which, home: Home = None) -> None:
+    """Delete RUN from the home."""
+    from foveal.settings import Settings
+
+    with kept_runs(Settings.load(home)) as runs:
+        key = runs.find(which).key
+        runs.remove(key)
+    notes().print(f"Deleted: {key}", markup=False)
 
 
 def _form(form: str, state: RunState, events: list[Event]) -> str:
     """A run as a text of one of the forms of `replay --as`."""
     from foveal.research.answers import researched
     from foveal.research.mermaid import outline, to_dot, to_mermaid
+    from foveal.research.traces import text_of
 
     match form:
         case "tree":
@@ -176,6 +239,8 @@ def _form(form: str, state: RunState, events: list[Event]) -> str:
             return researched(state).to_markdown()
         case "html":
             return researched(state).to_html()
+        case "trace":
+            return text_of(events)
         case _:
             return "".join(f"{event.line()}\n" for event in events)
 
@@ -183,118 +248,72 @@ def _form(form: str, state: RunState, events: list[Event]) -> str:
 # -- what the commands share ------------------------------------------------------------------------------------------
 
 
-def listened(run: Run, *, json: bool = False) -> Researched:
-    """Show a run until its end. Ctrl-C asks for the answer; a second one stops it."""
-    after = 0
-    with ResearchView(quiet=json) as view:
-        while True:
-            try:
-                for event in run.log.follow(after):
-                    after = event.id
-                    view.show(event)
-                return run.result()
-            except KeyboardInterrupt:
-                if run.stopped_by is not None:
-                    run.cancel()
-                    run.join(1.0)
-                    raise
-                run.answer_now()
-                notes().print("Answering from what was found so far. Ctrl-C once more stops.")
+@contextmanager
+def kept_runs(settings: Settings) -> Iterator[Runs]:
+    """The runs of a home, for a command."""
+    from foveal.database import Database
+    from foveal.research.runs import Runs
+
+    database = Database.open(settings)
+    try:
+        yield Runs(database)
+    finally:
+        database.close()
 
 
-@dataclass
-class ResearchView:
-    """Shows a run's events; use it as a context. Where no person looks, it shows nothing."""
+def _events(which: str, home: Path | None) -> tuple[list[Event], str | None, Path | None]:
+    """The events of a run that is named, and where they came from: its key, or its trace."""
+    from foveal.research.traces import load
+    from foveal.settings import Settings
 
-    quiet: bool = False
-    state: RunState | None = None
-    _live: Live | None = None
-    _drawn: float = field(default=0.0)
-
-    def __enter__(self) -> ResearchView:
-        from rich.live import Live
-
-        from foveal.research.state import RunState
-
-        self.state = RunState()
-        if not self.quiet and notes().is_terminal:
-            self._live = Live(console=notes(), transient=True, auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def show(self, event: Event) -> None:
-        """Take an event in, and draw at most ten times a second."""
-        if self.state is None:
-            return
-        self.state.apply(event)
-        if self._live and time.monotonic() - self._drawn > EVERY_S:
-            self._drawn = time.monotonic()
-            self._live.update(self.drawn(), refresh=True)
-
-    def drawn(self) -> Any:
-        """The tree, what the planner thinks now, the answer so far."""
-        from rich.console import Group
-        from rich.text import Text
-
-        state = self.state
-        if state is None or not state.run:
-            return Text("")
-        parts: list[Any] = [tree(state)]
-        if state.thought:
-            parts.append(Text(_end_of(state.thought), "dim italic", overflow="ellipsis"))
-        if state.answer:
-            parts.append(Text(f"\n{_end_of(state.answer, lines=8)}"))
-        used = state.usage
-        if used:
-            parts.append(Text(f"{used['calls']} calls, {used['tokens']:,} tokens, {used['pages']} pages", "dim"))
-        return Group(*parts)
+    if _is_file(which):
+        return load(Path(which)), None, Path(which)
+    with kept_runs(Settings.load(home)) as runs:
+        key = runs.find(which).key
+        return runs.events(key), key, None
 
 
-def tree(state: RunState) -> Tree:
-    """The graph as a tree; a node that needs several hangs below the deepest of them."""
-    from rich.text import Text
-    from rich.tree import Tree
-
-    from foveal.research.graph import RESPONSE, ROOT
-    from foveal.research.mermaid import tree_children
-
-    shown = Tree(Text(state.question, "bold"))
-
-    def add(to: Tree, name: str) -> None:
-        for child in tree_children(state.graph, name):
-            if child != RESPONSE:
-                add(to.add(_label(state.graph.nodes[child])), child)
-
-    if ROOT in state.graph.nodes:
-        add(shown, ROOT)
-    return shown
+def _is_file(which: str) -> bool:
+    return which.endswith(".jsonl") or Path(which).is_file()
 
 
-def _label(node: Node) -> Any:
-    from rich.text import Text
-
-    mark, style = MARKS[node.state]
-    text = Text(f"{mark} ", style).append(node.content, "" if node.state != "waiting" else "dim")
-    if node.state == "running":
-        read = sum("error" not in page for page in node.pages)
-        doing = f"{read} of {len(node.selected)} pages" if node.selected else "; ".join(node.queries)[:60]
-        text.append(f"  {doing}", "dim")
-    elif node.error:
-        text.append(f"  {node.error[:80]}", "red")
-    return text
+def _options_of(kept: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The sources and the model of a run, but for those that are named anew."""
+    options = {"sources": named["sources"] or kept.get("sources")}
+    own = named if any(named[name] for name in ("model", "url", "answerer")) else kept
+    return options | {name: own.get(name) for name in ("model", "url", "answerer")}
 
 
-def _end_of(text: str, lines: int = 3) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:])
+def _begun(
+    search: MindSearch, runs: Runs, question: str, options: Mapping[str, Any], trace: Path | None
+) -> tuple[str, Run]:
+    """A new run and its key; of one that cannot begin nothing is kept."""
+    key = runs.new(question, options=options)
+    keeper = runs.keep(key)
+    try:
+        return key, search.start(question, trace=trace, key=key, keepers=[keeper])
+    except BaseException:
+        keeper.close()
+        runs.remove(key)
+        raise
 
 
-def _show(answer: Researched, trace: Path, as_json: bool) -> None:
+def _went_on(search: MindSearch, runs: Runs, key: str, edits: dict[str, str]) -> Run:
+    """The run of a key, which goes on; from its beginning, where it never began."""
+    from foveal.research.mindsearch import require_nodes
+    from foveal.research.state import RunState
+
+    events = runs.events(key)
+    require_nodes(RunState.of(events), edits)
+    keeper = runs.keep(key)
+    if not events:
+        return search.start(runs.get(key).question, key=key, keepers=[keeper])
+    return search.go_on(events, edits=edits, keepers=[keeper])
+
+
+def _show(answer: Researched, key: str | None, as_json: bool, trace: Path | None = None) -> None:
     if as_json:
-        print_json(answer.to_json() | {"trace": str(trace)})
+        print_json(answer.to_json() | {"run": key, "trace": trace and str(trace)})
         return
     results().print(answer_text(answer))
     used = answer.usage
@@ -303,88 +322,63 @@ def _show(answer: Researched, trace: Path, as_json: bool) -> None:
         if used
         else ""
     )
-    notes().print(f"{spent}kept in {trace}", style="dim", markup=False, soft_wrap=True)
-
-
-def answer_text(answer: Researched) -> Any:
-    """The answer, its sources by their numbers, and what is missing."""
-    from rich.text import Text
-
-    from foveal.research.answers import STOPPED
-    from foveal.research.citations import MARK
-
-    text = Text(MARK.sub(lambda found: f"[{found[1]}]", answer.text))
-    text.append("\n")
-    for number, one in zip(answer.numbers, answer.citations, strict=True):
-        text.append(f"\n[{number}] ", "cyan").append(f"“{' '.join(one.quote.split())}”\n")
-        text.append(f"    {one.title} · {one.url}\n", "dim")
-    for claim in answer.unsupported:
-        text.append(f"\nNot borne out by what was found: “{claim}”\n", "yellow")
-    for question, reason in answer.missing:
-        text.append(f"\nNot found: {question} {reason}\n", "yellow")
-    if answer.stopped_by:
-        text.append(f"\nNot complete: {STOPPED[answer.stopped_by]}.\n", "yellow")
-    return text
+    where = " and ".join(filter(None, (f"run {key[:8]}" if key else "", str(trace or ""))))
+    notes().print(f"{spent}kept as {where}", style="dim", markup=False, soft_wrap=True)
 
 
 def _search(
     settings: Settings,
-    sources: list[str] | None,
-    model: str | None,
-    url: str | None,
-    answerer: str | None,
+    asked: Mapping[str, Any],
     front_end: str,
-    limits: dict[str, int | None],
-    budget: Any,
+    limits: Mapping[str, int | None],
+    budget: Budget,
+    *,
+    reuse: Database | None = None,
 ) -> MindSearch:
-    """The search that the options name."""
+    """The search that the options name: `asked` has sources, model, url, answerer; `reuse` holds earlier summaries."""
     from foveal.research.mindsearch import MindSearch, MindSettings
-    from foveal.research.sources import source_of
+    from foveal.research.reuse import memory_of
 
-    chat = server(url, answerer)
-    places = [source_of(one, settings, **_options(one, settings)) for one in sources or ["library"]]
+    chat = server(asked["url"], asked["answerer"])
+    places = sources_of(asked["sources"] or ["library"], settings)
     if chat is None:
         from foveal.models.local_chat import LocalChat
 
-        chat = LocalChat(language_model(model or DEFAULT_MODEL, settings))
+        chat = LocalChat(language_model(asked["model"] or DEFAULT_MODEL, settings))
     own = MindSettings.of(chat, front_end=front_end).with_budget(budget)
     given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
-    return MindSearch(chat, places, settings=replace(own, limits=replace(own.limits, **given)))
+    named = "+".join(one.name for one in places)
+    memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None
+    return MindSearch(chat, places, settings=replace(own, limits=replace(own.limits, **given)), memory=memory)
 
 
-def _options(source: str, settings: Settings) -> dict[str, Any]:
-    return {"papers": paper_documents(settings)} if source.lower() == "papers" else {}
+def sources_of(named: Sequence[str], settings: Settings) -> list[Source]:
+    """The sources that a person names; papers are searched by their own index, brought up to date first."""
+    from foveal.research.sources import scheme_of, source_of
+
+    papers = paper_search(settings) if "papers" in map(scheme_of, named) else None
+    return [source_of(one, settings, **({"papers": papers} if scheme_of(one) == "papers" else {})) for one in named]
 
 
-def paper_documents(settings: Settings) -> Iterator[Document]:
-    """The papers of a home as documents: title and abstract."""
-    from foveal.database import Database
-    from foveal.papers.store import MOST, PaperStore
-    from foveal.types import Document
+def paper_search(settings: Settings) -> PaperSearch:
+    """The search over the papers of a home. InputError: there are none."""
+    from foveal.errors import InputError, LibraryBusy
+    from foveal.papers.paper_search import PaperSearch
 
-    database = Database.open(settings)
+    search = PaperSearch.open(settings)
+    if not search.store.count():
+        raise InputError(f"There are no papers in {settings.home}. Read some: foveal papers update")
     try:
-        store = PaperStore(database)
-        for page in range(-(-store.count() // MOST)):
-            for paper in store.page(sort="listed", page=page, limit=MOST).papers:
-                text = f"{paper.title}\n\n{paper.abstract}"
-                yield Document.of(f"paper:{paper.id}", text, paper.title, url=paper.page_url or None)
-    finally:
-        database.close()
+        search.sync()
+    except LibraryBusy:  # the web app indexes them now: what it has done so far is found
+        notes().print("The papers are being indexed; the newest may not be found yet.", style="dim")
+    return search
 
 
-def _budget(tokens: int | None, seconds: float | None, pages: int | None) -> Any:
+def _budget(tokens: int | None, seconds: float | None, pages: int | None) -> Budget:
     from foveal.research.budget import Budget
 
     return Budget(tokens=tokens, seconds=seconds, pages=pages)
-
-
-def _new_trace(settings: Settings) -> Path:
-    import uuid
-
-    from foveal import faults
-
-    return settings.home / "runs" / f"research-{faults.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}.jsonl"
 
 
 def _edit(given: str) -> tuple[str, str]:

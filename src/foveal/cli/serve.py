@@ -48,12 +48,20 @@ def serve(
     invited_only: Annotated[
         bool, typer.Option("--invited-only", help="Only people that `foveal admin user add` added may sign in.")
     ] = False,
+    answerer: Annotated[
+        str | None, typer.Option(help="Model that answers and researches, of the server at --answerer-url.")
+    ] = None,
+    answerer_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server of --answerer, such as http://127.0.0.1:8080/v1.")
+    ] = None,
     home: Home = None,
 ) -> None:
-    """Open the web app: the daily papers, the library, reading and asking.
+    """Open the web app: the daily papers, the library, reading, asking and research.
 
     While it runs, sources are read and the digest is sent at the hours of foveal.toml.
     """
+    if bool(answerer) != bool(answerer_url):
+        raise typer.BadParameter("--answerer and --answerer-url go together: the model, and the server to ask it at.")
     from urllib.parse import urlsplit
 
     from foveal.registry import require
@@ -64,6 +72,7 @@ def serve(
         require(module, extra="web")
     from foveal.web.app import create_app
     from foveal.web.background import Background
+    from foveal.web.models import LocalModels
     from foveal.web.site import SiteSettings
 
     settings = Settings.load(home)
@@ -78,7 +87,8 @@ def serve(
         sign_up=not invited_only,
         demo=demo,
     )
-    app = create_app(settings, options)
+    models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer)
+    app = create_app(settings, options, models=models)
     with _listening(host, port) as listening:
         shown = "localhost" if local else host
         notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")

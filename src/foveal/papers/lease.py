@@ -10,9 +10,6 @@ A holder of this machine that is no more (killed) has left its lease; that of an
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -21,12 +18,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
+from foveal.database import is_dead as is_dead
+from foveal.database import new_holder as new_holder
 from foveal.papers.schema import LeaseRow
-
-
-def new_holder() -> str:
-    """A name for this process, or a part of it: machine, process, something random."""
-    return f"{socket.gethostname()[:50]}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
 def take(session: Session, name: str, holder: str, *, seconds: float) -> bool:
@@ -56,18 +50,3 @@ def release(session: Session, name: str, holder: str) -> None:
 def holds(name: str, holder: str, moment: datetime) -> ColumnElement[bool]:
     """Whether `holder` has the lease, as a condition."""
     return exists().where(LeaseRow.name == name, LeaseRow.holder == holder, LeaseRow.until > moment)
-
-
-def is_dead(holder: str) -> bool:
-    """Whether a holder was a process of this machine that is no more."""
-    machine, _, rest = holder.partition("/")
-    process = rest.partition("/")[0]
-    if machine != socket.gethostname()[:50] or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -3,8 +3,8 @@
     export(database, ana)                               # {"account": {…}, "votes": […], …}
     erase(database, ana, remarks="keep")                # remarks stay, as of a deleted account; all else goes
 
-Deleted    the account, sessions, links, votes, ratings, follows, read marks, mutes, claims, collections, and the mail
-           subscriptions of the address
+Deleted    the account, sessions, links, votes, ratings, follows, read marks, mutes, claims, collections, runs of
+           research (which `research.runs` exports), and the mail subscriptions of the address
 Stays      remarks without their author (`remarks="remove"` takes their words, too); lines of the audit, which then say
            deleted-<number>; addresses that must not be written to any more, since a complaint outlives an account
 """

@@ -1,41 +1,53 @@
 """What all parts of a run write on and read from: its events, and the state that they add up to.
 
-board.tell("node.state", name="founder", state="running")      # log, state and trace, in one order for all threads
+board.tell("node.state", name="founder", state="running")      # log, state and keepers, in one order for all threads
 board.seen().graph                                             # a copy that does not change under one's hands
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from threading import RLock
-from typing import Any
+from typing import Any, Protocol
 
 from foveal import faults
-from foveal.research.events import EventLog
+from foveal.research.events import Event, EventLog
 from foveal.research.state import RunState
-from foveal.research.traces import TraceFile
+
+
+class Keeps(Protocol):
+    """Where events are kept: the database (runs.py), a file (traces.py)."""
+
+    def write(self, event: Event) -> None:
+        """Take an event. It never raises: a run goes on though it is not kept any more."""
+        ...
+
+    def close(self) -> None:
+        """There are no more."""
+        ...
 
 
 class Board:
     """The events of one run; threads may share it."""
 
-    def __init__(self, log: EventLog, trace: TraceFile | None = None) -> None:
+    def __init__(self, log: EventLog, keepers: Sequence[Keeps] = ()) -> None:
         """`log` may hold the events of a run that goes on."""
         self.log = log
         self.state = RunState.of(log.so_far())
         self.lock = RLock()  # held by who tells several things that belong together
-        self._trace = trace
+        self._keepers = tuple(keepers)
         self._over = False
 
     def tell(self, kind: str, /, **data: Any) -> None:
-        """Add an event to log, state and trace. A thread that comes late, when the run is over, is not heard."""
+        """Add an event to log, state and keepers. A thread that comes late, when the run is over, is not heard."""
         with self.lock:
             if self._over:
                 return
             event = self.log.append(kind, **data)
             self.state.apply(event)
-            if self._trace:
-                self._trace.write(event)
+            for keeper in self._keepers:
+                keeper.write(event)
 
     def seen(self) -> RunState:
         """The state as it is now."""
@@ -59,9 +71,9 @@ class Board:
         """No more is told."""
         with self.lock:
             self._over = True
+        for keeper in self._keepers:
+            keeper.close()
         self.log.close()
-        if self._trace:
-            self._trace.close()
 
 
 def today() -> date:

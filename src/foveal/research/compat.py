@@ -52,10 +52,18 @@ def solved(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
     """The messages for a run's events, as they come."""
     state = RunState()
     for event in events:
-        state.apply(event)
-        if event.kind in _SHOWN:
-            name = event.data.get("name")
-            yield {"current_node": name, "response": _response(state, name, event)}
+        told = message(state, event)
+        if told is not None:
+            yield told
+
+
+def message(state: RunState, event: Event) -> dict[str, Any] | None:
+    """Take an event into `state`; the message that tells of it, if there is one."""
+    state.apply(event)
+    if event.kind not in _SHOWN:
+        return None
+    name = event.data.get("name")
+    return {"current_node": name, "response": _response(state, name, event)}
 
 
 def _is_message(one: Any) -> bool:

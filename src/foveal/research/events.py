@@ -34,6 +34,7 @@ KINDS = {
     "node.selected": "which of the results are read",
     "node.page": "a page was read, or why not; what reads like orders to a model is shown in `orders`",
     "answer.node.delta": "words of a node's answer, citations numbered as in its results",
+    "node.reused": "a node's answer is that of an earlier run: to which question, and when",
     "node.answer": "a node's whole answer, citations numbered as in the run",
     "refs": "new citations by their numbers, which never change",
     "answer.delta": "words of the answer",
@@ -123,14 +124,14 @@ class EventLog:
             for event in self.so_far(after):
                 after = event.id
                 yield event
-            if not await asyncio.to_thread(self._more, after):
+            if not await asyncio.to_thread(self.more, after):
                 return
 
-    def _more(self, after: int) -> bool:
-        """Wait half a second, or until there is more than `after`; whether more may come."""
+    def more(self, after: int, seconds: float = 0.5) -> bool:
+        """Wait some time, or until there is more than `after`; whether more may come."""
         with self._changed:
             if len(self._events) <= after and not self._closed:
-                self._changed.wait(0.5)
+                self._changed.wait(seconds)
             return len(self._events) > after or not self._closed
 
 

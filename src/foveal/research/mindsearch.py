@@ -16,7 +16,7 @@ Differs   from the reference code: programs of the planner are read, never execu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, Literal
 from foveal.errors import InputError
 from foveal.models.chat import ChatModel, Message
 from foveal.research.answers import Researched, researched
+from foveal.research.board import Keeps
 from foveal.research.budget import Budget
 from foveal.research.events import Event, EventLog
 from foveal.research.graph import Graph
@@ -32,6 +33,7 @@ from foveal.research.pages import AttentionReading, BestPassages, PageReader
 from foveal.research.plan_code import CodePlanner
 from foveal.research.plan_json import JsonPlanner
 from foveal.research.plans import Planner
+from foveal.research.reuse import Memory
 from foveal.research.run import Parts, Run, RunLimits
 from foveal.research.searcher import SearchSettings
 from foveal.research.sources import Source, Sources
@@ -89,16 +91,18 @@ class MindSearch:
         settings: MindSettings | None = None,
         planner: MakePlanner | None = None,
         reader: PageReader | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """`planner` makes a `Planner` of the metered model (default: by `settings.front_end`); a trained one that needs
         no chat model ignores it. `reader` chooses what of a long page is shown (default: InfiniRetri where the model
-        is on this machine, else the best passages).
+        is on this machine, else the best passages). `memory` gives summaries of earlier runs (reuse.py; default: none).
         """
         self.model = model
         self.source: Source = Sources(source) if isinstance(source, Sequence) else source
         self.settings = settings or MindSettings.of(model)
         self._planner = planner or _planner_of(self.settings.front_end, model)
         self._reader = reader or _reader_of(model)
+        self._memory = memory
 
     def ask(
         self,
@@ -131,8 +135,19 @@ class MindSearch:
             if not run.log.closed:
                 run.cancel()
 
-    def start(self, question: str, history: Sequence[Message] = (), *, trace: Path | None = None) -> Run:
-        """Begin a run that goes on whether or not anybody listens; `trace` is a new file to write its events to."""
+    def start(
+        self,
+        question: str,
+        history: Sequence[Message] = (),
+        *,
+        trace: Path | None = None,
+        key: str | None = None,
+        keepers: Sequence[Keeps] = (),
+    ) -> Run:
+        """Begin a run that goes on whether or not anybody listens; `trace` is a new file to write its events to.
+
+        `keepers` keep them elsewhere (runs.py), where the run is called `key`.
+        """
         if not question.strip():
             raise InputError("The question is empty. Ask something that can be searched for.")
         if self.model.count_tokens(question) > self.model.context_tokens // 2:
@@ -140,8 +155,8 @@ class MindSearch:
                 f"The question takes more than half of the {self.model.context_tokens:,} tokens that {self.model.name} "
                 "reads. Shorten it, or take a model with a longer context."
             )
-        file = TraceFile.open(trace) if trace else None
-        return Run(self._parts(), question.strip(), history=history, trace=file).start()
+        kept = [*keepers, *([TraceFile.open(trace)] if trace else [])]
+        return Run(self._parts(), question.strip(), history=history, keepers=kept, key=key).start()
 
     def resume(self, trace: Path, *, edits: dict[str, str] | None = None) -> Run:
         """Go on with the run of a trace, which grows; a node that was searched to its end is not searched again.
@@ -150,14 +165,17 @@ class MindSearch:
         searched anew, and the answer is written anew. InputError: no trace, no such node, or another run holds it.
         """
         events = load(trace)
+        require_nodes(RunState.of(events), edits)
+        return self.go_on(events, edits=edits, keepers=[TraceFile.open(trace, goes_on=True)])
+
+    def go_on(
+        self, events: Sequence[Event], *, edits: dict[str, str] | None = None, keepers: Sequence[Keeps] = ()
+    ) -> Run:
+        """`resume` for events from wherever they were kept; `keepers` get those to come. InputError: no such node."""
         state = RunState.of(events)
-        for name in edits or {}:
-            if state.graph.get(name).kind != "searcher":
-                raise InputError(f"{name!r} is not a sub-question. There are: {_names(state.graph)}.")
-        file = TraceFile.open(trace, goes_on=True)
-        history = state.run.get("history", [])
-        run = Run(self._parts(), state.question, history=history, log=EventLog(events), trace=file, edits=edits)
-        return run.start()
+        require_nodes(state, edits)
+        history, log = state.run.get("history", []), EventLog(events)
+        return Run(self._parts(), state.question, history=history, log=log, keepers=keepers, edits=edits).start()
 
     def _parts(self) -> Parts:
         told = {"front_end": self.settings.front_end, "search": asdict(self.settings.search)}
@@ -166,10 +184,18 @@ class MindSearch:
             planner=self._planner,
             source=self.source,
             reader=self._reader,
+            memory=self._memory,
             limits=self.settings.limits,
             search=self.settings.search,
             settings=told,
         )
+
+
+def require_nodes(state: RunState, edits: Iterable[str] | None) -> None:
+    """InputError: one of the names is not that of a sub-question."""
+    for name in edits or ():
+        if state.graph.get(name).kind != "searcher":
+            raise InputError(f"{name!r} is not a sub-question. There are: {_names(state.graph)}.")
 
 
 def replay(trace: Path) -> Researched:

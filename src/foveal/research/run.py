@@ -24,7 +24,7 @@ from typing import Any
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Message
 from foveal.research.answers import Researched, researched
-from foveal.research.board import Board, today
+from foveal.research.board import Board, Keeps, today
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.citations import References
 from foveal.research.events import EventLog
@@ -32,11 +32,11 @@ from foveal.research.hunt import Hunt
 from foveal.research.pages import PageReader
 from foveal.research.plans import Planner
 from foveal.research.prompts import NOTHING, VERSION, Problem
+from foveal.research.reuse import Memory
 from foveal.research.scheduling import Scheduler
-from foveal.research.searcher import Searcher, SearchSettings, Summary
+from foveal.research.searcher import Searcher, SearchSettings, Summary, Tell
 from foveal.research.sources import Source
 from foveal.research.state import RunState
-from foveal.research.traces import TraceFile
 from foveal.research.writing import Writer
 
 LEAVE_S = 0.5
@@ -70,6 +70,7 @@ class Parts:
     planner: Callable[[ChatModel], Planner]
     source: Source
     reader: PageReader
+    memory: Memory | None = None  # of summaries that are used again
     limits: RunLimits = field(default_factory=RunLimits)
     search: SearchSettings = field(default_factory=SearchSettings)
     settings: Mapping[str, Any] | None = None  # as the trace tells them
@@ -85,14 +86,16 @@ class Run:
         *,
         history: Sequence[Message] = (),
         log: EventLog | None = None,
-        trace: TraceFile | None = None,
+        keepers: Sequence[Keeps] = (),
         edits: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> None:
-        """`log` holds the events of a run that goes on; `edits` are new questions of some of its nodes."""
+        """`log` holds the events of a run that goes on; `edits` are new questions of its nodes; `key` names it."""
         self.parts = parts
-        self.board = Board(log or EventLog(), trace)
+        self.board = Board(log or EventLog(), keepers)
         self.failure: Exception | None = None
         self.stopped_by: str | None = None
+        self._key = key or uuid.uuid4().hex
         self._question, self._history, self._edits = question, tuple(history), dict(edits or {})
         self._hunt, self._whole = Cancel(), Cancel()  # planner and searchers; all
         self.meter = Meter(parts.limits.budget, on_empty=self._budget_empty, before=self.board.state.usage)
@@ -197,7 +200,7 @@ class Run:
         budget = self.parts.limits.budget
         self.board.tell(
             "run",
-            run_id=self.board.state.run.get("run_id") or uuid.uuid4().hex,
+            run_id=self.board.state.run.get("run_id") or self._key,
             question=self._question,
             history=list(map(dict, self._history)),
             model=self._model.name,
@@ -230,7 +233,7 @@ class Run:
         tell = partial(self.board.tell, name=name)
         tell("node.state", state="running")
         try:
-            summary = self._searcher.run(self._problem(name), tell, self._hunt)
+            summary = self._found_out(self._problem(name), tell)
         except Cancelled:
             tell("node.state", state="cancelled")
         except Exception as error:  # one searcher's failure is not the others'
@@ -240,6 +243,18 @@ class Run:
             tell("node.state", state="failed", error=str(error) or type(error).__name__)
         else:
             self._summarised(name, summary)
+
+    def _found_out(self, problem: Problem, tell: Tell) -> Summary:
+        """A node's summary: that of an earlier run, where one is remembered, or what a search finds."""
+        memory = self.parts.memory
+        recalled = memory.recall(problem) if memory else None
+        if recalled is not None:
+            tell("node.reused", question=recalled.question, at=recalled.at.isoformat())
+            return recalled.summary
+        summary = self._searcher.run(problem, tell, self._hunt)
+        if memory:
+            memory.keep(problem, summary)
+        return summary
 
     def _problem(self, name: str) -> Problem:
         graph = self.board.seen().graph

@@ -5,7 +5,7 @@
 `Sources` asks several at once and merges what they find. `source_of` makes one from what a person types:
 
     library, library:dense, library:hybrid+RANKER   the library, by a retriever and a ranker of the registry
-    papers                                          the papers of the home
+    papers, papers:RETRIEVER+RANKER FILTERS         the papers of the home, as in the search over papers
     dir:PATH                                        the files below a folder
     arxiv                                           arXiv's API
     searxng:URL                                     a SearXNG server, or what answers as one does
@@ -86,9 +86,17 @@ class Sources:
         return self.sources[int(place)].read(replace(found, address=address), cancel=cancel)
 
 
+def scheme_of(named: str) -> str:
+    """The registry's name in what a person typed: "library" of "library:dense"."""
+    return named.strip().partition(":")[0].lower()
+
+
 def source_of(named: str, settings: Settings, **options: Any) -> Source:
-    """The source that a person names. UnknownName, InputError: there is none of that name, or it lacks its place."""
-    scheme, _, place = named.partition(":")
+    """The source that a person names. UnknownName, InputError: there is none of that name, or it lacks its place.
+
+    `options` are what a source needs and a name cannot hold: `papers`, the search over papers (PapersSource).
+    """
+    scheme, _, place = named.strip().partition(":")
     kind = lookup(RESEARCH_SOURCES, scheme.lower(), kind="source")
     made: Source = kind.named(named if scheme.lower() in ("http", "https") else place, settings, **options)
     return made

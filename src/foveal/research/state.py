@@ -124,6 +124,12 @@ def _draft(state: RunState, data: dict[str, Any], _: float) -> None:
         state.graph.nodes[data["name"]].draft += data["text"]
 
 
+def _reused(state: RunState, data: dict[str, Any], _: float) -> None:
+    node = state.graph.nodes.get(data["name"])
+    if node is not None:
+        node.reused = data["question"]
+
+
 def _node_answer(state: RunState, data: dict[str, Any], _: float) -> None:
     node = state.graph.nodes.get(data["name"])
     if node is not None:
@@ -168,6 +174,7 @@ _CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {
     "node.selected": _of_node("selected"),
     "node.page": _of_node("pages", add=True),
     "answer.node.delta": _draft,
+    "node.reused": _reused,
     "node.answer": _node_answer,
     "refs": _refs,
     "answer.delta": _answer_delta,

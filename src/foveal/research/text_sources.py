@@ -6,10 +6,11 @@ thousand documents. A larger one belongs in a library.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foveal.errors import InputError, LibraryError
 from foveal.models.chat import Cancel
@@ -38,7 +39,7 @@ class LibrarySource:
         where: str | Sequence[str] | None = None,
     ) -> None:
         """As for `Library.search`; a ranker that is named is loaded at its first use and kept."""
-        self.name = "library"
+        self.name = f"library where {where}" if where else "library"
         self.library = library
         self.retriever, self.rank, self.where = retriever, rank, where
         self._lock = Lock()
@@ -155,21 +156,63 @@ class FolderSource(DocumentsSource):
         return cls(documents, name=f"dir:{place}")
 
 
-class PapersSource(DocumentsSource):
-    """Papers as documents: title and abstract."""
+class Papers(Protocol):
+    """Search over papers, as `papers.PaperSearch` offers it; research does not see that part of the house."""
+
+    def search(self, query: str, k: int, *, retriever: str | None, rank: str | None) -> Any:
+        """What has `hits`, each with a `paper` and a `score`. A paper has id, title, abstract and page_url."""
+        ...
+
+
+class PapersSource:
+    """The papers of a home: found by their index, read as title and abstract."""
+
+    def __init__(
+        self, papers: Papers, *, retriever: str | None = None, rank: str | None = None, where: str = ""
+    ) -> None:
+        """`where` are filters as people type them, such as "cat:cs.CL year:2024-"."""
+        self.name = f"papers {where}".strip()
+        self.papers = papers
+        self.retriever, self.rank, self.where = retriever, rank, where
+        self._found: dict[str, Document] = {}
 
     @classmethod
-    def named(
-        cls,
-        place: str,
-        settings: Settings,  # noqa: ARG003
-        *,
-        papers: Iterable[Document] | None = None,
-    ) -> PapersSource:
-        """`papers` comes from whoever may see the papers' store: research does not."""
-        if papers is None or place:
-            raise InputError("The source papers takes no place, and needs the documents of a home's papers.")
-        return cls(papers, name="papers")
+    def named(cls, place: str, settings: Settings, *, papers: Papers | None = None) -> PapersSource:  # noqa: ARG003
+        """`RETRIEVER+RANKER`, then filters; all may be missing. `papers` comes from whoever may see them."""
+        if papers is None:
+            raise InputError("The source papers needs the search over a home's papers; here there is none.")
+        first, _, rest = place.strip().partition(" ")
+        if ":" in first:
+            first, rest = "", place
+        retriever, _, ranker = first.partition("+")
+        return cls(papers, retriever=retriever or None, rank=ranker or None, where=rest.strip())
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """The papers that fit best and pass the filters."""
+        if cancel:
+            cancel.check()
+        asked = f"{_only_words(query)} {self.where}".strip()
+        hits = self.papers.search(asked, k, retriever=self.retriever, rank=self.rank).hits
+        return [self._hit(hit.paper, hit.score) for hit in hits]
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """The paper."""
+        if cancel:
+            cancel.check()
+        return self._found[found.address]
+
+    def _hit(self, paper: Any, score: float) -> Found:
+        text = f"{paper.title}\n\n{paper.abstract}"
+        document = Document.of(f"paper:{paper.id}", text, paper.title, url=paper.page_url or None)
+        self._found[paper.id] = document
+        snippet = " ".join(paper.abstract.split())[:SNIPPET] or paper.title
+        url = document.url or f"paper:{paper.id}"
+        return Found(url=url, title=paper.title, snippet=snippet, score=score, address=paper.id)
+
+
+def _only_words(query: str) -> str:
+    """A model's query without what would be a filter or a phrase: those are the person's to set."""
+    return " ".join(re.sub(r'[:"“”]', " ", query).split())
 
 
 def _readable(file: Any, limits: Any, load: Any) -> list[Document]:

@@ -14,18 +14,24 @@ import io
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from foveal.errors import InputError
 from foveal.research.events import Event
+from foveal.research.graph import OVER
 
 FORMAT = 1
 FORCED = frozenset(("run", "plan.observation", "node.answer", "done"))
-"""Events that are on the disk before the run goes on."""
+"""Events that are on the disk before the run goes on; so is the end of a node."""
 
 logger = logging.getLogger("foveal.research.traces")
+
+
+def is_forced(event: Event) -> bool:
+    """Whether a run that goes on after a kill builds on this event."""
+    return event.kind in FORCED or (event.kind == "node.state" and event.data.get("state") in OVER)
 
 
 class TraceFile:
@@ -74,7 +80,7 @@ class TraceFile:
             line = event.line().encode("utf-8", "replace") + b"\n"
             if self._file.write(line) != len(line):
                 raise OSError("no space is left")
-            if event.kind in FORCED:
+            if is_forced(event):
                 os.fsync(self._file.fileno())
         except OSError as error:
             logger.warning("the trace %s ends at event %d: %s", self.path, event.id, error)
@@ -91,6 +97,11 @@ class TraceFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def text_of(events: Iterable[Event]) -> str:
+    """The file of a run, from events that are kept elsewhere."""
+    return "".join(f"{line}\n" for line in (json.dumps({"foveal_trace": FORMAT}), *(one.line() for one in events)))
 
 
 def load(path: Path) -> list[Event]:

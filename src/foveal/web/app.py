@@ -29,7 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from foveal import __version__
-from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper
+from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper, UnknownRun
 from foveal.papers.mail.postman import Postman
 from foveal.papers.mail.signing import dkim_of
 from foveal.settings import Settings
@@ -59,6 +59,9 @@ ROUTERS: tuple[str, ...] = (
     "document_pages",
     "ask_pages",
     "read_pages",
+    "research_pages",
+    "research_streams",
+    "research_api",
     "paper_page",
 )
 """Modules of this package that have a `router`; the first that takes an address answers, so paper_page goes last."""
@@ -112,7 +115,7 @@ def use_mail(site: Site) -> None:
 
 def status_of(error: FovealError) -> int:
     """The HTTP status that an error of ours stands for."""
-    if isinstance(error, UnknownDocument | UnknownPaper):
+    if isinstance(error, UnknownDocument | UnknownPaper | UnknownRun):
         return 404
     if isinstance(error, NotAllowed | TooMany):
         return 403 if isinstance(error, NotAllowed) else 429

@@ -24,6 +24,7 @@ from foveal.web.signed_in import (
     Reader,
     back_to,
     close_session,
+    hash_of,
     ip_of,
     open_session,
     private,
@@ -98,6 +99,8 @@ def enter(
         sign_out(database, person, session_number(request))
     welcome = f"/settings?welcome={signed.person.id}&next={quote(signed.next_path)}"
     answer = back_to(welcome if signed.is_new else signed.next_path)
+    # the browser gets a new key: what it asked for until now is the person's from here on
+    site_of(request).research.runs.adopt(hash_of(browser), signed.person.id)
     open_session(request, answer, signed.token)
     return answer
 

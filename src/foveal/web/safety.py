@@ -141,13 +141,14 @@ async def guarded(request: Request) -> None:
     """Dependency of routes that write: 403 unless the request comes from a page of ours."""
     if request.method not in UNSAFE:
         return
-    if not (_same_site(request) and await _has_token(request)):
+    if not (same_site(request) and await _has_token(request)):
         raise HTTPException(
             403, "This request does not come from a page of this site. Open the page again, and repeat."
         )
 
 
-def _same_site(request: Request) -> bool:
+def same_site(request: Request) -> bool:
+    """Whether a browser says that one of our pages, or no page at all, sent this; what is no browser says nothing."""
     fetch_site = request.headers.get("sec-fetch-site")
     if fetch_site is not None:
         return fetch_site in ("same-origin", "none")

@@ -10,6 +10,7 @@ knows its hash. It changes at every signing in, and with it the browser's key, s
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 from collections.abc import Mapping
@@ -90,6 +91,11 @@ def close_session(request: Request, response: Response) -> None:
     """Take both back."""
     response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=request.url.scheme == "https")
     _set(request, response, BROWSER, secrets.token_urlsafe(24), 365 * 86_400)
+
+
+def hash_of(browser: str) -> str:
+    """A browser's key as the database keeps it; "" of none."""
+    return hashlib.sha256(browser.encode()).hexdigest() if browser else ""
 
 
 def private(values: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -31,6 +31,7 @@ from foveal.web.papers_parts import PaperParts
 if TYPE_CHECKING:
     from foveal.papers.paper_search import PaperSearch
     from foveal.papers.store import Paper
+    from foveal.web.research_desk import Desk
 
 
 Deliver = Callable[[str, str, str], None]
@@ -109,6 +110,14 @@ class Site:
 
         with self._lock:
             return PaperSearch.open(self.settings, database=self.database)
+
+    @cached_property
+    def research(self) -> Desk:
+        """Runs of research."""
+        from foveal.web.research_desk import Desk
+
+        with self._lock:
+            return Desk(self)
 
     @cached_property
     def library(self) -> Library:

@@ -1,0 +1,164 @@
+"""A run of research in the terminal: the graph as a tree that grows, then the words of the answer.
+
+with ResearchView() as view: view.show(event)
+listened(run)                    # until its end; Ctrl-C asks for the answer, a second one stops it
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from foveal.cli.output import notes
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.tree import Tree
+
+    from foveal.research.answers import Researched
+    from foveal.research.events import Event
+    from foveal.research.graph import Node
+    from foveal.research.run import Run
+    from foveal.research.state import RunState
+
+MARKS = {
+    "waiting": ("○", "dim"),
+    "running": ("◐", "cyan"),
+    "finished": ("●", "green"),
+    "failed": ("✗", "red"),
+    "cancelled": ("–", "dim"),
+    "stale": ("◌", "yellow"),
+}
+EVERY_S = 0.1
+"""Seconds between two drawings of the tree."""
+
+
+def listened(run: Run, *, json: bool = False) -> Researched:
+    """Show a run until its end. Ctrl-C asks for the answer; a second one stops it."""
+    after = 0
+    with ResearchView(quiet=json) as view:
+        while True:
+            try:
+                for event in run.log.follow(after):
+                    after = event.id
+                    view.show(event)
+                return run.result()
+            except KeyboardInterrupt:
+                if run.stopped_by is not None:
+                    run.cancel()
+                    run.join(1.0)
+                    raise
+                run.answer_now()
+                notes().print("Answering from what was found so far. Ctrl-C once more stops.")
+
+
+@dataclass
+class ResearchView:
+    """Shows a run's events; use it as a context. Where no person looks, it shows nothing."""
+
+    quiet: bool = False
+    state: RunState | None = None
+    _live: Live | None = None
+    _drawn: float = field(default=0.0)
+
+    def __enter__(self) -> ResearchView:
+        from rich.live import Live
+
+        from foveal.research.state import RunState
+
+        self.state = RunState()
+        if not self.quiet and notes().is_terminal:
+            self._live = Live(console=notes(), transient=True, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, event: Event) -> None:
+        """Take an event in, and draw at most ten times a second."""
+        if self.state is None:
+            return
+        self.state.apply(event)
+        if self._live and time.monotonic() - self._drawn > EVERY_S:
+            self._drawn = time.monotonic()
+            self._live.update(self.drawn(), refresh=True)
+
+    def drawn(self) -> Any:
+        """The tree, what the planner thinks now, the answer so far."""
+        from rich.console import Group
+        from rich.text import Text
+
+        state = self.state
+        if state is None or not state.run:
+            return Text("")
+        parts: list[Any] = [tree(state)]
+        if state.thought:
+            parts.append(Text(_end_of(state.thought), "dim italic", overflow="ellipsis"))
+        if state.answer:
+            parts.append(Text(f"\n{_end_of(state.answer, lines=8)}"))
+        used = state.usage
+        if used:
+            parts.append(Text(f"{used['calls']} calls, {used['tokens']:,} tokens, {used['pages']} pages", "dim"))
+        return Group(*parts)
+
+
+def tree(state: RunState) -> Tree:
+    """The graph as a tree; a node that needs several hangs below the deepest of them."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from foveal.research.graph import RESPONSE, ROOT
+    from foveal.research.mermaid import tree_children
+
+    shown = Tree(Text(state.question, "bold"))
+
+    def add(to: Tree, name: str) -> None:
+        for child in tree_children(state.graph, name):
+            if child != RESPONSE:
+                add(to.add(_label(state.graph.nodes[child])), child)
+
+    if ROOT in state.graph.nodes:
+        add(shown, ROOT)
+    return shown
+
+
+def _label(node: Node) -> Any:
+    from rich.text import Text
+
+    mark, style = MARKS[node.state]
+    text = Text(f"{mark} ", style).append(node.content, "" if node.state != "waiting" else "dim")
+    if node.state == "running":
+        read = sum("error" not in page for page in node.pages)
+        doing = f"{read} of {len(node.selected)} pages" if node.selected else "; ".join(node.queries)[:60]
+        text.append(f"  {doing}", "dim")
+    elif node.error:
+        text.append(f"  {node.error[:80]}", "red")
+    return text
+
+
+def _end_of(text: str, lines: int = 3) -> str:
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def answer_text(answer: Researched) -> Any:
+    """The answer, its sources by their numbers, and what is missing."""
+    from rich.text import Text
+
+    from foveal.research.answers import STOPPED
+    from foveal.research.citations import MARK
+
+    text = Text(MARK.sub(lambda found: f"[{found[1]}]", answer.text))
+    text.append("\n")
+    for number, one in zip(answer.numbers, answer.citations, strict=True):
+        text.append(f"\n[{number}] ", "cyan").append(f"“{' '.join(one.quote.split())}”\n")
+        text.append(f"    {one.title} · {one.url}\n", "dim")
+    for claim in answer.unsupported:
+        text.append(f"\nNot borne out by what was found: “{claim}”\n", "yellow")
+    for question, reason in answer.missing:
+        text.append(f"\nNot found: {question} {reason}\n", "yellow")
+    if answer.stopped_by:
+        text.append(f"\nNot complete: {STOPPED[answer.stopped_by]}.\n", "yellow")
+    return text

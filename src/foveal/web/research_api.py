@@ -1,0 +1,122 @@
+"""Research for programs: begin a run, look at it, stop it; and the reference's own shape.
+
+    POST   /api/research/runs             {"question": "…", "sources": ["papers"], "seconds": 300, "pages": 40}
+    GET    /api/research/runs/{key}       what it adds up to now
+    GET    /api/research/runs/{key}/events                  (research_streams.py)
+    DELETE /api/research/runs/{key}       stop it
+    POST   /api/research/solve            {"inputs": "…" or messages}: server-sent events as MindSearch's server sends
+                                          them (research/compat.py); who leaves stops the run
+
+A program is known by the cookie that its first answer sets: a run is its own as a browser's is (research_pages.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from foveal.research.answers import researched
+from foveal.research.budget import Budget
+from foveal.research.compat import asked as solve_asked
+from foveal.research.compat import message
+from foveal.research.state import RunState
+from foveal.web.ask_pages import require_writable
+from foveal.web.limits import limited
+from foveal.web.research_desk import Asked, Desk, sources_named
+from foveal.web.research_pages import begun, owner_of
+from foveal.web.research_streams import ALIVE, followed
+from foveal.web.safety import COOKIE, same_site
+from foveal.web.signed_in import private
+from foveal.web.site import site_of
+from foveal.web.small_forms import SmallForms
+from foveal.web.streams import HEADERS
+
+router = APIRouter(prefix="/api/research", route_class=SmallForms, include_in_schema=False)
+
+
+class NewRun(BaseModel):
+    """What a program asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+    question: str = Field(max_length=2000)
+    sources: list[str] = Field(default_factory=list, max_length=12)
+    tokens: int | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0)
+    pages: int | None = Field(default=None, ge=0)
+
+
+def ours(request: Request) -> None:
+    """HTTPException 403: a page of another site sent this."""
+    if not same_site(request):
+        raise HTTPException(403, "This request comes from a page of another site.")
+
+
+writes = [Depends(ours), Depends(limited("api"))]
+
+
+@router.post("/runs", dependencies=writes)
+def new_run(request: Request, body: NewRun) -> Response:
+    """Begin a run."""
+    site = site_of(request)
+    require_writable(site)
+    budget = Budget(tokens=body.tokens, seconds=body.seconds, pages=body.pages)
+    key = begun(request, Asked(body.question.strip(), sources_named(body.sources, site.research), budget))
+    where = f"/api/research/runs/{key}"
+    told = {"run": key, "url": where, "events": f"{where}/events", "page": f"/research/{key}"}
+    return _known_again(request, JSONResponse(told, 201, private({"location": where})))
+
+
+@router.get("/runs/{key}", dependencies=[Depends(limited("api"))])
+def one_run(request: Request, key: str) -> Response:
+    """What a run adds up to now."""
+    desk = site_of(request).research
+    run = desk.run(key, owner_of(request))
+    job, state = desk.job(key), desk.state(key)
+    status = run.status if job is None else "waiting" if job.state == "waiting" else "running"
+    told = {"run": key, "status": status, "last_event": state.last, "shared": run.shared}
+    return JSONResponse(told | researched(state).to_json() | {"question": run.question}, headers=private())
+
+
+@router.delete("/runs/{key}", dependencies=writes)
+def stop(request: Request, key: str) -> Response:
+    """Stop a run; what it found stays."""
+    desk = site_of(request).research
+    desk.own(key, owner_of(request))
+    desk.cancel(key)
+    return Response(status_code=204)
+
+
+@router.post("/solve", dependencies=writes)
+def solve(request: Request, body: Annotated[dict[str, Any], Body()]) -> Response:
+    """Answer as the reference does."""
+    site = site_of(request)
+    require_writable(site)
+    question, history = solve_asked(body)
+    asked = Asked(question.strip(), sources_named((), site.research), history=tuple(history))
+    key = begun(request, asked)
+    return StreamingResponse(_solved(site.research, key), media_type="text/event-stream", headers=HEADERS)
+
+
+async def _solved(desk: Desk, key: str) -> AsyncIterator[str]:
+    state = RunState()
+    try:
+        async for batch in followed(desk, key, 0):
+            told = [one for one in (message(state, event) for event in batch) if one is not None]
+            yield "".join(f"data: {json.dumps(one, ensure_ascii=False)}\n\n" for one in told) or ALIVE
+    finally:
+        if state.done is None:
+            desk.cancel(key)  # nothing can be awaited here: who asked has gone
+
+
+def _known_again(request: Request, answer: Response) -> Response:
+    """Let a program that has no cookie yet come back to its run."""
+    new = getattr(request.state, "browser", "")
+    if new and not request.cookies.get(COOKIE):
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, new, max_age=365 * 86_400, secure=secure, httponly=True, samesite="lax")
+    return answer

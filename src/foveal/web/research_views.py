@@ -1,0 +1,246 @@
+"""What the pages of a run show of its events: answers with numbers that open, the graph in words, a node.
+
+Numbers    each [[n]] of a text becomes a button that opens its source: title, host, the sentence it rests on and where
+           that stands. Numbers side by side are one button
+Safety     what models and pages wrote is Markdown without HTML, links and pictures; the only links are the sources',
+           to http and https, or to places of the library
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from markupsafe import Markup
+
+from foveal.research.answers import STOPPED
+from foveal.research.citations import MARK, cited
+from foveal.research.graph import RESPONSE, ROOT, Graph, Node
+from foveal.research.mermaid import tree_children
+from foveal.research.state import RunState
+from foveal.web.answers import one_line
+from foveal.web.document_text import place_address
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+STATES = {
+    "waiting": "waits",
+    "running": "is being searched",
+    "finished": "answered",
+    "failed": "not found",
+    "cancelled": "not searched",
+    "stale": "to be searched anew",
+}
+"""A node's state, for people."""
+
+ENDED = {
+    "": "Answered",
+    "budget": "Stopped: the budget is spent",
+    "cancelled": "Cancelled",
+    "asked": "Answered before all was searched, as you asked",
+    "turns": "Stopped: the planner had no more turns",
+    "model": "Stopped: the model could not be reached any more",
+    "error": "Broken off by an error",
+}
+"""How a run ended, for people; the keys are those of `answers.STOPPED`."""
+
+assert ENDED.keys() - {""} == STOPPED.keys()
+
+LONGEST_QUOTE = 600
+_HELD = re.compile("\ue000(\\d+)\ue001")
+_NOT_OURS = dict.fromkeys((0xE000, 0xE001))
+_RUN = re.compile(rf"{MARK.pattern}(?:[ \t]*{MARK.pattern})*")
+
+Known = Callable[[Sequence[str]], Mapping[str, str]]
+"""Ids of documents -> their revisions, for those that the site's library holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A numbered source, as a list or a pop-up shows it."""
+
+    number: int
+    title: str
+    address: str  # "" where it has none that may be followed
+    host: str
+    quote: str
+    where: str
+    ours: bool  # whether the address is a page of this site
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text with its numbers: HTML, and the sources of each of its buttons."""
+
+    html: Markup
+    popups: tuple[tuple[str, tuple[Source, ...]], ...]  # (id, sources)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A node of the outline, with those that hang below it."""
+
+    number: int
+    node: Node
+    said: str
+    below: tuple[Branch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All that is known of one node."""
+
+    number: int
+    node: Node
+    said: str
+    parents: tuple[tuple[str, str], ...]  # (name, question) of what it builds on
+    read: Mapping[int, Mapping[str, Any]]  # index of a result -> the event of its page
+    answer: Written
+    quotes: tuple[Source, ...]
+    plan: tuple[tuple[str, str], ...] = ()  # of the question: what the planner wrote, what it was told
+
+
+@dataclass
+class Views:
+    """Texts and nodes of one site's runs, for its templates."""
+
+    known: Known = field(default=lambda _: {})
+
+    def sources(self, state: RunState, numbers: Sequence[int] | None = None) -> list[Source]:
+        """The sources of a run, or those of some numbers."""
+        wanted = sorted(state.refs) if numbers is None else [number for number in numbers if number in state.refs]
+        held = self.known([state.refs[number]["span"]["document_id"] for number in wanted])
+        return [_source(number, state.refs[number], held) for number in wanted]
+
+    def written(self, text: str, state: RunState, prefix: str) -> Written:
+        """A text as HTML; ids of its pop-ups begin with `prefix`."""
+        groups: list[tuple[int, ...]] = []
+
+        def held(found: re.Match[str]) -> str:
+            numbers = tuple(dict.fromkeys(number for number in cited(found[0]) if number in state.refs))
+            if not numbers:
+                return ""
+            if numbers not in groups:
+                groups.append(numbers)
+            return f"\ue000{groups.index(numbers)}\ue001"
+
+        marked = _RUN.sub(held, text.translate(_NOT_OURS))
+        sources = {one.number: one for one in self.sources(state, sorted({n for group in groups for n in group}))}
+        popups = tuple(
+            (f"{prefix}-{'-'.join(map(str, group))}", tuple(sources[number] for number in group)) for group in groups
+        )
+        rendered = _markdown().render(marked)
+        html = _HELD.sub(lambda found: str(_button(*popups[int(found[1])])), rendered)
+        return Written(Markup(html), popups)  # Markdown without HTML, and our own buttons
+
+    def panel(self, state: RunState, name: str) -> Panel | None:
+        """A node; None: there is none of that name."""
+        node = state.graph.nodes.get(name)
+        if node is None:
+            return None
+        parents = tuple((one, state.graph.nodes[one].content) for one in state.graph.parents(name) if one != ROOT)
+        shown = node.answer or MARK.sub("", node.draft)
+        return Panel(
+            number=list(state.graph.nodes).index(name),
+            node=node,
+            said=said_of(node),
+            parents=parents if node.kind == "searcher" else (),
+            read={page["index"]: page for page in node.pages},
+            answer=self.written(shown, state, "p"),
+            quotes=tuple(self.sources(state, cited(node.answer))),
+            plan=tuple((turn.source, turn.observation) for turn in state.turns) if node.kind == "root" else (),
+        )
+
+
+def outline(graph: Graph) -> tuple[Branch, ...]:
+    """The graph as nested lists: each node once, below the deepest of those that it needs."""
+    numbers = {name: number for number, name in enumerate(graph.nodes)}
+
+    def branch(name: str) -> Branch:
+        node = graph.nodes[name]
+        below = tuple(branch(child) for child in tree_children(graph, name) if child != RESPONSE)
+        return Branch(numbers[name], node, said_of(node), below)
+
+    return tuple(branch(name) for name in graph.nodes if not graph.parents(name) and name != RESPONSE)
+
+
+def flat(branches: Sequence[Branch]) -> Iterator[Branch]:
+    """All branches, each before those below it."""
+    for one in branches:
+        yield one
+        yield from flat(one.below)
+
+
+def said_of(node: Node) -> str:
+    """How far a node is, in words."""
+    if node.kind == "root":
+        return "the question"
+    if node.kind == "end":
+        return "the answer"
+    if node.state == "running" and node.selected:
+        read = sum("error" not in page for page in node.pages)
+        return f"reading, {read} of {len(node.selected)} pages"
+    return STATES[node.state]
+
+
+def counted(state: RunState) -> str:
+    """What a run has done, in one line."""
+    nodes = state.graph.searchers()
+    parts = (
+        [f"{sum(bool(node.answer) for node in nodes)} of {_many(len(nodes), 'sub-question')} answered"] if nodes else []
+    )
+    used = state.usage
+    if used:
+        parts += [_many(used.get("pages", 0), "page"), f"{used.get('tokens', 0):,} tokens"]
+        parts.append(f"{used.get('seconds', 0.0):.0f} s")
+    return " · ".join(parts)
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
+def _source(number: int, ref: Mapping[str, Any], held: Mapping[str, str]) -> Source:
+    span, url, text = ref["span"], str(ref["url"]), one_line(str(ref["quote"]), LONGEST_QUOTE)
+    ours = span["document_id"] in held
+    parts = urlsplit(url) if _is_web(url) else None
+    if ours:
+        address = place_address(span["document_id"], span["start"], span["end"], ref["revision"] or None)
+    else:
+        address = f"{url}{'' if parts and parts.fragment else _fragment(text)}" if parts else ""
+    host = "this library" if ours else (parts.hostname or "" if parts else url.partition(":")[0])
+    where = f"characters {span['start'] + 1:,} to {span['end']:,}"
+    return Source(number, one_line(str(ref["title"]) or url, 200), address, host, text, where, ours)
+
+
+def _fragment(text: str) -> str:
+    """What makes a browser show the sentence in its page."""
+    words = text.rstrip("…").split()
+    start, end = " ".join(words[:6]), " ".join(words[-4:])
+    parts = [start, end] if len(words) > 12 else [" ".join(words)]
+    return f"#:~:text={','.join(quote(one, safe='').replace('-', '%2D') for one in parts)}" if words else ""
+
+
+def _is_web(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://")) and not re.search(r"[\s\"'<>]", url)
+
+
+def _button(popup: str, sources: Sequence[Source]) -> Markup:
+    numbers = ", ".join(str(one.number) for one in sources)
+    name = "; ".join(one.title for one in sources)
+    word = "Source" if len(sources) == 1 else "Sources"
+    return Markup('<button type="button" class="cite" popovertarget="{}" aria-label="{} {}: {}">{}</button>').format(
+        popup, word, numbers, name, numbers
+    )
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "autolink", "reference"])

@@ -1,0 +1,48 @@
+// The page of a run with JavaScript: its parts come by server-sent events (HTMX); nodes open beside the answer.
+(() => {
+  const page = document.querySelector("[data-run]");
+  if (!page || !window.htmx) return;
+  const run = page.dataset.run;
+  const answer = document.getElementById("answer");
+  let missed = false;
+
+  const mark = () => {  // the node that is shown is the current one, in the graph and in the list
+    const shown = document.getElementById("panel")?.dataset.node;
+    for (const link of page.querySelectorAll("#graph [data-node], #outline [data-node]")) {
+      if (link.dataset.node === shown) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  };
+
+  page.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-node]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    const query = `?node=${encodeURIComponent(link.dataset.node)}`;
+    history.replaceState(history.state, "", run + query);
+    await htmx.ajax("GET", `${run}/panel${query}`, { target: "#panel", swap: "outerHTML" });
+    document.getElementById("panel-title")?.focus();
+  });
+
+  // what is open stays open: the answer is not drawn anew below a pop-up
+  document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
+    if (event.target === answer && answer.querySelector(":popover-open")) {
+      missed = true;
+      event.preventDefault();
+    }
+  });
+  answer.addEventListener("toggle", (event) => {
+    if (!missed || event.newState !== "closed") return;
+    missed = false;
+    htmx.ajax("GET", `${run}/answer`, { target: "#answer", swap: "innerHTML" });
+  }, true);
+
+  let scrolled = 0;  // the graph stays where it was scrolled to
+  page.addEventListener("scroll", (event) => { if (event.target.matches?.(".graph-frame")) scrolled = event.target.scrollLeft; }, true);
+  document.body.addEventListener("htmx:sseMessage", () => {
+    const frame = page.querySelector(".graph-frame");
+    if (frame && frame.scrollLeft !== scrolled) frame.scrollLeft = scrolled;
+    mark();
+  });
+  document.body.addEventListener("htmx:afterSwap", mark);
+})();
