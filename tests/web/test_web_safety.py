@@ -173,3 +173,19 @@ def test_an_abstract_of_a_megabyte_is_cut_on_the_page_and_whole_in_the_data(tmp_
     assert len(client.get("/papers/2611.70000").content) < 600 * 1024
     assert len(client.get(day_address(TODAY)).content) < 120 * 1024
     assert len(client.get("/api/papers/2611.70000").json()["summary"]) == len(long.abstract)
+
+
+@pytest.mark.parametrize("path", ["/papers?q=a%00b", "/papers/%00", "/authors/a%00?sort=votes", "/api/papers?q=%00"])
+def test_an_address_with_the_character_nul_is_refused(client: TestClient, path: str):
+    """PostgreSQL takes no text with it."""
+    answer = client.get(path)
+    assert answer.status_code == 400
+    assert "NUL" in answer.text
+
+
+@pytest.mark.parametrize("body", ["email=a%00b", b"email=a\x00b", b"x" * 70_000 + b"%00"])
+def test_a_form_with_the_character_nul_is_refused(client: TestClient, body: str | bytes):
+    headers = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"}
+    answer = client.post("/login", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert "NUL" in answer.text

@@ -37,7 +37,7 @@ from foveal.web.collector import settle
 from foveal.web.jobs import closed_by_signals
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
-from foveal.web.safety import BodyLimit, BrowserCookie, Headers, secret_of
+from foveal.web.safety import BodyLimit, BrowserCookie, Headers, NoNul, secret_of
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = (
@@ -87,6 +87,7 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: 
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_middleware(BrowserCookie)
+    app.add_middleware(NoNul, told=_told)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts), www_redirect=False)
     app.add_middleware(Headers)

@@ -103,6 +103,24 @@ def _size_message(most: int) -> str:
     return f"What was sent is larger than {most // 2**20} MB. Send less, or add the file with `foveal add`."
 
 
+class NoNul:
+    """ASGI middleware: an address with the character NUL is refused, which no text has, and PostgreSQL does not take."""
+
+    def __init__(self, app: ASGIApp, *, told: Callable[[Request, int, str], Response]) -> None:
+        self.app = app
+        self.told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or say so."""
+        if scope["type"] == "http" and (b"%00" in scope["query_string"] or "\x00" in scope["path"]):
+            await self.told(Request({**scope, "path": "/"}), 400, NUL_MESSAGE)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+NUL_MESSAGE = "What was sent holds the character NUL, which no text has. Take it out, and send the rest again."
+
+
 class BrowserCookie:
     """ASGI middleware: a browser without our cookie gets one, with the first page that it is sent."""
 

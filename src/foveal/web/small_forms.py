@@ -14,11 +14,16 @@ from fastapi import Form, HTTPException, Path, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from foveal.web.safety import NUL_MESSAGE
+
 MOST = 160 * 1024
 """Bytes of a form: the longest remark, every character of it written as four escaped bytes, and what is around it."""
 
 MOST_ROWS = 2**31 - 1
 """The largest number that a row can have in every database."""
+
+NULS = (b"\x00", b"%00", b"\\u0000")
+"""The character NUL in a form of either kind, and in JSON."""
 
 Text = Annotated[str, Form()]
 Row = Annotated[int, Path(ge=1, le=MOST_ROWS)]
@@ -27,7 +32,7 @@ MaybeRow = Annotated[int | None, Form(ge=0, le=MOST_ROWS)]
 
 
 class SmallForms(APIRoute):
-    """A route that reads at most `MOST` bytes of a request."""
+    """A route that reads at most `MOST` bytes of a request, and no NUL."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler over a request that counts."""
@@ -37,14 +42,18 @@ class SmallForms(APIRoute):
             said = request.headers.get("content-length", "0")
             if said.isdigit() and int(said) > MOST:
                 raise _too_large()
-            seen = 0
+            seen, end = 0, b""
 
             async def counting() -> Message:
-                nonlocal seen
+                nonlocal seen, end
                 message = await request.receive()
-                seen += len(message.get("body", b""))
+                body = message.get("body", b"")
+                seen += len(body)
                 if seen > MOST:
                     raise _too_large()
+                if any(nul in end + body for nul in NULS):
+                    raise HTTPException(400, NUL_MESSAGE)
+                end = body[-(max(map(len, NULS)) - 1) :]
                 return message
 
             return await handler(Request(request.scope, counting))
