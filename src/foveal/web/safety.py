@@ -104,7 +104,7 @@ def _size_message(most: int) -> str:
 
 
 class NoNul:
-    """ASGI middleware: an address with the character NUL is refused, which no text has, and PostgreSQL does not take."""
+    """ASGI middleware: refuses an address with the character NUL, which no text has, and PostgreSQL does not take."""
 
     def __init__(self, app: ASGIApp, *, told: Callable[[Request, int, str], Response]) -> None:
         self.app = app
