@@ -201,6 +201,7 @@ def test_subscribing_confirming_and_leaving_by_keyboard_alone(
     assert (one.state, wanted.cadence, wanted.query) == ("confirmed", "weekly", "sparse attention")
     to(page, "main a[href^='/mail/']")
     page.keyboard.press("Enter")
+    page.locator("main a[href^='/u/']").wait_for()
     to(page, "main a[href^='/u/']")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Unsubscribe").wait_for()
