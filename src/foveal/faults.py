@@ -32,6 +32,8 @@ POINTS = {
     "mail.planned": "some of a run's messages are queued, the others are not yet made",
     "mail.claimed": "a message is marked as being sent, and nothing of its body has left yet",
     "mail.accepted": "the mail server has taken a message, and the database does not know it yet",
+    "memory.layer-kept": "a layer of a kept text is on the disk, the next one is not yet read",
+    "memory.before-rename": "all layers of a kept text are on the disk, but it is not yet in its place",
     "training.before-whole": "a checkpoint's files are written, but it is not yet declared whole",
 }
 

@@ -65,6 +65,11 @@ METHODS = {
     "dhsa": "foveal.attention.dhsa:DHSA",
 }
 
+MEMORIES = {
+    "retrieval": "foveal.attention.retrieval_attention:RetrievalAttention",
+}
+"""Methods that keep a text and consult it: they own a cache, and shorten what comes after the prompt."""
+
 PAPER_SOURCES = {
     "arxiv": "foveal.papers.sources.arxiv_api:ArxivApi",
     "arxiv-feed": "foveal.papers.sources.arxiv_feed:ArxivFeed",
@@ -115,6 +120,8 @@ BENCHES = {
     "attention-pairs": "foveal.bench.attention_tasks:pairs",
     "attention-pairs-16k": "foveal.bench.attention_tasks:pairs_16k",
     "attention-pairs-32k": "foveal.bench.attention_tasks:pairs_32k",
+    "memory": "foveal.bench.memory:memory",
+    "memory-retrieval": "foveal.bench.memory_retrieval:retrieval",
     "retrieval": "foveal.bench.retrieval:retrieval",
     "retrieval-fusion": "foveal.bench.retrieval_fusion:fusion",
     "retrieval-late": "foveal.bench.retrieval_late:late",

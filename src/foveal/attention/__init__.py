@@ -8,7 +8,9 @@
 Importing this package loads PyTorch and transformers.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from foveal.attention.attach import AttentionMethod, Context, attach
 from foveal.attention.blocks import Blocks
@@ -19,14 +21,16 @@ from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
 from foveal.attention.recorder import Recorder
 from foveal.attention.report import Report
+from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
 from foveal.attention.shared_prefix import SharedPrefix
 from foveal.attention.watch import watch
 from foveal.errors import InputError
-from foveal.registry import METHODS, lookup
+from foveal.registry import MEMORIES, METHODS, lookup
 
 __all__ = [
     "DHSA",
     "AUTO",
+    "MEMORIES",
     "METHODS",
     "AttentionMethod",
     "BlockMethod",
@@ -38,11 +42,14 @@ __all__ = [
     "RandomBlocks",
     "Recorder",
     "Report",
+    "RetrievalAttention",
+    "RetrievalCache",
     "SharedPrefix",
     "Streaming",
     "VerticalSlash",
     "attach",
     "block_attention",
+    "memory_by_name",
     "method_by_name",
     "method_for",
     "methods",
@@ -62,14 +69,26 @@ def method_for(name: str, tokens: int) -> BlockMethod | None:
 
 
 def methods() -> dict[str, str]:
-    """The names of the sparse methods, each with the first line of what it is."""
-    found = {name: lookup(METHODS, name, kind="attention method") for name in METHODS}
+    """The names of the methods, sparse ones and memories, each with the first line of what it is."""
+    tables: Mapping[str, str] = METHODS | MEMORIES
+    found = {name: lookup(tables, name, kind="attention method") for name in tables}
     return {name: (made.__doc__ or "").strip().splitlines()[0] for name, made in found.items()}
 
 
 def method_by_name(name: str, **options: object) -> BlockMethod:
     """The method called `name` with these options. UnknownName: there is none. InputError: it has no such option."""
-    made = lookup(METHODS, name, kind="attention method")
+    method: BlockMethod = _made(METHODS, name, options)
+    return method
+
+
+def memory_by_name(name: str, **options: object) -> RetrievalAttention:
+    """The memory called `name`; errors as those of `method_by_name`."""
+    memory: RetrievalAttention = _made(MEMORIES, name, options)
+    return memory
+
+
+def _made(table: Mapping[str, str], name: str, options: Mapping[str, object]) -> Any:
+    made = lookup(table, name, kind="attention method")
     known = {field.name for field in fields(made)}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -79,8 +98,7 @@ def method_by_name(name: str, **options: object) -> BlockMethod:
         if isinstance(defaults[option], int | float) and not isinstance(value, int | float):
             raise InputError(f"{name} got {option}={value!r}; it needs a number, as {defaults[option]}.")
     try:
-        method: BlockMethod = made(**options)
+        return made(**options)
     except TypeError as error:  # a word where a number is due
         given = ", ".join(f"{option}={value!r}" for option, value in options.items())
         raise InputError(f"{name} cannot be made with {given}: {error}.") from error
-    return method

@@ -277,6 +277,10 @@ def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, ke
     """Let `recorder` keep its rows of this layer, if it watches it."""
     if context.layer not in recorder.heads:
         return
+    if key.shape[2] != context.mask.shape[3]:
+        raise InputError(
+            "A recorder cannot watch a text whose keys lie in a searched cache. Watch it without the cache."
+        )
     seen = method.seen(recorder.rows, context) if method else None
     seen = context.mask.rows(recorder.rows) if seen is None else seen
     recorder.record(context.layer, query, key, seen, scale=context.scale, softcap=context.softcap)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,23 @@ from foveal.errors import InputError
 from foveal.models.key_values import KeyValues
 from foveal.models.lean import lean, supports
 
+
+class Held(Protocol):
+    """A layer's keys and values, as transformers asks for them: `KeyValues`, or a layer of a searched cache."""
+
+    def update(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in (B, G, N, D); what the queries are to look at."""
+        ...
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and first place of these keys."""
+        ...
+
+    def get_seq_length(self) -> int:
+        """Tokens read."""
+        ...
+
+
 WARM = 64
 """Tokens that a model reads before it is timed."""
 
@@ -35,7 +52,7 @@ WARM = 64
 def prefill(
     model: Any,
     ids: Tensor,
-    layers: Sequence[KeyValues],
+    layers: Sequence[Held],
     *,
     method: AttentionMethod | None = None,
     report: Report | None = None,
@@ -51,16 +68,17 @@ def prefill(
     if len(layers) != len(stack):
         raise InputError(f"{len(layers)} layers of keys and values came for a model of {len(stack)} layers.")
     batch, length = ids.shape
-    held = layers[0].length
+    held = layers[0].get_seq_length()
     positions = torch.arange(held, held + length, device=ids.device).expand(batch, -1)
     x, turns = stack.start(ids, positions)
-    masks: dict[int | None, Mask] = {}
+    masks: dict[tuple[int | None, int], Mask] = {}
     for number in range(len(stack)):
         layer = stack.layer(number)
-        if layer.window not in masks:
-            masks[layer.window] = Mask.causal(batch, length, held + length, window=layer.window, device=ids.device)
-        context = Context(number, layer.module, masks[layer.window], layer.scale, report=report, memory=memory)
-        x = layer(x, turns[layer.kind], partial(_attended, layers[number], context, method))
+        keys = layers[number].get_mask_sizes(length)[0]  # a sliding layer may hold no more than its window
+        if (layer.window, keys) not in masks:
+            masks[layer.window, keys] = Mask.causal(batch, length, keys, window=layer.window, device=ids.device)
+        context = Context(number, layer.module, masks[layer.window, keys], layer.scale, report=report, memory=memory)
+        x = layer(x, turns[layer.kind], partial(attended, layers[number], context, method))
     return stack.logits(x.view(batch, length, -1)[:, -1])
 
 
@@ -96,9 +114,10 @@ def _plain_read(model: Any, ids: Sequence[int], method: AttentionMethod | None, 
     return logits
 
 
-def _attended(
-    held: KeyValues, context: Context, method: AttentionMethod | None, query: Tensor, key: Tensor, value: Tensor
+def attended(
+    held: Held, context: Context, method: AttentionMethod | None, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
+    """The output (B, N, H, D) of a layer's queries, whose keys and values `held` takes in; all (B, N, …, D)."""
     keys, values = held.update(key.transpose(1, 2), value.transpose(1, 2))
     query = query.transpose(1, 2)
     output = method.attend(query, keys, values, context) if method else None

@@ -1,8 +1,14 @@
-"""prefill: what a way of looking looks at in a text, what it leaves out, and what that changes."""
+"""prefill: what a way of looking looks at in a text, what it leaves out, and what that changes; or the text is kept.
+
+With `--keep` the model reads the whole text once and keeps it (attention/memory_store.py), for
+`foveal read SOURCE QUESTION --attention retrieval`, which does not read it again.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
-from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.cli.reading import opened_source
 from foveal.errors import InputError
-from foveal.registry import METHODS
+from foveal.registry import MEMORIES, METHODS
 
 SHOWN = 4
 """Layers of a picture, where none are named."""
@@ -32,13 +38,25 @@ def register(app: typer.Typer) -> None:
 
 def prefill(
     source: Annotated[str, typer.Argument(help="A path, URL, arXiv id, document of the library, or - for stdin.")],
-    attention: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)} (docs/attention.md).")] = "flexprefill",
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(METHODS)} (default: flexprefill; docs/attention.md); with --keep one of "
+            f"{', '.join(MEMORIES)} (docs/retrieval-attention.md)."
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the method, such as gamma=0.9.")
     ] = None,
     question: Annotated[str, typer.Option(help="What stands behind the text: many methods look for the end.")] = "",
-    tokens: Annotated[int, typer.Option(min=256, help="Most tokens of SOURCE that are read.")] = 8192,
+    tokens: Annotated[
+        int | None, typer.Option(min=256, help="Most tokens of SOURCE that are read (default: 8192; with --keep all).")
+    ] = None,
     model: Annotated[str, typer.Option(help=f"Model that reads: {MODELS}.")] = DEFAULT_MODEL,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Read it whole and keep it, for `foveal read … --attention retrieval`.")
+    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Remove what was kept of SOURCE.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Read it densely, too, and tell the difference.")] = False,
     picture: Annotated[
         Path | None, typer.Option(help="PNG of the blocks that each head looked at.", dir_okay=False)
@@ -47,16 +65,25 @@ def prefill(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a model read the beginning of SOURCE by a sparse method, and show what it looked at."""
+    """Let a model read the beginning of SOURCE by a sparse method, and show what it looked at; or keep SOURCE."""
     from foveal.attention import method_by_name
     from foveal.attention.prefill import look
     from foveal.settings import Settings
 
+    if keep or forget or attention in MEMORIES:
+        _check_keeping(keep=keep, forget=forget, attention=attention, apart=bool(question or compare or picture))
+        kept = _kept(source, attention or next(iter(MEMORIES)), _options(option or []), tokens, model, home, forget)
+        if as_json:
+            print_json(kept)
+        else:
+            results().print(_said_of_kept(kept), markup=False, highlight=False, soft_wrap=True)
+        return
+    attention = attention or "flexprefill"
     method = method_by_name(attention, **_options(option or []))
     settings = Settings.load(home)
     text = opened_source(source, settings)
     reader = language_model(model, settings)
-    ids = _ids(reader, text, question, tokens)
+    ids = _ids(reader, text, question, tokens or 8192)
     sparse = look(reader.model, ids, method, keep_blocks=picture is not None)
     dense = look(reader.model, ids, None) if compare else None
     told = summary(attention, len(ids), sparse, dense)
@@ -68,6 +95,74 @@ def prefill(
     if sparse.report.looks:
         results().print(sparse.report.table())
     results().print(_said(told))
+
+
+def _check_keeping(*, keep: bool, forget: bool, attention: str | None, apart: bool) -> None:
+    """Wrong usage where the options do not go together."""
+    if keep and forget:
+        raise typer.BadParameter("--keep and --forget say opposite things; give one.")
+    if attention in MEMORIES and not (keep or forget):
+        raise typer.BadParameter(f"--attention {attention} keeps a text: give --keep, too.")
+    if attention is not None and attention not in MEMORIES:
+        raise typer.BadParameter(f"--keep goes with --attention {' or '.join(MEMORIES)}, not with {attention}.")
+    if apart:
+        raise typer.BadParameter("--question, --compare and --picture look at a prompt; a text is kept without them.")
+
+
+def _kept(
+    source: str,
+    attention: str,
+    options: dict[str, object],
+    tokens: int | None,
+    model: str,
+    home: Path | None,
+    forget: bool,
+) -> dict[str, Any]:
+    """Keep the text, or forget it; what there is to tell of it."""
+    from foveal.attention import memory_by_name
+    from foveal.attention.memory_store import forget as remove
+    from foveal.reading.kept import KeptText, folder_of
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    text = opened_source(source, settings)
+    method = memory_by_name(attention, **options)
+    reader = language_model(model, settings)
+    folder = folder_of(text, reader, settings.home)
+    if forget:
+        remove(folder)
+        return {"source": source, "forgotten": True}
+    begun = time.perf_counter()
+    with progress_bar() as bar:
+        task = bar.add_task("Layers", total=None)
+        kept = KeptText.keep(
+            reader,
+            text,
+            folder,
+            method,
+            tokens=tokens,
+            home=settings.home,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        ).kept
+    seconds = round(time.perf_counter() - begun, 2)
+    return {
+        "source": source,
+        "tokens": kept.tokens,
+        "bytes": kept.bytes,
+        "method": attention,
+        "folder": str(folder),
+        "seconds": seconds,
+    }
+
+
+def _said_of_kept(kept: dict[str, Any]) -> str:
+    if kept.get("forgotten"):
+        return f"What was kept of {kept['source']} is gone."
+    asked = shlex.quote(kept["source"])
+    return (
+        f"{kept['tokens']:,} tokens are kept, {kept['bytes'] / 1e6:,.0f} MB, in {kept['seconds']:.1f} s. Ask by:\n"
+        f'foveal read {asked} "…" --attention {kept["method"]}'
+    )
 
 
 def _options(given: Sequence[str]) -> dict[str, object]:

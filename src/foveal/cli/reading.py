@@ -18,6 +18,7 @@ from foveal.cli.answers import Place, Watch, answer_json, answer_text, headings_
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Attention, Url, language_model, not_empty, server
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
+from foveal.registry import MEMORIES
 
 if TYPE_CHECKING:
     from foveal.reading import InfiniRetri, Reading, ReadSettings
@@ -75,6 +76,13 @@ def read(
 
     settings = Settings.load(home)
     text = opened_source(source, settings, encoding)
+    if attention in MEMORIES:
+        readings = _kept(text, [question, *(also or [])], model, settings)
+        if as_json:
+            print_json(readings_json(text, readings))
+        else:
+            print_readings(text, readings)
+        return
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
     asked = replace(asked, attention=attention)
     chat = server(url, answerer)
@@ -89,6 +97,23 @@ def read(
         _print_passages(text, readings)
     else:
         print_readings(text, readings)
+
+
+def _kept(text: Readable, questions: Sequence[str], model: str, settings: Settings) -> tuple[Reading, ...]:
+    """Answers from the text as `foveal prefill --keep` has kept it; nothing of it is read again."""
+    from foveal.reading import Done
+    from foveal.reading.kept import KeptText, folder_of
+
+    reader = language_model(model, settings)
+    kept = KeptText(reader, text, folder_of(text, reader, settings.home), home=settings.home)
+    readings: list[Reading] = []
+    with Watch() as watch:
+        for question in questions:
+            for event in kept.stream(question):
+                watch.show(event)
+                if isinstance(event, Done):
+                    readings += event.readings
+    return tuple(readings)
 
 
 def opened_source(source: str, settings: Settings, encoding: str | None = None) -> Readable:

@@ -1,0 +1,402 @@
+"""The layers of a cache that is searched: they own the keys and values, and answer the attention that asks for them.
+
+While the context is read, a layer gives all keys and values, as any cache does, and keeps some of the queries. Once it
+has read the context it *settles*: the window is cut off, the index built, the queries forgotten. From then on `update`
+gives only the new tokens, marked with the layer, and the attached method lets the layer answer (`attend`).
+
+    one query after the context     window and search, merged
+    several (a follow-up question)  exact: the window, and every hidden key by blocks
+
+What is kept lies in the processor's memory, or in a mapped file, wherever the model runs; a GPU sends queries there.
+
+Shapes    queries (B, H, Q, D), keys and values (B, G, N, D); each sequence of a batch has parts of its own, and padding
+          is in none of them
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import CacheLayerMixin
+
+from foveal.attention.kernel import merge
+from foveal.attention.key_index import INDEXES
+from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_sum, read_found
+from foveal.attention.roar_graph import spread
+from foveal.attention.rows import Rows
+from foveal.errors import InputError
+from foveal.models.key_values import KeyValues
+
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
+    from foveal.attention.retrieval_attention import RetrievalAttention
+    from foveal.attention.roar_graph import Found
+
+OWNER = "foveal_owner"
+"""The attribute by which an attention call knows the layer that its keys come from."""
+
+OBSERVED = 64
+"""Last queries of a context that are kept besides the sample: SnapKV votes by them."""
+
+
+def owner_of(key: Tensor) -> MemoryLayer | None:
+    """The layer that gave these keys to the model, if it is one of this module."""
+    found = getattr(key, OWNER, None)
+    return found if isinstance(found, MemoryLayer) else None
+
+
+@dataclass
+class Turn:
+    """Which layer waits to be asked: one that never is tells that the model is not attached."""
+
+    waiting: int | None = None
+
+
+@dataclass
+class Tally:
+    """What a layer's queries did, summed over steps and heads."""
+
+    steps: int = 0
+    scanned: float = 0.0  # share of the hidden keys that were visited
+    visited: float = 0.0  # the same as a number
+    window: float = 0.0  # share of the mass looked at that lay in the window
+    estimates: int = 0
+    missed: float = 0.0  # estimated share of the whole mass that was not looked at
+    exact_steps: int = 0
+    recovered: float = 0.0  # true share of the whole mass that was looked at, on the steps where it was measured
+    least: float = 1.0  # of these, the least of any head
+    exact_questions: int = 0  # tokens that were answered exactly, in passes of several
+
+    def add(self, found: Found, count: int, seen: Tensor, looked: Tensor, tail: Tensor | None) -> None:
+        """Take in a search among `count` keys, by the log-sum-exps (H, Q) of the window, of it and what was found, and
+        of the rest; None: there is no rest, or it cannot be told.
+        """
+        visited = float(found.visited.float().mean())
+        self.steps += 1
+        self.visited += visited
+        self.scanned += visited / count
+        self.window += float((seen - looked).exp().mean())
+        if tail is not None or found.ids.shape[2] == count:
+            self.estimates += 1
+            self.missed += 0.0 if tail is None else float(torch.sigmoid(tail - looked).mean())
+
+    def measure(self, looked: Tensor, whole: Tensor) -> None:
+        """Take in what was looked at beside everything, both as log-sum-exps (H, Q)."""
+        share = (looked - whole).exp()
+        self.exact_steps += 1
+        self.recovered += float(share.mean())
+        self.least = min(self.least, float(share.min()))
+
+    def means(self) -> dict[str, float]:
+        """Each as a mean over steps."""
+        steps, exactly = max(1, self.steps), max(1, self.exact_steps)
+        told = {name: getattr(self, name) / steps for name in ("scanned", "visited", "window")}
+        told |= {"missed": self.missed / self.estimates if self.estimates else math.nan}
+        told |= {"steps": float(self.steps), "exact_tokens": float(self.exact_questions)}
+        return told | ({"recovered": self.recovered / exactly, "least": self.least} if self.exact_steps else {})
+
+
+@dataclass
+class Parts:
+    """One sequence of a settled layer."""
+
+    window: Window
+    hidden: Hidden | None  # None: the context fits into the window
+    kind: str = "none"
+
+
+class MemoryLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """A layer that sees the whole text. Made by `RetrievalAttention.make_cache`."""
+
+    is_sliding = False
+
+    def __init__(self, method: RetrievalAttention, number: int, turn: Turn, tokens: int | None = None) -> None:
+        """`tokens` of the context; None: those of the first pass."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.method, self.number, self.turn, self.tokens = method, number, turn, tokens
+        self.length = 0
+        self.sequences: list[Parts] = []
+        self.tally = Tally()
+        self.watched: list[int] = []  # heads whose looks at single tokens are kept
+        self.looked: Tensor | None = None  # their mass (hidden,) so far, summed over steps
+        self._reading: KeyValues | None = KeyValues()
+        self._asked: list[tuple[Tensor, Tensor]] = []  # positions (T,) and queries (B, H, T, D)
+        self._new: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the context is read."""
+        return bool(self.sequences)
+
+    # -- as a cache ------------------------------------------------------------------------------------------------
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002
+        """Nothing is made before it is needed."""
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Take in (B, G, N, D): all keys and values held, or, once settled, the new ones; marked with this layer."""
+        self._check_turn()
+        self.lazy_initialization(key_states, value_states)
+        self.length += key_states.shape[2]
+        if self.settled:
+            keys, values = self._new = key_states, value_states
+        else:
+            assert self._reading is not None
+            keys, values = self._reading.update(key_states, value_states)
+        setattr(keys, OWNER, self)
+        return keys, values
+
+    def _check_turn(self) -> None:
+        if self.turn.waiting is not None:
+            layer, self.turn.waiting = self.turn.waiting, None
+            raise InputError(
+                f"The keys of layer {layer} were never asked for: this cache works only while its method is attached, "
+                "in all of the model's layers. Use it inside `with attach(model, method):`."
+            )
+        self.turn.waiting = self.number
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and first place of the keys that a mask is for."""
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Tokens read, hidden or not."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """-1: no limit."""
+        return -1
+
+    get_max_cache_shape = get_max_length  # its name up to transformers 5.20
+
+    def reset(self) -> None:
+        """Forget everything."""
+        fresh = MemoryLayer(self.method, self.number, self.turn, self.tokens)
+        self.__dict__.update(fresh.__dict__)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
+        """InputError: beams would each need an index of their own."""
+        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")
+
+    def batch_repeat_interleave(self, repeats: int) -> None:  # noqa: ARG002
+        """InputError: as for beams."""
+        raise InputError("A searched cache cannot be repeated. Generate with num_return_sequences=1.")
+
+    def batch_select_indices(self, indices: Tensor) -> None:  # noqa: ARG002
+        """InputError: as for beams."""
+        raise InputError("A searched cache cannot drop sequences of its batch. Start a new one for those that stay.")
+
+    def crop(self, tokens_to_remove: int) -> None:  # noqa: ARG002
+        """InputError: what an index has taken in stays."""
+        raise InputError("A searched cache cannot be cut back. Open the kept text again, or read it anew.")
+
+    # -- while the context is read ---------------------------------------------------------------------------------
+
+    def observe(self, query: Tensor, context: Context) -> None:
+        """Take note of the queries of a pass, and settle with the last one of the context."""
+        self.turn.waiting = None
+        if self.tokens is None:
+            self.tokens = self.length
+        if self.length > self.tokens:
+            raise InputError(
+                f"The context was to have {self.tokens} tokens, and {self.length} came before the first was generated. "
+                "Give make_cache the number of tokens of the whole context."
+            )
+        first = self.length - query.shape[2]
+        wanted = self._wanted(self.tokens)
+        here = wanted[(wanted >= first) & (wanted < self.length)]
+        if len(here):
+            self._asked.append((here, query[:, :, (here - first).to(query.device)].cpu()))
+        if self.length == self.tokens:
+            self._settle(context)
+
+    def _wanted(self, tokens: int) -> Tensor:
+        """Positions of the queries that are kept."""
+        method, kept = self.method, torch.zeros(tokens, dtype=torch.bool)
+        if tokens > method.static and method.kind_for(tokens - method.static) in ("roar", "snapkv"):
+            kept[method.n_sink + spread(tokens - method.n_sink, method.indexes.roar.queries)] = True
+            kept[max(method.n_sink, tokens - OBSERVED) :] = True
+        return kept.nonzero().flatten()
+
+    def _settle(self, context: Context) -> None:
+        reading, asked = self._reading, self._asked
+        assert reading is not None
+        real = context.mask.real
+        scores = Scores(context.scale, context.softcap)
+        made = []
+        for number in range(reading.keys.shape[0]):
+            start, end = (0, self.length) if real is None else _span(real[number])
+            keys, values = (part[number, :, start:end].cpu() for part in (reading.keys, reading.values))
+            mine = [(places >= start + self.method.n_sink, one[number]) for places, one in asked]
+            queries = torch.cat([one[:, kept] for kept, one in mine], 1) if mine else None
+            made.append(self._sequence(keys, values, queries, scores))
+        self.sequences, self._reading, self._asked = made, None, []
+
+    def _sequence(self, keys: Tensor, values: Tensor, queries: Tensor | None, scores: Scores) -> Parts:
+        """The parts of one text: keys and values (G, n, D), the queries kept (H, T, D)."""
+        sinks, local, count = self.method.n_sink, self.method.n_local, keys.shape[1]
+        if count <= self.method.static:
+            return Parts(Window(keys, values, min(sinks, count)), None)
+        ends = torch.cat([torch.arange(sinks), torch.arange(count - local, count)])
+        window = Window(keys[:, ends], values[:, ends], sinks)
+        held, read = (part[:, sinks : count - local].clone() for part in (keys, values))
+        if held.dtype == torch.float16:  # the compiled walk reads float32 and bfloat16
+            held, read = held.float(), read.float()
+        kind = self.method.kind_for(held.shape[1])
+        index = self.method.index_of(kind, held, queries, scores)
+        return Parts(window, Hidden(index, Rows(read), Tail.of(held, read, self.method.segments)), kind)
+
+    def resume(self, one: Parts, length: int) -> None:
+        """Hold what was read before."""
+        self.sequences, self.length, self._reading, self.is_initialized = [one], length, None, True
+
+    # -- once it is settled ----------------------------------------------------------------------------------------
+
+    def attend(self, query: Tensor, context: Context) -> Tensor:
+        """The output (B, H, Q, D) of new queries, whose keys and values were just given to `update`."""
+        self.turn.waiting = None
+        assert self._new is not None
+        if len(query) != len(self.sequences):
+            raise InputError(f"{len(query)} sequences came; the cache holds {len(self.sequences)}.")
+        queries, keys, values = (part.cpu() for part in (query, *self._new))
+        self._new = None
+        scores = Scores(context.scale, context.softcap)
+        rows = []
+        for number, one in enumerate(self.sequences):
+            one.window.append(keys[number], values[number])
+            rows.append(self._answer(one, queries[number], scores))
+        return torch.stack(rows).to(query.device, query.dtype)
+
+    def _answer(self, one: Parts, queries: Tensor, scores: Scores) -> Tensor:
+        seen = one.window.attend(queries, scores)
+        if one.hidden is None:
+            return seen[0]
+        if queries.shape[1] > 1 or one.kind == "full":
+            self.tally.exact_questions += queries.shape[1]
+            output = merge([seen, exact(queries, one.hidden.index.keys, one.hidden.values, scores)])[0]
+        else:
+            output = self._searched(one.hidden, queries, seen, scores)
+        if self.method.stream == "insert":
+            self._hide(one)
+        return output
+
+    def _searched(self, hidden: Hidden, queries: Tensor, seen: Part, scores: Scores) -> Tensor:
+        """The output over the window, which was `seen`, what the index finds, and the tail."""
+        found = hidden.index.search(queries, self.method.top_k)
+        looked = merge([seen, read_found(found, hidden.values, scores)])
+        tail = self._tail(hidden, found, queries, scores)
+        if self.watched:
+            self._watch(found, looked[1], scores, len(hidden))
+        self.tally.add(found, len(hidden), seen[1], looked[1], None if tail is None else tail[1])
+        every = self.method.exact_every
+        if every and self.tally.steps % every == 0:
+            self.tally.measure(looked[1], torch.logaddexp(seen[1], exact_sum(queries, hidden.index.keys, scores)))
+        if tail is None or not self.method.tail or hidden.index.kind not in INDEXES:
+            return looked[0]
+        return merge([looked, tail])[0]
+
+    def _tail(self, hidden: Hidden, found: Found, queries: Tensor, scores: Scores) -> Part | None:
+        """What the keys that were not found would add; None where there are none, or the model caps its scores."""
+        k = found.ids.shape[2]
+        if scores.softcap is not None or k >= len(hidden):
+            return None
+        if k and hidden.index.kind in INDEXES:
+            lowest = scores(found.products).masked_fill(found.ids < 0, math.inf).amin(-1)
+        else:  # a baseline's choice: what it leaves out may score anything
+            lowest = torch.full(queries.shape[:2], math.inf)
+        return hidden.tail.beyond(queries, lowest, scores.scale)
+
+    def _watch(self, found: Found, total: Tensor, scores: Scores, count: int) -> None:
+        """Add up what the watched heads paid to each hidden token."""
+        ids = found.ids[self.watched, 0]
+        paid = (scores(found.products[self.watched, 0]) - total[self.watched]).exp().masked_fill(ids < 0, 0.0)
+        if self.looked is None or len(self.looked) < count:
+            before, self.looked = self.looked, torch.zeros(count)
+            if before is not None:
+                self.looked[: len(before)] = before
+        self.looked.index_add_(0, ids.clamp(min=0).flatten(), paid.flatten())
+
+    def _hide(self, one: Parts) -> None:
+        """Move what is no longer recent from the window to the index, many tokens at a time."""
+        assert one.hidden is not None
+        over = len(one.window) - self.method.static
+        if over > self.method.local_max:
+            one.hidden.add(*one.window.give(over))
+
+    # -- what it takes ---------------------------------------------------------------------------------------------
+
+    @property
+    def fast_bytes(self) -> int:
+        """Bytes that every step reads whole: the windows and the tails."""
+        total = 0
+        for one in self.sequences:
+            total += sum(part.nbytes for part in (one.window.keys, one.window.values))
+            if one.hidden:
+                total += one.hidden.tail.nbytes
+        return total
+
+    @property
+    def slow_bytes(self) -> int:
+        """Bytes of which a step reads a few: hidden keys and values, and the index."""
+        hidden = [one.hidden for one in self.sequences if one.hidden]
+        parts = [part.nbytes for one in hidden for rows in (one.index.keys, one.values) for part in rows.parts]
+        return sum(parts) + int(sum(one.index.stats()["bytes"] for one in hidden))
+
+
+def _span(real: Tensor) -> tuple[int, int]:
+    """First and one past the last real token of a sequence (N,) bool. InputError: none is, or padding lies between."""
+    places = real.nonzero().flatten()
+    if not len(places) or int(places[-1]) + 1 - int(places[0]) != len(places):
+        raise InputError("A sequence of the batch is empty, or has padding in its middle. Pad on one side only.")
+    return int(places[0]), int(places[-1]) + 1
+
+
+class SlidingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """A layer whose queries see a window of tokens only: it holds these, and is never searched."""
+
+    is_sliding = True
+
+    def __init__(self, window: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.window, self.length = window, 0
+        self.keys: Tensor
+        self.values: Tensor
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Hold nothing yet."""
+        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Take in (B, G, N, D); they, and the window before them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        keys, values = torch.cat([self.keys, key_states], 2), torch.cat([self.values, value_states], 2)
+        kept = max(0, keys.shape[2] - self.window + 1)
+        self.keys, self.values = keys[:, :, kept:].clone(), values[:, :, kept:].clone()
+        self.length += key_states.shape[2]
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and first place of the keys that `update` will give."""
+        held = min(self.length, self.window - 1)
+        return held + query_length, self.length - held
+
+    def get_seq_length(self) -> int:
+        """Tokens read, held or not."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """The window."""
+        return self.window
+
+    get_max_cache_shape = get_max_length
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
+        """InputError: the other layers cannot follow beams."""
+        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")

@@ -1,0 +1,453 @@
+"""A text that was read once and kept: its keys, values and indexes on the disk, opened again without reading it.
+
+    keep(model, ids, folder, RetrievalAttention())        # reads the text layer by layer; goes on where it was stopped
+    memory = load(folder, model)                          # mapped, not read: the text may be larger than the memory
+
+Layer by layer means: all tokens go through one layer, its keys are indexed and written, and only then the next layer is
+read, from the hidden states, which are kept between two layers. So the memory holds one layer, and a kill costs one.
+Models that `models.lean` does not know are read whole and then written.
+
+    manifest.json           what the text was read with, and the size of each file; written last
+    layer-07/keys.npy       hidden keys (G, n, D), bfloat16 as int16; values, the window, the tail, the index likewise
+    FOLDER.partial          what is being made, with a lock; renamed into FOLDER when it is whole
+
+A folder that is in its place never changes, so any number of processes may read it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal import faults
+from foveal.attention.attach import Context, attach
+from foveal.attention.key_index import IndexSettings, read
+from foveal.attention.masks import Mask
+from foveal.attention.memory_layers import MemoryLayer, Parts, SlidingLayer, Turn
+from foveal.attention.memory_parts import Hidden, Nothing, Snapped, Tail, Window
+from foveal.attention.prefill import attended
+from foveal.attention.retrieval_attention import AUTO, RetrievalAttention, RetrievalCache, windows
+from foveal.attention.roar_graph import RoarSettings
+from foveal.attention.rows import Rows
+from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
+from foveal.evaluation.files import whole_file
+from foveal.models.decoding import Decoder, State
+from foveal.models.language import LanguageModel
+from foveal.models.lean import lean, supports
+
+VERSION = 1
+MANIFEST = "manifest.json"
+
+Progress = Callable[[int, int], None]
+"""Called with the layers that are done and those that there are."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is known of a kept text without opening it."""
+
+    folder: Path
+    tokens: int
+    model: str
+    method: RetrievalAttention
+    note: Mapping[str, Any]  # of whoever kept it
+    bytes: int
+
+
+# -- reading and keeping -----------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def keep(
+    model: LanguageModel,
+    ids: Sequence[int],
+    folder: Path,
+    method: RetrievalAttention | None = None,
+    *,
+    note: Mapping[str, Any] | None = None,
+    on_progress: Progress | None = None,
+) -> Path:
+    """Read `ids` and keep them in `folder`, or find that they are there already.
+
+    `note`, plain values, is kept with it. InputError: no tokens, or another text is in the folder. LibraryBusy: another
+    process is making it. StorageFull: no space; what is written stays, and the same call goes on from it.
+    """
+    if not ids:
+        raise InputError("There is nothing to keep: the text has no tokens.")
+    plan = _plan(model, ids, method or RetrievalAttention(), note or {})
+    if (folder / MANIFEST).is_file():
+        if _same(_manifest(folder), plan):
+            return folder
+        raise InputError(
+            f"{folder} holds another text, or one read in another way. Remove it (foveal prefill SOURCE --forget), or "
+            "name another folder."
+        )
+    with _space_for(folder), _alone(folder, plan) as making:
+        read_in = _read_lean if supports(model.model) else _read_whole
+        read_in(model, ids, method or RetrievalAttention(), making, on_progress)
+        np.save(making / "tokens.npy", np.asarray(ids, np.int32))
+        _finish(making, plan)
+        faults.point("memory.before-rename")
+        making.rename(folder)
+    return folder
+
+
+def save(
+    memory: RetrievalCache,
+    folder: Path,
+    model: LanguageModel,
+    ids: Sequence[int],
+    note: Mapping[str, Any] | None = None,
+) -> Path:
+    """Keep what `memory` has read, and `ids` are all of it. InputError: the folder is there; a batch; an index that was
+    added to since.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} is there already. Remove it, or name another folder.")
+    if memory.get_seq_length() != len(ids):
+        raise InputError(f"{len(ids)} tokens came for a cache that has read {memory.get_seq_length()}.")
+    plan = _plan(model, ids, memory.method, note or {})
+    with _space_for(folder), _alone(folder, plan) as making:
+        for number, layer in enumerate(memory.layers):
+            _write_layer(making, number, layer)
+        np.save(making / "tokens.npy", np.asarray(ids, np.int32))
+        _finish(making, plan)
+        making.rename(folder)
+    return folder
+
+
+def _read_lean(
+    model: LanguageModel, ids: Sequence[int], method: RetrievalAttention, making: Path, on_progress: Progress | None
+) -> None:
+    """Through one layer after another, from the one that was not kept yet."""
+    stack, count = lean(model.model), len(ids)
+    told = torch.tensor([list(ids)], device=model.device)
+    x, turns = stack.start(told, torch.arange(count, device=model.device)[None])
+    begun, x = _begun(making, x)
+    turn = Turn()
+    for number in range(begun, len(stack)):
+        if on_progress:
+            on_progress(number, len(stack))
+        layer = stack.layer(number)
+        held = _empty(method, number, layer.window, turn, count)
+        mask = Mask.causal(1, count, count, window=layer.window, device=model.device)
+        context = Context(number, layer.module, mask, layer.scale)
+        x = layer(x, turns[layer.kind], partial(attended, held, context, method))
+        _write_layer(making, number, held)
+        _write(making / f"state-{number + 1}.npy", _plain(x))
+        (making / f"state-{number}.npy").unlink(missing_ok=True)
+        faults.point("memory.layer-kept")
+    _write(making / "logits.npy", stack.logits(x[-1:]).float().numpy())
+    (making / f"state-{len(stack)}.npy").unlink(missing_ok=True)
+    if on_progress:
+        on_progress(len(stack), len(stack))
+
+
+def _begun(making: Path, x: Tensor) -> tuple[int, Tensor]:
+    """The layer to go on with, and what goes into it."""
+    states = [int(path.stem.partition("-")[2]) for path in making.glob("state-*.npy")]
+    if not states:
+        return 0, x
+    number = max(states)
+    return number, _tensor(np.load(making / f"state-{number}.npy"), x.dtype)
+
+
+def _read_whole(
+    model: LanguageModel, ids: Sequence[int], method: RetrievalAttention, making: Path, on_progress: Progress | None
+) -> None:
+    memory = method.make_cache(model.model)
+    with attach(model.model, method):
+        state = State(memory, [0], torch.empty(0), [], lean=False)
+        logits = Decoder(model.model).extend(state, ids, rows=1)
+    for number, layer in enumerate(memory.layers):
+        if on_progress:
+            on_progress(number, len(memory.layers))
+        _write_layer(making, number, layer)
+    _write(making / "logits.npy", logits[-1:].float().numpy())
+
+
+def _empty(
+    method: RetrievalAttention, number: int, window: int | None, turn: Turn, tokens: int
+) -> MemoryLayer | SlidingLayer:
+    return MemoryLayer(method, number, turn, tokens) if window is None else SlidingLayer(window)
+
+
+# -- opening -----------------------------------------------------------------------------------------------------------
+
+
+def load(folder: Path, model: LanguageModel, method: RetrievalAttention | None = None) -> RetrievalCache:
+    """The text kept in `folder`, ready for what comes after it; nothing of it is read before it is needed.
+
+    `method` asks in another way than the text was kept for: with another `top_k`, or an index that needs no queries.
+    InputError: there is none, or it was read by another model. LibraryCorrupt: files are missing or cut off.
+    """
+    kept = kept_in(folder)
+    manifest = _manifest(folder)
+    _check_model(folder, manifest, model)
+    method = method or kept.method
+    turn = Turn()
+    layers = [
+        _open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window)
+        for number, window in enumerate(windows(model.model.config))
+    ]
+    return RetrievalCache(layers, method)
+
+
+def kept_in(folder: Path) -> Kept:
+    """What is kept in `folder`. InputError: nothing is. LibraryCorrupt: files are missing or cut off."""
+    manifest = _manifest(folder)
+    for name, size in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            found = f"has {path.stat().st_size:,} bytes instead of {size:,}" if path.is_file() else "is missing"
+            raise LibraryCorrupt(f"The text kept in {folder} is damaged: {name} {found}. Remove it and keep it anew.")
+    return Kept(
+        folder,
+        manifest["tokens"],
+        manifest["model_name"],
+        _method_of(manifest["method"]),
+        manifest["note"],
+        sum(manifest["files"].values()),
+    )
+
+
+def tokens_of(folder: Path) -> list[int]:
+    """The tokens of a kept text."""
+    found: list[int] = np.load(folder / "tokens.npy", allow_pickle=False).tolist()
+    return found
+
+
+def logits_of(folder: Path) -> Tensor:
+    """Logits (1, vocabulary) float32 of what follows a kept text."""
+    return torch.from_numpy(np.load(folder / "logits.npy", allow_pickle=False))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"No text is kept in {folder}. Keep one by: foveal prefill SOURCE --keep")
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LibraryCorrupt(f"{path} is damaged ({error}). Remove {folder} and keep the text anew.") from error
+    if found.get("version") != VERSION:
+        raise LibraryTooNew(
+            f"{folder} is of version {found.get('version')}; this Foveal reads {VERSION}. Keep it anew."
+        )
+    return found
+
+
+def _check_model(folder: Path, manifest: Mapping[str, Any], model: LanguageModel) -> None:
+    if manifest["fingerprint"] != model.fingerprint:
+        raise InputError(
+            f"The text in {folder} was read by {manifest['model_name']} ({manifest['fingerprint'][:12]}), which is not "
+            f"{model.name} ({model.fingerprint[:12]}): other weights, or another tokenizer. Open it with that model."
+        )
+    if manifest["layout"] != (mine := layout_of(model)):
+        raise InputError(f"The text in {folder} has the layout {manifest['layout']}; the model's is {mine}.")
+
+
+def layout_of(model: LanguageModel) -> dict[str, Any]:
+    """What keys and values hang on, beside the weights."""
+    config = model.model.config.get_text_config(decoder=True)
+    return {
+        "layers": len(windows(config)),
+        "windows": windows(config),
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
+        "head_dim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _plan(
+    model: LanguageModel, ids: Sequence[int], method: RetrievalAttention, note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest, but for the files."""
+    import hashlib
+
+    return {
+        "version": VERSION,
+        "model_name": model.name,
+        "fingerprint": model.fingerprint,
+        "layout": layout_of(model),
+        "method": {name: value for name, value in asdict(method).items() if name != "prompts"},
+        "prompts": repr(method.prompts) if method.prompts else "dense",
+        "tokens": len(ids),
+        "digest": hashlib.sha256(np.asarray(ids, np.int64).tobytes()).hexdigest(),
+        "note": dict(note),
+    }
+
+
+def _same(manifest: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
+    """Whether both are of one text that was read in one way; notes may differ."""
+    apart = ("files", "note", "model_name")
+    one, other = ({name: value for name, value in told.items() if name not in apart} for told in (manifest, plan))
+    return bool(one == json.loads(json.dumps(other)))
+
+
+def _method_of(stored: Mapping[str, Any]) -> RetrievalAttention:
+    indexes = dict(stored["indexes"])
+    roar = RoarSettings(**indexes.pop("roar"))
+    return RetrievalAttention(**{**stored, "indexes": IndexSettings(roar=roar, **indexes)})
+
+
+# -- layers as files ---------------------------------------------------------------------------------------------------
+
+
+def _write_layer(making: Path, number: int, layer: MemoryLayer | SlidingLayer) -> None:
+    """All arrays of a layer, then `layer.json`, by which it is known to be whole."""
+    place = making / f"layer-{number:02}"
+    place.mkdir(exist_ok=True)
+    told: dict[str, Any] = {"length": layer.get_seq_length()}
+    if isinstance(layer, SlidingLayer):
+        arrays = {"keys": _plain(layer.keys), "values": _plain(layer.values)}
+        told |= {"kind": "sliding", "window": layer.window}
+    else:
+        if len(layer.sequences) != 1:
+            raise InputError(f"A cache of {len(layer.sequences)} texts came; one that has read a single text is kept.")
+        one = layer.sequences[0]
+        arrays = {"window_keys": one.window.keys.numpy(), "window_values": one.window.values.numpy()}
+        told |= {"kind": one.kind, "sinks": one.window.sinks}
+        if one.hidden:
+            arrays |= _hidden_arrays(one.hidden)
+    for name, array in arrays.items():
+        _write(place / f"{name}.npy", array)
+    with whole_file(place / "layer.json") as beside:
+        beside.write_text(json.dumps(told), encoding="utf-8")
+
+
+def _hidden_arrays(hidden: Hidden) -> dict[str, Array]:
+    keys, values = (torch.cat(rows.parts, 1) for rows in (hidden.index.keys, hidden.values))
+    return {
+        "keys": _plain(keys),
+        "values": _plain(values),
+        **{f"tail_{one.name}": getattr(hidden.tail, one.name).numpy() for one in fields(Tail)},
+        **hidden.index.arrays(),
+    }
+
+
+def _open_layer(
+    place: Path, method: RetrievalAttention, number: int, turn: Turn, manifest: Mapping[str, Any], window: int | None
+) -> MemoryLayer | SlidingLayer:
+    told = json.loads((place / "layer.json").read_text(encoding="utf-8"))
+    dtype = getattr(torch, manifest["layout"]["dtype"])
+
+    def mapped(name: str) -> Array:
+        found: Array = np.load(place / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # private: nobody else sees it
+        return found
+
+    if window is not None:
+        sliding = SlidingLayer(window)
+        sliding.keys, sliding.values = (_tensor(mapped(name), dtype).clone() for name in ("keys", "values"))
+        sliding.length, sliding.is_initialized = told["length"], True
+        return sliding
+    layer = MemoryLayer(method, number, turn, told["length"])
+    keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
+    held = Window(keys, values, told["sinks"])
+    kind = told["kind"] if told["kind"] == "none" or method.index == AUTO else method.index
+    if kind in ("snapkv", "roar") and kind != told["kind"]:
+        raise InputError(
+            f"The text was kept with the index {told['kind']}; {kind} learns from queries that are gone. Keep it anew."
+        )
+    hidden = None if kind == "none" else _open_hidden(method, kind, mapped, dtype)
+    layer.resume(Parts(held, hidden, kind), told["length"])
+    return layer
+
+
+def _open_hidden(method: RetrievalAttention, kind: str, mapped: Callable[[str], Array], dtype: torch.dtype) -> Hidden:
+    wide = torch.float32 if dtype == torch.float16 else dtype
+    keys, values = (Rows(_tensor(mapped(name), wide)) for name in ("keys", "values"))
+    tail = Tail(*(torch.from_numpy(np.array(mapped(f"tail_{one.name}"))) for one in fields(Tail)))
+    if kind == "snapkv":
+        return Hidden(Snapped(keys, torch.from_numpy(np.array(mapped("ids"))).long()), values, tail)
+    if kind in ("streaming", "full"):
+        return Hidden(Nothing(keys), values, tail)
+    names = ("links", "entries", "means", "shapes") if kind == "roar" else ()
+    return Hidden(read(kind, keys, {name: mapped(name) for name in names}, method.indexes), values, tail)
+
+
+def _plain(tensor: Tensor) -> Array:
+    """As NumPy can write it: bfloat16 by its bits."""
+    tensor = tensor.detach().cpu().contiguous()
+    found: Array = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return found
+
+
+def _tensor(array: Array, dtype: torch.dtype) -> Tensor:
+    found = torch.from_numpy(array)
+    return found.view(torch.bfloat16) if dtype == torch.bfloat16 else found
+
+
+def _write(path: Path, array: Array) -> None:
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _finish(making: Path, plan: Mapping[str, Any]) -> None:
+    (making / "plan.json").unlink(missing_ok=True)
+    paths = [path for path in sorted(making.rglob("*")) if path.is_file() and path.name != "lock"]
+    sizes = {path.relative_to(making).as_posix(): path.stat().st_size for path in paths}
+    with whole_file(making / MANIFEST) as beside:
+        beside.write_text(json.dumps({**plan, "files": sizes}, indent=1), encoding="utf-8")
+
+
+@contextmanager
+def _alone(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder that is filled, with what an earlier try left of the same plan; no other process may fill it."""
+    making = folder.with_name(f"{folder.name}.partial")
+    making.mkdir(parents=True, exist_ok=True)
+    handle = os.open(making, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise LibraryBusy(f"Another process is keeping this text in {making}. Wait for it, or stop it.") from error
+        told = making / "plan.json"
+        if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
+            for left in making.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            with whole_file(told) as beside:
+                beside.write_text(json.dumps(plan), encoding="utf-8")
+        yield making
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _space_for(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"No space is left to keep a text in {folder}. Free some; what is written stays."
+            ) from error
+        raise
+
+
+def forget(folder: Path) -> None:
+    """Remove a kept text, and what was begun of it. InputError: there is none."""
+    beside = folder.with_name(f"{folder.name}.partial")
+    if not folder.is_dir() and not beside.is_dir():
+        raise InputError(f"No text is kept in {folder}.")
+    for path in (folder, beside):
+        shutil.rmtree(path, ignore_errors=True)

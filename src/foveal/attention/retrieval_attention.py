@@ -1,0 +1,241 @@
+"""RetrievalAttention: decoding over a long context by searching its keys instead of scanning them.
+
+    method = RetrievalAttention(top_k=100)
+    with attach(model, method):
+        memory = method.make_cache(model)                     # a Cache of transformers that owns keys and values
+        model.generate(**inputs, past_key_values=memory)      # the prompt is read exactly; what follows is searched
+    print(memory.explain())
+
+Each head of each layer that sees the whole text looks at a window (the first and last tokens of the context, and all
+that came since) and at the `top_k` hidden keys that an index finds for its query. Both are merged by their
+log-sum-exps; the rest is stood for by what it would add if keys were normally distributed (memory_parts.py). The index
+learns from the prompt's own queries (roar_graph.py). Below `crossover` hidden keys all of them are scored, which is
+exact and no slower there. Layers with a sliding window stay as they are.
+
+Beside it, in the same class: the other indexes of key_index.py, StreamingLLM (no search), SnapKV (a fixed choice) and
+full attention.
+
+Shapes    queries (B, H, Q, D), keys and values (B, G, N, D), H a multiple of G
+Needs     the whole context in one pass, or its number of tokens before it is read in several; one beam
+Against   flexprefill.py and dhsa.py shorten the reading of a prompt; this shortens each token after it
+Source    arXiv 2409.10516 (NeurIPS 2025). A question of several tokens is answered exactly, over window and hidden keys
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from foveal.attention.key_index import INDEXES, IndexSettings, KeyIndex, build
+from foveal.attention.memory_layers import OBSERVED, MemoryLayer, SlidingLayer, Turn, owner_of
+from foveal.attention.memory_parts import Nothing, Scores, Snapped
+from foveal.attention.method import BlockMethod
+from foveal.attention.roar_graph import check_shapes
+from foveal.attention.rows import Rows
+from foveal.errors import InputError, UnknownName
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from foveal.attention.attach import Context
+
+AUTO = "auto"
+KINDS = (AUTO, *INDEXES, "streaming", "snapkv", "full")
+
+CROSSOVER = 32_768
+"""Hidden keys from which a graph pays. One is faster from about 11,000 on (`foveal bench memory-retrieval`), but saves
+little there, and has to be built."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalAttention:
+    """Decoding looks at a window and at the keys that an index finds; prompts are read exactly."""
+
+    top_k: int = 100  # hidden keys that each query looks at
+    n_sink: int = 128  # first tokens of the context, always looked at
+    n_local: int = 512  # last ones
+    index: str = AUTO  # one of KINDS
+    crossover: int = CROSSOVER  # hidden keys from which "auto" builds a graph
+    stream: str = "append"  # "append": what is generated stays in the window; "insert": it moves on to the index
+    local_max: int = 1024  # tokens in the window, beyond n_sink and n_local, before they move on
+    tail: bool = True  # whether keys that were not found are stood for by their expectation; False: as published
+    segments: int = 8  # of the hidden keys, each with an expectation of its own
+    exact_every: int = 0  # steps between two at which the mass looked at is measured exactly, at full cost; 0: never
+    indexes: IndexSettings = field(default_factory=IndexSettings)
+    prompts: BlockMethod | None = None  # how the context is read; None: densely
+    name: ClassVar[str] = "retrieval"
+
+    def __post_init__(self) -> None:
+        """InputError: a value out of its range. UnknownName: no index is called that."""
+        if (
+            self.segments < 1
+            or self.top_k < 1
+            or self.n_sink < 0
+            or self.n_local < 1
+            or self.crossover < 0
+            or self.exact_every < 0
+        ):
+            raise InputError(
+                f"RetrievalAttention got top_k {self.top_k}, n_sink {self.n_sink}, n_local {self.n_local}, crossover "
+                f"{self.crossover}, exact_every {self.exact_every}, segments {self.segments}; top_k, n_local and "
+                "segments must be at least 1, the others 0."
+            )
+        if self.stream not in ("append", "insert") or self.local_max < 1:
+            raise InputError(
+                f"RetrievalAttention got stream {self.stream!r}, local_max {self.local_max}; it streams by 'append' or "
+                "'insert', at least 1 token at a time."
+            )
+        if self.index not in KINDS:
+            raise UnknownName(f"No index is called {self.index!r}. There are: {', '.join(KINDS)}.")
+        if self.stream == "insert" and self.index in ("snapkv", "full"):
+            raise InputError(f"{self.index} has no index to insert into. Stream by 'append'.")
+
+    @property
+    def static(self) -> int:
+        """Tokens of the context in the window."""
+        return self.n_sink + self.n_local
+
+    def kind_for(self, hidden: int) -> str:
+        """The index for so many hidden keys."""
+        if self.index == AUTO:
+            return "roar" if hidden >= self.crossover else "flat"
+        return self.index
+
+    def index_of(self, kind: str, keys: Tensor, queries: Tensor | None, scores: Scores) -> KeyIndex:
+        """The index over hidden keys (G, n, D) that these queries (H, T, D) of the context looked at."""
+        check_shapes(keys, keys if queries is None else queries)
+        if kind in ("streaming", "full"):
+            return Nothing(Rows(keys))
+        if kind == "snapkv":
+            assert queries is not None
+            return Snapped.build(keys, queries[:, -OBSERVED:], self.top_k, scores)
+        return build(kind, keys, keys if queries is None else queries, self.indexes)
+
+    def make_cache(self, model: Any, *, tokens: int | None = None) -> RetrievalCache:
+        """An empty cache for `model`; `tokens` of the context, where it will be read in several passes."""
+        return RetrievalCache.empty(model.config, self, tokens=tokens)
+
+    # -- as an attention method ------------------------------------------------------------------------------------
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """The output (B, H, Q, D); None, dense attention, while the context is read, and with any other cache."""
+        owner = owner_of(key)
+        if owner is None:
+            return None
+        if not context.mask.by_position:
+            raise InputError("A searched cache needs a causal text; a mask of one's own cannot be kept to.")
+        if owner.settled:
+            return owner.attend(query, context)
+        owner.observe(query, context)
+        return self.prompts.attend(query, key, value, context) if self.prompts else None
+
+    def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
+        """A recorder shows the model's own attention."""
+        return None
+
+
+class RetrievalCache(Cache):
+    """The keys and values of a model, searched. `layers` are `MemoryLayer`s and `SlidingLayer`s."""
+
+    layers: list[Any]
+
+    def __init__(self, layers: list[MemoryLayer | SlidingLayer], method: RetrievalAttention) -> None:
+        super().__init__(layers=[*layers])
+        self.method = method
+
+    @classmethod
+    def empty(cls, config: Any, method: RetrievalAttention, *, tokens: int | None = None) -> RetrievalCache:
+        """A cache for a model of this configuration. InputError: it has layers of another kind, or no tokens."""
+        if tokens is not None and tokens < 1:
+            raise InputError(f"A cache was asked for {tokens} tokens of context; it needs at least 1.")
+        turn = Turn()
+        layers: list[MemoryLayer | SlidingLayer] = []
+        for number, window in enumerate(windows(config)):
+            layers.append(MemoryLayer(method, number, turn, tokens) if window is None else SlidingLayer(window))
+        return cls(layers, method)
+
+    @property
+    def memories(self) -> list[MemoryLayer]:
+        """The layers that see the whole text."""
+        return [layer for layer in self.layers if isinstance(layer, MemoryLayer)]
+
+    def watch(self, heads: Mapping[int, Sequence[int]]) -> None:
+        """From now on keep what these heads, by layer, pay to each token that they find."""
+        for layer in self.memories:
+            layer.watched, layer.looked = list(heads.get(layer.number, ())), None
+
+    def looked(self) -> Tensor:
+        """What the watched heads paid to each token of the context since (tokens,); the window is not counted."""
+        found = torch.zeros(self.get_seq_length())
+        for layer in self.memories:
+            if layer.looked is not None:
+                sinks = layer.sequences[0].window.sinks
+                found[sinks : sinks + len(layer.looked)] += layer.looked
+        return found
+
+    def statistics(self) -> dict[str, Any]:
+        """What was looked at, by layer and as a mean; shares are of the hidden keys (scanned) or of the mass."""
+        layers = {layer.number: layer.tally.means() for layer in self.memories}
+        told = [one for one in layers.values() if one["steps"]]
+        names = sorted({name for one in told for name in one})
+        mean = {name: sum(one[name] for one in told if name in one) / len(told) for name in names} if told else {}
+        kinds = sorted({one.kind for layer in self.memories for one in layer.sequences})
+        return {
+            "tokens": self.get_seq_length(),
+            "hidden": max((len(s.hidden) for one in self.memories for s in one.sequences if s.hidden), default=0),
+            "index": ", ".join(kinds),
+            "fast_bytes": sum(layer.fast_bytes for layer in self.memories),
+            "slow_bytes": sum(layer.slow_bytes for layer in self.memories),
+            "mean": mean,
+            "layers": layers,
+        }
+
+    def explain(self) -> str:
+        """The same as a table."""
+        from io import StringIO
+
+        from rich.console import Console
+
+        console = Console(file=StringIO(), width=110)
+        with console.capture() as told:
+            console.print(self.table())
+        return told.get()
+
+    def table(self) -> Table:
+        """A row for each layer."""
+        from rich.table import Table
+
+        told = self.statistics()
+        title = f"{told['tokens']:,} tokens, {told['hidden']:,} hidden behind: {told['index'] or 'nothing yet'}"
+        table = Table(title=title)
+        for column in (
+            "layer",
+            "steps",
+            "keys visited",
+            "of the hidden",
+            "in the window",
+            "missed (est.)",
+            "recovered",
+        ):
+            table.add_column(column, justify="right")
+        for number, one in told["layers"].items():
+            recovered = f"{one['recovered']:.2%}" if "recovered" in one else ""
+            shares = [f"{one[name]:.2%}" for name in ("scanned", "window", "missed")]
+            table.add_row(str(number), f"{one['steps']:.0f}", f"{one['visited']:,.0f}", *shares, recovered)
+        return table
+
+
+def windows(config: Any) -> list[int | None]:
+    """The sliding window of each layer, None where it sees the whole text. InputError: a layer is of another kind."""
+    text = config.get_text_config(decoder=True)
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    unknown = sorted(set(kinds) - {"full_attention", "sliding_attention"})
+    if unknown:
+        raise InputError(f"A searched cache holds full and sliding attention; this model has {', '.join(unknown)}.")
+    sliding = getattr(text, "sliding_window", None)
+    return [int(sliding) if kind == "sliding_attention" and sliding else None for kind in kinds]

@@ -1,0 +1,62 @@
+"""Keys or values in two parts: one that may be a mapped file and never changes, and one that grows behind it.
+
+Shapes    (groups, n, width); row i of a group is of `base` where i < its length, else of what was added
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LEAST_ROOM = 64
+
+
+class Rows:
+    """Rows of each group. What `base` holds is read only where it is asked for, so it may be larger than the memory."""
+
+    def __init__(self, base: Tensor) -> None:
+        self.base = base
+        self._room = base.new_empty((base.shape[0], 0, base.shape[2]))
+        self._added = 0
+
+    def __len__(self) -> int:
+        return self.base.shape[1] + self._added
+
+    @property
+    def groups(self) -> int:
+        return self.base.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.base.shape[2]
+
+    @property
+    def added(self) -> Tensor:
+        """The rows behind `base` (groups, m, width): a view of a buffer, until more are added."""
+        return self._room[:, : self._added]
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """Both parts, the empty ones left out."""
+        return tuple(part for part in (self.base, self.added) if part.shape[1])
+
+    def append(self, rows: Tensor) -> None:
+        """Put (groups, m, width) behind the others."""
+        end = self._added + rows.shape[1]
+        if end > self._room.shape[1]:
+            larger = self.base.new_empty((self.groups, max(end, LEAST_ROOM, 2 * self._added), self.width))
+            larger[:, : self._added] = self.added
+            self._room = larger
+        self._room[:, self._added : end] = rows
+        self._added = end
+
+    def gather(self, group: Tensor, ids: Tensor) -> Tensor:
+        """The rows (…, width) of `ids` in the groups `group`, which must broadcast with them."""
+        first = self.base.shape[1]
+        if not self._added:
+            return self.base[group, ids]
+        if not first:
+            return self._room[group, ids]
+        old = self.base[group, ids.clamp(max=first - 1)]
+        new = self._room[group, (ids - first).clamp(min=0)]
+        return torch.where((ids < first)[..., None], old, new)

@@ -1,0 +1,19 @@
+"""bench memory: systems that keep a context far beyond a window, and consult it.
+
+    retrieval   RetrievalAttention: what an index visits and finds, output, needles, time (memory_retrieval.py)
+
+Each is also a bench of its own: `foveal bench memory-retrieval`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foveal.bench.memory_retrieval import retrieval
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.tables import Row
+
+
+def memory(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench memory`."""
+    yield from retrieval(settings)

@@ -1,0 +1,105 @@
+"""bench memory-retrieval, tasks: needles answered over a kept text, and how far predictions move from dense attention.
+
+Questions are read token by token, each token searched, so that a system that hides the needle cannot see it even then.
+
+needles     literal ones, at six depths; full attention, RetrievalAttention, StreamingLLM of the same window, SnapKV
+likelihood  real text that goes on: Kullback-Leibler divergence from full attention over the same kept text, next-token
+            agreement; Gemma 3 270M over its graphs, whatever the length
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.attention import RetrievalAttention
+from foveal.attention.memory_decoding import MemoryDecoder
+from foveal.attention.memory_store import keep, load
+from foveal.attention.retrieval_attention import RetrievalCache
+from foveal.bench.memory_retrieval_data import LOCAL, SINKS, ReadText
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.answers import contains
+from foveal.evaluation.tables import Row
+from foveal.models.chat import Sampling
+from foveal.models.decoding import State, tokens
+from foveal.models.language import load_language_model
+
+OTHER = "gemma3-270m"
+ANSWER = 24
+
+
+def needle_rows(text: ReadText, index: str) -> Iterator[Row]:
+    """Answers to the needles of the kept text by each system."""
+    answers = {}
+    count = 3 if text.tokens < 20_000 else len(text.planted)
+    for name in ("full", index, "streaming"):
+        method = RetrievalAttention(index=name, n_sink=SINKS, n_local=LOCAL)
+        right = [_answered(text, method, one.needle.question, one.needle.answer) for one in text.planted[-count:]]
+        answers[name] = fmean(right)
+    where = f"{count} needles, {text.tokens:,} tokens"
+    yield Row.of(f"full attention, {where}", "answers", answers["full"])
+    yield Row.of(f"RetrievalAttention ({index}), {where}", "answers", answers[index], at_least=answers["full"])
+    least = 0.5 * answers["full"]
+    yield Row.of(f"control: StreamingLLM, {SINKS} + {LOCAL}, {where}", "answers", answers["streaming"], at_most=least)
+
+
+def _answered(text: ReadText, method: RetrievalAttention, question: str, answer: str) -> bool:
+    memory = load(text.folder, text.model, method)
+    decoder = MemoryDecoder(text.model.model, method)
+    state = stepped(decoder, memory, text.prompt.tail(question))
+    ids = list(tokens(decoder, state, Sampling(max_tokens=ANSWER), stop_ids=text.model.stop_ids))
+    return contains(text.model.tokenizer.decode(ids, skip_special_tokens=True), answer)
+
+
+def stepped(decoder: MemoryDecoder, memory: RetrievalCache, ids: Sequence[int]) -> State:
+    """The state after `ids`, read one by one."""
+    state = State(memory, [memory.get_seq_length()], torch.empty(0), [])
+    for token in ids:
+        decoder.step(state, [[token]])
+    return state
+
+
+def likelihood_rows(settings: BenchSettings) -> Iterator[Row]:
+    """Predictions of the other model along a real text, over its graphs and over all keys."""
+    from pydoc_data.topics import topics
+
+    loaded = load_language_model(OTHER, dtype="bfloat16")
+    length, steps = (6_000, 32) if settings.quick else (16_000, 200)
+    ids = loaded.encode("\n\n".join(topics.values()))[: length + steps]
+    method = RetrievalAttention(index="roar", n_sink=SINKS, n_local=LOCAL, exact_every=4)
+    key = hashlib.sha256(f"{loaded.fingerprint} {method}".encode()).hexdigest()[:16]
+    folder = settings.cache / "memory" / f"{OTHER}-{length}-{key}"
+    keep(loaded, ids[:length], folder, replace(method, exact_every=0))
+    said: dict[str, Tensor] = {}
+    told: dict[str, dict[str, Any]] = {}
+    for index in ("full", "flat", "roar", "streaming"):
+        mine = replace(method, index=index)
+        memory = load(folder, loaded, mine)
+        decoder = MemoryDecoder(loaded.model, mine)
+        state = State(memory, [length], torch.empty(0), [])
+        rows = []
+        for token in ids[length:]:
+            decoder.step(state, [[token]])
+            rows.append(state.logits[0].float().log_softmax(-1))
+        said[index], told[index] = torch.stack(rows), memory.statistics()["mean"]
+    dense = said["full"]
+    apart = {name: float((dense.exp() * (dense - ours)).sum(-1).mean()) for name, ours in said.items()}
+    same = {name: float((ours.argmax(-1) == dense.argmax(-1)).float().mean()) for name, ours in said.items()}
+    where = f"{OTHER}, {steps} tokens behind {length:,}"
+    note = f"visited {told['roar']['visited']:,.0f} of {length - SINKS - LOCAL:,}"
+    yield Row.of(f"flat, {where}", "nats from full attention", apart["flat"])
+    most = max(1.5 * apart["flat"], apart["flat"] + 0.005)
+    yield Row.of(f"roar, {where}", "nats from full attention", apart["roar"], at_most=most, note=note)
+    yield Row.of(f"roar, {where}", "same next token", same["roar"], at_least=min(0.95, same["flat"]))
+    note = "nats from full attention; it hides what the others search"
+    yield Row.of(
+        f"control: StreamingLLM, {where}", "times those of roar", apart["streaming"] / apart["roar"], note=note
+    )
+    behind = told["flat"]["recovered"] - told["roar"]["recovered"]
+    yield Row.of(f"roar, {where}", "mass behind flat's", behind, at_most=0.01)

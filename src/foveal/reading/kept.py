@@ -1,0 +1,178 @@
+"""A text that a model has read once and keeps: asked again and again, it is not read again.
+
+    kept = KeptText.keep(model, text, folder)             # or KeptText(model, text, folder), where it is kept already
+    for event in kept.stream("Who keeps the key?"): …     # the last is Done
+
+Unlike InfiniRetri, which shows the model the few sentences that a question looks at, the model here answers from all of
+the text at once, by RetrievalAttention over the kept keys and values. The sentences that its heads looked at while it
+answered are the excerpts by which the answer is checked and cited. The text must fit what the model was made for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.attention.profiles import profile_of
+from foveal.errors import InputError
+from foveal.models.answer_text import AnswerText
+from foveal.models.chat import Cancel, Sampling
+from foveal.reading.answering import AnswerSettings, Evidence, checked, confidence
+from foveal.reading.events import AnswerDelta, Done, Event, Reading, ReadStats
+from foveal.reading.memory import Excerpt
+from foveal.reading.process import peak_bytes
+from foveal.reading.prompts import prompt_of
+from foveal.reading.sources import Text
+from foveal.reading.tokens import PlainTokens
+from foveal.text.units import sentences
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from foveal.attention.memory_store import Kept, Progress
+    from foveal.attention.retrieval_attention import RetrievalAttention
+    from foveal.models.language import LanguageModel
+
+ROOM = 512
+"""Tokens of the model's context that are left for a question and its answer."""
+
+EXCERPTS = 8
+"""Sentences that an answer is checked by: those that were looked at most."""
+
+
+class KeptText:
+    """One text in one folder, read by one model."""
+
+    def __init__(self, model: LanguageModel, text: Text, folder: Path, *, home: Path | None = None) -> None:
+        """InputError: nothing is kept there, or it is another text, or of another model."""
+        from foveal.attention.memory_store import kept_in
+
+        self.model, self.text, self.folder = model, text, folder
+        self.kept: Kept = kept_in(folder)
+        if self.kept.note.get("revision") != text.revision:
+            raise InputError(f"{text.title} has changed since it was kept. Keep it anew: foveal prefill SOURCE --keep")
+        self._home = home
+        self._tokens = PlainTokens(model)
+        self._prompt = prompt_of(model, self._tokens)
+
+    @classmethod
+    def keep(
+        cls,
+        model: LanguageModel,
+        text: Text,
+        folder: Path,
+        method: RetrievalAttention | None = None,
+        *,
+        tokens: int | None = None,
+        home: Path | None = None,
+        on_progress: Progress | None = None,
+    ) -> KeptText:
+        """Read the text, or its first `tokens`, and keep it. InputError: it is longer than the model was made for."""
+        from foveal.attention.memory_store import keep
+
+        plain = PlainTokens(model)
+        prompt = prompt_of(model, plain)
+        whole = "".join(text.blocks())
+        ids = plain.encode(whole)[:tokens]
+        most = model.context_tokens - ROOM - len(prompt.head)
+        if len(ids) > most:
+            raise InputError(
+                f"{text.title} has {len(ids):,} tokens; {model.name} was made for {model.context_tokens:,}, of which "
+                f"{most:,} can be kept. Keep the beginning by --tokens {most}, or read it whole by foveal read."
+            )
+        note: dict[str, str | int] = {"document_id": text.document_id, "revision": text.revision, "title": text.title}
+        note |= {"head": len(prompt.head), "text_tokens": len(ids)}
+        keep(model, [*prompt.head, *ids], folder, method, note=note, on_progress=on_progress)
+        return cls(model, text, folder, home=home)
+
+    def stream(
+        self, question: str, settings: AnswerSettings | None = None, *, cancel: Cancel | None = None
+    ) -> Iterator[Event]:
+        """Answer from the whole text; the last event is `Done`, with one reading."""
+        from foveal.attention.memory_decoding import MemoryDecoder
+        from foveal.attention.memory_store import load
+        from foveal.models.decoding import tokens
+
+        begun = time.perf_counter()
+        settings = settings or AnswerSettings()
+        memory = load(self.folder, self.model)
+        decoder = MemoryDecoder(self.model.model, memory.method)
+        asked = self._prompt.tail(question)
+        state = decoder.reading(memory, asked)
+        memory.watch(profile_of(self.model, self._home).by_layer)
+        words = AnswerText(self.model.tokenizer, (), thinking=False)
+        pieces: list[str] = []
+        count = 0
+        sampling = Sampling(max_tokens=settings.max_tokens)
+        for token in tokens(decoder, state, sampling, stop_ids=self.model.stop_ids, cancel=cancel):
+            count += 1
+            if piece := words.add(token):
+                pieces.append(piece)
+                yield AnswerDelta(piece)
+        if rest := words.rest():
+            pieces.append(rest)
+            yield AnswerDelta(rest)
+        spent = time.perf_counter() - begun
+        details = {name: value for name, value in memory.statistics()["mean"].items() if name != "steps"}
+        stats = ReadStats(1, self.kept.tokens, len(asked) + count, 0, spent, peak_bytes())
+        yield Done((self._reading("".join(pieces), question, memory.looked(), settings, stats, details),))
+
+    def read(self, question: str, settings: AnswerSettings | None = None) -> Reading:
+        """The answer. Its excerpts are what was looked at."""
+        *_, done = self.stream(question, settings)
+        assert isinstance(done, Done)
+        return done.readings[0]
+
+    def _reading(
+        self,
+        answer: str,
+        question: str,
+        looked: Tensor,
+        settings: AnswerSettings,
+        stats: ReadStats,
+        details: dict[str, float],
+    ) -> Reading:
+        found = self._excerpts(looked)
+        text = self.text
+        evidence = [Evidence(text.document_id, one, text.title, text.url, text.revision) for one in found]
+        draft = checked(answer, question, evidence, settings)
+        score = max((one.score for one in found), default=0.0)
+        return Reading(
+            draft.text,
+            draft.citations,
+            confidence(score, draft),
+            question=question,
+            excerpts=tuple(found),
+            stats=stats,
+            found=draft.found,
+            unsupported=draft.unsupported,
+            details=details,
+        )
+
+    def _excerpts(self, looked: Tensor) -> list[Excerpt]:
+        """The sentences that were paid most, in the order of the text; a score is what was paid, in answer tokens."""
+        whole = "".join(self.text.blocks())
+        head, count = self.kept.note["head"], self.kept.note["text_tokens"]
+        places = self._tokens.offsets(whole)[:count]
+        paid = looked[head : head + count].tolist()
+        starts = [start for start, _ in places]
+        scores: list[tuple[float, int, int]] = []
+        place = 0
+        for start, end in sentences(whole):
+            total = 0.0
+            while place < len(starts) and starts[place] < end:
+                total += paid[place]
+                place += 1
+            if total and whole[start:end].strip():
+                scores.append((total, start, end))
+        best = sorted(sorted(scores, reverse=True)[:EXCERPTS], key=lambda one: one[1])
+        return [Excerpt(start, end, whole[start:end], score) for score, start, end in best]
+
+
+def folder_of(text: Text, model: LanguageModel, home: Path) -> Path:
+    """Where a text that this model reads is kept: one folder for each of its revisions."""
+    key = hashlib.sha256(f"{text.document_id} {text.revision} {model.fingerprint}".encode()).hexdigest()[:16]
+    return home / "memory" / key

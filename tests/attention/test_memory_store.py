@@ -1,0 +1,256 @@
+"""A kept text: whole or absent, opened by its own model only, gone on with after a kill, read by many at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CACHE, tiny
+
+from foveal import faults
+from foveal.attention import RetrievalAttention, attach
+from foveal.attention.memory_store import forget, keep, kept_in, load, logits_of, save, tokens_of
+from foveal.attention.prefill import prefill
+from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
+
+IDS = torch.randint(200, (160,), generator=torch.Generator().manual_seed(0)).tolist()
+METHOD = RetrievalAttention(index="roar", top_k=15, n_sink=8, n_local=16)
+AFTER = ([3], [7, 9, 11], [4])
+
+
+@pytest.fixture(scope="module")
+def qwen(attention_models):
+    return attention_models["qwen"]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory, qwen) -> Path:
+    """A kept text, not to be written to."""
+    return keep(qwen, IDS, tmp_path_factory.mktemp("kept") / "text", METHOD, note={"title": "rain"})
+
+
+def said(model, memory, method=METHOD) -> torch.Tensor:
+    """Logits after each pass behind a text."""
+    return torch.cat([prefill(model, torch.tensor([one]), memory.layers, method=method) for one in AFTER])
+
+
+def fresh(model, method=METHOD):
+    memory = method.make_cache(model)
+    first = prefill(model, torch.tensor([IDS]), memory.layers, method=method)
+    return first, memory
+
+
+@pytest.mark.parametrize(
+    ("kind", "index"),
+    [
+        ("qwen", "roar"),
+        ("gemma", "roar"),
+        ("qwen", "flat"),
+        ("qwen", "snapkv"),
+        ("gemma", "full"),
+        ("qwen", "streaming"),
+    ],
+)
+def test_a_kept_text_answers_as_one_just_read(attention_models, kind, index, tmp_path):
+    loaded, method = attention_models[kind], replace(METHOD, index=index)
+    layers = []
+    folder = keep(loaded, IDS, tmp_path / "text", method, on_progress=lambda done, of: layers.append((done, of)))
+    first, memory = fresh(loaded.model, method)
+    torch.testing.assert_close(logits_of(folder), first, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(said(loaded.model, load(folder, loaded), method), said(loaded.model, memory, method))
+    assert layers[-1][0] == layers[-1][1] == len(layers) - 1
+    assert tokens_of(folder) == IDS
+    assert not list(folder.glob("state-*"))
+    assert not (tmp_path / "text.partial").exists()
+
+
+def test_a_model_without_lean_layers_is_kept_too(tmp_path):
+    loaded = tiny("gemma2", tmp_path / "model")
+    method = replace(METHOD, index="flat")
+    folder = keep(loaded, IDS, tmp_path / "text", method)
+    memory = load(folder, loaded)
+    with torch.inference_mode(), attach(loaded.model, method):
+        fresh = method.make_cache(loaded.model)
+        loaded.model(input_ids=torch.tensor([IDS]), **{CACHE: fresh})
+        for one in AFTER:
+            ours, theirs = (loaded.model(input_ids=torch.tensor([one]), **{CACHE: c}).logits for c in (memory, fresh))
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_bfloat16_is_kept_to_the_bit(qwen, tmp_path):
+    loaded = replace(qwen, model=tiny("qwen", tmp_path / "model").model.bfloat16())
+    folder = keep(loaded, IDS, tmp_path / "text", METHOD)
+    opened, (_, memory) = load(folder, loaded), fresh(loaded.model)
+    for one, other in zip(opened.memories, memory.memories, strict=True):
+        assert one.sequences[0].hidden.index.keys.base.dtype == torch.bfloat16
+        assert torch.equal(one.sequences[0].hidden.index.keys.base, other.sequences[0].hidden.index.keys.base)
+
+
+def test_what_was_kept_already_is_not_read_again(qwen, shelf):
+    before = (shelf / "manifest.json").stat().st_mtime_ns
+    assert keep(qwen, IDS, shelf, METHOD, note={"title": "of another kind"}) == shelf
+    assert (shelf / "manifest.json").stat().st_mtime_ns == before
+    assert kept_in(shelf).note == {"title": "rain"}
+    assert kept_in(shelf).method == METHOD
+    with pytest.raises(InputError, match="another text"):
+        keep(qwen, IDS[:-1], shelf, METHOD)
+
+
+def test_it_can_be_asked_in_another_way_than_it_was_kept_for(qwen, shelf):
+    everything = said(qwen.model, load(shelf, qwen, replace(METHOD, index="full")))
+    found = said(qwen.model, load(shelf, qwen, replace(METHOD, index="flat", top_k=1000)))
+    torch.testing.assert_close(found, everything, atol=1e-4, rtol=1e-4)
+    assert load(shelf, qwen, replace(METHOD, index="hnsw")).memories[0].sequences[0].hidden.index.kind == "hnsw"
+    with pytest.raises(InputError, match="queries that are gone"):
+        load(shelf, qwen, replace(METHOD, index="snapkv"))
+
+
+def test_readers_never_change_it(qwen, shelf):
+    inserting = replace(METHOD, stream="insert", local_max=2)
+    one, other = load(shelf, qwen, inserting), load(shelf, qwen)
+    files = {path: path.read_bytes() for path in shelf.rglob("*.npy")}
+    for token in range(12):
+        prefill(qwen.model, torch.tensor([[token]]), one.layers, method=inserting)
+    assert len(one.memories[0].sequences[0].hidden) > len(other.memories[0].sequences[0].hidden)
+    torch.testing.assert_close(said(qwen.model, other), said(qwen.model, load(shelf, qwen)))
+    assert {path: path.read_bytes() for path in shelf.rglob("*.npy")} == files
+
+
+def test_a_cache_is_saved_after_the_fact(qwen, tmp_path):
+    _, memory = fresh(qwen.model)
+    folder = save(memory, tmp_path / "text", qwen, IDS)
+    torch.testing.assert_close(said(qwen.model, load(folder, qwen)), said(qwen.model, memory))
+    with pytest.raises(InputError, match="there already"):
+        save(memory, folder, qwen, IDS)
+    with pytest.raises(InputError, match="has read"):
+        save(memory, tmp_path / "other", qwen, IDS)
+
+
+# -- stopped -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("visit", [1, 3])
+def test_a_stopped_reading_goes_on_with_the_next_layer(qwen, tmp_path, shelf, visit):
+    with faults.injected({"memory.layer-kept": f"interrupt@{visit}"}), pytest.raises(KeyboardInterrupt):
+        keep(qwen, IDS, tmp_path / "text", METHOD)
+    assert not (tmp_path / "text").exists()
+    layers: list[int] = []
+    folder = keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=lambda done, _: layers.append(done))
+    assert layers[0] == visit
+    torch.testing.assert_close(said(qwen.model, load(folder, qwen)), said(qwen.model, load(shelf, qwen)))
+
+
+def test_a_killed_process_leaves_nothing_half_made(qwen, shelf, tmp_path):
+    code = (
+        "import sys, json; from pathlib import Path\n"
+        "from foveal.attention import RetrievalAttention\n"
+        "from foveal.attention.memory_store import keep\n"
+        "from foveal.models import load_language_model\n"
+        "model, folder, ids = sys.argv[1:]\n"
+        "method = RetrievalAttention(index='roar', top_k=15, n_sink=8, n_local=16)\n"
+        "loaded = load_language_model(model, dtype='float32', cache=Path(folder))\n"
+        "keep(loaded, json.loads(ids), Path(folder) / 'text', method)\n"
+    )
+    environment = os.environ | {"FOVEAL_FAULTS": "memory.layer-kept=kill@2", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(qwen.folder), str(tmp_path), json.dumps(IDS)],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "text").exists()
+    layers: list[int] = []
+    folder = keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=lambda done, _: layers.append(done))
+    assert layers[0] in (0, 2)  # from the start, where the child's model goes by another name
+    torch.testing.assert_close(said(qwen.model, load(folder, qwen)), said(qwen.model, load(shelf, qwen)))
+
+
+def test_another_plan_does_not_go_on_with_what_was_left(qwen, tmp_path):
+    with faults.injected({"memory.layer-kept": "interrupt@2"}), pytest.raises(KeyboardInterrupt):
+        keep(qwen, IDS, tmp_path / "text", METHOD)
+    layers: list[int] = []
+    keep(qwen, IDS[:150], tmp_path / "text", METHOD, on_progress=lambda done, _: layers.append(done))
+    assert layers[0] == 0
+
+
+def test_a_full_disk_keeps_what_was_written(qwen, tmp_path):
+    with faults.injected({"memory.layer-kept": "full@2"}), pytest.raises(StorageFull, match="Free some"):
+        keep(qwen, IDS, tmp_path / "text", METHOD)
+    layers: list[int] = []
+    keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=lambda done, _: layers.append(done))
+    assert layers[0] == 2
+
+
+def test_two_do_not_make_it_at_once(qwen, tmp_path):
+    def second(done: int, _: int) -> None:
+        if done == 1:
+            with pytest.raises(LibraryBusy, match="Another process"):
+                keep(qwen, IDS, tmp_path / "text", METHOD)
+
+    keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=second)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def test_another_model_or_tokenizer_is_refused(attention_models, qwen, shelf, tmp_path):
+    with pytest.raises(InputError, match="was read by tiny-qwen"):
+        load(shelf, attention_models["gemma"])
+    shutil.copytree(qwen.folder, tmp_path / "model", ignore=shutil.ignore_patterns("cache"))
+    words = json.loads((tmp_path / "model" / "tokenizer.json").read_text(encoding="utf-8"))
+    words["model"]["merges"] = words["model"]["merges"][:-1]
+    (tmp_path / "model" / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    with pytest.raises(InputError, match="another tokenizer"):
+        load(shelf, replace(qwen, folder=tmp_path / "model", cache=tmp_path))
+    half = replace(qwen, model=tiny("qwen", tmp_path / "half").model.bfloat16())
+    with pytest.raises(InputError, match="layout"):
+        load(shelf, half)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_store_is_refused(qwen, shelf, tmp_path, damage):
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    path = folder / "layer-01" / "keys.npy"
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(LibraryCorrupt, match=r"layer-01/keys\.npy (is missing|has)"):
+        load(folder, qwen)
+
+
+def test_a_store_of_another_version_or_of_nothing_is_refused(qwen, shelf, tmp_path):
+    with pytest.raises(InputError, match="foveal prefill SOURCE --keep"):
+        load(tmp_path, qwen)
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(told | {"version": 99}))
+    with pytest.raises(LibraryTooNew, match="version 99"):
+        load(folder, qwen)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(LibraryCorrupt, match="damaged"):
+        load(folder, qwen)
+    with pytest.raises(InputError, match="nothing to keep"):
+        keep(qwen, [], tmp_path / "text", METHOD)
+
+
+def test_a_batch_cannot_be_kept(qwen, tmp_path):
+    with torch.inference_mode(), attach(qwen.model, METHOD):
+        memory = METHOD.make_cache(qwen.model)
+        qwen.model(input_ids=torch.tensor([IDS, IDS]), **{CACHE: memory})
+    with pytest.raises(InputError, match="2 texts"):
+        save(memory, tmp_path / "text", qwen, IDS)
+
+
+def test_a_text_is_forgotten(qwen, tmp_path):
+    keep(qwen, IDS, tmp_path / "text", replace(METHOD, index="flat"))
+    forget(tmp_path / "text")
+    assert not (tmp_path / "text").exists()
+    with pytest.raises(InputError, match="No text is kept"):
+        forget(tmp_path / "text")

@@ -1,0 +1,227 @@
+"""The attention-aware graph: the compiled one is the plain one, which keeps to the rules; indexes find what is best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from foveal.attention import roar_graph, roar_plain
+from foveal.attention.compiled import library
+from foveal.attention.key_index import INDEXES, IndexSettings, build, read
+from foveal.attention.roar_graph import RoarGraph, RoarSettings, balance, best_keys, link, recall
+from foveal.attention.rows import Rows
+from foveal.errors import InputError, UnknownName
+from foveal.models.threads import with_threads
+
+SMALL = RoarSettings(nearest=12, near=5, degree=8, beam=12, coordinates="centred")
+
+
+def whole_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Small whole numbers, so that products are exact in whatever order they are added."""
+    return torch.randint(-6, 7, shape, generator=torch.Generator().manual_seed(seed)).float()
+
+
+def apart(count: int = 600, groups: int = 1, heads: int = 2, width: int = 16, seed: int = 0):
+    """Keys with a bias, and queries far from all of them: 4 clusters of either."""
+    draw = torch.Generator().manual_seed(seed)
+    spread = torch.linspace(0.3, 3, width)
+    keys = torch.randn(groups, count, width, generator=draw) * spread + 5
+    queries = torch.randn(heads, count, width, generator=draw) * spread.flip(0) * 4 - 2
+    return keys, queries
+
+
+# -- the plain definition ----------------------------------------------------------------------------------------------
+
+
+def test_a_kept_neighbour_is_never_nearer_to_another_kept_one_than_to_the_target():
+    keys = whole_numbers(60, 6).numpy()
+    for target in range(20):
+        others = [one for one in range(60) if one != target]
+        scored = sorted((-float(keys[target] @ keys[one]), one) for one in others)
+        kept = roar_plain.occluded(keys, scored, 10, fill=False)
+        for place, one in enumerate(kept):
+            assert all(keys[one] @ keys[other] <= keys[target] @ keys[one] for other in kept[:place])
+        filled = roar_plain.pruned(keys, target, others, 10)
+        assert len(filled) == len(set(filled)) == 10
+        assert filled[: len(kept)] == kept
+
+
+def test_the_projection_links_the_last_query_of_a_pivot_and_all_that_point_back():
+    keys = torch.eye(6).numpy()  # no key hides another
+    lists = np.array([[0, 1], [0, 2], [3, 0]], np.int32)
+    assert roar_plain.project(keys, lists, 4) == [[2, 3, 1], [0], [0], [0], [], []]
+
+
+def test_a_walk_finds_the_best_where_every_key_is_linked_to_every_other():
+    keys = whole_numbers(40, 6).numpy()
+    links = [[other for other in range(40) if other != one] for one in range(40)]
+    query = whole_numbers(6, seed=3).numpy()
+    queue, done, visited = roar_plain.walk(keys, links, np.array([7], np.int32), query, 5)
+    assert queue == sorted((-float(query @ key), one) for one, key in enumerate(keys))[:5]
+    assert visited == 40
+    assert set(queue) <= set(done)
+
+
+# -- the compiled one --------------------------------------------------------------------------------------------------
+
+
+def plain_of(keys: torch.Tensor, lists: torch.Tensor, settings: RoarSettings) -> np.ndarray:
+    entries = roar_graph._entries(keys, lists.int().numpy())
+    sizes = {"near": settings.near, "degree": settings.degree, "beam": settings.beam}
+    return roar_plain.build(keys.numpy(), lists.int().numpy(), entries, **sizes)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_compiled_graph_is_the_plain_one_and_hangs_on_no_thread(seed):
+    keys, queries = whole_numbers(150, 8, seed=seed), whole_numbers(60, 8, seed=seed + 9)
+    lists = best_keys(queries, keys, SMALL.nearest)
+    expected = plain_of(keys, lists, SMALL)
+    for threads in (1, 3):
+        with with_threads(threads):
+            assert np.array_equal(link(keys, lists, SMALL).links, expected), threads
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_walks_are_the_plain_ones(dtype, monkeypatch):
+    keys, queries = whole_numbers(2, 130, 8).to(dtype), whole_numbers(4, 40, 8, seed=5)
+    graph = RoarGraph.build(keys, queries, SMALL)
+    asked = whole_numbers(4, 3, 8, seed=6)
+    compiled = graph.search(asked, 7, beam=9)
+    monkeypatch.setattr(roar_graph, "library", lambda _: None)
+    plain = graph.search(asked, 7, beam=9)
+    for one, other in zip(compiled, plain, strict=True):
+        assert torch.equal(one, other)
+    exact = torch.einsum("hqd,hkd->hqk", asked, keys.float().repeat_interleave(2, 0))
+    assert torch.equal(compiled.products, exact.gather(2, compiled.ids))
+
+
+def test_without_a_compiler_the_graph_is_the_same(monkeypatch):
+    half, queries = whole_numbers(1, 50, 8), whole_numbers(1, 40, 8, seed=5)
+    keys = torch.cat([half, -half], 1)  # their mean is 0, so that all stays whole numbers
+    compiled = RoarGraph.build(keys, queries, SMALL)
+    monkeypatch.setattr(roar_graph, "library", lambda _: None)
+    plain = RoarGraph.build(keys, queries, SMALL)
+    assert np.array_equal(compiled.links, plain.links)
+    assert np.array_equal(compiled.entries, plain.entries)
+    with pytest.raises(InputError, match="compiler"):
+        plain.add(whole_numbers(1, 1, 8))
+
+
+@pytest.mark.parametrize(("count", "k"), [(3, 3), (63, 10), (1000, 1), (5000, 64)])
+def test_the_best_products_are_the_best_and_of_equals_the_first(count, k):
+    products = torch.randint(-40, 40, (9, count), generator=torch.Generator().manual_seed(count)).float()
+    expected = products.sort(descending=True, stable=True).indices[:, :k]
+    assert torch.equal(roar_graph._best(products, k), expected)
+
+
+def test_products_that_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match="no numbers"):
+        best_keys(torch.full((2, 4), float("nan")), torch.ones(30, 4), 3)
+
+
+def test_every_key_can_be_reached():
+    assert library(roar_graph.SOURCE) is not None
+    keys, queries = apart()
+    graph = RoarGraph.build(keys, queries)
+    assert [graph.unreached(head) for head in range(2)] == [0, 0]
+    assert all(count >= 0 for count in graph.notes["attached"])
+
+
+def test_the_balancing_keeps_every_product_and_makes_both_sides_vary_alike():
+    keys, queries = (part[0] for part in apart(heads=1))
+    centred = keys - keys.mean(0)
+    inverse = balance(centred, queries)
+    matrix = inverse.double().inverse().float()
+    torch.testing.assert_close((queries @ matrix) @ (centred @ inverse).T, queries @ centred.T, atol=2e-2, rtol=1e-3)
+    of_keys, of_queries = ((x.T @ x / len(x)) for x in (centred @ inverse, queries @ matrix))
+    torch.testing.assert_close(of_keys, of_queries, atol=2e-2 * float(of_keys.max()), rtol=1e-2)
+
+
+def test_it_finds_what_queries_far_from_all_keys_look_for():
+    keys, queries = apart(2000, heads=1)
+    asked = apart(2000, heads=1, seed=1)[1][:, :64]
+    truth = best_keys(asked[0], keys[0], 20)
+    graph = RoarGraph.build(keys, queries)
+    found = graph.search(asked, 20, beam=40)
+    assert recall(found.ids[0], truth) > 0.95
+    assert float(found.visited.float().mean()) < 1000
+    strangers = RoarGraph.build(keys, keys[:, :500])  # learnt from keys, as an index of keys among themselves would
+    assert graph.notes["covered"][0] > 0
+    assert recall(strangers.search(asked, 20, beam=40).ids[0], truth) <= recall(found.ids[0], truth)
+
+
+@pytest.mark.parametrize("coordinates", ["centred", "balanced"])
+def test_added_keys_are_found(coordinates):
+    keys, queries = apart(500, groups=2, heads=4)
+    graph = RoarGraph.build(keys[:, :400], queries, RoarSettings(coordinates=coordinates))
+    graph.add(keys[:, 400:450])
+    graph.add(keys[:, 450:])
+    truth = torch.stack([best_keys(queries[head, :50], keys[head // 2], 10) for head in range(4)])
+    found = graph.search(queries[:, :50], 10, beam=40)
+    assert recall(found.ids.flatten(0, 1), truth.flatten(0, 1)) > 0.9
+    late = truth >= 400
+    assert late.any()
+    hit = (truth[..., None] == found.ids[:, :, None]).any(-1)
+    assert float(hit[late].float().mean()) > 0.9
+    exact = torch.einsum("hqd,hkd->hqk", queries[:, :50], keys.repeat_interleave(2, 0)).gather(2, found.ids)
+    torch.testing.assert_close(found.products, exact, rtol=1e-4, atol=1e-2)
+
+
+# -- one interface -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", sorted(INDEXES))
+def test_every_index_gives_true_products_and_takes_more_keys(kind):
+    keys, queries = apart(300, groups=2, heads=4)
+    index = build(kind, keys[:, :250], queries, IndexSettings(beam=200, probes=64, clusters=8, centred=True))
+    for count in (250, 300):
+        found = index.search(queries[:, :5], 10)
+        exact = torch.einsum("hqd,hkd->hqk", queries[:, :5], keys[:, :count].repeat_interleave(2, 0))
+        assert recall(found.ids.flatten(0, 1), exact.topk(10).indices.flatten(0, 1)) > 0.9
+        torch.testing.assert_close(found.products, exact.gather(2, found.ids), rtol=1e-3, atol=5e-2)
+        assert (found.visited >= 10).all()
+        if count == 250:
+            index.add(keys[:, 250:])
+    assert len(index.keys) == 300
+    assert index.stats()["bytes"] >= 0
+
+
+@pytest.mark.parametrize("kind", ["flat", "roar"])
+def test_what_is_kept_of_an_index_finds_the_same(kind):
+    keys, queries = apart(200, groups=2, heads=4)
+    index = build(kind, keys, queries)
+    again = read(kind, Rows(keys), index.arrays())
+    for one, other in zip(index.search(queries[:, :4], 9), again.search(queries[:, :4], 9), strict=True):
+        assert torch.equal(one, other)
+    again.add(keys[:, :3])
+    assert len(again.keys) == 203
+
+
+def test_more_is_asked_for_than_there_is():
+    keys, queries = apart(20, heads=1)
+    for kind in INDEXES:
+        assert build(kind, keys, queries).search(queries[:, :2], 100).ids.shape == (1, 2, 20), kind
+
+
+def test_what_cannot_be_indexed_is_said():
+    keys, queries = apart(50)
+    for broken in (float("nan"), float("inf")):
+        spoilt = keys.clone()
+        spoilt[0, 3, 1] = broken
+        with pytest.raises(InputError, match="NaN or infinity"):
+            build("roar", spoilt, queries)
+    with pytest.raises(InputError, match="one width"):
+        build("flat", keys, queries[..., :-1])
+    with pytest.raises(InputError, match="multiple of the groups"):
+        build("flat", keys.expand(3, -1, -1), queries)
+    with pytest.raises(InputError, match="at least one key"):
+        build("flat", keys[:, :0], queries)
+    with pytest.raises(UnknownName, match="hnsw"):
+        build("nsw", keys, queries)
+    with pytest.raises(InputError, match="near < degree"):
+        RoarSettings(near=32, degree=32)
+    with pytest.raises(InputError, match="Coordinates"):
+        RoarSettings(coordinates="raw")
+    with pytest.raises(InputError, match="at least 1"):
+        IndexSettings(probes=0)

@@ -1,0 +1,89 @@
+"""prefill --keep and read --attention retrieval, with a tiny model: a text is read once, and asked after that."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli.test_reading import call
+from tiny import tiny
+
+from foveal.models.threads import with_threads
+from foveal.reading import DocumentText
+from foveal.reading.kept import KeptText
+from foveal.text.loading import read_document
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with with_threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keep")
+    tiny("qwen", folder / "model")
+    (folder / "rain.txt").write_text("".join(f"It rained on day {number} by the mill.\n" for number in range(60)))
+    return folder
+
+
+def prefill(place, *more: str, **options):
+    return call(place, "prefill", str(place / "rain.txt"), "--model", str(place / "model"), *more, **options)
+
+
+def read(place, *more: str, **options):
+    asked = ("read", str(place / "rain.txt"), "When did it rain?", "--model", str(place / "model"))
+    return call(place, *asked, "--attention", "retrieval", *more, **options)
+
+
+KEEP = ("--keep", "--set", "n_sink=16", "--set", "n_local=64", "--set", "top_k=20")
+
+
+def test_a_text_is_kept_asked_and_forgotten(place):
+    told = json.loads(prefill(place, *KEEP, "--json").stdout)
+    assert told["tokens"] > 500
+    assert told["bytes"] > 100_000
+    again = prefill(place, *KEEP)
+    assert "are kept" in again.stdout
+    assert "--attention retrieval" in again.stdout
+    found = json.loads(read(place, "--also", "Where is the mill?", "--json").stdout)
+    assert found["document"]["title"] == "rain"
+    assert len(found["also"]) == 1
+    text = (place / "rain.txt").read_text()
+    for passage in found["passages"]:
+        span = passage["span"]
+        assert text[span["start"] : span["end"]] == passage["quote"]
+    assert "tokens in 1 windows" in read(place).stderr
+    assert "is gone" in prefill(place, "--forget").stdout
+    assert "No text is kept" in read(place, status=1).said
+
+
+def test_what_does_not_go_together_is_wrong_usage(place):
+    assert "--keep" in prefill(place, "--attention", "retrieval", status=2).said
+    assert "not with dhsa" in prefill(place, "--keep", "--attention", "dhsa", status=2).said
+    assert "opposite" in prefill(place, "--keep", "--forget", status=2).said
+    assert "without them" in prefill(place, "--keep", "--compare", status=2).said
+    assert "no option gama" in prefill(place, "--keep", "--set", "gama=1", status=1).said
+
+
+def test_a_text_longer_than_the_model_is_refused(place, tmp_path):
+    model = tiny("qwen", tmp_path / "small", positions=800)
+    text = DocumentText(read_document(place / "rain.txt"))
+    with pytest.raises(ValueError, match="Keep the beginning by --tokens"):
+        KeptText.keep(model, text, tmp_path / "text")
+    kept = KeptText.keep(model, text, tmp_path / "text", tokens=200)
+    assert kept.kept.note["text_tokens"] == 200
+    reading = kept.read("When did it rain?")
+    assert reading.stats.tokens == kept.kept.tokens
+    assert all(one.end <= 4000 for one in reading.excerpts)
+
+
+def test_a_text_that_has_changed_is_refused(place, tmp_path):
+    model = tiny("qwen", tmp_path / "model")
+    path = tmp_path / "note.txt"
+    path.write_text("The key hangs behind the clock. " * 30)
+    KeptText.keep(model, DocumentText(read_document(path)), tmp_path / "text")
+    path.write_text("The key is lost. " * 30)
+    with pytest.raises(ValueError, match="has changed"):
+        KeptText(model, DocumentText(read_document(path)), tmp_path / "text")
