@@ -140,3 +140,15 @@ def test_real_models_look_where_transformers_does(name):
     recorder = Recorder(rows, layers, stop=True)
     watch(model, ids, recorder)
     assert_same(recorder.attention, by_transformers(model, ids, Recorder(rows, layers)), tolerance=2e-5)
+
+
+def test_hooks_of_transformers_own_do_not_count(model):
+    """They stay for ever once attentions were asked for, and only listen; anybody else's hook may change something."""
+    with torch.inference_mode():
+        model(torch.tensor([[3, 4, 5]]), output_attentions=True)
+    assert any(module._forward_hooks for module in model.modules())
+    assert supports(model)
+    handle = model.lm_head.register_forward_hook(lambda *_: None)
+    assert not supports(model)
+    handle.remove()
+    assert supports(model)

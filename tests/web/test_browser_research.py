@@ -107,11 +107,17 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         page.locator(".document-title", has_text=QUESTION).wait_for()
 
 
+def answered(page: Any, question: str) -> None:
+    """Wait until the outline says so of a sub-question."""
+    page.locator(f".outline-list a:text-is('{question}') + .state", has_text="answered").wait_for()
+
+
 def test_cancel_go_on_and_edit_a_node(page: Any, tmp_path: Path) -> None:
     model = held()
     with served(research_app(tmp_path, model)) as base:
         ask(page, base)
         assert model.began.wait(60)
+        answered(page, "When was Petra Lindqvist born?")
         page.get_by_role("button", name="Cancel").focus()
         page.keyboard.press("Enter")
         page.locator(".ended-text", has_text="Cancelled").wait_for()
@@ -140,6 +146,7 @@ def test_answer_now_without_javascript(browser: Any, tmp_path: Path) -> None:
     with served(research_app(tmp_path, model)) as base:
         ask(page, base)
         assert model.began.wait(60)
+        answered(page, "When was Petra Lindqvist born?")
         page.get_by_role("button", name="Answer now").press("Enter")
         page.locator(".ended-text", has_text="as you asked").wait_for()  # the page looks again by itself
         assert "1871" in page.locator("#answer .prose").inner_text()

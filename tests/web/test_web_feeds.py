@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from foveal.papers.records import Named, PaperRecord
 
 FEEDS = (
-    "day", "week", "month", "trending", "q/sparse attention", "q/a%00%3Cb%3E%26/c", "topic/sparse", "category/cs.CL",
+    "day", "week", "month", "trending", "q/sparse attention", "q/a%01%3Cb%3E%26/c", "topic/sparse", "category/cs.CL",
     "organisation/northlight-lab", "author/ada-abara",
 )  # fmt: skip
 ODD = PaperRecord(

@@ -38,9 +38,14 @@ def supports(model: Any) -> bool:
     if config.model_type == "gemma3_text" and config.use_bidirectional_attention:
         return False
     modules = list(model.modules())
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    hooked = any(module._forward_pre_hooks or any(map(_foreign, module._forward_hooks.values())) for module in modules)
     plain = all(type(module) is nn.Linear for module in modules if isinstance(module, nn.Linear))
     return plain and not hooked and model.lm_head.bias is None
+
+
+def _foreign(hook: Any) -> bool:
+    """Whether somebody's own hook; transformers leaves some where attentions were once asked for: they only listen."""
+    return not getattr(hook, "__module__", "").startswith("transformers.utils.output_capturing")
 
 
 class Product:
