@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
 from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.research_train import PlannerName, planner_of, train_planner
 from foveal.cli.research_view import ResearchView as ResearchView
 from foveal.cli.research_view import answer_text, listened
 from foveal.cli.research_view import tree as tree
@@ -87,6 +88,7 @@ def ask(
     url: Url = None,
     answerer: Answerer = None,
     front_end: FrontEnd = "auto",
+    planner: PlannerName = None,
     parallel: Parallel = None,
     turns: Turns = None,
     tokens: Tokens = None,
@@ -102,7 +104,7 @@ def ask(
 
     settings = Settings.load(home)
     limits = {"max_parallel": parallel, "max_turns": turns}
-    options = {"sources": source or ["library"], "model": model, "url": url, "answerer": answerer}
+    options = {"sources": source or ["library"], "model": model, "url": url, "answerer": answerer, "planner": planner}
     with kept_runs(settings) as runs:
         memory = runs.database if reuse else None
         search = _search(settings, options, front_end, limits, _budget(tokens, seconds, pages), reuse=memory)
@@ -121,6 +123,7 @@ def resume(
     url: Url = None,
     answerer: Answerer = None,
     front_end: FrontEnd = "auto",
+    planner: PlannerName = None,
     parallel: Parallel = None,
     turns: Turns = None,
     tokens: Tokens = None,
@@ -139,7 +142,7 @@ def resume(
     edits = dict(_edit(one) for one in edit or ())
     limits = {"max_parallel": parallel, "max_turns": turns}
     budget = _budget(tokens, seconds, pages)
-    named = {"sources": source, "model": model, "url": url, "answerer": answerer}
+    named = {"sources": source, "model": model, "url": url, "answerer": answerer, "planner": planner}
     if _is_file(which):
         search = _search(settings, named, front_end, limits, budget)
         _show(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
@@ -245,6 +248,9 @@ def _form(form: str, state: RunState, events: list[Event]) -> str:
             return "".join(f"{event.line()}\n" for event in events)
 
 
+app.command()(train_planner)
+
+
 # -- what the commands share ------------------------------------------------------------------------------------------
 
 
@@ -279,7 +285,7 @@ def _is_file(which: str) -> bool:
 
 def _options_of(kept: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
     """The sources and the model of a run, but for those that are named anew."""
-    options = {"sources": named["sources"] or kept.get("sources")}
+    options = {name: named[name] or kept.get(name) for name in ("sources", "planner")}
     own = named if any(named[name] for name in ("model", "url", "answerer")) else kept
     return options | {name: own.get(name) for name in ("model", "url", "answerer")}
 
@@ -335,7 +341,7 @@ def _search(
     *,
     reuse: Database | None = None,
 ) -> MindSearch:
-    """The search that the options name: `asked` has sources, model, url, answerer; `reuse` holds earlier summaries."""
+    """The search that the options name (`asked`: sources, model, url, answerer, planner); `reuse` holds summaries."""
     from foveal.research.mindsearch import MindSearch, MindSettings
     from foveal.research.reuse import memory_of
 
@@ -349,7 +355,8 @@ def _search(
     given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
     named = "+".join(one.name for one in places)
     memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None
-    return MindSearch(chat, places, settings=replace(own, limits=replace(own.limits, **given)), memory=memory)
+    own, planner = replace(own, limits=replace(own.limits, **given)), planner_of(asked.get("planner"), settings)
+    return MindSearch(chat, places, settings=own, planner=planner, memory=memory)
 
 
 def sources_of(named: Sequence[str], settings: Settings) -> list[Source]:
