@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
-from foveal.evaluation.files import whole_file
 from foveal.evaluation.headlines import TECLASS, HeadlineSet, Taxonomy, check_texts
 from foveal.models.chat import ChatModel, Sampling
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.papers.headline_pairs import split_by_article
 from foveal.papers.headlines import HeadlineJudge, Judgement
 from foveal.settings import Settings
-from foveal.training.checkpoints import load_weights, save_weights
+from foveal.training.checkpoints import load_weights, save_changes
 from foveal.training.headline_writers import (
     Prompts,
     TextRows,
@@ -142,17 +141,11 @@ class HeadlineWriter:
         """Write the changes and what they change. InputError: nothing was learnt, or the folder is taken."""
         if self.learned is None:
             raise InputError("This writer has learnt nothing, so there is nothing to save. Name its model instead.")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} is there already, and not an empty folder. Name a new one.")
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.learned, folder / CHANGES)
         told = {
             "base": self.base.name, "fingerprint": self.base.fingerprint, "settings": asdict(self.settings),
             "train_on": self.train_on, "pairs": self.pairs, "licence": self.licence,
         }  # fmt: skip
-        with whole_file(folder / WRITER) as partial:  # last: a folder without it is no writer
-            partial.write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        return folder
+        return save_changes(self.learned, told, folder, told_in=WRITER, weights=CHANGES)
 
     @classmethod
     def load(cls, folder: Path, *, base: LanguageModel | None = None, cache: Path | None = None) -> HeadlineWriter:

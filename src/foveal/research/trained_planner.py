@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError, ModelUnavailable
-from foveal.evaluation.files import whole_file
 from foveal.models.chat import Cancel
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.research.graph import ROOT, Node, same_question
@@ -29,7 +28,7 @@ from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import new_words
 from foveal.research.transcripts import Transcript, TranscriptSettings
 from foveal.retrieval.terms import terms
-from foveal.training.checkpoints import load_weights, save_weights
+from foveal.training.checkpoints import load_weights, save_changes
 from foveal.training.loop import LoopSettings
 
 PLANNER, CHANGES = "planner.json", "changes.safetensors"
@@ -57,17 +56,11 @@ class PlannerModel:
         """Write the changes and what they change. InputError: nothing was learnt, or the folder is taken."""
         if self.learned is None:
             raise InputError("This planner has learnt nothing, so there is nothing to save. Name its model instead.")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} is there already, and not an empty folder. Name a new one.")
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.learned, folder / CHANGES)
         told = {
             "base": self.base.name, "fingerprint": self.base.fingerprint, "settings": asdict(self.settings),
             "runs": self.runs, "source": self.source,
         }  # fmt: skip
-        with whole_file(folder / PLANNER) as partial:  # last: a folder without it is no planner
-            partial.write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        return folder
+        return save_changes(self.learned, told, folder, told_in=PLANNER, weights=CHANGES)
 
     @classmethod
     def load(cls, folder: Path, *, base: LanguageModel | None = None, cache: Path | None = None) -> PlannerModel:

@@ -96,6 +96,20 @@ def save_weights(module: nn.Module, path: Path) -> None:
         save_model(module, str(partial), metadata={"format": "pt"})
 
 
+def save_changes(changes: nn.Module, told: Mapping[str, Any], folder: Path, *, told_in: str, weights: str) -> Path:
+    """What a model learnt, into a new folder: its changes as `weights`, then what they change in `told_in` as JSON.
+
+    A folder without the second is not whole. InputError: the folder is there, and not an empty one.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already, and not an empty folder. Name a new one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(changes, folder / weights)
+    with whole_file(folder / told_in) as partial:
+        partial.write_text(json.dumps(dict(told), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
 def load_weights(module: nn.Module, path: Path) -> None:
     """Read weights that `save_weights` wrote. InputError: they are those of another model."""
     from safetensors import SafetensorError
