@@ -81,7 +81,10 @@ def test_missing_files_are_named(tmp_path):
         load_beir(written(tmp_path), split="dev")
 
 
-@pytest.mark.parametrize("damaged", [b"not gzip", gzip.compress(b'{"_id": "d1", "text": "x"}' * 999)[:40]])
+CUT_OFF = gzip.compress(b'{"_id": "d1", "text": "x"}' * 999, mtime=0)[:40]
+
+
+@pytest.mark.parametrize("damaged", [b"not gzip", CUT_OFF], ids=["no archive", "half of one"])
 def test_a_cut_off_archive_is_an_error(tmp_path, damaged):
     folder = written(tmp_path)
     (folder / "corpus.jsonl").unlink()
