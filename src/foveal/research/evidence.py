@@ -1,0 +1,83 @@
+"""What a report stands on: sources, the passages taken from them, and the claims that cite these.
+
+    SourceRecord ── Evidence (a passage of one source, and what it says on a question)
+                        ── Claim (a sentence of the report, by the keys of its evidence) ── Verdict (verification.py)
+
+Keys are short and made by us ("e7", "s2"): a writer may cite an evidence's key and nothing else, so that no source can
+be invented. All are plain values: to_row and from_row carry them through the events of a run.
+
+Source    "Deep Research: A Systematic Survey" (arXiv 2512.02038), sections 3.2 to 3.4; the evidence scored from 0 to 10
+          is PaperQA2's
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from foveal.types import Passage, Span
+
+Stance = Literal["supports", "contradicts", "neutral"]
+Label = Literal["supported", "partly", "unsupported", "contradicted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRecord:
+    """A source that was read: one text at one time."""
+
+    key: str
+    url: str  # canonical
+    title: str
+    document_id: str
+    revision: str  # SHA-256 of the text
+    published_at: str | None = None  # ISO 8601
+    fetched_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A passage of a source, and what it says on a question."""
+
+    key: str
+    source: str  # key of its SourceRecord
+    question: str
+    passage: Passage
+    summary: str = ""
+    relevance: float = 0.0  # 0 … 10
+    stance: Stance = "supports"
+
+    def to_row(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Evidence:
+        """The evidence of `to_row`."""
+        passage = row["passage"]
+        return cls(**row | {"passage": Passage(Span(**passage["span"]), passage["text"], passage["heading"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether cited passages bear a claim out.
+
+    `score` is higher the better they do, 0 … 1; `where` is the best place among them; `missing` are the numbers, dates
+    and names of the claim that none of them holds.
+    """
+
+    label: Label
+    score: float
+    where: Span | None = None
+    quote: str = ""
+    missing: tuple[str, ...] = ()
+    signals: tuple[tuple[str, float], ...] = ()  # name and value of each part of the score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence of a report, and the keys of the evidence that it cites."""
+
+    text: str  # without marks
+    evidence: tuple[str, ...]
+    section: str = ""
+    verdict: Verdict | None = None
