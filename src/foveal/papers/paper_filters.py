@@ -72,7 +72,7 @@ class Filters:
 
     def holds(self, paper: Paper) -> bool:
         """Whether the paper passes."""
-        names = [name_key(author.name).split("-") for author in paper.authors]
+        names = [name_key(author.name).split("-") for author in paper.authors] if self.authors else []
         year = paper.published_at.year if paper.published_at else 0
         return (
             all(any(_within(key, name) for name in names) for key in self.authors)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,11 +43,30 @@ class Marker:
 
     def __init__(self, query: str) -> None:
         self.phrases = phrases_of(query)
-        self.words = asked(_QUOTED.sub(" ", query))
+        self.words = _Wanted(asked(_QUOTED.sub(" ", query)))
 
     def marks(self, title: str, abstract: str) -> Marks:
         """The places in a title and an abstract."""
-        return Marks(_marked(title, self.words, self.phrases), _marked(abstract, self.words, self.phrases))
+        return Marks(*(self._marked(text) for text in (title, abstract)))
+
+    def _marked(self, text: str) -> Spans:
+        wanted = [word for word in set(_WORD.findall(text)) if self.words[word]]
+        spans = {span for word in wanted for span in _standing(word, text)}
+        if self.phrases:
+            spans.update(_phrases(text, self.phrases))
+        return tuple(sorted(spans))
+
+
+class _Wanted(dict[str, bool]):
+    """Whether a word as it stands in a text has one of the stems; remembered, since texts share most of their words."""
+
+    def __init__(self, wanted: frozenset[str]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def __missing__(self, word: str) -> bool:
+        self[word] = found = stem_of(word) in self._wanted
+        return found
 
 
 def marks_of(query: str, title: str, abstract: str) -> Marks:
@@ -108,15 +127,22 @@ def _without_ending(word: str) -> str:
     return word
 
 
-def _marked(text: str, words: frozenset[str], phrases: Sequence[Sequence[str]]) -> Spans:
-    own = stems(text)
-    found = {place for place, one in enumerate(own) if one in words} if not words.isdisjoint(own) else set()
+def _standing(word: str, text: str) -> Iterator[tuple[int, int]]:
+    """Where a word stands in a text by itself, no part of a longer one."""
+    start = text.find(word)
+    while start >= 0:
+        end = start + len(word)
+        if not _WORD.match(text[start - 1 : start]) and not _WORD.match(text[end : end + 1]):
+            yield start, end
+        start = text.find(word, end)
+
+
+def _phrases(text: str, phrases: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
+    """The words of phrases where they stand."""
+    own, spans = stems(text), [match.span() for match in _WORD.finditer(text)]
     for phrase in phrases:
         for place in _places(phrase, own):
-            found.update(range(place, place + len(phrase)))
-    if not found:
-        return ()
-    return tuple(match.span() for place, match in enumerate(_WORD.finditer(text)) if place in found)
+            yield from spans[place : place + len(phrase)]
 
 
 def _places(phrase: Sequence[str], words: Sequence[str]) -> list[int]:

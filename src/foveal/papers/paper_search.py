@@ -185,8 +185,9 @@ class PaperSearch:
         return self._similar.papers(self.store.get(which), k)
 
     def warm(self) -> None:
-        """Load what the first search and the first page with similar papers would wait for."""
+        """Load what the first search and the first page with similar papers would wait for, and keep it in memory."""
         if self.index.encodes:
+            self.index.library.store.hold_vectors()
             self.search("warm", 1)
         self._similar.words.refresh()
 

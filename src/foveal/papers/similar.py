@@ -172,6 +172,7 @@ class Similar:
         if vector is None:
             return {}
         named = (
-            (self._index.paper_of(one.passage.span.document_id), one.score) for one in store.nearest(vector, depth)
+            (self._index.paper_of(one.passage.span.document_id), one.score)
+            for one in store.nearest(vector, depth, texts=False)
         )
         return {one: score for one, score in named if one is not None}

@@ -23,6 +23,7 @@ from foveal import faults
 from foveal.errors import InputError, UnknownDocument
 from foveal.retrieval import lance_indexes, tables
 from foveal.retrieval.filters import literal
+from foveal.retrieval.held_vectors import HeldVectors
 from foveal.retrieval.lance_indexes import LanceIndex, chosen_index, lance_index
 from foveal.retrieval.rows import (
     FOUND,
@@ -56,6 +57,9 @@ REMEMBERED = 50_000
 LOOKED_UP = 1000
 """Documents looked up by one query."""
 
+Rows = list[dict[str, Any]]
+"""Rows of a table, by the names of their columns."""
+
 RETRIES = 5
 """Times that a search begins again because documents were published meanwhile."""
 
@@ -87,6 +91,7 @@ class Store:
             self._passages: LanceTable = database.open_table("passages")
             self._revisions: LanceTable = database.open_table("revisions")
         self.passages_schema = tables.passages_schema(self.dimension)
+        self._held: HeldVectors | None = None
         self._remembered: tuple[int, dict[str, Current | None]] = (-1, {})  # of this version of the documents
 
     @classmethod
@@ -117,9 +122,9 @@ class Store:
         if full_text is None:
             return []
 
-        def search(limit: int) -> pa.Table:
+        def search(limit: int) -> Rows:
             builder = self._passages.search(full_text, query_type="fts").select([*columns, "_score"])
-            return _filtered(builder, where).limit(limit).to_arrow()
+            return _rows(_filtered(builder, where).limit(limit))
 
         return self._visible(search, "_score", k)
 
@@ -127,12 +132,20 @@ class Store:
         """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
         columns = FOUND if texts else PLACES
 
-        def search(limit: int) -> pa.Table:
+        def search(limit: int) -> Rows:
+            held = self._held.nearest(vector, limit) if self._held and not (where or texts) else None
+            if held is not None:
+                return held
             builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
             builder = self.index.asked(builder, limit, filtered=bool(where)).select([*columns, "_distance"])
-            return _filtered(builder, where).limit(limit).to_arrow()
+            return _rows(_filtered(builder, where).limit(limit))
 
         return self._visible(search, "_distance", k)
+
+    def hold_vectors(self) -> None:
+        """Keep the vectors in memory, for searches without a condition that need no texts (see `HeldVectors`)."""
+        if self.dimension and self._held is None:
+            self._held = HeldVectors(self._documents, self._passages)
 
     def entry(self, document_id: str) -> Entry:
         """The document of that id, or of the only id that begins so. UnknownDocument: none, or several."""
@@ -243,7 +256,7 @@ class Store:
         first = min(rows, key=lambda row: row["start"], default=None)
         return None if first is None else np.asarray(first["vector"], dtype=np.float32)
 
-    def _visible(self, search: Callable[[int], pa.Table], score: str, k: int) -> list[Found]:
+    def _visible(self, search: Callable[[int], Rows], score: str, k: int) -> list[Found]:
         """The first `k` rows of a search that belong to the current edition of their document.
 
         Rows of other editions exist only while a document is being replaced, or after a kill; then more are asked for.
@@ -253,8 +266,9 @@ class Store:
         limit, tries = k, 0
         while True:
             with tables.lance_errors(self.uri):
-                before = self._documents.version
-                rows = search(limit).to_pylist()
+                before = self._remembered[0]  # versions only grow: the same one afterwards held all the while
+                before = self._documents.version if tries or before < 0 else before
+                rows = search(limit)
             current = self.current([row["document_id"] for row in rows])
             tries += 1
             if self._remembered[0] != before and tries <= RETRIES:
@@ -395,6 +409,11 @@ class Store:
 
 def _filtered(builder: LanceQueryBuilder, where: str | None) -> LanceQueryBuilder:
     return builder.where(where) if where else builder
+
+
+def _rows(builder: LanceQueryBuilder) -> Rows:
+    found: Rows = builder.to_arrow().to_pylist()
+    return found
 
 
 def _has_index(table: LanceTable, column: str) -> bool:
