@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,20 +10,56 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 
+from foveal.cli import main
 from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
 
 FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
+PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
 
 
-def run(*arguments: str, home, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "FOVEAL_HOME": str(home), "COLUMNS": "120", "NO_COLOR": "1", **environment}
+class Said(NamedTuple):
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def typed(*arguments: object, home: Path, status: int = 0) -> Said:
+    """The command in a process of its own, as a person starts it; `run` does the same in a tenth of the time."""
+    env = {**os.environ, "FOVEAL_HOME": str(home), **PLAIN}
     done = subprocess.run([*FOVEAL, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    return _checked(Said(done.stdout, done.stderr), done.returncode, status)
+
+
+def run(*arguments: object, home: Path, status: int = 0) -> Said:
+    """The command in this process, by its entry point, with nobody at the keyboard."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    env = {"FOVEAL_HOME": str(home), **PLAIN}
+    with (
+        patch.dict(os.environ, env),
+        patch.object(sys, "argv", ["foveal", *map(str, arguments)]),
+        patch.object(sys, "stdin", io.StringIO()),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main.run()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return _checked(Said(out.getvalue(), err.getvalue()), code, status)
+
+
+def _checked(said: Said, code: int, status: int) -> Said:
+    assert code == status, said.stdout + said.stderr
+    assert "Traceback" not in said.stderr
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +79,7 @@ def home(tmp_path_factory, files):
 
 
 def test_add_reports_what_it_did_and_what_it_skipped(tmp_path, files):
-    done = run("add", files, "--encoder", "none", home=tmp_path)
+    done = typed("add", files, "--encoder", "none", home=tmp_path)
     assert "2 added, 1 skipped" in done.stdout
     assert "noise.bin" in done.stderr
     again = json.loads(run("add", files, "--json", home=tmp_path).stdout)
@@ -178,7 +215,7 @@ def test_admin_compact(home):
 
 
 def test_logs_can_be_json(home, tmp_path):
-    done = run("--log-json", "-vv", "search", "fovea", home=home)
+    done = typed("--log-json", "-vv", "search", "fovea", home=home)
     for line in done.stderr.splitlines():
         assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
 
