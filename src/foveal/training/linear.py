@@ -16,7 +16,7 @@ Dense     features are scaled to mean 0 and deviation 1 of the rows that are lea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -183,20 +183,29 @@ def minimised(model: Wide, design: Design, classes: Ints, weights: Tensor, setti
     importance = weights[:, None] * (balance(sides, weights) if settings.balanced else torch.ones_like(sides))
     loss_of = LOSSES[settings.kind]
     scale = 1 / (settings.c * float(weights.sum()))
-    optimiser = torch.optim.LBFGS(
-        model.parameters(), max_iter=settings.rounds, history_size=20, tolerance_grad=1e-6, tolerance_change=1e-10,
+
+    def objective() -> Tensor:
+        size = sum((part.square().sum() for part in (model.dense, *model.texts)), torch.zeros(()))
+        return scale * (0.5 * size + settings.c * (importance * loss_of(sides * model(design))).sum())
+
+    minimise(objective, list(model.parameters()), rounds=settings.rounds)
+    return model.requires_grad_(False)
+
+
+def minimise(objective: Callable[[], Tensor], parameters: Sequence[Tensor], *, rounds: int) -> None:
+    """Bring a convex objective to its minimum by L-BFGS, in at most `rounds` rounds."""
+    solver = torch.optim.LBFGS(
+        parameters, max_iter=rounds, history_size=20, tolerance_grad=1e-6, tolerance_change=1e-10,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
-        size = sum((part.square().sum() for part in (model.dense, *model.texts)), torch.zeros(()))
-        loss = scale * (0.5 * size + settings.c * (importance * loss_of(sides * model(design))).sum())
-        loss.backward()
+        solver.zero_grad()
+        loss = objective()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return model.requires_grad_(False)
+    solver.step(closure)  # type: ignore[no-untyped-call]
 
 
 def balance(sides: Tensor, weights: Tensor) -> Tensor:

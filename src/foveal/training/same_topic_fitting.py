@@ -12,7 +12,7 @@ Threshold  the log-odds below which a section ends that gives the least P_k on s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -24,6 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from foveal.errors import InputError
 from foveal.evaluation.segmentation import openings_to_masses, pk, window_size
+from foveal.training.linear import minimise
 from foveal.training.same_topic_heads import Floats
 
 STEPS = 200
@@ -80,25 +81,13 @@ def fit_linear(
         )
         return (losses * counts).sum() / counts.sum() + ridge / 2 * weights.square().sum()
 
-    _minimise(objective, [weights, biases])
+    minimise(objective, [weights, biases], rounds=STEPS)
     with torch.no_grad():
         scaled = weights / spread
         moved = biases - scaled @ mean
     if classes:
         return scaled.numpy(), moved.numpy()
     return scaled[0].numpy(), moved[0].numpy()
-
-
-def _minimise(objective: Callable[[], Tensor], parameters: list[Tensor]) -> None:
-    solver = torch.optim.LBFGS(parameters, max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        solver.zero_grad()
-        loss: Tensor = objective()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    solver.step(closure)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
