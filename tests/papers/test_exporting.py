@@ -78,10 +78,10 @@ def test_keys_differ(papers):
 @given(st.text(alphabet="a{}\\$%&#_~^\n é", max_size=40))
 def test_braces_close_whatever_a_title_holds(title):
     """A brace that does not would swallow the rest of the file."""
-    from foveal.papers.exporting import _tex
+    from foveal.text.bibtex import tex
 
     depth = 0
-    for one in re.sub(r"\\[{}\\]", "", _tex(title)):
+    for one in re.sub(r"\\[{}\\]", "", tex(title)):
         depth += (one == "{") - (one == "}")
         assert depth >= 0
     assert depth == 0

@@ -52,7 +52,7 @@ def finished(runs: Runs, key: str, source: Facts | None = None) -> None:
 def test_the_chain_makes_the_tables_that_are_declared_and_takes_them_back(database: Database) -> None:
     found = inspect(database.engine)
     own = [table for table in Base.metadata.sorted_tables if table.name.startswith("research_")]
-    assert {table.name for table in own} == {"research_run", "research_event", "research_summary"}
+    assert {table.name for table in own} == {"research_run", "research_event", "research_summary", "research_watch"}
     for table in own:
         columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
         assert columns == {column.name: bool(column.nullable) for column in table.columns}

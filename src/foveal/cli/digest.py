@@ -156,7 +156,7 @@ def subscribe(
     with _opened(home) as (settings, database):
         links = Links(load_mail(settings).url or "http://localhost:8000")
         answer = subscriptions.subscribe(
-            database, secret_of(settings.home), address, wanted, deliver=_deliverer(settings), links=links
+            database, secret_of(settings.home), address, wanted, deliver=deliverer(settings), links=links
         )
     results().print(answer)
 
@@ -241,7 +241,7 @@ def _opened(home: Path | None) -> Iterator[tuple[Settings, Database]]:
         database.close()
 
 
-def _deliverer(settings: Settings) -> Callable[[str, str, str], None]:
+def deliverer(settings: Settings) -> Callable[[str, str, str], None]:
     """Sends at once, or shows the mail where none is set up."""
     from foveal.papers.mail.postman import send_now
     from foveal.papers.mail.settings import load_mail

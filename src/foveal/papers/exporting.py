@@ -8,13 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from foveal.papers.store import Paper
+from foveal.text.bibtex import Keys, entry, key_of, tex
 
 CSV_COLUMNS = (
     *(
@@ -31,13 +30,6 @@ CSV_COLUMNS = (
     ),
     *("comments", "doi", "journal_ref", "url", "repo_url", "repo_stars", "abstract"),
 )
-_TEX = {
-    **{one: f"\\{one}" for one in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
-_MATH = re.compile(r"(\$[^$]*\$)")
 
 
 # papers
@@ -45,8 +37,8 @@ _MATH = re.compile(r"(\$[^$]*\$)")
 
 def bibtex(papers: Sequence[Paper], *, abstract: bool = True) -> str:
     """One @article or @misc for each paper, with keys that differ; whole, or without abstracts."""
-    keys: dict[str, int] = {}
-    return "\n".join(_bibtex(paper, _fresh(_key(paper), keys), abstract=abstract) for paper in papers)
+    keys = Keys()
+    return "\n".join(_bibtex(paper, keys.fresh(_key(paper)), abstract=abstract) for paper in papers)
 
 
 def ris(papers: Sequence[Paper]) -> str:
@@ -81,58 +73,24 @@ EXPORTS: Mapping[str, Callable[[Sequence[Paper]], str]] = {
 
 def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
     fields = {
-        "title": f"{{{_tex(paper.title)}}}",
-        "author": " and ".join(_tex(author.name) for author in paper.authors),
+        "title": f"{{{tex(paper.title)}}}",
+        "author": " and ".join(tex(author.name) for author in paper.authors),
         "year": str(paper.published_at.year) if paper.published_at else "",
         "month": f"{paper.published_at:%b}".lower() if paper.published_at else "",
-        "journal": _tex(paper.journal_ref),
+        "journal": tex(paper.journal_ref),
         "doi": paper.doi,
         "eprint": paper.id if paper.is_arxiv else "",
         "archiveprefix": "arXiv" if paper.is_arxiv else "",
         "primaryclass": paper.categories[0] if paper.is_arxiv and paper.categories else "",
         "url": paper.page_url,
-        "abstract": _tex(paper.abstract) if abstract else "",
+        "abstract": tex(paper.abstract) if abstract else "",
     }
-    bare = ("month",)
-    lines = [f"  {name} = {value if name in bare else f'{{{value}}}'}," for name, value in fields.items() if value]
-    return "\n".join([f"@{'article' if paper.journal_ref else 'misc'}{{{key},", *lines, "}", ""])
-
-
-def _tex(text: str) -> str:
-    """Text for TeX; what stands between dollars is TeX already, if the dollars come in pairs."""
-    parts = _MATH.split(text) if text.count("$") % 2 == 0 else [text]
-    return "".join(
-        part if _MATH.fullmatch(part) and _balanced(part) else "".join(_TEX.get(one, one) for one in part)
-        for part in parts
-    )
-
-
-def _balanced(text: str) -> bool:
-    """Whether the braces close in order: one that does not would swallow the rest of the file."""
-    depth = 0
-    for one in re.sub(r"\\[{}]", "", text):
-        depth += (one == "{") - (one == "}")
-        if depth < 0:
-            return False
-    return depth == 0
+    return entry("article" if paper.journal_ref else "misc", key, fields)
 
 
 def _key(paper: Paper) -> str:
-    """Family name, year, first long word of the title: martin2026looking."""
     family = paper.authors[0].name.split()[-1] if paper.authors else paper.organisation or "anonymous"
-    year = str(paper.published_at.year) if paper.published_at else ""
-    word = next((one for one in _ascii(paper.title).split() if len(one) > 3), "")
-    return f"{_ascii(family).replace(' ', '')}{year}{word}" or "paper"
-
-
-def _fresh(key: str, keys: dict[str, int]) -> str:
-    keys[key] = keys.get(key, 0) + 1
-    return key if keys[key] == 1 else f"{key}-{keys[key]}"
-
-
-def _ascii(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return " ".join(re.findall(r"[a-z0-9]+", plain.lower()))
+    return key_of(family, paper.published_at.year if paper.published_at else "", paper.title)
 
 
 def _ris(paper: Paper) -> Iterator[str]:

@@ -185,6 +185,16 @@ def following(
     return kept[:limit]
 
 
+def listed_since(database: Database, papers: Sequence[str], since: datetime) -> bool:
+    """Whether any of the papers was listed at that time or later."""
+    with database.reading() as session:
+        for start in range(0, len(papers), 500):
+            some = ListingRow.paper_id.in_(papers[start : start + 500])
+            if session.scalar(select(ListingRow.paper_id).where(some, ListingRow.listed_at >= since).limit(1)):
+                return True
+    return False
+
+
 def feed_token(database: Database, person: Person, secret: bytes) -> str:
     """What stands in the address of the person's feed."""
     with database.reading() as session:

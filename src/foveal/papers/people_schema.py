@@ -221,6 +221,18 @@ class SuppressedRow(Base):
     at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
+class NoteRow(Base):
+    """What a mail about something of the reader's own says (mail/changes.py): written down once, so that a second try
+    says the same."""
+
+    __tablename__ = "mail_note"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscription.id", ondelete="CASCADE"), index=True)
+    content: Mapped[str] = mapped_column(Text)  # JSON
+    created_at: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
 class AuditRow(Base):
     """Something that a person with a role, or the system, did to somebody's words or rights."""
 

@@ -7,13 +7,12 @@ found.to_markdown(), found.to_html(), found.to_json()
 
 from __future__ import annotations
 
-import html
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from foveal.research.citations import MARK, cited, not_borne_out
 from foveal.research.graph import Graph
+from foveal.research.markdown import address, one_line, plain
 from foveal.research.state import RunState
 from foveal.types import Answer, Citation, Span
 
@@ -49,15 +48,15 @@ class Researched(Answer):
 
     def to_markdown(self) -> str:
         """The answer, its sources, and what is missing."""
-        lines = [f"# {_line(self.question)}", MARK.sub(_bracket, self.text)]
+        lines = [f"# {one_line(self.question)}", MARK.sub(_bracket, self.text)]
         if self.stopped_by:
             lines.append(f"*Not complete: {STOPPED[self.stopped_by]}.*")
         if self.citations:
             lines += ["## Sources", "\n".join(self._sources())]
         if self.unsupported:
-            lines += ["## Not borne out by what was found", "\n".join(f"- {_plain(one)}" for one in self.unsupported)]
+            lines += ["## Not borne out by what was found", "\n".join(f"- {plain(one)}" for one in self.unsupported)]
         if self.missing:
-            missing = (f"- {_line(question)}: {_line(reason)}" for question, reason in self.missing)
+            missing = (f"- {one_line(question)}: {one_line(reason)}" for question, reason in self.missing)
             lines += ["## Not found", "\n".join(missing)]
         return "\n\n".join(lines) + "\n"
 
@@ -93,7 +92,7 @@ class Researched(Answer):
 
     def _sources(self) -> list[str]:
         return [
-            f"{number}. {_plain(one.title)} — <{_address(one.url)}>  \n   “{_plain(one.quote)}”"
+            f"{number}. {plain(one.title)} — <{address(one.url)}>  \n   “{plain(one.quote)}”"
             for number, one in zip(self.numbers, self.citations, strict=True)
         ]
 
@@ -179,16 +178,3 @@ def _node_json(graph: Graph, name: str) -> dict[str, Any]:
 
 def _bracket(found: Any) -> str:
     return "".join(f"[{number}]" for number in found[1].replace(";", ",").split(","))
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _plain(text: str) -> str:
-    """A line of a page's own words, with nothing in it that Markdown would take for a link, a picture or a heading."""
-    return re.sub(r"([\\`*_\[\]<>!#|])", r"\\\1", _line(text))
-
-
-def _address(url: str | None) -> str:
-    return html.escape(url or "", quote=True).replace(" ", "%20").replace(">", "%3E")

@@ -132,7 +132,7 @@ def _share(said: str, origin: Origin) -> float:
 
 
 def _ref(key: str, origin: Origin, answer: str, local: int, node: str) -> dict[str, Any]:
-    quote = _borne_out(said_by(answer, local), origin.passages)
+    quote = best_sentence(said_by(answer, local), origin.passages)
     return {
         "key": key,
         "url": origin.url,
@@ -164,7 +164,7 @@ def _sentences(answer: str) -> list[str]:
     return pieces
 
 
-def _borne_out(said: str, passages: Sequence[Passage]) -> Passage:
+def best_sentence(said: str, passages: Sequence[Passage]) -> Passage:
     """The one sentence of what was read that holds most of the words of `said`."""
     words = set(terms(MARK.sub(" ", said)))
     best, most = passages[0], -1.0

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from foveal.types import Passage, Span
 
 Stance = Literal["supports", "contradicts", "neutral"]
+Trust = Literal["primary", "secondary", ""]  # a paper speaks for itself; what retells; not known
 Label = Literal["supported", "partly", "unsupported", "contradicted"]
 
 
@@ -32,6 +33,19 @@ class SourceRecord:
     revision: str  # SHA-256 of the text
     published_at: str | None = None  # ISO 8601
     fetched_at: str | None = None
+    authors: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()  # "arxiv:2512.02038", "doi:10.1000/182", canonical address: one shared, one source
+    trust: Trust = ""
+
+    def to_row(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> SourceRecord:
+        """The record of `to_row`."""
+        lists = {name: tuple(row.get(name, ())) for name in ("authors", "identities")}
+        return cls(**row | lists)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +86,13 @@ class Verdict:
     missing: tuple[str, ...] = ()
     signals: tuple[tuple[str, float], ...] = ()  # name and value of each part of the score
 
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Verdict:
+        """The verdict of a claim's row."""
+        where = Span(**row["where"]) if row["where"] else None
+        signals = tuple((str(name), float(value)) for name, value in row["signals"])
+        return cls(**row | {"where": where, "missing": tuple(row["missing"]), "signals": signals})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -81,3 +102,13 @@ class Claim:
     evidence: tuple[str, ...]
     section: str = ""
     verdict: Verdict | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Claim:
+        """The claim of `to_row`."""
+        verdict = Verdict.from_row(row["verdict"]) if row["verdict"] else None
+        return cls(**row | {"evidence": tuple(row["evidence"]), "verdict": verdict})

@@ -1,7 +1,8 @@
-"""The tables of research, as rows of SQLAlchemy: runs, their events, and summaries that later runs may use again.
+"""The tables of research, as rows of SQLAlchemy: runs, their events, summaries for later runs, watched questions.
 
     research_run ── research_event (numbered from 1 in each run; added to, never changed)
     research_summary (what a searcher found out, for `--reuse`; see reuse.py)
+    research_watch (a question that is researched again; see watches.py)
 
 A run's owner is a person's number, or the hash of a visitor's browser's key; runs of the command line have neither. The
 number points at the table of people in the database (0003_research.py): a person who goes takes their runs along.
@@ -69,3 +70,25 @@ class SummaryRow(Base):
     vector: Mapped[bytes] = mapped_column(LargeBinary)  # float32, of unit length
     found: Mapped[str] = mapped_column(Text)  # JSON: answer, origins
     at: Mapped[datetime] = mapped_column(Moment, default=faults.now)
+
+
+class WatchRow(Base):
+    """A question that is researched again and again."""
+
+    __tablename__ = "research_watch"
+    __table_args__ = (Index("ix_research_watch_owner", "owner_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    question: Mapped[str] = mapped_column(Text)
+    options: Mapped[str] = mapped_column(Text, default="{}")  # JSON, as a run's
+    every: Mapped[str] = mapped_column(String(12))  # a key of watches.EVERY
+    owner_id: Mapped[int | None]
+    address: Mapped[str] = mapped_column(String(320), default="")  # who is told by mail; "" = nobody
+    report: Mapped[str] = mapped_column(Text, default="")  # JSON: the ledger of the last report
+    run_id: Mapped[str] = mapped_column(String(32), default="")  # that made it
+    looked_at: Mapped[datetime | None] = mapped_column(Moment)
+    due_at: Mapped[datetime] = mapped_column(Moment, index=True)
+    holder: Mapped[str] = mapped_column(String(80), default="")  # the process that looks now
+    held_until: Mapped[datetime | None] = mapped_column(Moment)
+    error: Mapped[str] = mapped_column(Text, default="")  # of the last look
+    created_at: Mapped[datetime] = mapped_column(Moment, default=faults.now)

@@ -32,6 +32,16 @@ class RunState:
     errors: list[str] = field(default_factory=list)
     done: dict[str, Any] | None = None
     last: int = 0  # id of the last event
+    # of deep research (deep.py)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)  # those that are over, by `steps.step_name`
+    busy: dict[str, None] = field(default_factory=dict)  # steps that go on, in the order in which they began
+    plan: dict[str, Any] = field(default_factory=dict)  # planner, reason, searches
+    brief: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drafts: list[dict[str, Any]] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    report: dict[str, Any] | None = None  # its ledger
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> RunState:
@@ -57,6 +67,7 @@ class RunState:
 def _run(state: RunState, data: dict[str, Any], at: float) -> None:
     state.run = state.run | data
     state.done = None
+    state.busy = {}
     if ROOT not in state.graph.nodes:
         state.graph.add(Node(ROOT, str(data["question"]), "root", "finished", started=at))
 
@@ -148,6 +159,46 @@ def _answer_reset(state: RunState, _: dict[str, Any], __: float) -> None:
     state.answer = ""
 
 
+def _step_begun(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.busy[f"{data['step']} {data['key']}"] = None
+
+
+def _step(state: RunState, data: dict[str, Any], _: float) -> None:
+    name = f"{data['step']} {data['key']}"
+    state.steps.setdefault(name, data)
+    state.busy.pop(name, None)
+
+
+def _chosen(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.plan = data
+
+
+def _brief(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.brief = data
+
+
+def _source(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.sources[data["key"]] = data
+
+
+def _evidence(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.evidence[data["key"]] = data
+
+
+def _written_draft(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.drafts.append(data)
+    if data["best"]:
+        state.claims = []
+
+
+def _claim(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.claims.append(data)
+
+
+def _report(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.report = data["ledger"]
+
+
 def _usage(state: RunState, data: dict[str, Any], _: float) -> None:
     state.usage = data
 
@@ -179,6 +230,15 @@ _CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {
     "refs": _refs,
     "answer.delta": _answer_delta,
     "answer.reset": _answer_reset,
+    "step.begun": _step_begun,
+    "step": _step,
+    "plan.chosen": _chosen,
+    "brief": _brief,
+    "source": _source,
+    "evidence": _evidence,
+    "draft": _written_draft,
+    "claim": _claim,
+    "report": _report,
     "usage": _usage,
     "error": _error,
     "done": _done,

@@ -23,7 +23,7 @@ from foveal.research.events import Event
 from foveal.research.graph import OVER
 
 FORMAT = 1
-FORCED = frozenset(("run", "plan.observation", "node.answer", "done"))
+FORCED = frozenset(("run", "plan.observation", "node.answer", "step", "report", "done"))
 """Events that are on the disk before the run goes on; so is the end of a node."""
 
 logger = logging.getLogger("foveal.research.traces")

@@ -59,6 +59,7 @@ ROUTERS: tuple[str, ...] = (
     "document_pages",
     "ask_pages",
     "read_pages",
+    "watch_pages",
     "research_pages",
     "research_streams",
     "research_api",

@@ -1,4 +1,4 @@
-"""What runs beside a site that is served: the search is made ready, sources are read at their hours, the mail goes out.
+"""What runs beside a site that is served: search is kept ready, sources are read, questions watched, mail goes out.
 
     with Background(site):
         server.run()
@@ -14,7 +14,9 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from foveal.errors import FovealError
+from sqlalchemy.exc import SQLAlchemyError
+
+from foveal.errors import Cancelled, FovealError
 from foveal.web.collector import settle
 from foveal.web.site import Site
 
@@ -36,7 +38,7 @@ class Background:
         self.threads: list[threading.Thread] = []
 
     def __enter__(self) -> Background:
-        jobs: list[Callable[[], None]] = [self.keep_search_ready, self.read_sources]
+        jobs: list[Callable[[], None]] = [self.keep_search_ready, self.read_sources, self.watch_questions]
         if self.site.mail is not None:
             jobs.append(self.send_mail)
         for job in jobs:
@@ -69,6 +71,18 @@ class Background:
         from foveal.papers.schedule import Schedule
 
         Schedule(self.site.database, self.site.settings).run(self.stop)
+
+    def watch_questions(self) -> None:
+        """Research watched questions again when they are due; what changed is mailed by `send_mail`."""
+        from foveal.web.watched import looked
+
+        while not self.stop.wait(LOOK_S):
+            try:
+                looked(self.site, self.stop)
+            except Cancelled:
+                return
+            except (FovealError, SQLAlchemyError) as error:
+                logger.warning("watched questions wait: %s", error)
 
     def send_mail(self) -> None:
         """Send the digest at its readers' hours."""

@@ -90,6 +90,8 @@ def confirm(request: Request, token: str) -> Response:
     """Begin the subscription."""
     found = subscriptions.confirm(site_of(request).database, token, ip=ip_of(request))
     own = unsubscribe_token(request.app.state.secret, found.seed)
+    if found.preferences.cadence not in CADENCES:
+        return _told(request, "You are subscribed", f"From now on {found.what} come to {found.address}.")
     said = f"The {found.preferences.cadence} digest comes to {found.address}. Each of its messages can end it."
     return _told(
         request, "You are subscribed", said, to=(links.PREFERENCES.format(token=own), "Topics, hour, how often")
@@ -156,7 +158,7 @@ def _form(request: Request, wanted: Preferences, *, address: str = "") -> dict[s
 
 
 def _consent(found: subscriptions.Subscription) -> str:
-    return subscriptions.CONSENT.format(cadence=found.preferences.cadence)
+    return subscriptions.consent_of(found.preferences.cadence)
 
 
 def _own(person: Person | None, email: str) -> int | None:

@@ -23,6 +23,7 @@ from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
 from foveal.research.runs import Owner, Runs
+from foveal.research.watches import Watches
 from foveal.web.mail_settings import mail_values
 from foveal.web.pages import page
 from foveal.web.safety import guarded
@@ -75,7 +76,10 @@ def end_sessions(request: Request, person: Member, which: Text) -> Response:
 def data(request: Request, person: Member) -> Response:
     """All that is stored of the person."""
     database = _changing(request, person)
-    told = personal_data.export(database, person) | {"research": Runs(database).exported(Owner(person=person.id))}
+    told = personal_data.export(database, person) | {
+        "research": Runs(database).exported(Owner(person=person.id)),
+        "watched_questions": Watches(database).exported(person.id),
+    }
     name = {"content-disposition": f'attachment; filename="foveal-{person.login}.json"'}
     return Response(json.dumps(told, ensure_ascii=False, indent=2), 200, private(name), "application/json")
 

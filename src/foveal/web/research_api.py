@@ -1,6 +1,7 @@
 """Research for programs: begin a run, look at it, stop it; and the reference's own shape.
 
-    POST   /api/research/runs             {"question": "…", "sources": ["papers"], "seconds": 300, "pages": 40}
+    POST   /api/research/runs             {"question": "…", "sources": ["papers"], "seconds": 300, "pages": 40};
+                                          "report": {"mode": "quick", "planner": "auto"} asks for a report
     GET    /api/research/runs/{key}       what it adds up to now
     GET    /api/research/runs/{key}/events                  (research_streams.py)
     DELETE /api/research/runs/{key}       stop it
@@ -24,12 +25,15 @@ from foveal.research.answers import researched
 from foveal.research.budget import Budget
 from foveal.research.compat import asked as solve_asked
 from foveal.research.compat import message
+from foveal.research.report_runs import ReportAsk
 from foveal.research.state import RunState
 from foveal.web.ask_pages import require_writable
 from foveal.web.limits import limited
-from foveal.web.research_desk import Asked, Desk, sources_named
+from foveal.web.report_views import is_report
+from foveal.web.research_desk import Desk, sources_named
 from foveal.web.research_pages import begun, owner_of
 from foveal.web.research_streams import ALIVE, followed
+from foveal.web.research_work import Asked
 from foveal.web.safety import COOKIE, same_site
 from foveal.web.signed_in import private
 from foveal.web.site import site_of
@@ -37,6 +41,14 @@ from foveal.web.small_forms import SmallForms
 from foveal.web.streams import HEADERS
 
 router = APIRouter(prefix="/api/research", route_class=SmallForms, include_in_schema=False)
+
+
+class NewReport(BaseModel):
+    """That a report is wanted, and of what kind."""
+
+    model_config = ConfigDict(extra="forbid")
+    mode: str = "normal"
+    planner: str = "auto"
 
 
 class NewRun(BaseModel):
@@ -48,6 +60,7 @@ class NewRun(BaseModel):
     tokens: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, ge=0)
     pages: int | None = Field(default=None, ge=0)
+    report: NewReport | None = None
 
 
 def ours(request: Request) -> None:
@@ -65,7 +78,9 @@ def new_run(request: Request, body: NewRun) -> Response:
     site = site_of(request)
     require_writable(site)
     budget = Budget(tokens=body.tokens, seconds=body.seconds, pages=body.pages)
-    key = begun(request, Asked(body.question.strip(), sources_named(body.sources, site.research), budget))
+    report = ReportAsk(mode=body.report.mode, planner=body.report.planner) if body.report else None
+    sources = sources_named(body.sources, site.research)
+    key = begun(request, Asked(body.question.strip(), sources, budget, report=report))
     where = f"/api/research/runs/{key}"
     told = {"run": key, "url": where, "events": f"{where}/events", "page": f"/research/{key}"}
     return _known_again(request, JSONResponse(told, 201, private({"location": where})))
@@ -79,7 +94,8 @@ def one_run(request: Request, key: str) -> Response:
     job, state = desk.job(key), desk.state(key)
     status = run.status if job is None else "waiting" if job.state == "waiting" else "running"
     told = {"run": key, "status": status, "last_event": state.last, "shared": run.shared}
-    return JSONResponse(told | researched(state).to_json() | {"question": run.question}, headers=private())
+    found = {"report": state.report} if is_report(run, state) else researched(state).to_json()
+    return JSONResponse(told | found | {"question": run.question}, headers=private())
 
 
 @router.delete("/runs/{key}", dependencies=writes)

@@ -11,68 +11,41 @@ Sources    those that the site's settings offer, and no others: a visitor names 
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 
 from foveal.errors import Cancelled, FovealError, InputError, NotAllowed
-from foveal.research.board import Board
 from foveal.research.budget import Budget
 from foveal.research.events import EventLog
+from foveal.research.report_runs import ReportAsk, report_of
 from foveal.research.runs import KeptRun, Owner, Runs
 from foveal.research.settings import ResearchSettings, load_research
 from foveal.research.sources import scheme_of, source_of
 from foveal.research.state import RunState
-from foveal.web.answers import one_line
 from foveal.web.jobs import MODEL, Job
 from foveal.web.models import LocalModels
+from foveal.web.research_work import Asked, ResearchWork
 
 if TYPE_CHECKING:
-    from foveal.models.chat import Message
     from foveal.research.mindsearch import MindSearch
-    from foveal.research.run import Run
+    from foveal.research.report import Report
+    from foveal.research.report_runs import Reporter
     from foveal.research.sources import Source
+    from foveal.research.watches import Watch
     from foveal.web.models import Models
     from foveal.web.site import Site
 
 LONGEST_QUESTION = 2000
 """Characters."""
 
-TICK_S = 0.12
-"""Seconds between two looks at a run: what watches it is woken as often, at most."""
-
-LEAVE_S = 5.0
-"""Seconds that a run has to end when the server is stopped."""
-
-logger = logging.getLogger("foveal.web.research")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What somebody wants to know, from where, for how much."""
-
-    question: str
-    sources: tuple[str, ...]
-    budget: Budget = field(default_factory=Budget)
-    history: tuple[Message, ...] = ()
-
-    def options(self) -> dict[str, Any]:
-        """As the database keeps them."""
-        budget = {"tokens": self.budget.tokens, "seconds": self.budget.seconds, "pages": self.budget.pages}
-        return {"sources": list(self.sources), "budget": budget, "history": [dict(one) for one in self.history]}
-
-    @classmethod
-    def of(cls, run: KeptRun) -> Asked:
-        """As a run was asked; one of the command line has no budget here, and gets the site's."""
-        history = tuple(run.options.get("history", ()))
-        budget = Budget(**run.options.get("budget", {}))
-        return cls(run.question, tuple(run.options.get("sources") or ()), budget, history)
+WAIT_S = 0.2
+"""Seconds between two looks at whether a watched question's run is over."""
 
 
 @dataclass(frozen=True)
@@ -152,16 +125,41 @@ class Desk:
         self._start(key, asked, owner, {})
         return key
 
+    def again(self, watch: Watch, stop: Event) -> tuple[str, Report]:
+        """Research a watched question again, to the end: its run's key, and its report.
+
+        Cancelled: `stop` was set. FovealError: there is no report.
+        """
+        options, owner = watch.options, Owner(person=watch.owner)
+        asked = Asked(
+            watch.question,
+            tuple(options.get("sources") or self.settings.named[:1]),
+            Budget(**options.get("budget", {})),
+            report=ReportAsk.of(options) or ReportAsk(),
+        )
+        key = self.runs.new(asked.question, options=asked.options() | {"watch": watch.id}, owner=owner)
+        job = self._start(key, asked, owner, {})
+        while not job.over:
+            if stop.wait(WAIT_S):
+                self.site.jobs.cancel(job)
+                raise Cancelled("The server is being stopped.")
+        report = report_of(self.state(key))
+        if report is None:
+            raise FovealError(job.error or "The run ended without a report.")
+        return key, report
+
     def go_on(self, key: str, owner: Owner, edits: Mapping[str, str] | None = None) -> None:
         """Go on with a run where it was broken off; `edits` give nodes another question. InputError: as for `begin`."""
         from foveal.research.mindsearch import require_nodes
 
         run = self.own(key, owner)
         asked = Asked.of(run)
-        asked = Asked(asked.question, asked.sources or self.settings.named[:1], asked.budget, asked.history)
+        asked = replace(asked, sources=asked.sources or self.settings.named[:1])
         self.check(asked, owner)
         for question in (edits or {}).values():
             checked(question)
+        if asked.report is not None and edits:
+            raise InputError("A report has no sub-questions to change. Ask anew, with the question that you mean.")
         require_nodes(self.state(key), edits)
         if self.job(key) is not None or run.status == "running":
             raise InputError("This run goes on already. Wait for its end, or cancel it.")
@@ -210,6 +208,12 @@ class Desk:
         memory = memory_of(self.site.database, name, home.encoder, home.cache) if self.settings.reuse else None
         return MindSearch(chat, sources, settings=settings, memory=memory)
 
+    def reporter(self, asked: Asked, report: ReportAsk, used: Mapping[str, Any]) -> Reporter:
+        """What writes the report that was asked for; as `search` else."""
+        sources = [self.source(name) for name in asked.sources]
+        budget = _more(self.within(asked.budget), used)
+        return self.site.reporter(self.site.models.chat(), sources, report, budget, self.site.settings)
+
     def within(self, budget: Budget) -> Budget:
         """A budget that is not above the site's."""
         most = self.settings
@@ -224,10 +228,11 @@ class Desk:
         papers = {"papers": self.site.search} if scheme_of(name) == "papers" else {}
         return source_of(name, self.site.settings, **papers)
 
-    def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str]) -> None:
+    def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str]) -> Job:
         self._live = {one: job for one, job in self._live.items() if not job.over}
         lane = MODEL if is_local(self.site.models) else f"research {owner.person or owner.browser}"
         self._live[key] = self.site.jobs.start(ResearchWork(key, asked, self, edits, lane))
+        return self._live[key]
 
     def check(self, asked: Asked, owner: Owner) -> None:
         """InputError: no question, or a source that cannot be searched. HTTPException 429: too many runs go on."""
@@ -254,73 +259,6 @@ class Desk:
         if scheme == "papers" and not self.site.papers.count():
             return "There are no papers here yet."
         return ""
-
-
-@dataclass
-class ResearchWork:
-    """One run: what `jobs.Work` asks for."""
-
-    key: str
-    asked: Asked
-    desk: Desk
-    edits: dict[str, str]
-    lane: str
-    run: Run | None = None
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        return f"Research: {one_line(self.asked.question, 90)}"
-
-    def page(self, key: str) -> str:  # noqa: ARG002
-        """The run's own page."""
-        return f"/research/{self.key}"
-
-    def __call__(self, job: Job) -> None:
-        """Run it to its end."""
-        job.progressed(f"Making {self.desk.site.models.name} ready", now=True)
-        events = self.desk.runs.events(self.key)
-        keeper = self.desk.runs.keep(self.key)
-        try:
-            search = self.desk.search(self.asked, RunState.of(events).usage)
-            job.cancel.check()
-            if events:
-                run = search.go_on(events, edits=self.edits, keepers=[keeper])
-            else:
-                run = search.start(self.asked.question, self.asked.history, key=self.key, keepers=[keeper])
-        except BaseException as error:
-            self._note(Board(EventLog(events), [keeper]), error)
-            raise
-        self.run = run
-        self._watched(job, run)
-
-    def _watched(self, job: Job, run: Run) -> None:
-        """Wake who watches while there is more. Cancelled: the server is stopped."""
-        after = 0
-        while run.log.more(after, TICK_S):
-            if job.cancel.cancelled:
-                run.cancel()
-                run.join(LEAVE_S)
-                raise Cancelled("The server was stopped.")
-            after = max((event.id for event in run.log.so_far(after)), default=after)
-            nodes = run.board.seen().graph.searchers()
-            over = sum(node.state in ("finished", "failed", "cancelled") for node in nodes)
-            job.progressed("Researching", over, len(nodes) or None, now=True)
-            time.sleep(TICK_S)
-        run.join(LEAVE_S)
-        if run.failure is not None:
-            raise run.failure
-
-    def _note(self, board: Board, error: BaseException) -> None:
-        """Keep why a run did not begin."""
-        if not board.state.run:
-            board.tell("run", question=self.asked.question, run_id=self.key)
-        if isinstance(error, FovealError) and not isinstance(error, Cancelled):
-            board.tell("error", where="run", message=str(error))
-        stopped = "cancelled" if isinstance(error, Cancelled) else "error"
-        found = board.found()
-        board.tell("done", stopped_by=stopped, bad_citations=0, found=found, put_together=True)
-        board.close()
 
 
 def _more(budget: Budget, used: Mapping[str, Any]) -> Budget:

@@ -3,9 +3,11 @@
 GET  /research                        the form, and earlier runs
 POST /research                        begins a run, and leads to its page
 GET  /research/{key}?node=NAME        the run, and one node of it; live by research_streams.py
-GET  /research/{key}/panel?node=NAME  the node alone, for HTMX; so is /answer
+GET  /research/{key}?cite=c1-2        a report, and one mark of it (report_views.py)
+GET  /research/{key}/panel?node=NAME  the node, or the mark, alone, for HTMX; so is /answer
+GET  /research/report.css             the looks of reports
 POST /research/{key}/…                cancel, now (answer from what was found), go-on, edit (a node), share, remove
-GET  /research/{key}/export/{form}    trace, mermaid, markdown, json
+GET  /research/{key}/export/{form}    trace, mermaid, markdown, json; of a report: those of research/report_exports.py
 
 A run is seen by whoever began it: the person, or the browser where nobody is signed in; by others only once it is
 shared, and then they may look, not change.
@@ -24,20 +26,23 @@ from foveal.errors import InputError
 from foveal.papers.rate_limits import Limit, take
 from foveal.research.answers import researched
 from foveal.research.budget import Budget
-from foveal.research.graph import RESPONSE, ROOT
 from foveal.research.mermaid import to_mermaid
+from foveal.research.report_runs import MODES, PLANNERS, ReportAsk, report_of
 from foveal.research.runs import KeptRun, Owner
 from foveal.research.state import RunState
 from foveal.research.traces import text_of
+from foveal.research.watches import Watches
 from foveal.web.ask_pages import require_writable
 from foveal.web.limits import address_of
 from foveal.web.pages import environment, page
-from foveal.web.research_desk import Asked, Desk, is_local, lacking, sources_named
-from foveal.web.research_graph import drawn
-from foveal.web.research_views import ENDED, Views, counted, outline
+from foveal.web.report_views import report_file, styles
+from foveal.web.research_desk import Desk, is_local, lacking, sources_named
+from foveal.web.research_parts import known_of, node_query
+from foveal.web.research_views import ENDED
+from foveal.web.research_work import Asked
 from foveal.web.safety import COOKIE, guarded, token_of
 from foveal.web.signed_in import hash_of, private, signed_in
-from foveal.web.site import Site, site_of
+from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms, Text
 
 LISTED = 20
@@ -60,40 +65,46 @@ def begin(
     source: Annotated[Sequence[str], Form()] = (),
     minutes: Text = "",
     pages: Text = "",
+    kind: Text = "answer",
+    mode: Text = "normal",
+    planner: Text = "auto",
 ) -> Response:
-    """Begin a run."""
+    """Begin a run; `kind` is answer or report."""
     site = site_of(request)
     require_writable(site)
     try:
         budget = Budget(seconds=60 * number(minutes, "minutes"), pages=number(pages, "pages"))
-        asked = Asked(question.strip(), sources_named(source, site.research), budget)
+        report = ReportAsk(mode=mode, planner=planner) if kind == "report" else None
+        asked = Asked(question.strip(), sources_named(source, site.research), budget, report=report)
         key = begun(request, asked)
     except InputError as error:
         given = {"question": question, "chosen": source, "minutes": minutes, "pages": pages, "wrong": str(error)}
-        return _form(request, given)
+        return _form(request, given | {"kind": kind, "mode": mode, "planner": planner})
     return RedirectResponse(f"/research/{key}", 303)
 
 
+@router.get("/research/report.css")
+def report_style() -> Response:
+    """How reports look."""
+    return styles()
+
+
 @router.get("/research/{key}")
-def run_page(request: Request, key: str, node: str = "") -> Response:
+def run_page(request: Request, key: str, node: str = "", cite: str = "") -> Response:
     """A run as it is now."""
-    run = site_of(request).research.run(key, owner_of(request))
-    known = whole(request, run, node)
-    return page(request, "research/run.html", known, headers=private())
+    return _part(request, key, "run.html", "report.html", cite or node)
 
 
 @router.get("/research/{key}/panel")
-def panel(request: Request, key: str, node: str = "") -> Response:
-    """One node."""
-    run = site_of(request).research.run(key, owner_of(request))
-    return page(request, "research/_panel.html", whole(request, run, node), headers=private())
+def panel(request: Request, key: str, node: str = "", cite: str = "") -> Response:
+    """One node, or one mark."""
+    return _part(request, key, "_panel.html", "_report_panel.html", cite or node)
 
 
 @router.get("/research/{key}/answer")
 def answer(request: Request, key: str) -> Response:
-    """The answer so far."""
-    run = site_of(request).research.run(key, owner_of(request))
-    return page(request, "research/_answer.html", whole(request, run, ""), headers=private())
+    """The answer, or the report, so far."""
+    return _part(request, key, "_answer.html", "_report_body.html", "")
 
 
 @router.post("/research/{key}/cancel", dependencies=writes)
@@ -154,6 +165,8 @@ def export(request: Request, key: str, form: str) -> Response:
     log = desk.log(run.key)
     events = desk.runs.events(run.key) if log is None else log.so_far()
     state = RunState.of(events)
+    if form != "trace" and (report := report_of(state)) is not None:
+        return report_file(report, form)
     made: dict[str, Callable[[], tuple[str, str]]] = {
         "trace": lambda: (text_of(events), "jsonl"),
         "mermaid": lambda: (to_mermaid(state.graph), "mmd"),
@@ -185,73 +198,10 @@ def begun(request: Request, asked: Asked) -> str:
     return desk.begin(asked, Owner(owner.person, "" if owner.person is not None else owner.browser))
 
 
-def whole(request: Request, run: KeptRun, node: str) -> dict[str, Any]:
-    """All that the templates of a run know."""
+def whole(request: Request, run: KeptRun, chosen: str) -> dict[str, Any]:
+    """All that the templates of a run know; `chosen` is what its panel shows."""
     desk = site_of(request).research
-    return known_of(desk, run, desk.state(run.key), node) | {"mine": run.is_of(owner_of(request))}
-
-
-def known_of(desk: Desk, run: KeptRun, state: RunState, node: str) -> dict[str, Any]:
-    """What does not depend on who looks. `after` is the last event that is shown."""
-    job, views, found = desk.job(run.key), views_of(desk.site, run), researched(state)
-    live = job is not None or run.status == "running"
-    chosen = node if node in state.graph.nodes and node != RESPONSE else ROOT
-    return {
-        "run": run,
-        "state": state,
-        "after": state.last,
-        "live": live,
-        "here": job is not None,
-        "waits": job is not None and job.state == "waiting",
-        "ahead": desk.site.jobs.ahead(job) if job is not None else 0,
-        "working": job.progress.text if job is not None else "",
-        "ended": ended(run, state, desk.failure(run.key)) if not live else "",
-        "counted": counted(state),
-        "question": state.question or run.question,
-        "drawing": drawn(state.graph, selected=chosen),
-        "outline": outline(state.graph),
-        "panel": views.panel(state, chosen),
-        "written": views.written(state.answer, state, "a"),
-        "sources": views.sources(state, found.numbers),
-        "missing": found.missing if not live else (),
-        "unsupported": found.unsupported,
-        "local": is_local(desk.site.models),
-        "writable": desk.site.options.writable,
-        "node_query": node_query,
-    }
-
-
-def ended(run: KeptRun, state: RunState, failure: str) -> str:
-    """How a run ended, for people."""
-    if run.status == "waiting":
-        return failure or "It waited when the server was stopped, and did not begin."
-    if state.done is None:
-        return "Broken off: the process that did it is no more. What it had found is kept."
-    said = ENDED[state.done.get("stopped_by") or ""]
-    why = next(iter(reversed(state.errors)), "") if state.done.get("stopped_by") in ("error", "model") else ""
-    return f"{said}. {why}" if why else said
-
-
-def views_of(site: Site, run: KeptRun) -> Views:
-    """Views that know the library's documents, where the run may cite some."""
-    if not site.has_library or not any(one.startswith("library") for one in run.options.get("sources", ())):
-        return Views()
-    held: dict[str, str | None] = {}
-
-    def known(ids: Sequence[str]) -> Mapping[str, str]:
-        new = [one for one in ids if one not in held]
-        entries = site.library.entries(new) if new else {}
-        held.update({one: entries[one].revision if one in entries else None for one in new})
-        return {one: revision for one in ids if (revision := held[one]) is not None}
-
-    return Views(known)
-
-
-def node_query(name: str) -> str:
-    """The part of an address that names a node."""
-    from urllib.parse import quote
-
-    return f"?node={quote(name, safe='')}"
+    return known_of(desk, run, desk.state(run.key), chosen) | {"mine": run.is_of(owner_of(request))}
 
 
 def number(given: str, what: str) -> int:
@@ -261,6 +211,14 @@ def number(given: str, what: str) -> int:
     if not given.strip().isdecimal() or not 1 <= len(given.strip()) <= 6:
         raise InputError(f"The {what} got {given[:20]!r}; give a whole number.")
     return int(given)
+
+
+def _part(request: Request, key: str, of_answer: str, of_report: str, chosen: str) -> Response:
+    """A run's page, or a part of it, by the template for what it is."""
+    run = site_of(request).research.run(key, owner_of(request))
+    known = whole(request, run, chosen)
+    template = of_report if "view" in known else of_answer
+    return page(request, f"research/{template}", known, headers=private())
 
 
 def _own(request: Request, key: str, *, changing: bool = True) -> Desk:
@@ -288,6 +246,11 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
     known = {
         "question": "",
         "chosen": (),
+        "kind": "answer",
+        "mode": "normal",
+        "planner": "auto",
+        "modes": MODES,
+        "planners": PLANNERS,
         "minutes": str(max(1, min(5, most.seconds // 60))),
         "pages": str(min(40, most.pages)),
         "wrong": "",
@@ -296,6 +259,7 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
         "model": site.models.name,
         "local": is_local(site.models),
         "lacking": lacking(site.models),
+        "watched": Watches(site.database).listed(owner.person) if owner.person is not None else [],
         "runs": [(run, _listed_as(desk, run)) for run in desk.runs.listed(listed, limit=LISTED)],
     }
     return page(

@@ -1,7 +1,8 @@
 """A run as it goes on, as server-sent events: parts of its page for HTMX, and its own events for programs.
 
     GET /research/{key}/events?after=N&node=NAME     status, line, graph, outline, answer: HTML of these; said: for
-                                                     who listens; node-3: that the third node changed; over, end
+                                                     who listens; node-3: that the third node changed; over, end;
+                                                     of a report: status, line, graph, steps, body, said, over, end
     GET /api/research/runs/{key}/events?after=N      the events as they are: id, kind, JSON (research/events.py)
 
 Both begin behind the event that `Last-Event-ID`, or else `after`, names. Each part is sent whole, and all of them at
@@ -25,7 +26,8 @@ from foveal.research.events import Event, sse
 from foveal.research.runs import KeptRun
 from foveal.research.state import RunState
 from foveal.web.research_desk import Desk
-from foveal.web.research_pages import known_of, owner_of, rendered
+from foveal.web.research_pages import owner_of, rendered
+from foveal.web.research_parts import known_of
 from foveal.web.site import site_of
 from foveal.web.streams import HEADERS, KEEP_ALIVE_S
 
@@ -38,6 +40,10 @@ POLL_S = 1.0
 ALIVE = ": still here\n\n"
 GRAPH = frozenset(("run", "graph.reset", "graph.node", "graph.edge", "node.state", "node.selected", "node.page"))
 ANSWER = frozenset(("answer.delta", "answer.reset", "refs", "done"))
+STEPS = frozenset(("run", "plan.chosen", "brief", "step.begun", "step", "source", "draft", "done"))
+_ANSWER = {"graph": GRAPH, "outline": GRAPH, "answer": ANSWER}
+_REPORT = {"graph": GRAPH, "steps": STEPS, "body": frozenset(("report", "done"))}
+"""Parts of the page of an answer, and of a report: the kinds of events that change them."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -91,27 +97,29 @@ def _told(
     known = known_of(desk, desk.runs.get(key), state, node) | {"mine": mine}
     kinds = {event.kind for event in changed or ()}
     acts = (known["live"], known["waits"])
-    parts = {
-        "status": acts != shown.acts,
-        "line": known["live"],
-        "graph": bool(kinds & GRAPH),
-        "outline": bool(kinds & GRAPH),
-        "answer": bool(kinds & ANSWER),
-    }
+    of_report = "view" in known
+    own = _REPORT if of_report else _ANSWER
+    due = {"status": acts != shown.acts, "line": known["live"]} | {part: bool(kinds & on) for part, on in own.items()}
     shown.acts = acts
     sent = [
-        _event(part, rendered(f"research/_{part}.html", known, request), state.last)
-        for part, due in parts.items()
-        if due or changed is None
+        _event(part, rendered(_template(part, of_report), known, request), state.last)
+        for part, now in due.items()
+        if now or changed is None
     ]
     numbers = {name: number for number, name in enumerate(state.graph.nodes)}
     names = {str(event.data["name"]) for event in changed or () if "name" in event.data}
     sent += [_event(f"node-{numbers[name]}", "", state.last) for name in sorted(names & numbers.keys())]
-    if kinds & {"node.answer", "done"} or changed is None:  # said aloud, not at every step
+    if kinds & {"node.answer", "draft", "done"} or changed is None:  # said aloud, not at every step
         sent.append(_event("said", known["ended"] or known["counted"].partition(" · ")[0], state.last))
     if kinds & {"plan.turn", "plan.observation"}:
         sent.append(_event("node-0", "", state.last))
     return "".join(sent)
+
+
+def _template(part: str, of_report: bool) -> str:
+    """What a part is drawn by; status and graph are the same for all runs."""
+    kind = "report_" if of_report and part not in ("status", "graph") else ""
+    return f"research/_{kind}{part}.html"
 
 
 @router.get("/api/research/runs/{key}/events")

@@ -21,6 +21,7 @@ from foveal.library import Library
 from foveal.papers.headline_lines import Line, headline_settings, lines_of
 from foveal.papers.mail.settings import MailSettings, load_mail
 from foveal.papers.store import PaperStore
+from foveal.research.report_runs import MakeReporter, reporter_of
 from foveal.retrieval import tables
 from foveal.settings import Settings
 from foveal.web.jobs import Jobs
@@ -79,6 +80,7 @@ class Site:
     rankers: Rankers = field(default_factory=Rankers)
     parts: PaperParts = field(default_factory=PaperParts)
     limits: Limits = field(default_factory=Limits)
+    reporter: MakeReporter = reporter_of
     deliver: Deliver = in_the_log
     _lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -32,10 +32,11 @@ from foveal.database import Database, engine_of
 from foveal.errors import MailFailed
 from foveal.papers import lease
 from foveal.papers.mail.bounces import bounced, failed_softly, verdict
+from foveal.papers.mail.changes import change_of
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
 from foveal.papers.mail.replies import reply_of
-from foveal.papers.mail.schedule import KINDS, REPLIES
+from foveal.papers.mail.schedule import CHANGES, KINDS, NO_DIGESTS, REPLIES
 from foveal.papers.mail.smtp import Gone, Refused, Server, opened
 from foveal.papers.mail.subscriptions import subscription_of
 from foveal.papers.people_schema import (
@@ -154,7 +155,7 @@ class _Sender:
                     delivery.message_id,
                     subscription_of(subscription),
                     run.cadence,
-                    None if run.cadence == REPLIES else Period.of(KINDS[run.cadence], run.period),
+                    None if run.cadence in NO_DIGESTS else Period.of(KINDS[run.cadence], run.period),
                     tuple(entries[delivery.id]),
                     about=run.period,
                 )
@@ -163,7 +164,8 @@ class _Sender:
 
     def _one(self, one: Waiting, papers: dict[str, Paper]) -> None:
         """One message, from its words to what became of it."""
-        raw = reply_of(self.outbox, one) if one.cadence == REPLIES else message_of(self.outbox, one, papers)
+        written = {REPLIES: reply_of, CHANGES: change_of}.get(one.cadence)
+        raw = written(self.outbox, one) if written else message_of(self.outbox, one, papers)
         if raw is None:
             self._settle(one, "empty", "what it was about is gone")
             return
@@ -344,7 +346,7 @@ class _Sender:
 
 
 def counts(database: Database) -> dict[tuple[str, str], dict[str, int]]:
-    """(cadence, period) -> state -> number of deliveries, the newest run first; answers count together."""
+    """(cadence, period) -> state -> number of deliveries, the newest first; answers, and changes, together."""
     counted = (
         select(DigestRunRow.cadence, DigestRunRow.period, DeliveryRow.state, func.count())
         .join(DeliveryRow, DeliveryRow.run_id == DigestRunRow.id)
@@ -354,7 +356,7 @@ def counts(database: Database) -> dict[tuple[str, str], dict[str, int]]:
     found: dict[tuple[str, str], dict[str, int]] = {}
     with database.reading() as session:
         for cadence, period, state, count in session.execute(counted):
-            told = found.setdefault((cadence, "" if cadence == REPLIES else period), {})
+            told = found.setdefault((cadence, "" if cadence in NO_DIGESTS else period), {})
             told[state] = told.get(state, 0) + count
     return found
 

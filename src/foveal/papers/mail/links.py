@@ -16,6 +16,7 @@ UNSUBSCRIBE = "/u/{token}"
 PREFERENCES = "/mail/{token}"
 PAPER = "/papers/{paper_id}"
 REMARK = "/remarks/{number}"
+RUN = "/research/{key}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Links:
     def remark(self, number: int) -> str:
         """Where a remark stands."""
         return self._at(REMARK.format(number=number))
+
+    def run(self, key: str) -> str:
+        """Where a run of research is shown."""
+        return self._at(RUN.format(key=quote(key)))
 
     def home(self) -> str:
         """The first page."""

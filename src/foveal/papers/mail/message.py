@@ -128,8 +128,8 @@ def _about(paper: Paper, links: Links, headline: Headline | None) -> Item:
         summary_model=model,
         why="",
         url=links.paper(paper.id),
-        source_url=_web(paper.page_url),
-        code_url=_web(paper.repo_url),
+        source_url=web_address(paper.page_url),
+        code_url=web_address(paper.repo_url),
     )
 
 
@@ -227,7 +227,7 @@ def _at_most(sentence: str) -> str:
     return clipped(short, 400)
 
 
-def _web(url: str) -> str:
+def web_address(url: str) -> str:
     """The address if it is one of the web, else "": no other kind is linked."""
     plain = "".join(url.split())
     return plain if plain.startswith(("https://", "http://")) and len(plain) <= LONGEST_URL else ""

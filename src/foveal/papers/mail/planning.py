@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from foveal import faults
 from foveal.papers.mail.digest import Composer, Entry
 from foveal.papers.mail.outbox import Outbox, Report
-from foveal.papers.mail.schedule import REPLIES, Due, current, due
+from foveal.papers.mail.schedule import NO_DIGESTS, Due, current, due
 from foveal.papers.mail.signing import message_id
 from foveal.papers.mail.subscriptions import Subscription, subscriptions
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow
@@ -45,7 +45,7 @@ def plan(outbox: Outbox, composer: Composer, *, now: datetime, everybody: bool =
 def due_of(subscription: Subscription, now: datetime, everybody: bool) -> Due | None:
     """The digest that a subscriber is to get now; `everybody`: today's, whatever the hour."""
     wanted = subscription.preferences
-    if wanted.cadence == REPLIES:
+    if wanted.cadence in NO_DIGESTS:
         return None
     if everybody:
         return Due(current(wanted.cadence, now.date()), now)

@@ -15,7 +15,6 @@ Wait       5 minutes, in which an answer may be mended or taken back: what is ma
 from __future__ import annotations
 
 import re
-import secrets as random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,26 +25,22 @@ from sqlalchemy.orm import Session, aliased
 
 from foveal import faults
 from foveal.database import Database
-from foveal.errors import InputError, NotAllowed
 from foveal.papers.accounts import Person
-from foveal.papers.mail.addresses import canonical
+from foveal.papers.mail import wishes
 from foveal.papers.mail.message import listed
 from foveal.papers.mail.outbox import Outbox, Waiting
 from foveal.papers.mail.plain import clipped, one_line, plain_tex
 from foveal.papers.mail.schedule import REPLIES
 from foveal.papers.mail.signing import message_id, unsubscribe_token
-from foveal.papers.mail.subscriptions import end
 from foveal.papers.people_schema import (
     DeliveryPaperRow,
     DeliveryRow,
     DigestRunRow,
     MuteRow,
     SubscriptionRow,
-    SuppressedRow,
 )
 from foveal.papers.rate_limits import Limit, taken
 from foveal.papers.schema import CommentRow, PaperRow, PersonRow
-from foveal.papers.secrets import hash_of
 
 CONSENT = "Mail me when somebody answers what I said, until I unsubscribe."
 SINCE, WAIT = timedelta(days=1), timedelta(minutes=5)
@@ -72,27 +67,12 @@ class Reply:
 
 def wants_replies(database: Database, person: Person) -> bool:
     """Whether the person is mailed about answers."""
-    with database.reading() as session:
-        row = session.scalar(_wish_of(person))
-        return row is not None and row.state == "confirmed"
+    return wishes.wanted(database, person, REPLIES)
 
 
 def wish(database: Database, secret: bytes, person: Person, *, on: bool, ip: str = "") -> None:
     """Be mailed about answers, or no longer. NotAllowed: the address is not verified, or must not be written to."""
-    with database.writing() as session:
-        row = session.scalar(_wish_of(person))
-        if not on:
-            if row is not None and row.state == "confirmed":
-                end(session, row, "unsubscribed")
-            return
-        _may_be_written_to(session, person)
-        if row is None:
-            row = _new_wish(secret, person)
-            session.add(row)
-        row.person_id = person.id
-        if row.state != "confirmed":
-            row.state, row.ended_at, row.soft_bounces = "confirmed", None, 0
-            row.consent_at, row.consent_ip, row.consent_text = faults.now(), ip[:45], CONSENT
+    wishes.wish(database, secret, person, REPLIES, CONSENT, on=on, ip=ip)
 
 
 def queue_replies(outbox: Outbox, *, now: datetime) -> int:
@@ -119,34 +99,6 @@ def reply_of(outbox: Outbox, one: Waiting) -> bytes | None:
         token=token,
         message_id=one.message_id,
         date=faults.now(),
-    )
-
-
-def _wish_of(person: Person) -> Select[SubscriptionRow]:
-    same = SubscriptionRow.address_key == canonical(person.email)
-    return select(SubscriptionRow).where(same, SubscriptionRow.cadence == REPLIES)
-
-
-def _may_be_written_to(session: Session, person: Person) -> None:
-    if person.verified_at is None:
-        raise NotAllowed("Mails go to verified addresses: sign in by the link mailed to yours.")
-    if session.get(SuppressedRow, canonical(person.email)) is not None:
-        raise InputError(
-            f"Mail to {person.email} came back, or was complained about, and is not sent any more. Whoever runs this "
-            "site can lift that."
-        )
-
-
-def _new_wish(secret: bytes, person: Person) -> SubscriptionRow:
-    seed, key = random.token_hex(16), canonical(person.email)
-    return SubscriptionRow(
-        address=key,
-        address_key=key,
-        person_id=person.id,
-        cadence=REPLIES,
-        seed=seed,
-        unsubscribe_hash=hash_of(unsubscribe_token(secret, seed)),
-        state="unconfirmed",
     )
 
 

@@ -22,6 +22,11 @@ CADENCES = ("daily", "weekly", "monthly")
 REPLIES = "replies"
 """What is no digest, and kept like one: mails about answers (replies.py)."""
 
+CHANGES = "changes"
+"""Likewise: mails about watched questions (changes.py)."""
+
+NO_DIGESTS = (REPLIES, CHANGES)
+
 KINDS = {"daily": "day", "weekly": "week", "monthly": "month"}
 """The kind of period of each."""
 

@@ -15,7 +15,7 @@ Limits     5 mails an hour to one address (more are not sent), 20 requests a day
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -28,7 +28,7 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
-from foveal.papers.mail.schedule import CADENCES, REPLIES, zone_of
+from foveal.papers.mail.schedule import CADENCES, CHANGES, NO_DIGESTS, REPLIES, zone_of
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow, SuppressedRow
 from foveal.papers.rate_limits import Limit, take, taken
@@ -43,6 +43,7 @@ ANSWER = (
     "Nothing else is sent before that."
 )
 CONSENT = "Send me the Daily Papers digest by e-mail ({cadence}), until I unsubscribe."
+CONSENT_CHANGES = "Mail me what changes in the answers to questions that I watch, until I unsubscribe."
 CONFIRM_WITHIN = timedelta(hours=48)
 FORGET_AFTER = timedelta(days=7)
 MOST_TOPICS, MOST_QUERY = 20, 200
@@ -62,7 +63,7 @@ class Preferences:
     zone: str = "UTC"  # an IANA name such as Europe/Paris
 
     def __post_init__(self) -> None:
-        if self.cadence not in (*CADENCES, REPLIES):
+        if self.cadence not in (*CADENCES, *NO_DIGESTS):
             raise InputError(f"No cadence is called {self.cadence[:20]!r}. There are: {', '.join(CADENCES)}.")
         if not 0 <= self.hour <= 23:
             raise InputError(f"The hour got {self.hour}; it needs 0 to 23.")
@@ -93,12 +94,22 @@ class Subscription:
 
     @property
     def what(self) -> str:
-        """ "the daily digest", or "mails about answers"."""
-        cadence = self.preferences.cadence
-        return "mails about answers" if cadence == REPLIES else f"the {cadence} digest"
+        """ "the daily digest", "mails about answers", "mails about watched questions"."""
+        return what_of(self.preferences.cadence)
 
 
 ANY = Preferences()
+
+
+def what_of(cadence: str) -> str:
+    """What a subscription of a cadence brings, for people."""
+    others = {REPLIES: "mails about answers", CHANGES: "mails about watched questions"}
+    return others.get(cadence, f"the {cadence} digest")
+
+
+def consent_of(cadence: str) -> str:
+    """What somebody agrees to who confirms a subscription of a cadence."""
+    return CONSENT_CHANGES if cadence == CHANGES else CONSENT.format(cadence=cadence)
 
 
 def subscribe(
@@ -111,13 +122,15 @@ def subscribe(
     links: Links,
     ip: str = "",
     person_id: int | None = None,
+    kinds: Sequence[str] = CADENCES,
 ) -> str:
     """Ask for the digest; the answer is always the same. InputError: no address. TooMany: too often from this IP.
 
-    `person_id` is that of a person who is signed in with this very address.
+    `person_id` is that of a person who is signed in with this very address; `kinds` are the cadences that may be asked
+    for here.
     """
     key = canonical(address)
-    _digest(preferences)
+    _digest(preferences, kinds)
     if ip:
         take(database, ASKED_FROM, ip)
     with database.writing() as session:
@@ -151,7 +164,7 @@ def confirm(database: Database, token: str, *, ip: str = "") -> Subscription:
         if row.state != "confirmed":
             row.state, row.ended_at, row.soft_bounces = "confirmed", None, 0
             row.consent_at, row.consent_ip = faults.now(), ip[:45]
-            row.consent_text = CONSENT.format(cadence=row.cadence)
+            row.consent_text = consent_of(row.cadence)
         return subscription_of(row)
 
 
@@ -188,8 +201,9 @@ def change(database: Database, token: str, preferences: Preferences) -> Subscrip
         row = session.scalar(select(SubscriptionRow).where(SubscriptionRow.unsubscribe_hash == hash_of(token)))
         if row is None:
             raise InputError("This link belongs to no subscription. Take the one of your last message.")
-        if row.cadence == REPLIES:
-            raise InputError("Mails about answers come or do not: there is nothing to choose of them but to leave.")
+        if row.cadence in NO_DIGESTS:
+            what = what_of(row.cadence).capitalize()
+            raise InputError(f"{what} come or do not: there is nothing to choose of them but to leave.")
         _digest(preferences)
         _known_topics(session, preferences)
         same = select(SubscriptionRow.id).where(
@@ -291,8 +305,8 @@ def _known_topics(session: Session, preferences: Preferences) -> None:
             raise InputError(f"No topic is called {topic[:80]!r}. `foveal papers topics` lists them.")
 
 
-def _digest(preferences: Preferences) -> None:
-    if preferences.cadence not in CADENCES:
+def _digest(preferences: Preferences, kinds: Sequence[str] = CADENCES) -> None:
+    if preferences.cadence not in kinds:
         raise InputError(f"No digest is {preferences.cadence}. There are: {', '.join(CADENCES)}.")
 
 
@@ -306,12 +320,13 @@ def _confirmable(token: str) -> Any:
 
 def _words(row: SubscriptionRow, token: str, own: str, links: Links) -> tuple[str, str]:
     """Subject and text of the mail that a request is answered with."""
-    what = f"the {row.cadence} digest of Daily Papers"
+    what = f"{what_of(row.cadence)} of Daily Papers"
     if not token:
+        more = "" if row.cadence in NO_DIGESTS else f"Topics, hour and how often:\n{links.preferences(own)}\n\n"
         return (
             "You are subscribed to Daily Papers",
             f"Somebody asked to send {what} to this address. It is sent already; nothing has changed.\n\n"
-            f"Topics, hour and how often:\n{links.preferences(own)}\n\nLeave:\n{links.unsubscribe(own)}\n",
+            f"{more}Leave:\n{links.unsubscribe(own)}\n",
         )
     wanted = "".join(f"- {one}\n" for one in (*row.topics.splitlines(), *(f"search: {q}" for q in [row.query] if q)))
     return (

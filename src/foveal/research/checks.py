@@ -1,0 +1,123 @@
+"""What a report needs of whoever checks its claims, and a check by words alone.
+
+    class Checks(Protocol):  check(claim, passages) -> Verdict;  check_many(pairs) -> [Verdict]
+
+`WordChecks` needs no model. It finds the sentence, or two in a row, that hold most of the claim's words; every
+number, date and name of the claim must stand in what is cited. Numbers that differ where nearly all else is the same,
+or a "not" that only one of both has, contradict it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol
+
+from foveal.research.citations import BORNE_OUT
+from foveal.research.evidence import Verdict
+from foveal.retrieval.terms import terms
+from foveal.text.units import sentences
+from foveal.types import Passage, Span
+
+SUPPORTED, CONTRADICTS = 0.7, 0.75
+"""Share of the claim's words in the best window from which it is borne out; or, its numbers aside, denied."""
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NAME = re.compile(r"\b[A-Z][\w'-]+")
+_NOT = re.compile(r"\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|failed to)\b|n't\b", re.IGNORECASE)
+
+
+class Checks(Protocol):
+    """Says whether passages bear a claim out."""
+
+    def check(self, claim: str, passages: Sequence[Passage]) -> Verdict:
+        """The verdict on one claim."""
+        ...
+
+    def check_many(self, pairs: Sequence[tuple[str, Sequence[Passage]]]) -> list[Verdict]:
+        """Those on many."""
+        ...
+
+
+class WordChecks:
+    """A `Checks` by words, numbers and names."""
+
+    def check(self, claim: str, passages: Sequence[Passage]) -> Verdict:
+        """The verdict on one claim; without passages it is unsupported."""
+        windows = [one for passage in passages for one in _windows(passage)]
+        if not windows:
+            return Verdict(label="unsupported", score=0.0)
+        shares = [_share(claim, one.text) for one in windows]
+        best = max(range(len(windows)), key=lambda place: (shares[place], -len(windows[place].text)))
+        missing = missing_of(claim, " ".join(one.text for one in passages))
+        share, where = shares[best], windows[best]
+        told = {"where": where.span, "quote": where.text, "signals": (("words", round(share, 4)),)}
+        alone = max(
+            (one for passage in passages for one in _sentences(passage)), key=lambda one: _share(claim, one.text)
+        )
+        if contradicts(claim, alone.text):
+            return Verdict(label="contradicted", score=0.0, missing=missing, **told)  # type: ignore[arg-type]
+        label = "supported" if share >= SUPPORTED else "partly" if share >= BORNE_OUT else "unsupported"
+        if missing or bool(_NOT.search(claim)) != bool(_NOT.search(alone.text)):
+            label = "partly" if label == "supported" else "unsupported"
+        score = share / (1 + len(missing))
+        return Verdict(label=label, score=round(score, 4), missing=missing, **told)  # type: ignore[arg-type]
+
+    def check_many(self, pairs: Sequence[tuple[str, Sequence[Passage]]]) -> list[Verdict]:
+        """Those on many."""
+        return [self.check(claim, passages) for claim, passages in pairs]
+
+
+def missing_of(claim: str, text: str) -> tuple[str, ...]:
+    """Numbers and names of a claim that a text does not hold."""
+    held, known = set(map(_bare, _NUMBER.findall(text))), text.lower()
+    numbers = [one for one in _NUMBER.findall(claim) if _bare(one) not in held]
+    first = re.match(r"\W*\w+", claim)
+    names = [found[0] for found in _NAME.finditer(claim) if found.start() >= (first.end() if first else 0)]
+    unknown = [one for one in names if one.lower().removesuffix("'s") not in known]
+    return tuple(dict.fromkeys([*numbers, *unknown]))
+
+
+def contradicts(claim: str, said: str) -> bool:
+    """Whether a sentence says the same but for its numbers, or says it is not so."""
+    own, other = (_without_numbers(one) for one in (claim, said))
+    if not own or len(own) < 3:
+        return False
+    if len(own & other) / len(own) < CONTRADICTS:
+        return False
+    numbers, theirs = (set(map(_bare, _NUMBER.findall(one))) for one in (claim, said))
+    differ = bool(numbers) and bool(theirs) and not numbers & theirs
+    denied = bool(_NOT.search(claim)) != bool(_NOT.search(said)) and len(own & other) / len(own | other) >= 0.5
+    return differ or denied
+
+
+def _bare(number: str) -> str:
+    return number.replace(",", "").rstrip(".")
+
+
+def _without_numbers(text: str) -> set[str]:
+    return {word for word in terms(_NOT.sub(" ", text)) if not word[0].isdigit()}
+
+
+def _share(claim: str, said: str) -> float:
+    words = set(terms(claim))
+    return len(words & set(terms(said))) / len(words) if words else 0.0
+
+
+def _windows(passage: Passage) -> list[Passage]:
+    """The sentences of a passage, and each two in a row."""
+    cuts = _sentences(passage)
+    at = passage.span.start
+    pairs = [(one.span.start - at, other.span.end - at) for one, other in pairwise(cuts)]
+    return [*cuts, *(_cut(passage, start, end) for start, end in pairs)]
+
+
+def _sentences(passage: Passage) -> list[Passage]:
+    return [_cut(passage, start, end) for start, end in sentences(passage.text) if passage.text[start:end].strip()]
+
+
+def _cut(passage: Passage, start: int, end: int) -> Passage:
+    text = passage.text[start:end].strip()
+    first = passage.span.start + start + passage.text[start:end].index(text)
+    return Passage(Span(passage.span.document_id, first, first + len(text)), text)

@@ -1,0 +1,217 @@
+"""Watched questions in the SQL database: how each is asked, who wants to hear of it, and its last report.
+
+    watches = Watches(database)
+    number = watches.add("How fast …?", {"sources": ["papers"]}, every="weekly", owner=7, address="ana@example.org")
+    for watch in watches.due(now): if watches.take(watch.id, now): …      # watching.py
+
+Holding    one process looks at a question at a time; what one held when it was killed is free at once, on another
+           machine after `HELD`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, delete, func, or_, select, update
+
+from foveal import faults
+from foveal.database import Database, is_dead, new_holder
+from foveal.errors import InputError
+from foveal.research.report import Report
+from foveal.research.schema import WatchRow
+
+EVERY = {"daily": timedelta(days=1), "weekly": timedelta(days=7)}
+HELD = timedelta(hours=3)
+MOST = 50
+"""Questions that one person may watch."""
+
+LONGEST = 2000
+"""Characters of a question."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """A question that is watched."""
+
+    id: int
+    question: str
+    options: Mapping[str, Any]  # sources, budget, report (mode, planner), as a run's
+    every: str  # a key of EVERY
+    owner: int | None  # a person; None: the command line
+    address: str  # "" = nobody is written to
+    report: Report | None  # the last one
+    run: str  # its key, "" for none
+    looked_at: datetime | None
+    due_at: datetime
+    created_at: datetime
+    error: str
+
+    @property
+    def pause(self) -> timedelta:
+        """Between two looks."""
+        return EVERY[self.every]
+
+
+class Watches:
+    """The watched questions of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._holder = new_holder()
+
+    def add(
+        self,
+        question: str,
+        options: Mapping[str, Any],
+        *,
+        every: str = "weekly",
+        owner: int | None = None,
+        address: str = "",
+        report: Report | None = None,
+        run: str = "",
+    ) -> int:
+        """Watch a question; `report` is what later ones are held against, else the first look makes one, at once.
+
+        InputError: no question, no such pause, watched already, or too many.
+        """
+        plain, now = _checked(question, every), faults.now()
+        with self.database.writing() as session:
+            mine = select(func.count()).select_from(WatchRow).where(WatchRow.owner_id == owner)
+            if owner is not None and (session.scalar(mine) or 0) >= MOST:
+                raise InputError(f"That would be more than {MOST} watched questions. Take one away first.")
+            same = (WatchRow.question == plain) & (WatchRow.owner_id.is_not_distinct_from(owner))
+            if session.scalar(select(WatchRow.id).where(same)) is not None:
+                raise InputError("This question is watched already.")
+            row = WatchRow(
+                question=plain,
+                options=_json(options),
+                every=every,
+                owner_id=owner,
+                address=address,
+                report=_json(report.ledger()) if report else "",
+                run_id=run,
+                looked_at=now if report else None,
+                due_at=now + EVERY[every] if report else now,
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def get(self, number: int) -> Watch:
+        """The watched question of a number. InputError: there is none."""
+        with self.database.reading() as session:
+            row = session.get(WatchRow, number)
+            if row is None:
+                raise InputError(
+                    f"No watched question has the number {number}. `foveal research watch list` shows all."
+                )
+            return _watch(row)
+
+    def listed(self, owner: int | None = None) -> list[Watch]:
+        """Those of a person, or all of the database, in the order in which they came."""
+        wanted = select(WatchRow).order_by(WatchRow.id)
+        if owner is not None:
+            wanted = wanted.where(WatchRow.owner_id == owner)
+        with self.database.reading() as session:
+            return [_watch(row) for row in session.scalars(wanted)]
+
+    def due(self, now: datetime) -> list[Watch]:
+        """Those whose time has come."""
+        wanted = select(WatchRow).where(WatchRow.due_at <= now).order_by(WatchRow.due_at, WatchRow.id)
+        with self.database.reading() as session:
+            return [_watch(row) for row in session.scalars(wanted)]
+
+    def take(self, number: int, now: datetime) -> bool:
+        """Take a due question for this process; False: another one has it, or looked at it meanwhile."""
+        with self.database.writing() as session:
+            row = session.get(WatchRow, number)
+            if row is None or row.due_at > now:
+                return False
+            free = or_(WatchRow.holder == "", WatchRow.held_until.is_(None), WatchRow.held_until <= now)
+            if is_dead(row.holder):
+                free = or_(free, WatchRow.holder == row.holder)
+            mine = update(WatchRow).where(WatchRow.id == number, WatchRow.due_at <= now, free)
+            taken = session.execute(mine.values(holder=self._holder, held_until=now + HELD))
+            return cast("CursorResult[Any]", taken).rowcount == 1
+
+    def settle(
+        self,
+        number: int,
+        *,
+        next_at: datetime,
+        looked_at: datetime | None = None,
+        report: Report | None = None,
+        run: str = "",
+        error: str = "",
+    ) -> None:
+        """Let go of a question, and keep what came of the look."""
+        values: dict[str, Any] = {"holder": "", "held_until": None, "due_at": next_at, "error": error[:500]}
+        if looked_at is not None:
+            values["looked_at"] = looked_at
+        if report is not None:
+            values |= {"report": _json(report.ledger()), "run_id": run}
+        with self.database.writing() as session:
+            session.execute(update(WatchRow).where(WatchRow.id == number).values(**values))
+
+    def hasten(self, number: int) -> None:
+        """Let a question be due now. InputError: there is none."""
+        self.get(number)
+        with self.database.writing() as session:
+            session.execute(update(WatchRow).where(WatchRow.id == number).values(due_at=faults.now()))
+
+    def remove(self, number: int, owner: int | None = None) -> None:
+        """Watch it no more. InputError: there is none, or it is another's (`owner` given)."""
+        if owner is not None and self.get(number).owner != owner:
+            raise InputError(f"No watched question of yours has the number {number}.")
+        self.get(number)
+        with self.database.writing() as session:
+            session.execute(delete(WatchRow).where(WatchRow.id == number))
+
+    def exported(self, owner: int) -> list[dict[str, Any]]:
+        """All that is stored of a person's, as JSON holds it."""
+        return [
+            {
+                "question": one.question,
+                "options": dict(one.options),
+                "every": one.every,
+                "address": one.address,
+                "created_at": one.created_at.isoformat(),
+                "report": one.report.ledger() if one.report else None,
+            }
+            for one in self.listed(owner)
+        ]
+
+
+def _checked(question: str, every: str) -> str:
+    """The question on one line. InputError: there is none, it is too long, or no pause is called that."""
+    plain = " ".join(question.split())
+    if not plain or len(plain) > LONGEST:
+        raise InputError(f"A watched question has 1 to {LONGEST:,} characters; this one has {len(plain):,}.")
+    if every not in EVERY:
+        raise InputError(f"No pause is called {every[:20]!r}. There are: {', '.join(EVERY)}.")
+    return plain
+
+
+def _watch(row: WatchRow) -> Watch:
+    return Watch(
+        id=row.id,
+        question=row.question,
+        options=json.loads(row.options),
+        every=row.every,
+        owner=row.owner_id,
+        address=row.address,
+        report=Report.of_ledger(json.loads(row.report)) if row.report else None,
+        run=row.run_id,
+        looked_at=row.looked_at,
+        due_at=row.due_at,
+        created_at=row.created_at,
+        error=row.error,
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x00", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,133 @@
+"""One run of research as a job: what was asked, and the work that asks it, for an answer or for a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import Cancelled, FovealError
+from foveal.research.board import Board
+from foveal.research.budget import Budget
+from foveal.research.events import Event, EventLog
+from foveal.research.report_runs import ReportAsk, ReportRun
+from foveal.research.run import Run
+from foveal.research.runs import KeptRun
+from foveal.research.state import RunState
+from foveal.web.answers import one_line
+from foveal.web.jobs import Job
+
+if TYPE_CHECKING:
+    from foveal.models.chat import Message
+    from foveal.research.runs import Keeper
+    from foveal.web.research_desk import Desk
+
+TICK_S = 0.12
+"""Seconds between two looks at a run: what watches it is woken as often, at most."""
+
+LEAVE_S = 5.0
+"""Seconds that a run has to end when the server is stopped."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants to know, from where, for how much; `report`: that it is to be a report, and of what kind."""
+
+    question: str
+    sources: tuple[str, ...]
+    budget: Budget = field(default_factory=Budget)
+    history: tuple[Message, ...] = ()
+    report: ReportAsk | None = None
+
+    def options(self) -> dict[str, Any]:
+        """As the database keeps them."""
+        budget = {"tokens": self.budget.tokens, "seconds": self.budget.seconds, "pages": self.budget.pages}
+        known = {"sources": list(self.sources), "budget": budget, "history": [dict(one) for one in self.history]}
+        return known | (self.report.options() if self.report else {})
+
+    @classmethod
+    def of(cls, run: KeptRun) -> Asked:
+        """As a run was asked; one of the command line has no budget here, and gets the site's."""
+        history = tuple(run.options.get("history", ()))
+        budget = Budget(**run.options.get("budget", {}))
+        sources = tuple(run.options.get("sources") or ())
+        return cls(run.question, sources, budget, history, ReportAsk.of(run.options))
+
+
+@dataclass
+class ResearchWork:
+    """One run: what `jobs.Work` asks for."""
+
+    key: str
+    asked: Asked
+    desk: Desk
+    edits: dict[str, str]
+    lane: str
+    run: Run | ReportRun | None = None
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"Research: {one_line(self.asked.question, 90)}"
+
+    def page(self, key: str) -> str:  # noqa: ARG002
+        """The run's own page."""
+        return f"/research/{self.key}"
+
+    def __call__(self, job: Job) -> None:
+        """Run it to its end."""
+        job.progressed(f"Making {self.desk.site.models.name} ready", now=True)
+        events = self.desk.runs.events(self.key)
+        keeper = self.desk.runs.keep(self.key)
+        try:
+            run = self._begun(job, events, keeper)
+        except BaseException as error:
+            self._note(Board(EventLog(events), [keeper]), error)
+            raise
+        self.run = run
+        self._watched(job, run)
+
+    def _begun(self, job: Job, events: Sequence[Event], keeper: Keeper) -> Run | ReportRun:
+        """The run, on its way. Cancelled: the job was stopped meanwhile."""
+        used = RunState.of(events).usage
+        if self.asked.report is not None:
+            reporter = self.desk.reporter(self.asked, self.asked.report, used)
+            job.cancel.check()
+            if events:
+                return reporter.go_on(events, keepers=[keeper])
+            return reporter.start(self.asked.question, key=self.key, keepers=[keeper])
+        search = self.desk.search(self.asked, used)
+        job.cancel.check()
+        if events:
+            return search.go_on(events, edits=self.edits, keepers=[keeper])
+        return search.start(self.asked.question, self.asked.history, key=self.key, keepers=[keeper])
+
+    def _watched(self, job: Job, run: Run | ReportRun) -> None:
+        """Wake who watches while there is more. Cancelled: the server is stopped."""
+        after, begun, over = 0, 0, 0
+        while run.log.more(after, TICK_S):
+            if job.cancel.cancelled:
+                run.cancel()
+                run.join(LEAVE_S)
+                raise Cancelled("The server was stopped.")
+            new = run.log.so_far(after)
+            after = max((event.id for event in new), default=after)
+            begun += sum(event.kind in ("graph.node", "step.begun") for event in new)
+            over += sum(event.kind in ("node.answer", "step") for event in new)
+            job.progressed("Researching", min(over, begun), begun or None, now=True)
+            time.sleep(TICK_S)
+        run.join(LEAVE_S)
+        if run.failure is not None:
+            raise run.failure
+
+    def _note(self, board: Board, error: BaseException) -> None:
+        """Keep why a run did not begin."""
+        if not board.state.run:
+            board.tell("run", question=self.asked.question, run_id=self.key)
+        if isinstance(error, FovealError) and not isinstance(error, Cancelled):
+            board.tell("error", where="run", message=str(error))
+        stopped = "cancelled" if isinstance(error, Cancelled) else "error"
+        found = board.found()
+        board.tell("done", stopped_by=stopped, bad_citations=0, found=found, put_together=True)
+        board.close()

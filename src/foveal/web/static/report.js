@@ -1,0 +1,49 @@
+// The page of a report with JavaScript: its parts come by server-sent events (HTMX); a quote opens in its place, beside.
+(() => {
+  const page = document.querySelector("[data-report]");
+  if (!page || !window.htmx) return;
+  const run = page.dataset.report;
+  const body = document.getElementById("body");
+  let missed = false;
+
+  let focusNext = null;  // what gets the focus once the panel has been swapped
+
+  const open = (query, focus) => {
+    history.replaceState(history.state, "", run + query);
+    focusNext = focus ?? (() => document.getElementById("panel-title"));
+    htmx.ajax("GET", `${run}/panel${query}`, { target: "#panel", swap: "outerHTML" });
+  };
+  document.body.addEventListener("htmx:afterSettle", () => {
+    focusNext?.()?.focus();
+    focusNext = null;
+  });
+
+  page.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    const link = event.target.closest("a.to-panel, .panel-head a, a[data-node]");
+    if (!link) return;
+    event.preventDefault();
+    const cited = link.closest(".cited");
+    if (cited) {  // the mouse rests on it still
+      cited.querySelector("[popover]").hidePopover?.();
+      cited.classList.add("quiet");
+      cited.addEventListener("pointerleave", () => cited.classList.remove("quiet"), { once: true });
+    }
+    if (link.matches("[data-node]")) open(`?node=${encodeURIComponent(link.dataset.node)}`);
+    else if (link.matches(".to-panel")) open(new URL(link.href).search);
+    else open("", () => page.querySelector(`[popovertarget="${link.hash.slice(1)}"]`));
+  });
+
+  // what is open stays open: the report is not drawn anew below a pop-over
+  document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
+    if (event.target === body && body.querySelector(":popover-open")) {
+      missed = true;
+      event.preventDefault();
+    }
+  });
+  body.addEventListener("toggle", (event) => {
+    if (!missed || event.newState !== "closed") return;
+    missed = false;
+    htmx.ajax("GET", `${run}/answer`, { target: "#body", swap: "innerHTML" });
+  }, true);
+})();

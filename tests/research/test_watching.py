@@ -1,0 +1,286 @@
+"""Watching: what changed between two reports, against a plain reading of them; when a question is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from reports import QUESTION, whole_report
+
+from foveal import faults
+from foveal.database import Database
+from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
+from foveal.research.report import Brief, Report, Section
+from foveal.research.watches import Watch, Watches
+from foveal.research.watching import Change, Look, compared, look_at_due
+from foveal.settings import Settings
+from foveal.types import Passage, Span, document_id
+
+NOW = datetime(2026, 11, 2, 8, tzinfo=UTC)
+
+
+def report(*said: tuple[str, str, str], texts: dict[str, str] | None = None, **more: Any) -> Report:
+    """A report of claims (text, source, verdict) whose sources say what their claims say, or `texts`."""
+    names = list(dict.fromkeys(name for _, name, _ in said))
+    held = {name: " ".join(text for text, of, _ in said if of == name) for name in names} | (texts or {})
+    keys = {name: f"s{number}" for number, name in enumerate(held, start=1)}
+    sources = tuple(
+        SourceRecord(
+            key=key,
+            url=f"https://p.example/{name}",
+            title=name,
+            document_id=document_id(name),
+            revision="r",
+            published_at="2026-10-05",
+        )
+        for name, key in keys.items()
+    )
+    evidence = tuple(
+        Evidence(
+            key=f"e{number}",
+            source=keys[name],
+            question="q",
+            passage=Passage(Span(document_id(name), 0, len(held[name])), held[name]),
+        )
+        for number, name in enumerate(held, start=1)
+    )
+    by_source = {one.source: one.key for one in evidence}
+    claims = tuple(
+        Claim(text=text, evidence=(by_source[keys[name]],), verdict=Verdict(label=label, score=0.9, quote=text))  # type: ignore[arg-type]
+        for text, name, label in said
+    )
+    text = " ".join(f"{one.text} [[{one.evidence[0]}]]" for one in claims)
+    text += "".join(f" [[{by_source[keys[name]]}]]" for name in texts or ())
+    return Report(
+        question=QUESTION, brief=Brief(goal=QUESTION), title="T", sections=(Section(heading="S", text=text),),
+        sources=sources, evidence=evidence, claims=claims, **more,
+    )  # fmt: skip
+
+
+FAST = "Sparse attention takes 0.59 seconds on texts of 32,000 tokens"
+FASTER = "Sparse attention takes 0.41 seconds on texts of 32,000 tokens"
+LONG = "Sparse attention takes 0.59 seconds on long texts"
+MASKS = "Block masks keep a twentieth of all blocks"
+
+
+def told(change: Change) -> dict[str, Any]:
+    """A change in a few words."""
+    return {
+        "flipped": [(one.before.text, one.after.text, one.why) for one in change.flipped],
+        "new": [one.text for one in change.new],
+        "gone": [one.text for one in change.gone],
+        "sources": [one.source for one in change.sources],
+    }
+
+
+NOTHING: dict[str, Any] = {"flipped": [], "new": [], "gone": [], "sources": []}
+
+
+def test_the_same_report_and_other_words_for_it_are_no_change() -> None:
+    before = report((FAST, "a", "supported"), (MASKS, "b", "supported"))
+    again = report(
+        ("On texts of 32,000 tokens sparse attention takes 0.59 seconds", "a", "supported"), (MASKS, "b", "partly")
+    )
+    for after in (before, again):
+        change = compared(before, after)
+        assert told(change) == NOTHING
+        assert not change.matters
+        assert change.counted == "nothing changed"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ((FAST, "a", "supported"), (FASTER, "a", "supported"), "number"),
+        ((MASKS, "a", "supported"), ("Block masks do not keep a twentieth of all blocks", "a", "supported"), "denial"),
+        ((FAST, "a", "supported"), (FAST, "a", "contradicted"), "verdict"),
+        ((FAST, "a", "contradicted"), (FAST, "a", "partly"), "verdict"),
+    ],
+)
+def test_a_claim_flips(before: tuple[str, str, str], after: tuple[str, str, str], why: str) -> None:
+    change = compared(report(before), report(after))
+    assert told(change) == NOTHING | {"flipped": [(before[0], after[0], why)]}
+    assert change.matters
+    assert change.counted == "1 claim flipped"
+
+
+def test_a_verdict_that_was_never_sure_is_no_flip() -> None:
+    unsure = report((FAST, "a", "unsupported"))
+    assert told(compared(unsure, report((FAST, "a", "unsupported")))) == NOTHING
+    assert told(compared(report((FAST, "a", "partly")), unsure)) == NOTHING  # nothing says that it is wrong
+
+
+def test_a_new_source_that_says_otherwise_flips_what_the_new_report_passes_over() -> None:
+    otherwise = LONG.replace("0.59", "0.41")
+    before = report((LONG, "a", "supported"))
+    after = report((MASKS, "b", "supported"), texts={"late": f"We measured again. {otherwise}. It rained."})
+    change = compared(before, after)
+    (flip,) = change.flipped
+    assert (flip.before.text, flip.why, flip.after.source, flip.after.date) == (LONG, "source", "late", "2026-10-05")
+    assert otherwise in flip.after.quote
+    assert flip.after.url == "https://p.example/late"
+    assert told(change)["gone"] == []  # it is told once
+    silent = compared(before, report((MASKS, "b", "supported"), texts={"late": "It rained."}))
+    assert told(silent)["flipped"] == []
+
+
+def test_new_is_what_rests_on_a_new_source_and_gone_what_a_whole_report_leaves_out() -> None:
+    before = report((FAST, "a", "supported"), (MASKS, "a", "supported"))
+    extra = "Quality falls by three points when masks are learnt"
+    after = report(
+        (FAST, "a", "supported"), (extra, "c", "supported"), ("Tokens are dear everywhere now", "a", "supported")
+    )
+    change = compared(before, after)
+    assert told(change) == {"flipped": [], "new": [extra], "gone": [MASKS], "sources": ["c"]}
+    assert change.counted == "1 new, 1 gone, 1 new source"
+    partial = compared(before, replace(after, stopped_by="budget"))
+    assert told(partial)["gone"] == []
+    lost = compared(before, report((FAST, "a", "supported")))
+    assert (told(lost)["gone"], lost.matters) == ([MASKS], False)
+
+
+def test_two_records_of_one_source_are_no_new_source() -> None:
+    before, after = report((FAST, "a", "supported")), report((FAST, "copy", "supported"))
+    moved = replace(after.sources[0], identities=("arxiv:2510.01234",))
+    known = replace(before, sources=(replace(before.sources[0], identities=("arxiv:2510.01234",)),))
+    assert told(compared(known, replace(after, sources=(moved,)))) == NOTHING
+    assert told(compared(before, after))["sources"] == ["copy"]
+
+
+# -- looks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watches(own_settings: Settings) -> Iterator[Watches]:
+    database = Database.open(own_settings)
+    yield Watches(database)
+    database.close()
+
+
+class Site:
+    """Reports in turn, and what was told of them."""
+
+    def __init__(self, *reports: Report | Exception) -> None:
+        self.reports = list(reports)
+        self.told: list[tuple[int, str, str]] = []
+        self.fresh = True
+
+    def research(self, _: Watch) -> tuple[str, Report]:
+        made = self.reports.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        return f"run{len(self.reports)}", made
+
+    def tell(self, watch: Watch, change: Change, run: str) -> None:
+        self.told.append((watch.id, change.counted, run))
+
+    def at(self, watches: Watches, now: datetime) -> list[Look]:
+        """All looks that are due."""
+        with faults.injected({}, clock=lambda: now):
+            given: dict[str, Any] = {"research": self.research, "fresh": lambda _: self.fresh, "tell": self.tell}
+            return list(look_at_due(watches, now=now, **given))
+
+
+def watched(watches: Watches, **more: Any) -> int:
+    with faults.injected({}, clock=lambda: NOW):
+        return watches.add(QUESTION, {"sources": ["papers"]}, **more)
+
+
+BEFORE, AFTER = report((FAST, "a", "supported")), report((FASTER, "a", "supported"))
+
+
+def test_the_first_report_is_kept_and_the_second_told_once(watches: Watches) -> None:
+    number = watched(watches)
+    site = Site(BEFORE, AFTER)
+    (first,) = site.at(watches, NOW)
+    assert (first.change, site.told) == (None, [])
+    assert site.at(watches, NOW + timedelta(days=6, hours=23)) == []
+    (second,) = site.at(watches, NOW + timedelta(days=7))
+    assert second.change is not None
+    assert site.told == [(number, "1 claim flipped", "run0")]
+    kept = watches.get(number)
+    assert kept.report is not None
+    assert (kept.report.claims[0].text, kept.run, kept.looked_at) == (FASTER, "run0", NOW + timedelta(days=7))
+    assert site.at(watches, NOW + timedelta(days=7)) == []
+
+
+def test_nothing_new_is_not_researched_and_no_change_not_told(watches: Watches) -> None:
+    watched(watches, every="daily", report=BEFORE)
+    site = Site(BEFORE)
+    site.fresh = False
+    (skipped,) = site.at(watches, NOW + timedelta(days=1))
+    assert skipped.skipped
+    site.fresh = True
+    (same,) = site.at(watches, NOW + timedelta(days=2))
+    assert same.change is not None
+    assert not same.change.matters
+    assert (site.told, site.reports) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "broken", [FetchFailed("the server is away"), replace(AFTER, sections=()), replace(AFTER, stopped_by="model")]
+)
+def test_what_fails_is_tried_again_and_changes_nothing(watches: Watches, broken: Any) -> None:
+    number = watched(watches, report=BEFORE)
+    site = Site(broken, AFTER)
+    later = NOW + timedelta(days=7)
+    (failed,) = site.at(watches, later)
+    assert failed.error
+    assert (watches.get(number).error, site.told) == (failed.error, [])
+    assert watches.get(number).report == BEFORE
+    assert site.at(watches, later + timedelta(minutes=59)) == []
+    (well,) = site.at(watches, later + timedelta(hours=1))
+    assert (well.error, watches.get(number).error) == ("", "")
+    assert len(site.told) == 1
+
+
+def test_a_look_that_is_called_off_stays_due(watches: Watches) -> None:
+    number = watched(watches)
+    site = Site(Cancelled("stopped"), BEFORE)
+    with pytest.raises(Cancelled):
+        site.at(watches, NOW)
+    assert len(site.at(watches, NOW)) == 1
+    assert watches.get(number).report == BEFORE
+
+
+def test_one_process_looks_and_a_dead_ones_hold_is_free(watches: Watches) -> None:
+    number = watched(watches)
+    other = Watches(watches.database)
+    assert other.take(number, NOW)
+    assert not watches.take(number, NOW)
+    assert Site(BEFORE).at(watches, NOW) == []
+    assert watches.take(number, NOW + timedelta(hours=3))  # a machine that is no more
+    watches.settle(number, next_at=NOW)
+    other._holder = f"{watches._holder.split('/')[0]}/999999/dead"
+    assert other.take(number, NOW)
+    assert watches.take(number, NOW)
+
+
+def test_what_can_be_watched(watches: Watches) -> None:
+    number = watched(watches)
+    for question, more, said in (
+        (" ", {}, "1 to 2,000 characters"),
+        ("x" * 2001, {}, "1 to 2,000 characters"),
+        (f"  {QUESTION} ", {}, "watched already"),
+        ("Another?", {"every": "hourly"}, "There are: daily, weekly"),
+    ):
+        with pytest.raises(InputError, match=said):
+            watches.add(question, {}, **more)
+    (only,) = watches.listed()
+    assert (only.id, only.every, only.options, only.report) == (number, "weekly", {"sources": ["papers"]}, None)
+    assert watches.listed(7) == []
+    with pytest.raises(InputError, match="of yours"):
+        watches.remove(number, owner=7)
+    watches.remove(number)
+    with pytest.raises(InputError, match="has the number"):
+        watches.get(number)
+
+
+def test_a_ledger_comes_back_whole(watches: Watches) -> None:
+    whole = whole_report()
+    assert watches.get(watched(watches, report=whole)).report == whole
+    assert whole.ledger() == Report.of_ledger(whole.ledger()).ledger()
