@@ -34,7 +34,7 @@ bench: $(READY)
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Foveal needs Python 3.11 or newer; $(PYTHON) is older. Run: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable '.[offline,web,train,bench,dev]'
+	$(PIP) install --quiet --editable '.[offline,web,train,research,bench,dev]'
 	touch $@
 
 clean:
