@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foveal.errors import InputError
-from foveal.evaluation.classification import Confusion, calibration_error, fnc_score, mean_ranks, spearman
+from foveal.evaluation.classification import Confusion, auroc, calibration_error, fnc_score, mean_ranks, spearman
 
 LABELS = ("HREL", "MREL", "LREL")
 
@@ -60,3 +60,13 @@ def test_ranks_and_their_correlation():
     stats = pytest.importorskip("scipy.stats")
     one, other = np.random.default_rng(1).integers(0, 9, (2, 60))
     assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
+
+
+def test_auroc_is_how_often_a_positive_scores_above_a_negative():
+    draw = np.random.default_rng(0)
+    scores, positive = draw.integers(0, 6, 40).astype(float), draw.random(40) < 0.4
+    pairs = [(a > b) + (a == b) / 2 for a in scores[positive] for b in scores[~positive]]
+    assert auroc(scores.tolist(), positive.tolist()) == pytest.approx(np.mean(pairs))
+    for labels in ([True, True], [True]):
+        with pytest.raises(InputError, match="both kinds"):
+            auroc([0.1, 0.2], labels)

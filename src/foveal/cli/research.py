@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from foveal.cli import research_watch
+from foveal.cli import research_verify, research_watch
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.cli.research_train import PlannerName, planner_of, train_planner
@@ -251,6 +251,7 @@ def _form(form: str, state: RunState, events: list[Event]) -> str:
 
 app.command()(train_planner)
 app.add_typer(research_watch.app, name="watch")
+research_verify.register(app)
 
 
 # -- what the commands share ------------------------------------------------------------------------------------------

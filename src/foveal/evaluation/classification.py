@@ -5,6 +5,7 @@ Rows are named by the labels that are given, in that order: sorting them by name
 F1         2 TP / (2 TP + FP + FN) of a class; macro: the mean of classes; weighted: by how often each is right
 FNC        Fake News Challenge: 0.25 for related or unrelated, and 0.75 more for the right class of what is related;
            over the best possible
+AUROC      how often a positive is scored above a negative
 ECE        expected calibration error (Guo et al., ICML 2017): |share right - mean probability|, in 10 equal bins
 """
 
@@ -101,6 +102,21 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float:
     a, b = a - a.mean(), b - b.mean()
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / spread if spread else float("nan")
+
+
+def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative, ties half (Mann and Whitney, 1947).
+
+    InputError: not as many, or only one of the two kinds.
+    """
+    right = np.asarray(positive, dtype=bool)
+    if len(scores) != len(right) or right.all() or not right.any():
+        raise InputError(
+            f"{len(scores)} scores and {len(right)} labels came; it needs as many, and some of both kinds."
+        )
+    ranks = mean_ranks(np.asarray(scores, dtype=np.float64))
+    many, few = int(right.sum()), int((~right).sum())
+    return float((ranks[right].sum() - many * (many + 1) / 2) / (many * few))
 
 
 def mean_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

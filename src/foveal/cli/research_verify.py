@@ -1,0 +1,256 @@
+"""research verify, research eval: a written report checked against what it cites; scores of reports and answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.asking import MODELS, language_model
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from foveal.research.checking import Checked, Ledger
+    from foveal.research.verification import Verifier
+    from foveal.settings import Settings
+
+NOT_SUPPORTED = 4
+"""Exit status where a claim is not supported, or there is none."""
+
+STYLES = {"supported": "green", "partly": "yellow", "unsupported": "red", "contradicted": "bold red"}
+
+evaluating = typer.Typer(help="Score reports and answers that lie in files.", no_args_is_help=True)
+
+Report = Annotated[Path, typer.Argument(help="A report in Markdown, with numbered marks and a list of sources.")]
+LedgerFile = Annotated[
+    Path | None, typer.Option("--ledger", help="Its ledger (default: REPORT.ledger.json or REPORT.json, if there).")
+]
+ModelName = Annotated[str | None, typer.Option("--model", help=f"A local model that says yes or no, too: {MODELS}.")]
+Rows = Annotated[Path, typer.Argument(help="JSON lines (.jsonl, .jsonl.gz).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put this module's commands into `app`."""
+    app.command()(verify)
+    app.add_typer(evaluating, name="eval")
+
+
+def verify(
+    report: Report, ledger: LedgerFile = None, model: ModelName = None, home: Home = None, as_json: AsJson = False
+) -> None:
+    """Check each claim of REPORT against what it cites. Exit status 4: not all are supported.
+
+    Cited is the evidence of the ledger; without one, documents of the library by their addresses. No network is used.
+    """
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    checked, changed = _checked(report, ledger, settings, model, home)
+    if as_json:
+        print_json({"claims": list(map(_row, checked.claims)), "unknown": checked.unknown, "changed": changed})
+    else:
+        results().print(_table(checked))
+        _remarks(checked, changed)
+    if not checked.good or changed:
+        raise typer.Exit(NOT_SUPPORTED)
+
+
+def _checked(
+    report: Path, ledger: Path | None, settings: Settings, model: str | None, home: Path | None
+) -> tuple[Checked, list[str]]:
+    """The claims with their verdicts, and keys of evidence whose text has changed in the library."""
+    from foveal.research.checking import Ledger, check_report, ledger_beside
+
+    markdown, path = _text(report), ledger or ledger_beside(report)
+    verifier = verifier_of(settings, model)
+    if path is None:
+        return check_report(markdown, verifier, find=open_library(home).get), []
+    held = Ledger.read(path)
+    return check_report(markdown, verifier, ledger=held), _changed(held, settings, home)
+
+
+def _changed(held: Ledger, settings: Settings, home: Path | None) -> list[str]:
+    return held.changed(open_library(home).get) if settings.library.exists() else []
+
+
+def verifier_of(settings: Settings, model: str | None) -> Verifier:
+    """The verifier with a home's encoder, and the model that is named."""
+    from foveal.models import load_encoder
+    from foveal.research.verification import Verifier
+
+    encoder = None if settings.encoder == "none" else load_encoder(settings.encoder, cache=settings.cache)
+    if model is None:
+        return Verifier(encoder)
+    from foveal.models.local_chat import LocalChat
+
+    return Verifier(encoder, LocalChat(language_model(model, settings)))
+
+
+def _text(report: Path) -> str:
+    from foveal.errors import InputError
+
+    try:
+        return report.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise InputError(f"{report} cannot be read ({said}). Name a report in Markdown.") from error
+
+
+def _row(claim: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(claim)
+
+
+def _table(checked: Checked) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("verdict", "claim", "cites", "best place", box=None, pad_edge=False)
+    for one in checked.claims:
+        verdict = one.verdict
+        label = verdict.label if verdict else "not checked"
+        said = Text(one.text)
+        if verdict and verdict.missing:
+            said.append(f"\nnot in what is cited: {', '.join(verdict.missing)}", "yellow")
+        quote = " ".join(verdict.quote.split())[:240] if verdict else ""
+        score = f"{label} {verdict.score:.2f}" if verdict else label
+        table.add_row(
+            Text(score, STYLES.get(label, "")), said, Text(", ".join(one.evidence) or "nothing"), Text(quote, "dim")
+        )
+    return table if checked.claims else "There is no claim in it: no sentence has a mark, or a number, date or name."
+
+
+def _remarks(checked: Checked, changed: list[str]) -> None:
+    from collections import Counter
+
+    counts: Counter[str] = Counter(one.verdict.label for one in checked.claims if one.verdict)
+    notes().print(", ".join(f"{counts[name]} {name}" for name in STYLES if counts[name]) or "0 claims", style="dim")
+    if checked.unknown:
+        notes().print(f"These marks lead to nothing: {', '.join(checked.unknown)}", style="yellow", markup=False)
+    if changed:
+        notes().print(
+            f"The text of this evidence has changed since: {', '.join(changed)}", style="yellow", markup=False
+        )
+
+
+# -- eval -------------------------------------------------------------------------------------------------------------
+
+
+@evaluating.callback()
+def group() -> None:
+    """Score reports and answers that lie in files."""
+
+
+@evaluating.command("race")
+def eval_race(
+    rows: Rows,
+    criteria: Annotated[
+        Path | None,
+        typer.Option(help="Weights (DeepResearch Bench's criteria.jsonl); ROWS then hold a judge's scores."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """RACE of reports: the means of per-task results, or, with --criteria, from a judge's scores of each criterion.
+
+    A line of scores: {"id", "target": {dimension: {criterion: score}}, "reference": the same}.
+    """
+    from foveal.evaluation.reports import DIMENSIONS, mean_of_tasks, race, read_criteria, read_race_rows, read_rows
+
+    if criteria is None:
+        _scores(mean_of_tasks(read_race_rows(rows)), as_json)
+        return
+    from foveal.errors import InputError
+
+    weights = read_criteria(criteria)
+    found = []
+    for row in read_rows(rows, ("id", "target", "reference")):
+        if int(row["id"]) not in weights:
+            raise InputError(f"{criteria} has no weights for task {row['id']}; it has {len(weights)} tasks.")
+        scored = race(weights[int(row["id"])], row["target"], row["reference"])
+        found.append(
+            {**{name: scored.dimensions.get(name, 0.0) for name in DIMENSIONS}, "overall_score": scored.overall}
+        )
+    _scores(mean_of_tasks(found), as_json)
+
+
+@evaluating.command("fact")
+def eval_fact(rows: Rows, as_json: AsJson = False) -> None:
+    """FACT of reports: citation accuracy and effective citations, from judged statements.
+
+    A line: {"id", "statement", "url", "judgement": supported, unsupported or unknown}; a report without citations has
+    one line with its id alone.
+    """
+    from foveal.evaluation.reports import fact, read_rows
+
+    tasks: dict[str, list[tuple[str, str, str]]] = {}
+    for row in read_rows(rows, ("id",)):
+        of = tasks.setdefault(str(row["id"]), [])
+        if "statement" in row:
+            of.append((str(row["statement"]), str(row.get("url", "")), str(row.get("judgement"))))
+    from dataclasses import asdict
+
+    _scores(asdict(fact(list(tasks.values()))), as_json)
+
+
+@evaluating.command("alce")
+def eval_alce(
+    report: Report, ledger: LedgerFile = None, model: ModelName = None, home: Home = None, as_json: AsJson = False
+) -> None:
+    """ALCE of a report with a ledger: recall and precision of its citations; the verifier says what entails what."""
+    from dataclasses import asdict
+
+    from foveal.errors import InputError
+    from foveal.evaluation.reports import alce
+    from foveal.research.checking import Ledger, ledger_beside
+    from foveal.research.claims import addresses_of, claims_of
+    from foveal.research.verification import entails
+    from foveal.settings import Settings
+
+    path = ledger or ledger_beside(report)
+    if path is None:
+        raise InputError(f"There is no ledger beside {report}. Name it with --ledger.")
+    markdown, held = _text(report), Ledger.read(path)
+    addresses = addresses_of(markdown)
+    passages: list[str] = []
+    sentences: list[tuple[str, list[int]]] = []
+    for claim in claims_of(markdown):
+        behind = held.behind(claim, addresses)
+        sentences.append((claim.text, list(range(len(passages), len(passages) + len(behind)))))
+        passages += [f"{one.heading or ''}\n{one.text}".strip() for one in behind]
+    _scores(asdict(alce(sentences, passages, entails(verifier_of(Settings.load(home), model)))), as_json)
+
+
+@evaluating.command("answers")
+def eval_answers(rows: Rows, as_json: AsJson = False) -> None:
+    """EM and F1 of answers. A line: {"answers": list of gold ones, "predicted" or "answer": text}."""
+    from statistics import fmean
+
+    from foveal.errors import InputError
+    from foveal.evaluation.answers import score
+    from foveal.evaluation.reports import read_rows
+
+    given = read_rows(rows, ("answers",))
+    if not given:
+        raise InputError(f"{rows} holds no answers.")
+    texts = [str(row.get("predicted", row.get("answer", ""))) for row in given]
+    names = {"exact": "EM", "f1": "F1", "contains": "holds the gold answer"}
+    found = {shown: fmean(score(name, text, row["answers"]) for text, row in zip(texts, given, strict=True))
+             for name, shown in names.items()}  # fmt: skip
+    _scores({"answers": len(given), **found}, as_json)
+
+
+def _scores(found: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(dict(found))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in found.items():
+        shown = "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(name.replace("_", " "), shown)
+    results().print(table)

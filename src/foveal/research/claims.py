@@ -1,0 +1,134 @@
+"""The claims of a report in Markdown: its sentences, with what each cites.
+
+    claims_of("The mill was built in 1820 [1][2]. It burnt down [[e3]].")    # two claims, citing "1", "2" and "e3"
+    addresses_of(markdown)                                                   # "1" -> address, from its list of sources
+
+Marks      [[e3]], [[e3, e4]], [1], [1, 2], [1](address), [^1]; one behind the full stop belongs to the sentence
+           before it
+Left out   headings (they become a claim's section), code, pictures, rules, and the sections that list sources or checks
+Uncited    a sentence without marks is a claim where it states a number, a date or a name, and ends as a sentence does
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from foveal.research.anchors import anchors
+from foveal.research.evidence import Claim
+from foveal.text.units import sentences
+
+_KEY = r"[A-Za-z]{0,8}[-_]?\w{1,24}"
+_KEYS, _NUMBERS = rf"{_KEY}(?:\s*[,;]\s*{_KEY})*", r"\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*"
+_MARK = re.compile(rf"\[\[\s*(?P<keys>{_KEYS})\s*\]\]|\[\^?(?P<numbers>{_NUMBERS})\](?:\((?P<address>[^)\s]+)[^)]*\))?")
+_BEHIND = re.compile(
+    rf"(?P<stop>[.!?…。！？]+[\"'”’)]*)(?P<marks>(?:\s*(?:\[\[\s*{_KEYS}\s*\]\]|\[\^?{_NUMBERS}\](?:\([^)\s]+[^)]*\))?))+)"
+)
+_HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
+_LIST = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
+_RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]+\|[\s:|-]*$")
+_FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
+_APART = re.compile(
+    r"sources?|references?|bibliography|checks?|verification|not covered|not found|experiment|where sources differ"
+    r"|works cited|further reading|quellen|literatur|not borne out.*",
+    re.IGNORECASE,
+)
+_LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+[^)]*\)")
+_ENTRY = re.compile(r"^\s*(?:\[\^?(?P<marked>\d{1,4})\]:?|(?P<listed>\d{1,4})[.)])\s+(?P<rest>.+)$")
+_ADDRESS = re.compile(r"<(?P<pointed>[^<>\s]+)>|\]\((?P<linked>[^)\s]+)|(?P<bare>(?:https?|file|arxiv):[^\s<>)\]]+)")
+
+
+def claims_of(markdown: str) -> list[Claim]:
+    """The claims of a report, in its order."""
+    claims = []
+    for section, block in _blocks(markdown):
+        text = _BEHIND.sub(lambda found: f"{found['marks']}{found['stop']}", block)
+        for start, end in sentences(text):
+            claim = _claim(text[start:end], section)
+            if claim:
+                claims.append(claim)
+    return claims
+
+
+def cited(text: str) -> tuple[str, ...]:
+    """The keys and numbers that a text cites, in order, each once; "[2-4]" is three."""
+    keys: list[str] = []
+    for found in _MARK.finditer(text):
+        if found["keys"]:
+            keys += re.split(r"\s*[,;]\s*", found["keys"])
+        else:
+            keys += _numbers(found["numbers"])
+    return tuple(dict.fromkeys(keys))
+
+
+def without_marks(text: str) -> str:
+    """A text without marks, links and emphasis."""
+    bare = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", _MARK.sub("", text))
+    bare = re.sub(r"(?<!\w)([*_]{1,3})(\S(?:.*?\S)?)\1(?!\w)", r"\2", _LINK.sub(r"\1", bare))
+    return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(re.sub(r"\\([\\`*_\[\]<>!#|])", r"\1", bare).split()))
+
+
+def addresses_of(markdown: str) -> dict[str, str]:
+    """Number -> address, of the links that marks carry and of the report's list of sources."""
+    found = {
+        number: one["address"]
+        for one in _MARK.finditer(markdown)
+        if one["address"]
+        for number in _numbers(one["numbers"])
+    }
+    for line in markdown.splitlines():
+        entry = _ENTRY.match(line)
+        address = _ADDRESS.search(entry["rest"]) if entry else None
+        if entry and address:
+            number = entry["marked"] or entry["listed"]
+            found.setdefault(str(int(number)), next(filter(None, address.groups())).replace("%20", " "))
+    return found
+
+
+def _numbers(text: str) -> list[str]:
+    numbers: list[str] = []
+    for part in re.split(r"\s*[,;]\s*", text):
+        first, *rest = [int(one) for one in re.findall(r"\d+", part)]
+        last = rest[0] if rest else first
+        numbers += [str(one) for one in range(first, last + 1)] if last - first < 50 else [str(first), str(last)]
+    return numbers
+
+
+def _claim(text: str, section: str) -> Claim | None:
+    said = without_marks(text).strip()
+    keys = cited(text)
+    if not re.search(r"\w", said):
+        return None
+    states = said[-1:] in ".!…。！" and bool(anchors(said))
+    return Claim(text=said, evidence=keys, section=section) if keys or states else None
+
+
+def _blocks(markdown: str) -> Iterator[tuple[str, str]]:
+    """Section and text of each paragraph, list item and table row."""
+    section, fence, apart = "", "", False
+    lines: list[str] = []
+    for line in [*markdown.splitlines(), ""]:
+        opened = _FENCE.match(line)
+        if fence or opened:
+            if opened and (not fence or opened[1].startswith(fence)):
+                fence = "" if fence else opened[1][:3]
+            line = ""
+        heading = _HEADING.match(line)
+        if (
+            heading or not line.strip() or _LIST.match(line) or line.lstrip().startswith("|") or _RULE.match(line)
+        ) and lines:
+            if not apart:
+                yield section, " ".join(lines)
+            lines = []
+        if heading:
+            section = without_marks(heading["title"])
+            apart = _APART.fullmatch(section) is not None
+        elif line.strip() and not _RULE.match(line):
+            lines.append(_cells(_LIST.sub("", line)).strip().lstrip("> "))
+
+
+def _cells(line: str) -> str:
+    """A table's row as a sentence: its cells, with commas between."""
+    if not line.lstrip().startswith("|"):
+        return line
+    return ", ".join(cell.strip() for cell in line.strip().strip("|").split("|") if cell.strip())

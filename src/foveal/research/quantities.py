@@ -1,0 +1,226 @@
+"""Numbers and dates in a text, by value: digits, words, scales, units, ordinals, decades, ranges; dates in usual forms.
+
+    numbers("about 1.2 million euros")     # [Anchor(value=1200000, unit="€", rounded=True)]
+    dates("on 5 March 2021")               # [Anchor(date=(2021, 3, 5))]
+
+The units known are those of lengths, weights, times, money and per cent; of others the number alone counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["number", "date", "name"]
+
+
+def _listed(words: str) -> list[str]:
+    return words.split()
+
+
+MONTHS = _listed("january february march april may june july august september october november december")
+_MONTH = {name[:length]: place for place, name in enumerate(MONTHS, 1) for length in {3, 4, len(name)}}
+_MONTH_NAMES = "|".join(sorted(_MONTH, key=len, reverse=True))
+_DATES = (
+    re.compile(r"\b(?P<y>[12]\d{3})-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)\b"),
+    re.compile(r"\b(?P<d>[0-3]?\d)\.(?P<m>0?[1-9]|1[0-2])\.(?P<y>[12]\d{3})\b"),
+    re.compile(
+        rf"\b(?P<d>[0-3]?\d)(?:st|nd|rd|th)?(?: of)? (?P<n>{_MONTH_NAMES})\.?(?:,? (?P<y>[12]\d{{3}}))?\b",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"\b(?P<n>{_MONTH_NAMES})\.? (?P<d>[0-3]?\d)(?:st|nd|rd|th)?\b(?:,? (?P<y>[12]\d{{3}})\b)?", re.IGNORECASE
+    ),
+    re.compile(rf"\b(?P<n>{_MONTH_NAMES})\.?,? (?P<y>[12]\d{{3}})\b", re.IGNORECASE),
+)
+_SMALL = dict(
+    zip(
+        _listed(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+            "fifteen sixteen seventeen eighteen nineteen"
+        ),
+        range(20),
+        strict=True,
+    )
+)
+_TENS = {name: 10.0 * at for at, name in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"), 2)}
+_ORDINALS = dict(
+    zip(
+        _listed(
+            "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+            "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+        ),
+        range(3, 21),
+        strict=True,
+    )
+)
+_SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_VALUES = _SMALL | _TENS | _ORDINALS
+_SHORT_SCALES = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "tn": 1e12}
+_UNITS = {
+    unit: name
+    for name, units in {
+        "%": "% percent pct",
+        "km": "km kilometre kilometres kilometer kilometers",
+        "m": "metre metres meter meters",
+        "mile": "mile miles mi",
+        "foot": "foot feet ft",
+        "kg": "kg kilogram kilograms kilo kilos",
+        "lb": "lb lbs",
+        "tonne": "tonne tonnes ton tons",
+        "second": "seconds second sec",
+        "minute": "minute minutes min",
+        "hour": "hour hours",
+        "day": "day days",
+        "week": "week weeks",
+        "month": "month months",
+        "year": "year years",
+        "$": "$ dollar dollars usd",
+        "€": "€ euro euros eur",
+        "£": "£ gbp",
+        "°c": "°c celsius",
+        "°f": "°f fahrenheit",
+    }.items()
+    for unit in units.split()
+}
+_WORDED = "|".join(sorted((*_SMALL, *_TENS, *_SCALES, *_ORDINALS), key=len, reverse=True))
+_UNIT_NAMES = "|".join(re.escape(one) for one in sorted(_UNITS, key=len, reverse=True))
+_NUMBER = re.compile(
+    r"(?<![\w.])(?P<currency>[$€£])? ?(?P<digits>\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"(?:(?P<ordinal>st|nd|rd|th|['’]?s)\b|[- ]?(?P<scale>hundred|thousand|million|billion|trillion|k|mn|bn|tn)\b)?"
+    rf"(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?!\w)",
+    re.IGNORECASE,
+)
+_NUMBER_WORDS = re.compile(rf"\b(?:{_WORDED})(?:(?:[- ]| and )(?:{_WORDED}))*\b", re.IGNORECASE)
+_AFTER_WORDS = re.compile(rf"[- ]?({_UNIT_NAMES})(?!\w)", re.IGNORECASE)
+_RANGE = re.compile(r"\b([12]\d)(\d\d)[-–—/](\d\d)(?!\d)")
+_ROUNDED = re.compile(
+    r"\b(?:about|around|approximately|roughly|nearly|almost|some|over|under|(?:more|less) than|at least|up to)\s*$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A number, date or name, where it stands (`start`, `end`), and its form.
+
+    `value` and `unit` are a number's, `date` is (year, month, day) with 0 for what is not given, `words` a name's.
+    """
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+    value: float = 0.0
+    unit: str = ""
+    rounded: bool = False
+    date: tuple[int, int, int] = (0, 0, 0)
+    words: tuple[str, ...] = ()
+
+
+def dates(text: str) -> list[Anchor]:
+    """The dates of a text, of a month at least."""
+    found: list[Anchor] = []
+    for pattern in _DATES:
+        for one in pattern.finditer(text):
+            parts = one.groupdict()
+            month = int(parts["m"]) if parts.get("m") else _MONTH[parts["n"].lower()]
+            day, year = int(parts.get("d") or 0), int(parts.get("y") or 0)
+            anchor = Anchor("date", one[0], one.start(), one.end(), date=(year, month, day))
+            if day <= 31 and not within(anchor, [(other.start, other.end) for other in found]):
+                found.append(anchor)
+    return found
+
+
+def numbers(text: str) -> list[Anchor]:
+    """The numbers of a text; those that are written as words from 2 on."""
+    found = [_from_digits(one, text) for one in _NUMBER.finditer(text)]
+    found += [
+        Anchor("number", one[0], one.start(3), one.end(3), value=float(one[1] + one[3]))  # 1913-16
+        for one in _RANGE.finditer(text)
+    ]
+    starts = {one.start: one for one in found}
+    found = list(starts.values())
+    for one in _NUMBER_WORDS.finditer(text):
+        value = _worded(one[0])
+        taken = [(other.start, other.end) for other in found]
+        unit = _AFTER_WORDS.match(text, one.end())
+        anchor = Anchor(
+            "number", one[0], one.start(), one.end(), value=value, unit=_UNITS[unit[1].lower()] if unit else ""
+        )
+        if value > 1 and not within(anchor, taken):  # "one" and "zero" say other things, too
+            found.append(anchor)
+    return found
+
+
+def _from_digits(one: re.Match[str], text: str) -> Anchor:
+    scale = (one["scale"] or "").lower()
+    factor = _SCALES.get(scale) or _SHORT_SCALES.get(scale) or 1.0
+    value = float(re.sub(r"[^\d.]", "", one["digits"])) * factor
+    unit = one["unit"] or one["currency"] or ""
+    rounded = factor > 1 or _ROUNDED.search(text[max(0, one.start() - 24) : one.start()]) is not None
+    written = one[0]
+    start = one.start() + len(written) - len(written.lstrip())
+    return Anchor(
+        "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.lower(), ""), rounded=rounded
+    )
+
+
+def _worded(text: str) -> float:
+    """The value of number words: "two hundred and five thousand"."""
+    total, part = 0.0, 0.0
+    for word in re.split(r"[- ]+", text.lower()):
+        if word in _VALUES:
+            part += _VALUES[word]
+        elif word == "hundred":
+            part = max(part, 1) * 100
+        elif word in _SCALES:
+            total, part = total + max(part, 1) * _SCALES[word], 0.0
+    return total + part
+
+
+def within(one: Anchor, taken: Sequence[tuple[int, int]]) -> bool:
+    """Whether an anchor lies over one of some places."""
+    return any(start < one.end and one.start < end for start, end in taken)
+
+
+def same_number(one: Anchor, other: Anchor) -> bool:
+    """Whether the second bears the number `one` out: the same value, no other unit, or what `one` is rounded from."""
+    if other.kind == "date":
+        return not one.unit and one.value == float(other.date[0])
+    if other.kind != "number" or (one.unit and other.unit and one.unit != other.unit):
+        return False
+    if one.value == other.value or (_decade(one) and one.value == other.value % 100):
+        return True
+    return one.rounded and one.value > 0 and other.value > 0 and _rounds(other.value, one.value)
+
+
+def _decade(one: Anchor) -> bool:
+    """Whether a number is "the 80s"."""
+    return one.text.endswith("s") and one.value < 100
+
+
+def rivals(lost: Iterable[Anchor], among: Sequence[Anchor], said: Sequence[Anchor]) -> bool:
+    """Whether a text has, in the place of a number or date that it lacks, another of its kind that is not `said`."""
+    own = {_kind(one) for one in lost if one.kind != "name"}
+    mine = {(one.value, one.date) for one in said}
+    return any(_kind(one) in own and (one.value, one.date) not in mine for one in among if one.kind != "name")
+
+
+def _kind(one: Anchor) -> tuple[str, str]:
+    """Date, year, or number with its unit."""
+    year = one.kind == "number" and not one.unit and one.value.is_integer() and 1000 <= one.value <= 2100
+    return ("year", "") if year else (one.kind, one.unit)
+
+
+def _rounds(exact: float, rounded: float) -> bool:
+    """Whether a number, with as many significant digits as another has, is that other one."""
+    digits = len(f"{rounded:.12g}".replace(".", "").lstrip("0").rstrip("0")) if rounded < 1e12 else 3
+    return digits >= 1 and float(f"{exact:.{max(1, digits)}g}") == rounded
+
+
+def same_date(wanted: tuple[int, int, int], other: Anchor) -> bool:
+    """Whether an anchor is a date with all that is wanted of it."""
+    return other.kind == "date" and all(not mine or mine == its for mine, its in zip(wanted, other.date, strict=True))

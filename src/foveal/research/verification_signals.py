@@ -1,0 +1,281 @@
+"""What can be read off a claim and a cited text without a model: the parts of a verdict's score.
+
+    windows(passage, Read.of(claim))                       # one to three sentences in a row, that fit the claim best
+    signals(claim, best_windows, held, passages, cosine)   # name -> value, in the order of `NAMES`
+
+Quote     cover: share of the claim's words that the best windows hold; pairs: of its neighbouring words that are near
+          there, too; kept: of its words that any cited passage holds; matter: kept, as far as it says that the text is
+          on the matter
+Anchors   number_lost, name_lost: whether the passages lack one; number_rival: and the window has another of its kind;
+          opening_lost: they lack the word that opens the claim, which may be a name; elsewhere: a number or name is in
+          the passages, but not in the window; placed: mean over anchors of the share of the words around it that stand
+          around it in the window, too
+Turned    negated: the claim says "not" of what the window's nearest sentence says without it, or the other way round;
+          opposed: the claim has "increases" where that sentence has "decreases", and the like. Both weigh by cover
+Meaning   cosine of claim and window (set by who has an encoder); near: as far as it says that it is on the matter
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import pairwise
+
+from foveal.research.anchors import Held, anchors, missing, plain
+from foveal.research.quantities import Anchor, rivals
+from foveal.retrieval.words import FUNCTION_WORDS
+from foveal.text.units import sentences
+from foveal.types import Passage, Span
+
+
+def _listed(words: str) -> list[str]:
+    return words.split()
+
+
+NAMES = (
+    "cover", "matter", "pairs", "kept", "number_lost", "number_rival", "name_lost", "opening_lost", "elsewhere",
+    "placed", "negated", "opposed", "cosine", "near",
+)  # fmt: skip
+"""The signals, in the order of the weights."""
+
+ENOUGH = 0.6
+"""Share of words, or cosine, above which a text is on the matter."""
+DENIED = 3
+"""Words behind a "not" that it is said of."""
+AROUND = 4
+"""Words on each side of an anchor that belong to its place."""
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+")
+_SUFFIX = re.compile(r"(?:ments|ment|ations|ation|ingly|edly|ings|ing|ies|ied|ers|er|ed|es|ly|s|e|y)\Z")
+_NOT = frozenset(
+    _listed("not no never none nobody nothing neither nor without cannot failed fails lacks lacked unable")
+)
+_OPPOSITES = tuple(
+    tuple(frozenset(side.split()) for side in pair.split("|"))
+    for pair in (
+        "increase increases increased increasing raise raises raised rise rises rose grow grows grew higher more "
+        "enhance enhances enhanced promote promotes promoted upregulate upregulates upregulated elevated greater "
+        "gain gains|decrease decreases decreased decreasing lower lowers lowered fall falls fell less fewer reduce "
+        "reduces reduced reducing reduction inhibit inhibits inhibited impair impairs impaired downregulate "
+        "downregulates downregulated decline declined drop dropped loss suppress suppresses suppressed",
+        "before earlier|after later",
+        "first|last",
+        "north northern|south southern",
+        "east eastern|west western",
+        "won win wins winning|lost lose loses losing",
+        "activate activates activated activation|inactivate inhibit inhibits inhibited deactivate",
+        "positive positively|negative negatively",
+        "largest biggest greatest|smallest",
+        "oldest|youngest newest",
+        "with|without",
+        "always|never",
+        "all|none",
+        "present|absent",
+        "born|died",
+        "male men man|female women woman",
+        "husband|wife",
+        "father son brother|mother daughter sister",
+        "accept accepts accepted approve approved|reject rejects rejected refuse refused",
+        "open opens opened|close closes closed",
+        "begin begins began start starts started|end ends ended stop stops stopped",
+        "support supports supported|oppose opposes opposed",
+        "major majority|minor minority",
+        "sensitive|resistant resistance",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Sentences in a row of a passage, with the words to compare."""
+
+    passage: Passage  # of the window: its own text and place
+    whole: Passage
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Stems, in order."""
+        return stems(self.passage.text)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Its stems, as a set."""
+        return frozenset(self.words)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A claim, its anchors and its words."""
+
+    text: str
+    anchors: tuple[Anchor, ...] = field(default=())
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> Read:
+        """The claim, read once for all passages."""
+        return cls(text, tuple(anchors(text)), tuple(stems(text)))
+
+
+def stems(text: str) -> list[str]:
+    """The words of a text in order, shortened to what their forms share; function words out, ideographs in pairs."""
+    return list(_stems_of(text))
+
+
+@lru_cache(maxsize=16384)
+def _stems_of(text: str) -> tuple[str, ...]:
+    """Kept: passages, facts and lines are compared again and again."""
+    found: list[str] = []
+    for match in _WORD.finditer(text):
+        word = plain(match[0])
+        if _IDEOGRAPHS.search(word):
+            found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
+        elif word and word not in FUNCTION_WORDS:
+            cut = _SUFFIX.sub("", word)
+            found.append(cut if len(cut) >= 3 else word)
+    return tuple(found)
+
+
+def windows(passage: Passage, claim: Read, most: int = 4) -> list[Window]:
+    """The `most` windows of one to three sentences with the most words of the claim; short ones first among equals."""
+    places = [(start, end) for start, end in sentences(passage.text) if passage.text[start:end].strip()]
+    found = [
+        Window(_cut(passage, places[at][0], places[at + size - 1][1]), passage)
+        for size in (1, 2, 3)
+        for at in range(len(places) - size + 1)
+    ]
+    wanted = set(claim.words)
+    return sorted(found, key=lambda one: -len(wanted & one.known) + 0.01 * len(one.words))[:most]
+
+
+def cover(claim: Read, window: Window) -> float:
+    """The share of the claim's words that the window holds."""
+    wanted = set(claim.words)
+    return len(wanted & window.known) / len(wanted) if wanted else 0.0
+
+
+def signals(
+    claim: Read, best: Sequence[Window], held: Held, passages: Sequence[Passage], cosine: float
+) -> dict[str, float]:
+    """The signals of a claim: `best` is the best window of each passage, the best of all first.
+
+    `held` is what all cited text holds, headings and titles included.
+    """
+    joined = [word for window in best for word in window.words]
+    lost = missing(claim.anchors, held)
+    wanted = set(claim.words)
+    covered = len(wanted & set(joined)) / len(wanted) if wanted else 0.0
+    everywhere = {word for one in passages for word in [*stems(one.heading or ""), *stems(one.text)]}
+    kept = len(wanted & everywhere) / len(wanted) if wanted else 0.0
+    said = nearest_sentence(claim, best[0]) if best else ""
+    close = Held.of("\n".join(f"{one.passage.heading or ''}.\n{one.passage.text}" for one in best))
+    return {
+        "cover": covered,
+        "matter": min(1.0, kept / ENOUGH),
+        "pairs": _pairs(claim.words, joined),
+        "kept": kept,
+        "number_lost": float(any(one.kind != "name" for one in lost)),
+        "number_rival": float(rivals(lost, close.found, claim.anchors)),
+        "name_lost": float(any(one.kind == "name" for one in lost)),
+        "opening_lost": float(_opening_lost(claim, held)),
+        "elsewhere": float(any(one not in lost for one in missing(claim.anchors, close))),
+        "placed": _placed(claim, joined, covered),
+        "negated": covered * float(turned(claim.text, said)),
+        "opposed": covered * float(opposed(claim.text, said)),
+        "cosine": cosine,
+        "near": min(1.0, max(0.0, cosine) / ENOUGH),
+    }
+
+
+def nearest_sentence(claim: Read, window: Window) -> str:
+    """The sentence of a window with the most words of the claim."""
+    text, wanted = window.passage.text, set(claim.words)
+    pieces = [text[start:end] for start, end in sentences(text)]
+    return max(pieces, key=lambda one: len(wanted & set(stems(one))), default="")
+
+
+def turned(claim: str, said: str) -> bool:
+    """Whether one of two texts says "not" of what the other one says without it."""
+    denied, refused = denies(claim), denies(said)
+    if denied and not refused:
+        return bool(said)
+    if _mostly(denied, refused):
+        return False
+    mine, its = set(stems(claim)), set(stems(said))
+    return _mostly(denied, its) or _mostly(refused, mine)
+
+
+def denies(text: str) -> set[str]:
+    """The stems that stand behind a "not" or the like: the `DENIED` next words that say something."""
+    found = [plain(one[0]) for one in _WORD.finditer(text)]
+    denied: set[str] = set()
+    for at, word in enumerate(found):
+        if word in _NOT or word.endswith("n't"):
+            following = " ".join(one for one in found[at + 1 : at + 1 + 3 * DENIED] if one not in _NOT)
+            denied.update(stems(following)[:DENIED])
+    return denied
+
+
+def _mostly(denied: set[str], said: set[str]) -> bool:
+    return bool(denied) and len(denied & said) * 2 >= len(denied)
+
+
+def opposed(claim: str, said: str) -> bool:
+    """Whether one of two opposite words stands in the claim alone, and the other in what is said alone."""
+    mine, its = ({plain(found[0]) for found in _WORD.finditer(text)} for text in (claim, said))
+    only_mine, only_its = mine - its, its - mine
+    return any(
+        (left & only_mine and right & only_its and not left & its and not right & mine)
+        or (right & only_mine and left & only_its and not right & its and not left & mine)
+        for left, right in _OPPOSITES
+    )
+
+
+def _opening_lost(claim: Read, held: Held) -> bool:
+    """Whether the word that opens the claim may be a name, is no anchor, and is not held."""
+    found = _WORD.search(claim.text)
+    if (
+        found is None
+        or not found[0][0].isupper()
+        or claim.text[found.end() : found.end() + 1] == ","
+        or any(one.start <= found.start() < one.end for one in claim.anchors)
+    ):
+        return False
+    return plain(found[0]) not in FUNCTION_WORDS and not held.holds_word(found[0])
+
+
+def _pairs(words: Sequence[str], among: Sequence[str], reach: int = 3) -> float:
+    """The share of neighbouring words that follow each other there within `reach` words."""
+    if len(words) < 2:
+        return 0.0
+    near = {(one, other) for at, one in enumerate(among) for other in among[at + 1 : at + 1 + reach]}
+    return sum(pair in near for pair in pairwise(words)) / (len(words) - 1)
+
+
+def _placed(claim: Read, among: Sequence[str], otherwise: float) -> float:
+    """How well the anchors stand among the words that they stand among in the claim; without anchors `otherwise`."""
+    shares = []
+    for one in claim.anchors:
+        own = stems(one.text)
+        if not own:
+            continue
+        around = _around(claim.words, own)
+        places = [at for at, word in enumerate(among) if word == own[-1]]
+        nearby = [set(among[max(0, at - 2 * AROUND) : at + 2 * AROUND + 1]) for at in places]
+        shares.append(max((len(around & one_place) / max(1, len(around)) for one_place in nearby), default=0.0))
+    return sum(shares) / len(shares) if shares else otherwise
+
+
+def _around(words: Sequence[str], own: Sequence[str]) -> set[str]:
+    last = max((at for at, word in enumerate(words) if word == own[-1]), default=0)
+    first = max(0, last - len(own) + 1)
+    return {*words[max(0, first - AROUND) : first], *words[last + 1 : last + 1 + AROUND]} - set(own)
+
+
+def _cut(passage: Passage, start: int, end: int) -> Passage:
+    text = passage.text[start:end].strip()
+    first = passage.span.start + start + passage.text[start:end].index(text)
+    return Passage(Span(passage.span.document_id, first, first + len(text)), text, passage.heading)

@@ -1,0 +1,99 @@
+"""`foveal research verify` and `foveal research eval` over files, as a user gives them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ledgers import REPORT, TEXT, ledger
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.errors import InputError
+from foveal.evaluation.reports import DIMENSIONS
+from foveal.library import Library
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_ENCODER", "none")
+    return tmp_path / "home"
+
+
+def run(*arguments, home, status=0):
+    done = CliRunner().invoke(app, ["research", *map(str, arguments)], env={"FOVEAL_HOME": str(home)})
+    assert done.exit_code == status, done.output
+    return done
+
+
+def written(folder, text, name="report.md"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_verify_says_what_is_not_supported(home, tmp_path):
+    report = written(tmp_path, REPORT)
+    written(tmp_path, json.dumps(ledger()), "report.ledger.json")
+    done = run("verify", report, home=home, status=4)
+    assert "contradicted" in done.stdout
+    assert "not in what is cited" in done.stdout
+    assert "lead to nothing: 7" in done.stderr
+    rows = json.loads(run("verify", report, "--json", home=home, status=4).stdout)
+    assert [one["verdict"]["label"] for one in rows["claims"]] == ["supported", "contradicted", "unsupported"]
+    assert (rows["unknown"], rows["changed"]) == (["7"], [])
+    good = written(tmp_path, "Harrow Mill was built in 1820 by Ada Hart [[e1]].", "good.md")
+    assert "1 supported" in run("verify", good, "--ledger", tmp_path / "report.ledger.json", home=home).stderr
+
+
+def test_verify_against_the_library_alone(home, tmp_path):
+    source = written(tmp_path, TEXT, "mill.txt")
+    Library.open(home, encoder="none").add([source])
+    report = written(tmp_path, f"It grinds 40 tonnes a day [1].\n\n## Sources\n\n1. Mill <{source.as_uri()}>\n")
+    assert "1 supported" in run("verify", report, home=home).stderr
+
+
+def test_verify_without_anything_to_check_against(home, tmp_path):
+    done = run("verify", tmp_path / "none.md", home=home, status=1)
+    assert isinstance(done.exception, InputError)
+    beside = written(tmp_path, json.dumps(ledger()), "l.json")
+    done = run("verify", written(tmp_path, "# Title\n"), "--ledger", beside, home=home, status=4)
+    assert "There is no claim" in done.stdout
+
+
+def test_eval_race_of_result_rows_and_of_a_judges_scores(home, tmp_path):
+    rows = [dict.fromkeys((*DIMENSIONS, "overall_score"), value) for value in (0.4, 0.5)]
+    raw = written(tmp_path, "".join(json.dumps(one) + "\n" for one in rows), "raw.jsonl")
+    assert json.loads(run("eval", "race", raw, "--json", home=home).stdout)["overall_score"] == pytest.approx(0.45)
+    assert "0.4500" in run("eval", "race", raw, home=home).stdout
+    weights = {
+        "id": 1,
+        "dimension_weight": {"insight": 1.0},
+        "criterions": {"insight": [{"criterion": "A", "weight": 1}]},
+    }
+    criteria = written(tmp_path, json.dumps(weights) + "\n", "criteria.jsonl")
+    scored = {"id": 1, "target": {"insight": {"A": 6}}, "reference": {"insight": {"A": 4}}}
+    scores = written(tmp_path, json.dumps(scored) + "\n", "scores.jsonl")
+    found = json.loads(run("eval", "race", scores, "--criteria", criteria, "--json", home=home).stdout)
+    assert found["overall_score"] == pytest.approx(0.6)
+    wrong = written(tmp_path, json.dumps(scored | {"id": 2}) + "\n", "wrong.jsonl")
+    assert "no weights for task 2" in str(
+        run("eval", "race", wrong, "--criteria", criteria, home=home, status=1).exception
+    )
+
+
+def test_eval_fact_alce_and_answers(home, tmp_path):
+    judged = [{"id": 1, "statement": "A.", "url": "u", "judgement": "supported"}, {"id": 2}]
+    path = written(tmp_path, "".join(json.dumps(one) + "\n" for one in judged), "judged.jsonl")
+    found = json.loads(run("eval", "fact", path, "--json", home=home).stdout)
+    assert (found["accuracy"], found["effective"], found["mean_with_none"]) == (1.0, 0.5, 0.5)
+    report = written(tmp_path, REPORT)
+    written(tmp_path, json.dumps(ledger()), "report.ledger.json")
+    found = json.loads(run("eval", "alce", report, "--json", home=home).stdout)
+    assert found["recall"] == pytest.approx(1 / 3)
+    answers = written(
+        tmp_path,
+        '{"answers": ["Ada Hart"], "predicted": "the Ada Hart"}\n{"answers": ["1820"], "answer": "1821"}\n',
+        "a.jsonl",
+    )
+    found = json.loads(run("eval", "answers", answers, "--json", home=home).stdout)
+    assert (found["EM"], found["F1"], found["answers"]) == (0.5, 0.5, 2)

@@ -1,0 +1,81 @@
+"""Numbers, dates and names in their several forms: what is held, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from foveal.research.anchors import Held, anchors, missing
+from foveal.research.quantities import rivals
+
+
+def lost(claim: str, text: str) -> list[str]:
+    return [one.text for one in missing(anchors(claim), Held.of(text))]
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        ("It has 1,200 rooms.", "There are 1200 rooms."),
+        ("It has 1200 rooms.", "Twelve hundred rooms."),
+        ("It has twelve rooms.", "It has 12 rooms."),
+        ("It cost 3.5 billion dollars.", "It cost $3.5bn."),
+        ("About 1.2 million came.", "1,204,500 came."),
+        ("It grew by 12 %.", "A growth of 12 percent."),
+        ("It opened on 5 March 2021.", "Opened 2021-03-05."),
+        ("It opened on March 5, 2021.", "On 05.03.2021 it opened."),
+        ("It opened in March 2021.", "It opened on 5 March 2021."),
+        ("It opened in 2021.", "It opened on 5 March 2021."),
+        ("It stood from 1913 to 1916.", "It stood 1913–16."),
+        ("It began in the 1970s.", "In 1970 it began."),
+        ("It is of the 15th century.", "It is of the fifteenth century."),
+        ("We know that Marie Curie won.", "Curie won."),
+        ("We saw Zürich.", "A day in Zurich."),
+        ("It was the German army.", "Germany sent its army."),
+        ("It was the French army.", "France sent its army."),
+        ("It is run by UNESCO.", "The United Nations Educational, Scientific and Cultural Organization runs it."),
+        ("Then Ada Hart’s mill burnt.", "The mill of Ada Hart."),
+    ],
+)
+def test_one_thing_in_two_forms_is_held(claim, text):
+    assert anchors(claim)
+    assert lost(claim, text) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "text", "what"),
+    [
+        ("It has 1,200 rooms.", "It has 1,300 rooms.", ["1,200"]),
+        ("It weighs 5 kg.", "It is 5 miles long.", ["5 kg"]),
+        ("It opened on 5 March 2021.", "It opened in March 2021.", ["5 March 2021"]),
+        ("It opened in March 2021.", "It opened in May 2021.", ["March 2021"]),
+        ("It opened in 1982.", "It opened in 1980.", ["1982"]),
+        ("We know that Marie Curie won.", "Pierre Curtis won.", ["Marie Curie"]),
+        ("We know that Paul Newman won.", "Paul Oldman won.", ["Paul Newman"]),
+        ("It was the Austrian army.", "Australia sent its army.", ["Austrian"]),
+        ("It is run by UNESCO.", "The European Union runs it.", ["UNESCO"]),
+        ("About 1.2 million came.", "1,290,000 came.", ["1.2 million"]),
+    ],
+)
+def test_another_number_date_or_name_is_lost(claim, text, what):
+    assert lost(claim, text) == what
+
+
+def test_a_word_that_opens_a_sentence_is_no_name_by_itself():
+    assert [one.text for one in anchors("However big, Researchers saw it. Paris is far. They met Ada Hart.")] == [
+        "Researchers", "Paris", "Ada Hart",
+    ]  # fmt: skip
+    assert [one.text for one in anchors("Researchers saw it. The end.")] == []
+
+
+def test_every_anchor_stands_where_it_says():
+    text = "On 5 March 2021 UNESCO gave 1.2 million euros to the University of Graz, 12 % more than in 1999."
+    found = anchors(text)
+    assert [text[one.start : one.end] for one in found] == [one.text for one in found]
+    assert [one.kind for one in found] == ["date", "name", "number", "name", "number", "number"]
+    assert anchors("") == []
+
+
+def test_a_rival_is_a_number_of_the_same_kind_in_the_place():
+    claim, held = anchors("It opened in 1982 with 5 kg."), anchors("It opened in 1980.")
+    assert rivals(missing(claim, Held.of("It opened in 1980.")), held, claim)
+    assert not rivals(missing(claim, Held.of("It has 12 doors.")), anchors("It has 12 doors."), claim)

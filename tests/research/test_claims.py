@@ -1,0 +1,63 @@
+"""A report's sentences and what each cites, in all the ways that reports mark it."""
+
+from __future__ import annotations
+
+from foveal.research.claims import addresses_of, cited, claims_of
+
+REPORT = """# Mills
+
+The **mill** was built in 1820 [1][2]. It burnt down.[[e3]] Nobody was hurt [2-4]! What a day.
+
+- In 1900, [Leeds](https://leeds.example) took over [3](https://a.example/c "title").
+* nothing to see here
+
+## Output
+
+| year | output |
+| --- | --- |
+| 1900 | 12 tonnes [[e4, e5]] |
+
+It fell by 3 % in Ghent. Dr. Hart said so [^5].
+
+~~~python
+x = y[1]  # no claim [1]
+~~~
+
+## Sources
+
+1. A. Author. Title of 2020. <https://example.org/a>
+2. [B](https://example.org/b)
+
+[5]: https://example.org/five
+
+## Checks
+
+| The mill was built in 1820 | [1] |
+"""
+
+
+def test_claims_and_their_marks():
+    assert [(one.text, one.evidence, one.section) for one in claims_of(REPORT)] == [
+        ("The mill was built in 1820.", ("1", "2"), "Mills"),
+        ("It burnt down.", ("e3",), "Mills"),
+        ("Nobody was hurt!", ("2", "3", "4"), "Mills"),
+        ("In 1900, Leeds took over.", ("3",), "Mills"),
+        ("1900, 12 tonnes", ("e4", "e5"), "Output"),
+        ("It fell by 3 % in Ghent.", (), "Output"),  # states something, cites nothing
+        ("Dr. Hart said so.", ("5",), "Output"),
+    ]
+
+
+def test_addresses_of_marks_and_of_the_list():
+    assert addresses_of(REPORT) == {
+        "1": "https://example.org/a",
+        "2": "https://example.org/b",
+        "3": "https://a.example/c",
+        "5": "https://example.org/five",
+    }
+
+
+def test_a_text_without_claims():
+    assert claims_of("") == []
+    assert claims_of("# Title\n\nWords alone, nothing else\n") == []
+    assert cited("see [here](https://x.example) and [1,3]") == ("1", "3")
