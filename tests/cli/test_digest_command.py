@@ -70,7 +70,7 @@ def test_leaving_by_address_by_token_and_for_good(home, server):
     one = subscriptions(database)[1]
     token = unsubscribe_token((home / "secret.key").read_bytes(), one.seed)
     assert "reader0@example.org gets no digest" in run("digest", "unsubscribe", "reader0@EXAMPLE.org", "--home", home)
-    assert "no daily digest" in run("digest", "unsubscribe", token, "--home", home)
+    assert "is not sent the daily digest" in run("digest", "unsubscribe", token, "--home", home)
     assert [one.state for one in subscriptions(database)] == ["unsubscribed"] * 2
     assert "belongs to no subscription" in error("digest", "unsubscribe", "x" * 43, "--home", home)
     run("digest", "unsubscribe", "reader0@example.org", "--never-again", "--home", home)

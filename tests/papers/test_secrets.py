@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import threading
 
+import pytest
+
+from foveal.errors import InputError
 from foveal.papers.secrets import hash_of, new_token, secret_of, token_for
 
 
@@ -26,6 +29,13 @@ def test_many_at_once_get_the_same_secret_and_nothing_else_is_left(tmp_path):
     [path] = (tmp_path / "home").iterdir()
     assert path.name == "secret.key"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("held", [b"", b"x", b"secret", b"\0" * 32, b"changeme" * 4, b"a" * 64])
+def test_what_is_no_secret_is_refused(tmp_path, held):
+    (tmp_path / "secret.key").write_bytes(held)
+    with pytest.raises(InputError, match="no secret"):
+        secret_of(tmp_path)
 
 
 def test_tokens_follow_from_secret_purpose_and_subject():

@@ -7,6 +7,7 @@ Chaos      the same while the sender (a process) is killed by SIGKILL again and 
            are skipped by setting their time to now
 Beside     a loop as small sites have it (send, then write down; unknown errors are tried again), under the same chaos
 Links      opened by a scanner: nothing changes; one-click twice
+Site       the same over HTTP, and all that thieves and vandals try (mail_site.py)
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from foveal import faults
 from foveal.bench.mail_data import SITE, composer, make_home, skip_waiting, token_in, with_dkim
 from foveal.bench.mail_keys import RsaKey, rsa_key
 from foveal.bench.mail_server import MailServer, Taken, no_fault
+from foveal.bench.mail_site import site_rows
 from foveal.bench.settings import BenchSettings
 from foveal.database import Database
 from foveal.errors import InputError
@@ -114,6 +116,7 @@ def mail(settings: BenchSettings) -> Iterator[Row]:
     yield from clean_rows(settings, key)
     yield from chaos_rows(settings, key)
     yield from link_rows(settings)
+    yield from site_rows(settings)
 
 
 # -- undisturbed ------------------------------------------------------------------------------------------------------

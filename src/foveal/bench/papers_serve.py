@@ -66,7 +66,7 @@ def serve(settings: BenchSettings) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="foveal-bench-") as folder:
         home = replace(Settings.load(folder), database="sqlite")
         papers, day = _filled(home, count, settings.encoder(), settings.seed)
-        with _serving(home.home) as address:
+        with serving(home.home) as address:
             yield from _timed(address, papers, day, settings)
 
 
@@ -91,19 +91,21 @@ def _filled(home: Settings, count: int, encoder: Encoder, seed: int) -> tuple[li
 
 
 @contextmanager
-def _serving(home: Path) -> Iterator[str]:
-    """A server over `home` in a process of its own; its address."""
+def serving(home: Path, *, ready_s: float = READY_S) -> Iterator[str]:
+    """A server over `home` in a process of its own; its address, so long after its start."""
     command = [sys.executable, "-c", _SERVER, str(home)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line.strip().isdigit():
-            raise FovealError(f"The server did not start (exit status {process.poll()}). Try `foveal serve` by hand.")
-        time.sleep(READY_S)
-        yield f"http://127.0.0.1:{line.strip()}"
-    finally:
-        process.terminate()
-        process.wait(timeout=STARTS_WITHIN_S)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line.strip().isdigit():
+                raise FovealError(
+                    f"The server did not start (exit status {process.poll()}). Try `foveal serve` by hand."
+                )
+            time.sleep(ready_s)
+            yield f"http://127.0.0.1:{line.strip()}"
+        finally:
+            process.terminate()
+            process.wait(timeout=STARTS_WITHIN_S)
 
 
 def _timed(address: str, papers: Sequence[Drawn], day: str, settings: BenchSettings) -> Iterator[Row]:

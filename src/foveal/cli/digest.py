@@ -176,7 +176,7 @@ def unsubscribe(
             left = subscriptions.unsubscribe(database, who)
             if left is None:
                 raise InputError("This token belongs to no subscription.")
-            results().print(f"{left.address} gets no {left.preferences.cadence} digest any more.", markup=False)
+            results().print(f"{left.address} is not sent {left.what} any more.", markup=False)
             return
         address = canonical(who)
         with database.writing() as session:

@@ -119,9 +119,14 @@ def mutes(database: Database, person: Person) -> list[str]:
 
 def is_muted(paper: Paper, words: Iterable[str]) -> bool:
     """Whether title or abstract hold any of the words."""
+    return holds(f"{paper.title} {paper.abstract}", words)
+
+
+def holds(text: str, words: Iterable[str]) -> bool:
+    """Whether a text has any of the muted words, whole, in any case: on pages, in feeds and in mails alike."""
     pattern = "|".join(re.escape(one) for one in words)
-    text = " ".join(f"{paper.title} {paper.abstract}".casefold().split())
-    return bool(pattern) and re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text) is not None
+    plain = " ".join(text.casefold().split())
+    return bool(pattern) and re.search(rf"(?<!\w)(?:{pattern})(?!\w)", plain) is not None
 
 
 def unmuted(database: Database, person: Person | None, papers: Sequence[Paper]) -> list[Paper]:

@@ -9,6 +9,7 @@ database runs whole: two at once cannot both take the last one. Whose bucket it 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -91,6 +92,18 @@ def take(database: Database, limit: Limit, whose: str, *, at: datetime | None = 
     raise TooMany(
         f"Too many: {limit.most} {limit.what} within {_span(limit.seconds)}. Come again in {_span(wait)}.", wait
     )
+
+
+def network_of(ip: str) -> str:
+    """Whose address it is, for limits: of IPv6 the first 64 bits, which one household has."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return ip
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped or ipaddress.ip_network((int(address), 64), strict=False))
+    return str(address)
 
 
 def taken(session: Session, limit: Limit, whose: str, moment: datetime) -> bool:

@@ -15,15 +15,26 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from foveal.errors import InputError
+
 BYTES = 32
 
 
 def secret_of(home: Path) -> bytes:
-    """The home's secret, 32 random bytes that only its owner may read; made at the first call."""
+    """The home's secret, 32 random bytes that only its owner may read; made at the first call.
+
+    InputError: the file holds something else, such as nothing, with which anybody could make our tokens.
+    """
     path = home / "secret.key"
     if not path.exists():
         _make(path)
-    return path.read_bytes()
+    held = path.read_bytes()
+    if len(held) < BYTES or len(set(held)) < BYTES // 4:  # as chance never makes them
+        raise InputError(
+            f"{path.name} of the home holds {len(held)} bytes that are no secret; it needs {BYTES} random ones. Delete "
+            "it: another is made at the next start, and links that were sent before are of no use any more."
+        )
+    return held
 
 
 def _make(path: Path) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from foveal.errors import InputError
 from foveal.papers.accounts import Person, new_row, person_of
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.people_schema import LoginLinkRow, SessionRow
-from foveal.papers.rate_limits import LINK_TRIES, LINKS_OF_ADDRESS, LINKS_OF_IP, forget_idle, take
+from foveal.papers.rate_limits import LINK_TRIES, LINKS_OF_ADDRESS, LINKS_OF_IP, forget_idle, network_of, take
 from foveal.papers.schema import PersonRow, now
 
 LINK_LIFE = timedelta(minutes=15)
@@ -225,18 +224,6 @@ def forget_old(session: Session, moment: datetime) -> None:
 def hash_of(token: str) -> str:
     """How a token that we sent out is kept."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def network_of(ip: str) -> str:
-    """Whose address it is, for limits: of IPv6 the first 64 bits, which one household has."""
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return ip
-    if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        return str(mapped or ipaddress.ip_network((int(address), 64), strict=False))
-    return str(address)
 
 
 def _usable(token: str, moment: datetime) -> Any:

@@ -9,16 +9,16 @@ not a proxy's itself. Networks of IPv6 give a house 2^64 addresses: they count a
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fastapi import HTTPException, Request
+
+from foveal.papers.rate_limits import network_of
 
 MOST_ADDRESSES = 20_000
 """Addresses that are remembered; the one that has been quiet for longest is forgotten."""
@@ -73,17 +73,14 @@ def limited(kind: str) -> Callable[[Request], None]:
 
 
 def address_of(request: Request, trusted: tuple[str, ...]) -> str:
+    """Whose bucket a request takes from: its address, of IPv6 the network of one house."""
+    return network_of(asked_from(request, trusted))
+
+
+def asked_from(request: Request, trusted: tuple[str, ...]) -> str:
     """Who asks, as far as it can be believed; "" where the connection has no address."""
     address = request.client.host if request.client else ""
     if address in trusted:
         told = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
         address = next((one for one in reversed(told) if one not in trusted), address)
-    return _network(address)
-
-
-def _network(address: str) -> str:
-    with suppress(ValueError):
-        parsed = ipaddress.ip_address(address)
-        if parsed.version == 6:
-            return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address

@@ -33,36 +33,44 @@ from foveal.web.small_forms import SmallForms, Text
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 writes = [Depends(guarded)]
 
-Topics = Annotated[list[str] | None, Form(alias="topic")]
-Hour = Annotated[int, Form(ge=0, le=23)]
-
 _SECRET = private({"referrer-policy": "no-referrer", "x-robots-tag": "noindex"})
 """Headers of pages whose address holds a token."""
+
+
+def wished(
+    cadence: Text = "daily",
+    topic: Annotated[list[str] | None, Form()] = None,
+    query: Text = "",
+    hour: Annotated[int, Form(ge=0, le=23)] = 8,
+    zone: Text = "UTC",
+) -> Preferences:
+    """What the fields of mail/_wishes.html say. InputError: that there cannot be."""
+    return Preferences(cadence=cadence, topics=tuple(topic or ()), query=query, hour=hour, zone=zone)
+
+
+Wished = Annotated[Preferences, Depends(wished)]
+
+
+def wishes_form(request: Request, wanted: Preferences) -> dict[str, Any]:
+    """What the fields of mail/_wishes.html hold and offer."""
+    return {"wanted": wanted, "topics": site_of(request).papers.topics(), "cadences": CADENCES}
 
 
 @router.get("/subscribe")
 def ask(request: Request, person: Reader, query: str = "") -> Response:
     """The form."""
     wanted = Preferences(query=query[: subscriptions.MOST_QUERY])
-    return page(request, "mail/subscribe.html", _form(request, wanted, address=person.email if person else ""))
+    values = {**wishes_form(request, wanted), "address": person.email if person else ""}
+    return page(request, "mail/subscribe.html", values)
 
 
 @router.post("/subscribe", dependencies=writes)
-def asked(
-    request: Request,
-    person: Reader,
-    email: Text = "",
-    cadence: Text = "daily",
-    topic: Topics = None,
-    query: Text = "",
-    hour: Hour = 8,
-    zone: Text = "UTC",
-) -> Response:
+def asked(request: Request, person: Reader, wanted: Wished, email: Text = "") -> Response:
     """Mail a link to confirm, where there is mail; say the same whoever the address belongs to."""
     site = site_of(request)
-    wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query, hour=hour, zone=zone)
     if site.mail is None:
-        return page(request, "mail/subscribe.html", _form(request, wanted, address=email), status=503)
+        values = {**wishes_form(request, wanted), "address": email}
+        return page(request, "mail/subscribe.html", values, status=503)
     answer = subscriptions.subscribe(
         site.database,
         request.app.state.secret,
@@ -126,22 +134,13 @@ def preferences(request: Request, token: str) -> Response:
     if found.preferences.cadence not in CADENCES:
         return RedirectResponse(links.UNSUBSCRIBE.format(token=token), 303, headers=_SECRET)
     to, leave = links.PREFERENCES.format(token=token), links.UNSUBSCRIBE.format(token=token)
-    values = {**_form(request, found.preferences), "found": found, "to": to, "leave": leave}
+    values = {**wishes_form(request, found.preferences), "found": found, "to": to, "leave": leave}
     return page(request, "mail/preferences.html", values, headers=_SECRET)
 
 
 @router.post(links.PREFERENCES, dependencies=writes)
-def change(
-    request: Request,
-    token: str,
-    cadence: Text = "daily",
-    topic: Topics = None,
-    query: Text = "",
-    hour: Hour = 8,
-    zone: Text = "UTC",
-) -> Response:
+def change(request: Request, token: str, wanted: Wished) -> Response:
     """Other preferences."""
-    wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query, hour=hour, zone=zone)
     subscriptions.change(site_of(request).database, token, wanted)
     to = (links.PREFERENCES.format(token=token), "Look at them")
     return _told(request, "Your wishes are kept", "They hold from the next digest on.", to=to)
@@ -149,12 +148,6 @@ def change(
 
 _USED_UP = "It was used, replaced by a newer one, or is older than 48 hours. Nothing was changed."
 _NOBODYS = "No subscription has this link; it may be deleted. Nothing is sent because of it."
-
-
-def _form(request: Request, wanted: Preferences, *, address: str = "") -> dict[str, Any]:
-    """What the fields of a form hold and offer."""
-    topics = site_of(request).papers.topics()
-    return {"wanted": wanted, "topics": topics, "cadences": CADENCES, "address": address}
 
 
 def _consent(found: subscriptions.Subscription) -> str:

@@ -20,9 +20,9 @@ from foveal.papers.accounts import Person
 from foveal.papers.mail import replies, subscriptions
 from foveal.papers.mail.schedule import CADENCES
 from foveal.papers.mail.signing import unsubscribe_token
-from foveal.papers.mail.subscriptions import Preferences, Subscription
+from foveal.papers.mail.subscriptions import Subscription
 from foveal.papers.rate_limits import CHANGES, take
-from foveal.web.mail_pages import Hour, Topics
+from foveal.web.mail_pages import Wished, wishes_form
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, ip_of, private
@@ -56,29 +56,15 @@ def answers(request: Request, person: Member, on: Text = "yes") -> Response:
 @router.get("/settings/mail/{number}")
 def look(request: Request, person: Member, number: Row) -> Response:
     """The form of one digest."""
-    site = site_of(request)
-    found = _one(site.database, person, number)
-    values = {"found": found, "wanted": found.preferences, "topics": site.papers.topics(), "cadences": CADENCES}
-    address = f"/settings/mail/{number}"
-    return page(
-        request, "mail/preferences.html", {**values, "to": address, "leave": f"{address}/leave"}, headers=private()
-    )
+    found, address = _one(site_of(request).database, person, number), f"/settings/mail/{number}"
+    values = {**wishes_form(request, found.preferences), "found": found, "to": address, "leave": f"{address}/leave"}
+    return page(request, "mail/preferences.html", values, headers=private())
 
 
 @router.post("/settings/mail/{number}", dependencies=writes)
-def change(
-    request: Request,
-    person: Member,
-    number: Row,
-    cadence: Text = "daily",
-    topic: Topics = None,
-    query: Text = "",
-    hour: Hour = 8,
-    zone: Text = "UTC",
-) -> Response:
+def change(request: Request, person: Member, number: Row, wanted: Wished) -> Response:
     """Other topics, another hour."""
     database = _changing(request, person)
-    wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query, hour=hour, zone=zone)
     subscriptions.change(database, _token(request, _one(database, person, number)), wanted)
     return back_to(BACK)
 

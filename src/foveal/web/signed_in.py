@@ -23,6 +23,7 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import FovealError
 from foveal.papers.accounts import Person
 from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
+from foveal.web.limits import asked_from
 from foveal.web.safety import COOKIE as BROWSER
 from foveal.web.site import site_of
 
@@ -104,8 +105,8 @@ def private(values: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def ip_of(request: Request) -> str:
-    """The address that a request comes from."""
-    return request.client.host if request.client else ""
+    """The address that a request comes from, past the proxies that the site trusts."""
+    return asked_from(request, site_of(request).options.trusted_proxies)
 
 
 def _session(request: Request) -> tuple[Person, int] | None:

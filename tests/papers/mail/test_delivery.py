@@ -314,8 +314,11 @@ def test_a_dry_run_writes_files_and_nothing_else(make_site, tmp_path, key):
     assert rows(site.database) == {}
     assert Path(site.home / "foveal.db").stat().st_mtime_ns == before
     assert site.server.taken == []
-    site.tick()
+    site.tick(limit=1)
     assert written[0].read_bytes() == site.server.taken[0].raw
+    (waits,) = dry_run(site.outbox(), composer(site.database, NOW), tmp_path / "rest", everybody=True)
+    assert waits.name == "daily-2026-10-02-2.eml"  # queued already, and still to be sent
+    assert waits.read_bytes() == written[1].read_bytes()
 
 
 def test_the_senders_commits_are_on_the_disk(make_site):

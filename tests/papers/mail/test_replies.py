@@ -88,6 +88,28 @@ def test_an_answer_is_mailed_once_with_all_that_a_list_needs(talk):
     assert counts(talk.database) == {("replies", ""): {"sent": 1}}
 
 
+def test_a_dry_run_shows_answers_and_keeps_nothing(talk, tmp_path):
+    from foveal.bench.mail_data import composer
+    from foveal.papers.mail.morning import dry_run
+    from foveal.papers.people_schema import BucketRow
+
+    def tried() -> list[Any]:
+        return dry_run(talk.site.outbox(), composer(talk.database, faults.now()), tmp_path / "out")
+
+    talk.say(talk.bo, "Is it?", parent=talk.first)
+    assert tried() == []  # it may still be mended
+    talk.clock(minutes=6)
+    with talk.database.reading() as session:
+        before = session.scalars(select(BucketRow.key)).all()
+    (path,) = tried()
+    with talk.database.reading() as session:
+        assert session.scalars(select(BucketRow.key)).all() == before
+    assert (path.name, talk.states()) == ("replies-2-1.eml", [])
+    (mail,) = talk.mails()
+    assert path.read_bytes() == talk.site.server.taken[0].raw
+    assert mail["Subject"].startswith("bo answered you")
+
+
 def test_only_answers_by_others_to_those_who_asked(talk):
     own = talk.say(talk.ana, "I add this.", parent=talk.first)
     bos = talk.say(talk.bo, "A remark of mine.")

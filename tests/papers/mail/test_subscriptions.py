@@ -184,6 +184,11 @@ def test_limits_are_per_address_in_silence_and_per_ip_out_loud(database, mails):
             ask(database, mails, f"r{number}@example.org", ip="192.0.2.9")
         with pytest.raises(TooMany) as refused:
             ask(database, mails, "r21@example.org", ip="192.0.2.9")
+        for number in range(20):  # of IPv6 a house has 2^64 addresses
+            ask(database, mails, f"s{number}@example.org", ip=f"2001:db8:0:1::{number}")
+        with pytest.raises(TooMany):
+            ask(database, mails, "s21@example.org", ip="2001:db8:0:1:ffff::1")
+        ask(database, mails, "s22@example.org", ip="2001:db8:0:2::1")
     assert 0 < refused.value.retry_after <= 86_400
     with at(START + timedelta(hours=1)):
         ask(database, mails)

@@ -45,36 +45,42 @@ def to(page: Any, wanted: str, key: str = "Tab", most: int = 60) -> None:
     """Press Tab until that control has the focus: what a keyboard alone can reach."""
     for _ in range(most):
         page.keyboard.press(key)
-        if page.evaluate("wanted => document.activeElement?.matches(wanted)", wanted):
+        if page.locator(wanted).and_(page.locator(":focus")).count():  # works where a page's own scripts are off, too
             return
     raise AssertionError(f"Tab does not lead to {wanted}")
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["htmx", "without JavaScript"])
-def test_a_keyboard_is_enough(browser: Any, address: str, outbox: Outbox, database: Database, scripts: bool) -> None:
-    context = browser.new_context(java_script_enabled=scripts)
+@pytest.mark.parametrize(
+    ("scripts", "theme"),
+    [(True, "light"), (True, "dark"), (False, "light")],
+    ids=["htmx", "dark", "without JavaScript"],
+)
+def test_a_keyboard_is_enough(
+    browser: Any, address: str, outbox: Outbox, database: Database, scripts: bool, theme: str
+) -> None:
+    context = browser.new_context(java_script_enabled=scripts, color_scheme=theme)
     page = context.new_page()
     page.set_default_timeout(20_000)
     page.goto(f"{address}/discussion/{PAPER}")
-    page.locator(".vote button").focus()
+    to(page, ".vote button")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/login\?next=/discussion/"))
-    page.locator("#email").focus()
+    page.locator("#email").wait_for()
+    if not page.locator("#email:focus").count():  # it has the focus from the start
+        to(page, "#email")
     page.keyboard.type("ana@example.org")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Look into your mail").wait_for()
     page.goto(address + outbox.link)
-    page.locator("main button").focus()
+    if not page.locator("main button:focus").count():
+        to(page, "main button")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Settings").wait_for()
-    page.get_by_role("link", name="Go on").focus()
+    to(page, "main a:text('Go on')")
     page.keyboard.press("Enter")
     page.locator("#community").wait_for()
 
-    if scripts:
-        to(page, ".vote button")
-    else:
-        page.locator(".vote button").focus()
+    to(page, ".vote button")
     page.keyboard.press("Space")
     page.locator(".vote button[aria-pressed=true]").wait_for()
     ana = accounts.find(database, "ana@example.org")
@@ -82,15 +88,15 @@ def test_a_keyboard_is_enough(browser: Any, address: str, outbox: Outbox, databa
     if scripts:  # the button that was pressed keeps the focus, though it is a new one
         assert page.evaluate("document.activeElement.closest('.vote') !== null")
 
-    page.locator("#text-new").focus()
+    to(page, "#text-new")
     page.keyboard.type("Written by keyboard, in $O(n)$.")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.get_by_text("Written by keyboard").wait_for()
     assert page.locator(".remark math").count() == 1
-    page.locator(".reply summary").first.focus()
+    to(page, ".reply summary")
     page.keyboard.press("Enter")
-    page.locator("#text-1").focus()
+    to(page, "#text-1")
     page.keyboard.type("And answered.")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -120,7 +126,7 @@ def signed_in(browser: Any, address: str, app: FastAPI, theme: str) -> tuple[Any
         accounts.add(database, "ana@example.org", login="ana", role="admin")
     link = request_link(database, "ana@example.org", browser="b")
     signed = use_link(database, link.token, browser="b", agent="A browser")
-    context = browser.new_context(color_scheme=theme, viewport={"width": 390, "height": 800})
+    context = browser.new_context(color_scheme=theme, viewport={"width": 320, "height": 640})
     context.add_cookies([{"name": "foveal_session", "value": signed.token, "url": address}])
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -128,7 +134,7 @@ def signed_in(browser: Any, address: str, app: FastAPI, theme: str) -> tuple[Any
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious_and_nothing_is_wider_than_a_phone(
+def test_axe_finds_nothing_serious_and_nothing_is_wider_than_320_pixels(
     browser: Any, address: str, app: FastAPI, database: Database, theme: str
 ) -> None:
     page, person = signed_in(browser, address, app, theme)

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi import FastAPI
-from visitors import Outbox, Visitor
+from sqlalchemy import select
+from visitors import AT, Outbox, Visitor
 
 from foveal.database import Database
 from foveal.papers import accounts
@@ -166,6 +167,21 @@ def test_links_are_asked_for_five_times_an_hour(visitor: Visitor) -> None:
     for n in range(14):
         assert visitor.submit("/login", email=f"p{n}@example.org").status_code == 200
     assert visitor.submit("/login", email="q@example.org").status_code == 429  # twenty from here, with the refused one
+
+
+def test_behind_a_proxy_that_is_trusted_each_address_has_its_own_limit(app: FastAPI, database: Database) -> None:
+    site = app.state.site
+    for trusted, most in (((), 20), (("testclient",), 25)):
+        site.options = replace(site.options, trusted_proxies=trusted)
+        visitor, good = Visitor(app), 0
+        for number in range(25):
+            headers = {"x-forwarded-for": f"198.51.100.{number}", "origin": AT}
+            data = {"email": f"{len(trusted)}-{number}@example.org", "token": visitor.token()}
+            good += visitor.post("/login", data=data, headers=headers).status_code == 200
+        assert good == most
+    with database.reading() as session:
+        asked_from = set(session.scalars(select(LoginLinkRow.ip)))
+    assert asked_from == {"testclient", *(f"198.51.100.{number}" for number in range(25))}
 
 
 @pytest.mark.parametrize(

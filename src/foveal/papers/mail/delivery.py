@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -33,21 +33,17 @@ from foveal.errors import MailFailed
 from foveal.papers import lease
 from foveal.papers.mail.bounces import bounced, failed_softly, verdict
 from foveal.papers.mail.changes import change_of
-from foveal.papers.mail.digest import Entry
-from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
+from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of, waiting
 from foveal.papers.mail.replies import reply_of
-from foveal.papers.mail.schedule import CHANGES, KINDS, NO_DIGESTS, REPLIES
+from foveal.papers.mail.schedule import CHANGES, REPLIES
 from foveal.papers.mail.smtp import Gone, Refused, Server, opened
-from foveal.papers.mail.subscriptions import subscription_of
 from foveal.papers.people_schema import (
-    DeliveryPaperRow,
     DeliveryRow,
     DigestRunRow,
     MailDayRow,
     SubscriptionRow,
     SuppressedRow,
 )
-from foveal.papers.periods import Period
 from foveal.papers.store import Paper, PaperStore
 
 BACKOFF_MIN = (1, 5, 30, 120)
@@ -88,6 +84,13 @@ def durable(database: Database) -> Database:
     return Database(engine)
 
 
+def made(outbox: Outbox, one: Waiting, papers: Mapping[str, Paper]) -> bytes | None:
+    """The message as it is sent, signed where we sign; None where what it was about is gone."""
+    written = {REPLIES: reply_of, CHANGES: change_of}.get(one.cadence)
+    raw = written(outbox, one) if written else message_of(outbox, one, papers)
+    return outbox.dkim.sign(raw) if raw and outbox.dkim else raw
+
+
 def retry_unknown(database: Database) -> int:
     """Queue once more what is unknown for the first time, under the same Message-ID; how many.
 
@@ -116,9 +119,8 @@ class _Sender:
         handled = 0
         try:
             while not self.outbox.stop.is_set() and (limit is None or handled < limit):
-                batch = self._batch(
-                    self.outbox.mail.batch if limit is None else min(self.outbox.mail.batch, limit - handled)
-                )
+                most = self.outbox.mail.batch if limit is None else min(self.outbox.mail.batch, limit - handled)
+                batch = waiting(self.database, most)
                 if not batch:
                     return
                 papers = {p.id: p for p in self.store.many([e.paper_id for one in batch for e in one.entries])}
@@ -133,44 +135,12 @@ class _Sender:
         finally:
             self._close()
 
-    def _batch(self, count: int) -> list[Waiting]:
-        wanted = (
-            select(DeliveryRow, SubscriptionRow, DigestRunRow)
-            .join(SubscriptionRow, SubscriptionRow.id == DeliveryRow.subscription_id)
-            .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
-            .where(DeliveryRow.state == "queued", DeliveryRow.due_at <= faults.now())
-            .order_by(DeliveryRow.due_at, DeliveryRow.id)
-            .limit(count)
-        )
-        with self.database.reading() as session:
-            rows = session.execute(wanted).all()
-            ids = [delivery.id for delivery, _, _ in rows]
-            held = select(DeliveryPaperRow).where(DeliveryPaperRow.delivery_id.in_(ids))
-            entries: dict[int, list[Entry]] = {one: [] for one in ids}
-            for row in session.scalars(held.order_by(DeliveryPaperRow.delivery_id, DeliveryPaperRow.position)):
-                entries[row.delivery_id].append(Entry(row.paper_id, row.section, row.why))
-            return [
-                Waiting(
-                    delivery.id,
-                    delivery.message_id,
-                    subscription_of(subscription),
-                    run.cadence,
-                    None if run.cadence in NO_DIGESTS else Period.of(KINDS[run.cadence], run.period),
-                    tuple(entries[delivery.id]),
-                    about=run.period,
-                )
-                for delivery, subscription, run in rows
-            ]
-
     def _one(self, one: Waiting, papers: dict[str, Paper]) -> None:
         """One message, from its words to what became of it."""
-        written = {REPLIES: reply_of, CHANGES: change_of}.get(one.cadence)
-        raw = written(self.outbox, one) if written else message_of(self.outbox, one, papers)
+        raw = made(self.outbox, one, papers)
         if raw is None:
             self._settle(one, "empty", "what it was about is gone")
             return
-        if self.outbox.dkim:
-            raw = self.outbox.dkim.sign(raw)
         self._pace()
         server = self._begun(one)
         if server is None:

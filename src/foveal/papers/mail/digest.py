@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError
+from foveal.papers.follows import is_muted
 from foveal.papers.mail.subscriptions import Subscription
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, FollowRow, MuteRow, ReadMarkRow
 from foveal.papers.periods import Period, short_date
@@ -201,8 +202,7 @@ def _fits(paper: Paper, wish: Wish) -> bool:
 def _muted(session: Session, subscription: Subscription) -> tuple[str, ...]:
     if subscription.person_id is None:
         return ()
-    words = session.scalars(select(MuteRow.words).where(MuteRow.person_id == subscription.person_id))
-    return tuple(word.casefold() for word in words)
+    return tuple(session.scalars(select(MuteRow.words).where(MuteRow.person_id == subscription.person_id)))
 
 
 def _in_turns(
@@ -215,16 +215,9 @@ def _in_turns(
     while open_ones and len(taken) < most:
         for section in list(open_ones):
             wish, papers = section
-            new = next((p for p in papers if p.id not in taken and not _holds(p, muted)), None)
+            new = next((p for p in papers if p.id not in taken and not is_muted(p, muted)), None)
             if new is None:
                 open_ones.remove(section)
             elif len(taken) < most:
                 taken[new.id] = (wish, new)
     return sorted(taken.values(), key=lambda one: order[one[0]])
-
-
-def _holds(paper: Paper, words: Sequence[str]) -> bool:
-    if not words:
-        return False
-    text = f"{paper.title}\n{paper.abstract}".casefold()
-    return any(word in text for word in words)

@@ -158,7 +158,11 @@ def whole(
     digest: Digest, *, to: str, mail: MailSettings, links: Links, token: str, message_id: str, date: datetime
 ) -> bytes:
     """The message of a digest to one address, as it is sent but for the signature."""
-    words = {"digest": digest, "preferences": links.preferences(token)}
+    words = {
+        "digest": digest,
+        "why": f"You get this because {to} subscribed to the {digest.cadence} digest of {SITE} and confirmed it.",
+        "ways": (("Topics, hour, how often", links.preferences(token)), ("Unsubscribe", links.unsubscribe(token))),
+    }
     return listed(
         "digest", words, subject=digest.subject, to=to, mail=mail, links=links, token=token, message_id=message_id,
         date=date,
@@ -177,14 +181,12 @@ def listed(
     message_id: str,
     date: datetime,
 ) -> bytes:
-    """A message that can be ended by one click: of two templates, text and HTML, with the headers of a list."""
-    known = {
-        "to": to,
-        "postal": mail.postal,
-        "unsubscribe": links.unsubscribe(token),
-        "home": links.home(),
-        "site": SITE,
-    }
+    """A message that can be ended by one click: of two templates, text and HTML, with the headers of a list.
+
+    `words` are the template's own, and those of the frame's foot: `why` somebody gets this, and the `ways` from there,
+    (label, address) each.
+    """
+    known = {"subject": subject, "postal": mail.postal, "home": links.home(), "site": SITE}
     message = _message(mail, to=to, subject=subject, message_id=message_id, date=date)
     message["List-Id"] = f"<{mail.list_name}>"
     write_to = f"<mailto:{quote(mail.return_address, safe='@+')}?subject=unsubscribe%20{token}>"

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.evaluation.files import whole_file
 from foveal.papers.headline_lines import digest_line, headline_settings
-from foveal.papers.mail.delivery import send
+from foveal.papers.mail.delivery import made, send
 from foveal.papers.mail.digest import Composer
 from foveal.papers.mail.message import Headline
-from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of
+from foveal.papers.mail.outbox import Outbox, Report, Waiting, waiting
 from foveal.papers.mail.planning import due_of, plan, planned
-from foveal.papers.mail.replies import queue_replies
+from foveal.papers.mail.replies import new_replies, queue_replies
 from foveal.papers.mail.settings import load_mail
 from foveal.papers.mail.signing import dkim_of, message_id
 from foveal.papers.mail.subscriptions import Preferences, Subscription, forget_unconfirmed, subscriptions
@@ -112,25 +113,13 @@ def anybody_due(database: Database, *, everybody: bool = False) -> bool:
 
 
 def dry_run(outbox: Outbox, composer: Composer, folder: Path, *, everybody: bool = False) -> list[Path]:
-    """Write what would be made and sent now as .eml files; the database stays as it is."""
-    written = []
-    for one, period in list(_new(outbox.database, composer.now, everybody)):
-        raw = preview(outbox, composer, one, period)
-        if raw is not None:
-            path = folder / f"{one.preferences.cadence}-{period.key}-{one.id}.eml"
-            with whole_file(path) as partial:
-                partial.write_bytes(raw)
-            written.append(path)
-    return written
+    """Write what would be sent now as .eml files, what waits already first; the database stays as it is."""
+    return [_kept(folder, one, raw) for one, raw in _sendable(outbox, composer, everybody)]
 
 
 def preview(outbox: Outbox, composer: Composer, one: Subscription, period: Period) -> bytes | None:
     """The message that a subscriber would get, None where there is nothing new."""
-    entries = composer.entries(one, period)
-    name = message_id(outbox.secret, f"{one.preferences.cadence}/{period.key}", one.seed, outbox.mail.domain)
-    papers = {paper.id: paper for paper in PaperStore(outbox.database).many([entry.paper_id for entry in entries])}
-    raw = message_of(outbox, Waiting(0, name, one, one.preferences.cadence, period, entries), papers)
-    return outbox.dkim.sign(raw) if raw and outbox.dkim else raw
+    return _made(outbox, _composed(outbox, composer, one, period))
 
 
 def nobody(preferences: Preferences, address: str = "reader@example.org") -> Subscription:
@@ -161,6 +150,35 @@ class Morning:
             except (FovealError, exc.SQLAlchemyError, OSError) as error:
                 logger.error("the mail was not sent: %s", error)
             stop.wait(self.every_s)
+
+
+def _sendable(outbox: Outbox, composer: Composer, everybody: bool) -> Iterator[tuple[Waiting, bytes]]:
+    """What `tick` would send at once: what is queued, new digests, new answers."""
+    new = list(_new(outbox.database, composer.now, everybody))
+    digests = (_composed(outbox, composer, one, period) for one, period in new)
+    for one in chain(waiting(outbox.database), digests, new_replies(outbox, now=composer.now)):
+        raw = _made(outbox, one)
+        if raw is not None:
+            yield one, raw
+
+
+def _composed(outbox: Outbox, composer: Composer, one: Subscription, period: Period) -> Waiting:
+    """A digest as it would be queued."""
+    name = message_id(outbox.secret, f"{one.preferences.cadence}/{period.key}", one.seed, outbox.mail.domain)
+    entries = composer.entries(one, period)
+    return Waiting(0, name, one, one.preferences.cadence, period, entries, about=period.key)
+
+
+def _made(outbox: Outbox, one: Waiting) -> bytes | None:
+    papers = PaperStore(outbox.database).many([entry.paper_id for entry in one.entries])
+    return made(outbox, one, {paper.id: paper for paper in papers})
+
+
+def _kept(folder: Path, one: Waiting, raw: bytes) -> Path:
+    path = folder / f"{one.cadence}-{one.about}-{one.subscription.id}.eml"
+    with whole_file(path) as partial:
+        partial.write_bytes(raw)
+    return path
 
 
 def _new(database: Database, now: datetime, everybody: bool) -> Iterator[tuple[Subscription, Period]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sqlalchemy import select
 
 from foveal import faults
 from foveal.database import Database
@@ -12,9 +15,11 @@ from foveal.papers import lease
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.message import Headline, digest_of, whole
+from foveal.papers.mail.schedule import KINDS, NO_DIGESTS
 from foveal.papers.mail.settings import MailSettings
 from foveal.papers.mail.signing import Dkim, unsubscribe_token
-from foveal.papers.mail.subscriptions import Subscription
+from foveal.papers.mail.subscriptions import Subscription, subscription_of
+from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, SubscriptionRow
 from foveal.papers.periods import Period
 from foveal.papers.store import Paper
 
@@ -66,7 +71,37 @@ class Waiting:
     about: str = ""  # of an answer: its number
 
 
-def message_of(outbox: Outbox, one: Waiting, papers: dict[str, Paper]) -> bytes | None:
+def waiting(database: Database, most: int | None = None) -> list[Waiting]:
+    """The deliveries that are due, the first `most` (None: all)."""
+    wanted = (
+        select(DeliveryRow, SubscriptionRow, DigestRunRow)
+        .join(SubscriptionRow, SubscriptionRow.id == DeliveryRow.subscription_id)
+        .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
+        .where(DeliveryRow.state == "queued", DeliveryRow.due_at <= faults.now())
+        .order_by(DeliveryRow.due_at, DeliveryRow.id)
+        .limit(most)
+    )
+    with database.reading() as session:
+        rows = session.execute(wanted).all()
+        entries: dict[int, list[Entry]] = {delivery.id: [] for delivery, _, _ in rows}
+        held = select(DeliveryPaperRow).where(DeliveryPaperRow.delivery_id.in_(entries))
+        for row in session.scalars(held.order_by(DeliveryPaperRow.delivery_id, DeliveryPaperRow.position)):
+            entries[row.delivery_id].append(Entry(row.paper_id, row.section, row.why))
+        return [
+            Waiting(
+                delivery.id,
+                delivery.message_id,
+                subscription_of(subscription),
+                run.cadence,
+                None if run.cadence in NO_DIGESTS else Period.of(KINDS[run.cadence], run.period),
+                tuple(entries[delivery.id]),
+                about=run.period,
+            )
+            for delivery, subscription, run in rows
+        ]
+
+
+def message_of(outbox: Outbox, one: Waiting, papers: Mapping[str, Paper]) -> bytes | None:
     """The digest as it is sent, None where all its papers are gone."""
     assert one.period is not None
     digest = digest_of(

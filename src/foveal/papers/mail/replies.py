@@ -2,6 +2,7 @@
 
     wish(database, secret, ana, on=True, ip=…)          # /settings; nobody is asked for an address: it is verified
     queue_replies(outbox, now=…)                        # a delivery for each new answer; twice is as good as once
+    new_replies(outbox, now=…)                          # what that would send, for a dry run
     reply_of(outbox, waiting)                           # the message, or None where there is nothing left to say
 
 Wish       a subscription of the cadence "replies", so that one click of any such mail ends this kind and no other, and
@@ -15,7 +16,6 @@ Wait       5 minutes, in which an answer may be mended or taken back: what is ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,12 +26,14 @@ from sqlalchemy.orm import Session, aliased
 from foveal import faults
 from foveal.database import Database
 from foveal.papers.accounts import Person
+from foveal.papers.follows import holds
 from foveal.papers.mail import wishes
-from foveal.papers.mail.message import listed
+from foveal.papers.mail.message import SITE, listed
 from foveal.papers.mail.outbox import Outbox, Waiting
 from foveal.papers.mail.plain import clipped, one_line, plain_tex
 from foveal.papers.mail.schedule import REPLIES
 from foveal.papers.mail.signing import message_id, unsubscribe_token
+from foveal.papers.mail.subscriptions import subscription_of
 from foveal.papers.people_schema import (
     DeliveryPaperRow,
     DeliveryRow,
@@ -82,6 +84,19 @@ def queue_replies(outbox: Outbox, *, now: datetime) -> int:
     return sum(_queue(outbox, one, now) for one in new)
 
 
+def new_replies(outbox: Outbox, *, now: datetime) -> list[Waiting]:
+    """What `queue_replies` would queue, and `send` then send at once; nothing is kept, limits neither."""
+    found: list[Waiting] = []
+    with outbox.database.writing() as session:
+        for answer in _answers(session, now):
+            row, wished = _to_whom(session, answer)
+            if wished and not _kept_back(session, row, wished, now) and row.created_at + WAIT <= now:
+                name, reader = _name(outbox, answer, wished), subscription_of(wished)
+                found.append(Waiting(0, name, reader, REPLIES, None, (), about=str(answer)))
+        session.rollback()
+    return found
+
+
 def reply_of(outbox: Outbox, one: Waiting) -> bytes | None:
     """The message about an answer; None where it was taken back, hidden, or what it answers is gone."""
     with outbox.database.reading() as session:
@@ -89,11 +104,17 @@ def reply_of(outbox: Outbox, one: Waiting) -> bytes | None:
     if found is None:
         return None
     token = unsubscribe_token(outbox.secret, one.subscription.seed)
+    to = one.subscription.address
+    words = {
+        "reply": found,
+        "why": f"You get this because {to} wants to hear of answers on {SITE}.",
+        "ways": (("Send no more of these", outbox.links.unsubscribe(token)),),
+    }
     return listed(
         "reply",
-        {"reply": found},
+        words,
         subject=f"{found.by} answered you: {clipped(found.paper, 80)}",
-        to=one.subscription.address,
+        to=to,
         mail=outbox.mail,
         links=outbox.links,
         token=token,
@@ -126,10 +147,8 @@ def _queue(outbox: Outbox, answer: int, now: datetime) -> bool:
     """Make the run of an answer, with its one message; whether that is to be sent. Another process may be quicker."""
     try:
         with outbox.database.writing() as session:
-            row = session.get_one(CommentRow, answer)
-            said = session.get(CommentRow, row.parent_id)
-            wished = said and session.scalar(_wish_for(said.person_id))
-            if not said or not wished:
+            row, wished = _to_whom(session, answer)
+            if wished is None:
                 return False
             kept_back = _kept_back(session, row, wished, now)
             run = DigestRunRow(cadence=REPLIES, period=str(answer), created_at=now)
@@ -140,7 +159,7 @@ def _queue(outbox: Outbox, answer: int, now: datetime) -> bool:
                 subscription_id=wished.id,
                 state="suppressed" if kept_back else "queued",
                 smtp_text=kept_back,
-                message_id=message_id(outbox.secret, f"{REPLIES}/{answer}", wished.seed, outbox.mail.domain),
+                message_id=_name(outbox, answer, wished),
                 due_at=row.created_at + WAIT,
             )
             session.add(delivery)
@@ -149,6 +168,17 @@ def _queue(outbox: Outbox, answer: int, now: datetime) -> bool:
             return not kept_back
     except IntegrityError:
         return False
+
+
+def _to_whom(session: Session, answer: int) -> tuple[CommentRow, SubscriptionRow | None]:
+    """An answer, and the wish of who wrote what it answers; None: taken back meanwhile."""
+    row = session.get_one(CommentRow, answer)
+    said = session.get(CommentRow, row.parent_id)
+    return row, session.scalar(_wish_for(said.person_id)) if said else None
+
+
+def _name(outbox: Outbox, answer: int, wished: SubscriptionRow) -> str:
+    return message_id(outbox.secret, f"{REPLIES}/{answer}", wished.seed, outbox.mail.domain)
 
 
 def _wish_for(person: int | None) -> Select[SubscriptionRow]:
@@ -162,16 +192,10 @@ def _kept_back(session: Session, row: CommentRow, wished: SubscriptionRow, now: 
     author = session.get_one(PersonRow, row.person_id)
     paper = session.get_one(PaperRow, row.paper_id)
     muted = set(session.scalars(select(MuteRow.words).where(MuteRow.person_id == wished.person_id)))
-    if f"@{author.login}" in muted or _holds(f"{paper.title} {row.raw}", muted):
+    if f"@{author.login}" in muted or holds(f"{paper.title} {row.raw}", muted):
         return "muted"
     limits = ((BY_ONE, f"{wished.id}:{author.id}"), (TO_ONE, str(wished.id)))
     return "" if all(taken(session, limit, whose, now) for limit, whose in limits) else "too many in an hour"
-
-
-def _holds(text: str, words: Iterable[str]) -> bool:
-    """Whether a text has one of the words, as `follows.is_muted` sees it."""
-    plain = " ".join(text.casefold().split())
-    return any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", plain) for one in words)
 
 
 # -- the message ------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from foveal.papers.mail.links import Links
 from foveal.papers.mail.schedule import CADENCES, CHANGES, NO_DIGESTS, REPLIES, zone_of
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow, SuppressedRow
-from foveal.papers.rate_limits import Limit, take, taken
+from foveal.papers.rate_limits import Limit, network_of, take, taken
 from foveal.papers.schema import TopicRow
 from foveal.papers.secrets import hash_of, new_token
 
@@ -132,7 +132,7 @@ def subscribe(
     key = canonical(address)
     _digest(preferences, kinds)
     if ip:
-        take(database, ASKED_FROM, ip)
+        take(database, ASKED_FROM, network_of(ip))
     with database.writing() as session:
         _known_topics(session, preferences)
         send = taken(session, MAILS_TO, key, faults.now()) and session.get(SuppressedRow, key) is None
