@@ -22,7 +22,7 @@ from foveal.papers.accounts import Person
 from foveal.papers.mail import wishes
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
-from foveal.papers.mail.message import listed, web_address
+from foveal.papers.mail.message import SITE, listed, web_address
 from foveal.papers.mail.outbox import Outbox, Waiting
 from foveal.papers.mail.plain import clipped, one_line
 from foveal.papers.mail.schedule import CHANGES
@@ -89,8 +89,11 @@ def change_of(outbox: Outbox, one: Waiting) -> bytes | None:
     if note is None:
         return None
     content = json.loads(note.content)
-    question = one_line(content["question"])
+    question, to = one_line(content["question"]), one.subscription.address
+    token = unsubscribe_token(outbox.secret, one.subscription.seed)
     words = {
+        "why": f"You get this because {to} watches this question on {SITE} and wants to hear what changes.",
+        "ways": (("Send no more of these", outbox.links.unsubscribe(token)),),
         "question": question,
         "counted": one_line(content["counted"]),
         "flipped": [_flip(each) for each in content["flipped"][:MOST]],
@@ -103,10 +106,10 @@ def change_of(outbox: Outbox, one: Waiting) -> bytes | None:
         "change",
         words,
         subject=f"{one_line(content['counted']).capitalize()}: {clipped(question, 80)}",
-        to=one.subscription.address,
+        to=to,
         mail=outbox.mail,
         links=outbox.links,
-        token=unsubscribe_token(outbox.secret, one.subscription.seed),
+        token=token,
         message_id=one.message_id,
         date=note.created_at,
     )

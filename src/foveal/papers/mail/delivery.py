@@ -35,7 +35,7 @@ from foveal.papers.mail.bounces import bounced, failed_softly, verdict
 from foveal.papers.mail.changes import change_of
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of, waiting
 from foveal.papers.mail.replies import reply_of
-from foveal.papers.mail.schedule import CHANGES, REPLIES
+from foveal.papers.mail.schedule import CHANGES, NO_DIGESTS, REPLIES
 from foveal.papers.mail.smtp import Gone, Refused, Server, opened
 from foveal.papers.people_schema import (
     DeliveryRow,

@@ -149,6 +149,8 @@ class Morning:
                         logger.info("mail: %s", re.sub(r"^Report", "", repr(report)))
             except (FovealError, exc.SQLAlchemyError, OSError) as error:
                 logger.error("the mail was not sent: %s", error)
+            except Exception:  # whatever it is: a thread that ended would send nothing until the site starts again
+                logger.exception("the mail was not sent")
             stop.wait(self.every_s)
 
 
