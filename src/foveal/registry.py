@@ -67,6 +67,7 @@ METHODS = {
 
 MEMORIES = {
     "retrieval": "foveal.attention.retrieval_attention:RetrievalAttention",
+    "longheads": "foveal.attention.longheads:LongHeads",
 }
 """Methods that keep a text and consult it: they own a cache, and shorten what comes after the prompt."""
 
@@ -122,6 +123,8 @@ BENCHES = {
     "attention-pairs-32k": "foveal.bench.attention_tasks:pairs_32k",
     "memory": "foveal.bench.memory:memory",
     "memory-retrieval": "foveal.bench.memory_retrieval:retrieval",
+    "memory-longheads": "foveal.bench.memory_longheads:longheads",
+    "memory-longheads-tasks": "foveal.bench.memory_longheads_tasks:longheads_tasks",
     "retrieval": "foveal.bench.retrieval:retrieval",
     "retrieval-fusion": "foveal.bench.retrieval_fusion:fusion",
     "retrieval-late": "foveal.bench.retrieval_late:late",

@@ -14,7 +14,7 @@ from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, 
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import IndexSettings
 from foveal.attention.memory_decoding import MemoryDecoder
-from foveal.attention.memory_layers import MemoryLayer, Turn
+from foveal.attention.memory_layers import MemoryLayer
 from foveal.attention.memory_parts import (
     Nothing,
     Scores,
@@ -26,6 +26,7 @@ from foveal.attention.memory_parts import (
     queries_saw_nothing,
     read_found,
 )
+from foveal.attention.owned_layers import Turn
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_attention import KINDS
 from foveal.attention.roar_graph import Found

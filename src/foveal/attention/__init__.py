@@ -17,6 +17,8 @@ from foveal.attention.blocks import Blocks
 from foveal.attention.dhsa import DHSA
 from foveal.attention.flexprefill import FlexPrefill
 from foveal.attention.kernel import block_attention
+from foveal.attention.longheads import LongHeads
+from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
 from foveal.attention.recorder import Recorder
@@ -39,6 +41,8 @@ __all__ = [
     "Context",
     "Dense",
     "FlexPrefill",
+    "LongHeads",
+    "LongHeadsCache",
     "RandomBlocks",
     "Recorder",
     "Report",
@@ -81,9 +85,9 @@ def method_by_name(name: str, **options: object) -> BlockMethod:
     return method
 
 
-def memory_by_name(name: str, **options: object) -> RetrievalAttention:
+def memory_by_name(name: str, **options: object) -> RetrievalAttention | LongHeads:
     """The memory called `name`; errors as those of `method_by_name`."""
-    memory: RetrievalAttention = _made(MEMORIES, name, options)
+    memory: RetrievalAttention | LongHeads = _made(MEMORIES, name, options)
     return memory
 
 

@@ -32,6 +32,7 @@ from foveal.attention.dense import dense_attention, prefers_blocks
 from foveal.attention.masks import Mask, mask_function
 from foveal.attention.recorder import Recorder
 from foveal.attention.report import Report
+from foveal.attention.rotation import Rotation, Rotations, rotations_of, unturned
 from foveal.errors import InputError
 
 log = logging.getLogger("foveal.attention")
@@ -56,6 +57,7 @@ class Context:
     memory: dict[int, Any] | None = (
         None  # what a method keeps of a layer from prefill to decoding, until it is detached
     )
+    rotation: Rotation | None = None  # for a method that `needs_unrotated`: what queries and keys were not turned by
 
 
 class AttentionMethod(Protocol):
@@ -82,6 +84,7 @@ class Attached:
     layers: frozenset[int] | None = None
     heads: Mapping[int, Sequence[int]] | None = None
     memory: dict[int, Any] = field(default_factory=dict)
+    rotations: Rotations | None = None  # of the model, if the method turns queries and keys itself
 
     def context(self, module: nn.Module, mask: Mask, scale: float, softcap: float | None) -> Context:
         """Where a call of `module` stands."""
@@ -91,7 +94,8 @@ class Attached:
             count = self.model.config.get_text_config().num_attention_heads
             chosen = torch.zeros(count, dtype=torch.bool)
             chosen[list(self.heads.get(layer, ()))] = True
-        return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory)
+        rotation = self.rotations.for_layer(module) if self.rotations else None
+        return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory, rotation)
 
     def method_for(self, layer: int) -> AttentionMethod | None:
         """The method, if it is to do this layer."""
@@ -132,6 +136,7 @@ def attach(
     """
     _check(model)
     _check_choice(model.config.get_text_config(), layers, heads)
+    rotations = _rotations(model, method, alone=layers is None and heads is None and recorder is None)
     modules = frozenset(id(module) for module in model.modules() if hasattr(module, "layer_idx"))
     attached = Attached(
         model,
@@ -141,12 +146,16 @@ def attach(
         Report() if report is None else report,
         None if layers is None else frozenset(layers),
         heads,
+        rotations=rotations,
     )
     _switch(model)
+    hook = rotations.module.register_forward_hook(_unturn) if rotations else None
     _ACTIVE.set((*_ACTIVE.get(), attached))
     try:
         yield attached
     finally:
+        if hook:
+            hook.remove()
         # Not by a token: blocks of two models may end in any order, and one may end in another thread than it began in.
         _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not attached))
         _restore(model)
@@ -168,6 +177,30 @@ def _check_choice(config: Any, layers: Collection[int] | None, heads: Mapping[in
     chosen = [head for of_layer in (heads or {}).values() for head in of_layer]
     if any(not 0 <= head < config.num_attention_heads for head in chosen):
         raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {config.num_attention_heads - 1}.")
+
+
+def needs_unrotated(method: AttentionMethod | None) -> bool:
+    """Whether a method turns queries and keys itself."""
+    return bool(getattr(method, "needs_unrotated", False))
+
+
+def _rotations(model: Any, method: AttentionMethod | None, *, alone: bool) -> Rotations | None:
+    """Those of the model, if the method turns queries and keys itself."""
+    if not needs_unrotated(method):
+        return None
+    if not alone:
+        raise InputError(
+            f"{type(method).__name__} takes the model's positions into its own hands: it does all layers and heads, "
+            "and no recorder can watch it. Attach it without layers, heads and recorder."
+        )
+    return rotations_of(model)
+
+
+def _unturn(module: nn.Module, arguments: tuple[Any, ...], angles: Any) -> Any:  # noqa: ARG001
+    """A forward hook: no angle at all, in the thread that the model is attached in, for a method that turns itself."""
+    active = next((one for one in reversed(_ACTIVE.get()) if one.rotations and one.rotations.module is module), None)
+    inner = next((one for one in reversed(_ACTIVE.get()) if active and one.model is active.model), None)
+    return unturned(angles) if inner is not None and inner is active else angles
 
 
 def _switch(model: Any) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from foveal.attention.attach import attach
+from foveal.attention.longheads import LongHeads
+from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
 from foveal.errors import InputError
@@ -23,13 +25,13 @@ from foveal.models.lean import supports
 
 
 class MemoryDecoder(Decoder):
-    """A decoder whose states hold a `RetrievalCache`."""
+    """A decoder whose states hold the cache of a method that keeps a text."""
 
-    def __init__(self, model: Any, method: RetrievalAttention) -> None:
+    def __init__(self, model: Any, method: RetrievalAttention | LongHeads) -> None:
         super().__init__(model)
         self.method = method
 
-    def reading(self, memory: RetrievalCache, ids: Sequence[int]) -> State:
+    def reading(self, memory: RetrievalCache | LongHeadsCache, ids: Sequence[int]) -> State:
         """The state after `ids`, at least one, behind what `memory` holds."""
         if not ids:
             raise InputError("Nothing was asked: give at least one token behind the text.")

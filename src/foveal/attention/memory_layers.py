@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import CacheLayerMixin
 
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import INDEXES
 from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_sum, read_found
+from foveal.attention.owned_layers import OwnedLayer, Turn, owner
 from foveal.attention.roar_graph import spread
 from foveal.attention.rows import Rows
 from foveal.errors import InputError
@@ -36,24 +36,14 @@ if TYPE_CHECKING:
     from foveal.attention.retrieval_attention import RetrievalAttention
     from foveal.attention.roar_graph import Found
 
-OWNER = "foveal_owner"
-"""The attribute by which an attention call knows the layer that its keys come from."""
-
 OBSERVED = 64
 """Last queries of a context that are kept besides the sample: SnapKV votes by them."""
 
 
 def owner_of(key: Tensor) -> MemoryLayer | None:
     """The layer that gave these keys to the model, if it is one of this module."""
-    found = getattr(key, OWNER, None)
+    found = owner(key)
     return found if isinstance(found, MemoryLayer) else None
-
-
-@dataclass
-class Turn:
-    """Which layer waits to be asked: one that never is tells that the model is not attached."""
-
-    waiting: int | None = None
 
 
 @dataclass
@@ -109,16 +99,13 @@ class Parts:
     kind: str = "none"
 
 
-class MemoryLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     """A layer that sees the whole text. Made by `RetrievalAttention.make_cache`."""
-
-    is_sliding = False
 
     def __init__(self, method: RetrievalAttention, number: int, turn: Turn, tokens: int | None = None) -> None:
         """`tokens` of the context; None: those of the first pass."""
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.method, self.number, self.turn, self.tokens = method, number, turn, tokens
-        self.length = 0
+        super().__init__(number, turn)
+        self.method, self.tokens = method, tokens
         self.sequences: list[Parts] = []
         self.tally = Tally()
         self.watched: list[int] = []  # heads whose looks at single tokens are kept
@@ -134,66 +121,21 @@ class MemoryLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     # -- as a cache ------------------------------------------------------------------------------------------------
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002
-        """Nothing is made before it is needed."""
-        self.is_initialized = True
-
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Take in (B, G, N, D): all keys and values held, or, once settled, the new ones; marked with this layer."""
-        self._check_turn()
-        self.lazy_initialization(key_states, value_states)
+        self.take_turn()
         self.length += key_states.shape[2]
         if self.settled:
             keys, values = self._new = key_states, value_states
         else:
             assert self._reading is not None
             keys, values = self._reading.update(key_states, value_states)
-        setattr(keys, OWNER, self)
-        return keys, values
-
-    def _check_turn(self) -> None:
-        if self.turn.waiting is not None:
-            layer, self.turn.waiting = self.turn.waiting, None
-            raise InputError(
-                f"The keys of layer {layer} were never asked for: this cache works only while its method is attached, "
-                "in all of the model's layers. Use it inside `with attach(model, method):`."
-            )
-        self.turn.waiting = self.number
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and first place of the keys that a mask is for."""
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Tokens read, hidden or not."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """-1: no limit."""
-        return -1
-
-    get_max_cache_shape = get_max_length  # its name up to transformers 5.20
+        return self.marked(keys), values
 
     def reset(self) -> None:
         """Forget everything."""
         fresh = MemoryLayer(self.method, self.number, self.turn, self.tokens)
         self.__dict__.update(fresh.__dict__)
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
-        """InputError: beams would each need an index of their own."""
-        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")
-
-    def batch_repeat_interleave(self, repeats: int) -> None:  # noqa: ARG002
-        """InputError: as for beams."""
-        raise InputError("A searched cache cannot be repeated. Generate with num_return_sequences=1.")
-
-    def batch_select_indices(self, indices: Tensor) -> None:  # noqa: ARG002
-        """InputError: as for beams."""
-        raise InputError("A searched cache cannot drop sequences of its batch. Start a new one for those that stay.")
-
-    def crop(self, tokens_to_remove: int) -> None:  # noqa: ARG002
-        """InputError: what an index has taken in stays."""
-        raise InputError("A searched cache cannot be cut back. Open the kept text again, or read it anew.")
 
     # -- while the context is read ---------------------------------------------------------------------------------
 
@@ -354,49 +296,3 @@ def _span(real: Tensor) -> tuple[int, int]:
     if not len(places) or int(places[-1]) + 1 - int(places[0]) != len(places):
         raise InputError("A sequence of the batch is empty, or has padding in its middle. Pad on one side only.")
     return int(places[0]), int(places[-1]) + 1
-
-
-class SlidingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """A layer whose queries see a window of tokens only: it holds these, and is never searched."""
-
-    is_sliding = True
-
-    def __init__(self, window: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.window, self.length = window, 0
-        self.keys: Tensor
-        self.values: Tensor
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Hold nothing yet."""
-        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take in (B, G, N, D); they, and the window before them."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        keys, values = torch.cat([self.keys, key_states], 2), torch.cat([self.values, value_states], 2)
-        kept = max(0, keys.shape[2] - self.window + 1)
-        self.keys, self.values = keys[:, :, kept:].clone(), values[:, :, kept:].clone()
-        self.length += key_states.shape[2]
-        return keys, values
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and first place of the keys that `update` will give."""
-        held = min(self.length, self.window - 1)
-        return held + query_length, self.length - held
-
-    def get_seq_length(self) -> int:
-        """Tokens read, held or not."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """The window."""
-        return self.window
-
-    get_max_cache_shape = get_max_length
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
-        """InputError: the other layers cannot follow beams."""
-        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")

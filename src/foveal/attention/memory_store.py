@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -34,14 +34,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal import faults
-from foveal.attention.attach import Context, attach
+from foveal.attention.attach import Context, attach, needs_unrotated
 from foveal.attention.key_index import IndexSettings, read
+from foveal.attention.longheads import LongHeads
+from foveal.attention.longheads_cache import LongHeadsCache
+from foveal.attention.longheads_files import opened_layer, stored_layer
+from foveal.attention.longheads_layers import LongHeadsLayer
 from foveal.attention.masks import Mask
-from foveal.attention.memory_layers import MemoryLayer, Parts, SlidingLayer, Turn
+from foveal.attention.memory_layers import MemoryLayer, Parts
 from foveal.attention.memory_parts import Hidden, Nothing, Snapped, Tail, Window
+from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.prefill import attended
 from foveal.attention.retrieval_attention import AUTO, RetrievalAttention, RetrievalCache, windows
 from foveal.attention.roar_graph import RoarSettings
+from foveal.attention.rotation import rotations_of, unturned
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
 from foveal.evaluation.files import whole_file
@@ -57,6 +63,9 @@ Progress = Callable[[int, int], None]
 
 Array = NDArray[Any]
 
+Memory = RetrievalAttention | LongHeads
+"""The methods that keep a text; `registry.MEMORIES` names them."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -65,7 +74,7 @@ class Kept:
     folder: Path
     tokens: int
     model: str
-    method: RetrievalAttention
+    method: Memory
     note: Mapping[str, Any]  # of whoever kept it
     bytes: int
 
@@ -78,7 +87,7 @@ def keep(
     model: LanguageModel,
     ids: Sequence[int],
     folder: Path,
-    method: RetrievalAttention | None = None,
+    method: Memory | None = None,
     *,
     note: Mapping[str, Any] | None = None,
     on_progress: Progress | None = None,
@@ -109,7 +118,7 @@ def keep(
 
 
 def save(
-    memory: RetrievalCache,
+    memory: RetrievalCache | LongHeadsCache,
     folder: Path,
     model: LanguageModel,
     ids: Sequence[int],
@@ -133,12 +142,15 @@ def save(
 
 
 def _read_lean(
-    model: LanguageModel, ids: Sequence[int], method: RetrievalAttention, making: Path, on_progress: Progress | None
+    model: LanguageModel, ids: Sequence[int], method: Memory, making: Path, on_progress: Progress | None
 ) -> None:
     """Through one layer after another, from the one that was not kept yet."""
     stack, count = lean(model.model), len(ids)
     told = torch.tensor([list(ids)], device=model.device)
     x, turns = stack.start(told, torch.arange(count, device=model.device)[None])
+    rotations = rotations_of(model.model) if needs_unrotated(method) else None
+    if rotations:
+        turns = {kind: unturned(angles) for kind, angles in turns.items()}
     begun, x = _begun(making, x)
     turn = Turn()
     for number in range(begun, len(stack)):
@@ -147,7 +159,8 @@ def _read_lean(
         layer = stack.layer(number)
         held = _empty(method, number, layer.window, turn, count)
         mask = Mask.causal(1, count, count, window=layer.window, device=model.device)
-        context = Context(number, layer.module, mask, layer.scale)
+        rotation = rotations.for_layer(layer.module) if rotations else None
+        context = Context(number, layer.module, mask, layer.scale, rotation=rotation)
         x = layer(x, turns[layer.kind], partial(attended, held, context, method))
         _write_layer(making, number, held)
         _write(making / f"state-{number + 1}.npy", _plain(x))
@@ -169,7 +182,7 @@ def _begun(making: Path, x: Tensor) -> tuple[int, Tensor]:
 
 
 def _read_whole(
-    model: LanguageModel, ids: Sequence[int], method: RetrievalAttention, making: Path, on_progress: Progress | None
+    model: LanguageModel, ids: Sequence[int], method: Memory, making: Path, on_progress: Progress | None
 ) -> None:
     memory = method.make_cache(model.model)
     with attach(model.model, method):
@@ -183,25 +196,38 @@ def _read_whole(
 
 
 def _empty(
-    method: RetrievalAttention, number: int, window: int | None, turn: Turn, tokens: int
-) -> MemoryLayer | SlidingLayer:
-    return MemoryLayer(method, number, turn, tokens) if window is None else SlidingLayer(window)
+    method: Memory, number: int, window: int | None, turn: Turn, tokens: int
+) -> MemoryLayer | LongHeadsLayer | SlidingLayer:
+    if window is not None:
+        return SlidingLayer(window)
+    return method.layer(number, turn) if isinstance(method, LongHeads) else MemoryLayer(method, number, turn, tokens)
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path, model: LanguageModel, method: RetrievalAttention | None = None) -> RetrievalCache:
+@overload
+def load(folder: Path, model: LanguageModel, method: RetrievalAttention) -> RetrievalCache: ...
+@overload
+def load(folder: Path, model: LanguageModel, method: LongHeads) -> LongHeadsCache: ...
+@overload
+def load(folder: Path, model: LanguageModel, method: None = None) -> Any: ...
+def load(folder: Path, model: LanguageModel, method: Memory | None = None) -> RetrievalCache | LongHeadsCache:
     """The text kept in `folder`, ready for what comes after it; nothing of it is read before it is needed.
 
-    `method` asks in another way than the text was kept for: with another `top_k`, or an index that needs no queries.
-    InputError: there is none, or it was read by another model. LibraryCorrupt: files are missing or cut off.
+    `method` asks in another way than the text was kept for: with another `top_k` or `attention_length`, or an index
+    that needs no queries. InputError: there is none, or it was read by another model, or method. LibraryCorrupt: files
+    are missing or cut off.
     """
     kept = kept_in(folder)
     manifest = _manifest(folder)
     _check_model(folder, manifest, model)
     method = method or kept.method
+    if method.name != kept.method.name:
+        raise InputError(f"The text in {folder} is kept by {kept.method.name}, not by {method.name}. Keep it anew.")
     turn = Turn()
+    if isinstance(method, LongHeads):
+        return LongHeadsCache(_open_chunks(folder, method, kept.method, turn, manifest, model), method)
     layers = [
         _open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window)
         for number, window in enumerate(windows(model.model.config))
@@ -221,7 +247,7 @@ def kept_in(folder: Path) -> Kept:
         folder,
         manifest["tokens"],
         manifest["model_name"],
-        _method_of(manifest["method"]),
+        _method_of(manifest),
         manifest["note"],
         sum(manifest["files"].values()),
     )
@@ -276,19 +302,19 @@ def layout_of(model: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _plan(
-    model: LanguageModel, ids: Sequence[int], method: RetrievalAttention, note: Mapping[str, Any]
-) -> dict[str, Any]:
+def _plan(model: LanguageModel, ids: Sequence[int], method: Memory, note: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest, but for the files."""
     import hashlib
 
+    prompts = None if isinstance(method, LongHeads) else method.prompts
     return {
         "version": VERSION,
         "model_name": model.name,
         "fingerprint": model.fingerprint,
         "layout": layout_of(model),
         "method": {name: value for name, value in asdict(method).items() if name != "prompts"},
-        "prompts": repr(method.prompts) if method.prompts else "dense",
+        "prompts": repr(prompts) if prompts else "dense",
+        **({} if method.name == RetrievalAttention.name else {"memory": method.name}),
         "tokens": len(ids),
         "digest": hashlib.sha256(np.asarray(ids, np.int64).tobytes()).hexdigest(),
         "note": dict(note),
@@ -302,7 +328,10 @@ def _same(manifest: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
     return bool(one == json.loads(json.dumps(other)))
 
 
-def _method_of(stored: Mapping[str, Any]) -> RetrievalAttention:
+def _method_of(manifest: Mapping[str, Any]) -> Memory:
+    stored = manifest["method"]
+    if manifest.get("memory") == LongHeads.name:
+        return LongHeads(**stored)
     indexes = dict(stored["indexes"])
     roar = RoarSettings(**indexes.pop("roar"))
     return RetrievalAttention(**{**stored, "indexes": IndexSettings(roar=roar, **indexes)})
@@ -311,7 +340,7 @@ def _method_of(stored: Mapping[str, Any]) -> RetrievalAttention:
 # -- layers as files ---------------------------------------------------------------------------------------------------
 
 
-def _write_layer(making: Path, number: int, layer: MemoryLayer | SlidingLayer) -> None:
+def _write_layer(making: Path, number: int, layer: MemoryLayer | LongHeadsLayer | SlidingLayer) -> None:
     """All arrays of a layer, then `layer.json`, by which it is known to be whole."""
     place = making / f"layer-{number:02}"
     place.mkdir(exist_ok=True)
@@ -319,6 +348,9 @@ def _write_layer(making: Path, number: int, layer: MemoryLayer | SlidingLayer) -
     if isinstance(layer, SlidingLayer):
         arrays = {"keys": _plain(layer.keys), "values": _plain(layer.values)}
         told |= {"kind": "sliding", "window": layer.window}
+    elif isinstance(layer, LongHeadsLayer):
+        arrays = {name: _plain(part) for name, part in stored_layer(layer).items()}
+        told |= {"kind": "longheads"}
     else:
         if len(layer.sequences) != 1:
             raise InputError(f"A cache of {len(layer.sequences)} texts came; one that has read a single text is kept.")
@@ -348,16 +380,9 @@ def _open_layer(
 ) -> MemoryLayer | SlidingLayer:
     told = json.loads((place / "layer.json").read_text(encoding="utf-8"))
     dtype = getattr(torch, manifest["layout"]["dtype"])
-
-    def mapped(name: str) -> Array:
-        found: Array = np.load(place / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # private: nobody else sees it
-        return found
-
+    mapped = partial(_mapped, place)
     if window is not None:
-        sliding = SlidingLayer(window)
-        sliding.keys, sliding.values = (_tensor(mapped(name), dtype).clone() for name in ("keys", "values"))
-        sliding.length, sliding.is_initialized = told["length"], True
-        return sliding
+        return _open_sliding(place, window, dtype)
     layer = MemoryLayer(method, number, turn, told["length"])
     keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
     held = Window(keys, values, told["sinks"])
@@ -369,6 +394,40 @@ def _open_layer(
     hidden = None if kind == "none" else _open_hidden(method, kind, mapped, dtype)
     layer.resume(Parts(held, hidden, kind), told["length"])
     return layer
+
+
+def _mapped(place: Path, name: str) -> Array:
+    found: Array = np.load(place / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # private: nobody else sees it
+    return found
+
+
+def _open_sliding(place: Path, window: int, dtype: torch.dtype) -> SlidingLayer:
+    sliding = SlidingLayer(window)
+    sliding.keys, sliding.values = (_tensor(_mapped(place, name), dtype).clone() for name in ("keys", "values"))
+    sliding.length = json.loads((place / "layer.json").read_text(encoding="utf-8"))["length"]
+    sliding.is_initialized = True
+    return sliding
+
+
+def _open_chunks(
+    folder: Path, method: LongHeads, kept: Memory, turn: Turn, manifest: Mapping[str, Any], model: LanguageModel
+) -> list[LongHeadsLayer | SlidingLayer]:
+    """The layers of a text that LongHeads keeps."""
+    dtype = getattr(torch, manifest["layout"]["dtype"])
+    layers: list[LongHeadsLayer | SlidingLayer] = []
+    rotations, config = rotations_of(model.model), model.model.config
+    for number, window in enumerate(windows(config)):
+        place = folder / f"layer-{number:02}"
+        if window is not None:
+            layers.append(_open_sliding(place, window, dtype))
+            continue
+        arrays = {
+            name: _tensor(_mapped(place, name), torch.float32 if name == "vectors" else dtype)
+            for name in ("keys", "values", "last_keys", "last_values", "last_queries", "vectors")
+        }
+        module = model.model.base_model.layers[number].self_attn
+        layers.append(opened_layer(method, kept, number, turn, arrays, rotations.for_layer(module), config))
+    return layers
 
 
 def _open_hidden(method: RetrievalAttention, kind: str, mapped: Callable[[str], Array], dtype: torch.dtype) -> Hidden:

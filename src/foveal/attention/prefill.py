@@ -19,10 +19,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context, attach
+from foveal.attention.attach import AttentionMethod, Context, attach, needs_unrotated
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.report import Report
+from foveal.attention.rotation import rotations_of, unturned
 from foveal.errors import InputError
 from foveal.models.key_values import KeyValues
 from foveal.models.lean import lean, supports
@@ -71,13 +72,25 @@ def prefill(
     held = layers[0].get_seq_length()
     positions = torch.arange(held, held + length, device=ids.device).expand(batch, -1)
     x, turns = stack.start(ids, positions)
+    rotations = rotations_of(model) if needs_unrotated(method) else None
+    if rotations:
+        turns = {kind: unturned(turn) for kind, turn in turns.items()}
     masks: dict[tuple[int | None, int], Mask] = {}
     for number in range(len(stack)):
         layer = stack.layer(number)
         keys = layers[number].get_mask_sizes(length)[0]  # a sliding layer may hold no more than its window
         if (layer.window, keys) not in masks:
             masks[layer.window, keys] = Mask.causal(batch, length, keys, window=layer.window, device=ids.device)
-        context = Context(number, layer.module, masks[layer.window, keys], layer.scale, report=report, memory=memory)
+        rotation = rotations.for_layer(layer.module) if rotations else None
+        context = Context(
+            number,
+            layer.module,
+            masks[layer.window, keys],
+            layer.scale,
+            report=report,
+            memory=memory,
+            rotation=rotation,
+        )
         x = layer(x, turns[layer.kind], partial(attended, layers[number], context, method))
     return stack.logits(x.view(batch, length, -1)[:, -1])
 

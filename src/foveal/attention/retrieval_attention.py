@@ -32,9 +32,10 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from foveal.attention.key_index import INDEXES, IndexSettings, KeyIndex, build
-from foveal.attention.memory_layers import OBSERVED, MemoryLayer, SlidingLayer, Turn, owner_of
+from foveal.attention.memory_layers import OBSERVED, MemoryLayer, owner_of
 from foveal.attention.memory_parts import Nothing, Scores, Snapped
 from foveal.attention.method import BlockMethod
+from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.roar_graph import check_shapes
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName

@@ -12,10 +12,13 @@ LEAST_ROOM = 64
 
 
 class Rows:
-    """Rows of each group. What `base` holds is read only where it is asked for, so it may be larger than the memory."""
+    """Rows of each group. What `base` holds is read only where it is asked for, so it may be larger than the memory.
 
-    def __init__(self, base: Tensor) -> None:
-        self.base = base
+    With `chunk`, whole chunks of so many rows can be gathered; `base` must then hold whole ones.
+    """
+
+    def __init__(self, base: Tensor, chunk: int = 1) -> None:
+        self.base, self.chunk = base, chunk
         self._room = base.new_empty((base.shape[0], 0, base.shape[2]))
         self._added = 0
 
@@ -44,7 +47,8 @@ class Rows:
         """Put (groups, m, width) behind the others."""
         end = self._added + rows.shape[1]
         if end > self._room.shape[1]:
-            larger = self.base.new_empty((self.groups, max(end, LEAST_ROOM, 2 * self._added), self.width))
+            room = -(-max(end, LEAST_ROOM, 2 * self._added) // self.chunk) * self.chunk
+            larger = self.base.new_zeros((self.groups, room, self.width))
             larger[:, : self._added] = self.added
             self._room = larger
         self._room[:, self._added : end] = rows
@@ -60,3 +64,23 @@ class Rows:
         old = self.base[group, ids.clamp(max=first - 1)]
         new = self._room[group, (ids - first).clamp(min=0)]
         return torch.where((ids < first)[..., None], old, new)
+
+    def one(self, group: int, chunk: int) -> Tensor:
+        """A view (chunk, width) of one chunk; of one that is not whole, what is missing may be anything."""
+        first = self.base.shape[1]
+        start = chunk * self.chunk
+        held, start = (self.base, start) if start < first else (self._room, start - first)
+        return held[group, start : start + self.chunk]
+
+    def chunks(self, group: Tensor, ids: Tensor) -> Tensor:
+        """The chunks (…, chunk, width) of `ids` likewise; of one that is not whole, what is missing may be anything."""
+        first = self.base.shape[1] // self.chunk
+        held, room = (part.view(self.groups, -1, self.chunk, self.width) for part in (self.base, self._room))
+        if not self._added:
+            return held[group, ids]
+        if not first:
+            return room[group, ids]
+        group = group.expand_as(ids)
+        found, new = held[group, ids.clamp(max=first - 1)], ids >= first
+        found[new] = room[group[new], ids[new] - first]
+        return found

@@ -1,6 +1,8 @@
 """bench memory: systems that keep a context far beyond a window, and consult it.
 
-    retrieval   RetrievalAttention: what an index visits and finds, output, needles, time (memory_retrieval.py)
+    retrieval         RetrievalAttention: what an index visits and finds, output, needles, time (memory_retrieval.py)
+    longheads         LongHeads: exactness, a small model past its window, heads, speed (memory_longheads.py)
+    longheads-tasks   LongHeads: keys at 64k tokens, likelihood, questions on documents (memory_longheads_tasks.py)
 
 Each is also a bench of its own: `foveal bench memory-retrieval`.
 """
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.memory_longheads import longheads
+from foveal.bench.memory_longheads_tasks import longheads_tasks
 from foveal.bench.memory_retrieval import retrieval
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
@@ -17,3 +21,5 @@ from foveal.evaluation.tables import Row
 def memory(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench memory`."""
     yield from retrieval(settings)
+    yield from longheads(settings)
+    yield from longheads_tasks(settings)

@@ -23,9 +23,10 @@ from foveal.attention.attach import Context
 from foveal.attention.key_index import Flat, IndexSettings, Roar
 from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MemoryDecoder
-from foveal.attention.memory_layers import MemoryLayer, Parts, Turn
+from foveal.attention.memory_layers import MemoryLayer, Parts
 from foveal.attention.memory_parts import Hidden, Tail, Window
 from foveal.attention.memory_store import load
+from foveal.attention.owned_layers import Turn
 from foveal.attention.roar_graph import RoarGraph, RoarSettings
 from foveal.attention.rows import Rows
 from foveal.bench.memory_retrieval_data import LOCAL, SINKS, Case, ReadText

@@ -11,7 +11,7 @@ import typer
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, loading, passage_json
 from foveal.cli.library import RetrieverName, Where
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
-from foveal.registry import METHODS
+from foveal.registry import MEMORIES, METHODS
 
 if TYPE_CHECKING:
     from foveal.library import Library
@@ -69,6 +69,11 @@ def ask(
     from foveal.reading.answering import AnswerSettings, settings_for
     from foveal.reading.asking import AskSettings
 
+    if attention in MEMORIES:
+        raise typer.BadParameter(
+            f"--attention {attention} answers from one text that is kept, not from a library's passages: "
+            f"foveal prefill SOURCE --keep --attention {attention}, then foveal read SOURCE … --attention {attention}."
+        )
     library = open_library(home)
     chat = server(url, answerer)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings)

@@ -1,7 +1,7 @@
 """prefill: what a way of looking looks at in a text, what it leaves out, and what that changes; or the text is kept.
 
 With `--keep` the model reads the whole text once and keeps it (attention/memory_store.py), for
-`foveal read SOURCE QUESTION --attention retrieval`, which does not read it again.
+`foveal read SOURCE QUESTION --attention retrieval`, or longheads, which does not read it again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def prefill(
         str | None,
         typer.Option(
             help=f"One of {', '.join(METHODS)} (default: flexprefill; docs/attention.md); with --keep one of "
-            f"{', '.join(MEMORIES)} (docs/retrieval-attention.md)."
+            f"{', '.join(MEMORIES)} (docs/retrieval-attention.md, docs/longheads.md)."
         ),
     ] = None,
     option: Annotated[
@@ -54,7 +54,7 @@ def prefill(
     ] = None,
     model: Annotated[str, typer.Option(help=f"Model that reads: {MODELS}.")] = DEFAULT_MODEL,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Read it whole and keep it, for `foveal read … --attention retrieval`.")
+        bool, typer.Option("--keep", help="Read it whole and keep it, for `foveal read … --attention NAME`.")
     ] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Remove what was kept of SOURCE.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Read it densely, too, and tell the difference.")] = False,
@@ -128,7 +128,7 @@ def _kept(
     text = opened_source(source, settings)
     method = memory_by_name(attention, **options)
     reader = language_model(model, settings)
-    folder = folder_of(text, reader, settings.home)
+    folder = folder_of(text, reader, settings.home, attention)
     if forget:
         remove(folder)
         return {"source": source, "forgotten": True}

@@ -77,7 +77,7 @@ def read(
     settings = Settings.load(home)
     text = opened_source(source, settings, encoding)
     if attention in MEMORIES:
-        readings = _kept(text, [question, *(also or [])], model, settings)
+        readings = _kept(text, [question, *(also or [])], model, settings, attention)
         if as_json:
             print_json(readings_json(text, readings))
         else:
@@ -99,13 +99,15 @@ def read(
         print_readings(text, readings)
 
 
-def _kept(text: Readable, questions: Sequence[str], model: str, settings: Settings) -> tuple[Reading, ...]:
+def _kept(
+    text: Readable, questions: Sequence[str], model: str, settings: Settings, attention: str
+) -> tuple[Reading, ...]:
     """Answers from the text as `foveal prefill --keep` has kept it; nothing of it is read again."""
     from foveal.reading import Done
     from foveal.reading.kept import KeptText, folder_of
 
     reader = language_model(model, settings)
-    kept = KeptText(reader, text, folder_of(text, reader, settings.home), home=settings.home)
+    kept = KeptText(reader, text, folder_of(text, reader, settings.home, attention), home=settings.home)
     readings: list[Reading] = []
     with Watch() as watch:
         for question in questions:

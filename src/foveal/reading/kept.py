@@ -4,8 +4,9 @@
     for event in kept.stream("Who keeps the key?"): …     # the last is Done
 
 Unlike InfiniRetri, which shows the model the few sentences that a question looks at, the model here answers from all of
-the text at once, by RetrievalAttention over the kept keys and values. The sentences that its heads looked at while it
-answered are the excerpts by which the answer is checked and cited. The text must fit what the model was made for.
+the text at once, by RetrievalAttention over the kept keys and values, or by LongHeads. The sentences that its heads
+looked at while it answered are the excerpts by which the answer is checked and cited. For RetrievalAttention the text
+must fit what the model was made for; LongHeads reads past it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ from foveal.text.units import sentences
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from foveal.attention.memory_store import Kept, Progress
-    from foveal.attention.retrieval_attention import RetrievalAttention
+    from foveal.attention.memory_store import Kept, Memory, Progress
     from foveal.models.language import LanguageModel
 
 ROOM = 512
@@ -64,24 +64,30 @@ class KeptText:
         model: LanguageModel,
         text: Text,
         folder: Path,
-        method: RetrievalAttention | None = None,
+        method: Memory | None = None,
         *,
         tokens: int | None = None,
         home: Path | None = None,
         on_progress: Progress | None = None,
     ) -> KeptText:
-        """Read the text, or its first `tokens`, and keep it. InputError: it is longer than the model was made for."""
+        """Read the text, or its first `tokens`, and keep it.
+
+        InputError: it has none, or is longer than the model was made for and the method does not reach past that.
+        """
         from foveal.attention.memory_store import keep
 
         plain = PlainTokens(model)
         prompt = prompt_of(model, plain)
         whole = "".join(text.blocks())
         ids = plain.encode(whole)[:tokens]
+        if not ids:
+            raise InputError(f"{text.title} has no text to keep.")
         most = model.context_tokens - ROOM - len(prompt.head)
-        if len(ids) > most:
+        if len(ids) > most and not getattr(method, "reaches", False):
             raise InputError(
                 f"{text.title} has {len(ids):,} tokens; {model.name} was made for {model.context_tokens:,}, of which "
-                f"{most:,} can be kept. Keep the beginning by --tokens {most}, or read it whole by foveal read."
+                f"{most:,} can be kept. Keep the beginning by --tokens {most}, all of it by --attention longheads, or "
+                "read it whole by foveal read."
             )
         note: dict[str, str | int] = {"document_id": text.document_id, "revision": text.revision, "title": text.title}
         note |= {"head": len(prompt.head), "text_tokens": len(ids)}
@@ -172,7 +178,7 @@ class KeptText:
         return [Excerpt(start, end, whole[start:end], score) for score, start, end in best]
 
 
-def folder_of(text: Text, model: LanguageModel, home: Path) -> Path:
-    """Where a text that this model reads is kept: one folder for each of its revisions."""
-    key = hashlib.sha256(f"{text.document_id} {text.revision} {model.fingerprint}".encode()).hexdigest()[:16]
-    return home / "memory" / key
+def folder_of(text: Text, model: LanguageModel, home: Path, method: str = "retrieval") -> Path:
+    """Where a text that this model reads is kept by a method: one folder for each of its revisions."""
+    told = f"{text.document_id} {text.revision} {model.fingerprint}" + ("" if method == "retrieval" else f" {method}")
+    return home / "memory" / hashlib.sha256(told.encode()).hexdigest()[:16]

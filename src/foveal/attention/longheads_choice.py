@@ -1,0 +1,86 @@
+"""LongHeads, what a query chooses: a vector for each chunk, its product with the query, and the best few chunks.
+
+A chunk's vector is, as published, its keys weighted by what its own mean output asks for:
+
+    O = softmax(Q K^T / sqrt d) V     within the chunk, all tokens see all
+    c = softmax(mean(O) K^T / sqrt d) K
+
+A query takes the first chunk, its own and the one before, and of those in between the `free` ones with the largest
+products: no scale and no softmax, for only the order counts. It never sees a chunk that its text has not yet filled.
+
+Shapes    of N = m l tokens in chunks of l: queries (H, m, l, D), keys and values (G, m, l, D), both turned by the
+          offset within the chunk  ->  vectors (H, m, R) float32; a query asks as it is before it is turned
+Kinds     attention: as above; mean: mean key, not turned; mean_rope: mean turned key; minmax: bounds of each dimension
+          (Quest, Tang et al. 2024); as controls random, and none: no free chunk
+Source    arXiv 2402.10685, section 3; of the two rules for the forced chunks the one of its code
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from foveal.attention.rotation import Rotation
+
+KINDS = ("attention", "mean", "mean_rope", "minmax", "random", "none")
+
+FORCED = 3
+"""Chunks that every query sees: the first, its own, and the one before."""
+
+
+def spread(x: Tensor, heads: int) -> Tensor:
+    """What groups (G, …) hold, for each of their `heads`: (H, …)."""
+    return x if len(x) == heads else x.repeat_interleave(heads // len(x), 0)
+
+
+def in_chunks(x: Tensor, size: int) -> Tensor:
+    """(X, m size, …) as (X, m, size, …), a view."""
+    return x.view(len(x), -1, size, *x.shape[2:])
+
+
+def represent(kind: str, queries: Tensor, keys: Tensor, values: Tensor, scale: float, rotation: Rotation) -> Tensor:
+    """A vector (H, m, R) for each whole chunk; R is D, or 2 D for bounds."""
+    heads = len(queries)
+    if kind == "attention":
+        return _by_attention(queries, spread(keys, heads), spread(values, heads), scale)
+    wide = keys.float()
+    if kind == "minmax":
+        return spread(torch.cat([wide.amax(2), wide.amin(2)], -1), heads)
+    if kind == "mean":
+        wide = rotation(wide, -torch.arange(keys.shape[2], device=keys.device))
+    return spread(wide.mean(2), heads)
+
+
+def _by_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    asked = F.scaled_dot_product_attention(queries, keys, values, scale=scale).float().mean(2, keepdim=True)
+    wide = keys.float()
+    return ((asked @ wide.transpose(-1, -2) * scale).softmax(-1) @ wide)[:, :, 0]
+
+
+def scores(kind: str, queries: Tensor, vectors: Tensor) -> Tensor:
+    """How much queries (H, Q, D), not turned, want each chunk of vectors (H, m, R): (H, Q, m) float32."""
+    wide = queries.float()
+    if kind == "random":
+        draw = torch.Generator().manual_seed(vectors.shape[1])
+        return torch.rand(len(wide), wide.shape[1], vectors.shape[1], generator=draw).to(wide.device)
+    if kind == "minmax":  # the largest product that a key within the bounds may have
+        wide = torch.cat([wide.clamp(min=0), wide.clamp(max=0)], -1)
+    return wide @ vectors.transpose(-1, -2)
+
+
+def choose(wanted: Tensor, chunk: Tensor, free: int) -> Tensor:
+    """The chunks (X, Q, FORCED + free), in the text's order, of queries that stand in the chunks `chunk` (Q,).
+
+    `wanted` (X, Q, m) scores chunks 0 to m - 1; each query must have `free` chunks between the first and the two last.
+    """
+    ids = torch.arange(wanted.shape[-1], device=wanted.device)
+    between = (ids > 0) & (ids < chunk[:, None] - 1)
+    best = wanted.masked_fill(~between, -torch.inf).topk(free).indices
+    forced = torch.stack([torch.zeros_like(chunk), chunk - 1, chunk], -1)
+    return torch.cat([best, forced.expand(*best.shape[:2], -1)], -1).sort(-1).values
+
+
+def by_group(wanted: Tensor, groups: int) -> Tensor:
+    """Scores (H, …) added up over the heads of each group: (G, …)."""
+    return wanted.view(groups, -1, *wanted.shape[1:]).sum(1)

@@ -1,0 +1,139 @@
+"""Layers of a cache whose keys are consulted by a method: what they share as a cache of transformers.
+
+`update` gives the model keys that are marked with the layer, and the attached method lets the layer answer. Whether it
+was asked is watched: a model that is not attached would attend to a part of its text, and say nothing.
+
+Shapes    keys and values (B, G, N, D)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import CacheLayerMixin
+
+from foveal.errors import InputError
+
+OWNER = "foveal_owner"
+"""The attribute by which an attention call knows the layer that its keys come from."""
+
+
+def owner(key: Tensor) -> OwnedLayer | None:
+    """The layer that gave these keys to the model, if one of these did."""
+    found = getattr(key, OWNER, None)
+    return found if isinstance(found, OwnedLayer) else None
+
+
+@dataclass
+class Turn:
+    """Which layer waits to be asked: one that never is tells that the model is not attached."""
+
+    waiting: int | None = None
+
+
+class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """A layer that sees the whole text, of which `length` tokens were read."""
+
+    is_sliding = False
+
+    def __init__(self, number: int, turn: Turn) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.number, self.turn, self.length = number, turn, 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002
+        """Nothing is made before it is needed."""
+        self.is_initialized = True
+
+    def take_turn(self) -> None:
+        """Wait to be asked. InputError: another layer still does."""
+        if self.turn.waiting is not None:
+            layer, self.turn.waiting = self.turn.waiting, None
+            raise InputError(
+                f"The keys of layer {layer} were never asked for: this cache works only while its method is attached, "
+                "in all of the model's layers. Use it inside `with attach(model, method):`."
+            )
+        self.turn.waiting, self.is_initialized = self.number, True
+
+    def marked(self, keys: Tensor) -> Tensor:
+        """The keys, by which the method will find this layer."""
+        setattr(keys, OWNER, self)
+        return keys
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and first place of the keys that a mask is for."""
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Tokens read, hidden or not."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """-1: no limit."""
+        return -1
+
+    get_max_cache_shape = get_max_length  # its name up to transformers 5.20
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
+        """InputError: beams would each need an index of their own."""
+        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")
+
+    def batch_repeat_interleave(self, repeats: int) -> None:  # noqa: ARG002
+        """InputError: as for beams."""
+        raise InputError("A searched cache cannot be repeated. Generate with num_return_sequences=1.")
+
+    def batch_select_indices(self, indices: Tensor) -> None:  # noqa: ARG002
+        """InputError: as for beams."""
+        raise InputError("A searched cache cannot drop sequences of its batch. Start a new one for those that stay.")
+
+    def crop(self, tokens_to_remove: int) -> None:  # noqa: ARG002
+        """InputError: what an index has taken in stays."""
+        raise InputError("A searched cache cannot be cut back. Open the kept text again, or read it anew.")
+
+
+class SlidingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """A layer whose queries see a window of tokens only: it holds these, and is never searched."""
+
+    is_sliding = True
+
+    def __init__(self, window: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.window, self.length = window, 0
+        self.keys: Tensor
+        self.values: Tensor
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Hold nothing yet."""
+        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Take in (B, G, N, D); they, and the window before them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        keys, values = torch.cat([self.keys, key_states], 2), torch.cat([self.values, value_states], 2)
+        kept = max(0, keys.shape[2] - self.window + 1)
+        self.keys, self.values = keys[:, :, kept:].clone(), values[:, :, kept:].clone()
+        self.length += key_states.shape[2]
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and first place of the keys that `update` will give."""
+        held = min(self.length, self.window - 1)
+        return held + query_length, self.length - held
+
+    def get_seq_length(self) -> int:
+        """Tokens read, held or not."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """The window."""
+        return self.window
+
+    get_max_cache_shape = get_max_length
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
+        """InputError: the other layers cannot follow beams."""
+        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")

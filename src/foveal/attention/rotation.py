@@ -1,0 +1,156 @@
+"""Rotary positions, taken in hand: queries and keys are asked for as they are before they are turned, and turned here.
+
+    rotations = rotations_of(model)                       # InputError: a model without them, or of another kind
+    turned = rotations.of("full_attention")(keys, positions)
+
+A method that gives tokens other positions than they have in the text (`needs_unrotated`) must turn them itself. Which
+of the two layouts a model uses, and how much of a head it turns, is found by turning a sample as the model's own code
+does. Models that lengthen what they turn (YaRN) do so here by the scale of the products.
+
+Shapes    x (…, n, D), positions (n,) or any shape that fits x's; angles are computed, and applied, in float32
+Layouts   "halves": dimension i turns with i + d / 2 (Llama, Qwen, Gemma); "pairs": 2 i with 2 i + 1 (Cohere, GLM)
+Source    RoFormer (Su et al., arXiv 2104.09864)
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+
+SAMPLE = 5
+"""Positions at which the model's own turning is compared with ours."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The turns of one kind of layer."""
+
+    module: Any  # of transformers: positions -> cosines and sines
+    kind: tuple[str, ...]  # what it is asked with besides, if layers differ
+    layout: str
+    spread: bool  # whether its table holds each angle at both halves, though pairs are turned
+    length: float  # of a turned vector of length 1
+
+    def __call__(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x at `positions`, which must broadcast with its dimensions but the last; of x's type."""
+        return self.turn(x, *self.angles(positions))
+
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (…, d), each of length 1."""
+        cos, sin = _asked(self.module, positions.flatten()[None], self.kind)
+        cos, sin = (_paired(part) if self.spread else part for part in (cos, sin))
+        return tuple(part.view(*positions.shape, -1) / self.length for part in (cos[0], sin[0]))  # type: ignore[return-value]
+
+    def turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x turned by angles that broadcast with it."""
+        wide = x.float()
+        width = cos.shape[-1]
+        inside = wide if width == wide.shape[-1] else wide[..., :width]
+        turned = torch.addcmul(inside * cos, _partner(inside, self.layout), sin)
+        if width < wide.shape[-1]:
+            turned = torch.cat([turned, wide[..., width:].expand(*turned.shape[:-1], -1)], -1)
+        return turned.to(x.dtype)
+
+
+class Rotations:
+    """Those of a model, by the kind of its layers."""
+
+    def __init__(self, module: Any, kinds: dict[str, Rotation]) -> None:
+        self.module = module
+        self._kinds = kinds
+
+    def of(self, kind: str) -> Rotation:
+        """The one of layers of this kind."""
+        return self._kinds.get(kind) or next(iter(self._kinds.values()))
+
+    def for_layer(self, module: Any) -> Rotation:
+        """The one of an attention module."""
+        return self.of(getattr(module, "layer_type", None) or "full_attention")
+
+
+_KNOWN: WeakKeyDictionary[Any, Rotations] = WeakKeyDictionary()
+
+
+def rotations_of(model: Any) -> Rotations:
+    """The rotary positions of a transformers decoder. InputError: it has none, or turns in a way that is not known."""
+    found = _KNOWN.get(model)
+    if found is None:
+        found = _KNOWN[model] = _found(model)
+    return found
+
+
+def unturned(angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Cosine 1 and sine 0 in place of a model's own: what it then turns stays as it is, to the bit."""
+    return torch.ones_like(angles[0]), torch.zeros_like(angles[1])
+
+
+def _found(model: Any) -> Rotations:
+    name = type(model).__name__
+    config = model.config.get_text_config(decoder=True)
+    owners = [
+        (owner, owner.rotary_emb)
+        for owner in model.modules()
+        if hasattr(owner, "rotary_emb") and hasattr(owner, "layers")
+    ]
+    if len(owners) != 1:
+        raise InputError(
+            f"{name} has {len(owners)} sets of rotary positions that can be taken in hand; one is needed. Choose a "
+            "model with RoPE, such as Llama, Qwen or Gemma."
+        )
+    if not all(getattr(config, "no_rope_layers", None) or [1]) or getattr(config, "qk_rope_head_dim", None):
+        raise InputError(f"{name} turns only some of its layers, or parts of its keys apart. Choose another model.")
+    owner, module = owners[0]
+    own = getattr(sys.modules[type(owner).__module__], "apply_rotary_pos_emb", None)
+    kinds = sorted(set(getattr(config, "layer_types", None) or ["full_attention"]))
+    return Rotations(module, {kind: _tried(name, module, kind, own) for kind in kinds})
+
+
+def _tried(name: str, module: Any, kind: str, own: Any) -> Rotation:
+    """The rotation that turns a sample as the model does."""
+    places = torch.arange(SAMPLE, device=next(iter(module.buffers())).device)
+    try:
+        asked_with: tuple[str, ...] = (kind,)
+        try:
+            cos, sin = _asked(module, places[None], asked_with)
+        except TypeError:
+            asked_with = ()
+            cos, sin = _asked(module, places[None], asked_with)
+        sample = torch.linspace(-1, 1, SAMPLE * cos.shape[-1], device=cos.device).view(1, 1, SAMPLE, -1)
+        theirs = own(sample, sample, cos, sin)[0]
+    except Exception as error:
+        raise InputError(
+            f"The rotary positions of {name} are of a kind that is not known here ({type(error).__name__}: {error}). "
+            "Choose a model such as Llama, Qwen or Gemma."
+        ) from error
+    length = float(cos[0, 0, 0])  # the cosine of no turn
+    for layout, spread in (("halves", False), ("pairs", False), ("pairs", True)):
+        tried = Rotation(module, asked_with, layout, spread, length)
+        if torch.allclose(tried(sample, places) * length, theirs, atol=1e-5):
+            return tried
+    raise InputError(f"{name} turns its keys in a way that is not known here. Choose a model such as Llama or Qwen.")
+
+
+def _asked(module: Any, positions: Tensor, kind: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (1, n, d) float32, past any hook: `forward` itself is called."""
+    like = torch.empty(0, dtype=torch.float32, device=positions.device)
+    cos, sin = module.forward(like, positions, *kind)
+    return cos, sin
+
+
+def _partner(x: Tensor, layout: str) -> Tensor:
+    """What each dimension turns with, signed."""
+    if layout == "halves":
+        half = x.shape[-1] // 2
+        return torch.cat((-x[..., half:], x[..., :half]), -1)
+    return torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+
+
+def _paired(table: Tensor) -> Tensor:
+    return table[..., : table.shape[-1] // 2].repeat_interleave(2, -1)

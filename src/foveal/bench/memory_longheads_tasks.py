@@ -1,0 +1,208 @@
+"""bench memory-longheads-tasks: whole models on long texts by LongHeads, beside the models as they are.
+
+passkey     Qwen2.5-Coder-0.5B, trained for 32,768 tokens, on 65,536: five keys in five texts
+likelihood  Gemma 3 270M along a real book: the tokens that follow 4,096 to 65,536 others, read token by token; as it
+            is, by LongHeads, and by the first and last chunks alone
+questions   BABILong (one fact, two facts) and Natural Questions, on their whole documents
+
+Each answer is a cell that is written at once: a run that was stopped goes on. A quick run asks less, of shorter texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from foveal.attention import LongHeads
+from foveal.attention.memory_decoding import MemoryDecoder
+from foveal.attention.prefill import prefill
+from foveal.bench.memory_longheads_heads import MODEL, answered, passkey
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.answers import score
+from foveal.evaluation.files import stored_lines, write_lines
+from foveal.evaluation.longdoc import Question, load, sample
+from foveal.evaluation.needle import growth
+from foveal.evaluation.tables import Row
+from foveal.models.chat import Sampling
+from foveal.models.decoding import Decoder, tokens
+from foveal.models.key_values import KeyValues
+from foveal.models.language import LanguageModel, load_language_model
+from foveal.reading.prompts import prompt_of
+from foveal.reading.tokens import PlainTokens
+
+OTHER = "gemma3-270m"
+METHOD = LongHeads(chunk_size=256, attention_length=4096)
+LENGTH, PROMPTS = 65_536, 5
+LENGTHS, FOLLOWING = (4096, 16_384, 32_768, 65_536), 256
+TASKS = {"babilong_8k_qa1": 5, "babilong_8k_qa2": 5, "natural_question": 4}
+ANSWER = 24
+
+
+def longheads_tasks(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench memory-longheads-tasks`."""
+    cells = Cells(settings.cache / "memory" / f"longheads-{'quick' if settings.quick else 'full'}.jsonl")
+    model = load_language_model(MODEL, dtype="bfloat16")
+    yield from passkey_rows(model, cells, settings)
+    yield from question_rows(model, cells, settings)
+    yield from likelihood_rows(cells, settings)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: what it is of, a value, what was said, and the processor seconds that it took."""
+
+    key: str
+    value: float
+    said: str
+    seconds: float
+
+
+class Cells:
+    """Those of a file; one that is there is not measured again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known = {one.key: one for one in stored_lines(path, Cell, what="cells of LongHeads")}
+
+    def get(self, what: Sequence[object], measure: Callable[[], tuple[float, str]]) -> Cell:
+        """The cell of `what`, which names all that it depends on."""
+        key = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+        if key not in self.known:
+            begun = time.process_time()
+            value, said = measure()
+            self.known[key] = Cell(key, value, said, time.process_time() - begun)
+            write_lines(self.path, self.known.values())
+        return self.known[key]
+
+
+# -- passkey -----------------------------------------------------------------------------------------------------------
+
+
+def passkey_rows(model: LanguageModel, cells: Cells, settings: BenchSettings) -> Iterator[Row]:
+    """Keys told after texts that are twice as long as the model's window; seconds over the length."""
+    length, count = (6144, 1) if settings.quick else (LENGTH, PROMPTS)
+    method = replace(METHOD, attention_length=2048, chunk_size=128) if settings.quick else METHOD
+
+    def told(length: int, depth: float) -> Cell:
+        prompt = passkey(model, length, depth, settings.seed)
+
+        def measure() -> tuple[float, str]:
+            one = answered(model, prompt, method)
+            return float(one.right), one.said
+
+        return cells.get(("passkey", model.fingerprint, method, prompt), measure)
+
+    long = [told(length, (number + 0.5) / count) for number in range(count)]
+    note = f"{count} texts; {fmean(one.seconds for one in long):.0f} processor seconds each"
+    right = fmean(one.value for one in long)
+    yield Row.of(f"LongHeads, Qwen 0.5B, {length:,} tokens", "keys told", right, at_least=1.0, note=note)
+    lengths = (2048, 4096, length) if settings.quick else (8192, 16_384, 32_768, length)
+    seconds = [*(told(some, 0.5).seconds for some in lengths[:-1]), fmean(one.seconds for one in long)]
+    note = f"s: {', '.join(f'{some:,}: {one:.0f}' for some, one in zip(lengths, seconds, strict=True))}"
+    yield Row.of("LongHeads, Qwen 0.5B", "exponent of time", growth(lengths, seconds), at_most=1.15, note=note)
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def question_rows(model: LanguageModel, cells: Cells, settings: BenchSettings) -> Iterator[Row]:
+    """Answers from whole documents, by LongHeads and by the model as it is."""
+    for name, count in TASKS.items():
+        if settings.quick and name != "babilong_8k_qa1":
+            continue
+        task = sample(load(name, settings.data), 1 if settings.quick else count, settings.seed)
+        scores: dict[str, list[float]] = {}
+        for system, method in (("LongHeads", METHOD), ("model as it is", None)):
+            for question in task.questions:
+
+                def measure(question: Question = question, method: LongHeads | None = method) -> tuple[float, str]:
+                    said = document_answer(model, question, method)
+                    return score(task.metric, said, question.answers), said  # noqa: B023
+
+                key = ("question", model.fingerprint, method, question.id, question.question)
+                scores.setdefault(system, []).append(cells.get(key, measure).value)
+        dense = fmean(scores["model as it is"])
+        for system, values in scores.items():
+            note = f"{len(values)} questions"
+            yield Row.of(f"{system}, {name}", task.metric, fmean(values), note=note)
+        yield Row.of(f"LongHeads less the model as it is, {name}", task.metric, fmean(scores["LongHeads"]) - dense)
+
+
+@torch.inference_mode()
+def document_answer(model: LanguageModel, question: Question, method: LongHeads | None) -> str:
+    """The model's answer after the whole document."""
+    plain = PlainTokens(model)
+    prompt = prompt_of(model, plain)
+    ids, asked = [*prompt.head, *plain.encode(question.text)], prompt.tail(question.question)
+    decoder: Decoder
+    if method is None:
+        decoder = Decoder(model.model)
+        state = decoder.new_state()
+        state.logits = prefill(model.model, torch.tensor([[*ids, *asked]], device=model.device), state.cache.layers)
+        state.lengths = [len(ids) + len(asked)]
+    else:
+        decoder = asking = MemoryDecoder(model.model, method)
+        cache = method.make_cache(model.model)
+        prefill(model.model, torch.tensor([ids], device=model.device), cache.layers, method=method)
+        state = asking.reading(cache, asked)
+    said = list(tokens(decoder, state, Sampling(max_tokens=ANSWER), stop_ids=model.stop_ids))
+    return str(model.tokenizer.decode(said, skip_special_tokens=True)).strip()
+
+
+# -- likelihood --------------------------------------------------------------------------------------------------------
+
+
+def likelihood_rows(cells: Cells, settings: BenchSettings) -> Iterator[Row]:
+    """Nats a token of what follows, over the tokens before it."""
+    from foveal.bench.read import long_text
+
+    model = load_language_model(OTHER, dtype="bfloat16")
+    lengths, parts = ((4096, 6144), 2) if settings.quick else (LENGTHS, 4)
+    method = replace(METHOD, attention_length=2048, chunk_size=128) if settings.quick else METHOD
+    text = model.encode(long_text(settings)[: 6 * (lengths[-1] + parts * FOLLOWING)])
+    systems = {
+        "LongHeads": method,
+        "model as it is": None,
+        "first and last chunks": replace(method, representation="none"),
+    }
+    nats: dict[str, list[float]] = {name: [] for name in systems}
+    for length in lengths:
+        start = lengths[-1] - length  # the same tokens are predicted at every length
+        ids = text[start : start + length + parts * FOLLOWING]
+        for name, way in systems.items():
+
+            def measure(ids: list[int] = ids, length: int = length, way: LongHeads | None = way) -> tuple[float, str]:
+                return following(model, ids, length, way), ""
+
+            nats[name].append(cells.get(("likelihood", model.fingerprint, way, length, tuple(ids)), measure).value)
+    first = nats["LongHeads"][0]
+    for name, values in nats.items():
+        for length, value in zip(lengths, values, strict=True):
+            most = first * 1.03 if name == "LongHeads" and length > lengths[0] else None
+            note = f"the {parts * FOLLOWING} tokens that follow"
+            yield Row.of(
+                f"{name}, Gemma 270M, behind {length:,} tokens", "nats a token", value, at_most=most, note=note
+            )
+
+
+@torch.inference_mode()
+def following(model: LanguageModel, ids: Sequence[int], length: int, method: LongHeads | None) -> float:
+    """Nats a token of ids[length:] behind the first `length`; what follows chooses token by token."""
+    layers: Sequence[Any] = [KeyValues() for _ in model.model.model.layers]
+    token = None if method is None else replace(method, selection="token")
+    if method is not None:
+        layers = method.make_cache(model.model).layers
+    start = [int(model.tokenizer.bos_token_id)] if model.tokenizer.bos_token_id is not None else []
+    logits = prefill(model.model, torch.tensor([[*start, *ids[:length]]]), layers, method=method)
+    total = 0.0
+    for place in range(length, len(ids)):
+        total -= float(logits[0].float().log_softmax(-1)[ids[place]])
+        logits = prefill(model.model, torch.tensor([[ids[place]]]), layers, method=token)
+    return total / (len(ids) - length)
