@@ -174,6 +174,7 @@ BENCHES = {
     "papers-serve": "foveal.bench.papers_serve:serve",
     "mail": "foveal.bench.mail:mail",
     "nn-exact": "foveal.bench.nn_exact:exact",
+    "heads-landmark": "foveal.bench.heads_landmark:landmark",
 }
 
 

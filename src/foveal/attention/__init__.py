@@ -17,6 +17,9 @@ from foveal.attention.blocks import Blocks
 from foveal.attention.dhsa import DHSA
 from foveal.attention.flexprefill import FlexPrefill
 from foveal.attention.kernel import block_attention
+from foveal.attention.landmark import landmark_attention
+from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
+from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
 from foveal.attention.longheads import LongHeads
 from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.method import BlockMethod
@@ -43,7 +46,11 @@ __all__ = [
     "FlexPrefill",
     "LongHeads",
     "LongHeadsCache",
+    "LandmarkCache",
+    "LandmarkModel",
+    "LandmarkSettings",
     "RandomBlocks",
+    "ReadSettings",
     "Recorder",
     "Report",
     "RetrievalAttention",
@@ -53,6 +60,7 @@ __all__ = [
     "VerticalSlash",
     "attach",
     "block_attention",
+    "landmark_attention",
     "memory_by_name",
     "method_by_name",
     "method_for",

@@ -92,10 +92,11 @@ def long_text(settings: BenchSettings) -> str:
         return told.stdout
     names = ("war_and_peace.txt", "moby_dick.txt")
     folder = settings.folder("text", names)
-    return "\n\n".join(_text(folder / name) for name in names)
+    return "\n\n".join(text_of(folder / name) for name in names)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """A file's text, also where it is packed."""
     if path.is_file():
         return path.read_text(encoding="utf-8")
     with gzip.open(f"{path}.gz", "rt", encoding="utf-8") as file:

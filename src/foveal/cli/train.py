@@ -13,6 +13,7 @@ from foveal.cli import (
     train_corpusbrain,
     train_events,
     train_headlines,
+    train_landmark,
     train_lexsembridge,
     train_rankers,
     train_segmenter,
@@ -147,5 +148,6 @@ for _command in (
     train_headlines.headline_writer,
     train_segmenter.segmenter,
     train_events.events,
+    train_landmark.landmark,
 ):
     app.command()(_command)

@@ -1,0 +1,376 @@
+"""Trains a decoder to use landmarks: a small one from scratch on some texts, or one that there is, by low-rank changes.
+
+    folder, report = train_landmark(texts, None, LandmarkTraining(), home=home)                   # from scratch
+    folder, report = train_landmark(texts, "qwen2.5-coder-0.5b", LandmarkTraining(), home=home)   # goes on from it
+
+Both are plain next-token training inside a short window with landmarks put in; nothing longer is ever seen, and no
+cache is in the loop. Windows begin anywhere in the text. A share of them may hold a pass key: a sentence with a number
+somewhere, and at the end the question for it, so that a model learns to look for what it is asked for.
+
+A model that there is learns low-rank changes of its linear layers and the landmark; merged, it is a decoder of the same
+shape. All of its weights learn where `rank` is None.
+
+Shapes    windows (B, T) of ordinary tokens, T = LandmarkSettings.window_tokens
+Source    arXiv 2305.16300, sections 4.1 and 4.2, its recipes scaled down; pass keys: Mohtashami and Jaggi, section 4.2
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foveal.attention.landmark_cache import ReadSettings
+from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
+from foveal.errors import InputError
+from foveal.models.hub import folder_of
+from foveal.models.quiet import quiet
+from foveal.registry import require
+from foveal.settings import Settings
+from foveal.training.examples import shuffled
+from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.low_rank import add_low_rank, merge_low_rank
+from foveal.training.report import Report, plain_settings
+from foveal.training.runs import TrainingRun
+from foveal.training.watch import Progress
+
+METRIC, SCRATCH = "log-likelihood", "scratch"
+LONGER = 16
+"""Windows of the text that is read from beginning to end, when a model is measured."""
+
+KEYS = (10_000, 99_999)
+SAID, ASKED = " The pass key is {key}. Remember it. {key} is the pass key. ", " What is the pass key? The pass key is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSize:
+    """A decoder from scratch: Llama's layers."""
+
+    layers: int = 6
+    width: int = 256
+    heads: int = 4
+    vocabulary: int = 2048  # tokens, learned from the texts
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.heads) < 1 or self.width % (2 * self.heads) or self.vocabulary < 300:
+            raise InputError(f"{self} needs heads of an even width, at least 1 layer, and 300 tokens or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkTraining:
+    """How a model is trained; checked when made."""
+
+    landmarks: LandmarkSettings = field(default_factory=lambda: LandmarkSettings(block=32, train_length=512))
+    size: DecoderSize = field(default_factory=DecoderSize)  # from scratch
+    rank: int | None = 16  # of the changes of a model that there is; None: all its weights learn
+    pass_keys: float = 0.0  # share of the windows that hold one
+    held_out: float = 0.02  # share of the tokens, the last ones, that are only measured
+    dev_windows: int = 32  # at most, of those
+    loop: LoopSettings = field(
+        default_factory=lambda: LoopSettings(batch=8, steps=2000, learning_rate=2e-3, warm_up=0.02, weight_decay=1e-3)
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pass_keys <= 1 or not 0 < self.held_out < 1 or self.dev_windows < 1:
+            raise InputError(
+                f"A landmark training got pass_keys {self.pass_keys}, held_out {self.held_out}, dev_windows "
+                f"{self.dev_windows}; the first two are shares, and at least one window is measured."
+            )
+
+    @classmethod
+    def usual(cls, *, fine_tuned: bool) -> LandmarkTraining:
+        """What a small decoder from scratch, or one that there is, is trained with unless it is told otherwise."""
+        if not fine_tuned:
+            return cls()
+        loop = LoopSettings(batch=4, steps=400, learning_rate=1e-4, warm_up=0.03)
+        return cls(landmarks=LandmarkSettings(), loop=loop)
+
+
+# -- what is learnt from -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PassKeys:
+    """Texts with a number in them that is asked for at the end, as tokens."""
+
+    tokenizer: Any
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of `text`, with none around it."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def window(self, filler: Tensor, draw: np.random.Generator, *, depth: float | None = None) -> tuple[Tensor, int]:
+        """Of filler (T,) as many tokens, the key and the question in their place; and how many tokens the answer has.
+
+        InputError: the window is too short for them. `depth`: where in the filler the key stands, 0 to 1; None: drawn.
+        """
+        key = str(int(draw.integers(KEYS[0], KEYS[1] + 1)))
+        said, asked, answer = (self.encode(one.format(key=key)) for one in (SAID, ASKED, " {key}"))
+        left = len(filler) - len(said) - len(asked) - len(answer)
+        if left < 0:
+            raise InputError(
+                f"A window of {len(filler)} tokens is too short for a pass key, which takes {len(filler) - left}. Use "
+                "longer windows, or no pass keys."
+            )
+        at = round((draw.random() if depth is None else depth) * left)
+        parts = filler[:at], torch.tensor(said), filler[at:left], torch.tensor(asked + answer)
+        return torch.cat([part.long() for part in parts]), len(answer)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows (T,) of a text by number: each begins anywhere, as the seed and the number say."""
+
+    tokens: Tensor  # (N,)
+    length: int
+    seed: int
+    pass_keys: PassKeys | None = None
+    share: float = 0.0
+
+    def __len__(self) -> int:
+        """Windows that the text fills."""
+        return max(1, len(self.tokens) // self.length)
+
+    def __getitem__(self, number: int) -> Tensor:
+        draw = np.random.default_rng([self.seed, number])
+        at = int(draw.integers(len(self.tokens) - self.length + 1))
+        window = self.tokens[at : at + self.length].long()
+        if self.pass_keys is not None and draw.random() < self.share:
+            return self.pass_keys.window(window, draw)[0]
+        return window
+
+
+def batches_of(rows: Windows, batch: int, seed: int) -> Callable[[int], list[list[int]]]:
+    """A plan in which every epoch has windows of its own."""
+
+    def plan(epoch: int) -> list[list[int]]:
+        count = max(len(rows), batch)
+        drawn = shuffled(count, batch, seed, epoch=epoch)
+        return [[epoch * count + number for number in one] for one in drawn if len(one) == batch]
+
+    return plan
+
+
+def own_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
+    """Byte pairs learned from the texts, each digit a token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    split = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    made.pre_tokenizer = pre_tokenizers.Sequence(split)
+    made.decoder = decoders.ByteLevel()
+    end = "<|end|>"
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=[end],
+        show_progress=False,
+    )  # fmt: skip
+    made.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=end)  # type: ignore[no-untyped-call]
+
+
+def own_decoder(size: DecoderSize, vocabulary: int, seed: int, *, positions: int) -> Any:
+    """A decoder of Llama's layers, its weights drawn from the seed."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=size.width, intermediate_size=8 * size.width // 3,
+        num_hidden_layers=size.layers, num_attention_heads=size.heads, num_key_value_heads=size.heads,
+        max_position_embeddings=positions, tie_word_embeddings=True, bos_token_id=None, eos_token_id=0,
+        initializer_range=size.width**-0.5,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class WindowLoss:
+    """The loss of a window's tokens. The loop may know only what learns of the model."""
+
+    model: LandmarkModel
+
+    def __call__(self, learning: nn.Module, batch: Tensor | Mapping[str, Tensor]) -> Tensor:
+        ids = batch["ids"] if isinstance(batch, Mapping) else batch
+        self.model.train(learning.training)
+        loss: Tensor = self.model(ids, labels=ids).loss
+        return loss
+
+    @torch.no_grad()
+    def nats(self, windows: Sequence[Tensor], batch: int = 8) -> float:
+        """The mean over windows of one length."""
+        told = [
+            float(self.model(ids := torch.stack(list(windows[at : at + batch])), labels=ids).loss) * len(ids)
+            for at in range(0, len(windows), batch)
+        ]
+        return sum(told) / len(windows)
+
+
+def train_landmark(
+    texts: Sequence[str],
+    base: str | None,
+    settings: LandmarkTraining | None = None,
+    *,
+    home: Path,
+    name: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    anew: bool = False,
+) -> tuple[Path, Report]:
+    """Train on texts, and keep the model as HOME/models/NAME if it foretells the held-out end better than before.
+
+    `base`: a decoder by name; None: from scratch. Stopped, the same call goes on. InputError: too little text, or a
+    run of that name that is another one.
+    """
+    settings = settings or LandmarkTraining()
+    text = "\n\n".join(one.strip() for one in texts if one.strip())
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    plain = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
+    depends_on = {"what": "landmark", "base": base or SCRATCH, "texts": digest, "landmark": json.dumps(plain)}
+    known_by = identity(depends_on, settings.loop)
+    run = TrainingRun.opened(home, name, known_by, kind="landmark", anew=anew)
+    found = run.report()
+    if found is not None:
+        return run.place, found
+    model, tokenizer = _begun(text, base, settings)
+    learnt, held = _parts(tokenizer, text, settings)
+    report = _trained(model, tokenizer, learnt, held, settings, run, on_progress)
+    with run.candidate() as made:
+        model.save_pretrained(made)
+        with quiet():
+            tokenizer.save_pretrained(str(made))
+        run.settle(made, report)
+    return run.place, report
+
+
+def _begun(text: str, base: str | None, settings: LandmarkTraining) -> tuple[LandmarkModel, Any]:
+    """The model before it learns, and its tokenizer."""
+    if base is None:
+        if not text:
+            raise InputError("There is no text to learn from.")
+        tokenizer = own_tokenizer([text], settings.size.vocabulary)
+        made = own_decoder(settings.size, len(tokenizer), settings.loop.seed, positions=settings.landmarks.train_length)
+        return LandmarkModel(made, settings.landmarks), tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    folder = folder_of(base, Settings.load().cache, kind="language model")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return LandmarkModel.from_pretrained(folder, settings.landmarks), tokenizer
+
+
+def _parts(tokenizer: Any, text: str, settings: LandmarkTraining) -> tuple[Windows, Tensor]:
+    """Windows to learn from, and the held-out tokens. InputError: too few tokens."""
+    length = settings.landmarks.window_tokens
+    with quiet():
+        ids = torch.tensor(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids, dtype=torch.int32)
+    held = max(length + 1, round(settings.held_out * len(ids)))
+    if len(ids) < held + length:
+        raise InputError(
+            f"The texts have {len(ids):,} tokens; a window of {length} to learn from and one to measure need "
+            f"{2 * length + 1:,}. Give more text, or a shorter train_length."
+        )
+    keys = PassKeys(tokenizer) if settings.pass_keys else None
+    made = Windows(ids[:-held], length, settings.loop.seed, keys, settings.pass_keys)
+    if keys is not None:
+        keys.window(ids[:length], np.random.default_rng(0))  # too short a window is found out now
+    return made, ids[-held:].long()
+
+
+def _trained(
+    model: LandmarkModel,
+    tokenizer: Any,
+    learnt: Windows,
+    held: Tensor,
+    settings: LandmarkTraining,
+    run: TrainingRun,
+    on_progress: Callable[[Progress], None],
+) -> Report:
+    loss = WindowLoss(model)
+    fine = run.known_by["base"] != SCRATCH
+    learning: nn.Module = model
+    if fine and settings.rank is not None:
+        changes = add_low_rank(model.base, rank=settings.rank, alpha=2.0 * settings.rank, seed=settings.loop.seed)
+        learning = nn.ModuleDict({"changes": changes, "landmark": nn.ParameterList([model.landmark])})
+    dev = list(held[: len(held) // learnt.length * learnt.length].view(-1, learnt.length)[: settings.dev_windows])
+    before = _measured(model, loss, dev, held, learnt, tokenizer)
+    job = Job(
+        learning, learnt, loss, metric=METRIC,
+        identity={key: value for key, value in run.known_by.items() if key != "settings"},
+        evaluate=lambda _: {METRIC: -loss.nats(dev)}, collate=collate,
+        plan=batches_of(learnt, settings.loop.batch, settings.loop.seed),
+    )  # fmt: skip
+    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    plain_again(learning)
+    if learning is not model:
+        merge_low_rank(model.base)
+    model.eval()
+    after = _measured(model, loss, dev, held, learnt, tokenizer)
+    window = f"{learnt.length} tokens at once"
+    return Report(
+        run.name, f"landmark attention, {'low-rank changes' if learning is not model else 'all weights'}",
+        run.known_by["base"], curves, {place: (before[place], after[place]) for place in after},
+        after[window]["perplexity"] < before[window]["perplexity"],
+        (f"{sum(one.numel() for one in learning.parameters()):,} numbers were learnt.",), plain_settings(settings),
+    )  # fmt: skip
+
+
+def plain_again(module: nn.Module) -> None:
+    """Take off what a training in mixed precision leaves around a module's forward: bfloat16 for ever."""
+    utils = require("accelerate.utils", extra="train")
+    utils.extract_model_from_parallel(module, keep_fp32_wrapper=False)
+
+
+def collate(rows: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Windows side by side."""
+    return {"ids": torch.stack(list(rows))}
+
+
+def _measured(
+    model: LandmarkModel, loss: WindowLoss, dev: Sequence[Tensor], held: Tensor, learnt: Windows, tokenizer: Any
+) -> dict[str, dict[str, float]]:
+    """Perplexity within a window, and of the text read from its beginning; pass keys found at both lengths."""
+    model.eval()
+    told = {f"{learnt.length} tokens at once": {"perplexity": math.exp(loss.nats(dev))}}
+    longer = held[None, : LONGER * learnt.length]
+    if longer.shape[1] > learnt.length:
+        nats = -float(model.logprobs(longer).mean())
+        told[f"{longer.shape[1]:,} tokens read"] = {"perplexity": math.exp(nats)}
+    if learnt.share:
+        for times in (1, 4, LONGER):
+            found = pass_keys_found(model, PassKeys(tokenizer), learnt.tokens, times * learnt.length)
+            told[f"pass keys, {times * learnt.length:,} tokens read"] = {"digits right": found}
+    return told
+
+
+@torch.no_grad()
+def pass_keys_found(
+    model: LandmarkModel,
+    keys: PassKeys,
+    filler: Tensor,
+    length: int,
+    *,
+    count: int = 8,
+    read: ReadSettings | None = None,
+    seed: int = 0,
+) -> float:
+    """The share of the answers' tokens that are the likeliest where they stand, of `count` texts of `length` tokens."""
+    right: list[bool] = []
+    for number in range(count):
+        draw = np.random.default_rng([seed, number, length])
+        at = int(draw.integers(max(1, len(filler) - length + 1)))
+        some = filler[at : at + length] if len(filler) >= length else filler.repeat(length // len(filler) + 1)[:length]
+        ids, answer = keys.window(some, draw, depth=(number + 0.5) / count)
+        states = torch.cat(list(model.states(ids[None, :-1], model.make_cache(read))), 1)[:, -answer:]
+        right += (model.logits(states).argmax(-1)[0] == ids[-answer:]).tolist()
+    return sum(right) / len(right)

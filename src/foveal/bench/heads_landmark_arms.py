@@ -1,0 +1,359 @@
+"""bench heads-landmark, the arms: what is trained, kept by the hash of what made it, and gone on with after a stop.
+
+novels       landmark attention, full attention, and a Transformer-XL (Dai et al., ACL 2019) of the same decoder: the
+             same tokens a step, steps, seed and schedule. The Transformer-XL attends to the segment before, which is
+             kept without a gradient; its positions are rotary, which is not its own form
+records      landmark attention alone, on synthetic records and questions, from windows of random symbols
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.attention.attach import Context, attach
+from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
+from foveal.attention.landmark_training import (
+    DecoderSize,
+    WindowLoss,
+    Windows,
+    batches_of,
+    collate,
+    own_decoder,
+    own_tokenizer,
+    plain_again,
+)
+from foveal.attention.unrotated import Rotations
+from foveal.bench.read import text_of
+from foveal.bench.settings import BenchSettings
+from foveal.models.bert import native_bfloat16
+from foveal.training.loop import Curves, Job, LoopSettings, train
+
+BOOKS = ("war_and_peace.txt", "moby_dick.txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much is trained. Nothing was tuned but the number of records in a window."""
+
+    landmarks: LandmarkSettings = field(default_factory=lambda: LandmarkSettings(block=16, train_length=256))
+    size: DecoderSize = field(default_factory=lambda: DecoderSize(layers=4, width=192, heads=4, vocabulary=1024))
+    steps: int = 1400
+    windows: int = 8  # of a step; a Transformer-XL has twice as many segments of half the length
+    rate: float = 2e-3
+    held: int = 16_384 + 1  # last tokens of the second book, which are only measured
+    few: LandmarkSettings = field(default_factory=lambda: LandmarkSettings(block=8, train_length=64))
+    small: DecoderSize = field(default_factory=lambda: DecoderSize(layers=2, width=128, heads=4, vocabulary=300))
+    record_steps: int = 6000
+    record_windows: int = 16
+    record_rate: float = 3e-3
+
+    def loop(self, steps: int, batch: int, rate: float, seed: int) -> LoopSettings:
+        """The same for every arm of a kind."""
+        return LoopSettings(
+            steps=steps, batch=batch, learning_rate=rate, warm_up=0.03, weight_decay=1e-2, seed=seed,
+            bfloat16=native_bfloat16(), evaluate_every=steps, checkpoint_every=max(1, steps // 10),
+        )  # fmt: skip
+
+
+QUICK = Scale(size=DecoderSize(layers=2, width=128, heads=4, vocabulary=512), steps=120, held=4096 + 1, record_steps=0)
+
+
+class FullAttention(nn.Module):
+    """A decoder as it is."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.base = base
+
+    def loss(self, ids: Tensor) -> Tensor:
+        """Of windows (B, T), all at once."""
+        told: Tensor = self.base(input_ids=ids, labels=ids, use_cache=False).loss
+        return told
+
+    @torch.no_grad()
+    def logprobs(self, ids: Tensor) -> Tensor:
+        """(B, T - 1), all at once."""
+        logits = self.base(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        told: Tensor = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+        return told
+
+
+class TransformerXL(nn.Module):
+    """A decoder that reads segments of `segment` tokens, each with the keys and values of the one before."""
+
+    def __init__(self, base: Any, segment: int) -> None:
+        super().__init__()
+        self.rotations, self.base, self.segment = Rotations.take(base), base, segment
+        self.kept: list[tuple[Tensor, Tensor] | None] = [None] * base.config.num_hidden_layers
+
+    def forget(self) -> None:
+        """Begin new texts."""
+        self.kept = [None] * len(self.kept)
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Of the next segment (B, T), which is then kept."""
+        with attach(self.base, _Segments(self)):
+            states = self.base.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        logits: Tensor = self.base.get_output_embeddings()(states)
+        return logits
+
+    def loss(self, ids: Tensor) -> Tensor:
+        """Of the next segments (B, segment + 1)."""
+        logits = self.logits(ids[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+
+    @torch.no_grad()
+    def logprobs(self, ids: Tensor) -> Tensor:
+        """(B, T - 1), segment by segment from the beginning."""
+        self.forget()
+        found = []
+        for at in range(0, ids.shape[1] - 1, self.segment):
+            some = ids[:, at : at + self.segment + 1]
+            logits = self.logits(some[:, :-1]).float().log_softmax(-1)
+            found.append(logits.gather(-1, some[:, 1:, None])[..., 0])
+        self.forget()
+        return torch.cat(found, 1)
+
+
+class _Segments:
+    def __init__(self, model: TransformerXL) -> None:
+        self.model = model
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        before = self.model.kept[context.layer]
+        self.model.kept[context.layer] = key.detach(), value.detach()
+        if before is not None and len(before[0]) == len(key):
+            key, value = (torch.cat([old, new], 2) for old, new in zip(before, (key, value), strict=True))
+        count, queries = key.shape[2], query.shape[2]
+        places = torch.arange(count)
+        q = self.model.rotations.turned(query, places[-queries:], context.layer).to(value.dtype)
+        k = self.model.rotations.turned(key, places, context.layer).to(value.dtype)
+        seen = places <= places[-queries:, None]
+        return F.scaled_dot_product_attention(q, k, value, attn_mask=seen, scale=context.scale)
+
+    def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Segments (segment + 1,) of a text that is cut into as many lanes as a batch has rows, one after another."""
+
+    tokens: Tensor
+    segment: int
+    lanes: int
+
+    def __len__(self) -> int:
+        return self.lanes * self.steps
+
+    @property
+    def steps(self) -> int:
+        """Segments of a lane."""
+        return (len(self.tokens) - 1) // (self.lanes * self.segment)
+
+    def __getitem__(self, number: int) -> Tensor:
+        lane, step = number % self.lanes, number // self.lanes % self.steps
+        at = (lane * self.steps + step) * self.segment
+        return self.tokens[at : at + self.segment + 1].long()
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """All lanes side by side, in the order of the text."""
+        del epoch
+        return [list(range(step * self.lanes, (step + 1) * self.lanes)) for step in range(self.steps)]
+
+
+@dataclass(frozen=True)
+class Novels:
+    """The two books as tokens, and the arms that learn from them."""
+
+    settings: BenchSettings
+    scale: Scale
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """Of both books, by byte pairs learned from them."""
+        folder = self.settings.folder("text", BOOKS)
+        texts = [text_of(folder / book) for book in BOOKS]
+        tokenizer = own_tokenizer(texts, self.scale.size.vocabulary)
+        return torch.tensor(tokenizer.backend_tokenizer.encode("\n\n".join(texts)).ids, dtype=torch.int32)
+
+    @property
+    def held(self) -> Tensor:
+        """What is only measured."""
+        return self.tokens[-self.scale.held :].long()
+
+    @property
+    def learnt(self) -> Tensor:
+        """The rest."""
+        return self.tokens[: -self.scale.held]
+
+    def _base(self) -> Any:
+        return own_decoder(
+            self.scale.size, self.scale.size.vocabulary, self.settings.seed, positions=self.scale.landmarks.train_length
+        )
+
+    @cached_property
+    def landmark(self) -> LandmarkModel:
+        """Trained with landmarks."""
+        scale, seed = self.scale, self.settings.seed
+        model = LandmarkModel(self._base(), scale.landmarks)
+        rows = Windows(self.learnt, scale.landmarks.window_tokens, seed)
+        self._train("landmark", model, rows, WindowLoss(model), batches_of(rows, scale.windows, seed), scale.windows)
+        return model
+
+    @cached_property
+    def full(self) -> FullAttention:
+        """Trained with full attention, on windows of the same number of positions: more tokens, by the landmarks."""
+        scale, seed = self.scale, self.settings.seed
+        model = FullAttention(self._base())
+        rows = Windows(self.learnt, scale.landmarks.train_length, seed)
+        self._train("full", model, rows, own_loss, batches_of(rows, scale.windows, seed), scale.windows)
+        return model
+
+    @cached_property
+    def xl(self) -> TransformerXL:
+        """Trained with the segment before: as many positions as the others."""
+        scale = self.scale
+        model = TransformerXL(self._base(), scale.landmarks.train_length // 2)
+        rows = Segments(self.learnt, model.segment, 2 * scale.windows)
+        self._train("xl", model, rows, own_loss, rows.plan, 2 * scale.windows)
+        model.forget()
+        return model
+
+    def _train(self, name: str, model: nn.Module, rows: Any, loss: Any, plan: Any, batch: int) -> Curves:
+        loop = self.scale.loop(self.scale.steps, batch, self.scale.rate, self.settings.seed)
+        told = {"size": asdict(self.scale.size), "landmarks": asdict(self.scale.landmarks), "held": self.scale.held}
+        return trained(self.settings, name, model, rows, loss, plan, loop, {**told, "tokens": len(self.learnt)})
+
+
+def own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """What a peer says of a batch."""
+    loss: Tensor = model.loss(batch["ids"])  # type: ignore[operator]
+    return loss
+
+
+def trained(
+    settings: BenchSettings,
+    name: str,
+    model: nn.Module,
+    rows: Any,
+    loss: Any,
+    plan: Callable[[int], list[list[int]]],
+    loop: LoopSettings,
+    told: Mapping[str, Any],
+) -> Curves:
+    """Train an arm, or find it trained, by the hash of what it depends on."""
+    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__}
+    digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
+    folder = settings.cache / "landmark" / f"{name}-{digest}"
+    job = Job(model, rows, loss, identity=known_by, plan=plan, collate=collate)
+    curves = train(job, loop, folder)
+    plain_again(model)
+    model.eval()
+    return curves
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+KEYS = VALUES = 16
+FILLER = 16
+RECORD, ASK = FILLER, FILLER + 1
+FIRST_KEY = FILLER + 2
+FIRST_VALUE = FIRST_KEY + KEYS
+SYMBOLS = FIRST_VALUE + VALUES
+
+
+@dataclass(frozen=True)
+class Records:
+    """Windows of fillers with 1 to 4 records (RECORD, key, value) and 2 to 10 questions (ASK, key, value)."""
+
+    length: int
+    seed: int
+    most: int = 4
+    questions: int = 10
+
+    def __len__(self) -> int:
+        return 2**20
+
+    def __getitem__(self, number: int) -> Tensor:
+        draw = np.random.default_rng([self.seed, number])
+        made = draw.integers(FILLER, size=self.length)
+        count = int(draw.integers(1, self.most + 1))
+        keys, values = drawn_records(draw, count)
+        asked = int(draw.integers(2, self.questions + 1))  # few, too: blocks of nothing but fillers are to be known
+        places = 3 * np.sort(draw.permutation(self.length // 3)[: count + asked])
+        told = np.zeros(len(places), dtype=bool)
+        told[[0, *(1 + draw.permutation(len(places) - 1)[: count - 1])]] = True
+        which = (draw.random(len(places)) * told.cumsum()).astype(int)  # of those told before
+        which[told] = np.arange(count)
+        made[places], made[places + 1], made[places + 2] = np.where(told, RECORD, ASK), keys[which], values[which]
+        return torch.from_numpy(made)
+
+
+def drawn_records(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys, all different, and values."""
+    return FIRST_KEY + draw.permutation(KEYS)[:count], FIRST_VALUE + draw.integers(VALUES, size=count)
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerLoss:
+    """The cross entropy of answers alone: the rest cannot be foretold."""
+
+    model: LandmarkModel
+
+    def __call__(self, learning: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        self.model.train(learning.training)
+        ids = batch["ids"]
+        asked = F.pad(ids[:, :-2] == ASK, (2, 0))
+        loss: Tensor = self.model(ids, labels=ids.where(asked, -100)).loss
+        return loss
+
+
+def record_model(settings: BenchSettings, scale: Scale) -> LandmarkModel:
+    """The arm of records."""
+    size = scale.small
+    model = LandmarkModel(own_decoder(size, SYMBOLS, settings.seed, positions=scale.few.train_length), scale.few)
+    rows = Records(scale.few.window_tokens, settings.seed)
+    loop = scale.loop(scale.record_steps, scale.record_windows, scale.record_rate, settings.seed)
+
+    def plan(epoch: int) -> list[list[int]]:
+        first = epoch * scale.record_steps * scale.record_windows
+        return [
+            list(range(first + at, first + at + scale.record_windows))
+            for at in range(0, scale.record_steps * scale.record_windows, scale.record_windows)
+        ]
+
+    told = {"size": asdict(size), "landmarks": asdict(scale.few), "symbols": SYMBOLS, "rows": asdict(rows)}
+    trained(settings, "records", model, rows, AnswerLoss(model), plan, loop, told)
+    return model
+
+
+def asked_texts(length: int, count: int, seed: int, *, records: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts (count, length) of fillers and records with one question at the end; its answers, and where they stand.
+
+    The record that is asked for lies evenly over the depths of the text.
+    """
+    texts, answers, places = [], [], []
+    for number in range(count):
+        draw = np.random.default_rng([seed, length, number])
+        made = draw.integers(FILLER, size=length)
+        keys, values = drawn_records(draw, records)
+        free = np.arange((length - 2) // 3)
+        own = free[int((number + draw.random()) / count * len(free))]
+        at = 3 * np.concatenate([[own], draw.permutation(free[free != own])[: records - 1]])
+        made[at], made[at + 1], made[at + 2] = RECORD, keys, values
+        made[-2:] = ASK, keys[0]
+        texts.append(torch.from_numpy(made))
+        answers.append(int(values[0]))
+        places.append(int(at[0]))
+    return torch.stack(texts), torch.tensor(answers), torch.tensor(places)

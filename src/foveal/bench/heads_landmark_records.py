@@ -1,0 +1,162 @@
+"""bench heads-landmark, the records: questions about what stands far beyond the training window.
+
+Texts of random fillers hold 4 records (a key and its value) and end in a question for one of them, which lies evenly
+over the depths. A model that was trained on windows of 64 positions reads them.
+
+answers   the share of questions that the likeliest token answers; chance is one of 16 values
+hits      the share of questions for which the record's block has the best landmark of all, in the best head; the same
+          with the mean of a block's keys in the landmark's place, which is what a fake would use
+Controls  blocks drawn blindly; the latest blocks, which makes a sliding window; landmarks that change places
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
+from foveal.attention.landmark_model import LandmarkModel
+from foveal.bench.heads_landmark_arms import VALUES, Scale, asked_texts, record_model
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.plots import heatmap, lines
+from foveal.evaluation.tables import Row
+
+LENGTHS = (1024, 4096, 16_384)
+NEAR = 0.08
+"""By how much answers far beyond the window may be behind those within it."""
+CHANCE = 1 / VALUES
+TOLD = 4
+"""Records of a text, as many as a training window holds at most."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was found out of texts of one length."""
+
+    right: float
+    hits: Tensor  # (layers, heads), the share whose record's block has the best landmark
+    fake: Tensor  # the same by means of keys
+    opened: float  # the share whose record's block was opened by some head at the last token
+
+
+def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
+    """The rows; nothing in a quick run before a full one has trained the arm."""
+    if settings.quick and not list((settings.cache / "landmark").glob("records-*/done.json")):
+        return
+    model, count = record_model(settings, scale), 32 if settings.quick else 96
+    window = scale.few.window_tokens - 1
+    within = asked(model, window, count, settings.seed, ReadSettings(top_k=4), told=TOLD)
+    note = f"the training length; {TOLD} records"
+    yield Row.of(f"records, {window} tokens", "answers", within.right, at_least=0.85, note=note)
+    curves: dict[str, list[float]] = {"landmarks, k 4": [], "landmarks, k 2": [], "sliding window": []}
+    lengths = LENGTHS[:2] if settings.quick else LENGTHS
+    for length in lengths:
+        some = count if length < LENGTHS[-1] else count // 3
+        yield from _at(model, length, some, settings, within.right, curves)
+    lines(
+        lengths, curves, settings.cache / "pictures" / "landmark-records.png",
+        title="One record of 4, trained on windows of 56 tokens", x_label="tokens read", y_label="answers right",
+        logarithmic="x",
+    )  # fmt: skip
+
+
+def _at(
+    model: LandmarkModel,
+    length: int,
+    count: int,
+    settings: BenchSettings,
+    within: float,
+    curves: dict[str, list[float]],
+) -> Iterator[Row]:
+    chance = CHANCE + 3 * (CHANCE / count) ** 0.5
+    seed = settings.seed
+    for top_k in (4, 2):
+        got = asked(model, length, count, seed, ReadSettings(top_k=top_k))
+        curves[f"landmarks, k {top_k}"].append(got.right)
+        note = f"{count} questions; the record's block opened in {got.opened:.0%}"
+        name = f"records, {length:,} tokens, k {top_k}"
+        yield Row.of(name, "answers", got.right, at_least=within - NEAR, note=note)
+        if top_k == 4:
+            yield from _hits(got, length)
+            heatmap(
+                got.hits.tolist(), settings.cache / "pictures" / f"landmark-hits-{length}.png",
+                title=f"Share whose record's block has the best landmark, {length:,} tokens", x_label="head",
+                y_label="layer", value_label="share", limits=(0.0, 1.0),
+            )  # fmt: skip
+    for name, how in (("drawn blindly", "random"), ("the latest, a sliding window", "latest")):
+        got = asked(model, length, count, seed, ReadSettings(top_k=4, selection=how))
+        curves["sliding window"] += [got.right] if how == "latest" else []
+        yield Row.of(f"control: blocks {name}, {length:,} tokens", "answers", got.right, at_most=max(0.25, chance))
+    got = asked(model, length, count, seed, ReadSettings(top_k=4), shuffled=True)
+    yield Row.of(
+        f"control: landmarks change places, {length:,} tokens", "answers", got.right, at_most=max(0.25, chance)
+    )
+
+
+def _hits(got: Asked, length: int) -> Iterator[Row]:
+    best, fake = float(got.hits.max()), float(got.fake.max())
+    layer, head = divmod(int(got.hits.argmax()), got.hits.shape[1])
+    note = f"layer {layer}, head {head}"
+    yield Row.of(f"hits of the best head, {length:,} tokens", "share", best, at_least=0.9, note=note)
+    note = "a block's mean key in the landmark's place"
+    yield Row.of(f"control: hits of block means, {length:,} tokens", "share", fake, at_most=best, note=note)
+
+
+@torch.no_grad()
+def asked(
+    model: LandmarkModel,
+    length: int,
+    count: int,
+    seed: int,
+    how: ReadSettings,
+    *,
+    shuffled: bool = False,
+    told: int = TOLD,
+) -> Asked:
+    """Read the texts up to the question's key, look where it would look, and answer."""
+    texts, answers, places = asked_texts(length, count, seed, records=told)
+    right: list[bool] = []
+    opened: list[bool] = []
+    hits, fake = [], []
+    for ids, answer, place in zip(*(torch.split(part, 8) for part in (texts, answers, places)), strict=True):
+        cache = model.read(ids[:, :-1], model.make_cache(how))
+        if shuffled:
+            _shuffle(cache, seed)
+        blocks = (place + 1) // (model.settings.block - 1)  # of the record's key
+        cache.watch()
+        (states,) = model.states(ids[:, -1:], cache)
+        right += (model.logits(states[:, -1]).argmax(-1) == answer).tolist()
+        found = [(one.blocks == blocks[:, None, None, None]).flatten(1).any(1) for one in cache.trace()]
+        opened += torch.stack(found).any(0).tolist() if found else [False] * len(ids)
+        ranked = [_best(layer, blocks) for layer in cache.layers if layer.kept > layer.top_k]
+        hits.append(torch.stack([one for one, _ in ranked]) if ranked else torch.zeros(1, 1, len(ids)))
+        fake.append(torch.stack([two for _, two in ranked]) if ranked else torch.zeros(1, 1, len(ids)))
+    best, of_means = (torch.cat(part, -1).float().mean(-1) for part in (hits, fake))
+    return Asked(sum(right) / len(right), best, of_means, sum(opened) / len(opened))
+
+
+def _best(layer: object, blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """For the last query of each head, whether the block's landmark, or its mean key, is the best: (H, B) each."""
+    from foveal.attention.landmark_cache import LandmarkLayer
+
+    assert isinstance(layer, LandmarkLayer)
+    assert layer.queries is not None
+    queries = layer.queries[:, :, -1:]
+    landmarks = layer._scores(queries, 1.0)[:, :, 0]
+    every = torch.arange(layer.kept).expand(len(queries), queries.shape[1], 1, -1)
+    keys, _ = layer.store.fetch(every, like=queries)
+    means = (keys[:, :, 0, :, :-1].mean(-2) * queries).sum(-1)
+    found = (one.argmax(-1) == blocks[:, None].clamp(max=layer.kept - 1) for one in (landmarks, means))
+    first, second = (one.T for one in found)
+    return first, second
+
+
+def _shuffle(cache: LandmarkCache, seed: int) -> None:
+    """Let the landmarks of all blocks change places: a block is opened by another's landmark."""
+    for layer in cache.layers:
+        assert layer.marks is not None
+        order = torch.randperm(layer.kept, generator=torch.Generator().manual_seed(seed + layer.number))
+        layer.marks[:, :, : layer.kept] = layer.marks[:, :, order]

@@ -1,0 +1,103 @@
+"""train landmark: a decoder that opens only the blocks of a text that it needs, from scratch or from another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from foveal.cli import training
+from foveal.cli.output import AsJson, Home, notes, open_library
+from foveal.cli.training import Anew, Batch, Epochs, Name, Rate, Seed, Steps
+from foveal.errors import InputError
+from foveal.settings import Settings
+
+
+def landmark(
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Files and folders of text to learn from; may be given more than once. Default: the library."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="A decoder to go on from: a name of `foveal models`, a folder, a hub id.")
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option(min=2, help="Positions of a block (default 32; of a decoder 64).")
+    ] = None,
+    train_length: Annotated[
+        int | None, typer.Option(min=4, help="Positions of a training window, landmarks among them (default 512).")
+    ] = None,
+    jump: Annotated[int, typer.Option(min=0, help="Positions that may be skipped after a landmark; 0: none.")] = 0,
+    layers: Annotated[int | None, typer.Option(min=1, help="Layers, from scratch (default 6).")] = None,
+    width: Annotated[int | None, typer.Option(min=8, help="Width of the layers, from scratch (default 256).")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Heads of a layer, from scratch (default 4).")] = None,
+    vocabulary: Annotated[int | None, typer.Option(min=300, help="Tokens, from scratch (default 2048).")] = None,
+    rank: Annotated[int, typer.Option(min=0, help="Rank of what a decoder learns; 0: all of its weights learn.")] = 16,
+    pass_keys: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of windows with a number that is asked for at the end.")
+    ] = 0.0,
+    name: Name = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    learning_rate: Rate = None,
+    seed: Seed = 0,
+    anew: Anew = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a decoder with landmarks, to read far beyond its window. Stopped with Ctrl-C, the same command goes on."""
+    from foveal.attention.landmark_training import LandmarkTraining, train_landmark
+    from foveal.models.bert import native_bfloat16
+
+    settings = Settings.load(home)
+    usual = LandmarkTraining.usual(fine_tuned=base is not None)
+    loop = training.loop_of(
+        usual.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None
+    )
+    if epochs is not None and steps is None:
+        loop = replace(loop, steps=None)
+    size = {"layers": layers, "width": width, "heads": heads, "vocabulary": vocabulary}
+    if base is not None and any(value is not None for value in size.values()):
+        raise InputError(
+            "A decoder has its own size; leave out --layers, --width, --heads and --vocabulary, or --base."
+        )
+    chosen = replace(
+        usual, landmarks=_given(usual.landmarks, block=block, train_length=train_length, jump=jump),
+        size=_given(usual.size, **size), rank=rank or None, pass_keys=pass_keys,
+        loop=replace(loop, bfloat16=native_bfloat16()),
+    )  # fmt: skip
+    texts = _texts(data, settings)
+    with training.progress() as on_progress:
+        folder, report = train_landmark(
+            texts, base, chosen, home=settings.home, name=name, on_progress=on_progress, anew=anew
+        )
+    use = f'Use it: foveal.attention.LandmarkModel.from_pretrained("{folder}") (docs/landmark.md)'
+    training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
+
+
+def _given(settings: Any, **values: Any) -> Any:
+    """The settings with those values that were given."""
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
+
+
+def _texts(data: list[Path] | None, settings: Settings) -> list[str]:
+    """The texts of files, or of the library's documents."""
+    from foveal.library import load_settings
+    from foveal.text.loading import Skipped, discover, load
+
+    if not data:
+        library = open_library(settings.home)
+        with notes().status("Reading the library …"):
+            return [library.get(entry.id).text for entry in library.documents()]
+    loading = load_settings(settings)
+    with notes().status("Reading texts …"):
+        sources = (source for source in discover(data, loading) if not isinstance(source, Skipped))
+        found = [one.text for source in sources for one in load(source, loading) if not isinstance(one, Skipped)]
+    if not any(text.strip() for text in found):
+        raise InputError(f"{', '.join(map(str, data))} hold no text. Name files or folders of text by --data.")
+    return found

@@ -1,0 +1,109 @@
+"""The bench of landmark attention, at a size of seconds: its peers, its data, its rows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from foveal.attention import LandmarkSettings, ReadSettings
+from foveal.attention.landmark_training import DecoderSize, own_decoder
+from foveal.bench import heads_landmark_records as bench_records
+from foveal.bench.heads_landmark import novels
+from foveal.bench.heads_landmark_arms import (
+    ASK,
+    RECORD,
+    FullAttention,
+    Novels,
+    Records,
+    Scale,
+    Segments,
+    TransformerXL,
+    asked_texts,
+)
+from foveal.bench.heads_landmark_exact import exact
+from foveal.bench.settings import BenchSettings
+
+SIZE = DecoderSize(layers=1, width=16, heads=2, vocabulary=300)
+TINY = Scale(
+    landmarks=LandmarkSettings(block=4, train_length=48), size=SIZE, steps=2, windows=2, held=800,
+    few=LandmarkSettings(block=4, train_length=64), small=SIZE, record_steps=2, record_windows=2,
+)  # fmt: skip
+
+
+def test_what_is_exact_meets_its_bars(tmp_path):
+    rows = list(exact(BenchSettings(data=tmp_path, cache=tmp_path, quick=True)))
+    assert len(rows) > 10
+    assert all(row.ok for row in rows), [row for row in rows if not row.ok]
+
+
+def test_a_transformer_xl_with_one_segment_is_full_attention():
+    ids = torch.randint(300, (2, 21), generator=torch.Generator().manual_seed(0))
+    full = FullAttention(own_decoder(SIZE, 300, 0, positions=64)).eval().logprobs(ids)
+    xl = TransformerXL(own_decoder(SIZE, 300, 0, positions=64), 20).eval()
+    torch.testing.assert_close(xl.logprobs(ids), full, atol=1e-5, rtol=1e-5)
+    xl.segment = 10  # one layer: the segment before is all that is missing of the past
+    torch.testing.assert_close(xl.logprobs(ids), full, atol=1e-5, rtol=1e-5)
+    xl.segment = 5
+    assert not torch.allclose(xl.logprobs(ids)[:, 12:], full[:, 12:], atol=1e-5)
+
+
+def test_segments_of_a_lane_follow_each_other():
+    rows = Segments(torch.arange(101), 5, 4)
+    batches = rows.plan(0)
+    for one, two in pairwise(batches):
+        for before, after in zip(one, two, strict=True):
+            assert rows[before][-1] == rows[after][0]
+    assert sorted(int(rows[number][0]) for batch in batches for number in batch) == list(range(0, 100, 5))
+
+
+def test_each_question_is_about_a_record_that_stands_before_it():
+    rows = Records(56, 0)
+    for number in range(50):
+        told = {}
+        ids = rows[number].tolist()
+        assert len(ids) == 56
+        for place, symbol in enumerate(ids[:-2]):
+            if symbol == RECORD:
+                told[ids[place + 1]] = ids[place + 2]
+            if symbol == ASK:
+                assert told[ids[place + 1]] == ids[place + 2]
+    texts, answers, places = asked_texts(300, 12, 0, records=16)
+    for text, answer, place in zip(texts.tolist(), answers.tolist(), places.tolist(), strict=True):
+        assert text[place : place + 3] == [RECORD, text[-1], answer]
+        assert text.count(text[-1]) == 2  # said once, asked once
+    assert places.max() > 250
+    assert places.min() < 50
+
+
+def _books(folder: Path) -> Path:
+    (folder / "text").mkdir(parents=True)
+    for book in ("war_and_peace", "moby_dick"):
+        words = " ".join(f"word{number % 97} of {book} {number}." for number in range(900))
+        (folder / "text" / f"{book}.txt").write_text(words, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_arms_are_trained_once_and_measured(tmp_path):
+    settings = BenchSettings(data=_books(tmp_path / "data"), cache=tmp_path / "cache", quick=True)
+    rows = list(novels(Novels(settings, TINY)))
+    assert {"landmarks, 768 tokens, k 4", "Transformer-XL, 768 tokens"} <= {row.system for row in rows}
+    again = Novels(settings, TINY)
+    assert len(list((tmp_path / "cache" / "landmark").iterdir())) == 3
+    first = {row.system: row.value for row in rows}
+    assert {row.system: row.value for row in novels(again)} == first
+
+
+def test_records_are_asked_and_places_of_landmarks_matter(tmp_path):
+    settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
+    assert list(bench_records.records(settings, TINY)) == []  # no arm yet
+    model = bench_records.record_model(settings, TINY)
+    got = bench_records.asked(model, 150, 8, 0, ReadSettings(top_k=4))
+    assert got.hits.shape == got.fake.shape == (1, 2)
+    assert 0 <= got.right <= 1
+    assert 0 <= got.opened <= 1
+    every = bench_records.asked(model, 40, 8, 0, ReadSettings(top_k=14), told=4)
+    assert every.opened == 1  # nothing is left out
