@@ -71,6 +71,11 @@ MEMORIES = {
 }
 """Methods that keep a text and consult it: they own a cache, and shorten what comes after the prompt."""
 
+CACHES = {
+    "head-cache": "foveal.attention.head_cache:HeadCache",
+}
+"""Methods that hold a part of the text only: they own a smaller cache, and forget the rest."""
+
 PAPER_SOURCES = {
     "arxiv": "foveal.papers.sources.arxiv_api:ArxivApi",
     "arxiv-feed": "foveal.papers.sources.arxiv_feed:ArxivFeed",
@@ -125,6 +130,12 @@ BENCHES = {
     "memory-retrieval": "foveal.bench.memory_retrieval:retrieval",
     "memory-longheads": "foveal.bench.memory_longheads:longheads",
     "memory-longheads-tasks": "foveal.bench.memory_longheads_tasks:longheads_tasks",
+    "heads": "foveal.bench.heads:heads",
+    "heads-detect": "foveal.bench.heads_detect:detection",
+    "heads-masking": "foveal.bench.heads_masking:masking",
+    "heads-compression": "foveal.bench.heads_compression:compression",
+    "heads-attribution": "foveal.bench.heads_attribution:attribution",
+    "heads-ranking": "foveal.bench.heads_ranking:ranking",
     "retrieval": "foveal.bench.retrieval:retrieval",
     "retrieval-fusion": "foveal.bench.retrieval_fusion:fusion",
     "retrieval-late": "foveal.bench.retrieval_late:late",

@@ -154,7 +154,7 @@ def test_nothing_found_is_an_answer(home):
         (["search", "fovea", "-k", "0"], 2, "-k"),
         (["add", "/nonexistent-file"], 1, "no file or folder"),
         (["show", "0123456789"], 1, "foveal list"),
-        (["heads", "why?"], 2, "not part of version"),
+        (["heads", "why?"], 2, "No such command"),
         (["research", "why?", "--home", "/nonexistent-home"], 1, "foveal add"),
         (["sarch", "x"], 2, "No such command"),
         (["bench", "everything"], 1, "search"),

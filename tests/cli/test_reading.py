@@ -77,7 +77,7 @@ def assert_cites(found: dict, text: str) -> None:
 def test_read_as_json(place):
     found = printed(read(place, "--json", "--also", "Where is the river?", "--also", "12"))
     assert set(found) == {
-        *("question", "answer", "found", "confidence", "citations", "unsupported", "passages"),
+        *("question", "answer", "found", "confidence", "grounded", "citations", "unsupported", "passages"),
         *("also", "document", "stats"),
     }
     assert [one["question"] for one in found["also"]] == ["Where is the river?", "12"]
@@ -258,7 +258,7 @@ def test_what_is_not_borne_out_is_shown(place):
 def test_ask_as_json(place):
     found = printed(ask(place, "--json"))
     assert set(found) == {
-        *("question", "answer", "found", "confidence", "citations", "unsupported", "passages", "seconds"),
+        *("question", "answer", "found", "confidence", "grounded", "citations", "unsupported", "passages", "seconds"),
     }
     assert_cites(found, STORY)
     assert all(one["title"] == "The mill" for one in found["passages"])

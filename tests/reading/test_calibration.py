@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from foveal.attention.probes import PROBES
+from foveal.attention.profiles import whole_layers
 from foveal.errors import InputError
 from foveal.reading import calibration
-from foveal.reading.calibration import Seen, best_heads, calibrate, chosen, hidden, log_rank, ranks, whole_layers
+from foveal.reading.calibration import Seen, best_heads, calibrate, chosen, hidden, log_rank, ranks
 from foveal.reading.looking import Looking
 from foveal.reading.prompts import NO_QUESTION
 from foveal.reading.tokens import PlainTokens

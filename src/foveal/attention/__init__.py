@@ -16,6 +16,8 @@ from foveal.attention.attach import AttentionMethod, Context, attach
 from foveal.attention.blocks import Blocks
 from foveal.attention.dhsa import DHSA
 from foveal.attention.flexprefill import FlexPrefill
+from foveal.attention.head_cache import HeadCache, RoleCache
+from foveal.attention.head_masking import MaskHeads
 from foveal.attention.kernel import block_attention
 from foveal.attention.landmark import landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
@@ -27,14 +29,16 @@ from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming,
 from foveal.attention.recorder import Recorder
 from foveal.attention.report import Report
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
+from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
 from foveal.attention.shared_prefix import SharedPrefix
 from foveal.attention.watch import watch
 from foveal.errors import InputError
-from foveal.registry import MEMORIES, METHODS, lookup
+from foveal.registry import CACHES, MEMORIES, METHODS, lookup
 
 __all__ = [
     "DHSA",
     "AUTO",
+    "CACHES",
     "MEMORIES",
     "METHODS",
     "AttentionMethod",
@@ -49,18 +53,25 @@ __all__ = [
     "LandmarkCache",
     "LandmarkModel",
     "LandmarkSettings",
+    "HeadCache",
+    "HeadScores",
+    "MaskHeads",
     "RandomBlocks",
     "ReadSettings",
     "Recorder",
     "Report",
     "RetrievalAttention",
     "RetrievalCache",
+    "RoleCache",
     "SharedPrefix",
     "Streaming",
     "VerticalSlash",
     "attach",
     "block_attention",
     "landmark_attention",
+    "cache_by_name",
+    "find_scores",
+    "head_scores",
     "memory_by_name",
     "method_by_name",
     "method_for",
@@ -81,8 +92,8 @@ def method_for(name: str, tokens: int) -> BlockMethod | None:
 
 
 def methods() -> dict[str, str]:
-    """The names of the methods, sparse ones and memories, each with the first line of what it is."""
-    tables: Mapping[str, str] = METHODS | MEMORIES
+    """The names of the methods, sparse ones, memories and smaller caches, each with the first line of what it is."""
+    tables: Mapping[str, str] = METHODS | MEMORIES | CACHES
     found = {name: lookup(tables, name, kind="attention method") for name in tables}
     return {name: (made.__doc__ or "").strip().splitlines()[0] for name, made in found.items()}
 
@@ -97,6 +108,12 @@ def memory_by_name(name: str, **options: object) -> RetrievalAttention | LongHea
     """The memory called `name`; errors as those of `method_by_name`."""
     memory: RetrievalAttention | LongHeads = _made(MEMORIES, name, options)
     return memory
+
+
+def cache_by_name(name: str, **options: object) -> HeadCache:
+    """The smaller cache called `name`; errors as those of `method_by_name`."""
+    method: HeadCache = _made(CACHES, name, options)
+    return method
 
 
 def _made(table: Mapping[str, str], name: str, options: Mapping[str, object]) -> Any:

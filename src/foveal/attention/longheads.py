@@ -34,7 +34,7 @@ from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.longheads_choice import FORCED, KINDS
 from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer, Shape
 from foveal.attention.memory_parts import Scores
-from foveal.attention.owned_layers import Turn, owner
+from foveal.attention.owned_layers import Turn, layer_of
 from foveal.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class LongHeads:
             raise InputError("LongHeads needs a causal text; a mask of one's own cannot be kept to.")
         if context.mask.window is not None:
             return _slid(query, key, value, context)
-        holder = owner(key)
+        holder = layer_of(key)
         if isinstance(holder, LongHeadsLayer):
             return holder.attend(query, context)
         if holder is not None or query.shape[2] != key.shape[2]:

@@ -212,8 +212,7 @@ class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Take in (B, G, N, D), and give them back, marked with this layer."""
-        self.take_turn()
-        self.length += key_states.shape[2]
+        self.begin(key_states)
         self._new = key_states, value_states
         return self.marked(key_states), value_states
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import INDEXES
 from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_sum, read_found
-from foveal.attention.owned_layers import OwnedLayer, Turn, owner
+from foveal.attention.owned_layers import OwnedLayer, Turn, layer_of
 from foveal.attention.roar_graph import spread
 from foveal.attention.rows import Rows
 from foveal.errors import InputError
@@ -42,7 +42,7 @@ OBSERVED = 64
 
 def owner_of(key: Tensor) -> MemoryLayer | None:
     """The layer that gave these keys to the model, if it is one of this module."""
-    found = owner(key)
+    found = layer_of(key)
     return found if isinstance(found, MemoryLayer) else None
 
 
@@ -123,8 +123,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Take in (B, G, N, D): all keys and values held, or, once settled, the new ones; marked with this layer."""
-        self.take_turn()
-        self.length += key_states.shape[2]
+        self.begin(key_states)
         if self.settled:
             keys, values = self._new = key_states, value_states
         else:

@@ -9,7 +9,7 @@ Shapes    keys and values (B, G, N, D)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ OWNER = "foveal_owner"
 """The attribute by which an attention call knows the layer that its keys come from."""
 
 
-def owner(key: Tensor) -> OwnedLayer | None:
+def layer_of(key: Tensor) -> OwnedLayer | None:
     """The layer that gave these keys to the model, if one of these did."""
     found = getattr(key, OWNER, None)
     return found if isinstance(found, OwnedLayer) else None
@@ -38,6 +38,7 @@ class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """A layer that sees the whole text, of which `length` tokens were read."""
 
     is_sliding = False
+    what: ClassVar[str] = "A searched cache"
 
     def __init__(self, number: int, turn: Turn) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -47,15 +48,17 @@ class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Nothing is made before it is needed."""
         self.is_initialized = True
 
-    def take_turn(self) -> None:
-        """Wait to be asked. InputError: another layer still does."""
+    def begin(self, key_states: Tensor) -> None:
+        """Count new tokens (B, G, N, D), and wait to be asked for their keys. InputError: another layer still waits."""
         if self.turn.waiting is not None:
             layer, self.turn.waiting = self.turn.waiting, None
             raise InputError(
                 f"The keys of layer {layer} were never asked for: this cache works only while its method is attached, "
                 "in all of the model's layers. Use it inside `with attach(model, method):`."
             )
-        self.turn.waiting, self.is_initialized = self.number, True
+        self.turn.waiting = self.number
+        self.lazy_initialization(key_states, key_states)
+        self.length += key_states.shape[2]
 
     def marked(self, keys: Tensor) -> Tensor:
         """The keys, by which the method will find this layer."""
@@ -77,20 +80,20 @@ class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     get_max_cache_shape = get_max_length  # its name up to transformers 5.20
 
     def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
-        """InputError: beams would each need an index of their own."""
-        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")
+        """InputError: beams would each need a cache of their own."""
+        raise InputError(f"{self.what} cannot follow several beams. Generate with num_beams=1.")
 
     def batch_repeat_interleave(self, repeats: int) -> None:  # noqa: ARG002
         """InputError: as for beams."""
-        raise InputError("A searched cache cannot be repeated. Generate with num_return_sequences=1.")
+        raise InputError(f"{self.what} cannot be repeated. Generate with num_return_sequences=1.")
 
     def batch_select_indices(self, indices: Tensor) -> None:  # noqa: ARG002
         """InputError: as for beams."""
-        raise InputError("A searched cache cannot drop sequences of its batch. Start a new one for those that stay.")
+        raise InputError(f"{self.what} cannot drop sequences of its batch. Start a new one for those that stay.")
 
-    def crop(self, tokens_to_remove: int) -> None:  # noqa: ARG002
-        """InputError: what an index has taken in stays."""
-        raise InputError("A searched cache cannot be cut back. Open the kept text again, or read it anew.")
+    def crop(self, *_: Any, **__: Any) -> None:
+        """InputError: what was taken in, or left out, stays so."""
+        raise InputError(f"{self.what} cannot be cut back. Open the kept text again, or read it anew.")
 
 
 class SlidingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]

@@ -58,8 +58,11 @@ def prefill(
     method: AttentionMethod | None = None,
     report: Report | None = None,
     memory: dict[int, Any] | None = None,
+    rows: int | None = None,
 ) -> Tensor:
     """Read ids (B, N), none of them padding, behind what `layers` hold; logits (B, vocabulary) of the last token.
+
+    `rows`: those of so many last tokens instead, (B, rows, vocabulary).
 
     InputError: `model` is none that `models.lean.supports`, or `layers` are not one for each of its own.
     """
@@ -92,7 +95,8 @@ def prefill(
             rotation=rotation,
         )
         x = layer(x, turns[layer.kind], partial(attended, layers[number], context, method))
-    return stack.logits(x.view(batch, length, -1)[:, -1])
+    x = x.view(batch, length, -1)
+    return stack.logits(x[:, -1] if rows is None else x[:, -rows:])
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,12 @@ def architecture_of(config: Any) -> str:
     return f"{config.model_type}-{config.num_hidden_layers}x{config.num_attention_heads}-{config.hidden_size}"
 
 
+def whole_layers(config: Any) -> list[int]:
+    """The layers that see the whole text, not a sliding window of it."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
+
+
 def profile_of(model: LanguageModel, home: Path | None = None) -> Profile:
     """The profile of `model`: a person's own in `home`, a shipped one, else all heads of the last full layer."""
     found = [*_own(home), *_shipped()]
@@ -71,8 +77,7 @@ def profile_of(model: LanguageModel, home: Path | None = None) -> Profile:
 def last_layer(model: LanguageModel) -> Profile:
     """All heads of the last layer that sees the whole text: the published method's choice."""
     config = model.model.config
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    whole = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
+    whole = whole_layers(config)
     if not whole:
         raise InputError(
             f"Every layer of {model.name} slides over the text; none sees a window whole, so none can be read by. "

@@ -11,7 +11,7 @@ The full run trains some 25 minutes on one processor, once: arms are kept in the
 stop. The quick one trains a smaller decoder for a minute, and measures records only if their arm is in the cache.
 
 Not run here: the paper's models (12 layers, 240,000 steps on PG19 and arXiv, LLaMA 7B), which need GPUs for days; pass
-keys of a fine-tuned decoder of 0.5B, of which one step of 4 windows of 512 takes half a minute on a processor.
+keys of a fine-tuned decoder of 0.5B.
 """
 
 from __future__ import annotations

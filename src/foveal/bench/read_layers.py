@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from foveal.attention import Recorder, SharedPrefix, watch
+from foveal.attention.profiles import whole_layers
 from foveal.bench.readers import Bench
 from foveal.evaluation.answers import score
 from foveal.evaluation.longdoc import Question, load, sample
 from foveal.evaluation.plots import lines
 from foveal.evaluation.tables import Row
-from foveal.reading.calibration import whole_layers
 from foveal.reading.prompts import NO_QUESTION
 from foveal.reading.sentences import Sentence
 

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from foveal.attention import Context, Recorder, attach, watch
+from foveal.attention.profiles import whole_layers
 from foveal.bench.decode import decode_rates
 from foveal.bench.readers import MODEL, Bench
 from foveal.evaluation.needle import growth
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
 from foveal.models.language import load_language_model
-from foveal.reading.calibration import whole_layers
 
 PREFILL = 2048
 QUESTION = "What happens when an attribute is not found?"

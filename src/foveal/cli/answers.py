@@ -157,6 +157,7 @@ def answer_json(answer: Reading | Asked, places: Sequence[Place]) -> dict[str, A
         "answer": answer.text,
         "found": answer.found,
         "confidence": answer.confidence,
+        "grounded": answer.grounded,
         "citations": [citation_json(*one) for one in zip(answer.citations, places, strict=True)],
         "unsupported": list(answer.unsupported),
     }

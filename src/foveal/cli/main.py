@@ -7,10 +7,9 @@ A command's module is imported with the tree; what is heavy is imported inside t
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from foveal import __version__
 from foveal.cli import (
@@ -21,6 +20,7 @@ from foveal.cli import (
     digest,
     events,
     headline,
+    heads,
     judge,
     library,
     models,
@@ -35,29 +35,11 @@ from foveal.cli import (
 from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
-PLANNED = {
-    "heads",
-}  # fmt: skip
-"""Commands of later versions: their names are taken, so that a person who tries one is told."""
-
 INTERRUPTED = 130
-
-
-class Tree(TyperGroup):
-    """The group of all commands; says of a planned command that it is not there yet.
-
-    Typer carries its own copy of click, whose types are private: hence Any.
-    """
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] in PLANNED:
-            ctx.fail(f"'foveal {args[0]}' is not part of version {__version__} yet. `foveal --help` shows what is.")
-        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
     name="foveal",
-    cls=Tree,
     help="Foveal reads everything and looks only where it matters: it finds the passage, and answers with the place.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -69,6 +51,7 @@ for group in (library, reading, asking, events, judge, segment, models, prefill,
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")
+app.add_typer(heads.app, name="heads")
 app.add_typer(papers.app, name="papers")
 app.add_typer(digest.app, name="digest")
 app.add_typer(research.app, name="research")

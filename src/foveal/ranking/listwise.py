@@ -14,7 +14,7 @@ model deep; SlidingWindow with n, each candidate read `window / stride` times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 
 from foveal.attention.profiles import Profile, profile_of
 from foveal.attention.recorder import Recorder
+from foveal.attention.retrieval_heads import by_layer, find_scores
 from foveal.attention.shared_prefix import SharedPrefix
 from foveal.attention.watch import watch
 from foveal.errors import InputError
@@ -33,6 +34,7 @@ from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import read
 from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import DocumentTokens, Layout, Prompter, Segments
+from foveal.settings import Settings
 from foveal.types import Hit, Ranker
 
 NO_QUERY = "N/A"
@@ -40,6 +42,8 @@ NO_QUERY = "N/A"
 
 POINT = "Query:{query}\n\nDocument:{document}\n\nDoes the document answer the query? Reply with Yes or No."
 YES, NO = " Yes", " No"
+QUERY_HEADS = 16
+"""Heads that rank, of those with the best query scores (QRHead's number)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,12 +186,28 @@ class PointwiseRanker:
 
 @dataclass(frozen=True, eq=False)
 class RetrievalHeads:
-    """A `Ranker` by chosen heads under full attention; scores are differences of shares, and may be negative."""
+    """A `Ranker` by chosen heads under full attention; scores are differences of shares, and may be negative.
+
+    Without heads named they are the best of `foveal heads detect MODEL --by query`, else those that `foveal calibrate`
+    found. `heads` names them by layer, as `retrieval_heads.by_layer(scores.top(16))`.
+    """
 
     model: LanguageModel
-    profile: Profile | None = None  # None: the model's own (`foveal calibrate`)
+    profile: Profile | None = None
+    heads: Mapping[int, Sequence[int]] | None = None
     document_tokens: int = 384
     budget: int = 100
+
+    @cached_property
+    def watched(self) -> Mapping[int, Sequence[int]]:
+        """The heads that are looked at, by layer."""
+        if self.heads is not None:
+            return self.heads
+        if self.profile is not None:
+            return self.profile.by_layer
+        home = Settings.load().home
+        scores = find_scores(self.model, "query", home)
+        return by_layer(scores.top(QUERY_HEADS)) if scores else profile_of(self.model, home).by_layer
 
     @cached_property
     def prompter(self) -> Prompter:
@@ -208,7 +228,7 @@ class RetrievalHeads:
         device = self.model.device
         layout = SharedPrefix(torch.tensor([len(text)], device=device), len(text), [len(tail) for tail in tails])
         rows = torch.cat([layout.rows(number) for number in range(len(tails))], dim=1)
-        recorder = Recorder(rows, (self.profile or profile_of(self.model)).by_layer, stop=True)
+        recorder = Recorder(rows, self.watched, stop=True)
         ids = torch.tensor([[*text, *(token for tail in tails for token in tail)]], device=device)
         with Threads(device).chosen():
             watch(self.model.model, ids, recorder, method=layout, positions=layout.positions)

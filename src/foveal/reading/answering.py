@@ -3,7 +3,8 @@
 The model is given excerpts numbered [1] … [m] and may cite them. Whatever it writes is then checked, sentence by
 sentence: numbers that do not exist are taken out; a sentence that cites nothing is traced to the excerpt that holds its
 words; one whose words no excerpt holds is reported as unsupported. A citation is the one sentence of the excerpt that
-bears the answer out, quoted exactly.
+bears the answer out, quoted exactly. Where several hold its words, the question's words decide, together with what
+the model's retrieval heads copied it from (grounding.py), if the model is on this machine and its heads are known.
 
 Shared by `read` (excerpts of one text) and `ask` (passages of a library).
 """
@@ -11,18 +12,24 @@ Shared by `read` (excerpts of one text) and `ask` (passages of a library).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
 from foveal.reading.events import AnswerDelta, Reading
+from foveal.reading.grounding import Grounding, grounding
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, within
 from foveal.reading.skim import content_words
 from foveal.reading.sources import Text
 from foveal.reading.tokens import scalar
 from foveal.text.units import sentences
 from foveal.types import Citation, Span
+
+if TYPE_CHECKING:
+    from foveal.attention.retrieval_heads import HeadScores
 
 NOT_FOUND = "Nothing in the text answers this."
 INSTRUCTION = "Read the excerpts and answer the question. Be very concise in your answer."
@@ -99,6 +106,7 @@ class Drafted:
     citations: tuple[Citation, ...]
     unsupported: tuple[str, ...]
     found: bool
+    grounded: float | None = None  # share of it that the model's heads copied from the excerpts; None: not known
 
 
 def not_found(question: str) -> Reading:
@@ -113,16 +121,17 @@ def answered(
     kept: Sequence[Kept],
     settings: AnswerSettings,
     *,
+    heads: HeadScores | None = None,
     cancel: Cancel | None = None,
 ) -> Generator[AnswerDelta, None, Reading]:
-    """Answer from what a reader kept, piece by piece; the value returned is the whole."""
+    """Answer from what a reader kept, piece by piece; the value returned is the whole. `heads` as in `drafted`."""
     best = within(kept, settings.context) or [max(kept, key=lambda one: one.score)]
     shown = excerpts(in_order(best))
     if not shown:
         return not_found(question)  # what was kept is blank
     revision = text.revision
     evidence = [Evidence(text.document_id, one, text.title, text.url, revision) for one in shown]
-    draft = yield from drafted(model, question, evidence, settings, cancel=cancel)
+    draft = yield from drafted(model, question, evidence, settings, heads=heads, cancel=cancel)
     return Reading(
         draft.text,
         draft.citations,
@@ -131,6 +140,7 @@ def answered(
         excerpts=tuple(excerpts(in_order(kept))),
         found=draft.found,
         unsupported=draft.unsupported,
+        grounded=draft.grounded,
     )
 
 
@@ -148,15 +158,25 @@ def drafted(
     evidence: Sequence[Evidence],
     settings: AnswerSettings,
     *,
+    heads: HeadScores | None = None,
     cancel: Cancel | None = None,
 ) -> Generator[AnswerDelta, None, Drafted]:
-    """Ask `model`, passing on its words as they come, and check what it said."""
+    """Ask `model`, passing on its words as they come, and check what it said.
+
+    `heads`: the copy scores of a model of this machine; with them the answer is traced to what it was copied from.
+    """
     pieces = []
     sampling = Sampling(max_tokens=settings.max_tokens)
-    for piece in model.stream(messages(question, evidence, settings), sampling, cancel=cancel):
+    asked = messages(question, evidence, settings)
+    for piece in model.stream(asked, sampling, cancel=cancel):
         pieces.append(piece)
         yield AnswerDelta(piece)
-    return checked("".join(pieces), question, evidence, settings)
+    answer = "".join(pieces)
+    local = getattr(model, "language_model", None)
+    ground = None
+    if heads is not None and local is not None:
+        ground = grounding(local, local.render(asked), answer, [one.excerpt.text for one in evidence], heads)
+    return checked(answer, question, evidence, settings, ground)
 
 
 def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:
@@ -167,8 +187,18 @@ def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettin
     return [{"role": "system", "content": ""}, {"role": "user", "content": scalar(content)}]
 
 
-def checked(answer: str, question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Drafted:
-    """The answer with its citations numbered anew in the order of their use, and what no excerpt bears out."""
+def checked(
+    answer: str,
+    question: str,
+    evidence: Sequence[Evidence],
+    settings: AnswerSettings,
+    ground: Grounding | None = None,
+) -> Drafted:
+    """The answer with its citations numbered anew in the order of their use, and what no excerpt bears out.
+
+    `ground`: what of the answer, as it was given, was copied from where.
+    """
+    place = len(answer) - len(answer.lstrip())
     answer = answer.strip()
     given = (question, *(one.excerpt.text for one in evidence))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text)}
@@ -180,11 +210,14 @@ def checked(answer: str, question: str, evidence: Sequence[Evidence], settings: 
     parts: list[str] = []
     for sentence in _sentences(answer):
         said = _CITED.sub("", sentence)
-        support = _support(said, _cited(sentence, len(evidence)), question, evidence, settings)
+        copied = partial(ground.votes, (place, place + len(sentence))) if ground else None
+        place += len(sentence)
+        support = _support(said, _cited(sentence, len(evidence)), question, evidence, settings, copied)
         if support is None and _says_something(said):
             unsupported.append(said.strip())
         parts.append(_with_citation(said, support, citations))
-    return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), found=True)
+    grounded = ground.grounded if ground else None
+    return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), True, grounded)
 
 
 def _hidden(found: re.Match[str], verbatim: Collection[str], count: int) -> str:
@@ -211,22 +244,38 @@ def _with_citation(said: str, support: Citation | None, citations: list[Citation
     return f"{body} [{citations.index(support) + 1}]{said[len(body) :]}"
 
 
+Votes = Callable[[int, tuple[int, int]], float]
+"""(excerpt, characters of it) -> how much of a sentence of the answer was copied from there."""
+
+
 def _support(
-    said: str, cited: Sequence[int], question: str, evidence: Sequence[Evidence], settings: AnswerSettings
+    said: str,
+    cited: Sequence[int],
+    question: str,
+    evidence: Sequence[Evidence],
+    settings: AnswerSettings,
+    copied: Votes | None = None,
 ) -> Citation | None:
     """The sentence that bears `said` out: among the excerpts that it cites, else among all."""
     for numbers in (cited, range(len(evidence))):
-        places = (one for number in numbers for one in _places(said, question, evidence[number]))
+        places = (
+            one
+            for number in numbers
+            for one in _places(said, question, evidence[number], partial(copied, number) if copied else None)
+        )
         found = max(places, key=lambda one: one[0], default=None)
         if found and found[0][0] >= settings.supported:
             return found[1]
     return None
 
 
-def _places(said: str, question: str, evidence: Evidence) -> Iterator[tuple[tuple[float, float, float], Citation]]:
+def _places(
+    said: str, question: str, evidence: Evidence, copied: Callable[[tuple[int, int]], float] | None = None
+) -> Iterator[tuple[tuple[float, float, float], Citation]]:
     """Each sentence of the excerpt with the share of the words of `said` that it holds.
 
-    A tie goes to what holds, or stands near, more of the question's words, and then to the excerpt's score.
+    A tie goes to what holds, or stands near, more of the question's words and what it was copied from, and then to the
+    excerpt's score.
     """
     words, asked = content_words(said), content_words(question)
     own = (words - asked) or words
@@ -243,6 +292,7 @@ def _places(said: str, question: str, evidence: Evidence) -> Iterator[tuple[tupl
         near = len(asked & held) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
         body = text.rstrip()
         if share:
+            near += copied((start, end)) if copied else 0.0
             yield (share, near, evidence.excerpt.score), evidence.citation(start, start + len(body))
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
+from foveal.attention.retrieval_heads import find_scores
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel
 from foveal.reading.answering import AnswerSettings, Drafted, Evidence, confidence, drafted, settings_for
@@ -87,6 +88,7 @@ class Asked(Answer):
     found: bool = True
     unsupported: tuple[str, ...] = ()
     seconds: float = 0.0
+    grounded: float | None = None  # share of the answer that the model's heads copied from the excerpts, where known
 
 
 AskEvent = Searched | Chosen | AnswerDelta | Asked
@@ -126,6 +128,8 @@ class Asker:
         self._get = get
         self._answerer = answerer
         reader = reader or getattr(answerer, "language_model", None)
+        answering = getattr(answerer, "language_model", None)
+        self._heads = find_scores(answering, home=home) if answering else None
         self._looking = Looking(reader, profile_of(reader, home), attention=self.settings.attention) if reader else None
 
     def stream(self, question: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> Iterator[AskEvent]:
@@ -138,7 +142,9 @@ class Asker:
         if not evidence:
             yield replace(not_in_library(question), seconds=time.perf_counter() - begun)
             return
-        draft = yield from drafted(self._answerer, question, evidence, self.settings.answer, cancel=cancel)
+        draft = yield from drafted(
+            self._answerer, question, evidence, self.settings.answer, heads=self._heads, cancel=cancel
+        )
         _require_exact(draft, documents)
         yield Asked(
             draft.text if draft.found else NOT_IN_LIBRARY,
@@ -148,6 +154,7 @@ class Asker:
             evidence=tuple(evidence),
             found=draft.found,
             unsupported=draft.unsupported,
+            grounded=draft.grounded,
             seconds=time.perf_counter() - begun,
         )
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from foveal.attention import Recorder, SharedPrefix, watch
 from foveal.attention.probes import PROBES, Probe
-from foveal.attention.profiles import Profile, architecture_of
+from foveal.attention.profiles import Profile, architecture_of, whole_layers
 from foveal.errors import InputError
 from foveal.reading.looking import by_sentence
 from foveal.reading.prompts import NO_QUESTION, prompt_of
@@ -85,13 +85,6 @@ def calibrate(
         if on_progress:
             on_progress(number, len(windows))
     return chosen(model, _by_probe(windows, scores), layers)
-
-
-def whole_layers(config: object) -> list[int]:
-    """The layers that see the whole text, not a sliding window of it."""
-    count: int = config.num_hidden_layers  # type: ignore[attr-defined]
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * count
-    return [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
 
 
 def chosen(model: LanguageModel, seen: Sequence[Seen], layers: Sequence[int]) -> Profile:

@@ -70,6 +70,7 @@ class Reading(Answer):
     found: bool = True
     unsupported: tuple[str, ...] = ()  # sentences of the answer that no excerpt bears out
     details: Mapping[str, float] = field(default_factory=dict)
+    grounded: float | None = None  # share of the answer that the model's heads copied from the excerpts, where known
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,13 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from foveal.attention import AUTO
 from foveal.attention.profiles import Profile, profile_of
+from foveal.attention.retrieval_heads import HeadScores, find_scores
 from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.reading import follow, state
@@ -112,7 +114,7 @@ class InfiniRetri:
         self.looking = Looking(
             model, profile or profile_of(model, home), settings.template, attention=settings.attention
         )
-        self._answerer = answerer
+        self._answerer, self._home = answerer, home
         self._require_room([NO_QUESTION])
 
     @property
@@ -123,6 +125,12 @@ class InfiniRetri:
 
             self._answerer = LocalChat(self.model)
         return self._answerer
+
+    @cached_property
+    def _copying(self) -> HeadScores | None:
+        """Which heads of the answerer copy, where it is on this machine and that is known."""
+        answering = getattr(self.answerer, "language_model", None)
+        return find_scores(answering, home=self._home) if answering else None
 
     def read(self, document: Document | Text | str, question: str, *, state: Path | None = None) -> Reading:
         """The answer to `question` with the places that it stands at."""
@@ -297,7 +305,13 @@ class InfiniRetri:
             chosen = memory.chosen()
             yield Answering(tuple(excerpts(chosen)))
             reading = yield from answered(
-                self.answerer, task.text, question, chosen, self.settings.answer, cancel=task.cancel
+                self.answerer,
+                task.text,
+                question,
+                chosen,
+                self.settings.answer,
+                heads=self._copying,
+                cancel=task.cancel,
             )
             readings.append(replace(reading, stats=self._stats(where, memories, begun)))
         yield Done(tuple(readings))

@@ -1,0 +1,159 @@
+"""bench heads, compression: answers over a cache that is cut by the role of heads, at equal size beside others.
+
+A long text of essays holds 24 keys, one of which is asked for; it is read once, and each question comes behind the cut
+cache, as it would in a conversation about a text. So no policy has seen the question when it chooses; SnapKV also in
+its own setting, where the question was read over everything before it chose (nothing is saved until then).
+
+razor (gates)  the key-value heads with the highest gates (head_gates.py) keep everything, the others their ends and one
+               key for the rest: the default
+duo (gates)    the same without that key
+duo (copy)     the heads with the best copy scores
+headkv         tokens by the same gates
+random         as many key-value heads, drawn
+
+Sizes are bytes held, not what was asked for. Needs the data set essays; the text is kept in the bench's cache (400 MB
+at 32k tokens), answers as they come: a stopped run goes on. Above 16k tokens the text is read by FlexPrefill. Not run
+here: DuoAttention's speed on a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from foveal import __version__
+from foveal.attention.head_cache import HeadCache
+from foveal.attention.head_gates import train_gates
+from foveal.attention.prefill import prefill
+from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
+from foveal.bench.attention_models import QWEN
+from foveal.bench.heads_data import Key, Observed, ReadText, answered, read_text
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.files import stored_lines, write_lines
+from foveal.evaluation.plots import bars
+from foveal.evaluation.tables import Row
+from foveal.models.key_values import rewind
+from foveal.models.language import load_language_model
+
+KEEP = 0.395
+OURS = "razor (gates)"
+KEYS = 24
+LONG, QUICK = 32_000, 4_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One question over one cache: whether it was answered, nats a token of the gold answer, and the cache's size."""
+
+    system: str
+    question: str
+    right: bool
+    nats: float
+    share: float
+    held: int  # bytes
+
+
+def compression(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench heads-compression`."""
+    model = load_language_model(QWEN)
+    gates, copy = find_scores(model, "gates") or train_gates(model), head_scores(model)
+    text = read_text(settings, model, QUICK if settings.quick else LONG, KEYS, settings.seed)
+    systems = {"full cache": None, **dict(_methods(gates, copy, draws=1 if settings.quick else 2))}
+    store = settings.cache / "heads" / f"compression-{_digest(text, gates, copy)}.jsonl"
+    where = f"{len(text.ids):,} tokens, {KEYS} questions"
+    right: dict[str, float] = {}
+    made: list[Row] = []
+    share = 1.0
+    for name, own in _cells(text, systems, store):
+        right[name] = fmean(cell.right for cell in own)
+        note = f"{fmean(cell.nats for cell in own):.3f} nats a token; {own[0].held / 1e6:.0f} MB"
+        made.append(Row.of(f"{name}, {where}" if name == "full cache" else name, "answers", right[name], note=note))
+        yield made[-1]
+        share = own[0].share if name == OURS else share
+    yield Row.of(OURS, "times as small as the full cache", 1 / share, at_least=2.5)
+    yield from _bars(right)
+    title = f"Answers at {KEEP:.1%} of the cache, {where}"
+    bars(made, settings.cache / "pictures" / "heads-compression.png", title=title)
+    if not settings.quick:
+        own_way = fmean(float(_own_setting(text, key)) for key in text.keys)
+        yield Row.of("snapkv, the question read before it chooses", "answers", own_way)
+
+
+def _digest(text: ReadText, gates: HeadScores, copy: HeadScores) -> str:
+    """What the cells depend on."""
+    told = f"{text.model.fingerprint} {text.ids} {gates.as_json()} {copy.as_json()} {KEEP} {__version__}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _cells(text: ReadText, systems: Mapping[str, HeadCache | None], store: Path) -> Iterator[tuple[str, list[Cell]]]:
+    """Every system with its answers; those of a run that was stopped are taken from `store`."""
+    done = stored_lines(store, Cell, what="cells of heads-compression")
+    for name, method in systems.items():
+        if not any(cell.system == name for cell in done):
+            done += _full(text, name) if method is None else _cut(text, name, method)
+            write_lines(store, done)
+        yield name, [cell for cell in done if cell.system == name]
+
+
+def _bars(found: dict[str, float]) -> Iterator[Row]:
+    ours = found[OURS]
+    yield Row.of(f"{OURS} less full", "points", 100 * (ours - found["full cache"]), at_least=-2)
+    for other in ("snapkv", "streaming"):
+        yield Row.of(f"{OURS} less {other}", "points", 100 * (ours - found[other]), at_least=0.01)
+    drawn = [value for name, value in found.items() if name.startswith("random")]
+    yield Row.of(f"{OURS} less random heads", "points", 100 * (ours - fmean(drawn)), at_least=0.01)
+
+
+def _methods(gates: HeadScores, copy: HeadScores, *, draws: int) -> Iterator[tuple[str, HeadCache]]:
+    yield OURS, HeadCache(keep=KEEP, scores=gates)
+    yield "duo (gates)", HeadCache(policy="duo", keep=KEEP, scores=gates)
+    yield "snapkv", HeadCache(policy="snapkv", keep=KEEP)
+    yield "streaming", HeadCache(policy="streaming", keep=KEEP)
+    for seed in range(draws):
+        table = torch.rand(1, *gates.runs.shape[1:], generator=torch.Generator().manual_seed(seed))
+        yield f"random heads, draw {seed + 1}", HeadCache(policy="duo", keep=KEEP, scores=HeadScores(table))
+    yield "duo (copy)", HeadCache(policy="duo", keep=KEEP, scores=copy)
+    yield "headkv (gates)", HeadCache(policy="headkv", keep=KEEP, scores=gates)
+
+
+def _full(text: ReadText, name: str) -> list[Cell]:
+    held = 2 * len(text.layers) * text.layers[0].keys[:, :, : len(text.ids)].nbytes
+    cells = []
+    for key in text.keys:
+        rewind(text.layers, len(text.ids))
+        told = answered(text.model, text.layers, None, *text.question(key))
+        cells.append(Cell(name, key.needle.question, *told, 1.0, held))
+    rewind(text.layers, len(text.ids))
+    return cells
+
+
+def _cut(text: ReadText, name: str, method: HeadCache) -> list[Cell]:
+    cache = method.of_read(text.model.model, text.layers, text.observed)
+    share, held = cache.share, cache.nbytes
+    return [
+        Cell(
+            name,
+            key.needle.question,
+            *answered(text.model, cache.fork().layers, method, *text.question(key)),
+            share,
+            held,
+        )
+        for key in text.keys
+    ]
+
+
+def _own_setting(text: ReadText, key: Key) -> bool:
+    """SnapKV where the question has been read over the full cache, and its last queries choose."""
+    asked, gold = text.question(key)
+    rewind(text.layers, len(text.ids))
+    watch = Observed()
+    prefill(text.model.model, torch.tensor([asked[:-1]]), text.layers, method=watch)
+    method = HeadCache(policy="snapkv", keep=KEEP)
+    cache = method.of_read(text.model.model, text.layers, watch.queries)
+    rewind(text.layers, len(text.ids))
+    return answered(text.model, cache.layers, method, asked[-1:], gold)[0]

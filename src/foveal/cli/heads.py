@@ -1,0 +1,316 @@
+"""heads: which attention heads of a model retrieve, what breaks without them, and what an answer copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model, not_empty
+from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.attention.head_ablation import Ablated
+    from foveal.attention.head_tracing import Trace
+    from foveal.attention.retrieval_heads import HeadScores
+    from foveal.models.language import LanguageModel
+
+app = typer.Typer(
+    help="Which attention heads of a model copy facts out of a text, what breaks without them, what an answer copied.",
+    no_args_is_help=True,
+)
+
+SHOWN = 12
+"""Heads that are listed."""
+
+BY = {
+    "copy": "what they copy while the model answers",
+    "query": "what a query makes them look at",
+    "gates": "which need the whole text",
+}
+
+Model = Annotated[str, typer.Argument(help=f"{MODELS[0].upper()}{MODELS[1:]}.")]
+By = Annotated[str, typer.Option("--by", help=f"{'; '.join(f'{name}: {what}' for name, what in BY.items())}.")]
+Picture = Annotated[Path | None, typer.Option(help="Draw all heads there, as PNG.", dir_okay=False)]
+
+
+@app.command()
+def detect(
+    model: Model = DEFAULT_MODEL,
+    by: By = "copy",
+    length: Annotated[list[int] | None, typer.Option(help="Tokens of a text; again for more lengths (copy).")] = None,
+    texts: Annotated[int, typer.Option(min=1, help="Texts of each length, three sentences hidden in each (copy).")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training (gates).")] = 72,
+    source: Annotated[
+        list[Path] | None, typer.Option("--text", help="A text to hide sentences in (copy).", dir_okay=False)
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help='JSON lines {"query", "passages", "gold": [places]} (query).', dir_okay=False)
+    ] = None,
+    picture: Picture = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure which heads of MODEL retrieve, and keep that for reading, citing and smaller caches."""
+    from foveal.settings import Settings
+
+    _known(by)
+    settings = Settings.load(home)
+    loaded = language_model(model, settings)
+    if by == "copy":
+        scores = _copying(loaded, settings.home, tuple(length or (4096,)), texts, source)
+    elif by == "query":
+        scores = _querying(loaded, examples)
+    else:
+        scores = _gating(loaded, steps)
+    path = scores.save_for(settings.home)
+    _print_scores(scores, picture, as_json, path)
+
+
+@app.command()
+def show(
+    model: Model = DEFAULT_MODEL,
+    by: By = "copy",
+    file: Annotated[
+        Path | None, typer.Option(help="A file of head scores instead, also one that the paper's authors published.")
+    ] = None,
+    picture: Picture = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the strongest heads of MODEL, as they were measured or shipped."""
+    from foveal.attention.retrieval_heads import head_scores, load_scores
+    from foveal.settings import Settings
+
+    _known(by)
+    settings = Settings.load(home)
+    scores = load_scores(file) if file else head_scores(language_model(model, settings), by, settings.home)
+    _print_scores(scores, picture, as_json, None)
+
+
+@app.command()
+def mask(
+    model: Model = DEFAULT_MODEL,
+    top: Annotated[list[int] | None, typer.Option(min=1, help="Heads to mask; again for more numbers.")] = None,
+    needles: Annotated[int, typer.Option(min=2, help="Questions to ask.")] = 12,
+    length: Annotated[int, typer.Option(min=128, help="Tokens of the text that they are hidden in.")] = 1024,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of as many other heads, for comparison.")] = 3,
+    mode: Annotated[str, typer.Option(help="zero: they say nothing; uniform: they look everywhere alike.")] = "zero",
+    phase: Annotated[str, typer.Option(help="all, or decode: only while the answer is generated.")] = "all",
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask MODEL for hidden codes without its strongest retrieval heads, and without as many other ones."""
+    from foveal.attention.head_ablation import AblationSettings, ablate
+    from foveal.attention.retrieval_heads import head_scores
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    loaded = language_model(model, settings)
+    scores = head_scores(loaded, "copy", settings.home)
+    asked = AblationSettings(
+        counts=tuple(top or (5, 10, 20)), needles=needles, length=length, draws=draws, mode=mode, phase=phase
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("Asking", total=None)
+        found = ablate(loaded, scores, asked, on_step=lambda done, total: bar.update(task, completed=done, total=total))
+    if as_json:
+        print_json(found)
+        return
+    results().print(_ablation_table(found))
+
+
+@app.command()
+def trace(
+    source: Annotated[str, typer.Argument(help="A path, URL, arXiv id, document of the library, or - for stdin.")],
+    question: Annotated[str, typer.Argument(callback=not_empty)],
+    model: Annotated[str, typer.Option(help=f"Model that answers: {MODELS}.")] = DEFAULT_MODEL,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer QUESTION from SOURCE, which must fit the model, and show what each word was copied from."""
+    from foveal.attention.head_tracing import traced
+    from foveal.attention.retrieval_heads import head_scores
+    from foveal.cli.reading import opened_source
+    from foveal.models.chat import Sampling
+    from foveal.models.local_chat import LocalChat
+    from foveal.reading.grounding import one_line
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    text = "".join(opened_source(source, settings).blocks())
+    if not text.strip():
+        raise InputError(f"{source} holds no text, so nothing can be copied from it.")
+    loaded = language_model(model, settings)
+    scores = head_scores(loaded, "copy", settings.home)
+    line = one_line(text)[0]
+    messages = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": f"{line}\n\nAnswer from the text.\nQuestion: {question}\nAnswer:"},
+    ]
+    prompt = loaded.render(messages)
+    answer = LocalChat(loaded).chat(messages, Sampling(max_tokens=64))
+    start = prompt.find(line)
+    if start < 0:
+        raise InputError(f"The chat template of {loaded.name} changed the text; nothing can be traced in it.")
+    found = traced(loaded, prompt, answer, scores, sources=[(start, start + len(line))])
+    if as_json:
+        print_json(_trace_json(found, prompt, start))
+    else:
+        _print_trace(found, prompt, (start, start + len(line)))
+
+
+def _known(by: str) -> None:
+    if by not in BY:
+        raise typer.BadParameter(f"--by got {by!r}; there are {', '.join(BY)}.")
+
+
+def _copying(
+    model: LanguageModel, home: Path, lengths: tuple[int, ...], texts: int, source: Sequence[Path] | None
+) -> HeadScores:
+    from foveal.attention.head_detection import DetectionSettings, Run, detect, store_name
+    from foveal.attention.retrieval_heads import folder_of
+
+    settings = DetectionSettings(lengths=lengths, texts=texts)
+    given = [_text(path) for path in source or []]
+    # A text of one's own makes other runs: its state has no name to be found by, so it is not kept.
+    store = None if given else folder_of(home) / store_name(model, settings)
+    with progress_bar() as bar:
+        task = bar.add_task("Asking", total=None)
+
+        def told(done: int, total: int, run: Run) -> None:
+            bar.update(
+                task, completed=done, total=total, description="Asking" if run.right else "Asking (not answered)"
+            )
+
+        scores = detect(model, settings, texts=given or None, store=store, on_run=told)
+    if store:
+        store.unlink(missing_ok=True)
+    return scores
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text ({error}). Name a UTF-8 text file.") from error
+
+
+def _querying(model: LanguageModel, examples: Path | None) -> HeadScores:
+    from foveal.attention.query_heads import detect_query_heads, read_examples
+
+    given = read_examples(examples) if examples else None
+    with progress_bar() as bar:
+        task = bar.add_task("Examples", total=None)
+        return detect_query_heads(
+            model, given, on_run=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def _gating(model: LanguageModel, steps: int) -> HeadScores:
+    from foveal.attention.head_gates import GateSettings, train_gates
+
+    with progress_bar() as bar:
+        task = bar.add_task("Steps", total=steps)
+        return train_gates(
+            model, GateSettings(steps=steps), on_step=lambda done, _, __: bar.update(task, completed=done)
+        )
+
+
+def _print_scores(scores: HeadScores, picture: Path | None, as_json: bool, path: Path | None) -> None:
+    from foveal.attention.retrieval_heads import RETRIEVAL, STRONG
+    from foveal.evaluation.plots import heatmap
+
+    if picture is not None:
+        heatmap(
+            scores.scores.numpy(),
+            picture,
+            title=f"Heads of {scores.model}: {BY[scores.kind]}",
+            x_label="head",
+            y_label="layer",
+            value_label="score",
+        )
+    if as_json:
+        print_json(_scores_json(scores) | {"path": path})
+        return
+    from rich.table import Table
+
+    layers, heads = scores.scores.shape
+    console = results()
+    if scores.kind == "copy":
+        console.print(
+            f"{scores.share(RETRIEVAL):.1%} of {layers * heads} heads score above {RETRIEVAL}, "
+            f"{scores.share(STRONG):.1%} above {STRONG}; {len(scores.always_active())} copied in every one of "
+            f"{len(scores.runs)} runs."
+        )
+    table = Table("layer.head", "score", "active in", box=None, pad_edge=False)
+    for head in scores.top(SHOWN):
+        table.add_row(f"{head[0]}.{head[1]}", f"{scores.scores[head]:.3f}", f"{scores.activation[head]:.0%}")
+    console.print(table)
+    for told in (path, picture):
+        if told is not None:
+            notes().print(f"Kept in {told}", markup=False, soft_wrap=True)
+
+
+def _scores_json(scores: HeadScores) -> dict[str, Any]:
+    return {
+        "model": scores.model,
+        "by": scores.kind,
+        "runs": len(scores.runs),
+        "settings": dict(scores.settings),
+        "share_above_0.1": scores.share(0.1),
+        "share_above_0.5": scores.share(0.5),
+        "always_active": [list(head) for head in scores.always_active()],
+        "heads": [
+            {"layer": head[0], "head": head[1], "score": float(scores.scores[head])} for head in scores.top(SHOWN)
+        ],
+    }
+
+
+def _ablation_table(found: Sequence[Ablated]) -> Any:
+    from rich.table import Table
+
+    table = Table("heads masked", "right", "nats a token", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(one.name, f"{one.right:.0%}", f"{one.nats:.2f}")
+    return table
+
+
+def _print_trace(found: Trace, prompt: str, text: tuple[int, int]) -> None:
+    from rich.text import Text
+
+    answer = Text()
+    for token in found.tokens:
+        style = "green" if token.share >= 0.5 else "yellow" if token.share >= 0.1 else "dim"
+        answer.append(found.answer[token.start : token.end], style)
+    console = results()
+    console.print(answer)
+    console.print(f"{found.grounded:.0%} copied from the text; {found.sink:.0%} of the heads' look rested on its start")
+    for place in _places(found):
+        around = prompt[max(text[0], place[0] - 60) : min(text[1], place[1] + 60)].strip()
+        console.print(Text.assemble("  … ", (around, "dim"), " …"))
+
+
+def _places(found: Trace) -> list[tuple[int, int]]:
+    """The stretches that the answer's tokens were copied from, those that lie close as one."""
+    places: list[tuple[int, int]] = []
+    for start, end in sorted(token.source for token in found.tokens if token.source and token.share >= 0.1):
+        if places and start - places[-1][1] < 80:
+            places[-1] = (places[-1][0], max(end, places[-1][1]))
+        else:
+            places.append((start, end))
+    return places
+
+
+def _trace_json(found: Trace, prompt: str, start: int) -> dict[str, Any]:
+    tokens = []
+    for token in found.tokens:
+        source = None
+        if token.source is not None:
+            source = {"text": prompt[slice(*token.source)], "start": token.source[0] - start}
+        said = found.answer[token.start : token.end]
+        tokens.append({"token": said, "share": token.share, "sink": token.sink, "source": source})
+    return {"answer": found.answer, "grounded": found.grounded, "sink": found.sink, "tokens": tokens}

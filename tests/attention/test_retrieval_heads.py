@@ -1,0 +1,225 @@
+"""Head scores: what a head copied by hand-made looks, files of ours and of the paper's authors, drawing controls."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny import HEADS, tiny
+
+from foveal.attention.head_detection import (
+    CopyWatch,
+    DetectionSettings,
+    Run,
+    copied,
+    detect,
+    placed,
+    prompt_parts,
+    scores_of,
+)
+from foveal.attention.head_needles import retrieval_needles
+from foveal.attention.memory_decoding import MethodDecoder
+from foveal.attention.profiles import architecture_of, whole_layers
+from foveal.attention.retrieval_heads import (
+    HeadScores,
+    by_layer,
+    find_scores,
+    head_scores,
+    load_scores,
+    parsed,
+    random_heads,
+)
+from foveal.errors import InputError
+from foveal.evaluation.haystack import plant_all
+from foveal.models.language import load_language_model
+from foveal.models.lean import supports
+
+HOST = ["The mill is old. The river is in the mill. The keeper reads the text in the mill. It is very old. "]
+SHORT = DetectionSettings(lengths=(160,), texts=1, per_text=2, answer_tokens=6)
+
+
+def scores(table: list[list[float]], **fields: str) -> HeadScores:
+    return HeadScores(torch.tensor([table]), **fields)
+
+
+# -- the score ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_a_look_at_a_place_of_the_sentence_that_holds_the_token():
+    ids = [5, 7, 8, 7, 9, 5]  # the sentence is places 1 to 3
+    sentence = [1, 2, 3]
+    assert copied([1, 2, 3], [7, 8, 7], ids, sentence) == {1, 2, 3}
+    assert copied([2, 2, 0], [7, 9, 5], ids, sentence) == set()  # another token there, or outside of the sentence
+    assert copied([5], [5], ids, sentence) == set()
+
+
+def test_repeated_words_cannot_push_a_score_above_1():
+    ids, sentence = [7, 7, 7], [0, 1, 2]
+    assert copied([0] * 9, [7] * 9, ids, sentence) == {0}
+
+
+def test_a_mean_over_the_runs_that_were_answered(attention_models):
+    model = attention_models["qwen"]
+    runs = [
+        Run("a", 128, 0.0, True, "", {"0-1": 1.0, "2-3": 0.5}),
+        Run("b", 128, 0.0, False, "", {"0-1": 0.0, "2-3": 1.0}),  # does not count
+        Run("c", 128, 0.0, True, "", {"0-1": 0.5}),
+    ]
+    found = scores_of(model, SHORT, runs, whole_layers(model.model.config))
+    assert found.runs.shape == (2, 3, HEADS)
+    assert found.scores[0, 1] == 0.75
+    assert found.scores[2, 3] == 0.25
+    assert found.activation[0, 1] == 1
+    assert found.activation[2, 3] == 0.5
+    assert found.always_active() == [(0, 1)]
+    assert found.top(2) == [(0, 1), (2, 3)]
+    assert found.above(0.3) == [(0, 1)]
+    assert found.share(0.1) == pytest.approx(2 / 12)
+
+
+def test_no_answered_run_is_an_error_that_says_what_came(attention_models):
+    with pytest.raises(InputError, match="answered none of 1 questions"):
+        scores_of(attention_models["qwen"], SHORT, [Run("a", 1, 0.0, False, "nonsense", {})], [0])
+
+
+# -- the watch ---------------------------------------------------------------------------------------------------------
+
+
+def test_models_without_lean_layers_are_watched_through_attach(tmp_path):
+    model = tiny("gemma2", tmp_path).model
+    assert not supports(model)
+    test_the_watch_sees_the_argmax_of_eager_attention(model)
+
+
+def test_the_watch_sees_the_argmax_of_eager_attention(model):
+    ids = torch.randint(3, 90, (1, 40), generator=torch.Generator().manual_seed(1))
+    layers = whole_layers(model.config)
+    watch = CopyWatch(layers)
+    decoder = MethodDecoder(model, watch)
+    state = decoder.read(ids[0, :-1].tolist())
+    decoder.step(state, [ids[0, -1:].tolist()])
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            rows = model(input_ids=ids, output_attentions=True).attentions
+    finally:
+        model.set_attn_implementation(before)
+    for layer in layers:
+        assert watch.looked[layer].tolist() == rows[layer][0, :, -1].argmax(-1).tolist()
+
+
+def test_sentences_are_found_by_characters(attention_models):
+    model = attention_models["qwen"]
+    needles = retrieval_needles(2, seed=4)
+    planted = plant_all("The mill is old. The river is in the mill. The keeper reads.", needles, [0, 100])
+    head, ask = prompt_parts(model, planted[0].text)
+    ids, places = placed(model, head, planted)
+    for one, own in zip(planted, places, strict=True):
+        said = model.tokenizer.decode([ids[place] for place in own])
+        assert one.needle.sentences[0] in said
+        assert len(said) < len(one.needle.sentences[0]) + 12
+    assert model.tokenizer.decode(ask("Who?")).startswith("Based on")
+    with pytest.raises(InputError, match="cannot be found"):
+        placed(model, "another text", planted)
+
+
+def test_a_model_that_cannot_answer_is_told_and_a_stopped_detection_goes_on(attention_models, tmp_path):
+    model = attention_models["qwen"]
+    seen: list[int] = []
+    store = tmp_path / "runs.jsonl"
+    for _ in range(2):
+        with pytest.raises(InputError, match="answered none of 2"):
+            detect(model, SHORT, texts=HOST, store=store, on_run=lambda done, *_: seen.append(done))
+    assert seen == [1, 2, 1, 2]
+    assert len(store.read_text().splitlines()) == 2
+    store.write_text("{}")
+    with pytest.raises(InputError, match="holds no runs of a detection"):
+        detect(model, SHORT, texts=HOST, store=store)
+
+
+def test_settings_are_checked_and_a_text_must_fit(attention_models):
+    with pytest.raises(InputError, match="lengths must be 128"):
+        DetectionSettings(lengths=(12,))
+    with pytest.raises(InputError, match="Detect at shorter lengths"):
+        detect(attention_models["qwen"], DetectionSettings(lengths=(4060,), texts=1, per_text=1), texts=HOST)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_scores_come_back_from_their_file(tmp_path):
+    table = torch.rand(3, 2, 4).round(decimals=4)
+    kept = HeadScores(table, "query", "m", "f" * 64, "a-2x4-8", {"lengths": [1]})
+    again = load_scores(kept.save(tmp_path / "heads.json"))
+    torch.testing.assert_close(again.runs, table)
+    assert (again.kind, again.model, again.fingerprint, again.settings) == ("query", "m", "f" * 64, {"lengths": [1]})
+
+
+def test_files_of_the_papers_authors_are_read():
+    found = parsed(json.dumps({"0-0": [0.5, 0.0], "0-1": [0.25, 1.79], "1-0": [0, 0], "1-1": [0, 0.5]}), "x/m.json")
+    assert found.scores.tolist() == [[0.25, pytest.approx(1.02)], [0.0, 0.25]]
+    assert found.model == "m"
+    assert found.always_active() == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"0-0": []}', '{"0-0": [1], "0-2": [1]}', '{"a": [1]}', '{"0-0": "x"}']
+)
+def test_broken_files_are_told_of(text):
+    with pytest.raises(InputError):
+        parsed(text, "heads.json")
+    with pytest.raises(InputError, match="another version"):
+        parsed('{"scores": {}, "version": 99}', "heads.json")
+
+
+def test_ones_own_scores_come_first_and_others_are_refused(attention_models, tmp_path):
+    model = attention_models["qwen"]
+    assert find_scores(model, home=tmp_path) is None
+    with pytest.raises(InputError, match="foveal heads detect tiny-qwen --by query"):
+        head_scores(model, "query", tmp_path)
+    kept = HeadScores(torch.ones(1, 3, 4), "copy", "other", "0" * 64, architecture_of(model.model.config))
+    kept.save_for(tmp_path)
+    found = head_scores(model, "copy", tmp_path)  # of a model with the same architecture
+    assert found.model == "other"
+    found.check(model.model.config)
+    with pytest.raises(InputError, match="3 layers with 4 heads"):
+        found.check(attention_models["gemma"].model.config)
+
+
+def test_key_value_heads_and_controls():
+    found = scores([[0.9, 0.0, 0.05, 0.3], [0.0, 0.1, 0.0, 0.6]])
+    assert found.of_groups(2).tolist() == [
+        [pytest.approx(0.9), pytest.approx(0.3)],
+        [pytest.approx(0.1), pytest.approx(0.6)],
+    ]
+    with pytest.raises(InputError, match="cannot share"):
+        found.of_groups(3)
+    drawn = random_heads(found, 4, seed=3, beside=[(0, 1)])
+    assert sorted(drawn) == [(0, 2), (1, 0), (1, 1), (1, 2)]  # none above 0.1, none named
+    assert random_heads(found, 2, 1) == random_heads(found, 2, 1)
+    with pytest.raises(InputError, match="6 other heads"):
+        random_heads(found, 6, 0)
+    assert by_layer([(1, 2), (0, 3), (1, 0)]) == {0: [3], 1: [0, 2]}
+
+
+@pytest.mark.parametrize(("name", "length"), [("qwen2.5-coder-0.5b", 4096), ("gemma3-270m", 1024)])
+@pytest.mark.model
+def test_the_shipped_scores_are_of_the_models_that_are_shipped(name, length):
+    model = load_language_model(name)
+    found = head_scores(model)
+    assert found.fingerprint == model.fingerprint
+    found.check(model.model.config)
+    assert found.share(0.1) <= 0.2
+    assert found.share(0.5) <= 0.05
+    assert found.settings["lengths"] == [length]
+
+
+@pytest.mark.model
+def test_a_real_head_copies_a_sentence():
+    model = load_language_model()
+    found = detect(model, DetectionSettings(lengths=(256,), texts=1, per_text=1, seed=5))
+    shipped = head_scores(model).above(0.5)
+    assert set(found.top(6)) <= {*head_scores(model).top(40)}
+    assert set(found.above(0.5)) & set(shipped)

@@ -1,0 +1,113 @@
+"""heads on the command line, with a tiny model: detecting, showing, masking, tracing, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from cli.test_reading import call
+from tiny import HEADS, tiny
+
+from foveal.attention.profiles import architecture_of
+from foveal.attention.retrieval_heads import HeadScores
+from foveal.models.threads import with_threads
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with with_threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("heads")
+    model = tiny("qwen", folder / "model")
+    (folder / "rain.txt").write_text("It rained. The keeper of the mill reads.\nThe mill is old.\n")
+    (folder / "host.txt").write_text("The mill is old. It rained. The river is in the mill. " * 30)
+    example = {"query": "who reads?", "passages": ["It rained.", "The keeper reads."], "gold": [1]}
+    (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")
+    table = torch.rand(2, 3, HEADS, generator=torch.Generator().manual_seed(0)).round(decimals=3)
+    table[:, 2] = 0.05
+    kept = HeadScores(table, "copy", "tiny", model.fingerprint, architecture_of(model.model.config))
+    kept.save(folder / "copy.json")
+    kept.save_for(folder / "home")
+    return folder
+
+
+def heads(place, what: str, *more: str, **options):
+    return call(place, "heads", what, *more, **options)
+
+
+def test_query_heads_are_measured_kept_and_shown(place):
+    model = str(place / "model")
+    done = heads(place, "detect", model, "--by", "query", "--examples", str(place / "examples.jsonl"))
+    assert "layer.head" in done.stdout
+    told = json.loads(heads(place, "show", model, "--by", "query", "--json").stdout)
+    assert (told["by"], told["runs"], len(told["heads"])) == ("query", 1, 12)
+
+
+def test_a_model_that_answers_nothing_is_told_of(place):
+    asked = ("--text", str(place / "host.txt"), "--length", "160", "--texts", "1")
+    failed = heads(place, "detect", str(place / "model"), *asked, status=1)
+    assert "answered none of 3 questions" in failed.said
+
+
+def test_scores_are_shown_and_drawn(place):
+    picture = place / "heads.png"
+    done = heads(place, "show", str(place / "model"), "--picture", str(picture))
+    assert "of 12 heads score above 0.1" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    told = json.loads(heads(place, "show", "--file", str(place / "copy.json"), "--json").stdout)
+    assert told["model"] == "tiny"
+
+
+def test_heads_are_masked(place):
+    told = json.loads(
+        heads(
+            place,
+            "mask",
+            str(place / "model"),
+            "--top",
+            "2",
+            "--needles",
+            "2",
+            "--length",
+            "1500",
+            "--draws",
+            "1",
+            "--json",
+        ).stdout
+    )
+    assert [one["name"] for one in told] == ["none", "2 strongest", "2 others, draw 1"]
+    assert {one["heads"] for one in told} == {0, 2}
+
+
+def test_an_answer_is_traced(place):
+    asked = (str(place / "rain.txt"), "Who reads?", "--model", str(place / "model"))
+    told = json.loads(heads(place, "trace", *asked, "--json").stdout)
+    assert "".join(one["token"] for one in told["tokens"]) == told["answer"]
+    assert 0 <= told["grounded"] <= 1
+    assert "copied from the text" in heads(place, "trace", *asked).stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        (("show", "MODEL", "--by", "gates"), 1, "Nobody measured"),
+        (("show", "MODEL", "--by", "luck"), 2, "there are copy, query, gates"),
+        (("show", "--file", "rain.txt"), 1, "holds no head scores"),
+        (("detect", "MODEL", "--text", "missing.txt"), 1, "cannot be read"),
+        (("detect", "MODEL", "--by", "query", "--examples", "rain.txt"), 1, "cannot be read"),
+        (("mask", "MODEL", "--mode", "gone"), 1, "modes are zero, uniform"),
+        (("trace", "empty.txt", "Who?", "--model", "MODEL"), 1, "holds no text"),
+    ],
+)
+def test_what_cannot_be_done_is_told(place, asked, status, said):
+    (place / "empty.txt").write_text(" \n")
+    names = {"MODEL": str(place / "model")} | {
+        name: str(place / name) for name in ("rain.txt", "missing.txt", "empty.txt")
+    }
+    failed = heads(place, *(names.get(one, one) for one in asked), status=status)
+    assert said in failed.said

@@ -1,0 +1,80 @@
+"""An answer's copies mapped back to its excerpts, and what citations make of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import HEADS
+
+from foveal.attention.retrieval_heads import HeadScores
+from foveal.models.local_chat import LocalChat
+from foveal.reading.answering import AnswerSettings, Evidence, checked, drafted, messages
+from foveal.reading.grounding import Copied, Grounding, grounding, one_line
+from foveal.reading.memory import Excerpt
+
+SETTINGS = AnswerSettings(max_tokens=6)
+
+
+def excerpt(start: int, text: str) -> Evidence:
+    return Evidence("d", Excerpt(start, start + len(text), text, 1.0), "t")
+
+
+def whole(pieces):
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
+
+
+def test_one_line_knows_its_characters():
+    line, places = one_line("  a\n\n b c ")
+    assert line == "a b c"
+    assert [("  a\n\n b c "[place]) for place in places] == ["a", "\n", "b", " ", "c"]
+    assert one_line(" \n") == ("", [])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_of_two_sentences_with_the_same_words_the_copied_one_is_cited(number):
+    evidence = [excerpt(0, "Ada saw 48213 on a wall. It rained."), excerpt(90, "There 48213 was the code. Ada saw it.")]
+    answer = "It was 48213."
+    start = answer.index("48213")
+    place = evidence[number].excerpt.text.index("48213")
+    ground = Grounding((Copied(start, start + 5, number, place, 0.8),), 0.8)
+    found = checked(answer, "What did it say?", evidence, SETTINGS, ground)
+    assert found.citations[0].span.start == evidence[number].excerpt.start
+    assert found.grounded == 0.8
+    assert checked(answer, "What did it say?", evidence, SETTINGS).grounded is None
+
+
+def test_what_no_excerpt_holds_stays_unsupported_whatever_was_looked_at():
+    evidence = [excerpt(0, "Ada saw 48213 on a wall.")]
+    ground = Grounding((Copied(7, 12, 0, 8, 1.0),), 1.0)
+    assert checked("It was 99999.", "What?", evidence, SETTINGS, ground).unsupported == ("It was 99999.",)
+
+
+def test_each_sentence_has_its_own_votes():
+    ground = Grounding((Copied(2, 4, 0, 5, 0.5), Copied(20, 22, 0, 7, 0.25), Copied(3, 5, 1, 5, 0.125)), 0.5)
+    assert ground.votes((0, 10), 0, (0, 10)) == 0.5 / 0.625
+    assert ground.votes((0, 30), 0, (0, 10)) == 0.75 / 0.875
+    assert ground.votes((0, 30), 0, (6, 10)) == 0.25 / 0.875
+    assert ground.votes((0, 30), 1, (0, 10)) == 0.125 / 0.875
+    assert ground.votes((5, 9), 0, (0, 10)) == 0
+
+
+def test_a_local_answer_is_traced_into_its_excerpts(qwen):
+    scores = HeadScores(torch.full((1, 3, HEADS), 0.5))
+    evidence = [excerpt(0, "The mill  is\nold."), excerpt(40, "The keeper reads the text.")]
+    chat = LocalChat(qwen)
+    prompt = qwen.render(messages("who?", evidence, SETTINGS))
+    answer = "The keeper reads the text in the mill is old."
+    found = grounding(qwen, prompt, answer, [one.excerpt.text for one in evidence], scores)
+    assert found is not None
+    for one in found.copied:
+        text = evidence[one.number].excerpt.text
+        assert answer[one.start : one.end].strip()[:1] in text[max(0, one.place - 4) : one.place + 5]
+    assert grounding(qwen, "something else", answer, ["The mill"], scores) is None
+    assert grounding(qwen, prompt, " ", [one.excerpt.text for one in evidence], scores) is None
+    draft = whole(drafted(chat, "who?", evidence, SETTINGS, heads=scores))
+    assert draft.grounded is None or 0 <= draft.grounded <= 1
