@@ -5,6 +5,7 @@
     compression  answers over a cache that is cut by the role of heads, beside SnapKV, a window, random heads
     attribution  where an answer was copied from; whether a text holds the answer at all
     ranking      candidates in order by copy heads, query heads, all, random ones, beside BM25 and MiniLM
+    landmark     a decoder trained with landmarks: exactness, likelihood, records, hit rates, cost
 
 Each is also a bench of its own: `foveal bench heads-detect`, and so on.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from foveal.bench.heads_attribution import attribution
 from foveal.bench.heads_compression import compression
 from foveal.bench.heads_detect import detection
+from foveal.bench.heads_landmark import landmark
 from foveal.bench.heads_masking import masking
 from foveal.bench.heads_ranking import ranking
 from foveal.bench.settings import BenchSettings
@@ -24,5 +26,5 @@ from foveal.evaluation.tables import Row
 
 def heads(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench heads`."""
-    for part in (detection, masking, compression, attribution, ranking):
+    for part in (detection, masking, compression, attribution, ranking, landmark):
         yield from part(settings)
