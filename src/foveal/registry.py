@@ -40,6 +40,7 @@ RANKERS = {
     "blockrank": "foveal.ranking.blockrank:BlockRank",
     "listwise": "foveal.ranking.listwise:ListwiseRanker",
     "pointwise": "foveal.ranking.listwise:PointwiseRanker",
+    "pairwise": "foveal.ranking.pairwise:PairwiseRanker",
     "retrieval-heads": "foveal.ranking.listwise:RetrievalHeads",
 }
 """Ways in which a language model ranks; trained rankers are named by their folders (`ranking.by_name`)."""
@@ -176,6 +177,8 @@ BENCHES = {
     "report-citations": "foveal.bench.report_citations:citation_rows",
     "report-memory": "foveal.bench.report_memory:memory_rows",
     "report-race": "foveal.bench.report_race:race_rows",
+    "report-planners": "foveal.bench.report_planners:planners",
+    "report-library": "foveal.bench.report_library:library",
     "segment-learned": "foveal.bench.segment_learned:learned",
     "papers": "foveal.bench.papers:papers",
     "papers-csfcube": "foveal.bench.papers_csfcube:csfcube",

@@ -4,6 +4,7 @@ report-citations  whether the verifier tells true citations from false ones     
 report-memory     what a run of 200 steps still knows in a window of 4,096 tokens         report_memory.py
 report-race       DeepResearch Bench's scores, computed again                             report_race.py
 report-planners   planners and timing policies at equal passages and calls                report_planners.py
+report-library    whole reports by the small model over real papers                       report_library.py
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 from foveal.registry import BENCHES, lookup
 
-PARTS = ("report-citations", "report-memory", "report-race", "report-planners")
+PARTS = ("report-citations", "report-memory", "report-race", "report-planners", "report-library")
 
 
 def report(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench report`."""
     for name in PARTS:
-        if name in BENCHES:
-            yield from lookup(BENCHES, name, kind="bench")(settings)
+        yield from lookup(BENCHES, name, kind="bench")(settings)

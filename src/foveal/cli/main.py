@@ -1,6 +1,7 @@
 """The command `foveal`: its tree, and the one place where an error becomes a line on standard error.
 
-Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage; 3 research that could make no report;
+130 stopped by Ctrl-C.
 A command's module is imported with the tree; what is heavy is imported inside the command.
 """
 

@@ -18,6 +18,19 @@ from typer.core import TyperGroup
 from foveal.cli import research_verify, research_watch
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
 from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.research_report import (
+    AsReport,
+    Clarify,
+    ExperimentFile,
+    ModeName,
+    Out,
+    ReportOptions,
+    TimingName,
+    Words,
+    new_report,
+    resumed_report,
+    shown_again,
+)
 from foveal.cli.research_train import PlannerName, planner_of, train_planner
 from foveal.cli.research_view import ResearchView as ResearchView
 from foveal.cli.research_view import answer_text, listened
@@ -97,13 +110,38 @@ def ask(
     pages: PageCount = None,
     reuse: Reuse = False,
     trace: Annotated[Path | None, typer.Option(help="A new file for the run's events, beside the database.")] = None,
+    report: AsReport = False,
+    mode: ModeName = "normal",
+    timing: TimingName = "always",
+    words: Words = None,
+    clarify: Clarify = False,
+    experiment: ExperimentFile = None,
+    out: Out = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer QUESTION from many pages, with numbered citations. Ctrl-C: answer now; again: stop."""
+    """Answer QUESTION from many pages, with numbered citations, or by --report with a report.
+
+    Ctrl-C: answer now; again: stop.
+    """
     from foveal.settings import Settings
 
     settings = Settings.load(home)
+    if report:
+        asked = {"sources": source, "model": model, "url": url, "answerer": answerer, "planner": planner}
+        wanted = ReportOptions(
+            mode,
+            timing,
+            words,
+            _budget(tokens, seconds, pages),
+            clarify=clarify,
+            experiment=experiment,
+            out=out,
+            json=as_json,
+        )
+        with kept_runs(settings) as runs:
+            new_report(settings, runs, question, asked, wanted, trace)
+        return
     limits = {"max_parallel": parallel, "max_turns": turns}
     options = {"sources": source or ["library"], "model": model, "url": url, "answerer": answerer, "planner": planner}
     with kept_runs(settings) as runs:
@@ -144,7 +182,9 @@ def resume(
     limits = {"max_parallel": parallel, "max_turns": turns}
     budget = _budget(tokens, seconds, pages)
     named = {"sources": source, "model": model, "url": url, "answerer": answerer, "planner": planner}
-    if _is_file(which):
+    if resumed_report(settings, which, named, budget, as_json=as_json):
+        return
+    if is_file(which):
         search = _search(settings, named, front_end, limits, budget)
         _show(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
         return
@@ -168,9 +208,11 @@ def replay(
     from foveal.research.answers import researched
     from foveal.research.state import RunState
 
-    events, key, trace = _events(which, home)
+    events, key, trace = events_of(which, home)
     state = RunState.of(events)
-    if as_json or form == "answer":
+    if state.report is not None and form in ("answer", "markdown", "html"):
+        shown_again(state, form, as_json=as_json)
+    elif as_json or form == "answer":
         _show(researched(state), key, as_json, trace)
     else:
         typer.echo(_form(form, state, events), nl=False)
@@ -270,19 +312,19 @@ def kept_runs(settings: Settings) -> Iterator[Runs]:
         database.close()
 
 
-def _events(which: str, home: Path | None) -> tuple[list[Event], str | None, Path | None]:
+def events_of(which: str, home: Path | None) -> tuple[list[Event], str | None, Path | None]:
     """The events of a run that is named, and where they came from: its key, or its trace."""
     from foveal.research.traces import load
     from foveal.settings import Settings
 
-    if _is_file(which):
+    if is_file(which):
         return load(Path(which)), None, Path(which)
     with kept_runs(Settings.load(home)) as runs:
         key = runs.find(which).key
         return runs.events(key), key, None
 
 
-def _is_file(which: str) -> bool:
+def is_file(which: str) -> bool:
     return which.endswith(".jsonl") or Path(which).is_file()
 
 

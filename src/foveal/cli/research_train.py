@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 REWARD_STEPS = 30
 
 PlannerName = Annotated[
-    str | None, typer.Option("--planner", help="A trained planner: a name in HOME/models, or its folder.")
+    str | None,
+    typer.Option(
+        "--planner",
+        help="A trained planner: a name in HOME/models, or its folder. With --report also auto (default), single, "
+        "parallel, sequential, tree.",
+    ),
 ]
 
 

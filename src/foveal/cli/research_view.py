@@ -7,6 +7,7 @@ listened(run)                    # until its end; Ctrl-C asks for the answer, a 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from foveal.research.answers import Researched
     from foveal.research.events import Event
     from foveal.research.graph import Node
-    from foveal.research.run import Run
     from foveal.research.state import RunState
 
 MARKS = {
@@ -34,8 +34,8 @@ EVERY_S = 0.1
 """Seconds between two drawings of the tree."""
 
 
-def listened(run: Run, *, json: bool = False) -> Researched:
-    """Show a run until its end. Ctrl-C asks for the answer; a second one stops it."""
+def listened(run: Any, *, json: bool = False) -> Any:
+    """Show a run, of an answer or a report, until its end; what it gives. Ctrl-C asks for that; a second one stops."""
     after = 0
     with ResearchView(quiet=json) as view:
         while True:
@@ -94,7 +94,7 @@ class ResearchView:
         state = self.state
         if state is None or not state.run:
             return Text("")
-        parts: list[Any] = [tree(state)]
+        parts: list[Any] = [tree(state), *_report_lines(state)]
         if state.thought:
             parts.append(Text(_end_of(state.thought), "dim italic", overflow="ellipsis"))
         if state.answer:
@@ -103,6 +103,24 @@ class ResearchView:
         if used:
             parts.append(Text(f"{used['calls']} calls, {used['tokens']:,} tokens, {used['pages']} pages", "dim"))
         return Group(*parts)
+
+
+def _report_lines(state: RunState) -> list[Any]:
+    """Of a report's run: its planner, what it does now, its drafts."""
+    from rich.text import Text
+
+    lines = []
+    if state.plan:
+        plan = state.plan
+        lines.append(Text(f"planner {plan['planner']}, up to {plan['searches']} searches: {plan['reason']}", "dim"))
+    if state.busy:
+        lines.append(Text("; ".join(name[:60] for name in list(state.busy)[-2:]), "cyan"))
+    if state.evidence:
+        lines.append(Text(f"{len(state.evidence)} passages of {len(state.sources)} sources", "dim"))
+    for draft in state.drafts:
+        told = f"draft {draft['version'] + 1}: {draft['supported']} of {draft['claims']} sentences borne out"
+        lines.append(Text(told, "green" if draft["best"] else "dim"))
+    return lines
 
 
 def tree(state: RunState) -> Tree:
@@ -118,14 +136,15 @@ def tree(state: RunState) -> Tree:
     def add(to: Tree, name: str) -> None:
         for child in tree_children(state.graph, name):
             if child != RESPONSE:
-                add(to.add(_label(state.graph.nodes[child])), child)
+                add(to.add(_label(state.graph.nodes[child], state.values.get(child))), child)
 
     if ROOT in state.graph.nodes:
         add(shown, ROOT)
     return shown
 
 
-def _label(node: Node) -> Any:
+def _label(node: Node, value: Mapping[str, Any] | None = None) -> Any:
+    """A node's line; `value` is what a tree of deep research thinks of it."""
     from rich.text import Text
 
     mark, style = MARKS[node.state]
@@ -136,6 +155,8 @@ def _label(node: Node) -> Any:
         text.append(f"  {doing}", "dim")
     elif node.error:
         text.append(f"  {node.error[:80]}", "red")
+    if value:
+        text.append(f"  value {value['value']:.2f}, {value['visits']} visits", "cyan")
     return text
 
 

@@ -8,6 +8,8 @@ graph.py, plans.py     the graph, and what a planner may add to it; plan_code.py
 searcher.py            one sub-question: queries, hits, pages, a cited summary; pages.py reads the long ones
 scheduling.py, run.py  what runs when; the loop of a run, event by event
 events.py, state.py    what happened, numbered; what that adds up to; traces.py keeps it in a file
+deep.py …              deep research, a checked report: planning*.py, desk.py (search, read, note), acquisition.py,
+                       timing.py, outline.py, report_*.py, conflicts.py, checks.py; steps.py makes a kill cost nothing
 sources.py …           where is searched: library, folder, papers, arXiv, SearXNG, any HTTP search
 """
 
@@ -19,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from foveal.research.answers import Researched as Researched
     from foveal.research.budget import Budget as Budget
+    from foveal.research.deep import DeepResearch as DeepResearch
     from foveal.research.events import Event as Event
     from foveal.research.graph import Graph as Graph
     from foveal.research.mindsearch import MindSearch as MindSearch
     from foveal.research.mindsearch import MindSettings as MindSettings
     from foveal.research.plans import Plan as Plan
     from foveal.research.plans import Planner as Planner
+    from foveal.research.report import Report as Report
     from foveal.research.sources import Found as Found
     from foveal.research.sources import Source as Source
     from foveal.research.text_sources import DocumentsSource as DocumentsSource
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Budget": "budget",
+    "DeepResearch": "deep",
     "DocumentsSource": "text_sources",
     "Event": "events",
     "Found": "sources",
@@ -41,6 +46,7 @@ _HOMES = {
     "MindSettings": "mindsearch",
     "Plan": "plans",
     "Planner": "plans",
+    "Report": "report",
     "Researched": "answers",
     "Source": "sources",
 }

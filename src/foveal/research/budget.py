@@ -101,8 +101,10 @@ class Meter:
 class Metered:
     """A `ChatModel` that counts what another one reads and writes. Cancelled: tokens or seconds have run out."""
 
-    def __init__(self, model: ChatModel, meter: Meter) -> None:
+    def __init__(self, model: ChatModel, meter: Meter, cancel: Cancel | None = None) -> None:
+        """`cancel` stops those calls, too, that are given no token of their own."""
         self.model = model
+        self.cancel = cancel
         self.meter = meter
         self.name = model.name
         self.context_tokens = model.context_tokens
@@ -115,6 +117,7 @@ class Metered:
 
     def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
         """The answer in pieces."""
+        cancel = cancel or self.cancel
         self._require_left()
         with self._turn:
             self._begin(messages, cancel)
@@ -130,6 +133,7 @@ class Metered:
         self, messages: Messages, schema: type[SchemaT], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
     ) -> SchemaT:
         """An answer that `schema` accepts."""
+        cancel = cancel or self.cancel
         self._require_left()
         with self._turn:
             self._begin(messages, cancel)
@@ -139,6 +143,7 @@ class Metered:
 
     def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
         """Natural-log probabilities of an answer's tokens."""
+        cancel = cancel or self.cancel
         self._require_left()
         with self._turn:
             self._begin(messages, cancel)
@@ -147,8 +152,15 @@ class Metered:
     def chat_many(
         self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
     ) -> list[str]:
-        """The whole answer to each conversation."""
-        return [self.chat(one, sampling, cancel=cancel) for one in conversations]
+        """The whole answer to each conversation; the model may answer them together."""
+        cancel = cancel or self.cancel
+        self._require_left()
+        with self._turn:
+            for messages in conversations:
+                self._begin(messages, cancel)
+            answers = self.model.chat_many(conversations, sampling, cancel=cancel)
+            self.meter.spend(tokens=sum(map(self.count_tokens, answers)))
+            return answers
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`."""

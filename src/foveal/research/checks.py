@@ -31,11 +31,11 @@ _NOT = re.compile(r"\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|
 class Checks(Protocol):
     """Says whether passages bear a claim out."""
 
-    def check(self, claim: str, passages: Sequence[Passage]) -> Verdict:
-        """The verdict on one claim."""
+    def check(self, claim: str, passages: Sequence[Passage], /) -> Verdict:
+        """The verdict on one claim, which is not empty."""
         ...
 
-    def check_many(self, pairs: Sequence[tuple[str, Sequence[Passage]]]) -> list[Verdict]:
+    def check_many(self, pairs: Sequence[tuple[str, Sequence[Passage]]], /) -> list[Verdict]:
         """Those on many."""
         ...
 

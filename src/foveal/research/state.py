@@ -35,6 +35,7 @@ class RunState:
     # of deep research (deep.py)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)  # those that are over, by `steps.step_name`
     busy: dict[str, None] = field(default_factory=dict)  # steps that go on, in the order in which they began
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a tree's nodes: value, visits, verified
     plan: dict[str, Any] = field(default_factory=dict)  # planner, reason, searches
     brief: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -68,6 +69,7 @@ def _run(state: RunState, data: dict[str, Any], at: float) -> None:
     state.run = state.run | data
     state.done = None
     state.busy = {}
+    state.claims = []
     if ROOT not in state.graph.nodes:
         state.graph.add(Node(ROOT, str(data["question"]), "root", "finished", started=at))
 
@@ -169,6 +171,10 @@ def _step(state: RunState, data: dict[str, Any], _: float) -> None:
     state.busy.pop(name, None)
 
 
+def _value(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.values[data["name"]] = data
+
+
 def _chosen(state: RunState, data: dict[str, Any], _: float) -> None:
     state.plan = data
 
@@ -187,8 +193,6 @@ def _evidence(state: RunState, data: dict[str, Any], _: float) -> None:
 
 def _written_draft(state: RunState, data: dict[str, Any], _: float) -> None:
     state.drafts.append(data)
-    if data["best"]:
-        state.claims = []
 
 
 def _claim(state: RunState, data: dict[str, Any], _: float) -> None:
@@ -232,6 +236,7 @@ _CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {
     "answer.reset": _answer_reset,
     "step.begun": _step_begun,
     "step": _step,
+    "node.value": _value,
     "plan.chosen": _chosen,
     "brief": _brief,
     "source": _source,

@@ -1,0 +1,317 @@
+"""bench report-planners: what each planner and each timing of deep research is worth to the final answer.
+
+planners   single (one-shot RAG: the question alone), parallel, sequential, tree, and ReAct, over recorded questions of
+           several hops: each may ask the model at most `CALLS` times, and is read at 9 passages by the same model
+timing     always, never, tagged, confidence, attention, consistency: one answer each, at most 2 searches, 9 passages
+noise      the sequential planner's pages with others among them, until those are 0, 50 and 90 % of all
+
+EM and F1 (SQuAD), whether the answer stands in what was found, searches and calls a question. The model is
+Qwen2.5-Coder-0.5B, untaught: what counts are differences. `research-retrieval` has the taught planner at the same 9
+passages. What was answered stays in the bench's cache, question by question.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from statistics import fmean
+from typing import Any
+
+from foveal.bench.research_answers import NOISE, Answering, AnswerSizes, documents, measured, noise_for, with_noise
+from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, RecordedSet, Sizes
+from foveal.bench.research_retrieval import NAMES, gain_row, react_plans, set_of
+from foveal.bench.runner import SIZE
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.tables import Row
+from foveal.models.chat import ChatModel
+from foveal.models.language import LanguageModel
+from foveal.research.budget import Budget, Meter, Metered
+from foveal.research.checks import WordChecks
+from foveal.research.evidence import Evidence
+from foveal.research.judging import Judge
+from foveal.research.likeness import Likeness
+from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery, parallel, sequential, single
+from foveal.research.planning_tree import TreeNode, tree
+from foveal.research.recorded_search import found_answer, pooled
+from foveal.research.report import Brief
+from foveal.research.timing import TIMINGS, answered, timing_of
+from foveal.research.trajectories import Trajectory
+from foveal.types import Document, Passage, Span
+
+CALLS = 8
+"""Calls of the model that a planner may make for a question, the answer aside."""
+
+PASSAGES, OF_A_QUERY, SEARCHES = 9, 3, 2
+PLANNERS = ("single", "parallel", "sequential", "tree")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerSizes:
+    """How many questions of a set."""
+
+    questions: int = 24
+    sets: tuple[str, ...] = (HOTPOT, TWO_WIKI)
+
+    @classmethod
+    def of(cls, settings: BenchSettings) -> PlannerSizes:
+        """Full and quick."""
+        return cls(questions=3, sets=(HOTPOT,)) if settings.quick else cls()
+
+
+class RecordedDesk:
+    """A `planning.Desk` over a recorded corpus: no pages to read, and calls that are counted."""
+
+    taught: NextQuery | None = None
+
+    def __init__(self, among: RecordedSet, question: str, model: ChatModel, likeness: Likeness) -> None:
+        self.question, self.brief = question, Brief(goal=question)
+        self.plan = PlanSettings(breadth=3, depth=2, iterations=4, plain=True)
+        self.likeness, self.among = likeness, among
+        self.meter = Meter(Budget())
+        self.model = Metered(model, self.meter)
+        self.evidence: dict[str, Evidence] = {}
+        self.queries: list[str] = []
+        self.ranked: list[list[str]] = []  # ids that each query found
+        self._done: dict[tuple[str, str], Any] = {}
+
+    @property
+    def calls(self) -> int:
+        """Calls so far."""
+        return int(self.meter.used()["calls"])
+
+    def once(self, kind: str, key: str, work: Callable[[ChatModel], Any]) -> Any:
+        """A step, kept for as long as the question lasts."""
+        if (kind, key) not in self._done:
+            self._done[kind, key] = work(self.model)
+        return self._done[kind, key]
+
+    def asked(self) -> list[str]:
+        """All queries so far."""
+        return list(self.queries)
+
+    def over(self) -> bool:
+        """Whether the calls are used up."""
+        return self.calls >= CALLS
+
+    def lines(self, keys: Sequence[str]) -> list[str]:
+        """Passages in brief."""
+        return [self.evidence[key].summary for key in keys]
+
+    def research(self, subs: Sequence[SubQuery]) -> list[Finding]:
+        """The best passages of each query."""
+        return [self._found(sub) for sub in subs]
+
+    def _found(self, sub: SubQuery) -> Finding:
+        self.queries.append(sub.query)
+        ids = list(self.among.search(sub.query)[:PASSAGES])
+        self.ranked.append(ids)
+        for one in ids[:OF_A_QUERY]:
+            shown = self.among.recorded.sources[one]
+            text = f"{shown.title}: {shown.text}"
+            self.evidence[one] = Evidence(
+                key=one,
+                source=one,
+                question=sub.goal,
+                passage=Passage(Span(one, 0, len(text)), text),
+                summary=text[:240],
+            )
+        return Finding(f"search {len(self.queries)}", sub, tuple(ids[:OF_A_QUERY]))
+
+    def found(self) -> list[str]:
+        """At most 9 distinct passages: the first of each query, the second of each, …, then of the question."""
+        whole = list(self.among.search(self.question))
+        turns = [one for level in zip_longest(*self.ranked) for one in level if one is not None]
+        lead = whole[:OF_A_QUERY] if len(self.ranked) > 1 else []
+        return list(dict.fromkeys([*lead, *turns, *whole]))[:PASSAGES]
+
+
+class Quiet(Judge):
+    """A judge whom nobody watches."""
+
+    def shown(self, node: TreeNode) -> None:
+        """Not told."""
+
+
+def planned(name: str, desk: RecordedDesk) -> list[str]:
+    """The passages that a planner finds."""
+    if name == "tree":
+        tree(desk, Quiet(desk, WordChecks()))  # type: ignore[arg-type]
+    else:
+        {"single": single, "parallel": parallel, "sequential": sequential}[name](desk)
+    return desk.found()
+
+
+def planners(
+    settings: BenchSettings,
+    model: LanguageModel | None = None,
+    chat: ChatModel | None = None,
+    sizes: PlannerSizes | None = None,
+) -> Iterator[Row]:
+    """The rows of `foveal bench report-planners`."""
+    of = sizes or PlannerSizes.of(settings)
+    there = (settings.data / HELD_OUT).is_dir()
+    arms = Arms(settings, Sizes.of(settings), model)
+    work = Answering(arms, AnswerSizes(questions=of.questions), chat)
+    yield Row.of("questions of each set", SIZE, of.questions)
+    yield Row.of("calls of the model that a planner may make", SIZE, CALLS)
+    for name in (*of.sets, *((HELD_OUT,) if there else ())):
+        runs = list(recorded(arms, name).runs)[: of.questions]
+        yield from planner_rows(work, name, runs)
+        yield from timing_rows(work, name, runs)
+    note = "in the data folder" if there else f"not run: the data folder has no {HELD_OUT}/ (Bamboogle)"
+    yield Row.of("held-out set", "found", float(there), note=note)
+
+
+def recorded(arms: Arms, name: str) -> RecordedSet:
+    """A set by its folder."""
+    return RecordedSet.of(arms.settings, name) if name == HELD_OUT else set_of(arms, name)
+
+
+# -- planners ---------------------------------------------------------------------------------------------------------
+
+
+def planner_rows(work: Answering, name: str, runs: Sequence[Trajectory]) -> Iterator[Row]:
+    """Each planner, and ReAct, answered alike; then the sequential one's pages among noise."""
+    among = recorded(work.arms, name)
+    held = documents(among)
+    pages: dict[str, dict[str, list[str]]] = {}
+    for side in PLANNERS:
+        made = kept_plans(work, side, among, runs)
+        pages[side] = {run.id: made[run.id]["found"] for run in runs}
+        note = f"{fmean(made[run.id]['calls'] for run in runs):.1f} calls and "
+        note += f"{fmean(len(made[run.id]['queries']) for run in runs):.1f} searches a question"
+        queries = {run.id: made[run.id]["queries"] for run in runs}
+        yield from answer_rows(work, name, f"planner {side}", runs, pages[side], queries, held, note)
+    yield gain(work, name, runs, pages)
+    react = react_plans(work.arms, among, runs)
+    found = {run.id: _pooled(among, run.question, react[run.id]) for run in runs}
+    yield from answer_rows(work, name, "ReAct", runs, found, react, held, f"{_mean(react):.1f} searches a question")
+    yield from noise_rows(work, name, runs, pages["sequential"])
+
+
+def gain(
+    work: Answering, name: str, runs: Sequence[Trajectory], pages: Mapping[str, Mapping[str, Sequence[str]]]
+) -> Row:
+    """What reading between the searches is worth. Bars of the full run: above 0 where questions depend on each other;
+    on HotpotQA parallel, which is faster, may lose 2 points at most."""
+    among = recorded(work.arms, name)
+    recall = {
+        side: {run.id: 100 * found_answer(among.recorded, run, pages[side][run.id]) for run in runs}
+        for side in ("sequential", "parallel")
+    }
+    row = gain_row(
+        f"{NAMES.get(name, name)}: planner sequential, less parallel", recall["sequential"], recall["parallel"], None
+    )
+    if work.arms.settings.quick or name == TWO_WIKI:
+        return row
+    return Row.of(
+        row.system, row.metric, row.value, note=row.note, **({"at_most": 2.0} if name == HOTPOT else {"at_least": 0.0})
+    )
+
+
+def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Trajectory]) -> dict[str, Any]:
+    """Run -> queries, passages and calls of a planner; what was planned before is read from the cache."""
+    likeness = Likeness(work.arms.settings.encoder())
+
+    def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
+        made: list[tuple[str, ...]] = []
+        for run in part:
+            desk = RecordedDesk(among, run.question, work.chat, likeness)
+            found = planned(side, desk)
+            made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls}),))
+        return made
+
+    rows = work.arms.kept(["deep planner, 2", side, CALLS, work.chat.name], among, runs, make)
+    return {name: json.loads(one[0]) for name, one in rows.items()}
+
+
+def answer_rows(
+    work: Answering, name: str, side: str, runs: Sequence[Trajectory], found: Mapping[str, Sequence[str]],
+    queries: Mapping[str, Sequence[str]], held: Mapping[str, Document], note: str,
+) -> Iterator[Row]:  # fmt: skip
+    """Answers from passages: EM, F1, and whether the answer stood in all nine."""
+    among = recorded(work.arms, name)
+    shown = {run.id: work.shown(held, found[run.id], " ".join((run.question, *queries[run.id]))) for run in runs}
+    rows = measured(runs, work.answers(among, runs, shown), shown)
+    whole = {run.id: "\n".join(held[one].text for one in found[run.id]) for run in runs}
+    recall = measured(runs, dict.fromkeys(whole, ""), whole)["answer in what was shown"]
+    yield Row.of(f"{NAMES.get(name, name)}: {side}", "recall, 9 passages", fmean(recall.values()), note=note)
+    for metric in ("EM", "F1"):
+        yield Row.of(f"{NAMES.get(name, name)}: {side}", metric, fmean(rows[metric].values()), note=note)
+
+
+def noise_rows(
+    work: Answering, name: str, runs: Sequence[Trajectory], pages: Mapping[str, Sequence[str]]
+) -> Iterator[Row]:
+    """F1 with more and more pages that do not help."""
+    among = recorded(work.arms, name)
+    other = set_of(work.arms, TWO_WIKI if name == HOTPOT else HOTPOT)
+    held = documents(among, other)
+    for share in NOISE:
+        shown = {}
+        for run in runs:
+            mixed = with_noise(pages[run.id], noise_for(other, run, len(pages[run.id]), share), seed=run.id)
+            shown[run.id] = work.shown(held, mixed, run.question)
+        rows = measured(runs, work.answers(among, runs, shown), shown)
+        side = f"{NAMES.get(name, name)}: planner sequential, {100 * share:.0f} % noise"
+        for metric, values in rows.items():
+            yield Row.of(side, metric, fmean(values.values()))
+
+
+# -- timing -----------------------------------------------------------------------------------------------------------
+
+
+def timing_rows(work: Answering, name: str, runs: Sequence[Trajectory]) -> Iterator[Row]:
+    """Each policy's answers, its searches and calls."""
+    among = recorded(work.arms, name)
+    for side in TIMINGS:
+        made = kept_answers(work, side, among, runs)
+        given = {run.id: made[run.id]["text"] for run in runs}
+        rows = measured(runs, given, given)
+        searches = [len(made[run.id]["queries"]) for run in runs]
+        note = f"{fmean(made[run.id]['calls'] for run in runs):.1f} calls, {fmean(searches):.2f} searches a question"
+        system = f"{NAMES.get(name, name)}: timing {side}"
+        yield Row.of(system, "share of questions searched for", fmean(map(bool, searches)), note=note)
+        for metric in ("EM", "F1"):
+            yield Row.of(system, metric, fmean(rows[metric].values()), note=note)
+
+
+def kept_answers(work: Answering, side: str, among: RecordedSet, runs: Sequence[Trajectory]) -> dict[str, Any]:
+    """Run -> answer, queries and calls by a policy; what was answered before is read from the cache."""
+
+    def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
+        return [(json.dumps(_timed(work.chat, side, among, run)),) for run in part]
+
+    rows = work.arms.kept(["timing, short answers", side, SEARCHES, PASSAGES, work.chat.name], among, runs, make)
+    return {name: json.loads(one[0]) for name, one in rows.items()}
+
+
+def _timed(chat: ChatModel, side: str, among: RecordedSet, run: Trajectory) -> dict[str, Any]:
+    meter = Meter(Budget())
+
+    def find(query: str) -> list[Passage]:
+        found = among.search(query)[: PASSAGES // SEARCHES]
+        shown = [f"{among.recorded.sources[one].title}: {among.recorded.sources[one].text[:400]}" for one in found]
+        return [Passage(Span(one, 0, len(text)), text) for one, text in zip(found, shown, strict=True)]
+
+    timed = answered(
+        run.question,
+        timing_of(side),
+        find,
+        Metered(chat, meter),
+        searches=SEARCHES,
+        passages=PASSAGES,
+        tokens=24,
+        short=True,
+    )
+    return {"text": timed.text, "queries": list(timed.queries), "calls": meter.used()["calls"]}
+
+
+def _pooled(among: RecordedSet, question: str, queries: Sequence[str]) -> list[str]:
+    return pooled(among.search, question, queries, budget=PASSAGES, first=OF_A_QUERY)
+
+
+def _mean(plans: Mapping[str, Sequence[str]]) -> float:
+    return fmean(map(len, plans.values()))

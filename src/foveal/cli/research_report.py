@@ -1,0 +1,253 @@
+"""research --report: a question becomes a report whose every sentence was checked against what it cites.
+
+`foveal research QUESTION --report --out report.md` writes the report and, beside it, its ledger (report.json): who has
+that can check each claim again, without a network. Exit status 3: the sources cannot answer it.
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from foveal.cli.asking import DEFAULT_MODEL, language_model, server
+from foveal.cli.output import notes, print_json, results
+from foveal.cli.research_view import listened
+
+if TYPE_CHECKING:
+    from foveal.research.budget import Budget
+    from foveal.research.deep import DeepResearch
+    from foveal.research.deep_run import DeepRun
+    from foveal.research.experiment import Experiment
+    from foveal.research.report import Report
+    from foveal.research.runs import Runs
+    from foveal.research.state import RunState
+    from foveal.settings import Settings
+
+NOT_FOUND = 3
+"""Exit status where the sources cannot answer the question."""
+
+FORMS = (".md", ".html", ".json")
+
+AsReport = Annotated[bool, typer.Option("--report", help="Write a report: sections, checked claims, sources.")]
+ModeName = Annotated[
+    Literal["quick", "normal", "deep"],
+    typer.Option(help="Of a report: 200, 1,200 or 3,000 words, after one, two or three rounds of searches."),
+]
+TimingName = Annotated[
+    Literal["always", "never", "tagged", "confidence", "attention", "consistency"],
+    typer.Option(help="Of a report: when a sub-question is searched for; attention needs a model of this machine."),
+]
+Words = Annotated[int | None, typer.Option(min=50, help="Length of a report, within 15 %.")]
+Clarify = Annotated[bool, typer.Option(help="Of a report: answer questions back, once; an empty answer skips one.")]
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--experiment",
+        help="Of a report: Python to run in a box, once you have read it and said yes; its output is reviewed.",
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="File of a report: .md or .html, its ledger beside it; .json: that alone.")
+]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How a report is asked for."""
+
+    mode: str
+    timing: str
+    words: int | None
+    budget: Budget
+    clarify: bool = False
+    experiment: Path | None = None
+    out: Path | None = None
+    json: bool = False
+
+
+def new_report(
+    settings: Settings, runs: Runs, question: str, asked: Mapping[str, Any], wanted: ReportOptions, trace: Path | None
+) -> None:
+    """Begin a run, show it, and print its report. InputError: nothing to search, or a file of another form."""
+    from foveal.research.deep import settings_of
+    from foveal.research.traces import TraceFile
+
+    _check_out(wanted.out)
+    experiment = _approved(wanted.experiment)
+    research, planner = _research(settings, asked)
+    own = settings_of(wanted.mode, research.model, wanted.budget, **({"words": wanted.words} if wanted.words else {}))
+    notes().print(
+        f"Mode {wanted.mode}, planner {planner}: up to {research.expected(wanted.mode, planner, question)} searches, "
+        f"about {own.words:,} words.", style="dim", markup=False,
+    )  # fmt: skip
+    named = {name: asked.get(name) for name in ("model", "url", "answerer", "planner")}
+    options = named | {"sources": asked.get("sources") or ["library"], "report": True, "mode": wanted.mode}
+    key = runs.new(question, options=options)
+    keepers: list[Any] = [runs.keep(key)]
+    try:
+        if trace:
+            keepers.append(TraceFile.open(trace))
+        run = research.start(
+            question, settings=own, planner=planner, timing=wanted.timing,
+            ask=_asked if wanted.clarify else None, experiment=experiment,
+            key=key, keepers=keepers,
+        )  # fmt: skip
+    except BaseException:
+        for keeper in keepers:
+            keeper.close()
+        runs.remove(key)
+        raise
+    _finished(run, key, wanted.out, as_json=wanted.json)
+
+
+def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], budget: Budget, *, as_json: bool) -> bool:
+    """Go on with the run of a report; whether it is one."""
+    from foveal.cli.research import events_of, is_file, kept_runs
+    from foveal.research.state import RunState
+    from foveal.research.traces import TraceFile
+
+    events, key, trace = events_of(which, settings.home)
+    with kept_runs(settings) as runs:
+        options = runs.get(key).options if key else {}
+        state = RunState.of(events)
+        if not options.get("report") and state.run.get("settings", {}).get("kind") != "report":
+            return False
+        asked = dict(options) | {name: value for name, value in named.items() if value}
+        research, planner = _research(settings, asked)
+        keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
+        limited = budget if any((budget.tokens, budget.seconds, budget.pages)) else None
+        if events:
+            run = research.go_on(events, budget=limited, keepers=[keeper])
+        else:  # killed before its first event
+            mode = str(options.get("mode", "normal"))
+            run = research.start(runs.get(str(key)).question, mode=mode, planner=planner, key=key, keepers=[keeper])
+        _finished(run, key or str(trace), None, as_json=as_json)
+    return True
+
+
+def shown_again(state: RunState, form: str, *, as_json: bool) -> None:
+    """The report of a run that is over."""
+    from foveal.research.deep import report_of
+
+    report = report_of(state)
+    if as_json:
+        print_json(report.ledger())
+    else:
+        typer.echo(report.to_html() if form == "html" else report.to_markdown(), nl=False)
+
+
+def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearch, str]:
+    """What the options name, and the planner; a trained one is a sequential one."""
+    from foveal.models import load_encoder
+    from foveal.research.deep import PLANNERS, DeepResearch
+
+    chat = server(asked.get("url"), asked.get("answerer"))
+    places = _sources(asked.get("sources"), settings)
+    if chat is None:
+        from foveal.models.local_chat import LocalChat
+
+        chat = LocalChat(language_model(asked.get("model") or DEFAULT_MODEL, settings))
+    planner, taught = asked.get("planner") or "auto", None
+    if planner not in PLANNERS:
+        from foveal.research.planning_trained import TaughtQueries
+        from foveal.research.trained_planner import PlannerModel, planner_folder
+
+        taught, planner = (
+            TaughtQueries(PlannerModel.load(planner_folder(planner, settings.home), cache=settings.cache)),
+            "sequential",
+        )
+    encoder = load_encoder(settings.encoder, cache=settings.cache)
+    return DeepResearch(chat, places, encoder=encoder, taught=taught), planner
+
+
+def _sources(named: Sequence[str] | None, settings: Settings) -> Any:
+    from foveal.cli.research import SOURCES, sources_of
+    from foveal.errors import InputError, LibraryError
+
+    try:
+        return sources_of(named or ["library"], settings)
+    except LibraryError as error:
+        raise InputError(
+            f"There is nothing to search: {str(error).rstrip('.')}. Or name another place by --source: {SOURCES}."
+        ) from error
+
+
+def _asked(questions: Sequence[str]) -> list[str] | None:
+    """The person's answers; None where nobody is there to ask."""
+    if not sys.stdin.isatty():
+        return None
+    notes().print("Press Enter to skip a question.", style="dim")
+    return [typer.prompt(f"{one}", default="", show_default=False, err=True) for one in questions]
+
+
+def _approved(file: Path | None) -> Experiment | None:
+    """The experiment of a file, after a person has seen its code and said yes. NotAllowed: they said no."""
+    from foveal.errors import InputError, NotAllowed
+    from foveal.research.experiment import Experiment
+
+    if file is None:
+        return None
+    try:
+        planned = Experiment(code=file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--experiment got {file}, which cannot be read ({error}). Name a file of Python.") from error
+    notes().print(planned.code, markup=False, highlight=False)
+    limits = planned.limits
+    allowed = f"without a network, {limits.seconds} s and {limits.memory_mb:,} MB at most"
+    if not typer.confirm(f"Run this once, {allowed}?", err=True):
+        raise NotAllowed("The experiment was not approved, so nothing was done.")
+    return planned
+
+
+def _finished(run: DeepRun, key: str, out: Path | None, *, as_json: bool) -> None:
+    report: Report = listened(run, json=as_json)
+    if out:
+        _write(report, out)
+    if as_json:
+        print_json(report.ledger())
+    elif not out:
+        _show(report)
+    used = report.usage
+    where = (key if key.endswith(".jsonl") else f"run {key[:8]}") + (f"; written to {out}" if out else "")
+    notes().print(
+        f"{used.get('searches', 0)} searches, {used.get('pages', 0)} pages, {used.get('calls', 0)} calls, "
+        f"{used.get('tokens', 0):,} tokens, {used.get('seconds', 0.0):.0f} s; kept as {where}",
+        style="dim", markup=False, soft_wrap=True,
+    )  # fmt: skip
+    if not report.found:
+        raise typer.Exit(NOT_FOUND)
+
+
+def _show(report: Report) -> None:
+    from rich.markdown import Markdown
+
+    console = results()
+    if console.is_terminal:
+        console.print(Markdown(report.to_markdown()))
+    else:
+        typer.echo(report.to_markdown(), nl=False)
+
+
+def _check_out(out: Path | None) -> None:
+    from foveal.errors import InputError
+
+    if out and out.suffix.lower() not in FORMS:
+        raise InputError(f"--out got {out.name!r}; a report is written as {', '.join(FORMS)}.")
+
+
+def _write(report: Report, out: Path) -> None:
+    """The report in its form, and its ledger beside it."""
+    from foveal.evaluation.files import whole_file
+
+    texts = {out.with_suffix(".json"): json_format.dumps(report.ledger(), ensure_ascii=False, indent=1) + "\n"}
+    if out.suffix.lower() != ".json":
+        texts[out] = report.to_html() if out.suffix.lower() == ".html" else report.to_markdown()
+    for path, text in texts.items():
+        with whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")

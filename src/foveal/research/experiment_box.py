@@ -1,0 +1,104 @@
+"""The box of an experiment: a script that limits its own process, closes what leads out of it, and then runs the code.
+
+    python -s -P experiment_box.py '{"seed": 0, "seconds": 60, "memory_mb": 1024, "file_mb": 16}'
+
+It is run by experiment.py in the folder of the experiment, and imports nothing of ours. Its first line on standard
+error says how the network is kept out: "box: namespace" (Linux, where users may make namespaces) or "box: refusal".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+REFUSED = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.kill", "os.putenv",
+    "ctypes.", "pty.", "ftplib.", "smtplib.", "urllib.", "http.", "webbrowser.", "signal.pthread_kill",
+)  # fmt: skip
+CHANGES = (
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
+    "shutil.",
+)  # fmt: skip
+LOOKS = ("os.listdir", "os.scandir", "glob.")
+
+
+def limited(seconds: int, memory_mb: int, file_mb: int) -> None:
+    """Set limits that cannot be raised again."""
+    for what, most in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, memory_mb * 2**20),
+        (resource.RLIMIT_FSIZE, file_mb * 2**20),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def without_network() -> bool:
+    """Leave the network for a namespace without any; whether that was allowed."""
+    unshare = getattr(ctypes.CDLL(None, use_errno=True), "unshare", None)
+    return unshare is not None and unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0
+
+
+def inside(path: Any, places: Sequence[str]) -> bool:
+    """Whether a path, or an open file's number, lies in one of some folders."""
+    if isinstance(path, int):
+        return True
+    full = os.path.realpath(os.fsdecode(path))
+    return any(full == place or full.startswith(place + os.sep) for place in places)
+
+
+def guard(folder: str, libraries: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
+    """The audit hook: refuses what leads out of the folder."""
+    readable = [folder, *libraries]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event.startswith(REFUSED):
+            raise PermissionError(f"An experiment may not use {event}.")
+        paths = [one for one in arguments if isinstance(one, (str, bytes, os.PathLike))]
+        if event == "open" and arguments[0] is not None:
+            refused = not inside(arguments[0], [folder] if writes(arguments) else readable)
+        elif event.startswith(CHANGES):
+            refused = not all(inside(one, [folder]) for one in paths)
+        else:
+            refused = event.startswith(LOOKS) and not all(inside(one, readable) for one in paths[:1])
+        if refused:
+            raise PermissionError(f"An experiment may not {event} {paths!r}: it lies outside of its folder.")
+
+    return hook
+
+
+def writes(arguments: tuple[Any, ...]) -> bool:
+    """Whether a file is opened to be written."""
+    _, mode, flags = arguments
+    return any(sign in str(mode or "r") for sign in "wax+") or bool(
+        (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    )
+
+
+def main() -> None:
+    """Limit, close, run."""
+    told = json.loads(sys.argv[1])
+    folder = os.path.realpath(".")
+    libraries = [os.path.realpath(one) for one in sorted({sys.prefix, sys.base_prefix, *sys.path}) if one]
+    libraries = [one for one in libraries if one not in (os.sep, folder)]
+    sys.stderr.write(f"box: {'namespace' if without_network() else 'refusal'}\n")
+    sys.stderr.flush()
+    limited(told["seconds"], told["memory_mb"], told["file_mb"])
+    random.seed(told["seed"])
+    code = compile(Path("experiment.py").read_text(encoding="utf-8"), "experiment.py", "exec")
+    sys.argv = ["experiment.py"]
+    sys.addaudithook(guard(folder, libraries))
+    exec(code, {"__name__": "__main__", "__file__": "experiment.py", "SEED": told["seed"]})
+
+
+if __name__ == "__main__":
+    main()

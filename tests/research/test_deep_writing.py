@@ -1,0 +1,329 @@
+"""How a report is written: only stored evidence, at its length, conflicts said, claims checked, the best draft kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+from report_worlds import PAGES, QUESTION, Filler, Pages, page
+
+from foveal.errors import InputError
+from foveal.models.grammar import checked_schema
+from foveal.research.checks import WordChecks, contradicts, missing_of
+from foveal.research.conflicts import conflicts, debated
+from foveal.research.deep import DeepResearch, settings_of
+from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
+from foveal.research.likeness import Likeness
+from foveal.research.outline import Planned, not_covered, outline
+from foveal.research.planning import Finding, SubQuery
+from foveal.research.report import Brief, Conflict, Report, Section, cited_keys
+from foveal.research.report_drafts import Draft, checked, fitted, from_rows, scored, to_rows, without_repeats
+from foveal.research.report_writing import SectionWriter, Sentence, first_sentence, section_form
+from foveal.types import Passage, Span
+
+
+def evidence(key, text, *, source="s1", goal="g", relevance=5.0, stance="supports"):
+    passage = Passage(Span(source, 0, len(text)), text)
+    summary = first_sentence(text) or text
+    return Evidence(
+        key=key, source=source, question=goal, passage=passage, summary=summary, relevance=relevance, stance=stance
+    )  # type: ignore[arg-type]
+
+
+def source(key, *, published=None, trust=""):
+    return SourceRecord(
+        key=key, url=f"https://x.example/{key}", title=f"Title {key}", document_id=key, revision="r",
+        published_at=published,
+        trust=trust, identities=(f"https://x.example/{key}",),
+    )  # fmt: skip
+
+
+TEXTS = {
+    "e1": "The Orra mill grinds barley. It was built in 1842.",
+    "e2": "Petra Lindqvist designed the Orra mill. She drew it in Vasa.",
+    "e3": "The roof of the mill is slate. It was laid in 1901.",
+}
+HELD = {key: evidence(key, text, source=f"s{key[1:]}") for key, text in TEXTS.items()}
+SOURCES = {f"s{n}": source(f"s{n}") for n in (1, 2, 3)}
+
+
+def writer(*, plain=False, held=HELD):
+    return SectionWriter(held, SOURCES, Likeness(), WordChecks(), plain=plain)
+
+
+# -- integrate upstream -----------------------------------------------------------------------------------------------
+
+
+def test_outline_each_section_gets_only_its_own_evidence_and_none_is_without():
+    found = [
+        Finding("a", SubQuery("q1", "what the mill grinds"), ("e1",)),
+        Finding("b", SubQuery("q2", "who designed the mill"), ("e2", "e1")),
+        Finding("c", SubQuery("q3", "the owner today"), ()),
+        Finding("d", SubQuery("q4", "the roof", parent="a"), ("e3",)),
+    ]
+    planned = outline(found, HELD, Likeness(), Brief(goal="g", words=600))
+    assert [(one.heading, one.evidence) for one in planned] == [
+        ("What the mill grinds", ("e1", "e3")), ("Who designed the mill", ("e2",))
+    ]  # fmt: skip
+    assert sum(one.words for one in planned) == pytest.approx(600, abs=2)
+    missing = not_covered(found, planned, Brief(goal="g", must_cover=("its taxes",)), Likeness())
+    assert missing == ["the owner today", "its taxes"]
+    short = outline(found, HELD, Likeness(), Brief(goal="the roof of the mill", words=200))
+    assert [(one.heading, one.evidence[0]) for one in short] == [("What the sources say", "e3")]  # nearest to the goal
+
+
+def test_a_section_is_written_from_its_evidence_alone():
+    model = Filler()
+    DeepResearch(model, Pages()).report(QUESTION, planner="parallel")
+    asked = [text for text in model.prompts if "You write a section" in text and "Already written" not in text]
+    assert len(asked) >= 2
+    shown = [
+        set(cited_keys("".join(f"[[{word.split(' ')[0]}]]" for word in text.split("\n") if word.startswith("e"))))
+        for text in asked
+    ]
+    assert all(shown)
+    assert not shown[0] & shown[1]
+
+
+# -- citations --------------------------------------------------------------------------------------------------------
+
+
+def test_citations_only_keys_in_context_can_be_written():
+    form = section_form(["e1", "e7"], 3)
+    schema = checked_schema(form)  # bounded, so that a grammar can be made of it
+    assert schema["$defs"]["CitedSentence"]["properties"]["cites"]["items"]["enum"] == ["e1", "e7"]
+    good = {"plan": "p", "sentences": [{"text": "The mill grinds barley.", "cites": ["e7"]}]}
+    assert form.model_validate(good)
+    for cites in (["e2"], [], ["https://invented.example"]):
+        with pytest.raises(ValidationError):
+            form.model_validate({"plan": "p", "sentences": [{"text": "The mill grinds barley.", "cites": cites}]})
+
+
+def test_citations_no_url_of_a_report_is_from_anywhere_but_its_sources():
+    invented = Filler({"chat": lambda _: "Read https://invented.example/x now. [[e99]]"})
+    report = DeepResearch(invented, Pages()).report(QUESTION)
+    text = report.to_markdown()
+    assert "invented.example" not in text
+    assert "e99" not in text
+    assert all(set(claim.evidence) <= set(report.by_key) for claim in report.claims)
+    assert all(claim.evidence for claim in report.claims)  # each sentence has one or more
+
+
+def test_citations_are_numbers_and_the_bibliography_holds_each_source_once():
+    twin = replace(source("s2"), identities=("arxiv:1",))
+    report = Report(
+        question="q", brief=Brief(goal="g"), title="T",
+        sections=(Section(heading="H", text="A [[e1]]. B [[e2]] [[e3]]. C [[e9]]."),),
+        sources=(replace(source("s1"), identities=("arxiv:1",)), twin, source("s3")), evidence=tuple(HELD.values()),
+        claims=(Claim(text="A | B", evidence=("e1",), verdict=Verdict(label="partly", score=0.5, missing=("7",))),),
+        conflicts=(Conflict(about="They differ.", sides=(("e1",), ("e3",)), preferred="newer"),),
+        not_covered=("taxes",), stopped_by="budget",
+    )  # fmt: skip
+    text = report.to_markdown()
+    assert report.numbers == {"e1": 1, "e2": 1, "e3": 2}
+    assert "A [1]. B [1][2]. C ." in text
+    assert text.count("https://x.example/") == 2
+    assert "| A \\| B | [1] | partly (0.50); missing: 7 |" in text
+    assert "Not complete: the budget was spent." in text
+    assert "## Not covered\n\n- taxes" in text
+    assert "They differ. [1]; against [2]. Preferred: the first, as it is newer." in text
+    assert Report.of_ledger(report.ledger()) == report
+    assert "<table>" in report.to_html()
+    assert "<script" not in replace(report, title="<script>").to_html()
+
+
+# -- structure and length ---------------------------------------------------------------------------------------------
+
+
+def long_pages(count=40):
+    subjects = ("barley", "oats", "rye", "wheat", "maize")
+    return [
+        page(f"Mill book {n}", " ".join(
+            f"In the year {1700 + 10 * n + k} the Orra mill ground {subjects[n % 5]} lot{n}x{k} for town{n}x{k}."
+            for k in range(5)))
+        for n in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [200, 500])
+def test_length_is_within_15_percent_of_what_was_asked_for(words):
+    model = Filler(
+        {
+            "Goals": lambda _: {
+                "parts": [
+                    {"goal": f"Orra mill {one}", "query": f"Orra mill {one}"} for one in ("barley", "oats", "rye")
+                ]
+            }
+        }
+    )
+    own = replace(settings_of("normal", model), words=words)
+    report = DeepResearch(model, Pages(long_pages())).start(QUESTION, settings=own).result()
+    count = sum(len(claim.text.split()) for claim in report.claims)
+    assert 0.85 * words <= count <= 1.15 * words
+    assert all(section.text for section in report.sections)
+
+
+def test_length_without_evidence_is_shorter_and_not_padded():
+    report = DeepResearch(Filler(), Pages()).report(QUESTION, mode="deep")
+    said = [claim.text for claim in report.claims if claim.section != "In short"]
+    assert len(said) == len(set(said))
+    assert sum(map(len, said)) < 2000
+
+
+def test_a_draft_is_shortened_where_it_is_least_borne_out():
+    good, bad = (Verdict(label="supported", score=one) for one in (0.9, 0.7))
+    plan = Planned("H", "g", ("e1",), words=10)
+    said = (Sentence("one two three four five.", ("e1",), verdict=good),
+            Sentence("six seven eight nine ten.", ("e1",), verdict=bad),
+            Sentence("eleven twelve thirteen fourteen fifteen.", ("e1",), verdict=good))  # fmt: skip
+    ((_, kept),) = fitted(((plan, said),), 10, lambda _: (), Likeness())
+    assert [one.text[:3] for one in kept] == ["one", "ele"]
+    ((_, more),) = fitted(((plan, said[:1]),), 10, lambda _: said[1:], Likeness())
+    assert len(more) == 2
+    twice = ((plan, said), (plan, said))
+    assert [len(part) for _, part in without_repeats(twice, Likeness())] == [3, 0]
+
+
+def test_a_small_model_writes_a_sentence_a_passage_and_a_wrong_one_is_quoted_instead():
+    told = iter(["The Orra mill grinds barley.", "Petra Lindqvist was a dancer from Paris."])
+    plan = Planned("H", "what the mill grinds", ("e1", "e2"), words=44)
+    said = writer(plain=True).write(plan, Filler({"chat": lambda _: next(told)}))
+    assert [(one.text, one.keys, one.quoted) for one in said] == [
+        ("The Orra mill grinds barley.", ("e1",), False),
+        ("Petra Lindqvist designed the Orra mill.", ("e2",), True),
+    ]
+    assert said[1].shown() == "“Petra Lindqvist designed the Orra mill.” [[e2]]"
+    quotes = [one.text for one in writer().write(plan, None)]
+    assert quotes == ["The Orra mill grinds barley.", "Petra Lindqvist designed the Orra mill."]
+
+
+# -- conflict and uncertainty -----------------------------------------------------------------------------------------
+
+
+def test_conflicts_are_said_with_dates_and_trust_and_the_primary_or_newer_is_preferred():
+    held = {
+        "e1": evidence("e1", "The wheel of the Orra mill has 40 paddles.", source="s1"),
+        "e2": evidence("e2", "The wheel of the Orra mill has 12 paddles.", source="s2"),
+        "e3": evidence("e3", "The roof is slate.", source="s3"),
+    }
+    for first, second, why, ahead in (
+        (source("s1", published="1990-01-01"), source("s2", published="2020-05-05"), "newer", "e2"),
+        (source("s1", published="1990-01-01", trust="primary"), source("s2", published="2020-05-05"), "primary", "e1"),
+        (source("s1"), source("s2", published="2020-05-05"), "", "e1"),  # no date is not old
+    ):
+        (one,) = conflicts(held, {"s1": first, "s2": second, "s3": source("s3")}, Likeness(), WordChecks())
+        assert (one.preferred, one.sides[0]) == (why, (ahead,))
+        assert "40 paddles" in one.about
+        assert "12 paddles" in one.about
+        assert "2020-05-05" in one.about
+        assert ("no date" in one.about) == (first.published_at is None)
+    apart = {key: replace(one, stance="contradicts" if key == "e2" else "supports") for key, one in HELD.items()}
+    assert conflicts(apart, SOURCES, Likeness(), WordChecks()) == []  # they do not speak of the same
+
+
+def test_a_debate_lets_each_side_see_the_other_and_ends_when_nobody_changes_their_answer():
+    rounds = []
+
+    def agent(text):
+        rounds.append(text)
+        return "forty" if "40 paddles" in text.partition("Another source")[0] else "twelve"
+
+    held = {"e1": evidence("e1", "It has 40 paddles."), "e2": evidence("e2", "It has 12 paddles.", source="s2")}
+    conflict = Conflict(about="paddles", sides=(("e1",), ("e2",)))
+    model = Filler({"chat": agent, "Side": lambda _: {"side": "2"}})
+    settled = debated("How many paddles?", conflict, held, model)
+    assert settled.sides == (("e2",), ("e1",))
+    assert settled.preferred
+    assert len(rounds) == 4  # two agents, two rounds: nobody changed
+    assert "Another source says: twelve" in rounds[2]
+    assert "Another source" not in rounds[0]
+    wavering = iter(range(99))
+    debated("q", conflict, held, model := Filler({"chat": lambda _: f"answer {next(wavering)}"}))
+    assert model.calls.count("chat") == 6  # three rounds at most
+    assert debated("q", conflict, held, Filler({"chat": agent, "Side": lambda _: {"side": "none"}})) == conflict
+
+
+# -- checks and drafts ------------------------------------------------------------------------------------------------
+
+
+def test_words_check_numbers_names_and_negation():
+    text = Passage(Span("d", 0, 90), "Petra Lindqvist designed the Orra mill in 1842. It has not burnt since.")
+    check = lambda claim: WordChecks().check(claim, [text])  # noqa: E731
+    assert check("Petra Lindqvist designed the Orra mill.").label == "supported"
+    assert check("Petra Lindqvist designed the Orra mill in 1843.").label == "contradicted"
+    assert check("Petra Lindqvist did not design the Orra mill.").label != "supported"
+    assert check("The Orra mill was designed by Karin Ek.").missing == ("Karin", "Ek")
+    assert check("The bakery sells bread.").label == "unsupported"
+    assert WordChecks().check("Anything.", []) == Verdict(label="unsupported", score=0.0)
+    where = check("The mill was designed in 1842.").where
+    assert text.text[where.start : where.end] == check("The mill was designed in 1842.").quote
+    assert missing_of("It cost 1,200 crowns.", "1200 crowns") == ()
+    assert contradicts("The mill of Orra has 40 paddles", "The mill of Orra has 12 paddles")
+
+
+def test_claims_that_nothing_bears_out_are_searched_once_more_then_go_or_are_marked():
+    false = {"text": "The Fallow mill was sold to Karin Ek for 900 crowns.", "cites": ["e1"]}
+    true = {"text": "Karin Ek bought the Fallow mill.", "cites": ["e1"]}
+    hidden = page("Deeds", "Karin Ek bought the Fallow mill. She paid in silver.")
+
+    def written(text):
+        if "Already written" in text:
+            raise InputError("There is no more to say.")
+        return {"plan": "p", "sentences": [false, true]}
+
+    source_ = Pages((*PAGES, hidden))
+    goals = {"parts": [{"goal": "what the Orra mill grinds", "query": "Orra barley"}]}
+    model = Filler({"Goals": lambda _: goals, "WrittenSection": written})
+    own = settings_of("normal", model)
+    own = replace(own, drafts=1, plan=replace(own.plan, breadth=1, depth=1), desk=replace(own.desk, hits=2))
+    report = DeepResearch(model, source_).start(QUESTION, settings=own, planner="parallel").result()
+    assert source_.queries == ["Orra barley", false["text"], true["text"]]  # each once more
+    mended = next(claim for claim in report.claims if claim.text == true["text"])
+    assert report.by_key[mended.evidence[0]].passage.text.startswith("Karin Ek bought")
+    assert all(claim.text != false["text"] for claim in report.claims)
+    assert f"Left out, as nothing bears it out: {false['text']}" in report.not_covered
+    marked = DeepResearch(model, Pages((*PAGES, hidden))).start(
+        QUESTION, settings=replace(own, mark=True), planner="parallel"
+    )
+    assert f"{false['text']} (not borne out)" in marked.result().to_markdown()
+
+
+def test_the_best_draft_is_kept_more_drafts_do_not_make_a_report_worse():
+    version = [0]
+
+    def written(text):
+        if "Already written" in text:
+            raise InputError("There is no more to say.")
+        version[0] += 1
+        bad = {"text": "The moon is made of green cheese and butter.", "cites": ["e1"]}
+        worse = {"text": "Every miller owns a pink submarine.", "cites": ["e1"]}
+        good = {"text": "The Orra mill grinds barley for the whole valley.", "cites": ["e1"]}
+        return {"plan": "p", "sentences": [good, bad] if version[0] == 1 else [bad, worse]}
+
+    goals = {"parts": [{"goal": "what the Orra mill grinds", "query": "barley valley"}]}
+    model = Filler({"Goals": lambda _: goals, "WrittenSection": written})
+    own = settings_of("deep", model)
+    own = replace(own, mended=0, plan=replace(own.plan, breadth=1, depth=1), words=50, desk=replace(own.desk, hits=1))
+    run = DeepResearch(model, Pages()).start(QUESTION, settings=own, planner="parallel")
+    report = run.result()
+    drafts = run.state.drafts
+    assert [one["best"] for one in drafts] == [True, False, False]
+    assert drafts[0]["score"] > drafts[1]["score"]
+    assert "grinds barley for the whole valley" in report.to_markdown()
+    assert [one["text"] for one in run.state.claims] == [one.text for one in report.claims]
+    again = [text for text in model.prompts if "Not borne out before" in text]
+    assert again
+    assert "green cheese" in again[0]
+
+
+def test_a_drafts_score_counts_what_is_borne_out_covered_and_long_enough_and_comes_back_from_its_rows():
+    plan = Planned("H", "g", ("e1",), words=50)
+    sections = checked(
+        ((plan, (Sentence("The Orra mill grinds barley.", ("e1",)), Sentence("Nobody knows that at all.", ("e1",)))),),
+        HELD,
+        WordChecks(),
+    )
+    draft = scored(Draft(sections), [plan, plan], 10)
+    assert draft.score == pytest.approx(0.5 * 0.5 * 1.0)
+    assert from_rows(to_rows(draft)) == draft
