@@ -175,7 +175,7 @@ def home(tmp_path: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("Petra designed the mill.")
     monkeypatch.setenv("FOVEAL_ENCODER", "none")
-    monkeypatch.setattr("foveal.research.report_runs.ENTRY", "scripted_reports:ScriptedDeep")
+    monkeypatch.setattr("foveal.research.deep.DeepResearch", ScriptedDeep)
     monkeypatch.setattr(ScriptedDeep, "MADE", [whole_report(), later_report()])
     return tmp_path
 

@@ -21,6 +21,7 @@ from foveal.models.chat import ChatModel
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.report import Report
 from foveal.research.text_sources import DocumentsSource
+from foveal.research.verification import Verifier
 from foveal.types import Document, Encoder
 
 QUESTIONS = (
@@ -55,9 +56,9 @@ def library(
     of = sizes or LibrarySizes.of(settings)
     papers = papers_of(settings, of.papers)
     yield Row.of("papers", SIZE, len(papers))
-    research = DeepResearch(
-        chat or _chat(), DocumentsSource(papers.values(), name="papers"), encoder=encoder or settings.encoder()
-    )
+    reads = encoder or settings.encoder()
+    source = DocumentsSource(papers.values(), name="papers")
+    research = DeepResearch(chat or _chat(), source, encoder=reads, checks=Verifier(reads))
     reports, seconds = [], []
     for question in QUESTIONS[: of.questions]:
         begun = time.monotonic()

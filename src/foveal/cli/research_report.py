@@ -6,7 +6,6 @@ that can check each claim again, without a network. Exit status 3: the sources c
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 NOT_FOUND = 3
 """Exit status where the sources cannot answer the question."""
 
-FORMS = (".md", ".html", ".json")
 
 AsReport = Annotated[bool, typer.Option("--report", help="Write a report: sections, checked claims, sources.")]
 ModeName = Annotated[
@@ -53,7 +51,8 @@ ExperimentFile = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="File of a report: .md or .html, its ledger beside it; .json: that alone.")
+    Path | None,
+    typer.Option(help="File of a report: .md, .html, .slides.html, .pdf, .docx, .bib; its ledger (.json) beside it."),
 ]
 
 
@@ -146,6 +145,7 @@ def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearc
     """What the options name, and the planner; a trained one is a sequential one."""
     from foveal.models import load_encoder
     from foveal.research.deep import PLANNERS, DeepResearch
+    from foveal.research.verification import Verifier
 
     chat = server(asked.get("url"), asked.get("answerer"))
     places = _sources(asked.get("sources"), settings)
@@ -163,7 +163,7 @@ def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearc
             "sequential",
         )
     encoder = load_encoder(settings.encoder, cache=settings.cache)
-    return DeepResearch(chat, places, encoder=encoder, taught=taught), planner
+    return DeepResearch(chat, places, encoder=encoder, checks=Verifier(encoder), taught=taught), planner
 
 
 def _sources(named: Sequence[str] | None, settings: Settings) -> Any:
@@ -235,19 +235,15 @@ def _show(report: Report) -> None:
 
 
 def _check_out(out: Path | None) -> None:
-    from foveal.errors import InputError
+    from foveal.research.report_exports import form_of
 
-    if out and out.suffix.lower() not in FORMS:
-        raise InputError(f"--out got {out.name!r}; a report is written as {', '.join(FORMS)}.")
+    if out:
+        form_of(out)
 
 
 def _write(report: Report, out: Path) -> None:
     """The report in its form, and its ledger beside it."""
-    from foveal.evaluation.files import whole_file
+    from foveal.research.report_exports import written
 
-    texts = {out.with_suffix(".json"): json_format.dumps(report.ledger(), ensure_ascii=False, indent=1) + "\n"}
-    if out.suffix.lower() != ".json":
-        texts[out] = report.to_html() if out.suffix.lower() == ".html" else report.to_markdown()
-    for path, text in texts.items():
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+    written(report, out)
+    written(report, out.with_suffix(".json"), "ledger")

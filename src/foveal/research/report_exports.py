@@ -31,13 +31,18 @@ class Export:
     write: Callable[[Report], bytes]
 
 
-def written(report: Report, path: Path, form: str = "") -> None:
-    """Write a report to a file, as `form` or as its ending says. InputError: neither says which form."""
-    found = form or next((name for name, one in EXPORTS.items() if path.name.endswith(one.ending)), "")
-    if found not in EXPORTS:
+def form_of(path: Path) -> str:
+    """The form that a file's ending says. InputError: none does."""
+    found = next((name for name, one in EXPORTS.items() if path.name.lower().endswith(one.ending)), "")
+    if not found:
         endings = ", ".join(one.ending for one in EXPORTS.values())
         raise InputError(f"No form of a report is kept in {path.name!r}. Give a file that ends in {endings}.")
-    content = EXPORTS[found].write(report)
+    return found
+
+
+def written(report: Report, path: Path, form: str = "") -> None:
+    """Write a report to a file, as `form` or as its ending says. InputError: neither says which form."""
+    content = EXPORTS[form if form in EXPORTS else form_of(path)].write(report)
     with whole_file(path) as partial:
         partial.write_bytes(content)
 

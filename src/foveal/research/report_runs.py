@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,9 +117,6 @@ class Reporter(Protocol):
 
 MakeReporter = Callable[["ChatModel", Sequence["Source"], ReportAsk, Budget, "Settings"], Reporter]
 
-ENTRY = "foveal.research.deep:DeepResearch"
-"""What `reporter_of` begins: loaded when a report is asked for."""
-
 
 @dataclass(frozen=True)
 class DeepReporter:
@@ -147,9 +143,12 @@ def reporter_of(
 ) -> Reporter:
     """Deep research over a model and sources, within a budget; texts are compared by the encoder of the home."""
     from foveal.models import load_encoder
+    from foveal.research.deep import DeepResearch
+    from foveal.research.verification import Verifier
 
     encoder = load_encoder(settings.encoder, cache=settings.cache) if settings.encoder != "none" else None
-    return DeepReporter(pkgutil.resolve_name(ENTRY)(chat, sources, encoder=encoder), ask, budget)
+    research = DeepResearch(chat, sources, encoder=encoder, checks=Verifier(encoder))
+    return DeepReporter(research, ask, budget)
 
 
 def report_of(state: RunState) -> Report | None:
