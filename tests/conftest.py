@@ -21,6 +21,11 @@ settings.register_profile("foveal", deadline=None, suppress_health_check=[Health
 settings.load_profile("foveal")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the pages: their files take longest, and no process is to wait for the other's last file."""
+    items.sort(key=lambda item: "/web/" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's library out of the tests. The unpacked models' cache is shared: making it takes a while."""

@@ -125,6 +125,7 @@ def test_a_path_that_is_not_there_is_refused_before_anything_is_added(library, f
     assert library.documents() == []
 
 
+@pytest.mark.slow
 def test_ten_thousand_tiny_files(library, tmp_path):
     folder = tmp_path / "tiny"
     folder.mkdir()

@@ -61,6 +61,7 @@ def test_synthetic_neighbours_are_near_two_real_vectors_and_repeatable():
     assert np.array_equal(made, ann.synthetic_neighbours(real, 200, np.random.default_rng(1)))
 
 
+@pytest.mark.slow
 def test_the_bench_gives_its_rows_on_a_toy_collection(tmp_path):
     pytest.importorskip("faiss")
     draw = np.random.default_rng(0)

@@ -93,6 +93,7 @@ def by_name(rows):
     return {(row.system, row.metric): row for row in rows}
 
 
+@pytest.mark.slow
 def test_articles_are_asked_for_by_what_no_arm_learned(settings, small):
     probes = corpusbrain.wiki_probes(settings)
     whole = " ".join(part for text in probes.corpus.texts for part in text.paragraphs)

@@ -218,6 +218,7 @@ def test_the_search_is_measured_beside_its_rivals(settings, fast, monkeypatch):
     assert events_search.auc([2, 3], [1, 2]) == 0.875
 
 
+@pytest.mark.slow
 def test_each_ablation_has_an_arm_of_its_own(news, fast, monkeypatch):
     monkeypatch.setattr(events_search, "ABLATIONS", ("no events", "stage 1 only", "one event"))
     rows = by_name(events_search.ablation_rows(news, news.sides[1]))

@@ -129,6 +129,7 @@ def test_clickbait_is_held_against_its_peer(settings):
     assert ours.ok
 
 
+@pytest.mark.slow
 def test_the_judges_rows_and_bars(settings, monkeypatch):
     monkeypatch.setattr(headlines_judge, "few", lambda pairs, most, seed=0: few(pairs, max(most, 120), seed=seed))
     kept = {
@@ -151,6 +152,7 @@ def test_the_judges_rows_and_bars(settings, monkeypatch):
     assert len(list((settings.cache / "headlines").glob("*.json"))) == before
 
 
+@pytest.mark.slow
 def test_the_writers_rows(settings, tmp_path, monkeypatch):
     loop = LoopSettings(epochs=1, batch=4, learning_rate=1e-2)
     writer = WriterSettings(article_tokens=16, headline_tokens=6, beams=1, dev_pairs=2, rank=2, loop=loop)

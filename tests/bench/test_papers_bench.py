@@ -96,6 +96,7 @@ def test_a_ranking_that_lacks_a_paper_is_refused(settings, tmp_path):
         papers_csfcube.shipped(tmp_path, pools)
 
 
+@pytest.mark.slow
 def test_known_papers_are_found_again_beside_the_peer(settings):
     pytest.importorskip("bm25s")
     rows = list(papers_known.known(settings))

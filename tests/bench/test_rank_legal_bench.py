@@ -298,6 +298,7 @@ def test_what_is_attended_to_is_counted():
 # -- COLIEE ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_coliee_is_run_where_it_lies(settings, tmp_path, monkeypatch):
     with_it = replace(settings, data=tmp_path)
     folder = tmp_path / "coliee"

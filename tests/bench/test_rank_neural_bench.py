@@ -106,6 +106,7 @@ def test_candidates_lose_the_order_of_the_file_and_nothing_else(settings):
     assert set(one.words().vocabulary.words) == asked | known
 
 
+@pytest.mark.slow
 def test_answers_are_held_to_published_figures_and_word_counts(settings, monkeypatch):
     monkeypatch.setattr(rank_neural, "chosen", short(rank_neural.chosen, epochs=6, batch=4, learning_rate=0.02))
     rows = list(rank_neural.answers(settings))
@@ -242,6 +243,7 @@ def test_moved_judgements_are_as_many_among_what_was_found(settings):
     assert sum(moved.judged[query] == data.examples.judged[query] for query in moved.judged) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_beside_bm25_the_weight_sees_no_test_query(settings, monkeypatch):
     monkeypatch.setattr(rank_neural_adhoc, "FOLDS", 2)

@@ -120,6 +120,7 @@ def test_indexes_are_measured_as_they_are_shipped(settings):
     assert memory["in memory, int8", "bytes per vector"] == 100
 
 
+@pytest.mark.slow
 def test_codes_learn_from_training_claims(settings, judged):
     encoder = settings.encoder()
     documents, train, test = (
@@ -132,6 +133,7 @@ def test_codes_learn_from_training_claims(settings, judged):
     assert found["joint: float vectors", "ndcg@10"] > found["joint: signs", "ndcg@10"] > 0.3
 
 
+@pytest.mark.slow
 def test_pretraining_is_held_against_untrained_weights_of_its_pooling(settings, monkeypatch):
     from transformers import BertConfig, BertModel
 

@@ -36,6 +36,7 @@ def read(place, *more: str, **options):
     return call(place, *asked, "--attention", "longheads", *more, **options)
 
 
+@pytest.mark.slow
 def test_a_text_past_the_window_is_kept_asked_and_forgotten(place):
     assert "No text is kept" in read(place, status=1).said
     told = json.loads(prefill(place, "--keep", "--json").stdout)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from cli.test_cli import run as run_process
+from cli.test_cli import typed as run_process
 from servers import Call, page, serving
 from tiny import tiny
 from typer.testing import CliRunner

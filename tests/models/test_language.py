@@ -158,6 +158,7 @@ except ModelUnavailable as error:
     assert "offline language model: qwen2.5-coder-0.5b, gemma3-270m" in said
 
 
+@pytest.mark.slow
 def test_loading_is_silent_and_needs_no_accelerate(qwen):
     code = f"""
 import sys

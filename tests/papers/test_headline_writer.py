@@ -60,6 +60,7 @@ def judge():
     return HeadlineJudge(JudgeSettings(texts=False)).fit(HeadlineSet("made", tuple(made)))
 
 
+@pytest.mark.slow
 def test_what_it_learns_from_decides_what_it_writes(model, tmp_path):
     article = "the keeper of 12 is in the mill. the key is here."
     for label, expected in (("HREL", "the key"), ("LREL", "12 12")):

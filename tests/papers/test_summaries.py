@@ -196,6 +196,7 @@ def test_changed_papers_are_indexed_again_and_empty_ones_passed_over(database):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_the_local_model_writes_a_sentence_under_the_grammar():
     from foveal.models import load_chat
 

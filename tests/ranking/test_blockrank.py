@@ -764,6 +764,7 @@ ASKED = {
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_model_finds_passages_before_any_training():
     """Qwen2.5-Coder-0.5B, untrained, layer 14: the signal's tokens are single, both ways agree, passages are found."""
     model = load_language_model()

@@ -44,6 +44,7 @@ def keeps(reader: InfiniRetri, seed: int) -> bool:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_needle_is_kept_by_what_the_model_has_learned(model):
     attention = replace(SETTINGS, words=False)
     trained = InfiniRetri(model, attention)

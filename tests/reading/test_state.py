@@ -299,6 +299,7 @@ def unbroken(place):
         return gone_on(place)
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes_its_state_the_command_goes_on_to_the_same_answer(place, unbroken, tmp_path):
     process = child(place, "reading.before-state=kill@4", "--resume", str(tmp_path / "a.json"))
     out, _ = process.communicate(timeout=60)
@@ -318,6 +319,7 @@ def test_killed_anywhere_the_command_goes_on_to_the_same_answer(place, unbroken,
     assert gone_on(place, "--resume", str(tmp_path / "a.json")) == unbroken
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(place, unbroken, tmp_path):
     path = tmp_path / "a b.json"
     process = child(place, "reading.before-state=sleep:60@3", "--resume", str(path))

@@ -202,7 +202,7 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     page_ = tmp_path / "report.html"
     shown = command.invoke(app, ["research", QUESTION, *given, "--out", str(page_), "--json"])
     assert shown.exit_code == 0
-    assert page_.read_text(encoding="utf-8").startswith("<article>")
+    assert page_.read_text(encoding="utf-8").startswith("<!doctype html>")
     code = tmp_path / "count.py"
     code.write_text("print(6 * 7)", encoding="utf-8")
     refused = command.invoke(app, ["research", QUESTION, *given, "--experiment", str(code)], input="n\n")
@@ -213,7 +213,7 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     assert CANNOT in none.stdout
     wrong = command.invoke(app, ["research", QUESTION, *given, "--out", "report.xyz"])
     assert wrong.exit_code == 1
-    assert ".md, .html" in str(wrong.exception)
+    assert ".docx, .md" in str(wrong.exception)
     empty = command.invoke(app, ["research", QUESTION, "--report"])
     assert empty.exit_code == 1
     assert "--source" in str(empty.exception)

@@ -44,6 +44,7 @@ def data(topics: Examples, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_encoder_and_a_reranker_from_judged_queries(data, tiny_encoder, tmp_path):
     """The table of before and after, and where the model is; the ranker teaches an encoder."""
     home, base = tmp_path / "home", ["--base", tiny_encoder]

@@ -84,7 +84,13 @@ def oracle(topics):
     return lambda pairs: [float(pair in right) for pair in pairs]
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm != "in-batch"])
+QUICK = ("ance", "kl")
+"""Arms that go another way than the rest; these are tried at each run, all of them by the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "arm", [pytest.param(arm, marks=() if arm in QUICK else pytest.mark.slow) for arm in ARMS if arm != "in-batch"]
+)
 def test_every_arm_trains(topics, tiny_encoder, tmp_path, arm):
     """T4 (bm25, mined), T5 (ance), T6 (filtered), T8 (margin-mse, kl) end to end, negatives that answer nothing."""
     settings = replace(FAST, arm=arm, negatives=2, loop=replace(LOOP, steps=32))

@@ -138,6 +138,7 @@ def test_cancel_go_on_and_edit_a_node(page: Any, tmp_path: Path) -> None:
         assert "## Current problem\nWho designed the mill" not in asked  # it does not build on the node
 
 
+@pytest.mark.slow
 def test_answer_now_without_javascript(browser: Any, tmp_path: Path) -> None:
     model = held()
     context = browser.new_context(java_script_enabled=False)

@@ -6,16 +6,17 @@
   const body = document.getElementById("body");
   let missed = false;
 
-  let focusNext = null;  // what gets the focus once the panel has been swapped
+  const focusNext = {};  // what gets the focus once a part has been swapped, by the part's id
 
   const open = (query, focus) => {
     history.replaceState(history.state, "", run + query);
-    focusNext = focus ?? (() => document.getElementById("panel-title"));
+    focusNext.panel = focus ?? (() => document.getElementById("panel-title"));
     htmx.ajax("GET", `${run}/panel${query}`, { target: "#panel", swap: "outerHTML" });
   };
-  document.body.addEventListener("htmx:afterSettle", () => {
-    focusNext?.()?.focus();
-    focusNext = null;
+  document.body.addEventListener("htmx:afterSettle", (event) => {
+    const part = event.target.closest("#panel, #body")?.id;
+    focusNext[part]?.()?.focus();
+    delete focusNext[part];
   });
 
   page.addEventListener("click", (event) => {
@@ -34,12 +35,18 @@
     else open("", () => page.querySelector(`[popovertarget="${link.hash.slice(1)}"]`));
   });
 
-  // what is open stays open: the report is not drawn anew below a pop-over
+  // what is open stays open: the report is not drawn anew below a pop-over; and a number keeps the focus
+  const disturbs = () => {
+    if (body.querySelector(":popover-open")) return (missed = true);
+    const held = body.contains(document.activeElement) && document.activeElement.getAttribute("popovertarget");
+    if (held) focusNext.body = () => page.querySelector(`[popovertarget="${held}"]`);
+    return false;
+  };
   document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
-    if (event.target === body && body.querySelector(":popover-open")) {
-      missed = true;
-      event.preventDefault();
-    }
+    if (event.target === body && disturbs()) event.preventDefault();
+  });
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target === body && disturbs()) event.detail.shouldSwap = false;
   });
   body.addEventListener("toggle", (event) => {
     if (!missed || event.newState !== "closed") return;
