@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache
 from foveal.attention.longheads_layers import LongHeadsLayer
 from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.errors import InputError
+from foveal.evaluation.tables import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,14 +91,7 @@ class LongHeadsCache(Cache):
 
     def explain(self) -> str:
         """The same as a table."""
-        from io import StringIO
-
-        from rich.console import Console
-
-        console = Console(file=StringIO(), width=110)
-        with console.capture() as told:
-            console.print(self.table())
-        return told.get()
+        return as_text(self.table(), width=110)
 
     def table(self) -> Table:
         """A row for each layer."""

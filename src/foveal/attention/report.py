@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from torch import Tensor
 from foveal.attention.blocks import Blocks
 from foveal.attention.estimates import capped
 from foveal.errors import InputError
+from foveal.evaluation.tables import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,12 +127,7 @@ class Report:
 
     def __str__(self) -> str:
         """The table as text."""
-        from rich.console import Console
-
-        console = Console(file=StringIO(), width=120)
-        with console.capture() as told:
-            console.print(self.table())
-        return told.get()
+        return as_text(self.table())
 
     def explain(self, picture: Path | None = None) -> None:
         """Print the table; with `picture` also draw the blocks there, if they were kept."""

@@ -39,6 +39,7 @@ from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.roar_graph import check_shapes
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName
+from foveal.evaluation.tables import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -198,14 +199,7 @@ class RetrievalCache(Cache):
 
     def explain(self) -> str:
         """The same as a table."""
-        from io import StringIO
-
-        from rich.console import Console
-
-        console = Console(file=StringIO(), width=110)
-        with console.capture() as told:
-            console.print(self.table())
-        return told.get()
+        return as_text(self.table(), width=110)
 
     def table(self) -> Table:
         """A row for each layer."""

@@ -71,6 +71,18 @@ def table(rows: Iterable[Row], title: str | None = None) -> Table:
     return shown_table
 
 
+def as_text(told: Table, *, width: int = 120) -> str:
+    """A table as plain text, of at most `width` columns."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=width)
+    with console.capture() as text:
+        console.print(told)
+    return text.get()
+
+
 def shown(value: float) -> str:
     """A number as a table shows it: four significant digits, thousands set apart."""
     return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.4g}"
