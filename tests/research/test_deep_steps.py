@@ -34,7 +34,9 @@ def test_a_step_gives_what_it_gave_and_asks_nobody_again():
     assert again.once("reflect", "a", work) == first
     assert len(done) == len(model.calls) == 1
     assert again.once("reflect", "b", lambda _: None) is None
-    assert used_by(board) == {"tokens": 10, "calls": 1, "pages": 0, "seconds": 0.0, "searches": 0, "steps": 1}
+    used = used_by(board)
+    assert used.pop("seconds") >= 0
+    assert used == {"tokens": 10, "calls": 1, "pages": 0, "searches": 0, "steps": 1}
 
 
 def test_a_step_that_breaks_leaves_nothing_and_a_kind_or_value_that_is_none_is_refused():
