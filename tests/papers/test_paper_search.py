@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from honest import HashedWords
 from sqlalchemy import delete
 
+from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, LibraryBusy, UnknownName, UnknownPaper
 from foveal.papers import paper_index
@@ -301,6 +302,21 @@ def test_another_process_at_the_index_does_not_stop_a_search(own):
         found = own.search("attention")
     assert found.hits
     assert "not searched yet" in found.note
+
+
+def test_nothing_is_read_again_while_nothing_changed(tmp_path):
+    settings = Settings(home=tmp_path, cache=Settings.load().cache, encoder="none")
+    own = PaperSearch.open(settings)
+    upsert(own.database, records()[:2])
+    state = own.index.unindexed(None)
+    own.sync()
+    assert own.index.unindexed(state) == state  # a transaction as old may yet be stored
+    later = datetime.now(UTC) + paper_index.OVERLAP + timedelta(seconds=1)
+    with faults.injected({}, clock=lambda: later):
+        assert own.index.unindexed(state) is None
+        upsert(own.database, records()[2:3])
+        assert own.index.unindexed(state) is not None
+    own.database.close()
 
 
 # -- meaning -----------------------------------------------------------------------------------------------------------

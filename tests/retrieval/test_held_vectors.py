@@ -46,6 +46,32 @@ def test_equal_to_the_table(store, k):
     ]
 
 
+@pytest.mark.parametrize("k", [1, 3, 50])
+def test_words_find_the_same_with_places_held(store, k, monkeypatch):
+    def found():
+        return {
+            (one.passage.span, one.passage.heading, one.score) for one in store.lexical("quick dog", k, texts=False)
+        }
+
+    before = found()
+    store.hold_vectors()
+    assert found() == before != set()
+    put(store, [document("late", "a quick, quick dog\n")])  # its row is not known until all is read again
+    monkeypatch.setattr(held_vectors.HeldVectors, "_read", lambda _: None)
+    late = store.lexical("quick dog", 50, texts=False)
+    assert len(late) == 5
+    assert all(one.passage.span.end for one in late)
+
+
+def test_a_row_that_is_not_known_is_told(store):
+    store.hold_vectors()
+    held = store._held.at(store._documents.version)
+    known = next(iter(held.by_number))
+    assert held.placed([{"_rowid": known, "_score": 1.0}])[0].keys() >= {"document_id", "start", "_score"}
+    assert held.placed([{"_rowid": known, "_score": 1.0}, {"_rowid": -1, "_score": 1.0}]) is None
+    assert held.placed([]) == []
+
+
 def test_what_is_added_changed_and_removed_is_seen(store):
     store.hold_vectors()
     query = ENCODER.encode(["a zebra in the rain"])[0]
@@ -72,5 +98,5 @@ def test_the_table_is_asked_where_a_condition_texts_or_too_many_passages_need_it
     monkeypatch.setattr(held_vectors, "HELD", 2)
     store._held = None
     store.hold_vectors()
-    assert store._held.nearest(query, 3) is None
+    assert store._held.at(store._documents.version) is None
     assert len(store.nearest(query, 3, texts=False)) == 3

@@ -132,6 +132,8 @@ def holds(text: str, words: Iterable[str]) -> bool:
 def unmuted(database: Database, person: Person | None, papers: Sequence[Paper]) -> list[Paper]:
     """The papers without those whose words the person muted: for every list that a person looks at."""
     words = mutes(database, person) if person else []
+    if not words:
+        return list(papers)
     return [paper for paper in papers if not is_muted(paper, words)]
 
 

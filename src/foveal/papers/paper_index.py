@@ -14,7 +14,7 @@ Kept      how far it came (`WATERMARK`) with the library's settings, written las
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -27,7 +27,7 @@ from foveal.database import Database
 from foveal.errors import LibraryBusy
 from foveal.library import AddReport, Library
 from foveal.papers.paper_filters import metadata_of
-from foveal.papers.schema import PaperRow
+from foveal.papers.schema import PaperRow, now
 from foveal.papers.store import Paper, PaperStore
 from foveal.retrieval import tables
 from foveal.settings import Settings
@@ -36,6 +36,7 @@ from foveal.types import Document, Encoder, document_id
 log = logging.getLogger("foveal.papers")
 
 FOLDER = "papers"
+SCHEME = "paper:"
 WATERMARK = "papers_changed_at"
 TITLE_AGAIN = 2
 """Times that the title stands in the tail: three in all, as the first field's weight is 3."""
@@ -47,6 +48,9 @@ OVERLAP = timedelta(minutes=2)
 """Changes are read from so long before the last one: a longer transaction may have been stored after a later one."""
 
 READ_AT_ONCE = 256
+
+State = tuple[int, datetime | None]
+"""How many papers there are, and when one last changed."""
 
 
 @dataclass
@@ -120,17 +124,18 @@ class PaperIndex:
             raise LibraryBusy("Another thread is indexing papers. Wait until it is done; searching goes on meanwhile.")
         try:
             done = Synced()
-            present = {entry.id: entry for entry in self.library.documents()}
-            wanted = self._wanted(set(present))
+            present = self.library.store.sources()
+            wanted = self._wanted(present.keys())
             if wanted:
                 report = self.library.add_documents(self._documents(list(wanted)), on_progress=on_progress)
                 done.added, done.updated = (
                     [self._papers[one] for one in ids] for ids in (report.added, report.updated)
                 )
-            gone = [entry for one, entry in present.items() if one not in self._papers]
+            gone = present.keys() - self._papers.keys()
             if gone:
-                self.library.remove(gone)
-                done.removed = [entry.source.removeprefix("paper:") for entry in gone]
+                with self.library.store.writing():
+                    self.library.store.remove(sorted(gone))
+                done.removed = [present[one].removeprefix(SCHEME) for one in sorted(gone)]
             if wanted:
                 tables.write_setting(self.library.store.uri, WATERMARK, max(wanted.values()).isoformat())
             return done
@@ -152,7 +157,7 @@ class PaperIndex:
         for first in range(0, len(ids), READ_AT_ONCE):
             yield from map(document_of, PaperStore(self.database).many(ids[first : first + READ_AT_ONCE]))
 
-    def _wanted(self, present: set[str]) -> dict[str, datetime]:
+    def _wanted(self, present: Set[str]) -> dict[str, datetime]:
         """Papers to look at: changed since the watermark, or not in the index, with when they changed."""
         self._papers = self._all_papers()
         mark = self._watermark()
@@ -173,16 +178,22 @@ class PaperIndex:
         stated = tables.read_settings(self.library.store.uri).get(WATERMARK)
         return datetime.fromisoformat(stated) if stated else None
 
-    def state(self) -> tuple[int, datetime | None]:
+    def state(self) -> State:
         """Papers in the database and when one last changed: equal states hold the same papers."""
         with self.database.reading() as session:
             count, last = session.execute(select(func.count(), func.max(PaperRow.changed_at))).one()
         return count, last
 
+    def unindexed(self, synced: State | None) -> State | None:
+        """The state now, where a sync may find something that one at the state `synced` did not; else None."""
+        state = self.state()
+        late = state[1] is not None and now() - state[1] < OVERLAP
+        return state if late or state != synced else None
+
 
 def address(paper: str) -> str:
     """The address of a paper's document in the index."""
-    return f"paper:{paper}"
+    return f"{SCHEME}{paper}"
 
 
 def document_of(paper: Paper) -> Document:

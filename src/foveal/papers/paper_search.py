@@ -15,12 +15,13 @@ Threads    one PaperSearch serves any number; the encoder and rankers are loaded
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from sqlalchemy import select
@@ -72,6 +73,9 @@ LEAST = 50
 CANDIDATES = 20
 """Papers that a ranker orders where nothing else is said."""
 
+AT_ONCE = max(2, os.cpu_count() or 1)
+"""Searches that find at one time: more would take the processor from each other in the middle, and all be late."""
+
 READ_AT_ONCE = 1000
 LONGEST = 4000
 """Characters of a query that are read: more than an abstract."""
@@ -114,6 +118,7 @@ class PaperSearch:
         self.store = PaperStore(database)
         self._rankers: dict[str, Ranker] = {}
         self._lock = Lock()
+        self._turn = BoundedSemaphore(AT_ONCE)
         self._nothing_waits_until = 0.0
 
     @classmethod
@@ -160,7 +165,8 @@ class PaperSearch:
         total: int | None = 0
         if text:
             wanted = max((page + 1) * k + 1, candidates if rank else 0)
-            hits = self._found(text, filters, wanted, retriever)
+            with self._turn:
+                hits = self._found(text, filters, wanted, retriever)
             total = len(hits) if len(hits) < wanted else None
             if rank is not None:
                 hits = self._ranked(text, hits, rank, candidates)

@@ -292,27 +292,25 @@ def papers_of(session: Session, ids: Sequence[str]) -> list[Paper]:
 
     Columns, no mapped objects: a page holds fifty papers with some three hundred rows of their parts.
     """
-    votes = _counted(session, _COUNTED_VOTES, ids)
-    remarks = _counted(session, _COUNTED_REMARKS, ids)
     parts = {name: _parts(session, wanted, made, ids) for name, (wanted, made) in _PARTS.items()}
     found = {}
     for row in session.execute(_PAPERS.where(PaperRow.id.in_(ids))):
         values: dict[str, Any] = row._asdict()
         values["organisation"] = values["organisation"] or ""
         values |= {name: tuple(of.get(row.id, ())) for name, of in parts.items()}
-        found[row.id] = Paper(**values, votes=votes.get(row.id, 0), comments=remarks.get(row.id, 0))
+        found[row.id] = Paper(**values)
     return [found[one] for one in ids if one in found]
 
+
+_VOTES = select(func.count()).where(VoteRow.paper_id == PaperRow.id)
+_REMARKS = select(func.count()).where(CommentRow.paper_id == PaperRow.id, CommentRow.hidden_at.is_(None))
 
 _PAPERS = select(
     *(PaperRow.__table__.c[name] for name in Paper.__dataclass_fields__ if name in PaperRow.__table__.c),
     OrganisationRow.name.label("organisation"),
+    _VOTES.scalar_subquery().label("votes"),
+    _REMARKS.scalar_subquery().label("comments"),
 ).outerjoin(OrganisationRow, OrganisationRow.id == PaperRow.organisation_id)
-
-_COUNTED_VOTES = select(VoteRow.paper_id, func.count()).group_by(VoteRow.paper_id)
-_COUNTED_REMARKS = (
-    select(CommentRow.paper_id, func.count()).where(CommentRow.hidden_at.is_(None)).group_by(CommentRow.paper_id)
-)
 
 _PARTS: dict[str, tuple[Any, Callable[..., Any]]] = {
     "authors": (
@@ -346,11 +344,6 @@ def _parts(session: Session, wanted: Any, made: Callable[..., Any], ids: Sequenc
     return found
 
 
-def _counted(session: Session, wanted: Any, ids: Sequence[str]) -> dict[str, int]:
-    rows = session.execute(wanted.where(wanted.selected_columns[0].in_(ids)))
-    return {row[0]: row[1] for row in rows}
-
-
 def _filters(
     category: str | None, author: str | None, keyword: str | None, submitter: str | None, collection: int | None
 ) -> list[tuple[Any, Any]]:
@@ -373,12 +366,10 @@ def _filters(
 
 def _ordered(wanted: Select[Any], sort: str, period: Period | None) -> Select[Any]:
     """The curator's order first, on a day that has one; ties by id."""
-    votes = select(func.count()).where(VoteRow.paper_id == PaperRow.id).scalar_subquery()
-    remarks = select(func.count()).where(CommentRow.paper_id == PaperRow.id, CommentRow.hidden_at.is_(None))
     listed = select(func.max(ListingRow.listed_at)).where(ListingRow.paper_id == PaperRow.id).scalar_subquery()
     by = {
-        "votes": (votes + PaperRow.votes_elsewhere).desc(),
-        "discussed": (remarks.scalar_subquery() + PaperRow.comments_elsewhere).desc(),
+        "votes": (_VOTES.scalar_subquery() + PaperRow.votes_elsewhere).desc(),
+        "discussed": (_REMARKS.scalar_subquery() + PaperRow.comments_elsewhere).desc(),
         "published": PaperRow.published_at.desc().nulls_last(),
         "listed": listed.desc().nulls_last(),
     }[sort]

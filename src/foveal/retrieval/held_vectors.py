@@ -1,16 +1,20 @@
-"""The vectors of a store's passages, in memory: for a process that answers many searches over some ten thousand.
+"""The vectors and places of a store's passages, in memory: for a process that answers many searches over few of them.
 
-    held = HeldVectors(documents, passages)
-    rows = held.nearest(vector, k)        # as Lance gives them, or None: search the table this time
+    held = HeldVectors(documents, passages).at(version)   # of the documents; None: search the table this time
+    rows = held.nearest(vector, k)                        # as Lance gives them
+    rows = held.placed(rows)                              # rows that name themselves by `_rowid`, with their places
 
 Search      exact, by one product with all vectors; rows are dicts of `rows.PLACES` and `_distance` (1 - inner product)
-Freshness   they are read again when documents were published or removed: what else is written to the passages is not
+Places      a third of a search by words is to read them from the table. Lance never gives a row's number to another
+            row, so that one that is known is right, and one that is not is told by None
+Freshness   all is read again when documents were published or removed: what else is written to the passages is not
             visible. While one thread reads, others search the table
 Size        up to `HELD` vectors: of MiniLM's (384 numbers) 150 MB
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -28,37 +32,45 @@ HELD = 100_000
 
 
 @dataclass(frozen=True)
-class _Held:
-    version: int  # of the documents
+class Held:
+    """What a table of passages held at one `version` of the documents."""
+
+    version: int
     vectors: npt.NDArray[np.float32]  # (N, D)
-    places: tuple[list[Any], ...]  # N values of each of PLACES
+    columns: tuple[list[Any], ...]  # N values of each of PLACES
+    by_number: dict[int, int]  # Lance's number of a row -> n
+
+    def nearest(self, vector: npt.NDArray[np.float32], k: int) -> list[dict[str, Any]]:
+        """The `k` rows with the largest inner products with `vector` (D,), best first."""
+        scores = np.einsum("nd,d->n", self.vectors, vector)  # OpenBLAS's threads would spin 50 ms after 2 ms of work
+        best = np.arange(len(scores)) if k >= len(scores) else np.argpartition(-scores, k - 1)[:k]
+        best = best[np.argsort(-scores[best], kind="stable")]
+        return [
+            self._place(row) | {"_distance": 1 - float(score)}
+            for row, score in zip(best.tolist(), scores[best], strict=True)
+        ]
+
+    def placed(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """Rows that have a `_rowid`, each with its place; None where one of them is not known."""
+        if any(row["_rowid"] not in self.by_number for row in rows):
+            return None
+        return [self._place(self.by_number[row["_rowid"]]) | row for row in rows]
+
+    def _place(self, row: int) -> dict[str, Any]:
+        return {name: column[row] for name, column in zip(PLACES, self.columns, strict=True)}
 
 
 class HeldVectors:
-    """Vectors of one table of passages. Threads may share it."""
+    """What is held of one table of passages. Threads may share it."""
 
     def __init__(self, documents: LanceTable, passages: LanceTable) -> None:
         self._documents = documents
         self._table = passages
-        self._held: _Held | None = None
+        self._held: Held | None = None
         self._reading = Lock()
 
-    def nearest(self, vector: npt.NDArray[np.float32], k: int) -> list[dict[str, Any]] | None:
-        """The `k` rows with the largest inner products with `vector` (D,), best first; None: nothing is held now."""
-        held = self._current()
-        if held is None:
-            return None
-        scores = held.vectors @ vector
-        best = np.arange(len(scores)) if k >= len(scores) else np.argpartition(-scores, k - 1)[:k]
-        best = best[np.argsort(-scores[best], kind="stable")]
-        return [
-            dict(zip(PLACES, (column[row] for column in held.places), strict=True)) | {"_distance": 1 - float(score)}
-            for row, score in zip(best.tolist(), scores[best], strict=True)
-        ]
-
-    def _current(self) -> _Held | None:
-        """What the table holds for the present version of the documents."""
-        version = self._documents.version
+    def at(self, version: int) -> Held | None:
+        """What the table holds for that version of the documents, the present one; None: nothing is held now."""
         held = self._held
         if held is not None and held.version == version:
             return held
@@ -66,18 +78,19 @@ class HeldVectors:
             return None
         try:
             self._held = None  # two sets of vectors are never held at once
-            self._held = self._read()
-            return self._held
+            self._held = held = self._read()
         finally:
             self._reading.release()
+        return held if held is not None and held.version == version else None
 
-    def _read(self) -> _Held | None:
+    def _read(self) -> Held | None:
         version, count = self._documents.version, self._table.count_rows()
         if not 0 < count <= HELD:
             return None
-        rows = self._table.search().select([*PLACES, "vector"]).limit(count).to_arrow()
+        rows = self._table.search().select([*PLACES, "vector"]).with_row_id(True).limit(count).to_arrow()
         if self._documents.version != version:
             return None  # the next search reads again
         flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors = np.ascontiguousarray(flat, dtype=np.float32).reshape(len(rows), -1)
-        return _Held(version, vectors, tuple(rows[name].to_pylist() for name in PLACES))
+        by_number = {number: n for n, number in enumerate(rows["_rowid"].to_pylist())}
+        return Held(version, vectors, tuple(rows[name].to_pylist() for name in PLACES), by_number)

@@ -122,9 +122,12 @@ class Store:
         if full_text is None:
             return []
 
-        def search(limit: int) -> Rows:
-            builder = self._passages.search(full_text, query_type="fts").select([*columns, "_score"])
-            return _rows(_filtered(builder, where).limit(limit))
+        def search(limit: int, version: int) -> Rows:
+            builder = _filtered(self._passages.search(full_text, query_type="fts"), where).limit(limit)
+            held = self._held.at(version) if self._held and not texts else None
+            if held and (placed := held.placed(_rows(builder.select(["_score"]).with_row_id(True)))) is not None:
+                return placed
+            return _rows(builder.select([*columns, "_score"]))
 
         return self._visible(search, "_score", k)
 
@@ -132,10 +135,10 @@ class Store:
         """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
         columns = FOUND if texts else PLACES
 
-        def search(limit: int) -> Rows:
-            held = self._held.nearest(vector, limit) if self._held and not (where or texts) else None
+        def search(limit: int, version: int) -> Rows:
+            held = self._held.at(version) if self._held and not (where or texts) else None
             if held is not None:
-                return held
+                return held.nearest(vector, limit)
             builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
             builder = self.index.asked(builder, limit, filtered=bool(where)).select([*columns, "_distance"])
             return _rows(_filtered(builder, where).limit(limit))
@@ -143,7 +146,7 @@ class Store:
         return self._visible(search, "_distance", k)
 
     def hold_vectors(self) -> None:
-        """Keep the vectors in memory, for searches without a condition that need no texts (see `HeldVectors`)."""
+        """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""
         if self.dimension and self._held is None:
             self._held = HeldVectors(self._documents, self._passages)
 
@@ -165,6 +168,13 @@ class Store:
             builder = _filtered(self._documents.search().select(columns), condition)
             rows = builder.limit(limit or max(1, self._documents.count_rows())).to_arrow().to_pylist()
         return sorted((entry_of(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
+
+    def sources(self) -> dict[str, str]:
+        """Document -> source, of every document. Far cheaper than `entries`, and lets other threads go on."""
+        with tables.lance_errors(self.uri):
+            builder = self._documents.search().select(["id", "source"])
+            rows = builder.limit(max(1, self._documents.count_rows())).to_arrow()
+        return dict(zip(rows["id"].to_pylist(), rows["source"].to_pylist(), strict=True))
 
     def text(self, document_id: str, revision: str | None = None) -> Document:
         """The whole document; with `revision` (a hash, or its beginning), that one, though it was replaced since."""
@@ -256,7 +266,7 @@ class Store:
         first = min(rows, key=lambda row: row["start"], default=None)
         return None if first is None else np.asarray(first["vector"], dtype=np.float32)
 
-    def _visible(self, search: Callable[[int], Rows], score: str, k: int) -> list[Found]:
+    def _visible(self, search: Callable[[int, int], Rows], score: str, k: int) -> list[Found]:
         """The first `k` rows of a search that belong to the current edition of their document.
 
         Rows of other editions exist only while a document is being replaced, or after a kill; then more are asked for.
@@ -268,7 +278,7 @@ class Store:
             with tables.lance_errors(self.uri):
                 before = self._remembered[0]  # versions only grow: the same one afterwards held all the while
                 before = self._documents.version if tries or before < 0 else before
-                rows = search(limit)
+                rows = search(limit, before)
             current = self.current([row["document_id"] for row in rows])
             tries += 1
             if self._remembered[0] != before and tries <= RETRIES:

@@ -54,10 +54,13 @@ class Background:
 
     def keep_search_ready(self) -> None:
         """Index what is new; load, once, what a first search would wait for."""
-        warm = False
+        warm, synced = False, None
         while not self.stop.is_set():
             try:
-                self.site.search.sync()
+                state = self.site.search.index.unindexed(synced)
+                if state is not None:
+                    self.site.search.sync()
+                    synced = state
                 if not warm:
                     self.site.search.warm()
                     settle()
