@@ -25,6 +25,7 @@ environment = Environment(
     loader=PackageLoader("foveal.web"),
     autoescape=select_autoescape(default=True),
     undefined=StrictUndefined,
+    auto_reload=False,
     trim_blocks=True,
     lstrip_blocks=True,
 )

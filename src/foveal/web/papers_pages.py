@@ -32,8 +32,8 @@ from foveal.web.site import base_url, site_of
 router = APIRouter(include_in_schema=False)
 
 PageNumber = Annotated[int, Query(ge=0, le=10_000)]
-FOUND = 20
-"""Papers of a page of a search: whole abstracts."""
+FOUND = 12
+"""Papers of a page of a search: whole abstracts, some four screens of them."""
 
 RETRIEVERS = {"hybrid": "words and meaning", "lexical": "words", "dense": "meaning"}
 """Ways of searching that a visitor may choose between; others go by their names in the address."""
