@@ -99,7 +99,9 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         popup.wait_for(state="hidden")
         assert page.evaluate("document.activeElement.matches('button.cite')")
         cite.press("Enter")
+        popup.wait_for()
         page.keyboard.press("Tab")
+        page.locator(".popup a:focus").wait_for()
         page.keyboard.press("Enter")  # to the place itself
         page.locator("mark.cited", has_text="designed the mill").wait_for()
 
