@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import InputError, LibraryCorrupt, LibraryError, ModelUnavailable, UnknownDocument, UnknownName
-from foveal.library import Library, make_segmenter
+from foveal.library import Library
 from foveal.registry import RETRIEVERS, SEGMENTERS
 from foveal.settings import Settings
 from foveal.text.sample import manual
+from foveal.text.segmenter_by_name import make_segmenter
 from foveal.types import Document
 
 

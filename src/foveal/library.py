@@ -21,12 +21,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnknownName, UnreadableSource
+from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnreadableSource
 from foveal.models.offline import OFFLINE
-from foveal.registry import RETRIEVERS, SEGMENTERS, lookup
+from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal, sql
-from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.indexing import Indexed, Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
@@ -34,6 +34,8 @@ from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of
 from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
+from foveal.text.segmenter_by_name import make_segmenter
+from foveal.text.sources import load_settings
 from foveal.types import Document, Encoder, Hit, Ranker, Retriever, Segmenter, document_id
 
 if TYPE_CHECKING:
@@ -43,15 +45,8 @@ if TYPE_CHECKING:
     from foveal.reading import Reading, ReadSettings
     from foveal.reading.asking import Asked, AskEvent, AskSettings
 
-SPECIAL_TOKENS = 2
-DEFAULT_TOKENS, LONGEST = 256, 512
-"""Tokens of a passage where no encoder sets a limit, and where its limit is that of a whole chapter."""
-
 CANDIDATES = 20
 """Passages that a ranker orders where nothing else is said: a language model is slow at it."""
-
-TITLE_TOKENS = 40
-"""Tokens kept free in a passage for the title and heading that search sees in front of it."""
 
 
 @dataclass
@@ -146,7 +141,7 @@ class Library:
         self, documents: Iterable[Document], *, on_progress: Callable[[AddReport], None] = lambda _: None
     ) -> AddReport:
         """Add documents that were made elsewhere (see `Document.of`)."""
-        return self._index(_storable(documents), AddReport(), on_progress)
+        return self._index(storable(documents), AddReport(), on_progress)
 
     def search(
         self,
@@ -439,48 +434,6 @@ def _lies_in(address: str, place: str) -> bool:
     return address == place or address.startswith(f"{place.rstrip('/')}/")
 
 
-def load_settings(settings: Settings) -> LoadSettings:
-    """How sources are read: within the limits of the settings."""
-    from foveal.text.arxiv import ArxivSettings
-    from foveal.text.fetching import FetchSettings
-
-    fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
-    arxiv = ArxivSettings(pace_file=settings.cache / "arxiv.pace")
-    return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch, arxiv=arxiv)
-
-
-def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = None) -> Segmenter:
-    """The segmenter called `name`, with passages of a size that the encoder takes in whole.
-
-    "name:model" is one that decides by a model of that name, in `home` or shipped, or by that folder.
-    """
-    name, _, model = name.partition(":")
-    kind = lookup(SEGMENTERS, name, kind="segmenter")
-    options: dict[str, Any] = {}
-    fields = getattr(kind, "__dataclass_fields__", {})
-    if model and "model" not in fields:
-        raise InputError(f"The segmenter {name} decides without a model; write {name}, not {name}:{model}.")
-    if model:
-        options["model"] = str(home / "models" / model) if home and (home / "models" / model).is_dir() else model
-    if encoder and "token_offsets" in fields:
-        options["token_offsets"] = encoder.token_offsets
-    if "max_tokens" in fields:
-        read = min(encoder.max_tokens, LONGEST) if encoder else DEFAULT_TOKENS
-        options["max_tokens"] = read - SPECIAL_TOKENS - TITLE_TOKENS
-    if "encoder" in fields:
-        if encoder is None:
-            raise InputError(f"The segmenter {name} compares vectors; it needs a library with an encoder.")
-        options["encoder"] = encoder
-    try:
-        made: Segmenter = kind(**options)
-    except UnknownName:  # says itself what there is
-        raise
-    except InputError as error:
-        limit = f"the encoder reads {encoder.max_tokens} tokens" if encoder else "no encoder"
-        raise InputError(f"The segmenter {name} does not fit ({limit}): {error}") from error
-    return made
-
-
 def _address(which: str) -> str:
     """The address that a path, URL or arXiv id stands for; a path need not exist any more."""
     if "://" in which and not which.startswith("file://"):
@@ -511,17 +464,3 @@ def _create(uri: str, encoder_name: str, segmenter_name: str, cache: Path, *, an
     with tables.writer_lock(uri):
         if anew or not tables.exists(uri):
             tables.create(uri, values, encoder.dimension if encoder else None)
-
-
-def _storable(documents: Iterable[Document]) -> Iterator[Document]:
-    """The documents, each checked for what cannot be stored."""
-    for document in documents:
-        for text in (document.text, document.title):
-            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise InputError(f"Document {document.title!r} holds half a surrogate pair; decode its bytes anew.")
-        wrong = [key for key, value in document.metadata.items() if not isinstance(value, str | int | float | bool)]
-        if wrong:
-            raise InputError(
-                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value."
-            )
-        yield document

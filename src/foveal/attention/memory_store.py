@@ -9,6 +9,7 @@ Models that `models.lean` does not know are read whole and then written.
 
     manifest.json           what the text was read with, and the size of each file; written last
     layer-07/keys.npy       hidden keys (G, n, D), bfloat16 as int16; values, the window, the tail, the index likewise
+                            (memory_layer_files.py)
     FOLDER.partial          what is being made, with a lock; renamed into FOLDER when it is whole
 
 A folder that is in its place never changes, so any number of processes may read it.
@@ -23,32 +24,37 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal import faults
 from foveal.attention.attach import Context, attach, needs_unrotated
-from foveal.attention.key_index import IndexSettings, read
+from foveal.attention.key_index import IndexSettings
 from foveal.attention.longheads import LongHeads
 from foveal.attention.longheads_cache import LongHeadsCache
-from foveal.attention.longheads_files import opened_layer, stored_layer
 from foveal.attention.longheads_layers import LongHeadsLayer
 from foveal.attention.masks import Mask
-from foveal.attention.memory_layers import MemoryLayer, Parts
-from foveal.attention.memory_parts import Hidden, Nothing, Snapped, Tail, Window
+from foveal.attention.memory_layer_files import (
+    Memory,
+    open_chunks,
+    open_layer,
+    plain_array,
+    tensor_of,
+    write_array,
+    write_layer,
+)
+from foveal.attention.memory_layers import MemoryLayer
 from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.prefill import attended
-from foveal.attention.retrieval_attention import AUTO, RetrievalAttention, RetrievalCache, windows
+from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache, windows
 from foveal.attention.roar_graph import RoarSettings
 from foveal.attention.rotation import rotations_of, unturned
-from foveal.attention.rows import Rows
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
 from foveal.evaluation.files import whole_file
 from foveal.models.decoding import Decoder, State
@@ -60,11 +66,6 @@ MANIFEST = "manifest.json"
 
 Progress = Callable[[int, int], None]
 """Called with the layers that are done and those that there are."""
-
-Array = NDArray[Any]
-
-Memory = RetrievalAttention | LongHeads
-"""The methods that keep a text; `registry.MEMORIES` names them."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def save(
     plan = _plan(model, ids, memory.method, note or {})
     with _space_for(folder), _alone(folder, plan) as making:
         for number, layer in enumerate(memory.layers):
-            _write_layer(making, number, layer)
+            write_layer(making, number, layer)
         np.save(making / "tokens.npy", np.asarray(ids, np.int32))
         _finish(making, plan)
         making.rename(folder)
@@ -162,11 +163,11 @@ def _read_lean(
         rotation = rotations.for_layer(layer.module) if rotations else None
         context = Context(number, layer.module, mask, layer.scale, rotation=rotation)
         x = layer(x, turns[layer.kind], partial(attended, held, context, method))
-        _write_layer(making, number, held)
-        _write(making / f"state-{number + 1}.npy", _plain(x))
+        write_layer(making, number, held)
+        write_array(making / f"state-{number + 1}.npy", plain_array(x))
         (making / f"state-{number}.npy").unlink(missing_ok=True)
         faults.point("memory.layer-kept")
-    _write(making / "logits.npy", stack.logits(x[-1:]).float().numpy())
+    write_array(making / "logits.npy", stack.logits(x[-1:]).float().numpy())
     (making / f"state-{len(stack)}.npy").unlink(missing_ok=True)
     if on_progress:
         on_progress(len(stack), len(stack))
@@ -178,7 +179,7 @@ def _begun(making: Path, x: Tensor) -> tuple[int, Tensor]:
     if not states:
         return 0, x
     number = max(states)
-    return number, _tensor(np.load(making / f"state-{number}.npy"), x.dtype)
+    return number, tensor_of(np.load(making / f"state-{number}.npy"), x.dtype)
 
 
 def _read_whole(
@@ -191,8 +192,8 @@ def _read_whole(
     for number, layer in enumerate(memory.layers):
         if on_progress:
             on_progress(number, len(memory.layers))
-        _write_layer(making, number, layer)
-    _write(making / "logits.npy", logits[-1:].float().numpy())
+        write_layer(making, number, layer)
+    write_array(making / "logits.npy", logits[-1:].float().numpy())
 
 
 def _empty(
@@ -227,9 +228,9 @@ def load(folder: Path, model: LanguageModel, method: Memory | None = None) -> Re
         raise InputError(f"The text in {folder} is kept by {kept.method.name}, not by {method.name}. Keep it anew.")
     turn = Turn()
     if isinstance(method, LongHeads):
-        return LongHeadsCache(_open_chunks(folder, method, kept.method, turn, manifest, model), method)
+        return LongHeadsCache(open_chunks(folder, method, kept.method, turn, manifest, model), method)
     layers = [
-        _open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window)
+        open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window)
         for number, window in enumerate(windows(model.model.config))
     ]
     return RetrievalCache(layers, method)
@@ -335,128 +336,6 @@ def _method_of(manifest: Mapping[str, Any]) -> Memory:
     indexes = dict(stored["indexes"])
     roar = RoarSettings(**indexes.pop("roar"))
     return RetrievalAttention(**{**stored, "indexes": IndexSettings(roar=roar, **indexes)})
-
-
-# -- layers as files ---------------------------------------------------------------------------------------------------
-
-
-def _write_layer(making: Path, number: int, layer: MemoryLayer | LongHeadsLayer | SlidingLayer) -> None:
-    """All arrays of a layer, then `layer.json`, by which it is known to be whole."""
-    place = making / f"layer-{number:02}"
-    place.mkdir(exist_ok=True)
-    told: dict[str, Any] = {"length": layer.get_seq_length()}
-    if isinstance(layer, SlidingLayer):
-        arrays = {"keys": _plain(layer.keys), "values": _plain(layer.values)}
-        told |= {"kind": "sliding", "window": layer.window}
-    elif isinstance(layer, LongHeadsLayer):
-        arrays = {name: _plain(part) for name, part in stored_layer(layer).items()}
-        told |= {"kind": "longheads"}
-    else:
-        if len(layer.sequences) != 1:
-            raise InputError(f"A cache of {len(layer.sequences)} texts came; one that has read a single text is kept.")
-        one = layer.sequences[0]
-        arrays = {"window_keys": one.window.keys.numpy(), "window_values": one.window.values.numpy()}
-        told |= {"kind": one.kind, "sinks": one.window.sinks}
-        if one.hidden:
-            arrays |= _hidden_arrays(one.hidden)
-    for name, array in arrays.items():
-        _write(place / f"{name}.npy", array)
-    with whole_file(place / "layer.json") as beside:
-        beside.write_text(json.dumps(told), encoding="utf-8")
-
-
-def _hidden_arrays(hidden: Hidden) -> dict[str, Array]:
-    keys, values = (torch.cat(rows.parts, 1) for rows in (hidden.index.keys, hidden.values))
-    return {
-        "keys": _plain(keys),
-        "values": _plain(values),
-        **{f"tail_{one.name}": getattr(hidden.tail, one.name).numpy() for one in fields(Tail)},
-        **hidden.index.arrays(),
-    }
-
-
-def _open_layer(
-    place: Path, method: RetrievalAttention, number: int, turn: Turn, manifest: Mapping[str, Any], window: int | None
-) -> MemoryLayer | SlidingLayer:
-    told = json.loads((place / "layer.json").read_text(encoding="utf-8"))
-    dtype = getattr(torch, manifest["layout"]["dtype"])
-    mapped = partial(_mapped, place)
-    if window is not None:
-        return _open_sliding(place, window, dtype)
-    layer = MemoryLayer(method, number, turn, told["length"])
-    keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
-    held = Window(keys, values, told["sinks"])
-    kind = told["kind"] if told["kind"] == "none" or method.index == AUTO else method.index
-    if kind in ("snapkv", "roar") and kind != told["kind"]:
-        raise InputError(
-            f"The text was kept with the index {told['kind']}; {kind} learns from queries that are gone. Keep it anew."
-        )
-    hidden = None if kind == "none" else _open_hidden(method, kind, mapped, dtype)
-    layer.resume(Parts(held, hidden, kind), told["length"])
-    return layer
-
-
-def _mapped(place: Path, name: str) -> Array:
-    found: Array = np.load(place / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # private: nobody else sees it
-    return found
-
-
-def _open_sliding(place: Path, window: int, dtype: torch.dtype) -> SlidingLayer:
-    sliding = SlidingLayer(window)
-    sliding.keys, sliding.values = (_tensor(_mapped(place, name), dtype).clone() for name in ("keys", "values"))
-    sliding.length = json.loads((place / "layer.json").read_text(encoding="utf-8"))["length"]
-    sliding.is_initialized = True
-    return sliding
-
-
-def _open_chunks(
-    folder: Path, method: LongHeads, kept: Memory, turn: Turn, manifest: Mapping[str, Any], model: LanguageModel
-) -> list[LongHeadsLayer | SlidingLayer]:
-    """The layers of a text that LongHeads keeps."""
-    dtype = getattr(torch, manifest["layout"]["dtype"])
-    layers: list[LongHeadsLayer | SlidingLayer] = []
-    rotations, config = rotations_of(model.model), model.model.config
-    for number, window in enumerate(windows(config)):
-        place = folder / f"layer-{number:02}"
-        if window is not None:
-            layers.append(_open_sliding(place, window, dtype))
-            continue
-        arrays = {
-            name: _tensor(_mapped(place, name), torch.float32 if name == "vectors" else dtype)
-            for name in ("keys", "values", "last_keys", "last_values", "last_queries", "vectors")
-        }
-        module = model.model.base_model.layers[number].self_attn
-        layers.append(opened_layer(method, kept, number, turn, arrays, rotations.for_layer(module), config))
-    return layers
-
-
-def _open_hidden(method: RetrievalAttention, kind: str, mapped: Callable[[str], Array], dtype: torch.dtype) -> Hidden:
-    wide = torch.float32 if dtype == torch.float16 else dtype
-    keys, values = (Rows(_tensor(mapped(name), wide)) for name in ("keys", "values"))
-    tail = Tail(*(torch.from_numpy(np.array(mapped(f"tail_{one.name}"))) for one in fields(Tail)))
-    if kind == "snapkv":
-        return Hidden(Snapped(keys, torch.from_numpy(np.array(mapped("ids"))).long()), values, tail)
-    if kind in ("streaming", "full"):
-        return Hidden(Nothing(keys), values, tail)
-    names = ("links", "entries", "means", "shapes") if kind == "roar" else ()
-    return Hidden(read(kind, keys, {name: mapped(name) for name in names}, method.indexes), values, tail)
-
-
-def _plain(tensor: Tensor) -> Array:
-    """As NumPy can write it: bfloat16 by its bits."""
-    tensor = tensor.detach().cpu().contiguous()
-    found: Array = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return found
-
-
-def _tensor(array: Array, dtype: torch.dtype) -> Tensor:
-    found = torch.from_numpy(array)
-    return found.view(torch.bfloat16) if dtype == torch.bfloat16 else found
-
-
-def _write(path: Path, array: Array) -> None:
-    with whole_file(path) as beside, beside.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
 
 
 def _finish(making: Path, plan: Mapping[str, Any]) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection
 from foveal.evaluation.metrics import Run
-from foveal.library import make_segmenter
 from foveal.retrieval import tables
 from foveal.retrieval.indexing import Indexed, Indexer, indexed_text
 from foveal.retrieval.store import Store
+from foveal.text.segmenter_by_name import make_segmenter
 from foveal.types import Document, Encoder, Hit, Passage
 
 

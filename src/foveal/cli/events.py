@@ -109,11 +109,11 @@ def _items(source: str | None, home: Path | None) -> list[Item]:
 
         with notes().status("Reading the library …"):
             return list(items_of(open_library(home).store))
-    from foveal.library import load_settings
     from foveal.retrieval.event_items import Item
     from foveal.retrieval.event_library import source_of
     from foveal.settings import Settings
     from foveal.text.loading import Skipped, discover, load
+    from foveal.text.sources import load_settings
 
     settings = load_settings(Settings.load(home))
     found = []

@@ -342,8 +342,8 @@ def _write_labelled(pairs: HeadlineSet, chosen: Mapping[str, str | None], out: P
 def _article(source: str, settings: Settings) -> str:
     if source == "-":
         return sys.stdin.read()
-    from foveal.library import load_settings
     from foveal.text.loading import read_document
+    from foveal.text.sources import load_settings
 
     return read_document(source, load_settings(settings)).text
 

@@ -120,10 +120,11 @@ def _kept(
 
 def opened_source(source: str, settings: Settings, encoding: str | None = None) -> Readable:
     """The text that a person names: a file, a page, standard input, else a document of the library."""
-    from foveal.library import Library, load_settings
+    from foveal.library import Library
     from foveal.reading import DocumentText
     from foveal.reading.opening import opened
     from foveal.text.arxiv import arxiv_address
+    from foveal.text.sources import load_settings
 
     known = source == "-" or "://" in source or source.startswith("arxiv:") or _exists(source)
     if known or encoding:

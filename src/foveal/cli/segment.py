@@ -42,10 +42,11 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Show how FILE is cut into passages, each with its place and heading; by same-topic as a tree."""
-    from foveal.library import load_settings, make_segmenter
     from foveal.models import load_encoder
     from foveal.settings import Settings
     from foveal.text.loading import read_document
+    from foveal.text.segmenter_by_name import make_segmenter
+    from foveal.text.sources import load_settings
 
     settings = Settings.load(home)
     learned = method.partition(":")[0] == SAME_TOPIC

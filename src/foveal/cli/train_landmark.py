@@ -87,8 +87,8 @@ def _given(settings: Any, **values: Any) -> Any:
 
 def _texts(data: list[Path] | None, settings: Settings) -> list[str]:
     """The texts of files, or of the library's documents."""
-    from foveal.library import load_settings
     from foveal.text.loading import Skipped, discover, load
+    from foveal.text.sources import load_settings
 
     if not data:
         library = open_library(settings.home)

@@ -104,9 +104,9 @@ def _documents(
     data: list[Path] | None, settings: Settings, chosen: SectionSettings, table: TopicTable | None, *, only: bool
 ) -> list[Sectioned]:
     """The documents that have sections enough. InputError: none has."""
-    from foveal.library import load_settings
     from foveal.text.loading import Skipped, discover, load
     from foveal.text.sectioned import sectioned
+    from foveal.text.sources import load_settings
 
     loading = load_settings(settings)
     if data:

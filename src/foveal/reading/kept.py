@@ -33,7 +33,8 @@ from foveal.text.units import sentences
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from foveal.attention.memory_store import Kept, Memory, Progress
+    from foveal.attention.memory_layer_files import Memory
+    from foveal.attention.memory_store import Kept, Progress
     from foveal.models.language import LanguageModel
 
 ROOM = 512

@@ -144,9 +144,9 @@ class FolderSource(DocumentsSource):
     @classmethod
     def named(cls, place: str, settings: Settings) -> FolderSource:
         """InputError: there is no such folder or file."""
-        from foveal.library import load_settings
         from foveal.text.loading import Source as File
         from foveal.text.loading import discover, load
+        from foveal.text.sources import load_settings
 
         if not place:
             raise InputError("The source dir needs a folder: dir:PATH.")

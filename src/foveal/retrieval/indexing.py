@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from foveal.errors import InputError
 from foveal.retrieval.rows import Prepared, passage_rows
 from foveal.retrieval.store import Store
 from foveal.types import Document, Passage
@@ -176,3 +177,17 @@ def indexed_text(document: Document, passage: Passage) -> str:
         heading = heading.removeprefix(document.title).removeprefix(" > ")
     named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not passage.text.startswith(part)]
     return " ".join([*named, passage.text])
+
+
+def storable(documents: Iterable[Document]) -> Iterator[Document]:
+    """The documents, each checked. InputError: half a surrogate pair, or metadata that no filter could ask for."""
+    for document in documents:
+        for text in (document.text, document.title):
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise InputError(f"Document {document.title!r} holds half a surrogate pair; decode its bytes anew.")
+        wrong = [key for key, value in document.metadata.items() if not isinstance(value, str | int | float | bool)]
+        if wrong:
+            raise InputError(
+                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value."
+            )
+        yield document

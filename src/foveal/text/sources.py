@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from foveal.errors import InputError
+from foveal.settings import Settings
 from foveal.text.arxiv import ArxivSettings
 from foveal.text.fetching import FetchSettings
 
@@ -41,3 +42,10 @@ class Skipped:
 
     address: str
     reason: str
+
+
+def load_settings(settings: Settings) -> LoadSettings:
+    """How sources are read: within the limits of the settings."""
+    fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
+    arxiv = ArxivSettings(pace_file=settings.cache / "arxiv.pace")
+    return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch, arxiv=arxiv)

@@ -1,0 +1,168 @@
+"""One layer of a kept text as files, and back: what memory_store.py writes layer by layer, and maps again.
+
+    write_layer(making, 7, layer)                                # layer-07/: one .npy an array, layer.json last
+    layer = open_layer(folder / "layer-07", method, 7, turn, manifest, window)
+    layers = open_chunks(folder, longheads, kept, turn, manifest, model)
+
+bfloat16 lies on the disk as int16, by its bits: NumPy has no such type. Arrays are mapped, not read, and privately: who
+writes to one changes nobody's file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.attention.key_index import read
+from foveal.attention.longheads import LongHeads
+from foveal.attention.longheads_files import opened_layer, stored_layer
+from foveal.attention.longheads_layers import LongHeadsLayer
+from foveal.attention.memory_layers import MemoryLayer, Parts
+from foveal.attention.memory_parts import Hidden, Nothing, Snapped, Tail, Window
+from foveal.attention.owned_layers import SlidingLayer, Turn
+from foveal.attention.retrieval_attention import AUTO, RetrievalAttention, windows
+from foveal.attention.rotation import rotations_of
+from foveal.attention.rows import Rows
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+from foveal.models.language import LanguageModel
+
+Array = NDArray[Any]
+
+Memory = RetrievalAttention | LongHeads
+"""The methods that keep a text; `registry.MEMORIES` names them."""
+
+
+def write_layer(making: Path, number: int, layer: MemoryLayer | LongHeadsLayer | SlidingLayer) -> None:
+    """All arrays of a layer, then `layer.json`, by which it is known to be whole."""
+    place = making / f"layer-{number:02}"
+    place.mkdir(exist_ok=True)
+    told: dict[str, Any] = {"length": layer.get_seq_length()}
+    if isinstance(layer, SlidingLayer):
+        arrays = {"keys": plain_array(layer.keys), "values": plain_array(layer.values)}
+        told |= {"kind": "sliding", "window": layer.window}
+    elif isinstance(layer, LongHeadsLayer):
+        arrays = {name: plain_array(part) for name, part in stored_layer(layer).items()}
+        told |= {"kind": "longheads"}
+    else:
+        if len(layer.sequences) != 1:
+            raise InputError(f"A cache of {len(layer.sequences)} texts came; one that has read a single text is kept.")
+        one = layer.sequences[0]
+        arrays = {"window_keys": one.window.keys.numpy(), "window_values": one.window.values.numpy()}
+        told |= {"kind": one.kind, "sinks": one.window.sinks}
+        if one.hidden:
+            arrays |= _hidden_arrays(one.hidden)
+    for name, array in arrays.items():
+        write_array(place / f"{name}.npy", array)
+    with whole_file(place / "layer.json") as beside:
+        beside.write_text(json.dumps(told), encoding="utf-8")
+
+
+def _hidden_arrays(hidden: Hidden) -> dict[str, Array]:
+    keys, values = (torch.cat(rows.parts, 1) for rows in (hidden.index.keys, hidden.values))
+    return {
+        "keys": plain_array(keys),
+        "values": plain_array(values),
+        **{f"tail_{one.name}": getattr(hidden.tail, one.name).numpy() for one in fields(Tail)},
+        **hidden.index.arrays(),
+    }
+
+
+def open_layer(
+    place: Path, method: RetrievalAttention, number: int, turn: Turn, manifest: Mapping[str, Any], window: int | None
+) -> MemoryLayer | SlidingLayer:
+    """The layer of a text that RetrievalAttention keeps; `window` where the model itself looks no further back.
+
+    InputError: the method's index learns from queries that were not kept.
+    """
+    told = json.loads((place / "layer.json").read_text(encoding="utf-8"))
+    dtype = getattr(torch, manifest["layout"]["dtype"])
+    mapped = partial(_mapped, place)
+    if window is not None:
+        return open_sliding(place, window, dtype)
+    layer = MemoryLayer(method, number, turn, told["length"])
+    keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
+    held = Window(keys, values, told["sinks"])
+    kind = told["kind"] if told["kind"] == "none" or method.index == AUTO else method.index
+    if kind in ("snapkv", "roar") and kind != told["kind"]:
+        raise InputError(
+            f"The text was kept with the index {told['kind']}; {kind} learns from queries that are gone. Keep it anew."
+        )
+    hidden = None if kind == "none" else _open_hidden(method, kind, mapped, dtype)
+    layer.resume(Parts(held, hidden, kind), told["length"])
+    return layer
+
+
+def _mapped(place: Path, name: str) -> Array:
+    found: Array = np.load(place / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # private: nobody else sees it
+    return found
+
+
+def open_sliding(place: Path, window: int, dtype: torch.dtype) -> SlidingLayer:
+    """A layer whose window is all that was kept of it."""
+    sliding = SlidingLayer(window)
+    sliding.keys, sliding.values = (tensor_of(_mapped(place, name), dtype).clone() for name in ("keys", "values"))
+    sliding.length = json.loads((place / "layer.json").read_text(encoding="utf-8"))["length"]
+    sliding.is_initialized = True
+    return sliding
+
+
+def open_chunks(
+    folder: Path, method: LongHeads, kept: Memory, turn: Turn, manifest: Mapping[str, Any], model: LanguageModel
+) -> list[LongHeadsLayer | SlidingLayer]:
+    """The layers of a text that LongHeads keeps."""
+    dtype = getattr(torch, manifest["layout"]["dtype"])
+    layers: list[LongHeadsLayer | SlidingLayer] = []
+    rotations, config = rotations_of(model.model), model.model.config
+    for number, window in enumerate(windows(config)):
+        place = folder / f"layer-{number:02}"
+        if window is not None:
+            layers.append(open_sliding(place, window, dtype))
+            continue
+        arrays = {
+            name: tensor_of(_mapped(place, name), torch.float32 if name == "vectors" else dtype)
+            for name in ("keys", "values", "last_keys", "last_values", "last_queries", "vectors")
+        }
+        module = model.model.base_model.layers[number].self_attn
+        layers.append(opened_layer(method, kept, number, turn, arrays, rotations.for_layer(module), config))
+    return layers
+
+
+def _open_hidden(method: RetrievalAttention, kind: str, mapped: Callable[[str], Array], dtype: torch.dtype) -> Hidden:
+    wide = torch.float32 if dtype == torch.float16 else dtype
+    keys, values = (Rows(tensor_of(mapped(name), wide)) for name in ("keys", "values"))
+    tail = Tail(*(torch.from_numpy(np.array(mapped(f"tail_{one.name}"))) for one in fields(Tail)))
+    if kind == "snapkv":
+        return Hidden(Snapped(keys, torch.from_numpy(np.array(mapped("ids"))).long()), values, tail)
+    if kind in ("streaming", "full"):
+        return Hidden(Nothing(keys), values, tail)
+    names = ("links", "entries", "means", "shapes") if kind == "roar" else ()
+    return Hidden(read(kind, keys, {name: mapped(name) for name in names}, method.indexes), values, tail)
+
+
+def plain_array(tensor: Tensor) -> Array:
+    """As NumPy can write it: bfloat16 by its bits."""
+    tensor = tensor.detach().cpu().contiguous()
+    found: Array = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return found
+
+
+def tensor_of(array: Array, dtype: torch.dtype) -> Tensor:
+    """What `plain_array` made it from, over the same memory."""
+    found = torch.from_numpy(array)
+    return found.view(torch.bfloat16) if dtype == torch.bfloat16 else found
+
+
+def write_array(path: Path, array: Array) -> None:
+    """Write it whole or not at all."""
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

@@ -1,0 +1,53 @@
+"""A segmenter by its name, as settings and commands give it, with passages of a size that an encoder takes in whole.
+
+make_segmenter("headings", encoder)                  # a name of registry.SEGMENTERS
+make_segmenter("same-topic:mine", encoder, home=home)   # one that decides by a trained model
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import InputError, UnknownName
+from foveal.registry import SEGMENTERS, lookup
+from foveal.types import Encoder, Segmenter
+
+SPECIAL_TOKENS = 2
+DEFAULT_TOKENS, LONGEST = 256, 512
+"""Tokens of a passage where no encoder sets a limit, and where its limit is that of a whole chapter."""
+
+TITLE_TOKENS = 40
+"""Tokens kept free in a passage for the title and heading that search sees in front of it."""
+
+
+def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = None) -> Segmenter:
+    """The segmenter called `name`, with passages of a size that the encoder takes in whole.
+
+    "name:model" is one that decides by a model of that name, in `home` or shipped, or by that folder.
+    """
+    name, _, model = name.partition(":")
+    kind = lookup(SEGMENTERS, name, kind="segmenter")
+    options: dict[str, Any] = {}
+    fields = getattr(kind, "__dataclass_fields__", {})
+    if model and "model" not in fields:
+        raise InputError(f"The segmenter {name} decides without a model; write {name}, not {name}:{model}.")
+    if model:
+        options["model"] = str(home / "models" / model) if home and (home / "models" / model).is_dir() else model
+    if encoder and "token_offsets" in fields:
+        options["token_offsets"] = encoder.token_offsets
+    if "max_tokens" in fields:
+        read = min(encoder.max_tokens, LONGEST) if encoder else DEFAULT_TOKENS
+        options["max_tokens"] = read - SPECIAL_TOKENS - TITLE_TOKENS
+    if "encoder" in fields:
+        if encoder is None:
+            raise InputError(f"The segmenter {name} compares vectors; it needs a library with an encoder.")
+        options["encoder"] = encoder
+    try:
+        made: Segmenter = kind(**options)
+    except UnknownName:  # says itself what there is
+        raise
+    except InputError as error:
+        limit = f"the encoder reads {encoder.max_tokens} tokens" if encoder else "no encoder"
+        raise InputError(f"The segmenter {name} does not fit ({limit}): {error}") from error
+    return made
