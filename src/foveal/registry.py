@@ -188,6 +188,7 @@ BENCHES = {
     "papers-serve": "foveal.bench.papers_serve:serve",
     "mail": "foveal.bench.mail:mail",
     "nn-exact": "foveal.bench.nn_exact:exact",
+    "nn-aaren": "foveal.bench.nn_aaren:aaren",
     "heads-landmark": "foveal.bench.heads_landmark:landmark",
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from lxml import html
-from paper_site import TODAY, day_address, records, select, site_app, with_rising
+from paper_site import NOW, TODAY, day_address, records, select, site_app, with_rising
 from starlette.testclient import TestClient
 
-from foveal.papers import rising
+from foveal.papers import rising, trend_forecast
 from foveal.papers.schema import HeadlineRow
 
 LINE = "A reader <b>finds</b> it"
@@ -65,3 +66,16 @@ def test_lines_show_only_where_a_judge_is_named_and_never_as_the_title(client):
     assert "mine, a model, takes it for least related: not what the article says (80 %)" in judged
     assert "It looks twice." in judged
     assert "In short" not in client.get(day_address(TODAY)).text
+
+
+def test_papers_to_come_stand_on_the_page_of_a_subject_a_topic_and_what_trends(client, tmp_path):
+    assert trend_forecast.refresh(client.app.state.site.database, tmp_path, now=NOW + timedelta(days=1))
+    for address in ("/categories/cs.CL", "/topics/sparse"):
+        (block,) = select(html.fromstring(client.get(address).text), "section.outlook")
+        said = " ".join(block.text_content().split())
+        assert "expected in the next 7 days" in said
+        assert "The seasonal mean" in said
+        assert len(select(block, "svg rect.to-come")) == 7
+    page = html.fromstring(client.get("/papers/trending").text)
+    assert "no model is trained on this home’s history yet" in page.text_content()
+    assert select(html.fromstring(client.get("/categories/cs.CL?p=1").text), "section.outlook") == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli import papers_feeding
+from foveal.cli import papers_feeding, papers_trend
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.registry import RANKERS, RETRIEVERS
 
@@ -26,6 +26,7 @@ FORMATS = "bibtex, ris, csv, json"
 
 app = typer.Typer(help="The daily papers: what is new in a field.", no_args_is_help=True)
 papers_feeding.register(app)
+app.command()(papers_trend.trend)
 
 Day = Annotated[str | None, typer.Option("--day", help="A day, such as 2026-10-02, or today.", show_default=False)]
 Week = Annotated[str | None, typer.Option("--week", help="A week, such as 2026-W40.", show_default=False)]

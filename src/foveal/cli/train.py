@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli import (
+    train_aaren,
     train_bprop,
     train_corpusbrain,
     train_events,
@@ -149,5 +150,6 @@ for _command in (
     train_segmenter.segmenter,
     train_events.events,
     train_landmark.landmark,
+    train_aaren.aaren,
 ):
     app.command()(_command)

@@ -17,8 +17,9 @@ Limits    no query depends on the input, so nothing can be looked up by content:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,8 @@ class AarenState(State):
 
 class Aaren(nn.Module):
     """Multi-head attention of learned queries over all that was read so far."""
+
+    state_grows = False
 
     def __init__(self, settings: AarenSettings) -> None:
         """Weights are drawn from torch's generator; queries with a variance of 1 / dim."""
@@ -219,20 +222,22 @@ class AarenBlock(nn.Module):
         feed_forward: int | None = None,
         norm: Literal["pre", "post"] = "pre",
         residual: Literal["input", "query", "none"] = "input",
+        mixer: Callable[[AarenSettings], Any] = Aaren,
     ) -> None:
-        """`feed_forward` is the inner width; None: four times dim."""
+        """`feed_forward` is the inner width; None: four times dim. Another `mixer` makes a block to compare with."""
         super().__init__()
         if norm not in ("pre", "post") or residual not in ("input", "query", "none"):
             raise InputError(f"AarenBlock got norm = {norm!r}, residual = {residual!r}; see its documentation.")
         dim = settings.dim
-        self.aaren, self.norm, self.residual = Aaren(settings), norm, residual
+        self.aaren, self.norm, self.residual = mixer(settings), norm, residual
         self.before, self.middle = nn.LayerNorm(dim), nn.LayerNorm(dim)
         inner = feed_forward or 4 * dim
         self.feed = nn.Sequential(nn.Linear(dim, inner), nn.ReLU(), nn.Linear(inner, dim), nn.Dropout(settings.dropout))
 
     def init_state(self, batch: int) -> AarenState:
         """Before the first token."""
-        return self.aaren.init_state(batch)
+        first: AarenState = self.aaren.init_state(batch)
+        return first
 
     def forward(
         self, x: Tensor, state: AarenState | None = None, mask: Tensor | None = None
@@ -247,8 +252,9 @@ class AarenBlock(nn.Module):
         return self._fed(x, y), state
 
     def _fed(self, x: Tensor, y: Tensor) -> Tensor:
-        base = {"input": x, "query": self.aaren.query.mean(0).to(x.dtype), "none": torch.zeros((), dtype=x.dtype)}
-        h = base[self.residual].to(x.device) + y
+        h = x + y if self.residual == "input" else y
+        if self.residual == "query":
+            h = self.aaren.query.mean(0).to(x.dtype) + y
         if self.norm == "pre":
             return h + cast("Tensor", self.feed(self.middle(h)))
         h = self.before(h)
@@ -259,12 +265,22 @@ class AarenBlock(nn.Module):
 class AarenEncoder(nn.Module):
     """A stack of blocks: a running summary of a stream, of a few kilobytes, whatever its length."""
 
-    def __init__(self, settings: AarenSettings, *, layers: int = 3, norm: Literal["pre", "post"] = "pre") -> None:
+    def __init__(
+        self,
+        settings: AarenSettings,
+        *,
+        layers: int = 3,
+        norm: Literal["pre", "post"] = "pre",
+        feed_forward: int | None = None,
+        mixer: Callable[[AarenSettings], Any] = Aaren,
+    ) -> None:
         """`layers` blocks of the same settings."""
         super().__init__()
         if layers < 1:
             raise InputError(f"AarenEncoder got layers = {layers}; it needs at least 1.")
-        self.blocks = nn.ModuleList(AarenBlock(settings, norm=norm) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            AarenBlock(settings, norm=norm, feed_forward=feed_forward, mixer=mixer) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(settings.dim) if norm == "pre" else nn.Identity()
 
     def init_state(self, batch: int) -> StackState:
@@ -298,5 +314,6 @@ class AarenEncoder(nn.Module):
     def _checked(self, state: StackState | None, rows: int) -> StackState:
         if state is None:
             return self.init_state(rows)
-        state.require_fit(self.init_state(1), rows)
+        if not self._blocks[0].aaren.state_grows:
+            state.require_fit(self.init_state(1), rows)
         return state

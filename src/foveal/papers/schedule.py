@@ -9,7 +9,8 @@ Failure    a source that failed is tried again after `RETRY_MINUTES`, until its 
 One        of all processes on a database one runs the schedule: who holds the row "papers" of `lease`. A holder that
            dies loses it after `LEASE_S`
 Beside     stars of repositories (stars.py) and first pages (pictures.py) are read as a source is; picks whose day has
-           come go on their page; rising topics are mined anew (rising.py), new titles judged (headline_lines.py)
+           come go on their page; rising topics are mined anew (rising.py), counts foretold (trend_forecast.py), new
+           titles judged (headline_lines.py)
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sqlalchemy import exc
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import FovealError, UnknownName
-from foveal.papers import headline_lines, lease, rising, stars
+from foveal.papers import headline_lines, lease, rising, stars, trend_forecast
 from foveal.papers.curating import publish
 from foveal.papers.ingest import Ingested, import_records, ingest
 from foveal.papers.plans import PICTURES, STARS, Plan, plans_of
@@ -72,6 +73,7 @@ def update(
         if not names or plan.name in names:
             yield read(database, settings, plan, force=force, stop=stop, on_page=on_page)
     rising.refresh(database)
+    trend_forecast.refresh(database, settings.home)
 
 
 def read(
@@ -194,6 +196,7 @@ class Schedule:
                 logger.log(said, "%s: %s", plan.name, done[-1].error or "read")
         if not stop.is_set():
             rising.refresh(self.database)
+            trend_forecast.refresh(self.database, self.settings.home)
             self._judge_headlines(stop)
         return done
 

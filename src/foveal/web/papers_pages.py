@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, UnknownName, UnknownPaper
-from foveal.papers import browsing, curating, rising
+from foveal.papers import browsing, curating, rising, trend_forecast
 from foveal.papers.periods import Period
 from foveal.papers.store import PAGE, PaperPage
 from foveal.web import papers_views as views
@@ -47,6 +47,7 @@ environment.filters.update(
     counted=views.counted,
     safe_link=views.safe_link,
     takes=views.takes,
+    few=trend_forecast.shown,
 )
 
 
@@ -66,6 +67,7 @@ def shown(request: Request, template: str, values: Mapping[str, Any], *, status:
         "yours": NOBODYS,
         "muted": 0,
         "follow": None,
+        "outlook": None,
     }
     return conditional(request, page(request, template, known | dict(values), status=status))
 
@@ -123,6 +125,7 @@ def trending(request: Request, p: PageNumber = 0) -> Response:
     pages = -(-found.total // PAGE)
     seen, muted = without_muted(request, found.papers)
     kept, reasons = {paper.id for paper in seen}, site.parts.explained("foveal", found)
+    foretold = trend_forecast.kept(site.database) if p == 0 else trend_forecast.Forecasts()
     values = {
         "heading": "Trending Papers",
         "line": "Votes, remarks and stars of the last week",
@@ -133,6 +136,8 @@ def trending(request: Request, p: PageNumber = 0) -> Response:
         "pager": views.pager("/papers/trending", {}, p, pages=pages),
         "first_place": p * PAGE,
         "rising": rising.kept(site.database) if p == 0 else None,
+        "foretold": foretold,
+        "changing": foretold.changing(),
         "lines": site.lines(seen),
         "feeds": views.feeds(base_url(request), "trending"),
         "on_trending": True,
@@ -190,6 +195,7 @@ def category(request: Request, name: str, sort: str = "published", code: str = "
         "line": "Papers of this subject",
         "feed": f"category/{name}",
         **follow_of(request, "category", name),
+        **(_outlook(request, "category", name) if p == 0 else {}),
     }
     return _list(request, values, sort, code, p, category=name)
 
@@ -275,6 +281,12 @@ def _listed(request: Request, found: PaperPage, choices: Mapping[str, object], o
     }
 
 
+def _outlook(request: Request, kind: str, key: str) -> dict[str, Any]:
+    """What is foretold of a subject or topic, if anything is."""
+    foretold = trend_forecast.kept(site_of(request).database)
+    return {"outlook": foretold.of(kind, key), "foretold": foretold}
+
+
 def _with_code(code: str) -> bool:
     if code not in ("", "yes"):
         raise InputError(f"The parameter code got {code[:40]!r}; it is yes, or left out.")
@@ -314,6 +326,7 @@ def _search(
         "muted": muted,
         "yours": yours_of(request, seen),
         **follow_of(request, *(("topic", topic[0]) if topic else ("query", q))),
+        **(_outlook(request, "topic", topic[0]) if topic and p == 0 else {}),
         "choices": choices,
         "retrievers": [
             views.Choice(name, views.address(path, told, retriever=key), key == (choices.get("retriever") or "hybrid"))

@@ -1,0 +1,62 @@
+"""bench nn-aaren: its checks hold for Aaren, and would not for something else."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from foveal.bench import nn_aaren, nn_aaren_recall, nn_aaren_tables
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.event_sequences import Events
+
+
+def test_the_exact_checks():
+    assert nn_aaren.gradients() <= nn_aaren.GRADIENT
+    assert nn_aaren.merged(0) <= nn_aaren.DOUBLE
+    assert nn_aaren.slope([10, 100, 1000], [1, 100, 10_000]) == 2
+
+
+def test_the_true_rate_is_integrated():
+    one = Events(np.array([0.0, 0.5, 2.0]), np.array([0, 0, 0]))
+
+    def rate(t: float) -> float:
+        return 0.2 + 0.8 * sum(math.exp(-(t - at)) for at in one.times if at < t)
+
+    told = 0.0
+    for begin, end in ((0.0, 0.5), (0.5, 2.0)):
+        places = np.linspace(begin + 1e-9, end, 20_001)
+        told += np.trapezoid([rate(t) for t in places], places) - math.log(rate(end))
+    assert abs(nn_aaren_tables.true_nats([one]) - told / 2) < 1e-4
+
+
+def test_pairs_ask_for_what_was_said():
+    tokens, answers = nn_aaren_recall.Pairs(10, 0)[3]
+    said = {int(tokens[2 * at]): int(tokens[2 * at + 1]) - 16 for at in range(4)}
+    assert len(said) == 4
+    assert [said[int(key)] for key in tokens[8:]] == answers[8:].tolist()
+    assert (answers[:8] == -100).all()
+
+
+def test_a_cell_is_made_once(tmp_path):
+    settings, made = BenchSettings(cache=tmp_path), []
+
+    def make(folder):
+        made.append(folder)
+        return {"x": 1.5}
+
+    for _ in range(2):
+        assert nn_aaren_recall.cell(settings, "one", {"a": 1}, make) == {"x": 1.5}
+    nn_aaren_recall.cell(settings, "one", {"a": 2}, make)
+    assert len(made) == 2
+
+
+def test_bits_of_a_stream_in_pieces_are_those_at_once():
+    torch.manual_seed(0)
+    model = nn_aaren_recall.ByteModel(nn_aaren_recall.StreamSettings(dim=16, layers=1, dropout=0.0), 0).eval()
+    text = torch.randint(256, (101,))
+    with torch.no_grad():
+        logits = model(text[None, :-1])[0][0]
+    whole = torch.nn.functional.cross_entropy(logits, text[1:]) / math.log(2)
+    assert abs(nn_aaren_recall.bits(model, text, 16) - float(whole)) < 1e-4

@@ -1,0 +1,81 @@
+"""Tables and labelled series and event sequences, as their files have them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from foveal.errors import InputError
+from foveal.evaluation.event_sequences import read_events
+from foveal.evaluation.series import Table, read_table, read_ts, split_rows, standardised
+
+TS = """# about
+@problemName Tones
+@classLabel true a b
+@data
+1,2,3:4,?,6:a
+?,1:7:b
+"""
+
+
+def test_a_table_is_read_and_split_by_time(tmp_path):
+    begin = datetime(2016, 7, 1)
+    lines = ["date,HUFL,OT", *(f"{begin + timedelta(hours=at)},{at},{-at}" for at in range(14_500))]
+    with gzip.open(tmp_path / "ETTm.csv.gz", "wt") as file:
+        file.write("\n".join(lines))
+    table = read_table(tmp_path / "ETTm.csv.gz")
+    assert table.names == ("HUFL", "OT")
+    assert table.values[3].tolist() == [3, -3]
+    assert split_rows(table).test == (11_520, 14_400)  # months of 30 days
+    other = Table("other.csv", table.names, table.values[:100], table.moments[:100])
+    assert split_rows(other).dev == (70, 80)
+    scaled, mean, spread = standardised(table.values, (0, 10))
+    np.testing.assert_allclose(scaled[:10].mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled * spread + mean, table.values, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("date,a\n2020-01-01,1\nyesterday,2\n", "line 3"),
+        ("date,a\n2020-01-01,1\n2020-01-02,nan\n", "needs 1 numbers"),
+        ("date,a\n2020-01-01,1\n2020-01-02,1,2\n", "needs 1 numbers"),
+        ("date\n", "header"),
+    ],
+)
+def test_a_table_that_is_none(tmp_path, text, told):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_table(tmp_path / "bad.csv")
+
+
+def test_a_ts_file_with_missing_values_and_uneven_channels(tmp_path):
+    (tmp_path / "tones.ts").write_text(TS)
+    found = read_ts(tmp_path / "tones.ts")
+    assert found.labels == ("a", "b")
+    assert found.series[0].tolist() == [[1, 4], [2, 4], [3, 6]]  # the last known value
+    assert found.series[1].tolist() == [[0, 7], [1, 7]]
+    (tmp_path / "bad.ts").write_text(TS.replace("@data", ""))
+    with pytest.raises(InputError, match="@data"):
+        read_ts(tmp_path / "bad.ts")
+    (tmp_path / "worse.ts").write_text(TS.replace("1,2,3", "1,x,3"))
+    with pytest.raises(InputError, match="line 5"):
+        read_ts(tmp_path / "worse.ts")
+
+
+def test_events_are_read_and_cut(tmp_path):
+    path = tmp_path / "some.jsonl"
+    path.write_text(
+        json.dumps({"times": [1, 1, 4, 9, 9.5], "types": [0, 1, 0, 2, 0]}) + "\n" + json.dumps({"times": [3]})
+    )
+    (one,) = read_events(path)
+    assert one.gaps.tolist() == [0, 3, 5, 0.5]
+    assert [len(piece.times) for piece in one.pieces(2)] == [2, 2]  # one event alone foretells nothing
+    for line, told in (({"times": [2, 1]}, "never fall"), ({"times": [1, 2], "types": [0]}, "as many"), ({}, "is no")):
+        path.write_text(json.dumps(line))
+        with pytest.raises(InputError, match=told):
+            read_events(path)
