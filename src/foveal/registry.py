@@ -77,6 +77,11 @@ CACHES = {
 }
 """Methods that hold a part of the text only: they own a smaller cache, and forget the rest."""
 
+EDITS = {
+    "act": "foveal.attention.act:ACT",
+}
+"""Methods that look everywhere and change what some heads give; which heads, a file says, made for the model."""
+
 PAPER_SOURCES = {
     "arxiv": "foveal.papers.sources.arxiv_api:ArxivApi",
     "arxiv-feed": "foveal.papers.sources.arxiv_feed:ArxivFeed",
@@ -190,6 +195,7 @@ BENCHES = {
     "nn-exact": "foveal.bench.nn_exact:exact",
     "nn-aaren": "foveal.bench.nn_aaren:aaren",
     "heads-landmark": "foveal.bench.heads_landmark:landmark",
+    "heads-act": "foveal.bench.heads_act:act",
 }
 
 

@@ -15,7 +15,18 @@ from tiny import CACHE, tiny
 from torch import Tensor
 from transformers import DynamicCache
 
-from foveal.attention import CACHES, MEMORIES, METHODS, FlexPrefill, Report, attach, method_by_name, method_for, methods
+from foveal.attention import (
+    CACHES,
+    EDITS,
+    MEMORIES,
+    METHODS,
+    FlexPrefill,
+    Report,
+    attach,
+    method_by_name,
+    method_for,
+    methods,
+)
 from foveal.attention.blocks import Blocks
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.dense import cost_of_blocks
@@ -379,7 +390,7 @@ def test_a_value_out_of_range_is_said(cls, options, told):
 
 
 def test_methods_are_found_by_name():
-    assert set(methods()) == {*METHODS, *MEMORIES, *CACHES}
+    assert set(methods()) == {*METHODS, *MEMORIES, *CACHES, *EDITS}
     assert isinstance(method_by_name("flexprefill", gamma=0.9), FlexPrefill)
     with pytest.raises(UnknownName, match="flexprefill"):
         method_by_name("flex")

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from foveal.attention.act import ACT
+from foveal.attention.act_files import Calibration, load_calibration
 from foveal.attention.attach import AttentionMethod, Context, attach
 from foveal.attention.blocks import Blocks
 from foveal.attention.dhsa import DHSA
@@ -31,14 +33,18 @@ from foveal.attention.report import Report
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
 from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
 from foveal.attention.shared_prefix import SharedPrefix
+from foveal.attention.sinks import SinkRule
 from foveal.attention.watch import watch
 from foveal.errors import InputError
-from foveal.registry import CACHES, MEMORIES, METHODS, lookup
+from foveal.registry import CACHES, EDITS, MEMORIES, METHODS, lookup
 
 __all__ = [
+    "ACT",
     "DHSA",
     "AUTO",
     "CACHES",
+    "Calibration",
+    "EDITS",
     "MEMORIES",
     "METHODS",
     "AttentionMethod",
@@ -64,6 +70,7 @@ __all__ = [
     "RetrievalCache",
     "RoleCache",
     "SharedPrefix",
+    "SinkRule",
     "Streaming",
     "VerticalSlash",
     "attach",
@@ -72,6 +79,7 @@ __all__ = [
     "cache_by_name",
     "find_scores",
     "head_scores",
+    "load_calibration",
     "memory_by_name",
     "method_by_name",
     "method_for",
@@ -92,8 +100,8 @@ def method_for(name: str, tokens: int) -> BlockMethod | None:
 
 
 def methods() -> dict[str, str]:
-    """The names of the methods, sparse ones, memories and smaller caches, each with the first line of what it is."""
-    tables: Mapping[str, str] = METHODS | MEMORIES | CACHES
+    """The names of the methods, sparse, memories, smaller caches, edits, each with the first line of what it is."""
+    tables: Mapping[str, str] = METHODS | MEMORIES | CACHES | EDITS
     found = {name: lookup(tables, name, kind="attention method") for name in tables}
     return {name: (made.__doc__ or "").strip().splitlines()[0] for name, made in found.items()}
 

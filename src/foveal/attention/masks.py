@@ -35,9 +35,19 @@ class Mask:
 
     @classmethod
     def causal(
-        cls, batch: int, queries: int, keys: int, *, window: int | None = None, device: torch.device | None = None
+        cls,
+        batch: int,
+        queries: int,
+        keys: int,
+        *,
+        window: int | None = None,
+        real: Tensor | None = None,
+        device: torch.device | None = None,
     ) -> Mask:
-        """The mask of a decoder that reads `queries` new tokens after `keys - queries` earlier ones."""
+        """The mask of a decoder that reads `queries` new tokens after `keys - queries` earlier ones.
+
+        `real` (B, K) is False where a key is padding.
+        """
         return cls(
             {
                 "batch_size": batch,
@@ -45,6 +55,7 @@ class Mask:
                 "kv_length": keys,
                 "q_offset": keys - queries,
                 "local_size": window,
+                "attention_mask": real,
                 "mask_function": sliding_window_causal_mask_function(window) if window else causal_mask_function,
                 "device": device or torch.device("cpu"),
             }

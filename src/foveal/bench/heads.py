@@ -6,6 +6,7 @@
     attribution  where an answer was copied from; whether a text holds the answer at all
     ranking      candidates in order by copy heads, query heads, all, random ones, beside BM25 and MiniLM
     landmark     a decoder trained with landmarks: exactness, likelihood, records, hit rates, cost
+    act          attention sinks, and heads that give less to them: exactness, counts, cost, accuracy beside controls
 
 Each is also a bench of its own: `foveal bench heads-detect`, and so on.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.heads_act import act
 from foveal.bench.heads_attribution import attribution
 from foveal.bench.heads_compression import compression
 from foveal.bench.heads_detect import detection
@@ -26,5 +28,5 @@ from foveal.evaluation.tables import Row
 
 def heads(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench heads`."""
-    for part in (detection, masking, compression, attribution, ranking, landmark):
+    for part in (detection, masking, compression, attribution, ranking, landmark, act):
         yield from part(settings)

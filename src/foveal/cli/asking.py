@@ -1,17 +1,16 @@
-"""ask, calibrate: a library answers a question, and a model is prepared for reading; options that `read` shares."""
+"""ask: a library answers a question; options that `read` shares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, loading, passage_json
 from foveal.cli.library import RetrieverName, Where
-from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
-from foveal.registry import MEMORIES, METHODS
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
+from foveal.registry import EDITS, MEMORIES, METHODS
 
 if TYPE_CHECKING:
     from foveal.library import Library
@@ -28,15 +27,18 @@ Url = Annotated[
     str | None, typer.Option(help="OpenAI-compatible server that answers, such as http://127.0.0.1:8080/v1.")
 ]
 Attention = Annotated[
-    str, typer.Option(help=f"How long windows attend to themselves: auto, {', '.join(METHODS)} (docs/attention.md).")
+    str,
+    typer.Option(
+        help=f"How long windows attend to themselves: auto, {', '.join(METHODS)} (docs/attention.md); or act, "
+        "act:FILE: the answer is by calibrated heads (docs/act.md)."
+    ),
 ]
 Answerer = Annotated[str | None, typer.Option(help="Model of that server.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Put this module's commands into `app`."""
-    for command in (ask, calibrate):
-        app.command()(command)
+    """Put this module's command into `app`."""
+    app.command()(ask)
 
 
 def not_empty(given: Any) -> Any:
@@ -77,7 +79,10 @@ def ask(
     library = open_library(home)
     chat = server(url, answerer)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings)
-    ask_settings = AskSettings(answer=settings_for(chat) if chat else AnswerSettings(), attention=attention)
+    answering = settings_for(chat) if chat else AnswerSettings()
+    if is_act(attention):
+        chat, attention = calibrated(attention, chat, local, library.settings), "auto"
+    ask_settings = AskSettings(answer=answering, attention=attention)
     answer, hits = asked(library, question, chat, local, k=k, retriever=retriever, where=where, settings=ask_settings)
     places = places_of(library, answer, hits)
     if as_json:
@@ -122,37 +127,19 @@ def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Plac
     return places
 
 
-def calibrate(
-    model: Annotated[str, typer.Argument(help=f"{MODELS[0].upper()}{MODELS[1:]}.")],
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find out which attention heads of MODEL find things, so that `read` and `ask` watch just these."""
-    from foveal.attention import profiles
-    from foveal.reading import calibration
-    from foveal.settings import Settings
+def is_act(attention: str) -> bool:
+    """Whether `--attention` names calibrated heads: "act", or "act:FILE"."""
+    return attention.partition(":")[0] in EDITS
 
-    settings = Settings.load(home)
-    loaded = language_model(model, settings)
-    with progress_bar() as bar:
-        task = bar.add_task("Trials", total=None)
-        profile = calibration.calibrate(
-            loaded, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    path = profiles.save(profile, settings.home)
-    if as_json:
-        print_json(asdict(profile) | {"depth": profile.depth, "path": path})
-        return
-    from rich.table import Table
 
-    table = Table.grid(padding=(0, 2))
-    heads = ", ".join(f"{layer}.{head}" for layer, head in profile.heads)
-    table.add_row("heads", f"{heads} (layer.head, strongest first)")
-    table.add_row("depth", f"{profile.depth} of {loaded.model.config.num_hidden_layers} layers are run")
-    for name, value in profile.measured.items():
-        table.add_row(name, f"{value:.3g}")
-    results().print(table)
-    notes().print(f"Kept in {path}", markup=False, soft_wrap=True)
+def calibrated(attention: str, chat: ChatModel | None, model: LanguageModel | None, settings: Settings) -> ChatModel:
+    """What answers by the calibrated heads of `model`; wrong usage where a server was to answer."""
+    from foveal.attention.act_chat import CalibratedChat
+    from foveal.attention.act_files import calibration_by_name
+
+    if chat is not None or model is None:
+        raise typer.BadParameter("--attention act calibrates a model of this machine; it does not go with --url.")
+    return CalibratedChat(model, calibration_by_name(attention, model, settings.home).method(model))
 
 
 def server(url: str | None, answerer: str | None) -> ChatModel | None:

@@ -17,6 +17,7 @@ from foveal.cli import (
     admin,
     asking,
     bench,
+    calibrating,
     demo,
     digest,
     events,
@@ -47,11 +48,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (library, reading, asking, events, judge, segment, models, prefill, serve, demo, bench):
+for group in (library, reading, asking, calibrating, events, judge, segment, models, prefill, serve, demo, bench):
     group.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")
+calibrating.register_heads(heads.app)
 app.add_typer(heads.app, name="heads")
 app.add_typer(papers.app, name="papers")
 app.add_typer(digest.app, name="digest")

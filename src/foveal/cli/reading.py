@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, headings_of, passage_json
-from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Attention, Url, language_model, not_empty, server
+from foveal.cli.asking import (
+    DEFAULT_MODEL,
+    MODELS,
+    Answerer,
+    Attention,
+    Url,
+    calibrated,
+    is_act,
+    language_model,
+    not_empty,
+    server,
+)
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
 from foveal.registry import MEMORIES
@@ -59,6 +70,10 @@ def read(
         int | None, typer.Option(min=0, max=16, help="Windows of a second look, at what the first finds lead to.")
     ] = None,
     attention: Attention = "auto",
+    row_beta: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="What attention sinks keep when sentences are scored; 1: all (docs/act.md)."),
+    ] = 1.0,
     url: Url = None,
     answerer: Answerer = None,
     resume: Annotated[
@@ -84,11 +99,13 @@ def read(
             print_readings(text, readings)
         return
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
-    asked = replace(asked, attention=attention)
-    chat = server(url, answerer)
+    asked = replace(asked, attention="auto" if is_act(attention) else attention, row_beta=row_beta)
+    chat, loaded = server(url, answerer), language_model(model, settings)
     if chat:
         asked = replace(asked, answer=settings_for(chat, budget))
-    reader = InfiniRetri(language_model(model, settings), asked, answerer=chat, home=settings.home)
+    if is_act(attention):
+        chat = calibrated(attention, chat, loaded, settings)
+    reader = InfiniRetri(loaded, asked, answerer=chat, home=settings.home)
     questions = [question, *(also or [])]
     readings = watched(reader, text, questions, resume or _state(text, questions, reader, settings), not passages_only)
     if as_json:

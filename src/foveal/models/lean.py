@@ -130,7 +130,11 @@ class Layer:
 
     def __call__(self, x: Tensor, turn: Turn, attend: Attend) -> Tensor:
         """x (rows * N, width) -> the same after the layer."""
-        attended = self.attended(attend(*self._looking(x, turn)).reshape(len(x), -1))
+        return self.after(x, attend(*self._looking(x, turn)))
+
+    def after(self, x: Tensor, output: Tensor) -> Tensor:
+        """The rest of the layer, once its attention has given `output` (rows, N, heads, D) for x (rows * N, width)."""
+        attended = self.attended(output.reshape(len(x), -1))
         x = x + (self.after_attention(attended) if self.after_attention else attended)
         return in_pieces(self._fed, x)
 

@@ -82,7 +82,13 @@ class _Noted(Looking):
 def watch_heat(reader: InfiniRetri) -> Heat:
     """The heat of what `reader` will read: for a reader of one text, as it does not tell texts apart."""
     settings = reader.settings
-    noted = _Noted(reader.model, reader.looking.profile, settings.template, attention=settings.attention)
+    noted = _Noted(
+        reader.model,
+        reader.looking.profile,
+        settings.template,
+        attention=settings.attention,
+        row_beta=settings.row_beta,
+    )
     noted.heat = Heat()
     reader.looking = noted
     return noted.heat

@@ -62,6 +62,7 @@ class ReadSettings:
     longest: int = LONGEST  # tokens of a sentence; a longer one is cut
     template: str = TEMPLATE
     attention: str = AUTO  # how a window attends to itself: a method of foveal.attention, by name, or by its length
+    row_beta: float = 1.0  # what a sink keeps in a question's rows before sentences are scored (docs/act.md), 1: all
     answer: AnswerSettings = field(default_factory=AnswerSettings)
 
     def __post_init__(self) -> None:
@@ -74,6 +75,8 @@ class ReadSettings:
             raise InputError(f"The reader's budget is {self.budget} tokens; a memory needs at least 32.")
         if not 0 <= self.follow <= 16:
             raise InputError(f"follow is {self.follow}; a second look fills 0 to 16 windows.")
+        if not 0 <= self.row_beta <= 1:
+            raise InputError(f"row_beta is {self.row_beta}; a sink keeps a share of its attention, 0 to 1.")
         if not 0 < self.effort <= 1:
             raise InputError(f"effort is {self.effort}; it is a share of the windows, above 0, at most 1.")
 
@@ -112,7 +115,11 @@ class InfiniRetri:
         self.model = model
         self.settings = settings
         self.looking = Looking(
-            model, profile or profile_of(model, home), settings.template, attention=settings.attention
+            model,
+            profile or profile_of(model, home),
+            settings.template,
+            attention=settings.attention,
+            row_beta=settings.row_beta,
         )
         self._answerer, self._home = answerer, home
         self._require_room([NO_QUESTION])

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from foveal.attention import AUTO, Recorder, SharedPrefix, method_for, watch
 from foveal.attention.profiles import Profile
+from foveal.attention.sinks import SinkRule, calibrated_rows
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE, prompt_of
 from foveal.reading.sentences import Sentence
 from foveal.reading.tokens import PlainTokens
@@ -43,14 +44,21 @@ class Looking:
     """One model with its heads, ready to score windows."""
 
     def __init__(
-        self, model: LanguageModel, profile: Profile, template: str = TEMPLATE, *, attention: str = AUTO
+        self,
+        model: LanguageModel,
+        profile: Profile,
+        template: str = TEMPLATE,
+        *,
+        attention: str = AUTO,
+        row_beta: float = 1.0,
     ) -> None:
-        """`template` holds {context} and then {question}; `attention` names how a window attends to itself.
+        """`template` holds {context} and then {question}; `attention` names how a window attends to itself; `row_beta`
+        is what a sink keeps of the rows that are scored (attention/sinks.py), 1 all of it.
 
         UnknownName: there is no such method.
         """
         method_for(attention, 0)  # whether there is one
-        self.attention = attention
+        self.attention, self.row_beta = attention, row_beta
         self.model = model
         self.profile = profile
         self.tokens = PlainTokens(model)
@@ -85,8 +93,10 @@ class Looking:
         heads = self.profile.by_layer
 
         def averaged(_: int, weights: Tensor) -> Tensor:  # (B, heads, R, K) -> (B, heads, questions, N)
-            parts = torch.split(weights[..., : layout.padded], sizes, dim=2)
-            return torch.stack([part.mean(2) for part in parts], dim=2).cpu()
+            parts = torch.split(weights, sizes, dim=2)
+            if self.row_beta < 1:
+                parts = tuple(calibrated_rows(part, SinkRule(), self.row_beta) for part in parts)
+            return torch.stack([part[..., : layout.padded].mean(2) for part in parts], dim=2).cpu()
 
         recorder = Recorder(rows, heads, stop=True, reduce=averaged)
         ids = torch.tensor(

@@ -1,0 +1,222 @@
+"""bench heads-act, cost: what a search costs against its plain loop, what calibration costs, and that it does no harm.
+
+search      the same trials by one whole pass for each head (also over lean layers) and by shared layers: times as fast,
+            outcomes that differ
+prefill     2,048 tokens with 5 % of the heads calibrated, in turn with the model as it is
+memory      the most that a process holds at 8,192 tokens
+needles     codes in essays, as it is and calibrated
+rows        what the reader keeps, with sinks taken from the rows that it scores by, at an equal budget
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import torch
+
+from foveal.attention.act import ACT
+from foveal.attention.act_evaluation import candidates, drawn_heads
+from foveal.attention.act_search import SearchSettings, one_by_one, outcomes
+from foveal.attention.head_detection import placed, prompt_parts
+from foveal.attention.prefill import prefill
+from foveal.attention.retrieval_heads import Head, by_layer
+from foveal.bench.attention_models import QWEN, PromptReader
+from foveal.bench.heads_act_data import search_parts
+from foveal.bench.heads_data import ASK, answered, essays, keys
+from foveal.bench.read_needles import KINDS, planted_at, ranges_of
+from foveal.bench.readers import Bench
+from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
+from foveal.evaluation.haystack import haystack, plant_all
+from foveal.evaluation.speed import paired
+from foveal.evaluation.tables import Row
+from foveal.models.key_values import KeyValues, rewind
+from foveal.models.language import LanguageModel
+from foveal.reading import InfiniRetri
+
+SHARE = 0.05
+"""Of all heads, calibrated where the cost is measured."""
+LONG = 8_192
+
+
+def cost_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
+    """All rows of this module."""
+    config = model.model.config
+    count = round(SHARE * config.num_hidden_layers * config.num_attention_heads)
+    heads = drawn_heads(candidates(model), count, settings.seed)
+    yield from search_rows(settings, model)
+    yield from prefill_rows(settings, model, heads)
+    yield from memory_rows(settings, heads)
+    yield from needle_rows(settings, model, heads)
+    yield from reading_rows(settings)
+
+
+def search_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
+    """The plain loop beside the shared one, on the same heads and examples."""
+    among = candidates(model)
+    if settings.quick:
+        among = [head for head in among if head[0] % 6 == 2]
+    examples = search_parts(settings, 1 if settings.quick else 2, 1)[0]
+    asked = SearchSettings()
+    outcomes(model, examples[0], among[:1], asked)  # weights are packed
+    spent = {"plain": 0.0, "shared": 0.0}
+    differ, worst = 0, 0.0
+    for example in examples:
+        begun = time.perf_counter()
+        _, plain = one_by_one(model, example, among, asked)
+        between = time.perf_counter()
+        same, found = outcomes(model, example, among, asked)
+        spent["plain"] += between - begun
+        spent["shared"] += time.perf_counter() - between
+        mine = [found.get(head, same) for head in among]
+        differ += sum(one.right != plain[head].right for head, one in zip(among, mine, strict=True))
+        worst = max(worst, *(abs(one.nats - plain[head].nats) for head, one in zip(among, mine, strict=True)))
+    note = f"{len(among)} heads, {len(examples)} examples: {spent['plain']:.1f} s against {spent['shared']:.1f}"
+    yield Row.of(
+        "search over shared layers",
+        "times as fast as a pass for each head",
+        spent["plain"] / spent["shared"],
+        at_least=3,
+        note=note,
+    )
+    note = f"{model.dtype}; largest difference {worst:.4f} nats"
+    yield Row.of("search over shared layers", "outcomes that differ", differ, at_most=0, note=note)
+
+
+def prefill_rows(settings: BenchSettings, model: LanguageModel, heads: Sequence[Head]) -> Iterator[Row]:
+    """Seconds of a prompt, in turn."""
+    ids = torch.tensor([PromptReader(settings).tokens(2048)])
+
+    def read(method: ACT | None) -> None:
+        layers = [KeyValues() for _ in range(model.model.config.num_hidden_layers)]
+        prefill(model.model, ids, layers, method=method)
+
+    ratio = paired(lambda: read(None), lambda: read(ACT(by_layer(heads))), runs=3 if settings.quick else 7)
+    yield Row.of(
+        f"{len(heads)} heads calibrated, 2,048 tokens",
+        "overhead of prefill",
+        1 / ratio.median - 1,
+        at_most=0.05,
+        note=str(ratio),
+    )
+
+
+_PEAK = """
+import json, sys
+from pathlib import Path
+import torch
+from foveal.attention.act import ACT
+from foveal.attention.prefill import prefill
+from foveal.attention.retrieval_heads import by_layer
+from foveal.models.key_values import KeyValues
+from foveal.models.language import load_language_model
+
+name, heads, ids = json.load(sys.stdin)
+model = load_language_model(name).model
+
+def read(ids):
+    layers = [KeyValues() for _ in range(model.config.num_hidden_layers)]
+    prefill(model, torch.tensor([ids]), layers, method=ACT(by_layer(map(tuple, heads))) if heads else None)
+
+def resident(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+read([1, 2, 3])
+loaded = resident("VmRSS:")
+read(ids)
+print(json.dumps([resident("VmHWM:"), loaded]))
+"""
+
+
+def memory_rows(settings: BenchSettings, heads: Sequence[Head]) -> Iterator[Row]:
+    """Peak memory of two processes, above the loaded model, too."""
+    if not sys.platform.startswith("linux"):
+        return
+    length = 2048 if settings.quick else LONG
+    ids = PromptReader(settings).tokens(length)
+    plain, ours = _peak([], ids), _peak(heads, ids)
+    note = ", ".join(
+        f"{peak / 2**30:.2f} GiB ({(peak - loaded) / 2**30:.2f} above the model)" for peak, loaded in (plain, ours)
+    )
+    yield Row.of(
+        f"{len(heads)} heads calibrated, {length:,} tokens",
+        "peak memory / dense",
+        ours[0] / plain[0],
+        at_most=1.1,
+        note=note,
+    )
+
+
+def _peak(heads: Sequence[Head], ids: Sequence[int]) -> tuple[int, int]:
+    told = subprocess.run(
+        [sys.executable, "-c", _PEAK],
+        input=json.dumps([QWEN, [*heads], [*ids]]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode:
+        raise InputError(f"A process of the bench ended with {told.returncode}: {told.stderr.strip()[-500:]}")
+    peak, loaded = json.loads(told.stdout.splitlines()[-1])
+    return int(peak), int(loaded)
+
+
+def needle_rows(settings: BenchSettings, model: LanguageModel, heads: Sequence[Head]) -> Iterator[Row]:
+    """Codes that are given from texts that were read with and without calibration."""
+    for length in (2_000,) if settings.quick else (2_000, 4_000, 8_000):
+        found = {
+            name: _given(settings, model, method, length)
+            for name, method in (("as it is", None), ("calibrated", ACT(by_layer(heads))))
+        }
+        plain, ours = (fmean(right for right, _ in own) for own in found.values())
+        nats = [fmean(nats for _, nats in own) for own in found.values()]
+        note = f"{len(found['calibrated'])} codes; {plain:.2f} before; nats a token {nats[0]:.3f}, then {nats[1]:.3f}"
+        yield Row.of(
+            f"{len(heads)} heads calibrated, {length:,} tokens",
+            "codes given, less as it is, points",
+            100 * (ours - plain),
+            at_least=-10,
+            note=note,
+        )
+
+
+def _given(settings: BenchSettings, model: LanguageModel, method: ACT | None, length: int) -> list[tuple[bool, float]]:
+    count = 6 if settings.quick else 12
+    chosen = keys(count, settings.seed + length)
+    hay = haystack(essays(settings), length, lambda text: len(model.encode(text)))
+    planted = plant_all(hay, [one.needle for one in chosen], [100 * (place + 0.5) / count for place in range(count)])
+    head, ask = prompt_parts(model, planted[0].text, ASK)
+    ids, _ = placed(model, head, planted)
+    layers = [KeyValues() for _ in range(model.model.config.num_hidden_layers)]
+    prefill(model.model, torch.tensor([ids]), layers, method=method)
+    told = []
+    for key in chosen:
+        rewind(layers, len(ids))
+        asked = ask(key.needle.question) + model.encode(key.prefix)
+        told.append(answered(model, layers, method, asked, model.encode(" " + key.needle.answer)))
+    return told
+
+
+def reading_rows(settings: BenchSettings) -> Iterator[Row]:
+    """What the reader keeps of needles, at one budget."""
+    bench = Bench(settings)
+    length = 4_000 if settings.quick else 16_000
+    planted = planted_at(bench, length)
+    for beta in (1.0, 0.4):
+        reader = InfiniRetri(bench.model, replace(bench.read, row_beta=beta, budget=256))
+        readings = reader.retrieve_many(planted[0].text, [one.needle.question for one in planted])
+        kept: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+        for one, reading in zip(planted, readings, strict=True):
+            kept[one.needle.kind].append(one.retained(ranges_of(reading)))
+        share = {kind: fmean(own) for kind, own in kept.items()}
+        note = ", ".join(f"{kind} {value:.2f}" for kind, value in share.items())
+        name = f"reader, {'rows as they are' if beta == 1 else f'rows calibrated, beta {beta}'}, {length:,} tokens"
+        yield Row.of(name, "needles kept, 256 tokens", fmean(share.values()), note=note)
+        yield Row.of(name, "tokens kept", fmean(reading.stats.memory_tokens for reading in readings))

@@ -1,0 +1,109 @@
+"""Prompts with what should follow them: one of some labels, or an answer in words. Files, letters, splits.
+
+    {"prompt": "Review: dull.\\nSentiment:", "choices": ["positive", "negative"], "gold": 1, "task": "reviews"}
+    {"prompt": "Text: …\\nQuestion: …\\nAnswer:", "answers": ["Orsin Vale"]}
+
+A line of such a file is one example. A gold label is its place, from 0, or the label itself. A choice follows the
+prompt behind one space, unless the prompt ends in white space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import InputError
+from foveal.evaluation.files import json_lines
+
+FORM = '{"prompt": "…", "choices": ["yes", "no"], "gold": 0}, or {"prompt": "…", "answers": ["…"]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A prompt; either `choices` with the place of the right one (None: nobody said), or `answers` in words."""
+
+    prompt: str
+    choices: tuple[str, ...] = ()
+    gold: int | None = None
+    answers: tuple[str, ...] = ()
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        """InputError: no prompt, fewer than two choices and no answer, or a gold label that is none of the choices."""
+        if not self.prompt.strip():
+            raise InputError("An example has no prompt; give the text that a label is to follow.")
+        if not self.answers and len(set(self.choices)) < 2:
+            raise InputError(f"An example needs two different choices, or answers: {FORM}. It got {self.choices}.")
+        if self.gold is not None and not 0 <= self.gold < len(self.choices):
+            raise InputError(f"The gold label is number {self.gold} of {len(self.choices)} choices, counted from 0.")
+
+    def continuation(self, choice: int) -> str:
+        """What follows the prompt if that choice is made."""
+        return ("" if self.prompt[-1:].isspace() else " ") + self.choices[choice]
+
+
+def read_labelled(path: Path) -> list[Labelled]:
+    """The examples of a file of JSON lines (`.gz` is unpacked). InputError: none, or one that is none of the forms."""
+    found = []
+    for place, row in json_lines(path):
+        try:
+            found.append(_example(row))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{place} is no example ({error}). A line is {FORM}.") from error
+    if not found:
+        raise InputError(f"{path} holds no example. A line is {FORM}.")
+    return found
+
+
+def _example(row: Mapping[str, Any]) -> Labelled:
+    choices, gold = tuple(str(one) for one in row.get("choices", ())), row.get("gold")
+    if isinstance(gold, str):
+        gold = choices.index(gold)
+    answers = row.get("answers", ())
+    if isinstance(answers, str):
+        answers = [answers]
+    return Labelled(str(row["prompt"]), choices, gold, tuple(str(one) for one in answers), str(row.get("task", "")))
+
+
+def lettered(question: str, options: Sequence[str], gold: int, *, task: str = "") -> Labelled:
+    """A question with its options behind letters; the letter is what is to follow. InputError: over 26 options."""
+    if len(options) > len(string.ascii_uppercase):
+        raise InputError(f"{len(options)} options came; there are {len(string.ascii_uppercase)} letters.")
+    letters = string.ascii_uppercase[: len(options)]
+    lines = [f"{letter}. {' '.join(option.split())}" for letter, option in zip(letters, options, strict=True)]
+    return Labelled("\n".join([question.strip(), *lines, "Answer:"]), tuple(letters), gold, task=task)
+
+
+def split(examples: Sequence[Labelled], counts: Sequence[int], seed: int) -> list[list[Labelled]]:
+    """Disjoint parts of these sizes, drawn by `seed`; a prompt that comes twice counts once. InputError: too few."""
+    different = list({one.prompt: one for one in examples}.values())
+    if sum(counts) > len(different) or any(count < 1 for count in counts):
+        raise InputError(f"Parts of {', '.join(map(str, counts))} were asked of {len(different)} different examples.")
+    random.Random(seed).shuffle(different)
+    ends = [sum(counts[: place + 1]) for place in range(len(counts))]
+    return [different[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+
+def template_of(examples: Sequence[Labelled]) -> str:
+    """A hash of how each task is asked: its labels, and the lines that all its prompts begin and end with."""
+    tasks: dict[str, list[Labelled]] = {}
+    for one in examples:
+        tasks.setdefault(one.task, []).append(one)
+    told = []
+    for _, own in sorted(tasks.items()):
+        begins = _common([one.prompt for one in own]).rpartition("\n")[0]
+        ends = _common([one.prompt[::-1] for one in own])[::-1].partition("\n")[2]
+        labels = sorted({choice for one in own for choice in one.choices})
+        told.append(repr((begins, ends, labels)))
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _common(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    low, high = min(texts), max(texts)
+    return low[: next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))]

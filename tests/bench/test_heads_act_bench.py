@@ -1,0 +1,120 @@
+"""bench heads-act: its examples, its definition, its verdicts, and a run over a tiny model that goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import tiny
+
+from foveal.attention.act_controls import OURS, PLAIN
+from foveal.attention.act_files import Calibration, HeadGain
+from foveal.attention.attach import Context
+from foveal.attention.masks import Mask
+from foveal.attention.profiles import architecture_of
+from foveal.attention.sinks import SinkRule
+from foveal.bench import heads_act_gain
+from foveal.bench.heads_act_data import SEARCH, TEST, examples, search_parts, words
+from foveal.bench.heads_act_exact import _compared, _drawn, by_definition
+from foveal.bench.heads_act_gain import Cell, _cells, _test_rows, histogram
+from foveal.bench.settings import BenchSettings
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny("qwen", tmp_path_factory.mktemp("act-bench"))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    columns = {"clickbait": "headline", "20ng": "subject"}
+    for task in (*SEARCH, *TEST):
+        path = data / task.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = columns.get(task.name, "text")
+        extra = ",title" if task.name == "ag_news" else ""
+        rows = [f"label,{text}{extra}"]
+        for label in task.labels:
+            rows += [f"{label},{label} in the mill {n}{',The mill' if extra else ''}" for n in range(12)]
+        path.write_text("\n".join(rows) + "\nunknown,nothing" + (",x" if extra else ""))
+    (data / "xquad").mkdir()
+    questions = [{"question": f"What {n}?", "answers": [{"text": f"answer {n}"}]} for n in range(5)]
+    articles = [{"paragraphs": [{"context": "The mill is old.", "qas": questions}]}] * 3
+    (data / "xquad" / "xquad.en.json").write_text(json.dumps({"data": articles}))
+    return BenchSettings(data=data, cache=tmp_path_factory.mktemp("cache"), quick=True)
+
+
+def calibration(model, **more) -> Calibration:
+    config = model.model.config
+    fields = {"model": model.name, "fingerprint": model.fingerprint, "architecture": architecture_of(config)}
+    fields |= {"layers": 3, "heads_a_layer": 4, "template": "0", "heads": ((2, 1),)}
+    return Calibration(**{**fields, "rule": SinkRule(rule="least", least=0.02, min_rows=2), **more})
+
+
+def test_labels_are_balanced_and_parts_disjoint(settings):
+    for task in (*SEARCH, *TEST):
+        labels = tuple(dict.fromkeys(task.labels.values()))
+        found = examples(settings, task, 2 * len(labels))
+        assert [sum(one.gold == n for one in found) for n in range(len(labels))] == [2] * len(labels), task.name
+    own, others = search_parts(settings, 4, 6)
+    assert (len(own), len(others)) == (12, 18)
+    assert not {one.prompt for one in own} & {one.prompt for one in others}
+    assert {one.name for one in SEARCH}.isdisjoint(one.name for one in TEST)
+
+
+def test_options_hold_the_answer_under_its_letter(settings):
+    options, open_ = words(settings, 4)
+    for one, told in zip(options, open_, strict=True):
+        line = one.prompt.splitlines()[-5:-1][one.gold]
+        assert line == f"{one.choices[one.gold]}. {told.answers[0]}"
+
+
+def test_the_definition_is_the_papers_for_a_case_made_by_hand():
+    q, k = torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 4, 2)  # every row looks evenly at what it sees
+    rule = SinkRule(rule="least", least=0.3, min_rows=2)
+    where = Context(0, torch.nn.Identity(), Mask.causal(1, 4, 4), 1.0)
+    before, after = by_definition(q, k, where, rule, window=None, real=None)
+    assert before[0, 0, 3].tolist() == [0.25] * 4
+    # column 1: (1/2 + 1/3 + 1/4) / 3 = 0.361 is a sink, column 2: (1/3 + 1/4) / 2 = 0.292 is none, 3 has one row
+    wanted = torch.tensor([0.3, 0.1, 0.3, 0.3], dtype=torch.float64)
+    torch.testing.assert_close(after[0, 0, 3], wanted)
+    torch.testing.assert_close(after[0, 0, 1], torch.tensor([0.8, 0.2, 0, 0], dtype=torch.float64))
+    assert _compared(*_drawn(2, 40, torch.Generator().manual_seed(0)))[0] < 1e-5
+
+
+def test_cells_go_on_where_they_were_stopped(model, settings, monkeypatch):
+    monkeypatch.setattr(heads_act_gain, "_arms", lambda _, model, made: {PLAIN: None, OURS: made.method(model)})
+    made = calibration(model)
+    small = replace(settings, seed=1)
+    found = _cells(small, model, made)
+    assert len(found) == 2 * len(TEST)
+    monkeypatch.setattr(heads_act_gain, "scored", None)  # nothing is asked again
+    assert _cells(small, model, made) == found
+
+
+def test_a_gain_is_held_against_chance_and_drawn_heads():
+    def cell(arm: str, right: int) -> Cell:
+        return Cell(arm, "sst2", [1.0] * right + [0.0] * (100 - right), [0.5] * 100)
+
+    cells = {(one.arm, one.task): one for one in (cell(PLAIN, 60), cell(OURS, 68), cell("3 heads, draw 1", 61))}
+    rows = list(_test_rows(cells, confirmed=True))
+    verdict = {(row.system, row.metric): row for row in rows}
+    assert verdict["calibrated as searched", "points gained"].value == pytest.approx(8)
+    assert all(row.ok for row in rows if row.ok is not None)
+    nothing = list(_test_rows(cells, confirmed=False))  # an empty calibration gains nothing, whatever heads might
+    assert [row.ok for row in nothing[-3:]] == [False, False, False]
+    assert nothing[-3].value == 0
+
+
+def test_gains_are_drawn(model, tmp_path):
+    gains = tuple(
+        HeadGain(
+            layer=2, head=n, gain=n - 1.5, low=n - 2.0, high=n - 1.0, p=0.5, shrunk=(n - 1.5) / 2, accuracy=0.0, count=9
+        )
+        for n in range(4)
+    )
+    path = histogram(calibration(model, gains=gains), tmp_path / "gain.png")
+    assert path.read_bytes().startswith(b"\x89PNG")

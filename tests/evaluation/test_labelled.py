@@ -1,0 +1,127 @@
+"""Labelled examples: files, letters, splits; and choosing among candidates without believing luck."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from foveal.errors import InputError
+from foveal.evaluation.labelled import Labelled, lettered, read_labelled, split, template_of
+from foveal.evaluation.selection import gains, passing, shrunk
+
+
+def one(number: int, gold: int | None = 0) -> Labelled:
+    return Labelled(f"Which?\nReview: {number} is dull.\nSentiment:", ("good", "bad"), gold)
+
+
+def test_a_file_is_read(tmp_path):
+    rows = [
+        {"prompt": "a:", "choices": ["yes", "no"], "gold": 1, "task": "t"},
+        {"prompt": "b:", "choices": ["yes", "no"], "gold": "yes"},
+        {"prompt": "c:", "answers": "Orsin Vale"},
+        {"prompt": "d:", "choices": ["yes", "no"]},
+    ]
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = read_labelled(path)
+    assert [example.gold for example in found] == [1, 0, None, None]
+    assert found[0].task == "t"
+    assert found[2].answers == ("Orsin Vale",)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"choices": ["a", "b"], "gold": 0}, "prompt"),
+        ({"prompt": " ", "choices": ["a", "b"]}, "no prompt"),
+        ({"prompt": "x", "choices": ["a"]}, "two different choices"),
+        ({"prompt": "x", "choices": ["a", "a"]}, "two different choices"),
+        ({"prompt": "x", "choices": ["a", "b"], "gold": 2}, "number 2 of 2"),
+        ({"prompt": "x", "choices": ["a", "b"], "gold": "c"}, "no example"),
+    ],
+)
+def test_a_wrong_line_is_told_of(tmp_path, row, said):
+    path = tmp_path / "some.jsonl"
+    path.write_text(json.dumps(row))
+    with pytest.raises(InputError, match=said):
+        read_labelled(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="holds no example"):
+        read_labelled(path)
+
+
+def test_a_choice_follows_behind_one_space():
+    assert one(1).continuation(1) == " bad"
+    assert Labelled("x\n", ("a", "b")).continuation(0) == "a"
+
+
+def test_options_get_letters():
+    made = lettered("What grows?", ["a  tree", "a stone"], 0, task="growth")
+    assert made.prompt == "What grows?\nA. a tree\nB. a stone\nAnswer:"
+    assert (made.choices, made.gold, made.task) == (("A", "B"), 0, "growth")
+    with pytest.raises(InputError, match="26 letters"):
+        lettered("?", [str(n) for n in range(27)], 0)
+
+
+def test_parts_share_no_prompt():
+    examples = [one(number % 30) for number in range(60)]
+    first, second, third = split(examples, [10, 15, 5], seed=3)
+    assert [len(first), len(second), len(third)] == [10, 15, 5]
+    assert len({example.prompt for example in [*first, *second, *third]}) == 30
+    assert split(examples, [10, 15, 5], seed=3)[1] == second
+    with pytest.raises(InputError, match="30 different examples"):
+        split(examples, [20, 11], seed=0)
+
+
+def test_a_template_is_what_the_prompts_share():
+    some, others = [one(n) for n in range(5)], [one(n) for n in range(20, 31)]
+    assert template_of(some) == template_of(others)
+    changed = [Labelled(example.prompt.replace("Sentiment", "Feeling"), example.choices, 0) for example in some]
+    assert template_of(some) != template_of(changed)
+    labels = [Labelled(example.prompt, ("fine", "bad"), 0) for example in some]
+    assert template_of(some) != template_of(labels)
+
+
+def test_false_discoveries_by_the_definition():
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        p, rate = draw.random(12) ** 3, 0.2
+        ordered = sorted(p)
+        most = max((k for k in range(1, 13) if ordered[k - 1] <= k / 12 * rate), default=0)
+        assert passing(list(p), rate) == [bool(most) and one <= ordered[most - 1] for one in p]
+
+
+def test_of_candidates_that_do_nothing_hardly_any_passes():
+    draw = np.random.default_rng(0)
+    nothing = gains(draw.normal(0, 1, (200, 100)))
+    assert sum(passing([one.p for one in nothing], 0.1)) <= 2
+    effects = np.where(np.arange(200) < 20, 0.6, 0.0)[:, None]
+    some = gains(draw.normal(0, 1, (200, 100)) + effects)
+    passed = passing([one.p for one in some], 0.1)
+    assert sum(passed[:20]) == 20
+    assert sum(passed[20:]) <= 6
+    best = max(nothing, key=lambda one: one.mean)
+    assert abs(best.shrunk) < 0.5 * best.mean  # luck is drawn back
+
+
+def test_gains_are_means_with_errors_and_missing_values_are_left_out():
+    table = [[1.0, 0.0, 2.0, float("nan")], [0.5, 0.5, 0.5, 0.5]]
+    first, second = gains(table)
+    assert (first.mean, first.count) == (1.0, 3)
+    assert first.error == pytest.approx(1 / np.sqrt(3))
+    assert (second.mean, second.error, second.p) == (0.5, 0.0, 0.0)
+    assert gains([[0.0, 0.0]])[0].p == 1.0
+    with pytest.raises(InputError, match="at least two"):
+        gains([[1.0, float("nan")]])
+    with pytest.raises(InputError, match="shape"):
+        gains([])
+
+
+def test_means_are_drawn_by_their_share_of_the_spread():
+    means, errors = np.array([0.0, 1.0, 2.0]), np.array([0.5, 0.5, 0.5])
+    spread = 1.0 - 0.25
+    told = 1 + (means - 1) * spread / (spread + 0.25)
+    np.testing.assert_allclose(shrunk(means, errors), told)
+    np.testing.assert_allclose(shrunk(means, errors * 10), [1, 1, 1])
