@@ -29,6 +29,7 @@ POINTS = {
     "store.before-index": "all documents are visible, the indexes do not cover them yet",
     "store.write": "just before anything is written to the store",
     "reading.before-state": "a reader's new state is written beside the old one, but not yet in its place",
+    "reading.before-memory": "the Titans reader has read on, and its memory is not yet written",
     "mail.planned": "some of a run's messages are queued, the others are not yet made",
     "mail.claimed": "a message is marked as being sent, and nothing of its body has left yet",
     "mail.accepted": "the mail server has taken a message, and the database does not know it yet",

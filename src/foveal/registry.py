@@ -82,6 +82,12 @@ EDITS = {
 }
 """Methods that look everywhere and change what some heads give; which heads, a file says, made for the model."""
 
+READERS = {
+    "infiniretri": "foveal.reading.infiniretri:InfiniRetri",
+    "titans": "foveal.reading.titans:TitansReader",
+}
+"""How `foveal read` reads one text: with the question in hand, window by window; or once, into a memory."""
+
 PAPER_SOURCES = {
     "arxiv": "foveal.papers.sources.arxiv_api:ArxivApi",
     "arxiv-feed": "foveal.papers.sources.arxiv_feed:ArxivFeed",
@@ -107,6 +113,12 @@ LAYERS = {
     "AarenSettings": "foveal.nn.aaren:AarenSettings",
     "RoutingAttention": "foveal.nn.routing:RoutingAttention",
     "RoutingSettings": "foveal.nn.routing:RoutingSettings",
+    "PassageMemory": "foveal.nn.passage_memory:PassageMemory",
+    "PassageSettings": "foveal.nn.passage_memory:PassageSettings",
+    "GatedDelta": "foveal.nn.gated_delta:GatedDelta",
+    "GatedDeltaSettings": "foveal.nn.gated_delta:GatedDeltaSettings",
+    "BaselineConfig": "foveal.nn.baseline_models:BaselineConfig",
+    "BaselineLM": "foveal.nn.baseline_models:BaselineLM",
     "TitansConfig": "foveal.nn.language_models:TitansConfig",
     "TitansLM": "foveal.nn.language_models:TitansLM",
     "AarenConfig": "foveal.nn.language_models:AarenConfig",
@@ -192,8 +204,11 @@ BENCHES = {
     "papers-ingest": "foveal.bench.papers_ingest:ingest_rows",
     "papers-serve": "foveal.bench.papers_serve:serve",
     "mail": "foveal.bench.mail:mail",
+    "nn": "foveal.bench.nn:nn",
     "nn-exact": "foveal.bench.nn_exact:exact",
     "nn-aaren": "foveal.bench.nn_aaren:aaren",
+    "nn-titans": "foveal.bench.nn_titans:titans",
+    "nn-routing": "foveal.bench.nn_routing:routing",
     "heads-landmark": "foveal.bench.heads_landmark:landmark",
     "heads-act": "foveal.bench.heads_act:act",
 }

@@ -16,7 +16,6 @@ from foveal.attention.landmark_training import (
     LandmarkTraining,
     PassKeys,
     Windows,
-    batches_of,
     own_tokenizer,
     pass_keys_found,
     train_landmark,
@@ -24,6 +23,7 @@ from foveal.attention.landmark_training import (
 from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.training.loop import LoopSettings
+from foveal.training.windows import batches_of
 
 TEXT = " ".join(
     f"The keeper of the mill {number} reads the answer and keeps the river in mind." for number in range(200)

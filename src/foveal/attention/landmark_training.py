@@ -33,14 +33,14 @@ from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
 from foveal.errors import InputError
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
-from foveal.registry import require
 from foveal.settings import Settings
-from foveal.training.examples import shuffled
+from foveal.training import windows
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.low_rank import add_low_rank, merge_low_rank
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.watch import Progress
+from foveal.training.windows import batches_of, collate, plain_again
 
 METRIC, SCRATCH = "log-likelihood", "scratch"
 LONGER = 16
@@ -127,37 +127,17 @@ class PassKeys:
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
-    """Windows (T,) of a text by number: each begins anywhere, as the seed and the number say."""
+class Windows(windows.Windows):
+    """Windows of a text, of which a share holds a pass key."""
 
-    tokens: Tensor  # (N,)
-    length: int
-    seed: int
     pass_keys: PassKeys | None = None
     share: float = 0.0
 
-    def __len__(self) -> int:
-        """Windows that the text fills."""
-        return max(1, len(self.tokens) // self.length)
-
     def __getitem__(self, number: int) -> Tensor:
-        draw = np.random.default_rng([self.seed, number])
-        at = int(draw.integers(len(self.tokens) - self.length + 1))
-        window = self.tokens[at : at + self.length].long()
+        window, draw = self.drawn(number)
         if self.pass_keys is not None and draw.random() < self.share:
             return self.pass_keys.window(window, draw)[0]
         return window
-
-
-def batches_of(rows: Windows, batch: int, seed: int) -> Callable[[int], list[list[int]]]:
-    """A plan in which every epoch has windows of its own."""
-
-    def plan(epoch: int) -> list[list[int]]:
-        count = max(len(rows), batch)
-        drawn = shuffled(count, batch, seed, epoch=epoch)
-        return [[epoch * count + number for number in one] for one in drawn if len(one) == batch]
-
-    return plan
 
 
 def own_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
@@ -323,17 +303,6 @@ def _trained(
         after[window]["perplexity"] < before[window]["perplexity"],
         (f"{sum(one.numel() for one in learning.parameters()):,} numbers were learnt.",), plain_settings(settings),
     )  # fmt: skip
-
-
-def plain_again(module: nn.Module) -> None:
-    """Take off what a training in mixed precision leaves around a module's forward: bfloat16 for ever."""
-    utils = require("accelerate.utils", extra="train")
-    utils.extract_model_from_parallel(module, keep_fp32_wrapper=False)
-
-
-def collate(rows: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Windows side by side."""
-    return {"ids": torch.stack(list(rows))}
 
 
 def _measured(

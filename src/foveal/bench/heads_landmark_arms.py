@@ -8,9 +8,7 @@ records      landmark attention alone, on synthetic records and questions, from 
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,17 +24,16 @@ from foveal.attention.landmark_training import (
     DecoderSize,
     WindowLoss,
     Windows,
-    batches_of,
-    collate,
     own_decoder,
     own_tokenizer,
-    plain_again,
 )
 from foveal.attention.unrotated import Rotations
 from foveal.bench.read import text_of
 from foveal.bench.settings import BenchSettings
+from foveal.bench.trained_arms import trained
 from foveal.models.bert import native_bfloat16
-from foveal.training.loop import Curves, Job, LoopSettings, train
+from foveal.training.loop import Curves, LoopSettings
+from foveal.training.windows import batches_of
 
 BOOKS = ("war_and_peace.txt", "moby_dick.txt")
 
@@ -233,34 +230,15 @@ class Novels:
     def _train(self, name: str, model: nn.Module, rows: Any, loss: Any, plan: Any, batch: int) -> Curves:
         loop = self.scale.loop(self.scale.steps, batch, self.scale.rate, self.settings.seed)
         told = {"size": asdict(self.scale.size), "landmarks": asdict(self.scale.landmarks), "held": self.scale.held}
-        return trained(self.settings, name, model, rows, loss, plan, loop, {**told, "tokens": len(self.learnt)})
+        return trained(
+            self.settings, "landmark", name, model, rows, loss, plan, loop, {**told, "tokens": len(self.learnt)}
+        )
 
 
 def own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """What a peer says of a batch."""
     loss: Tensor = model.loss(batch["ids"])  # type: ignore[operator]
     return loss
-
-
-def trained(
-    settings: BenchSettings,
-    name: str,
-    model: nn.Module,
-    rows: Any,
-    loss: Any,
-    plan: Callable[[int], list[list[int]]],
-    loop: LoopSettings,
-    told: Mapping[str, Any],
-) -> Curves:
-    """Train an arm, or find it trained, by the hash of what it depends on."""
-    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__}
-    digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
-    folder = settings.cache / "landmark" / f"{name}-{digest}"
-    job = Job(model, rows, loss, identity=known_by, plan=plan, collate=collate)
-    curves = train(job, loop, folder)
-    plain_again(model)
-    model.eval()
-    return curves
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
@@ -334,7 +312,7 @@ def record_model(settings: BenchSettings, scale: Scale) -> LandmarkModel:
         ]
 
     told = {"size": asdict(size), "landmarks": asdict(scale.few), "symbols": SYMBOLS, "rows": asdict(rows)}
-    trained(settings, "records", model, rows, AnswerLoss(model), plan, loop, told)
+    trained(settings, "landmark", "records", model, rows, AnswerLoss(model), plan, loop, told)
     return model
 
 

@@ -154,9 +154,9 @@ def scans(settings: BenchSettings) -> Iterator[Row]:
 # -- what must not be seen --------------------------------------------------------------------------------------------
 
 
-def leaks(settings: BenchSettings) -> Iterator[Row]:
-    """The share of first-half outputs that the second half changes."""
-    for name in LAYERS:
+def leaks(settings: BenchSettings, *, only: str = "") -> Iterator[Row]:
+    """The share of first-half outputs that the second half changes, of layers whose name begins with `only`."""
+    for name in (one for one in LAYERS if one.startswith(only)):
         share = leaked(layer_of(name, settings.seed), DIM, settings.seed)
         yield Row.of(f"{name}, second half replaced", "first half that changes", share, at_most=0)
     torch.manual_seed(settings.seed)

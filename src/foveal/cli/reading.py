@@ -29,7 +29,7 @@ from foveal.cli.asking import (
 )
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
-from foveal.registry import MEMORIES
+from foveal.registry import MEMORIES, READERS, lookup
 
 if TYPE_CHECKING:
     from foveal.reading import InfiniRetri, Reading, ReadSettings
@@ -74,6 +74,15 @@ def read(
         float,
         typer.Option(min=0, max=1, help="What attention sinks keep when sentences are scored; 1: all (docs/act.md)."),
     ] = 1.0,
+    reader: Annotated[
+        str,
+        typer.Option(
+            help="infiniretri (every window, with the question in hand) or titans (once, into a memory that is kept)."
+        ),
+    ] = "infiniretri",
+    memory: Annotated[
+        str | None, typer.Option(help="A memory that `train titans-reader` made: its name, or its folder.")
+    ] = None,
     url: Url = None,
     answerer: Answerer = None,
     resume: Annotated[
@@ -90,9 +99,21 @@ def read(
     from foveal.settings import Settings
 
     settings = Settings.load(home)
+    questions = [question, *(also or [])]
+    if reader != "infiniretri" or memory:
+        from foveal.cli import reading_titans
+
+        lookup(READERS, reader, kind="reader")
+        own = {"mode": mode == "map", "effort": effort == "normal", "follow": follow is None, "window": window == 768}
+        _require_titans(reader, own | {"attention": attention == "auto", "row-beta": row_beta == 1})
+        reading_titans.read(
+            source, questions, settings, model=model, chat=server(url, answerer), memory=memory, budget=budget,
+            state=resume, answer=not passages_only, encoding=encoding, as_json=as_json,
+        )  # fmt: skip
+        return
     text = opened_source(source, settings, encoding)
     if attention in MEMORIES:
-        readings = _kept(text, [question, *(also or [])], model, settings, attention)
+        readings = _kept(text, questions, model, settings, attention)
         if as_json:
             print_json(readings_json(text, readings))
         else:
@@ -105,15 +126,28 @@ def read(
         asked = replace(asked, answer=settings_for(chat, budget))
     if is_act(attention):
         chat = calibrated(attention, chat, loaded, settings)
-    reader = InfiniRetri(loaded, asked, answerer=chat, home=settings.home)
-    questions = [question, *(also or [])]
-    readings = watched(reader, text, questions, resume or _state(text, questions, reader, settings), not passages_only)
+    reads = InfiniRetri(loaded, asked, answerer=chat, home=settings.home)
+    readings = watched(reads, text, questions, resume or _state(text, questions, reads, settings), not passages_only)
+    show(text, readings, as_json=as_json, passages_only=passages_only)
+
+
+def show(text: Readable, readings: Sequence[Reading], *, as_json: bool, passages_only: bool) -> None:
+    """Print what a reader found, in the way that was asked for."""
     if as_json:
         print_json(readings_json(text, readings))
     elif passages_only:
         _print_passages(text, readings)
     else:
         print_readings(text, readings)
+
+
+def _require_titans(reader: str, usual: dict[str, bool]) -> None:
+    """Wrong usage: options of one reader were given with the other."""
+    if reader != "titans":
+        raise typer.BadParameter("--memory goes with --reader titans.")
+    given = [f"--{name}" for name, left in usual.items() if not left]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: not for --reader titans, which reads every text once, whole.")
 
 
 def _kept(
@@ -229,7 +263,7 @@ def print_readings(text: Readable, readings: Sequence[Reading]) -> None:
     for reading in readings:
         if len(readings) > 1:
             console.print(f"? {reading.question}", style="bold green", markup=False)
-        console.print(answer_text(reading, _places(text, [one.span.start for one in reading.citations])))
+        console.print(answer_text(reading, _cited_places(text, reading)))
         if not reading.citations and reading.excerpts:
             _print_nearest(text, reading)
     stats = readings[0].stats
@@ -278,9 +312,16 @@ def readings_json(text: Readable, readings: Sequence[Reading]) -> dict[str, Any]
 
 
 def _reading_json(text: Readable, reading: Reading) -> dict[str, Any]:
-    places = _places(text, [one.span.start for one in reading.citations])
+    places = _cited_places(text, reading)
     passages = [passage_json(text.document_id, one) for one in reading.excerpts]
     return answer_json(reading, places) | {"passages": passages}
+
+
+def _cited_places(text: Readable, reading: Reading) -> list[Place]:
+    """Page and heading of each citation; nothing of one that stands in another document."""
+    own = [one.span.start for one in reading.citations if one.span.document_id == text.document_id]
+    found = iter(_places(text, own))
+    return [next(found) if one.span.document_id == text.document_id else Place() for one in reading.citations]
 
 
 def _places(text: Readable, offsets: Sequence[int]) -> list[Place]:

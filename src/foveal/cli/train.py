@@ -15,9 +15,11 @@ from foveal.cli import (
     train_events,
     train_headlines,
     train_landmark,
+    train_language,
     train_lexsembridge,
     train_rankers,
     train_segmenter,
+    train_titans_reader,
 )
 from foveal.cli.output import AsJson
 from foveal.cli.training import (
@@ -151,5 +153,7 @@ for _command in (
     train_events.events,
     train_landmark.landmark,
     train_aaren.aaren,
+    train_language.language_model,
+    train_titans_reader.titans_reader,
 ):
     app.command()(_command)

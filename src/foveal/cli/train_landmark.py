@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli import training
-from foveal.cli.output import AsJson, Home, notes, open_library
+from foveal.cli.output import AsJson, Home
 from foveal.cli.training import Anew, Batch, Epochs, Name, Rate, Seed, Steps
 from foveal.errors import InputError
 from foveal.settings import Settings
@@ -71,7 +71,7 @@ def landmark(
         size=_given(usual.size, **size), rank=rank or None, pass_keys=pass_keys,
         loop=replace(loop, bfloat16=native_bfloat16()),
     )  # fmt: skip
-    texts = _texts(data, settings)
+    texts = training.texts_of(data, settings)
     with training.progress() as on_progress:
         folder, report = train_landmark(
             texts, base, chosen, home=settings.home, name=name, on_progress=on_progress, anew=anew
@@ -83,21 +83,3 @@ def landmark(
 def _given(settings: Any, **values: Any) -> Any:
     """The settings with those values that were given."""
     return replace(settings, **{name: value for name, value in values.items() if value is not None})
-
-
-def _texts(data: list[Path] | None, settings: Settings) -> list[str]:
-    """The texts of files, or of the library's documents."""
-    from foveal.text.loading import Skipped, discover, load
-    from foveal.text.sources import load_settings
-
-    if not data:
-        library = open_library(settings.home)
-        with notes().status("Reading the library …"):
-            return [library.get(entry.id).text for entry in library.documents()]
-    loading = load_settings(settings)
-    with notes().status("Reading texts …"):
-        sources = (source for source in discover(data, loading) if not isinstance(source, Skipped))
-        found = [one.text for source in sources for one in load(source, loading) if not isinstance(one, Skipped)]
-    if not any(text.strip() for text in found):
-        raise InputError(f"{', '.join(map(str, data))} hold no text. Name files or folders of text by --data.")
-    return found

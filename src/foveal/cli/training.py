@@ -189,6 +189,24 @@ def _file(path: Path, queries: Path | None) -> tuple[dict[str, str], dict[str, d
     return read_queries(found), qrels
 
 
+def texts_of(data: list[Path] | None, settings: Settings) -> list[str]:
+    """The texts of files, or of the library's documents."""
+    from foveal.text.loading import Skipped, discover, load
+    from foveal.text.sources import load_settings
+
+    if not data:
+        library = open_library(settings.home)
+        with notes().status("Reading the library …"):
+            return [library.get(entry.id).text for entry in library.documents()]
+    loading = load_settings(settings)
+    with notes().status("Reading texts …"):
+        sources = (source for source in discover(data, loading) if not isinstance(source, Skipped))
+        found = [one.text for source in sources for one in load(source, loading) if not isinstance(one, Skipped)]
+    if not any(text.strip() for text in found):
+        raise InputError(f"{', '.join(map(str, data))} hold no text. Name files or folders of text by --data.")
+    return found
+
+
 # -- what is shown ----------------------------------------------------------------------------------------------------
 
 

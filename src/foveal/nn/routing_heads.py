@@ -184,21 +184,28 @@ class RoutingHeads(nn.Module):
         return y, None if state is None else self._latest(q, v, ids, state)
 
     def _sliding(self, q: Tensor, v: Tensor, ids: Tensor) -> Tensor:
-        """Sorted tokens (B, H, N, D): each sees those of its cluster among the last `window` of the list."""
-        s, count = self.settings, q.shape[2]
+        """Sorted tokens (B, H, N, D): each sees those of its cluster among the last `window` of the list.
+
+        In blocks of a window, each of which is shown to itself and the next; more, and smaller, ones took longer.
+        """
+        s, rows, count = self.settings, q.shape[:2], q.shape[2]
         window = min(s.window, count)
-        room, span = -count % window, window - 1
-        queries = F.pad(q, (0, 0, 0, room)).view(*q.shape[:2], -1, window, q.shape[-1])
-        own = F.pad(ids, (0, room), value=s.clusters).view(*ids.shape[:2], -1, window)
-        k, v = (F.pad(one, (0, 0, span, room)).unfold(2, span + window, window).mT for one in (q, v))
-        theirs = F.pad(ids, (span, room), value=s.clusters).unfold(2, span + window, window)
-        place = torch.arange(window, device=q.device)[:, None] + span - torch.arange(span + window, device=q.device)
-        visible = (place >= 0) & (place < window) & (own[..., :, None] == theirs[..., None, :])
-        visible = visible & (own < s.clusters)[..., None]
-        scores = queries @ k.mT * s.scale
+        room = -count % window
+        queries, values = (F.pad(one, (0, 0, 0, room)).view(*rows, -1, window, one.shape[-1]) for one in (q, v))
+        own = F.pad(ids, (0, room), value=s.clusters).view(*rows, -1, window)
+        k, v = (_with_before(one) for one in (queries, values))
+        theirs = _with_before(own, s.clusters)
+        place = torch.arange(window, device=q.device)[:, None] + window - torch.arange(2 * window, device=q.device)
+        near = (place >= 0) & (place < window)
+        visible = (own[..., :, None] == theirs[..., None, :]) & near  # those in no cluster see each other; see below
+        seen: Tensor = visible
         if s.self_penalty:
-            scores = scores - s.self_penalty * (place == 0)
-        return softmax_over(scores, v, visible, queries, None, s.scale).flatten(2, 3)[:, :, :count]
+            seen = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, -torch.inf)
+            seen = seen - s.self_penalty * (place == 0)
+        queries, k, v, seen = (one.flatten(1, 2) for one in (queries, k, v, seen))
+        y = F.scaled_dot_product_attention(queries, k, v, attn_mask=seen, scale=s.scale)
+        y = y.view(*rows, -1, q.shape[-1])[:, :, :count]
+        return y * (ids < s.clusters)[..., None].to(y.dtype)
 
     def _latest(self, q: Tensor, v: Tensor, ids: Tensor, state: ClusterState) -> ClusterState:
         """The last `window` tokens of each cluster of a sorted list."""
@@ -290,6 +297,12 @@ class RoutingHeads(nn.Module):
             told["in none"] = float((count == 0).float().mean())
             told["clusters of one in any"] = float(count[count > 0].mean())
         return told
+
+
+def _with_before(x: Tensor, missing: int = 0) -> Tensor:
+    """Blocks (B, H, n, b, …), each behind the one before it: (B, H, n, 2 b, …)."""
+    around = (0, 0) * (x.dim() - 3)
+    return torch.cat([F.pad(x, (*around, 1, 0), value=missing)[:, :, :-1], x], 3)
 
 
 def _taken(x: Tensor, places: Tensor) -> Tensor:

@@ -102,12 +102,12 @@ class State:
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path) -> Path:
-        """Write a safetensors file, whole or not at all."""
+    def save(self, path: Path, **told: str) -> Path:
+        """Write a safetensors file, whole or not at all; `told` is kept in it, for `told_in`."""
         from safetensors.torch import save_file
 
         tensors = {name: one.detach().cpu().contiguous().clone() for name, one in self.tensors().items()}
-        about = {"kind": type(self).__name__, "numbers": json.dumps(dict(_numbers(self, "")))}
+        about = {**told, "kind": type(self).__name__, "numbers": json.dumps(dict(_numbers(self, "")))}
         with whole_file(path) as partial:
             save_file(tensors, str(partial), metadata=about)
         return path
@@ -127,6 +127,17 @@ class State:
         made: Own = _filled(self, "", found, json.loads(about["numbers"]))
         made.require_fit(self)
         return made
+
+
+def told_in(path: Path) -> dict[str, str]:
+    """What was told when the state in this file was saved. InputError: it holds no state."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} holds no state ({error}). Name a file that State.save wrote.") from error
 
 
 @dataclass(frozen=True)

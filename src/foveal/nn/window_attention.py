@@ -125,28 +125,48 @@ class WindowAttention(nn.Module):
         s, tokens = self.settings, q.shape[2]
         block = min(s.window, tokens)
         ahead = 0 if s.causal else s.span
+        span = s.span
+        if s.kind == "blocks" and s.causal and phase == 0 and block == s.window:  # they begin where the blocks do
+            span, past = s.window, s.span - s.window
+            k, v, there = k[:, :, past:], v[:, :, past:], there[:, past:]
         room = -tokens % block
         queries = F.pad(q, (0, 0, 0, room)).view(*q.shape[:2], -1, block, q.shape[-1])
-        k, v = (_near(F.pad(one, (0, 0, 0, room + ahead)), s.span, block, ahead) for one in (k, v))
-        real = F.pad(there, (0, room + ahead))[:, None].unfold(2, s.span + block + ahead, block)  # (B, 1, n, keys)
-        visible = seen_nearby(s, block, queries.shape[2], phase, q.device) & real[..., None, :]
-        turn = turns(s.span + block + ahead, s.width, q)
-        scores = rotated(queries, turn[s.span : s.span + block]) @ rotated(k, turn).mT
-        y = softmax_over(scores * s.width**-0.5, v, visible, queries, prefix, s.width**-0.5)
+        k, v = (_near(F.pad(one, (0, 0, 0, room + ahead)), span, block, ahead) for one in (k, v))
+        real = F.pad(there, (0, room + ahead))[:, None].unfold(2, span + block + ahead, block)  # (B, 1, n, keys)
+        visible = seen_nearby(s, block, queries.shape[2], phase, q.device, span) & real[..., None, :]
+        turn = turns(span + block + ahead, s.width, q)
+        turned, k = rotated(queries, turn[span : span + block]), rotated(k, turn)
+        if prefix is None:
+            y = attended(turned, k, v, visible, s.width**-0.5)
+        else:
+            y = softmax_over(turned @ k.mT * s.width**-0.5, v, visible, queries, prefix, s.width**-0.5)
         return y.flatten(2, 3)[:, :, :tokens]
 
 
-def seen_nearby(s: WindowSettings, block: int, blocks: int, phase: int, device: torch.device) -> Tensor:
+def seen_nearby(
+    s: WindowSettings, block: int, blocks: int, phase: int, device: torch.device, span: int | None = None
+) -> Tensor:
     """(n, block, keys) bool: by the distance alone for a sliding window, by the block of both for blocks."""
     ahead = 0 if s.causal else s.span
     own = torch.arange(block, device=device)[:, None]
-    key = torch.arange(-s.span, block + ahead, device=device)[None]
+    key = torch.arange(-(s.span if span is None else span), block + ahead, device=device)[None]
     if s.kind == "sliding":
         near = (own - key).abs() < s.window if not s.causal else (own >= key) & (own - key < s.window)
         return near[None]
     start = torch.arange(blocks, device=device)[:, None, None] * block + phase + 2 * s.window
     apart = (start + own) // s.window - (start + key) // s.window
     return (apart >= 0) & (apart <= 1) & (own >= key) if s.causal else apart.abs() <= 1
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float) -> Tensor:
+    """Queries (B, H, n, b, D) over the keys of their blocks, `visible` (B, 1, n, b, keys), by PyTorch's own kernel.
+
+    A query that sees nothing gets 0.
+    """
+    some = visible.any(-1, keepdim=True)
+    queries, keys, values, seen = (one.transpose(1, 2).flatten(0, 1) for one in (q, k, v, visible | ~some))
+    y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=scale)
+    return y.view(len(q), -1, *q.shape[1:2], *q.shape[3:]).transpose(1, 2) * some
 
 
 def softmax_over(

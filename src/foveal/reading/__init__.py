@@ -7,6 +7,7 @@ InfiniRetri(load_language_model()).read(document, "Who keeps the key?").citation
 from foveal.reading.events import AnswerDelta, Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
 from foveal.reading.infiniretri import InfiniRetri, ReadSettings
 from foveal.reading.sources import DocumentText, FileText
+from foveal.reading.titans import TitansReader, TitansReadSettings
 
 __all__ = [
     "AnswerDelta",
@@ -20,5 +21,7 @@ __all__ = [
     "ReadStarted",
     "ReadStats",
     "Reading",
+    "TitansReadSettings",
+    "TitansReader",
     "WindowRead",
 ]

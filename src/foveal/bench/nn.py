@@ -1,0 +1,24 @@
+"""bench nn: the sequence layers.
+
+    exact      to the last digits, without any training: roads, leaks, growth, what must be written (nn_exact.py)
+    titans     what the neural memory is good for after training (nn_titans.py)
+    routing    attention by content (nn_routing.py)
+
+Each is also a bench of its own: `foveal bench nn-titans`, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foveal.bench.nn_exact import exact
+from foveal.bench.nn_routing import routing
+from foveal.bench.nn_titans import titans
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.tables import Row
+
+
+def nn(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench nn`."""
+    for part in (exact, titans, routing):
+        yield from part(settings)

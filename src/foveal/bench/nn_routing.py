@@ -1,0 +1,335 @@
+"""bench nn-routing: attention by content beside windows, random buckets, full attention and routing-transformer.
+
+leak       the second half of a text replaced: first-half outputs that change, by both selections (nn_exact.py)
+clusters   a planted mixture of directions, learnt online: adjusted Rand index beside scikit-learn's k-means
+cost       forward of one head of 64 over 1k to 32k tokens, k = sqrt(n) clusters: the log-log slope, the wall clock
+           beside dense attention from 8k on, the memory of a process at 32k; forward and backward beside the peer
+recall     associative recall of pairs 256 tokens ago, beyond the local window, with learnt, random and frozen clusters
+novels     bits per character, and words that come again beyond the window (nn_language.py)
+images     bits per dimension of small colour images, in raster order
+long       training at 8,192 tokens: the loss falls, at what rate, beside full attention
+
+Arms are trained here, once, and kept in the bench's cache; the quick run trains fewer and shorter. Not run here: PG-19,
+WikiText-103 and ImageNet-64 at the paper's sizes.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from foveal.bench import nn_exact
+from foveal.bench.nn_language import Novels, Scale
+from foveal.bench.nn_peers import ROUTING, RoutingPeer, not_run, peer_model, quietly, there
+from foveal.bench.nn_routing_images import images
+from foveal.bench.nn_tasks import Recall, learn, right_share
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.speed import paired, process_seconds
+from foveal.evaluation.tables import Row
+from foveal.nn.clusters import OnlineMeans, on_sphere
+from foveal.nn.language_training import LanguageSize, config_of, made
+from foveal.nn.routing import RoutingAttention, RoutingSettings
+from foveal.registry import require
+
+SLOPE, MEMORY_MIB = 1.6, 1024.0
+DENSE_FROM = 8192
+"""Tokens from which routing is faster than dense attention."""
+FASTER = 1.5
+
+QUICK_NOVELS = Scale(
+    size=LanguageSize(layers=2, width=64, heads=4, window=32), length=512, steps=90, batch=4, held=16_384
+)
+NOVELS = Scale(
+    size=LanguageSize(
+        layers=4, width=96, heads=4, window=64, mixer={"window": 128, "clusters": 16, "local_window": 64}
+    ),
+    length=2048, steps=200, batch=2,
+)  # fmt: skip
+
+
+def routing(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench nn-routing`."""
+    with torch.no_grad():
+        yield from nn_exact.leaks(settings, only="Routing")
+    yield from clusters(settings)
+    yield from cost(settings)
+    yield from recall(settings)
+    arms = Novels(settings, QUICK_NOVELS if settings.quick else NOVELS)
+    yield from novels(arms)
+    yield from images(settings)
+    yield from long(arms)
+
+
+# -- clusters ----------------------------------------------------------------------------------------------------------
+
+
+def clusters(settings: BenchSettings) -> Iterator[Row]:
+    """Eight directions with noise around them, in 300 batches."""
+    cluster, metrics = require("sklearn.cluster", extra="train"), require("sklearn.metrics", extra="train")
+    draw = torch.Generator().manual_seed(settings.seed)
+    directions = F.normalize(torch.randn(8, 32, generator=draw), dim=-1)
+
+    def batch(count: int) -> tuple[Tensor, Tensor]:
+        kinds = torch.randint(8, (count,), generator=draw)
+        return on_sphere(directions[kinds] + 0.15 * torch.randn(count, 32, generator=draw)), kinds
+
+    torch.manual_seed(settings.seed)
+    means = OnlineMeans(heads=1, clusters=8, width=32, decay=0.99)
+    for _ in range(300):
+        x = batch(256)[0][None, None]
+        means.observe(x, means.nearest(x))
+        means.commit()
+    x, kinds = batch(2000)
+    ours = metrics.adjusted_rand_score(kinds, means.nearest(x[None, None])[0, 0])
+    fitted = cluster.KMeans(n_clusters=8, n_init=10, random_state=settings.seed).fit(F.normalize(x, dim=-1))
+    theirs = metrics.adjusted_rand_score(kinds, fitted.labels_)
+    note = f"scikit-learn's k-means of ten starts: {theirs:.3f}"
+    yield Row.of("online clusters / k-means", "adjusted Rand index", ours / theirs, at_least=0.95, note=note)
+
+
+# -- cost --------------------------------------------------------------------------------------------------------------
+
+
+def layer_of(tokens: int, selection: str = "causal", *, heads: int = 1, dim: int = 64) -> RoutingAttention:
+    """A layer of routing heads alone, with as many clusters, and as long windows, as the root of the tokens."""
+    count = max(1, round(math.sqrt(tokens)))
+    chosen = RoutingSettings(
+        dim=dim, heads=heads, routing_heads=heads, clusters=count, window=count, selection=selection  # type: ignore[arg-type]
+    )  # fmt: skip
+    return RoutingAttention(chosen).eval()
+
+
+def dense(layer: RoutingAttention, x: Tensor) -> Tensor:
+    """The same projections around PyTorch's dense causal attention."""
+    assert layer.routed is not None
+    s = layer.settings
+    made_ = layer.routed.project(x).view(*x.shape[:2], 2, s.heads, s.width).permute(2, 0, 3, 1, 4)
+    y = F.scaled_dot_product_attention(made_[0], made_[0], made_[1], is_causal=True)
+    given: Tensor = layer.routed.out(y.transpose(1, 2).flatten(2))
+    return given
+
+
+@torch.no_grad()
+def cost(settings: BenchSettings) -> Iterator[Row]:
+    """In processor time of the same turns."""
+    lengths = [1024, 4096, 8192, 16_384, 32_768]
+    taken: dict[str, list[float]] = {"routing": [], "dense": []}
+    for tokens in lengths:
+        torch.manual_seed(settings.seed)
+        layer, x = layer_of(tokens), torch.randn(1, tokens, 64)
+        runs = 3 if settings.quick or tokens > 8192 else 7
+        ratio = paired(partial(dense, layer, x), partial(layer, x, keep=False), runs=runs)
+        taken["routing"].append(ratio.b_ms)
+        taken["dense"].append(ratio.a_ms)
+        bar = 1.0 if tokens >= DENSE_FROM else None
+        name = f"routing, {tokens:,} tokens / dense"
+        yield Row.of(name, "times as fast", ratio.median, at_least=bar, note=str(ratio))
+    for name, times in taken.items():
+        slope = float(np.polyfit(np.log(lengths), np.log(times), 1)[0])
+        most = SLOPE if name == "routing" else None
+        note = ", ".join(f"{one:.3g}" for one in times) + " ms"
+        yield Row.of(f"{name}, 1k to 32k tokens", "log-log slope of time", slope, at_most=most, note=note)
+    code = (
+        "import torch; from foveal.bench.nn_routing import layer_of\n"
+        "with torch.no_grad(): layer_of(32768)(torch.randn(1, 32768, 64), keep=False)"
+    )
+    peak = process_seconds([sys.executable, "-c", code], runs=1, warmup=0).peak_mib
+    yield Row.of("routing, 32,768 tokens", "peak MiB of a process", peak, at_most=MEMORY_MIB, note="PyTorch included")
+    yield from _beside_peer(settings)
+
+
+@torch.enable_grad()
+def _beside_peer(settings: BenchSettings) -> Iterator[Row]:
+    name = "2 local and 2 routing heads of 32, 32 clusters of 128, forward and backward of 4,096 tokens"
+    torch.manual_seed(settings.seed)
+    ours = RoutingAttention(RoutingSettings(dim=128, heads=4, routing_heads=2, clusters=32, window=128))
+    x = torch.randn(1, 4096, 128)
+    if not there(ROUTING):
+        begun = time.perf_counter()
+        trained_once(ours, x)
+        yield Row.of(name, "tokens/s", 4096 / (time.perf_counter() - begun))
+        yield not_run(ROUTING, "tokens/s, ratio")
+        return
+    theirs = RoutingPeer(dim=128, heads=4, local=2, length=4096, window=128, local_window=64)
+    ratio = paired(partial(trained_once, theirs, x), partial(trained_once, ours, x), runs=5)
+    yield Row.of(name, "tokens/s", 4096 / ratio.b_ms * 1000)
+    yield Row.of(f"{name}, to routing-transformer", "tokens/s, ratio", ratio.median, at_least=FASTER, note=str(ratio))
+    topk = RoutingAttention(
+        RoutingSettings(dim=128, heads=4, routing_heads=2, clusters=32, window=128, selection="topk")
+    )
+    ratio = paired(partial(trained_once, theirs, x), partial(trained_once, topk, x), runs=5)
+    yield Row.of("the same by the peer's selection, topk", "tokens/s, ratio", ratio.median, note=str(ratio))
+
+
+def trained_once(layer: Callable[..., Any], x: Tensor) -> None:
+    """Forward and backward."""
+    y, _, loss = layer(x)
+    (y.square().mean() + loss).backward()
+
+
+# -- recall ------------------------------------------------------------------------------------------------------------
+
+
+class RandomBuckets(OnlineMeans):
+    """Clusters by place, drawn once: what tells routing by content from any sparse pattern."""
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """x (B, H, T, D) -> a drawn cluster for each place, the same for every row."""
+        draw = torch.Generator().manual_seed(1)
+        ids = torch.randint(self.clusters, (self.heads, x.shape[2]), generator=draw)
+        return ids.expand(len(x), -1, -1)
+
+
+def routed_model(name: str, size: LanguageSize, vocabulary: int, seed: int) -> Any:
+    """routing, topk, random buckets, frozen clusters, local heads alone, or full attention."""
+    if name == "full":
+        plain = LanguageSize(layers=size.layers, width=size.width, heads=size.heads, window=size.window)
+        return made(config_of("full", plain, vocabulary=vocabulary), seed)
+    mixer = {**size.mixer}
+    if name == "local":
+        mixer |= {"routing_heads": 0}
+    if name == "topk":
+        mixer |= {"selection": "topk"}
+    sized = LanguageSize(layers=size.layers, width=size.width, heads=size.heads, window=size.window, mixer=mixer)
+    model = made(config_of("routing", sized, vocabulary=vocabulary), seed)
+    for routed in (block.mixer.routed for block in model._stack if block.mixer.routed is not None):
+        if name == "random":
+            old = routed.means
+            routed.means = RandomBuckets(heads=old.heads, clusters=old.clusters, width=old.means.shape[-1])
+        routed.frozen = name in ("random", "frozen")
+    return model
+
+
+def recall(settings: BenchSettings) -> Iterator[Row]:
+    """Short texts first, then of 512 tokens, with pairs in the first 64 and questions after 256."""
+    mixer = {"window": 32, "clusters": 16, "local_window": 32, "ema_decay": 0.99}
+    size = LanguageSize(layers=4, width=64, heads=4, window=32, mixer=mixer)
+    stages: list[tuple[Recall, int]] = [
+        (Recall(128, 8, 64, settings.seed, within=32, after=64), 200 if settings.quick else 1000),
+        (Recall(512, 8, 64, settings.seed, within=64, after=256), 0 if settings.quick else 400),
+    ]
+    names = ["routing", "random", "local"] if settings.quick else ["routing", "random", "frozen", "local", "full"]
+    got: dict[str, float] = {}
+    for name in names:
+        model, told = routed_model(name, size, 64, settings.seed), []
+        for rows, steps in stages:
+            told.append(f"{rows.length}:{steps}")
+            if steps:
+                learn(
+                    settings, f"recall-{name}", model, rows, steps=steps, batch=16, rate=2e-3,
+                    told=f"{name} {' '.join(told)}",
+                )  # fmt: skip
+        rows = stages[0 if settings.quick else 1][0]
+        got[name] = right_share(model, rows, 128)
+    where = "128 tokens, pairs 64 ago" if settings.quick else "512 tokens, pairs 256 ago"
+    for name, share in got.items():
+        bar: dict[str, float] = {"at_most": 0.25} if name == "local" else {}
+        if name == "routing" and not settings.quick:
+            bar = {"at_least": 0.9}
+        yield Row.of(f"{name}, {where}", "recalled", share, note="chance 0.03", **bar)
+    if not settings.quick:
+        yield Row.of("routing - random", "recalled", got["routing"] - got["random"], at_least=0.3)
+
+
+# -- novels ------------------------------------------------------------------------------------------------------------
+
+
+def novels(arms: Novels) -> Iterator[Row]:
+    """Bits per character and rare words; topk's likelihood is none, and says so."""
+    quick, size = arms.settings.quick, arms.scale.size
+    names = ["local", "routing"] if quick else ["full", "local", "routing", "random", "topk"]
+    bits: dict[str, float] = {}
+    rare: dict[str, float] = {}
+    models: dict[str, Any] = {}
+    for name in names:
+        models[name] = model = arms.learn(f"routing-{name}", routed_model(name, size, 256, arms.settings.seed), name)
+        bits[name], rare[name] = arms.window_bits(model), arms.rare_nats(model)
+        note = "no likelihood: the selection sees what is to come" if name == "topk" else ""
+        yield Row.of(f"novels: {name}", "bits per character", bits[name], note=note)
+        yield Row.of(f"novels: {name}, words that come again", "nats per byte", rare[name], note=note)
+        if name == "topk":
+            told = one_by_one(model, arms.windows()[:2])
+            yield Row.of("novels: topk, token by token", "bits per character", arms.bits * told)
+    yield Row.of("novels: routing / local", "bits per character", bits["routing"] / bits["local"], at_most=1.01)
+    ratio = rare["routing"] / rare["local"]
+    yield Row.of("novels: routing / local, words that come again", "nats per byte", ratio, at_most=1)
+    if not quick:
+        yield from _peer_bits(arms, models["routing"])
+
+
+def _peer_bits(arms: Novels, ours: Any) -> Iterator[Row]:
+    metric = "bits per character"
+    if not there(ROUTING):
+        yield not_run(ROUTING, metric)
+        return
+    size, length = arms.scale.size, arms.scale.length
+    mixers: list[Any] = [
+        RoutingPeer(
+            dim=size.width, heads=size.heads, local=size.heads if layer < size.layers // 2 else size.heads // 2,
+            length=length, window=128, local_window=64,
+        )
+        for layer in range(size.layers)
+    ]  # fmt: skip
+    with quietly():
+        model = arms.learn(
+            "routing-transformer", peer_model(mixers, width=size.width, vocabulary=256, seed=arms.settings.seed), "peer"
+        )
+        at_once = arms.window_bits(model)
+        honest = arms.bits * one_by_one(model, arms.windows()[:2])
+    note = "no likelihood: its selection sees what is to come"
+    yield Row.of("peer: routing-transformer, at once", metric, at_once, note=note)
+    note = "each prefix read by itself, as it would write"
+    yield Row.of("peer: routing-transformer, token by token", metric, honest, note=note)
+    own = arms.bits * one_by_one(ours, arms.windows()[:2])
+    note = f"{own:.3f} at the same places, as each would write"
+    yield Row.of("novels: routing / routing-transformer", metric, own / honest, at_most=1, note=note)
+
+
+@torch.no_grad()
+def one_by_one(model: Any, windows: Tensor, places: int = 96) -> float:
+    """Nats per byte at drawn places, each from its prefix alone, whose length is padded to none."""
+    draw, total, count = np.random.default_rng(0), 0.0, 0
+    for window in windows:
+        for place in draw.integers(1, len(window) // 128, size=places // len(windows)) * 128:
+            logits = model(window[None, : int(place)]).logits[0, -1].float()
+            total += float(F.cross_entropy(logits, window[int(place)]))
+            count += 1
+    return total / count
+
+
+# -- long --------------------------------------------------------------------------------------------------------------
+
+
+def long(arms: Novels) -> Iterator[Row]:
+    """Steps at 8,192 bytes; the loss of the last fifth over that of the first."""
+    seed, steps = arms.settings.seed, 3 if arms.settings.quick else 30
+    mixer = {"window": 128, "clusters": 64, "local_window": 64}
+    size = LanguageSize(layers=2, width=64, heads=4, window=64, mixer=mixer)
+    rate: dict[str, float] = {}
+    for name in ("routing", "full"):
+        model = routed_model(name, size, 256, seed).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        draw, losses, begun = np.random.default_rng(seed), [], time.perf_counter()
+        for _ in range(steps):
+            at = int(draw.integers(len(arms.learnt) - 8192))
+            ids = arms.learnt[at : at + 8192].long()[None]
+            loss = model(ids, labels=ids).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        rate[name] = steps * 8192 / (time.perf_counter() - begun)
+        fifth = max(1, steps // 5)
+        fell = sum(losses[-fifth:]) / sum(losses[:fifth])
+        note = f"{rate[name]:,.0f} bytes a second; {losses[-1]:.2f} nats after {steps} steps"
+        yield Row.of(f"{name}, trained at 8,192 bytes", "loss, last / first", fell, at_most=0.95, note=note)
+    yield Row.of("routing / full, trained at 8,192", "bytes a second", rate["routing"] / rate["full"])

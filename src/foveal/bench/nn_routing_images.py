@@ -1,0 +1,84 @@
+"""bench nn-routing, the images: bits per dimension of photographs of 16 x 16 x 3 bytes, one byte after another.
+
+The photographs are CIFAR-10's, halved in size by averaging; a row is 768 bytes, pixel by pixel, its colours in turn.
+Local heads see a line or two above; routing heads whatever is alike. Each arm learns from the same rows.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.bench.settings import BenchSettings
+from foveal.bench.trained_arms import trained
+from foveal.evaluation.tables import Row
+from foveal.nn.language_training import LanguageSize, next_bytes, window_nats
+from foveal.registry import require
+from foveal.training.examples import shuffled
+from foveal.training.loop import LoopSettings
+
+SIDE = 16
+
+
+def pixels(path: Path, most: int) -> Tensor:
+    """At most so many images of a tar, evenly spread over it: (n, 768) bytes."""
+    image = require("PIL.Image", extra="bench")
+    with tarfile.open(path) as tar:
+        members = [one for one in tar.getmembers() if one.name.endswith(".jpg")]
+        chosen = members[:: max(1, len(members) // most)][:most]
+        found = []
+        for member in chosen:
+            file = tar.extractfile(member)
+            assert file is not None
+            small = image.open(io.BytesIO(file.read())).convert("RGB").resize((SIDE, SIDE), image.Resampling.BOX)
+            found.append(np.asarray(small, dtype=np.uint8).reshape(-1))
+    return torch.from_numpy(np.stack(found)).long()
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Rows (768,) by number."""
+
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.rows[number]
+
+
+def images(settings: BenchSettings) -> Iterator[Row]:
+    """Routing, local heads alone, and full attention in the full run."""
+    from foveal.bench.nn_routing import routed_model
+
+    folder = settings.folder("cifar10-small", ["train.tar.gz", "test.tar.gz"])
+    learnt = pixels(folder / "train.tar.gz", 400 if settings.quick else 4000)
+    held = pixels(folder / "test.tar.gz", 64 if settings.quick else 256)
+    mixer = {"window": 64, "clusters": 12, "local_window": 64}
+    size = LanguageSize(layers=2 if settings.quick else 4, width=64, heads=4, window=64, mixer=mixer)
+    steps, batch = (60, 8) if settings.quick else (400, 8)
+    loop = LoopSettings(
+        steps=steps, batch=batch, learning_rate=3e-3, warm_up=0.05, seed=settings.seed, evaluate_every=steps,
+        checkpoint_every=max(1, steps // 4),
+    )  # fmt: skip
+    bits: dict[str, float] = {}
+    for name in ("local", "routing") if settings.quick else ("local", "routing", "random", "full"):
+        model = routed_model(name, size, 256, settings.seed)
+        trained(
+            settings, "nn", f"images-{name}", model, Images(learnt), next_bytes,
+            lambda epoch: shuffled(len(learnt), batch, settings.seed, epoch=epoch), loop,
+            {"size": repr(size), "images": len(learnt), "side": SIDE},
+        )  # fmt: skip
+        bits[name] = window_nats(model, held) / math.log(2)
+        note = f"{steps * batch:,} images of {SIDE} x {SIDE} learnt from; 8 bits is nothing known"
+        yield Row.of(f"images: {name}", "bits per dimension", bits[name], at_most=7.5, note=note)
+    yield Row.of("images: routing / local", "bits per dimension", bits["routing"] / bits["local"], at_most=1.01)

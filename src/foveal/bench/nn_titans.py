@@ -1,0 +1,271 @@
+"""bench nn-titans: what the neural memory is good for, beside windows, a GRU, the gated delta rule, and itself asleep.
+
+writing    32 pairs written and looked up, a key written twice (nn_exact.py)
+recall     associative recall after training, updates on and off; in the full run also at 128 tokens, with a memory of
+           one layer, without momentum, without forgetting
+needles    three digits told in a novel and asked for again, by length and depth, far beyond the window
+motifs     DNA-like letters: do an early and a late motif belong together?
+novels     bits per character, the read stream, words that come again, a cloze (nn_language.py)
+stream     2,000,000 bytes (--quick: 200,000) through the model of the novels: bytes of state, time of a piece
+speed      forward and backward of 4,096 tokens, beside titans-pytorch at the same size
+reader     facts in a novel that `read --reader titans` finds again, beside a list of all vectors (nn_titans_reader.py)
+
+Arms are trained here, once, and kept in the bench's cache; the quick run trains fewer and shorter. Not run here: the
+paper's models (170M to 760M parameters, 15B tokens), and RULER, BABILong and GenomicsBenchmarks, which need these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from foveal.bench import nn_exact
+from foveal.bench.nn_language import Novels, Scale, cloze_share, clozes, measured
+from foveal.bench.nn_peers import TITANS, TitansPeer, not_run, peer_model, quietly, there
+from foveal.bench.nn_tasks import Motifs, Needles, Recall, learn, right_share
+from foveal.bench.nn_titans_reader import reader
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.speed import paired
+from foveal.evaluation.tables import Row
+from foveal.nn.language_training import LanguageSize, config_of, made, without_updates
+from foveal.nn.neural_memory import MemorySettings, NeuralMemory
+
+FASTER = 1.5
+"""Times as many tokens a second as the peer."""
+
+CLOZE = 2048
+"""Bytes that are read before a word that was left out."""
+
+QUICK_NOVELS = Scale(
+    size=LanguageSize(layers=2, width=64, heads=4, window=32), length=512, steps=90, batch=4, held=16_384
+)
+
+
+def titans(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench nn-titans`."""
+    yield from nn_exact.writing(settings)
+    yield from recall(settings)
+    yield from motifs(settings)
+    arms = Novels(settings, QUICK_NOVELS if settings.quick else Scale())
+    yield from needles(settings, arms)
+    yield from novels(arms)
+    yield from stream(arms)
+    yield from speed(settings)
+    yield from reader(arms)
+
+
+# -- recall ------------------------------------------------------------------------------------------------------------
+
+RECALL_SIZE = LanguageSize(layers=2, width=64, heads=2, window=8)
+RECALL_MEMORY: Mapping[str, Any] = {"heads": 2, "chunk": 8, "theta_max": 0.2}
+
+
+def model_of(name: str, vocabulary: int, size: LanguageSize, seed: int, **memory: Any) -> Any:
+    """A model by its name; `updates=False` puts its memories to sleep, in training too."""
+    updates = memory.pop("updates", True)
+    mixer = {"memory": {**RECALL_MEMORY, **memory}} if name in ("lmm", "mac", "mag", "mal") else {}
+    sized = LanguageSize(layers=size.layers, width=size.width, heads=size.heads, window=size.window, mixer=mixer)
+    model = made(config_of(name, sized, vocabulary=vocabulary), seed)
+    if not updates:
+        model.set_updates(False)  # type: ignore[operator]
+    return model
+
+
+def recall(settings: BenchSettings) -> Iterator[Row]:
+    """Of 4 pairs in 32 tokens, then of 8 in 128."""
+    rows = Recall(length=32, pairs=4, vocabulary=32, seed=settings.seed)
+    bars: dict[str, dict[str, float]] = {
+        "lmm": {"at_least": 0.99}, "lmm, updates off": {"at_most": 0.3}, "window": {"at_most": 0.4}, "gru": {},
+        "delta": {}, "full": {},
+    }  # fmt: skip
+    steps = {"window": 200, "lmm, updates off": 200, "full": 2000}
+    if settings.quick:
+        bars = {**bars, "lmm": {"at_least": 0.95}, "lmm, updates off": {"at_most": 0.4}}  # wider margins
+        bars = {name: bar for name, bar in bars.items() if bar}
+    for name, bar in bars.items():
+        many = min(steps.get(name, 600), 400 if settings.quick else 2000)
+        got = _recalled(settings, name, rows, many)
+        note = "its window is of 8 tokens" if name == "window" else f"{many} steps of 64 rows"
+        yield Row.of(f"{name}, 4 pairs in 32 tokens", "recalled", got, note=note, **bar)
+    if settings.quick:
+        return
+    longer = Recall(length=128, pairs=8, vocabulary=64, seed=settings.seed)
+    ablations: dict[str, dict[str, Any]] = {
+        "lmm": {}, "lmm, updates off": {}, "lmm, one layer": {"depth": 1}, "lmm, no momentum": {"momentum": False},
+        "lmm, no forgetting": {"decay": False}, "window": {}, "gru": {}, "delta": {},
+    }  # fmt: skip
+    for name, options in ablations.items():
+        least = 0.95 if name == "lmm" else None
+        most = 0.4 if name in ("lmm, updates off", "window") else None
+        got = _recalled(settings, name, longer, 500, **options)
+        yield Row.of(f"{name}, 8 pairs in 128 tokens", "recalled", got, at_least=least, at_most=most)
+
+
+def _recalled(settings: BenchSettings, name: str, rows: Recall, steps: int, **options: Any) -> float:
+    kind, off = name.split(",")[0], "off" in name
+    model = model_of(kind, rows.vocabulary, RECALL_SIZE, settings.seed, updates=not off, **options)
+    batch = 64 if rows.length <= 32 else 32
+    learn(settings, f"recall-{kind}", model, rows, steps=steps, batch=batch, rate=2e-3, told=name)
+    return right_share(model, rows, 256)
+
+
+# -- motifs ------------------------------------------------------------------------------------------------------------
+
+
+def motifs(settings: BenchSettings) -> Iterator[Row]:
+    """The early motif is 100 letters or more before the late one, beyond every window here."""
+    length, steps = (128, 120) if settings.quick else (256, 700)
+    rows = Motifs(length, settings.seed)
+    bars: dict[str, dict[str, float]] = {"lmm": {}, "lmm, updates off": {}, "window": {"at_most": 0.65}, "gru": {}}
+    for name, bar in bars.items():
+        if settings.quick and name not in ("lmm", "window"):
+            continue
+        kind = name.split(",")[0]
+        model = model_of(kind, 7, RECALL_SIZE, settings.seed, updates="off" not in name)
+        learn(settings, f"motifs-{kind}", model, rows, steps=steps, batch=32, rate=2e-3, told=name)
+        note = f"{length} letters, {steps} steps of 32 rows; chance 0.5"
+        yield Row.of(f"{name}, DNA motifs", "right", right_share(model, rows, 256), note=note, **bar)
+
+
+# -- needles -----------------------------------------------------------------------------------------------------------
+
+NEEDLE_SIZE = LanguageSize(layers=2, width=64, heads=2, window=32)
+
+
+def needles(settings: BenchSettings, arms: Novels) -> Iterator[Row]:
+    """Trained on short texts first, then on longer ones; measured on longer still, one key at each of five depths."""
+    names = ["mag", "window"] if settings.quick else ["mag", "mac", "lmm", "window", "gru", "delta"]
+    stages = ((128, 120), (256, 20)) if settings.quick else ((128, 500), (256, 250))
+    lengths = (256, 512) if settings.quick else (256, 512, 1024, 2048)
+    found: dict[str, list[float]] = {}
+    for name in names:
+        model = model_of(name, 256, NEEDLE_SIZE, settings.seed, chunk=16, theta_max=0.1)
+        for length, steps in stages:
+            rows, told = Needles(arms.learnt, length, settings.seed), f"{name}, {stages}, to {length}"
+            learn(settings, f"needles-{name}", model, rows, steps=steps, batch=32, rate=3e-3, told=told)
+        found[name] = [_digits(arms, model, length, settings) for length in lengths]
+        with without_updates(model) as has_any:
+            if has_any:
+                found[f"{name}, updates off in the test"] = [_digits(arms, model, one, settings) for one in lengths]
+    for name, shares in found.items():
+        for length, share in zip(lengths, shares, strict=True):
+            far = length > 2 * NEEDLE_SIZE.window
+            bar: dict[str, float] = {"at_most": 0.35} if far and ("off" in name or name == "window") else {}
+            if name in ("mag", "mac") and length <= 1024 and not settings.quick:
+                bar = {"at_least": 0.9}
+            yield Row.of(f"{name}, a key in {length:,} bytes", "digits right", share, note="chance 0.1", **bar)
+    on, off = found["mag"][0], found["mag, updates off in the test"][0]
+    yield Row.of("mag / the same with updates off", "digits right, gained", on - off, at_least=0.15)
+
+
+def _digits(arms: Novels, model: Any, length: int, settings: BenchSettings) -> float:
+    count = 16 if settings.quick else 32
+    shares = [
+        right_share(model, Needles(arms.held, length, settings.seed + 1, depth=depth), count, batch=16)
+        for depth in (0.0, 0.25, 0.5, 0.75, 0.9)
+    ]
+    return sum(shares) / len(shares)
+
+
+# -- novels ------------------------------------------------------------------------------------------------------------
+
+
+def novels(arms: Novels) -> Iterator[Row]:
+    """Every mixer on the same bytes."""
+    quick = arms.settings.quick
+    names = ["window", "mag"] if quick else ["window", "full", "gru", "delta", "lmm", "mag", "mac", "mal"]
+    asked = clozes(bytes(arms.held.tolist()), 24 if quick else 100, CLOZE, arms.settings.seed)
+    bits: dict[str, float] = {}
+    for name in names:
+        model = arms.arm(name)
+        told = measured(arms, model)
+        bits |= {f"{name}{how}": value for how, value in told.items()}
+        for how, value in told.items():
+            yield Row.of(f"novels: {name}{how}", "bits per character", value)
+        yield Row.of(f"novels: {name}, words that come again", "nats per byte", arms.rare_nats(model))
+        note = f"{len(asked)} names, of ten words each; chance 0.1"
+        yield Row.of(f"cloze: {name}", "right", cloze_share(model, asked), note=note)
+    yield Row.of("novels: mag / window", "bits per character", bits["mag"] / bits["window"], at_most=1)
+    gained = bits["mag, updates off"] / bits["mag"]
+    yield Row.of("novels: mag, updates off / on", "bits per character", gained, at_least=1)
+    yield from _peer(arms, bits)
+
+
+def _peer(arms: Novels, bits: Mapping[str, float]) -> Iterator[Row]:
+    metric = "bits per character"
+    if arms.settings.quick or not there(TITANS):
+        if not arms.settings.quick:
+            yield not_run(TITANS, metric)
+        return
+    size = arms.scale.size
+    mixers: list[Any] = [
+        TitansPeer(dim=size.width, heads=size.heads, depth=2, expansion=2.0, chunk=16) for _ in range(size.layers)
+    ]
+    model = peer_model(mixers, width=size.width, vocabulary=256, seed=arms.settings.seed)
+    with quietly():
+        theirs = arms.window_bits(arms.learn("titans-pytorch", model, "peer, depth 2, expansion 2, chunk 16"))
+    yield Row.of("peer: titans-pytorch", metric, theirs)
+    yield Row.of("novels: lmm / titans-pytorch", metric, bits["lmm"] / theirs, at_most=1, note="equal bytes learnt")
+
+
+# -- stream ------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def stream(arms: Novels) -> Iterator[Row]:
+    """The books, over and over where they are too short, in pieces of 4,096 bytes."""
+    model, many, piece = arms.arm("mag"), 200_000 if arms.settings.quick else 2_000_000, 4096
+    state, sizes, seconds, worst = model.init_state(1), [], [], 0.0
+    for at in range(0, many, piece):
+        ids = arms.tokens[at % (len(arms.tokens) - piece) :][:piece].long()[None]
+        begun = time.process_time()
+        output = model(ids, state=state, keep_state=True)
+        seconds.append(time.process_time() - begun)
+        state = output.state
+        sizes.append(state.nbytes)
+        worst = max(worst, float(output.logits.abs().max()))
+    note = f"{state.nbytes:,} bytes after {len(sizes) * piece:,}"
+    ratio = max(sizes) / min(sizes)
+    yield Row.of(f"mag, {many:,} bytes streamed", "bytes of state, most / least", ratio, at_most=1, note=note)
+    tenth = max(1, len(seconds) // 10)
+    early, late = (min(some) for some in (seconds[1 : 1 + tenth], seconds[-tenth:]))  # the least disturbed
+    note = f"{piece / late:,.0f} bytes a second"
+    yield Row.of(f"mag, {many:,} bytes streamed", "time of a piece, late / early", late / early, at_most=1.1, note=note)
+    yield Row.of(f"mag, {many:,} bytes streamed", "largest logit", worst, at_most=1e3, note="nothing diverges")
+
+
+# -- speed -------------------------------------------------------------------------------------------------------------
+
+
+def speed(settings: BenchSettings) -> Iterator[Row]:
+    """A memory of 4 heads of 32, two layers, expansion 2, chunks of 64 and of 16; one row of 4,096 tokens."""
+    for chunk in (64, 16):
+        if settings.quick and chunk == 16:
+            continue
+        torch.manual_seed(settings.seed)
+        ours = NeuralMemory(MemorySettings(dim=128, heads=4, depth=2, expansion=2, chunk=chunk))
+        x = torch.randn(1, 4096, 128)
+        name = f"memory, chunks of {chunk}, forward and backward of 4,096"
+        if not there(TITANS):
+            begun = time.perf_counter()
+            trained_once(ours, x)
+            yield Row.of(name, "tokens/s", 4096 / (time.perf_counter() - begun))
+            yield not_run(TITANS, "tokens/s, ratio")
+            continue
+        theirs = TitansPeer(dim=128, heads=4, depth=2, expansion=2.0, chunk=chunk)
+        ratio = paired(partial(trained_once, theirs, x), partial(trained_once, ours, x), runs=3)
+        yield Row.of(name, "tokens/s", 4096 / ratio.b_ms * 1000)
+        yield Row.of(f"{name}, to titans-pytorch", "tokens/s, ratio", ratio.median, at_least=FASTER, note=str(ratio))
+        theirs.memory.batch_size = None
+        ratio = paired(partial(trained_once, theirs, x), partial(trained_once, ours, x), runs=3)
+        note = f"all its gradients at the first weights, which corrects nothing; {ratio}"
+        yield Row.of(f"{name}, to titans-pytorch as it comes", "tokens/s, ratio", ratio.median, note=note)
+
+
+def trained_once(layer: Callable[..., Any], x: torch.Tensor) -> None:
+    """Forward and backward."""
+    layer(x)[0].square().mean().backward()

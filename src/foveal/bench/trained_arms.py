@@ -1,0 +1,42 @@
+"""Arms of a benchmark that are trained: kept by the hash of what made them, and gone on with after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from foveal.bench.settings import BenchSettings
+from foveal.training.loop import Curves, Job, LoopSettings, train
+from foveal.training.windows import collate, plain_again
+
+
+def trained(
+    settings: BenchSettings,
+    bench: str,
+    name: str,
+    model: nn.Module,
+    rows: Any,
+    loss: Any,
+    plan: Callable[[int], list[list[int]]],
+    loop: LoopSettings,
+    told: Mapping[str, Any],
+    *,
+    together: Callable[[list[Any]], Any] = collate,
+) -> Curves:
+    """Train an arm of a bench in place, or find it trained, by the hash of what it depends on, which `told` says.
+
+    `together` makes a batch of rows.
+    """
+    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__}
+    digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
+    folder = settings.cache / bench / f"{name}-{digest}"
+    curves = train(Job(model, rows, loss, identity=known_by, plan=plan, collate=together), loop, folder)
+    plain_again(model)
+    model.eval()
+    return curves

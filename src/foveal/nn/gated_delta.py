@@ -1,0 +1,141 @@
+"""The gated delta rule: a matrix that forgets, and corrects what it gives for a key before it writes the new value.
+
+    S_t = a_t S_(t-1) + u_t k_t^T     u_t = b_t (v_t - a_t S_(t-1) k_t)     y_t = S_t q_t
+
+It is the strongest linear memory at small sizes, and so what the neural memory (neural_memory.py) is measured beside. A
+chunk is computed at once: with g_t the product of a up to t and G[t,i] = g_t / g_i, the u of a chunk solve
+
+    (I + b * tril(G * K K^T, -1)) U = b * (V - g * K S_0^T)
+
+a triangular system, after which reading and carrying are products of matrices.
+
+Source    Yang, Kautz and Hatamizadeh, "Gated Delta Networks", 2024 (arXiv 2412.06464); the form over chunks is theirs
+Shapes    x (B, T, dim) -> (B, T, dim); per head S is (D, D)
+Differs   the decay is a sigmoid of a linear map, not Mamba's
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.nn.convolution import CausalConvolution
+from foveal.nn.inputs import head_width, require_at_least_one, require_sequence, require_token
+from foveal.nn.norms import RMSNorm
+from foveal.nn.states import State
+from foveal.nn.window_attention import merged
+
+KEPT = 4.6
+"""The decay's bias at first: a sigmoid of 0.99."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedDeltaSettings:
+    """A layer's shape; checked when made."""
+
+    dim: int
+    heads: int = 4
+    conv_kernel: int = 4  # tokens that queries, keys and values are mixed from; 0: the token alone
+    chunk: int = 32  # tokens that are computed at once; no result depends on it
+
+    def __post_init__(self) -> None:
+        require_at_least_one("The gated delta rule", self, "dim", "heads", "chunk")
+        head_width("The gated delta rule", self.dim, self.heads)
+        if self.conv_kernel < 0:
+            raise InputError(f"The gated delta rule got conv_kernel = {self.conv_kernel}; it needs 0 (none) or more.")
+
+
+@dataclass(frozen=True)
+class DeltaState(State):
+    """The matrix of each head, and the convolution's last inputs."""
+
+    matrix: Tensor  # (B, H, D, D), values by keys
+    tail: Tensor
+
+
+class GatedDelta(nn.Module):
+    """The rule with its projections, gates, and a gated norm at the end."""
+
+    def __init__(self, settings: GatedDeltaSettings) -> None:
+        """Weights are drawn from torch's generator."""
+        super().__init__()
+        self.settings = settings
+        self.project = nn.Linear(settings.dim, 3 * settings.dim, bias=False)
+        self.convolution = CausalConvolution(3 * settings.dim, settings.conv_kernel)
+        self.gates = nn.Linear(settings.dim, 2 * settings.heads)
+        self.norm = RMSNorm(settings.dim)
+        self.open = nn.Linear(settings.dim, settings.dim, bias=False)
+        self.out = nn.Linear(settings.dim, settings.dim, bias=False)
+        with torch.no_grad():
+            self.gates.bias.copy_(torch.tensor([0.0, KEPT]).repeat_interleave(settings.heads))
+
+    @property
+    def layout(self) -> str:
+        """What a state must be of."""
+        return f"gated delta rule, {self.settings.heads} heads, kernel {self.settings.conv_kernel}"
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self.out.weight.dtype == torch.float64 else torch.float32
+
+    def init_state(self, batch: int) -> DeltaState:
+        """Zeros."""
+        width = self.settings.dim // self.settings.heads
+        matrix = torch.zeros(batch, self.settings.heads, width, width, dtype=self._dtype, device=self.out.weight.device)
+        return DeltaState(self.layout, matrix, self.convolution.init_tail(batch, matrix))
+
+    def forward(
+        self, x: Tensor, state: DeltaState | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, DeltaState]:
+        """x (B, T, dim) -> (B, T, dim) and the state; where `mask` is False nothing is written."""
+        require_sequence("The gated delta rule", x, self.settings.dim, mask)
+        if state is None:
+            state = self.init_state(len(x))
+        state.require_fit(self.init_state(1), len(x))
+        mixed, tail = self.convolution(self.project(x), state.tail)
+        parts = F.silu(mixed.to(self._dtype)).view(*x.shape[:2], 3, self.settings.heads, -1)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        write, keep = self.gates(x).to(self._dtype).view(*x.shape[:2], 2, -1).permute(2, 0, 3, 1)
+        write, keep = write.sigmoid(), F.logsigmoid(keep)
+        if mask is not None:
+            write, keep = write * mask[:, None], keep * mask[:, None]
+        with torch.autocast(x.device.type, enabled=False):
+            y, matrix = self._over_chunks(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, write, keep, state.matrix)
+        y = self.norm(merged(y).to(x.dtype)) * F.silu(self.open(x))
+        return self.out(y), DeltaState(state.layout, matrix, tail)
+
+    def step(self, x: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
+        """One token (B, dim)."""
+        require_token("The gated delta rule", x, self.settings.dim)
+        y, state = self(x[:, None], state)
+        return y[:, 0], state
+
+    def _over_chunks(
+        self, q: Tensor, k: Tensor, v: Tensor, write: Tensor, keep: Tensor, matrix: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        size = self.settings.chunk
+        given = []
+        for at in range(0, q.shape[2], size):
+            some = slice(at, at + size)
+            y, matrix = delta_chunk(
+                q[:, :, some], k[:, :, some], v[:, :, some], write[:, :, some], keep[:, :, some], matrix
+            )
+            given.append(y)
+        return torch.cat(given, 2), matrix
+
+
+def delta_chunk(q: Tensor, k: Tensor, v: Tensor, write: Tensor, keep: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries, keys, values (B, H, b, D), b and log a (B, H, b), S_0 (B, H, D, D) -> y (B, H, b, D) and S_b."""
+    logs = keep.cumsum(-1)
+    above = torch.ones(k.shape[2], k.shape[2], dtype=torch.bool, device=k.device).triu(1)
+    lasting = (logs[..., :, None] - logs[..., None, :]).masked_fill(above, -torch.inf).exp()  # G, 1 on the diagonal
+    since, write = logs.exp()[..., None], write[..., None]
+    system = (write * lasting * (k @ k.mT)).tril(-1)
+    told = torch.linalg.solve_triangular(system, write * (v - since * (k @ matrix.mT)), upper=False, unitriangular=True)
+    y = since * (q @ matrix.mT) + (lasting * (q @ k.mT)) @ told
+    after = since[..., -1:, :] * matrix + (told * lasting[..., -1, :, None]).mT @ k
+    return y, after

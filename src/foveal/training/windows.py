@@ -1,0 +1,67 @@
+"""Windows of a long text, for next-token training: each begins anywhere, as the seed and its number say.
+
+    rows = Windows(tokens, 512, seed=0)                          # tokens (N,) -> rows[n] (512,)
+    Job(model, rows, loss, collate=collate, plan=batches_of(rows, batch, seed))
+
+Every epoch has windows of its own, so that a run may be as long as it likes, and each is a function of its number
+alone, so that one that was broken off goes on with the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from foveal.registry import require
+from foveal.training.examples import shuffled
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows (length,) of tokens (N,)."""
+
+    tokens: Tensor
+    length: int
+    seed: int
+
+    def __len__(self) -> int:
+        """Windows that the text fills."""
+        return max(1, len(self.tokens) // self.length)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.drawn(number)[0]
+
+    def drawn(self, number: int) -> tuple[Tensor, np.random.Generator]:
+        """The window of this number, and the generator that drew its place, for what else is drawn for it."""
+        draw = np.random.default_rng([self.seed, number])
+        at = int(draw.integers(len(self.tokens) - self.length + 1))
+        return self.tokens[at : at + self.length].long(), draw
+
+
+def batches_of(rows: Windows, batch: int, seed: int) -> Callable[[int], list[list[int]]]:
+    """A plan in which every epoch has windows of its own."""
+
+    def plan(epoch: int) -> list[list[int]]:
+        count = max(len(rows), batch)
+        drawn = shuffled(count, batch, seed, epoch=epoch)
+        return [[epoch * count + number for number in one] for one in drawn if len(one) == batch]
+
+    return plan
+
+
+def collate(rows: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Windows side by side."""
+    return {"ids": torch.stack(list(rows))}
+
+
+def plain_again(module: nn.Module) -> None:
+    """Take off what a training in mixed precision leaves around a module's forward: bfloat16 for ever."""
+    utils = require("accelerate.utils", extra="train")
+    utils.extract_model_from_parallel(module, keep_fp32_wrapper=False)

@@ -1,0 +1,124 @@
+"""Training a language model on one's own text: what is learnt from, what is measured, going on, the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.errors import InputError, ModelUnavailable
+from foveal.nn.language_training import (
+    MODELS,
+    LanguageSize,
+    LanguageTraining,
+    config_of,
+    decoded,
+    encoded,
+    language_model,
+    made,
+    stream_nats,
+    train_language,
+    window_nats,
+)
+from foveal.training.loop import LoopSettings
+
+TEXT = " ".join(f"The keeper of mill {number} réads and keeps the river in mind." for number in range(120))
+SIZE = LanguageSize(layers=1, width=16, heads=2, window=16)
+SMALL = LanguageTraining(
+    size=SIZE, length=48, dev_windows=4, loop=LoopSettings(batch=4, steps=6, learning_rate=5e-3, evaluate_every=3)
+)
+
+
+def test_bytes_are_tokens():
+    assert encoded("Aé").tolist() == [[65, 0xC3, 0xA9]]
+    assert decoded(encoded("Aé")[0]) == "Aé"
+    assert decoded(torch.tensor([65, 0xC3])) == "A\ufffd"
+    with pytest.raises(InputError, match="empty"):
+        encoded("")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_made_and_reads_a_stream_as_a_whole(name):
+    model, text = made(config_of(name, SIZE), 0).eval(), encoded(TEXT)[0, :100]
+    with torch.no_grad():
+        logprobs = model(text[None]).logits[0, :-1].log_softmax(-1)
+    whole = -logprobs.gather(-1, text[1:, None]).mean()
+    assert stream_nats(model, text, 17) == pytest.approx(float(whole), abs=1e-4)
+    assert window_nats(model, text[None]) == pytest.approx(float(whole), abs=1e-4)
+
+
+def test_it_is_trained_kept_and_found_again(tmp_path):
+    folder, report = train_language([TEXT], SMALL, home=tmp_path, name="mine")
+    assert folder == tmp_path / "models" / "mine"
+    assert report.kept
+    for before, after in report.measured.values():
+        assert after["bits per character"] < before["bits per character"]
+    assert {place.partition(",")[2] for place in report.measured} == {"", " updates off"}
+    model = language_model(folder)
+    assert decoded(model.generate(encoded("The "), max_new_tokens=3)[0]).startswith("The ")
+    held = encoded(TEXT)[0, -round(0.05 * len(TEXT.encode())) :]
+    windows = held[: len(held) // 48 * 48].view(-1, 48)
+    windows = windows[:: len(windows) // 4][:4]
+    bits = window_nats(model, windows) * len(TEXT.encode()) / len(TEXT) / math.log(2)
+    assert report.measured["48 bytes at once"][1]["bits per character"] == pytest.approx(bits, rel=1e-5)
+    again, same = train_language([TEXT], SMALL, home=tmp_path, name="mine")
+    assert (again, same.measured) == (folder, report.measured)
+    with pytest.raises(InputError, match="there already"):
+        train_language([TEXT + " More."], SMALL, home=tmp_path, name="mine")
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    from foveal.training import watch
+
+    settings = replace(SMALL, model="routing")
+    folder, _ = train_language([TEXT], settings, home=tmp_path / "whole", name="mine")
+    step = watch.Watch.on_step_end
+
+    def stopped(self, args, state, control, **more):
+        self.interrupted = self.interrupted or state.global_step == 4
+        return step(self, args, state, control, **more)
+
+    monkeypatch.setattr(watch.Watch, "on_step_end", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_language([TEXT], settings, home=tmp_path / "cut", name="mine")
+    monkeypatch.setattr(watch.Watch, "on_step_end", step)
+    other, report = train_language([TEXT], settings, home=tmp_path / "cut", name="mine")
+    assert report.curves.resumed_at == 4
+    theirs = language_model(other).state_dict()
+    for name, weight in language_model(folder).state_dict().items():
+        assert torch.equal(weight, theirs[name]), name
+
+
+def test_wrong_input_is_named(tmp_path):
+    for call, words in (
+        (lambda: train_language(["A few words."], SMALL, home=tmp_path), "Give more text"),
+        (lambda: train_language(["", " "], SMALL, home=tmp_path), "0 bytes"),
+        (lambda: LanguageTraining(model="lstm"), "lmm, mac, mag, mal, routing"),
+        (lambda: LanguageTraining(length=1), "length 1"),
+        (lambda: LanguageSize(window=0), "below 1"),
+        (lambda: LanguageTraining(size=LanguageSize(width=10, heads=4)), "multiple of heads"),
+    ):
+        with pytest.raises(InputError, match=words):
+            call()
+    with pytest.raises(ModelUnavailable, match="foveal train language-model"):
+        language_model(tmp_path)
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "book.txt").write_text(TEXT)
+    command = ["train", "language-model", "--data", str(tmp_path / "book.txt"), "--model", "lmm", "--name", "mine"]
+    size = ["--layers", "1", "--width", "16", "--heads", "2", "--length", "32", "--steps", "3", "--batch", "2"]
+    env = {"FOVEAL_HOME": str(tmp_path / "home"), "COLUMNS": "120"}
+    done = CliRunner().invoke(app, [*command, *size, "--json"], env=env)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["model"] == str(tmp_path / "home" / "models" / "mine")
+    assert told["curves"]["steps"] == 3
+    shown = CliRunner().invoke(app, [*command, *size], env=env)
+    assert "bits per character" in shown.stdout
+    assert "numbers learnt from 192 bytes" in shown.stdout
