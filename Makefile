@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # pip, not uv: a CPU build of torch that pip is told of (find-links) is taken instead of the CUDA build of 3 GB.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn-exact
+BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn
 
 .PHONY: demo test test-slow lint bench clean
 

@@ -1,6 +1,7 @@
 """bench nn: the sequence layers.
 
     exact      to the last digits, without any training: roads, leaks, growth, what must be written (nn_exact.py)
+    aaren      attention as a stream: forecasts, classes, events, actions (nn_aaren.py)
     titans     what the neural memory is good for after training (nn_titans.py)
     routing    attention by content (nn_routing.py)
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.nn_aaren import aaren
 from foveal.bench.nn_exact import exact
 from foveal.bench.nn_routing import routing
 from foveal.bench.nn_titans import titans
@@ -20,5 +22,5 @@ from foveal.evaluation.tables import Row
 
 def nn(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench nn`."""
-    for part in (exact, titans, routing):
+    for part in (exact, aaren, titans, routing):
         yield from part(settings)
