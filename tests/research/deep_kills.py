@@ -75,6 +75,7 @@ def run(home: Path, key: str, place: tuple[str, str] | None, told: Path | None =
         steps = {name: one["output"] for name, one in going.state.steps.items()}
         made = {"calls": len(model.calls), "queries": source.queries, "reads": source.read_urls}
         row = {"report": report, "steps": steps, "again": made, "events": [one.id for one in going.log.so_far()]}
+        row["memory"] = going.state.memory
         told.write_text(json.dumps(row), encoding="utf-8")
 
 

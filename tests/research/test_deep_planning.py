@@ -16,12 +16,14 @@ from rich.console import Console
 
 from foveal.cli.research_view import tree as view_of
 from foveal.errors import InputError, UnknownName
+from foveal.models import load_encoder
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.likeness import Likeness, distinct
 from foveal.research.planning import Finding, PlanSettings, SubQuery, choose, next_breadth, predicted
 from foveal.research.planning_tree import C, TreeNode, above, back_up, best_leaf, selected
 from foveal.research.report import Brief
 from foveal.research.scope import brief_of, clarifying, dates_in
+from foveal.research.verification import Verifier, shipped
 
 TODAY = date(2026, 1, 20)
 
@@ -174,6 +176,8 @@ def test_tree_selects_by_uct_and_backs_up_the_mean():
 class Sparse:
     """Checks by a table."""
 
+    sure = 0.9
+
     def __init__(self, score):
         self.score = score
 
@@ -216,6 +220,26 @@ def test_tree_stops_at_a_leaf_that_is_borne_out():
     model = Filler({"Goals": parts_of_the_mill})
     DeepResearch(model, source, checks=Sparse(0.95)).report(QUESTION, mode="normal", planner="tree")
     assert len(source.queries) == 3
+
+
+def test_tree_stops_by_what_the_verifier_s_score_means_not_by_the_score():
+    """A well supported answer scores some 0.85, never 0.9; of claims that do, nine in ten are true."""
+    verifier = Verifier(load_encoder("minilm"))
+    runs = {}
+    for name, said in (
+        ("supported", "The Orra mill grinds barley for the whole valley."),
+        ("missing", "The Orra mill grinds barley for the whole valley since 1711."),
+        ("denied", "The Orra mill grinds no barley for the whole valley."),
+    ):
+        source, model = Pages(), Filler({"Goals": parts_of_the_mill, "chat": lambda _, said=said: said})
+        run = DeepResearch(model, source, checks=verifier).start(QUESTION, mode="normal", planner="tree")
+        run.result()
+        runs[name] = len(source.queries), max(one["verified"] for one in run.state.values.values())
+    assert runs["supported"][0] == 3
+    assert verifier.sure <= runs["supported"][1] < 0.9
+    assert runs["missing"][0] > 3
+    assert runs["denied"][0] > 3
+    assert 0.27 < verifier.sure == shipped()["plain"].sure < 0.9
 
 
 # -- scope ------------------------------------------------------------------------------------------------------------

@@ -78,7 +78,9 @@ def test_killed_at_every_kind_of_step_a_run_ends_as_one_that_was_not(tmp_path: P
     assert whole["report"]["conflicts"] or whole["report"]["claims"]
     kinds = {name.partition(" ")[0] for name in whole["steps"]}
     assert kinds == set(KINDS) - {"experiment"}
+    assert whole["memory"]
     for one in killed:
+        assert one["memory"] == whole["memory"], one["place"]
         assert one["killed"] == 9, one["place"]
         assert one["gone_on"] == 0, one["place"]
         assert the_same(one["report"]) == the_same(whole["report"]), one["place"]

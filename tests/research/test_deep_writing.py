@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from foveal.research.outline import Planned, not_covered, outline
 from foveal.research.planning import Finding, SubQuery
 from foveal.research.report import Brief, Conflict, Report, Section, cited_keys
 from foveal.research.report_drafts import Draft, checked, fitted, from_rows, scored, to_rows, without_repeats
+from foveal.research.report_html import html_of
 from foveal.research.report_writing import SectionWriter, Sentence, first_sentence, section_form
 from foveal.types import Passage, Span
 
@@ -127,10 +129,12 @@ def test_citations_are_numbers_and_the_bibliography_holds_each_source_once():
     assert "| A \\| B | [1] | partly (0.50); missing: 7 |" in text
     assert "Not complete: the budget was spent." in text
     assert "## Not covered\n\n- taxes" in text
-    assert "They differ. [1]; against [2]. Preferred: the first, as it is newer." in text
+    assert "They differ.\n\n| preferred: newer | against it |" in text
+    pair = next(line for line in text.splitlines() if line.startswith("| ") and "[2]: “" in line)
+    assert re.fullmatch(r"\| .* \[1\]: “.*” \| .* \[2\]: “.*” \|", pair)
     assert Report.of_ledger(report.ledger()) == report
-    assert "<table>" in report.to_html()
-    assert "<script" not in replace(report, title="<script>").to_html()
+    assert '<table class="checks">' in html_of(report)
+    assert "<script" not in html_of(replace(report, title="<script>"))
 
 
 # -- structure and length ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from worlds import FACTS, TWO_HOPS, Facts, model_of
 
 from foveal.bench.research_world import Rules, World, WorldSettings
 from foveal.cli.main import app
-from foveal.cli.research import ResearchView, listened, tree
+from foveal.cli.research_view import ResearchView, listened, tree
 from foveal.research.mindsearch import MindSearch
 from foveal.research.state import RunState
 

@@ -132,7 +132,7 @@ def test_the_score_is_a_logistic_regression():
     assert weights.score({"cover": 0.5, "negated": 1.0}) == pytest.approx(1 / (1 + math.exp(0.5 - 1.0 + 3.0)))
     for name, one in shipped().items():
         assert set(one.weights) == {*NAMES, *((MODEL,) if name == MODEL else ())}
-        assert 0 < one.partly < one.supported < 1
+        assert 0 < one.partly < one.supported < one.sure < 1
         assert one.weights["number_lost"] < 0 > one.weights["name_lost"]
     assert shipped()[MODEL].weights[MODEL] > 0
 

@@ -3,6 +3,8 @@
 planners   single (one-shot RAG: the question alone), parallel, sequential, tree, and ReAct, over recorded questions of
            several hops: each may ask the model at most `CALLS` times, and is read at 9 passages by the same model
 timing     always, never, tagged, confidence, attention, consistency: one answer each, at most 2 searches, 9 passages
+memory     the planners are told from the run's memory beside what they found last, as in a run; the sequential one
+           also without
 noise      the sequential planner's pages with others among them, until those are 0, 50 and 90 % of all
 
 EM and F1 (SQuAD), whether the answer stands in what was found, searches and calls a question. The model is
@@ -29,9 +31,11 @@ from foveal.models.chat import ChatModel
 from foveal.models.language import LanguageModel
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.checks import WordChecks
-from foveal.research.evidence import Evidence
+from foveal.research.deep import MEMORY
+from foveal.research.evidence import Evidence, SourceRecord
 from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
+from foveal.research.memory_kept import KeptMemory
 from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery, parallel, sequential, single
 from foveal.research.planning_tree import TreeNode, tree
 from foveal.research.recorded_search import found_answer, pooled
@@ -45,6 +49,7 @@ CALLS = 8
 
 PASSAGES, OF_A_QUERY, SEARCHES = 9, 3, 2
 PLANNERS = ("single", "parallel", "sequential", "tree")
+NO_MEMORY = ", no memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +70,24 @@ class RecordedDesk:
 
     taught: NextQuery | None = None
 
-    def __init__(self, among: RecordedSet, question: str, model: ChatModel, likeness: Likeness) -> None:
+    def __init__(
+        self, among: RecordedSet, question: str, model: ChatModel, likeness: Likeness, *, remember: bool = True
+    ) -> None:
         self.question, self.brief = question, Brief(goal=question)
         self.plan = PlanSettings(breadth=3, depth=2, iterations=4, plain=True)
         self.likeness, self.among = likeness, among
         self.meter = Meter(Budget())
         self.model = Metered(model, self.meter)
         self.evidence: dict[str, Evidence] = {}
+        self.sources: dict[str, SourceRecord] = {}
         self.queries: list[str] = []
         self.ranked: list[list[str]] = []  # ids that each query found
         self._done: dict[tuple[str, str], Any] = {}
+        self.memory = (
+            KeptMemory(self.once, count=model.count_tokens, settings=MEMORY, encoder=likeness.encoder)
+            if remember
+            else None
+        )
 
     @property
     def calls(self) -> int:
@@ -99,9 +112,21 @@ class RecordedDesk:
         """Passages in brief."""
         return [self.evidence[key].summary for key in keys]
 
+    def known(self, question: str, keys: Sequence[str], *, most: int = 5) -> list[str]:
+        """Passages in brief, and what the memory recalls beside them."""
+        own = self.lines(keys)[:most]
+        if self.memory is None or len(own) == most:
+            return own
+        return [*own, *self.memory.lines(question, most=most - len(own), without=keys)]
+
     def research(self, subs: Sequence[SubQuery]) -> list[Finding]:
         """The best passages of each query."""
-        return [self._found(sub) for sub in subs]
+        found = [self._found(sub) for sub in subs]
+        for one in found:
+            if self.memory is None:
+                break
+            self.memory.take_in(one.name, [self.evidence[key] for key in one.evidence], self.sources)
+        return found
 
     def _found(self, sub: SubQuery) -> Finding:
         self.queries.append(sub.query)
@@ -110,6 +135,7 @@ class RecordedDesk:
         for one in ids[:OF_A_QUERY]:
             shown = self.among.recorded.sources[one]
             text = f"{shown.title}: {shown.text}"
+            self.sources[one] = SourceRecord(key=one, url=one, title=shown.title, document_id=one, revision="")
             self.evidence[one] = Evidence(
                 key=one,
                 source=one,
@@ -136,6 +162,7 @@ class Quiet(Judge):
 
 def planned(name: str, desk: RecordedDesk) -> list[str]:
     """The passages that a planner finds."""
+    name = name.removesuffix(NO_MEMORY)
     if name == "tree":
         tree(desk, Quiet(desk, WordChecks()))  # type: ignore[arg-type]
     else:
@@ -177,7 +204,7 @@ def planner_rows(work: Answering, name: str, runs: Sequence[Trajectory]) -> Iter
     among = recorded(work.arms, name)
     held = documents(among)
     pages: dict[str, dict[str, list[str]]] = {}
-    for side in PLANNERS:
+    for side in (*PLANNERS, f"sequential{NO_MEMORY}"):
         made = kept_plans(work, side, among, runs)
         pages[side] = {run.id: made[run.id]["found"] for run in runs}
         note = f"{fmean(made[run.id]['calls'] for run in runs):.1f} calls and "
@@ -218,12 +245,13 @@ def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Tr
     def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
         made: list[tuple[str, ...]] = []
         for run in part:
-            desk = RecordedDesk(among, run.question, work.chat, likeness)
+            remember = not side.endswith(NO_MEMORY)
+            desk = RecordedDesk(among, run.question, work.chat, likeness, remember=remember)
             found = planned(side, desk)
             made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls}),))
         return made
 
-    rows = work.arms.kept(["deep planner, 2", side, CALLS, work.chat.name], among, runs, make)
+    rows = work.arms.kept(["deep planner, 4", side, CALLS, work.chat.name], among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 

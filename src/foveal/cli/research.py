@@ -1,13 +1,13 @@
 """research: a question that no single page answers, taken apart, searched side by side, answered with citations.
 
 `foveal research QUESTION` is short for `foveal research ask QUESTION`. Runs are kept in the database of the home, and
-named by a beginning of their key; a trace's file stands in the place of a key. research_view.py shows a run.
+named by a beginning of their key; a trace's file stands in the place of a key. Commands on kept runs are in
+research_kept.py; research_view.py shows a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from foveal.cli import research_verify, research_watch
-from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, language_model, not_empty, server
-from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli import research_kept, research_verify, research_watch
+from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, not_empty
+from foveal.cli.output import AsJson, Home
 from foveal.cli.research_report import (
     AsReport,
     Clarify,
@@ -29,27 +29,18 @@ from foveal.cli.research_report import (
     Words,
     new_report,
     resumed_report,
-    shown_again,
 )
+from foveal.cli.research_setup import SOURCES, Which, is_file, kept_runs, model_and_sources
 from foveal.cli.research_train import PlannerName, planner_of, train_planner
-from foveal.cli.research_view import ResearchView as ResearchView
-from foveal.cli.research_view import answer_text, listened
-from foveal.cli.research_view import tree as tree
+from foveal.cli.research_view import listened, shown_answer
 
 if TYPE_CHECKING:
     from foveal.database import Database
-    from foveal.papers.paper_search import PaperSearch
-    from foveal.research.answers import Researched
     from foveal.research.budget import Budget
-    from foveal.research.events import Event
     from foveal.research.mindsearch import MindSearch
     from foveal.research.run import Run
     from foveal.research.runs import Runs
-    from foveal.research.sources import Source
-    from foveal.research.state import RunState
     from foveal.settings import Settings
-
-SOURCES = "library[:RETRIEVER[+RANKER]], papers[:RETRIEVER[+RANKER] FILTERS], dir:PATH, arxiv, searxng:URL, http:URL"
 
 
 class Research(TyperGroup):
@@ -81,9 +72,6 @@ Turns = Annotated[int | None, typer.Option(min=1, max=50, help="Turns of the pla
 Tokens = Annotated[int | None, typer.Option(min=0, help="Most tokens that models read and write.")]
 Seconds = Annotated[float | None, typer.Option(min=0, help="Most seconds that the run takes.")]
 PageCount = Annotated[int | None, typer.Option("--pages", min=0, help="Most pages that are read.")]
-Which = Annotated[
-    str, typer.Argument(metavar="RUN", help="A key of `research list`, or its beginning; or a trace's file.")
-]
 Reuse = Annotated[
     bool, typer.Option(help="Take summaries of earlier runs for questions that ask the same of the same sources.")
 ]
@@ -148,7 +136,7 @@ def ask(
         memory = runs.database if reuse else None
         search = _search(settings, options, front_end, limits, _budget(tokens, seconds, pages), reuse=memory)
         key, run = _begun(search, runs, question, options, trace)
-        _show(listened(run, json=as_json), key, as_json, trace)
+        shown_answer(listened(run, json=as_json), key, as_json, trace)
 
 
 @app.command()
@@ -186,146 +174,21 @@ def resume(
         return
     if is_file(which):
         search = _search(settings, named, front_end, limits, budget)
-        _show(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
+        shown_answer(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
         return
     with kept_runs(settings) as runs:
         run = runs.find(which)
         search = _search(settings, _options_of(run.options, named), front_end, limits, budget)
-        _show(listened(_went_on(search, runs, run.key, edits), json=as_json), run.key, as_json)
-
-
-@app.command()
-def replay(
-    which: Which,
-    form: Annotated[
-        Literal["answer", "tree", "mermaid", "dot", "markdown", "html", "events", "trace"],
-        typer.Option("--as", help="What to show of it; `trace` is a file that can be imported."),
-    ] = "answer",
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show RUN again, without a model or a network."""
-    from foveal.research.answers import researched
-    from foveal.research.state import RunState
-
-    events, key, trace = events_of(which, home)
-    state = RunState.of(events)
-    if state.report is not None and form in ("answer", "markdown", "html"):
-        shown_again(state, form, as_json=as_json)
-    elif as_json or form == "answer":
-        _show(researched(state), key, as_json, trace)
-    else:
-        typer.echo(_form(form, state, events), nl=False)
-
-
-@app.command("list")
-def list_runs(
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="Runs to show.")] = 20,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """The runs of the home, the newest first; of the web app, too."""
-    from foveal.settings import Settings
-
-    with kept_runs(Settings.load(home)) as runs:
-        found = runs.listed(limit=limit)
-    if as_json:
-        names = ("key", "question", "status", "stopped_by", "used", "created_at")
-        print_json([{name: getattr(one, name) for name in names} for one in found])
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("run", "begun", "state", "question", box=None, pad_edge=False)
-    for one in found:
-        state = one.stopped_by or one.status
-        table.add_row(one.key[:8], f"{one.created_at:%Y-%m-%d %H:%M}", state, escape(one.question[:200]))
-    results().print(table if found else "No run is kept here. Ask something: foveal research QUESTION")
-
-
-@app.command("import")
-def take_in(
-    trace: Annotated[Path, typer.Argument(help="The trace of a run.")], home: Home = None, as_json: AsJson = False
-) -> None:
-    """Keep the run of TRACE in the home."""
-    from foveal.research.traces import load
-    from foveal.settings import Settings
-
-    events = load(trace)
-    with kept_runs(Settings.load(home)) as runs:
-        key = runs.take_in(events)
-    print_json({"run": key}) if as_json else results().print(key)
-
-
-@app.command()
-def remove(which: Which, home: Home = None) -> None:
-    """Delete RUN from the home."""
-    from foveal.settings import Settings
-
-    with kept_runs(Settings.load(home)) as runs:
-        key = runs.find(which).key
-        runs.remove(key)
-    notes().print(f"Deleted: {key}", markup=False)
-
-
-def _form(form: str, state: RunState, events: list[Event]) -> str:
-    """A run as a text of one of the forms of `replay --as`."""
-    from foveal.research.answers import researched
-    from foveal.research.mermaid import outline, to_dot, to_mermaid
-    from foveal.research.traces import text_of
-
-    match form:
-        case "tree":
-            return outline(state.graph) + "\n"
-        case "mermaid":
-            return to_mermaid(state.graph)
-        case "dot":
-            return to_dot(state.graph)
-        case "markdown":
-            return researched(state).to_markdown()
-        case "html":
-            return researched(state).to_html()
-        case "trace":
-            return text_of(events)
-        case _:
-            return "".join(f"{event.line()}\n" for event in events)
+        shown_answer(listened(_went_on(search, runs, run.key, edits), json=as_json), run.key, as_json)
 
 
 app.command()(train_planner)
+research_kept.register(app)
 app.add_typer(research_watch.app, name="watch")
 research_verify.register(app)
 
 
 # -- what the commands share ------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def kept_runs(settings: Settings) -> Iterator[Runs]:
-    """The runs of a home, for a command."""
-    from foveal.database import Database
-    from foveal.research.runs import Runs
-
-    database = Database.open(settings)
-    try:
-        yield Runs(database)
-    finally:
-        database.close()
-
-
-def events_of(which: str, home: Path | None) -> tuple[list[Event], str | None, Path | None]:
-    """The events of a run that is named, and where they came from: its key, or its trace."""
-    from foveal.research.traces import load
-    from foveal.settings import Settings
-
-    if is_file(which):
-        return load(Path(which)), None, Path(which)
-    with kept_runs(Settings.load(home)) as runs:
-        key = runs.find(which).key
-        return runs.events(key), key, None
-
-
-def is_file(which: str) -> bool:
-    return which.endswith(".jsonl") or Path(which).is_file()
 
 
 def _options_of(kept: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,21 +225,6 @@ def _went_on(search: MindSearch, runs: Runs, key: str, edits: dict[str, str]) ->
     return search.go_on(events, edits=edits, keepers=[keeper])
 
 
-def _show(answer: Researched, key: str | None, as_json: bool, trace: Path | None = None) -> None:
-    if as_json:
-        print_json(answer.to_json() | {"run": key, "trace": trace and str(trace)})
-        return
-    results().print(answer_text(answer))
-    used = answer.usage
-    spent = (
-        f"{used.get('pages', 0)} pages, {used.get('calls', 0)} calls, {used.get('seconds', 0.0):.1f} s; "
-        if used
-        else ""
-    )
-    where = " and ".join(filter(None, (f"run {key[:8]}" if key else "", str(trace or ""))))
-    notes().print(f"{spent}kept as {where}", style="dim", markup=False, soft_wrap=True)
-
-
 def _search(
     settings: Settings,
     asked: Mapping[str, Any],
@@ -390,41 +238,13 @@ def _search(
     from foveal.research.mindsearch import MindSearch, MindSettings
     from foveal.research.reuse import memory_of
 
-    chat = server(asked["url"], asked["answerer"])
-    places = sources_of(asked["sources"] or ["library"], settings)
-    if chat is None:
-        from foveal.models.local_chat import LocalChat
-
-        chat = LocalChat(language_model(asked["model"] or DEFAULT_MODEL, settings))
+    chat, places = model_and_sources(asked, settings)
     own = MindSettings.of(chat, front_end=front_end).with_budget(budget)
     given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
     named = "+".join(one.name for one in places)
     memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None
     own, planner = replace(own, limits=replace(own.limits, **given)), planner_of(asked.get("planner"), settings)
     return MindSearch(chat, places, settings=own, planner=planner, memory=memory)
-
-
-def sources_of(named: Sequence[str], settings: Settings) -> list[Source]:
-    """The sources that a person names; papers are searched by their own index, brought up to date first."""
-    from foveal.research.sources import scheme_of, source_of
-
-    papers = paper_search(settings) if "papers" in map(scheme_of, named) else None
-    return [source_of(one, settings, **({"papers": papers} if scheme_of(one) == "papers" else {})) for one in named]
-
-
-def paper_search(settings: Settings) -> PaperSearch:
-    """The search over the papers of a home. InputError: there are none."""
-    from foveal.errors import InputError, LibraryBusy
-    from foveal.papers.paper_search import PaperSearch
-
-    search = PaperSearch.open(settings)
-    if not search.store.count():
-        raise InputError(f"There are no papers in {settings.home}. Read some: foveal papers update")
-    try:
-        search.sync()
-    except LibraryBusy:  # the web app indexes them now: what it has done so far is found
-        notes().print("The papers are being indexed; the newest may not be found yet.", style="dim")
-    return search
 
 
 def _budget(tokens: int | None, seconds: float | None, pages: int | None) -> Budget:

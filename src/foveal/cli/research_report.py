@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from foveal.cli.asking import DEFAULT_MODEL, language_model, server
 from foveal.cli.output import notes, print_json, results
+from foveal.cli.research_setup import SOURCES, events_of, is_file, kept_runs, model_and_sources, sources_of
 from foveal.cli.research_view import listened
 
 if TYPE_CHECKING:
@@ -107,7 +107,6 @@ def new_report(
 
 def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], budget: Budget, *, as_json: bool) -> bool:
     """Go on with the run of a report; whether it is one."""
-    from foveal.cli.research import events_of, is_file, kept_runs
     from foveal.research.state import RunState
     from foveal.research.traces import TraceFile
 
@@ -133,26 +132,23 @@ def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], bud
 def shown_again(state: RunState, form: str, *, as_json: bool) -> None:
     """The report of a run that is over."""
     from foveal.research.deep import report_of
+    from foveal.research.report_exports import EXPORTS
 
     report = report_of(state)
     if as_json:
         print_json(report.ledger())
     else:
-        typer.echo(report.to_html() if form == "html" else report.to_markdown(), nl=False)
+        typer.echo(EXPORTS["html" if form == "html" else "markdown"].write(report).decode(), nl=False)
 
 
 def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearch, str]:
     """What the options name, and the planner; a trained one is a sequential one."""
     from foveal.models import load_encoder
     from foveal.research.deep import PLANNERS, DeepResearch
+    from foveal.research.settings import load_research
     from foveal.research.verification import Verifier
 
-    chat = server(asked.get("url"), asked.get("answerer"))
-    places = _sources(asked.get("sources"), settings)
-    if chat is None:
-        from foveal.models.local_chat import LocalChat
-
-        chat = LocalChat(language_model(asked.get("model") or DEFAULT_MODEL, settings))
+    chat, places = model_and_sources(asked, settings, _sources)
     planner, taught = asked.get("planner") or "auto", None
     if planner not in PLANNERS:
         from foveal.research.planning_trained import TaughtQueries
@@ -163,15 +159,16 @@ def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearc
             "sequential",
         )
     encoder = load_encoder(settings.encoder, cache=settings.cache)
-    return DeepResearch(chat, places, encoder=encoder, checks=Verifier(encoder), taught=taught), planner
+    remember = load_research(settings).memory
+    checks = Verifier(encoder)
+    return DeepResearch(chat, places, encoder=encoder, checks=checks, taught=taught, remember=remember), planner
 
 
-def _sources(named: Sequence[str] | None, settings: Settings) -> Any:
-    from foveal.cli.research import SOURCES, sources_of
+def _sources(named: Sequence[str], settings: Settings) -> Any:
     from foveal.errors import InputError, LibraryError
 
     try:
-        return sources_of(named or ["library"], settings)
+        return sources_of(named, settings)
     except LibraryError as error:
         raise InputError(
             f"There is nothing to search: {str(error).rstrip('.')}. Or name another place by --source: {SOURCES}."

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.cli.output import notes
+from foveal.cli.output import notes, print_json, results
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -183,3 +184,19 @@ def answer_text(answer: Researched) -> Any:
     if answer.stopped_by:
         text.append(f"\nNot complete: {STOPPED[answer.stopped_by]}.\n", "yellow")
     return text
+
+
+def shown_answer(answer: Researched, key: str | None, as_json: bool, trace: Path | None = None) -> None:
+    """Print an answer, and what it took."""
+    if as_json:
+        print_json(answer.to_json() | {"run": key, "trace": trace and str(trace)})
+        return
+    results().print(answer_text(answer))
+    used = answer.usage
+    spent = (
+        f"{used.get('pages', 0)} pages, {used.get('calls', 0)} calls, {used.get('seconds', 0.0):.1f} s; "
+        if used
+        else ""
+    )
+    where = " and ".join(filter(None, (f"run {key[:8]}" if key else "", str(trace or ""))))
+    notes().print(f"{spent}kept as {where}", style="dim", markup=False, soft_wrap=True)

@@ -232,7 +232,7 @@ def _looks(settings: Settings, database: Database, number: int | None, named: Ma
 
 def _researched(settings: Settings, database: Database, watch: Watch, named: Mapping[str, Any]) -> tuple[str, Report]:
     """The report of a watched question, made anew: the key of its run, and the report. Ctrl-C stops it."""
-    from foveal.cli.research import sources_of
+    from foveal.cli.research_setup import sources_of
     from foveal.errors import Cancelled, FovealError
     from foveal.research.budget import Budget
     from foveal.research.report_runs import ReportAsk, report_of, reporter_of
@@ -272,7 +272,7 @@ def _chat(settings: Settings, named: Mapping[str, Any]) -> ChatModel:
 
 
 def _papers(settings: Settings, question: str, k: int) -> Sequence[str]:
-    from foveal.cli.research import paper_search
+    from foveal.cli.research_setup import paper_search
 
     return [hit.paper.id for hit in paper_search(settings).search(question, k).hits]
 

@@ -115,6 +115,11 @@ class ChatModel(Protocol):
         ...
 
 
+def is_local(model: ChatModel) -> bool:
+    """Whether a model runs on this machine: a small one, that is asked one thing at a time and whose insides show."""
+    return getattr(model, "language_model", None) is not None
+
+
 def checked(messages: Messages) -> list[dict[str, str]]:
     """The messages as plain dictionaries. InputError: none, a wrong role, or content that is no text."""
     if not messages:

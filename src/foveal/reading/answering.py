@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
-from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
+from foveal.models.chat import Cancel, ChatModel, Messages, Sampling, is_local
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import Grounding, grounding
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, within
@@ -77,7 +77,7 @@ class AnswerSettings:
 
 def settings_for(model: ChatModel, context: int = 1024) -> AnswerSettings:
     """What suits `model`: a server's is shown up to `context` tokens and may refuse; this machine's is small."""
-    local = getattr(model, "language_model", None) is not None
+    local = is_local(model)
     return AnswerSettings() if local else AnswerSettings(context=context, nowhere=NOWHERE)
 
 

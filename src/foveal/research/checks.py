@@ -31,6 +31,11 @@ _NOT = re.compile(r"\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|
 class Checks(Protocol):
     """Says whether passages bear a claim out."""
 
+    @property
+    def sure(self) -> float:
+        """The score from which on a supported claim needs no second look: nine in ten such claims are true."""
+        ...
+
     def check(self, claim: str, passages: Sequence[Passage], /) -> Verdict:
         """The verdict on one claim, which is not empty."""
         ...
@@ -41,7 +46,9 @@ class Checks(Protocol):
 
 
 class WordChecks:
-    """A `Checks` by words, numbers and names."""
+    """A `Checks` by words, numbers and names; `sure`: nine in ten of the claim's words stand in one place."""
+
+    sure = 0.9
 
     def check(self, claim: str, passages: Sequence[Passage]) -> Verdict:
         """The verdict on one claim; without passages it is unsupported."""

@@ -30,7 +30,7 @@ _RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]+\|[\s:|-]*$")
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 _APART = re.compile(
     r"sources?|references?|bibliography|checks?|verification|not covered|not found|experiment|where sources differ"
-    r"|works cited|further reading|quellen|literatur|not borne out.*",
+    r"|what would change this answer|works cited|further reading|quellen|literatur|not borne out.*",
     re.IGNORECASE,
 )
 _LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+[^)]*\)")

@@ -72,7 +72,7 @@ def _told(one: Evidence, other: Evidence, sources: Mapping[str, SourceRecord]) -
     why = _preferred(sources[one.source], sources[other.source])
     if not why and (back := _preferred(sources[other.source], sources[one.source])):
         one, other, why = other, one, back
-    about = " ".join(f"{_dated(sources[side.source])}: “{_short(side)}”." for side in (one, other))
+    about = "; ".join(f"{_dated(sources[side.source])}: “{_short(side)}”" for side in (one, other))
     return Conflict(about=about, sides=((one.key,), (other.key,)), preferred=why)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foveal.errors import InputError, UnknownName
-from foveal.models.chat import ChatModel
+from foveal.models.chat import ChatModel, is_local
 from foveal.research.acquisition import FilterSettings
 from foveal.research.board import Keeps
 from foveal.research.budget import Budget
@@ -27,9 +27,11 @@ from foveal.research.deep_run import DeepRun, DeepSettings, Parts
 from foveal.research.desk import DeskSettings
 from foveal.research.events import Event, EventLog
 from foveal.research.experiment import Experiment
+from foveal.research.memory import MemorySettings
 from foveal.research.planning import NextQuery, PlanSettings, predicted
 from foveal.research.report import Brief, Report
-from foveal.research.sources import Source, Sources
+from foveal.research.running import finished
+from foveal.research.sources import Source, one_source
 from foveal.research.state import RunState
 from foveal.research.structure import StructureRules
 from foveal.research.timing import timing_of
@@ -37,6 +39,9 @@ from foveal.types import Encoder, Ranker
 
 EMBEDDED_CUT_OFF = 4.0
 """Where a passage's relevance is ten times the cosine of its best sentence: gpt-researcher drops below 0.35 or 0.42."""
+
+MEMORY = MemorySettings(window=4096, most=400)
+"""Of a run: its prose is compacted above 0.6 of the window, and the facts that are least used go above so many."""
 
 PLANNERS = ("auto", "single", "parallel", "sequential", "tree")
 Ask = Callable[[Sequence[str]], Sequence[str] | None]
@@ -72,14 +77,14 @@ def settings_of(mode: str, model: ChatModel, budget: Budget | None = None, **cha
     """What a mode means for a model: one on this machine is asked one thing at a time. UnknownName: no such mode."""
     if mode not in MODES:
         raise UnknownName(f"No mode is called {mode!r}. There are: {', '.join(MODES)}.")
-    of, plain = MODES[mode], getattr(model, "language_model", None) is not None
+    of, plain = MODES[mode], is_local(model)
     structure = StructureRules(tokens=200, overlap=20) if plain else StructureRules()
     settings = DeepSettings(
         mode=mode, stage=of.stage, words=of.words, drafts=of.drafts, mended=of.mended, debate=of.debate, plain=plain,
         budget=budget or Budget(),
         plan=PlanSettings(breadth=of.breadth, depth=of.depth, iterations=of.iterations, plain=plain),
         choose=FilterSettings(kept=of.kept, by_model=not plain),
-        desk=DeskSettings(hits=of.hits, structure=structure),
+        desk=DeskSettings(hits=of.hits, structure=structure), memory=MEMORY,
     )  # fmt: skip
     return replace(settings, **changes)
 
@@ -96,15 +101,17 @@ class DeepResearch:
         checks: Checks | None = None,
         ranker: Ranker | None = None,
         taught: NextQuery | None = None,
+        remember: bool = True,
     ) -> None:
         """`encoder` compares texts by meaning (default: by their words); `checks` says what is borne out (default: by
-        words); `ranker` orders passages; `taught` is a trained planner, for the sequential one.
+        words); `ranker` orders passages; `taught` is a trained planner, for the sequential one; `remember`: whether
+        runs that begin keep a memory of what they read (memory_kept.py), which their prompts are told from.
 
         InputError: no source.
         """
         self.model = model
-        self.source: Source = Sources(source) if isinstance(source, Sequence) else source
-        self.encoder, self.ranker, self.taught = encoder, ranker, taught
+        self.source = one_source(source)
+        self.encoder, self.ranker, self.taught, self.remember = encoder, ranker, taught, remember
         self.checks: Checks = checks or WordChecks()
 
     def report(
@@ -155,6 +162,7 @@ class DeepResearch:
         if not question.strip():
             raise InputError("The question is empty. Ask something that can be searched for.")
         settings = settings or settings_of(mode, self.model, budget)
+        settings = settings if self.remember else replace(settings, memory=None)
         parts = self._parts(settings, planner, timing, experiment)
         return DeepRun(parts, question.strip(), brief=brief, ask=ask, key=key, keepers=keepers).start()
 
@@ -165,7 +173,8 @@ class DeepResearch:
         if told.get("kind") != KIND:
             raise InputError("These are not the events of a report's run. Go on with it as `foveal research resume`.")
         settings = settings_of(told["mode"], self.model, budget or Budget(**state.run.get("budget", {})))
-        settings = replace(settings, words=told["words"])
+        remembers = bool(told.get("memory"))  # of runs before it had one: false, as they began
+        settings = replace(settings, words=told["words"], memory=settings.memory if remembers else None)
         experiment = Experiment.from_row(told["experiment"]) if told.get("experiment") else None
         parts = self._parts(settings, told["planner"], told["timing"], experiment)
         return DeepRun(parts, state.question, log=EventLog(events), keepers=keepers).start()
@@ -191,18 +200,6 @@ class DeepResearch:
 
 KIND = "report"
 """What the settings of a report's run are marked with."""
-
-
-def finished(run: DeepRun, on_event: Callable[[Event], None] = lambda _: None, *, after: int = 0) -> Report:
-    """Listen to a run until its end; Ctrl-C, and whatever `on_event` raises, cancels it."""
-    try:
-        for event in run.log.follow(after):
-            on_event(event)
-    except BaseException:
-        run.cancel()
-        run.join(1.0)
-        raise
-    return run.result()
 
 
 def report_of(state: RunState) -> Report:

@@ -12,17 +12,15 @@ Whoever stops it, a report comes: what is missing stands under "Not covered". Th
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from threading import Thread, Timer
 from typing import Any
 
 from foveal import faults
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.acquisition import Filter, FilterSettings
-from foveal.research.board import Board, Keeps, today
+from foveal.research.board import Keeps, today
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.checks import Checks
 from foveal.research.desk import Desk, DeskSettings
@@ -30,14 +28,15 @@ from foveal.research.events import EventLog
 from foveal.research.experiment import Experiment, Outcome, review, run
 from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
+from foveal.research.memory import MemorySettings
+from foveal.research.memory_kept import KeptMemory
 from foveal.research.planning import Finding, NextQuery, PlanSettings, choose, parallel, predicted, sequential, single
 from foveal.research.planning_tree import tree
-from foveal.research.prompts import VERSION
 from foveal.research.report import Brief, Report
 from foveal.research.report_assembly import Assembly, answer_events
+from foveal.research.running import Running
 from foveal.research.scope import brief_of, clarifying
 from foveal.research.sources import Source
-from foveal.research.state import RunState
 from foveal.research.steps import Steps, digest, used_by
 from foveal.research.timing import timing_of
 from foveal.types import Encoder, Ranker
@@ -57,6 +56,7 @@ class DeepSettings:
     debate: bool = False
     mark: bool = False  # whether what nothing bears out stays in the report, marked
     plain: bool = False  # for a small model
+    memory: MemorySettings | None = None  # of what is kept in mind; None: nothing is (deep.MEMORY has the usual)
     budget: Budget = field(default_factory=Budget)
     plan: PlanSettings = field(default_factory=PlanSettings)
     choose: FilterSettings = field(default_factory=FilterSettings)
@@ -79,7 +79,7 @@ class Parts:
     experiment: Experiment | None = None  # that a person approved
 
 
-class DeepRun:
+class DeepRun(Running[Report]):
     """One question on its way to a report; runs share nothing but the parts they were given."""
 
     def __init__(
@@ -94,35 +94,16 @@ class DeepRun:
         keepers: Sequence[Keeps] = (),
     ) -> None:
         """`brief` stands in the place of one that is written; `ask` puts clarifying questions to a person."""
-        self.parts, self.question = parts, question
-        self.board = Board(log or EventLog(), keepers)
-        self.failure: Exception | None = None
-        self.stopped_by: str | None = None
-        self._key, self._given, self._ask = key or uuid.uuid4().hex, brief, ask
+        super().__init__(question, log=log, keepers=keepers, key=key, thread="foveal-deep-research")
+        self.parts, self._brief, self._ask = parts, brief, ask
         self._cancel = Cancel()
         self.meter = Meter(parts.settings.budget, on_empty=self._spent, before=used_by(self.board))
         self.steps = Steps(self.board, Metered(parts.model, self.meter, self._cancel), self._cancel)
         self._desk: Desk | None = None
         self._made: Report | None = None
         self._enough = False
-        self._thread = Thread(target=self._go, name="foveal-deep-research", daemon=True)
 
     # -- for who asked ------------------------------------------------------------------------------------------------
-
-    @property
-    def log(self) -> EventLog:
-        """The events, to be followed."""
-        return self.board.log
-
-    @property
-    def state(self) -> RunState:
-        """What the events add up to; it changes while the run goes on."""
-        return self.board.state
-
-    def start(self) -> DeepRun:
-        """Begin, in a thread of the run's own."""
-        self._thread.start()
-        return self
 
     def cancel(self) -> None:
         """Stop everything; the report is put together from what was found, without a model."""
@@ -136,17 +117,7 @@ class DeepRun:
         if self._desk is not None:
             self._desk.enough = True
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end, at most `timeout` seconds; whether it has come."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def result(self, timeout: float | None = None) -> Report:
-        """Wait for the end. FovealError: the run failed before anything was found. TimeoutError: it goes on."""
-        if not self.join(timeout):
-            raise TimeoutError("The run goes on.")
-        if self.failure is not None:
-            raise self.failure
+    def _given(self) -> Report:
         assert self._made is not None
         return self._made
 
@@ -176,25 +147,20 @@ class DeepRun:
             self.board.close()
 
     def _begin(self) -> None:
-        settings, budget = self.parts.settings, self.parts.settings.budget
+        settings = self.parts.settings
         told = {
             "kind": "report", "mode": settings.mode, "planner": self.parts.planner, "timing": self.parts.timing,
-            "words": settings.words, "experiment": self.parts.experiment.to_row() if self.parts.experiment else None,
+            "words": settings.words, "memory": settings.memory is not None,
+            "experiment": self.parts.experiment.to_row() if self.parts.experiment else None,
         }  # fmt: skip
-        self.board.tell(
-            "run", run_id=self.board.state.run.get("run_id") or self._key, question=self.question, history=[],
-            model=self.parts.model.name, source=self.parts.source.name, settings=told, prompts=VERSION,
-            budget={"tokens": budget.tokens, "seconds": budget.seconds, "pages": budget.pages},
-        )  # fmt: skip
-        if self.board.state.answer:
-            self.board.tell("answer.reset")
+        self._tell_begun(self.parts.model, self.parts.source, settings.budget, told)
 
     def _reported(self) -> Report:
         """The report: whole, or, where something stopped the run, what can be said of what was found."""
         try:
             brief = self._scoped()
         except Cancelled:
-            brief = self._given or Brief(goal=self.question, words=self.parts.settings.words)
+            brief = self._brief or Brief(goal=self.question, words=self.parts.settings.words)
         desk = self._desk = self._at_desk(brief)
         desk.enough = self._enough
         assembly = Assembly(desk=desk, checks=self.parts.checks, settings=self.parts.settings)
@@ -243,8 +209,8 @@ class DeepRun:
     def _scoped(self) -> Brief:
         """The brief that was given, or one that is written after at most one round of questions."""
         settings = self.parts.settings
-        if self._given is not None:
-            row: Any = self.steps.once("clarify", "given", lambda _: asdict(self._given))  # type: ignore[arg-type]
+        if self._brief is not None:
+            row: Any = self.steps.once("clarify", "given", lambda _: asdict(self._brief))  # type: ignore[arg-type]
         else:
             asked = self.steps.once(
                 "clarify", "questions", lambda model: clarifying(model, self.question, plain=settings.plain)
@@ -266,12 +232,18 @@ class DeepRun:
 
     def _at_desk(self, brief: Brief) -> Desk:
         settings = self.parts.settings
-        return Desk(
+        desk = Desk(
             question=self.question, brief=brief, plan=settings.plan, board=self.board, steps=self.steps,
             meter=self.meter, source=self.parts.source,
             chooser=Filter(Likeness(self.parts.encoder), settings.choose, self.parts.ranker),
             settings=settings.desk, timing=timing_of(self.parts.timing), taught=self.parts.taught, cancel=self._cancel,
         )  # fmt: skip
+        if settings.memory is not None:
+            desk.memory = KeptMemory(
+                desk.once, self.board, count=self.parts.model.count_tokens, settings=settings.memory,
+                encoder=self.parts.encoder,
+            )  # fmt: skip
+        return desk
 
     def _hunted(self, desk: Desk, assembly: Assembly) -> str:
         """Search by the planner, and, by `auto`, by the tree once sources contradict each other; the planner's name."""
@@ -307,15 +279,6 @@ class DeepRun:
         logger.info("planner %s: %s (%d searches at most)", name, why, searches)
 
     # -- ends ---------------------------------------------------------------------------------------------------------
-
-    def _timer(self) -> Timer | None:
-        left = self.meter.seconds_left
-        if left is None:
-            return None
-        timer = Timer(left + 0.01, self.meter.tell)
-        timer.daemon = True
-        timer.start()
-        return timer
 
     def _spent(self) -> None:
         """Tokens or seconds have run out: nothing is asked of a model any more."""

@@ -29,6 +29,7 @@ from foveal.research.evidence import Evidence, SourceRecord
 from foveal.research.graph import ROOT
 from foveal.research.identities import Known, identities
 from foveal.research.likeness import Likeness
+from foveal.research.memory_kept import KeptMemory
 from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery
 from foveal.research.prompts import orders_in
 from foveal.research.report import Brief
@@ -41,6 +42,9 @@ from foveal.types import Document, Passage, Span
 
 LEAD = 3000
 """Characters of a page by which the same text elsewhere is known."""
+
+RECALLED = 3
+"""Lines of the memory that a draft is told, by which the timing decides."""
 
 SEARCH_SHARE = 0.6
 """Of the tokens and seconds of a budget: when they are spent, the rest is kept for writing."""
@@ -75,6 +79,7 @@ class Desk:
         self.sources: dict[str, SourceRecord] = {}
         self.evidence: dict[str, Evidence] = {}
         self.findings: list[Finding] = []
+        self.memory: KeptMemory | None = None  # of what was read, where the run keeps one
         self.enough = False  # whether who asked wants the report now
         self.extra = 0  # searches that are allowed after planning, for claims that nothing bears out
         self._queries: list[str] = []
@@ -98,6 +103,13 @@ class Desk:
         """Evidence in brief."""
         found = [self.evidence[key] for key in keys]
         return [f"{self.sources[one.source].title}: {one.summary or one.passage.text[:240]}" for one in found]
+
+    def known(self, question: str, keys: Sequence[str], *, most: int = 5) -> list[str]:
+        """Evidence in brief, and what the memory recalls on a question beside it: at most so many lines in all."""
+        own = self.lines(keys)[:most]
+        if self.memory is None or len(own) == most:
+            return own
+        return [*own, *self.memory.lines(question, most=most - len(own), without=keys)]
 
     def over(self) -> bool:
         """Whether planning is over: searches, or the search's share of tokens, seconds or pages are used up."""
@@ -125,7 +137,14 @@ class Desk:
             rows = [waited(task, self.cancel) for task in tasks]
         made = [self._finding(name, sub, *one) for name, sub, one in zip(names, subs, rows, strict=True)]
         self.findings += made
+        self._remember(made)
         return made
+
+    def _remember(self, made: Sequence[Finding]) -> None:
+        """Take what sub-queries found into the memory, in their order."""
+        if self.memory is not None:
+            for one in made:
+                self.memory.take_in(one.name, [self.evidence[key] for key in one.evidence], self.sources)
 
     # -- one sub-query ------------------------------------------------------------------------------------------------
 
@@ -159,16 +178,23 @@ class Desk:
         """The query to make, by the timing; None: the model answers from what it has, and how."""
         if isinstance(self.timing, Always):
             return sub.query, ""
-        known = tuple(
-            self.evidence[key].passage for one in self.findings if one.name == sub.parent for key in one.evidence
-        )
+        known = self._before(sub)
 
         def work(model: ChatModel) -> Any:
-            draft = self.timing.look(Moment(sub.goal, known[:3]), model, cancel=self.cancel)
+            draft = self.timing.look(Moment(sub.goal, known), model, cancel=self.cancel)
             return [draft.query, draft.text, draft.score]
 
         query, text, _ = self.once("reflect", f"timing {sub.query}", work)
         return (None if query is None else sub.query if query == sub.goal else query[:300]), text
+
+    def _before(self, sub: SubQuery) -> tuple[Passage, ...]:
+        """What a draft is written from: what the branch above found, and what the memory recalls beside it."""
+        keys = [key for one in self.findings if one.name == sub.parent for key in one.evidence][:3]
+        own = tuple(self.evidence[key].passage for key in keys)
+        if self.memory is None:
+            return own
+        recalled = "\n".join(self.memory.lines(sub.goal, most=RECALLED, without=keys, use=False))
+        return (*own[:2], Passage(Span("", 0, len(recalled)), recalled)) if recalled else own
 
     def _searched(self, query: str) -> dict[str, Any]:
         try:

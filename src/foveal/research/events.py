@@ -46,6 +46,7 @@ KINDS = {
     "step": "deep research: a step is over, and what it gave; it is never done again",
     "source": "deep research: a source that evidence comes from",
     "evidence": "deep research: a passage that may be cited, and what it says",
+    "memory": "deep research: what a search changed in the memory: taken in, superseded, in conflict, forgotten",
     "draft": "deep research: a draft, how much of it is borne out, whether it is the best so far",
     "claim": "deep research: a sentence of the report, and whether its evidence bears it out",
     "report": "deep research: the report, as its ledger",

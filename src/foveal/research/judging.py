@@ -1,6 +1,7 @@
 """Values what a branch of the tree found: is its partial answer borne out, and does the model think that it helps?
 
 verified   the checks' score of the partial answer against its own evidence (0 of none)
+settled    whether nine of ten answers that score so are true (`Checks.sure`), and it is supported: nothing is missing
 sure       the model's own estimate: of one on this machine P("Yes") against P("No"), of others a number from 0 to 10
 """
 
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.errors import FetchFailed
-from foveal.models.chat import ChatModel, Message, Sampling
+from foveal.models.chat import ChatModel, Message, Sampling, is_local
 from foveal.research.checks import Checks
 from foveal.research.desk import Desk
 from foveal.research.planning import Finding, parsed
@@ -36,13 +37,26 @@ class Judge:
 
     def verified(self, finding: Finding) -> float:
         """0 to 1."""
+        return self._verdict(finding)[0]
+
+    def settled(self, finding: Finding) -> bool:
+        """Whether the answer is supported, with a score of `Checks.sure` or more."""
+        score, label = self._verdict(finding)
+        return label == "supported" and score >= self.checks.sure
+
+    def _verdict(self, finding: Finding) -> tuple[float, str]:
+        """Score and label of the partial answer."""
         text = self._partial(finding)
         if not text:
-            return 0.0
+            return 0.0, "unsupported"
         passages = [self.desk.evidence[key].passage for key in finding.evidence]
-        key = f"tree {digest(text, finding.evidence)}"
-        score: float = self.desk.once("verify", key, lambda _: self.checks.check(text, passages).score)
-        return score
+
+        def work(_: ChatModel) -> Any:
+            verdict = self.checks.check(text, passages)
+            return [verdict.score, verdict.label]
+
+        score, label = self.desk.once("verify", f"branch {digest(text, finding.evidence)}", work)
+        return score, label
 
     def sure(self, finding: Finding) -> float:
         """0 to 1."""
@@ -79,7 +93,7 @@ class Judge:
 def estimate(model: ChatModel, question: str, answer: str) -> float:
     """The model's own estimate that an answer answers a question, 0 to 1; 0.5 where it cannot say."""
     asked = f"Question: {question}\nAnswer: {as_data(answer)}\n\nDoes the answer answer the question?"
-    if getattr(model, "language_model", None) is None:
+    if not is_local(model):
         rule = f'{asked} How sure are you, 0 to 10? JSON: {{"confidence": …}}.'
         said = parsed(model, [{"role": "user", "content": rule}], Sure, 16)
         return 0.5 if said is None else said.confidence / 10

@@ -19,3 +19,8 @@ def plain(text: str) -> str:
 def address(url: str | None) -> str:
     """An address as it stands between < and >."""
     return html.escape(url or "", quote=True).replace(" ", "%20").replace(">", "%3E")
+
+
+def number_of(count: int, name: str, names: str = "") -> str:
+    """A number and what it counts: "1 source", "1,200 sources"."""
+    return f"{count:,} {name if count == 1 else names or f'{name}s'}"

@@ -76,11 +76,19 @@ class RunMemory:
     # -- consolidation and updating -----------------------------------------------------------------------------------
 
     def consolidate(
-        self, text: str, *, source: str = "", importance: float = 5.0, at: datetime | None = None
+        self,
+        text: str,
+        *,
+        source: str = "",
+        importance: float = 5.0,
+        at: datetime | None = None,
+        undated: bool = False,
     ) -> list[tuple[Fact, Choice]]:
-        """Turn a text into facts and notes; the facts, and what was done for each. `at` is when the text says it."""
+        """Turn a text into facts and notes; the facts, and what was done for each. `at` is when the text says it
+        (default: now); of an `undated` one nobody knows, and its facts have the dates that they name, or none."""
         now = self.clock()
-        found = extracted(text, source=source, now=at or now, importance=importance, model=self.model)
+        said_at = None if undated else at or now
+        found = extracted(text, source=source, now=said_at, importance=importance, model=self.model)
         self.notes = self.notes.with_text(text, source).asking(*found.open_questions)
         done = [(one, self.add(replace(one, created=now))) for one in found.facts]
         self._compact()
@@ -119,12 +127,13 @@ class RunMemory:
 
     # -- lookup -------------------------------------------------------------------------------------------------------
 
-    def recall(self, question: str, *, at: datetime | None = None, k: int = 5) -> list[Fact]:
-        """What fits a question best: of what holds now, or of what held `at` a time. Each is used once more."""
+    def recall(self, question: str, *, at: datetime | None = None, k: int = 5, use: bool = True) -> list[Fact]:
+        """What fits a question best: of what holds now, or of what held `at` a time. Each is used once more, but for
+        who only looks."""
         now = self.clock()
         among = [one for one in self.facts if one.valid_to is None] if at is None else self.facts
         found = self._found(among, question, at, k, now)
-        keys = {one.key for one in found}
+        keys = {one.key for one in found} if use else ()
         self.facts = [one.used(now) if one.key in keys else one for one in self.facts]
         return found
 
@@ -199,13 +208,31 @@ class RunMemory:
 
     def load_row(self, row: dict[str, Any]) -> None:
         """Take the place of what is remembered by what `to_row` gave."""
-        notes = row["notes"]
-        self.facts = [Fact.from_row(one) for one in row["facts"]]
+        self.facts, self.conflicts, self._vectors = [], [], {}
+        self.take(row | {"gone": []})
+
+    def changes_since(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What is another than it was in a `to_row` of earlier: plain values, for `take`."""
+        row, old = self.to_row(), {one["key"]: one for one in before["facts"]}
+        kept = {one["key"] for one in row["facts"]}
+        return row | {
+            "facts": [one for one in row["facts"] if old.get(one["key"]) != one],
+            "gone": [key for key in old if key not in kept],
+            "conflicts": row["conflicts"][len(before["conflicts"]) :],
+        }
+
+    def take(self, changes: dict[str, Any]) -> None:
+        """Make the changes of `changes_since`; those that were made already change nothing."""
+        notes, gone = changes["notes"], set(changes["gone"])
+        new = {one["key"]: Fact.from_row(one) for one in changes["facts"]}
+        kept = [new.pop(one.key, one) for one in self.facts if one.key not in gone]
+        self.facts = [*kept, *new.values()]
         self.notes = Notes(notes["summary"], tuple(notes["open_questions"]), tuple(notes["prose"]))
-        self.conflicts = [
-            Conflict(**one | {"raised": datetime.fromisoformat(one["raised"])}) for one in row["conflicts"]
-        ]
-        self._made, self._vectors = int(row["made"]), {}
+        raised = [Conflict(**one | {"raised": datetime.fromisoformat(one["raised"])}) for one in changes["conflicts"]]
+        self.conflicts += [one for one in raised if one not in self.conflicts]
+        self._made = int(changes["made"])
+        for key in gone:
+            self._vectors.pop(key, None)
 
 
 def _within(best_first: Any, tokens: int, count: Count) -> list[str]:

@@ -44,6 +44,14 @@ OPEN = re.compile(
 )
 """A sentence that asks, or says that nobody knows: no fact."""
 
+_POINTING = re.compile(
+    r"^(?:this|these|that|those|it|its|they|their|we|our|he|his|she|her|such|each|both|there|here)\b"
+    r"|^(?:(?:the|a|an) )?(?:present |current )?"
+    r"(?:study|studies|paper|article|review|trial|work|report|analysis|authors?|results?|data)$",
+    re.IGNORECASE,
+)
+"""A subject that says which one only where it stands: beside another source's it would be taken for the same."""
+
 _EDGES = " ,;:.\"“”'()"
 _AS_OF = re.compile(r"^(?:as of|since|from|on|in|by|at)\s+", re.IGNORECASE)
 _HEDGES = re.compile(r"^(?:now|then|later|today|however|meanwhile|reportedly|notably|also)[, ]+", re.IGNORECASE)
@@ -144,7 +152,9 @@ def _of_sentence(sentence: str, source: str, created: datetime | None, importanc
     for rule in _RULES:
         if found := rule.match(rest):
             parts = {name: one.strip(_EDGES) for name, one in found.groupdict().items()}
-            if all(parts.values()) and len(terms(parts["r"])) in range(1, 6):
+            if not all(parts.values()) or _POINTING.match(parts["s"]):
+                continue
+            if len(terms(parts["r"])) in range(1, 6):
                 return Fact(
                     subject=_cleaned(parts["s"]), relation=_cleaned(parts["r"]), object=parts["o"], source=source,
                     text=sentence, valid_from=when or created, created=created, importance=importance,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import InputError
-from foveal.models.chat import ChatModel, Message
+from foveal.models.chat import ChatModel, Message, is_local
 from foveal.research.answers import Researched, researched
 from foveal.research.board import Keeps
 from foveal.research.budget import Budget
@@ -35,8 +35,9 @@ from foveal.research.plan_json import JsonPlanner
 from foveal.research.plans import Planner
 from foveal.research.reuse import Memory
 from foveal.research.run import Parts, Run, RunLimits
+from foveal.research.running import finished
 from foveal.research.searcher import SearchSettings
-from foveal.research.sources import Source, Sources
+from foveal.research.sources import Source, one_source
 from foveal.research.state import RunState
 from foveal.research.traces import TraceFile, load
 
@@ -62,7 +63,7 @@ class MindSettings:
     @classmethod
     def of(cls, model: ChatModel, **changes: Any) -> MindSettings:
         """What suits `model`: one on this machine is shown less of a page and writes less."""
-        if getattr(model, "language_model", None) is None:
+        if not is_local(model):
             return cls(**changes)
         search = SearchSettings(
             page_tokens=LOCAL_PAGE_TOKENS,
@@ -98,7 +99,7 @@ class MindSearch:
         is on this machine, else the best passages). `memory` gives summaries of earlier runs (reuse.py; default: none).
         """
         self.model = model
-        self.source: Source = Sources(source) if isinstance(source, Sequence) else source
+        self.source = one_source(source)
         self.settings = settings or MindSettings.of(model)
         self._planner = planner or _planner_of(self.settings.front_end, model)
         self._reader = reader or _reader_of(model)
@@ -203,18 +204,6 @@ def replay(trace: Path) -> Researched:
     return researched(RunState.of(load(trace)))
 
 
-def finished(run: Run, on_event: Callable[[Event], None] = lambda _: None, *, after: int = 0) -> Researched:
-    """Listen to a run until its end; Ctrl-C, and whatever `on_event` raises, cancels it."""
-    try:
-        for event in run.log.follow(after):
-            on_event(event)
-    except BaseException:
-        run.cancel()
-        run.join(1.0)
-        raise
-    return run.result()
-
-
 def _streamed(run: Run) -> Generator[Event, None, Researched]:
     try:
         yield from run.log.follow()
@@ -225,7 +214,7 @@ def _streamed(run: Run) -> Generator[Event, None, Researched]:
 
 
 def _planner_of(front_end: str, model: ChatModel) -> MakePlanner:
-    local = getattr(model, "language_model", None) is not None
+    local = is_local(model)
     if front_end == "json" or (front_end == "auto" and local):
         return partial(JsonPlanner, question_first=local)
     return CodePlanner

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Protocol, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from foveal.errors import FetchFailed, InputError
-from foveal.models.chat import Cancel, ChatModel, Sampling
+from foveal.models.chat import Cancel, ChatModel, Sampling, is_local
 from foveal.research.graph import ROOT, Graph
 from foveal.research.plans import LONGEST_QUESTION, NewNode, Plan, Refused, Turn
 from foveal.research.prompts import json_messages
@@ -69,7 +69,7 @@ class JsonPlanner:
         try:
             step = self.model.parse(json_messages(turn, self.model), schema, self.sampling, cancel=cancel)
         except (FetchFailed, InputError) as error:
-            local = getattr(self.model, "language_model", None) is not None
+            local = is_local(self.model)
             if local or isinstance(error.__cause__, ValidationError):  # else the server failed, or refused us
                 raise Refused(
                     "That was not the JSON that was asked for. Answer with it, and nothing else.", ""

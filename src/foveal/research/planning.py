@@ -32,6 +32,11 @@ from foveal.research.steps import digest
 LONGEST = 160
 """Characters of a query."""
 
+SHOWN, LATEST, ASKED = 8, 3, 12
+"""Of a sequential planner's prompt: lines of what was found, the searches whose own come first among them, and queries
+that are told to have been made (all are refused): so that it is as long after the hundredth search as after the tenth.
+"""
+
 REFUSED_MOST = 2
 """Queries in a row that were made before; then a sequential planner has no more to ask."""
 
@@ -100,6 +105,10 @@ class Desk(Protocol):
 
     def lines(self, keys: Sequence[str]) -> list[str]:
         """Evidence in brief: title and summary."""
+        ...
+
+    def known(self, question: str, keys: Sequence[str], *, most: int = 5) -> list[str]:
+        """Evidence in brief, and what the run's memory recalls on a question beside it: at most so many lines."""
         ...
 
     def over(self) -> bool:
@@ -187,7 +196,8 @@ class Next(BaseModel):
 
 
 def _next_query(desk: Desk, found: Sequence[Finding], refused: Sequence[str], key: str) -> str | None:
-    lines = [line for one in found for line in desk.lines(one.evidence[:2])][-8:]
+    latest = [key for one in found[-LATEST:] for key in one.evidence[:2]]
+    lines = desk.known(desk.question, latest, most=SHOWN)
     if desk.taught is not None:
         taught, searched = desk.taught, [(one.sub.query, desk.lines(one.evidence[:2])) for one in found]
         told: str | None = desk.once("plan", f"{key} {digest(searched)}", lambda _: taught(desk.question, searched))
@@ -208,7 +218,8 @@ def _next_query(desk: Desk, found: Sequence[Finding], refused: Sequence[str], ke
 def next_messages(question: str, lines: Sequence[str], asked: Sequence[str], *, again: bool) -> list[Message]:
     """Asks for the next query; what was searched already is told."""
     known = "\n".join(f"- {as_data(line)[:240]}" for line in lines) or "- nothing"
-    told = "; ".join(asked)
+    before = f"{len(asked) - ASKED} others; " if len(asked) > ASKED else ""
+    told = before + "; ".join(asked[-ASKED:])
     wrong = " Your last query was searched already: ask for something else." if again else ""
     content = (
         f"Question: {question}\n\nFound so far:\n{known}\n\nAlready searched: {told}.{wrong}\n\n"
@@ -225,7 +236,8 @@ def split(
     desk: Desk, question: str, count: int, *, key: str, after: Finding | None = None, before: Sequence[SubQuery] = ()
 ) -> list[SubQuery]:
     """Up to `count` sub-queries that differ from each other, from `before` and from all that was asked."""
-    lines = desk.lines(after.evidence[:3]) if after else []
+    own_lines = desk.lines(after.evidence[:3]) if after else []
+    lines = desk.known(question, after.evidence[:3]) if after else []
 
     def work(model: ChatModel) -> Any:
         if desk.plan.plain:
@@ -237,7 +249,7 @@ def split(
     made = desk.once("plan", f"split {key} {digest(question, count, lines)}", work)
     written = [(query.strip(), goal.strip() or query) for query, goal in made]
     own = [(question, desk.brief.goal)] if after is None else []
-    wanted = [*written, *own, *_facets(question, lines, desk.asked())]
+    wanted = [*written, *own, *_facets(question, own_lines, desk.asked())]
     texts = [query for query, _ in wanted]
     asked = [*desk.asked(), *(one.query for one in before)]
     kept = distinct(texts, desk.likeness, before=asked)

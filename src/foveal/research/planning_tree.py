@@ -5,7 +5,9 @@
     select     from the root by UCT = Q/N + c · sqrt(ln N_parent / N), c = 1.4; one with room for children is expanded
     expand     at most 3 children, one at a time; each is searched and valued
     back up    each node above gets the value: Q is a sum, Q/N a mean
-    stop       when the searches are used up, or the best leaf's verified score is 0.9 or more
+    stop       when the searches are used up, or the best leaf is settled: supported, with a score that says that it is
+               true in 9 of 10 cases. The survey's 0.9 is that probability, not a score: each kind of checks says from
+               which of its scores on it holds (`Checks.sure`; the verifier's was read off its training pairs)
 
 Source     the survey's section 3.1.3; RAG-Star (arXiv 2412.12881) searches a tree with a verifier's rewards; UCT is
            Kocsis and Szepesvari's (ECML 2006)
@@ -19,7 +21,7 @@ from typing import Any, Protocol
 
 from foveal.research.planning import Desk, Finding, SubQuery, split
 
-C, CHILDREN, ENOUGH = 1.4, 3, 0.9
+C, CHILDREN = 1.4, 3
 
 
 class Judges(Protocol):
@@ -27,6 +29,10 @@ class Judges(Protocol):
 
     def verified(self, finding: Finding) -> float:
         """How well the evidence bears the partial answer out, 0 to 1."""
+        ...
+
+    def settled(self, finding: Finding) -> bool:
+        """Whether the partial answer is borne out so well that no other branch is needed."""
         ...
 
     def sure(self, finding: Finding) -> float:
@@ -82,7 +88,9 @@ def tree(desk: Desk, judges: Judges) -> list[Finding]:
         back_up(child, (child.verified + judges.sure(finding)) / 2)
         for one in above(child):
             judges.shown(one)
-        if best_leaf(root).verified >= ENOUGH and len(found) >= min(desk.plan.breadth, desk.plan.iterations):
+        best = best_leaf(root).finding
+        enough = len(found) >= min(desk.plan.breadth, desk.plan.iterations)
+        if enough and best is not None and judges.settled(best):
             break
     return found
 

@@ -17,18 +17,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
 from foveal.research.answers import STOPPED
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 from foveal.research.markdown import address, one_line, plain
 
+if TYPE_CHECKING:
+    from foveal.research.report_view import Quote
+
 KEYS = re.compile(r"\[\[\s*(e\d+(?:\s*[,;]\s*e\d+)*)\s*\]\]")
 _ADJACENT = re.compile(r"\[\[[^\]]*\]\](?:\s*\[\[[^\]]*\]\])*")
 STAGES = {1: "Agentic Search", 2: "Integrated Research", 3: "Full-stack AI Scientist"}
 CANNOT = "This cannot be answered from these sources."
 FORMAT = 1
+LEAD = "In short"
+"""The heading of the short answer at a report's head."""
+
+LEFT_OUT = "Left out, as nothing bears it out: "
+"""What stands before a sentence that is "not covered" because nothing bore it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +121,13 @@ class Report:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Number of each cited evidence's source, by the evidence's key: those of one source share it."""
+        """Number of each cited evidence's source, by the evidence's key: those of one source share it. The text comes
+        first, then what conflicts cite."""
         records = {one.key: one for one in self.sources}
         known: dict[str, int] = {}  # identity -> number
         numbers: dict[str, int] = {}
-        for key in cited_keys("\n".join(one.text for one in self.sections)):
+        differing = (key for one in self.conflicts for side in one.sides for key in side)
+        for key in dict.fromkeys((*cited_keys("\n".join(one.text for one in self.sections)), *differing)):
             if key not in self.by_key or self.by_key[key].source not in records:
                 continue
             names = names_of(records[self.by_key[key].source])
@@ -135,6 +145,13 @@ class Report:
             found.setdefault(number, records[self.by_key[key].source])
         return found
 
+    @cached_property
+    def turning(self) -> Section | None:
+        """What would change the answer (turning.py); None where nothing is known."""
+        from foveal.research.turning import turning_of
+
+        return turning_of(self)
+
     def numbered(self, text: str) -> str:
         """A section's text with [1] for [[e7]]; marks that touch are one, and a key without evidence goes."""
 
@@ -150,7 +167,9 @@ class Report:
         for section in self.sections:
             parts += [f"## {one_line(section.heading)}", self.numbered(section.text).strip()]
         if self.conflicts:
-            parts += ["## Where sources differ", "\n".join(map(self._conflict, self.conflicts))]
+            parts += ["## Where sources differ", *self._differences()]
+        if turning := self.turning:
+            parts += [f"## {turning.heading}", self.numbered(turning.text)]
         if self.not_covered:
             parts += ["## Not covered", "\n".join(f"- {plain(one)}" for one in self.not_covered)]
         if self.experiment:
@@ -160,14 +179,6 @@ class Report:
         if self.claims:
             parts += ["## Checks", self._checks()]
         return "\n\n".join(parts) + "\n"
-
-    def to_html(self) -> str:
-        """`to_markdown` as HTML. What pages and models wrote stays text, and no picture is loaded from anywhere."""
-        from markdown_it import MarkdownIt
-
-        renderer = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-        rendered: str = renderer.render(self.to_markdown())
-        return f"<article>\n{rendered}</article>\n"
 
     def ledger(self) -> dict[str, Any]:
         """All of it as JSON holds it: who has this can check each claim against its evidence."""
@@ -205,10 +216,18 @@ class Report:
             lines.append("\n".join(f"- {plain(one)}" for one in self.queries) or "- none")
         return lines
 
-    def _conflict(self, one: Conflict) -> str:
-        sides = "; against ".join("".join(f"[[{key}]]" for key in side) for side in one.sides)
-        why = f" Preferred: the first, as it is {one.preferred}." if one.preferred else " Nothing speaks for either."
-        return f"- {plain(one.about)} {self.numbered(sides)}.{why}"
+    def _differences(self) -> list[str]:
+        """Each conflict as a table of pairs: who says what, and who says the contrary."""
+        from foveal.research.report_view import ReportView  # which draws reports, so it imports this module
+
+        parts = []
+        for one in ReportView.of(self).conflicts:
+            names = ("one side", "against it") if not one.preferred else (f"preferred: {one.preferred}", "against it")
+            rows = [f"| {' | '.join(names)} |", "| --- | --- |"]
+            rows += [f"| {' | '.join(_party(side) for side in pair)} |" for pair in one.pairs]
+            parts += [plain(one.about), "\n".join(rows)]
+            parts += [] if one.preferred else ["Nothing speaks for either."]
+        return parts
 
     def _checks(self) -> str:
         rows = ["| claim | sources | verdict | quote |", "| --- | --- | --- | --- |"]
@@ -230,6 +249,14 @@ def cited_keys(text: str) -> list[str]:
 def names_of(source: SourceRecord) -> tuple[str, ...]:
     """What a source is known by: where two records share one of these they are one source."""
     return tuple(dict.fromkeys((*source.identities, source.url)))
+
+
+def _party(side: Quote | None) -> str:
+    """A cell of a pair: who, when, and what in their own words."""
+    if side is None:
+        return ""
+    mark = f" [{side.number}]" if side.number else ""
+    return f"{plain(side.source.title)} ({side.dated}){mark}: “{plain(side.text)}”"
 
 
 def _entry(numbered: tuple[int, SourceRecord]) -> str:

@@ -17,7 +17,7 @@ from foveal.research.desk import Desk
 from foveal.research.evidence import Verdict
 from foveal.research.outline import Planned, not_covered, outline
 from foveal.research.planning import SubQuery
-from foveal.research.report import Conflict, Report, cited_keys
+from foveal.research.report import LEAD, LEFT_OUT, Conflict, Report, cited_keys
 from foveal.research.report_drafts import (
     Draft,
     Drafted,
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 GOOD = 0.95
 """Score of a draft after which no other is written."""
 
-LEAD = "In short"
+NOTED_SHARE = 0.1
+"""Of a writer's window, for what the run remembers; evidence may take 0.6 (report_writing.CONTEXT_SHARE)."""
+
 LEAD_WORDS = 70
 
 
@@ -127,7 +129,10 @@ class Assembly:
         sections: Drafted = tuple((plan, self._section(plan, version, wrong)) for plan in planned)
         key = f"draft {version} {digest(to_rows(Draft(sections)))}"
         rows = desk.once("verify", key, lambda _: to_rows(Draft(checked(sections, desk.evidence, self.checks))))
-        sections = self._mended(from_rows(rows).sections)
+        sections = from_rows(rows).sections
+        if desk.memory is not None:
+            desk.memory.cited = frozenset(key for _, said in sections for one in said for key in one.keys)
+        sections = self._mended(sections)
         sections, dropped = without_unsupported(sections, mark=self.settings.mark)
         sections = without_repeats(sections, desk.likeness)
         used = {one.text for _, said in sections for one in said}
@@ -135,11 +140,22 @@ class Assembly:
         return scored(Draft(sections, dropped), planned, words)
 
     def _section(self, plan: Planned, version: int, wrong: Sequence[str]) -> tuple[Sentence, ...]:
-        def work(model: ChatModel) -> Any:
-            return [asdict(one) for one in self._writer().write(plan, model, seed=version, wrong=wrong)]
+        noted = self._noted(plan)
 
-        rows = self.desk.once("write", f"section {version} {digest(asdict(plan), list(wrong))}", work)
-        return tuple(map(sentence_of, rows))
+        def work(model: ChatModel) -> Any:
+            written = self._writer().write(plan, model, seed=version, wrong=wrong, noted=noted)
+            return [asdict(one) for one in written]
+
+        key = digest(asdict(plan), list(wrong), *([noted] if noted else []))
+        return tuple(map(sentence_of, self.desk.once("write", f"section {version} {key}", work)))
+
+    def _noted(self, plan: Planned) -> list[str]:
+        """What the run's memory recalls on a section's goal, for a writer that reads more than one passage."""
+        desk = self.desk
+        if desk.memory is None or self.settings.plain:
+            return []
+        room = int(NOTED_SHARE * desk.steps.model.context_tokens)
+        return desk.memory.marked(plan.goal, tokens=room, keys=plan.evidence)
 
     def _mended(self, sections: Drafted) -> Drafted:
         """Sentences that nothing bears out, searched for once more."""
@@ -227,7 +243,7 @@ class Assembly:
         opening = Planned(LEAD, desk.question, ())
         whole = replace(draft, sections=(((opening, tuple(lead)),) if lead else ()) + draft.sections)
         missing = not_covered(desk.findings, planned, desk.brief, desk.likeness)
-        missing += [f"Left out, as nothing bears it out: {one.text}" for one in draft.dropped if not self.settings.mark]
+        missing += [f"{LEFT_OUT}{one.text}" for one in draft.dropped if not self.settings.mark]
         sections = whole.to_sections()
         return Report(
             question=desk.question, brief=desk.brief, title=desk.question.strip().rstrip("?"), sections=sections,

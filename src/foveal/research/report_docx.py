@@ -16,7 +16,7 @@ from typing import Any
 from foveal.research.report import Report
 from foveal.research.report_blocks import Block, Runs
 from foveal.research.report_html import web_place
-from foveal.research.report_view import Check, Cite, Quote, ReportView
+from foveal.research.report_view import Check, Cite, Difference, Quote, ReportView, ShownSection
 
 MOST_TIP = 255
 """Characters of a screen tip."""
@@ -33,9 +33,7 @@ def docx_of(report: Report) -> bytes:
     writer = _Writer(docx.Document())
     writer.head(view)
     for section in view.sections:
-        writer.heading(section.heading, 1)
-        for block, cites in view.numbered(section):
-            writer.block(block, cites)
+        writer.section(section, view)
     writer.rest(view)
     held = io.BytesIO()
     writer.document.save(held)
@@ -69,10 +67,9 @@ class _Writer:
             self.heading("Where sources differ", 1)
             for one in view.conflicts:
                 self.document.add_paragraph().add_run(_xml(one.about)).bold = True
-                for number, side in enumerate(one.sides):
-                    first = f"Preferred, as it is {one.preferred}:" if one.preferred else "One side:"
-                    self.document.add_paragraph(_xml(first if number == 0 else "Against it:"))
-                    self.quotes(side, named=True)
+                self.pairs(one)
+        if view.turning:
+            self.section(view.turning, view)
         if view.report.not_covered:
             self.heading("Not covered", 1)
             self.bullets(view.report.not_covered)
@@ -89,6 +86,27 @@ class _Writer:
         if view.sources:
             self.heading("Sources", 1)
             self.sources(view)
+
+    def section(self, section: ShownSection, view: ReportView) -> None:
+        """A section under its heading."""
+        self.heading(section.heading, 1)
+        for block, cites in view.numbered(section):
+            self.block(block, cites)
+
+    def pairs(self, one: Difference) -> None:
+        """Who says what, and who says the contrary, side by side."""
+        made = self.document.add_table(1, 2, style="Light Grid Accent 1")
+        first = f"Preferred, as it is {one.preferred}" if one.preferred else "One side"
+        for cell, name in zip(made.rows[0].cells, (first, "Against it"), strict=True):
+            cell.text = _xml(name)
+        for pair in one.pairs:
+            for cell, quote in zip(made.add_row().cells, pair, strict=True):
+                if quote is not None:
+                    paragraph = cell.paragraphs[0]
+                    paragraph.add_run(_xml(f"“{quote.text}” ")).bold = False
+                    self.numbers(paragraph, [quote])
+                    paragraph.add_run(_xml(f"\n{quote.source.title} · {quote.dated} · {quote.where}")).bold = False
+        self.document.add_paragraph("" if one.preferred else "Nothing speaks for either.")
 
     def heading(self, text: str, level: int) -> None:
         """A heading."""
@@ -173,12 +191,11 @@ class _Writer:
             paragraph.add_run(f"\n{_xml(about)}")
             self.quotes(quotes)
 
-    def quotes(self, quotes: Sequence[Quote], *, named: bool = False) -> None:
+    def quotes(self, quotes: Sequence[Quote]) -> None:
         """Quotes with their places."""
         for one in quotes:
             paragraph = self.document.add_paragraph(_xml(f"“{one.text}”"), style="Intense Quote")
-            name = f"{one.source.title} · " if named else ""
-            paragraph.add_run(_xml(f"\n{name}{one.where}")).italic = False
+            paragraph.add_run(_xml(f"\n{one.where}")).italic = False
 
 
 def _style(block: Block) -> str:

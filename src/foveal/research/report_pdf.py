@@ -17,7 +17,7 @@ from foveal.research.report import Report
 from foveal.research.report_blocks import Block, Runs
 from foveal.research.report_charts import chart_of
 from foveal.research.report_html import web_place
-from foveal.research.report_view import Check, Cite, Quote, ReportView
+from foveal.research.report_view import Check, Cite, Quote, ReportView, ShownSection
 
 COLOURS = {"supported": "#15703c", "partly": "#9a5300", "": "#5b6472"}
 
@@ -36,10 +36,6 @@ def pdf_of(report: Report) -> bytes:
 def _values(view: ReportView) -> dict[str, Any]:
     """All that the template shows."""
     report = view.report
-    sections = [
-        {"heading": one.heading, "blocks": [_block(block, cites) for block, cites in view.numbered(one)]}
-        for one in view.sections
-    ]
     return {
         "title": view.title,
         "question": view.asked,
@@ -48,9 +44,10 @@ def _values(view: ReportView) -> dict[str, Any]:
         "state": view.state,
         "found": report.found,
         "queries": list(report.queries) or ["none"],
-        "sections": sections,
+        "sections": [_section(one, view) for one in view.sections],
+        "turning": _section(view.turning, view) if view.turning else None,
         "conflicts": [
-            {"about": one.about, "preferred": one.preferred, "sides": [list(map(_quote, side)) for side in one.sides]}
+            {"about": one.about, "preferred": one.preferred, "pairs": [list(map(_party, pair)) for pair in one.pairs]}
             for one in view.conflicts
         ],
         "not_covered": list(report.not_covered),
@@ -59,6 +56,10 @@ def _values(view: ReportView) -> dict[str, Any]:
         "sources": [_source(number, quotes, view) for number, _, quotes in view.sources],
         "experiment": dict(view.experiment) if view.experiment else None,
     }
+
+
+def _section(one: ShownSection, view: ReportView) -> dict[str, Any]:
+    return {"heading": one.heading, "blocks": [_block(block, cites) for block, cites in view.numbered(one)]}
 
 
 def _language(given: str) -> str:
@@ -103,6 +104,11 @@ def _runs(runs: Runs, cites: Mapping[int, Cite], first: int) -> list[dict[str, A
 
 def _quote(one: Quote) -> dict[str, str]:
     return {"text": one.text, "where": one.where, "title": one.source.title}
+
+
+def _party(one: Quote | None) -> dict[str, Any] | None:
+    """A side of a conflict; None where it has no more to say."""
+    return None if one is None else _quote(one) | {"dated": one.dated, "numbers": [one.number] if one.number else []}
 
 
 def _check(one: Check) -> dict[str, Any]:

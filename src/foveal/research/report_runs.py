@@ -144,10 +144,12 @@ def reporter_of(
     """Deep research over a model and sources, within a budget; texts are compared by the encoder of the home."""
     from foveal.models import load_encoder
     from foveal.research.deep import DeepResearch
+    from foveal.research.settings import load_research
     from foveal.research.verification import Verifier
 
     encoder = load_encoder(settings.encoder, cache=settings.cache) if settings.encoder != "none" else None
-    research = DeepResearch(chat, sources, encoder=encoder, checks=Verifier(encoder))
+    remember = load_research(settings).memory
+    research = DeepResearch(chat, sources, encoder=encoder, checks=Verifier(encoder), remember=remember)
     return DeepReporter(research, ask, budget)
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 
 from foveal.research.answers import STOPPED
 from foveal.research.citations import best_sentence
 from foveal.research.evidence import Claim, Evidence, SourceRecord
-from foveal.research.markdown import one_line
+from foveal.research.markdown import number_of, one_line
 from foveal.research.report import CANNOT, STAGES, Conflict, Report, Section
 from foveal.research.report_blocks import Block, Runs, blocks_of
 from foveal.types import Passage
@@ -51,6 +52,11 @@ class Quote:
     end: int
     heading: str
     document_id: str
+
+    @property
+    def dated(self) -> str:
+        """When its source appeared, for people."""
+        return self.source.published_at[:10] if self.source.published_at else "no date"
 
     @property
     def where(self) -> str:
@@ -111,6 +117,12 @@ class Difference:
     sides: tuple[tuple[Quote, ...], ...]
     preferred: str
 
+    @property
+    def pairs(self) -> tuple[tuple[Quote | None, Quote | None], ...]:
+        """Who says what, and who the contrary: the first side beside each other one; None where one has fewer."""
+        first, *others = self.sides or ((),)
+        return tuple(pair for side in others for pair in zip_longest(first, side))
+
 
 @dataclass(frozen=True)
 class ReportView:
@@ -126,9 +138,14 @@ class ReportView:
         """The view of a report."""
         quoting = _Quoting(report)
         sections = tuple(quoting.section(number, one) for number, one in enumerate(report.sections, start=1))
-        return cls(
-            report, sections, tuple(map(quoting.check, report.claims)), tuple(map(quoting.difference, report.conflicts))
-        )
+        checks = tuple(map(quoting.check, report.claims))
+        return cls(report, sections, checks, tuple(map(quoting.difference, report.conflicts)))
+
+    @cached_property
+    def turning(self) -> ShownSection | None:
+        """What would change the answer, drawn as a section; None where nothing is known."""
+        one = self.report.turning
+        return replace(_Quoting(self.report).section(0, one), id="turning") if one else None
 
     @property
     def title(self) -> str:
@@ -158,8 +175,8 @@ class ReportView:
             STAGES.get(one.stage, ""),
             f"mode {one.mode}",
             f"planner {one.planner}",
-            _many(len(one.sources), "source"),
-            _many(len(one.queries), "search", "searches"),
+            number_of(len(one.sources), "source"),
+            number_of(len(one.queries), "search", "searches"),
         ]
         parts += [f"{used['tokens']:,} tokens"] if used.get("tokens") else []
         return " · ".join(part for part in (*parts, one.created_at[:10]) if part)
@@ -183,7 +200,8 @@ class ReportView:
     def sources(self) -> tuple[tuple[int, SourceRecord, tuple[Quote, ...]], ...]:
         """Number, record, and the quotes that the text takes from it, each once."""
         quotes: dict[int, dict[tuple[str, int, int], Quote]] = {}
-        for section in self.sections:
+        drawn = (*self.sections, *((self.turning,) if self.turning else ()))
+        for section in drawn:
             for one in (quote for cite in section.cites for quote in cite.quotes):
                 quotes.setdefault(one.number, {}).setdefault((one.document_id, one.start, one.end), one)
         return tuple(
@@ -196,7 +214,7 @@ class ReportView:
         """The checks in numbers: "12 claims: 9 supported, 1 contradicted"."""
         labels = [one.label for one in self.checks]
         parts = [f"{labels.count(label)} {said}" for label, said in LABELS.items() if label in labels]
-        return f"{_many(len(labels), 'claim')}: {', '.join(parts)}"
+        return f"{number_of(len(labels), 'claim')}: {', '.join(parts)}"
 
     def numbered(self, section: ShownSection) -> Iterator[tuple[Block, Mapping[int, Cite]]]:
         """The blocks of a section, each with its marks by their place among its runs (a table's: over all cells)."""
@@ -245,9 +263,16 @@ class _Quoting:
 
     def difference(self, one: Conflict) -> Difference:
         sides = tuple(
-            tuple(quote for key in side if (quote := self.quote(key, one.about, ())) is not None) for side in one.sides
+            tuple(quote for key in side if (quote := self.quote(key, self._side(key, one.about), ())) is not None)
+            for side in one.sides
         )
         return Difference(one_line(one.about), sides, one.preferred)
+
+    def _side(self, key: str, about: str) -> str:
+        """The words by which one side is quoted: its own summary where the passage has that, else the conflict."""
+        one = self.report.by_key.get(key)
+        own = one.summary if one else ""
+        return own if one and own and own in one.passage.text else about
 
     def quote(self, key: str, said: str, claims: Sequence[Claim]) -> Quote | None:
         """What the evidence of a key says to the words before its mark. None: there is no such evidence."""
@@ -306,7 +331,3 @@ def _head_cut(text: str, *, cut: bool) -> str:
 
 def _tail_cut(text: str, *, cut: bool) -> str:
     return text.rpartition(" ")[0] + "…" if cut and " " in text else text
-
-
-def _many(count: int, name: str, names: str = "") -> str:
-    return f"{count:,} {name if count == 1 else names or f'{name}s'}"

@@ -107,14 +107,21 @@ class SectionWriter:
     plain: bool = False
 
     def write(
-        self, section: Planned, model: ChatModel | None, *, seed: int = 0, wrong: Sequence[str] = ()
+        self,
+        section: Planned,
+        model: ChatModel | None,
+        *,
+        seed: int = 0,
+        wrong: Sequence[str] = (),
+        noted: Sequence[str] = (),
     ) -> list[Sentence]:
-        """The sentences of a section; `seed` above 0 draws others, `wrong` are claims that must not come again."""
+        """The sentences of a section; `seed` above 0 draws others, `wrong` are claims that must not come again, and
+        `noted` is what the run remembers on the matter, for a large model: a small one sees one passage at a time."""
         if model is None:
             return self.quotes(section)[: _count(section)]
         if self.plain:
             return self._plain(section, model, seed)
-        written = self._full(section, model, wrong)
+        written = self._full(section, model, wrong, noted)
         return written or self.quotes(section)[: _count(section)]
 
     def quotes(self, section: Planned) -> list[Sentence]:
@@ -157,14 +164,14 @@ class SectionWriter:
 
     # -- a large one --------------------------------------------------------------------------------------------------
 
-    def _full(self, section: Planned, model: ChatModel, wrong: Sequence[str]) -> list[Sentence]:
+    def _full(self, section: Planned, model: ChatModel, wrong: Sequence[str], noted: Sequence[str]) -> list[Sentence]:
         keys = self._fitting(section, model)
         written: list[Sentence] = []
         while sum(one.words for one in written) < 0.85 * section.words:
             count = min(AT_ONCE, _count(section) - len(written))
             if count < 1:
                 break
-            messages = self._messages(section, keys, [one.text for one in written], wrong, count)
+            messages = self._messages(section, keys, [one.text for one in written], (wrong, noted), count)
             said = parsed(model, messages, section_form(keys, count), 120 * count)
             new = (
                 []
@@ -199,9 +206,18 @@ class SectionWriter:
         )
 
     def _messages(
-        self, section: Planned, keys: Sequence[str], before: Sequence[str], wrong: Sequence[str], count: int
+        self,
+        section: Planned,
+        keys: Sequence[str],
+        before: Sequence[str],
+        beside: tuple[Sequence[str], Sequence[str]],
+        count: int,
     ) -> list[Message]:
+        wrong, noted = beside
         shown = "\n".join(map(self._shown, keys))
+        if noted:  # no evidence: it has no key, so that it cannot be cited
+            known = "\n".join(f"- {as_data(one)}" for one in noted)
+            shown += f"\n\nNoted in the whole run, to agree with; cite the evidence above only:\n{known}"
         told = f"\nAlready written: {' '.join(before)}\nGo on." if before else ""
         bad = f"\nNot borne out before, so write nothing like it: {'; '.join(wrong[:6])}" if wrong else ""
         content = (

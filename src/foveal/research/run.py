@@ -13,30 +13,28 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Thread, Timer
 from typing import Any
 
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Message
 from foveal.research.answers import Researched, researched
-from foveal.research.board import Board, Keeps, today
+from foveal.research.board import Keeps, today
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.citations import References
 from foveal.research.events import EventLog
 from foveal.research.hunt import Hunt
 from foveal.research.pages import PageReader
 from foveal.research.plans import Planner
-from foveal.research.prompts import NOTHING, VERSION, Problem
+from foveal.research.prompts import NOTHING, Problem
 from foveal.research.reuse import Memory
+from foveal.research.running import Running
 from foveal.research.scheduling import Scheduler
 from foveal.research.searcher import Searcher, SearchSettings, Summary, Tell
 from foveal.research.sources import Source
-from foveal.research.state import RunState
 from foveal.research.writing import Writer
 
 LEAVE_S = 0.5
@@ -76,7 +74,7 @@ class Parts:
     settings: Mapping[str, Any] | None = None  # as the trace tells them
 
 
-class Run:
+class Run(Running[Researched]):
     """One question on its way to an answer; runs share nothing but the parts they were given."""
 
     def __init__(
@@ -91,12 +89,9 @@ class Run:
         key: str | None = None,
     ) -> None:
         """`log` holds the events of a run that goes on; `edits` are new questions of its nodes; `key` names it."""
+        super().__init__(question, log=log, keepers=keepers, key=key, thread="foveal-research")
         self.parts = parts
-        self.board = Board(log or EventLog(), keepers)
-        self.failure: Exception | None = None
-        self.stopped_by: str | None = None
-        self._key = key or uuid.uuid4().hex
-        self._question, self._history, self._edits = question, tuple(history), dict(edits or {})
+        self._history, self._edits = tuple(history), dict(edits or {})
         self._hunt, self._whole = Cancel(), Cancel()  # planner and searchers; all
         self.meter = Meter(parts.limits.budget, on_empty=self._budget_empty, before=self.board.state.usage)
         self._model = Metered(parts.model, self.meter)
@@ -123,24 +118,8 @@ class Run:
             tokens=parts.limits.answer_tokens,
             plain=parts.search.plain,
         )
-        self._thread = Thread(target=self._go, name="foveal-research", daemon=True)
 
     # -- for who asked ------------------------------------------------------------------------------------------------
-
-    @property
-    def log(self) -> EventLog:
-        """The events, to be followed."""
-        return self.board.log
-
-    @property
-    def state(self) -> RunState:
-        """What the events add up to; it changes while the run goes on."""
-        return self.board.state
-
-    def start(self) -> Run:
-        """Begin, in a thread of the run's own."""
-        self._thread.start()
-        return self
 
     def cancel(self) -> None:
         """Stop everything; the answer is what was found so far, as the searchers wrote it."""
@@ -150,17 +129,7 @@ class Run:
         """Stop searching, and write the answer from what was found."""
         self._stop("asked")
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end, at most `timeout` seconds; whether it has come."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def result(self, timeout: float | None = None) -> Researched:
-        """Wait for the end. FovealError: the run failed before anything was found. TimeoutError: it goes on."""
-        if not self.join(timeout):
-            raise TimeoutError("The run goes on.")
-        if self.failure is not None:
-            raise self.failure
+    def _given(self) -> Researched:
         with self.board.lock:
             return researched(self.board.state)
 
@@ -187,30 +156,9 @@ class Run:
                 timer.cancel()
             self._end()
 
-    def _timer(self) -> Timer | None:
-        left = self.meter.seconds_left
-        if left is None:
-            return None
-        timer = Timer(left + 0.01, self.meter.tell)
-        timer.daemon = True
-        timer.start()
-        return timer
-
     def _begin(self) -> None:
-        budget = self.parts.limits.budget
-        self.board.tell(
-            "run",
-            run_id=self.board.state.run.get("run_id") or self._key,
-            question=self._question,
-            history=list(map(dict, self._history)),
-            model=self._model.name,
-            source=self.parts.source.name,
-            settings=dict(self.parts.settings or {}),
-            budget={"tokens": budget.tokens, "seconds": budget.seconds, "pages": budget.pages},
-            prompts=VERSION,
-        )
-        if self.board.state.answer:
-            self.board.tell("answer.reset")
+        parts = self.parts
+        self._tell_begun(self._model, parts.source, parts.limits.budget, parts.settings or {}, self._history)
         for name, question in self._edits.items():
             self._edit(name, question)
         if self.meter.empty():
@@ -260,7 +208,7 @@ class Run:
         graph = self.board.seen().graph
         parents = (graph.nodes[parent] for parent in graph.parents(name))
         before = tuple((one.content, one.answer or NOTHING) for one in parents if one.kind == "searcher")
-        return Problem(root=self._question, question=graph.nodes[name].content, before=before, today=today())
+        return Problem(root=self.question, question=graph.nodes[name].content, before=before, today=today())
 
     def _summarised(self, name: str, summary: Summary) -> None:
         """Number a summary's citations and tell of it; at once, so that numbers follow the order of the ends."""

@@ -28,6 +28,7 @@ class ResearchSettings:
     pages: int = 100
     per_hour: int = 20  # runs of one person or address
     reuse: bool = False  # take summaries of earlier runs, anybody's, for the same sub-question (reuse.py)
+    memory: bool = True  # reports keep a memory of what they read (memory_kept.py); of the command line, too
     at_once: int = 2  # runs of one person or browser that wait or go on
 
     def __post_init__(self) -> None:

@@ -102,6 +102,11 @@ def source_of(named: str, settings: Settings, **options: Any) -> Source:
     return made
 
 
+def one_source(source: Source | Sequence[Source]) -> Source:
+    """The source, or several as one. InputError: none is given."""
+    return Sources(source) if isinstance(source, Sequence) else source
+
+
 def merged(answers: Sequence[Sequence[Found]], denied: Sequence[str] = ()) -> list[Found]:
     """Hits of several queries as one list: by turns, each address once, the snippets of duplicates joined.
 

@@ -40,6 +40,7 @@ class RunState:
     brief: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
+    memory: dict[str, dict[str, Any]] = field(default_factory=dict)  # what each search changed in it
     drafts: list[dict[str, Any]] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] | None = None  # its ledger
@@ -191,6 +192,10 @@ def _evidence(state: RunState, data: dict[str, Any], _: float) -> None:
     state.evidence[data["key"]] = data
 
 
+def _memory(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.memory[data["name"]] = data
+
+
 def _written_draft(state: RunState, data: dict[str, Any], _: float) -> None:
     state.drafts.append(data)
 
@@ -241,6 +246,7 @@ _CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {
     "brief": _brief,
     "source": _source,
     "evidence": _evidence,
+    "memory": _memory,
     "draft": _written_draft,
     "claim": _claim,
     "report": _report,

@@ -16,6 +16,7 @@ from fastapi import HTTPException
 from fastapi.responses import Response
 
 from foveal.research.events import Event
+from foveal.research.memory_kept import MemoryShown
 from foveal.research.report import Report
 from foveal.research.report_exports import EXPORTS, file_name
 from foveal.research.report_html import body_of, style, web_place
@@ -58,12 +59,14 @@ def report_known(run: KeptRun, state: RunState, events: Sequence[Event], cite: s
     report, progress = report_of(state), progress_of(events)
     view = ReportView.of(report) if report else None
     place = _place_of(report, known) if report else web_place
-    cites = {one.id: one for section in view.sections for one in section.cites} if view else {}
+    drawn = (*view.sections, *((view.turning,) if view.turning else ())) if view else ()
+    cites = {one.id: one for section in drawn for one in section.cites}
     chosen = cites.get(cite)
     return {
         "view": view,
         "progress": progress,
         "counted": _counted(progress, state),
+        "memory": MemoryShown.of(state.memory),
         "drafts": list(map(draft_told, progress.drafts)),
         "body": body_of(view, place=place, panel=lambda one: f"/research/{run.key}?cite={one.id}#panel")
         if view

@@ -1,0 +1,95 @@
+"""research: what its commands begin with: the model and the sources that the options name, the runs of the home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.cli.asking import DEFAULT_MODEL, language_model, server
+from foveal.cli.output import notes
+
+if TYPE_CHECKING:
+    from foveal.models.chat import ChatModel
+    from foveal.papers.paper_search import PaperSearch
+    from foveal.research.events import Event
+    from foveal.research.runs import Runs
+    from foveal.research.sources import Source
+    from foveal.settings import Settings
+
+SOURCES = "library[:RETRIEVER[+RANKER]], papers[:RETRIEVER[+RANKER] FILTERS], dir:PATH, arxiv, searxng:URL, http:URL"
+
+Which = Annotated[
+    str, typer.Argument(metavar="RUN", help="A key of `research list`, or its beginning; or a trace's file.")
+]
+
+
+def model_and_sources(
+    asked: Mapping[str, Any],
+    settings: Settings,
+    sources: Callable[[Sequence[str], Settings], list[Source]] | None = None,
+) -> tuple[ChatModel, list[Source]]:
+    """What the options name (`url`, `answerer`, `model`; `sources`): a server's model, or one of this machine, which is
+    loaded last, when all else is known to be there."""
+    chat = server(asked.get("url"), asked.get("answerer"))
+    places = (sources or sources_of)(asked.get("sources") or ["library"], settings)
+    if chat is None:
+        from foveal.models.local_chat import LocalChat
+
+        chat = LocalChat(language_model(asked.get("model") or DEFAULT_MODEL, settings))
+    return chat, places
+
+
+def sources_of(named: Sequence[str], settings: Settings) -> list[Source]:
+    """The sources that a person names; papers are searched by their own index, brought up to date first."""
+    from foveal.research.sources import scheme_of, source_of
+
+    papers = paper_search(settings) if "papers" in map(scheme_of, named) else None
+    return [source_of(one, settings, **({"papers": papers} if scheme_of(one) == "papers" else {})) for one in named]
+
+
+def paper_search(settings: Settings) -> PaperSearch:
+    """The search over the papers of a home. InputError: there are none."""
+    from foveal.errors import InputError, LibraryBusy
+    from foveal.papers.paper_search import PaperSearch
+
+    search = PaperSearch.open(settings)
+    if not search.store.count():
+        raise InputError(f"There are no papers in {settings.home}. Read some: foveal papers update")
+    try:
+        search.sync()
+    except LibraryBusy:  # the web app indexes them now: what it has done so far is found
+        notes().print("The papers are being indexed; the newest may not be found yet.", style="dim")
+    return search
+
+
+@contextmanager
+def kept_runs(settings: Settings) -> Iterator[Runs]:
+    """The runs of a home, for a command."""
+    from foveal.database import Database
+    from foveal.research.runs import Runs
+
+    database = Database.open(settings)
+    try:
+        yield Runs(database)
+    finally:
+        database.close()
+
+
+def events_of(which: str, home: Path | None) -> tuple[list[Event], str | None, Path | None]:
+    """The events of a run that is named, and where they came from: its key, or its trace."""
+    from foveal.research.traces import load
+    from foveal.settings import Settings
+
+    if is_file(which):
+        return load(Path(which)), None, Path(which)
+    with kept_runs(Settings.load(home)) as runs:
+        key = runs.find(which).key
+        return runs.events(key), key, None
+
+
+def is_file(which: str) -> bool:
+    return which.endswith(".jsonl") or Path(which).is_file()

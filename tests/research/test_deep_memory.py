@@ -1,0 +1,180 @@
+"""The memory of a run of deep research: taken in, used in prompts, flat, the same after a kill, shown, switched off."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from report_worlds import Filler, Pages, page
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+from foveal.research.deep import DeepResearch, settings_of
+from foveal.research.evidence import Evidence, SourceRecord
+from foveal.research.memory import MemorySettings, RunMemory
+from foveal.research.memory_kept import KeptMemory, MemoryShown
+from foveal.research.prompts import CONCISE
+from foveal.research.state import RunState
+from foveal.types import Passage, Span
+
+OWNERS = (
+    page("Old books", "The owner of the Orra mill was Ada Hart. The Orra mill grinds barley.", year=1990),
+    page("New books", "The owner of the Orra mill is Bo Lund. The Orra mill grinds oats as well.", year=2015),
+    page("Undated", "The wheel of the Orra mill has forty paddles of oak. Nobody counts them."),
+)
+OWNER = "Who owns the Orra mill?"
+
+
+def words(text):
+    return len(text.split())
+
+
+def evidence_of(key, text, year=None):
+    source = f"s{key[1:]}"
+    record = SourceRecord(key=source, url=f"https://mills.example/{key}", title=key, document_id=source, revision="r",
+                          published_at=f"{year}-03-01" if year else None)  # fmt: skip
+    one = Evidence(
+        key=key, source=source, question="q", passage=Passage(Span(source, 0, len(text)), text), summary=text
+    )
+    return one, record
+
+
+def fed(kept, *told):
+    """A memory after texts, each a search of its own: key, text, year."""
+    for number, (key, text, year) in enumerate(told, 1):
+        one, record = evidence_of(key, text, year)
+        kept.take_in(f"search {number}", [one], {record.key: record})
+    return kept
+
+
+def at_once(kind, key, work):
+    return json.loads(json.dumps(work(None)))
+
+
+TOLD = (
+    ("e1", "The owner of the Orra mill was Ada Hart.", 1990),
+    ("e2", "The owner of the Orra mill is Bo Lund.", 2015),
+    ("e3", "The price of flour is 4 crowns. The price of flour is 4 crowns.", None),
+    ("e4", "The aim of this study was to count mills. We counted 12 of them.", 2001),
+)
+
+
+def test_each_search_is_taken_in_with_its_evidence_and_date_and_what_it_supersedes_is_kept_as_history():
+    kept = fed(KeptMemory(at_once, count=words), *TOLD)
+    facts = {one.object: one for one in kept.memory.facts}
+    assert facts["Ada Hart"].source == "e1"
+    assert facts["Ada Hart"].superseded_by == facts["Bo Lund"].key
+    assert facts["Ada Hart"].valid_to.year == facts["Bo Lund"].valid_from.year == 2015
+    assert facts["4 crowns"].valid_from is None  # nobody knows when: it is no news
+    assert len(facts) == 3  # "the aim of this study" is said of no study in particular
+    assert kept.lines(OWNER, most=1) == ["Orra mill: owner = Bo Lund from 2015-03-01"]
+    assert not [one for one in kept.lines(OWNER, most=8, without=["e2"]) if "Bo Lund" in one]
+    marked = "\n".join(kept.marked(OWNER, tokens=200, keys=["e1"]))
+    assert "[[e1]]" in marked
+    assert "[[e2]]" not in marked
+
+
+def test_what_a_step_changed_makes_the_same_memory_again():
+    rows = {}
+
+    def step(kind, key, work):
+        rows[kind, key] = rows.get((kind, key)) or at_once(kind, key, work)
+        return rows[kind, key]
+
+    first = fed(KeptMemory(step, count=words), *TOLD)
+    again = fed(KeptMemory(lambda kind, key, _: rows[kind, key], count=words), *TOLD)  # does no work
+    assert again.memory.to_row() == first.memory.to_row()
+    assert first.memory.facts
+    twice = RunMemory(count=words)
+    twice.load_row(first.memory.to_row())
+    twice.take(first.memory.changes_since(RunMemory(count=words).to_row()))
+    assert twice.to_row() == first.memory.to_row()
+
+
+def test_the_memory_forgets_above_its_size_but_nothing_that_a_draft_cites():
+    kept = KeptMemory(at_once, count=words, settings=MemorySettings(most=2))
+    kept.cited = frozenset({"e1"})
+    told = [(f"e{n}", f"The owner of mill {n} is Person{n}.", 1900 + n) for n in range(1, 7)]
+    fed(kept, *told)
+    assert len(kept.memory.facts) == 2
+    assert "e1" in {one.source for one in kept.memory.facts}
+
+
+def test_a_run_recalls_what_it_read_in_the_planner_s_the_timing_s_and_the_writer_s_prompts():
+    def asked(remember):
+        turns = iter(["paddles of oak", "owner papers", "counts forty"])
+        model = Filler({"Next": lambda _: {"action": "search", "query": next(turns, "paddles of oak")}})
+        research = DeepResearch(model, Pages(OWNERS), remember=remember)
+        run = research.start(OWNER, mode="normal", planner="sequential", timing="tagged")
+        run.result()
+        return run, model
+
+    run, model = asked(remember=True)
+    without, plain = asked(remember=False)
+    of = {name: [text for call, text in zip(model.calls, model.prompts, strict=True) if call == name]
+          for name in ("Next", "Act", "WrittenSection")}  # fmt: skip
+    line = "Orra mill: owner = Bo Lund from 2015-03-01"
+    assert any(line in text for text in of["Next"])
+    drafts = [next(text for call, text in zip(one.calls, one.prompts, strict=True)
+                   if call == "Act" and "Question: owner papers" in text) for one in (model, plain)]  # fmt: skip
+    assert line in drafts[0].partition(CONCISE)[2]  # what another branch found
+    assert "forty paddles" in drafts[1]
+    assert "Bo Lund" not in drafts[1]
+    assert any(line in text.partition("Noted in the whole run")[2] for text in of["WrittenSection"])
+    assert not any(line in text for text in plain.prompts)
+    assert any(name.startswith("note memory") for name in run.state.steps)
+    assert not any(name.startswith("note memory") for name in without.state.steps)
+    assert without.state.memory == {}
+    again = DeepResearch(model, Pages(OWNERS), remember=False).go_on(run.log.so_far())
+    assert again.result().claims == run.result().claims
+    assert again.state.memory == run.state.memory  # as it was begun
+
+
+def test_prompts_of_a_long_run_stay_as_short_as_they_were():
+    said = (
+        "The owner of mill {0} is Person{0}. Mill {0} by the river{0} grinds grain{0} for all of village{0} since {1}."
+    )
+    many = [page(f"Mill {n}", said.format(n, 1700 + n), year=1900 + n) for n in range(60)]
+    numbers = iter(range(1, 60))
+    model = Filler(
+        {"Next": lambda _: {"action": "search", "query": f"grain{(n := next(numbers))} village{n} river{n}"}}
+    )
+    settings = settings_of("deep", model)
+    settings = replace(settings, memory=MemorySettings(window=512, most=20), plan=replace(settings.plan, iterations=40))
+    run = DeepResearch(model, Pages(many)).start("What do the mills grind?", settings=settings, planner="sequential")
+    run.result()
+    lengths = [words(text) for call, text in zip(model.calls, model.prompts, strict=True) if call == "Next"]
+    assert len(lengths) >= 30
+    half = len(lengths) // 2
+    assert max(lengths[half:]) <= 1.1 * max(lengths[:half])
+    shown = MemoryShown.of(run.state.memory)
+    assert shown.compacted > 0  # prose became facts
+    assert shown.forgotten
+    assert shown.facts <= 20
+    assert max(row["tokens"] for row in run.state.memory.values()) <= 512 * 0.6 + 60  # the last text before compaction
+
+
+def test_what_was_remembered_is_replayed_and_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    from foveal.research.traces import text_of
+
+    run = DeepResearch(Filler(), Pages(OWNERS)).start(OWNER, mode="quick")
+    run.result()
+    trace = tmp_path / "run.jsonl"
+    trace.write_text(text_of(run.log.so_far()), encoding="utf-8")
+    told = CliRunner().invoke(app, ["research", "replay", str(trace), "--as", "memory"])
+    assert told.exit_code == 0, told.output
+    assert "3 passages of 1 search taken in, 2 facts held, 1 superseded." in told.stdout
+    assert "Superseded\n  Orra mill: owner = Ada Hart" in told.stdout
+    assert "→ Orra mill: owner = Bo Lund from 2015-03-01" in told.stdout
+    assert RunState.of(run.log.so_far()).memory == run.state.memory
+    assert MemoryShown.of({}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["The aim of the study was to count.", "Its owner of it is Bo.", "This mill's owner is Bo."]
+)
+def test_a_sentence_that_points_to_something_else_is_no_fact(text):
+    memory = RunMemory(count=words)
+    assert memory.consolidate(text, source="e1") == []
