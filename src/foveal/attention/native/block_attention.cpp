@@ -20,6 +20,10 @@
 
 #include <omp.h>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace {
 
 constexpr float NOTHING = -std::numeric_limits<float>::infinity();
@@ -104,6 +108,15 @@ inline void store(at::BFloat16 *to, float value) {  // nearest; the values are p
   std::memcpy(to, &half, 2);
 }
 inline void store(float *to, float value) { *to = value; }
+
+inline void keep(at::BFloat16 *to, float value) {  // the same for any value, without a branch
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t half = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const uint16_t kept = static_cast<uint16_t>(value != value ? 0x7fc0 : half);
+  std::memcpy(to, &kept, 2);
+}
+inline void keep(float *to, float value) { *to = value; }
 
 inline void product(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add,
                     const at::BFloat16 *a, const at::BFloat16 *b, float *c) {
@@ -212,6 +225,57 @@ void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *sco
   }
 }
 
+// The greatest of a row's scores, lane by lane: no compiler reorders a maximum that may meet NaN, and GCC's reduction
+// takes ten times as long as the softmax.
+inline float greatest(const float *__restrict__ line, int64_t width) {
+  constexpr int64_t lanes = 32;
+  float most[lanes];
+  std::fill(most, most + lanes, NOTHING);
+  int64_t n = 0;
+  for (; n + lanes <= width; n += lanes)
+    for (int64_t lane = 0; lane < lanes; ++lane) most[lane] = line[n + lane] > most[lane] ? line[n + lane] : most[lane];
+  for (; n < width; ++n) most[0] = std::max(most[0], line[n]);
+  return *std::max_element(most, most + lanes);
+}
+
+// Weights 2^(score * scale - most) of a row, and their sum.
+template <typename T>
+inline float weigh(const float *__restrict__ line, int64_t width, float scale, float most, T *__restrict__ weights) {
+  float total = 0.0f;
+  int64_t n = 0;
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
+  if constexpr (PAIR<T> == 2) {
+    const __m512 by = _mm512_set1_ps(scale), less = _mm512_set1_ps(most), least = _mm512_set1_ps(-126.0f);
+    __m512 sum = _mm512_setzero_ps();
+    for (; n + 16 <= width; n += 16) {
+      const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(line + n), by, less);
+      const __mmask16 counts = _mm512_cmp_ps_mask(x, least, _CMP_GE_OQ);
+      const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+      const __m512 rest = _mm512_sub_ps(x, whole);
+      __m512 y = _mm512_set1_ps(9.61812910762848e-3f);
+      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(5.55041086648216e-2f));
+      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(2.40226506959101e-1f));
+      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(6.93147180559945e-1f));
+      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0f));
+      y = _mm512_maskz_scalef_ps(counts, y, whole);
+      sum = _mm512_add_ps(sum, y);
+      const __m512i bits = _mm512_castps_si512(y);  // positive and finite: the nearest of two, the even one of a tie
+      const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+      const __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+      _mm256_storeu_si256(reinterpret_cast<__m256i *>(weights + n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(near, 16)));
+    }
+    total = _mm512_reduce_add_ps(sum);
+  }
+#endif
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = n; i < width; ++i) {
+    const float p = exp2_of<T>(line[i] * scale - most);
+    total += p;
+    store(weights + i, p);
+  }
+  return total;
+}
+
 // Softmax of a panel's scores, merged with what came before: weights, and running maximum, total and output rescaled.
 template <typename T>
 void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch<T> &s) {
@@ -219,21 +283,13 @@ void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch
   for (int64_t i = 0; i < row.count; ++i) {
     float *__restrict__ line = s.scores.data() + i * stride;
     T *__restrict__ weights = s.weights.data() + i * stride;
-    float most = NOTHING;
-#pragma omp simd reduction(max : most)
-    for (int64_t n = 0; n < width; ++n) most = std::max(most, line[n]);
+    float most = greatest(line, width);
     most = std::max(s.most[i], most * scale);
     if (most == NOTHING) {
       std::memset(static_cast<void *>(weights), 0, sizeof(T) * width);
       continue;
     }
-    float total = 0.0f;
-#pragma omp simd reduction(+ : total)
-    for (int64_t n = 0; n < width; ++n) {
-      const float p = exp2_of<T>(line[n] * scale - most);
-      total += p;
-      store(weights + n, p);
-    }
+    const float total = weigh(line, width, scale, most, weights);
     if (most > s.most[i]) {
       const float shrink = exp2_of<float>(s.most[i] - most);
       s.total[i] *= shrink;
@@ -282,8 +338,10 @@ void finish(const Call &c, const Row &row, const Scratch<T> &s) {
   float *lse = c.lse + (row.b * c.heads + row.h) * c.queries;
   for (int64_t i = 0; i < row.count; ++i) {
     const float total = s.total[i], share = total > 0.0f ? 1.0f / total : 0.0f;
-    T *line = out + (row.first + i) * c.out_strides.row;
-    for (int64_t d = 0; d < c.value_width; ++d) line[d] = T(s.output[i * c.value_width + d] * share);
+    T *__restrict__ line = out + (row.first + i) * c.out_strides.row;
+    const float *__restrict__ output = s.output.data() + i * c.value_width;
+#pragma omp simd
+    for (int64_t d = 0; d < c.value_width; ++d) keep(line + d, output[d] * share);
     lse[row.first + i] = total > 0.0f ? (s.most[i] + std::log2(total)) * LN_2 : NOTHING;
   }
 }
