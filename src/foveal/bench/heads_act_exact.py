@@ -35,7 +35,7 @@ MEASURED = {
     "first token over alpha / N, share of heads": (0.76, 0.96),
     "first token, mean attention": (0.17, 0.37),
     "later sinks over alpha / N, share of heads": (0.9, 1.0),
-    "later sinks over alpha / N, columns a head": (12.0, 28.0),
+    "later sinks over alpha / N, columns a head": (14.0, 24.0),
     "later sinks over 0.1, share of heads": (0.36, 0.56),
 }
 """On three pieces of essays: 0.86, 0.27, 0.96, 19 and 0.46, within what other pieces may give."""
