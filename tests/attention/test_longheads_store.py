@@ -122,6 +122,7 @@ def test_a_cache_is_saved_after_the_fact(qwen, tmp_path):
         save(batch, tmp_path / "other", qwen, IDS)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_half_made(qwen, shelf, tmp_path):
     code = (
         "import sys, json; from pathlib import Path\n"

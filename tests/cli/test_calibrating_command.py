@@ -112,6 +112,7 @@ def test_sinks_are_shown_and_drawn(place):
     assert "give a longer one" in failed.said
 
 
+@pytest.mark.slow
 def test_a_calibration_is_evaluated_beside_controls(place):
     given = ("--model", str(place / "model"), "--calibration", f"act:{place / 'act.json'}", "--draws", "1")
     told = json.loads(call(place, "heads", "eval", str(place / "some.jsonl"), *given, "--json").stdout)
@@ -136,6 +137,7 @@ def test_a_calibration_is_evaluated_beside_controls(place):
     assert "no calibration file" in failed.said
 
 
+@pytest.mark.slow
 def test_read_answers_by_calibrated_heads(place):
     given = (str(place / "mill.md"), QUESTION, "--model", str(place / "model"), "--window", "80", "--json")
     plain = json.loads(call(place, "read", *given).stdout)

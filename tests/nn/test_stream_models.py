@@ -190,6 +190,7 @@ def test_events_one_by_one_are_told_as_all_at_once(mixer):
     assert len(mark) == 4
 
 
+@pytest.mark.slow
 def test_an_event_model_beats_a_constant_rate(tmp_path):
     draw = np.random.default_rng(0)
     made = []

@@ -106,6 +106,7 @@ def test_without_a_model_or_days_the_seasonal_mean_stands_in_and_says_so(databas
         train_trend(database, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_day_more_is_one_step_and_the_same_as_all_anew(database, tmp_path, monkeypatch):
     with_model(tmp_path)
     upsert(database, papers(70, 3))
@@ -147,6 +148,7 @@ def test_days_after_the_last_reading_are_not_days_without_papers(database, tmp_p
     assert kept(database).last == TODAY - timedelta(days=20)
 
 
+@pytest.mark.slow
 def test_what_is_steady_is_learnt_better_than_four_weeks_say(tmp_path):
     draw, weekdays = torch.Generator().manual_seed(0), torch.arange(140) % 7
     rates = torch.tensor([2.0, 5, 20])[:, None] * torch.where(weekdays < 5, 1.3, 0.2)

@@ -17,6 +17,7 @@ from foveal.training.upper_layers import Parts
 QUESTION = "Who taught the architect of the Orra mill?"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_real_model_writes_queries_and_three_steps_make_recorded_ones_likelier():
     model, settings = load_language_model(BASE), PlannerSettings()

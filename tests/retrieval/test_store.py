@@ -449,3 +449,11 @@ def test_compacting_keeps_everything(store):
     assert visible(store) == before
     assert isinstance(store.vectors(), np.ndarray)
     assert pa.types.is_large_string(tables.DOCUMENTS.field("text").type)
+
+
+def test_a_library_that_is_just_being_made_is_none_yet(tmp_path):
+    folder = tmp_path / "library"
+    (folder / "settings.lance").mkdir(parents=True)  # as another process leaves it between two steps
+    assert not tables.exists(str(folder))
+    tables.create(str(folder), {"encoder": "none", "segmenter": "lines"}, None)
+    assert tables.exists(str(folder))

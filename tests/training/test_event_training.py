@@ -232,6 +232,7 @@ def test_it_learns_to_read_the_topic_from_the_event(tiny_encoder, tmp_path):
         train_events(learnt, str(tiny_encoder), replace(FAST, dropout=0.9), home=tmp_path, name="mine", dev=dev)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_gives_the_same_as_one_that_was_not(tiny_encoder, tmp_path):
     data, loop = news(), replace(LOOP, steps=6, evaluate_every=3, checkpoint_every=3)
     settings = replace(FAST, first=loop, second=loop)

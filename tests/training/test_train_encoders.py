@@ -115,6 +115,7 @@ def test_without_a_teacher_words_and_base_together_teach(topics, tiny_encoder, t
     assert np.sqrt(np.mean(variances)) == pytest.approx(3.0)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_of_an_encoder_goes_on_exactly(topics, tiny_encoder, tmp_path):
     """Resume, through sentence-transformers' trainer, in the midst of an epoch and with ANCE's negatives."""
     settings = replace(FAST, arm="ance", loop=replace(LOOP, epochs=3, evaluate_every=4, checkpoint_every=2))

@@ -20,6 +20,7 @@ from foveal.papers.records import Named, PaperRecord
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import Fetched, upsert
 from foveal.web import papers_views as views
+from foveal.web.papers_pages import FOUND
 
 EMPTY = TODAY - timedelta(days=2)
 VIEWS = [
@@ -179,7 +180,7 @@ def test_a_search_marks_the_whole_abstract_and_passes_choices_on(client: TestCli
     page = tree(client, "/papers?q=sparse+attention&category=cs.CL&year=2026&rank=blockrank&p=1")
     asked = client.app.state.site.search.asked[-1]
     assert asked == {
-        "query": "sparse attention", "k": 20, "page": 1,
+        "query": "sparse attention", "k": FOUND, "page": 1,
         "category": "cs.CL", "year": 2026, "rank": "blockrank", "retriever": None, "author": None,
     }  # fmt: skip
     assert {one.text.lower() for one in select(page, ".result mark")} <= {"sparse", "attention"}

@@ -106,7 +106,7 @@ def exists(uri: str) -> bool:
     with lance_errors(uri):
         database = connect(uri)
         names = set(database.list_tables().tables)
-        made = "settings" in names  # the table that is made last
+        made = "settings" in names and _is_written(database, "settings")  # the table that is made last
         missing = {"settings", "documents", "revisions", "passages"} - names
         held = names & {"documents", "passages", "revisions"}
         full = not made and any(database.open_table(name).count_rows() for name in held)
@@ -116,6 +116,17 @@ def exists(uri: str) -> bool:
             "move it away and add the sources again."
         )
     return made
+
+
+def _is_written(database: lancedb.DBConnection, name: str) -> bool:
+    """Whether a table that is listed has a version: while another process makes it, only its folder is there."""
+    try:
+        database.open_table(name)
+    except ValueError as error:
+        if "not found" in str(error):
+            return False
+        raise
+    return True
 
 
 def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
