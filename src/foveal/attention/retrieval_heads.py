@@ -207,6 +207,12 @@ def find_scores(model: LanguageModel, kind: str = "copy", home: Path | None = No
     return alike
 
 
+def copying_heads(answerer: object, home: Path | None = None) -> HeadScores | None:
+    """Which heads of what gives the answers copy, where its model is on this machine and that is known."""
+    model = getattr(answerer, "language_model", None)
+    return find_scores(model, home=home) if model else None
+
+
 def folder_of(home: Path) -> Path:
     """Where the scores of one's own lie."""
     return home / "models" / "heads"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import BoundedSemaphore, Lock
@@ -165,7 +165,8 @@ class PaperSearch:
         total: int | None = 0
         if text:
             wanted = max((page + 1) * k + 1, candidates if rank else 0)
-            with self._turn:
+            quick = (retriever or self._default) in TEXTLESS  # a slow one must not keep the others out
+            with self._turn if quick else nullcontext():
                 hits = self._found(text, filters, wanted, retriever)
             total = len(hits) if len(hits) < wanted else None
             if rank is not None:

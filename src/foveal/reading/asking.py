@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
-from foveal.attention.retrieval_heads import find_scores
+from foveal.attention.retrieval_heads import copying_heads
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel
 from foveal.reading.answering import AnswerSettings, Drafted, Evidence, confidence, drafted, settings_for
@@ -128,8 +128,7 @@ class Asker:
         self._get = get
         self._answerer = answerer
         reader = reader or getattr(answerer, "language_model", None)
-        answering = getattr(answerer, "language_model", None)
-        self._heads = find_scores(answering, home=home) if answering else None
+        self._heads = copying_heads(answerer, home)
         self._looking = Looking(reader, profile_of(reader, home), attention=self.settings.attention) if reader else None
 
     def stream(self, question: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> Iterator[AskEvent]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 from foveal.attention import AUTO
 from foveal.attention.profiles import Profile, profile_of
-from foveal.attention.retrieval_heads import HeadScores, find_scores
+from foveal.attention.retrieval_heads import HeadScores, copying_heads
 from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.reading import follow, state
@@ -135,9 +135,7 @@ class InfiniRetri:
 
     @cached_property
     def _copying(self) -> HeadScores | None:
-        """Which heads of the answerer copy, where it is on this machine and that is known."""
-        answering = getattr(self.answerer, "language_model", None)
-        return find_scores(answering, home=self._home) if answering else None
+        return copying_heads(self.answerer, self._home)
 
     def read(self, document: Document | Text | str, question: str, *, state: Path | None = None) -> Reading:
         """The answer to `question` with the places that it stands at."""

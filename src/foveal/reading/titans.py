@@ -101,11 +101,9 @@ class TitansReader:
 
     @cached_property
     def _copying(self) -> HeadScores | None:
-        """Which heads of the answerer copy, where it is on this machine and that is known."""
-        from foveal.attention.retrieval_heads import find_scores
+        from foveal.attention.retrieval_heads import copying_heads
 
-        answering = getattr(self.answerer, "language_model", None)
-        return find_scores(answering, home=self._home) if answering else None
+        return copying_heads(self.answerer, self._home)
 
     def read(self, document: Document | Text | str, question: str, *, state: Path | None = None) -> Reading:
         """The answer to `question` with the places that it stands at."""
