@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,6 +27,14 @@ class Outbox(list[tuple[str, str, str]]):
     def link(self) -> str:
         """The path of the link in the last mail."""
         return re.search(r"https?://[^/\s]+(\S+)", self[-1][2])[1]  # type: ignore[index]
+
+    def posted(self, count: int, within: float = 20.0) -> str:
+        """The link of mail number `count`, waited for: a mail goes out after its page has come."""
+        deadline = time.monotonic() + within
+        while len(self) < count and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(self) == count, f"{len(self)} mails, not {count}"
+        return self.link
 
 
 class Visitor(TestClient):

@@ -302,6 +302,14 @@ def test_features_are_all_key_heads_of_a_token(generator):
     torch.testing.assert_close(predictor.predict(k), predictor(predictor.features(k)).sigmoid())
 
 
+def test_keys_in_bfloat16_are_read_in_bfloat16_to_the_same_boundaries(generator):
+    k = torch.randn(1, 3, 600, 16, generator=generator).bfloat16()
+    predictor = predictor_of(channels=48)
+    found, exact = predictor.predict(k), predictor.predict(k.float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("length", [1, 2, 1023, 1024, 1025, 2500])
 def test_predicting_a_long_text_piece_by_piece_is_predicting_it_whole(generator, length):
     k = torch.randn(1, 3, length, 4, generator=generator)

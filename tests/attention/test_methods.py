@@ -23,6 +23,7 @@ from foveal.attention import (
     FlexPrefill,
     Report,
     attach,
+    estimates,
     method_by_name,
     method_for,
     methods,
@@ -31,7 +32,7 @@ from foveal.attention.blocks import Blocks
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.dense import cost_of_blocks
 from foveal.attention.dhsa import DHSA
-from foveal.attention.estimates import block_means, column_mass, last_queries, slash_mass, to_blocks
+from foveal.attention.estimates import block_means, column_mass, last_masses, last_queries, slash_mass, to_blocks
 from foveal.attention.flexprefill import jensen_shannon, reached
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
@@ -99,6 +100,23 @@ def test_last_queries_and_their_masses(length, before, count):
             slashes[:, place - key] += weights[0, :, row, key] / rows
     torch.testing.assert_close(slash_mass(weights)[0], slashes, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(column_mass(weights).sum(-1), torch.ones(1, 4))
+    with torch.inference_mode():  # the compiled sums, which make no weights
+        columns, distances = last_masses(q, k, count, scale=SCALE)
+    torch.testing.assert_close(columns, column_mass(weights), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(distances[0], slashes, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "softcap"), [(torch.bfloat16, None), (torch.bfloat16, 5.0), (torch.float32, 5.0)])
+def test_masses_of_last_queries_by_every_type_and_cap(dtype, softcap, monkeypatch):
+    q, k = (torch.cat([drawn(heads, 300, seed=seed) * 3 for seed in (2, 3)]).to(dtype) for heads in (4, 2))
+    weights = last_queries(q, k, BLOCK, scale=SCALE, softcap=softcap)
+    with torch.inference_mode():
+        ours = last_masses(q, k, BLOCK, scale=SCALE, softcap=softcap)
+        monkeypatch.setattr(estimates, "library", lambda _: None)
+        without = last_masses(q, k, BLOCK, scale=SCALE, softcap=softcap)
+    for found, plain, expected in zip(ours, without, (column_mass(weights), slash_mass(weights)), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(plain, expected)
 
 
 @settings(max_examples=25, deadline=None)

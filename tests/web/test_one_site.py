@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -287,15 +286,6 @@ def press(page: Any, css: str, key: str = "Enter", most: int = 90) -> None:
     raise AssertionError(f"Tab does not lead to {css} on {page.url}")
 
 
-def posted(outbox: Outbox, count: int) -> str:
-    """The link of that mail; a mail goes out after its page."""
-    deadline = time.monotonic() + 20
-    while len(outbox) < count and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert len(outbox) == count
-    return outbox.link
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_vote_sign_in_comment_and_subscribe_by_keyboard_alone(
     browser: Any, address: str, app: FastAPI, theme: str
@@ -312,7 +302,7 @@ def test_vote_sign_in_comment_and_subscribe_by_keyboard_alone(
     page.keyboard.type("ana@example.org")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Look into your mail").wait_for()
-    page.goto(address + posted(outbox, 1))
+    page.goto(address + outbox.posted(1))
     press(page, "main button")
     page.get_by_role("heading", name="Settings").wait_for()
     press(page, f'main a[href="/papers/{PAPER}"]')
@@ -335,7 +325,7 @@ def test_vote_sign_in_comment_and_subscribe_by_keyboard_alone(
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Look into your mail").wait_for()
     wrong += serious(page)
-    page.goto(address + posted(outbox, 2))
+    page.goto(address + outbox.posted(2))
     wrong += serious(page)
     press(page, "main button")
     page.get_by_role("heading", name="You are subscribed").wait_for()

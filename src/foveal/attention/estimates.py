@@ -5,9 +5,15 @@ Shapes    queries (B, H, Q, D), keys (B, G, K, D), H a multiple of G; all result
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from foveal.attention.compiled import library
+
+SOURCE = "last_masses.cpp"
 
 
 def capped(scores: Tensor, softcap: float | None) -> Tensor:
@@ -15,17 +21,61 @@ def capped(scores: Tensor, softcap: float | None) -> Tensor:
     return scores if softcap is None else softcap * torch.tanh(scores / softcap)
 
 
+def last_masses(
+    query: Tensor, key: Tensor, count: int, *, scale: float, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The mean attention of the last `count` queries to each key and at each distance 0, 1, …: (B, H, K) twice.
+
+    Each sums to 1. Without gradients on a CPU by native/last_masses.cpp, which makes no weights; else from them.
+    """
+    if query.device.type == "cpu" and query.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled():
+        found = library(SOURCE)
+        if found is not None:
+            return _added_up(found, _last_products(query, key, count, scale), softcap)
+    weights = last_queries(query, key, count, scale=scale, softcap=softcap)
+    return column_mass(weights), slash_mass(weights)
+
+
+class _Masses(ctypes.Structure):
+    """`Masses` of the source, field by field."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("scores", "columns", "slashes")),
+        *((name, ctypes.c_int64) for name in ("heads", "rows", "keys")),
+        ("cap", ctypes.c_float),
+        *((name, ctypes.c_int32) for name in ("bfloat16", "threads")),
+    )
+
+
+def _added_up(found: ctypes.CDLL, scores: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
+    batch, heads, count, keys = scores.shape
+    columns, slashes = (scores.new_empty(batch, heads, keys, dtype=torch.float32) for _ in range(2))
+    call = _Masses(
+        *(part.data_ptr() for part in (scores, columns, slashes)),
+        *(batch * heads, count, keys, softcap or 0.0),
+        *(int(scores.dtype == torch.bfloat16), torch.get_num_threads()),
+    )
+    if found.foveal_last_masses(ctypes.byref(call)):
+        raise MemoryError(f"There was no memory for a row of {keys} scores.")
+    return columns, slashes
+
+
 def last_queries(query: Tensor, key: Tensor, count: int, *, scale: float, softcap: float | None = None) -> Tensor:
     """The causal softmax attention of the last `count` queries over all keys: (B, H, count, K)."""
-    count = min(count, query.shape[2])
-    group, keys = query.shape[1] // key.shape[1], key.shape[2]
-    batch, heads = query.shape[:2]
-    rows = (query[:, :, -count:] * scale).reshape(batch, key.shape[1], group * count, -1)
-    scores = capped((rows @ key.transpose(-1, -2)).float(), softcap).view(batch, heads, count, keys)
+    scores = capped(_last_products(query, key, count, scale).float(), softcap)
+    count, keys = scores.shape[2:]
     hidden = torch.ones(count, count, dtype=torch.bool, device=query.device).triu(1)
     scores[..., keys - count :].masked_fill_(hidden, -torch.inf)
     weights: Tensor = scores.softmax(-1)
     return weights
+
+
+def _last_products(query: Tensor, key: Tensor, count: int, scale: float) -> Tensor:
+    """Scaled products of the last `count` queries with all keys, in their type: (B, H, count, K)."""
+    count = min(count, query.shape[2])
+    group = query.shape[1] // key.shape[1]
+    rows = (query[:, :, -count:] * scale).reshape(len(query), key.shape[1], group * count, -1)
+    return (rows @ key.transpose(-1, -2)).view(*query.shape[:2], count, key.shape[2])
 
 
 def column_mass(weights: Tensor) -> Tensor:
@@ -61,7 +111,8 @@ def block_means(x: Tensor, size: int, *, lead: int = 0) -> Tensor:
     """
     start = min((size - lead) % size, x.shape[2])
     end = start + (x.shape[2] - start) // size * size
-    inner = x[:, :, start:end].reshape(*x.shape[:2], -1, size, x.shape[3]).mean(3, dtype=torch.float32)
+    whole = x[:, :, start:end].unflatten(2, (-1, size))
+    inner = torch.stack([part.float().mean(2) for part in whole.unbind(1)], 1)  # one head at a time stays in the cache
     edges = [x[:, :, part].float().mean(2, keepdim=True) for part in (slice(0, start), slice(end, None))]
     return torch.cat([*edges[:1][: int(start > 0)], inner, *edges[1:][: int(end < x.shape[2])]], 2)
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.special import entr
 
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.estimates import block_means, capped, column_mass, last_queries, slash_mass, to_blocks
+from foveal.attention.estimates import block_means, capped, last_masses, to_blocks
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import on_diagonals
 from foveal.errors import InputError
@@ -90,9 +90,7 @@ class FlexPrefill(BlockMethod):
         """The blocks of each head; None where gamma asks for all."""
         if self.gamma == 1 or self._least(key.shape[2]) >= key.shape[2]:
             return None
-        weights = last_queries(query, key, self.block, scale=context.scale, softcap=context.softcap)
-        columns, slashes = column_mass(weights), slash_mass(weights)
-        del weights
+        columns, slashes = last_masses(query, key, self.block, scale=context.scale, softcap=context.softcap)
         by_block = to_blocks(columns, self.block)
         distance = self._distance(query, key, by_block, context)
         aware = distance < self.tau

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.estimates import by_share, column_mass, last_queries, slash_mass, to_blocks
+from foveal.attention.estimates import by_share, last_masses, to_blocks
 from foveal.attention.method import BlockMethod
 from foveal.errors import InputError
 
@@ -74,9 +74,8 @@ class VerticalSlash(BlockMethod):
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The columns and diagonals that the last queries look at most."""
-        weights = last_queries(query, key, self.key_block, scale=context.scale, softcap=context.softcap)
-        columns = to_blocks(column_mass(weights), self.key_block)
-        slashes = to_blocks(slash_mass(weights), self.key_block)
+        masses = last_masses(query, key, self.key_block, scale=context.scale, softcap=context.softcap)
+        columns, slashes = (to_blocks(mass, self.key_block) for mass in masses)
         columns[..., 0] = slashes[..., 0] = torch.inf
         chosen = _top(columns, -(-self.vertical // self.key_block))
         diagonals = _top(slashes, -(-self.slash // self.key_block))

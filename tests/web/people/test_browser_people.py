@@ -71,7 +71,7 @@ def test_a_keyboard_is_enough(
     page.keyboard.type("ana@example.org")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Look into your mail").wait_for()
-    page.goto(address + outbox.link)
+    page.goto(address + outbox.posted(1))
     if not page.locator("main button:focus").count():
         to(page, "main button")
     page.keyboard.press("Enter")
@@ -197,7 +197,7 @@ def test_subscribing_confirming_and_leaving_by_keyboard_alone(
     page.keyboard.type("sparse attention")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Look into your mail").wait_for()
-    page.goto(address + outbox.link)
+    page.goto(address + outbox.posted(1))
     assert [one.state for one in subscriptions(database)] == ["unconfirmed"]  # opening it confirms nobody
     to(page, "main button")
     page.keyboard.press("Enter")
