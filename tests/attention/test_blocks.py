@@ -121,6 +121,12 @@ def test_the_compiled_kernel_is_here():
     assert native(torch.float16) == torch.float32
 
 
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="this processor has no AMX")
+def test_with_amx_halves_are_computed_as_halves():
+    """A kernel whose halves are wrong is not used for them, silently: here they must be right."""
+    assert native(torch.bfloat16) == torch.bfloat16
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     queries=st.integers(1, 90),

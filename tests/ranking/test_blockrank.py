@@ -198,7 +198,7 @@ def test_long_prompts_through_the_block_kernel_give_the_same(qwen, held, monkeyp
     expected = ranker.scores(QUERY, hits), decoder.scores(QUERY, hits)
     asked = []
     monkeypatch.setattr(blockrank_forward, "LONG", 1)
-    monkeypatch.setattr(blockrank_forward, "prefers_blocks", lambda query: asked.append(query.shape) or True)
+    monkeypatch.setattr(blockrank_forward, "lacks_amx", lambda query: asked.append(query.shape) or True)
     assert ranker.scores(QUERY, hits) == pytest.approx(expected[0], abs=1e-5)
     assert decoder.scores(QUERY, hits) == pytest.approx(expected[1], abs=1e-5)
     assert len(asked) > 2

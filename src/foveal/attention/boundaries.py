@@ -291,9 +291,7 @@ class BoundaryPredictor(nn.Module):
         offsets, length, before, behind = self._offsets(x), x.shape[1], self.window - 1, self.window
         logits = []
         with torch.autocast("cpu", torch.bfloat16, enabled=_in_bfloat16(k)):
-            for start in range(
-                0, length, _POSITIONS
-            ):  # all features of a long text would be its largest tensor
+            for start in range(0, length, _POSITIONS):  # all features of a long text would be its largest tensor
                 first, last = start - before, min(start + _POSITIONS, length) + behind
                 inside = self._features(x[:, max(0, first) : min(last, length)], offsets)
                 logits.append(self._logits(pad(inside, (0, 0, max(0, -first), max(0, last - length)))))

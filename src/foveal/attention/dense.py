@@ -1,7 +1,8 @@
 """Dense attention under a model's own mask, by whichever of two kernels is faster on this machine: PyTorch's, or ours.
 
-PyTorch's CPU attention leaves bfloat16 products to a library that, without AMX, runs them at a fraction of what oneDNN
-gives the block kernel; ours also skips what a sliding window hides. With AMX, on a GPU and in float32, PyTorch's runs.
+In bfloat16 on a processor ours is: PyTorch's leaves the products to a library that, without AMX, runs them at a
+fraction of what oneDNN gives, and with AMX spends more on its softmax; ours also skips what a sliding window hides. For
+a few queries, on a GPU and in float32, PyTorch's runs.
 
 Shapes    as in kernel.py
 """
@@ -20,7 +21,7 @@ from foveal.attention.estimates import capped
 from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
-LEAST = 64
+LEAST, LEAST_WITH_AMX = 64, 256
 """Queries below which PyTorch's runs: a block kernel has little to divide."""
 
 MEASURED, COSTLIEST = 2048, 10.0
@@ -31,7 +32,7 @@ def dense_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float, softcap: float | None = None
 ) -> Tensor:
     """The output (B, H, Q, D) of the queries under `mask`; `softcap` as in kernel.py."""
-    if mask.by_position and (softcap is not None or (query.shape[2] >= LEAST and prefers_blocks(query))):
+    if mask.by_position and (softcap is not None or prefers_blocks(query)):
         return block_attention(query, key, value, dense_blocks(mask), scale=scale, softcap=softcap)[0]
     seen = mask.dense
     if softcap is not None:
@@ -64,9 +65,18 @@ def capped_attention(
 
 def prefers_blocks(query: Tensor) -> bool:
     """Whether the block kernel is the faster one for tensors like this."""
+    return query.shape[2] >= (LEAST_WITH_AMX if _has_amx() else LEAST) and _is_for_blocks(query)
+
+
+def lacks_amx(query: Tensor) -> bool:
+    """Whether PyTorch's attention makes products of tensors like this at a fraction of the block kernel's rate."""
+    return not _has_amx() and _is_for_blocks(query)
+
+
+def _is_for_blocks(query: Tensor) -> bool:
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or (torch.is_grad_enabled() and query.requires_grad):
         return False
-    return not _has_amx() and native(torch.bfloat16) == torch.bfloat16
+    return native(torch.bfloat16) == torch.bfloat16
 
 
 @cache

@@ -111,7 +111,7 @@ def block_means(x: Tensor, size: int, *, lead: int = 0) -> Tensor:
     """
     start = min((size - lead) % size, x.shape[2])
     end = start + (x.shape[2] - start) // size * size
-    whole = x[:, :, start:end].unflatten(2, (-1, size))
+    whole = x[:, :, start:end].reshape(*x.shape[:2], -1, size, x.shape[3])
     inner = torch.stack([part.float().mean(2) for part in whole.unbind(1)], 1)  # one head at a time stays in the cache
     edges = [x[:, :, part].float().mean(2, keepdim=True) for part in (slice(0, start), slice(end, None))]
     return torch.cat([*edges[:1][: int(start > 0)], inner, *edges[1:][: int(end < x.shape[2])]], 2)

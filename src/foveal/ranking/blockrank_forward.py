@@ -26,7 +26,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.attach import Context, attach
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.dense import capped_attention, dense_attention, prefers_blocks
+from foveal.attention.dense import capped_attention, dense_attention, lacks_amx
 from foveal.attention.estimates import capped
 from foveal.attention.kernel import block_attention, merge
 from foveal.attention.masks import Mask
@@ -155,7 +155,7 @@ class Looking:
         plan, rule = self.plan, self.rule
         seen = plan.seen(rule.window)
         plain = rule.window is None and rule.softcap is None
-        if plain and before.shape[2] >= LONG and prefers_blocks(query):
+        if plain and before.shape[2] >= LONG and lacks_amx(query):
             far = everything(query, before, joined(self._values), scale=rule.scale)
             near = within(query, key, value, seen[..., plan.before :], scale=rule.scale)
             return merge([far, near])[0]

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include <omp.h>
@@ -29,7 +30,9 @@ namespace {
 constexpr float NOTHING = -std::numeric_limits<float>::infinity();
 constexpr float LOG2_E = 1.44269504088896340736f;
 constexpr float LN_2 = 0.69314718055994530942f;
-constexpr int64_t PANEL = 512;  // keys between two rescalings: their scores stay in the second-level cache
+constexpr int64_t PANEL = 1024;  // keys between two rescalings: their scores stay in the second-level cache
+constexpr int64_t APART = 32;  // between rows of a panel: a power of two apart they would share a cache's few sets
+constexpr std::align_val_t LINE{64};
 
 struct Strides {
   int64_t batch, head, row;  // in elements; the last dimension is dense
@@ -118,6 +121,24 @@ inline void keep(at::BFloat16 *to, float value) {  // the same for any value, wi
 }
 inline void keep(float *to, float value) { *to = value; }
 
+// Numbers that begin at a cache line; nobody has set them.
+template <typename T>
+class Line {
+ public:
+  explicit Line(int64_t count) : at_(static_cast<T *>(::operator new[](count * sizeof(T), LINE))) {}
+  T *data() { return at_.get(); }
+  const T *data() const { return at_.get(); }
+  T &operator[](int64_t place) { return at_.get()[place]; }
+  const T &operator[](int64_t place) const { return at_.get()[place]; }
+
+ private:
+  struct Free {
+    void operator()(T *at) const { ::operator delete[](at, LINE); }
+  };
+  std::unique_ptr<T, Free> at_;
+};
+
+// c (m, n) = or += a (m, k) b (k, n), b in pairs of two for bfloat16.
 inline void product(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add,
                     const at::BFloat16 *a, const at::BFloat16 *b, float *c) {
   at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, true);
@@ -127,14 +148,7 @@ inline void product(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, i
   at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, false);
 }
 
-// One key/value head's blocks, laid out for the products.
-template <typename T>
-struct Packed {
-  int64_t depth;             // width of a key, even for bfloat16
-  std::unique_ptr<T[]> keys;    // per block (depth / PAIR, key_block, PAIR)
-  std::unique_ptr<T[]> values;  // per block (key_block / PAIR, value_width, PAIR)
-};
-
+// A block's keys as (depth / PAIR, key_block, PAIR) and values as (key_block / PAIR, value_width, PAIR).
 template <typename T>
 void pack_block(const Call &c, int64_t head, int64_t block, int64_t depth, T *keys, T *values) {
   const int64_t b = head / c.groups, g = head % c.groups, first = block * c.key_block;
@@ -157,16 +171,19 @@ void pack_block(const Call &c, int64_t head, int64_t block, int64_t depth, T *ke
 
 template <typename T>
 struct Scratch {
-  std::vector<T> query, weights;
-  std::vector<float> scores, output, most, total;
-  Scratch(const Call &c, int64_t depth, int64_t panel)
+  Line<T> query, weights;
+  Line<float> scores, output;
+  std::vector<float> most, total;
+  Scratch(const Call &c, int64_t depth, int64_t stride)
       : query(c.query_block * depth),
-        weights(c.query_block * panel),
-        scores(c.query_block * panel),
+        weights(c.query_block * stride),
+        scores(c.query_block * stride),
         output(c.query_block * c.value_width),
         most(c.query_block),
         total(c.query_block) {}
 };
+
+inline int64_t blocks_in_panel(const Call &c) { return std::max<int64_t>(1, PANEL / c.key_block); }
 
 // Where, in one (b, h, r), the kept blocks stand.
 struct Row {
@@ -228,43 +245,77 @@ void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *sco
 // The greatest of a row's scores, lane by lane: no compiler reorders a maximum that may meet NaN, and GCC's reduction
 // takes ten times as long as the softmax.
 inline float greatest(const float *__restrict__ line, int64_t width) {
-  constexpr int64_t lanes = 32;
-  float most[lanes];
-  std::fill(most, most + lanes, NOTHING);
   int64_t n = 0;
+#if defined(__AVX512F__)
+  __m512 one = _mm512_set1_ps(NOTHING), two = one, three = one, four = one;
+  for (; n + 64 <= width; n += 64) {
+    one = _mm512_max_ps(one, _mm512_loadu_ps(line + n));
+    two = _mm512_max_ps(two, _mm512_loadu_ps(line + n + 16));
+    three = _mm512_max_ps(three, _mm512_loadu_ps(line + n + 32));
+    four = _mm512_max_ps(four, _mm512_loadu_ps(line + n + 48));
+  }
+  float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(one, two), _mm512_max_ps(three, four)));
+#else
+  constexpr int64_t lanes = 32;
+  float each[lanes];
+  std::fill(each, each + lanes, NOTHING);
   for (; n + lanes <= width; n += lanes)
-    for (int64_t lane = 0; lane < lanes; ++lane) most[lane] = line[n + lane] > most[lane] ? line[n + lane] : most[lane];
-  for (; n < width; ++n) most[0] = std::max(most[0], line[n]);
-  return *std::max_element(most, most + lanes);
+    for (int64_t lane = 0; lane < lanes; ++lane) each[lane] = line[n + lane] > each[lane] ? line[n + lane] : each[lane];
+  float most = *std::max_element(each, each + lanes);
+#endif
+  for (; n < width; ++n) most = std::max(most, line[n]);
+  return most;
 }
+
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+// 2^(score * scale - most) of sixteen scores, 0 below 2^-126: the whole part goes to the exponent's bits.
+inline __m512 powers(const float *scores, __m512 scale, __m512 most) {
+  constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;  // said outright, no compiler takes it for 0
+  const __m512 round = _mm512_set1_ps(12582912.0f), x = _mm512_fmsub_ps(_mm512_loadu_ps(scores), scale, most);
+  const __mmask16 counts = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_GE_OQ);
+  const __m512 whole = _mm512_add_round_ps(x, round, nearest);
+  const __m512 rest = _mm512_sub_ps(x, _mm512_sub_round_ps(whole, round, nearest));
+  __m512 y = _mm512_set1_ps(9.61812910762848e-3f);
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(5.55041086648216e-2f));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(2.40226506959101e-1f));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(6.93147180559945e-1f));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0f));
+  const __m512i raised = _mm512_slli_epi32(_mm512_castps_si512(whole), 23);
+  return _mm512_castsi512_ps(_mm512_maskz_add_epi32(counts, _mm512_castps_si512(y), raised));
+}
+
+inline void store(at::BFloat16 *to, __m512 one, __m512 two) {  // thirty-two positive and finite ones, to the nearest
+#if defined(__AVX512BF16__)
+  const __m512bh both = _mm512_cvtne2ps_pbh(two, one);
+  std::memcpy(static_cast<void *>(to), &both, 64);
+#else
+  for (const __m512 part : {one, two}) {
+    const __m512i bits = _mm512_castps_si512(part);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(near, 16)));
+    to += 16;
+  }
+#endif
+}
+#endif
 
 // Weights 2^(score * scale - most) of a row, and their sum.
 template <typename T>
 inline float weigh(const float *__restrict__ line, int64_t width, float scale, float most, T *__restrict__ weights) {
   float total = 0.0f;
   int64_t n = 0;
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
+#if defined(__AVX512F__) && defined(__AVX512BW__)
   if constexpr (PAIR<T> == 2) {
-    const __m512 by = _mm512_set1_ps(scale), less = _mm512_set1_ps(most), least = _mm512_set1_ps(-126.0f);
-    __m512 sum = _mm512_setzero_ps();
-    for (; n + 16 <= width; n += 16) {
-      const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(line + n), by, less);
-      const __mmask16 counts = _mm512_cmp_ps_mask(x, least, _CMP_GE_OQ);
-      const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-      const __m512 rest = _mm512_sub_ps(x, whole);
-      __m512 y = _mm512_set1_ps(9.61812910762848e-3f);
-      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(5.55041086648216e-2f));
-      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(2.40226506959101e-1f));
-      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(6.93147180559945e-1f));
-      y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0f));
-      y = _mm512_maskz_scalef_ps(counts, y, whole);
-      sum = _mm512_add_ps(sum, y);
-      const __m512i bits = _mm512_castps_si512(y);  // positive and finite: the nearest of two, the even one of a tie
-      const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-      const __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-      _mm256_storeu_si256(reinterpret_cast<__m256i *>(weights + n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(near, 16)));
+    const __m512 by = _mm512_set1_ps(scale), less = _mm512_set1_ps(most);
+    __m512 sum = _mm512_setzero_ps(), more = sum;
+    for (; n + 32 <= width; n += 32) {
+      const __m512 one = powers(line + n, by, less), two = powers(line + n + 16, by, less);
+      sum = _mm512_add_ps(sum, one);
+      more = _mm512_add_ps(more, two);
+      store(weights + n, one, two);
     }
-    total = _mm512_reduce_add_ps(sum);
+    total = _mm512_reduce_add_ps(_mm512_add_ps(sum, more));
   }
 #endif
 #pragma omp simd reduction(+ : total)
@@ -309,26 +360,27 @@ void look(const Call &c, const Row &row, const T *keys, const T *values, int64_t
                 sizeof(T) * c.width);
     std::fill(s.query.data() + i * depth + c.width, s.query.data() + (i + 1) * depth, T(0.0f));
   }
-  std::fill(s.output.begin(), s.output.end(), 0.0f);
+  std::fill(s.output.data(), s.output.data() + c.query_block * c.value_width, 0.0f);
   std::fill(s.total.begin(), s.total.end(), 0.0f);
   std::fill(s.most.begin(), s.most.end(), NOTHING);
-  const int64_t in_panel = std::max<int64_t>(1, PANEL / c.key_block), stride = in_panel * c.key_block;
+  const int64_t in_panel = blocks_in_panel(c), stride = in_panel * c.key_block + APART;
   for (int64_t start = 0; start < row.kept; start += in_panel) {
     const int64_t count = std::min(in_panel, row.kept - start);
+    const int32_t *blocks = row.indices + start, *rules = row.rules + start;
     for (int64_t j = 0; j < count; ++j) {
-      const int64_t block = row.indices[start + j];
-      const int32_t rule = row.rules[start + j];
       float *scores = s.scores.data() + j * c.key_block;
       product(row.count, c.key_block, depth, depth, c.key_block, stride, false, s.query.data(),
-              keys + block * depth * c.key_block, scores);
-      if (c.bias || c.cap > 0.0f) adjust(c, row, block, scores, stride);
-      if (rule != WHOLE || (block + 1) * c.key_block > c.keys) hide(c, row, block, rule, scores, stride);
+              keys + blocks[j] * depth * c.key_block, scores);
+      if (c.bias || c.cap > 0.0f) adjust(c, row, blocks[j], scores, stride);
+      const bool beyond = (blocks[j] + 1) * c.key_block > c.keys;
+      if (rules[j] != WHOLE || beyond) hide(c, row, blocks[j], rules[j], scores, stride);
     }
     merge(c, row, count * c.key_block, stride, s);
-    for (int64_t j = 0; j < count; ++j)
-      product(row.count, c.value_width, c.key_block, stride, c.value_width, c.value_width, true,
-              s.weights.data() + j * c.key_block, values + row.indices[start + j] * c.key_block * c.value_width,
-              s.output.data());
+    for (int64_t j = 0, end; j < count; j = end) {  // neighbours' values stand one behind the other: one product
+      for (end = j + 1; end < count && blocks[end] == blocks[end - 1] + 1;) ++end;
+      product(row.count, c.value_width, (end - j) * c.key_block, stride, c.value_width, c.value_width, true,
+              s.weights.data() + j * c.key_block, values + blocks[j] * c.key_block * c.value_width, s.output.data());
+    }
   }
 }
 
@@ -351,16 +403,17 @@ int run(const Call &c) {
   const int64_t depth = up(c.width, PAIR<T>), blocks = up(c.keys, c.key_block) / c.key_block;
   const int64_t rows = up(c.queries, c.query_block) / c.query_block, heads = c.batch * c.groups;
   const int64_t key_size = depth * c.key_block, value_size = c.value_width * c.key_block;
-  std::unique_ptr<T[]> keys(new T[heads * blocks * key_size]), values(new T[heads * blocks * value_size]);
-  const int64_t panel = std::max<int64_t>(1, PANEL / c.key_block) * c.key_block;
+  Line<T> keys(heads * blocks * key_size), values(heads * blocks * value_size);
   const int64_t shared = c.heads / c.groups, tasks = heads * shared * rows;
-  std::vector<Scratch<T>> scratch(c.threads, Scratch<T>(c, depth, panel));
+  const int64_t stride = blocks_in_panel(c) * c.key_block + APART;
+  std::vector<Scratch<T>> scratch;
+  for (int thread = 0; thread < c.threads; ++thread) scratch.emplace_back(c, depth, stride);
   std::atomic<int> failed{0};
 #pragma omp parallel num_threads(c.threads)
   {
 #pragma omp for schedule(static)
     for (int64_t n = 0; n < heads * blocks; ++n)
-      pack_block<T>(c, n / blocks, n % blocks, depth, keys.get() + n * key_size, values.get() + n * value_size);
+      pack_block<T>(c, n / blocks, n % blocks, depth, keys.data() + n * key_size, values.data() + n * value_size);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t task = 0; task < tasks; ++task) {
       if (failed.load(std::memory_order_relaxed)) continue;
@@ -370,7 +423,8 @@ int run(const Call &c) {
       const Row row = row_of(c, head / c.groups, h, r);
       Scratch<T> &mine = scratch[omp_get_thread_num()];
       try {
-        look<T>(c, row, keys.get() + head * blocks * key_size, values.get() + head * blocks * value_size, depth, mine);
+        const int64_t first = head * blocks;
+        look<T>(c, row, keys.data() + first * key_size, values.data() + first * value_size, depth, mine);
         finish<T>(c, row, mine);
       } catch (...) {
         failed = 1;

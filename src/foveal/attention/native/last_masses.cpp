@@ -3,7 +3,7 @@
 // A row is one query's scores over all keys, the last `rows` of a text in order. It is read once from its scores and
 // lives in the second-level cache while its softmax is taken and added to both sums.
 //
-// Shapes   scores (heads, rows, keys) float32 or bfloat16; columns and slashes (heads, keys) float32, the mean of the rows
+// Shapes   scores (heads, rows, keys) float32 or bfloat16; columns, slashes (heads, keys) float32, means over the rows
 // Source   arXiv 2502.20766, section 3.1; MInference's estimate of vertical and slash lines is the same
 
 #include <algorithm>
