@@ -203,6 +203,7 @@ BENCHES = {
     "papers-speed": "foveal.bench.papers_speed:speed",
     "papers-ingest": "foveal.bench.papers_ingest:ingest_rows",
     "papers-serve": "foveal.bench.papers_serve:serve",
+    "papers-audit": "foveal.bench.papers_audit:audit",
     "mail": "foveal.bench.mail:mail",
     "nn": "foveal.bench.nn:nn",
     "nn-exact": "foveal.bench.nn_exact:exact",

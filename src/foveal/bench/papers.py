@@ -5,6 +5,7 @@
     known      a paper found again by half an abstract, or by 2 to 6 typed words          papers_known.py
     speed      a search and an order over 20,000 papers                                   papers_speed.py
     serve      the pages of such a site, asked for 20 times a second                      papers_serve.py
+    audit      every view as Lighthouse marks it, in both themes                          papers_audit.py
 
 Each is a bench of its own, too: `foveal bench papers-csfcube`, and so on.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.papers_audit import audit
 from foveal.bench.papers_csfcube import csfcube
 from foveal.bench.papers_ingest import ingest_rows
 from foveal.bench.papers_known import known
@@ -24,5 +26,5 @@ from foveal.evaluation.tables import Row
 
 def papers(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench papers`."""
-    for part in (ingest_rows, csfcube, known, speed, serve):
+    for part in (ingest_rows, csfcube, known, speed, serve, audit):
         yield from part(settings)
