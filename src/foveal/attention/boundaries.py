@@ -246,9 +246,7 @@ class BoundaryPredictor(nn.Module):
         """Deviation and mean (B, 1, C) of keys (B, L, C) over their text, where features take them off."""
         if not self.settings["standardise"]:
             return None
-        parts = [
-            torch.std_mean(part.float(), dim=1, correction=0, keepdim=True) for part in torch.split(x, _CHANNELS, -1)
-        ]
+        parts = [_deviation_and_mean(part.float()) for part in torch.split(x, _CHANNELS, -1)]
         deviation, mean = (torch.cat(several, -1) for several in zip(*parts, strict=True))
         return deviation.clamp(min=1e-6), mean
 
@@ -339,6 +337,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(f"There is no boundary predictor at {path}. Train one, or give another path.") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no boundary predictor ({error}). Give one that Foveal saved.") from error
+
+
+def _deviation_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel over a text (B, L, C): (B, 1, C) twice. In two sweeps, several times as fast as torch.std_mean."""
+    mean = x.mean(1, keepdim=True)
+    return (x - mean).square_().mean(1, keepdim=True).sqrt_(), mean
 
 
 def _in_bfloat16(k: Tensor) -> bool:
