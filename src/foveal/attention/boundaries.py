@@ -18,7 +18,7 @@ Source    DHSA (Xiong et al., arXiv 2510.24606): rho, the encoders attn, cnn and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d, cosine_similarity, gelu, pad, scaled_dot_product_attention
+from torch.nn.functional import cosine_similarity, pad
 
+from foveal.attention.boundary_encoders import ENCODERS
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
@@ -39,7 +40,6 @@ CUT_RATIO = 2.0  # beta: a position is a boundary from this rho on
 _BLOCK_NUMBERS = 2**22  # attention weights held at once by `label_boundaries`
 _POSITIONS = 1024  # windows that the predictor encodes at once
 _CHANNELS = 64  # of which deviations are taken at once
-_DEPTH, _DROPOUT = 4, 0.1  # of the encoder "stack"
 
 
 # labels
@@ -193,10 +193,7 @@ class BoundaryPredictor(nn.Module):
     The last w tokens up to i and the w behind it (zeros outside the text) are encoded together, pooled to l and r, and
     [l, r, |l - r|, l·r, cos(l, r)] goes through one hidden layer to a logit.
 
-    Encoders  attn    one self-attention over the 2w tokens, without positions or residual, then LayerNorm
-              stack   four of them, each LayerNorm first, with residual and dropout, then LayerNorm
-              cnn     no attention: a depth-wise convolution makes one vector of each side, then 1×1 to `hidden`
-              tokens  no attention: two layers of `hidden` on each token alone (ours; the fastest, and it learns best)
+    Encoders: boundary_encoders.py.
     """
 
     origin: Origin | None = None
@@ -216,8 +213,8 @@ class BoundaryPredictor(nn.Module):
         InputError: settings that make no predictor.
         """
         super().__init__()
-        if encoder not in _ENCODERS:
-            raise InputError(f"No boundary encoder is called {encoder!r}. There are: {', '.join(_ENCODERS)}.")
+        if encoder not in ENCODERS:
+            raise InputError(f"No boundary encoder is called {encoder!r}. There are: {', '.join(ENCODERS)}.")
         if min(channels, window, hidden, heads) < 1 or channels % heads:
             raise InputError(
                 f"A predictor got channels={channels}, window={window}, hidden={hidden}, heads={heads}; all must be "
@@ -229,7 +226,7 @@ class BoundaryPredictor(nn.Module):
         }  # fmt: skip
         self.channels, self.window = channels, window
         self.width = 2 * channels if standardise else channels
-        self.encoder, width = _ENCODERS[encoder](self.width, window, hidden, heads)
+        self.encoder, width = ENCODERS[encoder](self.width, window, hidden, heads)
         self.fused = nn.Linear(4 * width + 1, hidden)
         self.score = nn.Linear(hidden, 1)
 
@@ -340,7 +337,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _deviation_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each channel over a text (B, L, C): (B, 1, C) twice. In two sweeps, several times as fast as torch.std_mean."""
+    """Of each channel over a text (B, L, C): (B, 1, C) twice; in two sweeps, for torch.std_mean takes its time."""
     mean = x.mean(1, keepdim=True)
     return (x - mean).square_().mean(1, keepdim=True).sqrt_(), mean
 
@@ -348,103 +345,3 @@ def _deviation_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
 def _in_bfloat16(k: Tensor) -> bool:
     """Whether a prediction's products are made in the keys' own type: several times as fast where the processor can."""
     return k.device.type == "cpu" and k.dtype == torch.bfloat16 and bool(torch.cpu._is_amx_tile_supported())
-
-
-# the encoders of a predictor: tokens (B, n + 2w - 1, C) -> the two sides of each of the n windows, (B, n, E) each
-# (their C is the number of features, twice that of the keys' channels where these are standardised)
-
-
-class _Attention(nn.Module):
-    """Self-attention among the tokens of a window. Queries, keys and values are made by `project`, then by window."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.project = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
-
-    def forward(self, projected: Tensor) -> Tensor:
-        """(B, n, 2w, 3C) to (B, n, 2w, C)."""
-        batch, count, size, _ = projected.shape
-        parts = projected.view(batch * count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product_attention(parts[0], parts[1], parts[2])
-        encoded: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, count, size, -1))
-        return encoded
-
-
-class _AttentionEncoder(nn.Module):
-    """Encoder "attn"; a token's projections serve all the windows that it stands in."""
-
-    def __init__(self, channels: int, window: int, heads: int) -> None:
-        super().__init__()
-        self.window = window
-        self.attention = _Attention(channels, heads)
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        projected = _windows(self.attention.project(tokens), 2 * self.window)
-        return _sides(self.norm(self.attention(projected)), self.window)
-
-
-class _StackEncoder(nn.Module):
-    """Encoder "stack"."""
-
-    def __init__(self, channels: int, window: int, heads: int) -> None:
-        super().__init__()
-        self.window = window
-        self.blocks: Sequence[_Attention] = nn.ModuleList(_Attention(channels, heads) for _ in range(_DEPTH))  # type: ignore[assignment]
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(_DEPTH + 1))
-        self.dropout = nn.Dropout(_DROPOUT)
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        x = _windows(tokens, 2 * self.window)
-        for block, norm in zip(self.blocks, self.norms, strict=False):  # the last norm follows the last block
-            x = x + self.dropout(block(block.project(norm(x))))
-        return _sides(self.norms[-1](x), self.window)
-
-
-class _ConvolutionEncoder(nn.Module):
-    """Encoder "cnn": the depth-wise kernel is as long as a side, so each side becomes one vector."""
-
-    def __init__(self, channels: int, window: int, hidden: int) -> None:
-        super().__init__()
-        self.window = window
-        self.along = nn.Conv1d(channels, channels, window, groups=channels)
-        self.across = nn.Linear(channels, hidden)
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        sides = self.across(self.along(tokens.transpose(1, 2)).relu().transpose(1, 2)).relu()  # (B, n + w, hidden)
-        return sides[:, : -self.window], sides[:, self.window :]
-
-
-class _TokenEncoder(nn.Module):
-    """Encoder "tokens"; a side is the mean of its tokens."""
-
-    def __init__(self, channels: int, window: int, hidden: int) -> None:
-        super().__init__()
-        self.window = window
-        self.first = nn.Linear(channels, hidden)
-        self.second = nn.Linear(hidden, hidden)
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = gelu(self.second(gelu(self.first(tokens))))
-        sides = avg_pool1d(encoded.transpose(1, 2), self.window, 1).transpose(1, 2)  # (B, n + w, hidden)
-        return sides[:, : -self.window], sides[:, self.window :]
-
-
-def _windows(tokens: Tensor, size: int) -> Tensor:
-    """(B, n + size - 1, C) to (B, n, size, C), each window a token on from the one before."""
-    return tokens.unfold(1, size, 1).transpose(-1, -2).contiguous()
-
-
-def _sides(encoded: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """The means of the two sides of encoded windows (B, n, 2w, C)."""
-    return encoded[:, :, :window].mean(2), encoded[:, :, window:].mean(2)
-
-
-_ENCODERS: dict[str, Callable[[int, int, int, int], tuple[nn.Module, int]]] = {
-    "attn": lambda channels, window, _, heads: (_AttentionEncoder(channels, window, heads), channels),
-    "cnn": lambda channels, window, hidden, _: (_ConvolutionEncoder(channels, window, hidden), hidden),
-    "stack": lambda channels, window, _, heads: (_StackEncoder(channels, window, heads), channels),
-    "tokens": lambda channels, window, hidden, _: (_TokenEncoder(channels, window, hidden), hidden),
-}
