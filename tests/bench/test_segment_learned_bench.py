@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from foveal.bench import segment_learned as bench
+from foveal.bench.segment_learned_arms import Arms
 from foveal.bench.segment_learned_data import Policies, Scale, transfers, without_heading_words
+from foveal.bench.segment_learned_figures import at_rate, of_cut
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.models import load_encoder
@@ -142,7 +144,7 @@ def test_all_systems_stand_in_one_table_each_with_its_figures(settings, base):
 
 def test_a_second_run_trains_nothing(settings, base, monkeypatch):
     policies = Policies.of(settings, TINY, only_topics=True)
-    arms = bench.Arms(policies, TINY, base)
+    arms = Arms(policies, TINY, base)
     first = [arms.fine_tuned("cross", 0, pairs=24, epochs=1.0).score(one.paragraphs, 1) for one in arms.test]
     monkeypatch.setattr(bench, "tuned", lambda *_, **__: pytest.fail("it trained"))
     again = [arms.fine_tuned("cross", 0, pairs=24, epochs=1.0).score(one.paragraphs, 1) for one in arms.test]
@@ -176,9 +178,9 @@ def test_figures_are_means_over_documents():
     ]
     held = [Read(one, Paragraphs(one.paragraphs)) for one in documents]
     scores = [np.float32([3, 3, -1, 3, 3]), np.float32([3, -2, 3])]
-    perfect = bench.at_rate(scores, held)
+    perfect = at_rate(scores, held)
     assert (perfect.auc, perfect.pk, perfect.f1, perfect.within) == (1.0, 0.0, 1.0, 1.0)
-    none = bench.of_cut(lambda _: [], held)
+    none = of_cut(lambda _: [], held)
     assert none.auc is None
     assert none.f1 == 0
     assert none.pk == pytest.approx(100 * np.mean([2 / 4, 2 / 2]))

@@ -16,19 +16,16 @@ Test documents decide nothing else. Fine-tuned heads and their scores are kept i
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 from statistics import fmean, pstdev
 
 import numpy as np
 
 from foveal.bench.runner import SIZE
+from foveal.bench.segment_learned_arms import Arms, Kept
 from foveal.bench.segment_learned_data import (
     QUICK,
     Policies,
@@ -37,33 +34,22 @@ from foveal.bench.segment_learned_data import (
     transfers,
     without_heading_words,
 )
+from foveal.bench.segment_learned_figures import Cut, Figures, at_rate, of_cut, rows_of, untrained
 from foveal.bench.segment_use import use
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.segmentation import accuracy_within, boundary_f1, openings_to_masses, pk, same_auc, windowdiff
+from foveal.evaluation.segmentation import openings_to_masses, same_auc
 from foveal.evaluation.tables import Row
-from foveal.models.hub import folder_of
-from foveal.settings import Settings
-from foveal.text.embedding_segmentation import depth_boundaries, segment_vectors
-from foveal.text.graphseg import graph_boundaries
+from foveal.text.embedding_segmentation import segment_vectors
 from foveal.text.same_topic import SameTopicSegmenter
-from foveal.text.texttiling import TextTiling
-from foveal.text.units import words
-from foveal.training import checkpoints
 from foveal.training.same_topic import (
     Read,
-    SameTopicSettings,
     auc,
-    calibrated,
-    cosine_head,
     gaps_of,
-    layout_head,
-    topic_head,
     vector_head,
 )
 from foveal.training.same_topic_heads import Floats, Head, Paragraphs, gap_scores
 from foveal.training.same_topic_model import SameTopicModel
-from foveal.training.same_topic_pairs import STRATEGIES, Corpus, Pairs, balanced, fingerprint, pairs_of
-from foveal.training.same_topic_tuned import tuned
+from foveal.training.same_topic_pairs import STRATEGIES, balanced
 from foveal.types import Document
 
 CROSS_AUC, OVER_COSINE, ENSEMBLE_AUC, ENSEMBLE_F1, UNDER_NONE, RAW_AUC = 0.78, 0.12, 0.84, 0.42, 6.0, 0.68
@@ -72,11 +58,6 @@ FROZEN = ("vectors", "topics", "layout")
 SPEED, ENSEMBLE_SPEED = 180, 60
 """Paragraphs in a second, at least: of the segmenter, and of all heads with a cross-encoder."""
 WITHIN_AUC = "AUC of gaps, within documents"
-WITHIN = 3
-"""Wrong gaps of a document, for acc_k."""
-
-Masses = list[int]
-Cut = Callable[[Read], list[int]]
 
 
 def learned(settings: BenchSettings) -> Iterator[Row]:
@@ -96,200 +77,6 @@ def tables(settings: BenchSettings, scale: Scale | None = None, *, base: str = "
     yield from raw_rows(raw)
     yield from transfer_rows(raw)
     yield from speed_rows(raw)
-
-
-class Arms:
-    """What is learnt from one set of policies."""
-
-    def __init__(self, data: Policies, scale: Scale, base: str) -> None:
-        self.data, self.scale, self.base = data, scale, base
-        self.dev, self.test = data.held
-        self._frozen: dict[int, dict[str, Head]] = {}
-
-    @property
-    def quick(self) -> bool:
-        """Whether bars that a fine-tuning of minutes cannot meet are left out."""
-        return self.data.settings.quick
-
-    def wanted(self, seed: int) -> SameTopicSettings:
-        """How frozen heads are trained."""
-        return SameTopicSettings(loop=replace(self.scale.loop(seed, 1.0), seed=seed))
-
-    def frozen(self, seed: int) -> dict[str, Head]:
-        """The heads over vectors, and of layout, of one seed; fitted once."""
-        if seed not in self._frozen:
-            self._frozen[seed] = self._fitted(seed)
-        return dict(self._frozen[seed])
-
-    def _fitted(self, seed: int) -> dict[str, Head]:
-        wanted, parts = self.wanted(seed), self.data.parts
-        _, pairs, vectors = parts.pairs(wanted)
-        made: dict[str, Head | None] = {
-            "vectors": vector_head(parts.encoder, vectors, pairs, self.dev, wanted.ridges),
-            "topics": topic_head(parts, self.dev, wanted),
-            "layout": layout_head(parts.corpus, self.dev, wanted.ridges),
-        }
-        return {name: head for name, head in made.items() if head is not None}
-
-    def fine_tuned(self, kind: str, seed: int, *, pairs: int, epochs: float, strategy: str | None = None) -> Kept:
-        """A head that is fine-tuned now or was before; its scores are kept, so that it is loaded only if they lack.
-
-        `strategy`: of these pairs alone (None: the true gaps and consecutive pairs).
-        """
-        wanted = replace(self.wanted(seed), strategy=strategy or "consecutive", gaps=strategy is None)
-        corpus, drawn = self._pairs(wanted)
-        few = balanced(drawn.drawn(pairs, np.random.default_rng(seed)))
-        known = {
-            "corpus": hashlib.sha256("\x1f".join(corpus.texts).encode("utf-8", "surrogatepass")).hexdigest(),
-            "pairs": hashlib.sha256(np.stack([few.left, few.right, few.same]).tobytes()).hexdigest(),
-            "dev": fingerprint([one.document for one in self.dev]),
-            "base": self.data.encoder.fingerprint,
-        }
-        loop = self.scale.loop(seed, epochs)
-        digest = hashlib.sha256(json.dumps([known, kind, self.scale.window, str(loop)]).encode()).hexdigest()[:24]
-        folder = self.data.settings.cache / "same-topic" / digest
-
-        def make() -> Head:
-            place = folder_of(self.base, Settings.load().cache, kind="encoder")
-            documents = [one.document for one in self.dev]
-            head, _ = tuned(kind, place, corpus, few, documents, loop, folder, window=self.scale.window, identity=known)
-            return head
-
-        return Kept(kind, make, folder / "scores.json")
-
-    def _pairs(self, wanted: SameTopicSettings) -> tuple[Corpus, Pairs]:
-        if wanted.strategy == "section":  # of texts whose vectors nobody needs
-            return pairs_of("section", self.data.parts.corpus, seed=wanted.loop.seed, each=wanted.each)
-        return self.data.parts.pairs(wanted)[:2]
-
-    def model(self, heads: Mapping[str, Head]) -> SameTopicModel:
-        """Their sum, calibrated on the dev documents."""
-        return calibrated(heads, self.dev, reaches=(1,), card={})
-
-
-class Kept:
-    """A head whose scores are kept by the texts that they are of."""
-
-    far = False
-
-    def __init__(self, kind: str, make: Callable[[], Head], path: Path) -> None:
-        self.kind, self.make, self.path = kind, make, path
-
-    @cached_property
-    def kept(self) -> dict[str, list[float]]:
-        """What was scored, now or before."""
-        return checkpoints.read(self.path) or {}
-
-    @cached_property
-    def head(self) -> Head:
-        """The head itself."""
-        return self.make()
-
-    def score(self, read: Paragraphs, distance: int) -> Floats:
-        """Its scores, made or read."""
-        key = hashlib.sha256("\x1f".join(read.texts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        if f"{key}-{distance}" not in self.kept:
-            self.kept[f"{key}-{distance}"] = self.head.score(read, distance).tolist()
-            checkpoints.write(self.path, self.kept)
-        return np.array(self.kept[f"{key}-{distance}"], dtype=np.float32)
-
-    def arrays(self) -> Mapping[str, Floats]:
-        """None: it is measured, and not saved."""
-        return {}
-
-
-# -- tables -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Of one system on one set of documents."""
-
-    auc: float | None
-    pk: float
-    windowdiff: float
-    f1: float
-    within: float
-
-    @classmethod
-    def of(cls, found: Sequence[Masses], held: Sequence[Read], scores: Sequence[Floats] | None = None) -> Figures:
-        """Means over documents; AUC over all gaps together."""
-        pairs = [(masses, one.document.masses) for masses, one in zip(found, held, strict=True)]
-        return cls(
-            auc(scores, held) if scores is not None else None,
-            100 * fmean(pk(*pair) for pair in pairs),
-            100 * fmean(windowdiff(*pair) for pair in pairs),
-            fmean(boundary_f1(*pair).f1 for pair in pairs),
-            accuracy_within(pairs, WITHIN),
-        )
-
-
-def at_rate(scores: Sequence[Floats], held: Sequence[Read]) -> Figures:
-    """Figures of scores that are cut where boundaries are as many as there are."""
-    every = np.concatenate(list(scores))
-    wanted = sum(len(one.document.masses) - 1 for one in held)
-    threshold = np.sort(every)[min(wanted, len(every) - 1)]
-    return Figures.of([gaps.found(float(threshold)) for gaps in gaps_of(scores, held)], held, scores)
-
-
-def of_cut(cut: Cut, held: Sequence[Read]) -> Figures:
-    """Figures of a system that decides by itself."""
-    return Figures.of([openings_to_masses(cut(one), len(one.document.paragraphs)) for one in held], held)
-
-
-def rows_of(
-    system: str, figures: Sequence[Figures], bars: Mapping[str, Mapping[str, float]] | None = None, note: str = ""
-) -> Iterator[Row]:
-    """The rows of one system, the means over seeds with their spread in the note."""
-    for metric, name in (
-        ("AUC of gaps", "auc"), ("P_k %", "pk"), ("WindowDiff %", "windowdiff"), ("boundary F1", "f1"),
-        (f"documents with at most {WITHIN} wrong gaps", "within"),
-    ):  # fmt: skip
-        values = [getattr(one, name) for one in figures]
-        if values[0] is None:
-            continue
-        spread = f"{len(values)} seeds, ± {pstdev(values):.3g}" if len(values) > 1 else ""
-        told = "; ".join(part for part in (spread, note) if part)
-        yield Row.of(system, metric, fmean(values), note=told, **dict((bars or {}).get(metric, {})))
-
-
-def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator[tuple[str, Figures]]:
-    """Controls that know nothing, and what needs no training; GraphSeg's threshold is the dev documents' best."""
-    encoder, seed = arms.data.encoder, arms.data.settings.seed
-    rng = np.random.default_rng(seed)
-    rate = sum(len(one.document.masses) - 1 for one in held) / sum(len(one.document.paragraphs) - 1 for one in held)
-
-    def vectors(one: Read) -> Floats:
-        return one.paragraphs.vectors(encoder)
-
-    def random(one: Read) -> list[int]:
-        drawn: list[int] = (np.flatnonzero(rng.random(len(one.document.paragraphs) - 1) < rate) + 1).tolist()
-        return drawn
-
-    def even(one: Read) -> list[int]:
-        units, parts = len(one.document.paragraphs), len(one.document.masses)
-        return [round(at * units / parts) for at in range(1, parts)]
-
-    def tiled(one: Read) -> list[int]:
-        return TextTiling().boundaries([[text[a:b] for a, b in words(text)] for text in one.document.paragraphs])
-
-    graph = min(
-        (0.1, 0.2, 0.3, 0.4, 0.5),
-        key=lambda threshold: of_cut(lambda one: graph_boundaries(vectors(one), threshold), dev).pk,
-    )
-    cuts: dict[str, Cut] = {
-        "no boundary": lambda _: [],
-        "random, true rate": random,
-        "even, true number": even,
-        "TextTiling": tiled,
-        f"GraphSeg, threshold {graph:g}": lambda one: graph_boundaries(vectors(one), graph),
-        "depth": lambda one: depth_boundaries(vectors(one)),
-        "dynamic programming, penalty 0.9": lambda one: segment_vectors(vectors(one), 0.9),
-        "dynamic programming, penalty 1.2": lambda one: segment_vectors(vectors(one), 1.2),
-    }
-    for name, cut in cuts.items():
-        yield name, of_cut(cut, held)
-    yield "cosine of neighbours", at_rate([gap_scores(cosine_head(encoder), one.paragraphs, 1) for one in held], held)
 
 
 def setting_rows(arms: Arms) -> Iterator[Row]:
