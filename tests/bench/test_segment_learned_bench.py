@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from foveal.bench import segment_learned as bench
+from foveal.bench import segment_learned_arms
 from foveal.bench.segment_learned_arms import Arms
 from foveal.bench.segment_learned_data import Policies, Scale, transfers, without_heading_words
 from foveal.bench.segment_learned_figures import at_rate, of_cut
@@ -146,7 +147,7 @@ def test_a_second_run_trains_nothing(settings, base, monkeypatch):
     policies = Policies.of(settings, TINY, only_topics=True)
     arms = Arms(policies, TINY, base)
     first = [arms.fine_tuned("cross", 0, pairs=24, epochs=1.0).score(one.paragraphs, 1) for one in arms.test]
-    monkeypatch.setattr(bench, "tuned", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(segment_learned_arms, "tuned", lambda *_, **__: pytest.fail("it trained"))
     again = [arms.fine_tuned("cross", 0, pairs=24, epochs=1.0).score(one.paragraphs, 1) for one in arms.test]
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
