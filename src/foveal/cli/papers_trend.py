@@ -16,7 +16,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 def trend(
     which: Annotated[
-        str | None, typer.Argument(help="A subject (cs.CL) or a topic; without it all, those that grow most first.")
+        str | None, typer.Argument(help="A subject (cs.CL) or a topic; without it those of some size, by growth.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Lines to show.")] = 20,
     home: Home = None,
@@ -42,7 +42,7 @@ def trend(
             raise UnknownName(f"Nothing that is counted is called {which!r}. There are: {there}.")
         found_series: tuple[Forecast, ...] = (one,)
     else:
-        found_series = tuple(found.changing(k, fewest=0.0))
+        found_series = tuple(found.changing(k) or found.changing(k, fewest=0.0))  # a small home shows what it has
     if as_json:
         print_json({"by": found.by, "why": found.why, "last": found.last, "series": found_series})
     elif which is not None:
