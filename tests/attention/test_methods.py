@@ -32,7 +32,15 @@ from foveal.attention.blocks import Blocks
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.dense import cost_of_blocks
 from foveal.attention.dhsa import DHSA
-from foveal.attention.estimates import block_means, column_mass, last_masses, last_queries, slash_mass, to_blocks
+from foveal.attention.estimates import (
+    block_means,
+    column_mass,
+    largest,
+    last_masses,
+    last_queries,
+    slash_mass,
+    to_blocks,
+)
 from foveal.attention.flexprefill import jensen_shannon, reached
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
@@ -104,6 +112,17 @@ def test_last_queries_and_their_masses(length, before, count):
         columns, distances = last_masses(q, k, count, scale=SCALE)
     torch.testing.assert_close(columns, column_mass(weights), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(distances[0], slashes, atol=1e-6, rtol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 12), kinds=st.integers(1, 6))
+def test_the_largest_are_the_first_of_a_stable_sort(seed, count, kinds):
+    """Also among many equal ones, and where infinities are."""
+    scores = torch.randint(kinds, (3, 5, 12), generator=torch.Generator().manual_seed(seed)).float()
+    scores = scores.masked_fill(scores == 0, -torch.inf).masked_fill(scores == 5, torch.inf)
+    order = scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
+    expected = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, value=True)
+    assert torch.equal(largest(scores, count), expected)
 
 
 @pytest.mark.parametrize(("dtype", "softcap"), [(torch.bfloat16, None), (torch.bfloat16, 5.0), (torch.float32, 5.0)])

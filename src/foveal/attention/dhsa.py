@@ -34,7 +34,7 @@ from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
 from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
 from foveal.attention.dense import capped_attention
-from foveal.attention.estimates import block_means
+from foveal.attention.estimates import block_means, largest
 from foveal.attention.method import BlockMethod
 from foveal.attention.profiles import architecture_of
 from foveal.errors import InputError
@@ -141,9 +141,8 @@ class DHSA(BlockMethod):
         always = local | (columns * self.key_block < self.sink)
         ranked = scores.masked_fill(~causal, -torch.inf).masked_fill(always & causal, torch.inf)
         budget, keys = self.budget_for(key.shape[2]), key.shape[2]
-        count = budget // self.key_block if budget < keys else len(columns)
-        best = ranked.sort(dim=-1, descending=True, stable=True).indices[..., :count]
-        keep = torch.zeros_like(ranked, dtype=torch.bool).scatter_(-1, best, value=True)
+        count = max(1, budget // self.key_block) if budget < keys else len(columns)
+        keep = largest(ranked, count)
         if self.dense_tail:
             keep |= ((rows + self.query_block // self.key_block) * self.key_block > keys - self.dense_tail)[:, None]
         return keep & causal

@@ -128,3 +128,11 @@ def by_share(scores: Tensor, rows: Tensor, columns: Tensor, share: float) -> Ten
     wanted = (share * (rows + 1)).round().clamp(min=2)[:, None]
     keep = (torch.arange(len(columns), device=scores.device) < wanted).expand_as(scores)
     return torch.zeros_like(keep).scatter(-1, order, keep) & causal
+
+
+def largest(scores: Tensor, count: int) -> Tensor:
+    """Where the `count` largest along the last dimension stand, of equals the first: booleans. Sorts nothing."""
+    least = scores.topk(count, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    above, equal = scores > least, scores == least
+    room = count - above.sum(-1, keepdim=True)
+    return above | (equal & (equal.cumsum(-1) <= room))
