@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -34,13 +35,20 @@ FLAGS = (
 @cache
 def library(source: str) -> ctypes.CDLL | None:
     """The compiled `native/<source>`; None, and one warning, where it cannot be made."""
-    text = (resources.files("foveal.attention") / "native" / source).read_text(encoding="utf-8")
+    text = _text(source)
     try:
         return ctypes.CDLL(str(_made(text)))
     except (OSError, subprocess.SubprocessError) as error:
         told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         log.warning("Sparse attention runs without its compiled kernel, many times slower: %s", told)
         return None
+
+
+def _text(source: str) -> str:
+    """A source with this folder's headers in the place of their #includes: it is compiled from its text."""
+    folder = resources.files("foveal.attention") / "native"
+    text = (folder / source).read_text(encoding="utf-8")
+    return re.sub(r'^#include "(.+)"$', lambda found: (folder / found[1]).read_text(encoding="utf-8"), text, flags=re.M)
 
 
 def _made(text: str) -> Path:

@@ -9,27 +9,17 @@
 
 #include <ATen/native/CPUBlas.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
 
 #include <omp.h>
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
+#include "softmax.h"
 
 namespace {
 
-constexpr float NOTHING = -std::numeric_limits<float>::infinity();
-constexpr float LOG2_E = 1.44269504088896340736f;
-constexpr float LN_2 = 0.69314718055994530942f;
 constexpr int64_t PANEL = 1024;  // keys between two rescalings: their scores stay in the second-level cache
 constexpr int64_t APART = 32;  // between rows of a panel: a power of two apart they would share a cache's few sets
 constexpr std::align_val_t LINE{64};
@@ -77,40 +67,12 @@ constexpr int64_t PAIR = std::is_same_v<T, at::BFloat16> ? 2 : 1;
 
 inline int64_t up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 
-// 2^x for x <= 0, without a branch; 0 below 2^-126. Relative error 1e-7 (float32), 4e-6 where bfloat16 follows.
-template <typename T>
-inline float exp2_of(float x) {
-  const float held = x < -126.0f ? -126.0f : x;
-  const float whole = std::nearbyint(held);
-  const float rest = held - whole;
-  float y;
-  if constexpr (PAIR<T> == 2) {
-    y = 9.61812910762848e-3f;
-    y = y * rest + 5.55041086648216e-2f;
-    y = y * rest + 2.40226506959101e-1f;
-  } else {
-    y = 1.54035303933816e-4f;
-    y = y * rest + 1.33335581464284e-3f;
-    y = y * rest + 9.61812910762848e-3f;
-    y = y * rest + 5.55041086648216e-2f;
-    y = y * rest + 2.40226506959101e-1f;
-  }
-  y = y * rest + 6.93147180559945e-1f;
-  y = y * rest + 1.0f;
-  int32_t bits;
-  std::memcpy(&bits, &y, 4);
-  bits += static_cast<int32_t>(whole) << 23;
-  std::memcpy(&y, &bits, 4);
-  return x < -126.0f ? 0.0f : y;
-}
-
 inline void store(at::BFloat16 *to, float value) {  // nearest; the values are positive and finite
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
   const uint16_t half = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
   std::memcpy(to, &half, 2);
 }
-inline void store(float *to, float value) { *to = value; }
 
 inline void keep(at::BFloat16 *to, float value) {  // the same for any value, without a branch
   uint32_t bits;
@@ -242,31 +204,6 @@ void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *sco
   }
 }
 
-// The greatest of a row's scores, lane by lane: no compiler reorders a maximum that may meet NaN, and GCC's reduction
-// takes ten times as long as the softmax.
-inline float greatest(const float *__restrict__ line, int64_t width) {
-  int64_t n = 0;
-#if defined(__AVX512F__)
-  __m512 one = _mm512_set1_ps(NOTHING), two = one, three = one, four = one;
-  for (; n + 64 <= width; n += 64) {
-    one = _mm512_max_ps(one, _mm512_loadu_ps(line + n));
-    two = _mm512_max_ps(two, _mm512_loadu_ps(line + n + 16));
-    three = _mm512_max_ps(three, _mm512_loadu_ps(line + n + 32));
-    four = _mm512_max_ps(four, _mm512_loadu_ps(line + n + 48));
-  }
-  float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(one, two), _mm512_max_ps(three, four)));
-#else
-  constexpr int64_t lanes = 32;
-  float each[lanes];
-  std::fill(each, each + lanes, NOTHING);
-  for (; n + lanes <= width; n += lanes)
-    for (int64_t lane = 0; lane < lanes; ++lane) each[lane] = line[n + lane] > each[lane] ? line[n + lane] : each[lane];
-  float most = *std::max_element(each, each + lanes);
-#endif
-  for (; n < width; ++n) most = std::max(most, line[n]);
-  return most;
-}
-
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 // 2^(score * scale - most) of sixteen scores, 0 below 2^-126: the whole part goes to the exponent's bits.
 inline __m512 powers(const float *scores, __m512 scale, __m512 most) {
@@ -320,7 +257,7 @@ inline float weigh(const float *__restrict__ line, int64_t width, float scale, f
 #endif
 #pragma omp simd reduction(+ : total)
   for (int64_t i = n; i < width; ++i) {
-    const float p = exp2_of<T>(line[i] * scale - most);
+    const float p = exp2_of<PAIR<T> == 2>(line[i] * scale - most);
     total += p;
     store(weights + i, p);
   }
@@ -342,7 +279,7 @@ void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch
     }
     const float total = weigh(line, width, scale, most, weights);
     if (most > s.most[i]) {
-      const float shrink = exp2_of<float>(s.most[i] - most);
+      const float shrink = exp2_of(s.most[i] - most);
       s.total[i] *= shrink;
       float *__restrict__ output = s.output.data() + i * c.value_width;
       for (int64_t d = 0; d < c.value_width; ++d) output[d] *= shrink;

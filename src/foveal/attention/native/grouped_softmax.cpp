@@ -6,14 +6,11 @@
 //
 // Source   arXiv 2305.16300, section 3; the backward is derived in landmark_weights.py
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
 #include <vector>
 
 #include <omp.h>
+
+#include "softmax.h"
 
 extern "C" {
 
@@ -30,47 +27,6 @@ struct Grouped {
 }  // extern "C"
 
 namespace {
-
-constexpr float NOTHING = -std::numeric_limits<float>::infinity();
-constexpr float LOG2_E = 1.44269504088896340736f;
-constexpr float LN_2 = 0.69314718055994530942f;
-
-struct Half {
-  uint16_t bits;
-};
-
-inline float load(const float *from) { return *from; }
-inline float load(const Half *from) {
-  const uint32_t wide = static_cast<uint32_t>(from->bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
-inline void store(float *to, float value) { *to = value; }
-inline void store(Half *to, float value) {  // nearest; no value is a NaN that was not one before
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  to->bits = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-// 2^x for x <= 0, without a branch; 0 below 2^-126. Relative error 1e-7.
-inline float exp2_of(float x) {
-  const float held = x < -126.0f ? -126.0f : x;
-  const float whole = std::nearbyint(held);
-  const float rest = held - whole;
-  float y = 1.54035303933816e-4f;
-  y = y * rest + 1.33335581464284e-3f;
-  y = y * rest + 9.61812910762848e-3f;
-  y = y * rest + 5.55041086648216e-2f;
-  y = y * rest + 2.40226506959101e-1f;
-  y = y * rest + 6.93147180559945e-1f;
-  y = y * rest + 1.0f;
-  int32_t bits;
-  std::memcpy(&bits, &y, 4);
-  bits += static_cast<int32_t>(whole) << 23;
-  std::memcpy(&y, &bits, 4);
-  return x < -126.0f ? 0.0f : y;
-}
 
 // What keys `from` to `end` of a block sum to: they become 2^(x - their largest); `most` is that, the sum is given.
 inline float exponents(float *line, int64_t from, int64_t end, float *most) {

@@ -6,14 +6,11 @@
 // Shapes   scores (heads, rows, keys) float32 or bfloat16; columns, slashes (heads, keys) float32, means over the rows
 // Source   arXiv 2502.20766, section 3.1; MInference's estimate of vertical and slash lines is the same
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
 #include <vector>
 
 #include <omp.h>
+
+#include "softmax.h"
 
 extern "C" {
 
@@ -30,52 +27,15 @@ struct Masses {
 
 namespace {
 
-constexpr float NOTHING = -std::numeric_limits<float>::infinity();
-constexpr float LOG2_E = 1.44269504088896340736f;
-constexpr int64_t LANES = 32;
-
-inline float load(const float *from) { return *from; }
-inline float load(const uint16_t *from) {
-  const uint32_t wide = static_cast<uint32_t>(*from) << 16;
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
-
-// 2^x for x <= 0, without a branch; 0 below 2^-126. Relative error 1e-7.
-inline float exp2_of(float x) {
-  const float held = x < -126.0f ? -126.0f : x;
-  const float whole = std::nearbyint(held);
-  const float rest = held - whole;
-  float y = 1.54035303933816e-4f;
-  y = y * rest + 1.33335581464284e-3f;
-  y = y * rest + 9.61812910762848e-3f;
-  y = y * rest + 5.55041086648216e-2f;
-  y = y * rest + 2.40226506959101e-1f;
-  y = y * rest + 6.93147180559945e-1f;
-  y = y * rest + 1.0f;
-  int32_t bits;
-  std::memcpy(&bits, &y, 4);
-  bits += static_cast<int32_t>(whole) << 23;
-  std::memcpy(&y, &bits, 4);
-  return x < -126.0f ? 0.0f : y;
-}
-
-// The scores of a row in `line`, and the greatest of them: lane by lane, as no compiler reorders a maximum itself.
+// The scores of a row in `line`, and the greatest of them.
 template <typename T>
 float read(const T *__restrict__ scores, int64_t count, float cap, float *__restrict__ line) {
-  float most[LANES];
-  std::fill(most, most + LANES, NOTHING);
   if (cap > 0.0f) {
     for (int64_t j = 0; j < count; ++j) line[j] = std::tanh(load(scores + j) / cap) * cap;
   } else {
     for (int64_t j = 0; j < count; ++j) line[j] = load(scores + j);
   }
-  int64_t j = 0;
-  for (; j + LANES <= count; j += LANES)
-    for (int64_t lane = 0; lane < LANES; ++lane) most[lane] = line[j + lane] > most[lane] ? line[j + lane] : most[lane];
-  for (; j < count; ++j) most[0] = std::max(most[0], line[j]);
-  return *std::max_element(most, most + LANES);
+  return greatest(line, count);
 }
 
 template <typename T>
@@ -118,7 +78,7 @@ int run(const Masses &c) {
 // 0: done; anything else: there was no memory.
 extern "C" int foveal_last_masses(const Masses *call) {
   try {
-    return call->bfloat16 ? run<uint16_t>(*call) : run<float>(*call);
+    return call->bfloat16 ? run<Half>(*call) : run<float>(*call);
   } catch (...) {
     return 1;
   }
