@@ -65,6 +65,17 @@ def test_it_learns_and_reports(tmp_path):
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
+def test_an_optimizer_of_ones_own_takes_the_loops_rates(tmp_path):
+    class Still(Line):
+        def forward(self, x, y):
+            return {"loss": self.bias + 0 * (x.sum() + y.sum()) + 0 * self.weight.sum()}
+
+    model = Still()
+    made = Job(model, points(), optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=1.0))
+    train(made, replace(SETTINGS, steps=4, warm_up=0.5), tmp_path)
+    assert model.bias.item() == pytest.approx(-(0 + 1 / 2 + 1 + 1 / 2), abs=1e-4)  # up in two steps, down in two
+
+
 def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_randomness_alone(tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()

@@ -6,41 +6,25 @@ Local heads see a line or two above; routing heads whatever is alike. Each arm l
 
 from __future__ import annotations
 
-import io
 import math
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from foveal.bench.photographs import SIDE, photographs
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
 from foveal.evaluation.tables import Row
 from foveal.nn.language_training import LanguageSize, next_bytes, window_nats
-from foveal.registry import require
 from foveal.training.examples import shuffled
 from foveal.training.loop import LoopSettings
-
-SIDE = 16
 
 
 def pixels(path: Path, most: int) -> Tensor:
     """At most so many images of a tar, evenly spread over it: (n, 768) bytes."""
-    image = require("PIL.Image", extra="bench")
-    with tarfile.open(path) as tar:
-        members = [one for one in tar.getmembers() if one.name.endswith(".jpg")]
-        chosen = members[:: max(1, len(members) // most)][:most]
-        found = []
-        for member in chosen:
-            file = tar.extractfile(member)
-            assert file is not None
-            small = image.open(io.BytesIO(file.read())).convert("RGB").resize((SIDE, SIDE), image.Resampling.BOX)
-            found.append(np.asarray(small, dtype=np.uint8).reshape(-1))
-    return torch.from_numpy(np.stack(found)).long()
+    return photographs(path, most)[0].flatten(1).long()
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,15 +28,17 @@ def trained(
     told: Mapping[str, Any],
     *,
     together: Callable[[list[Any]], Any] = collate,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
 ) -> Curves:
     """Train an arm of a bench in place, or find it trained, by the hash of what it depends on, which `told` says.
 
-    `together` makes a batch of rows.
+    `together` makes a batch of rows, `optimizer` what the loop uses instead of its own.
     """
     known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__}
     digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
     folder = settings.cache / bench / f"{name}-{digest}"
-    curves = train(Job(model, rows, loss, identity=known_by, plan=plan, collate=together), loop, folder)
+    job = Job(model, rows, loss, identity=known_by, plan=plan, collate=together, optimizer=optimizer)
+    curves = train(job, loop, folder)
     plain_again(model)
     model.eval()
     return curves

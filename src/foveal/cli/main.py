@@ -32,6 +32,7 @@ from foveal.cli import (
     research,
     segment,
     serve,
+    stiffness,
     train,
 )
 from foveal.cli.output import log_to_stderr, notes
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 for group in (library, reading, asking, calibrating, events, judge, segment, models, prefill, serve, demo, bench):
     group.register(app)
+stiffness.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")

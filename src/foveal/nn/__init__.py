@@ -1,4 +1,4 @@
-"""Sequence layers to build models from, each trained in parallel and run as a stream of constant state.
+"""Layers to build models from. Sequence layers are trained in parallel and run as a stream of constant state.
 
     from foveal.nn import TitansConfig, TitansLM
     model = TitansLM(TitansConfig(vocab_size=256, mixer={"variant": "mag"}))
@@ -7,6 +7,9 @@ NeuralMemory, LMM, MAC, MAG, MAL   Titans: a memory that learns while it reads (
 Aaren, AarenBlock, AarenEncoder    attention as a recurrence (aaren.py, scan.py)
 RoutingAttention                   attention within clusters of content (routing.py, routing_heads.py, clusters.py)
 TitansLM, AarenLM, RoutingTransformerLM   language models with transformers' saving and training (language_models.py)
+
+StepAttention, SqueezeExcitation, …   gates on residual branches (stepnet.py, channel_attention.py, gating.py)
+ResNet, VisionTransformer          small networks for images (resnet.py, vision_transformer.py)
 
 Names load when they are used; importing this package loads nothing heavy.
 """

@@ -88,6 +88,7 @@ class Job:
     rates: Mapping[str, float] = field(
         default_factory=dict
     )  # beginning of parameters' names -> times the learning rate
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None  # instead of AdamW; its rates rise and fall
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,8 @@ def _trainer(job: Job, settings: LoopSettings, folder: Path, on_progress: Callab
         on_progress=on_progress, hooks=job.hooks,
     )  # fmt: skip
     made = _resuming(base)(job, watch, batches, args)
+    if job.optimizer:
+        made.optimizer = job.optimizer(job.model)
     if job.rates:
         _rated(made.create_optimizer(), job)
     return made, watch

@@ -1,0 +1,20 @@
+"""bench layers: layers for features.
+
+    stepnet    gates on residual branches, and where a network is stiff (layers_stepnet.py)
+
+Each is also a bench of its own: `foveal bench layers-stepnet`, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foveal.bench.layers_stepnet import stepnet
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.tables import Row
+
+
+def layers(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench layers`."""
+    for part in (stepnet,):
+        yield from part(settings)

@@ -1,0 +1,128 @@
+"""bench layers-stepnet: what is measured is what it says, and small arms are trained and found again."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foveal.bench import layers_stepnet, layers_stepnet_images, layers_stepnet_steps, layers_stepnet_text
+from foveal.bench.layers_stepnet import QUICK
+from foveal.bench.layers_stepnet_images import Arms, as_seen, network, read, varied
+from foveal.bench.settings import BenchSettings
+from foveal.nn.gating import gates_of
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Pictures of two colours, which are their classes, and texts of two words."""
+    from PIL import Image
+
+    (tmp_path / "cifar10-small").mkdir()
+    draw = np.random.default_rng(0)
+    for name in ("train", "test"):
+        with tarfile.open(tmp_path / "cifar10-small" / f"{name}.tar.gz", "w:gz") as tar:
+            for place, kind in enumerate(("blue", "red")):
+                for number in range(8):
+                    pixels = draw.integers(0, 80, (32, 32, 3), dtype=np.uint8)
+                    pixels[..., 2 - 2 * place] += 170
+                    buffer = io.BytesIO()
+                    Image.fromarray(pixels).save(buffer, format="JPEG")
+                    member = tarfile.TarInfo(f"{kind}/{number:04d}.jpg")
+                    member.size = len(buffer.getvalue())
+                    tar.addfile(member, io.BytesIO(buffer.getvalue()))
+    (tmp_path / "classification" / "r8").mkdir(parents=True)
+    for name in ("train", "test"):
+        with gzip.open(tmp_path / "classification" / "r8" / f"{name}.csv.gz", "wt", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([("label", "text"), ("earn", "profit of the mill"), ("grain", "wheat, and corn")])
+    return tmp_path
+
+
+def test_photographs_have_their_classes(data):
+    rows = read(data / "cifar10-small" / "train.tar.gz", 8)
+    assert rows.images.shape == (8, 3, 16, 16)
+    assert rows.labels.tolist() == [0] * 4 + [1] * 4
+    assert (rows.images[:4, 2].float().mean((1, 2)) > 150).all()
+    assert (rows.images[4:, 0].float().mean((1, 2)) > 150).all()
+    assert as_seen(rows.images).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_varied_images_are_moved_and_mirrored():
+    image = torch.arange(1, 1 + 3 * 16 * 16).view(1, 3, 16, 16).to(torch.int32)
+    seen = varied(image.expand(400, -1, -1, -1))
+    padded = torch.nn.functional.pad(image, (2, 2, 2, 2))[0]
+    every = [padded[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
+    every += [one.flip(2) for one in every]
+    found = [next(place for place, one in enumerate(every) if torch.equal(one, row)) for row in seen]
+    assert len(set(found)) == 50
+    assert 0.4 < sum(place < 25 for place in found) / 400 < 0.6
+
+
+def test_arms_of_a_seed_begin_alike():
+    plain, gated = network("none", 8, 3).state_dict(), network("SE", 8, 3).state_dict()
+    assert all(torch.equal(gated[name], weight) for name, weight in plain.items())
+    placed = network("StepNet diff", 8, 3, ["layer2.0"])
+    assert list(gates_of(placed)) == ["layer2.0"]
+
+
+def test_an_arm_is_trained_once_and_found_again(data):
+    settings = BenchSettings(data=data, cache=data / "cache", quick=True)
+    scale = replace(QUICK, learnt=16, epochs=2, batch=8)
+    logits = []
+    for _ in range(2):
+        arms = Arms(settings, scale)
+        logits.append(arms.logits(arms.arm("StepNet pair", 0), arms.held))
+    assert torch.equal(*logits)
+    assert len(list((data / "cache" / "layers").glob("stepnet-stepnet-pair-8-0-*/done.json"))) == 1
+    first = network("StepNet pair", 8, 0)
+    assert not torch.equal(first.fc.weight, arms.arm("StepNet pair", 0).fc.weight)
+
+
+def test_what_a_step_must_be_told_from():
+    _, x, f, end = layers_stepnet_steps.decays(2000, torch.Generator().manual_seed(1))
+    rate = -f / x
+    exact = (1 - torch.exp(-rate)) / rate
+    torch.testing.assert_close(x + exact * f, end, atol=1e-4, rtol=1e-4)
+    lost = {}
+    for seen in (("f",), ("x", "f")):
+        model = layers_stepnet_steps.learned(seen, 0, steps=400)
+        with torch.no_grad():
+            lost[seen] = float((x + model(layers_stepnet_steps.told(seen, x, f))[:, 0] * f - end).square().mean())
+    assert lost["f",] > 10 * lost["x", "f"]
+
+
+def test_a_gain_is_called_one_where_it_is_twice_its_error():
+    assert layers_stepnet._gain("", [0.5, 0.6, 0.7], [0.4, 0.5, 0.6]).note.startswith("better")
+    assert layers_stepnet._gain("", [0.5, 0.4, 0.7], [0.4, 0.5, 0.6]).note.startswith("equal")
+    assert layers_stepnet._gain("", [0.4, 0.5, 0.6], [0.5, 0.6, 0.7]).note.startswith("worse")
+    assert "too few" in layers_stepnet._gain("", [0.5, 0.6], [0.1, 0.2]).note
+
+
+@pytest.mark.slow
+def test_every_row_is_measured(data):
+    small = replace(QUICK, learnt=16, epochs=1, batch=8, depths=(8,))
+    settings = BenchSettings(data=data, cache=data / "cache")
+    arms, found = Arms(settings, small), {}
+    rows = [*layers_stepnet.images(arms, found), *layers_stepnet.stripe(arms), *layers_stepnet.placement(arms)]
+    rows += [*layers_stepnet.depths(arms)]
+    names = [row.system for row in rows]
+    for part in ("images: CBAM", "StepNet pair - SRM", "steps of another image", "3 fastest blocks", "ResNet-8"):
+        assert any(part in name for name in names), part
+    assert all(np.isfinite(row.value) for row in rows)
+    assert set(found) == set(layers_stepnet_images.KINDS)
+    texts = list(layers_stepnet_text.texts(replace(settings, quick=True)))
+    assert all(row.ok for row in texts if row.ok is not None)
+    assert sum(row.metric == "accuracy" for row in texts) == 4
+
+
+@pytest.mark.slow
+def test_what_needs_no_data_is_met():
+    rows = [*layers_stepnet.exact(BenchSettings()), *layers_stepnet.equations()]
+    assert all(row.ok for row in rows)

@@ -1,0 +1,83 @@
+"""stiffness on the command line, with a tiny decoder and a tiny encoder: the table, the files, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import torch
+from cli.test_reading import call
+from tiny import byte_tokenizer, tiny
+
+from foveal.models.threads import with_threads
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with with_threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    import transformers
+
+    folder = tmp_path_factory.mktemp("stiffness")
+    tiny("qwen", folder / "model")
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder / "encoder")
+    tokenizer.save_pretrained(folder / "encoder")
+    (folder / "mill.txt").write_text("The keeper of the mill reads by the river. " * 30)
+    (folder / "short.txt").write_text("")
+    return folder
+
+
+def stiff(place, *more: str, model="model", **options):
+    return call(
+        place, "stiffness", str(place / model), "--text", str(place / "mill.txt"), "--tokens", "16", *more, **options
+    )
+
+
+def test_a_table_a_picture_and_a_file(place, tmp_path):
+    picture, table = tmp_path / "curves.png", tmp_path / "table.csv"
+    done = stiff(place, "--jacobian", "--windows", "2", "--picture", str(picture), "--csv", str(table))
+    assert "layers.0" in done.stdout
+    assert "JI" in done.stdout
+    assert "of 32 tokens" in done.stdout
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 3
+    assert all(float(row["ji"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(("model", "blocks"), [("model", 6), ("encoder", 4)])
+def test_json_of_branches(place, model, blocks):
+    told = json.loads(stiff(place, "--parts", "branches", "--json", model=model).stdout)
+    assert (told["unit"], len(told["blocks"])) == ("token", blocks)
+    assert told["blocks"][0]["block"].endswith("0.attention")
+    assert told["blocks"][0]["ji"] is None
+
+
+def test_it_reads_the_manual_where_no_text_is_named(place):
+    told = json.loads(
+        call(place, "stiffness", str(place / "encoder"), "--tokens", "8", "--windows", "3", "--json").stdout
+    )
+    assert told["units"] == 24
+
+
+def test_mistakes_are_told(place):
+    assert "there are blocks, branches" in stiff(place, "--parts", "layers", status=2).said
+    short = call(place, "stiffness", str(place / "model"), "--text", str(place / "short.txt"), status=1)
+    assert "two tokens or more" in short.said
+    assert "takes 64 tokens" in stiff(place, "--tokens", "65", model="encoder", status=1).said
+    assert "No language model is called" in call(place, "stiffness", "nothing", status=1).said
+    (place / "empty").mkdir(exist_ok=True)
+    assert "holds no model" in stiff(place, model="empty", status=1).said
+    missing = call(place, "stiffness", str(place / "model"), "--text", str(place / "gone.txt"), status=1)
+    assert "cannot be read as text" in missing.said
