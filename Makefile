@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-ray lint bench clean
 
 demo: $(READY)
 	$(BIN)/foveal demo
@@ -18,6 +18,11 @@ demo: $(READY)
 # Two processes with a thread each: most tests are too small to use two threads. A file's tests stay together.
 test: $(READY) lint
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+# What needs a Ray cluster on this machine: installs foveal[scale] (Ray is large, and no other test needs it).
+test-ray: $(READY)
+	$(PIP) install --quiet --editable '.[scale]'
+	$(BIN)/python -m pytest -m slow tests/scale
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

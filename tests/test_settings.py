@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from foveal.errors import InputError
@@ -43,3 +45,19 @@ def test_a_table_is_handed_on_as_it_stands(tmp_path):
     assert isinstance(hash(settings), int)
     with pytest.raises(InputError, match=r"it needs a table of foveal\.toml"):
         Settings.load(tmp_path, environment={"FOVEAL_PAPERS": "cs.CL"})
+
+
+def test_a_home_on_an_object_store_keeps_all_but_the_library_on_this_machine(tmp_path):
+    env = {"FOVEAL_HOME": str(tmp_path)}
+    for named in ("s3://bucket/papers", "s3://bucket/papers/", Path("s3://bucket/papers")):
+        settings = Settings.load(named, environment=env)
+        assert settings.home == tmp_path
+        assert (settings.library_uri, settings.place) == ("s3://bucket/papers/library", "s3://bucket/papers")
+    assert Settings.load(environment={"FOVEAL_HOME": "gs://bucket"}).library_uri == "gs://bucket/library"
+    here = Settings.load(tmp_path, environment={})
+    assert (here.library_uri, here.place) == (str(tmp_path / "library"), str(tmp_path))
+
+
+def test_the_library_is_in_the_home_or_on_an_object_store(tmp_path):
+    with pytest.raises(InputError, match="it needs home, or the URI of an object store"):
+        Settings.load(tmp_path, environment={"FOVEAL_LIBRARY_AT": "/elsewhere"})

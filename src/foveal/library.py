@@ -14,26 +14,26 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import FetchFailed, InputError, LibraryError, UnknownDocument, UnreadableSource
+from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.offline import OFFLINE
 from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval import tables
+from foveal.retrieval.adding import AddReport as AddReport
+from foveal.retrieval.adding import OwnWork, Work
 from foveal.retrieval.filters import literal, sql
-from foveal.retrieval.indexing import Indexed, Indexer, storable
+from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of
-from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
+from foveal.text.loading import Skipped, Source, discover
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.text.sources import load_settings
 from foveal.types import Document, Encoder, Hit, Ranker, Retriever, Segmenter, document_id
@@ -49,19 +49,9 @@ CANDIDATES = 20
 """Passages that a ranker orders where nothing else is said: a language model is slow at it."""
 
 
-@dataclass
-class AddReport(Indexed):
-    """What `add` did: ids of documents, counts, seconds by stage, and what gave no document, with the reason."""
-
-    skipped: list[Skipped] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)  # by `prune`
-    sources: int = 0  # found
-    sources_read: int = 0
-
-
 @dataclass(frozen=True)
 class Stats:
-    """The size of a library; `bytes` is what its files take on disk."""
+    """The size of a library; `bytes` is what its files take (on an object store: those of the present version)."""
 
     home: str
     documents: int
@@ -90,22 +80,25 @@ class Library:
         create: bool = True,
         settings: Settings | None = None,
     ) -> Library:
-        """The library in the folder `home` (default: FOVEAL_HOME, or the user's data folder).
+        """The library in the folder `home` (default: FOVEAL_HOME, or the user's data folder), or on an object store.
+
+        "s3://bucket/papers" is one that Lance speaks (s3, gs, az, …); its keys come from the environment, and all but
+        the tables stays on this machine (see `settings.py`).
 
         A new one gets `encoder` (a name of `foveal models`, a folder, a hub id, or "none" for search by words only)
         and `segmenter` (a name of `registry.SEGMENTERS`). LibraryError: not there and not to be made, damaged, too
         new, or made with another encoder or segmenter than the one given.
         """
         chosen = settings or Settings.load(home)
-        uri = str(chosen.library)
+        uri = chosen.library_uri
         if not tables.exists(uri):
             if not create:
-                raise LibraryError(f"There is no library in {chosen.home} yet. Make one: foveal add FILE_OR_FOLDER")
-            _create(uri, encoder or chosen.encoder, segmenter or chosen.segmenter, chosen.cache)
+                raise LibraryError(f"There is no library in {chosen.place} yet. Make one: foveal add FILE_OR_FOLDER")
+            _create(chosen, encoder or chosen.encoder, segmenter or chosen.segmenter)
         library = cls(Store.open(uri), chosen)
         if create and not library._agrees(encoder, segmenter) and not any(library.store.counts().values()):
             kept = library.store.settings
-            _create(uri, encoder or kept["encoder"], segmenter or kept["segmenter"], chosen.cache, anew=True)
+            _create(chosen, encoder or kept["encoder"], segmenter or kept["segmenter"], anew=True)
             library = cls(Store.open(uri), chosen)
         library._require("encoder", encoder)
         library._require("segmenter", segmenter)
@@ -117,10 +110,12 @@ class Library:
         *,
         prune: bool = False,
         on_progress: Callable[[AddReport], None] = lambda _: None,
+        work: Work | None = None,
     ) -> AddReport:
         """Add files, folders, URLs and `arxiv:ID`s; what is already there, unchanged, is passed over.
 
-        `prune` also removes documents that came from these files and folders and are no longer in them.
+        `prune` also removes documents that came from these files and folders and are no longer in them. `work` loads,
+        cuts and encodes (default: this process; `scale.adding.RayWork`: a cluster); the library comes out the same.
 
         A source that cannot be read is reported in `skipped` and the rest goes on. InputError: a path that is not
         there. LibraryBusy: another process is adding. StorageFull: no space; what was reported done is kept.
@@ -129,9 +124,9 @@ class Library:
         found = list(discover(sources, settings))
         report = AddReport(sources=sum(isinstance(one, Source) for one in found))
         report.skipped += [one for one in found if isinstance(one, Skipped)]
-        readable = (one for one in found if isinstance(one, Source))
-        documents = chain.from_iterable(self._read(source, settings, report) for source in readable)
-        self._index(documents, report, on_progress)
+        work = work or OwnWork(self)
+        documents = work.load([one for one in found if isinstance(one, Source)], settings, report)
+        self._index(documents, report, on_progress, work)
         if prune:
             gone = self._gone(sources, report)
             report.removed = [entry.id for entry in (self.remove(gone) if gone else [])]
@@ -269,7 +264,7 @@ class Library:
         if not question.strip():
             raise InputError("The question is empty. Ask something that the library may answer.")
         if not self.store.counts()["documents"]:
-            raise LibraryError(f"The library in {self.settings.home} is empty. Fill it: foveal add FILE_OR_FOLDER")
+            raise LibraryError(f"The library in {self.settings.place} is empty. Fill it: foveal add FILE_OR_FOLDER")
         hits = self.search(question, k, retriever=retriever, where=where)
         yield Searched(tuple(hits))
         if not hits:
@@ -334,14 +329,10 @@ class Library:
 
     def stats(self) -> Stats:
         """Counts and sizes."""
-        size = 0
-        for path in self.settings.library.rglob("*"):
-            with suppress(FileNotFoundError):  # another process is compacting
-                size += path.stat().st_size if path.is_file() else 0
         settings = self.store.settings
         return Stats(
-            home=str(self.settings.home),
-            bytes=size,
+            home=self.settings.place,
+            bytes=self.store.bytes(),
             encoder=settings["encoder"],
             segmenter=settings["segmenter"],
             schema=int(settings["schema"]),
@@ -378,29 +369,21 @@ class Library:
         return make_segmenter(self.store.settings["segmenter"], encoder, home=self.settings.home)
 
     def _index(
-        self, documents: Iterable[Document], report: AddReport, on_progress: Callable[[AddReport], None]
+        self,
+        documents: Iterable[Document],
+        report: AddReport,
+        on_progress: Callable[[AddReport], None],
+        work: Work | None = None,
     ) -> AddReport:
-        encode = None if self.store.settings["encoder"] == "none" else lambda texts: self.encoder.encode(texts)
-        indexer = Indexer(
-            self.store, lambda document: self.segmenter.segment(document), encode, lambda _: on_progress(report)
-        )
+        work = work or OwnWork(self)
+        encode = None if self.store.settings["encoder"] == "none" else work.encode
+        indexer = Indexer(self.store, work.segment, encode, lambda _: on_progress(report), ahead=work.ahead)
         with self.store.writing():
             indexer.index(documents, report)
             with report.timed("index"):
                 if report.added or report.updated or self.store.stale():
-                    self.store.refresh_indexes()
+                    work.index(self.store)
         return report
-
-    def _read(self, source: Source, settings: LoadSettings, report: AddReport) -> Iterator[Document]:
-        try:
-            for one in load(source, settings):
-                if isinstance(one, Skipped):
-                    report.skipped.append(one)
-                else:
-                    yield one
-        except (UnreadableSource, FetchFailed) as error:
-            report.skipped.append(Skipped(source.address, str(error)))
-        report.sources_read += 1
 
     def _gone(self, sources: Sequence[str | Path], report: AddReport) -> list[Entry]:
         """Documents of these files and folders that were not among those just read; of what was unreadable none."""
@@ -449,15 +432,16 @@ def _resolved(encoder: str | None) -> str | None:
     return str(folder.resolve()) if folder and folder.is_dir() and encoder not in OFFLINE else encoder
 
 
-def _create(uri: str, encoder_name: str, segmenter_name: str, cache: Path, *, anew: bool = False) -> None:
+def _create(settings: Settings, encoder_name: str, segmenter_name: str, *, anew: bool = False) -> None:
     """Make the library, unless another process was first. `anew`: also over an empty one."""
+    uri = settings.library_uri
     name = str(_resolved(encoder_name))
     encoder = None
     if name != "none":
         from foveal.models import load_encoder
 
-        encoder = load_encoder(name, cache=cache)
-    make_segmenter(segmenter_name, encoder, home=Path(uri).parent)  # says now what would go wrong at the first document
+        encoder = load_encoder(name, cache=settings.cache)
+    make_segmenter(segmenter_name, encoder, home=settings.home)  # says now what would go wrong at the first document
     values = {"encoder": name, "segmenter": segmenter_name}
     if encoder:
         values |= {"fingerprint": encoder.fingerprint, "dimension": str(encoder.dimension)}

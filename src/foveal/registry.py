@@ -224,6 +224,9 @@ BENCHES = {
     "nn-routing": "foveal.bench.nn_routing:routing",
     "layers": "foveal.bench.layers:layers",
     "layers-stepnet": "foveal.bench.layers_stepnet:stepnet",
+    "scale": "foveal.bench.scale:scale",
+    "scale-library": "foveal.bench.scale_library:library",
+    "scale-ray": "foveal.bench.scale_ray:ray_rows",
     "heads-landmark": "foveal.bench.heads_landmark:landmark",
     "heads-act": "foveal.bench.heads_act:act",
 }

@@ -1,6 +1,8 @@
 """Where Foveal keeps its files, and the few choices a person makes once.
 
-Everything lies under one home: `library/` (Lance tables), `foveal.db`, `models/` (trained here), `runs/`. What can be
+Everything lies under one home: `library/` (Lance tables), `foveal.db`, `models/` (trained here), `runs/`. The library's
+tables may lie on an object store instead, for many machines to read: name its URI as the home ("s3://bucket/papers"),
+and the rest stays in the home that FOVEAL_HOME names, or in the user's data folder. What can be
 made again (unpacked models, fetched pages, bench vectors) lies in the user's cache. A choice comes from, in this
 order: an argument, a variable `FOVEAL_<NAME>`, `foveal.toml` in the home, the default below. A part with many choices
 of its own has a table in that file (`PARTS`), and variables `FOVEAL_<PART>_<NAME>`: see `load_part`.
@@ -37,6 +39,7 @@ class Settings:
     segmenter: str = "headings"  # of a new library: a name of registry.SEGMENTERS
     max_file_mb: int = 256  # a larger file or page is refused
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
+    library_at: str = "home"  # the library's tables: library/ in the home, or the URI of an object store
     allow_private_addresses: bool = False  # fetch from this machine and the local network, too
     papers: Mapping[str, Any] | None = field(default=None, hash=False)  # a table: see papers/schedule.py
 
@@ -44,17 +47,37 @@ class Settings:
     def load(cls, home: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
         """The settings that hold for `home`; InputError names a setting that is not one or has a wrong type."""
         env = os.environ if environment is None else environment
-        place = Path(home or env.get("FOVEAL_HOME") or _user_folder("data")).expanduser().resolve()
+        asked = [one for one in (home, env.get("FOVEAL_HOME")) if one]
+        local = next((one for one in asked if store_uri(one) is None), None)
+        place = Path(local or _user_folder("data")).expanduser().resolve()
         settings = cls(home=place, cache=Path(env.get("FOVEAL_CACHE") or _user_folder("cache")).expanduser())
         named = {f.name: f.type for f in fields(cls) if f.name not in ("home", "cache")}
         given: dict[str, Any] = {**_from_file(place / "foveal.toml", named)}
         given |= {name: env[f"FOVEAL_{name.upper()}"] for name in named if f"FOVEAL_{name.upper()}" in env}
-        return replace(settings, **{name: _typed(name, value, str(named[name])) for name, value in given.items()})
+        if asked and (uri := store_uri(asked[0])):
+            given["library_at"] = f"{uri}/library"
+        settings = replace(settings, **{name: _typed(name, value, str(named[name])) for name, value in given.items()})
+        if settings.library_at != "home" and store_uri(settings.library_at) is None:
+            raise InputError(
+                f"The setting library_at got {settings.library_at!r}; it needs home, or the URI of an object store, "
+                "such as s3://bucket/papers/library."
+            )
+        return settings
 
     @property
     def library(self) -> Path:
-        """The folder of the library's tables."""
+        """The folder of the library's tables, where these lie in the home."""
         return self.home / "library"
+
+    @property
+    def library_uri(self) -> str:
+        """Where the library's tables lie: a folder, or the URI of an object store."""
+        return str(self.library) if self.library_at == "home" else str(store_uri(self.library_at))
+
+    @property
+    def place(self) -> str:
+        """The home as its person named it: where the library is."""
+        return str(self.home) if self.library_at == "home" else self.library_uri.removesuffix("/library")
 
     @property
     def database_url(self) -> str:
@@ -83,6 +106,15 @@ def load_part(name: str, of: type[Part], home: Path, *, environment: Mapping[str
     prefix = f"FOVEAL_{name.upper()}_"
     given = given | {one: env[prefix + one.upper()] for one in named if prefix + one.upper() in env}
     return of(**{one: _typed(f"{name}.{one}", value, named[one]) for one, value in given.items()})
+
+
+def store_uri(place: str | Path) -> str | None:
+    """The URI of an object store ("s3://bucket/papers"), without a slash at its end; None where `place` is a path.
+
+    A URI that became a `Path` on its way (and so "s3:/bucket/papers") is one, too.
+    """
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", str(place))
+    return f"{found[1]}://{found[2].rstrip('/')}" if found and found[1] != "file" else None
 
 
 def _user_folder(kind: str) -> str:

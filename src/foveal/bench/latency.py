@@ -35,7 +35,7 @@ QUERIES = 300
 def latency(settings: BenchSettings) -> Iterator[Row]:
     """Rows: p50 and p95 of both engines, and the vector index's recall of the exact neighbours."""
     count = PASSAGES_QUICK if settings.quick else PASSAGES
-    cut = _texts(settings, count + QUERIES)
+    cut = cut_texts(settings, count + QUERIES)
     texts = [passage.text for _, passages in cut for passage in passages]
     if len(texts) < FEWEST:
         yield Row.of("queries over a large library", "passages", len(texts), note=f"not run: needs {FEWEST:,}")
@@ -75,12 +75,12 @@ def _exact(corpus: np.ndarray, queries: np.ndarray, k: int) -> list[list[float]]
     return [sorted(np.partition(row, -k)[-k:].tolist()) for row in scores]
 
 
-def _texts(settings: BenchSettings, count: int) -> list[tuple[Document, list[Passage]]]:
+def cut_texts(settings: BenchSettings, count: int) -> list[tuple[Document, list[Passage]]]:
     """Untitled documents of the data folder, cut, until there are `count` passages, no two of them alike."""
     segmenter = FixedSegmenter(max_tokens=PASSAGE_TOKENS)
     cut: list[tuple[Document, list[Passage]]] = []
     seen: set[str] = set()
-    for document in _documents(settings.data):
+    for document in documents_in(settings.data):
         mine: list[Passage] = []
         for passage in segmenter.segment(document):
             if len(passage.text.split()) >= 6 and passage.text not in seen and len(seen) < count:
@@ -92,7 +92,7 @@ def _texts(settings: BenchSettings, count: int) -> list[tuple[Document, list[Pas
     return cut
 
 
-def _documents(data: Path) -> Iterator[Document]:
+def documents_in(data: Path) -> Iterator[Document]:
     limits = LoadSettings()
     found = [source for source in discover([data], limits) if isinstance(source, Source)]
     kinds = {"beir": 0, "text": 1, "markdown": 1}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
+from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from foveal.library import AddReport, Library
     from foveal.ranking.cascade import CascadeReport
     from foveal.ranking.explanation import Explanation
+    from foveal.retrieval.adding import Work
     from foveal.retrieval.rows import Entry
     from foveal.types import Hit, Ranker
 
@@ -59,6 +62,8 @@ def add(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what came from these files and folders and is no longer in them.")
     ] = False,
+    ray: OnRay = False,
+    ray_address: RayAddress = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -78,13 +83,26 @@ def add(
             text = f"{done:,} documents, {report.passages:,} passages ({rate:,.0f}/s); sources"
             bar.update(task, completed=report.sources_read, total=report.sources, description=text)
 
-        report = library.add(sources, prune=prune, on_progress=advance)
+        with _work(library, ray=ray, address=ray_address) as work:
+            report = library.add(sources, prune=prune, on_progress=advance, work=work)
     if as_json:
         print_json(_add_json(report))
     else:
         _print_report(report)
     if report.skipped and not (report.added or report.updated or report.unchanged or report.removed):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _work(library: Library, *, ray: bool, address: str | None) -> Iterator[Work | None]:
+    """Who loads, cuts and encodes: a cluster where one was asked for, else this process."""
+    if not (ray or address):
+        yield None
+        return
+    with on_cluster(address) as connected:
+        from foveal.scale.adding import RayWork
+
+        yield RayWork(library, connected)
 
 
 def search(

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from foveal.library import Library
+    from foveal.settings import Settings
 
 Home = Annotated[
     Path | None,
     typer.Option(
-        "--home", help="Folder of the library and all of Foveal's files.", envvar="FOVEAL_HOME", show_default=False
+        "--home",
+        help="Folder of the library and all of Foveal's files; s3://BUCKET/PATH for a library on an object store.",
+        envvar="FOVEAL_HOME",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
@@ -57,11 +61,12 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def open_library(home: Path | None) -> Library:
-    """The library that a command reads; it must exist."""
+def open_library(home: Path | Settings | None) -> Library:
+    """The library that a command reads, of a home or by its settings; it must exist."""
     from foveal.library import Library
+    from foveal.settings import Settings
 
-    return Library.open(home, create=False)
+    return Library.open(create=False, **({"settings": home} if isinstance(home, Settings) else {"home": home}))
 
 
 def progress_bar() -> Progress:

@@ -28,11 +28,14 @@ from foveal.cli.asking import (
     server,
 )
 from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
 from foveal.registry import MEMORIES, READERS, lookup
 
 if TYPE_CHECKING:
+    from foveal.models.language import LanguageModel
     from foveal.reading import InfiniRetri, Reading, ReadSettings
+    from foveal.reading.looking import SpreadLooking
     from foveal.reading.sources import Text as Readable
     from foveal.settings import Settings
 
@@ -90,6 +93,8 @@ def read(
     ] = None,
     passages_only: Annotated[bool, typer.Option("--passages-only", help="Show what was kept; do not answer.")] = False,
     encoding: Annotated[str | None, typer.Option(help="Encoding of SOURCE, where it cannot be told.")] = None,
+    ray: OnRay = False,
+    ray_address: RayAddress = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,9 +131,28 @@ def read(
         asked = replace(asked, answer=settings_for(chat, budget))
     if is_act(attention):
         chat = calibrated(attention, chat, loaded, settings)
-    reads = InfiniRetri(loaded, asked, answerer=chat, home=settings.home)
-    readings = watched(reads, text, questions, resume or _state(text, questions, reads, settings), not passages_only)
+    with _looking(loaded, asked, settings, ray=ray, address=ray_address) as looking:
+        reads = InfiniRetri(loaded, asked, answerer=chat, home=settings.home, looking=looking)
+        state = resume or _state(text, questions, reads, settings)
+        readings = watched(reads, text, questions, state, not passages_only)
     show(text, readings, as_json=as_json, passages_only=passages_only)
+
+
+@contextmanager
+def _looking(
+    model: LanguageModel, asked: ReadSettings, settings: Settings, *, ray: bool, address: str | None
+) -> Iterator[SpreadLooking | None]:
+    """What scores windows: a cluster where one was asked for; None: the reader itself. Wrong usage: in sequence."""
+    if not (ray or address):
+        yield None
+        return
+    if asked.mode == "sequential":
+        raise typer.BadParameter("--ray goes with --mode map: in sequence each window waits for the one before it.")
+    with on_cluster(address) as connected:
+        from foveal.scale.reading import RayLooking
+
+        options = {"attention": asked.attention, "row_beta": asked.row_beta}
+        yield RayLooking.of(model, connected, settings.home, **options)
 
 
 def show(text: Readable, readings: Sequence[Reading], *, as_json: bool, passages_only: bool) -> None:
@@ -182,7 +206,7 @@ def opened_source(source: str, settings: Settings, encoding: str | None = None) 
         return opened(source, load_settings(settings), encoding=encoding)
     source = arxiv_address(f"arxiv:{source}") or source  # an id without its prefix
     try:
-        return DocumentText(Library.open(settings.home, create=False).get(source))
+        return DocumentText(Library.open(settings=settings, create=False).get(source))
     except (LibraryError, UnknownDocument) as error:
         try:
             return opened(source, load_settings(settings))

@@ -7,8 +7,11 @@ research_kept.py; research_view.py shows a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,9 +33,10 @@ from foveal.cli.research_report import (
     new_report,
     resumed_report,
 )
-from foveal.cli.research_setup import SOURCES, Which, is_file, kept_runs, model_and_sources
+from foveal.cli.research_setup import SOURCES, Which, is_file, kept_runs, model_and_sources, searcher_parts
 from foveal.cli.research_train import PlannerName, planner_of, train_planner
 from foveal.cli.research_view import listened, shown_answer
+from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 
 if TYPE_CHECKING:
     from foveal.database import Database
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from foveal.research.mindsearch import MindSearch
     from foveal.research.run import Run
     from foveal.research.runs import Runs
+    from foveal.research.searcher import MakeSearcher
     from foveal.settings import Settings
 
 
@@ -98,6 +103,8 @@ def ask(
     pages: PageCount = None,
     reuse: Reuse = False,
     trace: Annotated[Path | None, typer.Option(help="A new file for the run's events, beside the database.")] = None,
+    ray: OnRay = False,
+    ray_address: RayAddress = None,
     report: AsReport = False,
     mode: ModeName = "normal",
     timing: TimingName = "always",
@@ -116,6 +123,8 @@ def ask(
 
     settings = Settings.load(home)
     if report:
+        if ray or ray_address:
+            raise typer.BadParameter("--ray spreads the searchers of an answer; a report is written by this process.")
         asked = {"sources": source, "model": model, "url": url, "answerer": answerer, "planner": planner}
         wanted = ReportOptions(
             mode,
@@ -134,9 +143,11 @@ def ask(
     options = {"sources": source or ["library"], "model": model, "url": url, "answerer": answerer, "planner": planner}
     with kept_runs(settings) as runs:
         memory = runs.database if reuse else None
-        search = _search(settings, options, front_end, limits, _budget(tokens, seconds, pages), reuse=memory)
-        key, run = _begun(search, runs, question, options, trace)
-        shown_answer(listened(run, json=as_json), key, as_json, trace)
+        with _searchers(options, settings, ray=ray, address=ray_address) as searcher:
+            budget = _budget(tokens, seconds, pages)
+            search = _search(settings, options, front_end, limits, budget, reuse=memory, searcher=searcher)
+            key, run = _begun(search, runs, question, options, trace)
+            shown_answer(listened(run, json=as_json), key, as_json, trace)
 
 
 @app.command()
@@ -225,6 +236,21 @@ def _went_on(search: MindSearch, runs: Runs, key: str, edits: dict[str, str]) ->
     return search.go_on(events, edits=edits, keepers=[keeper])
 
 
+@contextmanager
+def _searchers(
+    options: Mapping[str, Any], settings: Settings, *, ray: bool, address: str | None
+) -> Iterator[MakeSearcher | None]:
+    """What searches sub-questions: tasks of a cluster where one was asked for; None: threads of this process."""
+    if not (ray or address):
+        yield None
+        return
+    with on_cluster(address) as connected:
+        from foveal.scale.searching import RaySearchers
+
+        asked = {name: options.get(name) for name in ("url", "answerer", "model", "sources")}
+        yield RaySearchers(connected, partial(searcher_parts, pickle.dumps((asked, settings))))
+
+
 def _search(
     settings: Settings,
     asked: Mapping[str, Any],
@@ -233,6 +259,7 @@ def _search(
     budget: Budget,
     *,
     reuse: Database | None = None,
+    searcher: MakeSearcher | None = None,
 ) -> MindSearch:
     """The search that the options name (`asked`: sources, model, url, answerer, planner); `reuse` holds summaries."""
     from foveal.research.mindsearch import MindSearch, MindSettings
@@ -244,7 +271,8 @@ def _search(
     named = "+".join(one.name for one in places)
     memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None
     own, planner = replace(own, limits=replace(own.limits, **given)), planner_of(asked.get("planner"), settings)
-    return MindSearch(chat, places, settings=own, planner=planner, memory=memory)
+    spread: dict[str, Any] = {} if searcher is None else {"searcher": searcher}
+    return MindSearch(chat, places, settings=own, planner=planner, memory=memory, **spread)
 
 
 def _budget(tokens: int | None, seconds: float | None, pages: int | None) -> Budget:

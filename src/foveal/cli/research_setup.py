@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from foveal.research.events import Event
     from foveal.research.runs import Runs
     from foveal.research.sources import Source
+    from foveal.scale.searching import SearcherParts
     from foveal.settings import Settings
 
 SOURCES = "library[:RETRIEVER[+RANKER]], papers[:RETRIEVER[+RANKER] FILTERS], dir:PATH, arxiv, searxng:URL, http:URL"
@@ -41,6 +44,18 @@ def model_and_sources(
 
         chat = LocalChat(language_model(asked.get("model") or DEFAULT_MODEL, settings))
     return chat, places
+
+
+@lru_cache(maxsize=1)
+def searcher_parts(described: bytes) -> SearcherParts:
+    """In a task: the model, sources and page reader of options and settings (pickled); kept for the next task."""
+    from foveal.research.mindsearch import reader_of
+    from foveal.research.sources import one_source
+    from foveal.scale.searching import SearcherParts
+
+    asked, settings = pickle.loads(described)
+    chat, places = model_and_sources(asked, settings)
+    return SearcherParts(chat, one_source(places), reader_of(chat))
 
 
 def sources_of(named: Sequence[str], settings: Settings) -> list[Source]:

@@ -73,7 +73,9 @@ def _checked(
 
 
 def _changed(held: Ledger, settings: Settings, home: Path | None) -> list[str]:
-    return held.changed(open_library(home).get) if settings.library.exists() else []
+    from foveal.retrieval import tables
+
+    return held.changed(open_library(home).get) if tables.exists(settings.library_uri) else []
 
 
 def verifier_of(settings: Settings, model: str | None) -> Verifier:

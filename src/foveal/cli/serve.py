@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.output import Home, notes
+from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.errors import FovealError, InputError
 
 if TYPE_CHECKING:
+    from foveal.scale.serving import Parts
     from foveal.settings import Settings
+    from foveal.web.models import Models
+    from foveal.web.site import Site
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -54,11 +58,15 @@ def serve(
     answerer_url: Annotated[
         str | None, typer.Option(help="OpenAI-compatible server of --answerer, such as http://127.0.0.1:8080/v1.")
     ] = None,
+    ray: OnRay = False,
+    ray_address: RayAddress = None,
+    replicas: Annotated[int, typer.Option(min=1, help="With --ray: most replicas of encoder, ranker and reader.")] = 4,
     home: Home = None,
 ) -> None:
     """Open the web app: the daily papers, the library, reading, asking and research.
 
-    While it runs, sources are read and the digest is sent at the hours of foveal.toml.
+    While it runs, sources are read and the digest is sent at the hours of foveal.toml. With --ray encoder, ranker and
+    reader are replicas on a Ray cluster, as many as are busy.
     """
     if bool(answerer) != bool(answerer_url):
         raise typer.BadParameter("--answerer and --answerer-url go together: the model, and the server to ask it at.")
@@ -87,14 +95,44 @@ def serve(
         sign_up=not invited_only,
         demo=demo,
     )
-    models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer)
-    app = create_app(settings, options, models=models)
-    with _listening(host, port) as listening:
+    models: Models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer)
+    with _replicas(settings, replicas, ray=ray, address=ray_address) as parts, _listening(host, port) as listening:
+        app = create_app(settings, options, models=models if parts is None or answerer else parts)
+        if parts is not None:
+            _use(app.state.site, parts)
         shown = "localhost" if local else host
         notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, server_header=False)
         with Background(app.state.site):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _replicas(settings: Settings, most: int, *, ray: bool, address: str | None) -> Iterator[Parts | None]:
+    """Encoder, ranker and reader on a cluster, where one was asked for."""
+    if not (ray or address):
+        yield None
+        return
+    from foveal.library import Library
+
+    encoder = Library.open(settings=settings).store.settings["encoder"]
+    with on_cluster(address):
+        from foveal.models.language import DEFAULT
+        from foveal.scale.serving import Served, served
+
+        own = None if encoder == "none" else encoder
+        plan = Served(encoder=own, reader=DEFAULT, cache=settings.cache, home=settings.home, most=most)
+        with notes().status("Deploying encoder, ranker and reader …") as status, served(plan) as parts:
+            status.stop()
+            yield parts
+
+
+def _use(site: Site, parts: Parts) -> None:
+    """Let a site encode and rank by replicas. LibraryError: their encoder is not the one of its library."""
+    site.rankers = parts.rankers
+    if parts.encoder is not None:
+        parts.encoder.require(site.library.store.settings["fingerprint"])
+        site.library.encoder = parts.encoder
 
 
 @contextmanager
@@ -121,7 +159,7 @@ def _demo_home(settings: Settings) -> Settings:
     from foveal.papers import sample
 
     home = settings.cache / "demo-site"
-    made = replace(settings, home=home, database="sqlite")
+    made = replace(settings, home=home, database="sqlite", library_at="home")
     database = Database.open(made)
     sample.load(database, datetime.now(UTC).date())
     database.close()

@@ -84,7 +84,7 @@ def _texts(data: Path | None, settings: Settings) -> dict[str, str]:
     """Texts by id, each with its title before it."""
     if data is not None:
         return _of_folder(data)
-    library = open_library(settings.home)
+    library = open_library(settings)
     texts = {}
     with notes().status("Reading the library's passages …"):
         for entry in library.documents():

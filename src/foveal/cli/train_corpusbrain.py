@@ -147,7 +147,7 @@ def _texts(data: Path | None, settings: Settings) -> list[TitledText]:
         if data is not None:
             named = _records(data)
         else:
-            library = open_library(settings.home)
+            library = open_library(settings)
             named = [(entry.id, entry.title, library.get(entry.id).text) for entry in library.documents()]
         named = [one for one in named if one[1].strip() and one[2].strip()]
         titles = unique_titles([title for _, title, _ in named], "suffix")

@@ -253,10 +253,10 @@ def _articles(
         return load_obliqa(data, split), load_obliqa(data, test_split) if test_split else None, ()
     from foveal.ranking.judged_training import articles_of
 
-    judged: Judged = judged_library(open_library(settings.home), judgements, queries, None, seed)
+    judged: Judged = judged_library(open_library(settings), judgements, queries, None, seed)
     return articles_of(judged), None, judged.notes
 
 
 def _own_encoder(data: Path | None, settings: Settings) -> str:
     """The encoder that the library was made with, "none" among them; of a folder the default one."""
-    return "minilm" if data is not None else str(open_library(settings.home).store.settings["encoder"])
+    return "minilm" if data is not None else str(open_library(settings).store.settings["encoder"])

@@ -113,7 +113,7 @@ def _documents(
         sources = (source for source in discover(data, loading) if not isinstance(source, Skipped))
         read = (one for source in sources for one in load(source, loading) if not isinstance(one, Skipped))
     else:
-        library = open_library(settings.home)
+        library = open_library(settings)
         read = (library.get(entry.id) for entry in library.documents())
     found = [made for one in read if (made := sectioned(one, chosen, table, only_topics=only)) is not None]
     if not found:

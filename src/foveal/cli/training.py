@@ -120,7 +120,7 @@ def learnt_from(
     """What is learnt from, with its first stage, and what is only measured. InputError: as they say."""
     require_one_source(data, test_split, judgements, queries)
     if data is None:
-        return judged_library(open_library(settings.home), judgements, queries, first_stage, seed), None
+        return judged_library(open_library(settings), judgements, queries, first_stage, seed), None
     from foveal.evaluation.beir import load_beir
     from foveal.ranking.judged import of_beir
     from foveal.training.examples import Examples
@@ -195,7 +195,7 @@ def texts_of(data: list[Path] | None, settings: Settings) -> list[str]:
     from foveal.text.sources import load_settings
 
     if not data:
-        library = open_library(settings.home)
+        library = open_library(settings)
         with notes().status("Reading the library …"):
             return [library.get(entry.id).text for entry in library.documents()]
     loading = load_settings(settings)

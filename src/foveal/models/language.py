@@ -46,6 +46,7 @@ class LanguageModel:
     model: Any  # transformers.PreTrainedModel, in eval mode
     tokenizer: Any  # transformers.PreTrainedTokenizerFast
     cache: Path | None = None  # where the fingerprint is kept; default: the settings' cache
+    elsewhere: Any = None  # what scores windows for a model whose weights are not here (`described_model`)
 
     @property
     def context_tokens(self) -> int:
@@ -154,6 +155,33 @@ def load_language_model(
         folder = folder_of(name, cache, kind="language model", on_progress=on_progress)
     with _loading:
         return _loaded(name, folder, dtype, cache)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of a model of transformers without its weights."""
+
+    config: Any
+    generation_config: Any
+    device: torch.device
+    dtype: torch.dtype
+
+
+def described_model(name: str, elsewhere: Any, *, cache: Path | None = None) -> LanguageModel:
+    """The model called `name` without its weights: its tokens, prompts and sizes, for work that is done `elsewhere`.
+
+    `elsewhere(looking, windows, questions, content_free)` gives what `Looking.scores` does.
+    """
+    import torch
+    from transformers import AutoConfig, GenerationConfig
+
+    cache = cache or Settings.load().cache
+    folder = folder_of(name, cache, kind="language model")
+    with _loading, quiet():
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        generation = GenerationConfig.from_model_config(config)
+        model = Described(config, generation, torch.device("cpu"), torch.bfloat16)
+        return LanguageModel(name, folder, model, _tokenizer(folder), cache, elsewhere)
 
 
 def _converted(file: Path, cache: Path, on_progress: Progress | None) -> Path:

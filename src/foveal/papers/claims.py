@@ -24,6 +24,7 @@ from foveal.papers.accounts import Person, person_of
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import ClaimRow
 from foveal.papers.schema import AuthorRow, PaperRow, PersonRow, now
+from foveal.retrieval import tables
 
 if TYPE_CHECKING:
     from foveal.settings import Settings
@@ -148,7 +149,7 @@ def library_text(settings: Settings, paper: str) -> str:
     """The paper's text where this home's library holds it, else ""."""
     from foveal.library import Library
 
-    if not settings.library.exists() or paper.startswith("title-"):
+    if not tables.exists(settings.library_uri) or paper.startswith("title-"):
         return ""
     which = paper.removeprefix("doc-") if paper.startswith("doc-") else f"arxiv:{paper}"
     try:

@@ -104,7 +104,7 @@ class PaperIndex:
     @classmethod
     def open(cls, settings: Settings, database: Database, *, encoder: Encoder | None = None) -> PaperIndex:
         """The index of a home, made where there is none; `encoder` stands in for the one that the settings name."""
-        own = replace(settings, home=settings.home / FOLDER, segmenter="whole")
+        own = replace(settings, home=settings.home / FOLDER, library_at="home", segmenter="whole")
         library = PaperLibrary.open(settings=own)
         if encoder is not None:
             library.encoder = WithoutTail(encoder)

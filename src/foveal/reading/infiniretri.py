@@ -30,7 +30,7 @@ from foveal.models.chat import Cancel, ChatModel
 from foveal.reading import follow, state
 from foveal.reading.answering import AnswerSettings, answered, not_found
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
-from foveal.reading.looking import Looking
+from foveal.reading.looking import Batch, Looking, SpreadLooking
 from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE
@@ -41,6 +41,8 @@ from foveal.reading.words import Words
 from foveal.types import Document
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from foveal.models.language import LanguageModel
 
 SAVED_EVERY_S = 5.0
@@ -95,6 +97,12 @@ class _Task:
         if self.cancel:
             self.cancel.check()
 
+    def uncancelled(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; Cancelled before the one that would follow."""
+        for batch in batches:
+            self.check()
+            yield batch
+
 
 class InfiniRetri:
     """A `Reader`. One object reads many texts; threads may share it."""
@@ -107,14 +115,17 @@ class InfiniRetri:
         answerer: ChatModel | None = None,
         profile: Profile | None = None,
         home: Path | None = None,
+        looking: SpreadLooking | None = None,
     ) -> None:
-        """`answerer` gives the answers (default: the model that reads); `home` holds profiles of one's own.
+        """`answerer` gives the answers (default: the model that reads); `home` holds profiles of one's own; `looking`
+        scores windows elsewhere (`scale.reading.RayLooking`).
 
         InputError: window, memory and prompt together exceed the model's positions.
         """
         self.model = model
         self.settings = settings
-        self.looking = Looking(
+        self._spread = looking
+        self.looking: Looking = looking or Looking(
             model,
             profile or profile_of(model, home),
             settings.template,
@@ -212,9 +223,8 @@ class InfiniRetri:
             numbered = enumerate(windows.read(task.questions))
             settled = where.copy()
             try:
-                for batch in _batches(numbered, self._batch_size(), skip=where.window):
-                    task.check()
-                    self._take(batch, task.questions, where)
+                for batch, scores in self._scored(_batches(numbered, self._batch_size(), skip=where.window), task):
+                    self._take(batch, scores, task.questions, where)
                     where.seconds = clock.seconds()
                     settled = where.copy()
                     self._saved(task, settled, clock)
@@ -235,18 +245,28 @@ class InfiniRetri:
         where.phase = "done"
         self._saved(task, where, clock, force=True)
 
-    def _take(self, batch: Sequence[tuple[int, list[Sentence]]], questions: Sequence[str], where: state.State) -> None:
-        """Score a batch of windows for each question and keep what is worth it."""
+    def _scored(self, batches: Iterable[Batch], task: _Task) -> Iterator[tuple[Batch, list[Tensor] | None]]:
+        """Batches with their windows' scores; None in sequence, where scores depend on what was kept before."""
+        free, asked = self.settings.content_free, task.uncancelled(batches)
         if self.settings.mode == "sequential":
+            yield from ((batch, None) for batch in asked)
+        elif self._spread is not None:
+            yield from self._spread.over(asked, task.questions, content_free=free)
+        else:
+            for batch in asked:
+                windows = [window for _, window in batch]
+                yield batch, self.looking.scores(windows, task.questions, content_free=free)
+
+    def _take(self, batch: Batch, scores: list[Tensor] | None, questions: Sequence[str], where: state.State) -> None:
+        """Keep of a batch of windows what is worth it for each question."""
+        if scores is None:
             self._take_in_turn(batch, questions, where)
         else:
-            self._look(batch, dict(enumerate(questions)), where, words=where.words)
+            self._note(batch, scores, dict(enumerate(questions)), where, words=where.words)
         where.window += len(batch)
         where.tokens += sum(len(sentence) for _, window in batch for sentence in window)
 
-    def _take_in_turn(
-        self, batch: Sequence[tuple[int, list[Sentence]]], questions: Sequence[str], where: state.State
-    ) -> None:
+    def _take_in_turn(self, batch: Batch, questions: Sequence[str], where: state.State) -> None:
         """The paper's loop: what was kept stands before the new window, and all of it competes anew."""
         for number, window in batch:
             for place, question in enumerate(questions):
@@ -273,22 +293,24 @@ class InfiniRetri:
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
             for batch in _batches(enumerate(packed(iter(sentences), self.settings.window)), self._batch_size()):
                 task.check()
-                self._look(batch, {place: one.text}, where)
+                read = [window for _, window in batch]
+                scores = self.looking.scores(read, [one.text], content_free=self.settings.content_free)
+                self._note(batch, scores, {place: one.text}, where)
 
-    def _look(
+    def _note(
         self,
-        batch: Sequence[tuple[int, list[Sentence]]],
+        batch: Batch,
+        scores: Sequence[Tensor],
         questions: dict[int, str],
         where: state.State,
         *,
         words: Sequence[Words] | None = None,
     ) -> None:
-        """Score a batch of windows for some questions, by their places, and keep what is worth it.
+        """Keep of a batch of scored windows what is worth it for some questions, by their places.
 
         `words` takes note of what the sentences hold.
         """
         windows = [window for _, window in batch]
-        scores = self.looking.scores(windows, list(questions.values()), content_free=self.settings.content_free)
         for (number, window), by_question in zip(batch, scores, strict=True):
             for place, values in zip(questions, by_question.tolist(), strict=True):
                 memory = self._memory(where.memories[place])

@@ -15,7 +15,8 @@ Source    question-to-text attention as retrieval: InfiniRetri (arXiv 2502.12962
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
 
 Window = Sequence[Sentence]
+
+Batch = Sequence[tuple[int, list[Sentence]]]
+"""Windows that are scored together, each with its number."""
 
 USUAL = 768
 """Tokens of the window that scores are told for: of this one's, 1 is the even spread itself."""
@@ -59,7 +63,7 @@ class Looking:
         """
         method_for(attention, 0)  # whether there is one
         self.attention, self.row_beta = attention, row_beta
-        self.model = model
+        self.model, self.template = model, template
         self.profile = profile
         self.tokens = PlainTokens(model)
         self.prompt = prompt_of(model, self.tokens, template)
@@ -73,6 +77,9 @@ class Looking:
 
         `content_free` takes off what the empty question looks at.
         """
+        if self.model.elsewhere is not None:
+            given: list[Tensor] = self.model.elsewhere(self, windows, questions, content_free)
+            return given
         asked = [*questions, NO_QUESTION] if content_free else list(questions)
         tails = [self.prompt.tail(question) for question in asked]
         texts = [[*self.prompt.head, *(token for sentence in window for token in sentence.ids)] for window in windows]
@@ -105,6 +112,16 @@ class Looking:
         )
         watch(self.model.model, ids, recorder, method=layout, positions=layout.positions)
         return torch.cat(list(recorder.attention.values()), dim=1)
+
+
+class SpreadLooking(Looking, ABC):
+    """A `Looking` that has batches scored elsewhere, several at once (`scale.reading.RayLooking`)."""
+
+    @abstractmethod
+    def over(
+        self, batches: Iterable[Batch], questions: Sequence[str], *, content_free: bool = True
+    ) -> Iterator[tuple[Batch, list[Tensor]]]:
+        """Each batch with the `scores` of its windows, in the order given."""
 
 
 def by_sentence(paid: Tensor, window: Window) -> Tensor:

@@ -82,14 +82,20 @@ class Meter:
             self._spent["calls"] += calls
         self.tell()
 
-    def pages(self, wanted: int) -> int:
-        """Take up to `wanted` pages of the budget; how many there were."""
+    def pages(self, wanted: int, *, ahead: bool = False) -> int:
+        """Take up to `wanted` pages of the budget; how many there were. `ahead`: they may turn out not to be needed."""
         with self._lock:
             left = wanted if self.budget.pages is None else self.budget.pages - self._spent["pages"]
             taken = max(0, min(wanted, left))
             self._spent["pages"] += taken
-            self.short_of_pages = self.short_of_pages or taken < wanted
+            self.short_of_pages = self.short_of_pages or (taken < wanted and not ahead)
         return taken
+
+    def give_back(self, pages: int, *, short: bool = False) -> None:
+        """Pages that were taken ahead and not read; `short`: there were fewer than were needed."""
+        with self._lock:
+            self._spent["pages"] -= pages
+            self.short_of_pages = self.short_of_pages or short
 
     def tell(self) -> None:
         """Call `on_empty` if tokens or seconds have run out and it was not called yet."""

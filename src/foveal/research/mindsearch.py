@@ -36,7 +36,7 @@ from foveal.research.plans import Planner
 from foveal.research.reuse import Memory
 from foveal.research.run import Parts, Run, RunLimits
 from foveal.research.running import finished
-from foveal.research.searcher import SearchSettings
+from foveal.research.searcher import MakeSearcher, Searcher, SearchSettings
 from foveal.research.sources import Source, one_source
 from foveal.research.state import RunState
 from foveal.research.traces import TraceFile, load
@@ -93,17 +93,20 @@ class MindSearch:
         planner: MakePlanner | None = None,
         reader: PageReader | None = None,
         memory: Memory | None = None,
+        searcher: MakeSearcher = Searcher,
     ) -> None:
         """`planner` makes a `Planner` of the metered model (default: by `settings.front_end`); a trained one that needs
         no chat model ignores it. `reader` chooses what of a long page is shown (default: InfiniRetri where the model
         is on this machine, else the best passages). `memory` gives summaries of earlier runs (reuse.py; default: none).
+        `searcher` makes what searches a run's sub-questions (`scale.searching.RaySearchers`: a cluster).
         """
         self.model = model
         self.source = one_source(source)
         self.settings = settings or MindSettings.of(model)
         self._planner = planner or _planner_of(self.settings.front_end, model)
-        self._reader = reader or _reader_of(model)
+        self._reader = reader or reader_of(model)
         self._memory = memory
+        self._searcher = searcher
 
     def ask(
         self,
@@ -188,6 +191,7 @@ class MindSearch:
             memory=self._memory,
             limits=self.settings.limits,
             search=self.settings.search,
+            searcher=self._searcher,
             settings=told,
         )
 
@@ -220,7 +224,8 @@ def _planner_of(front_end: str, model: ChatModel) -> MakePlanner:
     return CodePlanner
 
 
-def _reader_of(model: ChatModel) -> PageReader:
+def reader_of(model: ChatModel) -> PageReader:
+    """What chooses the parts of a long page: by attention where the model is on this machine, else by its words."""
     language_model = getattr(model, "language_model", None)
     if language_model is None:
         return BestPassages()

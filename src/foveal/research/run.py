@@ -33,7 +33,7 @@ from foveal.research.prompts import NOTHING, Problem
 from foveal.research.reuse import Memory
 from foveal.research.running import Running
 from foveal.research.scheduling import Scheduler
-from foveal.research.searcher import Searcher, SearchSettings, Summary, Tell
+from foveal.research.searcher import MakeSearcher, Searcher, SearchSettings, Summary, Tell
 from foveal.research.sources import Source
 from foveal.research.writing import Writer
 
@@ -71,6 +71,7 @@ class Parts:
     memory: Memory | None = None  # of summaries that are used again
     limits: RunLimits = field(default_factory=RunLimits)
     search: SearchSettings = field(default_factory=SearchSettings)
+    searcher: MakeSearcher = Searcher  # of model, source, reader, meter, pool of requests and settings
     settings: Mapping[str, Any] | None = None  # as the trace tells them
 
 
@@ -96,7 +97,7 @@ class Run(Running[Researched]):
         self.meter = Meter(parts.limits.budget, on_empty=self._budget_empty, before=self.board.state.usage)
         self._model = Metered(parts.model, self.meter)
         self._io = ThreadPoolExecutor(parts.limits.max_requests, thread_name_prefix="foveal-request")
-        self._searcher = Searcher(self._model, parts.source, parts.reader, self.meter, self._io, parts.search)
+        self._searcher = parts.searcher(self._model, parts.source, parts.reader, self.meter, self._io, parts.search)
         self._scheduler = Scheduler(self._work, parallel=parts.limits.max_parallel)
         self._search = Hunt(
             question=question,

@@ -103,6 +103,31 @@ class Summary:
     error: str = ""
 
 
+class Searches(Protocol):
+    """What finds out sub-questions: a `Searcher`, or one that has others do it (`scale.searching.RaySearcher`)."""
+
+    def run(self, problem: Problem, tell: Tell, cancel: Cancel) -> Summary:
+        """Find out the problem's question. Cancelled: `cancel` was set. FetchFailed: the model cannot be reached."""
+        ...
+
+
+class MakeSearcher(Protocol):
+    """Makes the searcher of one run."""
+
+    def __call__(
+        self,
+        model: ChatModel,
+        source: Source,
+        reader: PageReader,
+        meter: Meter,
+        io: Executor,
+        settings: SearchSettings,
+        /,
+    ) -> Searches:
+        """Make it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Searcher:
     """Runs sub-questions; threads may share it."""

@@ -53,7 +53,7 @@ class LibrarySource:
         given = {"retriever": retriever or None, "rank": ranker or None} | options
         library = Library.open(create=False, settings=settings)
         if not library.store.counts()["documents"]:
-            raise LibraryError(f"The library in {settings.home} is empty. Fill it: foveal add FILE_OR_FOLDER")
+            raise LibraryError(f"The library in {settings.place} is empty. Fill it: foveal add FILE_OR_FOLDER")
         return cls(library, **given)
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:

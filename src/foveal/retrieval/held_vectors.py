@@ -1,6 +1,6 @@
 """The vectors and places of a store's passages, in memory: for a process that answers many searches over few of them.
 
-    held = HeldVectors(documents, passages).at(version)   # of the documents; None: search the table this time
+    held = HeldVectors(tables).at(version)   # of the documents; None: search the table this time
     rows = held.nearest(vector, k)                        # as Lance gives them
     rows = held.placed(rows)                              # rows that name themselves by `_rowid`, with their places
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from foveal.retrieval.rows import PLACES
 
 if TYPE_CHECKING:
-    from lancedb.table import LanceTable
+    from foveal.retrieval.open_tables import OpenTables
 
 HELD = 100_000
 """Passages whose vectors are held; of more, none."""
@@ -61,11 +61,10 @@ class Held:
 
 
 class HeldVectors:
-    """What is held of one table of passages. Threads may share it."""
+    """What is held of one library's passages. Threads may share it."""
 
-    def __init__(self, documents: LanceTable, passages: LanceTable) -> None:
-        self._documents = documents
-        self._table = passages
+    def __init__(self, tables: OpenTables) -> None:
+        self._tables = tables
         self._held: Held | None = None
         self._reading = Lock()
 
@@ -84,11 +83,12 @@ class HeldVectors:
         return held if held is not None and held.version == version else None
 
     def _read(self) -> Held | None:
-        version, count = self._documents.version, self._table.count_rows()
+        documents, passages, _ = self._tables.now()
+        version, count = documents.version, passages.count_rows()
         if not 0 < count <= HELD:
             return None
-        rows = self._table.search().select([*PLACES, "vector"]).with_row_id(True).limit(count).to_arrow()
-        if self._documents.version != version:
+        rows = passages.search().select([*PLACES, "vector"]).with_row_id(True).limit(count).to_arrow()
+        if documents.version != version:
             return None  # the next search reads again
         flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors = np.ascontiguousarray(flat, dtype=np.float32).reshape(len(rows), -1)

@@ -2,12 +2,15 @@
 
 Passages of many documents are encoded together, `BATCH` at a time; a document is published once all of its passages
 are stored. What was published stays; what was not is done again by the next `add`, and only that.
+Batches may be encoded elsewhere, several at once (`ahead`): they hold the same passages and are written in the same
+order, so that the tables come out the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +64,7 @@ class Indexer:
     segment: Callable[[Document], Sequence[Passage]]
     encode: Callable[[Sequence[str]], Any] | None  # texts -> vectors (n, dimension); None in a library without
     on_progress: Callable[[Indexed], None] = lambda _: None
+    ahead: int = 0  # batches that are encoded while others wait; above 0 `encode` gives a call that gives the vectors
 
     def index(self, documents: Iterable[Document], done: Indexed) -> None:
         """Add the documents that are new or changed, and count in `done`."""
@@ -113,6 +117,16 @@ def _timed_slice(documents: Iterator[Document], size: int, done: Indexed) -> lis
     return chunk
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """Passages on their way, and the documents that are complete once they are stored."""
+
+    passages: list[tuple[Document, str, Passage]]
+    indexed: list[str]
+    vectors: Any  # of `Indexer.encode`
+    complete: list[tuple[Prepared, bool]]
+
+
 class _Batch:
     """Passages that wait to be encoded, of documents that wait to be published."""
 
@@ -121,49 +135,62 @@ class _Batch:
         self._done = done
         self._waiting: list[tuple[Document, str, Passage]] = []
         self._complete: list[tuple[Prepared, bool]] = []
+        self._begun: deque[_Begun] = deque()
 
     def add(self, document: Document, edition: str, passages: Sequence[Passage], *, known: bool) -> None:
         for passage in passages:
             self._waiting.append((document, edition, passage))
             if len(self._waiting) >= BATCH:
-                self.flush()
+                self._begin()
         self._complete.append((Prepared(document, edition, len(passages)), known))
 
     def flush(self) -> None:
-        """Write what waits, then publish the documents that are complete: all of their passages are stored now."""
-        self._write()
+        """Write all that waits, and publish the documents that are complete by then."""
+        self._begin()
+        while self._begun:
+            self._finish()
+
+    def _begin(self) -> None:
+        """Have what waits encoded, and finish what was begun before, but for the last `ahead`."""
+        indexed = [indexed_text(document, passage) for document, _, passage in self._waiting]
+        vectors: Any = None
+        if indexed and self._indexer.encode:
+            with self._done.timed("encode"):
+                vectors = self._indexer.encode(indexed)
+        self._begun.append(_Begun(self._waiting, indexed, vectors, self._complete))
+        self._waiting, self._complete = [], []
+        while len(self._begun) > self._indexer.ahead:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Write the batch begun first, then publish its documents: all of their passages are stored now."""
+        begun = self._begun.popleft()
+        if begun.passages:
+            vectors = begun.vectors
+            if self._indexer.ahead and vectors is not None:
+                with self._done.timed("encode"):
+                    vectors = vectors()
+            with self._done.timed("write"):
+                self._indexer.store.append(list(self._rows(begun, vectors)))
         with self._done.timed("write"):
-            self._indexer.store.publish([prepared for prepared, _ in self._complete])
-        for prepared, known in self._complete:
+            self._indexer.store.publish([prepared for prepared, _ in begun.complete])
+        for prepared, known in begun.complete:
             (self._done.updated if known else self._done.added).append(prepared.document.id)
             self._done.passages += prepared.passages
             self._done.characters += len(prepared.document.text)
-        self._complete = []
         self._indexer.on_progress(self._done)
 
-    def _write(self) -> None:
-        if not self._waiting:
-            return
-        indexed = [indexed_text(document, passage) for document, _, passage in self._waiting]
-        vectors: Any = None
-        if self._indexer.encode:
-            with self._done.timed("encode"):
-                vectors = self._indexer.encode(indexed)
-        with self._done.timed("write"):
-            self._indexer.store.append(list(self._rows(indexed, vectors)))
-        self._waiting = []
-
-    def _rows(self, indexed: Sequence[str], vectors: Any) -> Iterator[Any]:
+    def _rows(self, begun: _Begun, vectors: Any) -> Iterator[Any]:
         """One table for each document of the batch: its passages stand next to each other."""
         schema, start = self._indexer.store.passages_schema, 0
-        while start < len(self._waiting):
-            document, edition, _ = self._waiting[start]
+        while start < len(begun.passages):
+            document, edition, _ = begun.passages[start]
             end = start
-            while end < len(self._waiting) and self._waiting[end][0] is document:
+            while end < len(begun.passages) and begun.passages[end][0] is document:
                 end += 1
-            passages = [passage for _, _, passage in self._waiting[start:end]]
+            passages = [passage for _, _, passage in begun.passages[start:end]]
             part = None if vectors is None else vectors[start:end]
-            yield passage_rows(schema, document, edition, passages, indexed[start:end], part)
+            yield passage_rows(schema, document, edition, passages, begun.indexed[start:end], part)
             start = end
 
 

@@ -12,8 +12,9 @@ Both searches give `Found` rows, best first, of visible passages only (see `tabl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,6 +26,8 @@ from foveal.retrieval import lance_indexes, tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.held_vectors import HeldVectors
 from foveal.retrieval.lance_indexes import LanceIndex, chosen_index, lance_index
+from foveal.retrieval.lease import Right
+from foveal.retrieval.open_tables import OpenTables
 from foveal.retrieval.rows import (
     FOUND,
     PLACES,
@@ -85,11 +88,8 @@ class Store:
     def __init__(self, uri: str, settings: Mapping[str, str]) -> None:
         self.uri = uri
         self.settings = dict(settings)
-        database = tables.connect(uri)
-        with tables.lance_errors(uri):
-            self._documents: LanceTable = database.open_table("documents")
-            self._passages: LanceTable = database.open_table("passages")
-            self._revisions: LanceTable = database.open_table("revisions")
+        self._tables = OpenTables(uri)
+        self._right = Right(uri)
         self.passages_schema = tables.passages_schema(self.dimension)
         self._held: HeldVectors | None = None
         self._remembered: tuple[int, dict[str, Current | None]] = (-1, {})  # of this version of the documents
@@ -110,6 +110,18 @@ class Store:
     def index(self) -> LanceIndex:
         """The vector index that this library has from `INDEX_FROM` passages on. UnknownName: its setting names none."""
         return chosen_index(self.settings)
+
+    @property
+    def _documents(self) -> LanceTable:
+        return self._tables.now().documents
+
+    @property
+    def _passages(self) -> LanceTable:
+        return self._tables.now().passages
+
+    @property
+    def _revisions(self) -> LanceTable:
+        return self._tables.now().revisions
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -148,7 +160,7 @@ class Store:
     def hold_vectors(self) -> None:
         """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""
         if self.dimension and self._held is None:
-            self._held = HeldVectors(self._documents, self._passages)
+            self._held = HeldVectors(self._tables)
 
     def entry(self, document_id: str) -> Entry:
         """The document of that id, or of the only id that begins so. UnknownDocument: none, or several."""
@@ -248,6 +260,17 @@ class Store:
                 "revisions": self._revisions.count_rows(),
             }
 
+    def bytes(self) -> int:
+        """What the library takes: its files, or on an object store those of the present version of its tables."""
+        if tables.is_remote(self.uri):
+            with tables.lance_errors(self.uri):
+                return sum(int(table.stats()["total_bytes"]) for table in self._tables.now())
+        size = 0
+        for path in Path(self.uri).rglob("*"):
+            with suppress(FileNotFoundError):  # another process is compacting
+                size += path.stat().st_size if path.is_file() else 0
+        return size
+
     def vectors(self) -> np.ndarray:
         """All vectors (passages, dimension), float32, in the table's order: what an exact search compares."""
         with tables.lance_errors(self.uri):
@@ -297,18 +320,20 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Be the one writer. What an earlier writer left half-done is deleted first. LibraryBusy: there is one."""
-        with tables.writer_lock(self.uri):
+        with tables.writer_lock(self.uri) as self._right:
+            self._tables.refresh()
             if tables.read_settings(self.uri).get("writing") == "yes":
                 self._repair()
             tables.write_setting(self.uri, "writing", "yes")
             yield
+            self._right.check()
             tables.write_setting(self.uri, "writing", "no")
 
     def append(self, rows: Sequence[pa.Table]) -> None:
         """Put passages into the store, by one commit. They stay invisible until their document is published."""
         if any(len(table) for table in rows):
             with tables.lance_errors(self.uri):
-                faults.point("store.write")
+                self._about_to_write()
                 self._passages.add(pa.concat_tables(rows))
             faults.point("store.passages-written")
 
@@ -320,8 +345,9 @@ class Store:
         changed = [one for one in prepared if one.document.id in replaced]
         rows = pa.Table.from_pylist([row_of(one) for one in prepared], schema=plain(tables.DOCUMENTS))
         with tables.lance_errors(self.uri):
-            faults.point("store.write")
+            self._about_to_write()
             self._keep_revisions(changed, replaced)
+            self._right.check()  # copying revisions may have taken long
             merge = self._documents.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             merge.execute(rows.cast(tables.DOCUMENTS))
             faults.point("store.documents-written")
@@ -332,7 +358,7 @@ class Store:
         for first in range(0, len(document_ids), 500):
             ids = ",".join(literal(one) for one in document_ids[first : first + 500])
             with tables.lance_errors(self.uri):
-                faults.point("store.write")
+                self._about_to_write()
                 self._documents.delete(f"id IN ({ids})")
                 faults.point("store.documents-written")
                 self._passages.delete(f"document_id IN ({ids})")
@@ -343,7 +369,13 @@ class Store:
         for first in range(0, len(editions), LOOKED_UP):
             given = ",".join(map(literal, editions[first : first + LOOKED_UP]))
             with tables.lance_errors(self.uri):
+                self._right.check()
                 self._passages.delete(f"edition IN ({given})")
+
+    def _about_to_write(self) -> None:
+        """LibraryBusy: this process may not write any more."""
+        self._right.check()
+        faults.point("store.write")
 
     def stale(self) -> bool:
         """Whether rows wait to be covered by an index: an earlier writer was killed before it could."""
@@ -367,7 +399,7 @@ class Store:
 
         faults.point("store.before-index")
         with tables.lance_errors(self.uri):
-            faults.point("store.write")
+            self._about_to_write()
             _ensure(self._documents, "id", BTree())
             _ensure(self._passages, "document_id", BTree())
             _ensure(self._passages, "indexed", tables.full_text())
@@ -379,16 +411,25 @@ class Store:
 
     def _ensure_vector_index(self) -> None:
         """Make the index, or make it anew: none is there, another was chosen, or passages are far more by now."""
-        settings, rows = tables.read_settings(self.uri), self._passages.count_rows()
-        index = chosen_index(settings)
+        index, rows = chosen_index(tables.read_settings(self.uri)), self._passages.count_rows()
         if index.config is None:
             _drop_index(self._passages, "vector")
-            return
-        grown = rows >= max(INDEX_FROM, RETRAIN_AT * int(settings.get("vector_index_rows", "0")))
-        if self.dimension and (self._lacks_vector_index(settings) or grown):
+        elif self.dimension and self.vector_index_due():
             self._passages.create_index("vector", config=index.config(rows, self.dimension), replace=True)
-            tables.write_setting(self.uri, "vector_index_rows", str(rows))
-            tables.write_setting(self.uri, lance_indexes.MADE, index.name)
+            self.vector_index_made(rows)
+
+    def vector_index_due(self) -> bool:
+        """Whether the chosen index is to be made, or made anew."""
+        settings = tables.read_settings(self.uri)
+        if not self.dimension or chosen_index(settings).config is None:
+            return False
+        made_of = RETRAIN_AT * int(settings.get("vector_index_rows", "0"))
+        return self._lacks_vector_index(settings) or self._passages.count_rows() >= max(INDEX_FROM, made_of)
+
+    def vector_index_made(self, rows: int) -> None:
+        """Take note that the chosen index was made, of so many passages; inside `writing`."""
+        tables.write_setting(self.uri, "vector_index_rows", str(rows))
+        tables.write_setting(self.uri, lance_indexes.MADE, chosen_index(tables.read_settings(self.uri)).name)
 
     def _lacks_vector_index(self, settings: Mapping[str, str]) -> bool:
         """Whether the chosen index should be there and is not."""

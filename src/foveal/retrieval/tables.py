@@ -1,9 +1,10 @@
-"""The tables of a library: their columns, their schema version, the writer's lock, and Lance's errors in our words.
+"""The tables of a library: their columns, their schema version, and the writer's lock.
 
     settings   (key, value)                  schema version, encoder and segmenter of the library
     documents  one row per document          its text and origin; a document exists when it has a row here
     revisions  (id, revision)                texts that a changed source has replaced: citations keep pointing to them
     passages   one row per passage           place, indexed text, vector; belongs to one *edition* of its document
+    writer     one row, on object stores     who may write (see `lease.py`); in a folder the file .writer is the lock
 
 An edition is a hash of all that decides a document's passages (text, origin, segmenter, encoder). A passage is visible
 when the row of its document carries its edition, so writing passages first and the document's row last makes a
@@ -12,10 +13,8 @@ document visible at once, whole, by one commit. What a kill leaves behind is inv
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -24,7 +23,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from foveal.errors import FovealError, LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooNew, StorageFull
+from foveal.errors import LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooNew
+from foveal.retrieval.lease import Right, lease
+from foveal.retrieval.storage_errors import lance_errors as lance_errors
+from foveal.retrieval.storage_errors import storage_errors as storage_errors
+from foveal.settings import store_uri
 
 if TYPE_CHECKING:
     import lancedb
@@ -40,6 +43,9 @@ MIGRATIONS: dict[int, Migration] = {}
 
 FRESHNESS = timedelta(0)
 """A reader looks for another process's commit at each read: what is visible must not lag behind what is written."""
+
+PINNED = timedelta(seconds=2)
+"""On an object store a reader looks for commits as rarely as that: each look is some requests (`open_tables.py`)."""
 
 _TIME = pa.timestamp("us", "UTC")
 
@@ -90,18 +96,26 @@ def passages_schema(dimension: int | None) -> pa.Schema:
     return pa.schema(columns + vector)
 
 
-def connect(uri: str) -> lancedb.DBConnection:
-    """A connection to the tables at `uri` (a folder, or an object store's URI)."""
+def is_remote(uri: str) -> bool:
+    """Whether the tables at `uri` lie on an object store."""
+    return store_uri(uri) is not None
+
+
+def connect(uri: str, *, pinned: bool = False) -> lancedb.DBConnection:
+    """A connection to the tables at `uri` (a folder, or an object store's URI); `pinned` ones stay as they are opened.
+
+    What an object store asks for (keys, endpoint, region) comes from the environment, by its own names (AWS_…).
+    """
     os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings are about itself: errors reach us as exceptions
     import lancedb
 
     with lance_errors(uri):
-        return lancedb.connect(uri, read_consistency_interval=FRESHNESS)
+        return lancedb.connect(uri, read_consistency_interval=None if pinned else FRESHNESS)
 
 
 def exists(uri: str) -> bool:
     """Whether a library was made at `uri`. LibraryCorrupt where only a part of one is there."""
-    if "://" not in uri and not Path(uri).is_dir():
+    if not is_remote(uri) and not Path(uri).is_dir():
         return False
     with lance_errors(uri):
         database = connect(uri)
@@ -134,7 +148,7 @@ def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
 
     What a killed `create` left is empty and made anew (`exists` refuses to take anything else for that).
     """
-    if "://" not in uri:
+    if not is_remote(uri):
         with storage_errors(uri):
             Path(uri).mkdir(parents=True, exist_ok=True)
     database = connect(uri)
@@ -204,13 +218,14 @@ def migrate(uri: str, *, newest: int = SCHEMA, migrations: Mapping[int, Migratio
 
 
 @contextmanager
-def writer_lock(uri: str) -> Iterator[None]:
+def writer_lock(uri: str) -> Iterator[Right]:
     """Hold the only right to write to the library at `uri`. LibraryBusy: another process holds it.
 
-    The lock goes with the process, also when that is killed. On object stores Lance's conditional commits guard.
+    A folder's lock goes with the process, also when that is killed; on an object store it is a lease (`lease.py`).
     """
-    if "://" in uri:
-        yield
+    if is_remote(uri):
+        with lease(connect(uri), uri) as right:
+            yield right
         return
     with storage_errors(uri):
         Path(uri).mkdir(parents=True, exist_ok=True)
@@ -227,49 +242,6 @@ def writer_lock(uri: str) -> Iterator[None]:
         with suppress(OSError):  # a full disk must not keep the lock from being held: the pid only informs
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
-        yield
+        yield Right(uri)
     finally:
         os.close(lock)
-
-
-DAMAGED = ("not found", "no such file", "corrupt", "invalid range", "magic", "unexpected eof", "failed to decode")
-"""What Lance says of files that are not there or not whole."""
-
-
-@contextmanager
-def storage_errors(uri: str) -> Iterator[None]:
-    """Say in our words what the operating system refused."""
-    try:
-        yield
-    except OSError as error:
-        raise _translated(uri, error) from error
-
-
-@contextmanager
-def lance_errors(uri: str) -> Iterator[None]:
-    """Say in our words what Lance raises (OSError, RuntimeError or ValueError, by the layer it came from)."""
-    try:
-        yield
-    except FovealError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _translated(uri, error) from error
-
-
-def _translated(uri: str, error: Exception) -> LibraryError:
-    text = re.sub(r",? \S+\.rs:\d+(:\d+)?", "", " ".join(str(error).split()))  # where in Lance's source: not ours
-    short = text if len(text) <= 300 else text[:300] + " …"
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
-        return StorageFull(
-            f"No space is left for the library at {uri}. What was reported done is kept; free some space and run "
-            "the same command again: it goes on from there."
-        )
-    if isinstance(error, PermissionError) or "Permission denied" in text:
-        return LibraryError(f"The library at {uri} may not be written or read by this user: {short}")
-    said = text.replace(uri, "").lower()
-    if any(sign in said for sign in DAMAGED):
-        return LibraryCorrupt(
-            f"Files of the library at {uri} are missing or damaged: {short}. Put the folder back from a copy, or "
-            "move it away and add the sources again."
-        )
-    return LibraryError(f"The library at {uri} could not be used: {short}")

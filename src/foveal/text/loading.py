@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from foveal.errors import InputError, UnreadableSource
+from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.text.arxiv import ArxivClient
 from foveal.text.discovery import KINDS, beir_corpus, discover, kind_of
 from foveal.text.fetching import Fetched, fetch
@@ -29,7 +29,7 @@ from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 from foveal.types import Document, Scalar
 
-__all__ = ["LoadSettings", "Skipped", "Source", "discover", "documents_of", "load", "read_document"]
+__all__ = ["LoadSettings", "Skipped", "Source", "discover", "documents_of", "load", "read_document", "readable"]
 
 Loaded = Iterator[Document | Skipped]
 
@@ -65,6 +65,14 @@ def load(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
     if reader is None:
         raise InputError(f"A source of kind {source.kind!r} cannot be read. There are: {', '.join(_READERS)}.")
     return reader(source, settings)
+
+
+def readable(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
+    """As `load`; a source that fails as a whole gives Skipped, too, after what was read of it."""
+    try:
+        yield from load(source, settings)
+    except (UnreadableSource, FetchFailed) as error:
+        yield Skipped(source.address, str(error))
 
 
 def read_document(path_or_url: str | Path, settings: LoadSettings = DEFAULTS) -> Document:

@@ -37,6 +37,14 @@ class Models(Protocol):
         ...
 
 
+class RankersByName(Protocol):
+    """The rankers of a site."""
+
+    def get(self, name: str, home: Path) -> Ranker:
+        """The ranker of that name. UnknownName: there is none."""
+        ...
+
+
 @dataclass
 class LocalModels:
     """A model of this machine does both; with `url`, that server's model `answerer` answers."""

@@ -26,7 +26,7 @@ from foveal.retrieval import tables
 from foveal.settings import Settings
 from foveal.web.jobs import Jobs
 from foveal.web.limits import Limits
-from foveal.web.models import LocalModels, Models, Rankers
+from foveal.web.models import LocalModels, Models, Rankers, RankersByName
 from foveal.web.papers_parts import PaperParts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Site:
     options: SiteSettings
     models: Models = field(default_factory=LocalModels)
     jobs: Jobs = field(default_factory=Jobs)
-    rankers: Rankers = field(default_factory=Rankers)
+    rankers: RankersByName = field(default_factory=Rankers)
     parts: PaperParts = field(default_factory=PaperParts)
     limits: Limits = field(default_factory=Limits)
     reporter: MakeReporter = reporter_of
@@ -130,7 +130,7 @@ class Site:
     @property
     def has_library(self) -> bool:
         """Whether there is one already: to make it takes a while, so that a page which only looks does not."""
-        return "library" in self.__dict__ or tables.exists(str(self.settings.library))
+        return "library" in self.__dict__ or tables.exists(self.settings.library_uri)
 
     def lines(self, papers: Sequence[Paper]) -> Mapping[str, Line]:
         """What is said beside the titles of papers, where a judge is named; looked up, never judged."""

@@ -1,0 +1,23 @@
+"""bench scale: what a library costs as it grows, and what a second worker gives.
+
+    scale-library   10,000, 100,000 and 1,000,000 passages: build, size, memory, query time (scale_library.py)
+    scale-ray       `add` by one and two Ray workers, and what a dead node costs (scale_ray.py)
+
+Each is also a bench of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foveal.bench.settings import BenchSettings
+from foveal.evaluation.tables import Row
+from foveal.registry import BENCHES, lookup
+
+PARTS = ("scale-library", "scale-ray")
+
+
+def scale(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of `foveal bench scale`."""
+    for name in PARTS:
+        yield from lookup(BENCHES, name, kind="bench")(settings)

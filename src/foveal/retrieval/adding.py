@@ -1,0 +1,88 @@
+"""Who does the work of `Library.add`: loading sources, cutting documents, encoding passages, building indexes.
+
+    OwnWork(library)                 this process; the default
+    scale.adding.RayWork(library)    a cluster
+
+Writing is always the calling process's: one writer, one order. So whoever works, the library comes out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from foveal.retrieval.indexing import Indexed
+from foveal.retrieval.store import Collection, Store
+from foveal.text.loading import LoadSettings, Skipped, Source, readable
+from foveal.types import Document, Passage, Segmenter
+
+
+@dataclass
+class AddReport(Indexed):
+    """What `add` did: ids of documents, counts, seconds by stage, and what gave no document, with the reason."""
+
+    skipped: list[Skipped] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)  # by `prune`
+    sources: int = 0  # found
+    sources_read: int = 0
+
+
+class Work(Protocol):
+    """The parts of adding that others may do."""
+
+    ahead: int
+    """Batches that are encoded while others wait; above 0 `encode` gives a call that gives the vectors."""
+
+    def load(self, sources: Sequence[Source], settings: LoadSettings, report: AddReport) -> Iterator[Document]:
+        """The documents of the sources, in their order; what gave none goes to `report.skipped`."""
+        ...
+
+    def segment(self, document: Document) -> Sequence[Passage]:
+        """The passages of a document that `load` gave."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """The vectors of the texts (n, dimension), or a call that gives them."""
+        ...
+
+    def index(self, store: Store) -> None:
+        """Let the store's indexes cover what was added."""
+        ...
+
+
+class Cutting(Collection, Protocol):
+    """A collection that knows how its documents are cut (a `Library` is one)."""
+
+    @property
+    def segmenter(self) -> Segmenter: ...
+
+
+@dataclass
+class OwnWork:
+    """`Work` by this process. Encoder and segmenter load when they are first needed."""
+
+    library: Cutting
+    ahead: int = 0
+
+    def load(self, sources: Sequence[Source], settings: LoadSettings, report: AddReport) -> Iterator[Document]:
+        """One source after another."""
+        for source in sources:
+            for one in readable(source, settings):
+                if isinstance(one, Skipped):
+                    report.skipped.append(one)
+                else:
+                    yield one
+            report.sources_read += 1
+
+    def segment(self, document: Document) -> Sequence[Passage]:
+        """By the library's segmenter."""
+        return self.library.segmenter.segment(document)
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """By the library's encoder."""
+        return self.library.encoder.encode(texts)
+
+    def index(self, store: Store) -> None:
+        """By Lance, in this process."""
+        store.refresh_indexes()

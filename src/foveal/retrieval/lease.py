@@ -1,0 +1,145 @@
+"""The one writer of a library on an object store: a row of a table, taken by a conditional commit and kept by renewal.
+
+    with lease(database, uri) as right:      LibraryBusy: another process holds it
+        right.check()                        LibraryBusy: it was lost meanwhile; nothing may be written any more
+
+Table     `writer` has one row (token, holder, until). Who takes the row, renews it or gives it back updates it where
+          its token is the one that was seen: of two that try at once Lance commits one, and the other finds no such row
+After a kill  the row runs out `LEASE_S` seconds after it was renewed last; then the next writer takes it
+Clocks    `until` is in the clock of who wrote it: machines whose clocks differ by more than `LEASE_S - RENEWED_S`
+          seconds could take each other's right. Time servers keep them within less than one
+Against   the lock of a folder (tables.writer_lock): the kernel drops that when the process ends
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from foveal import faults
+from foveal.errors import LibraryBusy
+from foveal.retrieval.storage_errors import lance_errors
+
+if TYPE_CHECKING:
+    import lancedb
+
+LEASE_S = 60.0
+"""Seconds that a right to write lasts unless it is renewed: what a kill costs the next writer."""
+
+RENEWED_S = 15.0
+"""Seconds between two renewals: three may fail before the right is lost."""
+
+TABLE = "writer"
+
+ROW = pa.schema([("token", pa.string()), ("holder", pa.string()), ("until", pa.float64())])
+
+LANCE = (OSError, RuntimeError, ValueError)
+"""What Lance raises."""
+
+logger = logging.getLogger("foveal.retrieval")
+
+
+class Right:
+    """The right to write of a process; `check` before each commit."""
+
+    def __init__(self, uri: str, *, until: float | None = None) -> None:
+        """`until` on the monotonic clock; None: it lasts as long as the process (a folder's lock)."""
+        self._uri, self._until = uri, until
+
+    def check(self) -> None:
+        """LibraryBusy: the right was not renewed in time, so that another process may be writing by now."""
+        if self._until is not None and time.monotonic() > self._until:
+            raise LibraryBusy(
+                f"This process lost the right to write to the library at {self._uri}: it could not renew it for "
+                f"{LEASE_S:.0f} s. What was reported done is kept; run the same command again to go on."
+            )
+
+    def last(self, seconds: float) -> None:
+        """It lasts so long from now on."""
+        self._until = time.monotonic() + seconds
+
+
+@contextmanager
+def lease(database: lancedb.DBConnection, uri: str) -> Iterator[Right]:
+    """Hold the only right to write to the library at `uri`, renewed by a thread. LibraryBusy: somebody else does."""
+    token, right = uuid.uuid4().hex, Right(uri, until=time.monotonic() + LEASE_S)
+    with lance_errors(uri):
+        table = _opened(database)
+        _take(table, token, uri)
+    over = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(table, token, right, over), name="foveal-lease", daemon=True)
+    renewing.start()
+    try:
+        yield right
+    finally:
+        over.set()
+        renewing.join()
+        try:
+            _update(table, token, {"holder": "", "until": 0.0})
+        except LANCE as error:
+            logger.warning("the right to write could not be given back, and runs out by itself: %s", error)
+
+
+def _opened(database: lancedb.DBConnection) -> Any:
+    """The table, made where there is none; of two processes that make it, Lance commits one."""
+    try:
+        return database.open_table(TABLE)
+    except ValueError as error:
+        if "not found" not in str(error):
+            raise
+    free = pa.table({"token": [uuid.uuid4().hex], "holder": [""], "until": [0.0]}, schema=ROW)
+    try:
+        return database.create_table(TABLE, free, mode="create")
+    except ValueError as error:
+        if "exists" not in str(error):
+            raise
+        return database.open_table(TABLE)
+
+
+def _take(table: Any, token: str, uri: str) -> None:
+    """Put `token` into the row. LibraryBusy: it is held, or was taken by another at this moment."""
+    (row,) = table.to_arrow().to_pylist()
+    now = faults.now().timestamp()
+    if row["holder"] and row["until"] > now:
+        raise LibraryBusy(
+            f"Another process ({row['holder']}) is writing to the library at {uri}. Wait until it is done; searching "
+            f"goes on meanwhile. (If it was killed, its right runs out in {row['until'] - now:.0f} s.)"
+        )
+    holder = f"pid {os.getpid()} on {socket.gethostname()}"
+    if not _update(table, row["token"], {"token": token, "holder": holder, "until": now + LEASE_S}):
+        raise LibraryBusy(
+            f"Another process began to write to the library at {uri} at this moment. Wait until it is done; searching "
+            "goes on meanwhile."
+        )
+
+
+def _renew(table: Any, token: str, right: Right, over: threading.Event) -> None:
+    """Move `until` on until it is over, or the right was lost. A store that cannot be reached is asked again."""
+    while not over.wait(RENEWED_S):
+        try:
+            if not _update(table, token, {"until": faults.now().timestamp() + LEASE_S}):
+                right.last(-1)
+                return
+        except LANCE as error:
+            logger.warning("the right to write could not be renewed: %s", error)
+        else:
+            right.last(LEASE_S)
+
+
+def _update(table: Any, token: str, values: dict[str, Any]) -> bool:
+    """Change the row where it has that token; whether it had. A conflict is another's commit: then it has not."""
+    try:
+        return bool(table.update(where=f"token = '{token}'", values=values).rows_updated)
+    except LANCE as error:
+        if "conflict" not in str(error).lower():
+            raise
+        return False

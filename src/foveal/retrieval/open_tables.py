@@ -1,0 +1,69 @@
+"""A library's three tables as a process sees them: the newest commit on a disk, one pinned moment on an object store.
+
+    opened = OpenTables(uri);  opened.now().passages.search(…)
+
+On a disk each read looks for a newer commit, which costs microseconds. On an object store that would be a request or
+two a table, so all three are pinned together and opened anew at most every `tables.PINNED` seconds: a reader lags that
+far behind, and a search in between asks for nothing but what it reads. What Lance has in memory (indexes, metadata)
+belongs to the connection, and stays.
+
+One moment    a writer adds a document's passages, then its row, then deletes the passages that it replaced. So passages
+              opened between two looks at the same documents fit these, and later ones fit until the documents change:
+              a search that sees the same documents before and after it read passages has read whole ones
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from foveal.retrieval import tables
+
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
+
+
+class Tables(NamedTuple):
+    """Handles of the tables; the writer's own commits move them on."""
+
+    documents: LanceTable
+    passages: LanceTable
+    revisions: LanceTable
+
+
+class OpenTables:
+    """The tables of the library at `uri`. Threads may share it."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._pinned = tables.is_remote(uri)
+        self._database: Any = tables.connect(uri, pinned=self._pinned)
+        self._lock = threading.Lock()
+        self._held = self._opened()
+        self._until = time.monotonic() + tables.PINNED.total_seconds()
+
+    def now(self) -> Tables:
+        """The tables, looked at anew where that is due."""
+        if self._pinned and time.monotonic() > self._until:
+            self.refresh()
+        return self._held
+
+    def refresh(self) -> None:
+        """Look at the newest commits, whatever is due."""
+        if not self._pinned:
+            return
+        with self._lock, tables.lance_errors(self._uri):
+            self._held = self._opened()
+            self._until = time.monotonic() + tables.PINNED.total_seconds()
+
+    def _opened(self) -> Tables:
+        with tables.lance_errors(self._uri):
+            documents = self._database.open_table("documents")
+            while True:
+                found = Tables(documents, self._database.open_table("passages"), self._database.open_table("revisions"))
+                if not self._pinned:
+                    return found
+                documents = self._database.open_table("documents")
+                if documents.version == found.documents.version:
+                    return found

@@ -1,0 +1,249 @@
+"""`Work` by a Ray cluster: sources are loaded and cut by Ray Data, passages encoded by tasks; this process writes.
+
+    with cluster("auto") as ray:
+        library.add(["corpus/"], work=RayWork(library, ray))
+
+    sources, in order -> Ray Data: tasks that load and cut a few sources each
+                      -> here, in that order: what is new, batches of 1,024 passages -> tasks that encode a batch each
+                      -> here, in that order: written and published
+
+Identical   documents come in the order of the sources, and batches hold the same passages as without a cluster, so the
+            tables come out the same, row by row, wherever nodes compute alike
+Failures    a task whose node died is run again elsewhere. If this process dies, what it published stays, as ever
+Reach       every node must reach the sources (files: a shared folder) and the encoder's files. Pages of the web and
+            arXiv are fetched by this process, which keeps to the servers' pace
+Unit        a source: a JSONL file of millions of records is loaded by one task; cut it into several files
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from importlib import import_module
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from foveal.errors import LibraryError
+from foveal.library import Library
+from foveal.retrieval import tables
+from foveal.retrieval.adding import AddReport, OwnWork
+from foveal.retrieval.indexing import Indexer
+from foveal.retrieval.store import Store
+from foveal.scale.cluster import our_errors
+from foveal.scale.indexing import build_indexes
+from foveal.text.loading import LoadSettings, Skipped, Source, readable
+from foveal.text.segmenter_by_name import make_segmenter
+from foveal.types import Document, Encoder, Passage, Segmenter
+
+NETWORK = ("url", "arxiv")
+"""Kinds of sources that are not given to the cluster."""
+
+PART_BYTES = 4 * 2**20
+"""Bytes of sources that one task loads, about: seconds of work, so that a lost task costs little."""
+
+PARTS_A_CORE = 8
+"""Parts for each core, at least, where sources are enough: so that no core waits long for the others' last."""
+
+AHEAD_A_CORE = 2
+"""Batches that are encoded or wait for it, for each core: this process must not wait for the slowest."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a task needs to cut and encode as a library does."""
+
+    uri: str
+    settings: tuple[tuple[str, str], ...]  # of the library: encoder, its fingerprint, segmenter
+    home: Path
+    cache: Path
+    load: LoadSettings
+
+    @classmethod
+    def of(cls, library: Library, load: LoadSettings) -> Recipe:
+        """That of a library."""
+        kept = library.settings
+        return cls(library.store.uri, tuple(sorted(library.store.settings.items())), kept.home, kept.cache, load)
+
+
+@dataclass
+class RayWork:
+    """`Work` by a cluster; make it anew for each `add`."""
+
+    library: Library
+    ray: Any  # the module, connected (`cluster.cluster`)
+    ahead: int = 0
+    _cut: dict[tuple[str, str], list[Passage]] = field(default_factory=dict)  # by tasks, and nobody asked for it yet
+    _recipe: Recipe | None = None
+
+    def __post_init__(self) -> None:
+        """The nodes' cores decide how much is under way at once."""
+        self.ahead = self.ahead or max(2, AHEAD_A_CORE * self._cores())
+        remote = self.ray.remote(encoded)
+        self._encoded = remote.options(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")
+        self._own = OwnWork(self.library)
+
+    def load(self, sources: Sequence[Source], settings: LoadSettings, report: AddReport) -> Iterator[Document]:
+        """The documents in the order of the sources, each with its passages, which `segment` hands out."""
+        self._recipe = recipe = Recipe.of(self.library, settings)
+        for network, run in groupby(sources, key=lambda source: source.kind in NETWORK):
+            if network:
+                yield from self._own.load(list(run), settings, report)
+            else:
+                yield from self._spread(list(run), recipe, report)
+
+    def segment(self, document: Document) -> Sequence[Passage]:
+        """What a task has cut; a document that no task has (it seemed unchanged, or is a page) is cut here."""
+        key = document.id, document.revision
+        if key not in self._cut:
+            return self._own.segment(document)
+        for older in list(self._cut):  # documents are asked for in their order: those before it turned out unchanged
+            found = self._cut.pop(older)
+            if older == key:
+                break
+        return found
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """A call that waits for the vectors."""
+        return partial(self._result, self._encoded.remote(self._recipe, list(texts)))
+
+    def index(self, store: Store) -> None:
+        """By the cluster where rows are many and every node reaches the tables; what is left by Lance, here."""
+        if tables.is_remote(store.uri) or self._one_machine():
+            build_indexes(store, workers=self._cores())
+        store.refresh_indexes()
+
+    def _spread(self, sources: Sequence[Source], recipe: Recipe, report: AddReport) -> Iterator[Document]:
+        parts = parted(sources, self._cores())
+        with _in_order() as data, our_errors():
+            made = data.from_items([{"part": pickle.dumps(part)} for part in parts], override_num_blocks=len(parts))
+            cut = made.map_batches(partial(loaded, recipe=recipe), batch_size=None, batch_format="pyarrow", num_cpus=1)
+            for batch in cut.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+                for row in batch["row"].to_pylist():
+                    yield from self._taken(pickle.loads(row), report)
+
+    def _taken(self, row: tuple[str, Any, Any], report: AddReport) -> Iterator[Document]:
+        kind, one, passages = row
+        if kind == "read":
+            report.sources_read += 1
+        elif kind == "skipped":
+            report.skipped.append(one)
+        else:
+            if passages is not None:
+                self._cut[one.id, one.revision] = passages
+            yield one
+
+    def _result(self, ref: Any) -> Any:
+        with our_errors():
+            return self.ray.get(ref)
+
+    def _one_machine(self) -> bool:
+        """Whether all nodes have one address: then they share its disks."""
+        return len({node["NodeManagerAddress"] for node in self.ray.nodes() if node["Alive"]}) == 1
+
+    def _cores(self) -> int:
+        return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+
+
+@contextmanager
+def _in_order() -> Iterator[Any]:
+    """Ray Data, giving blocks in the order of their sources, and quiet."""
+    data: Any = import_module("ray.data")
+    logger = logging.getLogger("ray.data")
+    context = data.DataContext.get_current()
+    before = context.execution_options.preserve_order, context.enable_progress_bars, logger.level
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    logger.setLevel(logging.ERROR)  # it tells of each dataset, and that there are no progress bars
+    try:
+        yield data
+    finally:
+        context.execution_options.preserve_order, context.enable_progress_bars = before[:2]
+        logger.setLevel(before[2])
+
+
+def parted(sources: Sequence[Source], cores: int) -> list[list[Source]]:
+    """The sources in parts that follow each other, of about equal size: `PARTS_A_CORE` or more for each core."""
+    sizes = [max(1, source.size or 1) for source in sources]
+    wanted = min(len(sources), max(PARTS_A_CORE * cores, math.ceil(sum(sizes) / PART_BYTES)))
+    parts: list[list[Source]] = []
+    held, most = 0, sum(sizes) / max(1, wanted)
+    for source, size in zip(sources, sizes, strict=True):
+        if not parts or held + size / 2 > most:
+            parts.append([])
+            held = 0
+        parts[-1].append(source)
+        held += size
+    return parts
+
+
+# -- in the tasks -----------------------------------------------------------------------------------------------------
+
+
+def loaded(batch: pa.Table, *, recipe: Recipe) -> Iterator[pa.Table]:
+    """Load and cut each part of a block: a row for each document (with passages where it is new), skip and source."""
+    for part in batch["part"].to_pylist():
+        for source in pickle.loads(part):
+            rows = [*_rows(list(readable(source, recipe.load)), recipe), ("read", None, None)]
+            yield pa.table({"row": pa.array([pickle.dumps(row) for row in rows], type=pa.large_binary())})
+
+
+def encoded(recipe: Recipe, texts: Sequence[str]) -> Any:
+    """The vectors of one batch."""
+    encoder = _encoder(recipe)
+    if encoder is None:
+        raise LibraryError("This library was made without an encoder, so nothing of it is encoded.")
+    return encoder.encode(texts)
+
+
+def _rows(found: Sequence[Document | Skipped], recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
+    known = _unchanged([one for one in found if isinstance(one, Document)], recipe)
+    for one in found:
+        if isinstance(one, Skipped):
+            yield "skipped", one, None
+        else:
+            passages = None if one.id in known else _segmenter(recipe).segment(one)
+            yield "document", one, passages
+
+
+def _unchanged(documents: Sequence[Document], recipe: Recipe) -> set[str]:
+    """Ids of the documents that the library holds as they are, where this node reaches it: these need no cutting."""
+    store = _store(recipe)
+    if store is None:
+        return set()
+    indexer = Indexer(store, lambda _: (), None)
+    current = store.current([one.id for one in documents])
+    return {one.id for one in documents if one.id in current and current[one.id].edition == indexer.edition(one)}
+
+
+@lru_cache(maxsize=2)
+def _store(recipe: Recipe) -> Store | None:
+    return Store.open(recipe.uri) if tables.exists(recipe.uri) else None
+
+
+@lru_cache(maxsize=2)
+def _encoder(recipe: Recipe) -> Encoder | None:
+    """The library's encoder. LibraryError: this node has another one of that name."""
+    from foveal.models import load_encoder
+
+    kept = dict(recipe.settings)
+    if kept["encoder"] == "none":
+        return None
+    encoder = load_encoder(kept["encoder"], cache=recipe.cache)
+    if encoder.fingerprint != kept.get("fingerprint"):
+        raise LibraryError(
+            f"The encoder {kept['encoder']} of a node is not the one that made this library's vectors. Put the same "
+            "model on all nodes."
+        )
+    return encoder
+
+
+@lru_cache(maxsize=2)
+def _segmenter(recipe: Recipe) -> Segmenter:
+    return make_segmenter(dict(recipe.settings)["segmenter"], _encoder(recipe), home=recipe.home)

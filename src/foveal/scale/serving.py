@@ -1,0 +1,371 @@
+"""`foveal serve --ray`: what costs most in a site runs as three Ray Serve deployments, each with as many replicas as
+are busy; the web app keeps pages, tables and jobs, and calls them.
+
+    with cluster("auto"), served(Served(encoder="minilm", reader="qwen2.5-coder-0.5b", …)) as parts:
+        library.encoder = parts.encoder        # an `Encoder`
+        parts.rankers.get("blockrank", home)   # a `Ranker`
+        parts.chat(), parts.reader()           # a `ChatModel`; a `LanguageModel` without weights, for `InfiniRetri`
+
+Embedder    texts of requests that come within `WAIT_S` are encoded together, at most `TOGETHER`
+Ranker      rankers by name, the two used last kept; a request is one query with its candidates, which is a batch itself
+Reader      a language model: whole answers of the same settings are decoded together (`chat_many`), streams one by one,
+            windows of a text as they come
+Scaling     a deployment has `fewest` to `most` replicas, by the requests that wait; a replica that dies is replaced,
+            and Ray Serve sends its requests to another. Requests beyond `QUEUED` a deployment are refused at once
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.errors import Cancelled, FetchFailed, LibraryError
+from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT
+from foveal.models.language import LanguageModel, described_model
+from foveal.reading.looking import Looking, Window
+from foveal.scale.cluster import our_errors
+from foveal.scale.reading import scored, sight
+from foveal.types import Hit, Ranker
+
+TOGETHER = 32
+"""Texts, or conversations, of one batch."""
+
+WAIT_S = 0.004
+"""How long a batch waits for more: a query alone takes about as long to encode."""
+
+QUEUED = 64
+"""Requests that may wait for a deployment."""
+
+FEW = 8
+"""Texts up to which each is a request of its own, to share a batch with others'; more are a batch themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What is deployed, and how far it may grow."""
+
+    encoder: str | None  # None: a library without vectors
+    reader: str
+    cache: Path
+    home: Path
+    fewest: int = 1  # replicas of each deployment
+    most: int = 4
+    cores: float = 0.5  # of a replica, as Ray counts them
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The deployments, as the protocols that the rest of Foveal knows; its `name`, `chat` and `reader` are a site's."""
+
+    encoder: ServedEncoder | None
+    rankers: ServedRankers
+    answerer: ServedChat
+    looker: LanguageModel
+
+    @property
+    def name(self) -> str:
+        """The model that answers."""
+        return self.answerer.name
+
+    def chat(self) -> ServedChat:
+        """What answers."""
+        return self.answerer
+
+    def reader(self) -> LanguageModel:
+        """What reads: tokens and prompts here, attention by the replicas."""
+        return self.looker
+
+
+@contextmanager
+def served(plan: Served) -> Iterator[Parts]:
+    """Deploy to the cluster that is connected, wait until all answer, and take them down afterwards."""
+    serve = import_module("ray.serve")
+    serve.start(proxy_location="Disabled")
+    options = {
+        "autoscaling_config": {"min_replicas": plan.fewest, "max_replicas": plan.most, "target_ongoing_requests": 2},
+        "max_ongoing_requests": TOGETHER,
+        "max_queued_requests": QUEUED,
+        "ray_actor_options": {"num_cpus": plan.cores},
+    }
+
+    def deployed(kind: type, *given: Any) -> Any:
+        name = kind.__name__.removeprefix("Batched").removesuffix("Replica").lower()
+        bound = serve.deployment(kind).options(name=name, **options).bind(*given)
+        return serve.run(bound, name=f"foveal-{name}", route_prefix=None)
+
+    try:
+        encoder = (
+            ServedEncoder.of(deployed(_batched(serve, EmbedderReplica, "encode"), plan.encoder, plan.cache))
+            if plan.encoder
+            else None
+        )
+        rankers = ServedRankers(deployed(RankerReplica))
+        chat = ServedChat.of(deployed(_batched(serve, ReaderReplica, "chat"), plan.reader, plan.cache))
+        yield Parts(encoder, rankers, chat, described_model(plan.reader, chat.looked, cache=plan.cache))
+    finally:
+        serve.shutdown()
+
+
+# -- the deployments ---------------------------------------------------------------------------------------------------
+
+
+def _batched(serve: Any, kind: type, method: str) -> type:
+    """The class with the requests of a method, one argument each, given to it together."""
+    together = serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=WAIT_S)
+    return type(f"Batched{kind.__name__}", (kind,), {method: together(getattr(kind, method))})
+
+
+class EmbedderReplica:
+    """The deployment of an encoder."""
+
+    def __init__(self, name: str, cache: Path) -> None:
+        from foveal.models import load_encoder
+
+        self._encoder = load_encoder(name, cache=cache)
+        self.together(["ready"])  # loads what is loaded when first used
+
+    def about(self) -> dict[str, Any]:
+        """What `Encoder` says of itself."""
+        return {name: getattr(self._encoder, name) for name in ("name", "dimension", "max_tokens", "fingerprint")}
+
+    def together(self, texts: list[str]) -> np.ndarray:
+        """Vectors (n, dimension)."""
+        return self._encoder.encode(texts)
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Places of a text's tokens."""
+        return self._encoder.token_offsets(text)
+
+    async def encode(self, texts: list[str]) -> list[np.ndarray]:
+        """The vectors of texts of several requests."""
+        return list(await asyncio.to_thread(self.together, texts))
+
+
+class RankerReplica:
+    """The deployment of rankers."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, Path], Ranker] = {}
+
+    def rank(self, name: str, home: Path, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits in the order of the ranker called `name`."""
+        from foveal.ranking.by_name import load_ranker
+
+        ranker = self._made.pop((name, home), None) or load_ranker(name, home=home)
+        self._made[name, home] = ranker
+        for old in list(self._made)[:-2]:
+            del self._made[old]
+        return ranker.rank(query, hits)
+
+
+class ReaderReplica:
+    """The deployment of a language model."""
+
+    def __init__(self, name: str, cache: Path) -> None:
+        from foveal.models import load_chat
+
+        self._chat = load_chat(name, cache=cache)
+
+    def about(self) -> dict[str, Any]:
+        """What `ChatModel` says of itself."""
+        return {"name": self._chat.name, "context_tokens": self._chat.context_tokens}
+
+    async def chat(self, asked: list[tuple[Messages, Sampling]]) -> list[str]:
+        """The answers to several requests, those of the same settings decoded together."""
+        return await asyncio.to_thread(self._together, asked)
+
+    def _together(self, asked: list[tuple[Messages, Sampling]]) -> list[str]:
+        answers = [""] * len(asked)
+        for sampling in dict.fromkeys(sampling for _, sampling in asked):
+            rows = [row for row, (_, own) in enumerate(asked) if own == sampling]
+            given = self._chat.chat_many([asked[row][0] for row in rows], sampling)
+            for row, answer in zip(rows, given, strict=True):
+                answers[row] = answer
+        return answers
+
+    def stream(self, messages: Messages, sampling: Sampling) -> Iterator[str]:
+        """An answer in pieces."""
+        yield from self._chat.stream(messages, sampling)
+
+    def parse(self, messages: Messages, schema: type[SchemaT], sampling: Sampling | None) -> SchemaT:
+        """An answer that the schema accepts; no sampling is the model's own."""
+        return self._chat.parse(messages, schema, *([] if sampling is None else [sampling]))
+
+    def score(self, messages: Messages, continuation: str) -> list[float]:
+        """Log-probabilities of a continuation."""
+        return self._chat.score(messages, continuation)
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return self._chat.count_tokens(text)
+
+    def looked(self, how: bytes, windows: Any, questions: Sequence[str], content_free: bool) -> list[Any]:
+        """Scores of windows, by the same weights."""
+        return scored(how, windows, questions, content_free)
+
+
+# -- what the web app holds --------------------------------------------------------------------------------------------
+
+
+def _asked(method: Any, *given: Any) -> Any:
+    """What a deployment answers. FetchFailed: it takes no more, or is gone."""
+    with our_errors():
+        try:
+            return method.remote(*given).result()
+        except Exception as error:
+            raise _refused(error) or error from error
+
+
+def _refused(error: Exception) -> FetchFailed | None:
+    kind = type(error).__name__
+    if kind in ("BackPressureError", "DeploymentUnavailableError", "RayActorError", "ActorDiedError"):
+        return FetchFailed(f"The cluster takes no more requests of this kind now ({kind}). Try again in a moment.")
+    return None
+
+
+@dataclass
+class ServedEncoder:
+    """An `Encoder` whose texts are encoded by replicas."""
+
+    handle: Any
+    name: str
+    dimension: int
+    max_tokens: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, handle: Any) -> ServedEncoder:
+        """That of a deployment."""
+        return cls(handle, **_asked(handle.about))
+
+    def require(self, fingerprint: str) -> None:
+        """LibraryError: another encoder's vectors are to be searched."""
+        if self.fingerprint != fingerprint:
+            raise LibraryError(
+                f"The encoder {self.name} of the cluster is not the one that made this library's vectors. Put the "
+                "same model on all nodes."
+            )
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors (len(texts), dimension), float32."""
+        if not texts or len(texts) > FEW:
+            vectors: np.ndarray = _asked(self.handle.together, list(texts))
+            return vectors
+        begun = [self.handle.encode.remote(text) for text in texts]
+        with our_errors():
+            return np.stack([one.result() for one in begun])
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end character of each token."""
+        offsets: list[tuple[int, int]] = _asked(self.handle.offsets, text)
+        return offsets
+
+
+@dataclass(frozen=True)
+class ServedRanker:
+    """A `Ranker` whose queries are ranked by replicas."""
+
+    handle: Any
+    name: str
+    home: Path
+
+    def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """Order the hits anew, best first."""
+        ranked: list[Hit] = _asked(self.handle.rank, self.name, self.home, query, list(hits))
+        return ranked
+
+
+@dataclass
+class ServedRankers:
+    """Rankers by name, as a site asks for them."""
+
+    handle: Any
+    _known: set[tuple[str, Path]] = field(default_factory=set)
+
+    def get(self, name: str, home: Path) -> ServedRanker:
+        """The ranker of that name. UnknownName: there is none, as the first replica that is asked says."""
+        ranker = ServedRanker(self.handle, name, home)
+        if (name, home) not in self._known:
+            ranker.rank("", [])
+            self._known.add((name, home))
+        return ranker
+
+
+@dataclass
+class ServedChat:
+    """A `ChatModel` whose answers are written by replicas. A cancelled call ends here; a replica ends its own turn."""
+
+    handle: Any
+    name: str
+    context_tokens: int
+
+    @classmethod
+    def of(cls, handle: Any) -> ServedChat:
+        """That of a deployment."""
+        return cls(handle, **_asked(handle.about))
+
+    def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
+        """The whole answer, decoded together with others'."""
+        _check(cancel)
+        answer: str = _asked(self.handle.chat, (list(messages), sampling))
+        return answer
+
+    def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
+        """The answer in pieces."""
+        _check(cancel)
+        pieces = self.handle.options(stream=True).stream.remote(list(messages), sampling)
+        with our_errors():
+            for piece in pieces:
+                if cancel is not None and cancel.cancelled:
+                    pieces.cancel()
+                    raise Cancelled("The call was cancelled by its caller.")
+                yield piece
+
+    def parse(
+        self, messages: Messages, schema: type[SchemaT], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
+    ) -> SchemaT:
+        """An answer that `schema` accepts."""
+        _check(cancel)
+        parsed: SchemaT = _asked(self.handle.parse, list(messages), schema, None if sampling is GREEDY else sampling)
+        return parsed
+
+    def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
+        """Natural-log probabilities of the tokens of `continuation`."""
+        _check(cancel)
+        scores: list[float] = _asked(self.handle.score, list(messages), continuation)
+        return scores
+
+    def chat_many(
+        self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
+    ) -> list[str]:
+        """The whole answer to each conversation, by as many replicas as there are."""
+        _check(cancel)
+        begun = [self.handle.chat.remote((list(messages), sampling)) for messages in conversations]
+        with our_errors():
+            return [one.result() for one in begun]
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text`."""
+        count: int = _asked(self.handle.count, text)
+        return count
+
+    def looked(
+        self, looking: Looking, windows: Sequence[Window], questions: Sequence[str], content_free: bool
+    ) -> list[Tensor]:
+        """The scores of windows, by a replica (see `models.language.described_model`)."""
+        found = _asked(self.handle.looked, sight(looking), list(windows), list(questions), content_free)
+        return [torch.from_numpy(one.copy()) for one in found]
+
+
+def _check(cancel: Cancel | None) -> None:
+    if cancel is not None:
+        cancel.check()

@@ -1,0 +1,204 @@
+"""A library on an object store: all that a local one does, one writer at a time, readers that keep what they saw."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from honest import HashedWords, Lines, document
+from object_store import object_store
+
+from foveal import faults
+from foveal.errors import LibraryBusy, LibraryError
+from foveal.library import Library
+from foveal.retrieval import lease, tables
+from foveal.retrieval.filters import sql
+from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.store import Store
+from foveal.settings import Settings
+
+ENCODER = HashedWords()
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with object_store() as uri:
+        yield uri
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Readers that look for commits at each read."""
+    monkeypatch.setattr(tables, "PINNED", timedelta(0))
+
+
+def make(uri: str) -> Store:
+    tables.create(uri, {"encoder": "hashed-words", "segmenter": "lines", "dimension": "64"}, 64)
+    return Store.open(uri)
+
+
+def put(store: Store, *documents) -> Indexed:
+    done = Indexed()
+    with store.writing():
+        Indexer(store, Lines().segment, ENCODER.encode).index(documents, done)
+        store.refresh_indexes()
+    return done
+
+
+def texts(found) -> list[str]:
+    return sorted(one.passage.text.strip() for one in found)
+
+
+def test_a_store_there_is_searched_filtered_replaced_and_emptied(bucket, at_once):
+    store = make(f"{bucket}/whole")
+    done = put(store, document("a", "The fovea sees sharply.\nRods see at night."), document("b", "Cones see colour."))
+    assert (len(done.added), done.passages) == (2, 3)
+    assert texts(store.lexical("cones night", 10)) == ["Cones see colour.", "Rods see at night."]
+    assert store.nearest(ENCODER.encode(["Cones see colour."])[0], 1)[0].passage.text == "Cones see colour."
+    assert texts(store.lexical("sees", 10, sql("title=b"))) == ["Cones see colour."]
+    first = store.entries()[0]
+    put(store, document("a", "The fovea sees most sharply."))
+    assert texts(store.lexical("fovea", 10)) == ["The fovea sees most sharply."]
+    assert store.text(first.id).text == "The fovea sees most sharply."
+    assert store.text(first.id, first.revision).text.startswith("The fovea sees sharply.")
+    with store.writing():
+        store.refresh_indexes(compact=True)
+    assert store.bytes() > 1000
+    with store.writing():
+        store.remove([first.id])
+    assert [one.title for one in store.entries()] == ["b"]
+    assert texts(store.lexical("fovea", 10)) == []
+
+
+def test_a_library_there_is_used_as_one_here(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "here"))
+    monkeypatch.setattr(tables, "PINNED", timedelta(0))
+    (tmp_path / "notes.txt").write_text("The fovea is the part of the retina that sees sharply.", encoding="utf-8")
+    library = Library.open(f"{bucket}/papers", encoder="none")
+    assert library.settings.home == tmp_path / "here"
+    assert library.settings.library_uri == f"{bucket}/papers/library"
+    assert len(library.add([tmp_path / "notes.txt"]).added) == 1
+    assert len(library.add([tmp_path / "notes.txt"]).unchanged) == 1
+    again = Library.open(f"{bucket}/papers", create=False)
+    hit = again.search("retina")[0]
+    assert again.get(hit.passage.span.document_id).quote(hit.passage.span) == hit.passage.text
+    stats = again.stats()
+    assert (stats.home, stats.documents, stats.passages) == (f"{bucket}/papers", 1, 1)
+    again.compact()
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "other.txt").write_text("Rods see at night.", encoding="utf-8")
+    assert len(again.add([tmp_path], prune=True).removed) == 1
+    assert [entry.title for entry in library.documents()] == ["other"]
+
+
+def test_a_reader_pins_one_moment_and_moves_on_by_itself(bucket, monkeypatch):
+    monkeypatch.setattr(tables, "PINNED", timedelta(seconds=30))
+    writer = make(f"{bucket}/pinned")
+    put(writer, document("a", "first"))
+    reader = Store.open(f"{bucket}/pinned")
+    put(writer, document("a", "second"))
+    assert texts(reader.lexical("first", 5)) == ["first"]
+    assert reader.entries()[0].passages == 1
+    reader._tables._until = 0.0
+    assert texts(reader.lexical("first second", 5)) == ["second"]
+
+
+def test_two_writers_take_turns(bucket, at_once):
+    one, two = make(f"{bucket}/turns"), Store.open(f"{bucket}/turns")
+    with one.writing(), pytest.raises(LibraryBusy, match=f"pid {os.getpid()} on "), two.writing():
+        pytest.fail("both write")
+    with two.writing():
+        pass
+
+
+@pytest.mark.slow
+def test_of_many_that_begin_at_once_each_writes_alone_and_nothing_is_lost(bucket, at_once):
+    uri = f"{bucket}/many"
+    make(uri)
+    busy: list[LibraryBusy] = []
+
+    def write(name: str) -> None:
+        while True:
+            try:
+                put(Store.open(uri), document(name, f"text of {name}"))
+                return
+            except LibraryBusy as error:
+                busy.append(error)
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=write, args=(f"w{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.title for one in Store.open(uri).entries()) == ["w0", "w1", "w2"]
+
+
+WRITER = """
+import sys
+from honest import HashedWords, Lines, document
+from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.store import Store
+store = Store.open(sys.argv[1])
+with store.writing():
+    Indexer(store, Lines().segment, HashedWords().encode).index([document("dead", "half written")], Indexed())
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_writer_left_is_not_seen_and_its_right_runs_out(bucket, at_once, monkeypatch):
+    uri = f"{bucket}/killed"
+    store = make(uri)
+    put(store, document("a", "first"))
+    env = os.environ | {"FOVEAL_FAULTS": "store.passages-written=kill", "PYTHONPATH": os.pathsep.join(sys.path)}
+    died = subprocess.run([sys.executable, "-c", WRITER, uri], env=env, check=False, capture_output=True)
+    assert died.returncode < 0, died.stderr
+    assert texts(store.lexical("half first", 5)) == ["first"]
+    with pytest.raises(LibraryBusy, match="runs out in"):
+        put(store, document("b", "second"))
+    later = faults.now() + timedelta(seconds=lease.LEASE_S + 1)
+    with faults.injected({}, clock=lambda: later):
+        put(store, document("b", "second"))
+    assert store.counts() == {"documents": 2, "passages": 2, "revisions": 0}
+
+
+def test_a_right_that_was_lost_stops_the_writer_before_its_next_commit(bucket, at_once):
+    store = make(f"{bucket}/lost")
+    with store.writing():
+        store._right.last(-1)
+        with pytest.raises(LibraryBusy, match="lost the right to write"):
+            store.remove(["0" * 32])
+        store._right.last(lease.LEASE_S)
+    assert store.counts()["documents"] == 0
+
+
+def test_a_right_is_renewed_while_it_is_held(bucket, monkeypatch):
+    monkeypatch.setattr(lease, "RENEWED_S", 0.05)
+    monkeypatch.setattr(lease, "LEASE_S", 1.0)
+    store = make(f"{bucket}/renewed")
+    with store.writing():
+        time.sleep(1.5)
+        store._right.check()
+        with pytest.raises(LibraryBusy, match="Another process"), Store.open(f"{bucket}/renewed").writing():
+            pytest.fail("it had run out")
+
+
+def test_what_the_store_refuses_is_said_with_what_to_do(bucket, monkeypatch):
+    with pytest.raises(LibraryError, match="no bucket"):
+        Library.open("s3://foveal-no-such-bucket/papers", encoder="none")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(LibraryError, match="cannot be reached"):
+        Library.open("s3://anywhere/papers", encoder="none")
+
+
+def test_a_setting_names_the_store_for_every_command(bucket, tmp_path):
+    (tmp_path / "foveal.toml").write_text(f'library_at = "{bucket}/set/library/"\n', encoding="utf-8")
+    settings = Settings.load(tmp_path, environment={})
+    assert (settings.library_uri, settings.place) == (f"{bucket}/set/library", f"{bucket}/set")
+    assert Library.open(settings=settings, encoder="none").store.uri == f"{bucket}/set/library"

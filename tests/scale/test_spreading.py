@@ -1,0 +1,82 @@
+"""What needs no cluster of the work that is spread: parts of sources, batches in flight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from honest import HashedWords
+
+from foveal.errors import MissingExtra
+from foveal.library import Library
+from foveal.retrieval import indexing, tables
+from foveal.retrieval.adding import OwnWork
+from foveal.scale import cluster
+from foveal.scale.adding import parted
+from foveal.text.loading import Source
+
+
+@dataclass
+class Late(OwnWork):
+    """`Work` whose vectors are made only when they are asked for, `ahead` batches later."""
+
+    ahead: int = 3
+    begun: int = 0
+    most: int = 0
+    order: list[int] = field(default_factory=list)
+
+    def encode(self, texts):
+        self.begun += 1
+        self.most = max(self.most, self.begun - len(self.order))
+        number = self.begun
+
+        def vectors():
+            self.order.append(number)
+            return self.library.encoder.encode(texts)
+
+        return vectors
+
+
+def rows(library: Library, name: str, leave: tuple[str, ...] = ()):
+    return tables.connect(library.store.uri).open_table(name).to_arrow().drop_columns(list(leave)).to_pylist()
+
+
+def made(settings, name: str) -> Library:
+    home = settings.home / name
+    values = {"encoder": "hashed-words", "segmenter": "headings", "dimension": "64"}
+    tables.create(str(home / "library"), values | {"fingerprint": HashedWords().fingerprint}, 64)
+    library = Library.open(settings=replace(settings, home=home))
+    library.encoder = HashedWords()
+    return library
+
+
+def test_batches_in_flight_make_the_tables_that_one_after_the_other_makes(own_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing, "BATCH", 8)
+    (texts := tmp_path / "texts").mkdir()
+    for number in range(12):
+        lines = [f"Paragraph {row} of text {number}." for row in range(number * 9)] or ["Short."]
+        (texts / f"{number:02d}.md").write_text("\n\n".join(f"# Part {n}\n\n{one}" for n, one in enumerate(lines)))
+    own, late = made(own_settings, "own"), made(own_settings, "late")
+    work = Late(late)
+    first, second = own.add([texts]), late.add([texts], work=work)
+    assert first.passages > 100
+    assert (second.added, second.passages, second.sources_read) == (first.added, first.passages, first.sources_read)
+    assert work.most == 4
+    assert work.order == sorted(work.order)
+    assert rows(own, "passages") == rows(late, "passages")
+    assert rows(own, "documents", ("added_at",)) == rows(late, "documents", ("added_at",))
+
+
+def test_parts_follow_each_other_and_hold_about_the_same():
+    sources = [Source(f"file:///{number}", "text", size) for number, size in enumerate([10] * 50 + [500] + [10] * 50)]
+    parts = parted(sources, 2)
+    assert [one for part in parts for one in part] == sources
+    assert 12 <= len(parts) <= 20
+    assert max(sum(one.size or 0 for one in part) for part in parts if len(part) > 1) <= 3 * 1500 / len(parts) + 500
+    assert parted(sources[:1], 8) == [sources[:1]]
+
+
+def test_without_ray_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"foveal\[scale\]"), cluster.cluster():
+        pytest.fail("there is no ray")
