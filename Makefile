@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # pip, not uv: a CPU build of torch that pip is told of (find-links) is taken instead of the CUDA build of 3 GB.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn
+BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn scale
 
-.PHONY: demo test test-slow test-ray lint bench clean
+.PHONY: demo test test-slow test-ray fuzz audit lint bench clean
 
 demo: $(READY)
 	$(BIN)/foveal demo
@@ -26,6 +26,14 @@ test-ray: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Files that nobody wrote in good faith, thousands of them, others each time.
+fuzz: $(READY)
+	$(BIN)/python -m pytest -m fuzz
+
+# Known holes in what is installed. Asks PyPI, or says that it cannot.
+audit: $(READY)
+	$(BIN)/python docs/dev/audit.py
 
 lint: $(READY)
 	$(BIN)/ruff check src tests docs/dev

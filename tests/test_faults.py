@@ -48,3 +48,11 @@ def test_unknown_points_and_faults_are_refused():
 def test_every_point_in_the_code_is_listed_and_every_listed_one_is_in_the_code():
     source = "\n".join(path.read_text() for path in Path(foveal.__file__).parent.rglob("*.py"))
     assert set(re.findall(r'faults\.point\("([^"]+)"\)', source)) == set(faults.POINTS)
+
+
+def test_a_childs_clock_can_be_wrong(monkeypatch):
+    before = faults.now()
+    monkeypatch.setenv("FOVEAL_CLOCK", "-3600")
+    assert 3590 < (before - faults.now()).total_seconds() < 3610
+    monkeypatch.setenv("FOVEAL_CLOCK", "")
+    assert faults.now() >= before

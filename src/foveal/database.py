@@ -31,6 +31,9 @@ from foveal.settings import Settings
 BUSY_S = 30
 """Seconds that a writer waits for another one."""
 
+CONNECT_S = 5
+"""Seconds that a server may take to answer, and that a thread waits for a connection of the pool."""
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 _NAMES = {
@@ -121,7 +124,8 @@ def engine_of(url: str) -> Engine:
 
         require("psycopg", extra="postgres")
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        seconds = {"connect_timeout": CONNECT_S} if "psycopg" in url else {}
+        return create_engine(url, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=seconds)
     engine = create_engine(url, connect_args={"timeout": BUSY_S})
     event.listen(engine, "connect", _sqlite_connection)
     event.listen(engine, "begin", _sqlite_begin)

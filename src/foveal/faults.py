@@ -6,7 +6,8 @@
 
 A fault is `kill` (no clean-up, as a power cut), `full` (OSError ENOSPC), `interrupt` (KeyboardInterrupt), or
 `sleep:SECONDS`; `kill@3` strikes at the third visit. The points that the package has are listed in `POINTS`.
-The clock is `now()`, which a test moves with `injected({}, clock=...)`. Dead and slow servers: `tests/servers.py`.
+The clock is `now()`, which a test moves with `injected({}, clock=...)`, and for a child process FOVEAL_CLOCK does, in
+seconds that it is wrong by. Dead and slow servers: `tests/servers.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from foveal.errors import InputError
 
@@ -55,7 +56,10 @@ def point(name: str) -> None:
 
 def now() -> datetime:
     """The current time in UTC; tests may move it."""
-    return _clock() if _clock else datetime.now(UTC)
+    if _clock:
+        return _clock()
+    wrong_by = os.environ.get("FOVEAL_CLOCK")
+    return datetime.now(UTC) + timedelta(seconds=float(wrong_by)) if wrong_by else datetime.now(UTC)
 
 
 @contextmanager

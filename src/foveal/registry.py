@@ -227,6 +227,8 @@ BENCHES = {
     "scale": "foveal.bench.scale:scale",
     "scale-library": "foveal.bench.scale_library:library",
     "scale-ray": "foveal.bench.scale_ray:ray_rows",
+    "scale-faults": "foveal.bench.scale_faults:faults",
+    "scale-web": "foveal.bench.scale_web:web",
     "heads-landmark": "foveal.bench.heads_landmark:landmark",
     "heads-act": "foveal.bench.heads_act:act",
 }

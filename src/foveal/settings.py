@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part", bound=DataclassInstance)
 
-PARTS = ("mail", "headlines", "research")
+PARTS = ("mail", "headlines", "research", "web")
 """Tables of foveal.toml that belong to a part of Foveal, which reads them itself."""
 
 

@@ -50,7 +50,7 @@ def adding(settings: BenchSettings) -> Iterator[Row]:
 def _against_sentence_transformers(texts: list[str], settings: BenchSettings) -> Iterator[Row]:
     module = require("sentence_transformers", extra="bench")
     ours: Any = settings.encoder()
-    bare = module.SentenceTransformer(str(ours.folder), model_kwargs={"dtype": ours.dtype})
+    bare = module.SentenceTransformer(str(ours.folder), model_kwargs={"dtype": ours.dtype, "use_safetensors": True})
     ratio = paired(
         lambda: bare.encode(texts, normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False),
         lambda: ours.encode(texts),

@@ -196,7 +196,7 @@ class OneByOne:
         from transformers import AutoModel, AutoTokenizer
 
         folder = folder_of(name, Settings.load().cache, kind="encoder")
-        model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+        model = AutoModel.from_pretrained(folder, attn_implementation="eager", use_safetensors=True).eval()
         return cls(model, AutoTokenizer.from_pretrained(folder), tokens)
 
     def read(self, text: str) -> np.ndarray:

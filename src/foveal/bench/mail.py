@@ -243,7 +243,7 @@ def run_chaos(chaos: Chaos, home: Path, database: Database, secret: bytes, serve
             if not skip_waiting(database) and not _open(database):
                 break
     found.seconds = time.perf_counter() - start
-    _judge(found, database, server, gone)
+    judge(found, database, server, gone)
     return found
 
 
@@ -328,7 +328,7 @@ def _open(database: Database) -> bool:
         )
 
 
-def _judge(found: Outcome, database: Database, server: MailServer, gone: dict[str, float]) -> None:
+def judge(found: Outcome, database: Database, server: MailServer, gone: dict[str, float]) -> None:
     """Hold what the database says against what the server took."""
     got = Counter(one.recipient for one in server.taken)
     arrived = {one.recipient: one.at for one in server.taken}

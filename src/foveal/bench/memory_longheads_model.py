@@ -118,7 +118,7 @@ def small_model(settings: BenchSettings, recipe: Recipe | None = None) -> Any:
         with whole_file(folder / "whole") as beside:
             beside.write_text(key, encoding="utf-8")
     with quiet():
-        loaded: Any = LlamaForCausalLM.from_pretrained(folder, local_files_only=True)
+        loaded: Any = LlamaForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return loaded.eval()
 
 

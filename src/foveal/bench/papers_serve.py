@@ -65,12 +65,12 @@ def serve(settings: BenchSettings) -> Iterator[Row]:
     count = QUICK_PAPERS if settings.quick else PAPERS
     with tempfile.TemporaryDirectory(prefix="foveal-bench-") as folder:
         home = replace(Settings.load(folder), database="sqlite")
-        papers, day = _filled(home, count, settings.encoder(), settings.seed)
+        papers, day = filled(home, count, settings.encoder(), settings.seed)
         with serving(home.home) as address:
             yield from _timed(address, papers, day, settings)
 
 
-def _filled(home: Settings, count: int, encoder: Encoder, seed: int) -> tuple[list[Drawn], str]:
+def filled(home: Settings, count: int, encoder: Encoder, seed: int) -> tuple[list[Drawn], str]:
     """A home with papers and their index, and its fullest day. The papers' vectors are drawn, too."""
     from foveal.papers.paper_index import PaperIndex, head
     from foveal.papers.paper_search import PaperSearch

@@ -1,7 +1,8 @@
-"""admin: care of a home: the library's files, people with an account, who is subscribed to the mail."""
+"""admin: care of a home: the library's files, copies of it all, people with an account, who is subscribed."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,46 @@ def compact(home: Home = None, as_json: AsJson = False) -> None:
         print_json({"bytes_before": before, "bytes_after": after})
     else:
         results().print(f"{size(before)} before, {size(after)} now.")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the copy.")],
+    everything: Annotated[
+        bool,
+        typer.Option("--everything", help="With what a model has read, and states of work: they are large."),
+    ] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the home, whole, while it is in use: library, database, uploads, models, settings, its secret."""
+    from foveal.backup import backup as made
+    from foveal.settings import Settings
+
+    done = made(Settings.load(home), folder, everything=everything)
+    if as_json:
+        print_json(done)
+        return
+    results().print(f"{done.files:,} files, {size(done.bytes)}, in {done.folder}")
+    for one in done.elsewhere:
+        notes().print(f"Not in it: {one}.", markup=False)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A folder that `foveal admin backup` made.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup into a home that is empty; every file is held against its hash first."""
+    from foveal.backup import restore as put_back
+    from foveal.settings import Settings
+
+    done = put_back(folder, Settings.load(home).home)
+    if as_json:
+        print_json(done)
+    else:
+        results().print(f"{done.files:,} files, {size(done.bytes)}, in {done.folder}")
 
 
 @app.command()

@@ -87,10 +87,26 @@ def run() -> None:
     except FovealError as error:
         notes().print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
         sys.exit(1)
+    except Exception as error:
+        if (said := _of_database(error)) is None:
+            raise
+        notes().print(f"[bold red]Error:[/] {_escaped(said)}", soft_wrap=True)
+        sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             notes().print("Stopped. What was reported done is kept; run the same command again to go on.")
         raise
+
+
+def _of_database(error: Exception) -> str | None:
+    """What to say of a database that is damaged, full, locked or away; None: the error is another's, or ours."""
+    module = sys.modules.get("sqlalchemy.exc")  # loaded, where one of its errors came up
+    if module is None or not isinstance(error, module.DBAPIError) or isinstance(error, module.ProgrammingError):
+        return None
+    return (
+        f"The database cannot be used just now ({str(error.orig)[:200]}). Check that it is there, that the disk has "
+        "room, and that no other program holds it; if it is damaged, put it back (foveal admin restore)."
+    )
 
 
 def _escaped(text: str) -> str:

@@ -110,12 +110,21 @@ def log_to_stderr(verbosity: int, *, as_json: bool) -> None:
     logger.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbosity, 2)])
 
 
+def json_to_stderr(*loggers: str) -> None:
+    """Send these loggers to standard error as JSON lines, at the levels that they have."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name in loggers:
+        logging.getLogger(name).handlers = [handler]
+
+
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line; a record's `told`, a mapping, adds fields of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat()
         line = {"time": moment, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line |= getattr(record, "told", {})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

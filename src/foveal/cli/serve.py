@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from foveal.scale.serving import Parts
     from foveal.settings import Settings
     from foveal.web.models import Models
+    from foveal.web.settings import WebSettings
     from foveal.web.site import Site
+
+CONNECTIONS = 2000
+"""Connections beside the streams; more get 503 at once, before anything of them is read."""
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -76,11 +80,12 @@ def serve(
     from foveal.settings import Settings
 
     uvicorn = require("uvicorn", extra="web")
-    for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "multipart"):
+    for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "multipart", "prometheus_client"):
         require(module, extra="web")
     from foveal.web.app import create_app
     from foveal.web.background import Background
     from foveal.web.models import LocalModels
+    from foveal.web.settings import load_web
     from foveal.web.site import SiteSettings
 
     settings = Settings.load(home)
@@ -95,16 +100,41 @@ def serve(
         sign_up=not invited_only,
         demo=demo,
     )
-    models: Models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer)
+    web = load_web(settings)
+    _log_and_trace(web)
+    models: Models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer, kept_mb=web.memory_mb)
     with _replicas(settings, replicas, ray=ray, address=ray_address) as parts, _listening(host, port) as listening:
         app = create_app(settings, options, models=models if parts is None or answerer else parts)
         if parts is not None:
             _use(app.state.site, parts)
         shown = "localhost" if local else host
         notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_config=None if web.log == "json" else uvicorn.config.LOGGING_CONFIG,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=web.streams + CONNECTIONS,
+            server_header=False,
+        )
         with Background(app.state.site):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _log_and_trace(web: WebSettings) -> None:
+    """As the home's settings say."""
+    import logging
+
+    from foveal.cli.output import json_to_stderr
+
+    if web.log == "json":
+        json_to_stderr("foveal", "uvicorn")
+        logging.getLogger("foveal.web.requests").setLevel(logging.INFO)
+    if web.traces:
+        from foveal.web.tracing import set_up
+
+        set_up()
 
 
 @contextmanager

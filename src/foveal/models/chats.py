@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foveal.models.chat import ChatModel
 from foveal.models.folders import Progress
 from foveal.models.language import DEFAULT, load_language_model
+
+if TYPE_CHECKING:
+    from foveal.models.prefix_cache import PrefixCache
 
 
 def load_chat(
@@ -17,12 +21,14 @@ def load_chat(
     context_tokens: int | None = None,
     dtype: str | None = None,
     cache: Path | None = None,
+    kept: PrefixCache | None = None,
     on_progress: Progress | None = None,
 ) -> ChatModel:
     """The chat model called `name`: at the OpenAI-compatible server `url` (as http://127.0.0.1:8080/v1), or local.
 
     `api_key` and `context_tokens` are for servers (see `OpenAIChat`), the rest for local models (see
-    `load_language_model`). UnknownName, ModelUnavailable: a local model cannot be had.
+    `load_language_model`; `kept` is what they have read, for prompts that begin alike). UnknownName, ModelUnavailable:
+    a local model cannot be had.
     """
     if url:
         from foveal.models.openai_chat import CONTEXT_TOKENS, OpenAIChat
@@ -30,5 +36,6 @@ def load_chat(
         return OpenAIChat(name, url, api_key, context_tokens=context_tokens or CONTEXT_TOKENS)
     from foveal.models.local_chat import LocalChat
 
-    local: ChatModel = LocalChat(load_language_model(name, dtype=dtype, cache=cache, on_progress=on_progress))
+    model = load_language_model(name, dtype=dtype, cache=cache, on_progress=on_progress)
+    local: ChatModel = LocalChat(model, kept=kept)
     return local

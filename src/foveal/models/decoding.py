@@ -4,8 +4,9 @@
     for token in tokens(decoder, prompt_ids, sampling, stop_ids=(2,)): ...
 
 A prompt is read in chunks, which bounds the memory and lets a call be cancelled; only its last token goes through the
-LM head. Whole chunks that a prompt shares with the one read before into the same `State` are not read again, and since
-chunks always begin at the same places, an answer is the same to the bit with and without that. Known architectures
+LM head. Whole chunks that a prompt shares with the one read before into the same `State`, or with any that a
+`PrefixCache` keeps, are not read again, and since chunks always begin at the same places, an answer is the same to the
+bit with and without that. Known architectures
 decode by `DecodeStep`, many conversations at once; all others by their own forward, one at a time.
 """
 
@@ -25,6 +26,7 @@ from foveal.models.chat import Cancel, Sampling
 from foveal.models.decode_step import DecodeStep
 from foveal.models.key_values import KeyValues, cache_of, rewind, stacked
 from foveal.models.lean import supports
+from foveal.models.prefix_cache import PrefixCache, restore
 from foveal.models.threads import Threads
 
 CHUNK = {"cpu": 256, "cuda": 2048}
@@ -59,9 +61,13 @@ class Guide(Protocol):
 class Decoder:
     """A causal model of transformers that reads and decodes; threads take turns, chunk by chunk and token by token."""
 
-    def __init__(self, model: Any) -> None:
-        """Use `model`, which must be in eval mode; its weights are packed at the first step."""
+    def __init__(self, model: Any, *, kept: PrefixCache | None = None) -> None:
+        """Use `model`, which must be in eval mode; its weights are packed at the first step.
+
+        `kept`: what it has read before, by whichever decoder.
+        """
         self.model = model
+        self.kept = kept
         self.device: torch.device = model.device
         self._turn = Lock()
         self._step: DecodeStep | None = None
@@ -83,6 +89,8 @@ class Decoder:
         chunk = CHUNK.get(self.device.type, CHUNK["cuda"])
         state = into or self.new_state()
         state.chunks = state.chunks[: shared_chunks(state.chunks, ids, chunk)]
+        if self.kept is not None:
+            self._restore(self.kept, state, ids, chunk)
         state.lengths = [len(state.chunks)]
         rewind(state.cache.layers, len(state.chunks))
         for start in range(len(state.chunks), len(ids), chunk):
@@ -92,7 +100,18 @@ class Decoder:
             self.step(state, [part])
             if len(part) == chunk:
                 state.chunks = [*state.chunks, *part]
+        if self.kept is not None:
+            with torch.inference_mode():
+                self.kept.put(state.chunks, state.cache.layers, chunk)
         return state
+
+    def _restore(self, kept: PrefixCache, state: State, ids: Sequence[int], chunk: int) -> None:
+        """Take from `kept` what `ids` begin with, beyond what the state holds of them."""
+        held = kept.match(ids, chunk)[len(state.chunks) // chunk :]
+        with torch.inference_mode():
+            restore(state.cache.layers, held, len(state.chunks))
+        state.chunks = list(ids[: len(state.chunks) + chunk * len(held)])
+        kept.count(len(state.chunks), len(ids) - len(state.chunks))
 
     @torch.inference_mode()
     def extend(self, state: State, ids: Sequence[int], *, rows: int = 0) -> Tensor:

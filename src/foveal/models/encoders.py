@@ -69,7 +69,9 @@ class SentenceTransformerEncoder:
 
         chosen = getattr(torch, dtype) if dtype else torch.bfloat16 if native_bfloat16() else torch.float32
         self.name = name or folder.name
-        self._model: Any = module.SentenceTransformer(str(folder), model_kwargs={"dtype": chosen})
+        self._model: Any = module.SentenceTransformer(
+            str(folder), model_kwargs={"dtype": chosen, "use_safetensors": True}
+        )
         self.dimension: int = int(self._model.get_embedding_dimension())
         self.max_tokens: int = int(self._model.max_seq_length or 512)
         self.fingerprint = fingerprint(folder, seed=str(self.max_tokens))

@@ -7,6 +7,7 @@ from pathlib import Path
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.models.folders import Progress
 from foveal.models.offline import OFFLINE, unpacked
+from foveal.models.safe_folders import require_safe
 from foveal.settings import Settings
 
 UNUSED_FILES = ["*.bin", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.gguf", "openvino/*", "original/*"]
@@ -23,8 +24,15 @@ def folder_of(name: str, cache: Path, *, kind: str, on_progress: Progress | None
     """The folder of the model called `name`: an offline one, a folder, one that was trained here (HOME/models/NAME), or
     a hub id. `kind` is a key of `EXAMPLES`.
 
-    UnknownName: no such name, folder or id, or a model of another kind. ModelUnavailable: it cannot be had.
+    UnknownName: no such name, folder or id, or a model of another kind. ModelUnavailable: it cannot be had, or may not
+    be loaded (see safe_folders.py).
     """
+    folder = _found(name, cache, kind, on_progress)
+    require_safe(folder)
+    return folder
+
+
+def _found(name: str, cache: Path, kind: str, on_progress: Progress | None) -> Path:
     if name in OFFLINE:
         model = OFFLINE[name]
         if model.kind != kind:

@@ -27,6 +27,7 @@ from foveal.models.chat import GREEDY, Cancel, Messages, Sampling
 from foveal.models.decoding import Decoder, State, decode_rows, tokens
 from foveal.models.grammar import Grammar, JsonGuide
 from foveal.models.language import LanguageModel
+from foveal.models.prefix_cache import PrefixCache
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
@@ -43,12 +44,15 @@ SCORED_AT_ONCE = 256
 class LocalChat:
     """A `ChatModel` over a model of transformers."""
 
-    def __init__(self, language_model: LanguageModel) -> None:
-        """Answer by `language_model`, which others may use as well, but not change."""
+    def __init__(self, language_model: LanguageModel, *, kept: PrefixCache | None = None) -> None:
+        """Answer by `language_model`, which others may use as well, but not change.
+
+        `kept`: what it has read, shared by all talks (default: each begins with what this chat read last).
+        """
         self.name = language_model.name
         self.context_tokens = language_model.context_tokens
         self.language_model = language_model
-        self.decoder = Decoder(language_model.model)
+        self.decoder = Decoder(language_model.model, kept=kept)
         self._spare: State | None = None  # what was read last, for a conversation that begins alike
         self._spare_lock = Lock()
 

@@ -329,8 +329,8 @@ def load_title_model(
         with quiet():
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
             name = "AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM"
-            given = {"dtype": getattr(torch, dtype or "float32"), "local_files_only": True, "use_safetensors": True}
-            model = getattr(transformers, name).from_pretrained(folder, **given).eval()
+            given = {"dtype": getattr(torch, dtype or "float32"), "local_files_only": True}
+            model = getattr(transformers, name).from_pretrained(folder, use_safetensors=True, **given).eval()
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelUnavailable(

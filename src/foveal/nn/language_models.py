@@ -143,8 +143,9 @@ class StreamLM(PreTrainedModel):
     def from_pretrained(cls, *names: Any, **options: Any) -> Any:
         """As transformers'. ModelUnavailable: weights are missing, or of another shape."""
         wanted = options.pop("output_loading_info", False)
+        options.pop("use_safetensors", None)  # always
         with quiet():
-            loaded: Any = super().from_pretrained(*names, output_loading_info=True, **options)
+            loaded: Any = super().from_pretrained(*names, use_safetensors=True, output_loading_info=True, **options)
         model, told = loaded
         lost = sorted({*map(str, told["missing_keys"]), *map(str, told["mismatched_keys"])})
         if lost:

@@ -140,7 +140,7 @@ def language_model(folder: Path) -> StreamLM:
             f"{folder} holds no language model of foveal.nn (its config says {about.get('model_type')!r}). Train one: "
             "foveal train language-model."
         )
-    model: StreamLM = FAMILIES[about["model_type"]][1].from_pretrained(folder)
+    model: StreamLM = FAMILIES[about["model_type"]][1].from_pretrained(folder, use_safetensors=True)
     model.train(False)
     return model
 

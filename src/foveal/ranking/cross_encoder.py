@@ -82,7 +82,7 @@ class CrossEncoderRanker:
 
         try:
             with quiet():
-                model = module.CrossEncoder(str(folder), local_files_only=True)
+                model = module.CrossEncoder(str(folder), local_files_only=True, model_kwargs={"use_safetensors": True})
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelUnavailable(
                 f"{folder} could not be loaded as a cross-encoder ({type(error).__name__}: {error}). Fetch it anew."

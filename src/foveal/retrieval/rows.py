@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from foveal import faults
-from foveal.types import Document, Hit, Passage, Scalar, Span
+from foveal.errors import LibraryCorrupt
+from foveal.types import Document, Hit, Passage, Scalar, Span, revision_of
 
 PLACES = ["document_id", "edition", "start", "end", "heading"]
 """Columns of a passage that say where it is."""
@@ -81,6 +82,12 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
 
 
 def document_of(row: Mapping[str, Any]) -> Document:
+    """The document of a row. LibraryCorrupt: its text is not the one that was stored."""
+    if revision_of(row["text"]) != row["revision"]:
+        raise LibraryCorrupt(
+            f"The text of {row['title'][:80]!r} ({row['id']}) is not what was stored: a file is damaged. "
+            "Put the library back from a copy, or add that source again."
+        )
     return Document(
         id=row["id"],
         revision=row["revision"],

@@ -86,7 +86,7 @@ class SpladeEncoder:
             from transformers import AutoModelForMaskedLM, AutoTokenizer
 
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            self._model: Any = AutoModelForMaskedLM.from_pretrained(folder).eval()
+            self._model: Any = AutoModelForMaskedLM.from_pretrained(folder, use_safetensors=True).eval()
         places = getattr(self._model.config, "max_position_embeddings", max_tokens)
         self.name, self.max_tokens, self.most, self.batch = name or folder.name, min(max_tokens, places), most, batch
         self.vocabulary = int(self._model.config.vocab_size)
@@ -117,7 +117,7 @@ class SentenceTransformersSparse:
         """MissingExtra where sentence-transformers is not installed."""
         module = require("sentence_transformers", extra="train")
         with quiet():
-            self._model: Any = module.SparseEncoder(str(folder), device="cpu")
+            self._model: Any = module.SparseEncoder(str(folder), device="cpu", model_kwargs={"use_safetensors": True})
         self.name = name or folder.name
         # What the model states as its dimension may be that of its hidden states.
         self.vocabulary = int(self._model.encode_document(["a"], show_progress_bar=False).shape[1])

@@ -113,7 +113,11 @@ class AttentionReader:
         with quiet():
             bert = AutoConfig.from_pretrained(folder).model_type == "bert"
             options = {"dtype": dtype, "attn_implementation": "sdpa" if bert else "eager"}
-            return cls(AutoModel.from_pretrained(folder, **options), AutoTokenizer.from_pretrained(folder), reading)
+            return cls(
+                AutoModel.from_pretrained(folder, use_safetensors=True, **options),
+                AutoTokenizer.from_pretrained(folder),
+                reading,
+            )
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """The words that `read` reads of each text, in order."""

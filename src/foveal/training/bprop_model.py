@@ -36,7 +36,7 @@ def masked_head(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder)
         if not set(config.architectures or ()) & {"BertForMaskedLM", "BertForPreTraining"}:
             return None
-        return BertForMaskedLM.from_pretrained(folder, dtype=torch.float32).cls.predictions
+        return BertForMaskedLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).cls.predictions
 
 
 def rop_loss(scores: Tensor, kind: str) -> Tensor:

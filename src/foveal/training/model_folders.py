@@ -30,7 +30,7 @@ def sentence_transformer(folder: Path) -> Any:
     """The SentenceTransformer in `folder`, in float32. MissingExtra: sentence-transformers is not installed."""
     module = require("sentence_transformers", extra="train")
     with _silent():
-        return module.SentenceTransformer(str(folder), model_kwargs={"dtype": torch.float32})
+        return module.SentenceTransformer(str(folder), model_kwargs={"dtype": torch.float32, "use_safetensors": True})
 
 
 def cross_encoder(folder: Path, *, seed: int, window: int | None = None) -> Any:
@@ -39,7 +39,10 @@ def cross_encoder(folder: Path, *, seed: int, window: int | None = None) -> Any:
     with _silent(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = module.CrossEncoder(
-            str(folder), num_labels=1, max_length=window or WINDOW, model_kwargs={"dtype": torch.float32}
+            str(folder),
+            num_labels=1,
+            max_length=window or WINDOW,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     positions = getattr(model.model.config, "max_position_embeddings", WINDOW)
     model.max_seq_length = min(window or WINDOW, positions)

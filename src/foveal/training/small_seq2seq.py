@@ -76,7 +76,7 @@ def over_encoder(folder: Path, settings: SmallSettings, *, max_query: int, seed:
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        encoder = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+        encoder = transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         config = transformers.BertConfig(
             **{
                 **encoder.config.to_dict(), "num_hidden_layers": settings.decoder_layers, "is_decoder": True,

@@ -12,6 +12,7 @@ reached now.
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -25,19 +26,24 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from foveal import __version__
 from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper, UnknownRun
 from foveal.papers.mail.postman import Postman
 from foveal.papers.mail.signing import dkim_of
 from foveal.settings import Settings
+from foveal.web.admission import Admission
+from foveal.web.closing import closed_by_signals
 from foveal.web.collector import settle
-from foveal.web.jobs import closed_by_signals
+from foveal.web.health import HostCheck, samples
+from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
 from foveal.web.safety import BodyLimit, BrowserCookie, Headers, NoNul, secret_of
+from foveal.web.settings import load_web
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = (
@@ -63,14 +69,21 @@ ROUTERS: tuple[str, ...] = (
     "research_pages",
     "research_streams",
     "research_api",
+    "health",
     "paper_page",
 )
 """Modules of this package that have a `router`; the first that takes an address answers, so paper_page goes last."""
 
 STATIC = Path(__file__).with_name("static")
 
-THREADS = 8
-"""Pages that are made at once. They share one interpreter: more of them only take turns, and all get slower."""
+SPARE_THREADS = 10
+"""Threads beside those that make pages and search: for forms, streams and other servers that are waited for."""
+
+FULL_S = 600
+"""Seconds after which to come again where the disk is full."""
+
+AWAY_S = 10
+"""Seconds after which to come again where something that we need is away."""
 
 logger = logging.getLogger("foveal.web")
 
@@ -78,28 +91,39 @@ logger = logging.getLogger("foveal.web")
 def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: Models | None = None) -> FastAPI:
     """The app over one home; `models` read and answer (default: a model of this machine)."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
-    app.state.site = Site(settings, options, models or LocalModels(cache=settings.cache))
+    web = load_web(settings)
+    local = LocalModels(cache=settings.cache, kept_mb=web.memory_mb)
+    app.state.site = Site(settings, options, models or local, web=web)
+    app.state.measures, app.state.gates = Measures(), {}
+    app.state.measures.collect(lambda: samples(app.state.site, app.state.gates))
     use_mail(app.state.site)
     app.state.secret = secret_of(settings.home)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for name in ROUTERS:
         app.include_router(import_module(f"foveal.web.{name}").router)
     app.add_exception_handler(FovealError, _our_error)
+    app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(OSError, _disk_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_middleware(BrowserCookie)
     app.add_middleware(NoNul, told=_told)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts), www_redirect=False)
+    app.add_middleware(Admission, settings=web, gates=app.state.gates)
+    app.add_middleware(HostCheck, allowed_hosts=list(options.hosts), www_redirect=False)
     app.add_middleware(Headers)
+    app.add_middleware(Measured, measures=app.state.measures, log=web.log == "json")
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
-    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    web = site.web
+    to_thread.current_default_thread_limiter().total_tokens = web.pages_at_once + web.searches_at_once + SPARE_THREADS
     settle()
+    if site.jobs.keeping is not None:
+        site.jobs.keeping.begin()
     with closed_by_signals(site.jobs.close):
         yield
     gc.unfreeze()
@@ -129,8 +153,27 @@ def _our_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == 503:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooMany) else None
+    after = error.retry_after if isinstance(error, TooMany) else AWAY_S if status == 503 else None
+    headers = None if after is None else {"retry-after": str(after)}
     return _told(request, status, str(error), headers)
+
+
+def _database_error(request: Request, error: Exception) -> Response:
+    """What the database cannot do now, another try may; what it can never do is a mistake of ours."""
+    if not isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        raise error
+    logger.warning("%s %s: the database is away: %s", request.method, request.url.path, error)
+    said = "The database cannot be used just now. Nothing was changed; come again in a moment."
+    return _told(request, 503, said, {"retry-after": str(AWAY_S)})
+
+
+def _disk_error(request: Request, error: Exception) -> Response:
+    """A disk without room is nobody's mistake here; what was sent is not kept."""
+    assert isinstance(error, OSError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    return _told(request, 503, "The server has no room left for this. Nothing was kept.", {"retry-after": str(FULL_S)})
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -7,9 +7,9 @@ GET  /ask/{key}      passages found, words as they come, then the answer; can be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
@@ -21,10 +21,13 @@ from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import MODEL, Job
+from foveal.web.limits import asked_by
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.site import Site, site_of
+from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
+from foveal.web.works import plain, whole
 
 if TYPE_CHECKING:  # what reads is imported when somebody asks: it takes seconds
     from foveal.reading.asking import Asked, AskEvent
@@ -36,7 +39,7 @@ LONGEST_QUESTION = 2000
 PASSAGES = 8
 """Passages that are read around."""
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 
 @dataclass
@@ -54,7 +57,34 @@ class AskWork:
     words: str = ""  # of the answer, as they come
     answer: Asked | None = None
     citations: tuple[Cited, ...] = ()
+    kind: str = "ask"
     _hits: tuple[Hit, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> AskWork:
+        """From what the database has of it."""
+        work = cls(asked["question"], site.models, lambda: site.library, asked["retriever"], asked["where"])
+        if result is not None:
+            from foveal.reading.asking import Asked
+
+            work.answer = Asked(result["text"], (), None, question=work.question, **result["answer"])
+            work.used = result["used"]
+            work.found, work.citations = (whole(tuple[Cited, ...], result[name]) for name in ("found", "citations"))
+        return work
+
+    def to_row(self) -> Mapping[str, Any]:
+        """What it takes to ask again."""
+        return {"question": self.question, "retriever": self.retriever, "where": self.where}
+
+    def result(self) -> Mapping[str, Any]:
+        """What the page shows of the answer."""
+        if self.answer is None:
+            return {"text": "", "answer": {}, "used": None, "found": [], "citations": []}
+        told = {name: getattr(self.answer, name) for name in ("found", "unsupported", "seconds")}
+        places = {"found": self.found, "citations": self.citations}
+        return {"text": self.answer.text, "answer": told, "used": self.used} | {
+            name: plain(value, tuple[Cited, ...]) for name, value in places.items()
+        }
 
     @property
     def title(self) -> str:
@@ -150,7 +180,7 @@ def ask(
     except InputError as error:
         known = {"question": question, "where": where, "retriever": retriever, "wrong": str(error)}
         return page(request, "ask/ask.html", _about(site) | known, status=400)
-    return RedirectResponse(site.jobs.start(work).page, 303)
+    return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
 
 
 @router.get("/ask/{key}")

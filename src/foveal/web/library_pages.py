@@ -8,14 +8,15 @@ POST /library/{which}/remove          removes the document, and the file that wa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
-from foveal.errors import FovealError, InputError, UnknownDocument
+from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
 from foveal.library import AddReport, Library
 from foveal.registry import RANKERS, RETRIEVERS
 from foveal.retrieval.filters import literal
@@ -25,11 +26,13 @@ from foveal.web.answers import one_line, where_of
 from foveal.web.ask_pages import require_writable
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
+from foveal.web.limits import asked_by
 from foveal.web.pages import page
 from foveal.web.passage_marks import Marked, marked_words
 from foveal.web.safety import guarded
 from foveal.web.site import Site, site_of
 from foveal.web.uploads import ACCEPT, Given, file_given, forget, pasted_given, upload_of
+from foveal.web.works import plain, whole
 
 LISTED = 50
 """Documents on a page."""
@@ -41,6 +44,9 @@ MOST_FILES = 20
 """Files that are taken at once."""
 
 LONGEST_QUERY = 2000
+
+BUSY_S, BUSY_LOOK_S = 1800.0, 0.5
+"""Seconds that a job waits for another process that adds, and between two looks."""
 
 NOTHING_ASKED = {"query": "", "retriever": "", "rank": "", "where": "", "found": (), "wrong": ""}
 EMPTY = {"why": "", "pasted": ""}
@@ -69,6 +75,27 @@ class AddWork:
     lane: str = LIBRARY
     outcome: tuple[Added, ...] = ()
     passages: int = 0
+    kind: str = "add"
+
+    @classmethod
+    def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> AddWork:
+        """From what the database has of it. InputError: a file that was sent is not on this machine."""
+        given = whole(tuple[Given, ...], asked["given"])
+        if result is not None:
+            outcome = whole(tuple[Added, ...], result["outcome"])
+            return cls(given, lambda: site.library, outcome=outcome, passages=result["passages"])
+        for one in given:
+            if one.kept is not None and not one.kept.is_file():
+                raise InputError(f"{one.name} was sent to another machine, and is not here.")
+        return cls(given, lambda: site.library)
+
+    def to_row(self) -> Mapping[str, Any]:
+        """What it takes to add them again."""
+        return {"given": plain(self.given, tuple[Given, ...])}
+
+    def result(self) -> Mapping[str, Any]:
+        """What the page shows."""
+        return {"outcome": plain(self.outcome, tuple[Added, ...]), "passages": self.passages}
 
     @property
     def title(self) -> str:
@@ -81,17 +108,30 @@ class AddWork:
         return f"/jobs/{key}"
 
     def __call__(self, job: Job) -> None:
-        """Add them. What was kept of a file that gave no document is deleted."""
+        """Add them. What was kept of a file that gave no document is deleted, unless the server stops meanwhile."""
         library = None
         try:
             job.progressed("Opening the library", now=True)
             library = self.library()
             job.progressed("Reading", 0, len(self.given), now=True)
-            report = library.add([one.source for one in self.given], on_progress=lambda now: _advance(job, now))
+            report = self._added(job, library)
             self.passages = report.passages
             self.outcome = tuple(_outcome(one, report, library) for one in self.given)
         finally:
-            self._tidy(library)
+            if not job.stopping:
+                self._tidy(library)
+
+    def _added(self, job: Job, library: Library) -> AddReport:
+        """Add, once no other process does. LibraryBusy: one did all the time."""
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return library.add([one.source for one in self.given], on_progress=lambda now: _advance(job, now))
+            except LibraryBusy:
+                if time.monotonic() > until:
+                    raise
+                job.progressed("Waiting: another process is adding to the library", now=True)
+                time.sleep(BUSY_LOOK_S)
 
     def _tidy(self, library: Library | None) -> None:
         ids = {document_id(one.address): one for one in self.given if one.kept}
@@ -196,7 +236,7 @@ def add(
         work = AddWork(_given(site, files or [], pasted, title), lambda: site.library)
     except InputError as error:
         return _shown(request, {"wrong": ""}, refused={"why": str(error), "pasted": pasted})
-    return RedirectResponse(site.jobs.start(work).page, 303)
+    return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
 
 
 @router.get("/library/{which}/remove")

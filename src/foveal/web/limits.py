@@ -77,6 +77,14 @@ def address_of(request: Request, trusted: tuple[str, ...]) -> str:
     return network_of(asked_from(request, trusted))
 
 
+def asked_by(request: Request) -> str:
+    """Whose long jobs count together: an address; "" for this machine itself, whose people are not strangers."""
+    from foveal.web.site import site_of
+
+    address = address_of(request, site_of(request).options.trusted_proxies)
+    return "" if address in ("127.0.0.1", "::1", "::/64", "testclient") else address
+
+
 def asked_from(request: Request, trusted: tuple[str, ...]) -> str:
     """Who asks, as far as it can be believed; "" where the connection has no address."""
     address = request.client.host if request.client else ""

@@ -16,6 +16,7 @@ from foveal.types import Ranker
 if TYPE_CHECKING:
     from foveal.models.chat import ChatModel
     from foveal.models.language import LanguageModel
+    from foveal.models.prefix_cache import PrefixCache
 
 DEFAULT = "qwen2.5-coder-0.5b"
 
@@ -53,6 +54,8 @@ class LocalModels:
     cache: Path | None = None
     url: str | None = None  # OpenAI-compatible, as http://127.0.0.1:8080/v1
     answerer: str | None = None
+    kept_mb: int = 512  # of what a local model has read, kept for prompts that begin alike
+    kept: PrefixCache | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _chat: ChatModel | None = field(default=None, repr=False)
 
@@ -67,7 +70,11 @@ class LocalModels:
 
         with self._lock:
             if self._chat is None:
-                self._chat = load_chat(self.name, url=self.url, cache=self.cache)
+                if not self.url:
+                    from foveal.models.prefix_cache import PrefixCache
+
+                    self.kept = self.kept or PrefixCache(self.kept_mb * 2**20)
+                self._chat = load_chat(self.name, url=self.url, cache=self.cache, kept=self.kept)
             return self._chat
 
     def reader(self) -> LanguageModel | None:
@@ -78,6 +85,16 @@ class LocalModels:
         from foveal.models import load_language_model
 
         return load_language_model(self.model, cache=self.cache)  # kept by the loader itself
+
+
+def is_local(models: Models) -> bool:
+    """Whether what answers runs on this machine, where two at once would only halve each other's speed."""
+    return isinstance(models, LocalModels) and not models.url
+
+
+def is_served(models: Models) -> bool:
+    """Whether a model behind a server's address answers, which takes several questions at once."""
+    return isinstance(models, LocalModels) and bool(models.url)
 
 
 @dataclass

@@ -28,6 +28,7 @@ from foveal.web.pages import environment, page
 from foveal.web.reader_views import NOBODYS, follow_of, without_muted, yours_of
 from foveal.web.signed_in import signed_in
 from foveal.web.site import base_url, site_of
+from foveal.web.small_forms import Row
 
 router = APIRouter(include_in_schema=False)
 
@@ -223,7 +224,7 @@ def organisation(request: Request, which: str, sort: str = "published", code: st
 
 
 @router.get("/collections/{which}")
-def collection(request: Request, which: int, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+def collection(request: Request, which: Row, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
     """A person's list: a public one, or one's own."""
     person = signed_in(request)
     found = browsing.collection(site_of(request).database, which, reader=person.id if person else None)

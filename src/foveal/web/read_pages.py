@@ -22,10 +22,14 @@ from foveal.web.answers import Cited, cited, one_line, pieces
 from foveal.web.ask_pages import checked_question, require_writable
 from foveal.web.jobs import MODEL, Job
 from foveal.web.library_pages import entry_of
+from foveal.web.limits import asked_by
+from foveal.web.models import is_served
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.site import site_of
+from foveal.web.site import Site, site_of
+from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
+from foveal.web.works import plain, whole
 
 if TYPE_CHECKING:  # what reads is imported when somebody asks: it takes seconds
     from foveal.reading.events import Event, Reading, WindowRead
@@ -41,10 +45,13 @@ EFFORTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """How much is read: what the page says, and the settings of it."""
 
+READER = "reader"
+"""The lane of reading where a server's model answers: what reads is still this machine's."""
+
 DRAWN_EVERY = 8
 """The picture is drawn anew at most this often while a document is read: at each eighth of it."""
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 
 @dataclass
@@ -63,7 +70,42 @@ class ReadWork:
     strip: Strip | None = None
     reading: Reading | None = None
     citations: tuple[Cited, ...] = ()
+    kind: str = "read"
     _drawn: int = 0
+
+    @classmethod
+    def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> ReadWork:
+        """From what the database has of it."""
+        work = cls(models=site.models, library=lambda: site.library, **asked)
+        if result is not None and result["text"] is not None:
+            from foveal.reading.events import Reading, ReadStats
+            from foveal.web.heat_strip import Strip
+
+            stats = whole(ReadStats, result["stats"])
+            work.reading = Reading(result["text"], (), None, stats=stats, **result["reading"])
+            work.citations = whole(tuple[Cited, ...], result["citations"])
+            work.strip = whole(Strip, result["strip"]) if result["strip"] is not None else None
+        return work
+
+    def to_row(self) -> Mapping[str, Any]:
+        """What it takes to read again."""
+        known = ("which", "document_title", "question", "effort", "lane")
+        return {name: getattr(self, name) for name in known}
+
+    def result(self) -> Mapping[str, Any]:
+        """What the page shows of the reading."""
+        if self.reading is None:
+            return {"text": None}
+        from foveal.reading.events import ReadStats
+        from foveal.web.heat_strip import Strip
+
+        return {
+            "text": self.reading.text,
+            "reading": {name: getattr(self.reading, name) for name in ("question", "found", "unsupported")},
+            "stats": plain(self.reading.stats, ReadStats),
+            "citations": plain(self.citations, tuple[Cited, ...]),
+            "strip": plain(self.strip, Strip) if self.strip is not None else None,
+        }
 
     @property
     def title(self) -> str:
@@ -162,8 +204,9 @@ def read(
         asked = checked_question(question)
     except InputError as error:
         return _form(request, document, question, effort, wrong=str(error))
-    work = ReadWork(document.id, document.title, asked, site.models, lambda: site.library, effort)
-    return RedirectResponse(site.jobs.start(work).page, 303)
+    lane = READER if is_served(site.models) else MODEL
+    work = ReadWork(document.id, document.title, asked, site.models, lambda: site.library, effort, lane)
+    return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
 
 
 @router.get("/library/{which}/read/{key}")

@@ -30,6 +30,7 @@ from foveal.research.sources import scheme_of, source_of
 from foveal.research.state import RunState
 from foveal.web.jobs import MODEL, Job
 from foveal.web.models import LocalModels
+from foveal.web.models import is_local as is_local
 from foveal.web.research_work import Asked, ResearchWork
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Desk:
             report=ReportAsk.of(options) or ReportAsk(),
         )
         key = self.runs.new(asked.question, options=asked.options() | {"watch": watch.id}, owner=owner)
-        job = self._start(key, asked, owner, {})
+        job = self._start(key, asked, owner, {}, kept=False)  # a look that was broken off is due again
         while not job.over:
             if stop.wait(WAIT_S):
                 self.site.jobs.cancel(job)
@@ -166,9 +167,13 @@ class Desk:
         self._start(key, asked, owner, dict(edits or {}))
 
     def cancel(self, key: str) -> None:
-        """Stop a run of this process; what was found stays. Nothing happens to one that has ended."""
+        """Stop a run, of another process within seconds; what was found stays. One that has ended stays as it is."""
         job = self.job(key)
-        if job is None or not isinstance(job.work, ResearchWork):
+        if job is None:
+            self.site.jobs.ask_elsewhere(key, "cancel")
+            self.runs.called_off(key)
+            return
+        if not isinstance(job.work, ResearchWork):
             return
         if job.state == "waiting":
             self.site.jobs.cancel(job)
@@ -181,8 +186,10 @@ class Desk:
     def answer_now(self, key: str) -> None:
         """No more searches: the answer is written from what was found."""
         job = self.job(key)
-        if job is not None and isinstance(job.work, ResearchWork) and job.work.run is not None:
-            job.work.run.answer_now()
+        if job is None:
+            self.site.jobs.ask_elsewhere(key, "now")
+        elif isinstance(job.work, ResearchWork):
+            job.work.answer_now()
 
     def remove(self, key: str) -> None:
         """Delete a run. InputError: it goes on."""
@@ -228,10 +235,18 @@ class Desk:
         papers = {"papers": self.site.search} if scheme_of(name) == "papers" else {}
         return source_of(name, self.site.settings, **papers)
 
-    def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str]) -> Job:
+    def taken_over(self, key: str, job: Job) -> None:
+        """A run that another process left goes on here."""
+        self._live[key] = job
+
+    def lane(self, owner: Owner) -> str:
+        """The jobs that a run of this owner takes turns with."""
+        return MODEL if is_local(self.site.models) else f"research {owner.person or owner.browser}"
+
+    def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str], *, kept: bool = True) -> Job:
         self._live = {one: job for one, job in self._live.items() if not job.over}
-        lane = MODEL if is_local(self.site.models) else f"research {owner.person or owner.browser}"
-        self._live[key] = self.site.jobs.start(ResearchWork(key, asked, self, edits, lane))
+        work = ResearchWork(key, asked, self, edits, self.lane(owner), kind="research" if kept else "")
+        self._live[key] = self.site.jobs.start(work, key=key)
         return self._live[key]
 
     def check(self, asked: Asked, owner: Owner) -> None:
@@ -277,11 +292,6 @@ def checked(question: str) -> str:
     if len(question) > LONGEST_QUESTION:
         raise InputError(f"The question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are read.")
     return question
-
-
-def is_local(models: Models) -> bool:
-    """Whether what answers runs on this machine, where two at once would only halve each other's speed."""
-    return isinstance(models, LocalModels) and not models.url
 
 
 def lacking(models: Models) -> str:

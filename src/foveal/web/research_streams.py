@@ -29,6 +29,7 @@ from foveal.web.research_desk import Desk
 from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
 from foveal.web.site import site_of
+from foveal.web.small_forms import MOST_ROWS
 from foveal.web.streams import HEADERS, KEEP_ALIVE_S
 
 EVERY_S = 0.3
@@ -175,11 +176,11 @@ async def _read(desk: Desk, key: str, after: int) -> Sequence[Event]:
 def began_after(request: Request, after: int) -> int:
     """The last event that whoever asks has got."""
     told = request.headers.get("last-event-id", "")
-    return int(told) if told.isdecimal() and len(told) < 10 else max(0, after)
+    return int(told) if told.isdecimal() and len(told) < 10 else min(max(0, after), MOST_ROWS)
 
 
 def _written_elsewhere(desk: Desk, key: str) -> bool:
-    return desk.runs.get(key).status == "running"
+    return desk.runs.get(key).status == "running" or desk.site.jobs.awaits(key)
 
 
 def _event(kind: str, text: str, number: int) -> str:

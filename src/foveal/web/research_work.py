@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from foveal.models.chat import Message
     from foveal.research.runs import Keeper
     from foveal.web.research_desk import Desk
+    from foveal.web.site import Site
 
 TICK_S = 0.12
 """Seconds between two looks at a run: what watches it is woken as often, at most."""
@@ -65,6 +66,32 @@ class ResearchWork:
     edits: dict[str, str]
     lane: str
     run: Run | ReportRun | None = None
+    kind: str = "research"  # "" is not kept beyond this process
+    again: bool = False  # another process began it
+
+    @classmethod
+    def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> ResearchWork:  # noqa: ARG003
+        """From what the database has of it. UnknownRun: the run was deleted."""
+        desk = site.research
+        run = desk.runs.get(asked["run"])
+        return cls(run.key, Asked.of(run), desk, dict(asked["edits"]), desk.lane(run.owner), again=True)
+
+    def to_row(self) -> Mapping[str, Any]:
+        """What it takes to go on with it."""
+        return {"run": self.key, "edits": self.edits}
+
+    def result(self) -> Mapping[str, Any]:
+        """Nothing: the run's events are kept."""
+        return {}
+
+    def taken_over(self, job: Job) -> None:
+        """This process goes on with it."""
+        self.desk.taken_over(self.key, job)
+
+    def answer_now(self) -> None:
+        """No more searches."""
+        if self.run is not None:
+            self.run.answer_now()
 
     @property
     def title(self) -> str:
@@ -79,6 +106,8 @@ class ResearchWork:
         """Run it to its end."""
         job.progressed(f"Making {self.desk.site.models.name} ready", now=True)
         events = self.desk.runs.events(self.key)
+        if self.again and self._is_over(events):
+            return
         keeper = self.desk.runs.keep(self.key)
         try:
             run = self._begun(job, events, keeper)
@@ -87,6 +116,11 @@ class ResearchWork:
             raise
         self.run = run
         self._watched(job, run)
+
+    def _is_over(self, events: Sequence[Event]) -> bool:
+        """Whether the run came to its end before its process did; one that a stopping server broke off did not."""
+        done = RunState.of(events).done
+        return done is not None and done.get("stopped_by") != "cancelled"
 
     def _begun(self, job: Job, events: Sequence[Event], keeper: Keeper) -> Run | ReportRun:
         """The run, on its way. Cancelled: the job was stopped meanwhile."""

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
+from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
 from foveal.papers.accounts import Person
@@ -52,6 +53,8 @@ def must_sign_in(request: Request) -> Person:
     person = signed_in(request)
     if person is not None:
         return person
+    if getattr(request.state, "session_unread", False):  # to send them to sign in would lose what they did
+        raise HTTPException(503, "Who you are cannot be looked up just now. Send it again.", {"Retry-After": "10"})
     address = sign_in_address(request)
     if "hx-request" in request.headers:
         raise HTTPException(401, "Sign in first.", {"hx-redirect": address})
@@ -115,8 +118,9 @@ def _session(request: Request) -> tuple[Person, int] | None:
         return None
     try:
         return session_of(site_of(request).database, token)
-    except FovealError as error:  # the page that says so is shown to a visitor
+    except (FovealError, SQLAlchemyError) as error:  # the page that says so is shown to a visitor
         logger.warning("Who is signed in could not be read: %s", error)
+        request.state.session_unread = True
         return None
 
 

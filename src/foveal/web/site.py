@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -24,10 +24,14 @@ from foveal.papers.store import PaperStore
 from foveal.research.report_runs import MakeReporter, reporter_of
 from foveal.retrieval import tables
 from foveal.settings import Settings
+from foveal.web.job_keeping import Keeping
 from foveal.web.jobs import Jobs
+from foveal.web.kept_jobs import KeptJobs
 from foveal.web.limits import Limits
-from foveal.web.models import LocalModels, Models, Rankers, RankersByName
+from foveal.web.models import LocalModels, Models, Rankers, RankersByName, is_served
 from foveal.web.papers_parts import PaperParts
+from foveal.web.settings import WebSettings
+from foveal.web.works import remade
 
 if TYPE_CHECKING:
     from foveal.papers.paper_search import PaperSearch
@@ -80,9 +84,18 @@ class Site:
     rankers: RankersByName = field(default_factory=Rankers)
     parts: PaperParts = field(default_factory=PaperParts)
     limits: Limits = field(default_factory=Limits)
+    web: WebSettings = field(default_factory=WebSettings)
     reporter: MakeReporter = reporter_of
     deliver: Deliver = in_the_log
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        """Jobs outlive this process: they are kept in the database."""
+        if is_served(self.models):
+            self.jobs.settings = replace(self.jobs.settings, answering=self.web.answers_at_once)
+        self.jobs.keeping = Keeping(
+            self.jobs, lambda: KeptJobs(self.database), lambda kind, asked, result: remade(self, kind, asked, result)
+        )
 
     @cached_property
     def mail(self) -> MailSettings | None:

@@ -5,7 +5,8 @@
     POST /jobs/{key}/cancel      from a page of ours
 
 A stream begins after the event that `Last-Event-ID`, or else `?after=`, names; a page knows how much of the job it
-shows. Once all is told the answer is 204, which tells a browser not to come back.
+shows. Once all is told the answer is 204, which tells a browser not to come back. Of a job that another process does,
+the database is looked at once a second.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import asdict
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
@@ -25,6 +28,9 @@ from foveal.web.site import site_of
 
 KEEP_ALIVE_S = 15.0
 """Seconds of silence after which a comment is sent, so that nothing between takes the connection for dead."""
+
+POLL_S = 1.0
+"""Seconds between two looks at a job of another process."""
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
@@ -41,9 +47,11 @@ def job_page(request: Request, key: str) -> Response:
 async def job_events(request: Request, key: str, after: int = 0) -> Response:
     """What happens in a job."""
     jobs = site_of(request).jobs
-    job = jobs.get(key)
+    job = await to_thread.run_sync(jobs.get, key)
     begun = request.headers.get("last-event-id", "")
     seen = int(begun) if begun.isdecimal() else after
+    if job.elsewhere:
+        return StreamingResponse(followed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
     if job.over and not job.since(seen):
         return Response(status_code=204)
     return StreamingResponse(streamed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
@@ -87,6 +95,26 @@ async def streamed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_S)
             except TimeoutError:
                 yield ": still here\n\n"
+
+
+async def followed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
+    """How far a job of another process is, and its end; ends, too, when the app does, or when it is done here."""
+    yield "retry: 1000\n\n"
+    told, silent = None, 0.0
+    while not jobs.closing:
+        if job.over or not job.elsewhere:
+            after += 1
+            yield as_text(JobEvent(after, "end" if job.over else "again", {"state": job.state, "page": job.page}))
+            return
+        if job.progress != told:
+            told, silent, after = job.progress, 0.0, after + 1
+            yield as_text(JobEvent(after, "progress", asdict(told)))
+        elif silent >= KEEP_ALIVE_S:
+            silent = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(POLL_S)
+        silent += POLL_S
+        job = await to_thread.run_sync(jobs.get, job.id)
 
 
 def as_text(event: JobEvent) -> str:

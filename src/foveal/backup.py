@@ -1,0 +1,171 @@
+"""A home copied while it is in use, whole, and put back: `foveal admin backup FOLDER`, `foveal admin restore FOLDER`.
+
+    made = backup(settings, Path("backups/monday"))       # a new folder; who reads and visits is not disturbed
+    restore(Path("backups/monday"), Path("new-home"))     # an empty home; every file is held against its hash first
+
+Order      tables of Lance under their writer's lock, so that none is copied while it changes; then the SQL database by
+           SQLite's own backup, of one moment; then all other files. What disagrees afterwards is what a kill leaves,
+           too: SQL says what exists, and the index of papers is brought up to date from it
+Left out   `memory/` and `runs/`, unless asked for: texts that a model has read, and states of work, which are large and
+           can be made again; PostgreSQL and libraries in an object store, which have tools of their own
+Secrets    `secret.key` and foveal.toml are in it: keep a backup as you keep the home
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from foveal import faults
+from foveal.errors import InputError
+from foveal.evaluation.files import whole_file
+from foveal.retrieval.tables import storage_errors, writer_lock
+from foveal.settings import Settings
+
+MANIFEST = "backup.json"
+LEFT_OUT = ("memory", "runs")
+DATABASE = "foveal.db"
+LOCK = ".writer"
+CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What was copied; `elsewhere` is what the backup does not hold, and how it is kept."""
+
+    folder: Path
+    files: int
+    bytes: int
+    elsewhere: tuple[str, ...] = ()
+
+
+def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Backup:
+    """Copy a home into a new folder.
+
+    InputError: the folder is there, or lies in the home, or there is no home. LibraryBusy: somebody writes to a
+    library. StorageFull: no space; the folder is then no backup, since its manifest comes last.
+    """
+    home, folder = settings.home, folder.expanduser().resolve()
+    if not home.is_dir():
+        raise InputError(f"There is no home at {home} to back up.")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is there already. Name a new folder for each backup.")
+    if folder.is_relative_to(home):
+        raise InputError(f"{folder} lies in the home that it is to be a copy of. Name a folder elsewhere.")
+    left_out = () if everything else LEFT_OUT
+    with storage_errors(str(folder)), ExitStack() as locks:
+        folder.mkdir(parents=True, exist_ok=True)
+        for library in _libraries(home):
+            locks.enter_context(writer_lock(str(library)))
+        for library in _libraries(home):
+            shutil.copytree(library, folder / library.relative_to(home), ignore=shutil.ignore_patterns(LOCK))
+        locks.close()
+        if (home / DATABASE).is_file():
+            _copy_database(home / DATABASE, folder / DATABASE)
+        done = {path.relative_to(folder) for path in _files(folder)}
+        for path in _files(home, but=left_out):
+            if (relative := path.relative_to(home)) not in done and not _is_scratch(relative):
+                _copy(path, folder / relative)
+        return _sealed(settings, folder)
+
+
+def restore(folder: Path, home: Path) -> Backup:
+    """Put a backup into an empty home. InputError: it is none, is damaged, or the home is not empty."""
+    folder, home = folder.expanduser().resolve(), home.expanduser().resolve()
+    manifest = _manifest(folder)
+    if home.exists() and any(home.iterdir()):
+        raise InputError(f"{home} is not empty. A backup is put into a new home: move that one away, or name another.")
+    for name, (size, digest) in manifest.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size or _hash(path) != digest:
+            raise InputError(f"{path} is missing, or not what was copied. This backup is damaged: take another.")
+    with storage_errors(str(home)):
+        for name in manifest:
+            _copy(folder / name, home / name)
+    return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
+
+
+def _libraries(home: Path) -> list[Path]:
+    """Folders of Lance tables: the library's, the index's of papers."""
+    return sorted({lock.parent for pattern in (f"library/{LOCK}", f"*/library/{LOCK}") for lock in home.glob(pattern)})
+
+
+def _files(folder: Path, but: Sequence[str] = ()) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        if Path(place) == folder:
+            folders[:] = [name for name in folders if name not in but]
+        for name in sorted(names):
+            path = Path(place) / name
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _is_scratch(relative: Path) -> bool:
+    """Whether a file is none that a home needs: what is being written, a lock, the database with its log."""
+    name = relative.name
+    of_tables = any(part.endswith(".lance") for part in relative.parts)  # all that were whole are copied already
+    return name.startswith((".partial-", DATABASE)) or name == LOCK or of_tables
+
+
+def _copy(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copy2(path, to)
+    except FileNotFoundError:  # it was deleted meanwhile
+        to.unlink(missing_ok=True)
+
+
+def _copy_database(path: Path, to: Path) -> None:
+    """The database as it is at one moment, while others write."""
+    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(to)) as new:
+        old.backup(new)
+        found = new.execute("PRAGMA integrity_check").fetchone()[0]
+    if found != "ok":
+        raise InputError(f"The database {path} is damaged ({found}). Put it back from an older backup.")
+
+
+def _sealed(settings: Settings, folder: Path) -> Backup:
+    """Write down what there is; a folder without this is no backup."""
+    files = {str(path.relative_to(folder)): (path.stat().st_size, _hash(path)) for path in _files(folder)}
+    told = {"foveal": _version(), "at": faults.now().isoformat(timespec="seconds"), "files": files}
+    with whole_file(folder / MANIFEST) as partial:
+        partial.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    elsewhere = []
+    if not settings.database_url.startswith("sqlite"):
+        elsewhere.append("the database is PostgreSQL's: copy it by pg_dump, right after this")
+    return Backup(folder, len(files), sum(size for size, _ in files.values()), tuple(elsewhere))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("foveal")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _manifest(folder: Path) -> dict[str, tuple[int, str]]:
+    try:
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = {str(name): (int(size), str(digest)) for name, (size, digest) in told["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{folder} is no backup: it has no whole {MANIFEST} ({type(error).__name__}).") from error
+    for name in files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{folder / MANIFEST} names {name!r}, which lies outside. This is no backup of ours.")
+    return files
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""How the web app runs, beyond what it shows: table [web] of foveal.toml, or FOVEAL_WEB_<NAME>.
+
+[web]
+log = "json"
+memory_mb = 1024
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.settings import Settings
+
+LOGS = ("text", "json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """What an operator chooses; the defaults suit one machine."""
+
+    log: str = "text"  # or "json": an object a line, one for each request, too
+    traces: bool = False  # OpenTelemetry, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names (foveal[traces])
+    metrics_token: str = ""  # whoever sends it as a bearer token may read /metrics; without one this machine alone
+    memory_mb: int = 512  # what the model has read, kept for prompts that begin alike; prompts and documents of all
+    pages_at_once: int = 6  # pages that are made side by side: they share one interpreter
+    pages_waiting: int = 256  # more are refused with 503
+    searches_at_once: int = 2  # searches, which keep the processor busy
+    searches_waiting: int = 128
+    streams: int = 1000  # open at a time: each is a page that looks on at a job
+    patience_s: int = 15  # seconds that a request waits for its turn before it is refused
+    answers_at_once: int = 4  # questions that a server's model is asked side by side
+
+    def __post_init__(self) -> None:
+        """InputError: a way of logging that is none."""
+        if self.log not in LOGS:
+            raise InputError(f"[web] log got {self.log!r}. There are: {', '.join(LOGS)}.")
+
+
+def load_web(settings: Settings) -> WebSettings:
+    """The settings of a home."""
+    from foveal.settings import load_part
+
+    return load_part("web", WebSettings, settings.home)

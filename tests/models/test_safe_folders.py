@@ -1,0 +1,176 @@
+"""No pickle and no foreign code is ever run: what the source calls, and what hostile folders and files come to."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from models.tiny_gguf import write_gguf
+
+import foveal
+from foveal.errors import FovealError, ModelUnavailable
+from foveal.models import load_encoder, load_language_model
+from foveal.models.gguf import convert
+from foveal.models.hub import folder_of
+from foveal.ranking.cross_encoder import CrossEncoderRanker
+from foveal.settings import Settings
+
+SOURCE = Path(foveal.__file__).parent
+FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+FORBIDDEN_CALLS = {"torch.load", "pandas.read_pickle", "pd.read_pickle", "yaml.load", "numpy.loads"}
+CODE_OF_ITS_OWN = {"research/experiment_box.py"}
+"""A box of its own, without network and files, for what a report's experiments compute."""
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def keywords(call: ast.Call) -> dict[str, str]:
+    return {one.arg: ast.unparse(one.value) for one in call.keywords if one.arg}
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@cache
+def parsed() -> dict[str, ast.Module]:
+    """The package's source, file by file."""
+    return {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def test_the_source_was_found() -> None:
+    assert len(FILES) > 500
+
+
+def test_nothing_in_the_source_unpickles_or_runs_a_models_code() -> None:
+    wrong = []
+    for name, tree in parsed().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [one.name for one in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                wrong += [f"{name} imports {one}" for one in modules if one.split(".")[0] in FORBIDDEN_IMPORTS]
+        for called, call in calls(tree):
+            given = keywords(call)
+            if called in FORBIDDEN_CALLS or given.get("allow_pickle") == "True" or "trust_remote_code" in given:
+                wrong.append(f"{name}: {ast.unparse(call)[:100]}")
+            if called in ("exec", "eval") and name not in CODE_OF_ITS_OWN:
+                wrong.append(f"{name}: {ast.unparse(call)[:100]}")
+    assert wrong == []
+
+
+def test_every_model_is_loaded_from_safetensors_only() -> None:
+    wrong, seen = [], 0
+    for name, tree in parsed().items():
+        for called, call in calls(tree):
+            owner, _, method = called.rpartition(".")
+            of_weights = method == "from_pretrained" and not owner.endswith(("Tokenizer", "TokenizerFast", "Config"))
+            by_sentences = method in ("SentenceTransformer", "CrossEncoder", "SparseEncoder") and owner
+            if owner.endswith("LandmarkModel"):  # ours, which asks for them itself
+                continue
+            if of_weights or by_sentences:
+                seen += 1
+                if "use_safetensors" not in ast.unparse(call):
+                    wrong.append(f"{name}: {ast.unparse(call)[:120]}")
+    assert seen >= 10
+    assert wrong == []
+
+
+class Trap:
+    """What runs when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def trapped(tmp_path: Path) -> tuple[Path, Path]:
+    """A model folder whose weights are a trap, and what the trap would leave."""
+    minilm, mark = folder_of("minilm", Settings.load().cache, kind="encoder"), tmp_path / "it-ran"
+    folder = tmp_path / "model"
+    shutil.copytree(minilm, folder)
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+    for name in ("pytorch_model.bin", "adapter_model.bin", "optimizer.pt"):
+        (folder / name).write_bytes(pickle.dumps(Trap(mark)))
+    return folder, mark
+
+
+def test_the_trap_is_one(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(tmp_path / "it-ran")))
+    assert (tmp_path / "it-ran").is_dir()
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_language_model, CrossEncoderRanker.load])
+def test_a_pickle_in_the_place_of_weights_is_not_read(
+    trapped: tuple[Path, Path], load: Callable[[str], object]
+) -> None:
+    folder, mark = trapped
+    with pytest.raises(ModelUnavailable, match="a pickle"):
+        load(str(folder))
+    assert not mark.exists()
+
+
+def test_a_pickle_in_a_folder_of_a_module_is_not_read(trapped: tuple[Path, Path]) -> None:
+    folder, mark = trapped
+    for name in ("pytorch_model.bin", "adapter_model.bin", "optimizer.pt"):
+        (folder / name).unlink()
+    shutil.copy(folder_of("minilm", Settings.load().cache, kind="encoder") / "model.safetensors", folder)
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(mark)))
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules.append({"idx": 9, "name": "9", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match="a pickle"):
+        load_encoder(str(folder))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("modules", ['[{"type": "os.system", "path": ""}]', "[1]", "{", '{"a": 1}', '[{"path": "x"}]'])
+def test_a_folder_that_names_foreign_code_is_refused(tmp_path: Path, modules: str) -> None:
+    (tmp_path / "modules.json").write_text(modules, encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelUnavailable):
+        load_encoder(str(tmp_path))
+
+
+def changed(content: bytes, edits: list[tuple[int, bytes]], cut: int) -> bytes:
+    found = bytearray(content)
+    for place, new in edits:
+        at = place % max(1, len(found))
+        found[at : at + len(new)] = new
+    return bytes(found[: max(0, len(found) - cut)])
+
+
+EDITS = st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=8)), max_size=6)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=EDITS, cut=st.integers(0, 400))
+def test_a_damaged_gguf_is_refused_in_words_or_read(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, bytes]], cut: int
+) -> None:
+    place = tmp_path_factory.mktemp("gguf")
+    write_gguf(place / "whole.gguf", "qwen2", generator=np.random.default_rng(0))
+    (place / "model.gguf").write_bytes(changed((place / "whole.gguf").read_bytes(), edits, cut))
+    try:
+        convert(place / "model.gguf", place)
+    except FovealError:
+        pass
+    finally:
+        shutil.rmtree(place)

@@ -1,0 +1,132 @@
+"""A home is copied while it is used, and put back whole; what is no backup, or a damaged one, is refused."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from foveal.backup import MANIFEST, backup, restore
+from foveal.cli.main import app
+from foveal.database import Database
+from foveal.errors import InputError, LibraryBusy
+from foveal.library import Library
+from foveal.papers import accounts
+from foveal.papers.secrets import secret_of
+from foveal.settings import Settings
+from foveal.types import Document
+
+TEXTS = [f"# Mill {n}\n\nThe keeper of mill {n} is called Orsin {n}." for n in range(12)]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = Settings(home=tmp_path / "home", cache=tmp_path / "cache", encoder="none")
+    Library.open(settings=made).add_documents(Document.of(f"x:{n}", text, f"Mill {n}") for n, text in enumerate(TEXTS))
+    database = Database.open(made)
+    accounts.add(database, "ana@example.org", login="ana")
+    database.close()
+    secret_of(made.home)
+    for name in ("uploads/ab/paper.pdf", "models/mine/config.json", "memory/big.npy", "runs/train/x/run.json"):
+        (made.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.home / name).write_text(name, encoding="utf-8")
+    (made.home / "foveal.toml").write_text('encoder = "none"\n', encoding="utf-8")
+    return made
+
+
+def is_whole(home: Path, cache: Path) -> None:
+    settings = Settings(home=home, cache=cache, encoder="none")
+    library = Library.open(settings=settings, create=False)
+    assert sorted(library.get(entry.id).text for entry in library.documents()) == sorted(TEXTS)
+    assert library.search("Orsin 7", 1, retriever="lexical")[0].passage.text.endswith("Orsin 7.")
+    library.add_documents([Document.of("x:new", "# New\n\nIt can be written to.", "New")])
+    database = Database.open(settings)
+    assert accounts.find(database, "ana").login == "ana"
+    database.close()
+
+
+def test_a_home_is_put_back_as_it_was(settings: Settings, tmp_path: Path) -> None:
+    made = backup(settings, tmp_path / "copy")
+    assert made.elsewhere == ()
+    assert (tmp_path / "copy" / "uploads/ab/paper.pdf").is_file()
+    assert not (tmp_path / "copy" / "memory").exists()
+    assert not (tmp_path / "copy" / "runs").exists()
+    back = restore(tmp_path / "copy", tmp_path / "new")
+    assert (back.files, back.bytes) == (made.files, made.bytes)
+    assert secret_of(tmp_path / "new") == secret_of(settings.home)
+    assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o077 == 0
+    is_whole(tmp_path / "new", settings.cache)
+    everything = backup(settings, tmp_path / "all", everything=True)
+    assert everything.files == made.files + 2
+
+
+def test_a_copy_that_is_made_while_others_write_is_of_one_moment(settings: Settings, tmp_path: Path) -> None:
+    stop, database = threading.Event(), Database.open(settings)
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            accounts.add(database, f"p{number}@example.org", login=f"p{number}")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for turn in range(5):
+        backup(settings, tmp_path / f"copy-{turn}")
+    stop.set()
+    thread.join()
+    database.close()
+    counts = []
+    for turn in range(5):
+        restore(tmp_path / f"copy-{turn}", tmp_path / f"new-{turn}")
+        opened = sqlite3.connect(tmp_path / f"new-{turn}" / "foveal.db")
+        assert opened.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        counts.append(opened.execute("SELECT COUNT(*) FROM person").fetchone()[0])
+        opened.close()
+    assert counts == sorted(counts)
+    assert counts[-1] > 1
+    is_whole(tmp_path / "new-4", settings.cache)
+
+
+def test_a_library_that_is_written_to_is_not_copied(settings: Settings, tmp_path: Path) -> None:
+    with Library.open(settings=settings).store.writing(), pytest.raises(LibraryBusy):
+        backup(settings, tmp_path / "copy")
+    with pytest.raises(InputError, match="no backup"):
+        restore(tmp_path / "copy", tmp_path / "new")
+
+
+def test_what_is_no_backup_is_refused_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    backup(settings, tmp_path / "copy")
+    for wrong in (tmp_path / "copy", settings.home / "inside"):
+        with pytest.raises(InputError):
+            backup(settings, wrong)
+    with pytest.raises(InputError, match="not empty"):
+        restore(tmp_path / "copy", settings.home)
+    victim = tmp_path / "copy" / "uploads/ab/paper.pdf"
+    victim.write_text("uploads/ab/papEr.pdf", encoding="utf-8")
+    with pytest.raises(InputError, match="damaged"):
+        restore(tmp_path / "copy", tmp_path / "new")
+    victim.unlink()
+    with pytest.raises(InputError, match="damaged"):
+        restore(tmp_path / "copy", tmp_path / "new")
+    told = json.loads((tmp_path / "copy" / MANIFEST).read_text(encoding="utf-8"))
+    told["files"] = {"../outside": [1, "x"]}
+    (tmp_path / "copy" / MANIFEST).write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(InputError, match="outside"):
+        restore(tmp_path / "copy", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_commands(settings: Settings, tmp_path: Path) -> None:
+    run = CliRunner()
+    done = run.invoke(app, ["admin", "backup", str(tmp_path / "copy"), "--home", str(settings.home), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["files"] > 10
+    done = run.invoke(app, ["admin", "restore", str(tmp_path / "copy"), "--home", str(tmp_path / "new")])
+    assert done.exit_code == 0, done.output
+    assert "files" in done.stdout
+    is_whole(tmp_path / "new", settings.cache)

@@ -1,0 +1,15 @@
+"""What tests of the web app share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from postgres import postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server; `postgres.emptied` makes its database new."""
+    with postgres_server() as url:
+        yield url
