@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # pip, not uv: a CPU build of torch that pip is told of (find-links) is taken instead of the CUDA build of 3 GB.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn scale
+BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn layers scale
 
 .PHONY: demo test test-slow test-ray fuzz audit lint bench clean
 

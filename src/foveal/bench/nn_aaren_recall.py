@@ -36,10 +36,16 @@ FORGETS, SOLVES = 0.4, 0.95
 Told = dict[str, Any]
 
 
-def cell(settings: BenchSettings, name: str, known_by: Mapping[str, Any], make: Callable[[Path], Told]) -> Told:
+def cell(
+    settings: BenchSettings,
+    name: str,
+    known_by: Mapping[str, Any],
+    make: Callable[[Path], Told],
+    bench: str = "nn-aaren",
+) -> Told:
     """What was told under this name and of this, from the cache, or made in a folder in which a training may go on."""
     digest = hashlib.sha256(json.dumps(dict(known_by), sort_keys=True, default=str).encode()).hexdigest()[:16]
-    folder = settings.cache / "nn-aaren" / f"{name}-{digest}"
+    folder = settings.cache / bench / f"{name}-{digest}"
     kept = checkpoints.read(folder / "told.json")
     if kept is None:
         kept = make(folder / "run")

@@ -11,6 +11,7 @@ import typer
 from foveal.cli import (
     train_aaren,
     train_bprop,
+    train_codebook,
     train_corpusbrain,
     train_events,
     train_headlines,
@@ -155,5 +156,7 @@ for _command in (
     train_aaren.aaren,
     train_language.language_model,
     train_titans_reader.titans_reader,
+    train_codebook.agent,
+    train_codebook.goal_ranker,
 ):
     app.command()(_command)

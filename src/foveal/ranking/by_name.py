@@ -5,8 +5,8 @@
     load_ranker("knrm:100,blockrank", budget_ms=300)     a cascade: names and candidates, the cheap ones first
 
 What a folder holds is told by its files: ranker.json (a neural ranker), blockrank.json (a language model that was
-trained to rank), article-model.json (Paraformer and its like; with legal.json beside the search's own scores), or a
-cross-encoder's config.json.
+trained to rank), article-model.json (Paraformer and its like; with legal.json beside the search's own scores),
+goal-ranker.json (a goal filter), or a cross-encoder's config.json.
 """
 
 from __future__ import annotations
@@ -137,6 +137,10 @@ def _kind(folder: Path | None) -> Callable[[str], Any]:
         from foveal.ranking.sections import SectionRanker
 
         return SectionRanker.load
+    if folder is not None and (folder / "goal-ranker.json").is_file():
+        from foveal.ranking.goal_ranker import GoalRanker
+
+        return GoalRanker.load
     from foveal.ranking.cross_encoder import CrossEncoderRanker
 
     return CrossEncoderRanker.load

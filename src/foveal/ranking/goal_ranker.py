@@ -1,0 +1,171 @@
+"""Passages as a task needs them: a `Ranker`, and a text's few numbers for a goal, by a trained goal filter.
+
+    ranker = GoalRanker.load("my-tasks")                 # foveal train goal-ranker
+    ranker.rank(query, hits)                             # behind any search
+    ranker.features("side effects", texts)               # (N, 10): the texts as that goal sees them
+    Pipeline([hybrid, ranker], budgets=[200, 50])        # a `Retriever` again
+
+The goal is the query's own vector; a text is the vectors of its first tokens, by the same encoder, which is not
+trained.
+
+Score     weight · presence + (1 - weight) · first, both scaled to 0 to 1 over the hits; fitted on queries held out
+Files     goal-ranker.json (encoder, settings, weight), model.safetensors
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError, ModelUnavailable
+from foveal.models import load_encoder
+from foveal.models.bert import BertEncoder
+from foveal.models.chat import Cancel
+from foveal.nn.text_filter import TextFilter, TextFilterSettings, padded
+from foveal.retrieval.fusion import weighted_sum
+from foveal.retrieval.late_tokens import TokenEncoder, TokenSettings
+from foveal.retrieval.pipeline import followed_by
+from foveal.training import checkpoints
+from foveal.training.report import plain_settings
+from foveal.types import Hit
+
+TOLD, WEIGHTS = "goal-ranker.json", "model.safetensors"
+BATCH = 64
+"""Texts that go through the filter together."""
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass
+class TokenStates:
+    """Vectors of goals and of texts' tokens by one encoder, each made once and kept in half precision.
+
+    They are unit vectors times the root of their width, so that their numbers spread by about 1, as layers expect.
+    """
+
+    encoder: BertEncoder
+    tokens: int
+    _texts: dict[str, Tensor] = field(default_factory=dict)
+    _goals: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, tokens: int, cache: Path | None = None) -> TokenStates:
+        """By the encoder called `name`. ModelUnavailable: its tokens' vectors cannot be had."""
+        encoder = load_encoder(name, cache=cache)
+        if not isinstance(encoder, BertEncoder):
+            raise ModelUnavailable(f"{name} is no sentence encoder of the BERT family; name one, such as minilm.")
+        return cls(encoder, min(tokens, encoder.max_tokens))
+
+    def texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(N, tokens, D) and the mask (N, tokens)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if new:
+            made = TokenEncoder(self.encoder, TokenSettings(drop_punctuation=False)).documents(new)
+            for text, vectors in zip(new, made, strict=True):
+                self._texts[text] = torch.from_numpy(vectors[: self.tokens].copy()).bfloat16()
+        tokens, mask = padded([self._texts[text].float() for text in texts], self.tokens)
+        return tokens * self._scale, mask
+
+    def goals(self, goals: Sequence[str]) -> Tensor:
+        """(N, D)."""
+        new = [goal for goal in dict.fromkeys(goals) if goal not in self._goals]
+        if new:
+            self._goals.update(zip(new, torch.from_numpy(self.encoder.encode(new)), strict=True))
+        return torch.stack([self._goals[goal] for goal in goals]) * self._scale
+
+    @property
+    def _scale(self) -> float:
+        return math.sqrt(self.encoder.dimension)
+
+
+class GoalScorer:
+    """Scores of (goal, text), as logits that the goal is there; a `negatives.Teacher`."""
+
+    def __init__(self, model: TextFilter, states: TokenStates) -> None:
+        self.model, self.states = model, states
+
+    @torch.no_grad()
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """One for each pair."""
+        self.model.eval()
+        found: list[float] = []
+        for at in range(0, len(pairs), BATCH):
+            goals, texts = zip(*pairs[at : at + BATCH], strict=True)
+            found += self.model(*self.states.texts(texts), self.states.goals(goals)).tolist()
+        return found
+
+    @torch.no_grad()
+    def features(self, goal: str, texts: Sequence[str]) -> Floats:
+        """(N, 10): what of each text the goal lets through. InputError: no texts."""
+        if not texts:
+            raise InputError("Features were asked of no texts; give at least one.")
+        self.model.eval()
+        goals = self.states.goals([goal])
+        made = []
+        for at in range(0, len(texts), BATCH):
+            tokens, mask = self.states.texts(texts[at : at + BATCH])
+            made.append(self.model.code(tokens, mask, goals.expand(len(tokens), -1)))
+        features: Floats = torch.cat(made).numpy()
+        return features
+
+
+class GoalRanker:
+    """A `Ranker` by a trained filter."""
+
+    def __init__(self, scorer: GoalScorer, *, weight: float = 1.0, budget: int = 100, name: str = "goal") -> None:
+        """`weight` is the filter's beside the first stage; the best `budget` hits are scored. InputError: neither."""
+        if not 0 <= weight <= 1 or budget < 1:
+            raise InputError(f"A goal ranker got weight = {weight}, budget = {budget}; 0 to 1, and at least 1.")
+        self.scorer, self.weight, self.budget, self.name = scorer, weight, budget, name
+
+    @classmethod
+    def load(cls, folder: str | Path) -> GoalRanker:
+        """Of a folder. InputError: it holds none. ModelUnavailable: its encoder is gone, or is another one now."""
+        place = Path(folder).expanduser()
+        told = checkpoints.read(place / TOLD)
+        if told is None:
+            raise InputError(f"{place} holds no goal ranker; foveal train goal-ranker makes one.")
+        settings = TextFilterSettings(**told["settings"])
+        states = TokenStates.of(told["encoder"], settings.tokens)
+        if states.encoder.fingerprint != told["fingerprint"]:
+            raise ModelUnavailable(
+                f"{place} was trained with another {told['encoder']} than the one that is here. Train it anew."
+            )
+        model = TextFilter(settings)
+        checkpoints.load_weights(model, place / WEIGHTS)
+        return cls(GoalScorer(model, states), weight=told["weight"], name=place.name)
+
+    def save(self, folder: Path) -> Path:
+        """Into a new folder."""
+        model, encoder = self.scorer.model, self.scorer.states.encoder
+        told: dict[str, Any] = {
+            "encoder": encoder.name,
+            "fingerprint": encoder.fingerprint,
+            "settings": plain_settings(model.settings),
+            "weight": self.weight,
+        }
+        return checkpoints.save_changes(model, told, folder, told_in=TOLD, weights=WEIGHTS)
+
+    def features(self, goal: str, texts: Sequence[str]) -> Floats:
+        """(N, 10): what of each text the goal lets through."""
+        return self.scorer.features(goal, texts)
+
+    def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
+        """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
+        if cancel:
+            cancel.check()
+        taken = hits[: self.budget]
+        scores = dict(enumerate(self.scorer([(query, hit.passage.text) for hit in taken])))
+        if self.weight < 1:
+            first = {place: hit.score for place, hit in enumerate(taken)}
+            scores = weighted_sum([first, scores], [1 - self.weight, self.weight])
+        ranked = [replace(hit, score=scores[place], source=self.name) for place, hit in enumerate(taken)]
+        return followed_by(sorted(ranked, key=lambda hit: -hit.score), hits)
