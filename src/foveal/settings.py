@@ -37,6 +37,7 @@ class Settings:
     cache: Path
     encoder: str = "minilm"  # of a new library: a name of `foveal models`, a folder, a hub id, or "none"
     segmenter: str = "headings"  # of a new library: a name of registry.SEGMENTERS
+    classifier: str = ""  # names the topic of papers on their pages: a model of `foveal train classifier`; "": none
     max_file_mb: int = 256  # a larger file or page is refused
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
     library_at: str = "home"  # the library's tables: library/ in the home, or the URI of an object store

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 
 import numpy as np
 import pytest
 
 from foveal.errors import InputError
-from foveal.evaluation.labelled import Labelled, lettered, read_labelled, split, template_of
+from foveal.evaluation.labelled import (
+    Labelled,
+    LabelledText,
+    lettered,
+    read_labelled,
+    read_texts,
+    split,
+    template_of,
+)
 from foveal.evaluation.selection import gains, passing, shrunk
 
 
@@ -125,3 +135,46 @@ def test_means_are_drawn_by_their_share_of_the_spread():
     told = 1 + (means - 1) * spread / (spread + 0.25)
     np.testing.assert_allclose(shrunk(means, errors), told)
     np.testing.assert_allclose(shrunk(means, errors * 10), [1, 1, 1])
+
+
+# -- texts with a label ------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_read_from_tables_and_lines(tmp_path):
+    table = 'label,title,text\nsky,Comets,They come back.\n2,,"One,\ntwo"\n'
+    (tmp_path / "some.csv").write_text(table)
+    (tmp_path / "some.tsv").write_text("review\tstars\nDull, long.\t2\n")
+    lines = [
+        {"text": "They come back.", "topic": "sky"},
+        {"prompt": "Review: dull.", "choices": ["good", "bad"], "gold": 1},
+        {"abstract": "Of pumps.", "label": 3},
+    ]
+    with gzip.open(tmp_path / "some.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, lines)))
+    assert read_texts(tmp_path / "some.csv") == [
+        LabelledText("Comets\nThey come back.", "sky"), LabelledText("One,\ntwo", "2"),
+    ]  # fmt: skip
+    assert read_texts(tmp_path / "some.tsv") == [LabelledText("Dull, long.", "2")]
+    assert [one.label for one in read_texts(tmp_path / "some.jsonl.gz")] == ["sky", "bad", "3"]
+
+
+def test_fields_may_be_named(tmp_path):
+    (tmp_path / "some.csv").write_text("a,b,kind,text\nx,y,k,z\n")
+    found = read_texts(tmp_path / "some.csv", text=("b", "a"), label="kind")
+    assert found == [LabelledText("y\nx", "k")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("label,text\n,words\n", "line 2, is no labelled text (it lacks label"),
+        ("label,words\nx,y\n", "lacks its text"),
+        ("label,text\n", "holds no labelled text"),
+    ],
+)
+def test_rows_without_text_or_label_are_named(tmp_path, content, said):
+    (tmp_path / "some.csv").write_text(content)
+    with pytest.raises(InputError, match=re.escape(said)):
+        read_texts(tmp_path / "some.csv")
+    with pytest.raises(InputError, match="does not exist"):
+        read_texts(tmp_path / "other.csv")

@@ -11,7 +11,7 @@ import torch
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["nn", "titans", "aaren", "routing", "stepnet", "codebook"])
+@pytest.mark.parametrize("page", ["nn", "titans", "aaren", "routing", "lama", "stepnet", "codebook"])
 def test_the_programs_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

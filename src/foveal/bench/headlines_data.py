@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
-from foveal.evaluation.headlines import HeadlinePair, HeadlineSet, csv_rows
+from foveal.evaluation.files import csv_rows
+from foveal.evaluation.headlines import HeadlinePair, HeadlineSet
 
 LABELS = {"agree": "HREL", "disagree": "HREL", "discuss": "MREL", "unrelated": "LREL"}
 SHARES = (0.70, 0.85)

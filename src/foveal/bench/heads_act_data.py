@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.headlines import csv_rows
+from foveal.evaluation.files import csv_rows
 from foveal.evaluation.labelled import Labelled, lettered, split
 
 LONGEST = 220

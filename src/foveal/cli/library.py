@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.classes import ClassifierName, show_document_classes
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
@@ -208,13 +209,19 @@ def show(
     span: Annotated[str | None, typer.Option(help="Characters START:END only, as a search shows them.")] = None,
     page: Annotated[int | None, typer.Option(min=1, help="This page only.")] = None,
     revision: Annotated[str | None, typer.Option(help="A replaced text, by its hash (--json lists them).")] = None,
+    classifier: ClassifierName = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a document's text, or a part of it."""
+    """Show a document's text, or a part of it; with --classifier the class of it and of its passages."""
     library = open_library(home)
     found = library.get(document, revision=revision)
     start, end = _part(span, page, found.pages, len(found.text))
+    if classifier:
+        places = [(a, b) for a, b, _ in library.store.places(found.id)] if revision is None else []
+        whole = span is None and page is None
+        show_document_classes(classifier, found, (start, end), places if whole else [], library, as_json=as_json)
+        return
     if as_json:
         place = {"document_id": found.id, "start": start, "end": end}
         about = {"title": found.title, "url": found.url, "metadata": found.metadata, "revision": found.revision}

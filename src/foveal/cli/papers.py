@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli import papers_feeding, papers_trend
+from foveal.cli.classes import ClassifierName, show_paper_class
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.registry import RANKERS, RETRIEVERS
 
@@ -79,15 +80,18 @@ def list_papers(
 @app.command()
 def show(
     paper: Annotated[str, typer.Argument(help="A paper's id, or its address at arXiv.")],
+    classifier: ClassifierName = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one paper whole."""
+    """Show one paper whole; with --classifier its class, and the words that were looked at."""
     from foveal.papers.store import PaperStore
 
     with papers_database(home) as database:
         found = PaperStore(database).get(paper)
-    if as_json:
+    if classifier:
+        show_paper_class(classifier, found, home, as_json=as_json)
+    elif as_json:
         print_json(found)
     else:
         results().print(_whole(found))

@@ -11,6 +11,7 @@ import typer
 from foveal.cli import (
     train_aaren,
     train_bprop,
+    train_classifier,
     train_codebook,
     train_corpusbrain,
     train_events,
@@ -154,6 +155,7 @@ for _command in (
     train_events.events,
     train_landmark.landmark,
     train_aaren.aaren,
+    train_classifier.classifier,
     train_language.language_model,
     train_titans_reader.titans_reader,
     train_codebook.agent,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveal.cli import training
-from foveal.cli.output import AsJson, Home, notes
-from foveal.cli.training import Anew, Batch, Epochs, Name, Patience, Rate, Seed, Steps
+from foveal.cli.output import notes
 from foveal.errors import InputError, UnknownName
-from foveal.settings import Settings
 
 if TYPE_CHECKING:
     from foveal.nn.causal_attention import StreamSettings
@@ -25,7 +24,7 @@ PAPERS = "papers"
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Wanted:
     """What was said on the command line."""
 
     data: Sequence[Path]
@@ -36,7 +35,6 @@ class _Asked:
     environment: str
     episodes: int
     seed: int
-    home: Path
 
     def stream(self, usual: StreamSettings) -> StreamSettings | None:
         """The encoder: as usual, but for what was given; none where a model without one was asked for."""
@@ -54,6 +52,7 @@ class _Asked:
             raise InputError(f"The task {task} takes no --{wrong[0]}.")
 
 
+@training.command
 def aaren(
     task: Annotated[str, typer.Argument(help="forecast, classify, events, decide or papers.", metavar="TASK")],
     data: Annotated[
@@ -79,44 +78,25 @@ def aaren(
     heads: Annotated[int | None, typer.Option(min=1, help="Heads of a layer.")] = None,
     decay: Annotated[float | None, typer.Option(min=0, help="What a score loses for each token behind it.")] = None,
     conv_kernel: Annotated[int | None, typer.Option(min=0, help="Tokens that keys and values are mixed from.")] = None,
-    name: Name = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
-    seed: Seed = 0,
-    patience: Patience = None,
-    anew: Anew = False,
-    home: Home = None,
-    as_json: AsJson = False,
+    *,
+    asked: training.Asked,
 ) -> None:
     """Train a model that reads a stream at one cost a token. Stopped with Ctrl-C, the same command goes on."""
     from foveal.nn.stream_training import fit
 
-    settings = Settings.load(home)
     if task not in (*TASKS, PAPERS):
         raise UnknownName(f"No task is called {task!r}. There are: {', '.join((*TASKS, PAPERS))}.")
     sizes = {"dim": width, "layers": layers, "heads": heads, "decay": decay, "conv_kernel": conv_kernel}
     encoder = _given(sizes) if mixer == "linear" else {"mixer": mixer, **_given(sizes)}
     model = _given({"input": input, "horizon": horizon, "patch": patch, "context": context})
-    asked = _Asked(
-        data or (), test_data or (), encoder, model, mixer == "linear", environment, episodes, seed, settings.home
-    )
-    given = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "patience": patience}
-
-    def loop_of(usual: LoopSettings) -> LoopSettings:
-        loop = training.loop_of(usual, seed=seed, **given)  # type: ignore[arg-type]
-        return replace(loop, steps=None) if epochs is not None and steps is None else loop
-
+    wanted = _Wanted(data or (), test_data or (), encoder, model, mixer == "linear", environment, episodes, asked.seed)
     if task == PAPERS:
-        _papers(asked, loop_of, name, settings, anew=anew, as_json=as_json)
+        _papers(wanted, asked)
         return
     with notes().status("Reading …"):
-        recipe, usual = TASKS[task](asked)
-    with training.progress() as on_progress:
-        folder, report = fit(recipe, loop_of(usual), home=settings.home, name=name, anew=anew, on_progress=on_progress)
-    use = f'Use it: foveal.nn.stream_training.load_model(Path("{folder}")) (docs/aaren.md)'
-    training.told(report, folder, use, settings, as_json=as_json)
+        recipe, usual = TASKS[task](wanted)
+    use = 'Use it: foveal.nn.stream_training.load_model(Path("{}")) (docs/aaren.md)'
+    asked.carried_out(partial(fit, recipe, asked.loop(usual)), use)
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -126,97 +106,96 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 # -- the tasks ---------------------------------------------------------------------------------------------------------
 
 
-def _forecast(asked: _Asked) -> tuple[Recipe, LoopSettings]:
+def _forecast(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     from foveal.evaluation.series import read_table
     from foveal.nn.forecaster import FORECASTING, ForecasterSettings, forecasting
 
-    asked.only("forecast", "input", "horizon", "patch")
+    wanted.only("forecast", "input", "horizon", "patch")
     usual = ForecasterSettings()
     assert usual.encoder is not None
-    settings = replace(usual, encoder=asked.stream(usual.encoder), **asked.model)
-    return forecasting(read_table(asked.one_file("forecast")), settings, seed=asked.seed), FORECASTING
+    settings = replace(usual, encoder=wanted.stream(usual.encoder), **wanted.model)
+    return forecasting(read_table(wanted.one_file("forecast")), settings, seed=wanted.seed), FORECASTING
 
 
-def _classify(asked: _Asked) -> tuple[Recipe, LoopSettings]:
+def _classify(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     from foveal.evaluation.series import read_ts
     from foveal.nn.classifier import CLASSIFICATION, ClassifierSettings, classification
 
-    asked.only("classify")
-    train = asked.one_file("classify")
-    if len(asked.test) > 1:
+    wanted.only("classify")
+    train = wanted.one_file("classify")
+    if len(wanted.test) > 1:
         raise InputError("classify measures one file: give --test-data once.")
     beside = train.with_name(train.name.replace("_TRAIN", "_TEST"))
-    test = asked.test[0] if asked.test else beside
+    test = wanted.test[0] if wanted.test else beside
     if test == train:
         raise InputError(f"{train} is no …_TRAIN.ts, so its test file is not known; name it by --test-data.")
     settings = ClassifierSettings()
-    encoder = asked.stream(settings.encoder)
+    encoder = wanted.stream(settings.encoder)
     if encoder is None:
         raise InputError("A classifier needs an encoder: the mixers are aaren, attention and gru.")
-    made = classification(read_ts(train), read_ts(test), replace(settings, encoder=encoder), seed=asked.seed)
+    made = classification(read_ts(train), read_ts(test), replace(settings, encoder=encoder), seed=wanted.seed)
     return made, CLASSIFICATION
 
 
-def _events(asked: _Asked) -> tuple[Recipe, LoopSettings]:
+def _events(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     from foveal.evaluation.event_sequences import read_events
     from foveal.nn.event_model import EVENT_FORECASTING, EventModelSettings, event_forecasting
 
-    asked.only("events")
-    if not asked.data:
+    wanted.only("events")
+    if not wanted.data:
         raise InputError("events needs files of sequences by --data.")
     settings = EventModelSettings()
-    encoder = asked.stream(settings.encoder)
+    encoder = wanted.stream(settings.encoder)
     if encoder is None:
         raise InputError("A model of events needs an encoder: the mixers are aaren, attention and gru.")
-    train = [one for path in asked.data for one in read_events(path)]
-    test = [one for path in asked.test for one in read_events(path)]
+    train = [one for path in wanted.data for one in read_events(path)]
+    test = [one for path in wanted.test for one in read_events(path)]
     if not test:  # the last tenth
         cut = max(1, len(train) // 10)
         train, test = train[:-cut], train[-cut:]
-    return event_forecasting(train, test, replace(settings, encoder=encoder), seed=asked.seed), EVENT_FORECASTING
+    return event_forecasting(train, test, replace(settings, encoder=encoder), seed=wanted.seed), EVENT_FORECASTING
 
 
-def _decide(asked: _Asked) -> tuple[Recipe, LoopSettings]:
+def _decide(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     from foveal.nn.decision_data import CONTROLLERS, collected, environment, read_trajectories
     from foveal.nn.decisions import DECISIONS, DecisionSettings, deciding
 
-    asked.only("decide", "context")
-    data = [one for path in asked.data for one in read_trajectories(path)]
+    wanted.only("decide", "context")
+    data = [one for path in wanted.data for one in read_trajectories(path)]
     if not data:
-        if asked.environment not in CONTROLLERS:
+        if wanted.environment not in CONTROLLERS:
             raise InputError(
-                f"No behaviour is written for {asked.environment}, only for {', '.join(CONTROLLERS)}; give "
+                f"No behaviour is written for {wanted.environment}, only for {', '.join(CONTROLLERS)}; give "
                 "trajectories by --data."
             )
-        data = collected(environment(asked.environment), CONTROLLERS[asked.environment], asked.episodes, asked.seed)
+        data = collected(environment(wanted.environment), CONTROLLERS[wanted.environment], wanted.episodes, wanted.seed)
     settings = DecisionSettings()
     assert settings.encoder is not None
-    settings = replace(settings, encoder=asked.stream(settings.encoder), **asked.model)
-    return deciding(asked.environment, data, settings, seed=asked.seed), DECISIONS
+    settings = replace(settings, encoder=wanted.stream(settings.encoder), **wanted.model)
+    return deciding(wanted.environment, data, settings, seed=wanted.seed), DECISIONS
 
 
-def _papers(
-    asked: _Asked, loop_of: Callable[[LoopSettings], LoopSettings], name: str | None, settings: Settings, *,
-    anew: bool, as_json: bool,
-) -> None:  # fmt: skip
+def _papers(wanted: _Wanted, asked: training.Asked) -> None:
     """Learn from the home's own papers, and foretell anew."""
     from foveal.cli.papers import papers_database
     from foveal.papers.trend_forecast import MODEL, refresh
     from foveal.papers.trend_training import TREND, train_trend
 
-    asked.only(PAPERS)
-    if asked.data or asked.test or len(asked.encoder) > 1 or asked.encoder.get("mixer") != "aaren" or name:
+    wanted.only(PAPERS)
+    own = wanted.data or wanted.test or len(wanted.encoder) > 1 or wanted.encoder.get("mixer") != "aaren"
+    if own or asked.name:
         raise InputError(
             f"The task papers learns from the home's papers, into {MODEL}: it takes no file, size or name."
         )
-    with papers_database(settings.home) as database:
+    home = asked.settings.home
+    with papers_database(home) as database:
         with training.progress() as on_progress:
-            folder, report = train_trend(database, settings.home, loop_of(TREND), anew=anew, on_progress=on_progress)
-        refresh(database, settings.home)
-    training.told(report, folder, "Shown by: foveal papers trend", settings, as_json=as_json)
+            folder, report = train_trend(database, home, asked.loop(TREND), anew=asked.anew, on_progress=on_progress)
+        refresh(database, home)
+    training.told(report, folder, "Shown by: foveal papers trend", asked.settings, as_json=asked.as_json)
 
 
-TASKS: dict[str, Callable[[_Asked], tuple[Recipe, LoopSettings]]] = {
+TASKS: dict[str, Callable[[_Wanted], tuple[Recipe, LoopSettings]]] = {
     "forecast": _forecast,
     "classify": _classify,
     "events": _events,

@@ -1,16 +1,23 @@
-"""What the commands that train have in common: options, what is learnt from, a bar, and what is told at the end."""
+"""What the commands that train have in common: options, what is learnt from, a bar, and what is told at the end.
+
+@training.command                              # adds --name, --epochs … --json, and gives them as one argument
+def classifier(data: …, asked: training.Asked) -> None:
+    asked.carried_out(partial(fit, recipe, asked.loop(CLASSIFYING)), "Use it: …")
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from foveal.cli.output import notes, open_library, print_json, progress_bar, results
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
 from foveal.errors import InputError
 from foveal.registry import RETRIEVERS
 
@@ -91,6 +98,68 @@ def loop_of(
         "patience": patience,
     }
     return replace(defaults, seed=seed, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options that a training of any model takes, as they were given."""
+
+    name: Name = None
+    epochs: Epochs = None
+    steps: Steps = None
+    batch: Batch = None
+    learning_rate: Rate = None
+    seed: Seed = 0
+    patience: Patience = None
+    anew: Anew = False
+    home: Home = None
+    as_json: AsJson = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Those that hold for the home."""
+        from foveal.settings import Settings
+
+        return Settings.load(self.home)
+
+    def loop(self, usual: LoopSettings) -> LoopSettings:
+        """The usual one, but for what was given; epochs that were given count where steps are usual."""
+        made = loop_of(
+            usual, epochs=self.epochs, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate,
+            seed=self.seed, patience=self.patience,
+        )  # fmt: skip
+        return replace(made, steps=None) if self.epochs is not None and self.steps is None else made
+
+    def carried_out(self, train: Callable[..., tuple[Path | None, Report]], use: str) -> None:
+        """Train with a bar, and tell what came of it. `use` says how the model is used; {} in it is its folder."""
+        with progress() as on_progress:
+            folder, report = train(
+                home=self.settings.home, name=self.name, anew=self.anew, on_progress=on_progress
+            )  # fmt: skip
+        kept = folder if report.kept else None
+        told(report, kept, use.replace("{}", str(kept)), self.settings, as_json=self.as_json)
+
+
+def command(of: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes the options of `Asked` behind its own, and gets them as its argument `asked`."""
+    hints = get_type_hints(Asked, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=one.default, annotation=hints[one.name]
+        )
+        for one in fields(Asked)
+    ]  # fmt: skip
+    signature = inspect.signature(of, eval_str=True)
+    own = [one for one in signature.parameters.values() if one.name != "asked"]
+
+    @wraps(of)
+    def asked_for(**given: Any) -> None:
+        asked = Asked(**{one.name: given.pop(one.name) for one in shared})
+        of(**given, asked=asked)
+
+    asked_for.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    asked_for.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+    return asked_for
 
 
 # -- what is learnt from ----------------------------------------------------------------------------------------------

@@ -1,24 +1,29 @@
 """Files written whole or not at all: a write that a crash or Ctrl-C cuts short leaves the old file as it was.
 
-And lines of JSON read with the place of each, for messages.
+And lines of JSON, and rows of tables, read with the place of each, for messages.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from foveal.errors import InputError
 
 Record = TypeVar("Record")
+
+_limit = Lock()
+"""How long a field of a CSV file may be is one number for the whole process."""
 
 
 @contextmanager
@@ -74,3 +79,32 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"{path}, line {number},", json.loads(line)
     except (OSError, EOFError, zlib.error, ValueError) as error:  # a UnicodeDecodeError is a ValueError, too
         raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
+
+
+def csv_rows(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
+    """Place and content of each row of a CSV file with a header (.tsv: tabs between); fields of any length.
+
+    InputError: a column of `needs` is missing, or the file is damaged.
+    """
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file, _long_fields():
+            tabs = path.name.removesuffix(".gz").endswith(".tsv")
+            reader = csv.DictReader(file, delimiter="\t" if tabs else ",")
+            missing = [name for name in needs if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needs)}.")
+            for row in reader:
+                yield f"{path}, line {reader.line_num},", row
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    with _limit:
+        before = csv.field_size_limit(2**31 - 1)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)

@@ -13,21 +13,16 @@ Licence    the set is CC BY-NC-SA 4.0, research use only; articles belong to the
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from foveal.errors import InputError, UnknownName
-from foveal.evaluation.files import json_lines
+from foveal.evaluation.files import csv_rows, json_lines
 
 VIEWS = ("primary", "binary", "sub")
 SPLITS: Mapping[str, tuple[str, ...]] = {
@@ -42,9 +37,6 @@ TECLASS_LICENCE = (
     "Trained on TeClass (CC BY-NC-SA 4.0: research use only, no commercial use; article texts belong to their "
     "publishers). Do not ship this model."
 )
-
-_limit = Lock()
-"""How long a field of a CSV file may be is one number for the whole process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,31 +206,3 @@ def _pair(where: str, row: Any, needs: Sequence[str], number: int) -> HeadlinePa
         return HeadlinePair(row["headline"], row["article"], str(row.get("label") or "") or None, identity, **optional)
     except InputError as error:
         raise InputError(f"{where} {error}") from error
-
-
-def csv_rows(path: Path, needs: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and content of each row of a CSV file with a header; fields of any length.
-
-    InputError: a column of `needs` is missing, or the file is damaged.
-    """
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file, _long_fields():
-            reader = csv.DictReader(file)
-            missing = [name for name in needs if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needs)}.")
-            for row in reader:
-                yield f"{path}, line {reader.line_num},", row
-    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    with _limit:
-        before = csv.field_size_limit(2**31 - 1)
-        try:
-            yield
-        finally:
-            csv.field_size_limit(before)

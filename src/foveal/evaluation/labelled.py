@@ -1,4 +1,4 @@
-"""Prompts with what should follow them: one of some labels, or an answer in words. Files, letters, splits.
+"""Prompts with what should follow them: one of some labels, or an answer in words; texts with a label. Files, splits.
 
     {"prompt": "Review: dull.\\nSentiment:", "choices": ["positive", "negative"], "gold": 1, "task": "reviews"}
     {"prompt": "Text: …\\nQuestion: …\\nAnswer:", "answers": ["Orsin Vale"]}
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
-from foveal.evaluation.files import json_lines
+from foveal.evaluation.files import csv_rows, json_lines
 
 FORM = '{"prompt": "…", "choices": ["yes", "no"], "gold": 0}, or {"prompt": "…", "answers": ["…"]}'
 
@@ -107,3 +107,59 @@ def _common(texts: Sequence[str]) -> str:
     """What all texts begin with."""
     low, high = min(texts), max(texts)
     return low[: next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))]
+
+
+# -- texts with a label ------------------------------------------------------------------------------------------------
+
+TEXT_FIELDS = ("text", "contents", "content", "body", "abstract", "review", "sentence", "question", "prompt")
+BEFORE_FIELDS = ("title", "subject", "headline")
+"""A field of these that is filled stands before the text, on a line of its own."""
+LABEL_FIELDS = ("label", "class", "category", "topic", "stars", "rating", "gold")
+TEXT_FORM = '{"text": "…", "label": "…"}, or a table with columns of these names'
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text and its class. InputError: one of the two is empty."""
+
+    text: str
+    label: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip() or not self.label.strip():
+            raise InputError(f"A labelled text lacks its {'label' if self.text.strip() else 'text'}: {TEXT_FORM}.")
+
+
+def read_texts(path: Path, *, text: Sequence[str] = (), label: str | None = None) -> list[LabelledText]:
+    """The labelled texts of a file: .csv or .tsv with a header, else JSON lines; `.gz` is unpacked.
+
+    `text`: the fields that make the text, a line each; by default the first of TEXT_FIELDS that is there, behind one of
+    BEFORE_FIELDS. `label`: its field; by default the first of LABEL_FIELDS. Lines of `Labelled` are read, too.
+    InputError: no such file, a row without text or label, or none at all.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Name a file of labelled texts: {TEXT_FORM}.")
+    table = path.name.removesuffix(".gz").endswith((".csv", ".tsv"))
+    found = []
+    for place, row in csv_rows(path) if table else json_lines(path):
+        try:
+            found.append(_labelled_text(row, text, label))
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"{place} is no labelled text ({error}). A row is {TEXT_FORM}.") from error
+    if not found:
+        raise InputError(f"{path} holds no labelled text. A row is {TEXT_FORM}.")
+    return found
+
+
+def _labelled_text(row: Mapping[str, Any], text: Sequence[str], label: str | None) -> LabelledText:
+    called = label or next((name for name in LABEL_FIELDS if row.get(name) not in (None, "")), "label")
+    if missing := [name for name in (*text, called) if row.get(name) in (None, "")]:
+        raise InputError(f"it lacks {', '.join(missing)}; it has {', '.join(map(str, row))}")
+    parts = text or [
+        *[name for name in BEFORE_FIELDS if row.get(name)][:1],
+        *[name for name in TEXT_FIELDS if row.get(name)][:1],
+    ]
+    given = row[called]
+    if called == "gold" and isinstance(given, int):
+        given = row["choices"][given]
+    return LabelledText("\n".join(str(row[name]) for name in parts), str(given).strip())

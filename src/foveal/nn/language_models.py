@@ -19,13 +19,13 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.utils.generic import ModelOutput
 
-from foveal.errors import InputError, ModelUnavailable
-from foveal.models.quiet import quiet
+from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenSettings
 from foveal.nn.inputs import require_one_of
+from foveal.nn.kept import Kept
 from foveal.nn.norms import RMSNorm
 from foveal.nn.routing import RoutingAttention, RoutingSettings
 from foveal.nn.stack import Block
@@ -112,12 +112,11 @@ class LanguageOutput(ModelOutput):
     state: StackState | None = None
 
 
-class StreamLM(PreTrainedModel):
+class StreamLM(Kept):
     """Embedding, blocks, norm, logits; the subclasses choose the mixer."""
 
     config_class = StreamConfig
     base_model_prefix = "model"
-    supports_gradient_checkpointing = False
     _tied_weights_keys = {"head.weight": "embed.weight"}  # noqa: RUF012
 
     def __init__(self, config: Any) -> None:
@@ -135,27 +134,6 @@ class StreamLM(PreTrainedModel):
     def mixer(config: Any, layer: int) -> nn.Module:
         """The mixer of a layer."""
         raise NotImplementedError
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: layers draw their own when they are made."""
-
-    @classmethod
-    def from_pretrained(cls, *names: Any, **options: Any) -> Any:
-        """As transformers'. ModelUnavailable: weights are missing, or of another shape."""
-        wanted = options.pop("output_loading_info", False)
-        options.pop("use_safetensors", None)  # always
-        with quiet():
-            loaded: Any = super().from_pretrained(*names, use_safetensors=True, output_loading_info=True, **options)
-        model, told = loaded
-        lost = sorted({*map(str, told["missing_keys"]), *map(str, told["mismatched_keys"])})
-        if lost:
-            raise ModelUnavailable(f"{names[0]} lacks weights of {cls.__name__}: {', '.join(lost[:3])}. Train it anew.")
-        return (model, told) if wanted else model
-
-    def save_pretrained(self, *names: Any, **options: Any) -> None:
-        """As transformers', without its progress bars."""
-        with quiet():
-            super().save_pretrained(*names, **options)
 
     def get_input_embeddings(self) -> nn.Module:
         """The embedding."""

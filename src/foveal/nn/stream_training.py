@@ -5,6 +5,7 @@
 
 forecaster.py    values to come of a table of series        classifier.py    the class of a series
 event_model.py   the next event's time and mark             decisions.py     actions that reach a wanted return
+text_classifier_training.py    the class of a text, with its own way of saving
 
 A folder holds stream.json (the task and the model's settings) and model.safetensors.
 """
@@ -65,11 +66,19 @@ class Recipe:
     notes: tuple[str, ...] = ()
     parts: tuple[str, ...] = (DEV, TEST)
     depends_on: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""  # of the report; "": the task and its mixer
+    settings: Mapping[str, Any] | None = None  # of the model, plain values; None: those of its `settings`
+    save: Callable[[Any, Path], object] | None = None  # into a new folder; None: `save_model`
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The model's settings as plain values."""
+        return plain_settings(self.model.settings) if self.settings is None else dict(self.settings)
 
     def job(self, loop: LoopSettings) -> Job:
         """For the loop: its metric rises."""
         sign, plan = -1 if self.lower else 1, self.plan
-        plain = json.dumps(plain_settings(self.model.settings), sort_keys=True)
+        plain = json.dumps(self.plain, sort_keys=True)
         return Job(
             self.model,
             self.rows,
@@ -110,16 +119,22 @@ def fit(
     notes = (*recipe.notes, f"{sum(one.numel() for one in recipe.model.parameters()):,} parameters.")
     if not kept:
         notes += (f"The model was not kept: {recipe.metric} on the dev part {new:.4f}; {recipe.base} has {old:.4f}.",)
-    settings = {**plain_settings(recipe.model.settings), "loop": asdict(loop)}
-    mixer = getattr(getattr(recipe.model.settings, "encoder", None), "mixer", "")
     report = Report(
-        run.name, f"{recipe.task}, {mixer or 'linear'}", recipe.base, curves,
-        {part: (before[part], after[part]) for part in recipe.parts}, kept, notes, settings,
+        run.name, recipe.title or f"{recipe.task}, {_mixer(recipe.model)}", recipe.base, curves,
+        {part: (before[part], after[part]) for part in recipe.parts}, kept, notes,
+        {**recipe.plain, "loop": asdict(loop)},
     )  # fmt: skip
     with run.candidate() as made:
-        save_model(recipe.model, recipe.task, made)
+        if recipe.save:
+            recipe.save(recipe.model, made)
+        else:
+            save_model(recipe.model, recipe.task, made)
         run.settle(made, report)
     return (run.place if kept else None), report
+
+
+def _mixer(model: Any) -> str:
+    return getattr(getattr(model.settings, "encoder", None), "mixer", "") or "linear"
 
 
 def save_model(model: nn.Module, task: str, folder: Path) -> Path:

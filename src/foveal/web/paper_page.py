@@ -35,6 +35,7 @@ from foveal.web.reader_views import without_muted, yours_of
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Reader, signed_in
 from foveal.web.site import Site, base_url, site_of
+from foveal.web.topic_views import topic_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -151,6 +152,7 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
         "description": views.description(paper),
         "canonical": base_url(request) + views.paper_address(paper.id),
         "links": _links(paper),
+        "topic": topic_of(site.classes, paper),
         "headline": site.lines([paper]).get(paper.id),
         "citation": exporting.bibtex([paper], abstract=False),
         "picture_key": views.thumbnail(site.settings.home, paper).rpartition("?")[2],

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 from fastapi import Request
 
 from foveal.database import Database
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.library import Library
+from foveal.papers.classes import PaperClasses
 from foveal.papers.headline_lines import Line, headline_settings, lines_of
 from foveal.papers.mail.settings import MailSettings, load_mail
 from foveal.papers.store import PaperStore
@@ -107,6 +108,21 @@ class Site:
     def judges_titles(self) -> bool:
         """Whether foveal.toml names a judge of titles. InputError: its table is not as it should be."""
         return bool(headline_settings(self.settings.home).judge)
+
+    @cached_property
+    def classes(self) -> PaperClasses | None:
+        """What names the topic of papers, where foveal.toml names a classifier that is there; else None."""
+        if not self.settings.classifier:
+            return None
+        from foveal.nn.text_classifier_training import classifier_named
+
+        try:
+            with self._lock:
+                model = classifier_named(self.settings.classifier, self.settings.home)
+        except (UnknownName, ModelUnavailable) as error:
+            logger.warning("Papers are shown without their topic. %s", error)
+            return None
+        return PaperClasses(model, self.settings.classifier)
 
     @cached_property
     def database(self) -> Database:

@@ -1,0 +1,214 @@
+"""bench layers-lama, over a frozen encoder's tokens: a classifier's pooling, and several vectors a text for retrieval.
+
+pooling     movie reviews by MiniLM's tokens: LAMA, one head, the mean, each under a linear layer
+retrieval   SciFact's claims against the abstracts that were judged: eight vectors a text, compared by the sum of each
+            query vector's greatest cosine, beside the mean vector; trained on the training claims, measured on the test
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.bench.layers_lama_arms import Arms
+from foveal.bench.settings import BenchSettings
+from foveal.bench.trained_arms import trained
+from foveal.evaluation.beir import load_beir
+from foveal.evaluation.metrics import evaluate
+from foveal.evaluation.tables import Row
+from foveal.models.event_reading import token_states
+from foveal.nn.lama import LamaSettings, LowRankPooler
+from foveal.nn.pooling import pooler_of
+from foveal.nn.text_classifier_training import classes_of
+from foveal.training.examples import shuffled
+from foveal.training.loop import LoopSettings
+
+WIDTH, TOKENS = 384, 160
+TEMPERATURE = 0.05
+SCALED = {"learn_scale": True, "scale": 5.0, "token_mlp": False}
+
+
+def tokens(settings: BenchSettings) -> Iterator[Row]:
+    """The rows."""
+    yield from pooling(settings)
+    yield from retrieval(settings)
+
+
+def states(settings: BenchSettings, texts: Sequence[str]) -> list[Tensor]:
+    """MiniLM's tokens of each text, (L, 384), kept in half the room."""
+    encoder = settings.encoder()
+    found: list[Tensor] = []
+    for at in range(0, len(texts), 512):
+        found += [one.to(torch.bfloat16) for one in token_states(encoder, texts[at : at + 512], TOKENS)]
+    return found
+
+
+def together(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """States side by side in float32, and which count."""
+    x = nn.utils.rnn.pad_sequence([one.float() for one in rows], batch_first=True)
+    mask = torch.arange(x.shape[1]) < torch.tensor([len(one) for one in rows])[:, None]
+    return x, mask
+
+
+# -- classification ----------------------------------------------------------------------------------------------------
+
+
+class Linear(nn.Module):
+    """A pooling and a linear layer."""
+
+    def __init__(self, name: str, classes: int) -> None:
+        super().__init__()
+        self.pool = pooler_of(name, dim=WIDTH, heads=8, options=SCALED if name == "lama" else None)
+        self.out = nn.Linear(int(self.pool.count) * WIDTH, classes)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.out(self.pool(x, mask).vectors.flatten(1))
+        return logits
+
+
+def pooling(settings: BenchSettings) -> Iterator[Row]:
+    """Each pooling on the same tokens."""
+    texts = Arms(settings).texts("mr")
+    classes = classes_of(texts.train)
+    parts = {
+        part: list(zip(states(settings, [one.text for one in own]), [classes.index(o.label) for o in own], strict=True))
+        for part, own in (("train", texts.train), ("test", texts.test))
+    }
+    shares = {}
+    for name in ("mean", "attention", "lama"):
+        torch.manual_seed(settings.seed)
+        model = Linear(name, len(classes))
+        learn(settings, f"tokens-mr-{name}", model, parts["train"], class_loss, batched, epochs=4)
+        shares[name] = right(model, parts["test"])
+        count = sum(one.numel() for one in model.pool.parameters())
+        yield Row.of(f"mr, tokens of MiniLM: {name}", "accuracy", shares[name], note=f"{count:,} parameters pool")
+    yield Row.of("mr, tokens of MiniLM: LAMA - mean", "accuracy", shares["lama"] - shares["mean"], at_least=0)
+
+
+def batched(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
+    """Rows side by side."""
+    x, mask = together([row for row, _ in rows])
+    return {"x": x, "mask": mask, "labels": torch.tensor([label for _, label in rows])}
+
+
+def class_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The cross entropy."""
+    return F.cross_entropy(model(batch["x"], batch["mask"]), batch["labels"])
+
+
+@torch.no_grad()
+def right(model: nn.Module, rows: Sequence[tuple[Tensor, int]]) -> float:
+    """The share that is right."""
+    made = [batched(rows[at : at + 128]) for at in range(0, len(rows), 128)]
+    return float(torch.cat([(model(b["x"], b["mask"]).argmax(-1) == b["labels"]).float() for b in made]).mean())
+
+
+def learn(
+    settings: BenchSettings, name: str, model: nn.Module, rows: Any, loss: Any, collate: Any, *, epochs: int
+) -> None:
+    """Train, or find trained."""
+    loop = LoopSettings(epochs=epochs, batch=32, learning_rate=1e-3, warm_up=0.05, seed=settings.seed)
+    told = {"rows": len(rows), "tokens": TOKENS, "encoder": settings.encoder().fingerprint, "model": repr(model)}
+    trained(
+        settings, "layers", f"lama-{name}", model, rows, loss,
+        lambda epoch: shuffled(len(rows), 32, settings.seed, epoch=epoch), loop, told, together=collate,
+    )  # fmt: skip
+
+
+# -- retrieval ---------------------------------------------------------------------------------------------------------
+
+
+def late(queries: Tensor, documents: Tensor) -> Tensor:
+    """queries (Q, m, d), documents (N, m, d), unit vectors -> (Q, N): each query vector's greatest cosine, the mean."""
+    return torch.einsum("qid,njd->qnij", queries, documents).amax(-1).mean(-1)
+
+
+class Heads(nn.Module):
+    """Eight vectors a text, of unit length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = LowRankPooler(LamaSettings(dim=WIDTH, heads=8, learn_scale=True, scale=1.0, token_mlp=False))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, 8, 384)."""
+        return F.normalize(self.pool(x, mask).vectors, dim=-1)
+
+
+def claim_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Which abstract of the batch belongs to a claim."""
+    scores = late(model(batch["q"], batch["q_mask"]), model(batch["d"], batch["d_mask"])) / TEMPERATURE
+    same = batch["document"][:, None] == batch["document"]
+    scores = scores.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool), -torch.inf)
+    return F.cross_entropy(scores, torch.arange(len(scores)))
+
+
+@torch.no_grad()
+def retrieval(settings: BenchSettings) -> Iterator[Row]:
+    """nDCG@10 on the test claims."""
+    folder = settings.folder("scifact", ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"))
+    train, test = load_beir(folder, "train"), load_beir(folder, "test")
+    judged = sorted({d for one in (train, test) for grades in one.qrels.values() for d in grades})
+    documents = states(settings, [train.corpus[d].whole for d in judged])
+    place = {d: at for at, d in enumerate(judged)}
+    yield Row.of("scifact, abstracts that were judged", "size", len(judged))
+
+    @cache
+    def queries(split: str) -> tuple[list[str], list[Tensor]]:
+        chosen = train if split == "train" else test
+        ids = list(chosen.qrels)
+        return ids, states(settings, [chosen.queries[q] for q in ids])
+
+    ids, own = queries("train")
+    pairs = [(q, place[d]) for q, name in zip(own, ids, strict=True) for d, g in train.qrels[name].items() if g > 0]
+
+    def collate(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
+        q, q_mask = together([one for one, _ in rows])
+        d, d_mask = together([documents[at] for _, at in rows])
+        return {"q": q, "q_mask": q_mask, "d": d, "d_mask": d_mask, "document": torch.tensor([at for _, at in rows])}
+
+    torch.manual_seed(settings.seed)
+    model = Heads()
+    found = {
+        "one mean vector": nd(_means(queries("test")[1]), _means(documents), queries("test")[0], judged, test.qrels)
+    }
+    found["eight heads of LAMA, untrained"] = _heads(model, queries("test"), documents, judged, test.qrels)
+    with torch.enable_grad():
+        learn(settings, "tokens-scifact", model, pairs, claim_loss, collate, epochs=6)
+    found["eight heads of LAMA"] = _heads(model, queries("test"), documents, judged, test.qrels)
+    for name, value in found.items():
+        yield Row.of(f"scifact, tokens of MiniLM: {name}", "ndcg@10", value)
+    gain = found["eight heads of LAMA"] - found["one mean vector"]
+    yield Row.of("scifact: eight heads of LAMA - one mean vector", "ndcg@10", gain, at_least=0)
+
+
+def _means(rows: Sequence[Tensor]) -> Tensor:
+    return F.normalize(torch.stack([one.float().mean(0) for one in rows]), dim=-1)[:, None]
+
+
+def _heads(
+    model: nn.Module, queries: tuple[list[str], list[Tensor]], documents: Sequence[Tensor], judged: Sequence[str],
+    qrels: Mapping[str, Mapping[str, int]],
+) -> float:  # fmt: skip
+    model.eval()
+    made = [
+        torch.cat([model(*together(rows[at : at + 64])) for at in range(0, len(rows), 64)])
+        for rows in (queries[1], documents)
+    ]
+    return nd(made[0], made[1], queries[0], judged, qrels)
+
+
+def nd(
+    queries: Tensor, documents: Tensor, ids: Sequence[str], judged: Sequence[str],
+    qrels: Mapping[str, Mapping[str, int]],
+) -> float:  # fmt: skip
+    """nDCG@10 of the scores by `late`."""
+    scores = torch.cat([late(queries[at : at + 16], documents) for at in range(0, len(queries), 16)])
+    run = {q: dict(zip(judged, row, strict=True)) for q, row in zip(ids, scores.tolist(), strict=True)}
+    return evaluate(run, qrels, ("ndcg@10",))["ndcg@10"]

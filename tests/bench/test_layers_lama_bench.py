@@ -1,0 +1,119 @@
+"""bench layers-lama over small made sets: its parts run, arms are kept, the measures are what they say."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from nn.subject_texts import texts
+
+from foveal.bench import layers_lama, layers_lama_arms, layers_lama_exact, layers_lama_tokens, layers_lama_words
+from foveal.bench.layers_lama_arms import ARMS, Arms
+from foveal.bench.layers_lama_words import Batch, heads_alike, without
+from foveal.bench.settings import BenchSettings
+
+
+def _written(folder, rows, columns):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    for part, seed in (("train", 0), ("test", 1)):
+        rows = [(one.label, one.text) for one in texts(60, seed=seed)]
+        _written(data / "classification" / "r8" / f"{part}.csv", rows, ("label", "text"))
+        pairs = [(one.text, one.text[: 20 + n % 9], (n % 5) / 4) for n, one in enumerate(texts(30, seed=seed))]
+        _written(data / "semrel" / f"eng_{part}.csv", pairs, ("sentence1", "sentence2", "score"))
+        rated = [(1 + n % 3, one.text) for n, one in enumerate(texts(30, seed=seed))]
+        _written(data / "ratings" / f"{part}.csv", rated, ("stars", "text"))
+    rows = [(one.label, one.text) for one in texts(90)]
+    _written(data / "classification" / "mr" / "all.csv", rows, ("label", "text"))
+    return BenchSettings(data=data, cache=tmp_path_factory.mktemp("cache"), quick=True)
+
+
+@pytest.fixture(scope="module")
+def arms(settings):
+    return Arms(settings)
+
+
+def test_lama_is_exact():
+    rows = list(layers_lama_exact.exact(BenchSettings()))
+    assert len(rows) == 16
+    assert all(row.ok for row in rows)
+
+
+@pytest.mark.slow
+def test_every_arm_is_measured_and_kept(arms, monkeypatch):
+    pytest.importorskip("sklearn")
+    few = ("LAMA", "mean", "structured", "full multi-head")
+    monkeypatch.setattr(layers_lama_arms, "QUICK", {"r8": few, "mr": few[::3]})
+    rows = {row.system: row for row in layers_lama.accuracy(arms)}
+    assert {f"r8: {name}" for name in few} <= rows.keys()
+    assert rows["r8: LAMA / structured"].value == pytest.approx(11_800 / 37_800)
+    assert rows["r8: LAMA / structured"].ok
+    assert rows["r8: LAMA - mean"].bar == "≥ -0.01"
+    assert rows["mr: LAMA - full multi-head"].bar is None
+    kept = sorted(one.name for one in (arms.settings.cache / "layers").glob("*/done.json"))
+    again = Arms(arms.settings)
+    one, other = (some.learnt("r8", ARMS["LAMA"], 0) for some in (arms, again))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert sorted(one.name for one in (arms.settings.cache / "layers").glob("*/done.json")) == kept
+
+
+@pytest.mark.slow
+def test_what_weights_are_worth_is_measured(arms):
+    rows = {(row.system, row.metric): row.value for row in layers_lama_words.words(arms)}
+    assert rows["r8: LAMA, weights", "entropy / that of even ones"] <= 1 + 1e-6
+    assert 1 <= rows["r8: LAMA, greatest weight", "times an even one"] <= math.exp(2)
+    assert ("r8: LAMA, learned scale, 10% of the words taken away", "accuracy that falls more") in rows
+    inside = {row.system: row for row in layers_lama_words.contexts(arms)}
+    assert inside["mr: LAMA over word vectors, the control"].value < 1e-6
+    assert inside["mr: LAMA over a GRU"].value > 1e-4
+    assert "“" in inside["mr: LAMA over a GRU"].note
+    stars = {row.system: row.value for row in layers_lama_words.stars(arms)}
+    assert stars["ratings: the middle rating"] == pytest.approx(2 / 3)
+    assert "ratings: LAMA" in stars
+
+
+def test_snippets_are_rated_by_stars(tmp_path):
+    path = tmp_path / "filmSnippets_GroundTruth.txt"
+    path.write_text("1\t-3.9\tDull.\n2\t0.4\tNot\tbad.\n3\t2.1\tGood.\n4\t1\t…\n")
+    assert [(one.text, one.label) for one in layers_lama_words._snippets(path)] == [
+        ("Dull.", "1"), ("Not\tbad.", "3"), ("Good.", "4"),
+    ]  # fmt: skip
+
+
+def test_the_words_first_in_order_are_taken_away():
+    ids = torch.tensor([[5, 6, 7, 8, 9], [3, 4, 0, 0, 0], [2, 0, 0, 0, 0]])
+    batch = Batch(ids, ids != 0, torch.zeros(3), torch.zeros(3, 1, 5))
+    order = torch.tensor([[0.1, 0.9, 0.2, 0.8, 0.3], [0.2, 0.1, 9, 9, 9], [1, 9, 9, 9, 9]])
+    assert without(batch, order, 0.4).tolist() == [[5, 7, 9, 0, 0], [4, 0, 0, 0, 0], [2, 0, 0, 0, 0]]
+
+
+def test_heads_that_look_alike_are_told():
+    same = torch.tensor([[[0.5, 0.5], [0.5, 0.5]]])
+    cosine, distance = heads_alike(iter([Batch(torch.ones(1, 2), torch.ones(1, 2), torch.zeros(1), same)]))
+    assert cosine == pytest.approx(1)
+    assert distance == pytest.approx(1.0)  # [[-1/2, 1/2], [1/2, -1/2]]
+    apart = torch.eye(2)[None]
+    assert heads_alike(iter([Batch(torch.ones(1, 2), torch.ones(1, 2), torch.zeros(1), apart)])) == (0, 0)
+
+
+def test_late_scores_are_the_mean_of_each_vectors_best():
+    q, d = torch.randn(2, 3, 5), torch.randn(4, 3, 5)
+    expected = [[sum(max(float(a @ b) for b in two) for a in one) / 3 for two in d] for one in q]
+    torch.testing.assert_close(layers_lama_tokens.late(q, d), torch.tensor(expected))
+
+
+@pytest.mark.slow
+def test_a_frozen_encoders_tokens_are_pooled(settings):
+    rows = list(layers_lama_tokens.pooling(replace(settings)))
+    assert {row.system for row in rows} >= {"mr, tokens of MiniLM: lama", "mr, tokens of MiniLM: mean"}
