@@ -17,7 +17,7 @@ demo: $(READY)
 
 # Two processes with a thread each: most tests are too small to use two threads. A file's tests stay together.
 test: $(READY) lint
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not fuzz" -n 2 --dist loadfile
 
 # What needs a Ray cluster on this machine: installs foveal[scale] (Ray is large, and no other test needs it).
 test-ray: $(READY)

@@ -1,6 +1,6 @@
 """bench layers: layers for features.
 
-    lama       attention pooling of low rank: texts classified beside other poolings, its weights' worth (layers_lama.py)
+    lama       attention pooling of low rank: texts classified, beside other poolings (layers_lama.py)
     stepnet    gates on residual branches, and where a network is stiff (layers_stepnet.py)
     codebook   what a goal lets through: agents in grids, probes, transfer, text (layers_codebook.py)
 

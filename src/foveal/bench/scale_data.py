@@ -65,7 +65,7 @@ def passages_of(real: Real, count: int, seed: int) -> Iterator[tuple[str, np.nda
     words = [text.split() for text in real.texts]
     for number in range(len(real.texts), count):
         row = number % len(real.texts)
-        vector = real.vectors[row] + NOISE * _unit(noise.standard_normal(real.vectors.shape[1], dtype=np.float32))
+        vector = real.vectors[row] + NOISE * _unit(noise.standard_normal((real.vectors.shape[1],), dtype=np.float32))
         yield _exchanged(words[row], words, draws), _unit(vector)
 
 
