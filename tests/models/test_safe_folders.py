@@ -31,6 +31,9 @@ FORBIDDEN_CALLS = {"torch.load", "pandas.read_pickle", "pd.read_pickle", "yaml.l
 CODE_OF_ITS_OWN = {"research/experiment_box.py"}
 """A box of its own, without network and files, for what a report's experiments compute."""
 
+WITHIN_A_CLUSTER = {"cli/research.py", "cli/research_setup.py", "scale/adding.py", "scale/reading.py"}
+"""What tasks of one Ray cluster hand each other, which Ray itself pickles; nothing of it is read from a file."""
+
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(tree):
@@ -61,9 +64,12 @@ def test_nothing_in_the_source_unpickles_or_runs_a_models_code() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 modules = [one.name for one in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                wrong += [f"{name} imports {one}" for one in modules if one.split(".")[0] in FORBIDDEN_IMPORTS]
+                forbidden = FORBIDDEN_IMPORTS - ({"pickle"} if name in WITHIN_A_CLUSTER else set())
+                wrong += [f"{name} imports {one}" for one in modules if one.split(".")[0] in forbidden]
         for called, call in calls(tree):
             given = keywords(call)
+            if called == "torch.load" and given.get("weights_only") == "True":  # states of our own training
+                continue
             if called in FORBIDDEN_CALLS or given.get("allow_pickle") == "True" or "trust_remote_code" in given:
                 wrong.append(f"{name}: {ast.unparse(call)[:100]}")
             if called in ("exec", "eval") and name not in CODE_OF_ITS_OWN:
@@ -78,7 +84,7 @@ def test_every_model_is_loaded_from_safetensors_only() -> None:
             owner, _, method = called.rpartition(".")
             of_weights = method == "from_pretrained" and not owner.endswith(("Tokenizer", "TokenizerFast", "Config"))
             by_sentences = method in ("SentenceTransformer", "CrossEncoder", "SparseEncoder") and owner
-            if owner.endswith("LandmarkModel"):  # ours, which asks for them itself
+            if owner.endswith(("LandmarkModel", "TextClassifier")):  # ours, which ask for them themselves
                 continue
             if of_weights or by_sentences:
                 seen += 1

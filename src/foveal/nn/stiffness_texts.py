@@ -59,7 +59,7 @@ def _encoder(name: str, folder: Path) -> Opened:
 
     try:
         with quiet():
-            model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+            model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:
         raise ModelUnavailable(f"{folder} could not be loaded ({type(error).__name__}: {error}).") from error

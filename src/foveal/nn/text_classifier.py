@@ -281,7 +281,7 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
     def from_pretrained(cls, *names: Any, **options: Any) -> Any:
         """As transformers', with the words of a local folder. ModelUnavailable: it holds no text classifier."""
         try:
-            loaded = super().from_pretrained(*names, **options)
+            loaded = super().from_pretrained(*names, **{**options, "use_safetensors": True})
         except (OSError, ValueError, InputError) as error:
             raise ModelUnavailable(
                 f"{names[0]} holds no text classifier ({error}). Train one: foveal train classifier."
