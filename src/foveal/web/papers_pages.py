@@ -20,7 +20,7 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import browsing, curating, rising, trend_forecast
 from foveal.papers.periods import Period
-from foveal.papers.store import PAGE, PaperPage
+from foveal.papers.store import PaperPage
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
@@ -33,8 +33,8 @@ from foveal.web.small_forms import Row
 router = APIRouter(include_in_schema=False)
 
 PageNumber = Annotated[int, Query(ge=0, le=10_000)]
-FOUND = 12
-"""Papers of a page of a search: whole abstracts, some four screens of them."""
+FOUND, TRENDING = 12, 40
+"""Papers of a page: of a search with whole abstracts, of what is trending with each one's reasons."""
 
 RETRIEVERS = {"hybrid": "words and meaning", "lexical": "words", "dense": "meaning"}
 """Ways of searching that a visitor may choose between; others go by their names in the address."""
@@ -122,8 +122,8 @@ def month(request: Request, key: str, sort: str = "votes", code: str = "", p: Pa
 def trending(request: Request, p: PageNumber = 0) -> Response:
     """What is trending now, and why."""
     site = site_of(request)
-    found = site.parts.trending(site.database, now=datetime.now(UTC), limit=PAGE, page=p)
-    pages = -(-found.total // PAGE)
+    found = site.parts.trending(site.database, now=datetime.now(UTC), limit=TRENDING, page=p)
+    pages = -(-found.total // TRENDING)
     seen, muted = without_muted(request, found.papers)
     kept, reasons = {paper.id for paper in seen}, site.parts.explained("foveal", found)
     foretold = trend_forecast.kept(site.database) if p == 0 else trend_forecast.Forecasts()
@@ -135,7 +135,7 @@ def trending(request: Request, p: PageNumber = 0) -> Response:
         "yours": yours_of(request, seen),
         "reasons": [why for paper, why in zip(found.papers, reasons, strict=True) if paper.id in kept],
         "pager": views.pager("/papers/trending", {}, p, pages=pages),
-        "first_place": p * PAGE,
+        "first_place": p * TRENDING,
         "rising": rising.kept(site.database) if p == 0 else None,
         "foretold": foretold,
         "changing": foretold.changing(),
