@@ -222,7 +222,9 @@ def _asked(method: Any, *given: Any) -> Any:
         try:
             return method.remote(*given).result()
         except Exception as error:
-            raise _refused(error) or error from error
+            if (refused := _refused(error)) is not None:
+                raise refused from error
+            raise
 
 
 def _refused(error: Exception) -> FetchFailed | None:

@@ -29,8 +29,7 @@ from foveal.research.settings import ResearchSettings, load_research
 from foveal.research.sources import scheme_of, source_of
 from foveal.research.state import RunState
 from foveal.web.jobs import MODEL, Job
-from foveal.web.models import LocalModels
-from foveal.web.models import is_local as is_local
+from foveal.web.models import LocalModels, is_local
 from foveal.web.research_work import Asked, ResearchWork
 
 if TYPE_CHECKING:

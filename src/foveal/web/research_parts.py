@@ -10,8 +10,9 @@ from foveal.research.answers import researched
 from foveal.research.graph import RESPONSE, ROOT
 from foveal.research.runs import KeptRun
 from foveal.research.state import RunState
+from foveal.web.models import is_local
 from foveal.web.report_views import is_report, report_known
-from foveal.web.research_desk import Desk, is_local
+from foveal.web.research_desk import Desk
 from foveal.web.research_graph import drawn
 from foveal.web.research_views import ENDED, Views, counted, outline
 from foveal.web.site import Site
