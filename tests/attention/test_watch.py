@@ -131,7 +131,7 @@ def test_a_method_that_is_attached_is_kept_to(attention_models):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["qwen2.5-coder-0.5b", "gemma3-270m"])
+@pytest.mark.parametrize("name", [pytest.param("qwen2.5-coder-0.5b", marks=pytest.mark.slow), "gemma3-270m"])
 def test_real_models_look_where_transformers_does(name):
     model = load_language_model(name, dtype="float32").model
     ids = torch.randint(0, 30_000, (1, 96), generator=torch.Generator().manual_seed(5))

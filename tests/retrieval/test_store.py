@@ -195,7 +195,7 @@ with store.writing():
 """
 
 
-@pytest.mark.parametrize("before", ["nothing", "older texts"])
+@pytest.mark.parametrize("before", [pytest.param("nothing", marks=pytest.mark.slow), "older texts"])
 @pytest.mark.parametrize(
     "fault",
     [

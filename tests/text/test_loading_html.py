@@ -142,3 +142,9 @@ def test_an_xml_declaration_does_not_disturb():
 
 def test_nul_never_reaches_the_text():
     assert "\0" not in read(f"<body><p>a\0b {SENTENCE}</p></body>", charset="utf-8").text
+
+
+def test_elements_deeper_than_a_browser_keeps_cost_no_search_for_the_main_text(monkeypatch):
+    monkeypatch.setattr("trafilatura.extract", lambda *_, **__: pytest.fail("trafilatura is quadratic in the depth"))
+    page = read(f"<body><h1>The fovea</h1>{'<div>' * 600}<p>{SENTENCE}</p>{'</div>' * 600}<p>The end.</p></body>")
+    assert page.text == f"# The fovea\n\n{SENTENCE.strip()}\n\nThe end."

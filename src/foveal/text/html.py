@@ -34,6 +34,7 @@ _FURNITURE = (
 _EMPHASIS = ("b", "strong", "i", "em", "u")
 _VERBATIM = ("pre", "code", "textarea", "script", "style")
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+_DEEPEST = 512  # elements within each other, as browsers allow; the search for the main text is quadratic in them
 _RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _LOWERED = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
 
@@ -68,9 +69,11 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
         raise UnreadableSource(f"{name} is no HTML that can be read: {error}. Save the page anew.") from error
     title, author = _title(tree), _named(tree, "author") or _named(tree, "article:author")
     link = _canonical(tree)
-    published_at = _published_at(tree)
-    _simplify(tree)
-    text = _headed(storable(_main_text(tree) or _whole_body(tree)), tree, title)
+    written = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
+    published_at = _published_at(tree) if written else None
+    if written:
+        _simplify(tree)
+    text = _headed(storable((written and _main_text(tree)) or _whole_body(tree)), tree, title)
     if not text:
         raise UnreadableSource(
             f"{name} holds no text. If a browser shows some, scripts draw it: save the page as PDF, and add that."
@@ -90,6 +93,17 @@ def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str
         except UnicodeDecodeError:  # the page says one thing and does another
             continue
     return decode(content, name)
+
+
+def _depth(tree: Any) -> int:
+    """The most elements within each other."""
+    from lxml import etree
+
+    depth = deepest = 0
+    for event, _ in etree.iterwalk(tree, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _main_text(tree: Any) -> str:
