@@ -36,6 +36,9 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from foveal.attention.attach import Context
 
+SHORT = 2048
+"""Keys up to which nothing is chosen under the least budget of its own."""
+
 LONG = 8192
 """Keys from which the least budget is 1,024 tokens; below it is 512."""
 
@@ -83,8 +86,8 @@ class FlexPrefill(BlockMethod):
 
     @property
     def least(self) -> int:  # type: ignore[override]
-        """Keys from which the method chooses; below, the least budget would keep everything."""
-        return 1 + max(2 * self.block, self._least(0))
+        """Keys from which the method chooses: below, little is left out, and choosing takes what that saves."""
+        return SHORT + 1 if self.min_budget is None else 1 + max(2 * self.block, self.min_budget)
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The blocks of each head; None where gamma asks for all."""

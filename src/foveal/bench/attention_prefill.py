@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from statistics import median
 
 import torch
 
@@ -67,21 +68,22 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
             model(input_ids=ids, logits_to_keep=1, use_cache=False)
 
     forward_short(model)
-    first, where = seconds(forward), f"{length // 1024}k"
+    plain, where = [seconds(forward)], f"{length // 1024}k"
     found = {}
     for name, method in METHODS.items():
         report = Report(rows=16)
         with attach(model, method, report=report):
-            found[name] = seconds(forward), report
-    last = seconds(forward)
-    base = (first + last) / 2  # before and after all others: the machine's speed wanders
-    note = f"{first:.1f} s before the methods, {last:.1f} after"
+            took = seconds(forward)
+        plain.append(seconds(forward))
+        found[name] = took, (plain[-2] + plain[-1]) / 2, report  # beside what ran around it: the machine's speed wanders
+    base = median(plain)
+    note = f"{base:.1f} s, {min(plain):.1f} to {max(plain):.1f}, before, between and after the methods"
     yield Row.of(f"transformers, dense, {where}", "tokens/s", length / base, note=note)
     attention = _attention_seconds(length) * model.config.num_hidden_layers
-    for name, (took, report) in found.items():
-        note = f"{base:.1f} s against {took:.1f}; density {report.density:.3f}, recall {report.recall:.3f}"
+    for name, (took, around, report) in found.items():
+        note = f"{around:.1f} s against {took:.1f}; density {report.density:.3f}, recall {report.recall:.3f}"
         least = FASTER.get(length) if "FlexPrefill" in name else None
-        yield Row.of(f"{name}, {where}", "times as fast as dense", base / took, at_least=least, note=note)
+        yield Row.of(f"{name}, {where}", "times as fast as dense", around / took, at_least=least, note=note)
         chose, looked = (sum(getattr(look, part) for look in report.looks) for part in ("selecting", "attending"))
         yield Row.of(
             f"{name}, {where}", "choosing / dense attention", chose / attention, at_most=0.1, note=f"{chose:.2f} s"
@@ -95,8 +97,10 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
         )
     for name, lean_method in (("dense", None), ("FlexPrefill, gamma 0.95", FlexPrefill(gamma=0.95))):
         took = reader.read(reader.tokens(length), lean_method).seconds
-        note = f"{base:.1f} s against {took:.1f}"
-        yield Row.of(f"lean layers, {name}, {where}", "times as fast as dense", base / took, note=note)
+        plain.append(seconds(forward))
+        around = (plain[-2] + plain[-1]) / 2
+        note = f"{around:.1f} s against {took:.1f}"
+        yield Row.of(f"lean layers, {name}, {where}", "times as fast as dense", around / took, note=note)
 
 
 def never_slower(reader: PromptReader) -> Iterator[Row]:
