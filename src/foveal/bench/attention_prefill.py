@@ -75,7 +75,7 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
         with attach(model, method, report=report):
             took = seconds(forward)
         plain.append(seconds(forward))
-        found[name] = took, (plain[-2] + plain[-1]) / 2, report  # beside what ran around it: the machine's speed wanders
+        found[name] = took, (plain[-2] + plain[-1]) / 2, report  # the machine wanders
     base = median(plain)
     note = f"{base:.1f} s, {min(plain):.1f} to {max(plain):.1f}, before, between and after the methods"
     yield Row.of(f"transformers, dense, {where}", "tokens/s", length / base, note=note)
