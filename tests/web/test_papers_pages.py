@@ -137,6 +137,12 @@ def test_an_empty_day_offers_the_nearest_that_have_papers(client: TestClient):
     assert links(page, ".near") == [day_address(before), day_address(after)]
 
 
+@pytest.mark.parametrize(("path", "unit"), [("date", "day"), ("week", "week"), ("month", "month")])
+def test_a_period_without_its_date_is_the_newest(client: TestClient, path: str, unit: str):
+    answer = client.get(f"/papers/{path}", follow_redirects=False)
+    assert answer.headers["location"] == views.period_address(Period.around(unit, TODAY))
+
+
 def test_week_and_month_hold_the_days_of_their_rule(client: TestClient):
     store = PaperStore(client.app.state.site.database)
     for kind in ("week", "month"):

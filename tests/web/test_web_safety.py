@@ -189,3 +189,11 @@ def test_a_form_with_the_character_nul_is_refused(client: TestClient, body: str 
     answer = client.post("/login", content=body, headers=headers)
     assert answer.status_code == 400
     assert "NUL" in answer.text
+
+
+@pytest.mark.parametrize("path", [*VIEWS, *OTHERS, "/static/foveal.css", "/health", "/no/such/page"])
+def test_head_is_get_without_its_body(client: TestClient, path: str):
+    asked, got = client.head(path, follow_redirects=False), client.get(path, follow_redirects=False)
+    assert (asked.status_code, asked.content) == (got.status_code, b"")
+    assert asked.headers.get("content-length") == got.headers.get("content-length")
+    assert set(asked.headers) == set(got.headers)

@@ -42,7 +42,7 @@ from foveal.web.health import HostCheck, samples
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
-from foveal.web.safety import BodyLimit, BrowserCookie, Headers, NoNul, secret_of
+from foveal.web.safety import BodyLimit, BrowserCookie, HeadOnly, Headers, NoNul, secret_of
 from foveal.web.settings import load_web
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
@@ -112,6 +112,7 @@ def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: 
     app.add_middleware(Admission, settings=web, gates=app.state.gates)
     app.add_middleware(HostCheck, allowed_hosts=list(options.hosts), www_redirect=False)
     app.add_middleware(Headers)
+    app.add_middleware(HeadOnly)
     app.add_middleware(Measured, measures=app.state.measures, log=web.log == "json")
     return app
 

@@ -100,6 +100,16 @@ def papers(
     return shown(request, "papers/welcome.html", {"line": "No papers yet"})
 
 
+@router.get("/papers/date")
+@router.get("/papers/week")
+@router.get("/papers/month")
+def newest(request: Request) -> Response:
+    """The latest day, or the week or month that it is in."""
+    unit = request.url.path.rsplit("/", 1)[1].replace("date", "day")
+    latest = site_of(request).papers.latest_day() or datetime.now(UTC).date()
+    return RedirectResponse(views.period_address(Period.around(unit, latest)), 307)
+
+
 @router.get("/papers/date/{key}")
 def day(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
     """The papers of a day."""

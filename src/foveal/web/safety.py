@@ -69,6 +69,33 @@ class Headers:
         await self.app(scope, receive, sending if scope["type"] == "http" else send)
 
 
+class HeadOnly:
+    """ASGI middleware: HEAD is answered as GET would be, without the body; a stream is closed once it has begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on as GET."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def listening() -> Message:
+            return {"type": "http.disconnect"} if begun else await receive()
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not begun:
+                begun = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self.app({**scope, "method": "GET"}, listening, sending)
+
+
 class BodyLimit:
     """ASGI middleware: a body over `most` bytes ends in 413, counted while it comes."""
 
