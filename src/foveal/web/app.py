@@ -42,7 +42,7 @@ from foveal.web.health import HostCheck, samples
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
-from foveal.web.safety import BodyLimit, BrowserCookie, HeadOnly, Headers, NoNul, secret_of
+from foveal.web.safety import BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
 from foveal.web.settings import load_web
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 

@@ -22,6 +22,7 @@ from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import MODEL, Job
 from foveal.web.limits import asked_by
+from foveal.web.offered import check_retriever
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.site import Site, site_of
@@ -172,6 +173,7 @@ def ask(
     site = site_of(request)
     require_writable(site)
     try:
+        check_retriever(retriever, site.settings.home)
         work = AskWork(
             checked_question(question), site.models, lambda: site.library, retriever or None, where.strip() or None
         )

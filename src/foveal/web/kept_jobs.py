@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, delete, or_, select, update
@@ -35,7 +36,7 @@ HELD_S = 30.0
 MOST_TRIES = 3
 
 LOOKED_AT = 50
-"""Jobs without a holder that are looked at in one go."""
+"""Jobs without a holder that are told of in one go."""
 
 OPEN = ("waiting", "running")
 
@@ -130,8 +131,8 @@ class KeptJobs:
         """Jobs that wait or were begun, and that nobody alive has; the oldest first."""
         open_ones = select(JobRow).where(JobRow.state.in_(OPEN), JobRow.holder != self.holder)
         with self.database.reading() as session:
-            rows = session.scalars(open_ones.order_by(JobRow.created_at, JobRow.id).limit(LOOKED_AT))
-            return [_kept(row) for row in rows if not _held(row)]
+            rows = session.scalars(open_ones.order_by(JobRow.created_at, JobRow.id))
+            return [_kept(row) for row in islice((row for row in rows if not _held(row)), LOOKED_AT)]
 
     def take(self, key: str) -> bool:
         """Make a job ours; False: another process was first. One that was tried too often ends instead."""

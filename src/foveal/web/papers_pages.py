@@ -24,6 +24,7 @@ from foveal.papers.store import PaperPage
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
+from foveal.web.offered import check_ranker, check_retriever
 from foveal.web.pages import environment, page
 from foveal.web.reader_views import NOBODYS, follow_of, without_muted, yours_of
 from foveal.web.signed_in import signed_in
@@ -317,6 +318,8 @@ def _search(
 ) -> Response:
     limited("search")(request)
     site = site_of(request)
+    check_retriever(choices.get("retriever"), site.settings.home)
+    check_ranker(choices.get("rank"), site.settings.home)
     given: dict[str, Any] = {name: value or None for name, value in choices.items() if name != "year"}
     year = int(choices["year"]) if choices.get("year") else None
     found = site.search.search(q, FOUND, page=p, year=year, **given)

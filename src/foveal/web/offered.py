@@ -1,0 +1,42 @@
+"""What a visitor may name: retrievers and rankers of this package, and models that were trained in this home.
+
+Whoever sits at the command line may name any folder and any model hub's id; a visitor must not make the server open,
+fetch or load those. The home's own models go by the name of their folder in `models/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from foveal.errors import UnknownName
+from foveal.registry import RANKERS, RETRIEVERS
+
+_STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
+
+
+def check_retriever(name: str | None, home: Path) -> None:
+    """UnknownName: `name` ("hybrid", "generative:MODEL") is none that this site has; "" is its own choice."""
+    kind, _, model = (name or "").partition(":")
+    if (kind and kind not in RETRIEVERS) or (model and not _trained(model, home)):
+        raise UnknownName(_message("retriever", name or "", RETRIEVERS, home))
+
+
+def check_ranker(name: str | None, home: Path) -> None:
+    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20") is none that this site has."""
+    for part in (name or "").split(","):
+        stage = _STAGE.fullmatch(part.strip())
+        if stage and stage[1] and stage[1] not in RANKERS and not _trained(stage[1], home):
+            raise UnknownName(_message("ranker", stage[1], RANKERS, home))
+
+
+def _trained(name: str, home: Path) -> bool:
+    """Whether `models/` of this home holds it; a path into or out of there is no name."""
+    return name == Path(name).name != ".." and (home / "models" / name).is_dir()
+
+
+def _message(kind: str, name: str, known: Collection[str], home: Path) -> str:
+    trained = sorted(path.name for path in (home / "models").glob("*") if path.is_dir())
+    there = f", and of models trained here {', '.join(trained)}" if trained else ""
+    return f"No {kind} is called {name[:60]!r} on this site. There are: {', '.join(known)}{there}."

@@ -1,0 +1,68 @@
+"""A visitor names what the site has; no folder of the machine, and no model of a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paper_site import site_app
+from starlette.testclient import TestClient
+
+from foveal.errors import UnknownName
+from foveal.web.offered import check_ranker, check_retriever
+
+ELSEWHERE = [
+    "/etc",
+    ".",
+    "..",
+    "../secrets",
+    "~",
+    "some/model",
+    "mine/../../secrets",
+    "gpt2",
+    "mine,/etc",
+    "mine:3,a/b",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    (home / "models" / "mine").mkdir(parents=True)
+    (home / "secrets").mkdir()
+    return home
+
+
+@pytest.fixture(scope="module")
+def client(home: Path) -> Iterator[TestClient]:
+    with TestClient(site_app(home)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", ["", None, "blockrank", "mine", "mine:100,blockrank:20", " mine , blockrank"])
+def test_what_the_site_has_may_rank(home: Path, name: str | None) -> None:
+    check_ranker(name, home)
+
+
+@pytest.mark.parametrize("name", ["", None, "hybrid", "generative", "generative:mine"])
+def test_what_the_site_has_may_retrieve(home: Path, name: str | None) -> None:
+    check_retriever(name, home)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_lies_elsewhere_is_not_looked_for(home: Path, name: str) -> None:
+    with pytest.raises(UnknownName, match="trained here mine"):
+        check_ranker(name, home)
+    for retriever in (name, f"generative:{name}"):
+        with pytest.raises(UnknownName, match="on this site"):
+            check_retriever(retriever, home)
+
+
+@pytest.mark.parametrize("name", ["/etc", "some/model"])
+def test_pages_say_so_before_anything_is_opened(client: TestClient, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("foveal.ranking.by_name.load_ranker", lambda *_, **__: pytest.fail("it was opened"))
+    for asked in ({"rank": name}, {"retriever": f"generative:{name}"}):
+        answer = client.get("/papers", params={"q": "sparse attention", **asked})
+        assert answer.status_code == 400
+        assert "on this site" in answer.text
