@@ -113,6 +113,33 @@ def test_nothing_sticks_out_at_any_width(browser: Any, address: str, width: int)
     assert not wide
 
 
+def test_at_twice_the_size_nothing_sticks_out(browser: Any, address: str):
+    zoomed = browser.new_context(base_url=address, viewport={"width": 640, "height": 450}, device_scale_factor=2)
+    larger = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+    wide = {}
+    for context, width in ((zoomed, 640), (larger, 1280)):
+        page = context.new_page()
+        for name, path in VIEWS.items():
+            page.goto(path)
+            if context is larger:  # the reader's own larger letters, in a window of the same size
+                page.evaluate("document.documentElement.style.fontSize = '200%'")
+            if (seen := page.evaluate("document.documentElement.scrollWidth")) > width:
+                wide[name, width] = seen
+        context.close()
+    assert not wide
+
+
+def test_nothing_moves_for_whom_motion_disturbs(page: Any):
+    moving = """[...document.querySelectorAll('*')].filter(one => {
+        const style = getComputedStyle(one)
+        const durations = `${style.transitionDuration}, ${style.animationDuration}`.split(', ')
+        return durations.some(one => parseFloat(one) > 0.01)
+    }).length"""
+    for name in ("day", "trending", "search", "paper"):
+        page.goto(VIEWS[name])
+        assert (page.evaluate("document.getAnimations().length"), page.evaluate(moving)) == (0, 0), name
+
+
 def test_the_page_does_not_move_while_it_loads(page: Any):
     page.add_init_script(
         "window.moved = 0; new PerformanceObserver(list => list.getEntries().forEach(e => { window.moved += e.value }))"
