@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 
 import pytest
@@ -45,4 +46,6 @@ def test_tokens_follow_from_secret_purpose_and_subject():
     others = [token_for(b"l" * 32, "unsubscribe", "seed"), token_for(b"k" * 32, "x", "seed"), new_token(), new_token()]
     assert len({token, *others}) == 5
     assert hash_of(token) != hash_of(new_token())
+    typed = [token_for(b"k" * 32, "unsubscribe", str(seed)) for seed in range(300)]
+    assert all(re.fullmatch("[A-Za-z0-9_]{43}", one) for one in typed)  # none is taken for an option of a command
     assert len(hash_of("any \ud800 text")) == 64

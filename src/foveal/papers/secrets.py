@@ -60,9 +60,9 @@ def new_token() -> str:
 
 
 def token_for(secret: bytes, purpose: str, subject: str) -> str:
-    """32 bytes that follow from the secret, what they are for, and whom they name."""
+    """32 bytes that follow from the secret, what they are for, and whom they name; none begins as an option does."""
     made = hmac.new(secret, f"{purpose}:{subject}".encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+    return base64.b64encode(made, altchars=b"__").rstrip(b"=").decode()
 
 
 def hash_of(token: str) -> str:
