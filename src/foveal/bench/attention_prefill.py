@@ -52,9 +52,9 @@ ALONE = {
 def whole_prompts(settings: BenchSettings) -> Iterator[Row]:
     """All rows of this module."""
     reader = PromptReader(settings)
+    yield from never_slower(reader)
     for length in (4_096,) if settings.quick else (16_384, 32_768):
         yield from at_length(reader, length)
-    yield from never_slower(reader)
     yield from memory(4_096 if settings.quick else 32_768, settings)
 
 
