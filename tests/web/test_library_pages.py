@@ -204,7 +204,12 @@ def test_search_shows_the_place_with_words_marked(visitor):
     "wrong",
     [
         *("retriever=semantic", "where=nonsense", "rank=nobody-trained-this", "retriever=dense"),
-        *("rank=/etc", "rank=some/model", "retriever=generative:/etc"),  # nothing outside of the home is opened
+        *(
+            "rank=/etc",
+            "rank=some/model",
+            "retriever=generative:/etc",
+            "rank=" + "m" * 300,
+        ),  # nothing outside of the home is opened
     ],
 )
 def test_a_search_that_cannot_be_keeps_what_was_typed_and_says_why(visitor, wrong):

@@ -23,6 +23,7 @@ ELSEWHERE = [
     "gpt2",
     "mine,/etc",
     "mine:3,a/b",
+    "m" * 300,
 ]
 
 

@@ -69,11 +69,11 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
         raise UnreadableSource(f"{name} is no HTML that can be read: {error}. Save the page anew.") from error
     title, author = _title(tree), _named(tree, "author") or _named(tree, "article:author")
     link = _canonical(tree)
-    written = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
-    published_at = _published_at(tree) if written else None
-    if written:
+    shallow = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
+    published_at = _published_at(tree) if shallow else None
+    if shallow:
         _simplify(tree)
-    text = _headed(storable((written and _main_text(tree)) or _whole_body(tree)), tree, title)
+    text = _headed(storable((shallow and _main_text(tree)) or _whole_body(tree)), tree, title)
     if not text:
         raise UnreadableSource(
             f"{name} holds no text. If a browser shows some, scripts draw it: save the page as PDF, and add that."

@@ -27,7 +27,7 @@ from foveal.web.ask_pages import require_writable
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
 from foveal.web.limits import asked_by
-from foveal.web.offered import check_retriever
+from foveal.web.offered import check_ranker, check_retriever
 from foveal.web.pages import page
 from foveal.web.passage_marks import Marked, marked_words
 from foveal.web.safety import guarded
@@ -281,6 +281,7 @@ def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> 
 
 def _search(site: Site, query: str, retriever: str, rank: str, where: str) -> list[Found]:
     check_retriever(retriever, site.settings.home)
+    check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster
     ranker = site.rankers.get(rank, site.settings.home) if rank else None
     hits = site.library.search(query, FOUND, retriever=retriever or None, rank=ranker, where=where.strip() or None)
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from foveal.types import Ranker
-from foveal.web.offered import check_ranker
 
 if TYPE_CHECKING:
     from foveal.models.chat import ChatModel
@@ -109,7 +108,6 @@ class Rankers:
         """The ranker of that name. UnknownName: there is none."""
         from foveal.ranking.by_name import load_ranker
 
-        check_ranker(name, home)
         with self._lock:
             ranker = self._made.pop(name, None) or load_ranker(name, home=home)
             self._made[name] = ranker

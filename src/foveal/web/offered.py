@@ -19,7 +19,7 @@ _STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
 def check_retriever(name: str | None, home: Path) -> None:
     """UnknownName: `name` ("hybrid", "generative:MODEL") is none that this site has; "" is its own choice."""
     kind, _, model = (name or "").partition(":")
-    if (kind and kind not in RETRIEVERS) or (model and not _trained(model, home)):
+    if (kind and kind not in RETRIEVERS) or (model and model not in _trained(home)):
         raise UnknownName(_message("retriever", name or "", RETRIEVERS, home))
 
 
@@ -27,16 +27,16 @@ def check_ranker(name: str | None, home: Path) -> None:
     """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20") is none that this site has."""
     for part in (name or "").split(","):
         stage = _STAGE.fullmatch(part.strip())
-        if stage and stage[1] and stage[1] not in RANKERS and not _trained(stage[1], home):
+        if stage and stage[1] and stage[1] not in RANKERS and stage[1] not in _trained(home):
             raise UnknownName(_message("ranker", stage[1], RANKERS, home))
 
 
-def _trained(name: str, home: Path) -> bool:
-    """Whether `models/` of this home holds it; a path into or out of there is no name."""
-    return name == Path(name).name != ".." and (home / "models" / name).is_dir()
+def _trained(home: Path) -> list[str]:
+    """The names in `models/` of this home; what a visitor sends is compared with these, and never made a path."""
+    return sorted(path.name for path in (home / "models").glob("*") if path.is_dir())
 
 
 def _message(kind: str, name: str, known: Collection[str], home: Path) -> str:
-    trained = sorted(path.name for path in (home / "models").glob("*") if path.is_dir())
+    trained = _trained(home)
     there = f", and of models trained here {', '.join(trained)}" if trained else ""
     return f"No {kind} is called {name[:60]!r} on this site. There are: {', '.join(known)}{there}."
