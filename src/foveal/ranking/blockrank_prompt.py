@@ -19,7 +19,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,6 +45,9 @@ ANSWER, OPEN, END = "Final Answer:", " [", "]"
 
 _DOCUMENTS, _QUERY = "\ue000DOCUMENTS\ue000", "\ue000QUERY\ue000"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+REMEMBERED = 1024
+"""Documents whose tokens a prompter holds, some 20 KB each: of kept documents, tokenising took a sixth of a query."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +173,7 @@ class Prompter:
         rendered = model.render([{"role": "user", "content": content}])
         self._before, _, after = rendered.partition(_DOCUMENTS)
         self._after = after + ANSWER
+        self._document = lru_cache(REMEMBERED)(self._document_read)
 
     def plain(self, text: str) -> list[int]:
         """The tokens of a text, none of them a control token."""
@@ -198,11 +202,14 @@ class Prompter:
         self, number: str, text: str, heading: str | None = None, *, room: int | None = None
     ) -> DocumentTokens:
         """A document's segment of at most `room` tokens. InputError: its frame alone takes them."""
+        return self._document(number, text, heading, self.layout.document_tokens if room is None else room)
+
+    def _document_read(self, number: str, text: str, heading: str | None, room: int) -> DocumentTokens:
         head, tail = self.plain(f"\nID: {number} | CONTENT:"), self.plain(f" | END ID: {number}")
         frame = len(head) + len(tail)
         lead = f" {heading} " if heading else " "
         found = self._plain.encode(_scalar(lead + text), add_special_tokens=False)
-        most = (self.layout.document_tokens if room is None else room) - frame
+        most = room - frame
         if most < 1:
             raise InputError(
                 f"A document may take {most + frame} tokens, and its frame takes {frame}. Raise document_tokens or "
