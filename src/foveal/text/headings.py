@@ -272,15 +272,29 @@ def _line_below(text: str, start: int) -> str:
 
 
 def _numbered(text: str) -> Iterator[_Line]:
+    lines, counted = list[_Line](), list[int]()
     for match in _NUMBERED.finditer(text):
         kind = next(name for name in ("decimal", "roman", "letter", "cjk") if match[name])
         title = match["title"].strip()
         named = title[0].isalpha() and not title[0].islower() and not title.endswith((":", "?"))
         short = len(title.split()) <= (5 if title.endswith(".") else TITLE_WORDS)
         if named and short and not _RUN_ON.search(title):
-            yield _Line(*match.span(), match[0].strip(), (kind, match[kind].count(".")))
+            lines.append(_Line(*match.span(), match[0].strip(), (kind, match[kind].count("."))))
+            counted += [int(match[kind])] if lines[-1].style == WHOLE else []
+    count = _count_up(counted)
+    yield from (line for line in lines if count or line.style != WHOLE)
     for match in _KNOWN.finditer(text):
-        yield _Line(*match.span(), match[0].strip(), ("decimal", 0))
+        yield _Line(*match.span(), match[0].strip(), WHOLE)
+
+
+WHOLE: Style = ("decimal", 0)
+"""Numbered by a whole number."""
+
+
+def _count_up(numbers: Sequence[int]) -> bool:
+    """Whether most numbers are a little above the one before, or begin anew: verses that look like titles do not."""
+    steps = [after <= 2 or 0 < after - before <= 3 for before, after in pairwise(numbers)]
+    return len(steps) < 2 * FEW or sum(steps) >= 0.6 * len(steps)
 
 
 def _bold(text: str) -> Iterator[_Line]:

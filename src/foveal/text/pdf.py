@@ -1,6 +1,7 @@
 """PDF to text, page by page, by pdfium.
 
 Text      in the order in which the file holds it, put together by `pdf_lines.py`
+Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
 Refuses   files that are locked, damaged, or hold no text at all (scans: they need text recognition first)
@@ -10,6 +11,7 @@ pdfium is not made for threads: one file is read at a time. Handles are closed a
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import Counter
@@ -22,14 +24,19 @@ from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
+from foveal.text.pdf_headings import Bookmark, Line, marked
 from foveal.text.pdf_lines import joined
 from foveal.text.plain import storable
 
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
 
+OUTLINE = 6  # levels of bookmarks
+LONG = 100  # characters of a line that is hardly a heading
+
 PDFIUM = threading.Lock()
 """Held by whoever calls pdfium: see thumbnails.py and cards.py of the papers, too."""
 
+_LETTER = re.compile(r"[^\W_]")
 _NO_TITLE = re.compile(
     r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd)$", re.IGNORECASE
 )
@@ -49,7 +56,7 @@ class PdfText:
 def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
     """The text of the PDF in `content`; UnreadableSource says why there is none."""
     with PDFIUM, _opened(content, name) as pdf:
-        pages = list(_pages(pdf, name, max_characters))
+        pages = marked(list(_pages(pdf, name, max_characters)), list(_outline(pdf)))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None
     text, offsets = joined(pages)
@@ -81,22 +88,67 @@ def _opened(content: bytes, name: str) -> Iterator[Any]:
         yield pdf
 
 
-def _pages(pdf: Any, name: str, max_characters: int) -> Iterator[str]:
+def _pages(pdf: Any, name: str, max_characters: int) -> Iterator[list[Line]]:
     import pypdfium2
 
     left = max_characters
     for number in range(len(pdf)):
         try:
             with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
-                characters = storable(text.get_text_range())
+                lines = list(_lines(text))
         except pypdfium2.PdfiumError:  # a damaged page is empty, and the others keep their numbers
-            characters = ""
-        left -= len(characters)
-        if left < 0:
+            lines = []
+        left -= sum(len(line.text) + 1 for line in lines)
+        if left < -1:
             raise UnreadableSource(
                 f"{name} unpacks to more than {max_characters:,} characters. Split it, or raise LoadSettings.max_bytes."
             )
-        yield characters
+        yield lines
+
+
+def _lines(text: Any) -> Iterator[Line]:
+    """The lines of a page with how their letters are set: the middle one, of short lines the first and last, too."""
+    characters, start = text.get_text_range(), 0
+    placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
+    for line in characters.split("\n"):
+        looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
+        sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
+        yield Line(storable(line.rstrip("\r")), sorted(sizes)[len(sizes) // 2], min(weights))
+        start += len(line) + 1
+
+
+def _letters(line: str) -> set[int]:
+    """Places of letters or digits that stand for all."""
+    if len(line) >= LONG:
+        found = _LETTER.search(line, len(line) // 2) or _LETTER.search(line)
+        return {found.start()} if found else set()
+    places = [letter.start() for letter in _LETTER.finditer(line)]
+    return {places[0], places[len(places) // 2], places[-1]} if places else set()
+
+
+def _look(text: Any, place: int) -> tuple[float, int]:
+    """Points to one decimal, as they are drawn, and weight of the letter at a place."""
+    from pypdfium2 import raw
+
+    matrix = raw.FS_MATRIX()
+    drawn = raw.FPDFText_GetMatrix(text, place, matrix)
+    scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
+    size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
+    return round(size, 1) if math.isfinite(size) else 0.0, max(0, raw.FPDFText_GetFontWeight(text, place))
+
+
+def _outline(pdf: Any) -> Iterator[Bookmark]:
+    """The bookmarks that lead to a page; of an outline that is damaged, those before the damage."""
+    import pypdfium2
+
+    try:
+        for bookmark in pdf.get_toc(max_depth=OUTLINE):
+            target = bookmark.get_dest()
+            page = target.get_index() if target else None
+            if page is not None:
+                yield Bookmark(storable(bookmark.get_title()), bookmark.level + 1, page)
+    except (pypdfium2.PdfiumError, UnicodeDecodeError):
+        return
 
 
 def _largest_line(pdf: Any) -> str | None:

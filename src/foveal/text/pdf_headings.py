@@ -1,0 +1,260 @@
+"""The headings of a PDF: lines that are set larger or bolder than the text, and lines that its outline names.
+
+    marked(pages, outline)      # the text of each page, a heading being "## Title" on a line by itself, as in Markdown
+
+Body      the size in which most letters of the document are set, and the weight of most letters of that size
+By type   few words, at least 1.08 times the size of the body, or as large and bolder; up to three lines of one style
+          are one heading; text of the body's size follows. A style counts where it is used twice
+By name   bookmarks whose words stand on the page that they lead to, where at least half of them do
+Levels    those of the outline; of other styles by size, the larger the higher
+Never     what stands on three pages in a row (running heads), addresses, what comes before the abstract; and none where
+          they would be more than a quarter of all lines
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import mode
+
+LARGER, BOLDER = 1.08, 200
+"""Times the body's size, and more than its weight (400 is regular, 700 bold), from which on a line stands out."""
+
+ALIKE = 0.1
+"""A line's size may differ from the body's by this share and still be text."""
+
+WORDS, CHARACTERS, LINES = 16, 200, 3
+"""Most of a heading."""
+
+SHORT = 0.85
+"""Of the usual line: a bold line of the body's size is shorter, as it would else be a part of a paragraph."""
+
+LEAST = 3
+"""Headings of a document, or bookmarks that are found, below which there are none."""
+
+SHARE = 0.25
+"""Of all lines: with more headings, what stands out is no heading but, say, a form's labels."""
+
+LEVELS = 6
+
+Style = tuple[float, bool]
+"""Points, rounded to halves, and whether it is bolder than the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a page: its text, its letters' size in points (0 where there are none), the weight of the lightest."""
+
+    text: str
+    size: float
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """An entry of a PDF's outline; level 1 is the highest, page 0 the first."""
+
+    title: str
+    level: int
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Lines `first` to `last` (excluded) of a page that are one heading."""
+
+    page: int
+    first: int
+    last: int
+    style: Style
+    title: str
+    level: int | None = None  # where the outline says it
+
+
+def marked(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark] = ()) -> list[str]:
+    """The pages' lines joined, each heading on a line by itself between blank ones, behind one `#` for each level."""
+    body = _Body.of(pages)
+    named = _named(pages, outline, body)
+    taken = {(run.page, place) for run in named for place in range(run.first, run.last)}
+    runs = _accepted([*named, *_standing_out(pages, body, taken)], pages)
+    levels = _levels(runs)
+    by_page: dict[int, list[_Run]] = defaultdict(list)
+    for run in runs:
+        by_page[run.page].append(run)
+    return ["\n".join(_written(page, by_page[number], levels)) for number, page in enumerate(pages)]
+
+
+def _written(page: Sequence[Line], runs: Sequence[_Run], levels: dict[Style, int]) -> Iterator[str]:
+    starts, at = {run.first: run for run in runs}, 0
+    while at < len(page):
+        run = starts.get(at)
+        if run is None:
+            yield page[at].text
+            at += 1
+            continue
+        yield from ("", f"{'#' * (run.level or levels[run.style])} {run.title}", "")
+        at = run.last
+
+
+# -- what the text itself looks like -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """How most of the document is set."""
+
+    size: float
+    weight: int
+    width: int  # characters of a usual line
+
+    @classmethod
+    def of(cls, pages: Iterable[Sequence[Line]]) -> _Body:
+        lines = [line for page in pages for line in page if line.size]
+        letters = Counter[float]()
+        for line in lines:
+            letters[line.size] += len(line.text)
+        size = letters.most_common(1)[0][0] if letters else 0.0
+        of_size = [line for line in lines if line.size == size]
+        lengths = sorted(len(line.text) for line in of_size)
+        weight = mode(line.weight for line in of_size) if of_size else 0
+        return cls(size, weight, lengths[len(lengths) * 3 // 4] if lengths else 0)
+
+    def style(self, line: Line) -> Style:
+        return round(2 * line.size) / 2, line.weight >= self.weight + BOLDER
+
+    def is_text(self, line: Line) -> bool:
+        return abs(line.size - self.size) <= ALIKE * self.size
+
+    def stands_out(self, line: Line) -> bool:
+        """Whether a line is set, and reads, as (a part of) a heading."""
+        larger = line.size >= LARGER * self.size
+        bold = line.weight >= self.weight + BOLDER and line.size >= (1 - ALIKE / 2) * self.size
+        if not line.size or not (larger or bold):
+            return False
+        text = line.text.strip()
+        if len(text.split()) > WORDS or text[-1] in ",;" or not _wordy(text) or _ADDRESS.search(text):
+            return False
+        return larger or (len(text) < SHORT * self.width and not text[0].islower())
+
+
+_ADDRESS = re.compile(r"\w@\w|https?:|www\.")
+
+
+def _wordy(text: str) -> bool:
+    letters = sum(character.isalpha() for character in text)
+    return letters >= 2 and 2 * letters >= len(text.replace(" ", ""))
+
+
+# -- by type -----------------------------------------------------------------------------------------------------------
+
+
+def _standing_out(pages: Sequence[Sequence[Line]], body: _Body, taken: set[tuple[int, int]]) -> Iterator[_Run]:
+    for number, page in enumerate(pages):
+        stands = [body.stands_out(line) for line in page]
+        at = 0
+        for (outstanding, style), group in groupby(
+            range(len(page)), key=lambda n: (stands[n], body.style(page[n]) if stands[n] else (0.0, False))
+        ):
+            places = list(group)
+            at = places[-1] + 1
+            title = _title(page[places[0] : at])
+            free = not any((number, place) in taken for place in places)
+            few = len(places) <= LINES and len(title) <= CHARACTERS
+            if outstanding and free and few and not title[0].islower() and _followed(pages, number, at, stands, body):
+                yield _Run(number, places[0], at, style, title)
+
+
+def _title(lines: Sequence[Line]) -> str:
+    return " ".join(" ".join(line.text.replace("\ufffe", "-").replace("\x02", "-").split()) for line in lines)
+
+
+def _followed(pages: Sequence[Sequence[Line]], number: int, at: int, stands: Sequence[bool], body: _Body) -> bool:
+    """Whether text comes next, but for other headings: on this page, or (behind its last lines) on the next one."""
+    page = pages[number]
+    below = next((n for n in range(at, len(page)) if not stands[n] and page[n].size), None)
+    if below is not None and body.is_text(page[below]):
+        return True
+    if below is not None and below < len(page) - 2:  # more than a foot line
+        return False
+    following = pages[number + 1][:LINES] if number + 1 < len(pages) else ()
+    return any(body.is_text(line) for line in following)
+
+
+# -- by name -----------------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"^(?:chapter|section|part|appendix)?\s*(?:\d{1,3}(?:\.\d{1,3})*|[ivxlc]+|[a-h])[.:)]?\s+")
+
+
+def _named(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark], body: _Body) -> list[_Run]:
+    """The lines that the outline leads to; none where it is small, or its words stand elsewhere."""
+    found = dict[tuple[int, int], _Run]()
+    for bookmark in outline:
+        run = _place(pages, bookmark, body)
+        if run is not None:
+            found.setdefault((run.page, run.first), run)
+    return list(found.values()) if len(found) >= max(LEAST, len(outline) / 2) else []
+
+
+def _place(pages: Sequence[Sequence[Line]], bookmark: Bookmark, body: _Body) -> _Run | None:
+    wanted = _words_of(bookmark.title)
+    if not wanted or not 0 <= bookmark.page < len(pages):
+        return None
+    page = pages[bookmark.page]
+    for first in range(len(page)):
+        for last in range(first + 1, min(first + LINES, len(page)) + 1):
+            title = _title(page[first:last])
+            if len(title) > CHARACTERS + len(bookmark.title):
+                break
+            if _words_of(title) == wanted and title.strip():
+                level = min(bookmark.level, LEVELS)
+                return _Run(bookmark.page, first, last, body.style(page[first]), title, level)
+    return None
+
+
+def _words_of(title: str) -> str:
+    """A title's letters and digits, without its number."""
+    lowered = " ".join(title.casefold().split())
+    return "".join(filter(str.isalnum, _NUMBER.sub("", lowered) or lowered))
+
+
+# -- which of them, and how high ---------------------------------------------------------------------------------------
+
+
+def _accepted(runs: Sequence[_Run], pages: Sequence[Sequence[Line]]) -> list[_Run]:
+    """Without running heads and styles that are used once; none where they are too few, or too many."""
+    seen: dict[str, set[int]] = defaultdict(set)
+    for run in runs:
+        seen[run.title].add(run.page)
+    running = {title for title, at in seen.items() if any({n, n + 1, n + 2} <= at for n in at)}
+    kept = [run for run in _behind_authors(runs) if run.level or run.title not in running]
+    styles = Counter(run.style for run in kept)
+    kept = [run for run in kept if run.level or styles[run.style] > 1]
+    lines = sum(1 for page in pages for line in page if line.size)
+    return sorted(kept, key=lambda run: (run.page, run.first)) if LEAST <= len(kept) <= SHARE * lines else []
+
+
+_ABSTRACT = re.compile(r"\W*(?:\d\.?\s*)?(?:abstract|summary|introduction)\W*", re.IGNORECASE)
+
+
+def _behind_authors(runs: Sequence[_Run]) -> list[_Run]:
+    """Without what stands out on the first page before the abstract: title, authors, addresses."""
+    opening = [run.first for run in runs if not run.page and _ABSTRACT.fullmatch(run.title)]
+    first = min(opening, default=0)
+    return [run for run in runs if run.level or run.page or run.first >= first]
+
+
+def _levels(runs: Sequence[_Run]) -> dict[Style, int]:
+    """Of each style: what the outline says of most of its lines, or by size, below the named ones that are larger."""
+    told: dict[Style, list[int]] = defaultdict(list)
+    for run in runs:
+        if run.level:
+            told[run.style].append(run.level)
+    levels, above = dict[Style, int](), 0
+    for style in sorted({run.style for run in runs}, key=lambda style: (-style[0], not style[1])):
+        named = mode(told[style]) if told[style] else None
+        levels[style] = min(named or above + 1, LEVELS)
+        above = max(above, levels[style])
+    return levels

@@ -1,0 +1,180 @@
+"""Headings of PDFs: by type and by outline, at their levels, and nothing that only looks like one."""
+
+import pytest
+from fpdf import FPDF
+
+from foveal.text.headings import find_headings
+from foveal.text.loading import read_document
+from foveal.text.pdf import read_pdf
+from foveal.text.pdf_headings import Bookmark, Line, marked
+from foveal.text.segmentation import HeadingSegmenter
+
+TEXT = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most."
+LAST = "That is all of it."
+
+
+def text(count=3):
+    return [*(Line(TEXT, 10, 400) for _ in range(count)), Line(LAST, 10, 400)]
+
+
+def large(title, size=14.0, weight=400):
+    return Line(title, size, weight)
+
+
+def found(pages, outline=()):
+    whole = "\n".join(marked(pages, outline))
+    return [(heading.level, heading.title) for heading in find_headings(whole)]
+
+
+def chapters(*titles, size=14.0, weight=400):
+    return [line for title in titles for line in (large(title, size, weight), *text())]
+
+
+def test_larger_lines_are_headings_the_larger_the_higher():
+    pages = [
+        [large("Seeing", 20), *text(), large("Eyes", 14), *text(), large("Light", 14), *text()],
+        [large("Thinking", 20), *text(), large("Words", 14), *text()],
+    ]
+    assert found(pages) == [(1, "Seeing"), (2, "Eyes"), (2, "Light"), (1, "Thinking"), (2, "Words")]
+
+
+def test_bold_lines_of_the_texts_size_stand_below_larger_ones():
+    pages = [[*chapters("Seeing"), *chapters("Eyes", "Light", size=10.0, weight=700), *chapters("Thinking")]]
+    assert found(pages) == [(1, "Seeing"), (2, "Eyes"), (2, "Light"), (1, "Thinking")]
+
+
+def test_nothing_else_changes():
+    pages = [[*text(), *chapters("Seeing", "Thinking", "Doing")], text()]
+    whole = marked(pages)
+    assert [line for line in whole[0].split("\n") if line and line[0] != "#"] == [
+        line.text for line in pages[0] if line.size == 10
+    ]
+    assert whole[1] == "\n".join(line.text for line in pages[1])
+
+
+def test_lines_of_one_style_are_one_heading():
+    two = [large("A long title that goes on"), large("over two lines"), *text()]
+    assert found([[*two, *chapters("Seeing", "Thinking")]])[0] == (1, "A long title that goes on over two lines")
+
+
+@pytest.mark.parametrize(
+    ("pages", "why"),
+    [
+        ([text(), text()], "all letters are alike"),
+        ([chapters("Seeing", "Thinking")], "two are too few"),
+        ([[large(f"Line {n} of a large text") for n in range(6)], *[text()] * 4], "six lines in a row are text"),
+        ([[large("Encoder", 14), large("Decoder", 12), Line("3.2 ms", 7, 400), *text()]] * 2, "labels of a figure"),
+        ([[*text(), Line(f"{TEXT} {n}", 10, 700), *text()] for n in range(4)], "full lines of bold are emphasis"),
+        ([[large("Annual report"), *text()] for _ in range(5)], "it runs along the pages"),
+        ([[large("write@example.org"), *text()], [large("www.example.org"), *text()]] * 2, "addresses"),
+        ([[large("42"), *text()], [large("* * *"), *text()]] * 2, "no words"),
+        ([[large(f"Field {n}"), Line("________ here", 10, 400)] for n in range(9)], "every other line"),
+    ],
+)
+def test_what_is_no_heading(pages, why):
+    assert found(pages) == [], why
+
+
+def test_a_style_that_is_used_once_is_no_heading():
+    assert (1, "Odd") not in found([[*chapters("Seeing", "Thinking", "Doing"), *chapters("Odd", size=18.0)]])
+
+
+def test_what_repeats_over_chapters_is_a_heading():
+    pages = [[*chapters(name, size=20.0), *text(), *chapters("Exercises")] for name in ("Seeing", "Thinking", "Doing")]
+    spread = [page for one in pages for page in (one, text(), text())]
+    assert found(spread)[:3] == [(1, "Seeing"), (2, "Exercises"), (1, "Thinking")]
+
+
+def test_authors_and_title_are_left_out():
+    first = [large("Where the eye looks", 20), large("Ada and Grace", 14), *text(1), large("Abstract", 14), *text()]
+    assert found([first, chapters("Seeing", "Thinking")]) == [(1, "Abstract"), (1, "Seeing"), (1, "Thinking")]
+
+
+def test_an_abstract_that_the_outline_leaves_out():
+    first = [large("Ada and Grace", 14), *text(1), large("Abstract", 14), *text(), *chapters("1 Introduction", "Eyes")]
+    outline = [Bookmark("Introduction", 1, 0), Bookmark("Eyes", 1, 0), Bookmark("Thinking", 1, 1)]
+    assert found([first, chapters("Thinking")], outline)[:2] == [(1, "Abstract"), (1, "1 Introduction")]
+
+
+def test_a_heading_at_the_foot_of_a_page():
+    pages = [[*chapters("Seeing", "Eyes"), large("Thinking"), Line("17", 8, 400)], text()]
+    assert found(pages)[-1] == (1, "Thinking")
+
+
+PLAIN = [[Line("1 Seeing", 10, 400), *text(), Line("Eyes", 10, 400), *text()], [Line("2 Thinking", 10, 400), *text()]]
+OUTLINE = [Bookmark("Seeing", 1, 0), Bookmark("Eyes", 2, 0), Bookmark("Thinking", 1, 1)]
+
+
+def test_the_outline_names_headings_that_look_like_text():
+    assert found(PLAIN, OUTLINE) == [(1, "1 Seeing"), (2, "Eyes"), (1, "2 Thinking")]
+
+
+def test_the_outline_gives_its_level_to_lines_of_that_style():
+    pages = [[*chapters("Seeing", "Eyes", "Light", size=14.0), *chapters("Rods", "Cones", size=12.0)]]
+    outline = [Bookmark(title, 2, 0) for title in ("Seeing", "Light")]
+    assert found(pages, [*outline, Bookmark("Eyes", 2, 0)]) == [
+        (2, "Seeing"), (2, "Eyes"), (2, "Light"), (3, "Rods"), (3, "Cones"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [1, 7, -1])
+def test_an_outline_that_leads_elsewhere_is_not_believed(page):
+    assert found(PLAIN, [Bookmark(one.title, one.level, page) for one in OUTLINE[:2]] * 2) == []
+
+
+def test_a_title_over_two_lines_in_the_outline():
+    pages = [[Line("1 Seeing what", 10, 400), Line("matters", 10, 400), *text()], *PLAIN]
+    outline = [Bookmark("Seeing what matters", 1, 0), *(Bookmark(b.title, b.level, b.page + 1) for b in OUTLINE)]
+    assert found(pages, outline)[0] == (1, "1 Seeing what matters")
+
+
+# -- real PDFs ---------------------------------------------------------------------------------------------------------
+
+
+def book(*, outline, sizes=(20, 14)):
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=11)
+    for chapter in ("Seeing", "Thinking"):
+        pdf.add_page()
+        if outline:
+            pdf.start_section(chapter)
+        put(pdf, chapter, sizes[0], "B")
+        for section in ("Eyes", "Light"):
+            if outline:
+                pdf.start_section(f"{section} of {chapter}", level=1)
+            put(pdf, f"{section} of {chapter}", sizes[1], "")
+            put(pdf, f"{TEXT} " * 6 + LAST, 11, "")
+    return bytes(pdf.output())
+
+
+def put(pdf, line, size, style):
+    pdf.set_font("helvetica", style=style, size=size)
+    pdf.multi_cell(0, text=line, new_x="LMARGIN", new_y="NEXT")
+
+
+@pytest.mark.parametrize(("outline", "sizes"), [(False, (20, 14)), (True, (20, 14)), (True, (11, 11))])
+def test_a_pdf(outline, sizes):
+    read = read_pdf(book(outline=outline, sizes=sizes), name="a.pdf", max_characters=10**6)
+    headings = [(heading.level, heading.title) for heading in find_headings(read.text)]
+    assert headings == [
+        (1, "Seeing"), (2, "Eyes of Seeing"), (2, "Light of Seeing"),
+        (1, "Thinking"), (2, "Eyes of Thinking"), (2, "Light of Thinking"),
+    ]  # fmt: skip
+    assert read.text[read.pages[1] :].startswith("# Thinking")
+
+
+def test_passages_of_a_pdf_stand_under_its_headings(tmp_path):
+    path = tmp_path / "book.pdf"
+    path.write_bytes(book(outline=False))
+    document = read_document(path)
+    passages = HeadingSegmenter(min_tokens=1).segment(document)
+    paths = [passage.heading for passage in passages]
+    assert paths[:3] == ["Seeing > Eyes of Seeing", "Seeing > Light of Seeing", "Thinking > Eyes of Thinking"]
+    assert all(document.quote(passage.span) == passage.text for passage in passages)
+
+
+def test_numbers_of_verses_are_no_headings():
+    verses = [f"{n} {'Then he said to them all' if n % 7 else 'The sower'} {TEXT}" for n in range(1, 200)]
+    for place, number in enumerate((16, 36, 14, 44, 3, 51, 22, 9, 38)):
+        verses[20 * place] = f"{number} The sower soweth the word"
+    assert not [heading for heading in find_headings("\n\n".join(verses)) if "soweth" in heading.title]
