@@ -188,6 +188,33 @@ def test_page_numbers_that_count_go_and_a_sentence_runs_on():
     assert [text[offset:].startswith("the fovea") for offset in offsets] == [True] * 3
 
 
+def running(count, head="A Book of Seeing", foot="page {} of 9", *, skip=()):
+    pages = [
+        f"{head}\r\nPage {name}: {LINES}\r\n{WORDS} {name}\r\n{foot.format(n)}"
+        for n, name in enumerate("abcdefghi"[:count], 1)
+    ]
+    return [page.replace(head, "Seldom", 1) if n in skip else page for n, page in enumerate(pages)]
+
+
+def test_lines_that_run_along_the_pages_stay_where_they_stand_first():
+    text, offsets = joined(running(6))
+    assert (text.count("A Book of Seeing"), text.count("of 9")) == (1, 1)
+    assert text.count(WORDS) == 24
+    assert all(text[offset:].startswith("Page ") for offset in offsets[1:])
+
+
+def test_a_head_on_every_other_page_runs_along_too():
+    assert joined(running(9, skip=(1, 3, 5, 7)))[0].count("A Book of Seeing") == 1
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [running(3), running(9, skip=(2, 3, 6, 7)), [f"# A Book of Seeing\r\n{LINES}\r\nEnd {n}" for n in "abcde"]],
+)
+def test_lines_that_do_not_run_along_stay(pages):
+    assert joined(pages)[0].count("A Book of Seeing") == sum("A Book of Seeing" in page for page in pages)
+
+
 def test_a_number_among_page_numbers_stays():
     text, _ = joined([f"words\r\n{number}" for number in (7, 8, 42, 10)])
     assert [line for line in text.split("\n") if line.isdecimal()] == ["42"]

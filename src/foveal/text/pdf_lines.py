@@ -1,5 +1,7 @@
 """The lines of a PDF's pages, put together so that they read: hyphens mended, page numbers gone, paragraphs apart.
 
+Lines that run along tops or feet of pages (title, chapter, address, "page 3 of 90") stay where they stand first.
+
 A PDF knows characters at places, not paragraphs. Line breaks stay as they are printed; a blank line is put where a
 paragraph ends (a short line that ends a sentence) and around headings (a numbered or well-known title alone on its
 line). A word that a hyphen cut is joined as the rest of the document writes it.
@@ -11,12 +13,13 @@ Pages     offset of each page's first character in the joined text, also where a
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
 LONGEST_HEADING = 10  # words
+EDGE, RUNNING, LONGEST_RUNNING = 2, 4, 120  # outer lines of a page; pages in a row; characters
 
 _FULL = "\uffff"  # ends a line that a hyphen shows to have been full
 _CONTROLS = re.compile(r"[\x00-\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -40,7 +43,9 @@ def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
     """The pages as one text, and the offset at which each begins."""
     marked = [_marked(page) for page in pages]
     words = _words(marked)
-    lines = _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
+    lines = _without_running_lines(
+        _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
+    )
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
     for page in (_spaced(page, width) for page in lines):
@@ -105,6 +110,27 @@ def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
             counted = {n for n, value in numbers.items() if value - n == shift}
             pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
     return pages
+
+
+def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
+    """Drop the outer lines that stand there on the pages around, too, but for their numbers."""
+    for edge in (0, -1) * EDGE:
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, page in enumerate(pages):
+            line = re.sub(r"\d+", "#", page[edge]).strip()
+            if re.search(r"[^\W\d_]", line) and len(line) <= LONGEST_RUNNING and not line.startswith("# "):
+                found[line].append(number)
+        dropped = {number for at in found.values() for number in _in_rows(at)}
+        pages = [_trimmed(page, edge) if number in dropped else page for number, page in enumerate(pages)]
+    return pages
+
+
+def _in_rows(numbers: Sequence[int]) -> Iterator[int]:
+    """The pages of each run of at least `RUNNING`, side by side or every other one, without the first of them."""
+    starts = [0, *(n for n, (a, b) in enumerate(pairwise(numbers), 1) if b - a > 2), len(numbers)]
+    for start, end in pairwise(starts):
+        if end - start >= RUNNING:
+            yield from numbers[start + 1 : end]
 
 
 def _trimmed(page: list[str], edge: int) -> list[str]:
