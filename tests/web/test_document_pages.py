@@ -199,3 +199,11 @@ def test_what_a_document_says_is_text_and_nothing_else(visitor, app):
         assert "javascript:" not in page
     shown = visitor.client.get(f"/library/{made.id}").text.split("<article")[1].split(">", 1)[1].split("</article>")[0]
     assert "".join(unescape(re.sub(r"<[^>]+>", "", shown)).split()) == "".join(hostile.split())
+
+
+def test_the_marks_of_headings_are_in_the_text_and_not_in_sight(visitor, app):
+    made = document("marks", "## Eyes of #1\n\nThey look.\n\n#\tLight\n\nIt falls.\n\nUnderlined\n==========\n\ntext\n")
+    app.state.site.library.add_documents([made])
+    page = visitor.client.get(f"/library/{made.id}").text
+    hidden = re.findall(r'<span class="hashes" aria-hidden="true">([^<]*)</span>([^<]*)', page)
+    assert [(marks, line.strip()) for marks, line in hidden] == [("## ", "Eyes of #1"), ("#\t", "Light")]

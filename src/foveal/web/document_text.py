@@ -21,6 +21,7 @@ from foveal.types import Document
 PART = 60_000
 """Most characters of a part: even of Chinese text, 180 KB."""
 
+_HASHES = re.compile(r" {0,2}#{1,6}[ \t]+(?=\S)")
 _LINE = re.compile(r"[^\n]*\n?")
 _ITEM = re.compile(r"(?:\d{1,3}|[a-zA-Z])[.)]\s|\[\d")  # of a list: "2. ", "b) ", "[3"
 
@@ -38,6 +39,12 @@ class Slice:
     anchor: int | None = None  # where the heading that this is (a part of) begins, on its first slice
     marked: bool = False
     first: bool = False  # of what is marked
+
+    @property
+    def hashes(self) -> str:
+        """The `## ` that a heading's first slice begins with, which a page need not show."""
+        found = _HASHES.match(self.lines[0]) if self.anchor is not None else None
+        return found[0] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
