@@ -98,6 +98,7 @@ class Outcome:
 
     kills: int = 0
     deaths: int = 0
+    messages: int = 0  # that there were to be, one a subscriber where all clocks are right
     sent: int = 0
     unknown: int = 0
     refused: int = 0
@@ -329,10 +330,10 @@ def _open(database: Database) -> bool:
 
 
 def judge(found: Outcome, database: Database, server: MailServer, gone: dict[str, float]) -> None:
-    """Hold what the database says against what the server took."""
-    got = Counter(one.recipient for one in server.taken)
+    """Hold what the database says, message by message, against what the server took."""
+    got = Counter((one.recipient, _name_of(one.raw)) for one in server.taken)
     arrived = {one.recipient: one.at for one in server.taken}
-    found.twice = [address for address, count in got.items() if count > 1]
+    found.twice = [address for (address, _), count in got.items() if count > 1]
     found.dropped = sum(server.dropped.values())
     wanted = select(SubscriptionRow, DeliveryRow).outerjoin(
         DeliveryRow, DeliveryRow.subscription_id == SubscriptionRow.id
@@ -341,20 +342,26 @@ def judge(found: Outcome, database: Database, server: MailServer, gone: dict[str
         rows = [(row[0], row[1]) for row in session.execute(wanted)]
     for person, delivery in rows:
         state = delivery.state if delivery is not None else "suppressed"
-        arrivals = got[person.address]
+        arrivals = got.pop((person.address, delivery.message_id), 0) if delivery is not None else 0
+        found.messages += state != "empty"
         found.sent += state == "sent"
         found.unknown += state == "unknown"
         found.refused += state == "failed"
         found.left += state == "suppressed"
         if (state == "sent" and not arrivals) or state in ("queued", "sending"):
             found.lost.append(person.address)
-        if state in ("failed", "suppressed") and arrivals:
+        if state in ("failed", "suppressed", "empty") and arrivals:
             found.twice.append(person.address)
         if person.address in gone and delivery is not None and delivery.claimed_at is not None:
             if delivery.claimed_at.timestamp() > gone[person.address]:
                 found.after_leaving.append(person.address)
             late = arrived.get(person.address, 0.0) - gone[person.address]
             found.in_flight_s = max(found.in_flight_s, late)
+    found.twice += [address for address, _ in got]  # nobody planned these
+
+
+def _name_of(raw: bytes) -> str:
+    return str(email.message_from_bytes(raw)["Message-ID"])
 
 
 # -- the plain loop ---------------------------------------------------------------------------------------------------

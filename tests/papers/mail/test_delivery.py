@@ -85,6 +85,38 @@ def test_a_digest_is_made_at_the_readers_hour_and_not_before_they_confirmed(make
             assert row.due_at.astimezone(ZoneInfo(zone)).hour == hour
 
 
+@pytest.mark.parametrize("wrong", [{"days": 1}, {"days": -1}])
+def test_a_digest_is_never_followed_by_an_older_one(make_site, wrong):
+    site = make_site(5)
+    first, second = (wrong, {}) if wrong["days"] > 0 else ({}, wrong)
+    with at(**first):
+        assert site.tick().sent == 5
+    with at(**second):
+        report = site.tick()
+    assert (report.planned, report.empty, report.sent) == (0, 0, 0)
+    with at(days=4):  # the first weekday after both
+        report = site.tick()
+    assert report.planned + report.empty == 5
+
+
+def test_two_planners_with_clocks_a_day_apart(make_site):
+    site = make_site(5)
+
+    racing = composer(site.database, NOW)
+    choose = racing.entries
+
+    def entries(one, period):  # while the right planner chooses papers, one whose clock is fast has queued its own
+        if not rows(site.database):
+            with at(days=1):
+                plan(site.outbox(), composer(site.database, faults.now()), now=faults.now(), everybody=True)
+        return choose(one, period)
+
+    racing.entries = entries
+    report = plan(site.outbox(), racing, now=NOW, everybody=True)
+    assert (report.planned, report.empty) == (0, 0)
+    assert counts(site.database) == {("daily", "2026-10-03"): {"queued": 5}}
+
+
 def test_nothing_new_is_no_mail(make_site):
     site = make_site(2, seed=10)  # who want what trends
     site.tick()

@@ -28,7 +28,7 @@ from foveal.papers.mail.delivery import made, send
 from foveal.papers.mail.digest import Composer
 from foveal.papers.mail.message import Headline
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, waiting
-from foveal.papers.mail.planning import due_of, plan, planned
+from foveal.papers.mail.planning import due_of, plan, unplanned
 from foveal.papers.mail.replies import new_replies, queue_replies
 from foveal.papers.mail.settings import load_mail
 from foveal.papers.mail.signing import dkim_of, message_id
@@ -186,7 +186,5 @@ def _kept(folder: Path, one: Waiting, raw: bytes) -> Path:
 def _new(database: Database, now: datetime, everybody: bool) -> Iterator[tuple[Subscription, Period]]:
     due = [(one, when) for one in subscriptions(database, state="confirmed") if (when := due_of(one, now, everybody))]
     with database.reading() as session:
-        there = planned(session, [one.id for one, _ in due])
-    for one, when in due:
-        if (one.id, one.preferences.cadence, when.period.key) not in there:
-            yield one, when.period
+        new = unplanned(session, due)
+    yield from ((one, when.period) for one, when in new)

@@ -5,6 +5,7 @@
 Run        one per cadence and period; a delivery per run and subscription (both unique), so that two planners make one
 Fixed      which papers stand in a message is written down with it: a second try is the same message
 Empty      where there is nothing new the delivery is there, and nothing is sent
+Clocks     after a period no older one: a digest that a wrong clock sent too early is not sent again by the right one
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -56,26 +57,29 @@ def due_of(subscription: Subscription, now: datetime, everybody: bool) -> Due | 
 
 def _plan_some(outbox: Outbox, composer: Composer, some: Sequence[tuple[Subscription, Due]], report: Report) -> None:
     with outbox.database.reading() as session:
-        there = planned(session, [one.id for one, _ in some])
-    new = [(one, when) for one, when in some if (one.id, one.preferences.cadence, when.period.key) not in there]
+        new = unplanned(session, some)
     chosen = [composer.entries(one, when.period) for one, when in new]
     with outbox.database.writing() as session:
-        wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when in new)
+        still = {one.id for one, _ in unplanned(session, new)}  # another sender, by another clock, may have come first
+        wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when in new if one.id in still)
         runs = {named: _run_of(session, *named) for named in wanted}
         for (one, when), entries in zip(new, chosen, strict=True):
-            _queue(session, outbox, runs[one.preferences.cadence, when.period.key], one, when, entries)
-            report.planned += bool(entries)
-            report.empty += not entries
+            if one.id in still:
+                _queue(session, outbox, runs[one.preferences.cadence, when.period.key], one, when, entries)
+                report.planned += bool(entries)
+                report.empty += not entries
 
 
-def planned(session: Session, ids: Sequence[int]) -> set[tuple[int, str, str]]:
-    """(subscription, cadence, period) of the deliveries that were made for these subscriptions."""
+def unplanned(session: Session, some: Sequence[tuple[Subscription, Due]]) -> list[tuple[Subscription, Due]]:
+    """Those for whom no digest of that period, or of a later one, was made."""
     made = (
-        select(DeliveryRow.subscription_id, DigestRunRow.cadence, DigestRunRow.period)
+        select(DeliveryRow.subscription_id, DigestRunRow.cadence, func.max(DigestRunRow.period))
         .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
-        .where(DeliveryRow.subscription_id.in_(ids))
+        .where(DeliveryRow.subscription_id.in_([one.id for one, _ in some]))
+        .group_by(DeliveryRow.subscription_id, DigestRunRow.cadence)
     )
-    return {(row[0], row[1], row[2]) for row in session.execute(made)}
+    newest = {(row[0], row[1]): row[2] for row in session.execute(made)}
+    return [(one, when) for one, when in some if newest.get((one.id, one.preferences.cadence), "") < when.period.key]
 
 
 def _run_of(session: Session, cadence: str, period: str) -> DigestRunRow:
