@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foveal.retrieval.events import Event, EventStore
 
 DRAWN = 5
+LEAST_DAYS = 14  # that a picture shows
 """Events in a picture."""
 
 
@@ -148,19 +149,35 @@ def _show_events(found: Sequence[Event], store: EventStore, *, whole: bool) -> N
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "id", "event", "stage", "items", "again", "sources", "first", "last", "burst", box=None, pad_edge=False
-    )
-    for one in found:
-        counts = (str(one.count), str(one.duplicates or ""), str(len(one.sources)))
-        dates = (one.first_seen.date().isoformat(), one.last_seen.date().isoformat())
-        table.add_row(*map(Text, (one.id, one.phrase, one.stage, *counts, *dates, f"{one.burst:.1f}")))
+    columns = [
+        ("id", [one.id for one in found]),
+        ("event", [one.phrase for one in found]),
+        ("stage", [one.stage for one in found]),
+        ("items", [str(one.count) for one in found]),
+        ("again", [str(one.duplicates or "") for one in found]),
+        ("sources", [str(len(one.sources)) for one in found]),
+        ("when", [_days(one) for one in found]),
+        ("burst", [f"{one.burst:.1f}" for one in found]),
+    ]
+    alike = {"again": "", "sources": "1"}  # what says nothing where all are so: the event's words need the room
+    told = [(name, values) for name, values in columns if whole or {*values} != {alike.get(name, name)}]
+    table = Table(*(name for name, _ in told), box=None, pad_edge=False)
+    for row in zip(*(values for _, values in told), strict=True):
+        table.add_row(*map(Text, row))
     results().print(table if found else "No event. Dated documents are needed: `foveal list --json` shows their dates.")
     for one in found if whole else ():
         for title, document in zip(one.titles, one.documents, strict=True):
             results().print(f"   {document[:8]}  {title}", markup=False)
     refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(store.reasons.items()) if count)
     notes().print(f"{store.received:,} documents; no new evidence: {refused or 'none'}.", markup=False)
+
+
+def _days(event: Event) -> str:
+    """The days from the first to the last that it was seen on."""
+    first, last = event.first_seen.date().isoformat(), event.last_seen.date().isoformat()
+    if first == last:
+        return first
+    return f"{first} to {last[5:] if first[:4] == last[:4] else last}"
 
 
 def _show_bursts(items: Sequence[Item], k: int, *, as_json: bool) -> None:
@@ -181,18 +198,15 @@ def _show_bursts(items: Sequence[Item], k: int, *, as_json: bool) -> None:
 
 
 def _draw(found: Sequence[Event], path: Path) -> Path:
-    from datetime import date
+    from datetime import date, timedelta
 
     from foveal.evaluation.plots import lines
 
     days = sorted({date.fromisoformat(day) for one in found for day in one.days})
-    span = [days[0].toordinal() + step for step in range((days[-1] - days[0]).days + 1)]
-    series = {
-        one.phrase[:40]: [float(one.days.get(date.fromordinal(day).isoformat(), 0)) for day in span] for one in found
-    }
-    label = f"days since {days[0].isoformat()}"
-    numbers = [float(day - span[0]) for day in span]
-    return lines(numbers, series, path, title="Events", x_label=label, y_label="documents a day")
+    first = min(days[0], days[-1] - timedelta(days=LEAST_DAYS - 1))
+    span = [first + timedelta(days=step) for step in range((days[-1] - first).days + 1)]
+    series = {one.phrase[:40]: [float(one.days.get(day.isoformat(), 0)) for day in span] for one in found}
+    return lines(span, series, path, title="Events", x_label="day", y_label="documents a day")
 
 
 def _useful(count: int) -> list[int]:

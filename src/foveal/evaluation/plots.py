@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,7 @@ def bars(rows: Sequence[Row], path: Path, *, title: str) -> Path:
 
 
 def lines(
-    x: Sequence[float],
+    x: Sequence[float] | Sequence[date],
     series: Mapping[str, Sequence[float]],
     path: Path,
     *,
@@ -51,7 +53,10 @@ def lines(
     y_label: str,
     logarithmic: str = "",
 ) -> Path:
-    """One line for each of `series` over `x`; the labels name the units; `logarithmic` is any of "x", "y", "xy"."""
+    """One line for each of `series` over `x`, numbers or days; the labels name the units.
+
+    `logarithmic` is any of "x", "y", "xy".
+    """
     for name, values in series.items():
         if len(values) != len(x):
             raise InputError(f"The line {name!r} has {len(values)} values over {len(x)} places; these must be equal.")
@@ -62,11 +67,20 @@ def lines(
         axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **style)
     for name in logarithmic:
         _logarithmic(axis, name)
+    if x and isinstance(x[0], date):
+        _dated(axis)
     axis.set(title=plain(title), xlabel=plain(x_label), ylabel=plain(y_label))
     axis.grid(visible=True, alpha=0.3)
     if series:
         axis.legend(frameon=False)
     return saved(figure, path)
+
+
+def _dated(axis: Any) -> None:
+    dates: Any = import_module("matplotlib.dates")
+    places = dates.AutoDateLocator(maxticks=8)
+    axis.xaxis.set_major_locator(places)
+    axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(places))
 
 
 def heatmap(
