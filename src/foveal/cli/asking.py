@@ -68,9 +68,6 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer QUESTION from the library, with numbered citations, or say that it is not there."""
-    from foveal.reading.answering import AnswerSettings, settings_for
-    from foveal.reading.asking import AskSettings
-
     if attention in MEMORIES:
         raise typer.BadParameter(
             f"--attention {attention} answers from one text that is kept, not from a library's passages: "
@@ -79,6 +76,9 @@ def ask(
     library = open_library(home)
     chat = server(url, answerer)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings)
+    from foveal.reading.answering import AnswerSettings, settings_for  # what takes seconds, after what can be wrong
+    from foveal.reading.asking import AskSettings
+
     answering = settings_for(chat) if chat else AnswerSettings()
     if is_act(attention):
         chat, attention = calibrated(attention, chat, local, library.settings), "auto"

@@ -99,8 +99,6 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Read all of SOURCE and answer QUESTION from the sentences that the question looks at."""
-    from foveal.reading import InfiniRetri
-    from foveal.reading.answering import settings_for
     from foveal.settings import Settings
 
     settings = Settings.load(home)
@@ -124,9 +122,12 @@ def read(
         else:
             print_readings(text, readings)
         return
+    chat, loaded = server(url, answerer), language_model(model, settings)  # first: a wrong name is said at once
+    from foveal.reading import InfiniRetri
+    from foveal.reading.answering import settings_for
+
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
     asked = replace(asked, attention="auto" if is_act(attention) else attention, row_beta=row_beta)
-    chat, loaded = server(url, answerer), language_model(model, settings)
     if chat:
         asked = replace(asked, answer=settings_for(chat, budget))
     if is_act(attention):

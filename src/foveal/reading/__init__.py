@@ -2,26 +2,46 @@
 
 from foveal.reading import InfiniRetri
 InfiniRetri(load_language_model()).read(document, "Who keeps the key?").citations
+
+Names load when they are used: to open a text, or to say that it is not there, takes no model.
 """
 
-from foveal.reading.events import AnswerDelta, Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
-from foveal.reading.infiniretri import InfiniRetri, ReadSettings
-from foveal.reading.sources import DocumentText, FileText
-from foveal.reading.titans import TitansReader, TitansReadSettings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "AnswerDelta",
-    "Answering",
-    "DocumentText",
-    "Done",
-    "Event",
-    "FileText",
-    "InfiniRetri",
-    "ReadSettings",
-    "ReadStarted",
-    "ReadStats",
-    "Reading",
-    "TitansReadSettings",
-    "TitansReader",
-    "WindowRead",
-]
+if TYPE_CHECKING:
+    from foveal.reading.events import AnswerDelta as AnswerDelta
+    from foveal.reading.events import Answering as Answering
+    from foveal.reading.events import Done as Done
+    from foveal.reading.events import Event as Event
+    from foveal.reading.events import Reading as Reading
+    from foveal.reading.events import ReadStarted as ReadStarted
+    from foveal.reading.events import ReadStats as ReadStats
+    from foveal.reading.events import WindowRead as WindowRead
+    from foveal.reading.infiniretri import InfiniRetri as InfiniRetri
+    from foveal.reading.infiniretri import ReadSettings as ReadSettings
+    from foveal.reading.sources import DocumentText as DocumentText
+    from foveal.reading.sources import FileText as FileText
+    from foveal.reading.titans import TitansReader as TitansReader
+    from foveal.reading.titans import TitansReadSettings as TitansReadSettings
+
+_HOMES = {
+    **dict.fromkeys(
+        ("AnswerDelta", "Answering", "Done", "Event", "ReadStarted", "ReadStats", "Reading", "WindowRead"), "events"
+    ),
+    **dict.fromkeys(("InfiniRetri", "ReadSettings"), "infiniretri"),
+    **dict.fromkeys(("DocumentText", "FileText"), "sources"),
+    **dict.fromkeys(("TitansReadSettings", "TitansReader"), "titans"),
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"foveal.reading.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'foveal.reading' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
