@@ -2,11 +2,12 @@
 
 SciFact   MaxSim over MiniLM's token vectors, all documents scored: the truth; the index at 2, 4 and 8 bits and MUVERA
           against it by recall, scored documents, size and time; pooled tokens; fused with BM25, and as a feature of
-          learning to rank beside BM25 and one vector, both from the training claims; a head of 128 trained there
+          learning to rank beside BM25 and one vector, both from the training claims; a head of 128 trained there,
+          and with BM25, by a weight from training claims that it was not trained on
 LIMIT     who likes what (46 people, 1,000 questions): one vector, token vectors as they are, and token vectors trained
           on other people who like other things (bench/people.py)
 Bars      recall@10 of 0.98 of the exact result at a tenth of the scored documents; recall@2 of 0.6 on LIMIT-small; the
-          fused or learned run above 0.745 nDCG@10
+          trained vectors with BM25 above 0.745 nDCG@10
 
 Token vectors of the corpus are kept in the cache (1 GB, two bytes a number), as are the trained models.
 """
@@ -45,7 +46,7 @@ RECALL, FEWER = 0.98, 10.0
 """What the index must find of the exact best ten, and how many times fewer documents it may score."""
 
 GOAL = 0.745
-"""nDCG@10 on SciFact that a fused or learned run must pass."""
+"""nDCG@10 on SciFact that trained token vectors with BM25 must pass."""
 
 DEPTH = 1000
 
@@ -144,7 +145,7 @@ def joined_rows(judged: Judged, documents: TokenVectors, model: TokenModel, sett
     fused = fuse("weighted", lexical, late_run, weight)
     p_value = compare(fused, {query: late_run[query] for query in judged.test.qrels}, judged.test.qrels)
     note = f"weight of the token vectors {weight}, from the training claims; p {p_value:.2g} against them alone"
-    yield from judged.rows("token vectors and BM25, weighted", fused, note=note, at_least=GOAL)
+    yield from judged.rows("token vectors and BM25, weighted", fused, note=note)
     sources = {
         name: Replay.of(run, judged, name) for name, run in (("bm25", lexical), ("minilm", dense), ("tokens", late_run))
     }
@@ -162,18 +163,32 @@ def trained_on_claims(judged: Judged, settings: BenchSettings) -> Iterator[Row]:
     """A head of 128 numbers, trained with the encoder on the training claims."""
     loop = LoopSettings(epochs=3, batch=16, learning_rate=3e-5, seed=settings.seed, bfloat16=True)
     trained = LateEncoderSettings(window=128, loop=loop)
-    test = Examples.of(judged.test)
-    _, report = train_late_encoder(
-        Examples.of(judged.train),
-        "minilm",
-        trained,
-        home=_home(settings),
-        name=f"late-claims-{settings.seed}",
-        test=test,
-    )
+    learnt, dev = Examples.of(judged.train).split(dev=trained.dev_share, seed=settings.seed)
+    test, name = Examples.of(judged.test), f"late-claims-{settings.seed}"
+    folder, report = train_late_encoder(learnt, "minilm", trained, home=_home(settings), name=name, dev=dev, test=test)
     before, after = report.measured["test"]
     note = f"a head drawn at random: {before['ndcg@10']:.4f}; window 128 while training"
-    yield Row.of("token vectors of 128, trained on the claims", "ndcg@10", after["ndcg@10"], note=note)
+    system = "token vectors of 128, trained on the claims"
+    yield Row.of(system, "ndcg@10", after["ndcg@10"], note=note)
+    if folder is not None:
+        yield from trained_and_words(judged, folder, dev, f"{system}, and BM25, weighted", settings)
+
+
+def trained_and_words(
+    judged: Judged, folder: Path, dev: Examples, system: str, settings: BenchSettings
+) -> Iterator[Row]:
+    """The trained vectors with BM25; the claims that were held out from training give the weight."""
+    model, names = load_token_model(str(folder)), list(judged.test.corpus)
+    documents = token_vectors(settings, ("scifact", "tokens", "trained"), judged.texts, model)
+    asked = {**dev.queries, **judged.test.queries}
+    queries = TokenVectors.of(model.queries(list(asked.values())))
+    run = _as_run(list(asked), names, *maxsim_search(documents, queries, DEPTH))
+    lexical, held = bm25s_run(judged.whole), {query: judged.train.qrels[query] for query in dev.queries}
+    weight = tuned_weight((lexical, run), held, held_out=judged.test.qrels)
+    fused, alone = fuse("weighted", lexical, run, weight), {query: run[query] for query in judged.test.qrels}
+    p_value = compare(fused, alone, judged.test.qrels)
+    note = f"weight of the token vectors {weight}, from {len(held)} held-out claims; p {p_value:.2g} against them alone"
+    yield from judged.rows(system, fused, note=note, at_least=GOAL)
 
 
 # -- LIMIT ------------------------------------------------------------------------------------------------------------

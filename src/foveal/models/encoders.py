@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import ModelUnavailable
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
+from foveal.models.quiet import quiet
 from foveal.registry import require
 from foveal.settings import Settings
 from foveal.types import Encoder
@@ -69,9 +70,10 @@ class SentenceTransformerEncoder:
 
         chosen = getattr(torch, dtype) if dtype else torch.bfloat16 if native_bfloat16() else torch.float32
         self.name = name or folder.name
-        self._model: Any = module.SentenceTransformer(
-            str(folder), model_kwargs={"dtype": chosen, "use_safetensors": True}
-        )
+        with quiet():
+            self._model: Any = module.SentenceTransformer(
+                str(folder), model_kwargs={"dtype": chosen, "use_safetensors": True}
+            )
         self.dimension: int = int(self._model.get_embedding_dimension())
         self.max_tokens: int = int(self._model.max_seq_length or 512)
         self.fingerprint = fingerprint(folder, seed=str(self.max_tokens))

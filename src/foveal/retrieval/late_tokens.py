@@ -192,10 +192,17 @@ class TrainedTokens:
     def __init__(self, folder: Path, *, name: str | None = None) -> None:
         """Load the model, whose own settings hold. MissingExtra: sentence-transformers is not installed."""
         module = require("sentence_transformers.multi_vector_encoder", extra="train")
+        from foveal.models.bert import native_bfloat16
         from foveal.models.folders import fingerprint
+        from foveal.models.quiet import quiet
 
         self.name = name or folder.name
-        self._model: Any = module.MultiVectorEncoder(str(folder), local_files_only=True)
+        with quiet():
+            self._model: Any = module.MultiVectorEncoder(
+                str(folder), local_files_only=True, model_kwargs={"use_safetensors": True}
+            )
+        if native_bfloat16():
+            self._model.bfloat16()  # its head, too; lengths are made right below
         self.dimension: int = int(self._model.get_embedding_dimension())
         self.fingerprint = fingerprint(folder, seed="tokens")
 
@@ -208,7 +215,8 @@ class TrainedTokens:
         return self._rows(self._model.encode_document(list(texts), **_AS_ARRAYS)) if len(texts) else []
 
     def _rows(self, encoded: Sequence[Any]) -> list[Floats]:
-        return [np.asarray(one, dtype=np.float32) for one in encoded]
+        rows = [np.asarray(one, dtype=np.float32) for one in encoded]
+        return [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12) for one in rows]
 
 
 _AS_ARRAYS = {"convert_to_numpy": True, "normalize_embeddings": True, "show_progress_bar": False}
