@@ -183,7 +183,8 @@ def trained_and_words(
     asked = {**dev.queries, **judged.test.queries}
     queries = TokenVectors.of(model.queries(list(asked.values())))
     run = _as_run(list(asked), names, *maxsim_search(documents, queries, DEPTH))
-    lexical, held = bm25s_run(judged.whole), {query: judged.train.qrels[query] for query in dev.queries}
+    words, held = bm25s_run(judged.whole), {query: judged.train.qrels[query] for query in dev.queries}
+    lexical = {query: words[query] for query in run}
     weight = tuned_weight((lexical, run), held, held_out=judged.test.qrels)
     fused, alone = fuse("weighted", lexical, run, weight), {query: run[query] for query in judged.test.qrels}
     p_value = compare(fused, alone, judged.test.qrels)
