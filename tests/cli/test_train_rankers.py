@@ -263,3 +263,19 @@ def test_models_of_articles_over_a_librarys_passages(engine, judged, little_bert
     assert told["what"].startswith(engine)
     assert (told["model"] is None) == (not told["kept"]) == (not (judged / "models" / engine).is_dir())
     assert any("by words alone" in note or "first stage alone" in note for note in told["notes"])
+
+
+def test_token_vectors_from_the_library_s_judgements(judged, little_bert):
+    few = ["--base", little_bert, "--dimension", "8", "--steps", "6", "--batch", "2", "--learning-rate", "0.01"]
+    told = train("late", "--name", "tokens", *few, home=judged)
+    assert told["what"] == "token vectors"
+    assert set(told["measured"]["dev"][0]) == {"ndcg@10", "recall@100"}
+    folder = judged / "models" / "tokens"
+    assert told["kept"] == folder.is_dir()
+    assert told["kept"] == (told["measured"]["dev"][1]["ndcg@10"] > told["measured"]["dev"][0]["ndcg@10"])
+    again = train("late", "--name", "tokens", *few, home=judged)
+    assert (again["kept"], again["measured"]) == (told["kept"], told["measured"])
+    if told["kept"]:
+        done = CliRunner().invoke(app, ["search", "mill", "--rank", "tokens", "--json", "--home", str(judged)])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["hits"][0]["source"] == "late"

@@ -51,6 +51,8 @@ app = typer.Typer(help="Train a model on your own data; it is kept only if it is
 
 Base = Annotated[str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")]
 
+Window = Annotated[int | None, typer.Option(help="Tokens of a text read while training: fewer is faster.")]
+
 
 @app.callback()
 def group() -> None:
@@ -78,7 +80,7 @@ def encoder(
     batch: Batch = None,
     learning_rate: Rate = None,
     negatives: Negatives = None,
-    window: Annotated[int | None, typer.Option(help="Tokens of a text read while training: fewer is faster.")] = None,
+    window: Window = None,
     seed: Seed = 0,
     patience: Patience = None,
     anew: Anew = False,
@@ -111,6 +113,54 @@ def encoder(
     report = replace(report, notes=(*judged.notes, *report.notes))
     use = f"Use it in a new library: foveal add … --encoder {folder} --home …"
     told(report, folder if report.kept else None, use, settings, as_json=as_json)
+
+
+@app.command()
+def late(
+    data: Data = None,
+    split: Split = "train",
+    test_split: TestSplit = None,
+    judgements: Judgements = None,
+    queries: Queries = None,
+    dimension: Annotated[int, typer.Option(help="Numbers of a token's vector.", min=1)] = 128,
+    base: Base = "minilm",
+    name: Name = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    learning_rate: Rate = None,
+    negatives: Negatives = None,
+    window: Window = None,
+    seed: Seed = 0,
+    patience: Patience = None,
+    anew: Anew = False,
+    home: LibraryHome = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train token vectors that order a search's hits (late interaction). After Ctrl-C the same command goes on."""
+    from foveal.settings import Settings
+    from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
+
+    settings, usual = Settings.load(home), LateEncoderSettings()
+    loop = loop_of(
+        replace(usual.loop, epochs=3, batch=16), epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate,
+        seed=seed, patience=patience,
+    )  # fmt: skip
+    chosen = LateEncoderSettings(
+        dimension=dimension, negatives=usual.negatives if negatives is None else negatives, window=window, loop=loop
+    )
+    judged, test = learnt_from(
+        settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
+        first_stage="none" if data else None, seed=seed,
+    )  # fmt: skip
+    with progress() as on_progress:
+        folder, report = train_late_encoder(
+            judged.examples, base, chosen, home=settings.home, name=name, test=test, on_progress=on_progress,
+            anew=anew, cache=settings.cache,
+        )  # fmt: skip
+    report = replace(report, notes=(*judged.notes, *report.notes))
+    use = f"Use it: foveal search … --rank {report.name}"
+    told(report, folder, use, settings, as_json=as_json)
 
 
 @app.command()

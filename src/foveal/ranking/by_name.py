@@ -6,7 +6,7 @@
 
 What a folder holds is told by its files: ranker.json (a neural ranker), blockrank.json (a language model that was
 trained to rank), article-model.json (Paraformer and its like; with legal.json beside the search's own scores),
-goal-ranker.json (a goal filter), or a cross-encoder's config.json.
+goal-ranker.json (a goal filter), a model of token vectors (`foveal train late`), or a cross-encoder's config.json.
 """
 
 from __future__ import annotations
@@ -141,6 +141,12 @@ def _kind(folder: Path | None) -> Callable[[str], Any]:
         from foveal.ranking.goal_ranker import GoalRanker
 
         return GoalRanker.load
+    from foveal.retrieval.late_tokens import is_multi_vector
+
+    if folder is not None and is_multi_vector(folder):
+        from foveal.ranking.late_ranker import LateRanker
+
+        return LateRanker.load
     from foveal.ranking.cross_encoder import CrossEncoderRanker
 
     return CrossEncoderRanker.load
