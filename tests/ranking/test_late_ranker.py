@@ -61,7 +61,9 @@ def plain(model, query, text):
 def test_scores_are_maxsim():
     model = Words()
     found = LateRanker(model).scores("red river", [*TEXTS, " "])
-    assert found[:-1] == pytest.approx([plain(model, "red river", text) for text in TEXTS], abs=2e-3)  # kept in two bytes
+    assert found[:-1] == pytest.approx(
+        [plain(model, "red river", text) for text in TEXTS], abs=2e-3
+    )  # kept in two bytes
     assert found[-1] == 0
 
 

@@ -2,7 +2,10 @@
 
 import pytest
 from fpdf import FPDF
+from hypothesis import given
+from hypothesis import strategies as st
 
+from foveal.errors import UnreadableSource
 from foveal.text.headings import find_headings
 from foveal.text.loading import read_document
 from foveal.text.pdf import read_pdf
@@ -161,6 +164,22 @@ def test_a_pdf(outline, sizes):
         (1, "Thinking"), (2, "Eyes of Thinking"), (2, "Light of Thinking"),
     ]  # fmt: skip
     assert read.text[read.pages[1] :].startswith("# Thinking")
+
+
+BOOK = book(outline=True)
+
+
+@given(st.data())
+def test_a_pdf_whose_outline_is_damaged_is_read_or_refused(data):
+    content = bytearray(BOOK)
+    start = BOOK.index(b"/Outlines")
+    for _ in range(data.draw(st.integers(1, 20))):
+        content[data.draw(st.integers(start - 2000, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = read_pdf(bytes(content), name="a.pdf", max_characters=10**6)
+    except UnreadableSource:
+        return
+    assert all(0 <= page <= len(found.text) for page in found.pages)
 
 
 def test_passages_of_a_pdf_stand_under_its_headings(tmp_path):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 
 from foveal.errors import UnreadableSource
@@ -30,7 +30,7 @@ from foveal.text.plain import storable
 
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
 
-OUTLINE = 6  # levels of bookmarks
+OUTLINE, MOST_BOOKMARKS = 6, 20_000  # levels; entries
 LONG = 100  # characters of a line that is hardly a heading
 
 PDFIUM = threading.Lock()
@@ -142,7 +142,7 @@ def _outline(pdf: Any) -> Iterator[Bookmark]:
     import pypdfium2
 
     try:
-        for bookmark in pdf.get_toc(max_depth=OUTLINE):
+        for bookmark in islice(pdf.get_toc(max_depth=OUTLINE), MOST_BOOKMARKS):
             target = bookmark.get_dest()
             page = target.get_index() if target else None
             if page is not None:
