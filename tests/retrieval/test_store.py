@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -325,6 +326,22 @@ def test_a_lost_settings_table_is_no_empty_library(store, tmp_path):
     (tmp_path / "library" / "settings.lance").rename(tmp_path / "elsewhere")
     with pytest.raises(LibraryCorrupt, match="lacks its table settings"):
         tables.exists(store.uri)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_what_a_kill_left_of_a_librarys_making_is_made_anew(tmp_path, written):
+    """A table is a folder before it has a version: the kill may come between."""
+    place, names = tmp_path / "library", ("documents", "revisions", "passages")
+    values = {"encoder": "none", "segmenter": "lines"}
+    tables.create(str(place), values, None)
+    shutil.rmtree(place / "settings.lance")
+    for name in names[written:]:
+        shutil.rmtree(place / f"{name}.lance")
+    (place / f"{names[written]}.lance" / "data").mkdir(parents=True)
+    assert not tables.exists(str(place))
+    tables.create(str(place), values, None)
+    assert tables.exists(str(place))
+    assert Store.open(str(place)).counts()["documents"] == 0
 
 
 def test_what_a_killed_creation_left_is_made_anew(store, tmp_path):

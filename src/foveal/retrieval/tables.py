@@ -122,8 +122,8 @@ def exists(uri: str) -> bool:
         names = set(database.list_tables().tables)
         made = "settings" in names and _is_written(database, "settings")  # the table that is made last
         missing = {"settings", "documents", "revisions", "passages"} - names
-        held = names & {"documents", "passages", "revisions"}
-        full = not made and any(database.open_table(name).count_rows() for name in held)
+        held = [name for name in ("documents", "passages", "revisions") if name in names]
+        full = not made and any(database.open_table(name).count_rows() for name in held if _is_written(database, name))
     if (made and missing) or full:
         raise LibraryCorrupt(
             f"The library at {uri} lacks its table {', '.join(sorted(missing))}. Put the folder back from a copy, or "
@@ -133,7 +133,7 @@ def exists(uri: str) -> bool:
 
 
 def _is_written(database: lancedb.DBConnection, name: str) -> bool:
-    """Whether a table that is listed has a version: while another process makes it, only its folder is there."""
+    """Whether a table that is listed has a version: while it is made, or after a kill, only its folder is there."""
     try:
         database.open_table(name)
     except ValueError as error:
