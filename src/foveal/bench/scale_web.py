@@ -55,6 +55,7 @@ from dataclasses import replace
 from foveal.settings import Settings
 from foveal.web.app import create_app
 from foveal.web.background import Background
+from foveal.web.serving import attentive, server_config
 from foveal.web.site import SiteSettings
 settings = replace(Settings.load(sys.argv[1]), database="sqlite")
 app = create_app(settings, SiteSettings(search_per_minute=0, api_per_hour=0))
@@ -65,8 +66,8 @@ class Told(uvicorn.Server):
             for gate in app.state.gates.values():
                 gate.room = int(sys.argv[3])
         print(self.servers[0].sockets[0].getsockname()[1], flush=True)
-with Background(app.state.site):
-    Told(uvicorn.Config(app, port=0, log_level="warning", access_log=False)).run()
+with Background(app.state.site), attentive():
+    Told(server_config(app, port=0)).run()
 """
 
 

@@ -85,6 +85,7 @@ def serve(
     from foveal.web.app import create_app
     from foveal.web.background import Background
     from foveal.web.models import LocalModels
+    from foveal.web.serving import attentive, server_config
     from foveal.web.settings import load_web
     from foveal.web.site import SiteSettings
 
@@ -109,16 +110,13 @@ def serve(
             _use(app.state.site, parts)
         shown = "localhost" if local else host
         notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")
-        config = uvicorn.Config(
+        config = server_config(
             app,
             log_config=None if web.log == "json" else uvicorn.config.LOGGING_CONFIG,
-            log_level="warning",
-            access_log=False,
             timeout_graceful_shutdown=5,
             limit_concurrency=web.streams + CONNECTIONS,
-            server_header=False,
         )
-        with Background(app.state.site):
+        with Background(app.state.site), attentive():
             uvicorn.Server(config).run(sockets=[listening])
 
 
