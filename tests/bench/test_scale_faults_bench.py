@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from foveal.bench import scale_faults, scale_faults_library, scale_web
+from foveal.bench.light_client import Answer
 from foveal.bench.scale_faults import TRIALS, Tally, run
 from foveal.bench.scale_faults_library import DAMAGES, Files, damaged, held_against, unreachable
 from foveal.bench.scale_faults_trials import Found, Unavailable, Victim, home_in
@@ -126,12 +126,11 @@ def test_a_victim_is_heard_and_killed(tmp_path: Path) -> None:
 
 def test_what_a_crowd_gets_is_told_apart() -> None:
     got = Asked()
-    request = httpx.Request("GET", "http://localhost/papers")
     for status, headers, text in (
-        (200, {}, "<html></html>\n"), (200, {}, "<html> cut"), (500, {}, "x"), (503, {"retry-after": "3"}, "x"),
-        (503, {}, "x"),
+        (200, {}, b"<html></html>\n"), (200, {}, b"<html> cut"), (500, {}, b"x"), (503, {"retry-after": "3"}, b"x"),
+        (503, {}, b"x"),
     ):  # fmt: skip
-        got.note(httpx.Response(status, headers=headers, text=text, request=request), 5.0)
+        got.note(Answer(status, headers, text), "/papers", 5.0)
     assert (len(got.waits_ms), len(got.refusals_ms), got.without_hint) == (1, 2, 1)
     assert got.errors == ["200 /papers", "500 /papers"]
 

@@ -30,6 +30,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 
+from foveal.bench.light_client import FAILURES, Answer, LightClient
 from foveal.bench.papers_serve import filled
 from foveal.bench.papers_synthetic import Drawn
 from foveal.bench.settings import BenchSettings
@@ -80,15 +81,17 @@ class Asked:
     errors: list[str] = field(default_factory=list)
     without_hint: int = 0  # refusals that do not say when to come again
 
-    def note(self, answer: httpx.Response, ms: float) -> None:
+    reopened: int = 0  # connections that the server had closed when they were used again
+
+    def note(self, answer: Answer, path: str, ms: float) -> None:
         """Count an answer."""
-        if answer.status_code == 503:
+        if answer.status == 503:
             self.refusals_ms.append(ms)
             self.without_hint += not answer.headers.get("retry-after", "").isdecimal()
-        elif answer.status_code == 200 and answer.text.rstrip().endswith("</html>"):
+        elif answer.status == 200 and answer.body.rstrip().endswith(b"</html>"):
             self.waits_ms.append(ms)
         else:
-            self.errors.append(f"{answer.status_code} {answer.url.path}")
+            self.errors.append(f"{answer.status} {path}")
 
 
 def web(settings: BenchSettings) -> Iterator[Row]:
@@ -115,7 +118,7 @@ def reader_rows(
     note = f"{len(waits):,} pages, p50 {np.percentile(waits, 50):.0f} ms, longest {waits.max():.0f} ms"
     who = f"{READERS} readers, {seconds} s"
     errors = len(got.errors) + len(got.refusals_ms)
-    said = "; ".join(dict.fromkeys(got.errors))[:300]
+    said = "; ".join([*dict.fromkeys(got.errors), f"{got.reopened} connections reopened"])[:300]
     yield Row.of(who, "errors and refusals", errors, at_most=0, note=said)
     yield Row.of(who, "p99, ms", float(np.percentile(waits, 99)), note=note)
     yield Row.of(who, "pages a second", len(waits) / seconds)
@@ -159,23 +162,23 @@ def paths_of(papers: Sequence[Drawn], day: str, seed: int) -> list[str]:
 async def crowd(address: str, paths: Sequence[str], readers: int, seconds: float, think_s: float, seed: int) -> Asked:
     """So many readers for so long, each on a connection of its own."""
     got = Asked()
-    limits = httpx.Limits(max_connections=readers, max_keepalive_connections=readers)
     until = time.perf_counter() + seconds
 
-    async def read(number: int, client: httpx.AsyncClient) -> None:
-        draw = random.Random(f"{seed}/{number}")
+    async def read(number: int) -> None:
+        draw, client = random.Random(f"{seed}/{number}"), LightClient(address)
         await asyncio.sleep(draw.random() * think_s)
         while (begun := time.perf_counter()) < until:
+            path = draw.choice(paths)
             try:
-                answer = await client.get(draw.choice(paths))
-                got.note(answer, (time.perf_counter() - begun) * 1e3)
-            except httpx.HTTPError as error:
+                got.note(await client.get(path), path, (time.perf_counter() - begun) * 1e3)
+            except FAILURES as error:
                 got.errors.append(type(error).__name__)
             if think_s:
                 await asyncio.sleep(min(draw.expovariate(1 / think_s), max(0.0, until - time.perf_counter())))
+        got.reopened += client.reopened
+        client.close()
 
-    async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
-        await asyncio.gather(*(read(number, client) for number in range(readers)))
+    await asyncio.gather(*(read(number) for number in range(readers)))
     return got
 
 
