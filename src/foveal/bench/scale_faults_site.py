@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,10 @@ def token_of(client: httpx.Client) -> str:
 
 def keep_busy(address: str, sessions: dict[str, str], draw: random.Random, acked: Acked, stop: threading.Event) -> None:
     """Visit until it stops or the server is gone: add, ask, vote."""
-    with suppress(httpx.HTTPError, IndexError), visiting(address) as client:
+    with suppress(httpx.HTTPError, IndexError), ExitStack() as browsers:
+        client = browsers.enter_context(visiting(address))
         token = token_of(client)
-        members = {}
-        for login, session in sessions.items():
-            members[login] = httpx.Client(base_url=address, timeout=20, cookies={SESSION: session})
+        members = {login: browsers.enter_context(visiting(address, session)) for login, session in sessions.items()}
         tokens = {login: token_of(one) for login, one in members.items()}
         while not stop.wait(PAUSE_S):
             if len(acked.jobs) >= MOST_JOBS:
