@@ -161,8 +161,9 @@ def test_it_is_loaded_as_it_was_saved(tmp_path):
     loaded = TextClassifier.from_pretrained(tmp_path / "one")
     assert loaded.words == model.words
     assert loaded.state_dict().keys() == model.state_dict().keys()
-    text = "The pump of the old house."
-    np.testing.assert_array_equal(loaded.classify([text])[0].weights, model.classify([text])[0].weights)
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items())
+    text = "The pump of the old house."  # products of equal numbers may differ in the last bit, by where they lie
+    np.testing.assert_allclose(loaded.classify([text])[0].weights, model.classify([text])[0].weights, rtol=1e-4)
     assert sorted(one.name for one in (tmp_path / "one").iterdir()) == [
         "config.json",
         "model.safetensors",
