@@ -203,13 +203,22 @@ def test_lines_that_run_along_the_pages_stay_where_they_stand_first():
     assert all(text[offset:].startswith("Page ") for offset in offsets[1:])
 
 
+def test_a_head_that_begins_with_the_pages_number_runs_along():
+    pages = [page.replace("A Book", f"{n} A Book", 1) for n, page in enumerate(running(6), 12)]
+    assert joined(pages)[0].count("A Book of Seeing") == 1
+
+
 def test_a_head_on_every_other_page_runs_along_too():
     assert joined(running(9, skip=(1, 3, 5, 7)))[0].count("A Book of Seeing") == 1
 
 
 @pytest.mark.parametrize(
     "pages",
-    [running(3), running(9, skip=(2, 3, 6, 7)), [f"# A Book of Seeing\r\n{LINES}\r\nEnd {n}" for n in "abcde"]],
+    [
+        running(3),
+        running(9, skip=(2, 3, 6, 7)),
+        *([f"{marks} A Book of Seeing\r\n{LINES}\r\nEnd {n}" for n in "abcde"] for marks in ("#", "##")),
+    ],
 )
 def test_lines_that_do_not_run_along_stay(pages):
     assert joined(pages)[0].count("A Book of Seeing") == sum("A Book of Seeing" in page for page in pages)

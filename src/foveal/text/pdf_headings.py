@@ -154,7 +154,6 @@ def _wordy(text: str) -> bool:
 def _standing_out(pages: Sequence[Sequence[Line]], body: _Body, taken: set[tuple[int, int]]) -> Iterator[_Run]:
     for number, page in enumerate(pages):
         stands = [body.stands_out(line) for line in page]
-        at = 0
         for (outstanding, style), group in groupby(
             range(len(page)), key=lambda n: (stands[n], body.style(page[n]) if stands[n] else (0.0, False))
         ):

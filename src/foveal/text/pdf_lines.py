@@ -36,6 +36,7 @@ _KNOWN = re.compile(
     r"|contents|table of contents|supplementary material)",
     re.IGNORECASE,
 )
+_MARKED = re.compile(r"#{1,6} ")  # as `pdf_headings.py` does it
 _SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?\d{1,3}(?:[,–-]\d{1,3})*)?$")  # and the marks of notes
 
 
@@ -118,7 +119,8 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
         found: dict[str, list[int]] = defaultdict(list)
         for number, page in enumerate(pages):
             line = re.sub(r"\d+", "#", page[edge]).strip()
-            if re.search(r"[^\W\d_]", line) and len(line) <= LONGEST_RUNNING and not line.startswith("# "):
+            heading = _MARKED.match(page[edge])
+            if re.search(r"[^\W\d_]", line) and len(line) <= LONGEST_RUNNING and not heading:
                 found[line].append(number)
         dropped = {number for at in found.values() for number in _in_rows(at)}
         pages = [_trimmed(page, edge) if number in dropped else page for number, page in enumerate(pages)]
