@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from honest import HashedWords
@@ -12,7 +13,7 @@ from foveal.library import Library
 from foveal.retrieval import indexing, tables
 from foveal.retrieval.adding import OwnWork
 from foveal.scale import cluster
-from foveal.scale.adding import parted
+from foveal.scale.adding import PART_BYTES, SMALL_PART_BYTES, parted
 from foveal.text.loading import Source
 
 
@@ -67,12 +68,22 @@ def test_batches_in_flight_make_the_tables_that_one_after_the_other_makes(own_se
     assert rows(own, "documents", ("added_at",)) == rows(late, "documents", ("added_at",))
 
 
-def test_parts_follow_each_other_and_hold_about_the_same():
+def test_parts_follow_each_other_and_grow_smaller():
+    sources = [Source(f"file:///{number}", "text", 2**19) for number in range(200)]
+    parts = parted(sources, 2)
+    assert [one for part in parts for one in part] == sources
+    sizes = [sum(one.size or 0 for one in part) for part in parts]
+    assert max(sizes) <= PART_BYTES + 2**19
+    assert sizes[:2] == [PART_BYTES] * 2
+    assert all(later <= earlier for earlier, later in pairwise(sizes))
+    assert sizes[-2] == SMALL_PART_BYTES  # the last is what is left
+
+
+def test_few_or_small_sources_are_spread_over_all_cores():
     sources = [Source(f"file:///{number}", "text", size) for number, size in enumerate([10] * 50 + [500] + [10] * 50)]
     parts = parted(sources, 2)
     assert [one for part in parts for one in part] == sources
-    assert 12 <= len(parts) <= 20
-    assert max(sum(one.size or 0 for one in part) for part in parts if len(part) > 1) <= 3 * 1500 / len(parts) + 500
+    assert 4 <= len(parts) <= 6
     assert parted(sources[:1], 8) == [sources[:1]]
 
 

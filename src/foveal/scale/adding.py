@@ -18,7 +18,6 @@ Unit        a source: a JSONL file of millions of records is loaded by one task;
 from __future__ import annotations
 
 import logging
-import math
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,11 +45,11 @@ from foveal.types import Document, Encoder, Passage, Segmenter
 NETWORK = ("url", "arxiv")
 """Kinds of sources that are not given to the cluster."""
 
-PART_BYTES = 4 * 2**20
-"""Bytes of sources that one task loads, about: seconds of work, so that a lost task costs little."""
+PART_BYTES = 16 * 2**20
+"""Bytes of sources that one task loads, at most: some seconds of work, so that a lost task costs little."""
 
-PARTS_A_CORE = 8
-"""Parts for each core, at least, where sources are enough: so that no core waits long for the others' last."""
+SMALL_PART_BYTES = 2 * 2**20
+"""Bytes of a small task: Ray Data takes about 0.2 s from a core's task to its next."""
 
 AHEAD_A_CORE = 2
 """Batches that are encoded or wait for it, for each core: this process must not wait for the slowest."""
@@ -169,17 +168,20 @@ def _in_order() -> Iterator[Any]:
 
 
 def parted(sources: Sequence[Source], cores: int) -> list[list[Source]]:
-    """The sources in parts that follow each other, of about equal size: `PARTS_A_CORE` or more for each core."""
+    """The sources in parts that follow each other: each half of a core's share of what is left, within bounds.
+
+    Large ones first, so that cores seldom wait for a task; small ones last, so that none waits long for the others'.
+    """
     sizes = [max(1, source.size or 1) for source in sources]
-    wanted = min(len(sources), max(PARTS_A_CORE * cores, math.ceil(sum(sizes) / PART_BYTES)))
     parts: list[list[Source]] = []
-    held, most = 0, sum(sizes) / max(1, wanted)
+    left, held, most = sum(sizes), 0, 0.0
+    smallest = min(SMALL_PART_BYTES, left / (2 * cores))
     for source, size in zip(sources, sizes, strict=True):
         if not parts or held + size / 2 > most:
             parts.append([])
-            held = 0
+            held, most = 0, min(PART_BYTES, max(smallest, left / (2 * cores)))
         parts[-1].append(source)
-        held += size
+        held, left = held + size, left - size
     return parts
 
 
