@@ -1,4 +1,4 @@
-"""The demo, whole: about a minute, so not part of `make test`."""
+"""The demo; the whole of it takes minutes, so it is not part of `make test`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ import json
 
 import pytest
 from cli.test_cli import run
+
+from foveal.cli import demo
+
+
+class Slow:
+    """A reader that needs a second for each thousand characters."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def retrieve(self, text, question):
+        self.clock[0] += len(text) / 1000
+
+
+def test_a_slow_machine_reads_a_part_and_says_so(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(demo.time, "perf_counter", lambda: clock[0])
+    assert demo._seconds(Slow(clock), "x" * 480_000) == pytest.approx(480)
+    assert demo._read_of(480_000, 1.0, 60) == "all 480,000 characters are read"
+    assert demo._read_of(480_000, 0.5, 480) == (
+        "the most promising 50% of 480,000 characters are read (all of them: about 8 minutes here)"
+    )
 
 
 @pytest.mark.slow

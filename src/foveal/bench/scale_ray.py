@@ -32,7 +32,7 @@ from foveal.text.loading import Source, discover
 from foveal.text.sources import load_settings
 
 FILE_CHARACTERS = 200_000
-FILES, QUICK_FILES = 240, 128
+FILES, QUICK_FILES = 480, 128
 RUNS, QUICK_RUNS = 5, 3
 ENCODED_FILES, QUICK_ENCODED_FILES = 8, 3
 """Files whose passages are encoded, too, to compare tables."""
