@@ -148,3 +148,11 @@ def test_elements_deeper_than_a_browser_keeps_cost_no_search_for_the_main_text(m
     monkeypatch.setattr("trafilatura.extract", lambda *_, **__: pytest.fail("trafilatura is quadratic in the depth"))
     page = read(f"<body><h1>The fovea</h1>{'<div>' * 600}<p>{SENTENCE}</p>{'</div>' * 600}<p>The end.</p></body>")
     assert page.text == f"# The fovea\n\n{SENTENCE.strip()}\n\nThe end."
+
+
+def test_control_characters_are_spaces():
+    page = read_html(
+        b"<title>The\x01eye</title><p class='a\x02'>It \x0b sees, &#31;and\x01 <b>sharp\x03ly</b>\x04 so.", name="x"
+    )
+    assert page.title == "The eye"
+    assert page.text == "It sees, and sharp ly so."

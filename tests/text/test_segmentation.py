@@ -182,6 +182,9 @@ def test_wiki_titles():
         ["Глава 1", "Глава 2", "Глава 3"],
         ["§ 1 Zweck", "§ 2 Begriffe", "§ 3 Kosten"],
         ["Abstract", "1. Introduction", "References"],
+        ["Psalms 1", "Psalms 2", "Psalms 3"],
+        ["1 Samuel 1", "1 Samuel 2", "1 Samuel 3", "2 Samuel 1", "Obadiah 1"],
+        ["1. You may copy the work in any medium as", "2. You may change your copy of it", "3. You may give it on"],
     ],
 )
 def test_plain_headings_are_guessed(titles):
@@ -205,6 +208,9 @@ def test_levels_of_guessed_headings():
         f"{BODY}the rules of\nSection 4 of the Act apply to this.\n\n" * 4,  # wrapped text
         "KETOS,    GREEK.\n\nCETUS,    LATIN.\n\nHVALT,    DANISH.\n\n" + BODY * 3,  # columns
         f"ALL OF A DOCUMENT\n\n{BODY * 20}" * 3,  # segments too long to trust capitals
+        "".join(f"Page {n}\n\n{BODY}" for n in range(1, 9)),  # where pages end
+        "".join(f"Vienna {year}\n\n{BODY}" for year in (1848, 1866, 1914, 1918)),  # numbers that count nothing
+        "".join(f"  1 Now the sower\nsoweth {n}\n  2 And another\ntime\n\n{BODY}" for n in range(9)),  # verses
     ],
 )
 def test_what_only_looks_like_headings_is_none(text):

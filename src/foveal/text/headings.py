@@ -3,9 +3,10 @@
 Marked    Markdown `#` and underlined titles, reStructuredText underlines, `<h2>` lines, wiki `== titles ==`. Taken as
           they are. Lines of bold text alone stand below them.
 Guessed   where fewer than three are marked, and below these: "Chapter 4", "Article II", "PART B" (in some more
-          languages, too); "1.2 Title", "IV. Title"; bold lines; SHORT LINES IN CAPITALS. Each kind is kept only if the
-          headings together stay reliable: at least 3 segments, a median segment of 1 to 25 units (chapters: 250),
-          headings at most half of all units. Three of a kind in a row with nothing between are a list or contents.
+          languages, too); "Psalms 23" where one name is counted; "1.2 Title", "IV. Title"; bold lines; SHORT LINES IN
+          CAPITALS. Each kind is kept only if the headings together stay reliable: at least 3 segments, a median
+          segment of 1 to 25 units (chapters: 250), headings at most half of all units. Three of a kind in a row with
+          nothing between are a list or contents. "4 Then he" is text if the next line goes on in small letters.
 Never     inside fenced code and front matter
 
 Levels    marked: by their mark; underlines of reStructuredText by first appearance. Guessed: words such as "Part" and
@@ -45,6 +46,9 @@ FEW = 3
 
 MARKED_LEVELS = 6
 """Levels that marks can have."""
+
+COUNTED_WORDS = 5
+"""Words of a name that is counted, at most."""
 
 UNNUMBERED = 9
 """The depth of a bold line without a number: below those with one."""
@@ -208,6 +212,12 @@ _NUMBERED = re.compile(
     r"|(?P<cjk>[一二三四五六七八九十]{1,3})、)[ \t]*(?<=[\s、])(?P<title>\S[^\n]{0,100})(?:\n|\Z)",
     re.MULTILINE,
 )
+_COUNTED = re.compile(
+    r"^[ \t]{0,8}(?P<name>(?:\d[ \t]+)?[^\W\d_][^\n\d]{0,60}?)[ \t]+(?P<number>\d{1,4})[ \t]*\r?(?:\n|\Z)", re.MULTILINE
+)
+_PLACES = re.compile(
+    r"(?:p|page|line|fig(?:ure)?|table|seite|zeile|abb(?:ildung)?|tabelle|página|tabla|tableau)\.?", re.I
+)
 _KNOWN = re.compile(
     r"^[ \t]*(?:abstract|introduction|related work|background|(?:materials and )?methods?|results(?: and discussion)?"
     r"|discussion|conclusions?|limitations|acknowledge?ments?|references|bibliography|preface|foreword|prologue"
@@ -220,12 +230,12 @@ _RUN_ON = re.compile(r"[.!?]\s+\S+\s+\S+\s+\S|[,;]$|[。；，]")
 
 def _guessed(text: str, closed: Offsets, units: Sequence[int], marked: Sequence[_Line]) -> list[_Line]:
     """Kinds of guesses, the surest first, each kept if the headings stay reliable; twice, as one may need another."""
-    kinds: list[Callable[[str], Iterator[_Line]]] = [_keywords, _numbered, _bold, _capitals]
+    kinds: list[Callable[[str], Iterator[_Line]]] = [_keywords, _counted, _numbered, _bold, _capitals]
     found = {kind: _apart(text, _outside(closed, kind(text)), marked) for kind in kinds}
     kept: list[_Line] = []
     for kind in [*kinds, *kinds]:
         trial = _without_lists(text, _in_order([*kept, *found[kind]]))
-        longest = LONGEST_CHAPTER if kind is _keywords and not kept else LONGEST_SEGMENT
+        longest = LONGEST_CHAPTER if kind in (_keywords, _counted) and not kept else LONGEST_SEGMENT
         if len(trial) > len(kept) and reliable(len(trial), _bodies(text, trial, units), longest=longest):
             kept = trial
     return kept
@@ -271,6 +281,19 @@ def _line_below(text: str, start: int) -> str:
     return below if len(below) <= 80 and not after and not re.search(r"[.,;:]$", below) else ""
 
 
+def _counted(text: str) -> Iterator[_Line]:
+    """Lines of a name and a number alone, "Genesis 1" to "Genesis 50", if some name is counted up at least to three."""
+    lines, last, longest = list[_Line](), ("", 0), 0
+    for match in _COUNTED.finditer(text):
+        name, number = match["name"], int(match["number"])
+        titled = (name[0].isdigit() or name[0].isupper()) and len(name.split()) <= COUNTED_WORDS
+        alone = not _line_before(text, match.start()).strip() and not _line_after(text, match.end()).strip()
+        if titled and alone and not _PLACES.fullmatch(name) and number == (last[1] + 1 if name == last[0] else 1):
+            lines.append(_Line(*match.span(), match[0].strip(), ("counted", 0)))
+            last, longest = (name, number), max(longest, number)
+    yield from lines if longest >= FEW else ()
+
+
 def _numbered(text: str) -> Iterator[_Line]:
     lines, counted = list[_Line](), list[int]()
     for match in _NUMBERED.finditer(text):
@@ -278,9 +301,14 @@ def _numbered(text: str) -> Iterator[_Line]:
         title = match["title"].strip()
         named = title[0].isalpha() and not title[0].islower() and not title.endswith((":", "?"))
         short = len(title.split()) <= (5 if title.endswith(".") else TITLE_WORDS)
-        if named and short and not _RUN_ON.search(title):
-            lines.append(_Line(*match.span(), match[0].strip(), (kind, match[kind].count("."))))
-            counted += [int(match[kind])] if lines[-1].style == WHOLE else []
+        style = (kind, match[kind].count("."))
+        bare = (
+            match[0].split()[0].isdecimal()
+        )  # "1 Now the", unlike "1. You may", is a verse where the next line goes on
+        goes_on = bare and _line_after(text, match.end())[:1].islower()
+        if named and short and not goes_on and not _RUN_ON.search(title):
+            lines.append(_Line(*match.span(), match[0].strip(), style))
+            counted += [int(match[kind])] if style == WHOLE else []
     count = _count_up(counted)
     yield from (line for line in lines if count or line.style != WHOLE)
     for match in _KNOWN.finditer(text):
@@ -331,9 +359,9 @@ def _without_lists(text: str, lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _guessed_levels(lines: Sequence[_Line]) -> dict[Style, int]:
-    """Words first, the rarer the higher; then numbers (by depth), bold, capitals, whichever appears first."""
+    """Words first, the rarer the higher; then what is counted, numbers (by depth), bold, capitals, as they appear."""
     counts = Counter(line.style for line in lines)
-    kinds = ("decimal", "roman", "letter", "cjk", "bold", "capitals")
+    kinds = ("counted", "decimal", "roman", "letter", "cjk", "bold", "capitals")
     words = sorted((style for style in counts if style[0] not in kinds), key=lambda style: counts[style])
     others = list(dict.fromkeys(line.style[0] for line in lines if line.style[0] in kinds))
     ordered = [*words, *(style for kind in others for style in sorted(counts) if style[0] == kind)]
@@ -383,3 +411,8 @@ def _line_before(text: str, start: int) -> str:
     """The line that ends where the line at `start` begins, without its line break; its end only, if it is long."""
     lowest = max(0, start - 1 - 2 * LONGEST_LINE)
     return text[max(lowest, text.rfind("\n", lowest, max(0, start - 1)) + 1) : max(0, start - 1)]
+
+
+def _line_after(text: str, start: int) -> str:
+    """The line that begins at `start`; its beginning only, if it is long."""
+    return text[start : start + LONGEST_LINE].partition("\n")[0]

@@ -34,6 +34,7 @@ _FURNITURE = (
 _EMPHASIS = ("b", "strong", "i", "em", "u")
 _VERBATIM = ("pre", "code", "textarea", "script", "style")
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML has no place for them
 _DEEPEST = 512  # elements within each other, as browsers allow; the search for the main text is quadratic in them
 _RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _LOWERED = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
@@ -67,6 +68,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
         tree = html.document_fromstring(source.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
     except etree.ParserError as error:
         raise UnreadableSource(f"{name} is no HTML that can be read: {error}. Save the page anew.") from error
+    _clean(tree)
     title, author = _title(tree), _named(tree, "author") or _named(tree, "article:author")
     link = _canonical(tree)
     shallow = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
@@ -93,6 +95,18 @@ def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str
         except UnicodeDecodeError:  # the page says one thing and does another
             continue
     return decode(content, name)
+
+
+def _clean(tree: Any) -> None:
+    """Make spaces of control characters: the parser lets them through, but nothing that holds one can be set again."""
+    for element in tree.iter():
+        if element.text and _CONTROL.search(element.text) and isinstance(element.tag, str):
+            element.text = _CONTROL.sub(" ", element.text)
+        if element.tail and _CONTROL.search(element.tail):
+            element.tail = _CONTROL.sub(" ", element.tail)
+        for name, value in element.attrib.items():
+            if _CONTROL.search(value):
+                element.attrib[name] = _CONTROL.sub(" ", value)
 
 
 def _depth(tree: Any) -> int:
