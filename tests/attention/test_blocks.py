@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from foveal.attention import compiled, kernel
+from foveal.attention import kernel
 from foveal.attention.blocks import Blocks
 from foveal.attention.kernel import block_attention, merge, native, plain
 from foveal.errors import InputError
+from foveal.models import compiled
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -306,11 +307,11 @@ def test_without_a_compiler_the_plain_loop_gives_the_same(monkeypatch, tmp_path,
     compiled.library.cache_clear()
     native.cache_clear()
     try:
-        with caplog.at_level(logging.WARNING, "foveal.attention"):
+        with caplog.at_level(logging.WARNING, "foveal.models"):
             close(block_attention(q, k, v, blocks), expected)
             close(block_attention(q, k, v, blocks), expected)
         assert [record.message for record in caplog.records if "compiler" in record.message] == [
-            "Sparse attention runs without its compiled kernel, many times slower: "
+            "Attention runs without a compiled kernel, many times slower: "
             "no C++ compiler was found. Install g++ or clang++, or name one by CXX."
         ]
     finally:
@@ -326,7 +327,7 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("CXX", str(broken))
     compiled.library.cache_clear()
     try:
-        with caplog.at_level(logging.WARNING, "foveal.attention"):
+        with caplog.at_level(logging.WARNING, "foveal.models"):
             assert compiled.library(kernel.SOURCE) is None
         assert "no such standard" in caplog.text
     finally:

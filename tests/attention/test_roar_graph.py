@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from foveal.attention import roar_graph, roar_plain
-from foveal.attention.compiled import library
 from foveal.attention.key_index import INDEXES, IndexSettings, build, read
 from foveal.attention.roar_graph import RoarGraph, RoarSettings, balance, best_keys, link, recall
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName
+from foveal.models.compiled import library
 from foveal.models.threads import with_threads
 
 SMALL = RoarSettings(nearest=12, near=5, degree=8, beam=12, coordinates="centred")

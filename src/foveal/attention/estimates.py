@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from foveal.attention.compiled import library
+from foveal.models.compiled import library
 
-SOURCE = "last_masses.cpp"
+SOURCE = "attention/native/last_masses.cpp"
 
 
 def capped(scores: Tensor, softcap: float | None) -> Tensor:

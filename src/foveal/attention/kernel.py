@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
 from foveal.attention.blocks import Blocks
-from foveal.attention.compiled import library
 from foveal.attention.estimates import capped
 from foveal.errors import InputError
+from foveal.models.compiled import library
 
 log = logging.getLogger("foveal.attention")
 
-SOURCE = "block_attention.cpp"
+SOURCE = "attention/native/block_attention.cpp"
 
 
 def block_attention(

@@ -23,9 +23,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from foveal.attention.compiled import library
+from foveal.models.compiled import library
 
-SOURCE = "grouped_softmax.cpp"
+SOURCE = "attention/native/grouped_softmax.cpp"
 
 
 @dataclass(frozen=True)

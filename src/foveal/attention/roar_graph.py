@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.attention import roar_plain
-from foveal.attention.compiled import library
 from foveal.attention.rows import Rows
 from foveal.errors import InputError
+from foveal.models.compiled import library
 
-SOURCE = "roar_graph.cpp"
+SOURCE = "attention/native/roar_graph.cpp"
 ENTRIES = 16
 SHAPES = ("balanced", "centred")
 

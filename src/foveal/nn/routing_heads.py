@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.clusters import OnlineMeans, on_sphere
 from foveal.nn.inputs import head_width, require_at_least_one, require_one_of
+from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.states import State
 from foveal.nn.window_attention import merged, softmax_over
 
@@ -178,10 +179,24 @@ class RoutingHeads(nn.Module):
             q = torch.cat([state.keys.flatten(2, 3).to(q), q], 2)
             v = torch.cat([state.values.flatten(2, 3).to(v), v], 2)
         order = ids.argsort(dim=-1, stable=True)
-        ids, q, v = ids.gather(2, order), _taken(q, order), _taken(v, order)
-        y = self._sliding(q, v, ids)
-        y = torch.zeros_like(y).scatter(2, order[..., None].expand_as(y), y)[:, :, -tokens:]
-        return y, None if state is None else self._latest(q, v, ids, state)
+        ids = ids.gather(2, order)
+        y = None if s.self_penalty or not fits(q) else self._in_runs(q, v, ids, order)
+        if y is None or state is not None:
+            q, v = _taken(q, order), _taken(v, order)
+        if y is None:
+            y = self._sliding(q, v, ids)
+            y = torch.zeros_like(y).scatter(2, order[..., None].expand_as(y), y)
+        return y[:, :, -tokens:], None if state is None else self._latest(q, v, ids, state)
+
+    def _in_runs(self, q: Tensor, v: Tensor, ids: Tensor, order: Tensor) -> Tensor:
+        """By the compiled kernel: place i of the sorted list sees the run of its cluster that ends with it."""
+        s, place = self.settings, torch.arange(ids.shape[2], device=ids.device)
+        counts = torch.zeros(*ids.shape[:2], s.clusters + 1, dtype=ids.dtype, device=ids.device)
+        counts.scatter_add_(2, ids, torch.ones_like(ids))
+        starts = (counts.cumsum(-1) - counts).gather(2, ids)
+        first = torch.maximum(starts, place - s.window + 1)
+        first = first.masked_fill(ids == s.clusters, ids.shape[2])  # in no cluster: sees nothing
+        return range_attention(q, q, v, first, place[None, None], scale=s.scale, order=order)
 
     def _sliding(self, q: Tensor, v: Tensor, ids: Tensor) -> Tensor:
         """Sorted tokens (B, H, N, D): each sees those of its cluster among the last `window` of the list.

@@ -15,6 +15,7 @@ Cost      T (span + block) D a head, for blocks as for a window
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import head_width, require_at_least_one, require_one_of
+from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.states import State
 
 ROTARY_BASE = 10_000.0
@@ -122,6 +124,8 @@ class WindowAttention(nn.Module):
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, there: Tensor, phase: int, prefix: tuple[Tensor, Tensor] | None
     ) -> Tensor:
+        if prefix is None and fits(q) and not bool((there[:, :-1] & ~there[:, 1:]).any()):
+            return self._in_runs(q, k, v, there, phase)
         s, tokens = self.settings, q.shape[2]
         block = min(s.window, tokens)
         ahead = 0 if s.causal else s.span
@@ -141,6 +145,21 @@ class WindowAttention(nn.Module):
         else:
             y = softmax_over(turned @ k.mT * s.width**-0.5, v, visible, queries, prefix, s.width**-0.5)
         return y.flatten(2, 3)[:, :, :tokens]
+
+    def _in_runs(self, q: Tensor, k: Tensor, v: Tensor, there: Tensor, phase: int) -> Tensor:
+        """By the compiled kernel, where no key is missing but the first ones: each query sees a run of keys."""
+        s, tokens, count = self.settings, q.shape[2], k.shape[2]
+        own = torch.arange(s.span, s.span + tokens, device=q.device)
+        if s.kind == "sliding":
+            first, last = own - s.window + 1, own + s.window - 1
+        else:
+            start = (own - s.span + phase) // s.window * s.window - phase + s.span
+            first, last = start - s.window, start + 2 * s.window - 1
+        last = own if s.causal else last.clamp(max=count - 1)
+        first = torch.maximum(first, (~there).sum(1, keepdim=True))[:, None]
+        cos, sin = _angles(count, s.width)
+        queries, keys = turned(q, cos[s.span : s.span + tokens], sin[s.span : s.span + tokens]), turned(k, cos, sin)
+        return range_attention(queries, keys, v, first, last[None, None], scale=s.width**-0.5)
 
 
 def seen_nearby(
@@ -205,9 +224,23 @@ def turns(length: int, width: int, like: Tensor) -> Tensor:
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
     """x (…, T, D) turned by angles (T, D / 2), pairs being the halves' numbers."""
+    return turned(x, angles.cos(), angles.sin())
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (…, T, D) turned by angles with these cosines and sines (T, D / 2)."""
     one, two = x.chunk(2, -1)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)
+
+
+@lru_cache(maxsize=4)
+def _angles(length: int, width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of places 0 to length - 1, (length, width / 2) float32, exact however far the last one is."""
+    with torch.inference_mode(False):
+        rates = ROTARY_BASE ** (-torch.arange(0, width, 2) / width)
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * rates.double()
+        return angles.cos().float(), angles.sin().float()
 
 
 def merged(y: Tensor) -> Tensor:

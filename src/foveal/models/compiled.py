@@ -1,4 +1,6 @@
-"""Compiles the C++ of this package when it is first needed, for this machine's processor, and keeps what it made.
+"""Compiles Foveal's C++ when it is first needed, for this machine's processor, and keeps what it made.
+
+    library("attention/native/block_attention.cpp")     # a source by its place in the package, and ctypes' library
 
 What is needed: a C++ compiler (CXX, g++ or clang++); PyTorch brings the headers. It takes some seconds, once for each
 version of PyTorch, of the compiler and of the source. Without a compiler callers do without: `library` says None.
@@ -23,7 +25,10 @@ import torch
 from foveal.evaluation.files import whole_file
 from foveal.settings import Settings
 
-log = logging.getLogger("foveal.attention")
+log = logging.getLogger("foveal.models")
+
+SHARED = "models/native"
+"""The folder of the headers that sources of several packages include."""
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
@@ -34,21 +39,24 @@ FLAGS = (
 
 @cache
 def library(source: str) -> ctypes.CDLL | None:
-    """The compiled `native/<source>`; None, and one warning, where it cannot be made."""
+    """The compiled source; None, and one warning, where it cannot be made."""
     text = _text(source)
     try:
         return ctypes.CDLL(str(_made(text)))
     except (OSError, subprocess.SubprocessError) as error:
         told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
-        log.warning("Sparse attention runs without its compiled kernel, many times slower: %s", told)
+        log.warning("Attention runs without a compiled kernel, many times slower: %s", told)
         return None
 
 
 def _text(source: str) -> str:
-    """A source with this folder's headers in the place of their #includes: it is compiled from its text."""
-    folder = resources.files("foveal.attention") / "native"
-    text = (folder / source).read_text(encoding="utf-8")
-    return re.sub(r'^#include "(.+)"$', lambda found: (folder / found[1]).read_text(encoding="utf-8"), text, flags=re.M)
+    """A source with the shared headers in the place of their #includes: it is compiled from its text."""
+    root = resources.files("foveal")
+    text = (root / source).read_text(encoding="utf-8")
+    headers = root / SHARED
+    return re.sub(
+        r'^#include "(.+)"$', lambda found: (headers / found[1]).read_text(encoding="utf-8"), text, flags=re.M
+    )
 
 
 def _made(text: str) -> Path:
