@@ -50,7 +50,7 @@ def range_attention(
     q: Tensor, k: Tensor, v: Tensor, first: Tensor, last: Tensor, *, scale: float, order: Tensor | None = None
 ) -> Tensor:
     """Softmax attention over runs of keys, in q's type; gradients reach q, k and v, once. Only where `fits(q)`."""
-    shape = torch.broadcast_shapes(first.shape, last.shape)
+    shape = [max(one, other) for one, other in zip(first.shape, last.shape, strict=True)]
     ranges = [one.to(torch.int32).expand(shape).contiguous() for one in (first, last)]
     wide = (one.float().contiguous() for one in (q, k, v))
     given: Tensor = _Attention.apply(*wide, *ranges, None if order is None else order.contiguous(), scale)  # type: ignore[no-untyped-call]
