@@ -1,13 +1,18 @@
 """The compiled kernel over runs of keys: it is the masked softmax, backward too; layers give the same without it."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foveal.errors import InputError
 from foveal.models.compiled import library
 from foveal.nn import range_attention as kernel
 from foveal.nn import routing_heads, window_attention
+from foveal.nn.jacobians import greatest_stretch
 from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.routing import RoutingAttention, RoutingSettings
 from foveal.nn.window_attention import WindowAttention, WindowSettings
@@ -90,6 +95,80 @@ def test_ranges_are_shared_and_threads_change_no_bit(reach):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
     for again in results[1:]:
         assert all(torch.equal(one, other) for one, other in zip(results[0], again, strict=True))
+
+
+def test_a_task_without_keys_lets_no_two_others_write_at_once():
+    """The third 256 queries see what the first saw, and those between see nothing."""
+    _, q, k, v = drawn(2, 1, 1, 768, 100, 16)
+    first = torch.zeros(1, 1, 768, dtype=torch.long)
+    last = torch.full_like(first, 99)
+    last[..., 256:512] = -1
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        for _ in range(20):
+            y = range_attention(q, k, v, first, last, scale=0.25)
+            made = torch.autograd.grad(y.square().sum(), (q, k, v))
+            torch.set_num_threads(1)
+            alone = torch.autograd.grad(range_attention(q, k, v, first, last, scale=0.25).square().sum(), (q, k, v))
+            torch.set_num_threads(4)
+            assert all(torch.equal(one, other) for one, other in zip(made, alone, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_keys_that_are_not_there_are_not_read_and_wrong_shapes_are_told():
+    _, q, k, v = drawn(3, 1, 2, 9, 7, 16)
+    place = torch.arange(9)[None, None]
+    whole = range_attention(q, k, v, place * 0, place * 0 + 6, scale=0.25)
+    torch.testing.assert_close(range_attention(q, k, v, place - 90, place + 90, scale=0.25), whole)
+    assert not range_attention(q, k, v, place + 90, place + 99, scale=0.25).any()
+    for wrong in (
+        (q, k, v[..., :8], place, place, None),
+        (q, k[:, :1], v[:, :1], place, place, None),
+        (q, k, v, place[..., :5], place[..., :5], None),
+        (q, k, v, place, place, torch.zeros(1, 2, 9, dtype=torch.long)),
+    ):
+        with pytest.raises(InputError, match="range_attention got"):
+            range_attention(*wrong[:5], scale=0.25, order=wrong[5])
+
+
+FIRST_USE = """
+import torch
+from foveal.nn.range_attention import fits
+from foveal.nn.window_attention import WindowAttention, WindowSettings
+layer, x = WindowAttention(WindowSettings(dim=32, heads=2, window=5)), torch.randn(1, 20, 32)
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "with torch.autocast('cpu', dtype=torch.bfloat16): assert layer(x)[0].dtype == torch.bfloat16",
+        "torch.set_default_dtype(torch.float64)\nlayer(x)\nassert fits(x)",
+        "with torch.device('meta'): assert fits(x)",
+        "torch.func.grad(lambda one: layer(one)[0].sum())(x)\nassert fits(x)",
+        "with torch.inference_mode(): layer(x)\nlayer(x)[0].sum().backward()",
+    ],
+    ids=["autocast", "float64", "meta", "func", "inference"],
+)
+def test_whatever_surrounds_its_first_use(code):
+    subprocess.run([sys.executable, "-c", FIRST_USE.format(code)], check=True, timeout=300)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's own attention, row by row
+def test_transforms_of_torch_func_go_the_other_way():
+    torch.manual_seed(0)
+    layer, x = WindowAttention(WindowSettings(dim=32, heads=2, window=5)), torch.randn(3, 1, 12, 32)
+    each = torch.vmap(lambda one: layer(one)[0])(x)
+    torch.testing.assert_close(each, torch.stack([layer(one)[0] for one in x]), atol=1e-5, rtol=1e-5)
+    slopes = torch.func.grad(lambda one: layer(one)[0].square().sum())(x[0])
+    asked = x[0].clone().requires_grad_()
+    torch.testing.assert_close(
+        slopes, torch.autograd.grad(layer(asked)[0].square().sum(), asked)[0], atol=1e-5, rtol=1e-4
+    )
+    assert float(greatest_stretch(lambda one: layer(one)[0], x[0])) > 0
 
 
 def test_great_scores_and_bfloat16():

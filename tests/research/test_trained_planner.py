@@ -57,6 +57,10 @@ BY = RewardSettings(
 )  # fmt: skip
 
 
+ONE_MODEL = pytest.mark.parametrize("model", ["qwen"], indirect=True)
+"""For long tests of what hangs on no model."""
+
+
 @pytest.fixture(scope="module", params=["qwen", "gemma"])
 def model(request, tmp_path_factory):
     return tiny(request.param, tmp_path_factory.mktemp(request.param))
@@ -224,6 +228,7 @@ def test_a_planner_learns_and_leaves_its_model_as_it_was(model, recorded, search
     assert [one.queries for one in made] != [one.queries for one in plans]
 
 
+@ONE_MODEL
 def test_a_second_call_goes_on_to_the_same_weights(model, recorded, search, learned, tmp_path):
     settings = replace(SETTINGS, loop=replace(SETTINGS.loop, epochs=2))
     whole, _ = distil(model, recorded, recorded.trajectories, settings, folder=tmp_path / "a", search=search)
@@ -394,6 +399,7 @@ def test_the_loss_raises_the_better_plan(model, recorded, search):
     assert after[0] - before[0] > after[1] - before[1] + 0.1
 
 
+@ONE_MODEL
 def test_reward_goes_on_from_the_distilled_planner(model, recorded, search, learned, tmp_path):
     changes, _ = learned
     held, runs = recorded.trajectories[:2], recorded.trajectories[2:]

@@ -156,3 +156,5 @@ def test_control_characters_are_spaces():
     )
     assert page.title == "The eye"
     assert page.text == "It sees, and sharp ly so."
+    for name in (b"{foo", b"{}", b"a\x01b"):  # attributes that no tree takes
+        assert read_html(b"<p " + name + b"='\x02'>It sees well.", name="x").text == "It sees well."

@@ -184,6 +184,8 @@ def test_wiki_titles():
         ["Abstract", "1. Introduction", "References"],
         ["Psalms 1", "Psalms 2", "Psalms 3"],
         ["1 Samuel 1", "1 Samuel 2", "1 Samuel 3", "2 Samuel 1", "Obadiah 1"],
+        ["Psalms 1", "Psalms 2", "Map 1", "Psalms 4", "Psalms 5"],  # one is missing, one is a stray
+        ["Day 1", "Night 1", "Day 2", "Night 2", "Day 3", "Night 3"],
         ["1. You may copy the work in any medium as", "2. You may change your copy of it", "3. You may give it on"],
     ],
 )

@@ -8,6 +8,12 @@ import pytest
 from postgres import postgres_server
 
 
+@pytest.fixture(autouse=True)
+def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app in this process leaves the garbage collector alone: it would walk all that the other tests have loaded."""
+    monkeypatch.setattr("foveal.web.app.settle", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL server; `postgres.emptied` makes its database new."""

@@ -146,7 +146,7 @@ def _seconds(reader: InfiniRetri, text: str) -> float:
 
 
 def _read_of(characters: int, effort: float, seconds: float) -> str:
-    if effort == 1:
+    if effort >= 0.995:
         return f"all {characters:,} characters are read"
     most = f"the most promising {effort:.0%} of {characters:,} characters are read"
     return f"{most} (all of them: about {seconds / 60:.0f} minutes here)"

@@ -6,7 +6,8 @@
 Query i sees keys first[i] to last[i]; none where last < first, and its output is 0. With an `order`, place i of the
 list is row order[i] of q, k, v and the output: sorted tokens need not be moved. Compiled for this machine, forward and
 backward, in float32 (native/range_attention.cpp); the cost is that of the keys that are seen. Where it does not fit
-(another device, float64, heads that are no multiple of 16 wide, no compiler, torch.compile), callers have another way.
+(another device, float64, heads that are no multiple of 16 wide, no compiler, torch.compile, torch.func), callers have
+another way.
 
 Shapes    q (B, H, N, D), k and v (B, H, M, D), first and last (B or 1, H or 1, N), order (B, H, N) -> (B, H, N, D)
 """
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foveal.errors import InputError
 from foveal.models.compiled import library
 
 SOURCE = "nn/native/range_attention.cpp"
@@ -41,7 +43,9 @@ class _Ranged(ctypes.Structure):
 
 def fits(q: Tensor) -> bool:
     """Whether `range_attention` can be asked for such queries here."""
-    if torch.compiler.is_compiling() or q.device.type != "cpu" or q.shape[-1] % LANES or not q.numel():
+    if torch.compiler.is_compiling() or type(q) is not Tensor or torch._C._are_functorch_transforms_active():
+        return False
+    if q.device.type != "cpu" or q.shape[-1] % LANES or not q.numel():
         return False
     return q.dtype in (torch.float32, torch.bfloat16) and _agrees()
 
@@ -49,12 +53,30 @@ def fits(q: Tensor) -> bool:
 def range_attention(
     q: Tensor, k: Tensor, v: Tensor, first: Tensor, last: Tensor, *, scale: float, order: Tensor | None = None
 ) -> Tensor:
-    """Softmax attention over runs of keys, in q's type; gradients reach q, k and v, once. Only where `fits(q)`."""
+    """Softmax attention over runs of keys, in q's type; gradients reach q, k and v, once. Only where `fits(q)`.
+
+    Keys before the first and behind the last are none. InputError: shapes that do not fit.
+    """
+    _check(q, k, v, first, last, order)
     shape = [max(one, other) for one, other in zip(first.shape, last.shape, strict=True)]
-    ranges = [one.to(torch.int32).expand(shape).contiguous() for one in (first, last)]
+    there = first.clamp(min=0), last.clamp(max=k.shape[2] - 1)
+    ranges = [one.to(torch.int32).expand(shape).contiguous() for one in there]
     wide = (one.float().contiguous() for one in (q, k, v))
     given: Tensor = _Attention.apply(*wide, *ranges, None if order is None else order.contiguous(), scale)  # type: ignore[no-untyped-call]
     return given.to(q.dtype)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, first: Tensor, last: Tensor, order: Tensor | None) -> None:
+    batch, heads, queries, width = q.shape
+    fit = k.shape == v.shape and (*k.shape[:2], k.shape[3]) == (batch, heads, width)
+    fit = fit and all(one.shape[0] in (1, batch) and one.shape[1] in (1, heads) for one in (first, last))
+    fit = fit and first.shape[2] == last.shape[2] == queries
+    if not fit or (order is not None and (order.shape != q.shape[:3] or k.shape[2] != queries)):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (q, k, v, first, last, order) if one is not None)
+        raise InputError(
+            f"range_attention got {shapes}; it needs queries (B, H, N, D), keys and values (B, H, M, D), ranges "
+            "(B or 1, H or 1, N), and with an order (B, H, N) as many keys as queries."
+        )
 
 
 class _Attention(torch.autograd.Function):
@@ -91,20 +113,23 @@ def _call(name: str, made: Any, turned: Any, where: Any, scale: float) -> None:
 
 
 @cache
-@torch.inference_mode(False)
-@torch.enable_grad()
 def _agrees() -> bool:
-    """Whether there is a compiler, and what it made says what PyTorch says."""
+    """Whether there is a compiler, and what it made says what PyTorch says; whatever the caller's context is."""
     if library(SOURCE) is None:
         return False
+    with torch.device("cpu"), torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        return _tried()
+
+
+def _tried() -> bool:
     draw = torch.Generator().manual_seed(0)
-    parts = [torch.randn(1, 2, 150, 32, generator=draw).requires_grad_() for _ in range(3)]
+    q, k, v, told = (torch.randn(1, 2, 150, 32, generator=draw, dtype=torch.float32) for _ in range(4))
+    parts = [one.requires_grad_() for one in (q, k, v)]
     place = torch.arange(150)
     first, last = (place - 40).clamp(min=0)[None, None], place[None, None]
     seen = (place >= first[0, 0][:, None]) & (place <= place[:, None])
-    told = torch.randn(1, 2, 150, 32, generator=draw)
     ours = _Attention.apply(*parts, first.int(), last.int(), None, 0.2)  # type: ignore[no-untyped-call]
-    theirs = (parts[0] @ parts[1].mT * 0.2).masked_fill(~seen, -torch.inf).softmax(-1) @ parts[2]
+    theirs = (q @ k.mT * 0.2).masked_fill(~seen, -torch.inf).softmax(-1) @ v
     pairs = [(ours, theirs)]
     pairs += zip(torch.autograd.grad(ours, parts, told), torch.autograd.grad(theirs, parts, told), strict=True)
     return all(torch.allclose(one, other, atol=1e-4, rtol=1e-4) for one, other in pairs)

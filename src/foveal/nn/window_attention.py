@@ -4,8 +4,8 @@
     blocks      tokens stand in blocks of `block` from the stream's beginning; token t sees what is before it in its own
                 block and all of the block before (and, where it is not causal, both blocks beside)
 
-Rotary positions are those of the distance alone, computed within a block of queries and its keys: however far the
-stream has come, no angle grows. `prefix` vectors are seen by all tokens at no distance: their keys are not turned, nor
+Rotary positions are those of the distance alone, computed from the first key that is held: however far the stream has
+come, no angle grows. `prefix` vectors are seen by all tokens at no distance: their keys are not turned, nor
 are the queries that look at them.
 
 Shapes    x (B, T, dim) -> (B, T, dim); the state holds the last `span` keys and values, (B, H, span, D) each
@@ -234,11 +234,11 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _angles(length: int, width: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines of places 0 to length - 1, (length, width / 2) float32, exact however far the last one is."""
-    with torch.inference_mode(False):
-        rates = ROTARY_BASE ** (-torch.arange(0, width, 2) / width)
+    with torch.inference_mode(False), torch.device("cpu"):
+        rates = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
         angles = torch.arange(length, dtype=torch.float64)[:, None] * rates.double()
         return angles.cos().float(), angles.sin().float()
 

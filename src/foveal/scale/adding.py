@@ -46,7 +46,7 @@ NETWORK = ("url", "arxiv")
 """Kinds of sources that are not given to the cluster."""
 
 PART_BYTES = 16 * 2**20
-"""Bytes of sources that one task loads, at most: some seconds of work, so that a lost task costs little."""
+"""Bytes of sources that one task loads, about, at most: some seconds of work, so that a lost task costs little."""
 
 SMALL_PART_BYTES = 2 * 2**20
 """Bytes of a small task: Ray Data takes about 0.2 s from a core's task to its next."""

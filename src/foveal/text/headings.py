@@ -213,7 +213,8 @@ _NUMBERED = re.compile(
     re.MULTILINE,
 )
 _COUNTED = re.compile(
-    r"^[ \t]{0,8}(?P<name>(?:\d[ \t]+)?[^\W\d_][^\n\d]{0,60}?)[ \t]+(?P<number>\d{1,4})[ \t]*\r?(?:\n|\Z)", re.MULTILINE
+    r"^[ \t]{0,8}(?P<name>(?:\d[ \t]++)?[^\W\d_][^\n\d]{0,60}?)(?<![ \t])[ \t]++(?P<number>\d{1,4})[ \t]*\r?(?:\n|\Z)",
+    re.MULTILINE,
 )
 _PLACES = re.compile(
     r"(?:p|page|line|fig(?:ure)?|table|seite|zeile|abb(?:ildung)?|tabelle|página|tabla|tableau)\.?", re.I
@@ -282,16 +283,21 @@ def _line_below(text: str, start: int) -> str:
 
 
 def _counted(text: str) -> Iterator[_Line]:
-    """Lines of a name and a number alone, "Genesis 1" to "Genesis 50", if some name is counted up at least to three."""
-    lines, last, longest = list[_Line](), ("", 0), 0
+    """Lines of a name and a number alone, "Genesis 1" to "Genesis 50", where some name is counted up.
+
+    A name begins with 1 and goes on a little above its last number: two lines may be missing between.
+    """
+    lines, last, counted = list[_Line](), dict[str, int](), Counter[str]()
     for match in _COUNTED.finditer(text):
         name, number = match["name"], int(match["number"])
         titled = (name[0].isdigit() or name[0].isupper()) and len(name.split()) <= COUNTED_WORDS
         alone = not _line_before(text, match.start()).strip() and not _line_after(text, match.end()).strip()
-        if titled and alone and not _PLACES.fullmatch(name) and number == (last[1] + 1 if name == last[0] else 1):
+        follows = number == 1 or (name in last and 0 < number - last[name] <= FEW)
+        if titled and alone and follows and not _PLACES.fullmatch(name):
             lines.append(_Line(*match.span(), match[0].strip(), ("counted", 0)))
-            last, longest = (name, number), max(longest, number)
-    yield from lines if longest >= FEW else ()
+            last[name] = number
+            counted[name] += 1
+    yield from lines if max(counted.values(), default=0) >= FEW else ()
 
 
 def _numbered(text: str) -> Iterator[_Line]:
@@ -302,9 +308,7 @@ def _numbered(text: str) -> Iterator[_Line]:
         named = title[0].isalpha() and not title[0].islower() and not title.endswith((":", "?"))
         short = len(title.split()) <= (5 if title.endswith(".") else TITLE_WORDS)
         style = (kind, match[kind].count("."))
-        bare = (
-            match[0].split()[0].isdecimal()
-        )  # "1 Now the", unlike "1. You may", is a verse where the next line goes on
+        bare = match[0].split()[0].isdecimal()  # unlike "1. You may", "1 Now he" is a verse where the next line goes on
         goes_on = bare and _line_after(text, match.end())[:1].islower()
         if named and short and not goes_on and not _RUN_ON.search(title):
             lines.append(_Line(*match.span(), match[0].strip(), style))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -106,7 +107,8 @@ def _clean(tree: Any) -> None:
             element.tail = _CONTROL.sub(" ", element.tail)
         for name, value in element.attrib.items():
             if _CONTROL.search(value):
-                element.attrib[name] = _CONTROL.sub(" ", value)
+                with suppress(ValueError):  # a name that no page should have
+                    element.attrib[name] = _CONTROL.sub(" ", value)
 
 
 def _depth(tree: Any) -> int:

@@ -1,4 +1,4 @@
-// What the softmaxes of this folder share. compiled.py puts it in the place of its #include.
+// What softmaxes in C++ share. models/compiled.py puts it in the place of its #include.
 
 #include <algorithm>
 #include <cmath>

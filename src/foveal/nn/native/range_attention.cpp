@@ -304,7 +304,6 @@ int64_t task_of(const Ranged &c) {
       int64_t before[2] = {0, 0};  // where the keys of the last two tasks end
       for (int64_t begin = 0; begin < c.queries && apart; begin += size) {
         const Span span = head.seen(begin, std::min(c.queries, begin + size));
-        if (span.empty()) continue;
         apart = before[0] <= span.from;
         before[0] = std::max(before[0], before[1]);
         before[1] = std::max(before[1], span.to);
