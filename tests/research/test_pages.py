@@ -82,3 +82,27 @@ def test_a_local_model_reads_long_pages_by_its_attention(tmp_path):
     assert found
     assert sum(words(one.text) for one in found) <= 60
     assert all(whole.text[one.span.start : one.span.end] == one.text for one in found)
+
+
+def test_of_a_book_a_local_model_reads_the_promising_parts(tmp_path, monkeypatch):
+    from tiny import tiny
+
+    from foveal.reading import InfiniRetri, ReadSettings
+    from foveal.reading.events import ReadStarted
+
+    reader = InfiniRetri(tiny("qwen", tmp_path), ReadSettings(window=64, budget=64, floor=0.0, follow=0))
+    seen, streamed = [], reader.stream
+
+    def stream(*given, **options):
+        for event in streamed(*given, **options):
+            seen.extend([event.windows] if isinstance(event, ReadStarted) else [])
+            yield event
+
+    monkeypatch.setattr(reader, "stream", stream)
+    text = " ".join(f"The mill of year {one} has a river." for one in range(120)) + " Olof keeps the key of the house."
+    whole = AttentionReading(reader)
+    assert whole.read(page(text), "Who keeps the key?", tokens=60, count=words)
+    monkeypatch.setattr("foveal.research.pages.MOST_READ", len(text) // 4)
+    part = whole.read(page(text), "Who keeps the key?", tokens=60, count=words)
+    assert part
+    assert 0 < seen[1] <= seen[0] / 3

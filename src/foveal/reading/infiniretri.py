@@ -91,6 +91,7 @@ class _Task:
     questions: tuple[str, ...]
     path: Path | None
     cancel: Cancel | None
+    effort: float  # as in the settings
 
     def check(self) -> None:
         """Cancelled: the reading is."""
@@ -175,18 +176,20 @@ class InfiniRetri:
         state: Path | None = None,
         *,
         answer: bool = True,
+        effort: float | None = None,
         cancel: Cancel | None = None,
     ) -> Generator[Event]:
         """Read and answer, telling what happens; the last event is `Done`.
 
-        `state` names a file that the reading can go on from. InputError: an empty question, a blank text, a state of
-        another reading. Cancelled: `cancel` was set; the state is kept.
+        `state` names a file that the reading can go on from; `effort` takes the place of the settings'. InputError: an
+        empty question, a blank text, a state of another reading. Cancelled: `cancel` was set; the state is kept.
         """
         questions = (question,) if isinstance(question, str) else tuple(question)
         if not questions or not all(one.strip() for one in questions):
             raise InputError("The question is empty. Ask something that the text may answer.")
         self._require_room(questions)
-        task = _Task(text_of(source), questions, state, cancel)
+        share = self.settings.effort if effort is None else replace(self.settings, effort=effort).effort
+        task = _Task(text_of(source), questions, state, cancel, share)
         begun = time.perf_counter()
         where = self._resumed(task)
         yield from self._read(task, where)
@@ -207,6 +210,7 @@ class InfiniRetri:
     def _resumed(self, task: _Task) -> state.State:
         who = f"{self.model.fingerprint} {self.model.dtype} {self.looking.profile.heads}"
         settings = {name: value for name, value in asdict(self.settings).items() if name != "answer"}
+        settings["effort"] = task.effort
         text = task.text.revision if task.path else ""
         identity = state.identity(text, task.questions, who, settings)
         found = state.load(task.path, identity) if task.path else None
@@ -217,7 +221,7 @@ class InfiniRetri:
     def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
         """Pass over the windows that are to be read, then take the second look; `where` holds the result."""
         clock, windows = _Clock(where), self._windows(task)
-        count = max(1, round(windows.count() * self.settings.effort))
+        count = max(1, round(windows.count() * task.effort))
         yield ReadStarted(count, int(count * self.settings.window * 0.95), where.window)
         if where.phase == "read":
             numbered = enumerate(windows.read(task.questions))
@@ -347,7 +351,7 @@ class InfiniRetri:
 
     def _windows(self, task: _Task) -> Windows:
         settings = self.settings
-        return Windows(task.text, self.looking.tokens, settings.window, settings.longest, settings.effort, task.check)
+        return Windows(task.text, self.looking.tokens, settings.window, settings.longest, task.effort, task.check)
 
     def _require_room(self, questions: Sequence[str]) -> None:
         """InputError: window, memory and a question exceed the model's positions."""

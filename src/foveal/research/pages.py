@@ -4,7 +4,8 @@
 
 BestPassages       BM25 over passages of some 600 characters; no model; a page in another language gives its beginning
 AttentionReading   InfiniRetri reads all of it, and the model's own attention says which sentences matter; needs a local
-                   model (infiniretri.py)
+                   model (infiniretri.py). Of a book it reads as much as of a long paper, the parts with the question's
+                   words first
 
 Nothing is cut at a fixed length from the head: what a page says last is found as well as what it says first.
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 PIECE = 600
 """Characters of a passage; a longer sentence is cut at as many."""
+
+MOST_READ = 80_000
+"""Characters of a page that a model goes over, a paper of some thirty pages: a book would keep a run waiting for hours."""
 
 K1, B = 1.5, 0.75
 """Of BM25 (Robertson and Zaragoza, 2009), as in retrieval/past_lexical.py."""
@@ -74,7 +78,8 @@ class AttentionReading:
 
         if count(page.text) <= tokens or not page.text.strip():
             return BestPassages().read(page, question, tokens=tokens, count=count)
-        events = self.reader.stream(page, question, answer=False, cancel=cancel)
+        effort = min(1.0, MOST_READ / len(page.text))
+        events = self.reader.stream(page, question, answer=False, effort=effort, cancel=cancel)
         done = next(event for event in events if isinstance(event, Done))
         best = sorted(done.readings[0].excerpts, key=lambda one: -one.score)
         looked_at = [Passage(Span(page.id, one.start, one.end), one.text) for one in best]
