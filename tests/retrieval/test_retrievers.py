@@ -56,6 +56,19 @@ def test_without_texts_all_else_is_the_same(store, kind):
     assert bare == without
 
 
+def test_rows_that_move_all_the_time_are_read_with_the_search(store, monkeypatch):
+    """Compaction gives rows new numbers: the hybrid begins again, and in the end asks for texts at once."""
+    retriever, tries = HybridRetriever(LexicalRetriever(store), DenseRetriever(store, HashedWords())), []
+    expected = retriever.search(QUERIES, 4)
+    monkeypatch.setattr(store, "_taken", lambda numbers: tries.append(numbers))
+    assert retriever.search(QUERIES, 4) == expected
+    assert len(tries) > 1
+
+
+def test_numbers_of_no_row_are_told(store):
+    assert store._taken([1 << 40, 5]) is None
+
+
 @pytest.mark.parametrize("wrong", [{"fusion": "sum"}, {"dense_weight": 1.5}, {"depth": 0}])
 def test_wrong_options_are_refused(store, wrong):
     with pytest.raises(InputError, match="Hybrid search got"):

@@ -27,8 +27,11 @@ from foveal.errors import (
     UnknownDocument,
 )
 from foveal.retrieval import indexing, tables
+from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.filters import sql
+from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.indexing import Indexed, Indexer
+from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.store import Store
 
 ENCODER = HashedWords()
@@ -376,16 +379,18 @@ for version in range(25):
 """
 
 
-def test_a_reader_never_sees_half_of_what_another_process_replaces(store):
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_reader_never_sees_half_of_what_another_process_replaces(store, hybrid):
     put(store, [document("long", "".join(f"every line {i} of version -1\n" for i in range(20)))])
     reader = Store.open(store.uri)
+    both = HybridRetriever(LexicalRetriever(reader), DenseRetriever(reader, ENCODER))
     code = REPLACER.format(tests=str(Path(__file__).parents[1]), uri=store.uri)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "go\n"
         seen = set()
         while child.poll() is None:
-            found = reader.lexical("every", 100)
+            found = both.search(["every"], 100)[0] if hybrid else reader.lexical("every", 100)
             versions = {one.passage.text.split()[-1] for one in found}
             assert (len(found), len(versions), len({one.revision for one in found})) == (20, 1, 1)
             seen |= versions

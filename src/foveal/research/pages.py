@@ -30,7 +30,7 @@ PIECE = 600
 """Characters of a passage; a longer sentence is cut at as many."""
 
 MOST_READ = 80_000
-"""Characters of a page that a model goes over, a paper of some thirty pages: a book would keep a run waiting for hours."""
+"""Characters of a page that a model goes over, some thirty pages: a book would keep a run waiting for hours."""
 
 K1, B = 1.5, 0.75
 """Of BM25 (Robertson and Zaragoza, 2009), as in retrieval/past_lexical.py."""

@@ -18,8 +18,9 @@ from foveal.types import Document, Hit, Passage, Scalar, Span, revision_of
 PLACES = ["document_id", "edition", "start", "end", "heading"]
 """Columns of a passage that say where it is."""
 
-FOUND = [*PLACES, "indexed", "text_at"]
-"""Columns of a passage that a search asks for: reading the texts is a third of its work."""
+FOUND = [*PLACES, "indexed"]
+"""Columns of a passage that a search asks for: reading the texts is a third of its work. `text_at`, which would take as
+long again, follows from the passage's length: its text ends what is indexed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def hits(found: Sequence[Found], source: str) -> list[Hit]:
 
 def found_in(row: Mapping[str, Any], score: str, revision: str) -> Found:
     span = Span(row["document_id"], row["start"], row["end"])
-    text = row["indexed"][row["text_at"] :] if "indexed" in row else ""
+    text = row["indexed"][len(row["indexed"]) - len(span) :] if "indexed" in row else ""
     passage = Passage(span, text, row["heading"])
     return Found(passage, row[score] if score == "_score" else 1.0 - row[score], revision)
 

@@ -11,6 +11,7 @@ Both searches give `Found` rows, best first, of visible passages only (see `tabl
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from lancedb.query import LanceQueryBuilder
     from lancedb.table import LanceTable
 
+logger = logging.getLogger("foveal.retrieval")
+
 INDEX_FROM = 5_000
 """Passages from which vectors get an index: below, an exact scan is about as fast."""
 
@@ -62,6 +65,9 @@ LOOKED_UP = 1000
 
 Rows = list[dict[str, Any]]
 """Rows of a table, by the names of their columns."""
+
+SPARE = 2
+"""Rows that are read beside those that are wanted: one may belong to an edition that is not visible."""
 
 RETRIES = 5
 """Times that a search begins again because documents were published meanwhile."""
@@ -156,6 +162,67 @@ class Store:
             return _rows(_filtered(builder, where).limit(limit))
 
         return self._visible(search, "_distance", k)
+
+    def numbered(self, asked: str | np.ndarray, k: int, where: str | None = None) -> dict[int, float]:
+        """Number -> score of the `k` best rows for words, or a vector (dimension,), visible or not: see `best`."""
+        table = self._passages
+        if isinstance(asked, str):
+            if (full_text := lexical_query(asked)) is None:
+                return {}
+            builder, score = table.search(full_text, query_type="fts"), "_score"
+        else:
+            builder = table.search(asked, vector_column_name="vector").distance_type("dot")
+            builder, score = self.index.asked(builder, k, filtered=bool(where)), "_distance"
+        with tables.lance_errors(self.uri):
+            found = _filtered(builder, where).limit(k).select([score]).with_row_id(True).to_arrow()
+        numbers, scores = found["_rowid"].to_pylist(), found[score].to_pylist()
+        return {n: one if score == "_score" else 1.0 - one for n, one in zip(numbers, scores, strict=True)}
+
+    def best(self, rank: Callable[[], Mapping[int, float]], k: int) -> list[Found] | None:
+        """The `k` best visible passages of what `rank` makes of `numbered` rows; only these are read from the table.
+
+        Of equal scores the one that stands first in its document. None: rows moved, again and again, meanwhile.
+        """
+        require_k(k)
+        for tries in range(RETRIES + 1):
+            with tables.lance_errors(self.uri):
+                before = self._remembered[0]
+                before = self._documents.version if tries or before < 0 else before
+            found = self._best_of(rank(), k)
+            if found is not None and self._remembered[0] == before:
+                return found
+        return None
+
+    def _best_of(self, ranking: Mapping[int, float], k: int) -> list[Found] | None:
+        """None: a row is not where it was."""
+        order, most = sorted(ranking, key=lambda number: -ranking[number]), k + SPARE
+        while True:
+            while most < len(order) and ranking[order[most]] == ranking[order[most - 1]]:
+                most += 1
+            rows = self._taken(order[:most])
+            if rows is None:
+                return None
+            current = self.current([row["document_id"] for row in rows])
+            seen = [
+                found_in(row | {"_score": ranking[row["_rowid"]]}, "_score", now.revision)
+                for row in rows
+                if (now := current.get(row["document_id"])) and now.edition == row["edition"]
+            ]
+            if len(seen) >= k or most >= len(order):
+                seen.sort(key=lambda one: (-one.score, one.passage.span.document_id, one.passage.span.start))
+                return seen[:k]
+            most *= 4
+
+    def _taken(self, numbers: Sequence[int]) -> Rows | None:
+        """The rows of these numbers, in any order; None where one is gone: compaction gives rows new numbers."""
+        if not numbers:
+            return []
+        try:
+            rows: Rows = self._passages.take_row_ids(list(numbers)).with_row_id().select(FOUND).to_list()
+        except (RuntimeError, ValueError, OSError) as error:
+            logger.debug("rows are not where they were: %s", error)
+            return None
+        return rows if len(rows) == len(numbers) else None
 
     def hold_vectors(self) -> None:
         """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""
