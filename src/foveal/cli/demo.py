@@ -117,7 +117,7 @@ def _answers(library: Library, *, quiet: bool) -> dict[str, Any]:
 
 
 def _read_whole(model: LanguageModel, library: Library, *, quiet: bool) -> dict[str, Any]:
-    """The manual as one text of 106,000 tokens, read from its first word to its last."""
+    """The manual as one text of 106,000 tokens: all of it, or what of it a slow machine reads in `PATIENT_S`."""
     from foveal.reading import DocumentText, InfiniRetri, ReadSettings
     from foveal.text.sample import manual
     from foveal.types import Document

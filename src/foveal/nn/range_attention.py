@@ -95,9 +95,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, told: Tensor) -> tuple[Tensor | None, ...]:
         *made, first, last, order = ctx.saved_tensors
         turned = [torch.zeros_like(one) for one in made[:3]]
-        _call(
-            "foveal_range_attention_backward", made, (told.contiguous(), *turned), (first, last, order), ctx.scale
-        )  # fmt: skip
+        arrived = told.contiguous(), *turned
+        _call("foveal_range_attention_backward", made, arrived, (first, last, order), ctx.scale)
         return *turned, None, None, None, None
 
 

@@ -191,8 +191,7 @@ class RoutingHeads(nn.Module):
     def _in_runs(self, q: Tensor, v: Tensor, ids: Tensor, order: Tensor) -> Tensor:
         """By the compiled kernel: place i of the sorted list sees the run of its cluster that ends with it."""
         s, place = self.settings, torch.arange(ids.shape[2], device=ids.device)
-        counts = torch.zeros(*ids.shape[:2], s.clusters + 1, dtype=ids.dtype, device=ids.device)
-        counts.scatter_add_(2, ids, torch.ones_like(ids))
+        counts = _sizes(ids, s.clusters)
         starts = (counts.cumsum(-1) - counts).gather(2, ids)
         first = torch.maximum(starts, place - s.window + 1)
         first = first.masked_fill(ids == s.clusters, ids.shape[2])  # in no cluster: sees nothing
@@ -225,7 +224,7 @@ class RoutingHeads(nn.Module):
     def _latest(self, q: Tensor, v: Tensor, ids: Tensor, state: ClusterState) -> ClusterState:
         """The last `window` tokens of each cluster of a sorted list."""
         s = self.settings
-        counts = F.one_hot(ids, s.clusters + 1).sum(2)[..., : s.clusters]
+        counts = _sizes(ids, s.clusters)[..., : s.clusters]
         ends = counts.cumsum(-1)[..., None]
         places = ends + torch.arange(-s.window, 0, device=q.device)  # (B, H, k, window)
         there = places >= ends - counts[..., None]
@@ -312,6 +311,12 @@ class RoutingHeads(nn.Module):
             told["in none"] = float((count == 0).float().mean())
             told["clusters of one in any"] = float(count[count > 0].mean())
         return told
+
+
+def _sizes(ids: Tensor, clusters: int) -> Tensor:
+    """(B, H, clusters + 1): how many tokens are in each cluster, and in none."""
+    counts = torch.zeros(*ids.shape[:2], clusters + 1, dtype=ids.dtype, device=ids.device)
+    return counts.scatter_add(2, ids, torch.ones_like(ids))
 
 
 def _with_before(x: Tensor, missing: int = 0) -> Tensor:

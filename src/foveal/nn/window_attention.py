@@ -218,8 +218,12 @@ def _near(x: Tensor, span: int, block: int, ahead: int) -> Tensor:
 def turns(length: int, width: int, like: Tensor) -> Tensor:
     """The angles of places 0 to length - 1, (length, width / 2), float32 or wider."""
     dtype = _wide(like)
-    rates = ROTARY_BASE ** (-torch.arange(0, width, 2, device=like.device, dtype=dtype) / width)
-    return torch.arange(length, device=like.device, dtype=dtype)[:, None] * rates
+    return torch.arange(length, device=like.device, dtype=dtype)[:, None] * _rates(width, dtype, like.device)
+
+
+def _rates(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    rates: Tensor = ROTARY_BASE ** (-torch.arange(0, width, 2, device=device, dtype=dtype) / width)
+    return rates
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
@@ -238,8 +242,8 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _angles(length: int, width: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines of places 0 to length - 1, (length, width / 2) float32, exact however far the last one is."""
     with torch.inference_mode(False), torch.device("cpu"):
-        rates = ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
-        angles = torch.arange(length, dtype=torch.float64)[:, None] * rates.double()
+        rates = _rates(width, torch.float32, torch.device("cpu")).double()  # those of `turns`
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
         return angles.cos().float(), angles.sin().float()
 
 

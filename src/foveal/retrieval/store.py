@@ -141,7 +141,7 @@ class Store:
             return []
 
         def search(limit: int, version: int) -> Rows:
-            builder = _filtered(self._passages.search(full_text, query_type="fts"), where).limit(limit)
+            builder = self._by_words(full_text, where).limit(limit)
             held = self._held.at(version) if self._held and not texts else None
             if held and (placed := held.placed(_rows(builder.select(["_score"]).with_row_id(True)))) is not None:
                 return placed
@@ -157,31 +157,27 @@ class Store:
             held = self._held.at(version) if self._held and not (where or texts) else None
             if held is not None:
                 return held.nearest(vector, limit)
-            builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
-            builder = self.index.asked(builder, limit, filtered=bool(where)).select([*columns, "_distance"])
-            return _rows(_filtered(builder, where).limit(limit))
+            return _rows(self._by_vector(vector, limit, where).select([*columns, "_distance"]).limit(limit))
 
         return self._visible(search, "_distance", k)
 
     def numbered(self, asked: str | np.ndarray, k: int, where: str | None = None) -> dict[int, float]:
         """Number -> score of the `k` best rows for words, or a vector (dimension,), visible or not: see `best`."""
-        table = self._passages
-        if isinstance(asked, str):
-            if (full_text := lexical_query(asked)) is None:
-                return {}
-            builder, score = table.search(full_text, query_type="fts"), "_score"
-        else:
-            builder = table.search(asked, vector_column_name="vector").distance_type("dot")
-            builder, score = self.index.asked(builder, k, filtered=bool(where)), "_distance"
         with tables.lance_errors(self.uri):
-            found = _filtered(builder, where).limit(k).select([score]).with_row_id(True).to_arrow()
+            if isinstance(asked, str):
+                if (full_text := lexical_query(asked)) is None:
+                    return {}
+                builder, score = self._by_words(full_text, where), "_score"
+            else:
+                builder, score = self._by_vector(asked, k, where), "_distance"
+            found = builder.limit(k).select([score]).with_row_id(True).to_arrow()
         numbers, scores = found["_rowid"].to_pylist(), found[score].to_pylist()
         return {n: one if score == "_score" else 1.0 - one for n, one in zip(numbers, scores, strict=True)}
 
     def best(self, rank: Callable[[], Mapping[int, float]], k: int) -> list[Found] | None:
         """The `k` best visible passages of what `rank` makes of `numbered` rows; only these are read from the table.
 
-        Of equal scores the one that stands first in its document. None: rows moved, again and again, meanwhile.
+        Of equal scores by document and place. None: rows moved, again and again, meanwhile.
         """
         require_k(k)
         for tries in range(RETRIES + 1):
@@ -192,6 +188,13 @@ class Store:
             if found is not None and self._remembered[0] == before:
                 return found
         return None
+
+    def _by_words(self, full_text: Any, where: str | None) -> LanceQueryBuilder:
+        return _filtered(self._passages.search(full_text, query_type="fts"), where)
+
+    def _by_vector(self, vector: np.ndarray, k: int, where: str | None) -> LanceQueryBuilder:
+        builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
+        return _filtered(self.index.asked(builder, k, filtered=bool(where)), where)
 
     def _best_of(self, ranking: Mapping[int, float], k: int) -> list[Found] | None:
         """None: a row is not where it was."""
