@@ -7,7 +7,7 @@ reader.read(ids, method) -> Prompted               # logits, keys and values, wh
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -89,22 +89,34 @@ class PromptReader:
     def log_probabilities(self, prompt: Prompted, ids: Sequence[int]) -> Tensor:
         """The natural-log probability of each of `ids` behind the prompt (N,); the prompt is left as it was."""
         length = prompt.layers[0].length
-        for layer in prompt.layers:
-            layer.reserve(length + len(ids))
-        logits = prompt.logits
-        if len(ids) > 1:
-            more = self.step(torch.tensor([list(ids[:-1])]), prompt.layers, [length])
-            logits = torch.cat([logits, more[0]])
-        for layer in prompt.layers:
-            layer.length = length
+        logits = self._before_each(prompt, ids)
+        cut(prompt, length)
         told: Tensor = logits.float().log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
         return told
 
     @torch.inference_mode()
-    def continued(self, prompt: Prompted, most: int) -> str:
-        """The likeliest continuation, up to `most` tokens, a stop token or the end of a line."""
+    def continued(
+        self,
+        prompt: Prompted,
+        most: int,
+        *,
+        expected: Sequence[int] = (),
+        enough: Callable[[str], bool] = lambda _: False,
+    ) -> str:
+        """The likeliest continuation, up to `most` tokens, a stop token or the end of a line, or until it is `enough`.
+
+        What it begins with of the `expected` tokens takes one pass; where it has all of them, it ends with them.
+        """
         logits, ids, length = prompt.logits, list[int](), prompt.layers[0].length
-        for _ in range(most):
+        if expected:
+            before = self._before_each(prompt, expected)
+            same = before.argmax(-1) == torch.tensor(expected)
+            ids += expected[: len(expected) if same.all() else int(same.int().argmin())]
+            if len(ids) == len(expected):
+                most = 0
+            else:
+                logits = before[len(ids)][None]
+        while len(ids) < most and not enough(self.model.tokenizer.decode(ids)):
             token = int(logits[-1].argmax())
             if token in self.model.stop_ids or (ids and "\n" in self.model.tokenizer.decode([token])):
                 break
@@ -112,9 +124,24 @@ class PromptReader:
             for layer in prompt.layers:
                 layer.reserve(length + len(ids))
             logits = self.step(torch.tensor([[token]]), prompt.layers, [length + len(ids) - 1])[0]
-        for layer in prompt.layers:
-            layer.length = length
+        cut(prompt, length)
         return str(self.model.tokenizer.decode(ids))
+
+    def _before_each(self, prompt: Prompted, ids: Sequence[int]) -> Tensor:
+        """The logits (N, vocabulary) that each of `ids` is chosen by; keys of all but the last join the prompt's."""
+        length = prompt.layers[0].length
+        for layer in prompt.layers:
+            layer.reserve(length + len(ids))
+        if len(ids) == 1:
+            return prompt.logits
+        more = self.step(torch.tensor([list(ids[:-1])]), prompt.layers, [length])
+        return torch.cat([prompt.logits, more[0]])
+
+
+def cut(prompt: Prompted, length: int) -> None:
+    """Forget what stands behind the first `length` tokens."""
+    for layer in prompt.layers:
+        layer.length = length
 
 
 class Capture:

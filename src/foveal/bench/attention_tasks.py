@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from statistics import fmean
 
@@ -34,12 +35,13 @@ from foveal.attention import (
     VerticalSlash,
     attach,
 )
-from foveal.bench.attention_models import PromptReader
+from foveal.bench.attention_models import PromptReader, cut
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.grid import Cell, Outcome, System, differences, run, summary, trade_off
 from foveal.evaluation.likelihood import nats_per_token, paired, perplexity
-from foveal.evaluation.ruler import TASKS, Sample, answer_tokens, make
+from foveal.evaluation.ruler import TASKS, Sample, accuracy, answer_tokens, make
 from foveal.evaluation.tables import Row
+from foveal.models.key_values import cache_of
 
 COUNTS = {4_096: 5, 8_192: 1}
 """Samples of each task by length, in a full run."""
@@ -77,13 +79,22 @@ def at_density(length: int, density: float) -> dict[str, AttentionMethod]:
 
 
 def answered(reader: PromptReader, method: AttentionMethod, sample: Sample) -> Outcome:
-    """Read a sample's prompt under `method` and answer, in no more than twice the room of the gold answer."""
+    """Read a sample's prompt under `method` and answer, in no more than twice the room of the gold answer.
+
+    What would follow behind the gold answer, or behind the last of all answers, is not decoded.
+    """
     ids = reader.model.encode(sample.prompt)
     prompt = reader.read(ids, method)
     gold = reader.model.encode(" " + sample.gold.strip())
     nats = nats_per_token(reader.log_probabilities(prompt, gold))
-    text = reader.continued(prompt, min(answer_tokens(sample.task), 2 * len(gold) + 16))
+    most = min(answer_tokens(sample.task), 2 * len(gold) + 16)
+    text = reader.continued(prompt, most, expected=gold, enough=partial(_complete, sample))
     return Outcome(text, nats, prompt.report.density, prompt.seconds)
+
+
+def _complete(sample: Sample, text: str) -> bool:
+    """Whether no more text can make the answer better: all answers are given, and the last word has ended."""
+    return bool(text) and not text[-1].isalnum() and accuracy(text, sample) == 1
 
 
 def tasks(settings: BenchSettings) -> Iterator[Row]:
@@ -117,6 +128,7 @@ def pairs_16k(settings: BenchSettings) -> Iterator[Row]:
     yield from _pairs(reader, 16_384, LONG)
     if not settings.quick:
         yield from grid(reader, (16_384,))
+        yield from sparse_decoding(reader, 16_384)
 
 
 def pairs_32k(settings: BenchSettings) -> Iterator[Row]:
@@ -227,18 +239,26 @@ def grid(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
 
 
 def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
-    """Answers decoded over 1,024 keys beside those decoded over all, the prompt read by DHSA in both."""
+    """Answers decoded over 1,024 keys beside those decoded over all, behind the same prompt, read by DHSA."""
     same = []
+    takes = signature(type(reader.model.model).forward).parameters
+    cache_name = "cache" if "cache" in takes else "past_key_values"  # up to transformers 5.20
     for sample in _needles(reader, length):
-        ids = torch.tensor([reader.model.encode(sample.prompt)])
+        ids = reader.model.encode(sample.prompt)
+        prompt = reader.read(ids[:-1], DHSA(budget=1024))
         told = []
         for sparse in (False, True):
             method = DHSA(budget=1024, sparse_decode=sparse)
             with torch.inference_mode(), attach(reader.model.model, method, report=Report(rows=0)):
                 out = reader.model.model.generate(
-                    ids, max_new_tokens=12, do_sample=False, pad_token_id=reader.model.stop_ids[0]
+                    torch.tensor([ids]),
+                    **{cache_name: cache_of(prompt.layers)},
+                    max_new_tokens=12,
+                    do_sample=False,
+                    pad_token_id=reader.model.stop_ids[0],
                 )
-            told.append(out[0, ids.shape[1] :].tolist())
+            told.append(out[0, len(ids) :].tolist())
+            cut(prompt, len(ids) - 1)
         same.append(told[0] == told[1])
     note = f"{len(same)} needles, greedy, 12 tokens each"
     name = f"DHSA, decoding over 1,024 keys of {length // 1024}k"
