@@ -148,16 +148,18 @@ def _run(reader: PromptReader, methods: Mapping[str, AttentionMethod], samples: 
     """Each sample under each method; cells that were made before by the same methods of the same model are kept."""
     cells: list[Cell] = []
     systems: dict[str, System] = {name: partial(answered, reader, method) for name, method in methods.items()}
-    made = {name: _store(reader, method) for name, method in methods.items()}
     for sample in samples:  # method by method on each sample: a stopped run has compared them
         for name, system in systems.items():
-            cells += run({name: system}, [sample], store=made[name])
+            cells += run({name: system}, [sample], store=_store(reader, methods[name], sample.length))
     return cells
 
 
-def _store(reader: PromptReader, method: AttentionMethod) -> Path:
-    """Where the cells of a method lie: by all of its settings, the model, and the version of this package."""
-    whole = f"{method!r} {reader.model.fingerprint} {__version__}"
+def _store(reader: PromptReader, method: AttentionMethod, length: int) -> Path:
+    """Where the cells of a method lie: by all of its settings, the model, the version of this package, and the length.
+
+    Benches of different lengths may run at once: none writes over another's cells.
+    """
+    whole = f"{method!r} {reader.model.fingerprint} {__version__} {length}"
     name = hashlib.sha256(whole.encode()).hexdigest()[:16]
     return reader.settings.cache / "attention-tasks" / f"{name}.jsonl"
 
