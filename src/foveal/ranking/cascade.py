@@ -27,7 +27,7 @@ from foveal.models.chat import Cancel
 from foveal.ranking.stage_cost import StageCost
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.pipeline import followed_by
-from foveal.retrieval.store import require_k
+from foveal.retrieval.store_search import require_k
 from foveal.types import Hit, Ranker, Retriever
 
 LEAST = 5

@@ -31,7 +31,7 @@ from foveal.ranking.article_models import load_article_model
 from foveal.ranking.sections import SectionRanker, SentenceWeight, passage_of
 from foveal.retrieval.fusion import Key, Ranking, as_given, weighted_sum, z_scores
 from foveal.retrieval.pipeline import followed_by
-from foveal.retrieval.store import require_k
+from foveal.retrieval.store_search import require_k
 from foveal.text.languages import word_cutter
 from foveal.training import checkpoints
 from foveal.training.searches import Search, WordSearch

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from foveal.retrieval.rows import hits
-from foveal.retrieval.store import Collection, Store, require_k
+from foveal.retrieval.store import Collection, Store
+from foveal.retrieval.store_search import require_k
 from foveal.types import Encoder, Hit
 
 

@@ -61,12 +61,13 @@ def flat_search(vectors: Floats, queries: Floats, k: int) -> tuple[Ids, Floats]:
 
 
 def quantise_int8(vectors: Floats) -> Int8Vectors:
-    """Each vector in steps of its largest absolute value / 127."""
+    """Each vector in steps of its largest absolute value / 127; one of less than 1e-36 is taken as zero."""
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise InputError(f"Vector {row} holds NaN or infinity; int8 needs finite numbers. Encode its text again.")
     largest = np.abs(vectors).max(axis=1, initial=0.0)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    steps = largest / 127
+    scales = np.where(steps >= np.finfo(np.float32).tiny, steps, 1).astype(np.float32)  # smaller ones divide badly
     return Int8Vectors(np.rint(vectors / scales[:, None]).astype(np.int8), scales)
 
 

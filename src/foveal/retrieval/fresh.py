@@ -34,7 +34,8 @@ from foveal.retrieval.filters import literal
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum, z_scores
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import hits
-from foveal.retrieval.store import Collection, Store, require_k
+from foveal.retrieval.store import Collection, Store
+from foveal.retrieval.store_search import require_k
 from foveal.settings import Settings
 from foveal.types import Encoder, Hit, Span
 

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import InputError
 from foveal.retrieval.filters import literal
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
-from foveal.retrieval.store import Collection, Store, require_k
+from foveal.retrieval.store import Collection, Store
+from foveal.retrieval.store_search import require_k
 from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
 from foveal.types import Hit, Passage, Span

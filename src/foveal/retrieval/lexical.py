@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foveal.retrieval.rows import hits
-from foveal.retrieval.store import Collection, Store, require_k
+from foveal.retrieval.store import Collection, Store
+from foveal.retrieval.store_search import require_k
 from foveal.types import Hit
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from foveal.errors import InputError
 from foveal.retrieval.fusion import RRF_CONSTANT
-from foveal.retrieval.store import require_k
+from foveal.retrieval.store_search import require_k
 from foveal.types import Hit, Retriever, Span
 
 

@@ -1,18 +1,15 @@
 """One store for a library's texts, passages and vectors, over the Lance tables of `tables.py`.
 
-    Store.open(uri)                       read; other processes may read and one may write meanwhile
-    with store.writing(): …               the one writer: append, publish, remove, refresh_indexes
-    store.lexical(query, k, where)        BM25 over title, heading and text (Lance's full-text index)
-    store.nearest(vector, k, where)       cosine of unit vectors: exact, or by an index in larger libraries
-    store.use_index(name)                 choose that index (`lance_indexes.INDEXES`; inside `writing`)
-
-Both searches give `Found` rows, best first, of visible passages only (see `tables.py` for what visible means).
+Store.open(uri)                       read; other processes may read and one may write meanwhile
+with store.writing(): …               the one writer: append, publish, remove, refresh_indexes
+store.lexical(query, k, where)        and the other searches of `StoreSearch` (store_search.py)
+store.text(document_id)               and the other reads: entries, revisions, places, vectors
+store.use_index(name)                 choose that index (`lance_indexes.INDEXES`; inside `writing`)
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,55 +19,31 @@ import numpy as np
 import pyarrow as pa
 
 from foveal import faults
-from foveal.errors import InputError, UnknownDocument
+from foveal.errors import UnknownDocument
 from foveal.retrieval import lance_indexes, tables
 from foveal.retrieval.filters import literal
-from foveal.retrieval.held_vectors import HeldVectors
-from foveal.retrieval.lance_indexes import LanceIndex, chosen_index, lance_index
+from foveal.retrieval.lance_indexes import chosen_index, lance_index
 from foveal.retrieval.lease import Right
-from foveal.retrieval.open_tables import OpenTables
 from foveal.retrieval.rows import (
-    FOUND,
-    PLACES,
     Current,
     Entry,
-    Found,
     Prepared,
     document_of,
     entry_of,
-    found_in,
     plain,
     row_of,
 )
-from foveal.retrieval.words import lexical_query
+from foveal.retrieval.store_search import LOOKED_UP, StoreSearch, filtered
 from foveal.types import Document, Encoder
 
 if TYPE_CHECKING:
-    from lancedb.query import LanceQueryBuilder
     from lancedb.table import LanceTable
-
-logger = logging.getLogger("foveal.retrieval")
 
 INDEX_FROM = 5_000
 """Passages from which vectors get an index: below, an exact scan is about as fast."""
 
 RETRAIN_AT = 3
 """The vector index is trained anew once the passages are this many times what it was trained on."""
-
-REMEMBERED = 50_000
-"""Documents whose editions are remembered between searches; the first search looks so many up at once."""
-
-LOOKED_UP = 1000
-"""Documents looked up by one query."""
-
-Rows = list[dict[str, Any]]
-"""Rows of a table, by the names of their columns."""
-
-SPARE = 2
-"""Rows that are read beside those that are wanted: one may belong to an edition that is not visible."""
-
-RETRIES = 5
-"""Times that a search begins again because documents were published meanwhile."""
 
 KEPT_VERSIONS = timedelta(hours=1)
 """Versions of a table older than this go when indexes are refreshed: no reader needs one that long."""
@@ -88,17 +61,13 @@ class Collection(Protocol):
     def encoder(self) -> Encoder: ...
 
 
-class Store:
+class Store(StoreSearch):
     """The tables of one library."""
 
     def __init__(self, uri: str, settings: Mapping[str, str]) -> None:
-        self.uri = uri
-        self.settings = dict(settings)
-        self._tables = OpenTables(uri)
+        super().__init__(uri, settings)
         self._right = Right(uri)
         self.passages_schema = tables.passages_schema(self.dimension)
-        self._held: HeldVectors | None = None
-        self._remembered: tuple[int, dict[str, Current | None]] = (-1, {})  # of this version of the documents
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -107,130 +76,10 @@ class Store:
         return cls(uri, tables.read_settings(uri))
 
     @property
-    def dimension(self) -> int | None:
-        """Length of the vectors; None in a library without."""
-        stated = self.settings.get("dimension")
-        return int(stated) if stated else None
-
-    @property
-    def index(self) -> LanceIndex:
-        """The vector index that this library has from `INDEX_FROM` passages on. UnknownName: its setting names none."""
-        return chosen_index(self.settings)
-
-    @property
-    def _documents(self) -> LanceTable:
-        return self._tables.now().documents
-
-    @property
-    def _passages(self) -> LanceTable:
-        return self._tables.now().passages
-
-    @property
     def _revisions(self) -> LanceTable:
         return self._tables.now().revisions
 
     # -- reading ------------------------------------------------------------------------------------------------
-
-    def lexical(self, query: str, k: int, where: str | None = None, *, texts: bool = True) -> list[Found]:
-        """The `k` best visible passages for `query` by BM25; "quoted words" must stand there as a phrase.
-
-        Without `texts` those of the passages are "", for who reads them elsewhere.
-        """
-        full_text, columns = lexical_query(query), FOUND if texts else PLACES
-        if full_text is None:
-            return []
-
-        def search(limit: int, version: int) -> Rows:
-            builder = self._by_words(full_text, where).limit(limit)
-            held = self._held.at(version) if self._held and not texts else None
-            if held and (placed := held.placed(_rows(builder.select(["_score"]).with_row_id(True)))) is not None:
-                return placed
-            return _rows(builder.select([*columns, "_score"]))
-
-        return self._visible(search, "_score", k)
-
-    def nearest(self, vector: np.ndarray, k: int, where: str | None = None, *, texts: bool = True) -> list[Found]:
-        """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
-        columns = FOUND if texts else PLACES
-
-        def search(limit: int, version: int) -> Rows:
-            held = self._held.at(version) if self._held and not (where or texts) else None
-            if held is not None:
-                return held.nearest(vector, limit)
-            return _rows(self._by_vector(vector, limit, where).select([*columns, "_distance"]).limit(limit))
-
-        return self._visible(search, "_distance", k)
-
-    def numbered(self, asked: str | np.ndarray, k: int, where: str | None = None) -> dict[int, float]:
-        """Number -> score of the `k` best rows for words, or a vector (dimension,), visible or not: see `best`."""
-        with tables.lance_errors(self.uri):
-            if isinstance(asked, str):
-                if (full_text := lexical_query(asked)) is None:
-                    return {}
-                builder, score = self._by_words(full_text, where), "_score"
-            else:
-                builder, score = self._by_vector(asked, k, where), "_distance"
-            found = builder.limit(k).select([score]).with_row_id(True).to_arrow()
-        numbers, scores = found["_rowid"].to_pylist(), found[score].to_pylist()
-        return {n: one if score == "_score" else 1.0 - one for n, one in zip(numbers, scores, strict=True)}
-
-    def best(self, rank: Callable[[], Mapping[int, float]], k: int) -> list[Found] | None:
-        """The `k` best visible passages of what `rank` makes of `numbered` rows; only these are read from the table.
-
-        Of equal scores by document and place. None: rows moved, again and again, meanwhile.
-        """
-        require_k(k)
-        for tries in range(RETRIES + 1):
-            with tables.lance_errors(self.uri):
-                before = self._remembered[0]
-                before = self._documents.version if tries or before < 0 else before
-            found = self._best_of(rank(), k)
-            if found is not None and self._remembered[0] == before:
-                return found
-        return None
-
-    def _by_words(self, full_text: Any, where: str | None) -> LanceQueryBuilder:
-        return _filtered(self._passages.search(full_text, query_type="fts"), where)
-
-    def _by_vector(self, vector: np.ndarray, k: int, where: str | None) -> LanceQueryBuilder:
-        builder = self._passages.search(vector, vector_column_name="vector").distance_type("dot")
-        return _filtered(self.index.asked(builder, k, filtered=bool(where)), where)
-
-    def _best_of(self, ranking: Mapping[int, float], k: int) -> list[Found] | None:
-        """None: a row is not where it was."""
-        order, most = sorted(ranking, key=lambda number: -ranking[number]), k + SPARE
-        while True:
-            while most < len(order) and ranking[order[most]] == ranking[order[most - 1]]:
-                most += 1
-            rows = self._taken(order[:most])
-            if rows is None:
-                return None
-            current = self.current([row["document_id"] for row in rows])
-            seen = [
-                found_in(row | {"_score": ranking[row["_rowid"]]}, "_score", now.revision)
-                for row in rows
-                if (now := current.get(row["document_id"])) and now.edition == row["edition"]
-            ]
-            if len(seen) >= k or most >= len(order):
-                seen.sort(key=lambda one: (-one.score, one.passage.span.document_id, one.passage.span.start))
-                return seen[:k]
-            most *= 4
-
-    def _taken(self, numbers: Sequence[int]) -> Rows | None:
-        """The rows of these numbers, in any order; None where one is gone: compaction gives rows new numbers."""
-        if not numbers:
-            return []
-        try:
-            rows: Rows = self._passages.take_row_ids(list(numbers)).with_row_id().select(FOUND).to_list()
-        except (RuntimeError, ValueError, OSError) as error:
-            logger.debug("rows are not where they were: %s", error)
-            return None
-        return rows if len(rows) == len(numbers) else None
-
-    def hold_vectors(self) -> None:
-        """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""
-        if self.dimension and self._held is None:
-            self._held = HeldVectors(self._tables)
 
     def entry(self, document_id: str) -> Entry:
         """The document of that id, or of the only id that begins so. UnknownDocument: none, or several."""
@@ -247,7 +96,7 @@ class Store:
         """The documents for which the SQL `condition` holds, in the order in which they were added."""
         columns = [name for name in tables.DOCUMENTS.names if name not in ("text", "edition")]
         with tables.lance_errors(self.uri):
-            builder = _filtered(self._documents.search().select(columns), condition)
+            builder = filtered(self._documents.search().select(columns), condition)
             rows = builder.limit(limit or max(1, self._documents.count_rows())).to_arrow().to_pylist()
         return sorted((entry_of(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
 
@@ -272,33 +121,6 @@ class Store:
             there = ", ".join(known[:12] for known in self.revisions(document_id)) or "none"
             raise UnknownDocument(f"{document_id} has no revision {revision[:12]}. Its revisions: {there}.")
         raise UnknownDocument(f"No document has the id {document_id}. `foveal list` shows them all.")
-
-    def current(self, document_ids: Sequence[str]) -> dict[str, Current]:
-        """What of each document is visible, for those that exist. Remembered while the documents stay as they are."""
-        with tables.lance_errors(self.uri):
-            version = self._documents.version
-            known = self._remembered[1] if self._remembered[0] == version else self._look_all_up()
-            if unknown := [one for one in dict.fromkeys(document_ids) if one not in known]:
-                known = (known if len(known) < REMEMBERED else {}) | self._look_up(unknown)
-            self._remembered = (version, known)
-        return {one: now for one in document_ids if (now := known.get(one))}
-
-    def _look_all_up(self) -> dict[str, Current | None]:
-        """All documents, where they are few enough to be remembered; none of them otherwise."""
-        if (count := self._documents.count_rows()) > REMEMBERED:
-            return {}
-        builder = self._documents.search().select(["id", "edition", "revision"]).limit(max(1, count))
-        columns = [column.to_pylist() for column in builder.to_arrow().columns]
-        return {one: Current(edition, revision) for one, edition, revision in zip(*columns, strict=True)}
-
-    def _look_up(self, document_ids: Sequence[str]) -> dict[str, Current | None]:
-        found: dict[str, Current | None] = dict.fromkeys(document_ids)
-        for first in range(0, len(document_ids), LOOKED_UP):
-            ids = ",".join(map(literal, document_ids[first : first + LOOKED_UP]))
-            builder = self._documents.search().where(f"id IN ({ids})").select(["id", "edition", "revision"])
-            rows = builder.limit(LOOKED_UP).to_arrow().to_pylist()
-            found |= {row["id"]: Current(row["edition"], row["revision"]) for row in rows}
-        return found
 
     def revisions(self, document_id: str) -> list[str]:
         """The hashes of a document's texts: today's, then those that were replaced, the last first."""
@@ -358,32 +180,6 @@ class Store:
             rows = builder.limit(self._passages.count_rows()).to_arrow().to_pylist()
         first = min(rows, key=lambda row: row["start"], default=None)
         return None if first is None else np.asarray(first["vector"], dtype=np.float32)
-
-    def _visible(self, search: Callable[[int, int], Rows], score: str, k: int) -> list[Found]:
-        """The first `k` rows of a search that belong to the current edition of their document.
-
-        Rows of other editions exist only while a document is being replaced, or after a kill; then more are asked for.
-        When documents were published during the search it begins again: rows and editions must be of one moment.
-        """
-        require_k(k)
-        limit, tries = k, 0
-        while True:
-            with tables.lance_errors(self.uri):
-                before = self._remembered[0]  # versions only grow: the same one afterwards held all the while
-                before = self._documents.version if tries or before < 0 else before
-                rows = search(limit, before)
-            current = self.current([row["document_id"] for row in rows])
-            tries += 1
-            if self._remembered[0] != before and tries <= RETRIES:
-                continue
-            seen = [
-                (row, now.revision)
-                for row in rows
-                if (now := current.get(row["document_id"])) and now.edition == row["edition"]
-            ]
-            if len(seen) >= k or len(rows) < limit:
-                return [found_in(row, score, revision) for row, revision in seen[:k]]
-            limit *= 4
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -528,15 +324,6 @@ class Store:
         self.discard(sorted(e for d, e in pairs if d not in current or current[d].edition != e))
 
 
-def _filtered(builder: LanceQueryBuilder, where: str | None) -> LanceQueryBuilder:
-    return builder.where(where) if where else builder
-
-
-def _rows(builder: LanceQueryBuilder) -> Rows:
-    found: Rows = builder.to_arrow().to_pylist()
-    return found
-
-
 def _has_index(table: LanceTable, column: str) -> bool:
     return any(index.columns == [column] for index in table.list_indices())
 
@@ -550,9 +337,3 @@ def _drop_index(table: LanceTable, column: str) -> None:
 def _ensure(table: LanceTable, column: str, config: Any) -> None:
     if not _has_index(table, column):
         table.create_index(column, config=config)
-
-
-def require_k(k: int) -> None:
-    """InputError where fewer than one passage is asked for."""
-    if k < 1:
-        raise InputError(f"A search got k={k}; it needs at least 1.")
