@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -68,12 +69,37 @@ def memory_gib() -> float:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
+def wait_until_idle(most_s: float, *, busy: float = 0.1, look_s: float = 1.0) -> bool:
+    """Wait until the cores were busy for less than that share of a look, for at most so long; whether they were.
+
+    Where the system does not tell, there is no wait.
+    """
+    until = time.monotonic() + most_s
+    before = _cpu_times()
+    while before is not None and time.monotonic() < until:
+        time.sleep(look_s)
+        now = _cpu_times()
+        if now is None or now[0] - before[0] < busy * (now[1] - before[1]):
+            return now is not None
+        before = now
+    return False
+
+
 def accelerator() -> str | None:
     """The GPU's name, where the bench has loaded torch and torch has one; torch is not loaded just to ask."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
     return str(torch.cuda.get_device_name())
+
+
+def _cpu_times() -> tuple[int, int] | None:
+    """Busy and all ticks of the cores since the system's start."""
+    path = Path("/proc/stat")
+    if not path.is_file():
+        return None
+    ticks = [int(one) for one in path.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # idle, and waiting for a disk
 
 
 def _cpu_field(*names: str) -> str:

@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from foveal.bench.latency import documents_in
+from foveal.bench.machine import wait_until_idle
 from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError
 from foveal.evaluation.tables import Row
@@ -36,6 +37,9 @@ FILES, QUICK_FILES = 480, 128
 RUNS, QUICK_RUNS = 5, 3
 ENCODED_FILES, QUICK_ENCODED_FILES = 8, 3
 """Files whose passages are encoded, too, to compare tables."""
+
+STARTING_S = 30.0
+"""Each node starts helpers of its own, which import for seconds after the node is there; they are waited for."""
 
 FASTER = 1.7
 COLUMNS = {"documents": "added_at"}
@@ -77,6 +81,7 @@ def _speed(folder: Path, settings: BenchSettings) -> Iterator[Row]:
         for workers in seconds:
             with nodes([1] * workers) as (ray, _cluster):
                 _cut(library, sources[: len(sources) // 8], ray)  # workers start, and load what they need
+                wait_until_idle(STARTING_S)
                 seconds[workers].append(_cut(library, sources, ray))
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     megabytes = sum(source.size or 0 for source in sources) / 1e6
