@@ -45,4 +45,6 @@ def test_this_system_tells_of_growing_times():
         pytest.skip("this system has no /proc/stat")
     sum(range(2_000_000))
     now = machine._cpu_times()
-    assert before[0] <= now[0] and before[1] <= now[1] and now[0] <= now[1]
+    assert before[0] <= now[0]
+    assert before[1] <= now[1]
+    assert now[0] <= now[1]
