@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
+from foveal.attention import DHSA
 from foveal.bench.attention_kernel import HEADS, drawn, exact
+from foveal.bench.attention_matched import FAMILIES, of_density, reached
 from foveal.bench.attention_models import block_mass
-from foveal.bench.attention_tasks import PAIRS, at_density
+from foveal.bench.attention_needles import recall_of
+from foveal.bench.attention_tasks import PAIRS
 from foveal.registry import METHODS
 
 
@@ -38,13 +41,22 @@ def test_block_mass_is_the_attention_in_full():
 
 
 def test_other_methods_get_the_density_that_flexprefill_took():
-    methods = at_density(4096, 0.5)
-    named = {name.partition("@")[0] for name in (*methods, *PAIRS)}
-    assert named == {*METHODS, "dhsa-equal"}
-    query = torch.randn(1, 2, 4096, 8, generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 2, 4096, 8, generator=draw)
     context = type("Context", (), {"scale": 0.3, "layer": 0, "memory": None, "softcap": None})()
-    for name in ("streaming", "block-topk", "random"):
-        blocks = methods[f"{name}@0.50"].prefill(query, query, context)
-        assert float(blocks.density().mean()) == pytest.approx(0.5, abs=0.12), name
-    fixed = replace(methods["dhsa-equal@0.50"], boundaries="fixed")
-    assert float(fixed.prefill(query, query, context).density().mean()) == pytest.approx(0.5, abs=0.05)
+    seen = [(query, query, context)]
+    fixed = {"dhsa-equal": lambda _, share: DHSA(density=share, boundaries="fixed")}
+    for density in (0.3, 0.6):
+        for name, family in (FAMILIES | fixed).items():
+            got = reached(of_density(partial(family, 4096), seen, density), seen)
+            assert got == pytest.approx(density, abs=0.03), (name, density)
+
+
+def test_every_method_is_compared():
+    assert {name.partition("@")[0] for name in (*FAMILIES, *PAIRS)} == {*METHODS, "dhsa-equal"}
+
+
+def test_a_recalled_sentence_is_scored_by_its_words():
+    assert recall_of("eat a sandwich and sit in Dolores Park on a sunny day.") == 1
+    assert recall_of("eat a sandwich in Golden Gate Park.") == pytest.approx(5 / 12)
+    assert recall_of("") == 0

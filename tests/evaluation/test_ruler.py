@@ -342,3 +342,15 @@ def test_of_the_answers_of_qa_any_will_do():
     assert accuracy("Twelve.", both) == 1
     assert accuracy("123", both) == 0
     assert accuracy("Twelve.", replace(both, task="vt")) == 0.5
+
+
+@pytest.mark.parametrize("depth", [0.0, 30.0, 100.0])
+def test_needles_stand_where_they_are_to(depth):
+    sample = make("niah_single", 1, 2000, count, seed=3, depth=depth)[0]
+    place = sample.context.index(sample.answers[0]) / len(sample.context)
+    assert place == pytest.approx(depth / 100, abs=0.12)
+
+
+def test_a_depth_is_a_share():
+    with pytest.raises(InputError, match="0 to 100"):
+        make("niah_single", 1, 2000, count, depth=101)

@@ -34,12 +34,19 @@ from foveal.evaluation.tables import Row
 from foveal.models.title_models import TitleModel, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 from foveal.retrieval.fusion_weights import tuned_weight
-from foveal.retrieval.generative import unique_titles
+from foveal.retrieval.generative import told_apart
 from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings
 from foveal.text.units import sentences
-from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, base_folder, begun, train_corpusbrain
+from foveal.training.corpusbrain import (
+    CorpusBrainSettings,
+    Lessons,
+    base_folder,
+    begun,
+    naming_model,
+    train_corpusbrain,
+)
 from foveal.training.corpusbrain_pairs import (
     PairSettings,
     TitledCorpus,
@@ -250,8 +257,9 @@ def scifact(settings: BenchSettings) -> Iterator[Row]:
 def scifact_probes(judged: Judged, settings: BenchSettings) -> Probes:
     """Abstracts as sentences, one held out of each; of 300 more one that chooses the step."""
     records = [one for one in judged.test.corpus.values() if one.title.strip() and one.text.strip()]
-    titles = unique_titles([one.title for one in records], "suffix")
-    texts = [TitledText(one.id, title, units(one.text, sentences)) for one, title in zip(records, titles, strict=True)]
+    model = naming_model(corpusbrain_ask.BASE, Settings.load().cache)
+    titles = told_apart({one.id: one.title for one in records}, model)
+    texts = [TitledText(one.id, titles[one.id], units(one.text, sentences)) for one in records if one.id in titles]
     texts, tests = hold_out(texts, seed=settings.seed)
     texts, dev = hold_out(texts, documents=300, seed=settings.seed + 1)
     order = np.random.default_rng(settings.seed).permutation(len(tests))[: 200 if settings.quick else 1000]

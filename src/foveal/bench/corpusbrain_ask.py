@@ -22,10 +22,11 @@ from foveal.models import load_chat
 from foveal.models.bert import native_bfloat16
 from foveal.models.title_models import load_title_model
 from foveal.reading.asking import Asked, Asker
-from foveal.retrieval.generative import CorpusBrain
+from foveal.retrieval.generative import CorpusBrain, told_apart
 from foveal.retrieval.title_measures import title_metrics
+from foveal.settings import Settings
 from foveal.text.units import sentences
-from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, train_corpusbrain
+from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, naming_model, train_corpusbrain
 from foveal.training.corpusbrain_pairs import (
     PairSettings,
     TitledCorpus,
@@ -107,8 +108,10 @@ def small_training(steps: int, settings: BenchSettings, *, learning_rate: float 
 
 def learned_brain(shown: Shown, settings: BenchSettings) -> tuple[CorpusBrain, str]:
     """A small model that learned the passages, and what it took."""
+    documents = shown.passages
+    titles = told_apart({name: one.title for name, one in documents.items()}, naming_model(BASE, Settings.load().cache))
     texts = mention_links(
-        [TitledText(one.id, one.title, units(one.text, sentences)) for one in shown.passages.values()]
+        [TitledText(name, title, units(documents[name].text, sentences)) for name, title in titles.items()]
     )
     kept, dev = hold_out(texts, documents=300, seed=settings.seed)
     corpus = TitledCorpus.of(kept)

@@ -5,7 +5,7 @@ exact      the 0.5B in float32 over SciFact titles: beams for all against each t
 titles     all of SciFact's titles for the test claims, untrained, against BM25 over titles alone
 speed      titles a second where every title is scored, beside scoring one title after another; queries a second with 10
            beams, beside transformers' `generate` with a callback over nested dicts (the reference's way)
-tree       synthetic titles in arrays and in nested dicts: bytes, building, loading, one step
+tree       synthetic titles in arrays, in nested dicts and in a MARISA trie: bytes, building, loading, one step
 Bars       the same order and 1e-3; 95 % of the first hits; 60 titles a second on the 0.5B, 200 on the small model
            (corpusbrain.py measures that one by `speed_rows`); a step 20 µs, a fifth of the bytes, 60 s, 1 s
 """
@@ -34,8 +34,9 @@ from foveal.evaluation.speed import percentiles
 from foveal.evaluation.tables import Row
 from foveal.models.language import DEFAULT, load_language_model
 from foveal.models.title_models import IGNORED, CausalTitles, Seq2SeqTitles, TitleModel, padded
+from foveal.registry import require
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
-from foveal.retrieval.generative import unique_titles
+from foveal.retrieval.generative import told_apart
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.text.units import sentences
 
@@ -58,7 +59,7 @@ def decoder(settings: BenchSettings) -> Iterator[Row]:
     judged = Judged.of(settings)
     yield from tree_rows(sizes["synthetic"], settings.seed)
     precise = causal("float32")
-    titles, queries = asked(judged, sizes["titles"], sizes["queries"], settings.seed)
+    titles, queries = asked(judged, precise, sizes["titles"], sizes["queries"], settings.seed)
     yield from exact_rows("0.5B", precise, titles, queries[:1])
     del precise
     model = causal(None)
@@ -74,12 +75,13 @@ def causal(dtype: str | None) -> CausalTitles:
     return CausalTitles(loaded.model, loaded.tokenizer, end="\n", max_query=96, fingerprint=loaded.fingerprint)
 
 
-def asked(judged: Judged, titles: int, queries: int, seed: int) -> tuple[list[str], list[str]]:
+def asked(judged: Judged, model: TitleModel, titles: int, queries: int, seed: int) -> tuple[list[str], list[str]]:
     """Titles of drawn abstracts, and a sentence from the middle of each of the first ones."""
     records = [one for one in judged.test.corpus.values() if one.title.strip() and len(sentences(one.text)) > 2]
     chosen = [records[place] for place in np.random.default_rng(seed).permutation(len(records))[:titles]]
     cut = [[one.text[start:end].strip() for start, end in sentences(one.text)] for one in chosen[:queries]]
-    return unique_titles([one.title for one in chosen], "suffix"), [parts[len(parts) // 2] for parts in cut]
+    names = told_apart({one.id: one.title for one in chosen}, model)
+    return list(names.values()), [parts[len(parts) // 2] for parts in cut]
 
 
 def wikipedia_titles(settings: BenchSettings) -> list[str]:
@@ -155,13 +157,11 @@ def zero_shot_rows(judged: Judged, model: TitleModel, claims: int | None) -> Ite
     queries = dict(list(judged.test.queries.items())[:claims])
     qrels = {query: judged.test.qrels[query] for query in queries}
     records = [one for one in judged.test.corpus.values() if one.title.strip()]
-    titles = unique_titles([one.title for one in records], "suffix")
-    trie = TitleTrie.of(model.title_ids(titles), model.end)
+    titles = told_apart({one.id: one.title for one in records}, model)
+    ids = list(titles)
+    trie = TitleTrie.of(model.title_ids([*titles.values()]), model.end)
     found = search_titles(model, trie, list(queries.values()), 10, BeamSettings())
-    run = {
-        query: {records[one.title].id: one.score for one in written}
-        for query, written in zip(queries, found, strict=True)
-    }
+    run = {query: {ids[one.title]: one.score for one in written} for query, written in zip(queries, found, strict=True)}
     note = f"{len(queries)} claims, {len(titles)} titles, 10 beams, no training"
     yield Row.of("0.5B, untrained", "ndcg@10", evaluate(run, qrels, ("ndcg@10",))["ndcg@10"], note=note)
     named = {one.id: Record(one.id, "", one.title) for one in records}
@@ -253,8 +253,7 @@ def tree_rows(count: int, seed: int) -> Iterator[Row]:
     dicts = dict_bytes(nested(few)) / len(few)
     note = f"{held:.0f} bytes a title; nested dicts of {len(few):,} of them {dicts:.0f}"
     yield Row.of("tree over nested dicts", "bytes, ratio", held / dicts, at_most=0.2, note=note)
-    draw = np.random.default_rng(seed + 1)
-    prefixes = [sequences[place][: draw.integers(1, 6)] for place in draw.integers(count, size=2000)]
+    prefixes = drawn_prefixes(sequences, seed)
     ours = percentiles(trie.allowed, prefixes)
     note = f"worst of {ours.calls} {1e3 * ours.worst_ms:.0f} µs; from the root on each time"
     yield Row.of("tree", "one step, median µs", 1e3 * ours.p50_ms, at_most=20, note=note)
@@ -262,8 +261,62 @@ def tree_rows(count: int, seed: int) -> Iterator[Row]:
         trie.save(Path(place))
         loaded = _seconds(lambda: TitleTrie.load(Path(place)).allowed([]))
     yield Row.of("tree", "seconds to load", loaded, at_most=1, note="mapped, with a first step")
+    yield from marisa_rows(sequences, prefixes, trie)
+
+
+def drawn_prefixes(sequences: Sequence[Sequence[int]], seed: int) -> list[Sequence[int]]:
+    """The first 1 to 5 tokens of drawn titles."""
+    draw = np.random.default_rng(seed + 1)
+    return [sequences[place][: int(draw.integers(1, 6))] for place in draw.integers(len(sequences), size=2000)]
+
+
+def marisa_rows(
+    sequences: Sequence[Sequence[int]], prefixes: Sequence[Sequence[int]], trie: TitleTrie
+) -> Iterator[Row]:
+    """The same titles in a MARISA trie, a token being a letter, as GENRE's code offers it: bytes, building, a step."""
     if importlib.util.find_spec("marisa_trie") is None:
-        yield Row.of("marisa-trie", "not run", float("nan"), note="the peer is not installed: pip install marisa-trie")
+        yield Row.of("marisa-trie", "not run", float("nan"), note="not installed: pip install 'foveal[bench]'")
+        return
+    marisa = require("marisa_trie", extra="bench")
+    keys = ["".join(map(letter, one)) for one in sequences]
+    start = time.perf_counter()
+    peer = marisa.Trie(keys)
+    built = time.perf_counter() - start
+    held = len(peer.tobytes())
+    note = f"{held / len(keys):.0f} bytes a title; it keeps neither numbers nor counts of titles"
+    yield Row.of("marisa-trie", "seconds to build", built, note=note)
+    yield Row.of("tree over marisa-trie", "bytes, ratio", trie.bytes / held, note="MARISA is built to be small")
+
+    def allowed(prefix: Sequence[int]) -> list[int]:
+        begin = "".join(map(letter, prefix))
+        following = dict.fromkeys(key[len(begin)] for key in peer.iterkeys(begin) if len(key) > len(begin))
+        return sorted(map(token, following))
+
+    steps = [(trie.allowed(prefix).tolist(), allowed(prefix)) for prefix in prefixes[:200]]
+    wrong = sum(ours != theirs for ours, theirs in steps)
+    yield Row.of("tree beside marisa-trie", "steps that differ", wrong, at_most=0, note=f"of {len(steps)}")
+    theirs = percentiles(allowed, prefixes)
+    note = f"worst of {theirs.calls} {1e3 * theirs.worst_ms:.0f} µs; all titles behind the prefix are gone through"
+    yield Row.of("marisa-trie", "one step, median µs", 1e3 * theirs.p50_ms, note=note)
+    with tempfile.TemporaryDirectory() as place:
+        path = str(Path(place) / "titles.marisa")
+        peer.save(path)
+        loaded = _seconds(lambda: marisa.Trie().mmap(path).has_keys_with_prefix(letter(1)))
+    yield Row.of("marisa-trie", "seconds to load", loaded, note="mapped, with a first step")
+
+
+SURROGATES, SHIFT = 0xD800, 0x800
+"""Where the numbers begin that are no letters, and how many there are."""
+
+
+def letter(one: int) -> str:
+    """A token as a letter."""
+    return chr(one if one < SURROGATES else one + SHIFT)
+
+
+def token(one: str) -> int:
+    """The inverse of `letter`."""
+    return ord(one) if ord(one) < SURROGATES else ord(one) - SHIFT
 
 
 def synthetic(count: int, seed: int) -> list[list[int]]:

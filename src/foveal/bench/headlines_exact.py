@@ -50,9 +50,8 @@ def rouge_rows(seed: int) -> Iterator[Row]:
                      at_most=1e-9)  # fmt: skip
     package = _package()
     if package is None:
-        yield Row(
-            "ROUGE beside rouge-score", "largest difference", float("nan"), note="not run: pip install rouge-score"
-        )
+        note = "not run: pip install 'foveal[bench]'"
+        yield Row("ROUGE beside rouge-score", "largest difference", float("nan"), note=note)
         return
     scorer = package.RougeScorer(list(KINDS), use_stemmer=False)
     theirs = [scorer.score(reference, written) for written, reference in pairs]
