@@ -107,6 +107,8 @@ def new_report(
 
 def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], budget: Budget, *, as_json: bool) -> bool:
     """Go on with the run of a report; whether it is one."""
+    from foveal.research.budget import Budget
+    from foveal.research.deep import settings_of
     from foveal.research.state import RunState
     from foveal.research.traces import TraceFile
 
@@ -119,12 +121,13 @@ def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], bud
         asked = dict(options) | {name: value for name, value in named.items() if value}
         research, planner = _research(settings, asked)
         keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
-        limited = budget if any((budget.tokens, budget.seconds, budget.pages)) else None
+        limited = None if budget == Budget() else budget  # 0 is a limit, too
         if events:
             run = research.go_on(events, budget=limited, keepers=[keeper])
         else:  # killed before its first event
             mode = str(options.get("mode", "normal"))
-            run = research.start(runs.get(str(key)).question, mode=mode, planner=planner, key=key, keepers=[keeper])
+            own = settings_of(mode, research.model, budget)
+            run = research.start(runs.get(str(key)).question, settings=own, planner=planner, key=key, keepers=[keeper])
         _finished(run, key or str(trace), None, as_json=as_json)
     return True
 
@@ -158,7 +161,7 @@ def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearc
             TaughtQueries(PlannerModel.load(planner_folder(planner, settings.home), cache=settings.cache)),
             "sequential",
         )
-    encoder = load_encoder(settings.encoder, cache=settings.cache)
+    encoder = None if settings.encoder == "none" else load_encoder(settings.encoder, cache=settings.cache)
     remember = load_research(settings).memory
     checks = Verifier(encoder)
     return DeepResearch(chat, places, encoder=encoder, checks=checks, taught=taught, remember=remember), planner

@@ -127,6 +127,10 @@ class PaperSearch:
         database = database or Database.open(settings)
         return cls(settings, database, PaperIndex.open(settings, database))
 
+    def paper(self, which: str) -> Paper:
+        """The paper with that id or address. UnknownPaper: it is not here."""
+        return self.store.get(which)
+
     def sync(self, on_progress: Callable[[AddReport], None] = lambda _: None) -> Synced:
         """Index what changed. LibraryBusy: another process is at it."""
         return self.index.sync(on_progress)

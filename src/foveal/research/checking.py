@@ -3,8 +3,9 @@
     checked = check_report(markdown, Verifier(load_encoder()), ledger=Ledger.read(path))
     checked = check_report(markdown, verifier, find=library.get)     # numbers lead to addresses, these to documents
 
-Ledger     question, sources, evidence, claims: a sentence that the ledger has as a claim is held against the evidence
-           that this cites; one that was changed since, against all evidence of the sources that it numbers
+Ledger     question, sources, evidence, claims: a sentence that the ledger has as a claim, and that numbers the same
+           sources still, is held against the evidence that the claim cites; one that was changed since, or whose
+           numbers were, against all evidence of the sources that it numbers
 Library    of a long document the passages with the claim's words are read (`BestPassages`)
 Not found  a number that leads nowhere counts as no citation, and is listed
 """
@@ -77,12 +78,17 @@ class Ledger:
     def behind(self, claim: Claim, addresses: Mapping[str, str]) -> list[Passage]:
         """The passages that a claim of the report rests on, each under its source's title."""
         known = next((one for one in self.claims if _same(one.text, claim.text)), None)
-        cited = [self.evidence[key] for key in (known or claim).evidence if key in self.evidence]
-        if not cited:
-            wanted = {canonical(addresses[number]) for number in claim.evidence if number in addresses}
-            keys = {key for key, one in self.sources.items() if canonical(one.url) in wanted}
-            cited = [one for one in self.evidence.values() if one.source in keys]
+        of_claim = [self.evidence[key] for key in (known.evidence if known else ()) if key in self.evidence]
+        by_key = [self.evidence[key] for key in claim.evidence if key in self.evidence]
+        wanted = {canonical(addresses[number]) for number in claim.evidence if number in addresses}
+        numbered = [one for one in self.evidence.values() if self._address(one) in wanted]
+        as_it_was = not claim.evidence or {self._address(one) for one in of_claim} == wanted
+        cited = by_key or (of_claim if of_claim and as_it_was else numbered)
         return [_under(one.passage, self.sources.get(one.source)) for one in cited]
+
+    def _address(self, one: Evidence) -> str | None:
+        source = self.sources.get(one.source)
+        return canonical(source.url) if source else None
 
     def changed(self, find: Find) -> list[str]:
         """Keys of the evidence whose text no longer stands where it was read; what is not found is passed over."""

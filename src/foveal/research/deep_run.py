@@ -207,9 +207,12 @@ class DeepRun(Running[Report]):
     # -- scope --------------------------------------------------------------------------------------------------------
 
     def _scoped(self) -> Brief:
-        """The brief that was given, or one that is written after at most one round of questions."""
+        """The brief that was given, or one that is written after at most one round of questions; of a run that goes
+        on, the one it had."""
         settings = self.parts.settings
-        if self._brief is not None:
+        if self.board.state.brief:
+            return Brief.from_row(self.board.state.brief)
+        if self._brief is not None or self.steps.is_done("clarify", "given"):
             row: Any = self.steps.once("clarify", "given", lambda _: asdict(self._brief))  # type: ignore[arg-type]
         else:
             asked = self.steps.once(

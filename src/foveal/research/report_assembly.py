@@ -31,7 +31,7 @@ from foveal.research.report_drafts import (
     without_repeats,
     without_unsupported,
 )
-from foveal.research.report_writing import SectionWriter, Sentence, all_sentences, answer_messages
+from foveal.research.report_writing import SectionWriter, Sentence, all_sentences, answer_messages, own_words
 from foveal.research.steps import digest
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Assembly:
     def _traced(self, text: str, keys: Sequence[str]) -> list[Any]:
         """The sentences of an answer that one of the passages bears out, with that one's key."""
         found = []
-        for said in all_sentences(text):
+        for said in filter(None, map(own_words, all_sentences(text))):
             verdicts = self.checks.check_many([(said, [self.desk.evidence[key].passage]) for key in keys])
             best = max(range(len(keys)), key=lambda place: (_rank(verdicts[place]), -place))
             if verdicts[best].label == "supported":

@@ -1,7 +1,8 @@
 """Writes the sections of a report, each from its own evidence, so that nothing can be cited that is not stored.
 
 full      one form for a section: a plan, then sentences, each with the keys of its evidence; the grammar's enum holds
-          the keys of this section and no others, so an invented source cannot be written
+          the keys of this section and no others, so an invented source cannot be written. Marks that a model puts into
+          the words themselves are taken out; a sentence that names an address is left out (`own_words`)
 plain     for a small model: one passage at a time, one sentence each, which cites that passage. One that the passage
           does not bear out is replaced by the passage's own sentence, in quotation marks
 no model  the passages' own sentences: what a run gives whose budget is spent
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from foveal.models.chat import ChatModel, Message, Sampling
 from foveal.research.checks import Checks, WordChecks
+from foveal.research.claims import cited, without_marks
 from foveal.research.evidence import Evidence, SourceRecord, Verdict
 from foveal.research.likeness import Likeness
 from foveal.research.outline import Planned
@@ -59,6 +61,11 @@ _LEANS = re.compile(
     re.IGNORECASE,
 )
 """Openings of sentences that do not stand by themselves: they speak of their paper, or lean on the one before."""
+
+_ASIDE = re.compile(
+    r"\s*[(\[<]\s*(?:\w+:?\s+)?(?:https?://|ftp://|file://|www\.)[^\s()\[\]<>]+\s*[)\]>]", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"(?:https?|ftp|file)://|\bwww\.\w", re.IGNORECASE)
 
 HELD = 0.8
 """Share of a small model's words that its passage must hold: in words of its own it seldom says what it read."""
@@ -136,7 +143,7 @@ class SectionWriter:
         keys = section.evidence[: _count(section)]
         sampling = Sampling(max_tokens=64, stop=("\n",), temperature=0.7 * bool(seed), seed=seed)
         asked = [sentence_messages(section.goal, self.evidence[key].passage.text) for key in keys]
-        written = [first_sentence(bare(one)) for one in model.chat_many(asked, sampling)] if asked else []
+        written = [own_words(first_sentence(bare(one))) for one in model.chat_many(asked, sampling)] if asked else []
         cases = [(text, [self.evidence[key].passage]) for key, text in zip(keys, written, strict=True)]
         verdicts = iter(self.checks.check_many([one for one in cases if one[0]]))
         made = []
@@ -157,7 +164,8 @@ class SectionWriter:
         found = [one for one in cut if SHORTEST <= len(one.split()) <= LONGEST and one[-1] in ".!?。！？"]
         found = [one for one in found if not _ABOUT_ITSELF.match(one) and not one[0].islower() and one[0] not in "#|[("]
         near = [
-            one - 0.3 * bool(_LEANS.match(text)) for one, text in zip(self.likeness.to(goal, found), found, strict=True)
+            one - 0.3 * bool(_LEANS.match(text) or cited(text))  # a passage's own [12] would be read as one of ours
+            for one, text in zip(self.likeness.to(goal, found), found, strict=True)
         ]
         order = sorted(range(len(found)), key=lambda place: (-near[place], place))
         return [Sentence(found[place], (key,)) for place in order]
@@ -176,9 +184,9 @@ class SectionWriter:
             new = (
                 []
                 if said is None
-                else [Sentence(" ".join(one.text.split()), tuple(dict.fromkeys(one.cites))) for one in said.sentences]
+                else [Sentence(own_words(one.text), tuple(dict.fromkeys(one.cites))) for one in said.sentences]
             )
-            known = {one.text for one in written}
+            known = {one.text for one in written} | {""}
             new = [one for one in new if one.text not in known]
             if not new:
                 break
@@ -260,6 +268,15 @@ def bare(text: str) -> str:
     """A small model's sentence without the words that speak of its passage."""
     said = _OF_PASSAGE.sub("", text.strip())
     return said[:1].upper() + said[1:]
+
+
+def own_words(text: str) -> str:
+    """What a model said, without marks and bracketed addresses; "" where it still names an address.
+
+    A sentence's sources are the keys beside it: no number or address in its words was checked.
+    """
+    said = _ASIDE.sub("", without_marks(text))
+    return "" if _ADDRESS.search(said) else said
 
 
 def first_sentence(text: str) -> str:

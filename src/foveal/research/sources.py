@@ -68,22 +68,25 @@ class Sources:
         """Hits of all, each marked with its source. The first one's error is raised if all fail."""
         answers: list[list[Found]] = []
         errors: list[FovealError] = []
-        for place, source in enumerate(self.sources):
+        for source in self.sources:
             try:
                 hits = source.search(query, k, cancel=cancel)
             except FovealError as error:
                 errors.append(error)
                 continue
-            answers.append([replace(one, address=f"{place} {one.address}") for one in hits])
+            answers.append([replace(one, address=f"{source.name}\n{one.address}") for one in hits])
         if errors and not answers:
             raise errors[0]
         longest = max(map(len, answers), default=0)
         return [hits[place] for place in range(longest) for hits in answers if place < len(hits)][:k]
 
     def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
-        """The text, from the source that found it."""
-        place, _, address = found.address.partition(" ")
-        return self.sources[int(place)].read(replace(found, address=address), cancel=cancel)
+        """The text, from the source that found it. InputError: a run before this one found it elsewhere."""
+        name, _, address = found.address.partition("\n")
+        source = next((one for one in self.sources if one.name == name), None)
+        if source is None:
+            raise InputError(f"{found.title or found.url} was found in {name}, which this run does not search.")
+        return source.read(replace(found, address=address), cancel=cancel)
 
 
 def scheme_of(named: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from foveal.errors import InputError, LibraryError
+from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.chat import Cancel
 from foveal.research.pages import pieces
 from foveal.research.sources import Found
@@ -120,9 +120,11 @@ class DocumentsSource:
         return list(found.values())[:k]
 
     def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
-        """The document."""
+        """The document. UnknownDocument: it was found in a run before this one, and is gone since."""
         if cancel:
             cancel.check()
+        if found.address not in self.documents:
+            raise UnknownDocument(f"{found.title or found.address} is not in {self.name} any more.")
         return self.documents[found.address]
 
     def _indexed(self) -> PastIndex:
@@ -157,10 +159,14 @@ class FolderSource(DocumentsSource):
 
 
 class Papers(Protocol):
-    """Search over papers, as `papers.PaperSearch` offers it; research does not see that part of the house."""
+    """The papers of a home, as `papers.PaperSearch` offers them; research does not see that part of the house."""
 
     def search(self, query: str, k: int, *, retriever: str | None, rank: str | None) -> Any:
         """What has `hits`, each with a `paper` and a `score`. A paper has id, title, abstract and page_url."""
+        ...
+
+    def paper(self, which: str) -> Any:
+        """The paper with that id. UnknownPaper: it is not here."""
         ...
 
 
@@ -174,7 +180,6 @@ class PapersSource:
         self.name = f"papers {where}".strip()
         self.papers = papers
         self.retriever, self.rank, self.where = retriever, rank, where
-        self._found: dict[str, Document] = {}
 
     @classmethod
     def named(cls, place: str, settings: Settings, *, papers: Papers | None = None) -> PapersSource:  # noqa: ARG003
@@ -196,17 +201,16 @@ class PapersSource:
         return [self._hit(hit.paper, hit.score) for hit in hits]
 
     def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
-        """The paper."""
+        """The paper, from the home: a run that goes on reads what another process found. UnknownPaper: it is gone."""
         if cancel:
             cancel.check()
-        return self._found[found.address]
+        paper = self.papers.paper(found.address)
+        text = f"{paper.title}\n\n{paper.abstract}"
+        return Document.of(f"paper:{paper.id}", text, paper.title, url=paper.page_url or None)
 
     def _hit(self, paper: Any, score: float) -> Found:
-        text = f"{paper.title}\n\n{paper.abstract}"
-        document = Document.of(f"paper:{paper.id}", text, paper.title, url=paper.page_url or None)
-        self._found[paper.id] = document
         snippet = " ".join(paper.abstract.split())[:SNIPPET] or paper.title
-        url = document.url or f"paper:{paper.id}"
+        url = paper.page_url or f"paper:{paper.id}"
         return Found(url=url, title=paper.title, snippet=snippet, score=score, address=paper.id)
 
 

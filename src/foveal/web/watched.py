@@ -68,6 +68,7 @@ def told_by_mail(outbox: Outbox | None) -> Tell:
     def tell(watch: Watch, change: Change, run: str) -> None:
         if outbox is not None and watch.address:
             own = run if watch.owner is not None else ""
-            queue_change(outbox, watch.address, change.to_row(), run=own, now=faults.now())
+            look = f"{watch.id} after {watch.looked_at}"
+            queue_change(outbox, watch.address, change.to_row(), run=own, look=look, now=faults.now())
 
     return tell

@@ -62,15 +62,23 @@ def ask_for_changes(
     return subscribe(database, secret, address, wanted, deliver=deliver, links=links, kinds=(CHANGES,))
 
 
-def queue_change(outbox: Outbox, address: str, change: Mapping[str, Any], *, run: str = "", now: datetime) -> bool:
-    """Queue the mail about a change; False: the address is nobody's who wants such mails. `run`: a page to link."""
+def queue_change(
+    outbox: Outbox, address: str, change: Mapping[str, Any], *, run: str = "", look: str = "", now: datetime
+) -> bool:
+    """Queue the mail about a change; False: the address is nobody's who wants such mails. `run`: a page to link.
+
+    `look` names the look that found it: one that was killed and is done again writes no second mail.
+    """
     with outbox.database.writing() as session:
         same = SubscriptionRow.address_key == canonical(address)
         confirmed = (SubscriptionRow.cadence == CHANGES) & (SubscriptionRow.state == "confirmed")
         wished = session.scalar(select(SubscriptionRow).where(same, confirmed))
         if wished is None:
             return False
-        content = json.dumps({**change, "run": run}, ensure_ascii=False)
+        written = session.scalars(select(NoteRow.content).where(NoteRow.subscription_id == wished.id))
+        if look and any(json.loads(one).get("look") == look for one in written):
+            return True
+        content = json.dumps({**change, "run": run, "look": look}, ensure_ascii=False)
         note = NoteRow(subscription_id=wished.id, content=content, created_at=now)
         session.add(note)
         session.flush()
