@@ -81,7 +81,7 @@ class Papers:
 
     pages: tuple = PAGES
 
-    def search(self, query, k, *, retriever=None, rank=None):
+    def search(self, query, k, *, retriever=None, rank=None):  # noqa: ARG002
         wanted = set(terms(query))
         scored = sorted(((len(wanted & set(terms(f"{p.title} {p.text}"))), p.title) for p in self.pages), reverse=True)
         hits = [SimpleNamespace(paper=self.paper(name), score=float(n)) for n, name in scored if n]

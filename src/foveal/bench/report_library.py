@@ -84,7 +84,7 @@ def report_rows(reports: Sequence[Report], papers: dict[str, Document], of: Libr
     lengths = [sum(len(claim.text.split()) for claim in report.claims) / of.words for report in reports]
     sources = fmean(len(report.bibliography) for report in reports)
     yield Row.of("sentences", "cite stored evidence", fmean(cited), at_least=1.0, note=f"{len(claims)} sentences")
-    yield Row.of("sentences", "borne out by what they cite", fmean(supported), at_least=0.95)
+    yield Row.of("sentences", "borne out by what they cite", fmean(supported), at_least=1.0)
     yield Row.of(
         "evidence", "is word for word where it says", fmean(quoted), at_least=1.0, note=f"{len(quoted)} passages"
     )

@@ -1,11 +1,13 @@
 """bench report-planners: what each planner and each timing of deep research is worth to the final answer.
 
 planners   single (one-shot RAG: the question alone), parallel, sequential, tree, and ReAct, over recorded questions of
-           several hops: each may ask the model at most `CALLS` times, and is read at 9 passages by the same model
-timing     always, never, tagged, confidence, attention, consistency: one answer each, at most 2 searches, 9 passages
+           several hops: each may ask one and the same model at most `CALLS` times, and is read at 9 passages by it
+timing     always, never, tagged, confidence, attention, consistency: one short answer each, from the 9 passages of at
+           most one search. How many calls a policy needs to decide is part of what it costs, and stands beside it
 memory     the planners are told from the run's memory beside what they found last, as in a run; the sequential one
            also without
-noise      the sequential planner's pages with others among them, until those are 0, 50 and 90 % of all
+noise      the pages of the sequential planner, of one-shot RAG and of ReAct with others among them, until those are 0,
+           50 and 90 % of all
 
 EM and F1 (SQuAD), whether the answer stands in what was found, searches and calls a question. The model is
 Qwen2.5-Coder-0.5B, untaught: what counts are differences. `research-retrieval` has the taught planner at the same 9
@@ -15,7 +17,9 @@ passages. What was answered stays in the bench's cache, question by question.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from statistics import fmean
@@ -23,16 +27,19 @@ from typing import Any
 
 from foveal.bench.research_answers import NOISE, Answering, AnswerSizes, documents, measured, noise_for, with_noise
 from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, RecordedSet, Sizes
+from foveal.bench.research_react import ReAct
 from foveal.bench.research_retrieval import NAMES, gain_row, react_plans, set_of
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
+from foveal.errors import Cancelled
 from foveal.evaluation.tables import Row
-from foveal.models.chat import ChatModel
+from foveal.models.chat import Cancel, ChatModel, Messages
 from foveal.models.language import LanguageModel
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.checks import WordChecks
 from foveal.research.deep import MEMORY
 from foveal.research.evidence import Evidence, SourceRecord
+from foveal.research.exploring import explore
 from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
 from foveal.research.memory_kept import KeptMemory
@@ -47,7 +54,7 @@ from foveal.types import Document, Passage, Span
 CALLS = 8
 """Calls of the model that a planner may make for a question, the answer aside."""
 
-PASSAGES, OF_A_QUERY, SEARCHES = 9, 3, 2
+PASSAGES, OF_A_QUERY = 9, 3
 PLANNERS = ("single", "parallel", "sequential", "tree")
 NO_MEMORY = ", no memory"
 
@@ -65,6 +72,15 @@ class PlannerSizes:
         return cls(questions=3, sets=(HOTPOT,)) if settings.quick else cls()
 
 
+class Limited(Metered):
+    """The model, `CALLS` times. Cancelled: it was asked so often."""
+
+    def _begin(self, messages: Messages, cancel: Cancel | None) -> None:
+        if self.meter.used()["calls"] >= CALLS:
+            raise Cancelled(f"A planner asked the model more than {CALLS} times.")
+        super()._begin(messages, cancel)
+
+
 class RecordedDesk:
     """A `planning.Desk` over a recorded corpus: no pages to read, and calls that are counted."""
 
@@ -77,7 +93,7 @@ class RecordedDesk:
         self.plan = PlanSettings(breadth=3, depth=2, iterations=4, plain=True)
         self.likeness, self.among = likeness, among
         self.meter = Meter(Budget())
-        self.model = Metered(model, self.meter)
+        self.model = Limited(model, self.meter)
         self.evidence: dict[str, Evidence] = {}
         self.sources: dict[str, SourceRecord] = {}
         self.queries: list[str] = []
@@ -161,12 +177,13 @@ class Quiet(Judge):
 
 
 def planned(name: str, desk: RecordedDesk) -> list[str]:
-    """The passages that a planner finds."""
+    """The passages that a planner finds, within its calls."""
     name = name.removesuffix(NO_MEMORY)
-    if name == "tree":
-        tree(desk, Quiet(desk, WordChecks()))  # type: ignore[arg-type]
-    else:
-        {"single": single, "parallel": parallel, "sequential": sequential}[name](desk)
+    with suppress(Cancelled):
+        if name == "tree":
+            tree(desk, Quiet(desk, WordChecks()))  # type: ignore[arg-type]
+        else:
+            {"single": single, "parallel": parallel, "sequential": sequential}[name](desk)
     return desk.found()
 
 
@@ -204,18 +221,42 @@ def planner_rows(work: Answering, name: str, runs: Sequence[Trajectory]) -> Iter
     among = recorded(work.arms, name)
     held = documents(among)
     pages: dict[str, dict[str, list[str]]] = {}
+    seconds: dict[str, float] = {}
     for side in (*PLANNERS, f"sequential{NO_MEMORY}"):
         made = kept_plans(work, side, among, runs)
         pages[side] = {run.id: made[run.id]["found"] for run in runs}
+        seconds[side] = fmean(made[run.id]["seconds"] for run in runs)
         note = f"{fmean(made[run.id]['calls'] for run in runs):.1f} calls and "
-        note += f"{fmean(len(made[run.id]['queries']) for run in runs):.1f} searches a question"
+        note += f"{fmean(len(made[run.id]['queries']) for run in runs):.1f} searches a question, {seconds[side]:.1f} s"
         queries = {run.id: made[run.id]["queries"] for run in runs}
         yield from answer_rows(work, name, f"planner {side}", runs, pages[side], queries, held, note)
     yield gain(work, name, runs, pages)
-    react = react_plans(work.arms, among, runs)
+    faster = {"at_most": 1.0} if name == HOTPOT and not work.arms.settings.quick else {}
+    took = seconds["parallel"] / seconds["sequential"]
+    note = "all at one machine: a served model answers what is asked side by side sooner"
+    system = f"{NAMES.get(name, name)}: planner parallel / sequential"
+    yield Row.of(system, "seconds of planning", took, note=note, **faster)
+    react = react_queries(work, among, runs)
     found = {run.id: _pooled(among, run.question, react[run.id]) for run in runs}
     yield from answer_rows(work, name, "ReAct", runs, found, react, held, f"{_mean(react):.1f} searches a question")
-    yield from noise_rows(work, name, runs, pages["sequential"])
+    for side, of in (("planner sequential", pages["sequential"]), ("one-shot RAG", pages["single"]), ("ReAct", found)):
+        yield from noise_rows(work, name, side, runs, of)
+
+
+def react_queries(work: Answering, among: RecordedSet, runs: Sequence[Trajectory]) -> Mapping[str, Sequence[str]]:
+    """ReAct's queries by the planners' own model, as often as they may ask it; by the bench's where it is served."""
+    model = getattr(work.chat, "language_model", None)
+    if model is None:
+        return react_plans(work.arms, among, runs)
+
+    def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
+        plans = explore(
+            ReAct(model), among.search, [run.question for run in part], most=CALLS,
+            settings=work.arms.sizes.planner.transcript,
+        )  # fmt: skip
+        return [plan.queries for plan in plans]
+
+    return work.arms.kept(["ReAct", CALLS, work.chat.name], among, runs, make)
 
 
 def gain(
@@ -247,11 +288,13 @@ def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Tr
         for run in part:
             remember = not side.endswith(NO_MEMORY)
             desk = RecordedDesk(among, run.question, work.chat, likeness, remember=remember)
+            begun = time.perf_counter()
             found = planned(side, desk)
-            made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls}),))
+            took = time.perf_counter() - begun
+            made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls, "seconds": took}),))
         return made
 
-    rows = work.arms.kept(["deep planner, 4", side, CALLS, work.chat.name], among, runs, make)
+    rows = work.arms.kept(["deep planner, 5", side, CALLS, work.chat.name], among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 
@@ -271,7 +314,7 @@ def answer_rows(
 
 
 def noise_rows(
-    work: Answering, name: str, runs: Sequence[Trajectory], pages: Mapping[str, Sequence[str]]
+    work: Answering, name: str, system: str, runs: Sequence[Trajectory], pages: Mapping[str, Sequence[str]]
 ) -> Iterator[Row]:
     """F1 with more and more pages that do not help."""
     among = recorded(work.arms, name)
@@ -283,7 +326,7 @@ def noise_rows(
             mixed = with_noise(pages[run.id], noise_for(other, run, len(pages[run.id]), share), seed=run.id)
             shown[run.id] = work.shown(held, mixed, run.question)
         rows = measured(runs, work.answers(among, runs, shown), shown)
-        side = f"{NAMES.get(name, name)}: planner sequential, {100 * share:.0f} % noise"
+        side = f"{NAMES.get(name, name)}: {system}, {100 * share:.0f} % noise"
         for metric, values in rows.items():
             yield Row.of(side, metric, fmean(values.values()))
 
@@ -312,7 +355,7 @@ def kept_answers(work: Answering, side: str, among: RecordedSet, runs: Sequence[
     def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
         return [(json.dumps(_timed(work.chat, side, among, run)),) for run in part]
 
-    rows = work.arms.kept(["timing, short answers", side, SEARCHES, PASSAGES, work.chat.name], among, runs, make)
+    rows = work.arms.kept(["timing, short answers, one search", side, PASSAGES, work.chat.name], among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 
@@ -320,7 +363,7 @@ def _timed(chat: ChatModel, side: str, among: RecordedSet, run: Trajectory) -> d
     meter = Meter(Budget())
 
     def find(query: str) -> list[Passage]:
-        found = among.search(query)[: PASSAGES // SEARCHES]
+        found = among.search(query)[:PASSAGES]
         shown = [f"{among.recorded.sources[one].title}: {among.recorded.sources[one].text[:400]}" for one in found]
         return [Passage(Span(one, 0, len(text)), text) for one, text in zip(found, shown, strict=True)]
 
@@ -329,7 +372,7 @@ def _timed(chat: ChatModel, side: str, among: RecordedSet, run: Trajectory) -> d
         timing_of(side),
         find,
         Metered(chat, meter),
-        searches=SEARCHES,
+        searches=1,
         passages=PASSAGES,
         tokens=24,
         short=True,

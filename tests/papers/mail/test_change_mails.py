@@ -93,8 +93,8 @@ def test_a_change_is_mailed_once_text_first(site, ana):
 
 def test_a_look_that_was_killed_and_done_again_writes_once(site, ana):
     other = CHANGE | {"counted": "2 new"}
-    for change in (CHANGE, other):  # done again, a run may find something else
-        assert queue_change(site.outbox(), ana.email, change, look="3 after 2026-01-01", now=NOW)
+    for told in (CHANGE, other):  # done again, a run may find something else
+        assert queue_change(site.outbox(), ana.email, told, look="3 after 2026-01-01", now=NOW)
     assert queue_change(site.outbox(), ana.email, other, look="3 after 2026-01-02", now=NOW)
     assert [mail["Subject"].partition(":")[0] for mail in mails(site)] == [
         "1 claim flipped, 1 new, 1 gone, 1 new source",
