@@ -45,7 +45,7 @@ from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
 from foveal.web.safety import BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
-from foveal.web.settings import load_web
+from foveal.web.settings import WebSettings, load_web
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = (
@@ -63,6 +63,7 @@ ROUTERS: tuple[str, ...] = (
     "papers_pages",
     "cards",
     "streams",
+    "judging",
     "library_pages",
     "document_pages",
     "ask_pages",
@@ -90,10 +91,16 @@ AWAY_S = 10
 logger = logging.getLogger("foveal.web")
 
 
-def create_app(settings: Settings, options: SiteSettings = DEFAULTS, *, models: Models | None = None) -> FastAPI:
-    """The app over one home; `models` read and answer (default: a model of this machine)."""
+def create_app(
+    settings: Settings,
+    options: SiteSettings = DEFAULTS,
+    *,
+    models: Models | None = None,
+    web: WebSettings | None = None,
+) -> FastAPI:
+    """The app over one home; `models` read and answer (default: a model of this machine), `web` is the home's own."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
-    web = load_web(settings)
+    web = web or load_web(settings)
     local = LocalModels(cache=settings.cache, kept_mb=web.memory_mb)
     app.state.site = Site(settings, options, models or local, web=web)
     app.state.measures, app.state.gates = Measures(), {}

@@ -1,6 +1,7 @@
 """The library: what it holds, search in it, things put in and taken out.
 
-GET  /library?q=…                     documents, or what a search finds; retriever, rank and filter by name
+GET  /library?q=…                     documents, or what a search finds; retriever, rank and filter by name; `judge=1`
+                                      with grades beside each passage (judging.py)
 POST /library/add                     files, or a URL, arXiv id or text: starts a job, and leads to its page
 GET  /library/{which}/remove          asks whether it is meant
 POST /library/{which}/remove          removes the document, and the file that was kept of an upload
@@ -10,18 +11,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
+from foveal.evaluation.judgements import GRADES
 from foveal.library import AddReport, Library
 from foveal.registry import RANKERS, RETRIEVERS
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry
-from foveal.types import Hit, document_id
+from foveal.types import Hit, Span, document_id
 from foveal.web.answers import one_line, where_of
 from foveal.web.ask_pages import require_writable
 from foveal.web.document_text import place_address
@@ -49,7 +51,7 @@ LONGEST_QUERY = 2000
 BUSY_S, BUSY_LOOK_S = 1800.0, 0.5
 """Seconds that a job waits for another process that adds, and between two looks."""
 
-NOTHING_ASKED = {"query": "", "retriever": "", "rank": "", "where": "", "found": (), "wrong": ""}
+NOTHING_ASKED = {"query": "", "retriever": "", "rank": "", "where": "", "found": (), "wrong": "", "judging": False}
 EMPTY = {"why": "", "pasted": ""}
 
 router = APIRouter(include_in_schema=False)
@@ -180,22 +182,25 @@ class Found:
     text: Sequence[Marked]
     score: float
     source: str
+    span: Span
+    revision: str
+    grade: int | None = None  # what it was given for this query, where grades are shown
 
 
 @router.get("/library")
 def library_page(
-    request: Request, q: str = "", retriever: str = "", rank: str = "", where: str = "", p: int = 1
+    request: Request, q: str = "", retriever: str = "", rank: str = "", where: str = "", p: int = 1, judge: bool = False
 ) -> Response:
     """Documents, or what a search finds."""
     site = site_of(request)
     query, found, wrong = q.strip()[:LONGEST_QUERY], list[Found](), ""
     if query and site.has_library:
         try:
-            found = _search(site, query, retriever, rank, where)
+            found = _search(site, query, retriever, rank, where, judging=judge)
         except FovealError as error:  # said beside the form, which keeps what was typed
             wrong = str(error)
     asked = {"query": query, "retriever": retriever, "rank": rank, "where": where, "found": found, "wrong": wrong}
-    return _shown(request, asked, number=p)
+    return _shown(request, asked | {"judging": judge and site.options.writable}, number=p)
 
 
 def _shown(
@@ -218,6 +223,7 @@ def _shown(
         "adding": site.jobs.unfinished(LIBRARY),
         "accept": ACCEPT,
         "refused": refused,
+        "grades": GRADES,
     }
     status = 400 if refused["why"] or asked["wrong"] else 200
     return page(request, "library/library.html", {**NOTHING_ASKED, **asked, **values}, status=status)
@@ -279,18 +285,25 @@ def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> 
     return tuple(file_given(site.settings, file.filename or "", file.file.read()) for file in chosen)
 
 
-def _search(site: Site, query: str, retriever: str, rank: str, where: str) -> list[Found]:
+def _search(site: Site, query: str, retriever: str, rank: str, where: str, *, judging: bool) -> list[Found]:
     check_retriever(retriever, site.settings.home)
     check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster
     ranker = site.rankers.get(rank, site.settings.home) if rank else None
     hits = site.library.search(query, FOUND, retriever=retriever or None, rank=ranker, where=where.strip() or None)
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
-    pairs = [(hit, entries.get(hit.passage.span.document_id)) for hit in hits]
-    return [_found(hit, entry, query) for hit, entry in pairs if entry]
+    pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
+    found = [_found(hit, entry, query) for hit, entry in pairs]
+    if not judging:
+        return found
+    from foveal.web.judging import grades_of
+
+    given = zip(found, grades_of(site, query, pairs), strict=True)
+    return [replace(one, grade=grade) for one, grade in given]
 
 
 def _found(hit: Hit, entry: Entry, query: str) -> Found:
     span = hit.passage.span
     where = where_of(entry.pages, hit.passage.heading, entry.title, span)
     address = place_address(span.document_id, span.start, span.end, hit.revision)
-    return Found(entry.title, where, address, marked_words(hit.passage.text, query), hit.score, hit.source)
+    text, revision = marked_words(hit.passage.text, query), hit.revision or entry.revision
+    return Found(entry.title, where, address, text, hit.score, hit.source, span, revision)

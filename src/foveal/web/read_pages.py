@@ -65,6 +65,7 @@ class ReadWork:
     library: Callable[[], Library]
     effort: str = "normal"
     lane: str = MODEL
+    attention: str = "auto"
     best: str = ""  # the best sentence so far
     words: str = ""  # of the answer, as they come
     strip: Strip | None = None
@@ -76,7 +77,7 @@ class ReadWork:
     @classmethod
     def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> ReadWork:
         """From what the database has of it."""
-        work = cls(models=site.models, library=lambda: site.library, **asked)
+        work = cls(models=site.models, library=lambda: site.library, attention=site.web.attention, **asked)
         if result is not None and result["text"] is not None:
             from foveal.reading.events import Reading, ReadStats
             from foveal.web.heat_strip import Strip
@@ -148,7 +149,9 @@ class ReadWork:
                 "Reading a whole document needs a model on this machine, whose attention can be seen. There is none: "
                 "start `foveal serve` with one, or ask the library instead."
             )
-        chosen: ReadSettings = ReadSettings(answer=settings_for(chat), **EFFORTS[self.effort][1])
+        chosen: ReadSettings = ReadSettings(
+            answer=settings_for(chat), attention=self.attention, **EFFORTS[self.effort][1]
+        )
         return InfiniRetri(model, chosen, answerer=chat, home=library.settings.home)
 
     def _take(self, event: Event, job: Job, heat: Heat, about: Text) -> None:
@@ -205,7 +208,9 @@ def read(
     except InputError as error:
         return _form(request, document, question, effort, wrong=str(error))
     lane = READER if is_served(site.models) else MODEL
-    work = ReadWork(document.id, document.title, asked, site.models, lambda: site.library, effort, lane)
+    work = ReadWork(
+        document.id, document.title, asked, site.models, lambda: site.library, effort, lane, site.web.attention
+    )
     return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
+from foveal.registry import METHODS
 
 if TYPE_CHECKING:
     from foveal.settings import Settings
 
 LOGS = ("text", "json")
+
+ATTENTION = ("auto", *METHODS)
+"""What `attention` may be: the choice by length, or a method by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,7 @@ class WebSettings:
     traces: bool = False  # OpenTelemetry, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names (foveal[traces])
     metrics_token: str = ""  # whoever sends it as a bearer token may read /metrics; without one this machine alone
     memory_mb: int = 512  # what the model has read, kept for prompts that begin alike; prompts and documents of all
+    attention: str = "auto"  # how windows attend to themselves when they are read: by their length, or a method's name
     pages_at_once: int = 6  # pages that are made side by side: they share one interpreter
     pages_waiting: int = 256  # more are refused with 503
     searches_at_once: int = 2  # searches, which keep the processor busy
@@ -35,9 +40,14 @@ class WebSettings:
     answers_at_once: int = 4  # questions that a server's model is asked side by side
 
     def __post_init__(self) -> None:
-        """InputError: a way of logging that is none."""
+        """InputError: a way of logging, or of attending, that is none."""
         if self.log not in LOGS:
             raise InputError(f"[web] log got {self.log!r}. There are: {', '.join(LOGS)}.")
+        if self.attention not in ATTENTION:
+            raise UnknownName(
+                f"A site reads by no attention called {self.attention!r}. There are: {', '.join(ATTENTION)} "
+                "(docs/attention.md)."
+            )
 
 
 def load_web(settings: Settings) -> WebSettings:

@@ -48,6 +48,22 @@
     addEventListener("pageshow", () => { button.disabled = false; button.textContent = "Add"; });
   }
 
+  for (const grades of document.querySelectorAll("[data-grades]"))
+    grades.addEventListener("submit", async (event) => {
+      event.preventDefault(); // the page stays as it is: no need to search again
+      const pressed = event.submitter;
+      const body = new FormData(grades, pressed);
+      try {
+        const answer = await fetch(grades.action, { method: "POST", body, redirect: "manual" });
+        if (answer.type !== "opaqueredirect") throw new Error(answer.statusText);
+        for (const button of grades.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button === pressed));
+      } catch {
+        const grade = Object.assign(document.createElement("input"), { type: "hidden", name: "grade", value: pressed.value });
+        grades.append(grade);
+        grades.submit(); // the server says what is wrong
+      }
+    });
+
   const outline = document.querySelector("[data-outline]");
   if (outline && matchMedia("(max-width: 900px)").matches) outline.open = false;
 

@@ -1,0 +1,65 @@
+"""Judging in the library's search: a grade for each passage that was found, which rankers are trained on.
+
+GET  /library?q=…&judge=1       the search with four grades beside each passage
+POST /library/judge             keeps one (evaluation/judgements.py), and leads back to the passage
+
+The grades are those of `foveal judge`, in the same file: one may be begun here and gone on with there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from foveal import faults
+from foveal.errors import InputError
+from foveal.evaluation.judgements import FILE, Judgement, keep_judgement, query_id, read_judgements
+from foveal.retrieval.rows import Entry
+from foveal.types import Hit, Span
+from foveal.web.ask_pages import require_writable
+from foveal.web.library_pages import LONGEST_QUERY, entry_of
+from foveal.web.safety import guarded
+from foveal.web.site import Site, site_of
+
+router = APIRouter(include_in_schema=False)
+
+
+def grades_of(site: Site, query: str, found: Sequence[tuple[Hit, Entry]]) -> list[int | None]:
+    """What each passage was given for this query. InputError: the file of judgements is damaged."""
+    known = {one.key: one.grade for one in read_judgements(site.settings.home / FILE)}
+    asked = query_id(query)
+    return [known.get((asked, hit.passage.span, hit.revision or entry.revision)) for hit, entry in found]
+
+
+@router.post("/library/judge", dependencies=[Depends(guarded)])
+def judge(
+    request: Request,
+    q: Annotated[str, Form()],
+    document: Annotated[str, Form()],
+    start: Annotated[int, Form()],
+    end: Annotated[int, Form()],
+    revision: Annotated[str, Form()],
+    grade: Annotated[int, Form()],
+    at: Annotated[int, Form()] = 1,
+    retriever: Annotated[str, Form()] = "",
+    rank: Annotated[str, Form()] = "",
+    where: Annotated[str, Form()] = "",
+) -> Response:
+    """Keep a grade. InputError: it is none, or the passage is not there any more."""
+    site = site_of(request)
+    require_writable(site)
+    entry, query = entry_of(site, document), q.strip()[:LONGEST_QUERY]
+    there = {(begin, stop) for begin, stop, _ in site.library.store.places(entry.id)}
+    if revision != entry.revision or (start, end) not in there:
+        raise InputError(
+            f"{entry.title or 'The document'} has changed since it was found. Search again, and grade that."
+        )
+    moment = faults.now().isoformat(timespec="seconds")
+    keep_judgement(site.settings.home / FILE, Judgement(query, Span(entry.id, start, end), revision, grade, moment))
+    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where}
+    told = urlencode({name: value for name, value in asked.items() if value} | {"judge": "1"})
+    return RedirectResponse(f"/library?{told}#hit-{max(1, at)}", 303)
