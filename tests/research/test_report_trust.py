@@ -31,6 +31,7 @@ from foveal.retrieval.terms import terms
         ("It grinds barley <https://invented.example/x>.", "It grinds barley."),
         ("It grinds barley, as https://invented.example/x says.", ""),
         ("It grinds [barley](https://invented.example/x).", "It grinds barley."),
+        ("| rye | 120 |.", ""),
         ("It grinds 3.5 tonnes (of barley).", "It grinds 3.5 tonnes (of barley)."),
     ],
 )

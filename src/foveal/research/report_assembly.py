@@ -31,6 +31,7 @@ from foveal.research.report_drafts import (
     without_repeats,
     without_unsupported,
 )
+from foveal.research.report_tables import with_tables
 from foveal.research.report_writing import SectionWriter, Sentence, all_sentences, answer_messages, own_words
 from foveal.research.steps import digest
 
@@ -244,7 +245,7 @@ class Assembly:
         whole = replace(draft, sections=(((opening, tuple(lead)),) if lead else ()) + draft.sections)
         missing = not_covered(desk.findings, planned, desk.brief, desk.likeness)
         missing += [f"{LEFT_OUT}{one.text}" for one in draft.dropped if not self.settings.mark]
-        sections = whole.to_sections()
+        sections = with_tables(draft.sections, whole.to_sections(), desk.evidence)
         return Report(
             question=desk.question, brief=desk.brief, title=desk.question.strip().rstrip("?"), sections=sections,
             sources=tuple(desk.sources.values()), evidence=tuple(desk.evidence.values()), claims=whole.claims(),

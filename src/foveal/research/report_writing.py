@@ -271,12 +271,12 @@ def bare(text: str) -> str:
 
 
 def own_words(text: str) -> str:
-    """What a model said, without marks and bracketed addresses; "" where it still names an address.
+    """What a model said, without marks and bracketed addresses; "" where it still names one, or is a table's line.
 
     A sentence's sources are the keys beside it: no number or address in its words was checked.
     """
     said = _ASIDE.sub("", without_marks(text))
-    return "" if _ADDRESS.search(said) else said
+    return "" if _ADDRESS.search(said) or said.count("|") > 1 else said
 
 
 def first_sentence(text: str) -> str:
