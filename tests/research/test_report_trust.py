@@ -12,7 +12,7 @@ from report_worlds import PAGES, QUESTION, Filler, Pages
 from foveal.errors import InputError, UnknownDocument, UnknownPaper
 from foveal.research.budget import Budget
 from foveal.research.checking import Ledger, check_report
-from foveal.research.deep import DeepResearch
+from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.report import Brief
 from foveal.research.report_writing import own_words
 from foveal.research.sources import Found, Sources
@@ -135,3 +135,21 @@ def test_a_run_goes_on_with_the_brief_that_it_was_given():
     until = next(place for place, event in enumerate(first.log.so_far()) if event.kind == "brief")
     third = DeepResearch(Filler(), Pages()).go_on(first.log.so_far()[:until], budget=Budget())  # killed just before it
     assert third.result().brief == brief
+
+
+def test_what_nothing_bears_out_stays_marked_where_that_was_asked_for_also_when_the_run_goes_on():
+    def section(text):
+        key = re.findall(r"^(e\d+) \(", text, re.MULTILINE)[0]
+        return {"plan": "p", "sentences": [{"text": "The mill was sold to Denmark in 1765.", "cites": [key]}]}
+
+    def reports(*, mark):
+        model = Filler({"WrittenSection": section})
+        research = DeepResearch(model, Pages())
+        first = research.start(QUESTION, settings=settings_of("quick", model, Budget(pages=2), mark=mark))
+        yield first.result()
+        yield research.go_on(first.log.so_far(), budget=Budget()).result()
+
+    for mark in (True, False):
+        for report in reports(mark=mark):
+            words = " ".join(one.text for one in report.sections)
+            assert ("sold to Denmark in 1765. (not borne out)" in words) == mark

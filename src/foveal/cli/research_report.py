@@ -43,6 +43,7 @@ TimingName = Annotated[
 ]
 Words = Annotated[int | None, typer.Option(min=50, help="Length of a report, within 15 %.")]
 Clarify = Annotated[bool, typer.Option(help="Of a report: answer questions back, once; an empty answer skips one.")]
+Mark = Annotated[bool, typer.Option(help="Of a report: keep what nothing bears out, marked; it is left out otherwise.")]
 ExperimentFile = Annotated[
     Path | None,
     typer.Option(
@@ -65,6 +66,7 @@ class ReportOptions:
     words: int | None
     budget: Budget
     clarify: bool = False
+    mark: bool = False
     experiment: Path | None = None
     out: Path | None = None
     json: bool = False
@@ -80,7 +82,8 @@ def new_report(
     _check_out(wanted.out)
     experiment = _approved(wanted.experiment)
     research, planner = _research(settings, asked)
-    own = settings_of(wanted.mode, research.model, wanted.budget, **({"words": wanted.words} if wanted.words else {}))
+    changed: dict[str, Any] = {"words": wanted.words} if wanted.words else {}
+    own = settings_of(wanted.mode, research.model, wanted.budget, mark=wanted.mark, **changed)
     notes().print(
         f"Mode {wanted.mode}, planner {planner}: up to {research.expected(wanted.mode, planner, question)} searches, "
         f"about {own.words:,} words.", style="dim", markup=False,

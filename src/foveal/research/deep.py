@@ -174,7 +174,8 @@ class DeepResearch:
             raise InputError("These are not the events of a report's run. Go on with it as `foveal research resume`.")
         settings = settings_of(told["mode"], self.model, budget or Budget(**state.run.get("budget", {})))
         remembers = bool(told.get("memory"))  # of runs before it had one: false, as they began
-        settings = replace(settings, words=told["words"], memory=settings.memory if remembers else None)
+        kept = settings.memory if remembers else None
+        settings = replace(settings, words=told["words"], mark=bool(told.get("mark")), memory=kept)
         experiment = Experiment.from_row(told["experiment"]) if told.get("experiment") else None
         parts = self._parts(settings, told["planner"], told["timing"], experiment)
         return DeepRun(parts, state.question, log=EventLog(events), keepers=keepers).start()

@@ -150,7 +150,7 @@ class DeepRun(Running[Report]):
         settings = self.parts.settings
         told = {
             "kind": "report", "mode": settings.mode, "planner": self.parts.planner, "timing": self.parts.timing,
-            "words": settings.words, "memory": settings.memory is not None,
+            "words": settings.words, "mark": settings.mark, "memory": settings.memory is not None,
             "experiment": self.parts.experiment.to_row() if self.parts.experiment else None,
         }  # fmt: skip
         self._tell_begun(self.parts.model, self.parts.source, settings.budget, told)
