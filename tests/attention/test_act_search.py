@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import HEADS, LAYERS, tiny
+from transformers import Qwen2Config
 
 from foveal.attention import ACT, SinkRule, attach, load_calibration
 from foveal.attention.act_controls import COLUMNS, EVERY, OURS, PLAIN, arms
@@ -24,6 +26,7 @@ from foveal.attention.act_evaluation import (
 from foveal.attention.act_files import Calibration, calibration_by_name, calibration_of
 from foveal.attention.act_search import SearchSettings, Tried, one_by_one, outcomes, search_heads, tried
 from foveal.attention.profiles import architecture_of
+from foveal.attention.sinks import OtherColumns
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.files import stored_lines
 from foveal.evaluation.labelled import Labelled
@@ -62,6 +65,22 @@ def test_variants_are_what_a_pass_for_each_head_gives(attention_models, kind):
             assert mine.right == theirs[head].right
             changed += abs(mine.nats - plain.nats) > 1e-3
     assert changed > 8
+
+
+def test_other_columns_may_be_tried_in_place_of_sinks(attention_models, tmp_path):
+    """A control: as many columns, and another search."""
+    model, asked = attention_models["qwen"], settings("qwen")
+    control = replace(asked, columns=OtherColumns(rule=LAX))
+    for way in (outcomes, one_by_one):
+        plain, sinks = way(model, prompts(1)[0], every("qwen"), asked)
+        _, others = way(model, prompts(1)[0], every("qwen"), control)
+        apart = [abs(others.get(head, plain).nats - sinks.get(head, plain).nats) for head in every("qwen")]
+        assert max(apart) > 1e-3
+        assert any(one.nats != plain.nats for one in others.values())
+    store = tmp_path / "search.jsonl"
+    tried(model, prompts(2), [(0, 1)], asked, store=store)
+    with pytest.raises(InputError, match="another search"):
+        tried(model, prompts(2), [(0, 1)], control, store=store)
 
 
 def helped(model, kind, head, count, start=0) -> list[Labelled]:
@@ -165,10 +184,18 @@ def test_what_a_search_cannot_use_is_told(attention_models):
         SearchSettings(rate=0)
 
 
-def test_candidates_leave_out_the_first_and_last_two_layers(attention_models):
-    assert [layer for layer, head in candidates(attention_models["qwen"]) if not head] == [2]
-    model = attention_models["gemma"]
-    assert {layer for layer, _ in candidates(model, [0, 3])} == {0, 3}
+@pytest.mark.parametrize(
+    ("count", "first", "last"), [(24, 2, 22), (32, 2, 30), (4, 2, 2), (3, 2, 2), (2, 1, 1), (1, 0, 0)]
+)
+def test_candidates_leave_out_the_first_two_layers_and_the_last(count, first, last):
+    config = Qwen2Config(num_hidden_layers=count, num_attention_heads=14)
+    found = candidates(SimpleNamespace(name="sized", model=SimpleNamespace(config=config)))
+    assert found == [(layer, head) for layer in range(first, last + 1) for head in range(14)]
+    assert count != 24 or len(found) == 294  # Qwen2.5 0.5B
+
+
+def test_candidates_of_layers_that_are_named(attention_models):
+    assert {layer for layer, _ in candidates(attention_models["gemma"], [0, 3])} == {0, 3}
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from foveal.attention import LongHeads, Recorder, RetrievalAttention, attach, memory_by_name
+from foveal.attention import LongHeads, Recorder, RetrievalAttention, attach, longheads_choice, memory_by_name
 from foveal.attention.longheads_layers import ChunkedText, Shape
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_parts import Scores
@@ -281,6 +281,30 @@ def test_controls_choose_otherwise(model):
         assert counts == {chunks}
 
 
+def looks_by(model, method, *, passes=(120, 150)) -> dict[int, torch.Tensor]:
+    """The share (H, chunks) of looks at each chunk of the last token, by layer."""
+    _, memory = logits(model, method, passes)
+    memory.watch({})
+    with torch.inference_mode(), attach(model, method):
+        model(input_ids=IDS[:, :1], **{CACHE: memory})
+    return memory.choices()
+
+
+def test_random_chunks_differ_by_layer_token_and_text_and_can_be_repeated(attention_models):
+    model, random = attention_models["qwen"].model, replace(SMALL, representation="random")
+    first = looks_by(model, random)
+    for layer, again in looks_by(model, random, passes=(40, 41, 150)).items():  # however the text came
+        assert torch.equal(first[layer], again)
+    ones = [tuple(shares[0].tolist()) for shares in first.values()]
+    assert len(set(ones)) == len(ones)  # of the same head, in each layer
+    assert not torch.equal(first[0][0], first[0][1])
+    assert not torch.equal(first[0], looks_by(model, replace(random, seed=1))[0])
+    many = longheads_choice.drawn((0, 1), torch.arange(40), 2, 30)
+    assert len({tuple(row) for row in many[0].topk(5).indices.sort().values.tolist()}) == 40
+    few = longheads_choice.drawn((0, 1), torch.arange(40), 2, 12)
+    torch.testing.assert_close(few, many[..., :12])  # whatever was read since
+
+
 def test_what_does_not_go_together_is_refused(model, attention_models):
     config = model.config
     for wrong, match in (
@@ -297,6 +321,8 @@ def test_what_does_not_go_together_is_refused(model, attention_models):
         LongHeads(selection="row")
     with pytest.raises(InputError, match="at least 1"):
         LongHeads(chunk_size=-3)
+    with pytest.raises(InputError, match="seed -1"):
+        LongHeads(seed=-1)
     assert LongHeads().shape_for(config) == Shape(256, 16, 4096)
     assert LongHeads(attention_length=512).shape_for(config) == Shape(32, 16, 512)
     assert memory_by_name("longheads", chunk_size=8, attention_length=64) == SMALL

@@ -122,6 +122,17 @@ def test_a_cache_is_saved_after_the_fact(qwen, tmp_path):
         save(batch, tmp_path / "other", qwen, IDS)
 
 
+def test_a_seed_is_kept_where_there_is_one(qwen, shelf, tmp_path):
+    """A folder of before there were seeds is that of seed 0."""
+    told = json.loads((shelf / "manifest.json").read_text(encoding="utf-8"))["method"]
+    assert "seed" not in told
+    drawn = replace(METHOD, representation="random", seed=3)
+    folder = keep(qwen, IDS, tmp_path / "text", drawn)
+    assert kept_in(folder).method == drawn
+    with pytest.raises(InputError, match="another text, or one read in another way"):
+        keep(qwen, IDS, folder, replace(drawn, seed=4))
+
+
 @pytest.mark.slow
 def test_a_killed_process_leaves_nothing_half_made(qwen, shelf, tmp_path):
     code = (

@@ -190,6 +190,35 @@ def test_a_full_disk_keeps_what_was_written(qwen, tmp_path):
     assert layers[0] == 2
 
 
+@pytest.mark.parametrize("kind", ["qwen", "gemma2"])  # layer by layer, and whole
+@pytest.mark.parametrize(("fault", "error"), [("interrupt", KeyboardInterrupt), ("full", StorageFull)])
+def test_a_reading_that_was_stopped_before_its_last_move_is_not_lost(tmp_path, kind, fault, error):
+    loaded, method, folder = tiny(kind, tmp_path / "model"), replace(METHOD, index="flat"), tmp_path / "text"
+    with faults.injected({"memory.before-rename": fault}), pytest.raises(error):
+        keep(loaded, IDS, folder, method)
+    assert not folder.exists()
+    layers: list[int] = []
+    keep(loaded, IDS, folder, method, on_progress=lambda done, _: layers.append(done))
+    assert layers == []  # nothing was read again
+    other = keep(loaded, IDS, tmp_path / "other", method)
+    torch.testing.assert_close(logits_of(folder), logits_of(other))
+    files = [sorted(path.relative_to(one).as_posix() for path in one.rglob("*")) for one in (folder, other)]
+    assert files[0] == files[1]
+    assert not {"plan.json", "manifest.json"} & set(json.loads((folder / "manifest.json").read_text())["files"])
+    assert not [name for name in files[0] if name.startswith(("plan", "state", ".partial"))]
+    kept_in(folder)
+
+
+def test_a_reading_that_was_stopped_before_its_logits_goes_on_with_the_last_state(qwen, tmp_path):
+    with faults.injected({"memory.layer-kept": "interrupt@3"}), pytest.raises(KeyboardInterrupt):
+        keep(qwen, IDS, tmp_path / "text", METHOD)
+    (tmp_path / "text.partial" / ".partial-cut.npy").write_bytes(b"what a killed process left")
+    layers: list[int] = []
+    folder = keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=lambda done, _: layers.append(done))
+    assert layers == [3]
+    assert not list(folder.glob(".partial-*"))
+
+
 def test_two_do_not_make_it_at_once(qwen, tmp_path):
     def second(done: int, _: int) -> None:
         if done == 1:

@@ -10,7 +10,7 @@ import torch
 from tiny import CACHE, FULL, tiny
 from transformers import Qwen2ForCausalLM
 
-from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, memory_by_name
+from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, memory_by_name, watch
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import IndexSettings
 from foveal.attention.memory_decoding import MemoryDecoder
@@ -29,7 +29,7 @@ from foveal.attention.memory_parts import (
 from foveal.attention.owned_layers import Turn
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_attention import KINDS
-from foveal.attention.roar_graph import Found
+from foveal.attention.roar_graph import Found, RoarSettings
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName
 from foveal.models import load_language_model
@@ -158,7 +158,7 @@ def test_the_tail_brings_the_output_nearer_and_can_be_left_out():
         one = layer._sequence(keys, values, None, scores)
         seen = one.window.attend(queries, scores)
         exactly = merge([seen, whole])[0]
-        far[tail] = float((layer._searched(one.hidden, queries, seen, scores) - exactly).norm())
+        far[tail] = float((layer._searched(one, one.hidden, queries, seen, scores) - exactly).norm())
     assert far[True] < far[False] / 3
 
 
@@ -262,6 +262,21 @@ def test_a_padded_batch_is_each_text_by_itself(model):
     assert [len(one) for one in hidden] == [70 - 24, 100 - 24]  # no padding among them
 
 
+@pytest.mark.parametrize(("index", "sampled"), [("snapkv", 40), ("roar", 8192)])
+def test_queries_of_padding_are_no_part_of_an_index(attention_models, index, sampled):
+    model, ids = attention_models["qwen"].model, tokens(160, rows=2)
+    indexes = IndexSettings(roar=RoarSettings(queries=sampled))
+    method = RetrievalAttention(index=index, top_k=15, indexes=indexes, **SMALL)
+    real = torch.ones(2, 160, dtype=torch.long)
+    real[0, 90:] = 0
+    _, together = steps(model, ids, method, (), attention_mask=real)
+    _, alone = steps(model, ids[:1, :90], method, ())
+    for one, other in zip(together.memories, alone.memories, strict=True):
+        mine, wanted = (layer.sequences[0].hidden.index.arrays() for layer in (one, other))
+        for name in ("ids",) if index == "snapkv" else ("links", "entries"):
+            assert mine[name].tolist() == wanted[name].tolist()
+
+
 def test_sinks_and_the_last_tokens_are_never_indexed(attention_models):
     model, ids = attention_models["qwen"].model, tokens(90)
     _, cache = steps(model, ids, RetrievalAttention(index="roar", top_k=10, **SMALL), ())
@@ -350,8 +365,35 @@ def test_the_token_loop_runs_over_a_searched_cache(attention_models):
     looked = memory.looked()
     assert len(looked) == 60 + 20 + 5
     assert float(looked[8:44].sum()) > 0
-    assert not looked[:8].any()
-    assert not looked[44:].any()
+    torch.testing.assert_close(looked.sum(), torch.tensor(5 * 2.0))  # each of two heads pays 1 a step
+
+
+@pytest.mark.parametrize("length", [20, 100])  # all within the window, and most of it hidden
+@pytest.mark.parametrize(("index", "stream"), [("flat", "append"), ("flat", "insert"), ("full", "append")])
+def test_what_watched_heads_pay_is_told_of_every_token(attention_models, index, stream, length):
+    model, heads, passes = attention_models["qwen"].model, [3, 0], (1,) * 9
+    method = RetrievalAttention(index=index, top_k=1000, stream=stream, local_max=4, **SMALL)
+    with torch.inference_mode(), attach(model, method):
+        memory = method.make_cache(model)
+        model(input_ids=tokens(length), **{CACHE: memory})
+    memory.watch({1: heads})
+    steps(model, tokens(1, seed=9), method, passes, cache=memory)
+    whole = torch.cat([tokens(length), tokens(1, seed=9), *(tokens(1, seed=place + 50) for place in range(9))], 1)
+    recorder = Recorder(torch.arange(length, length + 10)[None], {1: heads})
+    watch(model, whole, recorder)
+    torch.testing.assert_close(memory.looked(), recorder.attention[1][0].sum((0, 1)), atol=1e-5, rtol=1e-4)
+    assert float(memory.looked()[:8].sum()) > 0
+
+
+def test_texts_of_unequal_length_are_watched_together(attention_models):
+    model, method = attention_models["qwen"].model, RetrievalAttention(index="flat", top_k=15, **SMALL)
+    real = torch.ones(2, 100, dtype=torch.long)
+    real[1, :30] = 0
+    _, cache = steps(model, tokens(100, rows=2), method, (), attention_mask=real)
+    cache.watch({1: [0]})
+    with torch.inference_mode(), attach(model, method):
+        model(input_ids=tokens(1, 2), attention_mask=torch.cat([real, real[:, :1] | 1], 1), **{CACHE: cache})
+    torch.testing.assert_close(cache.looked().sum(), torch.tensor(2.0))
 
 
 def test_a_prompt_can_be_read_by_a_sparse_method(attention_models):

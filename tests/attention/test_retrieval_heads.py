@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib import resources
+from pathlib import Path
 
 import pytest
 import torch
@@ -186,6 +189,29 @@ def test_ones_own_scores_come_first_and_others_are_refused(attention_models, tmp
     found.check(model.model.config)
     with pytest.raises(InputError, match="3 layers with 4 heads"):
         found.check(attention_models["gemma"].model.config)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"{", b"\xff\xfe{}", b"", b'{"version": 0, "scores": {"0-0": [1]}}'],
+    ids=["cut", "bytes", "empty", "old"],
+)
+def test_a_file_of_ones_own_that_cannot_be_read_is_passed_over(attention_models, tmp_path, caplog, damage):
+    model = attention_models["qwen"]
+    kept = HeadScores(torch.ones(1, 3, 4), "copy", "mine", model.fingerprint, architecture_of(model.model.config))
+    folder = kept.save_for(tmp_path).parent
+    (folder / "of-another-model-copy.json").write_bytes(damage)
+    (folder / "of-another-model-query.json").write_bytes(damage)
+    assert head_scores(model, "copy", tmp_path).model == "mine"
+    assert find_scores(model, "query", tmp_path) is None
+    assert caplog.text.count("passed over") == 2
+    assert "of-another-model-copy.json" in caplog.text
+
+
+def test_what_is_shipped_stands_in_the_docs():
+    shipped = {file.name for file in (resources.files("foveal.attention") / "shipped" / "heads").iterdir()}
+    page = (Path(__file__).parents[2] / "docs" / "retrieval-heads.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`([\w.-]+-(?:copy|query|gates)\.json)`", page)) == shipped
 
 
 def test_key_value_heads_and_controls():

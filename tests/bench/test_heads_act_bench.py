@@ -16,10 +16,25 @@ from foveal.attention.masks import Mask
 from foveal.attention.profiles import architecture_of
 from foveal.attention.sinks import SinkRule
 from foveal.bench import heads_act_gain
+from foveal.bench.heads_act_cost import LOST, harm_row
 from foveal.bench.heads_act_data import SEARCH, TEST, examples, search_parts, words
 from foveal.bench.heads_act_exact import _compared, _drawn, by_definition
-from foveal.bench.heads_act_gain import Cell, _cells, _test_rows, histogram
+from foveal.bench.heads_act_gain import (
+    OTHERS,
+    SINKS,
+    Cell,
+    _cells,
+    _counted,
+    _drawn_gains,
+    _drawn_rows,
+    _test_rows,
+    histogram,
+    spread_of,
+    strongest,
+)
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.labelled import Labelled
+from foveal.evaluation.selection import Gain
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +124,51 @@ def test_a_gain_is_held_against_chance_and_drawn_heads():
     assert nothing[-3].value == 0
 
 
-def test_gains_are_drawn(model, tmp_path):
-    gains = tuple(
-        HeadGain(
-            layer=2, head=n, gain=n - 1.5, low=n - 2.0, high=n - 1.0, p=0.5, shrunk=(n - 1.5) / 2, accuracy=0.0, count=9
-        )
-        for n in range(4)
-    )
-    path = histogram(calibration(model, gains=gains), tmp_path / "gain.png")
+def head_gain(head: int, gain: float, p: float, width: float, count: int = 9) -> HeadGain:
+    low, high = gain - width, gain + width
+    return HeadGain(layer=2, head=head, gain=gain, low=low, high=high, p=p, shrunk=gain / 2, accuracy=0.0, count=count)
+
+
+def test_gains_are_drawn_beside_their_controls(model, tmp_path):
+    gains = tuple(head_gain(n, n - 1.5, 0.5, 0.5) for n in range(4))
+    drawn = {name: [Gain(0.1 * n, 0.01, 0.5, 0.0, 9) for n in range(3)] for name in (SINKS, OTHERS)}
+    path = histogram(calibration(model, gains=gains), drawn, tmp_path / "gain.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_heads_are_counted_by_what_luck_does_not_explain():
+    """One of many heads that is sure by itself is expected by luck; so is one that loses."""
+    sure = [head_gain(0, 0.5, 1e-6, 0.1), head_gain(1, -0.5, 1 - 1e-6, 0.1)]
+    lucky = [head_gain(2, 0.2, 0.02, 0.1), head_gain(3, -0.2, 0.98, 0.1)]
+    given_up = [head_gain(4, 0.9, 1e-9, 0.1, count=3)]
+    rows = list(_counted([*sure, *lucky, *given_up, *(head_gain(n, 0.0, 0.5, 1.0) for n in range(40))], 9))
+    assert [(row.system, row.value) for row in rows] == [("heads whose sinks harm", 1), ("heads whose sinks help", 1)]
+    assert "over 45 heads; by its own 95 % interval, uncorrected: 3" in rows[0].note
+    assert "uncorrected: 2" in rows[1].note
+
+
+def test_drawn_heads_are_tried_with_their_sinks_and_with_other_columns(model, settings):
+    own = [Labelled(f"{n} the keeper of the mill is in the", ("keeper", "mill"), n % 2) for n in range(6)]
+    drawn = _drawn_gains(settings, model, own)
+    assert [len(one) for one in drawn.values()] == [4, 4]  # one layer of the tiny model may be calibrated
+    assert _drawn_gains(settings, model, own) == drawn
+    rows = list(_drawn_rows({SINKS: [Gain(x, 0.0, 0.5, 0.0, 9) for x in (0.1, -0.1)], OTHERS: drawn[OTHERS]}))
+    assert [row.ok for row in rows] == [True, None]
+    assert rows[0].value == pytest.approx(1000 * 2**0.5 / 10)
+    assert spread_of([Gain(x, 0.5, 0.5, 0.0, 9) for x in (0.1, -0.1)]) == 0.0  # all of it is luck
+
+
+def test_where_no_head_was_confirmed_the_strongest_are_tried_and_so_called(model):
+    gains = tuple(head_gain(n % 4, n, 0.5, 0.5) for n in range(12))
+    tried, name = strongest(calibration(model, gains=gains, heads=()))
+    assert (len(tried.heads), name) == (8, "8 strongest heads, not confirmed")
+    confirmed = calibration(model, gains=gains)
+    assert strongest(confirmed) == (confirmed, "calibrated")
+
+
+def test_harm_is_what_calibration_loses():
+    before, after = [(True, 0.5), (True, 0.1)] * 36, [(True, 0.5), (True, 0.1)] * 35 + [(True, 0.5), (False, 9.0)]
+    row = harm_row("calibrated, all lengths", before, after, at_least=-LOST)
+    assert (round(row.value, 2), row.ok) == (-1.39, True)
+    assert harm_row("", before, [(False, 1.0), *after[1:]], at_least=-LOST).ok is False  # two of 72
+    assert "72 codes; 1.00 before" in row.note

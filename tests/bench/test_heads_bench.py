@@ -13,10 +13,11 @@ from foveal.attention.head_cache import HeadCache
 from foveal.attention.head_tracing import Trace, TracedToken
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.bench.heads_attribution import Told, _both, _copied
-from foveal.bench.heads_compression import Cell, _bars, _cells
+from foveal.bench.heads_compression import OURS, Cell, _bars, _cells, _grid_methods, _methods, grid_rows
 from foveal.bench.heads_data import ReadText, answered, keys, read_text
-from foveal.bench.heads_detect import _alike, _counted, _stable
+from foveal.bench.heads_detect import _alike, _counted, _few_runs, _stable
 from foveal.bench.heads_masking import _needle_bars, _story
+from foveal.bench.heads_ranking import order_rows
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines
 from foveal.evaluation.needles import Needle
@@ -93,14 +94,60 @@ def test_bars_are_met_or_not():
     assert [row.ok for row in _needle_bars(17, 0.9, Ablated("", 17, 0.6, 1.0), [0.5])] == [False, False, False, False]
 
 
+def test_drawn_heads_are_held_against_found_ones_by_the_same_policy(text):
+    gates = HeadScores(torch.rand(1, 3, HEADS), "gates")
+    methods = dict(_methods(gates, gates, draws=2))
+    assert {methods[name].policy for name in methods if name.startswith("random")} == {methods[OURS].policy}
+    grid = dict(_grid_methods(gates, 0.25))
+    assert {method.keep for method in grid.values()} == {0.25}
+    for policy in ("razor", "duo", "headkv"):
+        assert [name for name, method in grid.items() if method.policy == policy] == [
+            f"{policy} (gates)", f"{policy} (drawn 1)", f"{policy} (drawn 2)",
+        ]  # fmt: skip
+
+
+def test_shorter_texts_have_rows_of_bytes_and_bars_over_their_lengths(model, settings, monkeypatch):
+    monkeypatch.setattr("foveal.bench.heads_compression.LENGTHS", (400, 600))
+    monkeypatch.setattr("foveal.bench.heads_compression.FEWER", 2)
+    gates = HeadScores(torch.rand(1, 3, HEADS), "gates")
+    rows = list(grid_rows(settings, model, gates, gates))
+    assert len(rows) == 2 * 2 * 5 + 2 * 4
+    assert all("MB freed" in row.note for row in rows[:20])
+    assert all(row.bar == "≥ 0.01" for row in rows[20:])
+    assert "4 questions" in rows[20].note
+
+
+def test_the_order_of_head_sets_begins_with_random_ones():
+    found = {"random heads": 0.375, "all heads": 0.428, "copy heads": 0.434, "query heads": 0.475}
+    rows = list(order_rows(found))
+    assert [row.system for row in rows] == [
+        "all heads less random heads",
+        "copy heads less all heads",
+        "query heads less copy heads",
+    ]
+    assert all(row.ok for row in rows)
+    assert not next(order_rows(found | {"random heads": 0.5})).ok
+
+
 def test_heads_are_counted_by_bands_and_compared():
     table = torch.tensor([[[0.0, 0.05], [0.3, 0.9]]] * 4)
     assert _counted(HeadScores(table)) == (4, 4, 25.0, 25.0, 25.0, 25.0)
     near, far = HeadScores(table), HeadScores(table.flip(-1))
-    (family,) = _alike("Qwen1.5-14B", "Qwen1.5-14B-Chat", near, near)
-    (other,) = _alike("a", "b", near, far)
-    assert (family.ok, other.ok) == (True, False)
+    family = list(_alike("Qwen1.5-14B", "Qwen1.5-14B-Chat", near, near))
+    other = list(_alike("a", "b", near, far))
+    assert [(row.metric, row.ok) for row in family] == [("Pearson", True), ("Spearman", True)]
+    assert [(row.metric, row.ok) for row in other] == [("Pearson", False), ("Spearman", False)]
     assert all(row.ok for row in _stable("", near))
+
+
+def test_a_few_runs_find_as_many_heads_as_was_specified():
+    table = torch.zeros(30, 8, 8)
+    table[:, :3, :7] = 0.5  # of the 20 best, each is in every run
+    rows = list(_few_runs({"m": HeadScores(table)}, 0))
+    assert [row.system for row in rows] == [f"published, {count} runs" for count in (1, 3, 10, 20)]
+    assert [row.bar for row in rows] == ["0.72 to 0.79", "0.85 to 0.92", "0.91 to 0.97", "0.95 to 0.98"]
+    assert [row.value for row in rows] == [1.0] * 4
+    assert not any(row.ok for row in rows)  # more than was seen is another thing than was seen
 
 
 def test_sums_have_one_answer():

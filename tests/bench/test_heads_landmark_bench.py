@@ -11,7 +11,7 @@ import torch
 from foveal.attention import LandmarkSettings, ReadSettings
 from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench import heads_landmark_records as bench_records
-from foveal.bench.heads_landmark import novels
+from foveal.bench.heads_landmark import _other_ways, novels
 from foveal.bench.heads_landmark_arms import (
     ASK,
     RECORD,
@@ -107,3 +107,25 @@ def test_records_are_asked_and_places_of_landmarks_matter(tmp_path):
     assert 0 <= got.opened <= 1
     every = bench_records.asked(model, 40, 8, 0, ReadSettings(top_k=14), told=4)
     assert every.opened == 1  # nothing is left out
+
+
+def test_a_sliding_window_is_held_against_chance_where_it_cannot_have_seen():
+    back = torch.arange(96) * 10
+    told = back <= 100  # it answers what it saw, and no more
+    none = torch.zeros(1, 1)
+    row = bench_records.sliding_row(bench_records.Asked(told, back, none, none, 0.0), 1024, reach=100)
+    assert (row.value, row.ok) == (0.0, True)
+    assert "85 questions" in row.note
+    lucky = bench_records.Asked(back % 50 == 0, back, none, none, 0.0)  # a fifth: no accident
+    row = bench_records.sliding_row(lucky, 1024, reach=100)
+    assert (round(row.value, 2), row.ok) == (0.2, False)
+    assert bench_records.by_chance(96) == pytest.approx(0.137, abs=0.001)
+
+
+def test_fewer_blocks_and_one_choice_for_all_tokens_must_be_worse(tmp_path):
+    """The full run asks for the order itself, the quick one leaves some room."""
+    model = bench_records.record_model(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), TINY)
+    held = torch.randint(30, (400,), generator=torch.Generator().manual_seed(0))
+    for quick, bar in ((True, "≥ 0.998"), (False, "≥ 1")):
+        rows = list(_other_ways(model, held, [48, 100, 200], {200: 30.0}, quick=quick))
+        assert [row.bar for row in rows] == [bar, bar, None, None, "≥ 1"]

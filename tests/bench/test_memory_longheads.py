@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from tiny import tiny
 
 from foveal.attention.rotation import rotations_of
 from foveal.bench.memory_longheads import exact_rows
-from foveal.bench.memory_longheads_heads import captured
+from foveal.bench.memory_longheads_heads import captured, mass_row, question_text
 from foveal.bench.memory_longheads_model import ASK, PARTS, SIGNS, WINDOW, Recipe, small_model, untrained, windows
-from foveal.bench.memory_longheads_small import METHOD, logits_of, recall, recalled, slid_logits
-from foveal.bench.memory_longheads_tasks import Cells
+from foveal.bench.memory_longheads_small import (
+    METHOD,
+    OURS,
+    PUBLISHED,
+    SLIDING,
+    clearly_rows,
+    flat_rows,
+    logits_of,
+    recall,
+    recalled,
+    slid_logits,
+)
+from foveal.bench.memory_longheads_tasks import Cells, by_square, plain_rows
+from foveal.bench.memory_longheads_tasks import flat_rows as flat_over_lengths
 from foveal.bench.settings import BenchSettings
 
 
@@ -56,6 +71,73 @@ def test_mass_is_the_share_of_the_free_chunks():
     assert max(told.values()) == told["best possible"]
     everything = captured(*parts, rotation, 5)
     assert all(value == pytest.approx(1, abs=1e-4) for value in everything.values())
+
+
+def test_the_text_of_masses_is_a_question_behind_paragraphs(tmp_path):
+    (tmp_path / "xquad").mkdir()
+    told = [
+        {"paragraphs": [{"context": f"The keeper of mill {n} is old.", "qas": [asked(f"keeper {n}")]}]}
+        for n in range(9)
+    ]
+    (tmp_path / "xquad" / "xquad.en.json").write_text(json.dumps({"data": told}))
+    model = tiny("qwen", tmp_path / "model")
+    ids = question_text(BenchSettings(data=tmp_path, cache=tmp_path), model, 600)
+    assert len(ids) == 600
+    assert "Who is the keeper" in model.tokenizer.decode(ids[-60:])
+    assert "The keeper of mill" in model.tokenizer.decode(ids)
+
+
+def asked(answer: str) -> dict[str, object]:
+    return {"question": f"Who is the {answer}?", "answers": [{"text": answer}]}
+
+
+def test_masses_are_held_against_what_was_measured_in_a_full_run():
+    assert mass_row("mean_rope", 0.63, "", quick=False).ok
+    assert mass_row("mean_rope", 0.4, "", quick=False).ok is False
+    assert mass_row("random", 0.4, "", quick=False).ok is False  # no control
+    assert mass_row("mean_rope", 0.4, "", quick=True).ok is None
+    assert "0.63 when specified" in mass_row("mean_rope", 0.4, "", quick=True).note
+
+
+def test_flat_means_perplexity_and_no_worse_means_no_worse():
+    """3 % of 3 nats would be 9 % of perplexity."""
+    lengths = (4096, 65_536)
+    for second, ok in ((20.5, True), (21.0, False)):
+        told = {"LongHeads": [20.0, second], "model as it is": [20.0, 500.0]}
+        rows = list(flat_over_lengths(told, lengths, "", quick=False))
+        assert [row.ok for row in rows] == [None, ok, None, None]
+    small = {"LongHeads": [3.0, 3.0, 3.05, 3.0, 3.0], "model as it is": [3.0] * 5}
+    for slid, ok in ((3.0125, True), (3.005, False)):
+        rows = {(row.system, row.metric): row.ok for row in flat_rows(small, slid, "", quick=False)}
+        assert rows["LongHeads, past the window", "perplexity / the sliding window's"] is ok
+        assert rows["LongHeads, 4,096 bytes", "perplexity, a byte"]
+    assert all(row.ok for row in flat_rows(small, 3.005, "", quick=True) if "past" in row.system)
+
+
+def test_clearly_more_is_more_than_luck():
+    told = {OURS: 0.9, PUBLISHED: 0.2, SLIDING: 0.06}
+    assert [row.ok for row in clearly_rows(told, "", 50)] == [True, False]
+    assert [row.bar for row in clearly_rows(told, "", 50)] == ["≥ 0.2"] * 2
+
+
+def test_seconds_of_a_long_text_by_those_of_two_shorter_ones():
+    def taken(length: int) -> float:
+        return 0.01 * length + 1e-6 * length**2
+
+    assert by_square((8192, 16_384), [taken(8192), taken(16_384)], 65_536) == pytest.approx(taken(65_536))
+    assert by_square((10, 20), [5.0, 4.0], 40) == 20.0  # noise never makes longer texts quicker
+
+
+def test_a_plain_model_that_cannot_be_afforded_has_a_row_that_says_so(tmp_path, monkeypatch):
+    model = tiny("qwen", tmp_path / "model")
+    settings = BenchSettings(data=tmp_path, cache=tmp_path)
+    cells = Cells(tmp_path / "cells.jsonl")
+    rows = list(plain_rows(model, cells, settings, 1600))
+    assert [row.metric for row in rows] == ["keys told"] * 3
+    monkeypatch.setattr("foveal.bench.memory_longheads_tasks.AFFORDED", 0.0)
+    told = list(plain_rows(model, cells, settings, 1600))[-1]
+    assert told.metric == "processor seconds that a text would take"
+    assert told.note.startswith("not run: by what 200 and 400 tokens took")
 
 
 def test_cells_come_back_from_their_file(tmp_path):

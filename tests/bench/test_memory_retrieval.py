@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import tiny
 
+from foveal.attention.memory_decoding import MemoryDecoder
+from foveal.attention.memory_parts import Scores, Snapped
 from foveal.bench.memory_retrieval import exact_rows
-from foveal.bench.memory_retrieval_data import Case
+from foveal.bench.memory_retrieval_data import KINDS, Case, read_text
 from foveal.bench.memory_retrieval_search import (
     K,
     _over,
@@ -15,7 +18,11 @@ from foveal.bench.memory_retrieval_search import (
     visits_for,
     within_scan,
 )
+from foveal.bench.memory_retrieval_speed import UNSEEN, _stepper, looked_bytes
+from foveal.bench.memory_retrieval_tasks import TOP_K, answer_rows, opened, stepped
+from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
+from foveal.models.threads import with_threads
 
 
 def case(head: int, seed: int) -> Case:
@@ -72,3 +79,97 @@ def test_keys_for_a_recall_lie_between_two_measured_points():
 def test_merging_is_exact():
     merged = next(iter(exact_rows()))
     assert merged.ok
+
+
+# -- needles -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A short text with its needles, read by a tiny model with graphs for all heads."""
+    folder = tmp_path_factory.mktemp("retrieval-bench")
+    model = tiny("qwen", folder / "model", positions=8192)
+    settings = BenchSettings(data=folder, cache=folder / "cache")
+    with with_threads(1):
+        return read_text(settings, 3000, layers=(), index="roar", model=model)
+
+
+def test_needles_of_each_kind_stand_in_one_text(text):
+    counts = {kind: len(text.of_kind(kind)) for kind in KINDS}
+    assert counts == {"literal": 6, "multi-key": 4, "passkey": 1}
+    whole = text.planted[0].text
+    for one in text.planted:
+        assert all(whole[start:end] in one.needle.sentences for start, end in one.ranges)
+        assert any(one.needle.answer in sentence for sentence in one.needle.sentences)
+    told = text.model.tokenizer.decode(text.ids)
+    assert sum(one.needle.sentences[0] in told for one in text.planted) == 11
+
+
+def test_every_system_answers_over_the_text_that_was_kept_once(text):
+    for system in ("full", "roar", "flat", "snapkv", "streaming"):
+        memory = opened(text, system)
+        assert memory.statistics()["index"] == system
+        before = memory.get_seq_length()
+        stepped(MemoryDecoder(text.model.model, memory.method), memory, [5, 6])
+        assert memory.get_seq_length() == before + 2
+    memory = opened(text, "snapkv")
+    for layer in memory.memories:
+        hidden = layer.sequences[0].hidden
+        last = text.observed(layer.number)
+        assert last.shape == (4, 64, 8)
+        wanted = Snapped.build(hidden.index.keys.base, last, TOP_K, Scores(8**-0.5))
+        assert torch.equal(hidden.index.ids, wanted.ids)
+
+
+def test_answers_are_held_against_full_attention():
+    told = {"full": 0.75, "roar": 0.75, "flat": 0.5, "snapkv": 0.25, "streaming": 0.25}
+    rows = list(answer_rows(told, ("roar", "flat"), "4 needles"))
+    assert [row.ok for row in rows] == [None, True, False, None, True]
+    assert "SnapKV" in rows[3].system
+
+
+# -- speed -------------------------------------------------------------------------------------------------------------
+
+
+class Asked:
+    """A layer that keeps what it is asked."""
+
+    length = 100
+
+    def __init__(self) -> None:
+        self.queries: list[torch.Tensor] = []
+
+    def update(self, keys, values):
+        return keys, values
+
+    def attend(self, query, context):  # noqa: ARG002
+        self.queries.append(query[0, :, 0])
+        return query
+
+
+def test_every_head_of_a_group_asks_by_a_query_of_its_own():
+    """Heads that ask alike would find the keys that they read already in the cache."""
+    queries = torch.randn(2, 10_240, 64, generator=torch.Generator().manual_seed(0))
+    layer = Asked()
+    step = _stepper(layer, queries)
+    for _ in range(3):
+        step()
+    asked = torch.cat(layer.queries)
+    assert len(asked) == 3 * 14
+    assert len({tuple(one.tolist()) for one in asked}) == 3 * 14
+    own = {tuple(one.bfloat16().tolist()) for one in queries[1, -UNSEEN:]}  # of the second group's drawn queries
+    assert all(tuple(one.tolist()) in own for one in layer.queries[0][7:])
+
+
+@pytest.mark.parametrize("index", ["flat", "roar"])
+def test_a_flat_index_reads_the_keys_of_a_group_once(text, index):
+    memory = opened(text, index)
+    stepped(MemoryDecoder(text.model.model, memory.method), memory, [5, 6, 7])
+    wide, hidden = 4, len(memory.memories[0].sequences[0].hidden)  # bytes of a float32
+    wanted = 0.0
+    for layer in memory.memories:
+        visited = layer.tally.visited / layer.tally.steps
+        assert visited == hidden or index == "roar"
+        keys = 2 * hidden if index == "flat" else 14 * visited  # of 2 groups, or of the 7 heads of each
+        wanted += wide * 8 * (keys + 14 * TOP_K)
+    assert looked_bytes(memory) == pytest.approx(wanted)

@@ -96,6 +96,7 @@ def test_an_answer_is_traced(place):
     ("asked", "status", "said"),
     [
         (("show", "MODEL", "--by", "gates"), 1, "Nobody measured"),
+        (("show", "MODEL", "--by", "gates"), 1, "Do it once: foveal heads detect"),
         (("show", "MODEL", "--by", "luck"), 2, "there are copy, query, gates"),
         (("show", "--file", "rain.txt"), 1, "holds no head scores"),
         (("detect", "MODEL", "--text", "missing.txt"), 1, "cannot be read"),

@@ -8,6 +8,10 @@ import pytest
 from cli.test_reading import call
 from tiny import tiny
 
+from foveal.attention import RetrievalAttention
+from foveal.attention.memory_decoding import MemoryDecoder
+from foveal.attention.memory_store import load
+from foveal.models import load_language_model
 from foveal.models.threads import with_threads
 from foveal.reading import DocumentText
 from foveal.reading.kept import KeptText
@@ -51,6 +55,7 @@ def test_a_text_is_kept_asked_and_forgotten(place):
     assert found["document"]["title"] == "rain"
     assert len(found["also"]) == 1
     text = (place / "rain.txt").read_text()
+    assert found["passages"]
     for passage in found["passages"]:
         span = passage["span"]
         assert text[span["start"] : span["end"]] == passage["quote"]
@@ -76,7 +81,39 @@ def test_a_text_longer_than_the_model_is_refused(place, tmp_path):
     assert kept.kept.note["text_tokens"] == 200
     reading = kept.read("When did it rain?")
     assert reading.stats.tokens == kept.kept.tokens
+    assert reading.excerpts
     assert all(one.end <= 4000 for one in reading.excerpts)
+
+
+def test_a_text_that_fits_into_the_window_has_passages_too(place, tmp_path):
+    model = tiny("qwen", tmp_path / "model")
+    path = tmp_path / "note.txt"
+    path.write_text("The keeper has the key. The mill is by the river. It is in the answer.")
+    kept = KeptText.keep(model, DocumentText(read_document(path)), tmp_path / "text")
+    assert kept.kept.tokens < RetrievalAttention().static
+    reading = kept.read("Who has the key?")
+    assert [(one.start, one.text) for one in reading.excerpts] == [
+        (0, "The keeper has the key. "),
+        (24, "The mill is by the river. "),
+        (50, "It is in the answer."),
+    ]
+
+
+def test_the_first_and_the_last_sentence_can_be_cited(place, tmp_path):
+    """The window holds both; what is hidden between them is not all that is looked at."""
+    model = tiny("qwen", tmp_path / "model")
+    path = tmp_path / "note.txt"
+    path.write_text("Orsin Vale keeps the mill. " + "It rained. " * 80 + "The river rose.")
+    text = DocumentText(read_document(path))
+    kept = KeptText.keep(model, text, tmp_path / "text", RetrievalAttention(n_sink=64, n_local=64, top_k=20))
+    memory = load(kept.folder, model)
+    decoder = MemoryDecoder(model.model, memory.method)
+    state = decoder.reading(memory, [1, 2, 3])
+    memory.watch({2: [0, 1, 2, 3]})
+    decoder.step(state, [[4]])
+    paid = memory.looked()[kept.kept.note["head"] : kept.kept.tokens]
+    assert float(paid[0]) > 0
+    assert float(paid[-1]) > 0
 
 
 def test_a_text_that_has_changed_is_refused(place, tmp_path):
@@ -87,3 +124,17 @@ def test_a_text_that_has_changed_is_refused(place, tmp_path):
     path.write_text("The key is lost. " * 30)
     with pytest.raises(ValueError, match="has changed"):
         KeptText(model, DocumentText(read_document(path)), tmp_path / "text")
+
+
+@pytest.mark.model
+def test_a_real_model_cites_the_ends_of_a_short_text(tmp_path):
+    path = tmp_path / "note.txt"
+    rain = "It rained on most days of that spring, and the river was high. "
+    path.write_text(f"The keeper of the mill is Orsin Vale. {3 * rain}The key to the granary hangs behind the clock.")
+    kept = KeptText.keep(load_language_model(), DocumentText(read_document(path)), tmp_path / "text")
+    for question, place in (("Who is the keeper of the mill?", 0), ("Where does the key to the granary hang?", -1)):
+        reading = kept.read(question)
+        sentence = ("The keeper of the mill is Orsin Vale.", "The key to the granary hangs behind the clock.")[place]
+        assert [one.quote for one in reading.citations] == [sentence]
+        assert not reading.unsupported
+        assert max(reading.excerpts, key=lambda one: one.score).text.strip() == sentence

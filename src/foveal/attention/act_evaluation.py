@@ -145,10 +145,12 @@ def accuracy(found: Sequence[Scored]) -> float:
 
 
 def candidates(model: LanguageModel, layers: Sequence[int] | None = None) -> list[Head]:
-    """The heads that may be calibrated: of layers 2 to L - 3 (the last two left out), as published, or of `layers`."""
+    """The heads that may be calibrated: of layers 2 to L - 2, as published (the first two and the last are left out),
+    or of `layers`; of a model of three layers or less the last one's."""
     config = model.model.config.get_text_config()
     count = int(config.num_hidden_layers)
-    chosen = list(range(min(2, count - 1), max(3, count - 2)) if layers is None else layers)
+    first = min(2, count - 1)
+    chosen = list(range(first, max(first + 1, count - 1)) if layers is None else layers)
     if not chosen or min(chosen) < 0 or max(chosen) >= count:
         raise InputError(f"Layers {chosen} were asked for; {model.name} has 0 to {count - 1}.")
     return [(layer, head) for layer in chosen for head in range(config.num_attention_heads)]

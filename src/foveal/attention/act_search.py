@@ -2,7 +2,7 @@
 
     found = search_heads(model, examples, validation, SearchSettings())        # a Calibration (act_files.py)
 
-Each candidate (all heads but those of the first two and last two layers) is calibrated alone. What it changes is told
+Each candidate (all heads but those of the first two layers and the last) is calibrated alone. What it changes is told
 example by example against the model as it is: in nats of the right label (a head's effect is far below what an accuracy
 of some hundred examples can show), or in accuracy, as published. Heads pass at a false-discovery rate
 (evaluation/selection.py); since effects do not add up, the strongest 1, 2, 4, … of them are tried together on
@@ -45,7 +45,7 @@ from foveal.attention.act_files import Calibration, HeadGain
 from foveal.attention.act_layers import plain_pass, variants
 from foveal.attention.profiles import architecture_of
 from foveal.attention.retrieval_heads import Head, by_layer
-from foveal.attention.sinks import SinkRule
+from foveal.attention.sinks import Chooser, SinkRule
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.labelled import Labelled, template_of
@@ -71,7 +71,8 @@ class SearchSettings:
     scoring: str = "whole"  # how a label is chosen (act_evaluation.py); labels must be told apart by one token
     beta: float = BETA
     rule: SinkRule = field(default_factory=SinkRule)
-    layers: tuple[int, ...] | None = None  # None: 2 to L - 3
+    columns: Chooser | None = None  # what is taken from instead of sinks: a control
+    layers: tuple[int, ...] | None = None  # None: 2 to L - 2
     rate: float = 0.1  # share of the heads that pass which may do nothing
     most: int = 64  # heads that are tried together, at most
     seed: int = 0
@@ -200,7 +201,8 @@ def tried(
 
 def search_key(model: LanguageModel, examples: Sequence[Labelled], settings: SearchSettings) -> str:
     """A hash of what a trial's outcome depends on."""
-    told = (model.fingerprint, str(model.dtype), settings.beta, settings.rule, settings.scoring, list(examples))
+    told: tuple[object, ...] = (model.fingerprint, str(model.dtype), settings.beta, settings.rule, settings.scoring)
+    told += (list(examples),) if settings.columns is None else (settings.columns, list(examples))
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
@@ -264,7 +266,8 @@ def outcomes(
     plain = plain_pass(model.model, prompt_ids(model, example.prompt), layers)
     found: dict[Head, Scored] = {}
     for layer, own in layers.items():
-        made = variants(model.model, plain, layer, rule=settings.rule, beta=settings.beta, heads=own)
+        columns = settings.columns or settings.rule
+        made = variants(model.model, plain, layer, rule=columns, beta=settings.beta, heads=own)
         found |= {(layer, head): judge(logits) for head, logits in made.items()}
     return judge(plain.logits), found
 
@@ -274,12 +277,11 @@ def one_by_one(
 ) -> tuple[Scored, dict[Head, Scored]]:
     """The same by one whole pass for each head: for other architectures, and to compare with."""
     plain = scored(model, [example], scoring=settings.scoring)[0]
-    return plain, {
-        (layer, head): scored(
-            model, [example], ACT({layer: [head]}, beta=settings.beta, rule=settings.rule), scoring=settings.scoring
-        )[0]
-        for layer, head in heads
-    }
+    found = {}
+    for layer, head in heads:
+        method = ACT({layer: [head]}, beta=settings.beta, rule=settings.rule, columns=settings.columns)
+        found[layer, head] = scored(model, [example], method, scoring=settings.scoring)[0]
+    return plain, found
 
 
 # -- choosing ----------------------------------------------------------------------------------------------------------

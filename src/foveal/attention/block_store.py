@@ -5,16 +5,23 @@
     keys, values = store.fetch(chosen)            # (B, H, C, k) numbers -> (B, H, C, k, b, D) each
 
 Blocks lie by number first, so one that is fetched is read in one piece. A store is always on the processor, whatever
-device asks: what moves to an accelerator is what was chosen.
+device asks: what moves to an accelerator is what was chosen. A file's room is taken before it is mapped: to write to a
+mapped file for which the disk has no more room kills the process.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from foveal.errors import StorageFull
 
 SLAB = 64
 """Blocks for which room is made at first; then twice as many each time."""
@@ -38,7 +45,7 @@ class BlockStore:
         return sum(self._count * one[0].nbytes for one in self._room) if self._count else 0
 
     def append(self, keys: Tensor, values: Tensor) -> None:
-        """Put blocks (B, G, n, b, D) behind the others."""
+        """Put blocks (B, G, n, b, D) behind the others. StorageFull: the folder has no room; nothing was put there."""
         new = keys.shape[2]
         self._reserve(keys, values, new)
         at = self._first + self._count
@@ -81,9 +88,35 @@ class BlockStore:
         shape = (room, *like.permute(2, 0, 1, 3, 4).shape[1:])
         if self._folder is None:
             return torch.empty(shape, dtype=like.dtype)
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="blocks-") as file:
-            size = torch.Size(shape).numel()
+        size = torch.Size(shape).numel()
+        count = size * like.itemsize
+        with _room_in(self._folder, count), tempfile.NamedTemporaryFile(dir=self._folder, prefix="blocks-") as file:
+            _reserve_disk(file.fileno(), count)
             made = torch.from_file(file.name, shared=True, size=size, dtype=like.dtype)
-        return made.view(
-            shape
-        )  # the file's name is gone, its room is held by the mapping: a kill leaves nothing behind
+        # the file's name is gone, its room is held by the mapping: a kill leaves nothing behind
+        return made.view(shape)
+
+
+def _reserve_disk(file: int, count: int) -> None:
+    """Take `count` bytes of the disk for an open file, where the system can."""
+    reserve = getattr(os, "posix_fallocate", None)  # not on macOS
+    if reserve is None:
+        return
+    try:
+        reserve(file, 0, count)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot
+            raise
+
+
+@contextmanager
+def _room_in(folder: Path, count: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"No space is left in {folder} for {count / 1e6:,.0f} MB of blocks. Free some and read the text anew, "
+                "or keep its blocks in another folder, or in memory (folder=None)."
+            ) from error
+        raise

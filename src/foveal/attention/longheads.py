@@ -59,6 +59,7 @@ class LongHeads:
     share: str = "head"  # "group": the heads that share keys choose together
     remap: bool = True  # False: chunks stay at their own places; for texts within the window
     representation: str = "attention"  # what stands for a chunk, one of KINDS
+    seed: int = 0  # of the control "random": texts that are to be seen by different chunks each take another
     name: ClassVar[str] = "longheads"
     needs_unrotated: ClassVar[bool] = True
     reaches: ClassVar[bool] = True  # past the model's window
@@ -74,6 +75,8 @@ class LongHeads:
             )
         if min(self.chunk_size or 1, self.attention_length or 1, self.begin or 1) < 1:
             raise InputError(f"LongHeads got {self}; its numbers of tokens must be at least 1.")
+        if self.seed < 0:
+            raise InputError(f"LongHeads got seed {self.seed}; it must be at least 0.")
 
     def shape_for(self, config: Any) -> Shape:
         """Its numbers for a model of this configuration. InputError: they do not go together."""
@@ -136,7 +139,7 @@ class LongHeads:
             )
         scored = Scores(context.scale * context.rotation.length**2, context.softcap)
         shape = self.shape_for(context.module.config)
-        text = ChunkedText.empty(shape, self, context.rotation, query.shape[1], key, value)
+        text = ChunkedText.empty(shape, self, context.rotation, query.shape[1], key, value, layer=context.layer)
         return text.read(query, key, value, scored)[0]
 
     def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002

@@ -17,6 +17,9 @@ Source    arXiv 2402.10685, section 3; of the two rules for the forced chunks th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -61,12 +64,20 @@ def _by_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -
 def scores(kind: str, queries: Tensor, vectors: Tensor) -> Tensor:
     """How much queries (H, Q, D), not turned, want each chunk of vectors (H, m, R): (H, Q, m) float32."""
     wide = queries.float()
-    if kind == "random":
-        draw = torch.Generator().manual_seed(vectors.shape[1])
-        return torch.rand(len(wide), wide.shape[1], vectors.shape[1], generator=draw).to(wide.device)
     if kind == "minmax":  # the largest product that a key within the bounds may have
         wide = torch.cat([wide.clamp(min=0), wide.clamp(max=0)], -1)
     return wide @ vectors.transpose(-1, -2)
+
+
+def drawn(seeds: Sequence[int], places: Tensor, heads: int, chunks: int) -> Tensor:
+    """The control: numbers (H, Q, m) for queries at places (Q,), drawn anew for each head, place and chunk.
+
+    They hang on the seeds (of the text, and the layer) and the place, not on how much was read, or in how many passes.
+    """
+    rows = [
+        np.random.default_rng([*seeds, place]).random((chunks, heads), dtype=np.float32) for place in places.tolist()
+    ]
+    return torch.from_numpy(np.stack(rows)).permute(2, 0, 1).to(places.device)
 
 
 def choose(wanted: Tensor, chunk: Tensor, free: int) -> Tensor:

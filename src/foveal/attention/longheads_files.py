@@ -62,6 +62,6 @@ def opened_layer(
     held = Held(keys, values, rotation, method.remap)
     layer = LongHeadsLayer(method, number, turn)
     vectors, tail = arrays["vectors"], arrays["last_queries"].clone()
-    layer.text = ChunkedText(shape, method, held, Rows(vectors), tail, len(tail))
+    layer.text = ChunkedText(shape, method, held, Rows(vectors), tail, len(tail), layer=number)
     layer.length, layer.is_initialized = len(layer.text), True
     return layer

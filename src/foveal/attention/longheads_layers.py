@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.dense import dense_attention
-from foveal.attention.longheads_choice import by_group, choose, in_chunks, represent, scores, spread
+from foveal.attention.longheads_choice import by_group, choose, drawn, in_chunks, represent, scores, spread
 from foveal.attention.longheads_looking import Held, Seen, by_blocks, by_pairs
 from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
@@ -48,8 +48,10 @@ class Shape:
 class ChunkedText:
     """The text that one layer has read; a batch of equally long ones."""
 
-    def __init__(self, shape: Shape, method: LongHeads, held: Held, vectors: Rows, tail: Tensor, heads: int) -> None:
-        self.shape, self.method, self.held = shape, method, held
+    def __init__(
+        self, shape: Shape, method: LongHeads, held: Held, vectors: Rows, tail: Tensor, heads: int, *, layer: int = 0
+    ) -> None:
+        self.shape, self.method, self.held, self.layer = shape, method, held, layer
         self.heads = heads  # of one text; the batch is as often in all that is kept
         self.vectors = vectors  # (B * H, whole chunks, R) float32
         self.tail = tail  # queries (B * H, t, D) of the chunk that is not whole, turned by their offsets
@@ -58,14 +60,22 @@ class ChunkedText:
 
     @classmethod
     def empty(
-        cls, shape: Shape, method: LongHeads, rotation: Rotation, heads: int, key: Tensor, value: Tensor
+        cls,
+        shape: Shape,
+        method: LongHeads,
+        rotation: Rotation,
+        heads: int,
+        key: Tensor,
+        value: Tensor,
+        *,
+        layer: int = 0,
     ) -> ChunkedText:
         """A text of no tokens, for keys and values like these, and so many heads of queries."""
         keys, values = (Rows(part.flatten(0, 1)[:, :0].clone(), shape.chunk) for part in (key, value))
         width = key.shape[-1] * (2 if method.representation == "minmax" else 1)
         none = torch.zeros(len(key) * heads, 0, width, device=key.device)
         tail = key.new_zeros(len(key) * heads, 0, key.shape[-1])
-        return cls(shape, method, Held(keys, values, rotation, method.remap), Rows(none), tail, heads)
+        return cls(shape, method, Held(keys, values, rotation, method.remap), Rows(none), tail, heads, layer=layer)
 
     def __len__(self) -> int:
         return len(self.held.keys)
@@ -171,23 +181,28 @@ class ChunkedText:
         parts = []
         for start in range(0, len(places), AT_ONCE):
             asked, here = queries[:, start : start + AT_ONCE], places[start : start + AT_ONCE]
-            chosen = self._chosen(asked, here // self.shape.chunk)
+            chosen = self._chosen(asked, here)
             self._count(chosen, 1)
             parts.append(by_pairs(self.held, asked, here, chosen, scores, watched))
         return parts
 
     def _by_chunk(self, queries: Tensor, first: int, scores: Scores) -> Tensor:
         means = in_chunks(queries, self.shape.chunk).float().mean(2)
-        chosen = self._chosen(means, torch.arange(first, first + means.shape[1], device=queries.device))
+        chunk = torch.arange(first, first + means.shape[1], device=queries.device)
+        chosen = self._chosen(means, chunk * self.shape.chunk)
         self._count(chosen, self.shape.chunk)
         return by_blocks(self.held, queries, chosen, scores)
 
-    def _chosen(self, queries: Tensor, chunk: Tensor) -> Tensor:
-        """The chunks (B * H or B * G, Q, k) that queries choose, which stand in the chunks `chunk`."""
-        wanted = scores(self.method.representation, queries, torch.cat(self.vectors.parts, 1))
+    def _chosen(self, queries: Tensor, places: Tensor) -> Tensor:
+        """The chunks (B * H or B * G, Q, k) that queries choose, which stand at places (Q,), or begin a chunk there."""
+        vectors, kind = torch.cat(self.vectors.parts, 1), self.method.representation
+        if kind == "random":
+            wanted = drawn((self.method.seed, self.layer), places, *vectors.shape[:2])
+        else:
+            wanted = scores(kind, queries, vectors)
         if self.method.share == "group":
             wanted = by_group(wanted, self.held.keys.groups)
-        return choose(wanted, chunk, self.method.free(self.shape))
+        return choose(wanted, places // self.shape.chunk, self.method.free(self.shape))
 
     def _count(self, chosen: Tensor, queries: int) -> None:
         """Take note of who looked where, each choice being that of so many queries."""
@@ -229,7 +244,9 @@ class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self._new = None
         if self.text is None:
             shape = self.method.shape_for(context.module.config)
-            self.text = ChunkedText.empty(shape, self.method, context.rotation, query.shape[1], key, value)
+            self.text = ChunkedText.empty(
+                shape, self.method, context.rotation, query.shape[1], key, value, layer=self.number
+            )
         if len(self.text.vectors.base) != query.shape[0] * query.shape[1]:
             raise InputError(f"{len(query)} sequences came; the cache holds another number. Start a new one for them.")
         scored = Scores(context.scale * context.rotation.length**2, context.softcap)

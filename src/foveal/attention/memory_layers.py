@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from foveal.attention.kernel import merge
-from foveal.attention.key_index import INDEXES
+from foveal.attention.key_index import INDEXES, every_product
 from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_sum, read_found
 from foveal.attention.owned_layers import OwnedLayer, Turn, layer_of
 from foveal.attention.roar_graph import spread
@@ -109,7 +110,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.sequences: list[Parts] = []
         self.tally = Tally()
         self.watched: list[int] = []  # heads whose looks at single tokens are kept
-        self.looked: Tensor | None = None  # their mass (hidden,) so far, summed over steps
+        self.looked: Tensor | None = None  # their weights (tokens,) so far, summed over single queries
         self._reading: KeyValues | None = KeyValues()
         self._asked: list[tuple[Tensor, Tensor]] = []  # positions (T,) and queries (B, H, T, D)
         self._new: tuple[Tensor, Tensor] | None = None
@@ -149,19 +150,22 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
                 "Give make_cache the number of tokens of the whole context."
             )
         first = self.length - query.shape[2]
-        wanted = self._wanted(self.tokens)
+        real = context.mask.real
+        ends = [self.tokens, *(int(one.nonzero().max()) + 1 for one in ([] if real is None else real) if one.any())]
+        wanted = self._wanted(self.tokens, ends)
         here = wanted[(wanted >= first) & (wanted < self.length)]
         if len(here):
             self._asked.append((here, query[:, :, (here - first).to(query.device)].cpu()))
         if self.length == self.tokens:
             self._settle(context)
 
-    def _wanted(self, tokens: int) -> Tensor:
-        """Positions of the queries that are kept."""
+    def _wanted(self, tokens: int, ends: list[int]) -> Tensor:
+        """Positions of the queries that are kept: a sample, and those before each of `ends`, where a text ends."""
         method, kept = self.method, torch.zeros(tokens, dtype=torch.bool)
         if tokens > method.static and method.kind_for(tokens - method.static) in ("roar", "snapkv"):
             kept[method.n_sink + spread(tokens - method.n_sink, method.indexes.roar.queries)] = True
-            kept[max(method.n_sink, tokens - OBSERVED) :] = True
+            for end in ends:
+                kept[max(method.n_sink, end - OBSERVED) : end] = True
         return kept.nonzero().flatten()
 
     def _settle(self, context: Context) -> None:
@@ -173,7 +177,8 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         for number in range(reading.keys.shape[0]):
             start, end = (0, self.length) if real is None else _span(real[number])
             keys, values = (part[number, :, start:end].cpu() for part in (reading.keys, reading.values))
-            mine = [(places >= start + self.method.n_sink, one[number]) for places, one in asked]
+            first = start + self.method.n_sink
+            mine = [((places >= first) & (places < end), one[number]) for places, one in asked]
             queries = torch.cat([one[:, kept] for kept, one in mine], 1) if mine else None
             made.append(self._sequence(keys, values, queries, scores))
         self.sequences, self._reading, self._asked = made, None, []
@@ -216,23 +221,24 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     def _answer(self, one: Parts, queries: Tensor, scores: Scores) -> Tensor:
         seen = one.window.attend(queries, scores)
         if one.hidden is None:
+            self._watch(one, queries, None, seen[1], scores)
             return seen[0]
         if queries.shape[1] > 1 or one.kind == "full":
             self.tally.exact_questions += queries.shape[1]
-            output = merge([seen, exact(queries, one.hidden.index.keys, one.hidden.values, scores)])[0]
+            output, total = merge([seen, exact(queries, one.hidden.index.keys, one.hidden.values, scores)])
+            self._watch(one, queries, None, total, scores)
         else:
-            output = self._searched(one.hidden, queries, seen, scores)
+            output = self._searched(one, one.hidden, queries, seen, scores)
         if self.method.stream == "insert":
             self._hide(one)
         return output
 
-    def _searched(self, hidden: Hidden, queries: Tensor, seen: Part, scores: Scores) -> Tensor:
+    def _searched(self, one: Parts, hidden: Hidden, queries: Tensor, seen: Part, scores: Scores) -> Tensor:
         """The output over the window, which was `seen`, what the index finds, and the tail."""
         found = hidden.index.search(queries, self.method.top_k)
         looked = merge([seen, read_found(found, hidden.values, scores)])
         tail = self._tail(hidden, found, queries, scores)
-        if self.watched:
-            self._watch(found, looked[1], scores, len(hidden))
+        self._watch(one, queries, found, looked[1], scores)
         self.tally.add(found, len(hidden), seen[1], looked[1], None if tail is None else tail[1])
         every = self.method.exact_every
         if every and self.tally.steps % every == 0:
@@ -252,15 +258,17 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
             lowest = torch.full(queries.shape[:2], math.inf)
         return hidden.tail.beyond(queries, lowest, scores.scale)
 
-    def _watch(self, found: Found, total: Tensor, scores: Scores, count: int) -> None:
-        """Add up what the watched heads paid to each hidden token."""
-        ids = found.ids[self.watched, 0]
-        paid = (scores(found.products[self.watched, 0]) - total[self.watched]).exp().masked_fill(ids < 0, 0.0)
-        if self.looked is None or len(self.looked) < count:
-            before, self.looked = self.looked, torch.zeros(count)
-            if before is not None:
-                self.looked[: len(before)] = before
-        self.looked.index_add_(0, ids.clamp(min=0).flatten(), paid.flatten())
+    def _watch(self, one: Parts, queries: Tensor, found: Found | None, total: Tensor, scores: Scores) -> None:
+        """Add up what the watched heads of a single query paid to each token, in the text's order.
+
+        `found` of the hidden keys, None: all of them; `total` is the log-sum-exp (H, Q) of all that was looked at.
+        """
+        if not self.watched or queries.shape[1] > 1:
+            return
+        window, sinks = one.window.paid(queries, self.watched, total, scores), one.window.sinks
+        hidden = _paid_hidden(one.hidden, queries, self.watched, found, total, scores) if one.hidden else window[:0]
+        paid = torch.cat([window[:sinks], hidden, window[sinks:]])
+        self.looked = paid if self.looked is None else pad_sequence([paid, self.looked], padding_value=0.0).sum(1)
 
     def _hide(self, one: Parts) -> None:
         """Move what is no longer recent from the window to the index, many tokens at a time."""
@@ -287,6 +295,18 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         hidden = [one.hidden for one in self.sequences if one.hidden]
         parts = [part.nbytes for one in hidden for rows in (one.index.keys, one.values) for part in rows.parts]
         return sum(parts) + int(sum(one.index.stats()["bytes"] for one in hidden))
+
+
+def _paid_hidden(
+    hidden: Hidden, queries: Tensor, heads: list[int], found: Found | None, total: Tensor, scores: Scores
+) -> Tensor:
+    """What these heads of one query each (H, 1, D) paid to each hidden token (n,), of those that were `found`."""
+    if found is None:
+        products = every_product(queries, hidden.index.keys)[heads, 0]
+        return (scores(products) - total[heads]).exp().sum(0)
+    ids = found.ids[heads, 0]
+    paid = (scores(found.products[heads, 0]) - total[heads]).exp().masked_fill(ids < 0, 0.0)
+    return torch.zeros(len(hidden)).index_add_(0, ids.clamp(min=0).flatten(), paid.flatten())
 
 
 def _span(real: Tensor) -> tuple[int, int]:

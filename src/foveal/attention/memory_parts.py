@@ -97,6 +97,15 @@ class Window:
         weights = (found - sums[..., None]).exp().view(len(keys), -1, keys.shape[1])
         return (weights @ values).view(heads, each, -1), sums.view(heads, each)
 
+    def paid(self, queries: Tensor, heads: list[int], total: Tensor, scores: Scores) -> Tensor:
+        """What these heads of one query each (H, 1, D) pay together to each token here (w,).
+
+        `total` (H, 1) is the log-sum-exp of all that a head looks at, here and elsewhere.
+        """
+        group = torch.tensor(heads) // (len(queries) // len(self.keys))
+        products = (self.keys[group] @ queries[heads, 0].float()[..., None])[..., 0]
+        return (scores(products) - total[heads]).exp().sum(0)
+
 
 @dataclass(frozen=True)
 class Tail:

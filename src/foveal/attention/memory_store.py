@@ -5,7 +5,8 @@
 
 Layer by layer means: all tokens go through one layer, its keys are indexed and written, and only then the next layer is
 read, from the hidden states, which are kept between two layers. So the memory holds one layer, and a kill costs one.
-Models that `models.lean` does not know are read whole and then written.
+Models that `models.lean` does not know are read whole and then written. What follows the text, `logits.npy`, is written
+last: where it is there, nothing has to be read again.
 
     manifest.json           what the text was read with, and the size of each file; written last
     layer-07/keys.npy       hidden keys (G, n, D), bfloat16 as int16; values, the window, the tail, the index likewise
@@ -63,6 +64,8 @@ from foveal.models.lean import lean, supports
 
 VERSION = 1
 MANIFEST = "manifest.json"
+PLAN = "plan.json"
+LOGITS = "logits.npy"
 
 Progress = Callable[[int, int], None]
 """Called with the layers that are done and those that there are."""
@@ -109,12 +112,10 @@ def keep(
             "name another folder."
         )
     with _space_for(folder), _alone(folder, plan) as making:
-        read_in = _read_lean if supports(model.model) else _read_whole
-        read_in(model, ids, method or RetrievalAttention(), making, on_progress)
-        np.save(making / "tokens.npy", np.asarray(ids, np.int32))
-        _finish(making, plan)
-        faults.point("memory.before-rename")
-        making.rename(folder)
+        if not (making / LOGITS).is_file():
+            read_in = _read_lean if supports(model.model) else _read_whole
+            read_in(model, ids, method or RetrievalAttention(), making, on_progress)
+        _finish(making, folder, ids, plan)
     return folder
 
 
@@ -136,9 +137,7 @@ def save(
     with _space_for(folder), _alone(folder, plan) as making:
         for number, layer in enumerate(memory.layers):
             write_layer(making, number, layer)
-        np.save(making / "tokens.npy", np.asarray(ids, np.int32))
-        _finish(making, plan)
-        making.rename(folder)
+        _finish(making, folder, ids, plan)
     return folder
 
 
@@ -167,8 +166,7 @@ def _read_lean(
         write_array(making / f"state-{number + 1}.npy", plain_array(x))
         (making / f"state-{number}.npy").unlink(missing_ok=True)
         faults.point("memory.layer-kept")
-    write_array(making / "logits.npy", stack.logits(x[-1:]).float().numpy())
-    (making / f"state-{len(stack)}.npy").unlink(missing_ok=True)
+    write_array(making / LOGITS, stack.logits(x[-1:]).float().numpy())
     if on_progress:
         on_progress(len(stack), len(stack))
 
@@ -193,7 +191,7 @@ def _read_whole(
         if on_progress:
             on_progress(number, len(memory.layers))
         write_layer(making, number, layer)
-    write_array(making / "logits.npy", logits[-1:].float().numpy())
+    write_array(making / LOGITS, logits[-1:].float().numpy())
 
 
 def _empty(
@@ -262,7 +260,7 @@ def tokens_of(folder: Path) -> list[int]:
 
 def logits_of(folder: Path) -> Tensor:
     """Logits (1, vocabulary) float32 of what follows a kept text."""
-    return torch.from_numpy(np.load(folder / "logits.npy", allow_pickle=False))
+    return torch.from_numpy(np.load(folder / LOGITS, allow_pickle=False))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -313,13 +311,19 @@ def _plan(model: LanguageModel, ids: Sequence[int], method: Memory, note: Mappin
         "model_name": model.name,
         "fingerprint": model.fingerprint,
         "layout": layout_of(model),
-        "method": {name: value for name, value in asdict(method).items() if name != "prompts"},
+        "method": _settings(method),
         "prompts": repr(prompts) if prompts else "dense",
         **({} if method.name == RetrievalAttention.name else {"memory": method.name}),
         "tokens": len(ids),
         "digest": hashlib.sha256(np.asarray(ids, np.int64).tobytes()).hexdigest(),
         "note": dict(note),
     }
+
+
+def _settings(method: Memory) -> dict[str, Any]:
+    """What decides how a text is read; a seed of 0 is left out, as it was before there were seeds."""
+    apart = ("prompts", "seed") if getattr(method, "seed", 0) == 0 else ("prompts",)
+    return {name: value for name, value in asdict(method).items() if name not in apart}
 
 
 def _same(manifest: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
@@ -338,12 +342,18 @@ def _method_of(manifest: Mapping[str, Any]) -> Memory:
     return RetrievalAttention(**{**stored, "indexes": IndexSettings(roar=roar, **indexes)})
 
 
-def _finish(making: Path, plan: Mapping[str, Any]) -> None:
-    (making / "plan.json").unlink(missing_ok=True)
-    paths = [path for path in sorted(making.rglob("*")) if path.is_file() and path.name != "lock"]
+def _finish(making: Path, folder: Path, ids: Sequence[int], plan: Mapping[str, Any]) -> None:
+    """Put what was read into its place. Until it is there it can be gone on with: the plan is removed after that."""
+    write_array(making / "tokens.npy", np.asarray(ids, np.int32))
+    for left in (*making.glob("state-*.npy"), *making.rglob(".partial-*")):  # these of a process that was killed
+        left.unlink()
+    paths = [path for path in sorted(making.rglob("*")) if path.is_file() and path.name not in (PLAN, MANIFEST)]
     sizes = {path.relative_to(making).as_posix(): path.stat().st_size for path in paths}
     with whole_file(making / MANIFEST) as beside:
         beside.write_text(json.dumps({**plan, "files": sizes}, indent=1), encoding="utf-8")
+    faults.point("memory.before-rename")
+    making.rename(folder)
+    (folder / PLAN).unlink()
 
 
 @contextmanager
@@ -359,7 +369,7 @@ def _alone(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise LibraryBusy(f"Another process is keeping this text in {making}. Wait for it, or stop it.") from error
-        told = making / "plan.json"
+        told = making / PLAN
         if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
             for left in making.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()

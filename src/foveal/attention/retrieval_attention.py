@@ -167,17 +167,16 @@ class RetrievalCache(Cache):
         return [layer for layer in self.layers if isinstance(layer, MemoryLayer)]
 
     def watch(self, heads: Mapping[int, Sequence[int]]) -> None:
-        """From now on keep what these heads, by layer, pay to each token that they find."""
+        """From now on keep what these heads, by layer, pay to each token that they find or see in the window."""
         for layer in self.memories:
             layer.watched, layer.looked = list(heads.get(layer.number, ())), None
 
     def looked(self) -> Tensor:
-        """What the watched heads paid to each token of the context since (tokens,); the window is not counted."""
+        """What the watched heads of single queries paid to each token of the text since (tokens,)."""
         found = torch.zeros(self.get_seq_length())
         for layer in self.memories:
             if layer.looked is not None:
-                sinks = layer.sequences[0].window.sinks
-                found[sinks : sinks + len(layer.looked)] += layer.looked
+                found[: len(layer.looked)] += layer.looked
         return found
 
     def statistics(self) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -49,6 +50,8 @@ KINDS = {
 
 Head = tuple[int, int]
 """(layer, head), both from 0."""
+
+log = logging.getLogger("foveal.attention")
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,12 +197,14 @@ def head_scores(model: LanguageModel, kind: str = "copy", home: Path | None = No
 
 
 def find_scores(model: LanguageModel, kind: str = "copy", home: Path | None = None) -> HeadScores | None:
-    """As `head_scores`; None where there are none. A person's own in `home` come before those shipped."""
-    files = [*_own(home, kind), *_shipped(kind)]
+    """As `head_scores`; None where there are none. A person's own in `home` come before those shipped.
+
+    A file of one's own that cannot be read, or is of another version, is passed over with a warning: it may be any
+    model's.
+    """
     architecture = architecture_of(model.model.config)
     alike: HeadScores | None = None
-    for name, text in files:
-        scores = parsed(text, name)
+    for scores in (*_own(home, kind), *_shipped(kind)):
         if scores.fingerprint == model.fingerprint:
             return scores
         if alike is None and scores.architecture == architecture:
@@ -218,15 +223,19 @@ def folder_of(home: Path) -> Path:
     return home / "models" / "heads"
 
 
-def _own(home: Path | None, kind: str) -> Iterable[tuple[str, str]]:
-    paths = sorted(folder_of(home).glob(f"*-{kind}.json"), key=lambda path: -path.stat().st_mtime) if home else []
-    return [(str(path), path.read_text(encoding="utf-8")) for path in paths]
+def _own(home: Path | None, kind: str) -> Iterator[HeadScores]:
+    for path in sorted(folder_of(home).glob(f"*-{kind}.json"), key=lambda path: -path.stat().st_mtime) if home else ():
+        try:
+            yield load_scores(path)
+        except InputError as error:
+            log.warning("Head scores are passed over. %s", error)
 
 
-def _shipped(kind: str) -> Iterable[tuple[str, str]]:
+def _shipped(kind: str) -> Iterator[HeadScores]:
     folder = resources.files("foveal.attention") / "shipped" / "heads"
     files = [file for file in folder.iterdir() if file.name.endswith(f"-{kind}.json")] if folder.is_dir() else []
-    return [(file.name, file.read_text(encoding="utf-8")) for file in sorted(files, key=lambda file: file.name)]
+    for file in sorted(files, key=lambda file: file.name):
+        yield parsed(file.read_text(encoding="utf-8"), file.name)
 
 
 def by_layer(heads: Iterable[Head]) -> dict[int, list[int]]:

@@ -2,7 +2,8 @@
 
     exact    against the definition by whole matrices (heads_act_exact.py)
     sinks    how many there are, by rule, length and layer, in two models (the same)
-    cost     of a search, of a prompt, of memory; needles; the reader's rows (heads_act_cost.py)
+    cost     of a search, of a prompt, of memory; the reader's rows; needles with the heads that were searched
+             (heads_act_cost.py)
     gain     heads searched on some data sets, tested on others, beside controls (heads_act_gain.py)
 
 Needs the data sets essays, classification and xquad. Not run here: the paper's models of 7B parameters and more, its
@@ -14,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foveal.bench.attention_models import QWEN
-from foveal.bench.heads_act_cost import cost_rows
+from foveal.bench.heads_act_cost import cost_rows, needle_rows
 from foveal.bench.heads_act_exact import exact_rows, sink_rows
-from foveal.bench.heads_act_gain import gain_rows
+from foveal.bench.heads_act_gain import gain_rows, searched
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 from foveal.models.language import load_language_model
@@ -28,4 +29,6 @@ def act(settings: BenchSettings) -> Iterator[Row]:
     yield from sink_rows(settings)
     model = load_language_model(QWEN)
     yield from cost_rows(settings, model)
-    yield from gain_rows(settings, model)
+    made = searched(settings, model)
+    yield from needle_rows(settings, model, made)
+    yield from gain_rows(settings, model, made)

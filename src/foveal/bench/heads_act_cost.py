@@ -4,7 +4,8 @@ search      the same trials by one whole pass for each head (also over lean laye
             outcomes that differ
 prefill     2,048 tokens with 5 % of the heads calibrated, in turn with the model as it is
 memory      the most that a process holds at 8,192 tokens
-needles     codes in essays, as it is and calibrated
+needles     codes in essays at three lengths, as it is and calibrated by the heads that heads_act_gain.py searched: over
+            all lengths no more than 2 points of them may be lost
 rows        what the reader keeps, with sinks taken from the rows that it scores by, at an equal budget
 """
 
@@ -22,12 +23,14 @@ import torch
 
 from foveal.attention.act import ACT
 from foveal.attention.act_evaluation import candidates, drawn_heads
+from foveal.attention.act_files import Calibration
 from foveal.attention.act_search import SearchSettings, one_by_one, outcomes
 from foveal.attention.head_detection import placed, prompt_parts
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_heads import Head, by_layer
 from foveal.bench.attention_models import QWEN, PromptReader
 from foveal.bench.heads_act_data import search_parts
+from foveal.bench.heads_act_gain import strongest
 from foveal.bench.heads_data import ASK, answered, essays, keys
 from foveal.bench.read_needles import KINDS, planted_at, ranges_of
 from foveal.bench.readers import Bench
@@ -43,6 +46,10 @@ from foveal.reading import InfiniRetri
 SHARE = 0.05
 """Of all heads, calibrated where the cost is measured."""
 LONG = 8_192
+CODES = 24
+"""Codes of a text."""
+LOST = 2.0
+"""Points of the codes that may be lost."""
 
 
 def cost_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
@@ -53,7 +60,6 @@ def cost_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
     yield from search_rows(settings, model)
     yield from prefill_rows(settings, model, heads)
     yield from memory_rows(settings, heads)
-    yield from needle_rows(settings, model, heads)
     yield from reading_rows(settings)
 
 
@@ -168,27 +174,35 @@ def _peak(heads: Sequence[Head], ids: Sequence[int]) -> tuple[int, int]:
     return int(peak), int(loaded)
 
 
-def needle_rows(settings: BenchSettings, model: LanguageModel, heads: Sequence[Head]) -> Iterator[Row]:
-    """Codes that are given from texts that were read with and without calibration."""
+def needle_rows(settings: BenchSettings, model: LanguageModel, made: Calibration) -> Iterator[Row]:
+    """Codes that are given from texts that were read with and without the calibration that was searched."""
+    tried, name = strongest(made)
+    method = ACT(by_layer(tried.heads), beta=tried.beta, rule=tried.rule)
+    plain: list[tuple[bool, float]] = []
+    ours: list[tuple[bool, float]] = []
     for length in (2_000,) if settings.quick else (2_000, 4_000, 8_000):
-        found = {
-            name: _given(settings, model, method, length)
-            for name, method in (("as it is", None), ("calibrated", ACT(by_layer(heads))))
-        }
-        plain, ours = (fmean(right for right, _ in own) for own in found.values())
-        nats = [fmean(nats for _, nats in own) for own in found.values()]
-        note = f"{len(found['calibrated'])} codes; {plain:.2f} before; nats a token {nats[0]:.3f}, then {nats[1]:.3f}"
-        yield Row.of(
-            f"{len(heads)} heads calibrated, {length:,} tokens",
-            "codes given, less as it is, points",
-            100 * (ours - plain),
-            at_least=-10,
-            note=note,
-        )
+        before, after = (_given(settings, model, way, length) for way in (None, method))
+        plain, ours = plain + before, ours + after
+        yield harm_row(f"{name}, {length:,} tokens", before, after)
+    least = -LOST if not settings.quick else -100 / len(ours)
+    yield harm_row(f"{name}, all lengths", plain, ours, at_least=least)
+
+
+def harm_row(
+    name: str,
+    before: Sequence[tuple[bool, float]],
+    after: Sequence[tuple[bool, float]],
+    *,
+    at_least: float | None = None,
+) -> Row:
+    """The codes given with calibration less those given without."""
+    (plain, was), (ours, now) = ((fmean(one) for one in zip(*told, strict=True)) for told in (before, after))
+    note = f"{len(after)} codes; {plain:.2f} before; nats a token {was:.3f}, then {now:.3f}"
+    return Row.of(name, "codes given, less as it is, points", 100 * (ours - plain), at_least=at_least, note=note)
 
 
 def _given(settings: BenchSettings, model: LanguageModel, method: ACT | None, length: int) -> list[tuple[bool, float]]:
-    count = 6 if settings.quick else 12
+    count = CODES // 3 if settings.quick else CODES
     chosen = keys(count, settings.seed + length)
     hay = haystack(essays(settings), length, lambda text: len(model.encode(text)))
     planted = plant_all(hay, [one.needle for one in chosen], [100 * (place + 0.5) / count for place in range(count)])

@@ -4,6 +4,8 @@ tested on other sets, beside controls.
 arms    the model as it is; calibrated; as many heads drawn (5 draws); as many other columns of the same heads; all
         candidate heads; beta 0 and 0.7; the strongest copy heads (retrieval_heads.py) in place of those that were found
 tests   SST-2, TREC, AG News; XQuAD with four options (the paper's greedy letter) and in words (F1)
+alone   what each head gains by itself, counted at a false-discovery rate over all heads; beside it heads that are
+        drawn, once with their sinks and once with as many other columns, on the same examples
 
 Asked: a point of accuracy on average, its bootstrap interval above 0, and more than 95 % of what drawn heads reach.
 Where no head passes the search, the calibration is empty and gains nothing; the strongest heads are then tried all the
@@ -17,21 +19,33 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from foveal import __version__
 from foveal.attention.act import ACT
 from foveal.attention.act_controls import OURS, PLAIN, arms
-from foveal.attention.act_evaluation import Compared, Scored, accuracy, answered, compared, scored
-from foveal.attention.act_files import Calibration
-from foveal.attention.act_search import SearchSettings, search_heads, search_key
+from foveal.attention.act_evaluation import (
+    Compared,
+    Scored,
+    accuracy,
+    answered,
+    candidates,
+    compared,
+    drawn_heads,
+    scored,
+)
+from foveal.attention.act_files import Calibration, HeadGain
+from foveal.attention.act_search import SearchSettings, head_gains, search_heads, search_key, tried
 from foveal.attention.retrieval_heads import by_layer, head_scores
+from foveal.attention.sinks import OtherColumns
 from foveal.bench.heads_act_data import search_parts, test_examples, words
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.labelled import Labelled
 from foveal.evaluation.plots import blank, plain, saved
+from foveal.evaluation.selection import Gain, passing
 from foveal.evaluation.tables import Row
 from foveal.models.language import LanguageModel
 
@@ -39,6 +53,9 @@ UNCONFIRMED = 8
 """Heads that are tried where none was confirmed."""
 ASKED = 1.0
 """Points of accuracy."""
+RATE = 0.1
+"""Share of the heads that are counted as gaining, or losing, which may do neither."""
+SINKS, OTHERS = "drawn heads, their sinks", "control: drawn heads, other columns"
 CHANCE = {"sst2": 1 / 2, "trec": 1 / 6, "ag_news": 1 / 4}
 
 
@@ -57,17 +74,25 @@ class Cell:
         return [Scored(*one) for one in zip(self.right, self.nats, strict=True)]
 
 
-def gain_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
-    """Search, validation, test and controls."""
-    made = searched(settings, model)
-    yield from _search_rows(settings, made)
-    confirmed = bool(made.heads)
-    if not confirmed:
-        best = sorted(made.gains, key=lambda one: -one.shrunk)[:UNCONFIRMED]
-        made = replace(made, heads=tuple((one.layer, one.head) for one in best))
-    cells = _cells(settings, model, made)
+def gain_rows(settings: BenchSettings, model: LanguageModel, made: Calibration) -> Iterator[Row]:
+    """What the search found, beside controls; then the tests."""
+    yield from _search_rows(made)
+    drawn = _drawn_gains(settings, model, search_parts(settings, 4 if settings.quick else 16, 1)[0])
+    yield from _drawn_rows(drawn)
+    histogram(made, drawn, settings.cache / "pictures" / "heads-act-gain.png")
+    confirmed, (tested, name) = bool(made.heads), strongest(made)
+    cells = _cells(settings, model, tested)
     yield from _test_rows(cells, confirmed)
-    yield from _word_rows(settings, model, made, confirmed)
+    yield from _word_rows(settings, model, tested, name)
+
+
+def strongest(made: Calibration) -> tuple[Calibration, str]:
+    """The calibration, or where it names no head one with the strongest heads; and what that is called."""
+    if made.heads:
+        return made, "calibrated"
+    best = sorted(made.gains, key=lambda one: -one.shrunk)[:UNCONFIRMED]
+    heads = tuple((one.layer, one.head) for one in best)
+    return replace(made, heads=heads), f"{len(heads)} strongest heads, not confirmed"
 
 
 def searched(settings: BenchSettings, model: LanguageModel) -> Calibration:
@@ -79,14 +104,10 @@ def searched(settings: BenchSettings, model: LanguageModel) -> Calibration:
     return search_heads(model, own, others, asked, store=store)
 
 
-def _search_rows(settings: BenchSettings, made: Calibration) -> Iterator[Row]:
+def _search_rows(made: Calibration) -> Iterator[Row]:
     told = made.measured
     yield Row.of("heads tried", "count", told["heads_tried"], note=f"{told['examples']:.0f} examples of 3 data sets")
-    yield Row.of("heads that gain alone", "count", told["heads_passed"], note="false-discovery rate 0.1")
-    helped = [one for one in made.gains if one.low > 0]
-    harmed = [one for one in made.gains if one.high < 0]
-    yield Row.of("heads whose sinks harm", "count", len(helped), note="95 % interval of the gain above 0, uncorrected")
-    yield Row.of("heads whose sinks help", "count", len(harmed), note="the same below 0")
+    yield from _counted(made.gains, int(told["examples"]))
     sets = ", ".join(
         f"{name.rsplit('_', 1)[1]}: {value:+.4f}"
         for name, value in told.items()
@@ -98,26 +119,76 @@ def _search_rows(settings: BenchSettings, made: Calibration) -> Iterator[Row]:
         len(made.heads),
         note=f"nats gained in validation by size: {sets}" if sets else "",
     )
-    histogram(made, settings.cache / "pictures" / "heads-act-gain.png")
 
 
-def histogram(made: Calibration, path: Path) -> Path:
-    """PNG: how many heads gain how much, as measured and as drawn towards their mean."""
+def _counted(gains: Sequence[HeadGain], examples: int) -> Iterator[Row]:
+    """The heads that gain, and those that lose, by calibration: corrected over heads, and as each says by itself."""
+    gaining = [one.p if one.count == examples else 1.0 for one in gains]
+    losing = [1 - one.p if one.count == examples and one.gain < 0 else 1.0 for one in gains]
+    alone = {"harm": sum(one.low > 0 for one in gains), "help": sum(one.high < 0 for one in gains)}
+    for what, p in (("harm", gaining), ("help", losing)):
+        note = (
+            f"false-discovery rate {RATE}, over {len(gains)} heads; by its own 95 % interval, uncorrected: "
+            f"{alone[what]}, of which luck gives {0.025 * len(gains):.0f}"
+        )
+        yield Row.of(f"heads whose sinks {what}", "count", sum(passing(p, RATE)), note=note)
+
+
+def _drawn_gains(settings: BenchSettings, model: LanguageModel, own: Sequence[Labelled]) -> dict[str, list[Gain]]:
+    """Heads that are drawn, each alone, on some examples: with its sinks, and with other columns."""
+    among = candidates(model)
+    heads = drawn_heads(among, min(len(among), 28 if settings.quick else 98), settings.seed)
+    asked = SearchSettings(seed=settings.seed)
+    found = {}
+    for name, chosen in ((SINKS, None), (OTHERS, OtherColumns(rule=asked.rule))):
+        way = replace(asked, columns=chosen)
+        store = settings.cache / "act" / f"drawn-{len(heads)}-{search_key(model, own, way)}.jsonl"
+        found[name] = head_gains(tried(model, own, heads, way, store=store), heads, way)
+    return found
+
+
+def _drawn_rows(drawn: Mapping[str, Sequence[Gain]]) -> Iterator[Row]:
+    """How far the heads' gains lie apart, beyond what luck spreads them; sinks must matter more than other columns."""
+    spread = {name: spread_of(own) for name, own in drawn.items()}
+    for name, own in drawn.items():
+        mean = 1000 * fmean(one.mean for one in own)
+        note = f"{len(own)} heads, {own[0].count} examples; mean gain {mean:+.3f}"
+        least = spread[OTHERS] if name == SINKS else None
+        yield Row.of(name, "spread of gains over heads, thousandths of a nat", spread[name], at_least=least, note=note)
+
+
+def spread_of(gains: Sequence[Gain]) -> float:
+    """The standard deviation of gains over heads, less their own errors, in thousandths of a nat."""
+    means, errors = np.array([one.mean for one in gains]), np.array([one.error for one in gains])
+    return 1000 * float(np.sqrt(max(0.0, means.var(ddof=1) - (errors**2).mean())))
+
+
+def histogram(made: Calibration, drawn: Mapping[str, Sequence[Gain]], path: Path) -> Path:
+    """PNG: how many heads gain how much, as measured and as drawn towards their mean; and the controls."""
     figure = blank(8, 4.5)
     axis = figure.subplots()
-    gains = np.array([[one.gain, one.shrunk] for one in made.gains])
-    edges = np.linspace(gains.min(), gains.max(), 41)
-    axis.hist(gains[:, 0], bins=edges, label="measured", color="#56b4e9")
-    axis.hist(gains[:, 1], bins=edges, label="drawn towards the mean", color="#d55e00", histtype="step", linewidth=1.8)
+    series = {
+        "measured": [one.gain for one in made.gains],
+        "drawn towards the mean": [one.shrunk for one in made.gains],
+    } | {name: [one.mean for one in own] for name, own in drawn.items()}
+    edges = np.linspace(*_ends([value for own in series.values() for value in own]), 41)
+    for (name, own), colour in zip(series.items(), ("#56b4e9", "#d55e00", "#009e73", "#000000"), strict=False):
+        how = {} if name == "measured" else {"histtype": "step", "linewidth": 1.8}
+        axis.hist(own, bins=edges, weights=np.full(len(own), 1 / len(own)), label=plain(name), color=colour, **how)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(
         title=plain(f"Each head of {made.model} calibrated alone"),
         xlabel="nats gained per example (right of 0: its sinks harm; left: they help)",
-        ylabel="heads",
-        yscale="symlog",
+        ylabel="share of the heads",
     )
+    axis.set_yscale("symlog", linthresh=0.01)
     axis.legend(frameon=False)
     return saved(figure, path)
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if low < high else (low - 1e-6, high + 1e-6)
 
 
 def _cells(settings: BenchSettings, model: LanguageModel, made: Calibration) -> dict[tuple[str, str], Cell]:
@@ -192,11 +263,10 @@ def _verdict(every: Mapping[str, Sequence[Scored]], confirmed: bool) -> Iterator
     yield Row.of("calibrated less drawn heads' 95th percentile", "points", mean - best, at_least=0.001, note=note)
 
 
-def _word_rows(settings: BenchSettings, model: LanguageModel, made: Calibration, confirmed: bool) -> Iterator[Row]:
+def _word_rows(settings: BenchSettings, model: LanguageModel, made: Calibration, told: str) -> Iterator[Row]:
     """XQuAD: four options, and in words, token by token."""
     options, open_ = words(settings, 8 if settings.quick else 80)
     method = ACT(by_layer(made.heads), beta=made.beta, rule=made.rule)
-    told = "calibrated" if confirmed else f"{UNCONFIRMED} strongest heads, not confirmed"
     pairs = {
         "xquad, four options": (
             scored(model, options, scoring="greedy"),

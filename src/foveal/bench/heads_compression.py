@@ -9,7 +9,10 @@ razor (gates)  the key-value heads with the highest gates (head_gates.py) keep e
 duo (gates)    the same without that key
 duo (copy)     the heads with the best copy scores
 headkv         tokens by the same gates
-random         as many key-value heads, drawn
+random         as many key-value heads, drawn; by the policy of the default, so that only the heads differ
+
+The full run also asks behind 2,000, 4,000 and 8,000 tokens, at a half and a quarter of the cache: each policy by the
+heads that were found and by heads that are drawn, beside a window. What is asked there holds over the three lengths.
 
 Sizes are bytes held, not what was asked for. Needs the data set essays; the text is kept in the bench's cache (400 MB
 at 32k tokens), answers as they come: a stopped run goes on. Above 16k tokens the text is read by FlexPrefill. Not run
@@ -38,12 +41,15 @@ from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.plots import bars
 from foveal.evaluation.tables import Row
 from foveal.models.key_values import rewind
-from foveal.models.language import load_language_model
+from foveal.models.language import LanguageModel, load_language_model
 
 KEEP = 0.395
 OURS = "razor (gates)"
 KEYS = 24
 LONG, QUICK = 32_000, 4_000
+LENGTHS, SHARES, FEWER = (2_000, 4_000, 8_000), (0.5, 0.25), 12
+"""Tokens of the shorter texts, shares of the cache that are kept of them, and questions behind each."""
+POLICIES = {"razor": OURS, "duo": "duo (gates)", "headkv": "headkv (gates)"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def compression(settings: BenchSettings) -> Iterator[Row]:
     gates, copy = find_scores(model, "gates") or train_gates(model), head_scores(model)
     text = read_text(settings, model, QUICK if settings.quick else LONG, KEYS, settings.seed)
     systems = {"full cache": None, **dict(_methods(gates, copy, draws=1 if settings.quick else 2))}
-    store = settings.cache / "heads" / f"compression-{_digest(text, gates, copy)}.jsonl"
+    store = settings.cache / "heads" / f"compression-{_digest(text, gates, copy, KEEP)}.jsonl"
     where = f"{len(text.ids):,} tokens, {KEYS} questions"
     right: dict[str, float] = {}
     made: list[Row] = []
@@ -82,11 +88,65 @@ def compression(settings: BenchSettings) -> Iterator[Row]:
     if not settings.quick:
         own_way = fmean(float(_own_setting(text, key)) for key in text.keys)
         yield Row.of("snapkv, the question read before it chooses", "answers", own_way)
+        yield from grid_rows(settings, model, gates, copy)
 
 
-def _digest(text: ReadText, gates: HeadScores, copy: HeadScores) -> str:
+def grid_rows(settings: BenchSettings, model: LanguageModel, gates: HeadScores, copy: HeadScores) -> Iterator[Row]:
+    """Shorter texts at a half and a quarter of the cache: found heads beside drawn ones and a window, in bytes held."""
+    every: dict[float, dict[str, list[Cell]]] = {keep: {} for keep in SHARES}
+    for length in LENGTHS:
+        text = read_text(settings, model, length, FEWER, settings.seed)
+        for keep, told in every.items():
+            systems = {"full cache": None, **dict(_grid_methods(gates, keep))}
+            store = settings.cache / "heads" / f"compression-{_digest(text, gates, copy, keep)}-grid.jsonl"
+            own = dict(_cells(text, systems, store))
+            yield from _held_rows(own, f"{len(text.ids):,} tokens, {keep:.0%} asked for")
+            for name, cells in own.items():
+                told.setdefault(name, []).extend(cells)
+    for keep, told in every.items():
+        yield from grid_bars(told, f"{LENGTHS[0]:,} to {LENGTHS[-1]:,} tokens, {keep:.0%} asked for")
+
+
+def _grid_methods(gates: HeadScores, keep: float) -> Iterator[tuple[str, HeadCache]]:
+    """Each policy by gates, and by two draws; and the window."""
+    for policy, name in POLICIES.items():
+        yield name, HeadCache(policy=policy, keep=keep, scores=gates)
+        for seed in range(2):
+            yield f"{policy} (drawn {seed + 1})", HeadCache(policy=policy, keep=keep, scores=drawn_scores(gates, seed))
+    yield "streaming", HeadCache(policy="streaming", keep=keep)
+
+
+def drawn_scores(like: HeadScores, seed: int) -> HeadScores:
+    """Scores of as many heads, drawn: the control."""
+    return HeadScores(torch.rand(1, *like.runs.shape[1:], generator=torch.Generator().manual_seed(seed)))
+
+
+def _held_rows(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
+    """Answers at one length and share, and the bytes that are freed."""
+    full = cells["full cache"][0].held
+    for name in ("full cache", *POLICIES.values(), "streaming"):
+        own = cells[name]
+        nats = fmean(cell.nats for cell in own)
+        note = f"{nats:.3f} nats a token; {own[0].held / 1e6:.1f} MB held, {(full - own[0].held) / 1e6:.1f} MB freed"
+        yield Row.of(f"{name}, {where}", "answers", fmean(cell.right for cell in own), note=note)
+
+
+def grid_bars(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
+    """Over all lengths: found heads less drawn ones by the same policy, and the default less the window."""
+    right = {name: fmean(cell.right for cell in own) for name, own in cells.items()}
+    for policy, name in POLICIES.items():
+        drawn = fmean(value for other, value in right.items() if other.startswith(f"{policy} (drawn"))
+        note = f"{len(cells[name])} questions: {right[name]:.3f}, drawn heads {drawn:.3f}"
+        ahead = 100 * (right[name] - drawn)
+        yield Row.of(f"{name} less drawn heads, {where}", "points", ahead, at_least=0.01, note=note)
+    note = f"streaming {right['streaming']:.3f}; full cache {right['full cache']:.3f}"
+    ahead = 100 * (right[OURS] - right["streaming"])
+    yield Row.of(f"{OURS} less streaming, {where}", "points", ahead, at_least=0.01, note=note)
+
+
+def _digest(text: ReadText, gates: HeadScores, copy: HeadScores, keep: float) -> str:
     """What the cells depend on."""
-    told = f"{text.model.fingerprint} {text.ids} {gates.as_json()} {copy.as_json()} {KEEP} {__version__}"
+    told = f"{text.model.fingerprint} {text.ids} {gates.as_json()} {copy.as_json()} {keep} {__version__}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -115,8 +175,7 @@ def _methods(gates: HeadScores, copy: HeadScores, *, draws: int) -> Iterator[tup
     yield "snapkv", HeadCache(policy="snapkv", keep=KEEP)
     yield "streaming", HeadCache(policy="streaming", keep=KEEP)
     for seed in range(draws):
-        table = torch.rand(1, *gates.runs.shape[1:], generator=torch.Generator().manual_seed(seed))
-        yield f"random heads, draw {seed + 1}", HeadCache(policy="duo", keep=KEEP, scores=HeadScores(table))
+        yield f"random heads by razor, draw {seed + 1}", HeadCache(keep=KEEP, scores=drawn_scores(gates, seed))
     yield "duo (copy)", HeadCache(policy="duo", keep=KEEP, scores=copy)
     yield "headkv (gates)", HeadCache(policy="headkv", keep=KEEP, scores=gates)
 

@@ -6,13 +6,15 @@ over the depths. A model that was trained on windows of 64 positions reads them.
 answers   the share of questions that the likeliest token answers; chance is one of 16 values
 hits      the share of questions for which the record's block has the best landmark of all, in the best head; the same
           with the mean of a block's keys in the landmark's place, which is what a fake would use
-Controls  blocks drawn blindly; the latest blocks, which makes a sliding window; landmarks that change places
+Controls  blocks drawn blindly; the latest blocks, which makes a sliding window, asked for what stands beyond its reach;
+          landmarks that change places
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -36,10 +38,21 @@ TOLD = 4
 class Asked:
     """What was found out of texts of one length."""
 
-    right: float
+    told: Tensor  # (questions,) bool, which were answered
+    back: Tensor  # (questions,), how many tokens before the end their records stand
     hits: Tensor  # (layers, heads), the share whose record's block has the best landmark
     fake: Tensor  # the same by means of keys
     opened: float  # the share whose record's block was opened by some head at the last token
+
+    @property
+    def right(self) -> float:
+        """The share of the questions that were answered."""
+        return float(self.told.float().mean())
+
+    def beyond(self, reach: int) -> tuple[float, int]:
+        """The same of those whose record stands farther back than `reach` tokens, and how many these are."""
+        far = self.told[self.back > reach]
+        return float(far.float().mean()), len(far)
 
 
 def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
@@ -71,8 +84,7 @@ def _at(
     within: float,
     curves: dict[str, list[float]],
 ) -> Iterator[Row]:
-    chance = CHANCE + 3 * (CHANCE / count) ** 0.5
-    seed = settings.seed
+    collapsed, seed = max(0.25, by_chance(count)), settings.seed
     for top_k in (4, 2):
         got = asked(model, length, count, seed, ReadSettings(top_k=top_k))
         curves[f"landmarks, k {top_k}"].append(got.right)
@@ -86,14 +98,27 @@ def _at(
                 title=f"Share whose record's block has the best landmark, {length:,} tokens", x_label="head",
                 y_label="layer", value_label="share", limits=(0.0, 1.0),
             )  # fmt: skip
-    for name, how in (("drawn blindly", "random"), ("the latest, a sliding window", "latest")):
-        got = asked(model, length, count, seed, ReadSettings(top_k=4, selection=how))
-        curves["sliding window"] += [got.right] if how == "latest" else []
-        yield Row.of(f"control: blocks {name}, {length:,} tokens", "answers", got.right, at_most=max(0.25, chance))
+    got = asked(model, length, count, seed, ReadSettings(top_k=4, selection="random"))
+    yield Row.of(f"control: blocks drawn blindly, {length:,} tokens", "answers", got.right, at_most=collapsed)
+    got = asked(model, length, count, seed, ReadSettings(top_k=4, selection="latest"))
+    curves["sliding window"].append(got.right)
+    layers = int(model.base.config.get_text_config().num_hidden_layers)
+    yield sliding_row(got, length, reach=layers * model.settings.train_length)
     got = asked(model, length, count, seed, ReadSettings(top_k=4), shuffled=True)
-    yield Row.of(
-        f"control: landmarks change places, {length:,} tokens", "answers", got.right, at_most=max(0.25, chance)
-    )
+    yield Row.of(f"control: landmarks change places, {length:,} tokens", "answers", got.right, at_most=collapsed)
+
+
+def by_chance(count: int) -> float:
+    """The most that answers at chance give: three standard errors of `count` questions above it."""
+    return CHANCE + 3 * sqrt(CHANCE * (1 - CHANCE) / count)
+
+
+def sliding_row(got: Asked, length: int, *, reach: int) -> Row:
+    """A sliding window's answers about what it cannot have seen: each layer reaches a window farther back."""
+    right, count = got.beyond(reach)
+    note = f"{count} questions about records more than {reach} tokens back; of all {len(got.told)}: {got.right:.3f}"
+    what = f"control: blocks the latest, a sliding window, {length:,} tokens"
+    return Row.of(what, "answers", right, at_most=by_chance(count), note=note)
 
 
 def _hits(got: Asked, length: int) -> Iterator[Row]:
@@ -118,7 +143,7 @@ def asked(
 ) -> Asked:
     """Read the texts up to the question's key, look where it would look, and answer."""
     texts, answers, places = asked_texts(length, count, seed, records=told)
-    right: list[bool] = []
+    right: list[Tensor] = []
     opened: list[bool] = []
     hits, fake = [], []
     for ids, answer, place in zip(*(torch.split(part, 8) for part in (texts, answers, places)), strict=True):
@@ -128,14 +153,14 @@ def asked(
         blocks = (place + 1) // (model.settings.block - 1)  # of the record's key
         cache.watch()
         (states,) = model.states(ids[:, -1:], cache)
-        right += (model.logits(states[:, -1]).argmax(-1) == answer).tolist()
+        right.append(model.logits(states[:, -1]).argmax(-1) == answer)
         found = [(one.blocks == blocks[:, None, None, None]).flatten(1).any(1) for one in cache.trace()]
         opened += torch.stack(found).any(0).tolist() if found else [False] * len(ids)
         ranked = [_best(layer, blocks) for layer in cache.layers if layer.kept > layer.top_k]
         hits.append(torch.stack([one for one, _ in ranked]) if ranked else torch.zeros(1, 1, len(ids)))
         fake.append(torch.stack([two for _, two in ranked]) if ranked else torch.zeros(1, 1, len(ids)))
     best, of_means = (torch.cat(part, -1).float().mean(-1) for part in (hits, fake))
-    return Asked(sum(right) / len(right), best, of_means, sum(opened) / len(opened))
+    return Asked(torch.cat(right), length - places, best, of_means, sum(opened) / len(opened))
 
 
 def _best(layer: object, blocks: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,8 @@
 """bench memory-longheads-tasks: whole models on long texts by LongHeads, beside the models as they are.
 
-passkey     Qwen2.5-Coder-0.5B, trained for 32,768 tokens, on 65,536: five keys in five texts
+passkey     Qwen2.5-Coder-0.5B, trained for 32,768 tokens, on 65,536: five keys in five texts. The model as it is reads
+            one of them if that takes less than 20 minutes of the processor, by what shorter texts took; else a row
+            says how long it would take
 likelihood  Gemma 3 270M along a real book: the tokens that follow 4,096 to 65,536 others, read token by token; as it
             is, by LongHeads, and by the first and last chunks alone
 questions   BABILong (one fact, two facts) and Natural Questions, on their whole documents
@@ -12,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import exp
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,15 +26,15 @@ import torch
 from foveal.attention import LongHeads
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.prefill import prefill
-from foveal.bench.memory_longheads_heads import MODEL, answered, passkey
+from foveal.bench.memory_longheads_heads import KEY_TOKENS, MODEL, answered, passkey
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.answers import score
+from foveal.evaluation.answers import contains, score
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.longdoc import Question, load, sample
 from foveal.evaluation.needle import growth
 from foveal.evaluation.tables import Row
 from foveal.models.chat import Sampling
-from foveal.models.decoding import Decoder, tokens
+from foveal.models.decoding import Decoder, State, tokens
 from foveal.models.key_values import KeyValues
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.reading.prompts import prompt_of
@@ -43,6 +46,8 @@ LENGTH, PROMPTS = 65_536, 5
 LENGTHS, FOLLOWING = (4096, 16_384, 32_768, 65_536), 256
 TASKS = {"babilong_8k_qa1": 5, "babilong_8k_qa2": 5, "natural_question": 4}
 ANSWER = 24
+AFFORDED = 1200.0
+"""Processor seconds that the model as it is may take for a text beyond its window."""
 
 
 def longheads_tasks(settings: BenchSettings) -> Iterator[Row]:
@@ -107,6 +112,43 @@ def passkey_rows(model: LanguageModel, cells: Cells, settings: BenchSettings) ->
     seconds = [*(told(some, 0.5).seconds for some in lengths[:-1]), fmean(one.seconds for one in long)]
     note = f"s: {', '.join(f'{some:,}: {one:.0f}' for some, one in zip(lengths, seconds, strict=True))}"
     yield Row.of("LongHeads, Qwen 0.5B", "exponent of time", growth(lengths, seconds), at_most=1.15, note=note)
+    yield from plain_rows(model, cells, settings, length)
+
+
+def plain_rows(model: LanguageModel, cells: Cells, settings: BenchSettings, length: int) -> Iterator[Row]:
+    """The model as it is: on shorter texts within its window, and on a text of `length` if it can be afforded."""
+
+    def told(some: int) -> Cell:
+        prompt = passkey(model, some, 0.5, settings.seed)
+
+        def measure() -> tuple[float, str]:
+            said = plain_answer(model, [*prompt.text, *prompt.question], KEY_TOKENS)
+            return float(contains(said, prompt.answer)), said
+
+        return cells.get(("passkey, as it is", model.fingerprint, prompt), measure)
+
+    short = (length // 8, length // 4)
+    within = [told(some) for some in short]
+    for some, one in zip(short, within, strict=True):
+        note = f"1 text; {one.seconds:.0f} processor seconds"
+        yield Row.of(f"model as it is, Qwen 0.5B, {some:,} tokens", "keys told", one.value, note=note)
+    seconds = by_square(short, [one.seconds for one in within], length)
+    where = f"model as it is, Qwen 0.5B, {length:,} tokens"
+    if seconds > AFFORDED:
+        note = f"not run: by what {short[0]:,} and {short[1]:,} tokens took; at most {AFFORDED:,.0f} are spent on it"
+        yield Row.of(where, "processor seconds that a text would take", seconds, note=note)
+        return
+    window = int(model.model.config.max_position_embeddings)
+    one = told(length)
+    note = f"1 text, its window {window:,}; {one.seconds:.0f} processor seconds"
+    yield Row.of(where, "keys told", one.value, note=note)
+
+
+def by_square(lengths: Sequence[int], seconds: Sequence[float], length: int) -> float:
+    """Seconds of `length` by those of two other lengths, as a N + b N² with neither below 0."""
+    (one, two), (first, second) = lengths, seconds
+    square = max(0.0, (second / two - first / one) / (two - one))
+    return max(0.0, first / one - square * one) * length + square * length**2
 
 
 # -- questions ---------------------------------------------------------------------------------------------------------
@@ -141,18 +183,26 @@ def document_answer(model: LanguageModel, question: Question, method: LongHeads 
     plain = PlainTokens(model)
     prompt = prompt_of(model, plain)
     ids, asked = [*prompt.head, *plain.encode(question.text)], prompt.tail(question.question)
-    decoder: Decoder
     if method is None:
-        decoder = Decoder(model.model)
-        state = decoder.new_state()
-        state.logits = prefill(model.model, torch.tensor([[*ids, *asked]], device=model.device), state.cache.layers)
-        state.lengths = [len(ids) + len(asked)]
-    else:
-        decoder = asking = MemoryDecoder(model.model, method)
-        cache = method.make_cache(model.model)
-        prefill(model.model, torch.tensor([ids], device=model.device), cache.layers, method=method)
-        state = asking.reading(cache, asked)
-    said = list(tokens(decoder, state, Sampling(max_tokens=ANSWER), stop_ids=model.stop_ids))
+        return plain_answer(model, [*ids, *asked], ANSWER)
+    asking = MemoryDecoder(model.model, method)
+    cache = method.make_cache(model.model)
+    prefill(model.model, torch.tensor([ids], device=model.device), cache.layers, method=method)
+    return _said(model, asking, asking.reading(cache, asked), ANSWER)
+
+
+@torch.inference_mode()
+def plain_answer(model: LanguageModel, ids: Sequence[int], most: int) -> str:
+    """What the model as it is says behind `ids`, in at most so many tokens."""
+    decoder = Decoder(model.model)
+    state = decoder.new_state()
+    state.logits = prefill(model.model, torch.tensor([list(ids)], device=model.device), state.cache.layers)
+    state.lengths = [len(ids)]
+    return _said(model, decoder, state, most)
+
+
+def _said(model: LanguageModel, decoder: Decoder, state: State, most: int) -> str:
+    said = list(tokens(decoder, state, Sampling(max_tokens=most), stop_ids=model.stop_ids))
     return str(model.tokenizer.decode(said, skip_special_tokens=True)).strip()
 
 
@@ -160,7 +210,7 @@ def document_answer(model: LanguageModel, question: Question, method: LongHeads 
 
 
 def likelihood_rows(cells: Cells, settings: BenchSettings) -> Iterator[Row]:
-    """Nats a token of what follows, over the tokens before it."""
+    """Perplexity of what follows, over the tokens before it."""
     from foveal.bench.read import long_text
 
     model = load_language_model(OTHER, dtype="bfloat16")
@@ -172,7 +222,7 @@ def likelihood_rows(cells: Cells, settings: BenchSettings) -> Iterator[Row]:
         "model as it is": None,
         "first and last chunks": replace(method, representation="none"),
     }
-    nats: dict[str, list[float]] = {name: [] for name in systems}
+    told: dict[str, list[float]] = {name: [] for name in systems}
     for length in lengths:
         start = lengths[-1] - length  # the same tokens are predicted at every length
         ids = text[start : start + length + parts * FOLLOWING]
@@ -181,15 +231,18 @@ def likelihood_rows(cells: Cells, settings: BenchSettings) -> Iterator[Row]:
             def measure(ids: list[int] = ids, length: int = length, way: LongHeads | None = way) -> tuple[float, str]:
                 return following(model, ids, length, way), ""
 
-            nats[name].append(cells.get(("likelihood", model.fingerprint, way, length, tuple(ids)), measure).value)
-    first = nats["LongHeads"][0]
-    for name, values in nats.items():
+            nats = cells.get(("likelihood", model.fingerprint, way, length, tuple(ids)), measure).value
+            told[name].append(exp(nats))
+    yield from flat_rows(told, lengths, f"the {parts * FOLLOWING} tokens that follow", quick=settings.quick)
+
+
+def flat_rows(told: Mapping[str, Sequence[float]], lengths: Sequence[int], note: str, *, quick: bool) -> Iterator[Row]:
+    """Perplexities by length; that of LongHeads stays within some per cent of the first."""
+    first = told["LongHeads"][0]
+    for name, values in told.items():
         for length, value in zip(lengths, values, strict=True):
-            most = first * 1.03 if name == "LongHeads" and length > lengths[0] else None
-            note = f"the {parts * FOLLOWING} tokens that follow"
-            yield Row.of(
-                f"{name}, Gemma 270M, behind {length:,} tokens", "nats a token", value, at_most=most, note=note
-            )
+            most = first * (1.05 if quick else 1.03) if name == "LongHeads" and length > lengths[0] else None
+            yield Row.of(f"{name}, Gemma 270M, behind {length:,} tokens", "perplexity", value, at_most=most, note=note)
 
 
 @torch.inference_mode()

@@ -1,9 +1,12 @@
 """bench memory-retrieval, data: one long reading, kept, with the queries of a named sample of heads.
 
 A text with needles in it is read once by `attention.memory_store.keep`; while it is, the queries of the sample are
-written beside it. Shorter contexts are its beginnings, which a causal model reads alike. Both lie in the bench's cache:
-a run that was stopped goes on with the next layer.
+written beside it, and the last queries of every head. Shorter contexts are its beginnings, which a causal model reads
+alike. Both lie in the bench's cache: a run that was stopped goes on with the next layer.
 
+Needles   literal ones at six depths; four of the form "One magic number of <name> is <number>.", each of them asked for
+          (RULER's niah_multikey_1); and a pass key (its niah_single), 1 to 50,000
+Index     flat, by which the search is measured head by head; or graphs of all heads, for whole answers
 Sample    layers 2, 4, 6, 8, 11, 14, 16, 18, 20, 22, heads 1, 4, 9, 12 of each: 40 pairs, two heads of each group
 Tests     the last 256 queries of a context of `length` tokens; the index holds what stands before them, less the window
 """
@@ -12,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,12 +29,14 @@ from torch import Tensor
 
 from foveal.attention import FlexPrefill, RetrievalAttention
 from foveal.attention.attach import Context
-from foveal.attention.memory_layers import owner_of
+from foveal.attention.memory_layers import OBSERVED, owner_of
 from foveal.attention.memory_store import forget, keep
+from foveal.bench.heads_data import keys
+from foveal.bench.memory_longheads_heads import KEY
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.haystack import Planted, haystack, plant_all
-from foveal.evaluation.needles import make
+from foveal.evaluation.needles import Needle, make
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.reading.prompts import Prompt, prompt_of
 from foveal.reading.tokens import PlainTokens
@@ -44,8 +50,11 @@ SHORT, LONG = 12_288, 131_072
 DENSE_UP_TO = 32_768
 """Tokens up to which a text is read densely; a longer one is read by FlexPrefill, which says so in the notes."""
 
-NEEDLES = 6
+NEEDLES, KEYS = 6, 4
 DEPTHS = (10, 25, 40, 55, 70, 85)
+KEY_DEPTHS = (18, 33, 62, 78)
+PASSKEY_DEPTH = 48
+KINDS = ("literal", "multi-key", "passkey")
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,14 @@ class ReadText:
     prompt: Prompt
     tokens: int
     dense: bool
+
+    def of_kind(self, kind: str) -> list[Planted]:
+        """The needles of one of KINDS."""
+        return [one for one in self.planted if one.needle.kind == kind]
+
+    def observed(self, layer: int) -> Tensor:
+        """The last queries (H, T, D) of all heads of a layer, float32."""
+        return torch.from_numpy(np.load(self.queries / f"last-{layer:02}.npy")).view(torch.bfloat16).float()
 
     @cached_property
     def seconds(self) -> float:
@@ -113,37 +130,56 @@ class ReadText:
         )
 
 
-def read_text(settings: BenchSettings, length: int, *, layers: Sequence[int] = LAYERS) -> ReadText:
-    """A text of nearly `length` tokens, read by the bench's model, or found in the cache."""
-    model = load_language_model(MODEL, dtype="bfloat16")
+def read_text(
+    settings: BenchSettings,
+    length: int,
+    *,
+    layers: Sequence[int] = LAYERS,
+    index: str = "flat",
+    model: LanguageModel | None = None,
+) -> ReadText:
+    """A text of nearly `length` tokens, read by the bench's model (or `model`), or found in the cache."""
+    model = model or load_language_model(MODEL, dtype="bfloat16")
     plain = PlainTokens(model)
     prompt = prompt_of(model, plain)
     planted = _planted(settings, length, plain)
     ids = [*prompt.head, *plain.encode(planted[0].text)][:length]
     dense = length <= DENSE_UP_TO
-    read_by = f"{model.fingerprint} {layers} {asdict(recording(Path(), layers, dense=dense))}"
+    read_by = f"{model.fingerprint} {layers} {asdict(recording(Path(), layers, dense=dense, index=index))}"
     key = hashlib.sha256(read_by.encode() + np.asarray(ids, np.int64).tobytes()).hexdigest()[:16]
     folder, queries = (settings.cache / "memory" / f"{length}-{key}{end}" for end in ("", "-queries"))
     queries.mkdir(parents=True, exist_ok=True)
-    if folder.is_dir() and not all((queries / f"layer-{layer:02}.npy").is_file() for layer in layers):
+    every = range(int(model.model.config.num_hidden_layers))
+    asked = [f"layer-{layer:02}.npy" for layer in layers] + [f"last-{layer:02}.npy" for layer in every]
+    if folder.is_dir() and not all((queries / name).is_file() for name in asked):
         forget(folder)  # somebody has removed what was asked
-    keep(model, ids, folder, recording(queries, layers, dense=dense))
+    keep(model, ids, folder, recording(queries, layers, dense=dense, index=index))
     return ReadText(model, folder, queries, ids, planted, prompt, len(ids), dense)
 
 
 def _planted(settings: BenchSettings, length: int, plain: PlainTokens) -> list[Planted]:
-    """Literal needles in Python's manual, where that is long enough, else in a book."""
+    """Needles of each kind in Python's manual, where that is long enough, else in a book."""
     from pydoc_data.topics import topics
 
     from foveal.bench.read import long_text
 
     text = "\n\n".join(topics.values()) if length <= 4 * DENSE_UP_TO // 2 else long_text(settings)
-    whole = haystack([text], length - 64 * NEEDLES, lambda piece: len(plain.encode(piece)))
-    return plant_all(whole, make("literal", NEEDLES, seed=settings.seed), DEPTHS)
+    made = needles(settings.seed)
+    whole = haystack([text], length - 64 * len(made), lambda piece: len(plain.encode(piece)))
+    return plant_all(whole, made, [*DEPTHS, *KEY_DEPTHS, PASSKEY_DEPTH])
 
 
-def recording(folder: Path, layers: Sequence[int], *, dense: bool) -> RetrievalAttention:
-    """A method without an index that writes what the sample asks while the text is read, and the seconds by layer."""
+def needles(seed: int) -> list[Needle]:
+    """Those of a text: literal ones, keys of one form, and a pass key."""
+    several = [replace(one.needle, kind="multi-key") for one in keys(KEYS, seed)]
+    key = str(random.Random(f"passkey {seed}").randint(1, 50_000))
+    single = Needle("passkey", (KEY.format(key=key).strip(),), "What is the pass key?", key)
+    return [*make("literal", NEEDLES, seed=seed), *several, single]
+
+
+def recording(folder: Path, layers: Sequence[int], *, dense: bool, index: str = "flat") -> RetrievalAttention:
+    """A method that writes what the sample asks while the text is read, all heads' last queries, and the seconds by
+    layer."""
 
     class Recording(RetrievalAttention):
         """The same settings, so a kept text is that of any other."""
@@ -152,13 +188,17 @@ def recording(folder: Path, layers: Sequence[int], *, dense: bool) -> RetrievalA
             owner = owner_of(key)
             if owner is not None and not owner.settled:
                 _note_seconds(folder, context.layer)
+                _note_queries(folder / f"last-{context.layer:02}.npy", query[0, :, -OBSERVED:])
                 if context.layer in layers:
-                    asked = query[0, list(HEADS)].bfloat16().contiguous().view(torch.int16).numpy()
-                    with whole_file(folder / f"layer-{context.layer:02}.npy") as beside, beside.open("wb") as file:
-                        np.save(file, asked, allow_pickle=False)
+                    _note_queries(folder / f"layer-{context.layer:02}.npy", query[0, list(HEADS)])
             return super().attend(query, key, value, context)
 
-    return Recording(index="flat", n_sink=SINKS, n_local=LOCAL, prompts=None if dense else FlexPrefill())
+    return Recording(index=index, n_sink=SINKS, n_local=LOCAL, prompts=None if dense else FlexPrefill())
+
+
+def _note_queries(path: Path, queries: Tensor) -> None:
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.save(file, queries.bfloat16().contiguous().view(torch.int16).numpy(), allow_pickle=False)
 
 
 _since: dict[Path, float] = {}

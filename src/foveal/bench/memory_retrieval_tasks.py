@@ -2,7 +2,9 @@
 
 Questions are read token by token, each token searched, so that a system that hides the needle cannot see it even then.
 
-needles     literal ones, at six depths; full attention, RetrievalAttention, StreamingLLM of the same window, SnapKV
+needles     literal ones, keys of one form among others of it, a pass key; full attention, RetrievalAttention over its
+            graphs and over all keys, StreamingLLM of the same window, SnapKV of the same size, which has not seen the
+            question when it chooses
 likelihood  real text that goes on: Kullback-Leibler divergence from full attention over the same kept text, next-token
             agreement; Gemma 3 270M over its graphs, whatever the length
 """
@@ -10,7 +12,7 @@ likelihood  real text that goes on: Kullback-Leibler divergence from full attent
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -20,9 +22,10 @@ from torch import Tensor
 
 from foveal.attention import RetrievalAttention
 from foveal.attention.memory_decoding import MemoryDecoder
+from foveal.attention.memory_parts import Scores, Snapped
 from foveal.attention.memory_store import keep, load
 from foveal.attention.retrieval_attention import RetrievalCache
-from foveal.bench.memory_retrieval_data import LOCAL, SINKS, ReadText
+from foveal.bench.memory_retrieval_data import KINDS, LOCAL, SINKS, ReadText
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import contains
 from foveal.evaluation.tables import Row
@@ -32,29 +35,55 @@ from foveal.models.language import load_language_model
 
 OTHER = "gemma3-270m"
 ANSWER = 24
+TOP_K = RetrievalAttention().top_k
 
 
-def needle_rows(text: ReadText, index: str) -> Iterator[Row]:
-    """Answers to the needles of the kept text by each system."""
-    answers = {}
-    count = 3 if text.tokens < 20_000 else len(text.planted)
-    for name in ("full", index, "streaming"):
-        method = RetrievalAttention(index=name, n_sink=SINKS, n_local=LOCAL)
-        right = [_answered(text, method, one.needle.question, one.needle.answer) for one in text.planted[-count:]]
-        answers[name] = fmean(right)
-    where = f"{count} needles, {text.tokens:,} tokens"
-    yield Row.of(f"full attention, {where}", "answers", answers["full"])
-    yield Row.of(f"RetrievalAttention ({index}), {where}", "answers", answers[index], at_least=answers["full"])
-    least = 0.5 * answers["full"]
-    yield Row.of(f"control: StreamingLLM, {SINKS} + {LOCAL}, {where}", "answers", answers["streaming"], at_most=least)
+SHORT_TEXT = 20_000
+"""Tokens below which three needles of a kind are asked for, not all."""
 
 
-def _answered(text: ReadText, method: RetrievalAttention, question: str, answer: str) -> bool:
-    memory = load(text.folder, text.model, method)
-    decoder = MemoryDecoder(text.model.model, method)
+def needle_rows(text: ReadText, indexes: Sequence[str]) -> Iterator[Row]:
+    """Answers to the needles of the kept text by each system, RetrievalAttention by each of `indexes`."""
+    for kind in KINDS:
+        some = text.of_kind(kind)[-3 if text.tokens < SHORT_TEXT else None :]
+        told = {
+            name: fmean(_answered(text, name, one.needle.question, one.needle.answer) for one in some)
+            for name in ("full", *indexes, "snapkv", "streaming")
+        }
+        yield from answer_rows(told, indexes, f"{len(some)} needles ({kind}), {text.tokens:,} tokens")
+
+
+def answer_rows(told: Mapping[str, float], indexes: Sequence[str], where: str) -> Iterator[Row]:
+    """Each system's share of right answers: RetrievalAttention as many as full attention, StreamingLLM half at most."""
+    yield Row.of(f"full attention, {where}", "answers", told["full"])
+    for index in indexes:
+        yield Row.of(f"RetrievalAttention ({index}), {where}", "answers", told[index], at_least=told["full"])
+    note = "by the text's last 64 queries"
+    yield Row.of(f"SnapKV, {SINKS} + {LOCAL} + {TOP_K}, {where}", "answers", told["snapkv"], note=note)
+    least = 0.5 * told["full"]
+    yield Row.of(f"control: StreamingLLM, {SINKS} + {LOCAL}, {where}", "answers", told["streaming"], at_most=least)
+
+
+def _answered(text: ReadText, system: str, question: str, answer: str) -> bool:
+    memory = opened(text, system)
+    decoder = MemoryDecoder(text.model.model, memory.method)
     state = stepped(decoder, memory, text.prompt.tail(question))
     ids = list(tokens(decoder, state, Sampling(max_tokens=ANSWER), stop_ids=text.model.stop_ids))
     return contains(text.model.tokenizer.decode(ids, skip_special_tokens=True), answer)
+
+
+def opened(text: ReadText, system: str) -> RetrievalCache:
+    """The kept text under one of the kinds of index; what SnapKV keeps is chosen now, by queries that were noted."""
+    if system != "snapkv":
+        return load(text.folder, text.model, RetrievalAttention(index=system, n_sink=SINKS, n_local=LOCAL))
+    memory = load(text.folder, text.model, RetrievalAttention(index="streaming", n_sink=SINKS, n_local=LOCAL))
+    for layer in memory.memories:
+        (one,) = layer.sequences
+        if one.hidden is not None:
+            held = one.hidden.index.keys
+            snapped = Snapped.build(held.base, text.observed(layer.number), TOP_K, Scores(held.width**-0.5))
+            one.hidden.index, one.kind = snapped, snapped.kind
+    return memory
 
 
 def stepped(decoder: MemoryDecoder, memory: RetrievalCache, ids: Sequence[int]) -> State:
