@@ -85,9 +85,13 @@ def test_each_distributions_masses_stand_beside_the_published_ones(settings, bas
     assert claim["contrastive, T = 1"].value == pytest.approx(claim["even"].value, rel=0.15)
     assert claim["contrastive, T = 1"].bar.startswith("≤")
     assert {name for name, row in claim.items() if row.bar} == {
-        "even", "Dirichlet unigram (PROP)", "contrastive, T = 1", "contrastive, T = 0.02"
+        "even", "Dirichlet unigram (PROP)", "contrastive, T = 1", "contrastive, T = 0.02", bprop.DRAWN
     }  # fmt: skip
-    assert [name for name, row in stops.items() if row.bar] == ["contrastive, T = 0.02"]
+    assert [name for name, row in stops.items() if row.bar] == ["contrastive, T = 0.02", bprop.DRAWN]
+    assert float(claim[bprop.DRAWN].bar.removeprefix("≥ ")) == pytest.approx(
+        1.3 * claim["Dirichlet unigram (PROP)"].value, rel=1e-2
+    )
+    assert stops[bprop.DRAWN].bar == "≤ 0.02"
     assert claim["TF-IDF"].value != claim["raw attention"].value != claim["contrastive, all tokens' attention"].value
 
 

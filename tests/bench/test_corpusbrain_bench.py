@@ -16,6 +16,8 @@ from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
 from foveal.retrieval import title_trie
 from foveal.retrieval.title_trie import TitleTrie
+from foveal.settings import Settings as UserSettings
+from foveal.training.corpusbrain import naming_model, require_told_apart
 from foveal.training.corpusbrain_pairs import TitledCorpus
 
 pytest.importorskip("bm25s")
@@ -60,6 +62,7 @@ def settings(tmp_path_factory):
         {"_id": f"d{n}", "title": f"On {STONES[n % 8]} and {WORDS[n]}", "text": article(n % 8, draw, 5)}
         for n in range(24)
     ]
+    papers[8]["title"] = papers[0]["title"].upper()
     (scifact / "corpus.jsonl").write_text(lines(papers))
     claims = [{"_id": f"q{n}", "text": " ".join(papers[n % 24]["text"].split()[1:6])} for n in range(80)]
     (scifact / "queries.jsonl").write_text(lines(claims))
@@ -146,6 +149,9 @@ def test_the_decoder_is_held_against_the_plain_definition(settings, small):
     assert rows["0.5B: every title by beams", "titles a second"].bar == "≥ 60"
     assert rows["0.5B: 10 beams over generate", "queries a second, ratio"].value > 0
     assert rows["tree over nested dicts", "bytes, ratio"].ok
+    assert rows["tree over marisa-trie", "bytes, ratio"].value > 1
+    assert rows["tree beside marisa-trie", "steps that differ"].ok
+    assert rows["marisa-trie", "seconds to build"].value > 0
     assert rows["BM25 over titles", "ndcg@10"].value > 0
 
 
@@ -172,6 +178,24 @@ def test_one_by_one_is_one_by_one(tmp_path):
         together = one_by_one(model, "water", ids)
         single = [one_by_one(model, "water", [one])[0] for one in ids]
         np.testing.assert_allclose(together, single, atol=1e-3)
+
+
+def test_tokens_are_letters_of_a_peer_and_back():
+    pytest.importorskip("marisa_trie")
+    tokens = [1, 5, 0xD7FF, 0xD800, 0xDFFF, 250_000]
+    assert [corpusbrain_decoder.token(corpusbrain_decoder.letter(one)) for one in tokens] == tokens
+    "".join(map(corpusbrain_decoder.letter, tokens)).encode()  # none is half of a pair
+    sequences = [[9, 0xD800, 1], [9, 0xD800, 7, 1], [8, 1]]
+    tree = TitleTrie.of(sequences, 1)
+    rows = by_name(corpusbrain_decoder.marisa_rows(sequences, [[], [9], [9, 0xD800], [8], [7]], tree))
+    assert rows["tree beside marisa-trie", "steps that differ"].ok
+
+
+def test_abstracts_whose_titles_minilm_writes_alike_are_told_apart(settings):
+    """As SciFact's "Corresponding author:" and "Corresponding Author:"."""
+    titles = list(corpusbrain.scifact_probes(Judged.of(settings), settings).corpus.titles.values())
+    assert "ON AMBER AND WORD0 (2)" in titles
+    require_told_apart(naming_model("minilm", UserSettings.load().cache), titles)
 
 
 def test_titles_of_a_peer_are_generated_along_its_dicts(tmp_path):

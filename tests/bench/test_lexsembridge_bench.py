@@ -107,6 +107,31 @@ def test_every_arm_is_measured_beside_its_peers_and_held_to_the_bars(data, monke
     assert {key: row.value for key, row in again.items()} == {key: row.value for key, row in rows.items()}
 
 
+def test_a_method_that_gains_may_lose_no_more_than_a_hundredth_on_full_queries(data, monkeypatch):
+    """Each of them, not only the one that dev queries chose."""
+    monkeypatch.setattr(bench, "compare", lambda *_: 1.0)
+    full = FineGrained.__new__(FineGrained)
+    full.settings, full.tasks = replace(data.settings, quick=False), data.tasks
+    fused = {"bridge and BM25S, reciprocal ranks": 0.5, "MiniLM and BM25S, reciprocal ranks": 0.5}
+    keywords = {"MiniLM": 0.5, "SLR": 0.6, "LLR": 0.6, "CLR": 0.51, bench.CONTROL: 0.5, **fused}
+    claims = {**keywords, "SLR": 0.5, "LLR": 0.48, "CLR": 0.3}
+    values = {
+        system: {
+            task.name: dict.fromkeys(bench.METRICS, (claims if task.name == bench.CLAIMS else keywords)[system])
+            for task in data.tasks
+        }
+        for system in keywords
+    }
+    runs = {system: {query: {} for query in data.queries} for system in keywords}
+    rows = by_name(bench.gain_rows(full, runs, values, "SLR"))
+    assert rows["SLR: query, over MiniLM", "ndcg@10"].ok
+    lost = rows["LLR: query, over MiniLM", "ndcg@10"]
+    assert (lost.bar, lost.ok) == ("≥ -0.01", False)
+    assert not rows["CLR: query, over MiniLM", "ndcg@10"].bar  # it does not gain
+    assert rows["methods that gain", "of 3"].value == 1
+    assert not rows["methods that gain", "of 3"].ok
+
+
 def test_a_bar_is_stricter_without_quick():
     assert bench._bar("keyword-1", "recall@10", 1.0) == 0.10
     assert bench._bar("keyword-3", "ndcg@10", 1.0) == 0.03

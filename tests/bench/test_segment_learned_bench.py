@@ -15,7 +15,7 @@ from foveal.bench import segment_learned as bench
 from foveal.bench import segment_learned_arms
 from foveal.bench.segment_learned_arms import Arms
 from foveal.bench.segment_learned_data import Policies, Scale, transfers, without_heading_words
-from foveal.bench.segment_learned_figures import at_rate, of_cut
+from foveal.bench.segment_learned_figures import Figures, at_rate, decisions, of_cut, untrained
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.models import load_encoder
@@ -185,6 +185,39 @@ def test_figures_are_means_over_documents():
     assert none.auc is None
     assert none.f1 == 0
     assert none.pk == pytest.approx(100 * np.mean([2 / 4, 2 / 2]))
+    said = decisions(lambda one: [3] if one.document.name == "a" else [1], held)
+    assert [one.tolist() for one in said] == [[1, 1, 0, 1, 1], [0, 1, 1]]
+    # of two boundaries one is cut: below five of the other six gaps, and even with the one that is cut, too
+    assert of_cut(lambda _: [], held, said).auc == pytest.approx((5.5 + 2.5) / 12)
+    assert of_cut(lambda _: [], held, decisions(lambda _: [], held)).auc == 0.5
+
+
+def test_bars_are_the_specifications_and_above_what_needs_no_training():
+    def of(auc, pk, f1):
+        return Figures(auc, pk, 0.0, f1, 0.0)
+
+    plain = {"no boundary": of(0.5, 35.0, 0.0), "TextTiling": of(0.55, 42.0, 0.2), "depth": of(0.6, 40.0, 0.33),
+             "GraphSeg, threshold 0.3": of(0.6, 38.0, 0.3), "cosine of neighbours": of(0.63, 46.0, 0.2)}  # fmt: skip
+    single, both = bench.single_bars(plain), bench.ensemble_bars(plain, 0.82)
+    assert single["AUC of gaps"]["at_least"] == 0.81
+    assert 0.33 < single["boundary F1"]["at_least"] < 0.3301
+    assert both["AUC of gaps"]["at_least"] == 0.86
+    assert both["boundary F1"]["at_least"] == 0.42
+    assert both["P_k %"]["at_most"] == 25
+    strong = {**plain, "no boundary": of(0.5, 30.0, 0.0), "depth": of(0.9, 20.0, 0.6),
+              "cosine of neighbours": of(0.75, 30.0, 0.4)}  # fmt: skip
+    assert bench.single_bars(strong)["AUC of gaps"]["at_least"] > 0.9
+    assert bench.ensemble_bars(strong, 0.95)["AUC of gaps"]["at_least"] == 0.95
+    assert bench.ensemble_bars(strong, 0.82)["boundary F1"]["at_least"] > 0.6
+    assert bench.ensemble_bars(strong, 0.82)["P_k %"]["at_most"] == 24
+
+
+def test_what_needs_no_training_has_an_auc_too(settings, base):
+    arms = Arms(Policies.of(settings, TINY, only_topics=True), TINY, base)
+    figures = dict(untrained(arms.test, arms.dev, arms))
+    assert figures["no boundary"].auc == 0.5
+    assert all(0 <= one.auc <= 1 for one in figures.values())
+    assert figures["depth"].auc != 0.5
 
 
 @pytest.mark.parametrize("name", ["tos/some.jsonl", "choi/choi.jsonl", "wiki_toy/corpus.jsonl"])

@@ -98,6 +98,26 @@ def test_a_file_is_read_with_sets_targets_and_marked_mentions(tmp_path, name):
     assert by_id[0].pages == (frozenset({"1", "2"}), frozenset({"3"}))
 
 
+def test_long_contexts_are_cut_around_the_mention(tmp_path):
+    """Marked already, or by its parts: what a model reads first must hold the mention."""
+    left, right = (" ".join(f"{side}{n}" for n in range(900)) for side in ("l", "r"))
+    whole = {"id": 1, "input": f"{left} [START_ENT] New York [END_ENT] {right}"}
+    parts = {"id": 2, "input": f"{left} New York {right}",
+             "meta": {"left_context": left, "mention": "New York", "right_context": right}}  # fmt: skip
+    early = {"id": 3, "input": f"l0 [START_ENT] New York [END_ENT] {right}"}
+    damaged = {"id": 4, "input": f"l0 [START_ENT] New York {right}", "meta": {"mention": "New York"}}
+    one, two, three, four = load_kilt(written(tmp_path / "dev.jsonl", [whole, parts, early, damaged]))
+    words = one.input.split()
+    assert one.input == two.input
+    assert len(words) == 384 + 2
+    assert words[0] == "l709"
+    assert words[191:195] == ["[START_ENT]", "New", "York", "[END_ENT]"]
+    assert words[-1] == "r190"
+    assert three.input.split()[:2] == ["l0", "[START_ENT]"]
+    assert len(three.input.split()) == 384 + 2
+    assert four.input == damaged["input"]
+
+
 def test_means_are_over_queries_that_have_pages(tmp_path):
     queries = load_kilt(written(tmp_path / "dev.jsonl", LINES))
     found = {"7": ["Irish Party", "x"], "blind": ["y"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from training.conftest import make_encoder
 from foveal import faults
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.interleaving import InterleavingLog
+from foveal.evaluation.metrics import evaluate
 from foveal.library import Library
 from foveal.models import load_encoder
 from foveal.models.event_attention import (
@@ -29,7 +31,7 @@ from foveal.models.event_attention import (
 )
 from foveal.models.event_reading import token_states
 from foveal.retrieval.event_encoder import EventEncoder
-from foveal.retrieval.event_items import Item
+from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.event_matching import (
     EventMatcher,
     MatchSettings,
@@ -38,7 +40,9 @@ from foveal.retrieval.event_matching import (
     need_features,
 )
 from foveal.retrieval.events import EventStore
-from foveal.retrieval.fresh import FreshRetriever, FreshSettings, moment
+from foveal.retrieval.fresh import FreshRetriever, moment
+from foveal.retrieval.fresh_fitting import WEIGHTS, Asked, PastPages, PastSearcher, fit_fusion
+from foveal.retrieval.fresh_fusion import FreshSettings, Fusion, fused
 from foveal.retrieval.interleaved import FILE, InterleavedRetriever
 from foveal.retrieval.past_lexical import PastIndex
 from foveal.retrieval.terms import terms
@@ -384,6 +388,84 @@ def test_a_model_searches_a_library_that_its_encoder_made(bert, tmp_path):
         FreshRetriever.over(made, None, model=other)
     with pytest.raises(UnknownName, match="mine"):
         FreshRetriever.over(made, None, model="yours")
+
+
+def test_a_weighted_sum_is_its_formula():
+    words, fresh_words = {"a": 4.0, "b": 2.0, "c": 0.0}, {"b": 3.0, "c": 1.0}
+    vectors, fresh_vectors = {"c": 0.9, "a": 0.1}, {"c": 0.5, "b": 0.3}
+    settings = FreshSettings(fusion="weighted", weight=0.75)
+    found = fused([words, fresh_words, vectors, fresh_vectors], 0.5, settings, expanded=False)
+    assert found == pytest.approx({
+        "a": 0.25 * 1 + 0.125 * 0 + 0.75 * 0 + 0.375 * 0,
+        "b": 0.25 * 0.5 + 0.125 * 1 + 0.75 * 0 + 0.375 * 0,
+        "c": 0.25 * 0 + 0.125 * 0 + 0.75 * 1 + 0.375 * 1,
+    })  # fmt: skip
+    assert fused([words, fresh_words], 0.0, settings, expanded=False) == pytest.approx({"a": 0.25, "b": 0.125, "c": 0})
+    with pytest.raises(InputError, match="weight=2"):
+        FreshSettings(weight=2)
+
+
+FITTED = Fusion(0.8, NeedClassifier((1.0, 2.0, 3.0, 4.0), -0.5))
+
+
+def test_what_was_fitted_goes_with_the_model_and_is_searched_by(bert, tmp_path):
+    store = make(tmp_path / "library", encoder=bert)
+    pages = [document(f"d{n}", f"b{n} f{n} f1\n", published_at=BASE + timedelta(days=n)) for n in range(5)]
+    put(store, pages, encoder=bert)
+    made = SimpleNamespace(store=store, encoder=bert, settings=Settings(home=tmp_path, cache=tmp_path))
+    EventEncoder(bert, EventAttention(bert.dimension, small()), FITTED).save(tmp_path / "models" / "mine")
+    model = EventEncoder.load("mine", home=tmp_path)
+    assert model.fusion == FITTED
+    fresh = FreshRetriever.over(made, None, at="2023-05-05", model=EventEncoder(bert, model.attention, FITTED))
+    assert fresh.need == FITTED.need
+    assert fresh.settings == FreshSettings(fusion="weighted", weight=0.8)
+    found = fresh.explained(["b3 f3"], 5)[0]
+    assert found.hits[0].passage.text == "b3 f3 f1\n"
+    only = replace(fresh, settings=FreshSettings(fusion="weighted", weight=1.0), need=0.0).search(["b3 f3"], 5)[0]
+    nearest = [one.passage.span for one in store.nearest(bert.encode(["b3 f3"])[0], 5)]
+    assert [hit.passage.span for hit in only] == nearest  # of vectors alone, whatever the time
+    chosen = FreshRetriever.over(made, None, model=fresh.model, need=1.0, settings=FreshSettings(depth=7))
+    assert (chosen.need, chosen.settings) == (1.0, FreshSettings(depth=7))
+    plain = FreshRetriever.over(made, None, model=EventEncoder(bert, model.attention))
+    assert (plain.need, plain.settings) == (NeedClassifier(), FreshSettings())
+    path = tmp_path / "models" / "mine" / "fusion.json"
+    for damaged in ("{", '{"weight": 2, "need": {"weights": [1, 1, 1, 1], "bias": 0}}', '{"weight": 0.5}'):
+        path.write_text(damaged)
+        with pytest.raises(ModelUnavailable, match="Train the event model anew, or remove the file"):
+            EventEncoder.load("mine", home=tmp_path)
+    path.unlink()
+    assert EventEncoder.load("mine", home=tmp_path).fusion is None
+
+
+@pytest.mark.parametrize("right", ["words", "vectors"])
+def test_the_weight_goes_to_what_finds_the_answers(right):
+    items = a_stream(aware=False)
+    pages = PastPages([*items, Item("undated", "no date")])
+    assert pages.ids == [item.id for item in items]
+    asked = {f"q{n}": f"own{n % 3} {TITLES[n // 3][0]}" for n in range(9)}
+    answers = [f"d{n // 3}-{n % 3}" for n in range(9)]
+    if right == "vectors":
+        answers = answers[::-1]
+    at = dict.fromkeys(asked, seconds(BASE) + 30 * 86400)
+    aimed = dict(zip(asked.values(), answers, strict=True))
+    documents = np.eye(len(items), dtype=np.float32)
+
+    def encode(texts, _):
+        return documents[[pages.ids.index(aimed[text]) for text in texts]]
+
+    search = PastSearcher(
+        pages, documents, encode if right == "vectors" else lambda texts, _: documents[::-1][: len(texts)]
+    )
+    now, later = (Asked(asked, {name: one + days * 86400 for name, one in at.items()}, {}) for days in (-9, 365))
+    judged = {name: {answer: 1} for name, answer in zip(asked, answers, strict=True)}
+    found = fit_fusion(search, now, later, judged)
+    assert found.weight > 0 if right == "vectors" else found.weight == 0  # of equally good ones the smallest
+    rows = [search.features(one, FreshSettings()) for one in (now, later)]
+    assert [found.need.probability(row) > 0.5 for part in rows for row in part.values()] == [True] * 9 + [False] * 9
+    settings = {weight: FreshSettings(fusion="weighted", weight=weight) for weight in WEIGHTS}
+    runs = {weight: search.run(now, found.need, one) for weight, one in settings.items()}
+    values = {weight: evaluate(run, judged, ("mrr@10",))["mrr@10"] for weight, run in runs.items()}
+    assert values[found.weight] == max(values.values()) > min(values.values())
 
 
 # -- the switch -------------------------------------------------------------------------------------------------------

@@ -269,6 +269,59 @@ def test_near_duplicates_count_for_their_event_and_are_no_items():
     assert sum(event.days.values()) == 2
 
 
+def test_an_entry_that_is_delivered_again_is_no_burst(tmp_path):
+    """A feed is polled each hour, and has the same entry for days; also one that was a near-duplicate of another."""
+    store = EventStore()
+    entries = [item("a"), item("b", text=f"{STORIES[0][1]} a", source="two.example"), item("c", 1, hours=1)]
+    for hour in range(10):
+        for one in entries:
+            store.add(one, BASE + timedelta(hours=hour + 1))
+        if hour == 5:
+            store = EventStore.restored(store.snapshot(tmp_path / "events.json.gz"))
+    [first, second] = sorted(store.events(BASE + timedelta(hours=11)), key=lambda event: int(event.id[1:]))
+    assert (first.count, first.duplicates, sum(first.days.values())) == (1, 1, 2)
+    assert (second.count, second.duplicates) == (1, 0)
+    assert +store.reasons == Counter({"again": 27, "duplicate": 1})
+    assert store.received == 30
+    once = EventStore()
+    for one in entries:
+        once.add(one, BASE + timedelta(hours=1))
+    assert [event.burst for event in once.events(BASE + timedelta(hours=11))] == [
+        event.burst for event in store.events(BASE + timedelta(hours=11))
+    ]
+    few = EventStore(EventSettings(filter=FilterSettings(remembered=2)))
+    for one in (item("a"), item("b", 1), item("a"), item("c", 2), item("a"), item("b", 1)):
+        few.add(one, BASE + timedelta(hours=1))
+    assert few.reasons["again"] == 2  # "b" is forgotten, "a" was kept by coming again
+    assert few.sizes()["ids"] == 2
+
+
+def test_an_entry_of_the_future_waits_once():
+    store = EventStore()
+    for hour in range(3):
+        store.add(item("f", hours=72), BASE + timedelta(hours=hour))
+    assert store.sizes()["waiting"] == 1
+    assert store.reasons == Counter({"again": 2, "future": 1})
+    store.add(item("later", 1, hours=80), BASE + timedelta(hours=80))
+    assert store.reasons["future"] == 0
+    assert sum(event.count for event in store.events(BASE + timedelta(hours=80))) == 2
+
+
+def test_a_wrong_date_does_not_make_the_rest_of_a_stream_late():
+    items = [
+        item("a"),
+        item("wrong", hours=24 * 365 * 76, title="Prices of the far future are out"),
+        item("b", 1, hours=1),
+    ]
+    believed = EventStore().extend(items)
+    assert believed.reasons["late"] == 1
+    store = EventStore().extend(items, now=BASE + timedelta(hours=2))
+    assert +store.reasons == Counter({"future": 1})
+    assert sum(event.count for event in store.events(BASE + timedelta(hours=2))) == 2
+    undated = item("none", hours=None)
+    assert EventStore().extend([undated, *items, undated], now=BASE + timedelta(hours=2)).reasons["undated"] == 2
+
+
 def test_wrong_clocks_lose_nothing():
     store = EventStore()
     store.add(item("a", hours=0), BASE)

@@ -16,10 +16,11 @@ from foveal.library import Library
 from foveal.models.title_models import CausalTitles, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
-from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, unique_titles
+from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, told_apart, unique_titles
 from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings
+from foveal.training.corpusbrain import naming_model, require_told_apart
 from foveal.training.corpusbrain_pairs import TitlePair
 
 ALL = BeamSettings(beams=len(TITLES))
@@ -33,6 +34,12 @@ def model(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory):
     return title_model("t5", tmp_path_factory.mktemp("t5"))
+
+
+@pytest.fixture(scope="module")
+def uncased():
+    """Over MiniLM, whose tokens know no capitals, no accents, and few letters beyond Latin."""
+    return naming_model("minilm", Settings.load().cache)
 
 
 def trie_of(model, titles=TITLES):
@@ -266,6 +273,51 @@ def test_equal_titles_are_refused_or_numbered():
         unique_titles(["A"], "drop")
 
 
+ALIKE = {"d0": "Corresponding author:", "d1": "Corresponding Author:", "d2": "Résumé", "d3": "resume"}
+UNKNOWN = "మృతి"
+"""Letters of which MiniLM knows none."""
+
+
+def test_titles_of_the_same_tokens_are_numbered(uncased, caplog):
+    named = told_apart({**ALIKE, "d4": UNKNOWN, "d5": "The [SEP] token", "d6": " "}, uncased)
+    assert list(named) == ["d0", "d1", "d2", "d3"]
+    assert "3 of 7 titles cannot be written by this model" in caplog.text
+    ids = uncased.title_ids(list(named.values()))
+    assert len({tuple(one) for one in ids}) == len(ids)
+    assert list(named.values()) == ["Corresponding author:", "Corresponding Author: (2)", "Résumé", "resume (2)"]
+    assert told_apart({"a": "A", "b": "A", "c": " "}) == {"a": "A", "b": "A (2)"}
+    assert unique_titles(["A", "a (2)", "a", "A"], "suffix", uncased) == ["A", "a (2)", "a (3)", "A (4)"]
+    brain = CorpusBrain.of(uncased, ALIKE, on_duplicate="suffix")
+    assert brain.titles == list(named.values())
+    with pytest.raises(InputError, match=r"'Résumé' and 'resume', which this model writes alike"):
+        CorpusBrain.of(uncased, {"d2": "Résumé", "d3": "resume"})
+    with pytest.raises(InputError, match="no token that could be written"):
+        CorpusBrain.of(uncased, {"d4": UNKNOWN})
+    with pytest.raises(InputError, match="told_apart"):
+        require_told_apart(uncased, list(ALIKE.values()))
+    require_told_apart(uncased, brain.titles)
+
+
+def test_added_titles_are_numbered_by_their_tokens(uncased):
+    brain = CorpusBrain.of(uncased, {"d0": "Privacy Policy"})
+    with pytest.raises(InputError, match="which this model writes alike"):
+        brain.add("d1", "Privacy policy")
+    for name in ("d1", "d2"):
+        brain.add(name, " Privacy  policy", on_duplicate="suffix")
+    assert brain.titles == ["Privacy Policy", "Privacy policy (2)", "Privacy policy (3)"]
+    brain.remove("Privacy Policy")
+    brain.add("d3", "privacy policy")
+    assert brain.titles[0] == "privacy policy"
+    assert brain.documents == ["d3", "d1", "d2"]
+    assert sorted(brain.titles[one] for one in brain.trie) == sorted(brain.titles)
+
+
+def test_a_tokenizer_without_numbers_is_told_so(t5, monkeypatch):
+    monkeypatch.setattr(t5, "title_ids", lambda titles: [[5 + bool("(" in one), t5.end] for one in titles])
+    with pytest.raises(InputError, match="No number behind the title 'A' tells it"):
+        unique_titles(["A", "A", "A"], "suffix", t5)
+
+
 def test_a_mention_is_marked_and_cut_around(brain):
     text = "The train from Paris to Rome left late"
     start = text.index("Rome")
@@ -317,8 +369,33 @@ def test_a_library_is_searched_by_writing_its_titles(library, t5):
             assert text[hit.passage.span.start : hit.passage.span.end] == hit.passage.text
     assert "club" in found[0][0].passage.text  # the line that shares a word with the query
     assert found[-1] == []
-    only = GenerativeRetriever.over(library, "title = 'Rome'", model="brain").search(["the club"], 3)[0]
-    assert [names[hit.passage.span.document_id] for hit in only] in ([], ["Rome"])
+
+
+def test_under_a_condition_only_documents_that_meet_it_are_written(library, t5):
+    """Also the last of all, which few beams never reach, and one that shares no word with the query."""
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES)
+    last = CorpusBrain.of(t5, {t: t for t in TITLES}).retrieve(["zebra"], len(TITLES))[0][-1].title
+    [one] = GenerativeRetriever.over(library, f"title = '{last}'", beams=1).search(["zebra"], 1)[0]
+    document = library.store.entries(f"title = '{last}'")[0]
+    assert one.passage.span.document_id == document.id
+    assert one.passage.text == f"{last} opens\n"
+    assert one.revision == document.revision
+    later = GenerativeRetriever.over(library, f"title = '{last}' AND contains(indexed, 'line two')")
+    assert [hit.passage.text for hit in later.search(["zebra"], 1)[0]] == [f"line two of {last}\n"]
+    two = GenerativeRetriever.over(library, "title IN ('Rome', 'Romeo')").search(["the club"], 3)[0]
+    titles = {entry.id: entry.title for entry in library.store.entries()}
+    assert {titles[hit.passage.span.document_id] for hit in two} == {"Rome", "Romeo"}
+    assert GenerativeRetriever.over(library, "title = 'Oslo'").search(["the club", "zebra"], 3) == [[], []]
+    plain = GenerativeRetriever.over(library, None).search(["zebra"], 7)[0]
+    assert [hit.passage.text for hit in plain] == [f"{titles[hit.passage.span.document_id]} opens\n" for hit in plain]
+
+
+def test_titles_of_the_same_tokens_do_not_stop_a_library(library, uncased, tmp_path, caplog):
+    put(library.store, [document(one, f"{one} opens\n") for one in ("PARIS", "rome", UNKNOWN)])
+    uncased.save(library.settings.home / "models" / "brain", learned=TITLES)
+    hits = GenerativeRetriever.over(library, None).search(["water"], 20)[0]
+    assert len({hit.passage.span.document_id for hit in hits}) == len(TITLES) + 2
+    assert "1 of 10 titles cannot be written" in caplog.text
 
 
 def test_a_librarys_search_names_the_retriever_and_its_model(t5, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from honest import HashedWords
 
 from foveal.bench.segment import choi, exactness, headless, segment, terms
-from foveal.bench.segment_use import covered, use
+from foveal.bench.segment_use import covered, floor_of, use
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.types import Span
@@ -45,6 +45,9 @@ def data(tmp_path):
 def test_any_data_of_the_layout_gives_all_rows(data, tmp_path, quick):
     settings = Settings(data=data, cache=tmp_path / "cache", quick=quick)
     rows = [row for part in (exactness, choi, terms, use) for row in part(settings)]  # all but speed, which takes long
+    bars = {(row.system, row.metric): row.bar for row in rows}
+    most = "≤ 10.5" if quick else "≤ 7"
+    assert [bars[f"Choi: {name}", "P_k %"] for name in ("depth, plain means of 5", "depth")] == [most, most]
     values = {(row.system, row.metric): row.value for row in rows}
     assert values["Choi documents", "size"] == (1 if quick else 2)
     assert values["P_k beside segeval", "largest difference"] <= 1e-12
@@ -72,6 +75,14 @@ def test_headless_gives_the_paragraphs_of_sections_without_their_headings():
     text = "Before.\n\n# A\n\n## A1\n\nOne.\n\nTwo.\n\n# B\n\n## B1\n\nThree.\n\n# C\n\nFour.\n"
     assert headless(text) == [["Before."], ["One.", "Two."], ["Three."], ["Four."]]
     assert headless("# A\n\nOne.\n\n# B\n\nTwo.\n") == []
+
+
+def test_learned_segments_are_held_to_the_better_baseline():
+    recalls = {"windows of 200 tokens": 0.333, "fixed": 0.466, "headings": 0.472}
+    assert floor_of("same-topic", recalls) == 0.466
+    assert floor_of("dynamic programming", recalls) == 0.333
+    assert floor_of("fixed", recalls) is None
+    assert floor_of("same-topic", {"windows of 200 tokens": 0.333}) == 0.333
 
 
 def test_covered_counts_characters():

@@ -18,6 +18,7 @@ from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 from foveal.retrieval.generative import CorpusBrain
 from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
+from foveal.settings import Settings
 from foveal.training.corpusbrain import (
     AlikeBatches,
     CorpusBrainSettings,
@@ -391,3 +392,15 @@ def test_the_command_learns_a_folder_and_its_judged_queries(tmp_path):
     assert (tmp_path / "h" / "runs" / "train" / "mine" / "report.json").is_file()
     with pytest.raises(InputError, match="--split names judgements"):
         CliRunner().invoke(app, ["--split", "train"], catch_exceptions=False)
+
+
+def test_the_command_numbers_titles_that_the_base_writes_alike(tmp_path):
+    from foveal.cli.train_corpusbrain import _texts
+
+    titles = ["Privacy Policy", "Privacy policy", "మృతి", "Terms"]
+    lines = [{"_id": f"d{n}", "title": title, "text": f"Text {n}."} for n, title in enumerate(titles)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+    found = {text.id: text.title for text in _texts(tmp_path, settings, "minilm")}
+    assert found == {"d0": "Privacy Policy", "d1": "Privacy policy (2)", "d3": "Terms"}
+    assert [text.title for text in _texts(tmp_path, settings, None)] == titles  # bytes tell all apart

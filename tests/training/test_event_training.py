@@ -220,11 +220,20 @@ def test_it_learns_to_read_the_topic_from_the_event(tiny_encoder, tmp_path):
     data = news()
     dev = data.only([query for query in data.examples.queries if query.endswith("-3")])
     learnt = data.only([query for query in data.examples.queries if not query.endswith("-3")])
-    folder, report = train_events(learnt, str(tiny_encoder), FAST, home=tmp_path, name="mine", dev=dev, test=dev)
+    fitted = []
+
+    def fit(made, questions):
+        fitted.append(questions)
+        (made / "fusion.json").write_text("fitted before the model is in its place")
+
+    folder, report = train_events(
+        learnt, str(tiny_encoder), FAST, home=tmp_path, name="mine", dev=dev, test=dev, fit=fit
+    )
+    assert fitted == [dev]
     before, after = report.measured["test"]
     assert after["mrr@10"] > before["mrr@10"] + 0.1
     assert folder is not None
-    assert {path.name for path in folder.iterdir()} >= {"events.json", "events.safetensors", "encoder"}
+    assert {path.name for path in folder.iterdir()} >= {"events.json", "events.safetensors", "encoder", "fusion.json"}
     assert not list((tmp_path / "runs" / "train" / "mine").glob("stage-*/best-*"))
     again, told = train_events(learnt, str(tiny_encoder), FAST, home=tmp_path, name="mine", dev=dev, test=dev)
     assert (again, told.measured) == (folder, report.measured)  # done: not done again

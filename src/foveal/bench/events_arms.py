@@ -70,7 +70,7 @@ class Arm:
 def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: str | None = None) -> Arm:
     """An arm, trained now or before; `fine` (default: the questions before the split) with its own name `called`."""
     settings = settings_of(news, arm)
-    learnt, dev = _learnt(news)
+    learnt, dev = learning_sides(news)
     learnt = fine or learnt
     if arm == "no events":
         learnt, dev = learnt.without_events(), dev.without_events()
@@ -87,7 +87,7 @@ def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: 
     return Arm(arm, model, documents, report)
 
 
-def _learnt(news: News) -> tuple[EventExamples, EventExamples]:
+def learning_sides(news: News) -> tuple[EventExamples, EventExamples]:
     """Questions before the split, the last seventh of which chooses among steps."""
     before, _ = news.sides
     return before.split(late_moment(before, 0.15))

@@ -27,18 +27,19 @@ from foveal.retrieval.event_examples import (
     fine_examples,
     sweep,
 )
-from foveal.retrieval.event_items import DAY, Item, datetime_of, half_life, seconds
+from foveal.retrieval.event_items import DAY, seconds
 from foveal.retrieval.event_phrases import trimmed
-from foveal.retrieval.past_lexical import PastIndex
-from foveal.training.event_rows import EventExamples, PastSearch
+from foveal.retrieval.fresh_fitting import PastPages, a_year_later
+from foveal.retrieval.fresh_fusion import FreshSettings, recency_prior
+from foveal.training.event_rows import EventExamples
 from foveal.training.searches import Floats
+from foveal.types import Encoder
 
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 SPLIT = datetime(2023, 4, 1)
-WINDOW_DAYS, HALF_LIFE_DAYS, FLOOR = 14.0, 7.0, 0.3
-DEPTH, WORDS_READ = 100, 600
-YEAR, COARSE = 365 * DAY, 1500
-"""Pages of a run; characters of a page that words look at."""
+WINDOW_DAYS = FreshSettings.fresh_days
+DEPTH, COARSE = 100, 1500
+"""Pages of a run; questions that the stream asks itself."""
 
 QUICK_EVERY = 2
 """In the quick run each second test question is asked."""
@@ -51,9 +52,7 @@ class News:
         self.settings, self.encoder = settings, settings.encoder()
         self.collection: DatedCollection = load_dated(settings.folder("news/realtimeqa", FILES))
         self.items = dated(self.collection.items)
-        self.ids = [item.id for item in self.items]
         self.texts = [document_text(item) for item in self.items]
-        self.moments = np.array([seconds(_date(item)) for item in self.items])
         self.at = {query: seconds(moment) for query, (_, moment) in self.collection.asked.items()}
 
     @cached_property
@@ -62,15 +61,22 @@ class News:
         return self.settings.cached_vectors(("realtimeqa", "pages"), self.texts, self.encoder)
 
     @cached_property
+    def pages(self) -> PastPages:
+        """The pages as of any moment."""
+        return PastPages(self.items)
+
+    @cached_property
     def encode(self) -> Encode:
         """The encoder, which knows titles and questions already."""
+        return self.encoding(self.encoder, "titles")
+
+    def encoding(self, encoder: Encoder, name: str) -> Encode:
+        """An encoder that knows titles and questions already; `name` is that of its vectors in the cache."""
         texts = list(dict.fromkeys(
             [item.title for item in self.items] + [trimmed(item.title, source=item.source) for item in self.items]
             + [text for text, _ in self.collection.asked.values()]
         ))  # fmt: skip
-        return remembering(
-            self.encoder.encode, texts, self.settings.cached_vectors(("realtimeqa", "titles"), texts, self.encoder)
-        )
+        return remembering(encoder.encode, texts, self.settings.cached_vectors(("realtimeqa", name), texts, encoder))
 
     @cached_property
     def swept(self) -> Swept:
@@ -78,16 +84,9 @@ class News:
         return sweep(self.items, self.collection.asked, self.encode)
 
     @cached_property
-    def later(self) -> dict[str, float]:
-        """Each question's moment, a year later."""
-        return {query: moment + YEAR for query, moment in self.at.items()}
-
-    @cached_property
-    def swept_later(self) -> Swept:
-        """The events of each question, asked a year later."""
-        asked = self.collection.asked
-        moved = {query: (text, datetime_of(self.later[query], aware=False)) for query, (text, _) in asked.items()}
-        return sweep(self.items, moved, self.encode)
+    def later(self) -> dict[str, tuple[str, datetime]]:
+        """The questions, asked a year later."""
+        return {query: (text, a_year_later(moment)) for query, (text, moment) in self.collection.asked.items()}
 
     @cached_property
     def coarse(self) -> EventExamples:
@@ -107,70 +106,39 @@ class News:
             test = test.only(list(test.examples.queries)[::QUICK_EVERY])
         return learnt, test
 
-    @cached_property
-    def index(self) -> PastIndex:
-        """Words of titles and the beginning of texts."""
-        return PastIndex([f"{item.title} {item.text[:WORDS_READ]}" for item in self.items], self.moments.tolist())
-
-    @cached_property
-    def dates(self) -> dict[str, float]:
-        """Page -> seconds."""
-        return dict(zip(self.ids, self.moments.tolist(), strict=True))
-
     def events(self, queries: Sequence[str]) -> list[tuple[EventText, ...]]:
         """Each question's events."""
         return [event_texts(self.swept.matches.get(query, ())) for query in queries]
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
-    def words(self, data: EventExamples, *, windowed: bool = False, at: Mapping[str, float] | None = None) -> Run:
+    def words(self, data: EventExamples, *, windowed: bool = False) -> Run:
         """BM25 as of each question's moment, over all pages or those of the last 14 days."""
-        found: Run = {}
-        for query, text in data.examples.queries.items():
-            moment = (at or self.at)[query]
-            since = moment - WINDOW_DAYS * DAY if windowed else -np.inf
-            scores = self.index.search(text, moment, DEPTH, since=since)
-            found[query] = {self.ids[number]: score for number, score in scores.items()}
-        return found
-
-    def nearest(
-        self,
-        data: EventExamples,
-        documents: Floats,
-        queries: Floats,
-        *,
-        windowed: bool = False,
-        at: Mapping[str, float] | None = None,
-    ) -> Run:
-        """Cosine as of each question's moment."""
-        moments = {query: (at or self.at)[query] for query in data.examples.queries}
-        search = PastSearch(self.ids, documents, self.moments)
-        if not windowed:
-            return search.run(moments, queries, DEPTH)
-        found: Run = {}
-        for (query, moment), vector in zip(moments.items(), queries, strict=True):
-            near = np.flatnonzero((self.moments <= moment) & (self.moments >= moment - WINDOW_DAYS * DAY))
-            scores = documents[near] @ vector
-            best = np.argsort(-scores, kind="stable")[:DEPTH]
-            found[query] = {self.ids[near[row]]: float(scores[row]) for row in best}
-        return found
-
-    def recent(
-        self, run: Run, *, at: Mapping[str, float] | None = None, need: Mapping[str, float] | None = None
-    ) -> Run:
-        """Scores (of 0 or more) times the recency prior 1 - P + P (0.3 + 0.7 2^(-age / 7 d)); P is 1 without `need`."""
         return {
-            query: {
-                page: score * self.prior(page, (at or self.at)[query], 1.0 if need is None else need[query])
-                for page, score in found.items()
-            }
+            query: self.pages.words(text, self.at[query], DEPTH, since=self._since(query, windowed))
+            for query, text in data.examples.queries.items()
+        }
+
+    def nearest(self, data: EventExamples, documents: Floats, queries: Floats, *, windowed: bool = False) -> Run:
+        """Cosine as of each question's moment."""
+        return {
+            query: self.pages.nearest(documents, vector, self.at[query], DEPTH, since=self._since(query, windowed))
+            for query, vector in zip(data.examples.queries, queries, strict=True)
+        }
+
+    def _since(self, query: str, windowed: bool) -> float:
+        return self.at[query] - WINDOW_DAYS * DAY if windowed else -np.inf
+
+    def recent(self, run: Run) -> Run:
+        """Scores (of 0 or more) times the recency prior of a question that is about something of now."""
+        return {
+            query: {page: score * self.prior(page, self.at[query]) for page, score in found.items()}
             for query, found in run.items()
         }
 
-    def prior(self, page: str, moment: float, need: float = 1.0) -> float:
+    def prior(self, page: str, moment: float) -> float:
         """The recency prior of a page."""
-        age = (moment - self.dates[page]) / DAY
-        return 1 - need + need * (FLOOR + (1 - FLOOR) * half_life(age, HALF_LIFE_DAYS))
+        return recency_prior(self.pages.age(page, moment), 1.0, FreshSettings())
 
     def sources(self, data: EventExamples) -> dict[str, frozenset[str]]:
         """The pages of each question whose title is the phrase of its top event."""
@@ -215,8 +183,3 @@ def remembering(encode: Encode, texts: Sequence[str], vectors: Floats) -> Encode
         return np.stack([known[text] for text in asked]).astype(np.float32)
 
     return found
-
-
-def _date(item: Item) -> datetime:
-    assert item.published_at is not None
-    return item.published_at

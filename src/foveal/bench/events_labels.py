@@ -78,14 +78,16 @@ def triples_of(
     names = list(data.examples.queries)
     order = [names[place] for place in draw.permutation(len(names)).tolist()]
     titles = {item.id: item.title for item in news.items}
-    texts = dict(zip(news.ids, news.texts, strict=True))
+    texts = dict(zip(news.pages.ids, news.texts, strict=True))
     triples, right, pairs = [], [], []
     windowed = news.words(data, windowed=True)
     for query in order:
         moment = news.at[query]
         fresh = [
-            news.ids[row]
-            for row in np.flatnonzero((news.moments <= moment) & (news.moments > moment - WINDOW_DAYS * DAY))
+            news.pages.ids[row]
+            for row in np.flatnonzero(
+                (news.pages.moments <= moment) & (news.pages.moments > moment - WINDOW_DAYS * DAY)
+            )
         ]
         near = [page for page in windowed[query] if page not in data.examples.judged[query]]
         gold = data.examples.positives[query]
@@ -97,7 +99,7 @@ def triples_of(
         text = data.examples.queries[query]
         for page, truth in chosen:
             names_asked = frozenset(entities(f"x {text}"))
-            gap = (moment - news.dates[page]) / DAY
+            gap = (moment - news.pages.dates[page]) / DAY
             event = events[0].text if events else ""
             triples.append(Triple(text, event, texts[page], gap, names_asked, frozenset(entities(titles[page]))))
             right.append(truth)
@@ -135,13 +137,13 @@ def annotated(news: News, data: EventExamples, annotator: Annotator, *, depth: i
 
     early, _ = data.split(late_moment(data, 0.15))
     windowed = news.words(early, windowed=True)
-    texts = dict(zip(news.ids, news.texts, strict=True))
+    texts = dict(zip(news.pages.ids, news.texts, strict=True))
     titles = {item.id: item.title for item in news.items}
     triples, pairs = [], []
     for query, text in early.examples.queries.items():
         events = early.events.get(query, ())
         for page in list(windowed[query])[:depth]:
-            gap = (news.at[query] - news.dates[page]) / DAY
+            gap = (news.at[query] - news.pages.dates[page]) / DAY
             event = events[0].text if events else ""
             names = frozenset(entities(f"x {text}")), frozenset(entities(titles[page]))
             triples.append(Triple(text, event, texts[page], gap, *names))

@@ -1,40 +1,44 @@
 """bench events, the search: does the event carry the gain? Controls, ablations, harm, and the fused system.
 
 Systems    BM25 with the idf of the past, in a 14-day window, with a recency prior; MiniLM the same; MiniLM with the
-           event's words put behind the query (concatenation); the trained model; all fused as `fresh` fuses them
+           event's words put behind the query (concatenation); the trained model; `--retriever fresh` as it ships,
+           with what the dev questions fitted, and without
 Controls   the page that gave the top event taken out of results and gold; the events of another question; no events
 Harm       the same questions a year later; questions about regulations, which need no events
-Weights of the fusion and the need classifier are fitted on questions before the split.
+The weight of the fusion and the need classifier are fitted on the dev questions, from which no model learnt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 
-from foveal.bench.events_arms import ABLATIONS, MAIN, SHORTER, Arm, largest_difference, trained
-from foveal.bench.events_data import WINDOW_DAYS, News, judged_without, swapped, without
+from foveal.bench.events_arms import ABLATIONS, MAIN, SHORTER, Arm, largest_difference, learning_sides, trained
+from foveal.bench.events_data import News, judged_without, swapped, without
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import load_beir
 from foveal.evaluation.metrics import Run, compare, evaluate
 from foveal.evaluation.speed import percentiles
 from foveal.evaluation.tables import Row
 from foveal.models.event_attention import EventText
+from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder
-from foveal.retrieval.event_examples import Swept, event_texts, sweep
-from foveal.retrieval.event_items import DAY, datetime_of, seconds
-from foveal.retrieval.event_matching import NeedClassifier, need_features
-from foveal.retrieval.fusion import weighted_sum
+from foveal.retrieval.event_matching import NeedClassifier
+from foveal.retrieval.fresh_fitting import Asked, PastSearcher, asked_of, fit_fusion
+from foveal.retrieval.fresh_fusion import FreshSettings
 from foveal.training.event_rows import EventExamples
 
 METRICS = ("mrr@10", "recall@10")
 WINDOWED_BM25 = "BM25, 14 days"
 REMOVED, REMOVED_WINDOWED, NEAR, OVER, HARM, AUC = 0.36, 0.50, 0.01, 0.03, 0.01, 0.85
-LOOKED_AT, LEAST_NEED = 20, 0.3
-
-WEIGHTS = [round(0.1 * step, 1) for step in range(11)]
+FITTED, UNFITTED, PLAIN = SHIPPED = ("fresh, fused", "fresh, nothing fitted", "fresh, no model")
+"""`--retriever fresh:MODEL` of a model trained on judged questions, of one trained on a library itself, and `fresh`."""
+ALWAYS = 1e6
+"""Days of a window that holds all pages."""
 
 
 def search(settings: BenchSettings) -> Iterator[Row]:
@@ -45,14 +49,13 @@ def search(settings: BenchSettings) -> Iterator[Row]:
     arm = trained(news, MAIN)
     yield training_row(arm)
     runs = run_table(news, test, arm)
-    earlier = Asked.of(news, learnt, news.swept, news.at)
-    tuned = Tuned.on(news, earlier, Asked.of(news, learnt, news.swept_later, news.later), arm)
-    now = Asked.of(news, test, news.swept, news.at)
-    runs["fresh, fused"] = tuned.run(news, now, arm)
+    shipped = shipped_searches(news, arm)
+    names = list(test.examples.queries)
+    runs |= {name: one.run(one.over.now.only(names)) for name, one in shipped.items()}
     yield from table_rows(test, runs)
     yield from fused_rows(test, runs)
     yield from control_rows(news, test, arm, runs)
-    yield from harm_rows(news, test, now, arm, tuned)
+    yield from harm_rows(test, shipped)
     yield latency_row(test, arm)
     if not settings.quick:
         yield from ablation_rows(news, test)
@@ -121,15 +124,17 @@ def table_rows(data: EventExamples, runs: Mapping[str, Run]) -> Iterator[Row]:
 
 
 def fused_rows(data: EventExamples, runs: Mapping[str, Run]) -> Iterator[Row]:
-    """The fused system over each of its rivals."""
-    judged, ours = data.examples.judged, runs["fresh, fused"]
-    for rival in ("BM25", WINDOWED_BM25, "MiniLM", "MiniLM, recency prior"):
-        p_value = compare(ours, runs[rival], judged, "mrr@10")
-        for metric in METRICS:
-            a, b = (evaluate(run, judged, (metric,))[metric] for run in (ours, runs[rival]))
-            least = OVER if rival == WINDOWED_BM25 and metric == "mrr@10" else 1e-6
-            note = f"p {p_value:.2g}" if metric == "mrr@10" else ""
-            yield Row.of(f"fresh, fused, over {rival}", metric, a - b, at_least=least, note=note)
+    """What ships over each of its rivals; bars are of what is fitted on judged questions."""
+    judged = data.examples.judged
+    for ours in SHIPPED:
+        for rival in ("BM25", WINDOWED_BM25, "MiniLM", "MiniLM, recency prior"):
+            p_value = compare(runs[ours], runs[rival], judged, "mrr@10")
+            for metric in METRICS:
+                a, b = (evaluate(run, judged, (metric,))[metric] for run in (runs[ours], runs[rival]))
+                least = OVER if rival == WINDOWED_BM25 and metric == "mrr@10" else 1e-6
+                note = f"p {p_value:.2g}" if metric == "mrr@10" else ""
+                bar = least if ours == FITTED else None
+                yield Row.of(f"{ours}, over {rival}", metric, a - b, at_least=bar, note=note)
 
 
 # -- controls ---------------------------------------------------------------------------------------------------------
@@ -148,7 +153,7 @@ def control_rows(news: News, data: EventExamples, arm: Arm, runs: Mapping[str, R
     all_pages = {query: frozenset(_pages(data.events.get(query, ())[:1])) for query in data.examples.queries}
     rest = judged_without(judged, all_pages)
     if rest:
-        for system in (WINDOWED_BM25, "event model, without events", "event model", "fresh, fused"):
+        for system in (WINDOWED_BM25, "event model, without events", "event model", *SHIPPED):
             value = evaluate(without(runs[system], all_pages), rest, METRICS)["mrr@10"]
             yield Row.of(f"all pages of the top event removed: {system}", "mrr@10", value, note=f"{len(rest)} left")
     mrr = {system: evaluate(run, judged, METRICS)["mrr@10"] for system, run in runs.items()}
@@ -172,110 +177,95 @@ def _pages(events: Sequence[EventText]) -> list[str]:
     return [page for event in events for page in event.documents]
 
 
-# -- fused ------------------------------------------------------------------------------------------------------------
+# -- what ships -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Questions at a moment of their own, with what was going on then."""
+class NewsFresh:
+    """The fresh search over the news: its vectors, and the events that its own encoder matches, now and later."""
 
-    data: EventExamples  # its events are those of the moment
-    at: Mapping[str, float]
-    features: Mapping[str, Sequence[float]]  # what the need classifier sees
+    news: News
+    searcher: PastSearcher
+    encode: Encode
 
-    @classmethod
-    def of(cls, news: News, data: EventExamples, swept: Swept, at: Mapping[str, float]) -> Asked:
-        """The questions of `data` as `swept` answered them."""
-        words, found = news.words(data, at=at), {}
-        for query, text in data.examples.queries.items():
-            best = list(words[query])[:LOOKED_AT]
-            fresh = sum(news.dates[page] >= at[query] - WINDOW_DAYS * DAY for page in best) / max(1, len(best))
-            found[query] = need_features(text, swept.matches.get(query, ()), fresh)
-        events = {query: event_texts(swept.matches.get(query, ())) for query in data.examples.queries}
-        return cls(replace(data, events=events), at, found)
+    @cached_property
+    def now(self) -> Asked:
+        """All questions at their moments."""
+        return self.asked(self.news.collection.asked)
+
+    @cached_property
+    def later(self) -> Asked:
+        """The same, a year later."""
+        return self.asked(self.news.later)
+
+    def asked(self, asked: Mapping[str, tuple[str, datetime]]) -> Asked:
+        """Questions with the events of their moments."""
+        return asked_of(self.news.items, asked, self.encode)
+
+    def static(self, names: Sequence[str]) -> Asked:
+        """Questions about regulations, asked of the news at the moments of these questions."""
+        folder = self.news.settings.folder("obliqa", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"))
+        moments = [self.news.collection.asked[name][1] for name in names]
+        texts = load_beir(folder).queries.values()
+        return self.asked({f"s{row}": one for row, one in enumerate(zip(texts, moments, strict=False))})
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """How words, vectors and recency are joined, chosen on questions before the split."""
+class Shipped:
+    """A search as `--retriever fresh` does it."""
 
-    weight: float  # of the vectors, against words
-    need: NeedClassifier
-    timeless: bool = False  # the control: the same parts, and time counts for nothing
+    over: NewsFresh
+    need: NeedClassifier | float
+    settings: FreshSettings
 
-    @classmethod
-    def on(cls, news: News, now: Asked, later: Asked, arm: Arm) -> Tuned:
-        """The weight with the best MRR on `now`; the classifier from the same questions now and later."""
-        rows = [*now.features.values(), *later.features.values()]
-        need = NeedClassifier.fit(rows, [True] * len(now.features) + [False] * len(later.features))
-        begun = cls(0.5, need)
-        parts, values = begun.parts(news, now, arm), {}
-        for weight in WEIGHTS:
-            run = replace(begun, weight=weight).joined(news, now, parts)
-            values[weight] = evaluate(run, now.data.examples.judged, ("mrr@10",))["mrr@10"]
-        return replace(begun, weight=max(values, key=lambda weight: (values[weight], -weight)))
+    def run(self, asked: Asked) -> Run:
+        """What it finds."""
+        return self.over.searcher.run(asked, self.need, self.settings)
 
-    def run(self, news: News, asked: Asked, arm: Arm) -> Run:
-        """Min-max scores of BM25 and of the model, over all pages and the last 14 days, summed, times the prior."""
-        return self.joined(news, asked, self.parts(news, asked, arm))
+    @property
+    def timeless(self) -> Shipped:
+        """The control: the same parts, and time counts for nothing."""
+        return replace(self, need=0.0, settings=replace(self.settings, fresh_days=ALWAYS))
 
-    def needs(self, asked: Asked) -> dict[str, float]:
-        """P(time-sensitive) of each question."""
-        return {query: 0.0 if self.timeless else self.need.probability(one) for query, one in asked.features.items()}
 
-    def parts(self, news: News, asked: Asked, arm: Arm) -> list[Run]:
-        """Words, words of the last days, vectors, vectors of the last days; a question without need has no events."""
-        need, data, at = self.needs(asked), asked.data, asked.at
-        events = {query: found if need[query] >= LEAST_NEED else () for query, found in data.events.items()}
-        vectors = arm.queries(replace(data, events=events))
-        return [
-            news.words(data, at=at),
-            news.words(data, windowed=True, at=at),
-            news.nearest(data, arm.documents, vectors, at=at),
-            news.nearest(data, arm.documents, vectors, windowed=True, at=at),
-        ]
-
-    def joined(self, news: News, asked: Asked, parts: Sequence[Run]) -> Run:
-        """The parts' weighted sum, times the recency prior by need."""
-        need, fused = self.needs(asked), Run()
-        for query in asked.data.examples.queries:
-            words, vectors = 1 - self.weight, self.weight
-            share = [words, words * need[query], vectors, vectors * need[query]]
-            fused[query] = weighted_sum([part[query] for part in parts], share)
-        return news.recent(fused, at=asked.at, need=need)
+def shipped_searches(news: News, arm: Arm) -> dict[str, Shipped]:
+    """What is fitted on the dev questions, the same model without, and what there is without any model."""
+    model = NewsFresh(
+        news,
+        PastSearcher(news.pages, arm.documents, arm.model.encode_query),
+        news.encoding(arm.model.encoder, f"{arm.report.name} titles"),
+    )
+    plain = NewsFresh(news, PastSearcher(news.pages, news.vectors, lambda texts, _: news.encode(texts)), news.encode)
+    _, dev = learning_sides(news)
+    names = list(dev.examples.queries)
+    fusion = fit_fusion(model.searcher, model.now.only(names), model.later.only(names), dev.examples.judged)
+    return {
+        FITTED: Shipped(model, fusion.need, fusion.settings()),
+        UNFITTED: Shipped(model, NeedClassifier(), FreshSettings()),
+        PLAIN: Shipped(plain, NeedClassifier(), FreshSettings()),
+    }
 
 
 # -- harm -------------------------------------------------------------------------------------------------------------
 
 
-def harm_rows(news: News, test: EventExamples, now: Asked, arm: Arm, tuned: Tuned) -> Iterator[Row]:
-    """Recall of questions asked a year later, with the fused search and with the same parts without time; the AUC."""
-    later = Asked.of(news, test, news.swept_later, news.later)
-    runs = [one.run(news, later, arm) for one in (replace(tuned, timeless=True), tuned)]
-    a, b = (evaluate(run, test.examples.judged, ("recall@10",))["recall@10"] for run in runs)
-    yield Row.of("asked a year later, recall lost to what knows of time", "recall@10", a - b, at_most=HARM,
-                 note=f"{a:.4f} without, {b:.4f} with")  # fmt: skip
-    static = static_features(news, [news.at[query] for query in test.examples.queries])
-    positive, negative = ([tuned.need.probability(one) for one in rows] for rows in (now.features.values(), static))
-    note = f"{len(positive)} and {len(negative)} questions; fitted on earlier news, now and a year later"
-    yield Row.of("P(time-sensitive), news against regulations", "AUC", auc(positive, negative), at_least=AUC, note=note)
-
-
-def static_features(news: News, moments: Sequence[float]) -> list[list[float]]:
-    """Questions about regulations, asked of the news at these moments, with the events that were matched then."""
-    folder = news.settings.folder("obliqa", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"))
-    texts = list(load_beir(folder).queries.values())[: len(moments)]
-    asked = {
-        f"s{row}": (text, datetime_of(at, aware=False))
-        for row, (text, at) in enumerate(zip(texts, moments, strict=False))
-    }
-    swept, found = sweep(news.items, asked, news.encode), []
-    for name, (text, moment) in asked.items():
-        best = news.index.search(text, seconds(moment), LOOKED_AT)
-        since = seconds(moment) - WINDOW_DAYS * DAY
-        fresh = sum(news.moments[row] >= since for row in best) / max(1, len(best))
-        found.append(need_features(text, swept.matches[name], fresh))
-    return found
+def harm_rows(test: EventExamples, shipped: Mapping[str, Shipped]) -> Iterator[Row]:
+    """Recall of questions asked a year later, with each search and with the same parts without time; the AUC."""
+    names = list(test.examples.queries)
+    for name, one in shipped.items():
+        later = one.over.later.only(names)
+        a, b = (
+            evaluate(each.run(later), test.examples.judged, ("recall@10",))["recall@10"] for each in (one.timeless, one)
+        )
+        yield Row.of(f"{name}: a year later, lost to the same without time", "recall@10", a - b, at_most=HARM,
+                     note=f"{a:.4f} without, {b:.4f} with")  # fmt: skip
+        if isinstance(one.need, NeedClassifier) and name != UNFITTED:
+            search, settings = one.over.searcher, one.settings
+            asked = (one.over.now.only(names), one.over.static(names))
+            needs = [list(search.needs(each, one.need, settings).values()) for each in asked]
+            note = f"{len(needs[0])} and {len(needs[1])} questions"
+            yield Row.of(f"{name}: P(time-sensitive), news against regulations", "AUC", auc(*needs), at_least=AUC,
+                         note=note)  # fmt: skip
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:

@@ -49,8 +49,9 @@ KEYWORDS, SPANS = (1, 3), (16, 32, 64)
 CLAIMS = "query"
 """The task of the test claims."""
 
-GAIN, OVER_CONTROL, METHODS = 0.03, 0.02, 2
-"""nDCG@10 on three keywords over the plain encoder and over the control, and how many methods must have both."""
+GAIN, OVER_CONTROL, LOSS, METHODS = 0.03, 0.02, 0.01, 2
+"""nDCG@10 on three keywords over the plain encoder and over the control, the most that the test claims may lose by it,
+and how many methods must have all three."""
 
 RECALL_GAIN = 0.10
 """Recall@10 on one keyword. On three, the plain encoder already finds 95 of 100, so that ten more are not to be had."""
@@ -209,9 +210,14 @@ def gain_rows(
         over_plain, over_control = (gain(method, other, best, "ndcg@10") for other in ("MiniLM", CONTROL))
         yield Row.of(f"{method}: {best}, over MiniLM", "ndcg@10", over_plain)
         yield Row.of(f"{method}: {best}, over the control", "ndcg@10", over_control)
-        if over_plain >= GAIN * share and over_control >= OVER_CONTROL * share:
+        gains = over_plain >= GAIN * share and over_control >= OVER_CONTROL * share
+        change = gain(method, "MiniLM", CLAIMS, "ndcg@10")
+        yield Row.of(f"{method}: {CLAIMS}, over MiniLM", "ndcg@10", change, at_least=-LOSS if gains else None,
+                     note="of a method that gains on keywords" if gains else "")  # fmt: skip
+        if gains and change >= -LOSS:
             passing.append(method)
-    note = f"{', '.join(passing) or 'none'}: {GAIN} over MiniLM and {OVER_CONTROL} over the control on {best}"
+    note = f"{', '.join(passing) or 'none'}: {GAIN} over MiniLM and {OVER_CONTROL} over the control on {best}, "
+    note += f"{LOSS} lost on {CLAIMS} at most"
     yield Row.of("methods that gain", "of 3", len(passing), at_least=METHODS, note=note)
     for task in data.tasks:
         name = task.name

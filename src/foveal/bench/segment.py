@@ -88,6 +88,7 @@ def choi(settings: BenchSettings) -> Iterator[Row]:
     bars: dict[str, dict[str, float]] = {
         "dynamic programming, penalty 1.2": {"at_most": 5 * slack},
         "dynamic programming, guided": {"at_most": 4 * slack},
+        "depth, plain means of 5": {"at_most": 7 * slack},
         "depth": {"at_most": 7 * slack},
         "TextTiling": {"at_least": 12 / slack, "at_most": 30 * slack},
         "C99": {"at_most": 16 * slack},

@@ -10,7 +10,8 @@ speed      paragraphs in a second of the whole segmenter
 use        recall of answers, in segment_use.py
 
 At the true rate: scores are cut at the quantile at which the test documents' boundaries are as many as there are, for
-every scored system alike; so is the specification's table. "calibrated": by the dev documents, as a user has it.
+every scored system alike; so is the specification's table. "calibrated": by the dev documents, as a user has it. AUC of
+what only cuts is that of its decisions.
 Test documents decide nothing else. Fine-tuned heads and their scores are kept in the bench's cache.
 """
 
@@ -52,12 +53,18 @@ from foveal.training.same_topic_model import SameTopicModel
 from foveal.training.same_topic_pairs import STRATEGIES, balanced
 from foveal.types import Document
 
-CROSS_AUC, OVER_COSINE, ENSEMBLE_AUC, ENSEMBLE_F1, UNDER_NONE, RAW_AUC = 0.78, 0.12, 0.84, 0.42, 6.0, 0.68
-"""Asked of the paper's setting, as means over three seeds; the last of raw documents, which nobody has reached."""
+CROSS_AUC, OVER_COSINE, ENSEMBLE_AUC, ENSEMBLE_F1 = 0.81, 0.12, 0.86, 0.42
+ENSEMBLE_PK, UNDER_NONE, RAW_AUC = 25.0, 6.0, 0.68
+"""Asked of the paper's setting, as means over three seeds: what the specification measured with one, where that is more
+than the least it asks. The last is of raw documents, which nobody has reached."""
+RIVALS = ("TextTiling", "GraphSeg", "depth")
+"""Beginnings of the systems without training that a head must be above, in AUC and F1."""
 FROZEN = ("vectors", "topics", "layout")
 SPEED, ENSEMBLE_SPEED = 180, 60
 """Paragraphs in a second, at least: of the segmenter, and of all heads with a cross-encoder."""
 WITHIN_AUC = "AUC of gaps, within documents"
+
+Bars = dict[str, dict[str, float]]
 
 
 def learned(settings: BenchSettings) -> Iterator[Row]:
@@ -94,25 +101,44 @@ def setting_rows(arms: Arms) -> Iterator[Row]:
 def head_rows(models: Sequence[SameTopicModel], arms: Arms, plain: Mapping[str, Figures]) -> Iterator[Row]:
     """Each head and each sum, with the bars of the specification."""
     scored = [said(model, arms.test) for model in models]
-    cosine, none = plain["cosine of neighbours"].auc or 0.5, plain["no boundary"].pk
     single: dict[str, float] = {}
     for name in models[0].heads:
         figures = [at_rate(one[name], arms.test) for one in scored]
         single[name] = fmean(one.auc or 0.5 for one in figures)
-        asked = {"AUC of gaps": {"at_least": max(CROSS_AUC, cosine + OVER_COSINE)}} if name == "cross" else {}
-        yield from rows_of(f"topics: {name}", figures, {} if arms.quick else asked)
+        bars = single_bars(plain) if name == "cross" and not arms.quick else {}
+        yield from rows_of(f"topics: {name}", figures, bars)
     for names in sums(models[0]):
         parts = [arms.model({name: model.heads[name] for name in names}) for model in models]
         figures = [at_rate([model.log_odds(one.paragraphs) for one in arms.test], arms.test) for model in parts]
-        bars: dict[str, dict[str, float]] = {}
-        if names == ("cross", "vectors", "topics") and not arms.quick:
-            best = max(single[name] for name in names)
-            bars = {
-                "AUC of gaps": {"at_least": max(ENSEMBLE_AUC, best)},
-                "boundary F1": {"at_least": ENSEMBLE_F1},
-                "P_k %": {"at_most": none - UNDER_NONE},
-            }
+        asked = names == ("cross", "vectors", "topics") and not arms.quick
+        bars = ensemble_bars(plain, max(single[name] for name in names)) if asked else {}
         yield from rows_of(f"topics: sum of {', '.join(names)}", figures, bars)
+
+
+def single_bars(plain: Mapping[str, Figures]) -> Bars:
+    """What the cross-encoder alone must reach, beside systems without training."""
+    rivals = above_rivals(plain)
+    least = max(CROSS_AUC, (plain["cosine of neighbours"].auc or 0.5) + OVER_COSINE, rivals["AUC of gaps"])
+    return {"AUC of gaps": {"at_least": least}, "boundary F1": {"at_least": rivals["boundary F1"]}}
+
+
+def ensemble_bars(plain: Mapping[str, Figures], best: float) -> Bars:
+    """What the sum of three heads must reach, of which the best has that AUC alone."""
+    rivals = above_rivals(plain)
+    return {
+        "AUC of gaps": {"at_least": max(ENSEMBLE_AUC, best, rivals["AUC of gaps"])},
+        "boundary F1": {"at_least": max(ENSEMBLE_F1, rivals["boundary F1"])},
+        "P_k %": {"at_most": min(ENSEMBLE_PK, plain["no boundary"].pk - UNDER_NONE)},
+    }
+
+
+def above_rivals(plain: Mapping[str, Figures]) -> dict[str, float]:
+    """The least AUC and F1 that are above those of all rivals."""
+    rivals = [figures for name, figures in plain.items() if name.startswith(RIVALS)]
+    return {
+        "AUC of gaps": max(one.auc or 0.5 for one in rivals) + 1e-6,
+        "boundary F1": max(one.f1 for one in rivals) + 1e-6,
+    }
 
 
 def heads_of(arms: Arms, seed: int) -> dict[str, Head]:

@@ -15,9 +15,9 @@ import numpy as np
 from foveal.bench.segment_learned_arms import Arms
 from foveal.evaluation.segmentation import accuracy_within, boundary_f1, openings_to_masses, pk, windowdiff
 from foveal.evaluation.tables import Row
-from foveal.text.embedding_segmentation import depth_boundaries, segment_vectors
+from foveal.text.embedding_segmentation import depth_boundaries, gap_similarity, segment_vectors
 from foveal.text.graphseg import graph_boundaries
-from foveal.text.texttiling import TextTiling
+from foveal.text.texttiling import TextTiling, depths
 from foveal.text.units import words
 from foveal.training.same_topic import (
     Read,
@@ -65,9 +65,19 @@ def at_rate(scores: Sequence[Floats], held: Sequence[Read]) -> Figures:
     return Figures.of([gaps.found(float(threshold)) for gaps in gaps_of(scores, held)], held, scores)
 
 
-def of_cut(cut: Cut, held: Sequence[Read]) -> Figures:
-    """Figures of a system that decides by itself."""
-    return Figures.of([openings_to_masses(cut(one), len(one.document.paragraphs)) for one in held], held)
+def of_cut(cut: Cut, held: Sequence[Read], scores: Sequence[Floats] | None = None) -> Figures:
+    """Figures of a system that decides by itself; `scores` of the gaps, where its AUC is asked for."""
+    return Figures.of([openings_to_masses(cut(one), len(one.document.paragraphs)) for one in held], held, scores)
+
+
+def decisions(cut: Cut, held: Sequence[Read]) -> list[Floats]:
+    """What a system says of each gap, as scores: 0 where it cuts, else 1."""
+    made = []
+    for one in held:
+        said = np.ones(len(one.document.paragraphs) - 1, dtype=np.float32)
+        said[np.array(cut(one), dtype=np.int64) - 1] = 0
+        made.append(said)
+    return made
 
 
 def rows_of(
@@ -120,6 +130,7 @@ def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator
         "dynamic programming, penalty 0.9": lambda one: segment_vectors(vectors(one), 0.9),
         "dynamic programming, penalty 1.2": lambda one: segment_vectors(vectors(one), 1.2),
     }
+    graded = {"depth": [-depths(gap_similarity(vectors(one), 8, fading=True)).astype(np.float32) for one in held]}
     for name, cut in cuts.items():
-        yield name, of_cut(cut, held)
+        yield name, of_cut(cut, held, graded[name] if name in graded else decisions(cut, held))
     yield "cosine of neighbours", at_rate([gap_scores(cosine_head(encoder), one.paragraphs, 1) for one in held], held)

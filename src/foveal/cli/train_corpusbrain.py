@@ -65,7 +65,7 @@ def corpusbrain(
     settings = Settings.load(home)
     given = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "patience": patience}
     given = {"seed": seed, **{key: value for key, value in given.items() if value is not None}}
-    texts = _texts(data, settings)
+    texts = _texts(data, settings, base)
     with training.progress() as on_progress:
         options: dict[str, Any] = {"home": settings.home, "cache": settings.cache, "anew": anew}
         options["on_progress"] = on_progress
@@ -137,12 +137,17 @@ def _tuned(name: str | None) -> str | None:
     return None if name is None else f"{name}-tuned"
 
 
-def _texts(data: Path | None, settings: Settings) -> list[TitledText]:
-    """The documents that have a title, cut into sentences; equal titles numbered, as the retriever does it."""
-    from foveal.retrieval.generative import unique_titles
+def _texts(data: Path | None, settings: Settings, base: str | None) -> list[TitledText]:
+    """The documents that have a title which the base can write, cut into sentences.
+
+    Titles that are alike to the base are numbered, as the retriever does it.
+    """
+    from foveal.retrieval.generative import told_apart
     from foveal.text.units import sentences
+    from foveal.training.corpusbrain import naming_model
     from foveal.training.corpusbrain_pairs import TitledText, units
 
+    model = naming_model(base, settings.cache)
     with notes().status("Reading the documents …"):
         if data is not None:
             named = _records(data)
@@ -150,9 +155,10 @@ def _texts(data: Path | None, settings: Settings) -> list[TitledText]:
             library = open_library(settings)
             named = [(entry.id, entry.title, library.get(entry.id).text) for entry in library.documents()]
         named = [one for one in named if one[1].strip() and one[2].strip()]
-        titles = unique_titles([title for _, title, _ in named], "suffix")
+        titles = told_apart({name: title for name, title, _ in named}, model)
+        named = [one for one in named if one[0] in titles]
         cut = [units(text, sentences) for _, _, text in named]
-    return [TitledText(one[0], title, parts) for one, title, parts in zip(named, titles, cut, strict=True)]
+    return [TitledText(name, titles[name], parts) for (name, _, _), parts in zip(named, cut, strict=True)]
 
 
 def _records(data: Path) -> list[tuple[str, str, str]]:

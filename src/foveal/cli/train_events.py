@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from foveal.cli.output import AsJson, Home, notes, open_library
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
+    from foveal.retrieval.dated_collections import DatedCollection
     from foveal.retrieval.event_items import Item
     from foveal.training.event_rows import EventExamples
 
@@ -52,6 +54,8 @@ def events(
 ) -> None:
     """Train event attention: a query's tokens look at the events of its day. Stopped, the same command goes on."""
     from foveal.models.event_attention import EventAttentionSettings
+    from foveal.retrieval.dated_collections import load_dated
+    from foveal.retrieval.fresh_fitting import write_fitted
     from foveal.settings import Settings
     from foveal.training.events import EventTrainingSettings, train_events
 
@@ -64,18 +68,25 @@ def events(
     )
     chosen = replace(chosen, first=replace(loop, steps=steps and max(1, steps // 2), epochs=1), second=loop)
     with notes().status("Mining events …"):
-        fine, stream, test = _learnt_from(data, split, before, coarse, base, settings.cache, home, seed)
+        news = None if data is None else load_dated(data, split)
+        fine, stream, test = _learnt_from(news, before, coarse, base, settings.cache, home, seed)
     with training.progress() as on_progress:
         folder, report = train_events(
             fine, base, chosen, home=settings.home, name=name, coarse=stream, test=test, on_progress=on_progress,
-            anew=anew, cache=settings.cache,
+            anew=anew, cache=settings.cache, fit=None if news is None else partial(write_fitted, news),
         )  # fmt: skip
     use = f"Search with it: foveal search … --retriever fresh:{report.name} (the library made with its encoder)"
     training.told(report, folder, use, settings, as_json=as_json)
 
 
 def _learnt_from(
-    data: Path | None, split: str, before: str | None, coarse: int, base: str, cache: Path, home: Path | None, seed: int
+    news: DatedCollection | None,
+    before: str | None,
+    coarse: int,
+    base: str,
+    cache: Path,
+    home: Path | None,
+    seed: int,
 ) -> tuple[EventExamples, EventExamples | None, EventExamples | None]:
     """Fine and coarse examples, and what is only measured."""
     from datetime import datetime
@@ -86,13 +97,10 @@ def _learnt_from(
     from foveal.training.events import EventTrainingSettings, late_moment
 
     encode = load_encoder(base, cache=cache).encode
-    if data is None:
+    if news is None:
         if before is not None:
             raise InputError("--before parts judged questions; name them by --data.")
         return coarse_examples(_library_items(home), encode, most=coarse, seed=seed), None, None
-    from foveal.retrieval.dated_collections import load_dated
-
-    news = load_dated(data, split)
     fine = fine_examples(news.items, news.asked, news.judged, sweep(news.items, news.asked, encode))
     learnt, test = fine.split(seconds(datetime.fromisoformat(before))) if before else (fine, None)
     aware = any(moment.tzinfo is not None for _, moment in news.asked.values())

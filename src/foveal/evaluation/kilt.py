@@ -27,6 +27,9 @@ WHOLE = "a whole set"
 
 MARKS = ("[START_ENT]", "[END_ENT]")
 
+MENTION_WORDS = 384
+"""Words around a mention that are kept, the mention in the middle: a model reads only the beginning of a long query."""
+
 
 @dataclass(frozen=True)
 class KiltQuery:
@@ -121,9 +124,21 @@ def _mapped(page: Mapping[str, Any]) -> bool:
     return float(page.get("bleu_score", 1.0)) > LEAST_BLEU
 
 
+def marked_mention(left: str, mention: str, right: str, words: int = MENTION_WORDS) -> str:
+    """A mention between its marks in what stands around it, `words` words in all."""
+    middle, before, after = mention.split(), left.split(), right.split()
+    room = max(0, words - len(middle))
+    kept = min(len(before), max(room // 2, room - len(after)))
+    return " ".join([*before[len(before) - kept :], MARKS[0], *middle, MARKS[1], *after[: room - kept]])
+
+
 def _input(text: str, meta: Mapping[str, Any]) -> str:
-    """The input; where a mention is to be linked and is not marked yet, with its marks."""
-    if not meta.get("mention") or MARKS[0] in text:
+    """The input; where a mention is to be linked, with its marks, and cut to the words around it."""
+    left, opened, rest = text.partition(MARKS[0])
+    mention, closed, right = rest.partition(MARKS[1])
+    if opened and closed:
+        return marked_mention(left, mention, right)
+    if opened or not meta.get("mention"):
         return text
-    parts = (meta.get("left_context", ""), MARKS[0], meta["mention"], MARKS[1], meta.get("right_context", ""))
-    return " ".join(" ".join(map(str, parts)).split())
+    left, mention, right = (str(meta.get(part) or "") for part in ("left_context", "mention", "right_context"))
+    return marked_mention(left, mention, right)

@@ -75,8 +75,30 @@ class TitleModel(ABC):
         """The token that ends a title."""
 
     @abstractmethod
+    def _title_tokens(self, titles: Sequence[str]) -> list[list[int]]:
+        """The tokens of each title, the end included, whether or not it can be written."""
+
     def title_ids(self, titles: Sequence[str]) -> list[list[int]]:
-        """The tokens of each title, the end included. InputError: one without a token."""
+        """The tokens of each title, the end included. InputError: one cannot be written (see `writable`)."""
+        found = self._title_tokens(titles) if titles else []
+        for title, fits in zip(titles, self._can_be_written(titles, found), strict=True):
+            if not fits:
+                raise InputError(
+                    f"The title {title!r} has no token that could be written, or the one that ends titles inside. Name "
+                    "that document anew, or leave it out (retrieval.generative's told_apart does)."
+                )
+        return found
+
+    def writable(self, titles: Sequence[str]) -> list[bool]:
+        """Whether each title has a token that says something, and `end` only where it ends."""
+        return self._can_be_written(titles, self._title_tokens(titles)) if titles else []
+
+    def _can_be_written(self, titles: Sequence[str], ids: Sequence[list[int]]) -> list[bool]:
+        special = set(self.tokenizer.all_special_ids) | {self.end}
+        return [
+            bool(title.strip()) and bool(set(found) - special) and self.end not in found[:-1]
+            for title, found in zip(titles, ids, strict=True)
+        ]
 
     @abstractmethod
     def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -157,11 +179,6 @@ class TitleModel(ABC):
     def _about(self) -> dict[str, Any]:
         return {}
 
-    def _checked(self, titles: Sequence[str], ids: Sequence[list[int]]) -> None:
-        for title, found in zip(titles, ids, strict=True):
-            if not set(found) - set(self.tokenizer.all_special_ids) or not title.strip():
-                raise InputError(f"The title {title!r} has no token that could be written. Name that document anew.")
-
 
 class Seq2SeqTitles(TitleModel):
     """An encoder-decoder: the encoder reads the query, the decoder writes the title."""
@@ -178,11 +195,10 @@ class Seq2SeqTitles(TitleModel):
         """What the decoder is given first; never part of a title."""
         return int(self.model.config.decoder_start_token_id)
 
-    def title_ids(self, titles: Sequence[str]) -> list[list[int]]:
+    def _title_tokens(self, titles: Sequence[str]) -> list[list[int]]:
         """As the tokenizer makes labels of them."""
-        found: list[list[int]] = self.tokenizer(text_target=list(titles))["input_ids"] if titles else []
-        self._checked(titles, found)
-        return [ids if ids[-1] == self.end else [*ids, self.end] for ids in found]
+        found: list[list[int]] = self.tokenizer(text_target=list(titles))["input_ids"]
+        return [ids if ids[-1:] == [self.end] else [*ids, self.end] for ids in found]
 
     def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """input_ids, attention_mask (B, P), labels (B, T)."""
@@ -256,11 +272,10 @@ class CausalTitles(TitleModel):
         """The token that ends a title."""
         return self._end
 
-    def title_ids(self, titles: Sequence[str]) -> list[list[int]]:
+    def _title_tokens(self, titles: Sequence[str]) -> list[list[int]]:
         """A space, the title, the end."""
         texts = [f" {title}" for title in titles]
-        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if titles else []
-        self._checked(titles, found)
+        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return [[*ids, self.end] for ids in found]
 
     def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.models.event_attention import EventAttention, EventAttentionSettings, EventStates, EventText
+    from foveal.retrieval.fresh_fusion import Fusion
 
 Floats = npt.NDArray[np.float32]
 AT_ONCE = 64
@@ -40,14 +41,17 @@ KEPT = 4096
 class EventEncoder:
     """Two sides of one encoder: documents as they are, queries with their events."""
 
-    def __init__(self, encoder: Encoder, attention: EventAttention) -> None:
-        """InputError: the block is for vectors of another length."""
+    def __init__(self, encoder: Encoder, attention: EventAttention, fusion: Fusion | None = None) -> None:
+        """`fusion`: what a search is fused by, where that was fitted.
+
+        InputError: the block is for vectors of another length.
+        """
         if attention.dimension != encoder.dimension:
             raise InputError(
                 f"Event attention over {attention.dimension} numbers got the encoder {encoder.name} of "
                 f"{encoder.dimension}; both must belong together."
             )
-        self.encoder, self.attention = encoder, attention.eval()
+        self.encoder, self.attention, self.fusion = encoder, attention.eval(), fusion
         self._states: dict[str, Tensor] = {}
 
     @classmethod
@@ -66,19 +70,23 @@ class EventEncoder:
         UnknownName: none is called so. ModelUnavailable: none was trained, or its files are damaged.
         """
         from foveal.models.event_reading import ABOUT, read_event_model
+        from foveal.retrieval.fresh_fusion import Fusion
 
         home = home or Settings.load().home
         folder = trained_folder(home, ABOUT, name, kind="event model", command="foveal train events")
         found, own = read_event_model(folder, encoder)
-        return cls(own, found)
+        return cls(own, found, Fusion.read(folder))
 
     def save(self, folder: Path) -> Path:
-        """Write the block and a copy of its encoder. InputError: the folder is there already."""
+        """Write the block, a copy of its encoder, and what was fitted. InputError: the folder is there already."""
         from foveal.models.event_reading import write_event_model
 
         if folder.exists():
             raise InputError(f"{folder} is there already, and a library may use it. Give the model another name.")
-        return write_event_model(folder, self.attention, self.encoder)
+        write_event_model(folder, self.attention, self.encoder)
+        if self.fusion is not None:
+            self.fusion.write(folder)
+        return folder
 
     def encode_document(self, texts: Sequence[str]) -> Floats:
         """Unit vectors of documents."""

@@ -187,6 +187,39 @@ def language_of(text: str) -> str | None:
     return best if hits[best] >= 2 and hits[best] > others else None
 
 
+class LastIds:
+    """The ids that came last: a feed that is polled brings the same entries many times."""
+
+    def __init__(self, remembered: int) -> None:
+        self.remembered = remembered
+        self._ids: dict[str, None] = {}
+
+    def again(self, name: str) -> bool:
+        """Whether the id is remembered; then it counts as come anew."""
+        known = name in self._ids
+        if known:
+            self.note(name)
+        return known
+
+    def note(self, name: str) -> None:
+        """Remember the id; the one that came longest ago is forgotten."""
+        self._ids.pop(name, None)
+        self._ids[name] = None
+        if len(self._ids) > self.remembered:
+            del self._ids[next(iter(self._ids))]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def state(self) -> list[str]:
+        """What is remembered."""
+        return list(self._ids)
+
+    def restore(self, state: Sequence[str]) -> None:
+        """Take what `state` gave."""
+        self._ids = dict.fromkeys(state)
+
+
 # -- the same text again ----------------------------------------------------------------------------------------------
 
 ORDERS, BAND = 48, 4

@@ -51,6 +51,7 @@ def write(store: EventStore, path: Path) -> Path:
     state = {
         "format": FORMAT, "received": store.received, "aware": store._aware, "latest": store._latest,
         "night": store._night, "reasons": dict(store.reasons), "owner": store._owner, "now": store._now,
+        "came": store.came.state(),
         "waiting": [[at, number, _plain(item)] for at, number, item in store._waiting],
         "closed": [_plain_event(event) for event in store.closed.values()],
         "filter": store.filter.state(), "duplicates": store.duplicates.state(), "terms": store.terms.state(),
@@ -79,6 +80,7 @@ def _take(store: EventStore, state: Mapping[str, Any]) -> None:
     store.received, store._aware, store._latest = state["received"], state["aware"], state["latest"]
     store._night, store.reasons = state["night"], Counter(state["reasons"])
     store._owner, store._now = dict(state["owner"]), dict(state["now"])
+    store.came.restore(state.get("came", list(state["owner"])))  # files of older versions lack it
     store._waiting = [(at, number, _item(item)) for at, number, item in state["waiting"]]
     store.closed = {event["id"]: _event_of(event) for event in state["closed"]}
     store.filter.restore(state["filter"])

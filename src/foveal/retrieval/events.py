@@ -7,7 +7,8 @@
 
 Each item passes a filter (`event_items.py`), is weighed and put to its like (`event_clusters.py`), and is counted
 (`bursts.py`); at midnight of the stream clusters are merged, cut and closed. Near-duplicates are not put together anew,
-but count for their event: they are evidence of a burst.
+but count for their event: they are evidence of a burst. The same entry once more (by its id: a feed that is polled) is
+none, whatever it says by then.
 
 Dates     later than the clock: kept in quarantine until their time; earlier than the last item by up to 48 hours:
           counted where they belong; by more, or none at all: kept as no evidence, and reported. Naive and aware ones
@@ -35,6 +36,7 @@ from foveal.retrieval.event_items import (
     FilterSettings,
     Item,
     ItemFilter,
+    LastIds,
     NearDuplicates,
     datetime_of,
     entities,
@@ -92,6 +94,7 @@ class EventStore:
         self.settings = settings or EventSettings()
         self.encode = encode
         self.filter = ItemFilter(self.settings.filter)
+        self.came = LastIds(self.settings.filter.remembered)  # of the evidence
         self.duplicates = NearDuplicates(self.settings.filter.jaccard, self.settings.filter.remembered)
         self.terms = StreamTerms(self.settings.clusters.vocabulary)
         self.clusters = StreamClusters(self.settings.clusters)
@@ -124,10 +127,12 @@ class EventStore:
         if item.published_at is None:
             self._no("undated")
             return None
+        if self.came.again(item.id):
+            self._no("again")
+            return None
         at = seconds(item.published_at)
         if at > clock + 3600 * self.settings.skew_hours:
-            self._quarantined(at, item)
-            self._no("future")
+            self._no(self._quarantined(at, item))
             return None
         at = min(at, clock)  # a clock that is a little wrong
         if self._latest is not None and at < self._latest - 3600 * self.settings.late_hours:
@@ -140,6 +145,7 @@ class EventStore:
         text = event_terms(item.text[: self.settings.text_characters])
         self._nights(at)
         self._latest = at if self._latest is None else max(self._latest, at)
+        self.came.note(item.id)
         return self._counted(item, at, title, text)
 
     def _counted(self, item: Item, at: float, title: Sequence[str], text: Sequence[str]) -> str:
@@ -164,11 +170,17 @@ class EventStore:
         self.bursts.add(self._bin(at), features)
         return cluster.id
 
-    def extend(self, items: Iterable[Item]) -> EventStore:
-        """Add items whose date is taken for the moment of their arrival; those without a date come as they stand."""
+    def extend(self, items: Iterable[Item], now: datetime | None = None) -> EventStore:
+        """Add items whose date is taken for the moment of their arrival; those without a date come as they stand.
+
+        None arrived after `now`: one that is dated later waits for its time, as in `add`. Without `now` every date is
+        believed, and one in 2099 makes all that follow it late.
+        """
         clock: datetime | None = None
         for item in items:
             clock = item.published_at or clock
+            if clock is not None and now is not None and seconds(clock) > seconds(now):
+                clock = now
             if clock is None:
                 self.received += 1
                 self._no("undated")
@@ -257,7 +269,8 @@ class EventStore:
             "clusters": len(self.clusters.live), "members": sum(map(_kept, self.clusters.live.values())),
             "terms": len(self.terms.frequencies), "heavy terms": len(self.clusters.holding),
             "features": len(self.bursts.series), "texts": len(self.duplicates), "owners": len(self._owner),
-            "closed": len(self.closed), "waiting": len(self._waiting), "renamed": len(self._now),
+            "ids": len(self.came), "closed": len(self.closed), "waiting": len(self._waiting),
+            "renamed": len(self._now),
         }  # fmt: skip
 
     def snapshot(self, path: Path) -> Path:
@@ -289,12 +302,16 @@ class EventStore:
     def _no(self, reason: str) -> None:
         self.reasons[reason] += 1
 
-    def _quarantined(self, at: float, item: Item) -> None:
+    def _quarantined(self, at: float, item: Item) -> str:
+        """Let the item wait, if it does not yet; why it is no evidence."""
+        if any(one.id == item.id for _, _, one in self._waiting):
+            return "again"
         self._waiting.append((at, self.received, item))
         self._waiting.sort(key=lambda one: one[:2])
         if len(self._waiting) > self.settings.quarantine:
             self._waiting.pop()
             self.reasons["future, forgotten"] += 1
+        return "future"
 
     def _release(self, clock: float) -> None:
         """Let in what waited for its time."""

@@ -4,11 +4,12 @@
 
 Candidates  BM25; the library's vectors, searched by the query with its events; both again among the last 14 days; and
             what words find for the phrase of the best event
-Fusion      reciprocal ranks (or z-scores), times 1 - P + P (0.3 + 0.7 2^(-age / 7 days)): P is the probability that
-            the query is about something of now, age that of the document; one without a date counts as old
+Fusion      reciprocal ranks (or sums; `fresh_fusion.py`), times 1 - P + P (0.3 + 0.7 2^(-age / 7 days)): P is the
+            probability that the query is about something of now, age that of the document
 As of       nothing dated after `at` is found, and no such document is evidence of an event
 Trained     `model=` names an event model of `foveal train events`, whose encoder the library must have been made with;
-            without one the plain vector is searched
+            without one the plain vector is searched. Where the model was trained on judged questions it brings a
+            weight of vectors against words, and weights of P: then sums are weighted, and no words of an event sought
 Source      Yang et al., 2023, arXiv 2312.00372; the fusion is ours
 """
 
@@ -26,47 +27,18 @@ from foveal import faults
 from foveal.errors import InputError
 from foveal.retrieval.event_encoder import EventEncoder, loaded
 from foveal.retrieval.event_examples import event_texts
-from foveal.retrieval.event_items import DAY, half_life, seconds
+from foveal.retrieval.event_items import DAY, seconds
 from foveal.retrieval.event_library import mined
 from foveal.retrieval.event_matching import EventMatcher, Match, MatchSettings, NeedClassifier, need_features
 from foveal.retrieval.events import EventSettings
 from foveal.retrieval.filters import literal
-from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum, z_scores
+from foveal.retrieval.fresh_fusion import LOOKED_AT, FreshSettings, fused, recency_prior
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
 from foveal.settings import Settings
 from foveal.types import Encoder, Hit, Span
-
-FUSED = ("rrf", "z-score")
-LOOKED_AT = 20
-"""Passages that words find, among which the share of fresh ones is counted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FreshSettings:
-    """How candidates are fused."""
-
-    fusion: str = "rrf"
-    depth: int = 100  # passages of each list
-    fresh_days: float = 14.0
-    half_life_days: float = 7.0
-    floor: float = 0.3  # what is left of a score of old documents, where only now matters
-    least_need: float = 0.3  # P below which a query goes without events
-    expansion: float = 0.3  # weight of what words find for the best event, in z-scores; in ranks it counts as any list
-
-    def __post_init__(self) -> None:
-        if self.fusion not in FUSED or self.depth < 1 or min(self.fresh_days, self.half_life_days) <= 0:
-            raise InputError(
-                f"Fresh search got fusion={self.fusion!r}, depth={self.depth}, fresh_days={self.fresh_days}, "
-                f"half_life_days={self.half_life_days}; it needs one of {', '.join(FUSED)}, 1 or more, days above 0."
-            )
-        if not 0 <= self.floor <= 1 or not 0 <= self.least_need <= 1 or self.expansion < 0:
-            raise InputError(
-                f"Fresh search got floor={self.floor}, least_need={self.least_need}, expansion={self.expansion}; it "
-                "needs shares from 0 to 1, and a weight of 0 or more."
-            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +79,7 @@ class FreshRetriever:
     ) -> FreshRetriever:
         """The retriever over a collection; `at` is a moment or a date such as 2023-05-01, whose whole day counts.
 
+        What was fitted with the model stands for `settings` and `need` where these are not given.
         InputError: no date, or a model of another encoder than the library's. UnknownName: no such model.
         """
         encoder = collection.encoder if collection.store.dimension else None
@@ -118,6 +91,8 @@ class FreshRetriever:
             found = loaded(str(model), settings.home)
         if isinstance(found, EventEncoder):
             _require_own(found, encoder)
+            if found.fusion is not None:
+                options = {"settings": found.fusion.settings(), "need": found.fusion.need, **options}
         moment(at)
         options.setdefault("kept", settings.cache / "events")
         return cls(collection.store, encoder, at, found, where, **options)  # type: ignore[arg-type]
@@ -150,10 +125,11 @@ class FreshRetriever:
         if self.encoder is not None:
             vector = self._vector(query, matches)
             lists += [hits(self.store.nearest(vector, depth, where), "dense") for where in (past, fresh)]
-        if matches:
+        expanded = bool(matches) and self.settings.expands
+        if expanded:
             lists.append(LexicalRetriever(self.store, past).search([matches[0].event.text], depth)[0])
         ages = self._ages([hit.passage.span.document_id for one in lists for hit in one], at)
-        return Found(self._fused(lists, need, ages, expanded=bool(matches))[:k], need, matches, ages)
+        return Found(self._fused(lists, need, ages, expanded=expanded)[:k], need, matches, ages)
 
     def _vector(self, query: str, matches: Sequence[Match]) -> np.ndarray:
         if self.model is not None:
@@ -173,22 +149,14 @@ class FreshRetriever:
     ) -> list[Hit]:
         passages = {hit.passage.span: hit for one in lists for hit in one}
         rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in one} for one in lists]
-        if self.settings.fusion == "rrf":
-            scores = reciprocal_ranks(rankings)
-        else:
-            weights = [1.0] * (len(lists) - expanded) + [self.settings.expansion] * expanded
-            scores = weighted_sum(rankings, weights, norm=z_scores)
-            low = min(scores.values(), default=0.0)
-            scores = {span: score - low for span, score in scores.items()}  # a prior below 1 must not raise a score
-        fused = {span: score * self.prior(ages.get(span.document_id), need) for span, score in scores.items()}
-        best = sorted(fused, key=lambda span: (-fused[span], span.document_id, span.start))
-        return [replace(passages[span], score=fused[span], source="fresh") for span in best]
+        scores = fused(rankings, need, self.settings, expanded=expanded)
+        ranked = {span: score * self.prior(ages.get(span.document_id), need) for span, score in scores.items()}
+        best = sorted(ranked, key=lambda span: (-ranked[span], span.document_id, span.start))
+        return [replace(passages[span], score=ranked[span], source="fresh") for span in best]
 
     def prior(self, age: float | None, need: float) -> float:
-        """What a document's score is multiplied by: 1 - P + P (floor + (1 - floor) 2^(-age / half-life))."""
-        floor = self.settings.floor
-        recent = floor if age is None else floor + (1 - floor) * half_life(age, self.settings.half_life_days)
-        return 1 - need + need * recent
+        """What a document's score is multiplied by (see `recency_prior`)."""
+        return recency_prior(age, need, self.settings)
 
     def _ages(self, documents: Sequence[str], at: datetime) -> dict[str, float | None]:
         """Days from each document's date to `at`."""

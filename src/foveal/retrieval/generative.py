@@ -11,21 +11,25 @@ Needs     a model that was trained on this collection (`foveal train corpusbrain
 Against   words and vectors (`lexical.py`, `dense.py`) compare the query with texts; here nothing is compared. A source
           of candidates for fusion: its scores are of another scale, so fuse ranks
 
-The retriever of a library gives, of each document found, the passage that shares most words with the query.
+The retriever of a library gives, of each document found, the passage that shares most words with the query; under a
+condition only titles of documents that meet it are written at all.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
+from foveal.evaluation.kilt import MENTION_WORDS, marked_mention
+from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
+from foveal.retrieval.rows import PLACES
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
@@ -43,14 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("foveal.retrieval")
 
 DUPLICATES = ("error", "suffix")
-MENTION_WORDS = 384
-"""Words around a mention that are read, the mention in the middle."""
-
-OPENING = 600
-"""Characters of a document's beginning that stand for it where no passage shares a word with the query."""
-
-DEEPER = 4
-"""Times k titles that are asked for where a condition keeps only some documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +59,74 @@ class TitleHit:
     probability: float
 
 
-def unique_titles(titles: Sequence[str], on_duplicate: str = "error") -> list[str]:
+def unique_titles(titles: Sequence[str], on_duplicate: str = "error", model: TitleModel | None = None) -> list[str]:
     """Titles that differ: white space as one space, and " (2)", " (3)" behind those that came before ("suffix").
 
-    InputError: two are the same, and `on_duplicate` is "error".
+    With a model they differ by its tokens: an uncased one writes "Résumé" and "resume" alike. InputError: two are the
+    same, and `on_duplicate` is "error"; with a model, one cannot be written, or no number tells it from others.
     """
-    if on_duplicate not in DUPLICATES:
-        raise InputError(f"Titles got on_duplicate={on_duplicate!r}; it is one of {', '.join(DUPLICATES)}.")
+    _require_known(on_duplicate)
+    cleaned = [_cleaned(title) for title in titles]
+    keys: Sequence[Hashable] = cleaned if model is None else [*map(tuple, model.title_ids(cleaned))]
     made: list[str] = []
-    taken: set[str] = set()
-    for title in (" ".join(title.split()) for title in titles):
-        name, count = title, 1
-        while name in taken:
+    owners: dict[Hashable, str] = {}
+    last: dict[Hashable, int] = {}  # what a title's tokens are -> the number that was set behind it last
+    for title, key in zip(cleaned, keys, strict=True):
+        name, own = title, key
+        while own in owners:
             if on_duplicate == "error":
-                raise InputError(
-                    f"Two documents are called {title!r}, so a title would not say which. Name one of them anew, or "
-                    'let a number be set behind it (on_duplicate="suffix").'
-                )
-            count += 1
-            name = f"{title} ({count})"
-        taken.add(name)
+                raise _alike(owners[own], title)
+            last[key] = last.get(key, 1) + 1
+            name = _numbered(title, last[key], most=len(titles))
+            own = name if model is None else tuple(model.title_ids([name])[0])
+        owners[own] = name
         made.append(name)
     return made
+
+
+def told_apart(titles: Mapping[str, str], model: TitleModel | None = None) -> dict[str, str]:
+    """Documents by id and title with titles that differ to the model; left out are those that it cannot write.
+
+    Letters that a tokenizer lacks are all the same to it; one title of nothing else would stop the whole collection. A
+    warning in the log counts them.
+    """
+    cleaned = {document: _cleaned(title) for document, title in titles.items()}
+    fits = [bool(title) for title in cleaned.values()] if model is None else model.writable([*cleaned.values()])
+    kept = [document for document, one in zip(cleaned, fits, strict=True) if one]
+    lost = [title for title, one in zip(cleaned.values(), fits, strict=True) if not one]
+    if lost:
+        log.warning(
+            "%d of %d titles cannot be written by this model, such as %r: it finds none of their documents.",
+            len(lost), len(cleaned), lost[0],
+        )  # fmt: skip
+    return dict(zip(kept, unique_titles([cleaned[one] for one in kept], "suffix", model), strict=True))
+
+
+def _cleaned(title: str) -> str:
+    return " ".join(title.split())
+
+
+def _numbered(title: str, number: int, *, most: int) -> str:
+    """The title with a number behind it. InputError: so many are not needed to tell `most` titles apart."""
+    if number > most + 1:
+        raise InputError(
+            f"No number behind the title {title!r} tells it from the others: the model has no tokens for numbers. Name "
+            "that document anew."
+        )
+    return title if number == 1 else f"{title} ({number})"
+
+
+def _alike(one: str, other: str) -> InputError:
+    said = f"called {one!r}" if one == other else f"called {one!r} and {other!r}, which this model writes alike"
+    return InputError(
+        f"Two documents are {said}, so a title would not say which. Name one of them anew, or let a number be set "
+        'behind it (on_duplicate="suffix").'
+    )
+
+
+def _require_known(on_duplicate: str) -> None:
+    if on_duplicate not in DUPLICATES:
+        raise InputError(f"Titles got on_duplicate={on_duplicate!r}; it is one of {', '.join(DUPLICATES)}.")
 
 
 class CorpusBrain:
@@ -98,10 +140,13 @@ class CorpusBrain:
 
     @classmethod
     def of(cls, model: TitleModel, titles: Mapping[str, str], *, on_duplicate: str = "error") -> CorpusBrain:
-        """Over documents by id and title. InputError: none, two with one title, or one that cannot be written."""
+        """Over documents by id and title. InputError: none, two with one title, or one that cannot be written.
+
+        `told_apart` numbers equal titles, and leaves out what cannot be written.
+        """
         from foveal.retrieval.title_trie import TitleTrie
 
-        names = unique_titles(list(titles.values()), on_duplicate)
+        names = unique_titles(list(titles.values()), on_duplicate, model)
         trie = TitleTrie.of(model.title_ids(names), model.end, fingerprint=model.fingerprint)
         return cls(model, list(titles), names, trie)
 
@@ -110,13 +155,21 @@ class CorpusBrain:
 
         InputError: its title is taken, or cannot be written.
         """
-        name = unique_titles([*self.titles, title], on_duplicate)[-1] if title in self._numbers else title
-        number = self.trie.add(self.model.title_ids([name])[0])
-        if number == len(self.titles):
+        _require_known(on_duplicate)
+        title, number = _cleaned(title), 1
+        name, [ids] = title, self.model.title_ids([title])
+        while (known := self.trie.find(ids)) is not None:
+            if on_duplicate == "error":
+                raise _alike(self.titles[known], title)
+            number += 1
+            name = _numbered(title, number, most=len(self.trie))
+            [ids] = self.model.title_ids([name])
+        place = self.trie.add(ids)
+        if place == len(self.titles):
             self.documents.append(document)
             self.titles.append(name)
-        self.documents[number] = document
-        self._numbers[name] = number
+        self.documents[place], self.titles[place] = document, name
+        self._numbers[name] = place
 
     def remove(self, title: str) -> None:
         """Take a document out, by its title. InputError: none is called so."""
@@ -209,16 +262,9 @@ class CorpusBrain:
 
 def marked(text: str, start: int, end: int, words: int = MENTION_WORDS) -> str:
     """The text around a mention, which stands between its marks; `words` words in all. InputError: no such place."""
-    from foveal.models.title_models import MENTION
-
     if not 0 <= start < end <= len(text):
         raise InputError(f"A mention was to stand at {start} to {end} of a text of {len(text)} characters.")
-    mention = text[start:end].split()
-    room = max(0, words - len(mention))
-    left, right = text[:start].split(), text[end:].split()
-    before = min(len(left), max(room // 2, room - len(right)))
-    after = right[: room - before]
-    return " ".join([*left[len(left) - before :], MENTION[0], *mention, MENTION[1], *after])
+    return marked_mention(text[:start], text[start:end], text[end:], words)
 
 
 # -- over a library --------------------------------------------------------------------------------------------------
@@ -256,26 +302,52 @@ class GenerativeRetriever:
         from foveal.retrieval.constrained_beams import BeamSettings
 
         require_k(k)
-        depth = min(k if self.where is None else DEEPER * k, len(self.brain.trie))
-        found = self.brain.retrieve(queries, depth, settings=BeamSettings(beams=max(self.beams, depth)))
-        return [self._passages(query, hits)[:k] for query, hits in zip(queries, found, strict=True)]
+        candidates = None if self.where is None else self._matching(self.where)
+        if candidates == []:
+            return [[] for _ in queries]
+        depth = min(k, len(self.brain.trie if candidates is None else candidates))
+        beams = BeamSettings(beams=max(self.beams, depth))
+        found = self.brain.retrieve(queries, depth, candidates=candidates, settings=beams)
+        return [self._passages(query, hits) for query, hits in zip(queries, found, strict=True)]
+
+    def _matching(self, where: str) -> list[str]:
+        """The titles of the documents of which a visible passage meets the condition."""
+        rows = self._rows(where, ["document_id", "edition"])
+        pairs = {(row["document_id"], row["edition"]) for row in rows}
+        current = self.store.current(sorted({document for document, _ in pairs}))
+        seen = {document for document, now in current.items() if (document, now.edition) in pairs}
+        titles = zip(self.brain.documents, self.brain.titles, strict=True)
+        return [title for document, title in titles if document in seen]
 
     def _passages(self, query: str, hits: Sequence[TitleHit]) -> list[Hit]:
+        """Of each document the passage that shares most words with the query, or the first one."""
         made = []
         for hit in hits:
             condition = f"document_id = {literal(hit.document)}"
-            best = self.store.lexical(query, 1, f"{condition} AND ({self.where})" if self.where else condition)
-            if best:
-                made.append(Hit(best[0].passage, hit.score, "generative", best[0].revision))
-            elif self.where is None:
-                made.append(self._opening(hit))
+            condition = f"{condition} AND ({self.where})" if self.where else condition
+            best = self.store.lexical(query, 1, condition)
+            passage = (best[0].passage, best[0].revision) if best else self._first(hit.document, condition)
+            if passage is not None:
+                made.append(Hit(passage[0], hit.score, "generative", passage[1]))
         return made
 
-    def _opening(self, hit: TitleHit) -> Hit:
-        """The beginning of a document."""
-        document = self.store.text(hit.document)
-        text = document.text[:OPENING]
-        return Hit(Passage(Span(document.id, 0, len(text)), text), hit.score, "generative", document.revision)
+    def _first(self, document_id: str, condition: str) -> tuple[Passage, str] | None:
+        """The first visible passage that meets the condition, and its revision; None: the document is gone."""
+        now = self.store.current([document_id]).get(document_id)
+        places = [row for row in self._rows(condition, PLACES) if now and row["edition"] == now.edition]
+        if not places or now is None:
+            return None
+        first = min(places, key=lambda row: int(row["start"]))
+        span = Span(document_id, first["start"], first["end"])
+        return Passage(span, self.store.text(document_id, now.revision).quote(span), first["heading"]), now.revision
+
+    def _rows(self, condition: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of all passages that meet the condition, visible or not."""
+        with tables.lance_errors(self.store.uri):
+            passages = self.store._passages
+            builder = passages.search().where(condition).select(list(columns))
+            rows: list[dict[str, Any]] = builder.limit(max(1, passages.count_rows())).to_arrow().to_pylist()
+        return rows
 
 
 def title_model_folder(home: Path, model: str | None = None) -> Path:
@@ -292,7 +364,13 @@ def _brain(folder: Path, cache: Path, titles: tuple[tuple[str, str], ...]) -> Co
     from foveal.models.title_models import learned_about, load_title_model
 
     model = load_title_model(folder, cache=cache)
-    brain = CorpusBrain.of(model, dict(titles), on_duplicate="suffix")
+    kept = told_apart(dict(titles), model)
+    if not kept:
+        raise InputError(
+            f"The model in {folder} can write none of the library's {len(titles)} titles, such as {titles[0][1]!r}. "
+            "Train one on this library: foveal train corpusbrain"
+        )
+    brain = CorpusBrain.of(model, kept)
     missing = brain.not_learned(learned_about(folder).get("titles", ()))
     if missing:
         log.warning(

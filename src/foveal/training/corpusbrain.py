@@ -194,6 +194,7 @@ def train_corpusbrain(
     if report is not None:
         return (run.place if report.kept else None), report
     model = begun(lessons, folder, settings, cache)
+    require_told_apart(model, lessons.titles)
     judged = {"dev": dev} | ({"test": test} if test else {})
     before = {kind: dict(judge(model, lessons.titles, pairs)) for kind, pairs in judged.items()}
     rows = TitleRows(lessons, model)
@@ -235,6 +236,28 @@ def begun(
             raise InputError("frozen_encoder was asked for, and a causal model has no encoder. Leave it out.")
         model.model.get_encoder().requires_grad_(False)
     return model
+
+
+def naming_model(base: str | None, cache: Path) -> TitleModel | None:
+    """The model by whose tokens titles must differ before `base` learns them (`retrieval.generative.told_apart`).
+
+    None without a base: the vocabulary of a small model is of bytes, and tells all titles apart.
+    """
+    if base is None:
+        return None
+    return begun(Lessons([], lambda _: [], ""), base_folder(base, cache), CorpusBrainSettings(), cache)
+
+
+def require_told_apart(model: TitleModel, titles: Sequence[str]) -> None:
+    """InputError: the model writes two of the titles alike, as an uncased one "Rome" and "ROME"."""
+    owners: dict[tuple[int, ...], str] = {}
+    for title, ids in zip(titles, map(tuple, model.title_ids(titles)), strict=True):
+        if ids in owners:
+            raise InputError(
+                f"The titles {owners[ids]!r} and {title!r} have the same tokens, so this model cannot tell them apart. "
+                "Make them differ: retrieval.generative's told_apart sets numbers behind them."
+            )
+        owners[ids] = title
 
 
 def base_folder(base: str, cache: Path) -> Path:

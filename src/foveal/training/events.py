@@ -111,13 +111,15 @@ def train_events(
     anew: bool = False,
     cache: Path | None = None,
     vectors: Floats | None = None,
+    fit: Callable[[Path, EventExamples], None] | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more than its base) and the report.
 
     `dev` chooses among steps and decides (default: the last queries by time); `test` is measured only. `teacher`, a
     cross-encoder say, guards against negatives that answer. `vectors` (N, d) are the base's of the documents, where
-    they are known. A run that was stopped goes on. InputError: dev or test has other documents. UnknownName,
-    ModelUnavailable: the base, or it is not of the BERT family.
+    they are known. `fit`, given the model's folder and the dev queries, adds what a search is fused by (searching lies
+    above training: `retrieval.fresh_fitting.write_fitted`). A run that was stopped goes on. InputError: dev or test has
+    other documents. UnknownName, ModelUnavailable: the base, or it is not of the BERT family.
     """
     settings = settings or EventTrainingSettings()
     cache = cache or Settings.load().cache
@@ -153,6 +155,8 @@ def train_events(
         what = f"event attention, {settings.stages} stages, {settings.negatives} negatives"
         notes = () if kept else (_worse(before, after),)
         report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+        if kept and fit is not None:
+            fit(made, dev)
         run.settle(made, report)
     for stage in (1, 2):
         checkpoints.keep_best(run.folder / f"stage-{stage}", None)
