@@ -84,8 +84,13 @@ def test_the_bench_gives_its_rows_on_a_toy_collection(tmp_path):
     assert asked >= {
         ("MiniLM, int8", "nDCG@10 lost"), ("MiniLM, signs + int8", "nDCG@10 lost"),
         ("our flat search", "speed over faiss flat"), ("Lance IVF-PQ", "recall@10"), ("Lance HNSW-SQ", "recall@10"),
-        ("Lance HNSW-SQ", "speed over Lance"),
+        ("Lance HNSW-SQ", "speed over our flat search"),
     }  # fmt: skip
+    shown = {(row.system, row.metric): row for row in rows}
+    assert shown["Lance HNSW-SQ", "speed over Lance, no index"].bar is None  # a scan that is slower than ours
+    deep = shown["Lance IVF-RQ, refine 2 in place of 3", "recall@200 lost"]
+    assert abs(deep.value) < 0.2
+    assert deep.note.count("refine") == 2
     values = {(row.system, row.metric): row.value for row in rows}
     assert values["synthetic neighbours", "size"] == 400
     for system in ("faiss HNSW", "usearch HNSW", "hnswlib HNSW"):

@@ -12,7 +12,20 @@ from tiny import tiny
 
 from foveal.bench import rank_cascade, rank_cascade_parts
 from foveal.bench.quality import bm25s_run
-from foveal.bench.rank_cascade_parts import BLOCK, CROSS, LEARNED, Bfloat16, Parts, Sizes, Tokens, kept_blocks
+from foveal.bench.rank_cascade_parts import (
+    BLOCK,
+    CROSS,
+    FULL,
+    LATE,
+    LATE_FIRST,
+    LEARNED,
+    Bfloat16,
+    Late,
+    Parts,
+    Sizes,
+    Tokens,
+    kept_blocks,
+)
 from foveal.bench.retrieval_fusion import Judged, dense_run, fuse
 from foveal.bench.settings import BenchSettings
 from foveal.ranking.blockrank import KEPT, BlockRank
@@ -20,6 +33,8 @@ from foveal.ranking.blockrank_cache import BlockCache
 from foveal.ranking.cascade import Cascade, CascadeReport, Stage, StageRun
 from foveal.retrieval.hybrid import DENSE_WEIGHT
 from foveal.retrieval.late import TokenVectors, maxsim
+from foveal.training.examples import Examples
+from foveal.training.late_encoders import LateEncoderSettings
 from foveal.training.loop import Curves
 from foveal.training.report import Report
 
@@ -97,6 +112,60 @@ def test_token_vectors_order_the_firsts_best(parts):
     scores = maxsim(TokenVectors.of(Model().queries([claim])), vectors)[0]
     expected = sorted((float(scores[parts.first.rows[one.passage.span.document_id]]) for one in best), reverse=True)
     assert [one.score for one in found] == pytest.approx(expected[:5], abs=1e-5)
+
+
+class Hashed:
+    """A model of token vectors, one for each word."""
+
+    dimension = 48
+
+    def queries(self, texts):
+        return [HashedWords(dimension=48).encode(text.split()) for text in texts]
+
+
+def test_trained_token_vectors_stand_beside_bm25s(parts):
+    """The share times MaxSim and the rest BM25S, each over 0 to 1 among the hits; what BM25S lacks is its least."""
+    vectors = TokenVectors.of(Hashed().queries(parts.judged.texts))
+    claim = next(iter(parts.test.queries.values()))
+    hits = parts.first.search([claim], 12)[0]
+    late = Late(Tokens(parts.first, Hashed(), vectors, 12), 0.7)
+    found = {one.passage.span.document_id: one.score for one in late.rank(claim, hits)}
+    own = maxsim(TokenVectors.of(Hashed().queries([claim])), vectors)[0]
+    words = {one.passage.span.document_id: one.score for one in parts.first.found(claim).bm25}
+    rows = {one.passage.span.document_id: parts.first.rows[one.passage.span.document_id] for one in hits}
+    least = min(words[name] for name in rows if name in words)
+    both = [np.array([own[row] for row in rows.values()]), np.array([words.get(name, least) for name in rows])]
+    scaled = [(one - one.min()) / np.ptp(one) for one in both]
+    assert [found[name] for name in rows] == pytest.approx(list(0.7 * scaled[0] + 0.3 * scaled[1]), abs=1e-5)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_token_vectors_are_weighed_by_claims_that_did_not_teach_them(settings, monkeypatch, tmp_path):
+    """In a whole run the dev claims are those that `retrieval-late` holds out; only they give the share."""
+    whole = Parts(Judged.of(settings), settings, FULL)
+    held = Examples.of(whole.judged.train).split(dev=LateEncoderSettings().dev_share, seed=settings.seed)[1]
+    assert whole.dev.queries == held.queries
+    curves = Curves((), (), 10, 10, "finished", 1.0)
+    report = Report("mine", "late", "minilm", curves, {"dev": ({"ndcg@10": 0.4}, {"ndcg@10": 0.5})}, True)
+    vectors = TokenVectors.of(Hashed().queries(whole.judged.texts))
+    asked = []
+    tuned = rank_cascade_parts.tuned_weight
+
+    def watched(runs, qrels, **options):
+        asked.append((set(qrels), set(options["held_out"])))
+        return tuned(runs, qrels, **options)
+
+    monkeypatch.setattr(rank_cascade_parts, "tuned_weight", watched)
+    monkeypatch.setattr(rank_cascade_parts, "claims_model", lambda *_: (tmp_path, report, held))
+    monkeypatch.setattr(rank_cascade_parts, "claims_vectors", lambda *_: vectors)
+    monkeypatch.setattr(rank_cascade_parts, "load_token_model", lambda _: Hashed())
+    assert 0 <= whole.late.share <= 1
+    assert asked == [(set(held.queries), set(whole.test.queries))]
+    assert "untrained 0.400" in whole.notes[LATE]
+    assert Parts(whole.judged, settings, SIZES).late is None
+    ways = rank_cascade.ways([LEARNED, LATE, LATE_FIRST, CROSS, BLOCK])
+    assert {(LATE_FIRST,), (LEARNED, LATE), (LEARNED, LATE, CROSS), (LEARNED, CROSS, BLOCK)} <= set(ways)
+    assert all(LATE not in way and LATE_FIRST not in way for way in rank_cascade.ways([LEARNED, CROSS, BLOCK]))
 
 
 def test_lower_precision_keeps_the_order_of_a_ranker(parts):

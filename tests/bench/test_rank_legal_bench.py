@@ -16,7 +16,7 @@ from foveal.bench import rank_legal, rank_legal_attention, rank_legal_coliee, ra
 from foveal.bench.rank_legal_arms import Sizes
 from foveal.bench.rank_legal_attention import Planted, attended, planted, projection, sparsemax_rows
 from foveal.bench.rank_legal_runs import asked_before, bm25, with_shuffled_labels
-from foveal.bench.rank_legal_systems import Systems, random_recall
+from foveal.bench.rank_legal_systems import Systems, chance_error, random_recall
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.legal import Article
@@ -125,6 +125,7 @@ def test_the_bench_from_data_to_rows(settings, monkeypatch):
         "sparsemax",
     }
     assert "Attentive CNN, alone" not in barred
+    assert found["Attentive CNN, not trained, alone, over a random order", "recall@20, ratio"] > 0
     assert found["Attentive CNN, control", "weight that moves with the question"] == 0
     assert found["COLIEE", "questions"] == 0
     assert {path.name for path in (settings.cache / "pictures").iterdir()} == {
@@ -160,6 +161,37 @@ def test_a_random_order_and_counts_of_judgements_by_hand(law):
         "d1": float(any("d1" in gold for gold in law.learnt.positives.values())),
         "d71": 0.0,
     }
+
+
+def test_how_far_a_random_order_strays(law):
+    """The standard error of its recall, against many random orders."""
+    generator, draws = np.random.default_rng(0), []
+    for _ in range(3000):
+        held = []
+        for query, gold in law.test.positives.items():
+            found = generator.permutation(law.candidates[query])[:20]
+            held.append(len(set(gold) & set(found.tolist())) / len(gold))
+        draws.append(np.mean(held))
+    assert np.mean(draws) == pytest.approx(random_recall(law), abs=0.01)
+    assert chance_error(law) == pytest.approx(np.std(draws), rel=0.06)
+
+
+def test_a_control_is_chosen_by_no_label(law, monkeypatch):
+    """Shuffled labels: no dev question says which step counts, and those that are measured have shuffled ones."""
+    asked = {}
+
+    def watched(model, learnt, training, **options):
+        asked.update(options, learnt=learnt)
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr(rank_legal_runs, "train_articles", watched)
+    for shuffled in (True, False):
+        with pytest.raises(InputError, match="nothing is trained"):
+            law.trained("Attentive CNN", 24, shuffled=shuffled)
+        assert asked["last"] == shuffled
+        real = {query: law.dev.judged[query] for query in asked["dev"].queries}
+        assert (asked["dev"].judged == real) == (not shuffled)
+        assert (asked["learnt"].judged == law.part(24).judged) == (not shuffled)
 
 
 def test_words_leave_bm25_as_it_is(law):

@@ -307,6 +307,7 @@ def test_collections_that_are_not_there_are_named(settings, monkeypatch):
     rows = list(rank_neural_adhoc.adhoc(settings))
     assert [row.system.partition(":")[0] for row in rows] == ["CISI", "Vaswani"]
     assert all(math.isnan(row.value) and row.ok is None for row in rows)
+    assert all("not run, and no bar is set: the data folder does not hold" in row.note for row in rows)
     scorer = untrained("drmm", vocabulary := Vocabulary.of_texts(["a b"]), WordVectors.random(len(vocabulary)),
                        NeuralSettings.of("drmm"))  # fmt: skip
     assert rank_neural_runs.sizes(scorer.model) == (162, 0)

@@ -170,6 +170,30 @@ def test_the_arm_is_chosen_by_dev_claims(settings, monkeypatch):
     assert "in-batch and BM25, weighted" in rows
 
 
+def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
+    """The trained cross-encoder, kept or not, gives the scores; its files are part of what the run is known by."""
+    asked = {}
+
+    def watched(learnt, base, chosen, **options):
+        asked.update(options, arm=chosen.arm, base=base)
+        return tmp_path, report(options["name"], 0.6, 0.7)
+
+    monkeypatch.setattr(arms, "train_encoder", watched)
+    monkeypatch.setattr(arms, "train_reranker", lambda *_, **__: (None, report("mine", 0.4, 0.4)))
+    monkeypatch.setattr(arms, "Scorer", lambda folder: ("scores of", folder))
+    monkeypatch.setattr(arms, "fingerprint", lambda _: "its files")
+    monkeypatch.setattr(arms.Arms, "run_of", lambda self, _report: self.base_run())
+    data = arms.Arms(Judged.of(settings), settings)
+    rows = {row.system: row for row in arms.reranker_rows(data, "mined", report("mined", 0.8, 0.65))}
+    place = data.home / "runs" / "train" / "mine" / "rejected"
+    assert (asked["arm"], asked["base"], asked["teacher"]) == ("margin-mse", "minilm", ("scores of", place))
+    assert (asked["teacher_name"], asked["name"]) == ("rejected its files", "scifact-distilled-0")
+    assert asked["dev"] is data.dev
+    made = rows["distilled from the re-ranker, margin-mse"]
+    assert (made.value, "the chosen arm, mined, 0.6500" in made.note) == (0.7, True)
+    assert set(arms.TRIED) < set(arms.ARMS)
+
+
 def test_cached_gradients_are_those_of_the_whole_batch(judged):
     assert arms.gradients(judged, rows=6, tokens=12).ok
 

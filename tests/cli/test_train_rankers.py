@@ -225,6 +225,26 @@ def test_options_that_do_not_go_together(plain, tmp_path):
         train("legal", "bm25", home=plain)
 
 
+@pytest.mark.parametrize("kind", ["encoder", "late"])
+def test_of_few_judged_queries_more_than_one_is_held_out(kind, judged, monkeypatch):
+    """Of a dozen four, as for rankers: a model is not kept by the luck of one query."""
+    asked = []
+
+    def train_nothing(examples, *_, dev, **__):
+        asked.append((len(examples.queries), len(dev.queries)))
+        raise InputError("nothing is trained here")
+
+    module = {"encoder": "encoders", "late": "late_encoders"}[kind]
+    monkeypatch.setattr(f"foveal.training.{module}.train_{module.removesuffix('s')}", train_nothing)
+    assert "nothing is trained" in refused(kind, home=judged)
+    assert asked == [(8, 4)]
+
+
+def test_a_teacher_that_the_arm_does_not_ask_is_refused(judged, little_bert):
+    assert "the arm 'mined' asks none" in refused("encoder", "--teacher", little_bert, home=judged)
+    assert "'denoised' needs a teacher" in refused("encoder", "--arm", "denoised", home=judged)
+
+
 def test_help_names_every_choice():
     """The command tree imports no training, so the names stand there once more."""
     shown = CliRunner(env={"COLUMNS": "220"}).invoke(app, ["train", "ranker", "--help"]).stdout

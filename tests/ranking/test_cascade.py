@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -18,6 +20,7 @@ from foveal.ranking import by_name
 from foveal.ranking.by_name import load_ranker
 from foveal.ranking.cascade import Cascade, CascadeSearch, Stage
 from foveal.ranking.stage_cost import GROWTH, TRY_AGAIN, StageCost
+from foveal.retrieval.pipeline import followed_by
 
 NAMES = [f"d{number}" for number in range(100)]
 HITS = [hit(name, score=-float(place)) for place, name in enumerate(NAMES)]
@@ -98,6 +101,56 @@ def test_scores_are_weighed_beside_those_that_were_given():
         assert names(found) == sorted(own, key=lambda name: -expected[name])
         if weight < 1:
             assert [one.score for one in found] == pytest.approx(sorted(expected.values(), reverse=True))
+
+
+@dataclass
+class Few(Timed):
+    """The same with a budget of its own: it reads the first hits, and the rest follows below."""
+
+    budget: int = 4
+
+    def rank(self, query, hits):
+        return followed_by(super().rank(query, hits[: self.budget]), hits)
+
+
+@pytest.mark.parametrize("weight", [0.55, 1.0])
+def test_what_a_ranker_does_not_read_is_not_ordered_nor_counted_nor_part_of_the_scale(clock, weight):
+    """A person's own budget holds, and what is told is what was read; scores below it would flatten those that were."""
+    stage = Stage(Few(clock, 1), 10, weight=weight)
+    hits = [replace(one, score=score) for one, score in zip(HITS, [9.0, 8.5, 8.2, 8.0, 0, -1, -2, -3], strict=False)]
+    done = Cascade([stage], clock=clock).run("q", hits)
+    assert stage.ranker.given == [4]
+    assert (done.report.counts, done.report.stages[0].given) == ((4,), 8)
+    own, first = [0, 1 / 3, 2 / 3, 1], [1, 0.5, 0.2, 0]
+    both = {f"d{n}": 0.55 * own[n] + 0.45 * first[n] for n in range(4)}
+    expected = sorted(both, key=lambda name: -both[name]) if weight < 1 else ["d3", "d2", "d1", "d0"]
+    assert names(done.hits) == [*expected, "d4", "d5", "d6", "d7"]
+    if weight < 1:
+        assert [one.score for one in done.hits[:4]] == pytest.approx(sorted(both.values(), reverse=True))
+    assert [one.score for one in done.hits] == sorted((one.score for one in done.hits), reverse=True)
+    assert names(stage.ordered("q", hits)) == names(done.hits)
+    assert Cascade([stage], clock=clock).run("q", hits, counts=(8,)).report.counts == (4,)
+
+
+def test_a_stage_learns_what_a_hit_costs_that_was_read(clock):
+    stage = Stage(Few(clock, 10, budget=20), 80)
+    cascade = Cascade([stage], 150, clock=clock)
+    reports = [cascade.run("q", HITS).report for _ in range(3)]
+    assert [report.counts for report in reports] == [(15,)] * 3
+    assert max(stage.ranker.given) == 20
+    assert cascade.costs[0].ms(20) == pytest.approx(200)
+
+
+def test_a_ranker_reads_all_that_it_is_given_unless_told_otherwise():
+    """Stage and search say how many: a number inside would be read in place of what was ordered."""
+    kinds = [
+        "late_ranker:LateRanker", "cross_encoder:CrossEncoderRanker", "neural.ranker:Neural",
+        "listwise:ListwiseRanker", "listwise:PointwiseRanker", "listwise:RetrievalHeads", "sections:SectionRanker",
+        "pairwise:PairwiseRanker", "legal_ranker:LegalRanker", "goal_ranker:GoalRanker",
+    ]  # fmt: skip
+    for kind in kinds:
+        made = pkgutil.resolve_name(f"foveal.ranking.{kind}")
+        assert inspect.signature(made).parameters["budget"].default is None, kind
 
 
 # -- the budget --------------------------------------------------------------------------------------------------------

@@ -9,11 +9,23 @@ from foveal.errors import InputError
 from foveal.evaluation.judgements import Judgement
 from foveal.library import Library
 from foveal.ranking.judged import Shelf, library_search, name_of, of_headings, of_judgements, of_qrels
-from foveal.ranking.judged_training import held_share, most_negatives, withdrawn
+from foveal.ranking.judged_training import (
+    RunSettings,
+    articles_of,
+    held_share,
+    most_negatives,
+    parted,
+    train_articles,
+    withdrawn,
+)
+from foveal.ranking.legal_training import examples_of
 from foveal.training import checkpoints
+from foveal.training.articles import FROM_SCRATCH
 from foveal.training.examples import Examples
 from foveal.training.loop import Curves
+from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Report, read_report
+from foveal.training.searches import WordSearch, run_of
 from foveal.types import Document, Span, document_id
 
 LONG = {
@@ -82,6 +94,56 @@ def test_a_document_stands_for_its_best_passage_and_the_others_count_neither_way
     assert passage(shelf, "eyes", "Tears") not in found[0]  # neither right nor wrong
     assert passage(shelf, "eyes", "Tears") in found[1]
     assert list(judged.search(["seeing in the dark"], 1)[0]) == list(found[0])[:1]
+
+
+def test_no_search_of_a_training_takes_what_counts_neither_way(library, shelf):
+    """Trainings that search the passages by themselves ask the examples; words would find the rest of the document."""
+    rods, eyes = passage(shelf, "eyes", "Rods"), document_id("test:eyes")
+    queries = {"q1": "tears in the dark of the drum", "q2": "cochlea"}
+    qrels = {"q1": {passage(shelf, "eyes", "fovea"): 2, eyes: 1}, "q2": {"test:ears": 1}}
+    judged = of_qrels(shelf, queries, qrels, library.retriever())
+    examples, words = judged.examples, WordSearch(shelf.texts)
+    aside = set(examples.aside["q1"])
+    assert rods in aside
+    assert aside == {name_of(span) for span in shelf.places[eyes]} - examples.judged["q1"].keys()
+    assert rods in words([queries["q1"]], 10)[0]
+    run = run_of(words, examples, 10)
+    assert rods not in run["q1"]
+    pools = filled(top_negatives({"q1": words([queries["q1"]], 10)[0]}, examples, depth=10), examples, 2)
+    assert not set(pools["q1"]) & aside
+    assert most_negatives(examples, 99) == len(shelf.pieces) - 3  # each of both documents is spared as a whole
+    learnt, held = parted(examples, 0)
+    assert {*learnt.aside, *held.aside} == {"q1", "q2"}
+    law = examples_of(articles_of(judged), examples.corpus, examples.aside)
+    assert law.aside == examples.aside
+
+
+def test_models_of_articles_are_told_what_counts_neither_way(library, shelf, tmp_path, monkeypatch):
+    """They search by words of their own, so the judged search cannot leave it out for them."""
+    queries = {"q1": "seeing in the dark", "q2": "cochlea"}
+    judged = of_qrels(shelf, queries, {"q1": {"test:eyes": 2}, "q2": {"test:ears": 1}}, library.retriever())
+    asked = {}
+
+    def train_nothing(collection, engine, **options):
+        asked.update(options, engine=engine, room=options["training"].hard + options["training"].random)
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.ranking.legal_training.train_legal", train_nothing)
+    run, aside = RunSettings(home=tmp_path), judged.examples.aside
+    with pytest.raises(InputError, match="nothing is trained"):
+        train_articles(articles_of(judged), "attentive-cnn", FROM_SCRATCH, run=run, aside=aside)
+    assert (asked["aside"], asked["room"]) == (aside, len(shelf.pieces) - 3)
+
+
+def test_a_document_that_was_judged_wrong_stands_for_its_best_passage(library, shelf):
+    """The passage of it that search puts first was not asked for; its others may be negatives as any."""
+    queries = {"q1": "seeing in the dark", "q2": "cochlea"}
+    qrels = {"q1": {passage(shelf, "eyes", "fovea"): 1, "test:skin": 0}, "q2": {"test:ears": 1}}
+    examples = of_qrels(shelf, queries, qrels, library.retriever()).examples
+    hair = passage(shelf, "skin", "Hair")
+    assert examples.irrelevant["q1"] == [hair]
+    assert "q1" not in examples.aside
+    assert examples.wrong("q1", passage(shelf, "skin", "warmth"))
 
 
 def test_queries_without_a_relevant_passage_teach_nothing(library, shelf):

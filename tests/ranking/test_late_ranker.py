@@ -89,6 +89,13 @@ def test_what_is_beyond_the_budget_follows_below():
     assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
 
 
+def test_all_that_is_given_is_read_where_no_budget_is_said():
+    model, many = Words(), [f"word{n} night" for n in range(120)]
+    found = LateRanker(model).rank("word119", hits(many))
+    assert len(model.read) == 120
+    assert names(found)[0] == "d119"
+
+
 def test_passages_are_read_once_and_the_oldest_go():
     model = Words()
     ranker = LateRanker(model)

@@ -22,8 +22,8 @@ HITS = [hit("a", 9.0, "rent is due"), hit("b", 5.0, "deposit and rent"), hit("c"
 QUERY = "when is the deposit returned"
 
 
-def ranker(**settings):
-    return LegalRanker(SectionRanker(Paraformer(Frozen(HashedWords()))), LegalSettings(**settings))
+def ranker(budget=None, **settings):
+    return LegalRanker(SectionRanker(Paraformer(Frozen(HashedWords()))), LegalSettings(**settings), budget)
 
 
 def scaled(scores):
@@ -45,7 +45,12 @@ def test_both_scores_count_by_the_weight():
 def test_odd_hits_and_queries():
     assert ranker().rank(QUERY, []) == []
     assert names(ranker().rank(QUERY, HITS[:1])) == ["a"]
-    assert names(ranker(candidates=2, weight=1.0).rank(QUERY, HITS)) == ["b", "a", "c"]  # the rest follows below
+    assert names(ranker(2, weight=1.0).rank(QUERY, HITS)) == ["b", "a", "c"]  # the rest follows below
+    assert names(ranker(candidates=2, weight=1.0).rank(QUERY, HITS))[0] == "c"  # all, however it was tuned
+    small = LegalRanker(SectionRanker(Paraformer(Frozen(HashedWords())), budget=2), LegalSettings(weight=1.0))
+    assert (small.budget, names(small.rank(QUERY, HITS))) == (2, ["b", "a", "c"])
+    with pytest.raises(InputError, match="budget=0"):
+        ranker(0)
     with pytest.raises(InputError, match="empty question"):
         ranker().rank(" ", HITS)
     with pytest.raises(InputError, match="twice"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from honest import HashedWords, Lines, document
+from typer.testing import CliRunner
 
-from foveal.errors import UnknownName
+from foveal.cli.main import app
+from foveal.errors import InputError, UnknownName
 from foveal.retrieval import lance_indexes, tables
 from foveal.retrieval import store as store_module
 from foveal.retrieval.filters import sql
@@ -153,3 +157,38 @@ def test_an_index_that_there_is_not_is_refused_and_nothing_changes(filled):
 def test_parameters_grow_with_the_library():
     assert [cells(rows) for rows in (1, 5_000, 200_000)] == [1, 156, 1788]
     assert [code_bytes(dimension) for dimension in (384, 768, 64, 100, 7)] == [48, 96, 8, 10, 1]
+
+
+def told(home, *words):
+    done = CliRunner().invoke(app, ["admin", "index", *words, "--home", str(home), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_person_chooses_the_index(tmp_path):
+    """`foveal admin index NAME`: made at once, kept by the library; an unknown name changes nothing."""
+    tables.create(str(tmp_path / "library"), {"encoder": "hashed-words", "segmenter": "lines", "dimension": "64"}, 64)
+    store = Store.open(str(tmp_path / "library"))
+    add(store, document("a", "".join(f"word{n} word{n % 7}\n" for n in range(300))))
+    assert told(tmp_path) == {"index": "ivf-rq", "passages": 300, "exact": True}
+    assert told(tmp_path, "hnsw") == {"index": "hnsw", "passages": 300, "exact": True}
+    assert kind_of(Store.open(store.uri)) is None
+    add(store, document("b", "".join(f"word{n} word{n % 5}\n" for n in range(300, 600))))
+    assert told(tmp_path, "ivf-sq") == {"index": "ivf-sq", "passages": 600, "exact": False}
+    assert kind_of(Store.open(store.uri)) == "IvfSq"
+    refused = CliRunner().invoke(app, ["admin", "index", "tree", "--home", str(tmp_path)])
+    assert isinstance(refused.exception, UnknownName)
+    assert "hnsw-pq" in str(refused.exception)
+    assert told(tmp_path)["index"] == "ivf-sq"
+    said = CliRunner().invoke(app, ["admin", "index", "flat", "--home", str(tmp_path)]).stdout
+    assert "Vectors of 600 passages are searched by flat." in said
+    assert kind_of(Store.open(store.uri)) is None
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["admin", "index", "--help"]).stdout
+    assert all(name in shown for name in INDEXES)
+
+
+def test_a_library_without_vectors_has_no_index_to_choose(tmp_path):
+    tables.create(str(tmp_path / "library"), {"encoder": "none", "segmenter": "lines"}, None)
+    refused = CliRunner().invoke(app, ["admin", "index", "hnsw", "--home", str(tmp_path)])
+    assert isinstance(refused.exception, InputError)
+    assert "made without an encoder" in str(refused.exception)

@@ -100,12 +100,44 @@ def test_a_group_is_the_answer_hard_and_random_negatives_drawn_anew():
     assert sorted(places) == list(range(2 * len(rows)))
 
 
+def test_what_was_judged_wrong_is_in_the_groups_and_what_counts_neither_way_in_none(tmp_path):
+    """Of two hard ones at least one was judged; no random one counts neither way, nor does one in the tuning."""
+    examples = planted(4)
+    judged = {query: {**found, f"d{(int(query[1]) + 3) % 6}-0": 0} for query, found in examples.judged.items()}
+    aside = {query: {f"d{(int(query[1]) + 1) % 6}-{n}" for n in range(4)} for query in examples.queries}
+    examples = replace(examples, judged=judged, aside=aside)
+    pools = top_negatives({}, examples, depth=6)
+    rows = ArticleRows(examples, pools, hard=2, random=9, seed=1)
+    for place in range(2 * len(rows)):
+        query, *_ = rows.pairs[place % len(rows)]
+        group = rows.group(place)
+        assert group[1] == f"d{(int(query[1]) + 3) % 6}-0"
+        assert not set(group) & aside[query]
+    with pytest.raises(InputError, match="was to get 17 negatives, but only 16 articles"):
+        ArticleRows(examples, pools, hard=8, random=9)
+    settings = replace(FAST, hard=1, random=3, loop=LoopSettings(steps=1, batch=8))
+    learnt(Paraformer(Frozen(HashedWords())), examples, tmp_path, settings, name="once")
+    kept = json.loads((tmp_path / "runs" / "train" / "once" / "negatives.json").read_text())
+    assert kept
+    assert all(pool[0] in judged[query] and not set(pool) & aside[query] for query, pool in kept.items())
+
+
 def test_missing_hard_negatives_are_made_up_for_and_too_few_articles_refused():
     examples = planted(2)
     rows = ArticleRows(examples, {}, hard=4, random=2)
     assert len(set(rows.group(0))) == 7
     with pytest.raises(InputError, match="was to get 11 negatives, but only 10 articles"):
         ArticleRows(examples, {}, hard=8, random=3)
+
+
+def test_a_control_can_take_the_last_step(tmp_path):
+    """Whatever the dev queries say: the best of them might be step 0, which nothing has taught."""
+    settings = replace(FAST, hard=1, random=3, loop=LoopSettings(steps=4, batch=8, learning_rate=0.5, evaluate_every=1))
+    model = Paraformer(Frozen(HashedWords()))
+    _, report = learnt(model, planted(4), tmp_path, settings, name="control", last=True)
+    assert (report.curves.best_step, report.curves.metrics) == (4, ())
+    _, chosen = learnt(Paraformer(Frozen(HashedWords())), planted(4), tmp_path, settings, name="chosen")
+    assert len(chosen.curves.metrics) == 5
 
 
 def test_losses_spelled_out():
@@ -385,7 +417,7 @@ def test_settings_of_legal_search_are_checked():
         with pytest.raises(InputError, match="Legal search got candidates"):
             LegalSettings(**wrong)
     with pytest.raises(InputError, match="scores 100 hits, but 200 candidates"):
-        law(candidates=200)
+        LegalRetriever(Words(TEXTS), SectionRanker(Known(SCORES), budget=100), LegalSettings(candidates=200))
     with pytest.raises(InputError, match="Two articles are called 'a'"):
         ArticleWords((Article("a", "x"), Article("a", "y")))
     with pytest.raises(InputError, match="no articles to search"):

@@ -25,6 +25,7 @@ from foveal.training.blockrank import (
     ListedDocument,
     RankingList,
     auxiliary_loss,
+    fingerprint,
     learned_of,
     lists_of,
     measured,
@@ -34,6 +35,7 @@ from foveal.training.blockrank import (
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.low_rank import add_low_rank, merge_low_rank
+from foveal.training.negatives import filled, top_negatives
 from foveal.types import Hit, Passage, Span
 
 LAYOUT = Layout(query_offset=1024)
@@ -200,6 +202,23 @@ def test_lists_are_drawn_anew_each_epoch_with_their_answers():
     assert drawn[5] == DrawnLists(rows.lists, 6, seed=4)[5]
     few = DrawnLists([RankingList("who?", documents[:4], frozenset({"d0", "d1", "d2"}))], 3)[0]
     assert (len(few.documents), len(few.answers)) == (3, 2)  # one that does not answer is always there
+
+
+def test_what_was_judged_wrong_is_half_of_what_does_not_answer():
+    corpus = {f"d{n}": f"text {n}" for n in range(20)}
+    examples = Examples({"q": "who?"}, corpus, {"q": {"d3": 2, "d5": 0, "d19": 0}}, aside={"q": {"d7"}})
+    found = {"q": {f"d{n}": 1.0 - n / 100 for n in range(10)}}
+    lists = lists_of(examples, filled(top_negatives(found, examples, depth=8), examples, 12))
+    assert [one.id for one in lists[0].documents[:4]] == ["d3", "d5", "d19", "d0"]
+    assert lists[0].irrelevant == {"d5", "d19"}
+    assert "d7" not in {one.id for one in lists[0].documents}
+    for place in range(6):
+        drawn = {one.id for one in DrawnLists(lists, 5, seed=1)[place].documents}
+        assert {"d3", "d5", "d19"} < drawn  # two of four
+        single = {one.id for one in DrawnLists(lists, 2, seed=1)[place].documents} - {"d3"}
+        assert (single <= {"d5", "d19"}) == (place % 2 == 0)
+    plain = [replace(lists[0], irrelevant=frozenset())]
+    assert fingerprint(lists) != fingerprint(plain)
 
 
 def line(**changes):

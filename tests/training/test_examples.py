@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from foveal.errors import InputError
 from foveal.evaluation.beir import Collection, Record
-from foveal.training.examples import ApartBatches, Examples, Rows, dataset, shuffled
+from foveal.training.examples import ApartBatches, Examples, Rows, dataset, judged_half, shuffled
 
 QUERIES = {"q1": "where is sight sharpest", "q2": "what turns sound into signals", "q3": "sharpest sight"}
 CORPUS = {"d1": "the fovea", "d2": "the cochlea", "d3": "the  fovea", "d4": "the lens"}
@@ -26,6 +26,47 @@ def test_what_answers_is_known_by_id_and_by_text(examples):
     assert examples.positives == {"q1": ["d1"], "q2": ["d2", "d1"], "q3": ["d4"]}
     assert examples.codes["d1"] == examples.codes["d3"] != examples.codes["d2"]
     assert [d for d in CORPUS if not examples.wrong("q1", d)] == ["d1", "d3"]  # d3 has the text of d1
+
+
+def test_what_counts_neither_way_may_be_no_negative_nor_share_a_batch():
+    """The rest of a document that was judged as a whole: unless an equal text was judged, either way."""
+    corpus = {**CORPUS, "d5": "the lens", "d6": "the iris"}
+    examples = Examples(QUERIES, corpus, JUDGED, aside={"q1": frozenset({"d2", "d5", "d3"})})
+    assert [d for d in corpus if examples.wrong("q1", d)] == ["d4", "d5", "d6"]  # d5 says what d4, judged 0, says
+    assert examples.wrong("q3", "d2")
+    assert examples.irrelevant == {"q1": ["d4"], "q2": [], "q3": []}
+    assert examples.fingerprint != Examples(QUERIES, corpus, JUDGED).fingerprint
+    assert examples.only(["q3"]).aside == {}
+    assert examples.only(["q1", "q3"]).aside == examples.aside
+    for epoch in range(4):
+        rows = Rows(examples)
+        for places in ApartBatches(rows, 4)(epoch):
+            pairs = [rows.pairs[place % len(rows)] for place in places]
+            assert not {("q1", "d1"), ("q2", "d2")} <= set(pairs)  # d2 is aside for q1
+    with pytest.raises(InputError, match="counts neither way"):
+        Rows(examples, {"q1": ["d2"], "q2": ["d4"], "q3": ["d1"]}, 1)
+    for aside, said in (({"q9": ["d1"]}, "'q9'"), ({"q1": ["d9"]}, "'d9'")):
+        with pytest.raises(InputError, match=said):
+            Examples(QUERIES, corpus, JUDGED, aside=aside)
+
+
+def test_judged_wrong_ones_are_half_of_what_is_drawn():
+    """One of one every other epoch; half of several; all of them where nothing else is there."""
+    order = ["f1", "j1", "f2", "j2", "j3"]
+    judged = {"j1", "j2", "j3"}
+    assert [judged_half(order, judged, 1, epoch) for epoch in range(3)] == [["j1"], ["f1"], ["j1"]]
+    assert judged_half(order, judged, 2, 0) == judged_half(order, judged, 2, 1) == ["j1", "f1"]
+    assert [judged_half(order, judged, 3, epoch) for epoch in range(2)] == [["j1", "j2", "f1"], ["j1", "f1", "f2"]]
+    assert judged_half(order, judged, 4, 0) == ["j1", "j2", "f1", "f2"]
+    assert judged_half(order, judged, 9, 0) == ["j1", "j2", "j3", "f1", "f2"]
+    assert judged_half(order, [], 2, 0) == ["f1", "j1"]
+    assert judged_half([], judged, 2, 0) == []
+
+
+def test_rows_hold_what_was_judged_wrong_every_other_epoch(examples):
+    negatives = {"q1": ["d4", "d2"], "q2": ["d4"], "q3": ["d2", "d1"]}
+    rows = Rows(examples, negatives, per_row=1, seed=3)
+    assert [rows.documents(4 * epoch)[1] for epoch in range(4)] == ["d4", "d2", "d4", "d2"]
 
 
 @pytest.mark.parametrize(

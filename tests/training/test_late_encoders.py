@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +66,20 @@ def test_the_head_is_the_seeds_and_queries_are_padded_where_asked(tiny_encoder):
     assert not np.array_equal(head, other[1].linear.weight.detach().numpy())
     assert model.encode_query(["a1 f2"], show_progress_bar=False)[0].shape == (12, 8)
     assert again.encode_query(["a1 f2"], show_progress_bar=False)[0].shape == (4, 8)
+
+
+def test_what_was_judged_wrong_is_a_negative_and_what_counts_neither_way_is_none(topics, tiny_encoder, tmp_path):
+    """Words find neither: queries and texts share no word but fillers."""
+    far = {query: f"d{(int(query[1]) + 4) % 8}-0" for query in topics.queries}
+    judged = {query: {**topics.judged[query], far[query]: 0} for query in topics.queries}
+    aside = {query: {d for d in topics.corpus if d[1] == str((int(query[1]) + 1) % 8)} for query in topics.queries}
+    once = replace(FAST, dev_documents=10, loop=replace(LOOP, steps=1))
+    trained(replace(topics, judged=judged, aside=aside), tiny_encoder, tmp_path, once, name="once")
+    pools = json.loads((tmp_path / "runs" / "train" / "once" / "negatives.json").read_text())
+    assert pools
+    for query, pool in pools.items():
+        assert pool[0] == far[query]
+        assert not set(pool) & aside[query]
 
 
 def test_a_worse_model_is_not_kept(topics, tiny_encoder, tmp_path):

@@ -28,6 +28,7 @@ from foveal.training.negatives import (
     topics,
     with_pseudo_positives,
 )
+from foveal.training.searches import run_of
 
 CORPUS = {f"d{n}": f"text {n}" for n in range(8)} | {"twin": "text 0", "copy": "text 5"}
 EXAMPLES = Examples({"q": "query", "p": "other"}, CORPUS, {"q": {"d0": 1, "d1": 1}, "p": {"d7": 1}})
@@ -40,6 +41,35 @@ def test_static_negatives_are_the_top_without_what_answers():
     assert top_negatives(RUN, EXAMPLES, depth=2, skip=1) == {"q": ["d5"], "p": []}
     with pytest.raises(InputError, match="skip < depth"):
         top_negatives(RUN, EXAMPLES, depth=2, skip=2)
+
+
+def test_what_was_judged_wrong_comes_first_in_every_pool():
+    """Found or not, at whatever rank, and where a filter left it out; what counts neither way comes in none."""
+    judged = {"q": {"d0": 1, "d3": 0, "d6": 0, "d1": 1}, "p": {"d7": 1}}
+    examples = Examples(EXAMPLES.queries, CORPUS, judged, aside={"q": {"d2"}})
+    found = top_negatives(RUN, examples, depth=1)
+    assert found == {"q": ["d3", "d6", "d5"], "p": []}
+    assert top_negatives(RUN, examples, depth=2, skip=1)["q"] == ["d3", "d6"]  # ranks are of what nobody judged
+    for seed in range(5):
+        whole = filled({"q": ["d5"], "p": []}, examples, 4, seed=seed)
+        assert whole["q"][:3] == ["d3", "d6", "d5"]
+        assert "d2" not in whole["q"]
+    with pytest.raises(InputError, match="'q' was to get 7 negatives, but only 6"):
+        filled({}, examples, 7)  # d3 to d7, and the copy of d5
+
+
+def test_a_run_lacks_what_counts_neither_way():
+    examples = Examples(EXAMPLES.queries, CORPUS, EXAMPLES.judged, aside={"q": {"d2", "d5"}})
+    asked = []
+
+    def search(queries, k):
+        asked.append(k)
+        return [dict(list(RUN["q"].items())[:k]) for _ in queries]
+
+    found = run_of(search, examples, 3)
+    assert asked == [5]
+    assert found == {"q": {"twin": 9.0, "d0": 7.0, "copy": 5.5}, "p": {"twin": 9.0, "d2": 8.0, "d0": 7.0}}
+    assert run_of(search, EXAMPLES, 3)["q"] == dict(list(RUN["q"].items())[:3])
 
 
 SCORES = {"q": {"d0": 0.8, "d1": 0.6, "d2": 0.95, "d3": 0.59, "d4": 0.5, "d5": -0.2}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -55,6 +56,20 @@ def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encod
         topics, first_stage, str(tiny_encoder), settings, home=tmp_path, on_progress=lambda _: pytest.fail("it trained")
     )
     assert again == (folder, report)
+
+
+def test_what_was_judged_wrong_is_a_negative_though_it_was_not_found(topics, tiny_encoder, tmp_path):
+    far = {query: f"d{(int(query[1]) + 4) % 8}-0" for query in topics.queries}
+    judged = {query: {**topics.judged[query], far[query]: 0} for query in topics.queries}
+    aside = {query: {f"d{(int(query[1]) + 1) % 8}-1"} for query in topics.queries}  # the first stage finds it
+    given = replace(topics, judged=judged, aside=aside)
+    settings = replace(SETTINGS, loop=replace(SETTINGS.loop, steps=1))
+    train_reranker(given, first_stage, str(tiny_encoder), settings, home=tmp_path, name="once")
+    pools = json.loads((tmp_path / "runs" / "train" / "once" / "negatives.json").read_text())
+    assert pools
+    for query, pool in pools.items():
+        assert pool[0] == far[query]
+        assert not set(pool) & aside[query]
 
 
 def test_a_ranker_that_orders_no_better_is_not_kept(topics, tiny_encoder, tmp_path):

@@ -79,9 +79,9 @@ def test_a_worse_model_is_not_kept(topics, tiny_encoder, tmp_path):
 
 
 def oracle(topics):
-    """A teacher that knows the answers."""
-    right = {(topics.queries[q], topics.corpus[d]) for q, grades in topics.judged.items() for d in grades}
-    return lambda pairs: [float(pair in right) for pair in pairs]
+    """A teacher that knows the answers; its scores are log-odds."""
+    right = {(topics.queries[q], topics.corpus[d]) for q, found in topics.positives.items() for d in found}
+    return lambda pairs: [9.0 if pair in right else -9.0 for pair in pairs]
 
 
 QUICK = ("ance", "kl")
@@ -92,9 +92,11 @@ QUICK = ("ance", "kl")
     "arm", [pytest.param(arm, marks=() if arm in QUICK else pytest.mark.slow) for arm in ARMS if arm != "in-batch"]
 )
 def test_every_arm_trains(topics, tiny_encoder, tmp_path, arm):
-    """T4 (bm25, mined), T5 (ance), T6 (filtered), T8 (margin-mse, kl) end to end, negatives that answer nothing."""
+    """T4 (bm25, mined), T5 (ance), T6 (filtered, denoised, simans), T8 (margin-mse, kl) end to end, negatives that
+    answer nothing.
+    """
     settings = replace(FAST, arm=arm, negatives=2, loop=replace(LOOP, steps=32))
-    told = {"teacher": oracle(topics), "teacher_name": "oracle"} if ARMS[arm].distils else {}
+    told = {"teacher": oracle(topics), "teacher_name": "oracle"} if ARMS[arm].teacher != "none" else {}
     folder, report = trained(topics, tiny_encoder, tmp_path, settings, **told)
     assert report.what.startswith(f"encoder, {arm}:")
     run = tmp_path / "runs" / "train" / report.name
@@ -113,6 +115,72 @@ def test_without_a_teacher_words_and_base_together_teach(topics, tiny_encoder, t
     kept = json.loads((tmp_path / "runs" / "train" / report.name / "negatives.json").read_text())
     variances = [np.var(list(said.values())) for said in kept["scores"].values()]
     assert np.sqrt(np.mean(variances)) == pytest.approx(3.0)
+
+
+def mined(topics, base, home, arm, **options):
+    """What a run of one step told its queries apart from."""
+    settings = replace(FAST, arm=arm, negatives=2, dev_documents=10, loop=replace(LOOP, steps=1))
+    _, report = trained(topics, base, home, settings, name=f"{arm}-mined", **options)
+    return json.loads((home / "runs" / "train" / report.name / "negatives.json").read_text()), report
+
+
+ASKED = [arm for arm in ARMS if ARMS[arm].found_by]
+
+
+@pytest.mark.parametrize("arm", ASKED)
+def test_what_was_judged_wrong_is_first_and_what_counts_neither_way_is_nowhere(topics, tiny_encoder, tmp_path, arm):
+    """In every arm that mines: whatever its search finds, and whatever its filter leaves out."""
+    asked = list(topics.queries)
+    far = {query: f"d{(int(query[1]) + 4) % 8}-0" for query in asked}
+    judged = {query: {**topics.judged[query], far[query]: 0} for query in asked}
+    aside = {query: {d for d in topics.corpus if d[1] == str((int(query[1]) + 1) % 8)} for query in asked}
+    given = replace(topics, judged=judged, aside=aside)
+    told = {"teacher": oracle(given), "teacher_name": "oracle"} if ARMS[arm].teacher != "none" else {}
+    kept, _ = mined(given, tiny_encoder, tmp_path, arm, **told)
+    assert kept["negatives"]
+    for query, pool in kept["negatives"].items():
+        assert pool[0] == far[query]
+        assert not set(pool) & aside[query]
+        assert kept["scores"] is None or far[query] in kept["scores"][query]
+
+
+def test_what_a_teacher_is_sure_of(topics, tiny_encoder, tmp_path):
+    """T6: RocketQA's bounds on probabilities: negatives, answers that nobody named, and what is left out between."""
+    known = {query: {f"d{query[1]}-0": 1} for query in topics.queries}  # of three answers one was named
+    sure = oracle(topics)
+
+    def teacher(pairs):
+        return [0.0 if text.startswith("b0 ") and "a0 " not in query else score
+                for (query, text), score in zip(pairs, sure(pairs), strict=True)]  # fmt: skip
+
+    given = replace(topics, judged=known)
+    kept, report = mined(given, tiny_encoder, tmp_path, "denoised", teacher=teacher, teacher_name="oracle")
+    assert report.what.startswith("encoder, denoised: what the base finds and a teacher is sure")
+    found = kept["pseudo-positives"]
+    assert {f"d{query[1]}-0" for query in found} <= {d for d in topics.corpus if d.endswith("-0")}
+    assert all(set(pool) <= {f"d{query[1]}-1", f"d{query[1]}-2"} for query, pool in found.items())
+    assert sum(map(len, found.values())) > len(found) / 2  # the base finds some of them
+    for query, pool in kept["negatives"].items():
+        assert all(topics.wrong(query, d) for d in pool if d not in found.get(query, ()))
+
+
+def test_simans_draws_near_the_answers_score(topics, tiny_encoder, tmp_path):
+    """T6: of all that the base finds, not of its best; the draw is the seed's."""
+    (near, _), (best, _) = (mined(topics, tiny_encoder, tmp_path, arm) for arm in ("simans", "mined"))
+    pools = near["negatives"]
+    assert all(len(set(pool)) == FAST.depth for pool in pools.values())
+    assert all(topics.wrong(query, d) for query, pool in pools.items() for d in pool)
+    assert any(set(pool) - set(best["negatives"][query]) for query, pool in pools.items())
+
+
+def test_a_teacher_that_nobody_asks_is_refused(topics, tiny_encoder, tmp_path):
+    for arm in ("in-batch", "mined", "simans"):
+        settings = replace(FAST, arm=arm)
+        with pytest.raises(InputError, match=f"the arm '{arm}' asks none.*margin-mse, kl, denoised"):
+            trained(topics, tiny_encoder, tmp_path, settings, teacher=oracle(topics))
+    with pytest.raises(InputError, match="'denoised' needs a teacher"):
+        trained(topics, tiny_encoder, tmp_path, replace(FAST, arm="denoised"))
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

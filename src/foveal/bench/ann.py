@@ -3,12 +3,13 @@
 Data      SciFact's abstracts and test claims by MiniLM, plus synthetic neighbours (convex mixtures of two abstracts'
           vectors with noise, of unit length): real queries, real places, and enough vectors to make an index worth it
 Recall    share of the true best 10 (100) that is found. A system with a dial is turned up on one third of the queries
-          until it reaches the target, and measured on the rest: peers are so compared at equal recall
-Speed     one query at a time, as a person waits, in turns with an exact search (`paired`): with our own, in memory,
-          and for Lance's indexes with Lance's own scan, so that an index is held to what it gains in its engine. A
-          call into Lance costs about 2 ms before it looks at anything, which the peers, bare libraries, do not pay
+          until it reaches the target, and measured on the rest: peers are so compared at equal recall; of the best 200
+          for a library's deep searches, which compare fewer by their full vectors
+Speed     one query at a time, as a person waits, in turns with an exact search (`paired`): our own, in memory, which is
+          what the bar is about. Beside it Lance's own scan, which an index spares in its engine. A call into Lance
+          costs about 2 ms before it looks at anything, which the peers, bare libraries, do not pay
 Quality   nDCG@10 on SciFact alone, for the smaller forms of the vectors, since the synthetic ones are not judged
-Bars      recall@10 of 0.98 at 5 times the speed of the exact search, 0.95 by product quantisation to 48 bytes with
+Bars      recall@10 of 0.98 at 5 times the speed of our flat search, 0.95 by product quantisation to 48 bytes with
           re-scoring, nDCG@10 within 0.005 (int8) and 0.01 (re-scored signs), our flat search at 0.8 of faiss' speed
 """
 
@@ -32,6 +33,7 @@ from foveal.evaluation.speed import paired, percentiles
 from foveal.evaluation.tables import Row
 from foveal.registry import require
 from foveal.retrieval import flat
+from foveal.retrieval.lance_indexes import DEFAULT, INDEXES
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -42,7 +44,10 @@ TARGET = 0.98
 """Recall@10 that systems with a dial are turned up to."""
 
 SPEED_UP = 5.0
-"""Times as fast as the exact search of the same engine that an index must be."""
+"""Times as fast as our flat search that an index must be."""
+
+DEEP = 200
+"""Passages that a library's hybrid search asks of each of its parts."""
 
 EFS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 """The dial of a graph: candidates kept in a search."""
@@ -50,7 +55,7 @@ EFS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 @dataclass(frozen=True)
 class Data:
-    """Stored vectors (N, D), queries to turn dials on and to measure with, and the true best 100 of each."""
+    """Stored vectors (N, D), queries to turn dials on and to measure with, and the true best `DEEP` of each."""
 
     vectors: Floats
     tuning: Floats
@@ -96,7 +101,10 @@ def ann(settings: BenchSettings, neighbours: int | None = None) -> Iterator[Row]
         exact = lance_unindexed(data, Path(place))
         yield speed_row(exact.name, lambda query, k: exact.search(query, k, 0), data)
         for build, bars in SYSTEMS:
-            yield from index_rows(build(data, Path(place)), data, bars, exact)
+            index = build(data, Path(place))
+            yield from index_rows(index, data, bars, exact)
+            if build is lance_rabitq:
+                yield deep_row(index, data)
 
 
 def beside_neighbours(
@@ -163,7 +171,7 @@ def flat_rows(data: Data) -> Iterator[Row]:
 def index_rows(index: Index, data: Data, bars: Bars, exact: Index) -> Iterator[Row]:
     """Recall, speed, size and building time of an index at the least effort that reaches the target.
 
-    Its speed is held against our flat search in memory, and against `exact`, Lance's scan, where something is asked.
+    Its speed is held against our flat search in memory; beside it stands `exact`, Lance's scan, for Lance's own.
     """
     effort = least_effort(index, data)
     setting = index.setting.format(effort=effort)
@@ -172,11 +180,31 @@ def index_rows(index: Index, data: Data, bars: Bars, exact: Index) -> Iterator[R
         return index.search(query, k, effort)
 
     yield from recall_rows(index.name, search, data, at_least=bars.recall, note=setting)
-    yield speed_row(index.name, search, data)
+    yield speed_row(index.name, search, data, at_least=bars.speed_up)
     if bars.speed_up:
-        yield speed_row(index.name, search, data, against=exact, at_least=bars.speed_up)
+        yield speed_row(index.name, search, data, against=exact)
     yield Row.of(index.name, "bytes per vector", index.bytes_per_vector, note=index.sized)
     yield Row.of(index.name, "build, s", index.build_s)
+
+
+def deep_row(index: Index, data: Data) -> Row:
+    """What a library's deep searches lose in recall, since they compare fewer times as many by their full vectors."""
+    shipped = INDEXES[DEFAULT]
+    assert shipped.refine is not None
+    assert shipped.refine_deep is not None
+    told, found = [], {}
+    for refine in (shipped.refine, shipped.refine_deep):
+
+        def search(query: Floats, refine: int = refine) -> Ids:
+            return index.search(query, DEEP, refine)
+
+        found[refine] = recall([search(query) for query in data.queries], data.truth, DEEP)
+        told.append(
+            f"refine {refine}: {found[refine]:.4f}, {percentiles(search, list(data.queries[:100])).p50_ms:.1f} ms"
+        )
+    lost = found[shipped.refine] - found[shipped.refine_deep]
+    name = f"{index.name}, refine {shipped.refine_deep} in place of {shipped.refine}"
+    return Row.of(name, f"recall@{DEEP} lost", lost, note="; ".join(told))
 
 
 @dataclass(frozen=True)
@@ -337,7 +365,7 @@ def _refined(query: Any, _k: int, effort: int) -> Any:
 
 def held_out(vectors: Floats, queries: Floats) -> Data:
     """The vectors with their queries, every third of which is for turning dials."""
-    truth, _ = flat.flat_search(vectors, queries, 100)
+    truth, _ = flat.flat_search(vectors, queries, DEEP)
     tuned_on = np.arange(len(queries)) % 3 == 0
     return Data(vectors, queries[tuned_on], truth[tuned_on], queries[~tuned_on], truth[~tuned_on])
 

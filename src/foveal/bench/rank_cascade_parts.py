@@ -2,11 +2,15 @@
 
 first        BM25S and exact MiniLM, fused by the shipped weight
 learned      LambdaMART over the first's best 100: scores and ranks of both, of token vectors too in a whole run, words
+late         token vectors of 128 numbers, trained on the training claims (`retrieval-late` trains them, too), beside
+             BM25S, over the same 100; in a whole run
 reranker     a cross-encoder on MiniLM, trained on what the first gets wrong
 blockrank    the default language model, trained in the layout whose blocks can be kept, by the contrast of attention
 
 The training claims are parted: most of them teach, the rest, the dev claims, set weights and choose stages. No test
-claim does either. What is trained or read lies in the bench's cache, by the hash of what made it.
+claim does either. The trained token vectors know the claims that learning to rank is fitted on, and would be trusted
+too much as a feature of it; so they are a stage, which dev claims weigh. What is trained or read lies in the bench's
+cache, by the hash of what made it.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import numpy as np
 import torch
 
 from foveal.bench.retrieval_fusion import DEPTH, Judged
-from foveal.bench.retrieval_late import token_vectors
+from foveal.bench.retrieval_late import claims_model, claims_vectors, token_vectors
 from foveal.bench.settings import BenchSettings
 from foveal.models.language import load_language_model
 from foveal.ranking.blockrank import KEPT, BlockRank, default_layer
@@ -32,6 +36,7 @@ from foveal.ranking.fitting import Group
 from foveal.ranking.learned import FITS, LearnedRanker, judged_groups
 from foveal.registry import require
 from foveal.retrieval.fusion import weighted_sum
+from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.retrieval.hybrid import DENSE_WEIGHT
 from foveal.retrieval.late import TokenModel
 from foveal.retrieval.late_tokens import load_token_model
@@ -44,8 +49,10 @@ from foveal.training.rerankers import RerankerSettings, train_reranker
 from foveal.training.searches import run_of
 from foveal.types import Hit, Passage, Ranker, Span
 
-LEARNED, CROSS, BLOCK = "learned", "cross-encoder", "blockrank"
+LEARNED, LATE, CROSS, BLOCK = "learned", "token vectors", "cross-encoder", "blockrank"
 """What the rankers are called."""
+LATE_FIRST = "token vectors and BM25S"
+"""The second where it stands behind the first stage, its order alone."""
 WINDOW = 192
 """Tokens of claim and abstract that the cross-encoder reads: what is longer is cut."""
 BASE = "minilm"
@@ -58,8 +65,9 @@ class Sizes:
 
     learnt: int | None = None  # training claims; None: all
     asked: int | None = None  # test claims
-    dev: float = 0.15  # share of the training claims
-    tokens: bool = True  # whether token vectors are a source of learning to rank
+    dev: float = 0.1  # share of the training claims; in a whole run the very claims that `late` was not trained on
+    tokens: bool = True  # whether MiniLM's token vectors are a source of learning to rank
+    late: bool = False  # whether trained token vectors are a stage
     ranked: int = 100  # candidates of learning to rank
     best: int = 20  # of the cross-encoder and BlockRank
     epochs: float = 1  # of the cross-encoder
@@ -70,7 +78,7 @@ class Sizes:
     budgets: tuple[float, ...] = (50, 100, 300, 1000)  # milliseconds
 
 
-FULL = Sizes()
+FULL = Sizes(late=True)
 QUICK = Sizes(
     learnt=150, asked=40, dev=0.1, tokens=False, best=10, epochs=0.5, lists=8, documents=6, dev_lists=4,
     document_tokens=96,
@@ -163,13 +171,40 @@ class Tokens:
         """For each query the best `k` of the first's best."""
         return [self._ordered(query)[:k] for query in queries]
 
-    def _ordered(self, query: str) -> list[Hit]:
+    def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
+        """The MaxSim of each hit."""
         asked = self.model.queries([query])[0].T
-        scored = []
-        for hit in self.first.found(query).fused[: self.ranked]:
-            document = self.vectors[self.first.rows[hit.passage.span.document_id]]
-            scored.append(replace(hit, score=float((document @ asked).max(0).sum()), source="tokens"))
+        rows = [self.first.rows[hit.passage.span.document_id] for hit in hits]
+        return [float((self.vectors[row] @ asked).max(0).sum()) for row in rows]
+
+    def _ordered(self, query: str) -> list[Hit]:
+        hits = self.first.found(query).fused[: self.ranked]
+        pairs = zip(hits, self.scores(query, hits), strict=True)
+        scored = [replace(hit, score=score, source="tokens") for hit, score in pairs]
         return sorted(scored, key=lambda hit: -hit.score)
+
+
+@dataclass(frozen=True)
+class Late:
+    """A `Ranker`: MaxSim beside BM25S, each laid over 0 to 1 among the hits."""
+
+    tokens: Tokens
+    share: float  # of MaxSim
+
+    def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits by both."""
+        late, words = self.both(query, hits)
+        summed = weighted_sum([words, late], [1 - self.share, self.share])
+        ranked = [replace(hit, score=summed[hit.passage.span.document_id], source="late") for hit in hits]
+        return sorted(ranked, key=lambda hit: -hit.score)
+
+    def both(self, query: str, hits: Sequence[Hit]) -> tuple[dict[str, float], dict[str, float]]:
+        """MaxSim of the hits, and BM25S of those that hold a word of the query; by their ids."""
+        names = [hit.passage.span.document_id for hit in hits]
+        late = dict(zip(names, self.tokens.scores(query, hits), strict=True))
+        found = self.tokens.first.found(query).bm25
+        words = {hit.passage.span.document_id: hit.score for hit in found if hit.passage.span.document_id in late}
+        return late, words
 
 
 @dataclass(frozen=True)
@@ -233,6 +268,33 @@ class Parts:
         """LambdaMART fitted on these training claims."""
         model = FITS["lambdamart"]([self.groups[claim] for claim in claims], self.features.names)
         return LearnedRanker(model, self.features)
+
+    # -- token vectors -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def late(self) -> Late | None:
+        """Trained on the taught claims, its share beside BM25S from the dev claims; None if it is not to be there, or
+        is no better than untrained.
+        """
+        if not self.sizes.late:
+            return None
+        folder, report, held = claims_model(self.judged, self.settings)
+        if folder is None:
+            return None
+        model = load_token_model(str(folder))
+        tokens = Tokens(self.first, model, claims_vectors(self.judged, model, self.settings), self.sizes.ranked)
+        scored = {}
+        for claim in self.dev.queries.keys() & held.queries.keys():  # the others taught it
+            text = held.queries[claim]
+            scored[claim] = Late(tokens, 1.0).both(text, self.first.search([text], self.sizes.ranked)[0])
+        runs = tuple({claim: both[part] for claim, both in scored.items()} for part in (1, 0))
+        share = tuned_weight(runs, {claim: held.judged[claim] for claim in scored}, held_out=self.test.judged)
+        before, after = (values["ndcg@10"] for values in report.measured["dev"])
+        self.notes[LATE] = (
+            f"128 numbers a token; dev claims {after:.3f} alone, untrained {before:.3f}; {share} of the score MaxSim, "
+            f"the rest BM25S, by {len(scored)} dev claims"
+        )
+        return Late(tokens, share)
 
     # -- a cross-encoder -----------------------------------------------------------------------------------------------
 

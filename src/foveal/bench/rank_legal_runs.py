@@ -80,11 +80,12 @@ class Law:
 
     def trained(self, name: str, count: int, *, shuffled: bool = False) -> tuple[Report, Any]:
         """The report of an arm trained on `count` questions, now or before, and its model; `shuffled`: each article's
-        questions were given to another article.
+        questions were given to another article, of the dev questions too, and no step is chosen: the last one counts.
         """
         arm, learnt = self.arms[name], self.part(count)
+        dev = self.dev.only(list(self.dev.queries)[: self.sizes.steps_dev])
         if shuffled:
-            learnt = with_shuffled_labels(learnt, self.settings.seed)
+            learnt, dev = (with_shuffled_labels(one, self.settings.seed) for one in (learnt, dev))
         epochs = self.sizes.counts[count][isinstance(arm.model, AttentiveCNNSettings)]
         loop = LoopSettings(
             epochs=epochs if arm.learns or isinstance(arm.model, AttentiveCNNSettings) else 8 * epochs,
@@ -100,12 +101,17 @@ class Law:
             home=self.settings.cache / "training",
             first_stage=self._search,
             first_stage_name=f"BM25S, k1 {K1}, b {B}, {self._digest(self.learnt, self.dev)}",
-            dev=self.dev.only(list(self.dev.queries)[: self.sizes.steps_dev]),
+            dev=dev,
+            last=shuffled,
         )
         home = self.settings.cache / "training"
         place = home / "models" / report.name if report.kept else home / "runs" / "train" / report.name / "rejected"
         options = {} if arm.learns or isinstance(arm.model, AttentiveCNNSettings) else {"encoder": self.encoder}
         return report, load_article_model(place, **options)
+
+    def fresh(self, name: str) -> Paraformer | AttentiveCNN:
+        """The model of an arm before it is trained on all questions."""
+        return self._new(self.arms[name], self.part(max(self.sizes.counts)))
 
     def _new(self, arm: Arm, learnt: Examples) -> Paraformer | AttentiveCNN:
         if isinstance(arm.model, AttentiveCNNSettings):

@@ -87,6 +87,12 @@ class Systems:
             self._made[name, count, shuffled] = System(name, scores, self.law.tuned(scores), report.curves.seconds)
         return self._made[name, count, shuffled]
 
+    def fresh(self, name: str) -> System:
+        """The system by an arm's model as it is before training."""
+        model = self.law.fresh(name)
+        scores = self.law.scores(f"{json.dumps(model.identity())}, not trained", lambda: model)
+        return System(f"{name}, not trained", scores, self.law.tuned(scores))
+
     def alone(self, one: System) -> Run:
         """The test questions' candidates by the model's score."""
         return {query: one.scores[query] for query in self.law.test.queries}
@@ -139,6 +145,20 @@ def random_recall(law: Law, depth: int = 20) -> float:
         found = law.candidates[query]
         held.append(len(set(gold) & set(found)) / len(gold) * min(1.0, depth / max(1, len(found))))
     return math.fsum(held) / len(held)
+
+
+def chance_error(law: Law, depth: int = 20) -> float:
+    """The standard error of that recall over the test questions: of each question's candidates `depth` are drawn, and
+    how many of its articles are among them is hypergeometric.
+    """
+    variances = []
+    for query, gold in law.test.positives.items():
+        found = law.candidates[query]
+        count, right, drawn = len(found), len(set(gold) & set(found)), min(depth, len(found))
+        share = right / max(1, count)
+        spread = drawn * share * (1 - share) * (count - drawn) / max(1, count - 1)
+        variances.append(spread / len(gold) ** 2)
+    return math.sqrt(math.fsum(variances)) / len(variances)
 
 
 def firsts(run: Run, qrels: Qrels) -> dict[str, AnswerScores]:

@@ -44,6 +44,7 @@ from foveal.retrieval.terms import inverse_document_frequencies
 from foveal.training.examples import Examples
 from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
 from foveal.training.loop import LoopSettings
+from foveal.training.report import Report
 from foveal.types import Hit, Passage, Span
 
 RECALL, FEWER = 0.98, 10.0
@@ -53,6 +54,8 @@ GOAL = 0.745
 """nDCG@10 on SciFact that trained token vectors with BM25 must pass."""
 
 DEPTH = 1000
+RANKED = 50
+"""Hits of a library's search that the trained vectors order."""
 
 
 def late(settings: BenchSettings) -> Iterator[Row]:
@@ -165,11 +168,7 @@ def joined_rows(judged: Judged, documents: TokenVectors, model: TokenModel, sett
 
 def trained_on_claims(judged: Judged, settings: BenchSettings) -> Iterator[Row]:
     """A head of 128 numbers, trained with the encoder on the training claims."""
-    loop = LoopSettings(epochs=3, batch=16, learning_rate=3e-5, seed=settings.seed, bfloat16=True)
-    trained = LateEncoderSettings(window=128, loop=loop)
-    learnt, dev = Examples.of(judged.train).split(dev=trained.dev_share, seed=settings.seed)
-    test, name = Examples.of(judged.test), f"late-claims-{settings.seed}"
-    folder, report = train_late_encoder(learnt, "minilm", trained, home=_home(settings), name=name, dev=dev, test=test)
+    folder, report, dev = claims_model(judged, settings)
     before, after = report.measured["test"]
     note = f"a head drawn at random: {before['ndcg@10']:.4f}; window 128 while training"
     system = "token vectors of 128, trained on the claims"
@@ -178,12 +177,29 @@ def trained_on_claims(judged: Judged, settings: BenchSettings) -> Iterator[Row]:
         yield from trained_and_words(judged, folder, dev, f"{system}, and BM25, weighted", settings)
 
 
+def claims_model(judged: Judged, settings: BenchSettings) -> tuple[Path | None, Report, Examples]:
+    """The model that was trained on nine tenths of the training claims, now or before, its report, and the claims that
+    it was not trained on.
+    """
+    loop = LoopSettings(epochs=3, batch=16, learning_rate=3e-5, seed=settings.seed, bfloat16=True)
+    trained = LateEncoderSettings(window=128, loop=loop)
+    learnt, dev = Examples.of(judged.train).split(dev=trained.dev_share, seed=settings.seed)
+    test, name = Examples.of(judged.test), f"late-claims-{settings.seed}"
+    folder, report = train_late_encoder(learnt, "minilm", trained, home=_home(settings), name=name, dev=dev, test=test)
+    return folder, report, dev
+
+
+def claims_vectors(judged: Judged, model: TokenModel, settings: BenchSettings) -> TokenVectors:
+    """That model's vectors of all documents."""
+    return token_vectors(settings, ("scifact", "tokens", "trained"), judged.texts, model)
+
+
 def trained_and_words(
     judged: Judged, folder: Path, dev: Examples, system: str, settings: BenchSettings
 ) -> Iterator[Row]:
     """The trained vectors with BM25; the claims that were held out from training give the weight."""
     model, names = load_token_model(str(folder)), list(judged.test.corpus)
-    documents = token_vectors(settings, ("scifact", "tokens", "trained"), judged.texts, model)
+    documents = claims_vectors(judged, model, settings)
     asked = {**dev.queries, **judged.test.queries}
     queries = TokenVectors.of(model.queries(list(asked.values())))
     run = _as_run(list(asked), names, *maxsim_search(documents, queries, DEPTH))
@@ -203,7 +219,7 @@ def ranked(judged: Judged, ranker: LateRanker, documents: TokenVectors, settings
     kept = KeptVectors(most=2**32)
     for row, text in enumerate(judged.texts):
         kept.put(text, documents[row])
-    ranker = replace(ranker, kept=kept)
+    ranker = replace(ranker, kept=kept, budget=RANKED)
     hybrid = fuse("weighted", bm25s_run(judged.whole), dense_run(judged, settings), DENSE_WEIGHT)
     run: Run = {}
     for query in judged.test.qrels:

@@ -1,9 +1,10 @@
 """bench retrieval-training: what each way of training gains on real claims, and with a re-ranker behind it.
 
-arms       MiniLM trained on 90 % of SciFact's 809 training claims by each arm of `training.encoders`, three seeds each;
-           the rest are the dev claims, which choose the steps and the arm. Test claims are measured only
+arms       MiniLM trained on 90 % of SciFact's 809 training claims by each arm of `TRIED`, three seeds each; the rest
+           are the dev claims, which choose the steps and the arm. Test claims are measured only
 joined     the chosen arm with BM25, the weight from the dev claims
-teacher    a cross-encoder trained on what the untrained hybrid gets wrong, as re-ranker and as teacher
+teacher    a cross-encoder trained on what the untrained hybrid gets wrong, as re-ranker, and as teacher: an encoder
+           that learns its margins (margin-MSE), one seed, beside the chosen arm
 gradients  cached gradients (GradCache) against those of the whole batch, on MiniLM itself
 Bars       the chosen arm 0.68 nDCG@10 on the test claims; it or what is made with it above 0.745; gradients within 1e-5
 
@@ -13,7 +14,9 @@ A run of an arm is kept in the bench's cache: a bench that was stopped goes on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 
@@ -23,6 +26,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.metrics import Run, compare, evaluate
 from foveal.evaluation.tables import Row
 from foveal.models import load_encoder
+from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.retrieval.hybrid import DENSE_WEIGHT
@@ -40,6 +44,9 @@ SEEDS = (0, 1, 2)
 TARGET, GOAL = 0.68, 0.745
 """nDCG@10 on the test claims: of the chosen arm alone, and of the best that is made with it."""
 
+TRIED = ("in-batch", "bm25", "mined", "filtered", "ance", "margin-mse", "kl")
+"""The arms among which dev claims choose."""
+
 WINDOW = 128
 """Tokens of a text while training: MiniLM's own training had as many."""
 
@@ -51,7 +58,7 @@ def training(settings: BenchSettings) -> Iterator[Row]:
     data = Arms(judged, settings)
     yield Row.of("MiniLM, not trained", "ndcg@10", data.ndcg(data.base_run()), note="test claims")
     reports: dict[str, list[Report]] = {}
-    for arm in ("in-batch", "mined") if settings.quick else ARMS:
+    for arm in ("in-batch", "mined") if settings.quick else TRIED:
         reports[arm] = [data.trained(arm, seed) for seed in (SEEDS[:1] if settings.quick else SEEDS)]
         yield from arm_rows(arm, reports[arm])
     best = max(reports, key=lambda arm: _mean(reports[arm], "dev"))
@@ -59,7 +66,7 @@ def training(settings: BenchSettings) -> Iterator[Row]:
     yield Row.of("the chosen arm", "ndcg@10", _mean(reports[best], "test"), at_least=TARGET, note=note)
     yield from joined_rows(data, best, reports[best])
     if not settings.quick:
-        yield from reranker_rows(data)
+        yield from reranker_rows(data, best, reports[best][0])
 
 
 class Arms:
@@ -77,11 +84,19 @@ class Arms:
 
     def trained(self, arm: str, seed: int) -> Report:
         """The report of an arm trained with that seed, now or before."""
+        return self._trained(arm, seed, _name(arm, seed, self.settings))
+
+    def distilled(self, teacher: Path, seed: int) -> Report:
+        """The report of an encoder that learns the margins of the cross-encoder in a folder, now or before."""
+        told = {"teacher": Scorer(teacher), "teacher_name": f"{teacher.name} {fingerprint(teacher)}"}
+        return self._trained("margin-mse", seed, _name("distilled", seed, self.settings), **told)
+
+    def _trained(self, arm: str, seed: int, name: str, **teacher: Any) -> Report:
         loop = LoopSettings(epochs=3, batch=32, learning_rate=3e-5, seed=seed, bfloat16=True)
         chosen = EncoderSettings(arm=arm, window=WINDOW, dev_documents=600, loop=loop)
         _, report = train_encoder(
-            self.learnt, "minilm", chosen, home=self.home, name=_name(arm, seed, self.settings), dev=self.dev,
-            test=self.test, vectors=self.vectors,
+            self.learnt, "minilm", chosen, home=self.home, name=name, dev=self.dev, test=self.test,
+            vectors=self.vectors, **teacher,
         )  # fmt: skip
         return report
 
@@ -137,8 +152,8 @@ def joined_rows(data: Arms, arm: str, reports: list[Report]) -> Iterator[Row]:
     yield Row.of(f"{arm} and BM25, weighted", "ndcg@10", fmean(values), at_least=GOAL, note=note)
 
 
-def reranker_rows(data: Arms) -> Iterator[Row]:
-    """A cross-encoder behind the untrained hybrid, and what an encoder learns from it."""
+def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
+    """A cross-encoder behind the untrained hybrid, and what an encoder learns from it, beside one of the chosen arm."""
     words = {data.judged.queries[query]: found for query, found in data.lexical.items()}
     hybrid = blended(
         [lambda queries, k: [_top(words[query], k) for query in queries], data.base()], [1 - DENSE_WEIGHT, DENSE_WEIGHT]
@@ -152,6 +167,7 @@ def reranker_rows(data: Arms) -> Iterator[Row]:
     before, after = report.measured["test"]
     note = f"the hybrid's best {chosen.depth}; before {before['ndcg@10']:.4f}; {'' if report.kept else 'not '}kept"
     yield Row.of("re-ranker over the hybrid", "ndcg@10", after["ndcg@10"], note=note)
+    yield distilled_row(data, folder or data.home / "runs" / "train" / report.name / "rejected", arm, beside)
     if folder is None:
         return
     run = dict(zip(data.test.queries, hybrid(list(data.test.queries.values()), 100), strict=True))
@@ -159,6 +175,16 @@ def reranker_rows(data: Arms) -> Iterator[Row]:
     blend = fuse("weighted", run, {query: ordered[query] for query in run}, 0.5)
     note = "its order and the hybrid's, equal weights"
     yield Row.of("re-ranker and hybrid, summed", "ndcg@10", data.ndcg(blend), note=note)
+
+
+def distilled_row(data: Arms, teacher: Path, arm: str, beside: Report) -> Row:
+    """What an encoder finds that learnt a cross-encoder's margins over what words and MiniLM find."""
+    report = data.distilled(teacher, SEEDS[0])
+    before, after = report.measured["test"]
+    p_value = compare(data.run_of(report), data.run_of(beside), data.judged.test.qrels)
+    chosen = f"the chosen arm, {arm}, {beside.measured['test'][1]['ndcg@10']:.4f} with the same seed, p {p_value:.2g}"
+    note = f"before {before['ndcg@10']:.4f}; {chosen}; {'' if report.kept else 'not '}kept"
+    return Row.of("distilled from the re-ranker, margin-mse", "ndcg@10", after["ndcg@10"], note=note)
 
 
 def gradients(judged: Judged, rows: int = 16, tokens: int = 32) -> Row:

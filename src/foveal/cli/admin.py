@@ -9,6 +9,8 @@ import typer
 
 from foveal.cli import digest, people
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results, size
+from foveal.errors import InputError
+from foveal.retrieval.lance_indexes import INDEXES, chosen_index, lance_index
 
 app = typer.Typer(
     help="Care of the library's files, of people with an account, and of the mail's subscribers.", no_args_is_help=True
@@ -33,6 +35,39 @@ def compact(home: Home = None, as_json: AsJson = False) -> None:
         print_json({"bytes_before": before, "bytes_after": after})
     else:
         results().print(f"{size(before)} before, {size(after)} now.")
+
+
+@app.command()
+def index(
+    name: Annotated[
+        str | None,
+        typer.Argument(help=f"{', '.join(INDEXES)}. Without it the one that is used is told.", metavar="[NAME]"),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the index by which the library's vectors are searched; it is made at once, where passages are enough."""
+    from foveal.retrieval.store import INDEX_FROM
+
+    store = open_library(home).store
+    if not store.dimension:
+        raise InputError(
+            "This library was made without an encoder, so there are no vectors to index. Words have an index of their "
+            "own. Make a library with an encoder to search by meaning: foveal add … --encoder minilm --home …"
+        )
+    if name is not None:
+        lance_index(name)  # an unknown name is refused before anything is written
+        with notes().status("Making the index …"), store.writing():
+            store.use_index(name)
+    chosen, passages = chosen_index(store.settings), store.counts()["passages"]
+    exact = chosen.config is None or passages < INDEX_FROM
+    if as_json:
+        print_json({"index": chosen.name, "passages": passages, "exact": exact})
+        return
+    said = f"Vectors of {passages:,} passages are searched by {chosen.name}."
+    if exact and chosen.config is not None:
+        said += f" Below {INDEX_FROM:,} passages every search is exact; the index is made when there are so many."
+    results().print(said, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -69,11 +69,14 @@ def encoder(
     arm: Annotated[
         str,
         typer.Option(
-            help="Where negatives come from: in-batch, bm25, mined, filtered, ance; or a teacher's margin-mse, kl."
+            help="Where negatives come from: in-batch, bm25, mined, filtered, ance, simans, with a --teacher denoised; "
+            "or whose scores are learnt: margin-mse, kl."
         ),
     ] = "mined",
     base: Base = "minilm",
-    teacher: Annotated[Path | None, typer.Option(help="A re-ranker's folder, for the arms margin-mse and kl.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A re-ranker's folder, for the arms margin-mse, kl and denoised.")
+    ] = None,
     name: Name = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -88,8 +91,9 @@ def encoder(
     as_json: AsJson = False,
 ) -> None:
     """Train a sentence encoder for search by meaning. Stopped with Ctrl-C, the same command goes on."""
+    from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
-    from foveal.training.encoders import EncoderSettings, train_encoder
+    from foveal.training.encoders import EncoderSettings, check_teacher, train_encoder
     from foveal.training.loop import LoopSettings
     from foveal.training.rerankers import Scorer
 
@@ -99,15 +103,17 @@ def encoder(
         patience=patience,
     )  # fmt: skip
     chosen = EncoderSettings(arm=arm, window=window, loop=loop)
+    check_teacher(arm, given=teacher is not None)  # before anything is read
     chosen = replace(chosen, negatives=negatives or chosen.negatives)
     judged, test = learnt_from(
         settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
         first_stage="none" if data else None, seed=seed,
     )  # fmt: skip
     taught: dict[str, Any] = {"teacher": Scorer(teacher), "teacher_name": str(teacher)} if teacher else {}
+    learnt, dev = parted(judged.examples, seed)
     with progress() as on_progress:
         folder, report = train_encoder(
-            judged.examples, base, chosen, home=settings.home, name=name, test=test, on_progress=on_progress,
+            learnt, base, chosen, home=settings.home, name=name, dev=dev, test=test, on_progress=on_progress,
             anew=anew, cache=settings.cache, **taught,
         )  # fmt: skip
     report = replace(report, notes=(*judged.notes, *report.notes))
@@ -138,6 +144,7 @@ def late(
     as_json: AsJson = False,
 ) -> None:
     """Train token vectors that order a search's hits (late interaction). After Ctrl-C the same command goes on."""
+    from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
     from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
 
@@ -153,9 +160,10 @@ def late(
         settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
         first_stage="none" if data else None, seed=seed,
     )  # fmt: skip
+    learnt, dev = parted(judged.examples, seed)
     with progress() as on_progress:
         folder, report = train_late_encoder(
-            judged.examples, base, chosen, home=settings.home, name=name, test=test, on_progress=on_progress,
+            learnt, base, chosen, home=settings.home, name=name, dev=dev, test=test, on_progress=on_progress,
             anew=anew, cache=settings.cache,
         )  # fmt: skip
     report = replace(report, notes=(*judged.notes, *report.notes))

@@ -54,6 +54,7 @@ def lexsembridge(
     """Train a bridge for exact words and fragments over an index that stays. Stopped, the same command goes on."""
     from foveal.models.lexsembridge import BridgeSettings
     from foveal.models.lexsembridge_reading import REACH
+    from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
     from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge
 
@@ -79,7 +80,7 @@ def lexsembridge(
         first_stage="none" if data else "lexical",
         seed=seed,
     )
-    learnt, dev = judged.examples.split(dev=chosen.dev_share, seed=seed)
+    learnt, dev = parted(judged.examples, seed)
     learnt = with_own_tasks(learnt, keywords, spans, passages, seed)
     with training.progress() as on_progress:
         folder, report = train_lexsembridge(

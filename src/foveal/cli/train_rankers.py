@@ -39,6 +39,7 @@ from foveal.ranking.neural import MODELS
 if TYPE_CHECKING:
     from foveal.evaluation.legal import LegalCollection
     from foveal.ranking.judged import Judged
+    from foveal.ranking.legal_training import Aside
     from foveal.settings import Settings
 
 CROSS_ENCODER = "cross-encoder"
@@ -225,13 +226,13 @@ def legal(
     chosen = replace(defaults, loop=loop)
     if negatives:
         chosen = replace(chosen, hard=negatives - negatives // 2, random=negatives // 2)
-    collection, test, said = _articles(settings, data, split, test_split, judgements, queries, seed)
+    collection, test, aside, said = _articles(settings, data, split, test_split, judgements, queries, seed)
     base = base or _own_encoder(data, settings)
     with progress() as on_progress:
         run = RunSettings(home=settings.home, name=name, on_progress=on_progress, anew=anew, cache=settings.cache)
         folder, report = train_articles(
             collection, engine, chosen, run=run, test=test, encoder="minilm" if base == "none" else base,
-            learns=not frozen, language=language, cut=cut or ("lines" if data else "sentences"),
+            learns=not frozen, language=language, cut=cut or ("lines" if data else "sentences"), aside=aside,
         )  # fmt: skip
     report = replace(report, notes=(*said, *report.notes))
     told_ranker(report, folder, settings, as_json=as_json)
@@ -245,16 +246,16 @@ def _articles(
     judgements: str | None,
     queries: Path | None,
     seed: int,
-) -> tuple[LegalCollection, LegalCollection | None, tuple[str, ...]]:
-    """Articles with their questions, those that are only measured, and what was left out."""
+) -> tuple[LegalCollection, LegalCollection | None, Aside, tuple[str, ...]]:
+    """Articles with their questions, those that are only measured, what counts neither way, and what was left out."""
     if data is not None:
         from foveal.evaluation.legal import load_obliqa
 
-        return load_obliqa(data, split), load_obliqa(data, test_split) if test_split else None, ()
+        return load_obliqa(data, split), load_obliqa(data, test_split) if test_split else None, {}, ()
     from foveal.ranking.judged_training import articles_of
 
     judged: Judged = judged_library(open_library(settings), judgements, queries, None, seed)
-    return articles_of(judged), None, judged.notes
+    return articles_of(judged), None, judged.examples.aside, judged.notes
 
 
 def _own_encoder(data: Path | None, settings: Settings) -> str:

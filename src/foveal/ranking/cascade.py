@@ -26,7 +26,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel
 from foveal.ranking.stage_cost import StageCost
 from foveal.retrieval.fusion import weighted_sum
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import followed_by, read_by
 from foveal.retrieval.store_search import require_k
 from foveal.types import Hit, Ranker, Retriever
 
@@ -44,7 +44,7 @@ class Stage:
     """A ranker, and how many of the best candidates go into it."""
 
     ranker: Ranker
-    candidates: int
+    candidates: int  # no more than its ranker reads, if that has a budget of its own
     least: int = LEAST  # it is left out rather than given fewer, where there are so many
     weight: float = 1.0  # of its scores beside those that it was given, both scaled 0 to 1 over what it saw; 1: alone
     name: str = ""  # in the report; "": the ranker's class
@@ -63,20 +63,27 @@ class Stage:
         """Its name."""
         return self.name or type(self.ranker).__name__
 
+    def most(self, hits: int) -> int:
+        """How many of so many hits it takes at most: no more than its ranker reads, which may have a budget."""
+        return read_by(self.ranker, min(self.candidates, hits))
+
     def ordered(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        """The hits as the ranker orders them, its scores beside those given if they are weighed.
+        """The hits as the ranker orders them, its scores beside those given if they are weighed; what it does not read
+        follows below, and is no part of the scale.
 
         InputError: it gave a hit that it was not given, or one twice.
         """
-        ranked = self.ranker.rank(query, hits)
-        known = {hit.passage.span for hit in hits}
+        read = hits[: read_by(self.ranker, len(hits))]
+        ranked = self.ranker.rank(query, read)
+        known = {hit.passage.span for hit in read}
         if len({hit.passage.span for hit in ranked} & known) < len(ranked):
             raise InputError(f"{self.called} gave a passage twice, or one that it was not given. Mend that ranker.")
-        if self.weight == 1:
-            return ranked
-        scores = [{hit.passage.span: hit.score for hit in one} for one in (hits, ranked)]
-        summed = weighted_sum(scores, [1 - self.weight, self.weight])
-        return sorted((replace(hit, score=summed[hit.passage.span]) for hit in ranked), key=lambda hit: -hit.score)
+        if self.weight < 1:
+            scores = [{hit.passage.span: hit.score for hit in one} for one in (read, ranked)]
+            summed = weighted_sum(scores, [1 - self.weight, self.weight])
+            weighed = (replace(hit, score=summed[hit.passage.span]) for hit in ranked)
+            ranked = sorted(weighed, key=lambda hit: -hit.score)
+        return ranked if len(read) == len(hits) else followed_by(ranked, hits)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class StageRun:
 
     name: str
     given: int  # hits that there were
-    taken: int  # of them, the best so many were ordered anew
+    taken: int  # of them, the best so many were read and ordered anew
     ms: float
     expected_ms: float  # what was foretold; 0: nothing was known
     left_out: str = ""
@@ -190,7 +197,8 @@ class Cascade:
             if counts is None:
                 count, why = self._count(place, len(ordered), spent)
             else:
-                count, why = min(counts[place], len(ordered)), "it was given no candidates"
+                count = read_by(self.stages[place].ranker, min(counts[place], len(ordered)))
+                why = "it was given no candidates"
             ordered, done = self._ran(place, query, ordered, count, why)
             runs.append(done)
         report = CascadeReport(tuple(runs), self.budget_ms, spent_ms, spent_ms + 1e3 * (self.clock() - start))
@@ -200,15 +208,16 @@ class Cascade:
     def warm(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> None:
         """Time each stage that was never timed, on a few of these hits, then on more while that is cheap."""
         for stage, cost in zip(self.stages, self.costs, strict=True):
-            size = min(stage.least, stage.candidates, len(hits))
+            most = stage.most(len(hits))
+            size = min(stage.least, most)
             if cost.known or not size:
                 continue
             self._timed(stage, cost, query, hits[:size], cancel)  # cold
             while True:
                 ms = self._timed(stage, cost, query, hits[-size:], cancel)
-                if size >= min(stage.candidates, len(hits)) or ms > (self.budget_ms or math.inf) / 2:
+                if size >= most or ms > (self.budget_ms or math.inf) / 2:
                     break
-                size = min(4 * size, stage.candidates, len(hits))
+                size = min(4 * size, most)
 
     def _ran(self, place: int, query: str, hits: list[Hit], count: int, why: str) -> tuple[list[Hit], StageRun]:
         """The hits after a stage took the first `count` of them; `why` it took none."""
@@ -233,7 +242,8 @@ class Cascade:
     def _count(self, place: int, hits: int, spent: float) -> tuple[int, str]:
         """How many of the hits a stage takes once `spent` ms are gone; 0, and why, where it is left out."""
         stage, cost = self.stages[place], self.costs[place]
-        least, most = min(stage.least, stage.candidates, hits), min(stage.candidates, hits)
+        most = stage.most(hits)
+        least = min(stage.least, most)
         if not hits:
             return 0, "there is nothing to rank"
         if self.budget_ms is None:
@@ -251,7 +261,7 @@ class Cascade:
         """Milliseconds kept free for the least of later stages, as far as they fit beside this one's."""
         reserved = 0.0
         for stage, cost in zip(self.stages[place + 1 :], self.costs[place + 1 :], strict=True):
-            needed = cost.ms(min(stage.least, stage.candidates, hits))
+            needed = cost.ms(min(stage.least, stage.most(hits)))
             reserved += needed if reserved + needed <= spare else 0.0
         return reserved
 

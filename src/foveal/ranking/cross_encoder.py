@@ -5,8 +5,8 @@
 
 Needs     a sentence-transformers CrossEncoder with one output: a folder or a hub id (extra `train`). A plain encoder is
           refused: its head would be random
-Budgets   the best `budget` hits are scored, the rest follow below; a batch is `batch` pairs of at most `max_tokens`
-          tokens, and `cancel` is looked at before each batch
+Budgets   the best `budget` hits are scored (all, if it is None), the rest follow below; a batch is `batch` pairs of at
+          most `max_tokens` tokens, and `cancel` is looked at before each batch
 Windows   a query may take half of `max_tokens`, and is cut beyond. A passage that does not fit beside it is cut, or
           read in windows that overlap by a quarter and scored as its best window (MaxP: Dai and Callan, SIGIR 2019)
 """
@@ -46,13 +46,14 @@ class CrossEncoderRanker:
     """A `Ranker`; `model` is a sentence-transformers CrossEncoder with one output."""
 
     model: Any
-    budget: int = 100  # hits scored; the rest follow below them
+    budget: int | None = None  # hits scored, the rest follow below them; None: all that are given
     batch: int = 32  # pairs in a forward pass
     max_tokens: int | None = None  # of query, passage and the special ones together; None: what the model can
     overflow: str = "windows"  # a passage that does not fit: "windows", the best one counts, or "cut"
 
     def __post_init__(self) -> None:
-        small = min(self.budget, self.batch) < 1 or (self.max_tokens is not None and self.max_tokens < FEWEST_TOKENS)
+        small = self.batch < 1 or (self.budget is not None and self.budget < 1)
+        small = small or (self.max_tokens is not None and self.max_tokens < FEWEST_TOKENS)
         if small or self.overflow not in OVERFLOWS:
             raise InputError(
                 f"A cross-encoder got budget={self.budget}, batch={self.batch}, max_tokens={self.max_tokens}, overflow="

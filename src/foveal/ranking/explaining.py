@@ -62,7 +62,7 @@ def explain(
 def _by_stages(
     query: str, hits: Sequence[Hit], cascade: Cascade, words: WordWeights, counts: Sequence[int] | None
 ) -> list[Explanation]:
-    taken = counts if counts is not None else [stage.candidates for stage in cascade.stages]
+    taken = counts if counts is not None else [stage.most(len(hits)) for stage in cascade.stages]
     found: list[Explanation] = []
     while len(found) < len(hits):  # what stands at place p was moved there by the last stage that took more than p
         place = len(found)
@@ -192,7 +192,7 @@ def _of_masses(told: blockrank.Explained, hit: Hit) -> Explanation:
 
 
 def _by_sentences(query: str, hits: Sequence[Hit], ranker: sections.SectionRanker) -> list[Explanation]:
-    told = {one.hit.passage.span: one for one in replace(ranker, budget=len(hits)).explain(query, hits)}
+    told = {one.hit.passage.span: one for one in replace(ranker, budget=None).explain(query, hits)}
     found = []
     for hit in hits:
         sentences, start = told[hit.passage.span].sentences, hit.passage.span.start

@@ -120,9 +120,13 @@ class GoalScorer:
 class GoalRanker:
     """A `Ranker` by a trained filter."""
 
-    def __init__(self, scorer: GoalScorer, *, weight: float = 1.0, budget: int = 100, name: str = "goal") -> None:
-        """`weight` is the filter's beside the first stage; the best `budget` hits are scored. InputError: neither."""
-        if not 0 <= weight <= 1 or budget < 1:
+    def __init__(
+        self, scorer: GoalScorer, *, weight: float = 1.0, budget: int | None = None, name: str = "goal"
+    ) -> None:
+        """`weight` is the filter's beside the first stage; the best `budget` hits are scored (None: all). InputError:
+        neither.
+        """
+        if not 0 <= weight <= 1 or (budget is not None and budget < 1):
             raise InputError(f"A goal ranker got weight = {weight}, budget = {budget}; 0 to 1, and at least 1.")
         self.scorer, self.weight, self.budget, self.name = scorer, weight, budget, name
 

@@ -8,9 +8,9 @@
 
 Names      A passage is "<document>:<start>-<end>"; a span that is none stands for the passage that holds most of it. A
            document is its id, the beginning of one, its path or its address
-Documents  Passages are ranked, so a document that is judged relevant stands for the one of its passages that the first
-           stage puts first (its opening where none is found), as in Dai and Callan, SIGIR 2019; its other passages are
-           neither right nor wrong for that query, and are left out
+Documents  Passages are ranked, so a judged document stands for the one of its passages that the first stage puts first
+           (its opening where none is found), as in Dai and Callan, SIGIR 2019. The other passages of a relevant one
+           are neither right nor wrong for that query: the first stage gives none, no training takes them as negatives
 Stage      what finds the candidates that a ranker orders: the library's own search, as it is deployed
 """
 
@@ -216,16 +216,15 @@ def _judged(
 ) -> Judged:
     """Judgements of passages and of whole documents as examples over the library's passages."""
     judged = {query: dict(passages.get(query, {})) for query in texts}
-    aside: dict[str, set[str]] = defaultdict(set)  # text of a query -> passages that count neither way
-    whole = {query: [one for one, grade in documents.get(query, {}).items() if grade > 0] for query in texts}
-    asked = [query for query in texts if whole[query]]
+    aside: dict[str, set[str]] = defaultdict(set)  # query -> passages that count neither way
+    asked = [query for query in texts if documents.get(query)]
     found = library_search(retriever, shelf.pieces)([texts[query] for query in asked], DEPTH) if asked else []
     for query, ranking in zip(asked, found, strict=True):
-        for document in whole[query]:
+        for document, grade in documents[query].items():
             names = [name_of(span) for span in shelf.places[document]]
             best = next((name for name in ranking if name in names), names[0])
-            judged[query].setdefault(best, documents[query][document])
-            aside[texts[query]].update(name for name in names if name not in judged[query])
+            judged[query].setdefault(best, grade)
+            aside[query].update(name for name in names if grade > 0 and name not in judged[query])
     kept = {query: grades for query, grades in judged.items() if any(grade > 0 for grade in grades.values())}
     if dropped := len(judged) - len(kept):
         notes = [*notes, f"{dropped} of {len(judged)} judged queries have no relevant passage; they teach nothing."]
@@ -234,8 +233,12 @@ def _judged(
             f"{len(kept)} judged queries have a relevant passage (a grade of 1 or more): too few to learn from some "
             "and measure by others. Judge more (foveal judge), or let headings ask (--judgements none)."
         )
-    examples = Examples({query: texts[query] for query in kept}, shelf.texts, kept, "library")
-    return Judged(examples, library_search(retriever, shelf.pieces, aside), stage, shelf.headings, tuple(notes))
+    left_out = {query: frozenset(names) for query, names in aside.items() if names and query in kept}
+    examples = Examples({query: texts[query] for query in kept}, shelf.texts, kept, "library", left_out)
+    by_text: dict[str, set[str]] = defaultdict(set)
+    for query, left in left_out.items():
+        by_text[texts[query]].update(left)
+    return Judged(examples, library_search(retriever, shelf.pieces, by_text), stage, shelf.headings, tuple(notes))
 
 
 def library_search(

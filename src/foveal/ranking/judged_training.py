@@ -69,10 +69,10 @@ def parted(examples: Examples, seed: int) -> tuple[Examples, Examples]:
 
 
 def most_negatives(examples: Examples, wanted: int) -> int:
-    """`wanted`, or as many texts as do not answer the query that most of them answer; at least 1."""
+    """`wanted`, or as many texts as may be negatives of the query that has the fewest of those; at least 1."""
     holding = Counter(examples.codes.values())
-    answering = max(sum(holding[code] for code in answers) for answers in examples.answers.values())
-    return max(1, min(wanted, len(examples.corpus) - answering))
+    spared = max(sum(holding[code] for code in codes) for codes in examples.spared.values())
+    return max(1, min(wanted, len(examples.corpus) - spared))
 
 
 # -- neural rankers ---------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def train_articles(
 
     options = {"cut": "lines", "headings": True, "language": "plain", **options}
     texts = corpus_of(collection.articles.values(), cut=options["cut"], headings=options["headings"])
-    learnt, dev = parted(examples_of(collection, texts), training.loop.seed)
+    learnt, dev = parted(examples_of(collection, texts, options.get("aside")), training.loop.seed)
     wanted = training.hard + training.random
     room = most_negatives(learnt, wanted)
     hard = round(training.hard * room / wanted)

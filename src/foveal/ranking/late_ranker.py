@@ -71,18 +71,18 @@ class LateRanker:
 
     model: TokenModel
     share: float = SHARE
-    budget: int = 50  # hits that are read; the rest follow below
+    budget: int | None = None  # hits that are read, the rest follow below; None: all that are given
     kept: KeptVectors = field(default_factory=KeptVectors)
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1 or self.budget < 1:
+        if not 0 < self.share <= 1 or (self.budget is not None and self.budget < 1):
             raise InputError(
                 f"Late interaction got share={self.share} and budget={self.budget}; it needs a share above 0 and up "
                 "to 1, and at least 1 hit."
             )
 
     @classmethod
-    def load(cls, name: str, *, share: float = SHARE, budget: int = 50) -> LateRanker:
+    def load(cls, name: str, *, share: float = SHARE, budget: int | None = None) -> LateRanker:
         """The ranker of a trained model of token vectors, or of an encoder. Errors: as `load_token_model`."""
         return cls(load_token_model(name), share, budget)
 

@@ -141,10 +141,10 @@ class LegalRetriever:
     settings: LegalSettings = field(default_factory=LegalSettings)
 
     def __post_init__(self) -> None:
-        if self.ranker.budget < self.settings.candidates:
+        if self.ranker.budget is not None and self.ranker.budget < self.settings.candidates:
             raise InputError(
                 f"The ranker scores {self.ranker.budget} hits, but {self.settings.candidates} candidates are wanted. "
-                f"Give it a budget of {self.settings.candidates}."
+                f"Give it a budget of {self.settings.candidates}, or none."
             )
 
     @classmethod
@@ -160,12 +160,8 @@ class LegalRetriever:
         if about is None:
             raise ModelUnavailable(f"{folder} holds no {LEGAL}, so nothing is tuned there. `train_legal` writes it.")
         settings = LegalSettings(**{**about["settings"], "gap": float(about["settings"]["gap"])})
-        ranker = SectionRanker(
-            load_article_model(folder, **options),
-            cut=about["cut"],
-            headings=about["headings"],
-            budget=settings.candidates,
-        )
+        model = load_article_model(folder, **options)
+        ranker = SectionRanker(model, cut=about["cut"], headings=about["headings"])
         return cls(first or ArticleWords(tuple(articles or ()), about["language"]), ranker, settings)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:

@@ -9,11 +9,11 @@ weight was tuned beside BM25; the scores of both are brought to one scale first,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import ModelUnavailable
+from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Cancel
 from foveal.ranking.legal import LEGAL, LegalRetriever, LegalSettings
 from foveal.ranking.sections import Explained, SectionRanker
@@ -27,6 +27,13 @@ class LegalRanker:
 
     ranker: SectionRanker
     settings: LegalSettings = field(default_factory=LegalSettings)
+    budget: int | None = None  # hits that the model reads, the rest follow below; None: as many as `ranker` reads
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 1:
+            raise InputError(f"A legal ranker got budget={self.budget}; it needs at least 1 hit to read, or None.")
+        if self.ranker.budget is not None:
+            object.__setattr__(self, "budget", min(self.ranker.budget, self.budget or self.ranker.budget))
 
     @classmethod
     def load(cls, folder: Path | str, **options: Any) -> LegalRanker:
@@ -39,14 +46,15 @@ class LegalRanker:
                 f"{folder} holds no {LEGAL}, so nothing is tuned there. `foveal train legal` makes it."
             )
         settings = LegalSettings(**{**about["settings"], "gap": float(about["settings"]["gap"])})
-        given = {"cut": about["cut"], "headings": about["headings"], "budget": settings.candidates, **options}
+        given = {"cut": about["cut"], "headings": about["headings"], **options}
         return cls(SectionRanker.load(folder, **given), settings)
 
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """The best hits by both scores, then the rest in their order, below them; errors as `SectionRanker.rank`."""
         if not hits:
             return []
-        law = LegalRetriever(_Given(hits), self.ranker, self.settings)
+        settings = replace(self.settings, candidates=len(hits[: self.budget]))
+        law = LegalRetriever(_Given(hits), self.ranker, settings)
         return [one.hit for one in law.explain(query, len(hits), cancel=cancel)]
 
     def explain(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Explained]:

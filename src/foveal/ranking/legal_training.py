@@ -12,7 +12,7 @@ Attentive   CNN: its words are those of the articles and the training questions
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -44,6 +44,9 @@ from foveal.training.examples import Examples
 from foveal.training.report import Report
 from foveal.training.watch import Progress
 from foveal.types import Encoder
+
+Aside = Mapping[str, Collection[str]]
+"""Question id -> ids of articles that count neither way."""
 
 ENGINES = ("paraformer", "attentive-cnn")
 MOST = 5
@@ -130,6 +133,7 @@ def train_legal(
     settings: LegalSettings | None = None,
     dev: LegalCollection | None = None,
     test: LegalCollection | None = None,
+    aside: Aside | None = None,
     name: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
@@ -140,13 +144,14 @@ def train_legal(
     The folder is None if the model orders dev questions no better than untrained (the report says so). A Paraformer
     stands on `encoder`, which learns with it if `learns`; an Attentive CNN learns words in `language` from the articles
     and questions. `dev` chooses and tunes (default: a share of the questions held out); `test` is measured only.
-    UnknownName: the engine, the encoder, the language. Else as `training.articles.train_articles`.
+    `aside` names, of questions, articles that count neither way. UnknownName: the engine, the encoder, the language.
+    Else as `training.articles.train_articles`.
     """
     training = training or (FROM_SCRATCH if engine == "attentive-cnn" else TUNED if learns else FROZEN)
     settings = settings or LegalSettings(candidates=training.candidates)
     texts = corpus_of(collection.articles.values(), cut=cut, headings=headings)
-    learnt = examples_of(collection, texts)
-    held = examples_of(dev, texts) if dev else None
+    learnt = examples_of(collection, texts, aside)
+    held = examples_of(dev, texts, aside) if dev else None
     if held is None:
         learnt, held = learnt.split(dev=training.dev_share, seed=training.loop.seed)
     made = _new_model(engine, model, learnt, encoder=encoder, learns=learns, language=language, cache=cache)
@@ -166,9 +171,9 @@ def train_legal(
     if folder is not None and not _is_tuned(folder, settings):
         given = {} if isinstance(encoder, str) else {"encoder": encoder}
         loaded = load_article_model(folder, **({"cache": cache, **given} if engine == "paraformer" else {}))
-        ranker = SectionRanker(loaded, cut=cut, headings=headings, budget=settings.candidates)
+        ranker = SectionRanker(loaded, cut=cut, headings=headings)
         law = LegalRetriever(ArticleWords(tuple(collection.articles.values()), language), ranker, settings)
-        found = tuned(law, LegalCollection(collection.name, collection.articles, held.queries, held.judged))
+        found = tuned_on(_candidates(law, held), held.judged, settings)
         kept = asdict(found.settings) | {"gap": str(found.settings.gap)}  # infinity is no JSON
         about = {"settings": kept, "cut": cut, "headings": headings, "language": language}
         checkpoints.write(folder / LEGAL, about | {"curve": {str(one): value for one, value in found.curve.items()}})
@@ -187,12 +192,25 @@ def corpus_of(articles: Iterable[Article], *, cut: str = "lines", headings: bool
     return {name: "\n".join(" ".join(one.split()) for one in sentences) for name, sentences in read.items()}
 
 
-def examples_of(collection: LegalCollection, texts: Mapping[str, str]) -> Examples:
-    """The questions that have a relevant article, over texts of all articles (`corpus_of`)."""
+def examples_of(collection: LegalCollection, texts: Mapping[str, str], aside: Aside | None = None) -> Examples:
+    """The questions that have a relevant article, over texts of all articles (`corpus_of`); `aside`: of a question,
+    articles that count neither way.
+    """
     judged = {
         query: dict(grades) for query, grades in collection.qrels.items() if any(grade > 0 for grade in grades.values())
     }
-    return Examples({query: collection.queries[query] for query in judged}, texts, judged, collection.name)
+    left = {query: names for query, names in (aside or {}).items() if query in judged}
+    return Examples({query: collection.queries[query] for query in judged}, texts, judged, collection.name, left)
+
+
+def _candidates(law: LegalRetriever, held: Examples) -> dict[str, list[LegalHit]]:
+    """What both stages say for each question, without the articles that count neither way."""
+    return {
+        query: [
+            one for one in law.candidates(text) if one.hit.passage.span.document_id not in held.aside.get(query, ())
+        ]
+        for query, text in held.queries.items()
+    }
 
 
 def _new_model(

@@ -54,10 +54,10 @@ class ListwiseRanker:
     mode: str = "decode"  # or "attention"
     layer: int | str = AUTO  # of the signal
     layout: Layout = field(default_factory=Layout)
-    budget: int = 100  # hits read; the rest follow below
+    budget: int | None = None  # hits read, the rest follow below; None: all that are given
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES or self.budget < 1:
+        if self.mode not in MODES or (self.budget is not None and self.budget < 1):
             raise InputError(f"A listwise ranker got mode={self.mode!r}, budget={self.budget}; see {', '.join(MODES)}.")
         _ = self.depth
 
@@ -134,10 +134,10 @@ class PointwiseRanker:
 
     model: LanguageModel
     document_tokens: int = 384  # of a passage; what is longer is cut
-    budget: int = 100
+    budget: int | None = None
 
     def __post_init__(self) -> None:
-        if self.document_tokens < 1 or self.budget < 1:
+        if self.document_tokens < 1 or (self.budget is not None and self.budget < 1):
             raise InputError(
                 f"A pointwise ranker got document_tokens={self.document_tokens}, budget={self.budget}; at least 1 each."
             )
@@ -196,7 +196,7 @@ class RetrievalHeads:
     profile: Profile | None = None
     heads: Mapping[int, Sequence[int]] | None = None
     document_tokens: int = 384
-    budget: int = 100
+    budget: int | None = None
 
     @cached_property
     def watched(self) -> Mapping[int, Sequence[int]]:

@@ -36,12 +36,12 @@ class PairwiseRanker:
 
     model: LanguageModel
     passes: int = 5  # places at the top that are brought into order
-    budget: int = 20  # hits that are compared
+    budget: int | None = None  # hits that are compared; None: all that are given
     prefers: Callable[[str, str, str], float] | None = field(default=None)  # query, two texts -> above 0 for the first
 
     def __post_init__(self) -> None:
         """InputError: a value below 1."""
-        if self.passes < 1 or self.budget < 1:
+        if self.passes < 1 or (self.budget is not None and self.budget < 1):
             raise InputError(f"A pairwise ranker got passes={self.passes}, budget={self.budget}; at least 1 each.")
 
     @cached_property
@@ -61,7 +61,7 @@ class PairwiseRanker:
             for place in range(len(order) - 1, settled, -1):
                 if better(query, order[place].passage.text, order[place - 1].passage.text) > 0:
                     order[place - 1], order[place] = order[place], order[place - 1]
-        order += hits[self.budget :]
+        order += hits[len(order) :]
         total = len(order) * (len(order) + 1) / 2
         return [replace(hit, score=(len(order) - at) / total, source="pairwise") for at, hit in enumerate(order)]
 

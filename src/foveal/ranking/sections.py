@@ -129,13 +129,13 @@ class SectionRanker:
     model: ArticleModel
     cut: str = "sentences"  # how a passage becomes sentences: a key of `CUTS`
     headings: bool = True  # whether the heading is read with the first sentence; as the model was trained
-    budget: int = 100  # hits that are scored; the rest follow below them
+    budget: int | None = None  # hits that are scored, the rest follow below them; None: all that are given
     batch: int = 64  # articles encoded at a time
     remembered: int = 10_000  # articles whose encoded form is kept
     _kept: dict[tuple[str | None, str], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.cut not in CUTS or min(self.budget, self.batch, self.remembered) < 1:
+        if self.cut not in CUTS or min(self.batch, self.remembered, 1 if self.budget is None else self.budget) < 1:
             raise InputError(
                 f"A ranker of sections got cut={self.cut!r}, budget={self.budget}, batch={self.batch}, remembered="
                 f"{self.remembered}; it needs one of {', '.join(CUTS)}, and at least 1 of the others."

@@ -9,8 +9,8 @@
     hnsw-pq   one graph over product codes (IVF_HNSW_PQ)
 
 All compare by the inner product of unit vectors, and the best of what they find are compared again by their full
-vectors (`refine`, times k). A setting of the library chooses: `Store.use_index(name)`, or "vector_index" among the
-values that `tables.create` writes.
+vectors (`refine`, times k). A setting of the library chooses: `foveal admin index NAME`, `Store.use_index(name)`, or
+"vector_index" among the values that `tables.create` writes.
 
 What LanceDB's interface cannot do: rotate vectors before product codes (OPQ); take centroids or codes that were trained
 elsewhere; search signs by Hamming distance and re-score those found by int8; re-score by anything but the full vectors,

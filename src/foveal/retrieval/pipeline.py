@@ -30,7 +30,7 @@ class StageReport:
     name: str  # the class of the retriever or ranker
     budget: int
     queries: int
-    taken: int  # hits that it was given to order; 0 for the retriever
+    taken: int  # hits that it read to order them; 0 for the retriever
     given: int  # hits that it gave
     seconds: float
 
@@ -109,6 +109,12 @@ def followed_by(ranked: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
     return [*ranked, *(replace(hit, score=last - place) for place, hit in enumerate(rest, start=1))]
 
 
+def read_by(ranker: Ranker, hits: int) -> int:
+    """How many of so many hits a ranker reads: all of them, or the first `budget` if it has one of its own."""
+    budget: int | None = getattr(ranker, "budget", None)
+    return hits if budget is None else min(hits, budget)
+
+
 def _ranked(
     ranker: Ranker, budget: int, queries: Sequence[str], found: Sequence[Sequence[Hit]], cancel: Cancel | None
 ) -> tuple[list[list[Hit]], StageReport]:
@@ -121,7 +127,7 @@ def _ranked(
         best = ranker.rank(query, hits[:budget]) if hits else []
         seconds += time.perf_counter() - start
         _require_rankings(ranker, [query], [best])
-        taken, given = taken + len(hits[:budget]), given + len(best)
+        taken, given = taken + read_by(ranker, len(hits[:budget])), given + len(best)
         ordered.append(followed_by(best, hits))
     return ordered, StageReport(type(ranker).__name__, budget, len(queries), taken, given, seconds)
 

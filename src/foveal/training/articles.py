@@ -5,9 +5,10 @@
 Articles   texts of the examples' corpus, a sentence a line
 Model      model(queries, groups) -> logits of "no" and "yes" (B, G, 2): of B queries with G articles each, an article
            being the list of its sentences; the second is the score
-Groups     the relevant article, `hard` articles out of the first `depth` that the first stage finds, and `random` ones
-           from anywhere; none of them answers the query, and they are drawn anew in each epoch. Where they are
-           `shared`, the rows of a batch get the same random ones: fewer texts to read
+Groups     the relevant article, `hard` articles out of the first `depth` that the first stage finds (half of them were
+           judged wrong, where so many were), and `random` ones from anywhere; none of them answers the query, and they
+           are drawn anew in each epoch. Where they are `shared`, the rows of a batch get the same random ones: fewer
+           texts to read
 Losses     "group": softmax over the group's scores, the relevant one is right (Attentive CNN's). "pairs": "no" or "yes"
            for each article alone (Paraformer's); with 1 right of 10 a model gets 90 % by always saying no, so look at
            the metrics of the score alone, which are what is measured here
@@ -35,7 +36,7 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.legal import answer_scores, first_answers, mean_scores
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.training import checkpoints
-from foveal.training.examples import Examples, Negatives, Rows, check_corpus, shuffled
+from foveal.training.examples import Examples, Negatives, Rows, check_corpus, judged_half, shuffled
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.negatives import top_negatives
 from foveal.training.report import Report, plain_settings
@@ -148,7 +149,7 @@ class ArticleRows:
     def __post_init__(self) -> None:
         holding = Counter(self.examples.codes.values())  # articles of one text
         for query in self.examples.queries:
-            wrong = len(self.examples.corpus) - sum(holding[code] for code in self.examples.answers[query])
+            wrong = len(self.examples.corpus) - sum(holding[code] for code in self.examples.spared[query])
             if wrong < self.hard + self.random:
                 raise InputError(
                     f"Query {query!r} was to get {self.hard + self.random} negatives, but only {wrong} articles do not "
@@ -170,10 +171,12 @@ class ArticleRows:
 
     def group(self, place: int) -> list[str]:
         """The row's articles: the relevant one, then the negatives drawn for that epoch, all different."""
-        query, positive = self.pairs[place % len(self)]
+        epoch, row = divmod(place, len(self))
+        query, positive = self.pairs[row]
         generator = np.random.default_rng([self.seed, place])
         pool = self.pools.get(query, [])
-        chosen = dict.fromkeys(pool[number] for number in generator.permutation(len(pool))[: self.hard])
+        order = [pool[number] for number in generator.permutation(len(pool))]
+        chosen = dict.fromkeys(judged_half(order, self.examples.irrelevant[query], self.hard, epoch))
         anywhere = generator if self.together == 1 else self._of_batch(place)
         for number in anywhere.permutation(len(self._ids)):  # in place of hard ones that there are not, too
             if len(chosen) == self.hard + self.random:
@@ -245,13 +248,16 @@ def train_articles(
     test: Examples | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
+    last: bool = False,
 ) -> tuple[Path | None, Report]:
     """Train `model` in place; the folder it was saved to (HOME/models/<name>; None if it orders no better than before)
     and the report, whose notes say what the first stage does alone.
 
     `first_stage` finds what is ordered (default: words of the corpus); `dev` chooses among steps and decides (default:
-    a share of the queries held out); `test` is measured only. A run that was stopped goes on, one that is done is not
-    done again: the model then is as it was given. Errors: as `loop.train`; InputError: other corpora, too few articles.
+    a share of the queries held out); `test` is measured only. With `last` no step is chosen: the model is that of the
+    last one (a control that dev queries chose might not have been trained at all). A run that was stopped goes on, one
+    that is done is not done again: the model then is as it was given. Errors: as `loop.train`; InputError: other
+    corpora, too few articles.
     """
     settings = settings or ArticleTraining()
     check_corpus(examples, dev, test)
@@ -265,6 +271,7 @@ def train_articles(
         "first stage": first_stage_name,
         "how": json.dumps({k: v for k, v in asdict(replace(settings, loop=LoopSettings())).items() if k != "loop"}),
     }
+    depends_on |= {"step": "the last"} if last else {}
     run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind=model.kind, anew=anew)
     report = run.report()
     if report is not None:
@@ -282,6 +289,7 @@ def train_articles(
         settings.loop.batch if settings.shared else 1,
     )
     job = _job(model, rows, settings, depends_on, dev.only(list(dev.queries)[: settings.dev_queries]), found["dev"])
+    job = replace(job, evaluate=None) if last else job
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)
     measured = {
         kind: (before[kind], _measured(model, queries, found[kind], settings)) for kind, queries in judged.items()

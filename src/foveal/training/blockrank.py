@@ -29,7 +29,7 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.quiet import quiet
 from foveal.training import checkpoints
-from foveal.training.examples import Examples, Negatives
+from foveal.training.examples import Examples, Negatives, judged_half
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.low_rank import add_low_rank, decoder_layers, merge_low_rank
 from foveal.training.report import Report, plain_settings
@@ -63,6 +63,7 @@ class RankingList:
     documents: tuple[ListedDocument, ...]
     answers: frozenset[str]
     id: str = ""
+    irrelevant: frozenset[str] = frozenset()  # those that were judged not to answer
 
     def __post_init__(self) -> None:
         ids = [one.id for one in self.documents]
@@ -177,7 +178,9 @@ class BlockRankLoss:
 
 @dataclass(frozen=True)
 class DrawnLists:
-    """The rows of a training: place n · len + i is list i as it is drawn in epoch n, shuffled."""
+    """The rows of a training: place n · len + i is list i as it is drawn in epoch n, shuffled; half of what does not
+    answer was judged so, where there is so much of it.
+    """
 
     lists: Sequence[RankingList]
     documents: int
@@ -187,12 +190,15 @@ class DrawnLists:
         return len(self.lists)
 
     def __getitem__(self, place: int) -> RankingList:
-        listed = self.lists[place % len(self)]
+        epoch, row = divmod(place, len(self))
+        listed = self.lists[row]
         generator = np.random.default_rng([self.seed, place])
         right = listed.positives()
         right = [right[n] for n in generator.permutation(len(right))[: self.documents - 1]]
         wrong = [n for n, one in enumerate(listed.documents) if one.id not in listed.answers]
-        wrong = [wrong[n] for n in generator.permutation(len(wrong))[: self.documents - len(right)]]
+        wrong = [wrong[n] for n in generator.permutation(len(wrong))]
+        judged = [n for n in wrong if listed.documents[n].id in listed.irrelevant]
+        wrong = judged_half(wrong, judged, self.documents - len(right), epoch)
         chosen = [*right, *wrong]
         drawn = tuple(listed.documents[chosen[n]] for n in generator.permutation(len(chosen)))
         return replace(listed, documents=drawn, answers=frozenset(listed.documents[n].id for n in right))
@@ -222,6 +228,7 @@ def lists_of(examples: Examples, negatives: Negatives) -> list[RankingList]:
             tuple(ListedDocument(one, examples.corpus[one]) for one in [*examples.positives[query], *negatives[query]]),
             frozenset(examples.positives[query]),
             query,
+            frozenset(examples.irrelevant[query]),
         )
         for query, text in examples.queries.items()
     ]
@@ -328,9 +335,10 @@ def split(lists: Sequence[RankingList], *, share: float, seed: int = 0) -> tuple
 
 
 def fingerprint(lists: Sequence[RankingList]) -> str:
-    """SHA-256 over queries, documents and answers."""
+    """SHA-256 over queries, documents and judgements."""
     digest = hashlib.sha256()
     for one in lists:
         told = [one.query, [asdict(document) for document in one.documents], sorted(one.answers)]
+        told += [sorted(one.irrelevant)] if one.irrelevant else []
         digest.update(json.dumps(told).encode())
     return digest.hexdigest()

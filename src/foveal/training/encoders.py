@@ -4,8 +4,9 @@
     load_encoder(str(folder))                         # from then on an encoder like any other
 
 Arms       what the queries are told apart from, by name in `ARMS`: only each other (T1), what words find (T4), what the
-           base finds (T4), the same below the relevant document by a margin (T6), the same mined anew while training
-           (T5), or a teacher's margins or lists over what both find (T8)
+           base finds (T4), the same below the relevant document by a margin, or where a teacher is sure of it, or drawn
+           near the relevant document's score (T6), the same mined anew while training (T5), or a teacher's margins or
+           lists over what both find (T8). What a person judged wrong is among them, whatever finds or filters
 Guard      the base and the new model, each loaded as the library loads it, search the whole corpus for the dev queries;
            while training, a part of the corpus with what the base finds stands for it
 Source     Zhao et al., arXiv 2211.14876 (survey), sections on negatives, distillation and training
@@ -14,6 +15,7 @@ Source     Zhao et al., arXiv 2211.14876 (survey), sections on negatives, distil
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +33,17 @@ from foveal.training.dynamic_negatives import Refresh
 from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores, check_corpus
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.losses import LossSettings, make_loss
-from foveal.training.negatives import Teacher, below_positive, filled, spread, taught, top_negatives
+from foveal.training.negatives import (
+    Teacher,
+    below_positive,
+    denoised,
+    filled,
+    simans,
+    spread,
+    taught,
+    top_negatives,
+    with_pseudo_positives,
+)
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import Floats, Search, VectorSearch, WordSearch, blended, run_of
@@ -39,6 +51,8 @@ from foveal.training.watch import Progress
 from foveal.types import Encoder
 
 METRICS = ("ndcg@10", "recall@100")
+SPARE = 50
+"""Found documents beyond the depth: some of them answer, and SimANS draws from all that do not."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +61,31 @@ class Arm:
 
     says: str
     found_by: tuple[str, ...] = ()  # "words", "vectors"
-    filtered: bool = False
+    chosen: str = "all"  # of what is found: "all", "below" the answer by a margin, "sure" ones, those "near" the answer
     refreshed: bool = False
     distils: str | None = None  # the loss that a teacher's scores go into
+    teacher: str = "none"  # "none" is asked, "any" (words and base together, if none is given), or one "given"
 
 
 ARMS = {
     "in-batch": Arm("only the other queries' answers"),
     "bm25": Arm("what words find", ("words",)),
     "mined": Arm("what the base finds", ("vectors",)),
-    "filtered": Arm("what the base finds, below the answer by a margin", ("vectors",), filtered=True),
+    "filtered": Arm("what the base finds, below the answer by a margin", ("vectors",), chosen="below"),
     "ance": Arm("what the model finds, mined anew while it learns", ("vectors",), refreshed=True),
-    "margin-mse": Arm(
-        "a teacher's margins over what words and the base find", ("words", "vectors"), distils="margin-mse"
+    "denoised": Arm(
+        "what the base finds and a teacher is sure to be wrong; what it is sure to be right answers, too", ("vectors",),
+        chosen="sure", teacher="given",
     ),
-    "kl": Arm("a teacher's lists of what words and the base find", ("words", "vectors"), distils="kl"),
-}
+    "simans": Arm("what the base finds, drawn near the answer's score", ("vectors",), chosen="near"),
+    "margin-mse": Arm(
+        "a teacher's margins over what words and the base find", ("words", "vectors"), distils="margin-mse",
+        teacher="any",
+    ),
+    "kl": Arm(
+        "a teacher's lists of what words and the base find", ("words", "vectors"), distils="kl", teacher="any"
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +140,14 @@ def train_encoder(
     """The folder of the better model (HOME/models/<name>, or the base's) and the report of the run.
 
     `dev` chooses among steps and decides (default: a share of the queries held out); `test` is measured only, and has
-    the same corpus. `teacher` is asked by the arms that distil (default: words and base, blended); `vectors` (N, D) are
-    the base's of the corpus, where they are known. A run that was stopped goes on, one that is done is not done again.
-    Errors: as `loop.train`; UnknownName, ModelUnavailable: the base; InputError: `test` has another corpus.
+    the same corpus. `teacher` is asked by the arms that distil (default: words and base, blended) and by "denoised",
+    which needs one whose scores are log-odds; `vectors` (N, D) are the base's of the corpus, where they are known. A
+    run that was stopped goes on, one that is done is not done again. Errors: as `loop.train`; UnknownName,
+    ModelUnavailable: the base; InputError: `test` has another corpus, or the arm and the teacher do not go together.
     """
     settings = settings or EncoderSettings()
     check_corpus(examples, dev, test)
+    check_teacher(settings.arm, given=teacher is not None)
     cache = cache or Settings.load().cache
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
     learnt = examples
@@ -138,7 +163,7 @@ def train_encoder(
         on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
         vectors = encoder.encode(list(examples.corpus.values()))
     searched = VectorSearch(list(examples.corpus), vectors, encoder.encode)
-    negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
+    learnt, negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
     model = model_folders.sentence_transformer(folder)
     rows = Rows(learnt, negatives, settings.negatives if negatives else 0, scores, settings.loop.seed)
     batches = ApartBatches(rows, settings.loop.batch, settings.loop.seed)
@@ -176,38 +201,80 @@ def _measured(examples: Examples, before: Search, after: Search) -> tuple[Metric
     return dev_metrics(examples, before), dev_metrics(examples, after)
 
 
+def check_teacher(arm: str, *, given: bool) -> None:
+    """InputError: a teacher was given that the arm does not ask, or none that it needs."""
+    asked = {kind: ", ".join(name for name, one in ARMS.items() if one.teacher == kind) for kind in ("any", "given")}
+    if given and ARMS[arm].teacher == "none":
+        raise InputError(
+            f"A teacher was given, but the arm {arm!r} asks none, so it would teach nothing. Leave it out, or choose "
+            f"an arm that asks one: {asked['any']}, {asked['given']}."
+        )
+    if not given and ARMS[arm].teacher == "given":
+        raise InputError(
+            f"The arm {arm!r} needs a teacher, and none was given. Give a cross-encoder's scores (--teacher; `foveal "
+            "train reranker --objective bce` makes one), or choose another arm."
+        )
+
+
 def _prepared(
     run: Path, examples: Examples, searched: VectorSearch, settings: EncoderSettings, teacher: Teacher | None
-) -> tuple[Negatives, Scores | None]:
-    """The negatives and what a teacher says of them, kept in the run's folder: a second start finds the same."""
+) -> tuple[Examples, Negatives, Scores | None]:
+    """What is learnt from, its negatives, and what a teacher says of them, kept in the run's folder: a second start
+    finds the same.
+    """
     path = run / "negatives.json"
     kept = checkpoints.read(path)
     if kept is None:
-        negatives, scores = _mined(examples, searched, settings, teacher)
-        kept = {"negatives": negatives, "scores": scores}
+        found, negatives, scores = _mined(examples, searched, settings, teacher)
+        kept = {"negatives": negatives, "scores": scores, "pseudo-positives": found}
         checkpoints.write(path, kept)
-    return kept["negatives"], kept["scores"]
+    found = kept.get("pseudo-positives") or {}
+    return with_pseudo_positives(examples, found) if found else examples, kept["negatives"], kept["scores"]
 
 
 def _mined(
     examples: Examples, searched: VectorSearch, settings: EncoderSettings, teacher: Teacher | None
-) -> tuple[Negatives, Scores | None]:
+) -> tuple[dict[str, list[str]], Negatives, Scores | None]:
+    """What a teacher takes for relevant though nobody said, the negatives, and what a student learns of them."""
     arm = ARMS[settings.arm]
     if not arm.found_by:
-        return {}, None
+        return {}, {}, None
     searches: dict[str, Search] = {"words": WordSearch(examples.corpus), "vectors": searched}
     chosen = [searches[kind] for kind in arm.found_by]
     found = chosen[0] if len(chosen) == 1 else blended(chosen, [1.0] * len(chosen))
-    run = run_of(found, examples, settings.depth + 50)
-    negatives = top_negatives(run, examples, depth=settings.depth, skip=settings.skip)
-    if arm.filtered:
-        cosines = taught(examples, negatives, cosines_of(searched, examples))
-        negatives = below_positive(negatives, cosines, examples, relative=settings.margin)
-    negatives = filled(negatives, examples, settings.negatives, seed=settings.loop.seed)
+    run = run_of(found, examples, settings.depth + SPARE)
+    pseudo, negatives = _chosen(arm.chosen, run, examples, searched, settings, teacher)
+    more = with_pseudo_positives(examples, pseudo)
+    negatives = filled(negatives, more, settings.negatives, seed=settings.loop.seed)
     if not arm.distils:
-        return negatives, None
+        return pseudo, negatives, None
     scores = taught(examples, negatives, teacher) if teacher else _blend(examples, negatives, searched)
-    return negatives, spread(scores, settings.teacher_spread)
+    return pseudo, negatives, spread(scores, settings.teacher_spread)
+
+
+def _chosen(
+    how: str, run: Scores, examples: Examples, searched: VectorSearch, settings: EncoderSettings,
+    teacher: Teacher | None,
+) -> tuple[dict[str, list[str]], Negatives]:  # fmt: skip
+    """Of what was found the pseudo-positives, and the negatives."""
+    if how == "near":
+        deep = top_negatives(run, examples, depth=settings.depth + SPARE, skip=settings.skip)
+        cosines = spread(taught(examples, deep, cosines_of(searched, examples)), settings.teacher_spread)
+        return {}, simans(deep, cosines, examples, count=settings.depth, seed=settings.loop.seed)
+    negatives = top_negatives(run, examples, depth=settings.depth, skip=settings.skip)
+    if how == "below":
+        cosines = taught(examples, negatives, cosines_of(searched, examples))
+        return {}, below_positive(negatives, cosines, examples, relative=settings.margin)
+    if how == "sure" and teacher is not None:
+        odds = taught(examples, negatives, teacher)
+        shares = {query: {name: _logistic(one) for name, one in said.items()} for query, said in odds.items()}
+        sure = denoised(negatives, shares)
+        return sure.pseudo_positives, sure.negatives
+    return {}, negatives
+
+
+def _logistic(value: float) -> float:
+    return 0.5 * (1 + math.tanh(value / 2))
 
 
 def cosines_of(searched: VectorSearch, examples: Examples) -> Teacher:
@@ -265,7 +332,7 @@ def _part_of_corpus(
 def _refresh(rows: Rows, settings: EncoderSettings, per_epoch: int, tokens: int) -> Refresh:
     def search(model: Any) -> Scores:
         found = VectorSearch.over(rows.examples.corpus, model_folders.encoding(model, tokens=tokens))
-        return run_of(found, rows.examples, settings.depth + 50)
+        return run_of(found, rows.examples, settings.depth + SPARE)
 
     return Refresh(
         rows.examples,
@@ -288,7 +355,7 @@ def _identity(
         "examples": learnt.fingerprint,
         "dev": dev.fingerprint,
         "test": test.fingerprint if test else "none",
-        "teacher": teacher if ARMS[settings.arm].distils else "none",
+        "teacher": teacher if ARMS[settings.arm].teacher != "none" else "none",
         "arm": json.dumps({key: value for key, value in chosen.items() if key != "loop"}),
     }
 

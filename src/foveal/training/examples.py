@@ -1,8 +1,10 @@
 """What a retriever learns from: queries, texts, judgements of both, and the rows that a loss reads.
 
-Examples   query id -> query; document id -> text; query id -> document id -> grade, relevant from 1 on
+Examples   query id -> query; document id -> text; query id -> document id -> grade, relevant from 1 on; and documents
+           that count neither way for a query, so that they are no negatives of it
 Rows       {"anchor", "positive", "negative_1" … "negative_n", "label"}: one judged pair, with as many of its query's
-           negatives as asked for, drawn anew in each epoch; the label is what a teacher says of these documents
+           negatives as asked for, drawn anew in each epoch, half of them judged wrong where some are; the label is what
+           a teacher says of these documents
 Batches    rows of one batch are negatives of each other, so two rows of which one holds a document that is relevant
            to the other's query are kept apart: by id, and by text where one text stands under two ids. The sampler
            NO_DUPLICATES of sentence-transformers sees equal texts only, not that a query has two answers
@@ -12,17 +14,18 @@ Source     in-batch negatives and their mistakes: Qu et al. (RocketQA), NAACL 20
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from foveal.errors import InputError
-from foveal.evaluation.beir import Collection
+from foveal.evaluation import beir
 from foveal.registry import require
 
+T = TypeVar("T")
 Negatives = dict[str, list[str]]
 """Query id -> ids of documents that do not answer it, the hardest first."""
 Scores = Mapping[str, Mapping[str, float]]
@@ -37,12 +40,13 @@ class Examples:
     corpus: Mapping[str, str]
     judged: Mapping[str, Mapping[str, int]]
     name: str = "examples"
+    aside: Mapping[str, Collection[str]] = field(default_factory=dict)  # query -> documents that count neither way
 
     def __post_init__(self) -> None:
         _checked(self)
 
     @classmethod
-    def of(cls, collection: Collection) -> Examples:
+    def of(cls, collection: beir.Collection) -> Examples:
         """A collection in BEIR's layout, each document as title, space, text.
 
         Left out, since nothing can be learnt from them: documents without text (their judgements, too), and queries
@@ -93,9 +97,30 @@ class Examples:
         """Query id -> codes of all texts that answer it, under whichever id they stand."""
         return {query: frozenset(self.codes[d] for d in documents) for query, documents in self.positives.items()}
 
+    @cached_property
+    def spared(self) -> dict[str, frozenset[int]]:
+        """Query id -> codes of all texts that may be no negatives: what answers it, and what counts neither way."""
+        kept = dict(self.answers)
+        for query, documents in self.aside.items():
+            judged = {self.codes[document] for document in self.judged[query]}
+            kept[query] |= {self.codes[document] for document in documents} - judged
+        return kept
+
+    @cached_property
+    def irrelevant(self) -> dict[str, list[str]]:
+        """Query id -> documents that were judged and do not answer it; of equal texts the first."""
+        found = {}
+        for query, grades in self.judged.items():
+            wrong = [document for document, grade in grades.items() if grade <= 0 and self.wrong(query, document)]
+            first = {self.codes[document]: document for document in reversed(wrong)}
+            found[query] = [document for document in wrong if first[self.codes[document]] == document]
+        return found
+
     def wrong(self, query: str, document: str) -> bool:
-        """Whether the document may be a negative of the query: neither it nor an equal text is relevant to it."""
-        return self.codes[document] not in self.answers[query]
+        """Whether the document may be a negative of the query: neither it nor an equal text is relevant to it, nor
+        counts neither way.
+        """
+        return self.codes[document] not in self.spared[query]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -106,13 +131,20 @@ class Examples:
                 shown = value if isinstance(value, str) else repr(sorted(value.items()))
                 digest.update(f"{key}\0{shown}\0".encode("utf-8", "surrogatepass"))
             digest.update(b"\1")
+        for query in sorted(self.aside):
+            digest.update(f"{query}\0{sorted(self.aside[query])}\0".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def only(self, queries: Iterable[str]) -> Examples:
         """The same corpus with these queries, in their order here."""
         chosen = set(queries)
         kept = [query for query in self.queries if query in chosen]
-        return replace(self, queries={q: self.queries[q] for q in kept}, judged={q: self.judged[q] for q in kept})
+        return replace(
+            self,
+            queries={query: self.queries[query] for query in kept},
+            judged={query: self.judged[query] for query in kept},
+            aside={query: self.aside[query] for query in kept if query in self.aside},
+        )
 
     def split(self, *, dev: float = 0.1, seed: int = 0) -> tuple[Examples, Examples]:
         """Training and dev queries over the same corpus; no query is in both, nor are two queries of one text.
@@ -160,7 +192,10 @@ class Rows:
                 )
             wrong = next((d for d in pool if not self.examples.wrong(query, d)), None)
             if wrong is not None:
-                raise InputError(f"Document {wrong!r} is a negative of query {query!r}, but answers it. Leave it out.")
+                raise InputError(
+                    f"Document {wrong!r} is a negative of query {query!r}, but answers it, or counts neither way. "
+                    "Leave it out."
+                )
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
@@ -182,10 +217,12 @@ class Rows:
 
     def documents(self, place: int) -> list[str]:
         """The row's documents: the relevant one, then the negatives drawn for that epoch."""
-        query, positive = self.pairs[place % len(self)]
+        epoch, row = divmod(place, len(self))
+        query, positive = self.pairs[row]
         pool = self.negatives[query] if self.per_row else []
-        drawn = np.random.default_rng([self.seed, place]).permutation(len(pool))[: self.per_row]
-        return [positive, *(pool[number] for number in drawn)]
+        order = np.random.default_rng([self.seed, place]).permutation(len(pool))
+        judged = self.examples.irrelevant[query]
+        return [positive, *judged_half([pool[number] for number in order], judged, self.per_row, epoch)]
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         query, _ = self.pairs[place % len(self)]
@@ -197,6 +234,18 @@ class Rows:
         return row
 
 
+def judged_half(order: Sequence[T], judged: Iterable[T], count: int, epoch: int) -> list[T]:
+    """The first `count` of what was drawn, half of them from what was judged wrong, where there is so much of it.
+
+    A half of an odd number is rounded up in the first epoch, down in the second, and so on by turns: a single negative
+    is then a judged one every other time. Found ones say what a search confuses, judged ones what a person told.
+    """
+    known = frozenset(judged)
+    told, others = [one for one in order if one in known], [one for one in order if one not in known]
+    half = min((count + 1 - epoch % 2) // 2, len(told))
+    return [*told[:half], *others[: count - half], *told[half:]][:count]
+
+
 def dataset(rows: Rows) -> Any:
     """The rows of the first epoch as a `datasets.Dataset`, for trainers that want one."""
     return require("datasets", extra="train").Dataset.from_list([rows[place] for place in range(len(rows))])
@@ -204,7 +253,8 @@ def dataset(rows: Rows) -> Any:
 
 @dataclass(frozen=True)
 class ApartBatches:
-    """Batches of rows in which no row's document answers another row's query: `plan(epoch)` gives their places.
+    """Batches of rows in which no row's document answers another row's query, or counts neither way for it:
+    `plan(epoch)` gives their places.
 
     Every row comes once an epoch, in an order drawn from the seed and the epoch. Where many rows share an answer there
     are more batches, and smaller ones.
@@ -217,13 +267,13 @@ class ApartBatches:
     def __call__(self, epoch: int) -> list[list[int]]:
         """The batches of that epoch."""
         count = len(self.rows)
-        answers, codes = self.rows.examples.answers, self.rows.examples.codes
+        spared, codes = self.rows.examples.spared, self.rows.examples.codes
         full: list[list[int]] = []
-        open_ones: list[tuple[list[int], set[int], set[int]]] = []  # places, texts in it, texts that answer in it
+        open_ones: list[tuple[list[int], set[int], set[int]]] = []  # places, texts in it, texts that are spared
         for row in np.random.default_rng([self.seed, epoch]).permutation(count):
             place = epoch * count + int(row)
             texts = {codes[document] for document in self.rows.documents(place)}
-            right = answers[self.rows.pairs[row][0]]
+            right = spared[self.rows.pairs[row][0]]
             fits = (one for one in open_ones if texts.isdisjoint(one[2]) and right.isdisjoint(one[1]))
             chosen = next(fits, None)
             if chosen is None:
@@ -268,9 +318,11 @@ def _checked(examples: Examples) -> None:
     unknown = examples.judged.keys() - examples.queries.keys()
     if unknown:
         raise InputError(f"{examples.name} judges the query {sorted(unknown)[0]!r}, which it does not hold.")
+    if strange := sorted(examples.aside.keys() - examples.queries.keys()):
+        raise InputError(f"{examples.name} sets documents aside for the query {strange[0]!r}, which it does not hold.")
     for query in examples.queries:
         grades = examples.judged.get(query, {})
-        for document in grades:
+        for document in (*grades, *examples.aside.get(query, ())):
             if document not in examples.corpus:
                 raise InputError(f"Query {query!r} judges the document {document!r}, which {examples.name} lacks.")
         if not any(grade > 0 for grade in grades.values()):

@@ -194,7 +194,7 @@ def with_tasks(examples: Examples, tasks: Sequence[Task]) -> Examples:
             raise InputError(f"The query {twice!r} is there already; give the task once.")
         queries |= task.queries
         judged |= task.qrels
-    return Examples(queries, examples.corpus, judged, examples.name)
+    return replace(examples, queries=queries, judged=judged)
 
 
 def begun(

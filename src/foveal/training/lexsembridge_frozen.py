@@ -172,7 +172,7 @@ class FrozenRows:
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         query = self.rows.pairs[place % len(self)][0]
-        right = [row for code in self.rows.examples.answers[query] for row in self._of_code[code]]
+        right = [row for code in self.rows.examples.spared[query] for row in self._of_code[code]]
         documents = [self.places[document] for document in self.rows.documents(place)]
         return {"reading": self.readings[query], "documents": documents, "also": right}
 

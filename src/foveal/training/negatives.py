@@ -1,6 +1,7 @@
 """Which documents a query is told apart from: chosen from what was found and what a teacher says. Pure functions.
 
 Shapes     a run is query -> document -> score (higher is better); negatives are query -> documents, the hardest first
+Judged     what a person graded 0 comes before all else in every pool, found or not; what counts neither way in none
 Static     the top k of a first search without what is relevant (T4; DPR: Karpukhin et al., EMNLP 2020)
 Denoised   a candidate counts as negative only if a teacher scores it low, and as positive if it scores it high (T6;
            RocketQA: Qu et al., NAACL 2021); or if it stays by a margin below the relevant document
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,16 @@ Teacher = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 
 
 def top_negatives(run: Scores, examples: Examples, *, depth: int, skip: int = 0) -> Negatives:
-    """The found documents of rank `skip` + 1 to `depth` that answer nothing, for each query (T4)."""
+    """What was judged wrong, what was found of it first, then the found documents of rank `skip` + 1 to `depth` that
+    answer nothing, for each query (T4).
+    """
     if not 0 <= skip < depth:
         raise InputError(f"Negatives were asked for from rank {skip + 1} to {depth}; give 0 <= skip < depth.")
-    return {query: _wrong(run.get(query, {}), examples, query)[skip:depth] for query in examples.queries}
+    pools = {}
+    for query in examples.queries:
+        found = run.get(query, {})
+        pools[query] = [*_judged(found, examples, query), *_wrong(found, examples, query)[skip:depth]]
+    return pools
 
 
 def below_positive(
@@ -79,7 +86,7 @@ def with_pseudo_positives(examples: Examples, found: Mapping[str, Sequence[str]]
     judged = {
         query: {**dict.fromkeys(found.get(query, ()), grade), **examples.judged[query]} for query in examples.queries
     }
-    return Examples(examples.queries, examples.corpus, judged, examples.name)
+    return replace(examples, judged=judged)
 
 
 def simans(
@@ -109,7 +116,8 @@ def simans(
 
 
 def filled(negatives: Negatives, examples: Examples, count: int, *, seed: int = 0) -> Negatives:
-    """Each pool brought to `count` by random documents that do not answer the query.
+    """Each pool, what was judged wrong put first though a filter left it out, brought to `count` by random documents
+    that do not answer the query.
 
     InputError: the corpus has too few of those.
     """
@@ -117,7 +125,9 @@ def filled(negatives: Negatives, examples: Examples, count: int, *, seed: int = 
     ids = list(examples.corpus)
     whole: Negatives = {}
     for query in examples.queries:
-        pool = list(negatives.get(query, []))
+        judged, found = examples.irrelevant[query], negatives.get(query, [])
+        told = [document for document in found if document in judged]
+        pool = [*dict.fromkeys([*told, *judged, *found])]
         held = set(pool)
         for place in generator.permutation(len(ids)) if len(pool) < count else ():
             document = ids[place]
@@ -216,13 +226,19 @@ def balanced(margins: Sequence[float], count: int, *, bins: int = 10, seed: int 
     return [int(generator.choice(members[number])) for number in generator.integers(len(members), size=count)]
 
 
+def _judged(found: Mapping[str, float], examples: Examples, query: str) -> list[str]:
+    """What was judged wrong, the best found first, then what was not found."""
+    return sorted(examples.irrelevant[query], key=lambda name: -found.get(name, -math.inf))
+
+
 def _wrong(found: Mapping[str, float], examples: Examples, query: str) -> list[str]:
-    """The found documents that do not answer the query, best first; of equal texts the first."""
+    """The found documents that nobody judged and that do not answer the query, best first; of equal texts the first."""
+    judged = {examples.codes[document] for document in examples.irrelevant[query]}
     kept: dict[int, str] = {}
     for document in sorted(found, key=lambda name: (-found[name], name)):
         if document in examples.corpus and examples.wrong(query, document):
             kept.setdefault(examples.codes[document], document)
-    return list(kept.values())
+    return [document for code, document in kept.items() if code not in judged]
 
 
 def _positive_scores(scores: Scores, examples: Examples, query: str) -> list[float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,9 +32,17 @@ _WORD = re.compile(r"\w+")
 
 
 def run_of(search: Search, examples: Examples, k: int) -> Run:
-    """What `search` finds for the queries of `examples`."""
-    found = search(list(examples.queries.values()), k)
-    return dict(zip(examples.queries, found, strict=True))
+    """What `search` finds for the queries of `examples`, without what counts neither way for a query."""
+    spare = max((len(documents) for documents in examples.aside.values()), default=0)
+    found = dict(zip(examples.queries, search(list(examples.queries.values()), k + spare), strict=True))
+    return {query: _without(ranking, examples.aside.get(query, ()), k) for query, ranking in found.items()}
+
+
+def _without(ranking: Mapping[str, float], aside: Collection[str], k: int) -> dict[str, float]:
+    """The best `k` of a ranking but for some documents."""
+    left = [document for document in ranking if document not in aside]
+    best = left if len(left) <= k else sorted(left, key=lambda document: -ranking[document])[:k]
+    return {document: ranking[document] for document in best}
 
 
 @dataclass(frozen=True)

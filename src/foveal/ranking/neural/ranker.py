@@ -50,12 +50,15 @@ class Explanation:
 class Neural:
     """A `Ranker` by a trained model: its folder, or a `Scorer`."""
 
-    def __init__(self, folder_or_model: str | Path | Scorer, *, weight: float | None = None, budget: int = 100) -> None:
-        """`weight`: of the model beside the first stage (None: as fitted). The best `budget` hits are scored.
+    def __init__(
+        self, folder_or_model: str | Path | Scorer, *, weight: float | None = None, budget: int | None = None
+    ) -> None:
+        """`weight`: of the model beside the first stage (None: as fitted). The best `budget` hits are scored (None: all
+        that are given).
 
         InputError: no such folder, a weight beyond 0 to 1, or a budget below 1.
         """
-        if budget < 1:
+        if budget is not None and budget < 1:
             raise InputError(f"A neural ranker got budget={budget}; it needs at least 1 hit to score.")
         given = folder_or_model
         scorer = given if isinstance(given, Scorer) else Scorer.load(Path(given).expanduser())
