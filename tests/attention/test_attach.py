@@ -20,7 +20,12 @@ from transformers import (
     BertModel,
     BloomConfig,
     DynamicCache,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    Gemma3TextModel,
     GptOssConfig,
+    SiglipVisionConfig,
 )
 
 from foveal.attention import Recorder, attach
@@ -193,6 +198,52 @@ def test_it_is_switched_back_after_an_exception(model):
         1 / 0  # noqa: B018
     assert model.config._attn_implementation == before
     assert torch.equal(logits(model, input_ids=tokens()), expected)
+
+
+def of_parts() -> Gemma3ForConditionalGeneration:
+    """A small model of text and images, each of whose parts attends in a way of its own."""
+    text = Gemma3TextConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
+        num_key_value_heads=1, sliding_window=SLIDING,
+    )  # fmt: skip
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    model = Gemma3ForConditionalGeneration(
+        Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
+    ).eval()
+    model.set_attn_implementation({"": "sdpa", "text_config": "eager", "vision_config": "sdpa"})
+    return model
+
+
+def implementations(model) -> list[str]:
+    parts = model.config, model.config.text_config, model.config.vision_config
+    return [part._attn_implementation for part in parts]
+
+
+def test_each_part_of_a_model_is_switched_back_to_its_own():
+    model = of_parts()
+    assert implementations(model) == ["sdpa", "eager", "sdpa"]
+    with attach(model), attach(model, Nothing()):
+        assert implementations(model) == ["foveal"] * 3
+    assert implementations(model) == ["sdpa", "eager", "sdpa"]
+
+
+def test_a_model_of_which_only_parts_can_be_switched_is_left_as_it_was(monkeypatch):
+    model = of_parts()
+    monkeypatch.setattr(Gemma3TextModel, "_can_set_attn_implementation", classmethod(lambda _: False))
+    with pytest.raises(InputError, match="cannot be switched"), attach(model):
+        pass
+    assert implementations(model) == ["sdpa", "eager", "sdpa"]
+
+    def refused(_):
+        model.config._attn_implementation = "foveal"
+        raise ValueError("half-way")
+
+    monkeypatch.setattr(model, "set_attn_implementation", refused)
+    with pytest.raises(ValueError, match="half-way"), attach(model):
+        pass
+    assert implementations(model) == ["sdpa", "eager", "sdpa"]
 
 
 def test_of_two_blocks_the_inner_one_counts(model):

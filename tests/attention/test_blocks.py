@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -246,6 +248,36 @@ def test_flex_attention_by_our_rule_is_the_same(window):
     seen = ours[1].isfinite()
     torch.testing.assert_close(theirs[0][seen], ours[0][seen], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(theirs[1][seen], ours[1][seen], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("edges", [(128, 128), (128, 32), (64, 64), (256, 96), (16, 16)], ids=str)
+@pytest.mark.parametrize("width", [64, 256])
+def test_tiles_of_a_gpu_divide_the_blocks_that_they_are_to_compute(edges, width):
+    """Also those that PyTorch chooses where it is left to: it refuses what they do not divide, as DHSA's 32 keys."""
+    given = {}
+
+    def attention(q, *_, kernel_options, **__):
+        given.update(kernel_options)
+        return q, SimpleNamespace(lse=q)
+
+    blocks = Blocks.causal(512, 512, query_block=edges[0], key_block=edges[1])
+    q, k = (drawn(1, heads, 512, width) for heads in (4, 2))
+    kernel._flex(q, k, k, blocks, 0.25, None, None, attention)
+    for edge, name in zip(edges, ("BLOCK_M", "BLOCK_N"), strict=True):
+        for chosen in (16, 32, 64, 128):
+            tile = given.get(name, chosen)
+            assert (edge % tile, 16 <= tile <= (128 if width == 64 or name not in given else 32)) == (0, True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("edges", [(128, 128), (128, 32), (64, 64), (128, 8)], ids=str)
+def test_a_gpu_computes_the_same(edges):
+    q, k, v = (drawn(1, heads, 700, 64, seed=heads, dtype=torch.bfloat16) for heads in (4, 2, 2))
+    blocks = some_blocks(1, 4, 700, 700, query_block=edges[0], key_block=edges[1])
+    ours = block_attention(q, k, v, blocks)
+    there = replace(blocks, keep=blocks.keep.cuda())
+    theirs = [part.cpu() for part in block_attention(q.cuda(), k.cuda(), v.cuda(), there)]
+    torch.testing.assert_close(theirs, list(ours), atol=0.02, rtol=0.02)
 
 
 def test_any_block_mask_of_flex_attention_is_taken():

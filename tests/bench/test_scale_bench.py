@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from honest import HashedWords
@@ -49,6 +51,27 @@ def test_a_power_law_is_read_off_its_own_points():
     assert (factor, slope) == pytest.approx((0.5, 0.3))
 
 
+def cell(size: int, **changed: float) -> scale_library.Cell:
+    """A size of a library that costs what the model says: query time by a root, all else in proportion."""
+    growth = 2 * size**0.25
+    told = {"write_s": size / 1e4, "index_s": size / 2e4, "bytes": size * 2000, "peak_mib": 400 + size / 1e4}
+    return replace(
+        scale_library.Cell("", size, 40, 0.0, 0.0, 0, *[growth] * 5, start_mib=400.0, peak_mib=0.0), **told | changed
+    )
+
+
+def test_the_cost_model_is_held_against_a_size_that_it_has_not_seen():
+    cells = [cell(size) for size in (10_000, 100_000, 1_000_000)]
+    assert [row.value for row in scale_library._foretold(cells)] == pytest.approx([1.0] * 4)
+    grown = cell(1_000_000, hybrid_p50=4 * 2 * 1_000_000**0.25, bytes=1_400 * 1_000_000, index_s=10.0)
+    found = {row.metric.partition(":")[0]: row for row in scale_library._foretold([*cells[:-1], grown])}
+    assert found["hybrid query"].value == pytest.approx(4)
+    assert found["disk"].value == pytest.approx(2000 / 1400)
+    assert found["time to build"].value == pytest.approx(150 / 110)
+    assert {what for what, row in found.items() if not row.ok} == {"hybrid query"}
+    assert "foretold 63.25 ms, measured 253" in found["hybrid query"].note
+
+
 def test_a_size_that_was_measured_is_not_measured_again(real, tmp_path, monkeypatch):
     asked = []
 
@@ -69,4 +92,7 @@ def test_a_size_that_was_measured_is_not_measured_again(real, tmp_path, monkeypa
     assert values["growth of query time", "exponent, hybrid"] == pytest.approx(0.4)
     assert values["10^8 passages, extrapolated", "terabytes on disk"] == pytest.approx(0.2)
     assert [row.value for row in scale_library.library(settings)] == [row.value for row in rows]
+    foretold = {row.metric: row for row in rows if row.system.startswith("cost model of 10,000 and 30,000")}
+    assert [row.value for row in foretold.values()] == pytest.approx([1.0] * 4)
+    assert all(row.ok for row in foretold.values())
     assert asked == list(scale_library.QUICK_SIZES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foveal.bench import scale_faults, scale_faults_library, scale_web
+from foveal.bench import scale_faults, scale_faults_library, scale_faults_store, scale_web
 from foveal.bench.light_client import Answer
 from foveal.bench.scale_faults import TRIALS, Tally, run
 from foveal.bench.scale_faults_library import DAMAGES, Files, damaged, held_against, unreachable
@@ -56,6 +56,29 @@ def test_a_whole_library_is_found_whole_and_broken_ones_are_told_from_it(tmp_pat
 def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     found = unreachable(random.Random(1), tmp_path)
     assert (found.struck, found.violations) == (1, [])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_object_store_that_is_cut_off_has_what_was_stored_when_it_is_back(stored: bool) -> None:
+    """The write that is cut is stored, or is not; who wrote it sees the same in both cases."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
+
+    with scale_faults_store.object_store(3, stored=stored) as (store, uri):  # the third write: 1 makes the bucket
+        once = Config(retries={"max_attempts": 0})
+        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{store.port}", config=once)
+        bucket = uri.split("/")[2]
+        client.put_object(Bucket=bucket, Key="before", Body=b"1")
+        with pytest.raises(ConnectionClosedError):
+            client.put_object(Bucket=bucket, Key="cut", Body=b"2")
+        assert store.cut.is_set()
+        store.stop()
+        with pytest.raises((EndpointConnectionError, ConnectionClosedError)):  # the second: by one it still has
+            client.list_objects_v2(Bucket=bucket)
+        store.start()
+        found = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
+        assert found == ["before", *["cut"] * stored]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -109,7 +132,7 @@ def test_the_rows_of_the_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("x", "faults that struck"), ("x", "violations"), ("all", "violations"),
     }  # fmt: skip
     assert all(row.ok is not False for row in rows)
-    assert len(TRIALS) == 15
+    assert len(TRIALS) == 16
 
 
 def test_a_victim_is_heard_and_killed(tmp_path: Path) -> None:

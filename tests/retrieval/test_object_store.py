@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from honest import HashedWords, Lines, document
@@ -186,6 +187,31 @@ def test_a_right_is_renewed_while_it_is_held(bucket, monkeypatch):
         store._right.check()
         with pytest.raises(LibraryBusy, match="Another process"), Store.open(f"{bucket}/renewed").writing():
             pytest.fail("it had run out")
+
+
+def test_a_right_ends_here_no_later_than_where_it_is_stored(monkeypatch):
+    """A store that takes its time over a renewal: it lasts from before, not from when the store was done."""
+    clock, renewed, over = [100.0], [], threading.Event()
+
+    class Slow:
+        def update(self, where, values):  # noqa: ARG002
+            renewed.append(values["until"])
+            clock[0] += 40
+            over.set()
+            return SimpleNamespace(rows_updated=1)
+
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(lease, "RENEWED_S", 0.0)
+    right = lease.Right("s3://anywhere", until=130.0)
+    start = datetime.now(UTC)
+    with faults.injected({}, clock=lambda: start + timedelta(seconds=clock[0] - 100)):
+        lease._renew(Slow(), "token", right, over)
+    assert renewed == [pytest.approx(start.timestamp() + lease.LEASE_S)]
+    clock[0] = 100 + lease.LEASE_S
+    right.check()
+    clock[0] += 1
+    with pytest.raises(LibraryBusy, match="lost the right"):
+        right.check()
 
 
 def test_what_the_store_refuses_is_said_with_what_to_do(bucket, monkeypatch):

@@ -14,7 +14,7 @@ from reading_site import OwnModels, made_app, visiting
 from sqlalchemy.exc import OperationalError
 
 from foveal.cli.output import JsonLines
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
 from foveal.settings import Settings
 from foveal.web import tracing
 from foveal.web.app import create_app
@@ -130,6 +130,8 @@ def test_settings_of_the_web_app_are_checked(tmp_path: Path) -> None:
     assert load_web(Settings(home=tmp_path, cache=tmp_path)) == WebSettings()
     with pytest.raises(InputError, match="text, json"):
         WebSettings(log="xml")
+    with pytest.raises(UnknownName, match=r"'act'\. There are: auto, dense, .*flexprefill"):
+        WebSettings(attention="act")
 
 
 def test_spans_name_routes_and_jobs_and_nothing_else(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from reading.speakers import Quoter, Scripted
 from reading_site import STORY, OwnModels, made_app, pdf, text_of, visiting
 from tiny import tiny
 
+from foveal.attention import method_for
 from foveal.models.threads import with_threads
-from foveal.reading import InfiniRetri, ReadSettings
+from foveal.reading import InfiniRetri, ReadSettings, looking
 from foveal.reading.heat import Heat, Looked, over, watch_heat
 from foveal.web.heat_strip import HEIGHT, WIDTH, Text, strip_of
 
@@ -101,6 +102,21 @@ def test_a_document_is_read_and_answers_with_places_and_a_picture(tmp_path: Path
             marked = "".join(re.findall(r'<mark class="cited"[^>]*>(.*?)</mark>', page, re.DOTALL))
             assert unescape(quote).split() == unescape(re.sub(r"<[^>]+>", "", marked)).split()
         assert "tokens in 1 window" in text
+
+
+@pytest.mark.parametrize("chosen", ["streaming", None])
+def test_a_document_is_read_and_asked_by_the_attention_of_the_site(tmp_path: Path, model, monkeypatch, chosen):
+    """As foveal.toml says; without that by the length of each window."""
+    if chosen:
+        (tmp_path / "foveal.toml").write_text(f'[web]\nattention = "{chosen}"\n', encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(looking, "method_for", lambda name, tokens: asked.append(name) or method_for(name, tokens))
+    with visiting(made_app(tmp_path, OwnModels(Scripted("He has two cats."), model))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        for path in (f"/library/{visitor.only()}/read", "/ask"):
+            assert "He has two cats." in text_of(visitor.waited(visitor.post(path, question="What has he?")))
+            assert set(asked) == {chosen or "auto"}
+            asked.clear()
 
 
 def test_parts_of_the_picture_come_while_it_is_read_and_cancel_ends_it(tmp_path: Path, model):

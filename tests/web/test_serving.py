@@ -6,8 +6,12 @@ import threading
 import time
 
 import httpx
+import pytest
 import uvicorn
+from typer.testing import CliRunner
 
+from foveal.cli.main import app as command
+from foveal.errors import UnknownName
 from foveal.web.serving import KEEP_ALIVE_S, attentive, server_config
 
 
@@ -43,3 +47,30 @@ def test_turns_are_short_inside_and_as_before_outside():
     with attentive():
         assert sys.getswitchinterval() < before
     assert sys.getswitchinterval() == before
+
+
+@pytest.fixture
+def serve(monkeypatch, tmp_path):
+    """`foveal serve` over a home with these lines in its foveal.toml; the site that it would serve."""
+    sites = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, **_: sites.append(self.config.app.state.site))
+
+    def run(*arguments, toml=""):
+        (tmp_path / "foveal.toml").write_text(toml, encoding="utf-8")
+        env = {"FOVEAL_HOME": str(tmp_path), "FOVEAL_CACHE": str(tmp_path / "cache")}
+        done = CliRunner().invoke(command, ["serve", "--port", "0", *arguments], env=env)
+        if done.exception is not None:
+            raise done.exception
+        sites[-1].close()
+        return sites[-1]
+
+    return run
+
+
+def test_a_site_reads_by_the_attention_that_is_asked_for(serve):
+    assert serve().web.attention == "auto"
+    assert serve(toml='[web]\nattention = "streaming"\nstreams = 7').web.attention == "streaming"
+    site = serve("--attention", "dhsa", toml='[web]\nattention = "streaming"\nstreams = 7')
+    assert (site.web.attention, site.web.streams) == ("dhsa", 7)
+    with pytest.raises(UnknownName, match=r"'flash'\. There are: auto, dense, streaming"):
+        serve("--attention", "flash")

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -114,7 +114,8 @@ class Attached:
 
 _ACTIVE: ContextVar[tuple[Attached, ...]] = ContextVar("foveal_attached", default=())
 _LOCK = threading.Lock()
-_SWITCHED: dict[int, tuple[int, str]] = {}  # id of a model's configuration -> users, implementation before
+_SWITCHED: dict[int, tuple[int, list[tuple[Any, str]]]] = {}
+"""Id of a model's configuration -> users, and what each of its configurations asked for before."""
 
 
 @contextmanager
@@ -205,17 +206,27 @@ def _unturn(module: nn.Module, arguments: tuple[Any, ...], angles: Any) -> Any: 
 
 def _switch(model: Any) -> None:
     with _LOCK:
-        users, before = _SWITCHED.get(id(model.config), (0, model.config._attn_implementation))
+        users, before = _SWITCHED.get(id(model.config), (0, []))
         if not users:
             AttentionInterface.register(KEY, _attention)
             AttentionMaskInterface.register(KEY, mask_function)
-            model.set_attn_implementation(KEY)
-            if model.config._attn_implementation != KEY:
-                raise InputError(
-                    f"The attention of {type(model).__name__} cannot be switched: its code does not go through "
-                    "transformers' AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
-                )
+            before = [(config, config._attn_implementation) for config in _configs(model)]
+            try:
+                model.set_attn_implementation(KEY)
+                _require_switched(model)
+            except BaseException:
+                _set_back(before)
+                raise
         _SWITCHED[id(model.config)] = (users + 1, before)
+
+
+def _require_switched(model: Any) -> None:
+    """InputError: its decoder still attends by itself."""
+    if any(one._attn_implementation != KEY for one in (model.config, model.config.get_text_config())):
+        raise InputError(
+            f"The attention of {type(model).__name__} cannot be switched: its code does not go through "
+            "transformers' AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
+        )
 
 
 def _restore(model: Any) -> None:
@@ -224,7 +235,24 @@ def _restore(model: Any) -> None:
         if users > 1:
             _SWITCHED[id(model.config)] = (users - 1, before)
         else:
-            model.set_attn_implementation(before)
+            _set_back(before)
+
+
+def _configs(model: Any) -> list[Any]:
+    """The configurations of a model: its own and those of its parts (text, images), which may attend in another way."""
+    held = [model.config, *(part.config for part in model.modules() if isinstance(part, PreTrainedModel))]
+    found: dict[int, Any] = {}
+    while held:
+        config = held.pop(0)
+        if id(config) not in found:
+            found[id(config)] = config
+            held += [part for name in config.sub_configs if (part := getattr(config, name, None)) is not None]
+    return list(found.values())
+
+
+def _set_back(before: Sequence[tuple[Any, str]]) -> None:
+    for config, implementation in before:
+        config._attn_implementation = {"": implementation}  # a mapping: of a bare name its parts would get the same
 
 
 def _attached_to(module: nn.Module) -> Attached | None:

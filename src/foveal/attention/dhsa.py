@@ -10,18 +10,23 @@ chunks a block of queries looks at, head by head, until the budget of keys is sp
 
     block_keep     what the kernel gets: key blocks of 32 tokens by the mean of their tokens' scores
     token_keep     the paper's selection, token by token: the reference, for small sizes
-    decode         with `sparse_decode`, one query chooses among the chunks of the prompt and one chunk of what was
+    decode         with `sparse_decode`, one query chooses among the chunks of the prompt and those of what was
                    generated since, and looks at `budget` keys; else decoding is exact
+
+Chunks of a prompt are kept from its reading. A cache that was filled elsewhere is cut at the first step, to the same
+chunks.
 
 Shapes    queries (B, H, Q, d), keys (B, G, K, d) -> blocks (B, H, query blocks of 128, key blocks of 32)
 Source    arXiv 2510.24606 and its code; ours: selection by head (the code averages heads first), keys centred before
-          the root-length pooling (chunks.py), decoding (a to-do in the code)
+          the root-length pooling (chunks.py), decoding (a to-do in the code), in which an answer is fixed chunks of
+          its own (paper: one chunk, which in a long answer leaves no room for the prompt)
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -46,6 +51,14 @@ BUDGET, DENSITY, LONG = 1024, 0.125, 8192
 """Keys for each query of a text up to 8,192 tokens; above, this share of the text."""
 
 KEY_BLOCK = 32
+
+GENERATED = 0.5
+"""Most of a decoding step's budget that goes to what was generated, while there is more of the prompt to look at."""
+
+KEPT = 4
+"""Texts whose chunks a layer keeps: conversations that take turns are not cut anew at each step."""
+
+log = logging.getLogger("foveal.attention")
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ class DHSA(BlockMethod):
         bounds = self.cut(query, key, context)
         vectors = chunk_means(key, bounds, pooling=self.pooling)
         if self.sparse_decode and context.memory is not None:
-            context.memory[context.layer] = Held(bounds, vectors, _marked(key, key.shape[2]))
+            context.memory[context.layer] = (Held.of(key, bounds, vectors),)
         return self.block_keep(query, key, bounds, vectors)
 
     # -- where to cut ----------------------------------------------------------------------------------------------
@@ -159,14 +172,24 @@ class DHSA(BlockMethod):
 
     # -- decoding --------------------------------------------------------------------------------------------------
 
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """As every method does; where a step cannot go by its budget, and looks at all keys, that is said once."""
+        keys = key.shape[2]
+        if self.sparse_decode and query.shape[2] == 1 and context.mask.window is None and self.budget_for(keys) < keys:
+            if len(query) > 1 or context.mask.real is not None:
+                _say_once("it decodes one text at a time, and this is a batch, or padded")
+            elif not context.mask.by_position:
+                _say_once("its cache has empty room (a static cache), or its mask is the caller's own")
+        return super().attend(query, key, value, context)
+
     def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """One query (1, H, 1, d) over `budget` keys of the chunks that it scores highest; None: over all."""
-        held = context.memory.get(context.layer) if context.memory is not None else None
         budget = self.budget_for(key.shape[2])
-        if not self.sparse_decode or not isinstance(held, Held) or len(query) != 1 or budget >= key.shape[2]:
+        if not self.sparse_decode or len(query) != 1 or budget >= key.shape[2]:
             return None
-        if not held.is_of(key):
-            return None  # of another text, read since
+        held = self._held(query, key, context)
+        if held is None:
+            return None
         places = self._places(query, key, held, budget)
         index = places[None, :, :, None].expand(1, -1, -1, key.shape[3])
         group = query.shape[1] // key.shape[1]
@@ -175,18 +198,58 @@ class DHSA(BlockMethod):
             return capped_attention(query, keys, values, None, scale=context.scale, softcap=context.softcap)
         return scaled_dot_product_attention(query, keys, values, scale=context.scale)
 
+    def _held(self, query: Tensor, key: Tensor, context: Context) -> Held | None:
+        """The chunks of the text that the keys (1, G, K, d) begin with, made now where none were kept.
+
+        None: they cannot be made, or not be kept; it is said.
+        """
+        if context.memory is None:
+            _say_once("nothing is kept from one step to the next: use it inside of attach(…)")
+            return None
+        known: tuple[Held, ...] = context.memory.get(context.layer, ())
+        found = next((one for one in known if one.is_of(key)), None)
+        if found is None and self.boundaries == "oracle":
+            _say_once("oracle boundaries need the prompt's queries, and it was read elsewhere")
+        elif found is None:
+            before = key[:, :, :-1]  # the newest key is the query's own
+            bounds = self.cut(query, before, context)
+            found = Held.of(before, bounds, chunk_means(before, bounds, pooling=self.pooling))
+            context.memory[context.layer] = (found, *known)[:KEPT]
+        return found
+
     def _places(self, query: Tensor, key: Tensor, held: Held, budget: int) -> Tensor:
-        """The keys (H, budget) that each head looks at, of the prompt's chunks and of what came since."""
+        """The keys (H, budget) that each head looks at, budget < K: the first and the last, and by score the others.
+
+        What was generated has at most `GENERATED` of them, unless the prompt is too short to take the rest.
+        """
         read, keys = int(held.bounds[-1]), key.shape[2]
-        groups = key.shape[1]
-        asked = query.float().view(1, groups, -1, query.shape[3])
-        scores = (asked @ held.vectors.transpose(-1, -2)).view(query.shape[1], -1)
-        by_token = upsample(scores, held.bounds, read)
-        since = by_token.new_full((len(by_token), keys - read), torch.inf)  # the newest chunk holds the query itself
-        ranked = torch.cat([by_token, since], 1)
-        ranked[:, : self.sink] = torch.inf
-        ranked[:, keys - self.local :] = torch.inf
-        return ranked.topk(min(budget, keys), dim=1).indices
+        end = keys - self.local
+        split = min(max(read, self.sink), end)  # of the places that are chosen by score, the first generated one
+        old, new, room = split - self.sink, end - split, budget - self.sink - self.local
+        always = max(0, self.sink - read) + min(self.local, keys - read)
+        share = min(new, max(int(GENERATED * budget) - always, room - old, 0))
+        asked = query.float().view(1, key.shape[1], -1, query.shape[3])
+        scores = self._by_token(asked, held.vectors, held.bounds)[:, self.sink : split]
+        places = torch.arange(self.sink, split, device=key.device).expand_as(scores)
+        if share:
+            bounds = fixed_boundaries(keys - read, self.chunk).to(key.device)
+            since = self._since(key[:, :, read:], bounds, held)
+            best = self._by_token(asked, since, bounds)[:, split - read : end - read].topk(share, dim=1)
+            scores, places = torch.cat([scores, best.values], 1), torch.cat([places, best.indices + split], 1)
+        chosen = places.gather(1, scores.topk(room, dim=1).indices)
+        edges = torch.cat([torch.arange(self.sink), torch.arange(end, keys)]).to(key.device)
+        return torch.cat([edges.expand(len(chosen), -1), chosen], 1)
+
+    def _by_token(self, asked: Tensor, vectors: Tensor, bounds: Tensor) -> Tensor:
+        """The scores (H, L) of tokens, each its chunk's, for queries (1, G, H / G, d)."""
+        scores = (asked @ vectors.transpose(-1, -2)).flatten(0, 2)
+        return upsample(scores, bounds, int(bounds[-1]))
+
+    def _since(self, key: Tensor, bounds: Tensor, held: Held) -> Tensor:
+        """The chunk vectors of keys behind the prompt, centred where it is: by the prompt's mean key."""
+        if self.pooling == "sqrt_centred":
+            return chunk_means(key.float() - held.mean, bounds, pooling="sqrt")
+        return chunk_means(key, bounds, pooling=self.pooling)
 
 
 @dataclass(frozen=True)
@@ -195,7 +258,13 @@ class Held:
 
     bounds: Tensor
     vectors: Tensor
+    mean: Tensor  # key of the prompt (1, G, 1, d), float32
     marks: Tensor  # a few of the keys, by which the text is known
+
+    @classmethod
+    def of(cls, key: Tensor, bounds: Tensor, vectors: Tensor) -> Held:
+        """Those of keys (1, G, K, d)."""
+        return cls(bounds, vectors, key.mean(2, keepdim=True, dtype=torch.float32), _marked(key, key.shape[2]))
 
     def is_of(self, key: Tensor) -> bool:
         """Whether the keys (1, G, K, d) begin with those of this prompt."""
@@ -206,6 +275,11 @@ class Held:
 def _marked(key: Tensor, read: int) -> Tensor:
     """Sixteen of the first `read` keys, spread evenly; the last is among them: (1, G, 16, d)."""
     return key[:, :, torch.linspace(0, read - 1, 16).long()].clone()
+
+
+@cache
+def _say_once(why: str) -> None:
+    log.warning("DHSA decodes over all keys, not over its budget: %s (docs/dhsa.md).", why)
 
 
 def shipped_predictor(config: Any) -> BoundaryPredictor:

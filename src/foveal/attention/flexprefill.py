@@ -47,7 +47,8 @@ LONG = 8192
 class FlexPrefill(BlockMethod):
     """gamma: the share of attention's mass to keep; tau: how far a head may be from its block means, 0 to 1.
 
-    `min_budget`, `max_budget`: tokens that a head keeps at least and at most, of columns and of diagonals each.
+    `min_budget`, `max_budget`: tokens that a head keeps at least and at most, of columns and of diagonals each, and at
+    most of each row of its map of block means.
     """
 
     gamma: float = 0.95
@@ -135,8 +136,8 @@ class FlexPrefill(BlockMethod):
             # the sink and the own diagonal are kept in any case, so their mass counts first
             count = 1 + reached(by_block[..., 1:], self.gamma - by_block[..., 0])
         low = -(-self._least(mass.shape[-1]) // self.block)
-        high = by_block.shape[-1] if self.max_budget is None else -(-self.max_budget // self.block)
-        count = count.masked_fill(aware, 0).clamp(min=max(1, low)).clamp(max=max(1, high))
+        high = by_block.shape[-1] if self.max_budget is None else self._most()
+        count = count.masked_fill(aware, 0).clamp(min=max(1, low)).clamp(max=high)
         first = by_block.clone()
         first[..., 0] = torch.inf
         return _largest(first, count)
@@ -144,14 +145,25 @@ class FlexPrefill(BlockMethod):
     def _query_aware(
         self, query: Tensor, key: Tensor, rows: Tensor, places: Tensor, aware: Tensor, context: Context
     ) -> Tensor:
-        """Of the map of block means the largest entries, over all rows together, up to a mass of gamma."""
+        """Of the map of block means the largest entries, over all rows together, up to a mass of gamma; of each row the
+        largest of these, up to the greatest budget (the published code forgets it here).
+        """
         scores = capped(self.mean_scores(query, key, context.scale), context.softcap)
         shares = scores.masked_fill(places > rows[:, None], -torch.inf).softmax(-1) / len(rows)
         shares = shares[aware].flatten(1)
         chosen = torch.zeros(*aware.shape, len(rows), len(places), dtype=torch.bool, device=query.device)
         within = _largest(shares, reached(shares, self.gamma, within=True))
-        chosen[aware] = within.view(-1, len(rows), len(places))
+        by_row = within.view(-1, len(rows), len(places))
+        if self.max_budget is not None:
+            ranked = shares.view(by_row.shape).masked_fill(~by_row, -1.0)
+            by_row = by_row & _largest(ranked, torch.full(by_row.shape[:2], self._most(), device=query.device))
+        chosen[aware] = by_row
         return chosen
+
+    def _most(self) -> int:
+        """Blocks of the greatest budget."""
+        assert self.max_budget is not None
+        return max(1, -(-self.max_budget // self.block))
 
     def _least(self, keys: int) -> int:
         if self.min_budget is not None:

@@ -54,7 +54,7 @@ def block_attention(
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_grad_enabled() and any(part.requires_grad for part in (q, k, v)):
         return plain(q, k, v, blocks, scale=scale, bias=bias, softcap=softcap)  # the only one that has a backward
-    if q.device.type == "cuda":
+    if q.device.type == "cuda" and min(_tile(blocks.query_block), _tile(blocks.key_block)) >= LEAST_TILE:
         return _flex(q, k, v, blocks, scale, bias, softcap)
     computed = native(q.dtype) if q.device.type == "cpu" else None
     if computed:
@@ -224,6 +224,25 @@ def _agrees(dtype: torch.dtype) -> bool:
 
 # -- FlexAttention ---------------------------------------------------------------------------------------------------
 
+LEAST_TILE, TILE, WIDE_TILE = 16, 128, 32
+"""Edge of a Triton kernel's tile: the least that it multiplies, the most that PyTorch chooses for heads up to 128 wide,
+and what also wider ones have room for."""
+
+
+def _tile(block: int) -> int:
+    """The largest power of two that divides an edge of a block, at most `TILE`."""
+    return min(block & -block, TILE)
+
+
+def _tiles(blocks: Blocks, width: int) -> dict[str, int]:
+    """FlexAttention's options of its tiles, where those that PyTorch would choose may not divide the blocks.
+
+    It refuses such blocks (its tiles have up to 128 queries and keys, DHSA's key blocks 32); others it knows best.
+    """
+    sides = {"BLOCK_M": blocks.query_block, "BLOCK_N": blocks.key_block}
+    most = TILE if width <= TILE else WIDE_TILE
+    return {name: min(_tile(edge), most) for name, edge in sides.items() if edge % TILE}
+
 
 @cache
 def _compiled() -> Any:
@@ -260,5 +279,6 @@ def _flex(
         scale=scale,
         enable_gqa=q.shape[1] != k.shape[1],
         return_aux=AuxRequest(lse=True),
+        kernel_options=_tiles(blocks, max(q.shape[3], v.shape[3])),
     )
     return output, more.lse

@@ -33,7 +33,7 @@ ROWS = 16
 
 @dataclass(frozen=True)
 class Look:
-    """One call of one layer; per head (H,)."""
+    """One call of one layer; per head (H,), on the processor whatever device attends."""
 
     layer: int
     queries: int
@@ -76,11 +76,11 @@ class Report:
                 layer,
                 query.shape[2],
                 key.shape[2],
-                blocks.density().mean(0).expand(heads),
+                blocks.density().mean(0).expand(heads).cpu(),
                 shares,
                 *seconds,
-                {name: note.float().mean(0).expand(heads) for name, note in blocks.notes.items()},
-                blocks.keep[0].expand(heads, -1, -1) if self.keep_blocks else None,
+                {name: note.float().mean(0).expand(heads).cpu() for name, note in blocks.notes.items()},
+                blocks.keep[0].expand(heads, -1, -1).cpu() if self.keep_blocks else None,
             )
         )
 

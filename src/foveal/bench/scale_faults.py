@@ -1,7 +1,7 @@
 """bench scale-faults: what can go wrong, at random for an hour; after each fault, what must hold is looked at.
 
     library    add, change, remove, compact: killed, on a full disk, with too little memory, its store away, a file
-               damaged (scale_faults_library.py)
+               damaged (scale_faults_library.py); on an object store, which goes away (scale_faults_store.py)
     jobs       digest, research, training: killed at any instant; clocks that jump (scale_faults_jobs.py)
     site       one server killed, one of two, stopped; its database away; slow peers (scale_faults_site.py)
 
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.bench import scale_faults_jobs, scale_faults_library, scale_faults_site
+from foveal.bench import scale_faults_jobs, scale_faults_library, scale_faults_site, scale_faults_store
 from foveal.bench.scale_faults_trials import Found, Unavailable
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
@@ -33,7 +33,9 @@ SECONDS, QUICK_SECONDS = 3_480.0, 360.0
 
 Trials = Mapping[str, Callable[[random.Random, Path], Found]]
 
-TRIALS: Trials = dict([*scale_faults_library.TRIALS, *scale_faults_jobs.TRIALS, *scale_faults_site.TRIALS])
+KINDS = (scale_faults_library, scale_faults_store, scale_faults_jobs, scale_faults_site)
+
+TRIALS: Trials = {name: trial for kind in KINDS for name, trial in kind.TRIALS}
 
 log = logging.getLogger("foveal.bench")
 

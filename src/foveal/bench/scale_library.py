@@ -4,7 +4,8 @@ Real passages come first; what is more are jittered copies (scale_data.py). Each
 process of its own. A size is a cell: it is measured once for each version of what decides it, and kept in the cache,
 so that a run that was broken off goes on where it was.
 
-The last rows are no measurements: they follow from the ones before by the lines fitted to them (docs/scale.md).
+The cost model (docs/scale.md) is first fitted to the smaller sizes and held against the largest. The last rows are no
+measurements: they follow from all sizes by the same model.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ QUERIES, QUICK_QUERIES = 300, 150
 P95_MS, RSS_MIB = 50, 2048
 BEYOND = (10**8, 10**10)
 """Sizes that are extrapolated to."""
+FORETOLD = 1.5
+"""Times by which what the smaller sizes foretell of the largest may be too high or too low."""
 
 
 @dataclass(frozen=True)
@@ -153,31 +156,84 @@ def _rows(cell: Cell) -> Iterator[Row]:
     )
 
 
+@dataclass(frozen=True)
+class CostModel:
+    """What a library of any size costs, from sizes that were measured (docs/scale.md, "Beyond")."""
+
+    line: tuple[float, float]  # hybrid query: ms = factor * size ** exponent
+    memory: float  # bytes of the searching process, a passage
+    start_mib: float
+    last: Cell  # disk and the time to build grow with the size alone from here
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell]) -> CostModel:
+        """Fitted to two sizes or more, ascending."""
+        first, last = cells[0], cells[-1]
+        memory = (last.peak_mib - first.peak_mib) * 2**20 / (last.size - first.size)
+        return cls(power_law({cell.size: cell.hybrid_p50 for cell in cells}), memory, last.start_mib, last)
+
+    def query_ms(self, size: int) -> float:
+        """Half of the hybrid queries of one process are faster."""
+        factor, exponent = self.line
+        return float(factor * size**exponent)
+
+    def disk(self, size: int) -> float:
+        """Bytes."""
+        return size * self.last.bytes / self.last.size
+
+    def resident(self, size: int) -> float:
+        """Bytes of memory of the process that searches all of it."""
+        return self.start_mib * 2**20 + size * self.memory
+
+    def build_s(self, size: int) -> float:
+        """Seconds to write and index."""
+        return size * (self.last.write_s + self.last.index_s) / self.last.size
+
+
 def _fits(cells: Sequence[Cell]) -> Iterator[Row]:
-    """Exponents of growth, and what the lines say of sizes that were not measured."""
+    """Exponents of growth, whether the model foretells the largest size, and what it says of sizes beyond."""
     by = {
         "hybrid": {cell.size: cell.hybrid_p50 for cell in cells},
         "lexical": {cell.size: cell.lexical_p50 for cell in cells},
         "dense": {cell.size: cell.dense_p50 for cell in cells},
     }
     span = f"{cells[0].size:,} to {cells[-1].size:,} passages; p50"
-    lines = {name: power_law(values) for name, values in by.items()}
-    for name, (_, slope) in lines.items():
+    for name, values in by.items():
         bar = {"at_most": 0.99} if name == "hybrid" else {}
-        yield Row.of("growth of query time", f"exponent, {name}", slope, **bar, note=span)
-    last = cells[-1]
-    memory = (last.peak_mib - cells[0].peak_mib) * 2**20 / (last.size - cells[0].size)
-    yield Row.of("growth of memory", "bytes a passage", memory, note=span)
+        yield Row.of("growth of query time", f"exponent, {name}", power_law(values)[1], **bar, note=span)
+    model = CostModel.of(cells)
+    yield Row.of("growth of memory", "bytes a passage", model.memory, note=span)
+    yield from _foretold(cells)
     for size in BEYOND:
-        yield from _beyond(size, last, lines["hybrid"], memory)
+        yield from _beyond(size, model)
 
 
-def _beyond(size: int, last: Cell, line: tuple[float, float], memory: float) -> Iterator[Row]:
+def _foretold(cells: Sequence[Cell]) -> Iterator[Row]:
+    """The model of the smaller sizes held against the largest, which it has not seen."""
+    model, last = CostModel.of(cells[:-1]), cells[-1]
+    sizes = " and ".join(f"{cell.size:,}" for cell in cells[:-1])
+    found = {
+        "hybrid query": (model.query_ms(last.size), last.hybrid_p50, "ms"),
+        "memory": (model.resident(last.size) / 2**20, last.peak_mib, "MiB"),
+        "disk": (model.disk(last.size) / 2**20, last.bytes / 2**20, "MiB"),
+        "time to build": (model.build_s(last.size), last.write_s + last.index_s, "s"),
+    }
+    for what, (said, measured, unit) in found.items():
+        yield Row.of(
+            f"cost model of {sizes} passages, at {last.size:,}",
+            f"{what}: times too high or too low",
+            max(said / measured, measured / said),
+            at_most=FORETOLD,
+            note=f"foretold {said:,.4g} {unit}, measured {measured:,.4g}; the bar, a factor of {FORETOLD}, was set "
+            "before the two were compared",
+        )
+
+
+def _beyond(size: int, model: CostModel) -> Iterator[Row]:
     system = f"10^{len(str(size)) - 1} passages, extrapolated"
-    factor, slope = line
     said = "not measured: the fitted line"
-    yield Row.of(system, "hybrid query in one process: p50 ms", factor * size**slope, note=said)
-    yield Row.of(system, "terabytes on disk", size * last.bytes / last.size / 1e12, note="bytes a passage as measured")
-    yield Row.of(system, "gigabytes of memory", (last.start_mib * 2**20 + size * memory) / 1e9, note="in one process")
-    hours = size * (last.write_s + last.index_s) / last.size / 3600
+    yield Row.of(system, "hybrid query in one process: p50 ms", model.query_ms(size), note=said)
+    yield Row.of(system, "terabytes on disk", model.disk(size) / 1e12, note="bytes a passage as measured")
+    yield Row.of(system, "gigabytes of memory", model.resident(size) / 1e9, note="in one process")
+    hours = model.build_s(size) / 3600
     yield Row.of(system, "core hours to write and index", hours * usable_cores(), note="if time grew with size alone")

@@ -14,6 +14,7 @@ import typer
 from foveal.cli.output import Home, notes
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.errors import FovealError, InputError
+from foveal.registry import METHODS
 
 if TYPE_CHECKING:
     from foveal.scale.serving import Parts
@@ -62,6 +63,13 @@ def serve(
     answerer_url: Annotated[
         str | None, typer.Option(help="OpenAI-compatible server of --answerer, such as http://127.0.0.1:8080/v1.")
     ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="How windows attend to themselves when a document is read or asked: auto (by their length), "
+            f"{', '.join(METHODS)} (docs/attention.md; default: as foveal.toml says, else auto)."
+        ),
+    ] = None,
     ray: OnRay = False,
     ray_address: RayAddress = None,
     replicas: Annotated[int, typer.Option(min=1, help="With --ray: most replicas of encoder, ranker and reader.")] = 4,
@@ -80,7 +88,7 @@ def serve(
     from foveal.settings import Settings
 
     uvicorn = require("uvicorn", extra="web")
-    for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "multipart", "prometheus_client"):
+    for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "python_multipart", "prometheus_client"):
         require(module, extra="web")
     from foveal.web.app import create_app
     from foveal.web.background import Background
@@ -102,10 +110,12 @@ def serve(
         demo=demo,
     )
     web = load_web(settings)
+    if attention is not None:
+        web = replace(web, attention=attention)
     _log_and_trace(web)
     models: Models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer, kept_mb=web.memory_mb)
     with _replicas(settings, replicas, ray=ray, address=ray_address) as parts, _listening(host, port) as listening:
-        app = create_app(settings, options, models=models if parts is None or answerer else parts)
+        app = create_app(settings, options, models=models if parts is None or answerer else parts, web=web)
         if parts is not None:
             _use(app.state.site, parts)
         shown = "localhost" if local else host

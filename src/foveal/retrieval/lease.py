@@ -63,9 +63,9 @@ class Right:
                 f"{LEASE_S:.0f} s. What was reported done is kept; run the same command again to go on."
             )
 
-    def last(self, seconds: float) -> None:
-        """It lasts so long from now on."""
-        self._until = time.monotonic() + seconds
+    def last(self, seconds: float, *, since: float | None = None) -> None:
+        """It lasts so long from `since` on, of the monotonic clock (None: from now on)."""
+        self._until = (time.monotonic() if since is None else since) + seconds
 
 
 @contextmanager
@@ -125,6 +125,7 @@ def _take(table: Any, token: str, uri: str) -> None:
 def _renew(table: Any, token: str, right: Right, over: threading.Event) -> None:
     """Move `until` on until it is over, or the right was lost. A store that cannot be reached is asked again."""
     while not over.wait(RENEWED_S):
+        begun = time.monotonic()  # no later than what is stored: a commit may take as long as the store likes
         try:
             if not _update(table, token, {"until": faults.now().timestamp() + LEASE_S}):
                 right.last(-1)
@@ -132,7 +133,7 @@ def _renew(table: Any, token: str, right: Right, over: threading.Event) -> None:
         except LANCE as error:
             logger.warning("the right to write could not be renewed: %s", error)
         else:
-            right.last(LEASE_S)
+            right.last(LEASE_S, since=begun)
 
 
 def _update(table: Any, token: str, values: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ Scaling     a deployment has `fewest` to `most` replicas, by the requests that w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -216,22 +216,35 @@ class ReaderReplica:
 # -- what the web app holds --------------------------------------------------------------------------------------------
 
 
-def _asked(method: Any, *given: Any) -> Any:
-    """What a deployment answers. FetchFailed: it takes no more, or is gone."""
+GONE = ("BackPressureError", "DeploymentUnavailableError", "RayActorError")
+"""Ray's errors (and what inherits from them) of a deployment that takes no more requests, or whose replica died."""
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Around every call of a deployment. FetchFailed, which a site answers with 503: it takes no more, or is gone."""
     with our_errors():
         try:
-            return method.remote(*given).result()
+            yield
         except Exception as error:
-            if (refused := _refused(error)) is not None:
-                raise refused from error
-            raise
+            if not any(kind.__name__ in GONE for kind in type(error).__mro__):
+                raise
+            raise FetchFailed(
+                f"The cluster takes no more requests of this kind now ({type(error).__name__}). Try again in a moment."
+            ) from error
 
 
-def _refused(error: Exception) -> FetchFailed | None:
-    kind = type(error).__name__
-    if kind in ("BackPressureError", "DeploymentUnavailableError", "RayActorError", "ActorDiedError"):
-        return FetchFailed(f"The cluster takes no more requests of this kind now ({kind}). Try again in a moment.")
-    return None
+def _asked(method: Any, *given: Any) -> Any:
+    """What a deployment answers. FetchFailed: it takes no more, or is gone."""
+    with _answering():
+        return method.remote(*given).result()
+
+
+def _asked_at_once(method: Any, given: Iterable[Any]) -> list[Any]:
+    """What it answers to several requests that are made together; errors as above."""
+    with _answering():
+        begun = [method.remote(one) for one in given]
+        return [one.result() for one in begun]
 
 
 @dataclass
@@ -262,9 +275,7 @@ class ServedEncoder:
         if not texts or len(texts) > FEW:
             vectors: np.ndarray = _asked(self.handle.together, list(texts))
             return vectors
-        begun = [self.handle.encode.remote(text) for text in texts]
-        with our_errors():
-            return np.stack([one.result() for one in begun])
+        return np.stack(_asked_at_once(self.handle.encode, texts))
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token."""
@@ -324,8 +335,8 @@ class ServedChat:
     def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
         """The answer in pieces."""
         _check(cancel)
-        pieces = self.handle.options(stream=True).stream.remote(list(messages), sampling)
-        with our_errors():
+        with _answering():
+            pieces = self.handle.options(stream=True).stream.remote(list(messages), sampling)
             for piece in pieces:
                 if cancel is not None and cancel.cancelled:
                     pieces.cancel()
@@ -351,9 +362,7 @@ class ServedChat:
     ) -> list[str]:
         """The whole answer to each conversation, by as many replicas as there are."""
         _check(cancel)
-        begun = [self.handle.chat.remote((list(messages), sampling)) for messages in conversations]
-        with our_errors():
-            return [one.result() for one in begun]
+        return _asked_at_once(self.handle.chat, [(list(messages), sampling) for messages in conversations])
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`."""

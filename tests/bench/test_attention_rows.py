@@ -1,0 +1,56 @@
+"""The rows of attention-choice and of memory: what a spec asks for is among them, with its bar."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from foveal.attention import dhsa
+from foveal.attention.boundaries import BoundaryPredictor
+from foveal.bench import attention_choice, attention_prefill
+from foveal.bench.attention_models import QWEN
+from foveal.bench.settings import BenchSettings
+
+
+def test_mass_kept_has_every_row_and_bar_of_the_spec(monkeypatch, tmp_path):
+    """Over drawn queries and keys; what a predictor without training keeps fails its bars, or not, as it may."""
+    monkeypatch.setattr(attention_choice, "LENGTH", 1024)
+    torch.manual_seed(0)
+    predictor = BoundaryPredictor(16, heads=2)
+    for module in (attention_choice, dhsa):
+        monkeypatch.setattr(module, "shipped_predictor", lambda _: predictor)
+    draw = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, heads, 1024, 8, generator=draw) for heads in (4, 2))
+    context = SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None, module=SimpleNamespace(config=None))
+    settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
+    rows = {row.system: row for row in attention_choice.captured_mass(settings, QWEN, {3: (q, k, context)})}
+    named = {name.removeprefix(f"DHSA, {QWEN}, "): row for name, row in rows.items()}
+    assert {name: row.bar for name, row in named.items() if row.bar} == {
+        "oracle chunks": "0.778 to 0.798",
+        "oracle chunks, mean": "0.782 to 0.802",
+        "oracle chunks, as published (root, not centred)": "0.737 to 0.757",
+        "predicted, of the gap fixed to oracle": "≥ 0.6",
+        "predicted, of the gap random to oracle": "≥ 0.6",
+        "less sinks and window": "≥ 0.0001",
+        "lost where the predictor's scores are shuffled": "≥ 0.0001",
+    }
+    kept = {name: named[name].value for name in ("predicted chunks", "random chunks", "oracle chunks")}
+    closed = (kept["predicted chunks"] - kept["random chunks"]) / (kept["oracle chunks"] - kept["random chunks"])
+    assert named["predicted, of the gap random to oracle"].value == pytest.approx(closed)
+    assert named["predicted chunks, scores shuffled"].value != kept["predicted chunks"]
+
+
+def test_memory_is_told_at_both_lengths_with_what_the_paper_says(monkeypatch, tmp_path):
+    peaks = {"dense": (400, 100), "dhsa": (300, 100), "flexprefill": (500, 100)}
+    monkeypatch.setattr(attention_prefill, "_peak", lambda method, _: peaks[method])
+    monkeypatch.setattr(attention_prefill.PromptReader, "tokens", lambda _, length: [0] * length)
+    for name in ("never_slower", "at_length"):
+        monkeypatch.setattr(attention_prefill, name, lambda *_: iter(()))
+    rows = list(attention_prefill.whole_prompts(BenchSettings(data=tmp_path, cache=tmp_path)))
+    assert [(row.system, row.value, row.ok) for row in rows] == [
+        ("dense, 16k", 1.0, None), ("dhsa, 16k", 0.75, None), ("flexprefill, 16k", 1.25, None),
+        ("dense, 32k", 1.0, None), ("dhsa, 32k", 0.75, True), ("flexprefill, 32k", 1.25, False),
+    ]  # fmt: skip
+    assert ["35 % less" in row.note for row in rows] == [False, True, False] * 2

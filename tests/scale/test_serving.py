@@ -1,0 +1,127 @@
+"""What the web app holds of a cluster, over deployments that refuse, die or answer: no Ray is needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foveal.errors import FetchFailed, InputError
+from foveal.scale.serving import ServedChat, ServedEncoder, ServedRanker
+from foveal.web.app import status_of
+
+ABOUT = {
+    ServedEncoder: {"name": "e", "dimension": 2, "max_tokens": 9, "fingerprint": "f"},
+    ServedChat: {"name": "c", "context_tokens": 99},
+}
+
+
+class BackPressureError(Exception):
+    """As Ray Serve's, raised where a queue is full."""
+
+
+class RayActorError(Exception):
+    """As Ray's, of an actor that is gone."""
+
+
+class ActorDiedError(RayActorError):
+    """As Ray's, which inherits from the one above."""
+
+
+@dataclass
+class Response:
+    """What a call of a deployment gives at once; asked for its result, it raises what it holds."""
+
+    value: Any
+
+    def result(self) -> Any:
+        if isinstance(self.value, Exception):
+            raise self.value
+        return self.value
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.value[0]
+        raise self.value[1]
+
+
+@dataclass
+class Handle:
+    """A `DeploymentHandle`: each method answers by `answer`; with `at_once` the call itself raises."""
+
+    answer: Callable[..., Any]
+    at_once: bool = False
+
+    def options(self, *, stream: bool) -> Handle:
+        assert stream
+        return self
+
+    def __getattr__(self, name: str) -> Handle:
+        return self
+
+    def remote(self, *given: Any) -> Response:
+        value = self.answer(*given)
+        if self.at_once and isinstance(value, Exception):
+            raise value
+        return Response(value)
+
+
+def calls(handle: Handle) -> dict[str, Callable[[], object]]:
+    encoder, chat = (kind(handle, **about) for kind, about in ABOUT.items())
+    asked = [{"role": "user", "content": "Where?"}]
+    return {
+        "a query": lambda: encoder.encode(["Where?"]),
+        "a batch": lambda: encoder.encode(["a"] * 20),
+        "offsets": lambda: encoder.token_offsets("a"),
+        "ranking": lambda: ServedRanker(handle, "r", Path()).rank("Where?", []),
+        "answer": lambda: chat.chat(asked),
+        "answers": lambda: chat.chat_many([asked] * 3),
+        "stream": lambda: list(chat.stream(asked)),
+        "parse": lambda: chat.parse(asked, dict),
+        "score": lambda: chat.score(asked, "there"),
+        "count": lambda: chat.count_tokens("a"),
+        "about": lambda: ServedChat.of(handle),
+    }
+
+
+@pytest.mark.parametrize("kind", [BackPressureError, RayActorError, ActorDiedError])
+@pytest.mark.parametrize("at_once", [True, False], ids=["at the call", "at its result"])
+@pytest.mark.parametrize("call", calls(Handle(print)))
+def test_what_is_refused_is_a_503_in_words_whatever_was_asked(call, at_once, kind):
+    def answer(*_):
+        return ([], kind("no room")) if call == "stream" and not at_once else kind("no room")
+
+    with pytest.raises(FetchFailed, match=f"takes no more requests of this kind now .{kind.__name__}.") as refused:
+        calls(Handle(answer, at_once))[call]()
+    assert status_of(refused.value) == 503
+
+
+def test_an_answer_that_breaks_off_is_said_after_its_first_words():
+    chat = ServedChat(Handle(lambda *_: (["The ", "mill"], ActorDiedError("gone"))), "c", 99)
+    said = chat.stream([{"role": "user", "content": "Where?"}])
+    assert [next(said), next(said)] == ["The ", "mill"]
+    with pytest.raises(FetchFailed):
+        next(said)
+
+
+def test_of_several_requests_one_that_is_refused_is_enough():
+    answers = iter(["one", BackPressureError("no room"), "three"])
+    with pytest.raises(FetchFailed):
+        ServedChat(Handle(lambda *_: next(answers)), "c", 99).chat_many([[], [], []])
+
+
+@pytest.mark.parametrize("error", [InputError("no such schema"), ZeroDivisionError("a mistake")], ids=str)
+def test_other_errors_stay_what_they_are(error):
+    for name, call in calls(Handle(lambda *_: error)).items():
+        if name != "stream":
+            with pytest.raises(type(error), match=str(error)):
+                call()
+
+
+def test_queries_are_encoded_in_their_order():
+    handle = Handle(lambda text: np.full(2, len(text), dtype=np.float32))
+    found = ServedEncoder(handle, **ABOUT[ServedEncoder]).encode(["a", "bbb"])
+    assert found.tolist() == [[1, 1], [3, 3]]
