@@ -109,3 +109,12 @@ def test_agents_that_were_trained_are_not_trained_again(tmp_path, monkeypatch):
     moved = layers_codebook_agents._adapted(settings, "linear", 0)
     assert moved["learnt"] < 60_000
     assert np.isfinite(moved["after"]["success"])
+
+
+def test_every_arm_of_the_agents_is_to_reach():
+    ends = {"success": 0.5, "SPL": 0.5, "SEL": 0.5, "steps": 5.0}
+    found = {arm: [{"reached": ends, "chance": ends}] for arm in layers_codebook_agents.ARMS}
+    for quick, least in ((True, "≥ 0.8"), (False, "≥ 0.9")):
+        rows = layers_codebook_agents._efficiency(BenchSettings(quick=quick), "reach", found)
+        told = {row.system: row.bar for row in rows if row.metric == "success"}
+        assert told == {"reach, random actions": None, **{f"reach, {arm}": least for arm in found}}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +14,12 @@ from foveal.bench import nn_peers, nn_routing, nn_titans
 from foveal.bench.nn_language import Novels, Scale, clozes
 from foveal.bench.nn_tasks import MOTIFS, Motifs, Needles, Recall, learn, right_share
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.series import Table
 from foveal.nn.language_models import IGNORED
 from foveal.nn.language_training import LanguageSize, encoded
+from foveal.training.loop import LoopSettings
 
+DAYS = datetime.fromisoformat("2016-07-01"), datetime.fromisoformat("2016-07-02")
 FILLER = encoded("It rained on the mill and on the river, day after day, until the snow came. " * 200)[0]
 
 
@@ -21,9 +27,15 @@ def test_what_is_asked_was_told():
     for number in range(20):
         row = Recall(length=32, pairs=4, vocabulary=32, seed=0)[number]
         told = dict(zip(row["ids"][:8:2].tolist(), row["ids"][1:8:2].tolist(), strict=True))
+        assert len(set(told.values())) == 4  # a guess among those in the text is right once in four
         where = (row["targets"] != IGNORED).nonzero()[:, 0]
         assert len(where) == 4
         assert {int(row["ids"][at]): int(row["targets"][at]) for at in where} == told
+        often = Recall(length=64, pairs=4, vocabulary=32, seed=0, asked=5)[number]
+        there = often["targets"] != IGNORED
+        assert sorted(often["ids"][there].tolist()) == sorted(often["ids"][:8:2].tolist() * 5)
+        many = Recall(length=16, pairs=4, vocabulary=32, seed=0, asked=5)[number]  # more than there is room for
+        assert int((many["targets"] != IGNORED).sum()) == 4
         far = Recall(length=128, pairs=4, vocabulary=32, seed=0, within=32, after=64)[number]
         asked = (far["targets"] != IGNORED).nonzero()[:, 0]
         assert asked.min() >= 64
@@ -41,6 +53,20 @@ def test_needles_stand_where_their_depth_says():
     assert 80 < text.index(digits) < 170
     several = Needles(FILLER, 256, seed=0)[3]
     assert int((several["targets"] != IGNORED).sum()) == 12
+
+
+@pytest.mark.parametrize("length", [256, 512, 1024, 2048])
+def test_no_needle_is_handed_on_by_windows(length):
+    reach = nn_titans.NEEDLE_SIZE.layers * (nn_titans.NEEDLE_SIZE.window - 1)
+    depths = nn_titans.depths_of(length)
+    assert depths[:3] == [0.0, 0.25, 0.5]
+    assert (0.9 in depths) == (length >= 1024)
+    for depth in depths:
+        rows = Needles(FILLER, length, seed=0, depth=depth)
+        row = rows[3]
+        asked = int((row["targets"] != IGNORED).nonzero()[0])
+        told = bytes(row["ids"].tolist()).index(bytes(row["targets"][asked : asked + 3].tolist()))
+        assert asked - told == rows.apart(depth) > reach
 
 
 def test_motifs_agree_where_the_label_says():
@@ -66,12 +92,17 @@ def test_an_arm_is_trained_once_and_found_again(tmp_path):
     assert len(list((tmp_path / "nn").glob("small-*/done.json"))) == 1
 
 
-def test_novels_are_measured(tmp_path):
-    (tmp_path / "text").mkdir()
+def books(folder):
+    """Two novels of one kind of sentence."""
+    (folder / "text").mkdir()
     names = ["Natasha", "Pierre", "Andrew", "Sonya", "Boris", "Helene", "Anatole", "Dolokhov", "Denisov", "Rostov"]
     book = " ".join(f"then, {names[n * 7 % 10]} went to see {names[n * 3 % 10]} by the river." for n in range(400))
     for name in ("war_and_peace.txt", "moby_dick.txt"):
-        (tmp_path / "text" / name).write_text(book)
+        (folder / "text" / name).write_text(book)
+
+
+def test_novels_are_measured(tmp_path):
+    books(tmp_path)
     size = LanguageSize(layers=1, width=16, heads=2, window=16)
     scale = Scale(size=size, length=64, steps=2, batch=2, held=2048)
     arms = Novels(BenchSettings(data=tmp_path, cache=tmp_path / "cache"), scale)
@@ -87,6 +118,118 @@ def test_novels_are_measured(tmp_path):
         assert one.words[0] not in one.context[-64:]
         assert len(set(one.words)) == 10
     assert 0 <= nn_titans.cloze_share(model, asked) <= 1
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_routing_is_held_to_its_controls_on_novels(tmp_path, monkeypatch, quick):
+    books(tmp_path)
+    monkeypatch.setattr(nn_routing, "there", lambda _: False)
+    size = LanguageSize(layers=2, width=16, heads=2, window=16, mixer={"clusters": 4})
+    scale = Scale(size=size, length=384, steps=1, batch=2, held=2048)
+    arms = Novels(BenchSettings(data=tmp_path, cache=tmp_path / "cache", quick=quick), scale)
+    rows = list(nn_routing.novels(arms))
+    told = bars(rows)
+    assert told["novels: routing / random, words that come again", "nats per byte"] == ("≤ 1.1" if quick else "≤ 1")
+    least = "≥ 0.9" if quick else "≥ 1"
+    assert told["novels: topk / routing, token by token", "bits per character"] == least
+    found = {row.system: row for row in rows}
+    assert found["novels: topk, token by token"].note == "10 places"
+    assert "novels: topk, at once, at the same places" in found
+    assert found["novels: full / routing, words that come again"].bar is None
+
+
+@torch.no_grad()
+def test_places_are_told_from_their_prefix_alone():
+    size = LanguageSize(layers=2, width=16, heads=2, window=8, mixer={"clusters": 4, "window": 16})
+    windows = torch.randint(31, (3, 400), generator=torch.Generator().manual_seed(0))
+    assert list(nn_routing.places_of(windows)) == [128, 256, 384]
+    for name, same in (("routing", True), ("topk", False)):
+        model = nn_routing.routed_model(name, size, 31, 0).eval()
+        alone, at_once = nn_routing.one_by_one(model, windows), nn_routing.all_at_once(model, windows)
+        each = [
+            float(torch.nn.functional.cross_entropy(model(one[None, :place]).logits[0, -1:], one[place : place + 1]))
+            for one in windows for place in (128, 256, 384)
+        ]  # fmt: skip
+        assert alone == pytest.approx(sum(each) / 9, rel=1e-4)
+        assert (at_once == pytest.approx(alone, rel=1e-5)) == same
+
+
+def untrained(monkeypatch, module):
+    """The arms of a bench as they were drawn; the steps that each would have learnt for."""
+    steps = {}
+
+    def learn(settings, name, model, rows, *, steps: int, told="", seen=steps, **_):
+        seen.setdefault(told or name, []).append((steps, settings.seed, rows.seed))
+        return model.eval()
+
+    monkeypatch.setattr(module, "learn", learn)
+    return steps
+
+
+def bars(rows):
+    """What is asked of which row."""
+    return {(row.system, row.metric): row.bar for row in rows if row.bar is not None}
+
+
+def test_arms_of_routing_recall_learn_alike_and_are_not_tied(monkeypatch):
+    model = nn_routing.routed_model("routing", nn_routing.RECALL_SIZE, 64, 0, tied=False)
+    assert model.head.weight is not model.embed.weight
+    assert model.embed.weight.std().item() == pytest.approx(1.0)
+    steps = untrained(monkeypatch, nn_routing)
+    monkeypatch.setattr(nn_routing, "right_share", lambda *_: 0.5)
+    rows = list(nn_routing.recall(BenchSettings(quick=True, seed=3)))
+    assert {tuple(one) for one in steps.values()} == {((400, 3, 3),), ((200, 3, 3),)}
+    told = bars(rows)
+    assert told["local, 128 tokens, pairs 64 ago", "recalled"] == "≤ 0.25"
+    assert told["routing, 128 tokens, pairs 64 ago", "recalled"] == "≥ 0.05"
+    assert told["full, 32 tokens", "recalled"] == "≥ 0.8"
+    assert ("routing - random", "recalled") in told
+    steps.clear()
+    monkeypatch.setattr(nn_routing, "STAGES", nn_routing.STAGES[:1])
+    told = bars(nn_routing.recall(BenchSettings()))
+    assert sorted(seed for one in steps.values() for _, seed, _ in one) == [0] * 5 + [1, 2]
+    assert told["local, 32 tokens, pairs None ago", "recalled"] == "≤ 0.16"
+
+
+def test_the_memory_and_its_controls_learn_for_as_long(monkeypatch):
+    steps = untrained(monkeypatch, nn_titans)
+    monkeypatch.setattr(nn_titans, "right_share", lambda *_, **__: 0.5)
+    told = bars(nn_titans.recall(BenchSettings()))
+    short = {name: [many for many, _, _ in every if many in (600, 2000)] for name, every in steps.items()}
+    assert short["lmm"] == [600] * 3
+    assert short["lmm, updates off"] == short["window"] == [600]
+    assert sorted(seed for many, seed, rows in steps["lmm"] if many == 600 and seed == rows) == [0, 1, 2]
+    assert told["lmm, 4 pairs in 32 tokens", "recalled"] == "≥ 0.995"
+    for quick in (True, False):
+        told = bars(nn_titans.motifs(BenchSettings(quick=quick)))
+        for name in ("lmm, updates off", "window"):
+            assert told[f"lmm - {name}, DNA motifs", "right"] == ("≥ -0.1" if quick else "≥ 0.05")
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_needles_are_told_by_depth(monkeypatch, quick):
+    untrained(monkeypatch, nn_titans)
+    monkeypatch.setattr(nn_titans, "right_share", lambda _, rows, *__, **___: rows.depth)
+    arms = SimpleNamespace(learnt=FILLER, held=FILLER)
+    rows = list(nn_titans.needles(BenchSettings(quick=quick), arms))
+    found = {row.system: row for row in rows}
+    assert found["window, a key in 256 bytes"].value == pytest.approx(0.25)  # of depths 0, 0.25, 0.5
+    assert "by depth 0: 0.00, 0.25: 0.25, 0.5: 0.50; chance" in found["window, a key in 256 bytes"].note
+    asleep, awake = ("≤ 0.3", "≥ 0.15") if quick else ("≤ 0.2", "≥ 0.9")
+    for name in ("window", "mag, updates off in the test"):
+        assert found[f"{name}, a key in 512 bytes"].bar == asleep
+    assert found["mag, a key in 512 bytes"].bar == awake
+
+
+def test_a_memory_forecasts_beside_itself_asleep(tmp_path):
+    rows = np.arange(1200)
+    values = np.stack([np.sin(rows / 4), np.cos(rows / 7)], 1).astype(np.float32)
+    table, settings = Table("made", ("a", "b"), values, DAYS), BenchSettings(cache=tmp_path / "cache")
+    loop = LoopSettings(steps=2, batch=4, learning_rate=1e-3, evaluate_every=2)
+    told = [nn_titans._forecast(settings, table, 8, name, loop) for name in ("lmm", nn_titans.ASLEEP, "lmm")]
+    assert told[0] == told[2]
+    assert told[0]["parameters"] == told[1]["parameters"]
+    assert told[0]["told"]["mse"] != told[1]["told"]["mse"]
 
 
 def test_random_buckets_go_by_place_alone():

@@ -268,6 +268,7 @@ def test_a_row_is_forgotten_alone():
         ({"heads": 4}, "2 heads"),
         ({"depth": 1}, "memory of"),
         ({"momentum": False}, "momentum"),
+        ({"decay_to": "zero"}, "decay to init.*decay to zero"),
     ],
 )
 def test_a_state_of_another_memory_is_refused(other, words):
@@ -308,6 +309,16 @@ def test_wrong_input_is_named(tmp_path):
 def test_settings_are_checked_when_made(options, words):
     with pytest.raises(InputError, match=words):
         MemorySettings(**{"dim": 8, "heads": 2, **options})
+
+
+def test_an_input_that_is_no_number_is_no_divergence():
+    memory, x = memory_of(), drawn(2, 9, 8)
+    x[1, 3, 0] = torch.nan
+    with pytest.raises(InputError, match="NaN in row 1, token 3"):
+        memory(x)
+    reset = memory_of(on_nonfinite="reset")
+    with pytest.raises(InputError, match=r"NeuralMemory\.step got a NaN in row 1"):
+        reset.step(x[:, 3], reset.init_state(2))
 
 
 def test_a_memory_that_diverged_says_so_or_begins_anew():

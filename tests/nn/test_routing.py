@@ -162,6 +162,29 @@ def test_the_commitment_is_its_closed_form():
     torch.testing.assert_close(slope, 0.5 * 2 * (q - mean).detach() * mask[:, None, :, None] / (2 * mask.sum()))
 
 
+def test_keys_that_are_no_queries_move_the_same_centroids_and_are_drawn_to_them():
+    layer, x = only_routed(selection="topk", share_qk=False, commitment=0.5).train(), drawn(2, 10, 16)
+    mask = torch.arange(10) < torch.tensor([[10], [4]])
+    q, k, _ = layer.routed._heads(x)
+    means, loss = layer.routed.means, layer(x, mask=mask).loss
+    counts, pulled = torch.zeros(2, 4), torch.zeros((), dtype=x.dtype)
+    for some in (q, k):
+        ids = means.nearest(some)
+        apart = (some - layer.centroids.to(x.dtype)[torch.arange(2)[:, None], ids]).square().sum(-1)
+        pulled = pulled + (apart * mask[:, None]).sum()
+        for head in range(2):
+            counts[head] += torch.bincount(ids[:, head][mask], minlength=4)
+    torch.testing.assert_close(loss, 0.5 * pulled / (2 * 2 * mask.sum()))
+    (slope,) = torch.autograd.grad(loss, layer.routed.project.weight)
+    of_q, of_k, of_v = slope.chunk(3)
+    assert of_q.abs().max() > 0
+    assert of_k.abs().max() > 0
+    assert not of_v.any()
+    layer.eval()
+    assert int(means.updates) == 1
+    torch.testing.assert_close(means.counts, (1 - WARM_DECAY) * counts.to(means.counts))
+
+
 # -- clusters ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +230,26 @@ def test_an_update_is_the_formula_and_an_unused_centroid_moves():
     assert int(means.moved) >= 1
     torch.testing.assert_close(means.means.norm(dim=-1), torch.full((1, 3), 2.0), atol=1e-3, rtol=0)
     assert WARM_DECAY > 0.9
+
+
+def test_vectors_that_are_no_numbers_are_passed_over():
+    torch.manual_seed(0)
+    means, x = OnlineMeans(heads=1, clusters=4, width=4, decay=0.5), on_sphere(drawn(1, 1, 6, 4, dtype=torch.float32))
+    other, ids = x.clone(), means.nearest(x)
+    other[0, 0, 2, 0], other[0, 0, 3:] = torch.nan, torch.inf
+    real = torch.tensor([[True, True, False, False, False, False]])
+    like = OnlineMeans(heads=1, clusters=4, width=4, decay=0.5)
+    like.load_state_dict(means.state_dict())
+    for _ in range(4):  # unused centroids are moved, too, to one of the two tokens
+        means.observe(other, ids)
+        like.observe(x, ids, real)
+        means.commit()
+        like.commit()
+    for name, one in means.state_dict().items():
+        assert torch.equal(one, like.state_dict()[name]), name
+        assert torch.isfinite(one).all()
+    assert int(means.moved) >= 2
+    torch.testing.assert_close(means.means.norm(dim=-1), torch.full((1, 4), 2.0), atol=1e-3, rtol=0)
 
 
 def trained(layer, x, optimizer, *, again=False):

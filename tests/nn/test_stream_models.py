@@ -41,7 +41,7 @@ def seeded():
 # -- encoders ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mixer", ["aaren", "attention", "gru"])
+@pytest.mark.parametrize("mixer", ["aaren", "attention", "gru", "lmm"])
 def test_an_encoder_streams(mixer):
     encoder, x = encoder_of(small(mixer)).double(), drawn(2, 13, 16)
     whole, _ = encoder(x)
@@ -59,7 +59,7 @@ def test_causal_attention_is_masked_softmax():
     torch.testing.assert_close(layer(x)[0][0], layer.w_o(torch.stack(rows)))
 
 
-@pytest.mark.parametrize("mixer", ["aaren", "attention", "gru"])
+@pytest.mark.parametrize("mixer", ["aaren", "attention", "gru", "lmm"])
 def test_padding_on_the_right_changes_nothing(mixer):
     encoder, x = encoder_of(small(mixer)).double(), drawn(2, 9, 16)
     mask = torch.arange(9) < torch.tensor([9, 4])[:, None]
@@ -174,7 +174,7 @@ def test_the_density_of_a_gap_sums_to_one_and_its_mean_is_the_expected_one():
     assert float((density * middle * width).sum()) == pytest.approx(float(model.expected(last)), rel=1e-3)
 
 
-@pytest.mark.parametrize("mixer", ["aaren", "attention"])
+@pytest.mark.parametrize("mixer", ["aaren", "attention", "lmm"])
 def test_events_one_by_one_are_told_as_all_at_once(mixer):
     settings = EventModelSettings(encoder=small(mixer), components=4, marks=3, mean_gap=2.0)
     model = EventModel(settings).double().eval()

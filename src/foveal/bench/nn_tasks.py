@@ -39,6 +39,7 @@ class Recall:
     seed: int
     within: int | None = None  # pairs stand at drawn places of the first so many tokens; None: at the beginning
     after: int | None = None  # questions stand after so many tokens; None: right after the pairs
+    asked: int = 1  # times that each pair is asked for, where there is room: what is learnt from may ask often
 
     def __len__(self) -> int:
         return 2**20
@@ -47,16 +48,21 @@ class Recall:
         draw = np.random.default_rng([self.seed, self.length, number])
         half = self.vocabulary // 2
         keys = 1 + draw.permutation(half - 1)[: self.pairs]
-        values = half + draw.integers(self.vocabulary - half, size=self.pairs)
+        values = half + draw.permutation(self.vocabulary - half)[: self.pairs]  # distinct: a guess is 1 in `pairs`
         ids, targets = np.zeros(self.length, dtype=np.int64), np.full(self.length, IGNORED)
         told = 2 * np.arange(self.pairs)
         if self.within is not None:
             told = 2 * np.sort(draw.permutation(self.within // 2)[: self.pairs])
         ids[told], ids[told + 1] = keys, values
         first = (2 * self.pairs if self.after is None else self.after) // 2
-        places = 2 * (first + draw.permutation(self.length // 2 - first)[: self.pairs])
-        ids[places], targets[places] = keys, values
+        places = 2 * (first + draw.permutation(self.length // 2 - first)[: self.pairs * self.asked])
+        which = np.arange(len(places)) % self.pairs
+        ids[places], targets[places] = keys[which], values[which]
         return {"ids": torch.from_numpy(ids), "targets": torch.from_numpy(targets)}
+
+
+SAID = " The key of {} is {}. "
+"""With a letter and three digits: 22 bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +86,11 @@ class Needles:
         count = 1 if self.depth is not None else self.told
         names = [chr(65 + int(one)) for one in draw.permutation(26)[:count]]
         keys = [f"{int(draw.integers(1000)):03d}" for _ in names]
-        says = [f" The key of {name} is {key}. " for name, key in zip(names, keys, strict=True)]
+        says = [SAID.format(name, key) for name, key in zip(names, keys, strict=True)]
         size = len(says[0])
         slots = self.length // size
         if self.depth is not None:
-            places = [round(self.depth * (slots - 2)), slots - 1]
+            places = [*self._places(self.depth)]
         else:
             cut = slots // 2
             told = np.sort(draw.permutation(cut)[:count])
@@ -97,6 +103,16 @@ class Needles:
                 digits = start + says[which].index(keys[which])
                 targets[digits - 1 : digits + 2] = ids[digits : digits + 3]
         return {"ids": ids, "targets": targets}
+
+    def _places(self, depth: float) -> tuple[int, int]:
+        """Of what is told and of what asks for it, in lengths of what is said."""
+        slots = self.length // len(SAID.format("A", "000"))
+        return round(depth * (slots - 2)), slots - 1
+
+    def apart(self, depth: float) -> int:
+        """Bytes from a digit that is told at this depth to the byte behind which it is asked for."""
+        told, asks = self._places(depth)
+        return (asks - told) * len(SAID.format("A", "000")) - 1
 
 
 MOTIFS = (("TATAAT", "GGCCAATC"), ("TTGACA", "CCGCCCTG"))

@@ -26,14 +26,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import (
-    head_width,
-    require_at_least_one,
-    require_numbers,
-    require_one_of,
-    require_sequence,
-    require_token,
-)
+from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
 from foveal.nn.states import StackState, State
 
@@ -120,10 +113,9 @@ class Aaren(nn.Module):
         """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are as if they were not there.
 
         A token behind which nothing was read gets the projection of 0. InputError: wrong shapes, another layer's state,
-        or a NaN, with its place.
+        or a token that is no number, with its place.
         """
-        require_sequence("Aaren", x, self.settings.dim, mask)
-        require_numbers("Aaren", x)
+        x = checked("Aaren", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         pieces, tail = self._leaves(x, state.tail, mask)
         seen = prefixes(pieces, decay=self.settings.decay, scan=self.settings.scan, before=state.piece)
@@ -153,8 +145,7 @@ class Aaren(nn.Module):
 
         Only without decay. InputError: as `forward`.
         """
-        require_sequence("Aaren", x, self.settings.dim)
-        require_numbers("Aaren", x)
+        x = checked("Aaren", x, self.settings.dim)
         if self.settings.decay:
             raise InputError("Aaren.read sums blocks up without their order; use forward where there is a decay.")
         state = self.init_state(len(x))
@@ -167,7 +158,7 @@ class Aaren(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """(B, H, r, T): the share of each token in the last output."""
-        require_sequence("Aaren", x, self.settings.dim)
+        x = checked("Aaren", x, self.settings.dim)
         scores, _, _ = self._scores(x, self.init_state(len(x)).tail)
         behind = torch.arange(x.shape[1] - 1, -1, -1, device=x.device)
         return (scores - self.settings.decay * behind).softmax(-1)
@@ -314,6 +305,6 @@ class AarenEncoder(nn.Module):
     def _checked(self, state: StackState | None, rows: int) -> StackState:
         if state is None:
             return self.init_state(rows)
-        if not self._blocks[0].aaren.state_grows:
+        if not getattr(self._blocks[0].aaren, "state_grows", False):
             state.require_fit(self.init_state(1), rows)
         return state

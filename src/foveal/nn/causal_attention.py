@@ -1,10 +1,11 @@
-"""What Aaren is measured against: causal self-attention in the same block, and a GRU of the same width.
+"""What Aaren is measured against: causal self-attention in the same block, a GRU of the same width; and a memory.
 
     encoder_of(StreamSettings(mixer="attention", dim=128, layers=3))      # forward, step and init_state as Aaren's
 
 aaren       attention of a learned query: a state of a few hundred bytes (aaren.py)
 attention   a Transformer's causal self-attention: keys and values of all that was read, and so a state that grows
 gru         gated recurrent layers: a state of dim numbers a layer, trained token by token
+lmm         the neural memory in the same block (titans.py), which is measured beside the GRU
 
 Shapes    x (B, T, dim) -> (B, T, dim) and a state. The GRU asks that padding stands on the right
 Source    Vaswani et al., 2017 (arXiv 1706.03762); Cho et al., 2014 (arXiv 1406.1078)
@@ -12,6 +13,7 @@ Source    Vaswani et al., 2017 (arXiv 1706.03762); Cho et al., 2014 (arXiv 1406.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,17 +23,21 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenEncoder, AarenSettings
-from foveal.nn.inputs import require_numbers, require_one_of, require_sequence, require_token
+from foveal.nn.inputs import checked, require_one_of, require_token
 from foveal.nn.states import State
+from foveal.nn.titans import LMM, TitansSettings
 
 MIXERS = ("aaren", "attention", "gru")
+"""Aaren and its peers; an encoder may have the memory, too."""
+CHUNK = 8
+"""Tokens of the memory's chunk: a series is a dozen patches, of which one chunk would correct none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
     """An encoder of a stream, and what it mixes tokens with; checked when made."""
 
-    mixer: Literal["aaren", "attention", "gru"] = "aaren"
+    mixer: Literal["aaren", "attention", "gru", "lmm"] = "aaren"
     dim: int = 128
     heads: int = 4
     layers: int = 3
@@ -42,7 +48,7 @@ class StreamSettings:
     conv_kernel: int = 0
 
     def __post_init__(self) -> None:
-        require_one_of("A stream encoder", self, "mixer", MIXERS)
+        require_one_of("A stream encoder", self, "mixer", (*MIXERS, "lmm"))
         if self.layers < 1:
             raise InputError(f"A stream encoder got layers = {self.layers}; it needs at least 1.")
         if self.mixer != "aaren" and (self.decay or self.conv_kernel):
@@ -57,13 +63,25 @@ class StreamSettings:
 
 
 def encoder_of(settings: StreamSettings) -> Any:
-    """An AarenEncoder, the same with causal attention in Aaren's place, or a GRU."""
+    """An AarenEncoder, the same with causal attention or a memory in Aaren's place, or a GRU."""
     if settings.mixer == "gru":
         return GRUEncoder(settings)
-    mixer = Aaren if settings.mixer == "aaren" else CausalAttention
+    mixers: dict[str, Callable[[AarenSettings], nn.Module]] = {
+        "aaren": Aaren, "attention": CausalAttention, "lmm": remembering
+    }  # fmt: skip
     return AarenEncoder(
-        settings.layer, layers=settings.layers, norm=settings.norm, feed_forward=settings.feed_forward, mixer=mixer
+        settings.layer,
+        layers=settings.layers,
+        norm=settings.norm,
+        feed_forward=settings.feed_forward,
+        mixer=mixers[settings.mixer],
     )
+
+
+def remembering(settings: AarenSettings) -> LMM:
+    """A memory of as many heads."""
+    memory = {"heads": settings.heads, "chunk": CHUNK}
+    return LMM(TitansSettings(dim=settings.dim, variant="lmm", heads=settings.heads, memory=memory))
 
 
 @dataclass(frozen=True)
@@ -103,8 +121,7 @@ class CausalAttention(nn.Module):
         self, x: Tensor, state: AttentionState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, AttentionState]:
         """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are seen by none but themselves."""
-        require_sequence("Causal attention", x, self.settings.dim, mask)
-        require_numbers("Causal attention", x)
+        x = checked("Causal attention", x, self.settings.dim, mask)
         state = state or self.init_state(len(x))
         q, k, v = (one(x).unflatten(-1, (self.settings.heads, -1)) for one in (self.w_q, self.w_k, self.w_v))
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
@@ -158,7 +175,7 @@ class GRUEncoder(nn.Module):
 
     def forward(self, x: Tensor, state: GRUState | None = None, mask: Tensor | None = None) -> tuple[Tensor, GRUState]:
         """x (B, T, dim) -> (B, T, dim) and the state. InputError: padding that does not stand on the right."""
-        require_sequence("A GRU", x, self.settings.dim, mask)
+        x = checked("A GRU", x, self.settings.dim, mask)
         if mask is not None and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
             raise InputError("A GRU reads every token; put the padding on the right.")
         state = state or self.init_state(len(x))

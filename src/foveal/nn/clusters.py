@@ -77,13 +77,19 @@ class OnlineMeans(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor, ids: Tensor, real: Tensor | None = None) -> None:
-        """Count tokens x (B, H, T, D) of these clusters towards the next update; `real` (B, T)."""
-        kind = F.one_hot(ids, self.clusters).to(self.sums.dtype)  # (B, H, T, k)
-        if real is not None:
-            kind = kind * real[:, None, :, None]
+        """Count tokens x (B, H, T, D) of these clusters towards the next update; `real` (B, T).
+
+        Vectors that are no numbers are passed over: averages would keep them for good.
+        """
         wide = x.detach().to(self.sums.dtype)
-        fits = (wide * self.of(ids)).sum(-1).masked_fill(kind.sum(-1) == 0, torch.inf).transpose(0, 1).flatten(1)
-        worst = fits.topk(min(self.clusters, fits.shape[1]), largest=False).indices
+        counts = torch.isfinite(wide.sum(-1, keepdim=True))  # (B, H, T, 1)
+        if real is not None:
+            counts = counts & real[:, None, :, None]
+        wide = wide.masked_fill(~counts, 0)
+        kind = F.one_hot(ids, self.clusters).to(self.sums.dtype) * counts  # (B, H, T, k)
+        fits = (wide * self.of(ids)).sum(-1).masked_fill(~counts[..., 0], torch.inf).transpose(0, 1).flatten(1)
+        fit, worst = fits.topk(min(self.clusters, fits.shape[1]), largest=False)
+        worst = torch.where(fit.isfinite(), worst, worst[:, :1])  # there may be fewer tokens than clusters
         strange = wide.transpose(0, 1).flatten(1, 2).gather(1, worst[..., None].expand(-1, -1, x.shape[-1]))
         told = (kind.sum((0, 2)), torch.einsum("bhtk,bhtd->hkd", kind, wide), strange)
         before = self._seen

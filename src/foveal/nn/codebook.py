@@ -28,7 +28,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one, require_one_of
+from foveal.nn.inputs import require_at_least_one, require_numbers, require_one_of
 
 INDEXINGS = ("softmax", "topk", "gumbel")
 KINDS = ("learned", "random", "binary")
@@ -92,11 +92,11 @@ class TaskCodebook(nn.Module):
             self.register_buffer("codes", drawn if settings.kind == "random" else 2.0 * (drawn > 0) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """E (…, width) -> E' of the same shape. InputError: another width."""
+        """E (…, width) -> E' of the same shape. InputError: another width, or what is no number."""
         return self.look(x).output
 
     def look(self, x: Tensor) -> Looked:
-        """E (…, width) -> E' with the shares and h. InputError: another width."""
+        """E (…, width) -> E' with the shares and h. InputError: another width, or what is no number."""
         shares = self.shares(x)
         code = shares @ self.codes.to(shares.dtype)
         return Looked(self.up(code.to(self.up.weight.dtype)), shares, code)
@@ -106,6 +106,7 @@ class TaskCodebook(nn.Module):
         settings = self.settings
         if x.dim() < 1 or x.shape[-1] != settings.width:
             raise InputError(f"A codebook got an input of shape {tuple(x.shape)}; it needs (…, {settings.width}).")
+        require_numbers("A codebook", x)
         logits = self.phi(F.relu(x))
         logits = (logits if logits.dtype == torch.float64 else logits.float()) / settings.temperature
         if settings.indexing == "gumbel":
@@ -149,9 +150,10 @@ class LinearBottleneck(nn.Module):
         self.down, self.up = nn.Sequential(*down), nn.Sequential(*up)
 
     def forward(self, x: Tensor) -> Tensor:
-        """E (…, width) -> E' of the same shape. InputError: another width."""
+        """E (…, width) -> E' of the same shape. InputError: another width, or what is no number."""
         if x.dim() < 1 or x.shape[-1] != self.width:
             raise InputError(f"A bottleneck got an input of shape {tuple(x.shape)}; it needs (…, {self.width}).")
+        require_numbers("A bottleneck", x)
         y: Tensor = self.up(self.down(x))
         return y
 

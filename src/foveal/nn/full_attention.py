@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import head_width, require_at_least_one, require_sequence, require_token
+from foveal.nn.inputs import checked, head_width, require_at_least_one, require_token
 from foveal.nn.states import State
 from foveal.nn.window_attention import merged, rotated, turns
 
@@ -66,7 +66,7 @@ class FullAttention(nn.Module):
         self, x: Tensor, state: TextState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, TextState]:
         """x (B, T, dim) -> (B, T, dim) and the state; keys where `mask` is False are seen by their own token only."""
-        require_sequence("Full attention", x, self.settings.dim, mask)
+        x = checked("Full attention", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         heads, tokens, past = self.settings.heads, x.shape[1], state.keys.shape[2]
         q, k, v = self.qkv(x).view(*x.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4)

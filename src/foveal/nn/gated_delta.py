@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import head_width, require_at_least_one, require_sequence, require_token
+from foveal.nn.inputs import checked, head_width, require_at_least_one, require_token
 from foveal.nn.norms import RMSNorm
 from foveal.nn.states import State
 from foveal.nn.window_attention import merged
@@ -92,7 +92,7 @@ class GatedDelta(nn.Module):
         self, x: Tensor, state: DeltaState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, DeltaState]:
         """x (B, T, dim) -> (B, T, dim) and the state; where `mask` is False nothing is written."""
-        require_sequence("The gated delta rule", x, self.settings.dim, mask)
+        x = checked("The gated delta rule", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
         state.require_fit(self.init_state(1), len(x))

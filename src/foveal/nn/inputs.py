@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,20 +23,49 @@ def require_sequence(layer: str, x: Tensor, dim: int, mask: Tensor | None = None
         )
 
 
+def checked(layer: str, x: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
+    """x (B, T, dim), with zeros for what is no number in tokens that do not count: neither output nor gradient has it.
+
+    Tokens that do not count are otherwise as they were: some layers let them read. InputError: as `require_sequence`,
+    or a NaN or an infinite number in a token that counts.
+    """
+    require_sequence(layer, x, dim, mask)
+    if mask is not None and not _sound(x):
+        x = x.masked_fill(~(mask[..., None] | torch.isfinite(x)), 0)
+    require_numbers(layer, x)
+    return x
+
+
 def require_token(layer: str, x: Tensor, dim: int) -> None:
-    """InputError: x is not (B, dim)."""
+    """InputError: x is not (B, dim), or holds a NaN or an infinite number."""
     if x.dim() != 2 or x.shape[-1] != dim:
         raise InputError(
             f"{layer}.step got an input of shape {tuple(x.shape)}; it needs a token a row, (batch, {dim})."
         )
+    require_numbers(f"{layer}.step", x)
 
 
 def require_numbers(layer: str, x: Tensor) -> None:
-    """InputError names the first row and token of x (B, T, …) that holds a NaN; not asked inside torch.compile."""
-    if torch.compiler.is_compiling() or not torch.isnan(x.detach()).any():
+    """InputError names the first row and token of x (B, T, …) that holds a NaN or an infinite number.
+
+    Not asked where no value can be looked at: inside torch.compile, and under the transforms of torch.func.
+    """
+    if _hidden(x) or _sound(x):
         return
-    row, token = torch.isnan(x.detach()).flatten(2).any(-1).nonzero()[0].tolist()
-    raise InputError(f"{layer} got a NaN in row {row}, token {token}. Look for it in what made the input.")
+    for told, wrong in (("a NaN", torch.isnan(x)), ("an infinite number", torch.isinf(x))):
+        if bool(wrong.any()):
+            place = wrong.flatten(min(2, x.dim() - 1)).any(-1).nonzero()[0].tolist()
+            where = ", ".join(f"{name} {at}" for name, at in zip(("row", "token"), place, strict=False))
+            raise InputError(f"{layer} got {told} in {where or 'its input'}. Look for it in what made the input.")
+
+
+def _hidden(x: Tensor) -> bool:
+    return torch.compiler.is_compiling() or x.is_meta or torch._C._are_functorch_transforms_active()
+
+
+def _sound(x: Tensor) -> bool:
+    """Whether all of x is surely finite. The sum is read in one pass, and is none where any part of it is none."""
+    return not _hidden(x) and math.isfinite(float(x.detach().sum()))
 
 
 def require_at_least_one(layer: str, settings: object, *names: str) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from foveal.errors import FovealError, InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import head_width, require_at_least_one, require_one_of, require_sequence, require_token
+from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.memory_rule import (
     Carried,
     Decays,
@@ -143,7 +143,10 @@ class NeuralMemory(nn.Module):
     def layout(self) -> str:
         """What a state must be of."""
         s = self.settings
-        return f"memory of {s.heads} heads, {s.shapes}, chunk {s.chunk}, kernel {s.conv_kernel}, momentum {s.momentum}"
+        return (
+            f"memory of {s.heads} heads, {s.shapes}, chunk {s.chunk}, kernel {s.conv_kernel}, momentum {s.momentum}, "
+            f"decay to {s.decay_to}"  # what a drift is counted from
+        )
 
     def init_state(self, batch: int) -> MemoryState:
         """The state before the first token."""
@@ -175,7 +178,8 @@ class NeuralMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState]:
         """x (B, T, dim) -> y (B, T, dim) and the state; tokens where `mask` is False read, and write nothing.
 
-        InputError: wrong shapes, or a state of another memory. MemoryDiverged: weights that are no numbers.
+        InputError: wrong shapes, tokens that are no numbers, or a state of another memory. MemoryDiverged: weights that
+        became no numbers.
         """
         y, state, _ = self.surprising(x, state, mask)
         return y, state
@@ -184,7 +188,7 @@ class NeuralMemory(nn.Module):
         self, x: Tensor, state: MemoryState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, MemoryState, Told]:
         """As `forward`, with what the memory thought of each token."""
-        require_sequence("NeuralMemory", x, self.settings.dim, mask)
+        x = checked("NeuralMemory", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         read = self._heads(x, state.tail, mask)
         with torch.autocast(x.device.type, enabled=False):

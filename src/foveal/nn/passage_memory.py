@@ -35,7 +35,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one
+from foveal.nn.inputs import require_at_least_one, require_numbers
 from foveal.nn.memory_rule import Carried, Decays, Gates, Weights, carry, surprise
 from foveal.nn.states import State
 
@@ -128,9 +128,10 @@ class PassageMemory(nn.Module):
         return PassageState(self.layout, drift, self.centre.new_zeros(1, width, width), self.centre.new_zeros(1))
 
     def write(self, vectors: Tensor, places: Tensor, state: PassageState | None = None) -> PassageState:
-        """Write passages (n, vector) at places (n,), in this order. InputError: wrong shapes, or another's state.
+        """Write passages (n, vector) at places (n,), in this order.
 
-        Chunks are counted from the first of them: writing 32 at once, or 16 and 16, gives the same.
+        Chunks are counted from the first of them: writing 32 at once, or 16 and 16, gives the same. InputError: wrong
+        shapes, vectors that are no numbers, or another's state.
         """
         vectors = self._vectors(vectors)
         if places.shape != vectors.shape[:1]:
@@ -182,6 +183,7 @@ class PassageMemory(nn.Module):
             raise InputError(
                 f"PassageMemory got vectors of shape {tuple(vectors.shape)}; it needs (n, {self.settings.vector})."
             )
+        require_numbers("PassageMemory", vectors)
         return vectors.to(self.centre) - self.centre
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one, require_sequence, require_token
+from foveal.nn.inputs import checked, require_at_least_one, require_token
 from foveal.nn.states import State
 
 
@@ -58,7 +58,7 @@ class Recurrent(nn.Module):
         self, x: Tensor, state: HiddenState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, HiddenState]:
         """x (B, T, dim) -> (B, T, dim) and the state after the last token, padding included: none goes on from it."""
-        require_sequence("A GRU", x, self.settings.dim, mask)
+        x = checked("A GRU", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
         state.require_fit(self.init_state(1), len(x))
@@ -88,7 +88,7 @@ class Bidirectional(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, T, dim) -> (B, T, 2 hidden), zeros where nothing counts. InputError: padding on the left."""
-        require_sequence("A GRU", x, self.dim, mask)
+        x = checked("A GRU", x, self.dim, mask)
         if mask is None:
             forth, back = self.forth(x)[0], self.back(x.flip(1))[0].flip(1)
             return torch.cat([forth, back], -1)

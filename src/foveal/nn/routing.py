@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_sequence, require_token
+from foveal.nn.inputs import checked, require_token
 from foveal.nn.routing_heads import ClusterState, RoutingHeads, RoutingSettings
 from foveal.nn.states import State
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
@@ -89,9 +89,10 @@ class RoutingAttention(nn.Module):
     ) -> RoutedOutput:
         """x (B, T, dim) -> (B, T, dim), the state (where `keep`), the commitment loss (a number).
 
-        Tokens where `mask` is False are seen by none and in no cluster. InputError: wrong shapes, or another's state.
+        Tokens where `mask` is False are seen by none and in no cluster. InputError: wrong shapes, tokens that are no
+        numbers, or another's state.
         """
-        require_sequence("Routing attention", x, self.settings.dim, mask)
+        x = checked("Routing attention", x, self.settings.dim, mask)
         if state is not None or (keep and self.streams):
             state = self._checked(state, len(x))
         y, loss, local, routed = x.new_zeros(x.shape), x.new_zeros(()), None, None
@@ -138,13 +139,11 @@ class RoutingAttention(nn.Module):
 
     def assignments(self, x: Tensor) -> Tensor:
         """The cluster of each token, (B, H, T)."""
-        require_sequence("Routing attention", x, self.settings.dim)
-        return self._routing.assignments(x)
+        return self._routing.assignments(checked("Routing attention", x, self.settings.dim))
 
     def stats(self, x: Tensor) -> dict[str, float]:
         """How tokens x fall into clusters; see `RoutingHeads.stats`."""
-        require_sequence("Routing attention", x, self.settings.dim)
-        return self._routing.stats(x)
+        return self._routing.stats(checked("Routing attention", x, self.settings.dim))
 
     @property
     def _routing(self) -> RoutingHeads:

@@ -134,13 +134,17 @@ class RoutingHeads(nn.Module):
     def forward(self, x: Tensor, state: ClusterState | None = None, mask: Tensor | None = None) -> Routed:
         """x (B, T, dim) -> (B, T, dim), the state that follows `state`, the commitment loss (a number)."""
         q, k, v = self._heads(x)
-        ids = self.means.nearest(q)
+        routed, real = q, mask
+        if not self.settings.shared:  # queries and keys have the centroids in common
+            routed, real = torch.cat([q, k], 2), None if mask is None else torch.cat([mask, mask], 1)
+        ids = self.means.nearest(routed)
         if self.training and not self.frozen:
-            self._learn(q, ids, mask)
+            self._learn(routed, ids, real)
+        loss = self._pull(routed, ids, real)
         if self.settings.selection == "topk":
-            return Routed(self._given(self._topk(q, k, v, mask), x), None, self._pull(q, ids, mask))
-        seen, after = self._in_clusters(q, v, ids, mask, state)
-        return Routed(self._given(seen, x), after, self._pull(q, ids, mask))
+            return Routed(self._given(self._topk(q, k, v, mask), x), None, loss)
+        seen, after = self._in_clusters(q, v, ids, mask, state)  # by this rule queries are keys
+        return Routed(self._given(seen, x), after, loss)
 
     def step(self, x: Tensor, state: ClusterState) -> tuple[Tensor, ClusterState]:
         """One token (B, dim): it joins its cluster, and sees what that holds."""
@@ -260,7 +264,7 @@ class RoutingHeads(nn.Module):
     # -- clusters -------------------------------------------------------------------------------------------------
 
     def _pull(self, q: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """commitment * the mean over tokens and heads of |q - mu|^2; no gradient reaches the centroid."""
+        """commitment * the mean over vectors q (B, H, T, D) of |q - mu|^2; no gradient reaches the centroid."""
         apart = (q - self.means.of(ids).to(q.dtype)).square().sum(-1)
         if mask is None:
             return self.settings.commitment * apart.mean()

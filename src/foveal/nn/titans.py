@@ -27,7 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import head_width, require_at_least_one, require_one_of, require_sequence, require_token
+from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.memory_rule import Weights, through
 from foveal.nn.neural_memory import MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
@@ -156,6 +156,7 @@ class LMM(Titans):
         self, x: Tensor, state: MemoryState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, MemoryState]:
         """x (B, T, dim) -> (B, T, dim) and the state; where `mask` is False nothing is written."""
+        x = checked("LMM", x, self.settings.dim, mask)
         y, state = self.memory(x, state or self.init_state(len(x)), mask)
         return self._projected(y, x), state
 
@@ -200,6 +201,7 @@ class MAG(_Beside):
         self, x: Tensor, state: MixedState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, MixedState]:
         """x (B, T, dim) -> (B, T, dim) and the state; a token where `mask` is False is neither seen nor written."""
+        x = checked("MAG", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         y, window = self.window(x, state.window, mask, self._prefix)
         m, memory = self.memory(x, state.memory, mask)
@@ -232,6 +234,7 @@ class MAL(_Beside):
         self, x: Tensor, state: MixedState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, MixedState]:
         """x (B, T, dim) -> (B, T, dim) and the state; a token where `mask` is False is neither seen nor written."""
+        x = checked("MAL", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         m, memory = self.memory(x, state.memory, mask)
         y, window = self.window(m, state.window, mask)
@@ -269,7 +272,7 @@ class MAC(Titans):
         self, x: Tensor, state: SegmentState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, SegmentState]:
         """x (B, T, dim) -> (B, T, dim) and the state; a token where `mask` is False is neither seen nor written."""
-        require_sequence("MAC", x, self.settings.dim, mask)
+        x = checked("MAC", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         size, given, place = self.settings.window, [], 0

@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import head_width, require_at_least_one, require_one_of
+from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.states import State
 
@@ -95,7 +95,11 @@ class WindowAttention(nn.Module):
     def forward(
         self, x: Tensor, state: WindowState | None = None, mask: Tensor | None = None, prefix: Tensor | None = None
     ) -> tuple[Tensor, WindowState]:
-        """x (B, T, dim) -> (B, T, dim) and the state. Keys where `mask` is False are not seen; a prefix is (P, dim)."""
+        """x (B, T, dim) -> (B, T, dim) and the state. Keys where `mask` is False are not seen; a prefix is (P, dim).
+
+        InputError: wrong shapes, tokens that are no numbers, or another's state.
+        """
+        x = checked("Window attention", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
         state.require_fit(self.init_state(1), len(x))
@@ -113,6 +117,7 @@ class WindowAttention(nn.Module):
 
     def step(self, x: Tensor, state: WindowState, prefix: Tensor | None = None) -> tuple[Tensor, WindowState]:
         """One token (B, dim)."""
+        require_token("Window attention", x, self.settings.dim)
         y, state = self(x[:, None], state, prefix=prefix)
         return y[:, 0], state
 
