@@ -63,7 +63,7 @@ def aaren(
         list[Path] | None, typer.Option(help="classify, events: files that are only measured.")
     ] = None,
     mixer: Annotated[
-        str, typer.Option(help="aaren; to compare with: attention, gru, linear (forecast: DLinear; decide: cloning).")
+        str, typer.Option(help="aaren; to compare with: attention, gru, lmm (Titans), linear (DLinear, cloning).")
     ] = "aaren",
     input: Annotated[int | None, typer.Option(min=1, help="forecast: rows read (96).")] = None,  # noqa: A002
     horizon: Annotated[int | None, typer.Option(min=1, help="forecast: rows foretold (96).")] = None,
@@ -132,7 +132,7 @@ def _classify(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     settings = ClassifierSettings()
     encoder = wanted.stream(settings.encoder)
     if encoder is None:
-        raise InputError("A classifier needs an encoder: the mixers are aaren, attention and gru.")
+        raise InputError("A classifier needs an encoder: the mixers are aaren, attention, gru and lmm.")
     made = classification(read_ts(train), read_ts(test), replace(settings, encoder=encoder), seed=wanted.seed)
     return made, CLASSIFICATION
 
@@ -147,7 +147,7 @@ def _events(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     settings = EventModelSettings()
     encoder = wanted.stream(settings.encoder)
     if encoder is None:
-        raise InputError("A model of events needs an encoder: the mixers are aaren, attention and gru.")
+        raise InputError("A model of events needs an encoder: the mixers are aaren, attention, gru and lmm.")
     train = [one for path in wanted.data for one in read_events(path)]
     test = [one for path in wanted.test for one in read_events(path)]
     if not test:  # the last tenth
