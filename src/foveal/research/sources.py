@@ -61,20 +61,23 @@ class Sources:
         """InputError: there are none."""
         if not sources:
             raise InputError("A run needs a source to search. Name one: library, papers, dir:PATH, searxng:URL, …")
-        self.sources = list(sources)
+        self.sources: dict[str, Source] = {}  # by name; of two of one name the second is "name 2"
+        for one in sources:
+            alike = sum(known.name == one.name for known in self.sources.values())
+            self.sources[f"{one.name} {alike + 1}" if alike else one.name] = one
         self.name = "+".join(one.name for one in sources)
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
         """Hits of all, each marked with its source. The first one's error is raised if all fail."""
         answers: list[list[Found]] = []
         errors: list[FovealError] = []
-        for source in self.sources:
+        for name, source in self.sources.items():
             try:
                 hits = source.search(query, k, cancel=cancel)
             except FovealError as error:
                 errors.append(error)
                 continue
-            answers.append([replace(one, address=f"{source.name}\n{one.address}") for one in hits])
+            answers.append([replace(one, address=f"{name}\n{one.address}") for one in hits])
         if errors and not answers:
             raise errors[0]
         longest = max(map(len, answers), default=0)
@@ -83,7 +86,7 @@ class Sources:
     def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
         """The text, from the source that found it. InputError: a run before this one found it elsewhere."""
         name, _, address = found.address.partition("\n")
-        source = next((one for one in self.sources if one.name == name), None)
+        source = self.sources.get(name)
         if source is None:
             raise InputError(f"{found.title or found.url} was found in {name}, which this run does not search.")
         return source.read(replace(found, address=address), cancel=cancel)
