@@ -112,11 +112,9 @@ class PromptReader:
             before = self._before_each(prompt, expected)
             same = before.argmax(-1) == torch.tensor(expected)
             ids += expected[: len(expected) if same.all() else int(same.int().argmin())]
-            if len(ids) == len(expected):
-                most = 0
-            else:
-                logits = before[len(ids)][None]
-        while len(ids) < most and not enough(self.model.tokenizer.decode(ids)):
+            logits = before[min(len(ids), len(expected) - 1)][None]
+        whole = bool(expected) and len(ids) == len(expected)
+        while not whole and len(ids) < most and not enough(self.model.tokenizer.decode(ids)):
             token = int(logits[-1].argmax())
             if token in self.model.stop_ids or (ids and "\n" in self.model.tokenizer.decode([token])):
                 break

@@ -124,12 +124,9 @@ def sentence(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
         samples = _sentences(reader, length)
         share = f"block-topk@{1024 / length:.3f}"
         cells = measured(reader, methods | {share: BlockTopK(1024 / length)}, samples)
-        for name in (*methods, "block-topk"):
-            ours = [cell for cell in cells if cell.system.startswith(name) and not cell.system.endswith("no-tail")]
-            ours = ours if "no-tail" not in name else [cell for cell in cells if cell.system == name]
-            told.setdefault(name, {}).update(
-                {sample: recall_of(cell.answer) for sample, cell in zip(samples, ours, strict=True)}
-            )
+        for name in (*methods, share):
+            ours = (recall_of(cell.answer) for cell in cells if cell.system == name)
+            told.setdefault("block-topk" if name == share else name, {}).update(zip(samples, ours, strict=True))
     found = [sample for sample, recall in told["dense"].items() if recall >= FOUND]
     where = ", ".join(f"{length // 1024}k" for length in lengths)
     for name, recalls in told.items():

@@ -136,17 +136,14 @@ def make(
     """`count` samples of one task, of the seeds `seed`, `seed` + 1, ..., each with a prompt of nearly `length` tokens.
 
     `haystack` is a text or several, repeated as needed (the niah tasks and vt; each sample starts at a sentence of its
-    own); `documents` are for qa; `depth` (%) is where the needles of the niah tasks stand (default: drawn).
-
-    UnknownName: no task is called that. InputError: `count` is below 1, `depth` outside 0 to 100, the haystack empty,
-    `length` too short for the task, or `count_tokens` does not grow with the text.
+    own); `documents` are for qa; `depth` (%) is where the needles of niah tasks stand (default: drawn). UnknownName:
+    no task is called that. InputError: `count` is below 1, `depth` outside 0 to 100, the haystack empty, `length` too
+    short for the task, or `count_tokens` does not grow with the text.
     """
     if task not in MAKERS:
         raise UnknownName(f"No task is called {task!r}. There are: {', '.join(MAKERS)}.")
     if count < 1:
         raise InputError(f"{count} samples were asked for; ask for at least 1.")
-    if depth is not None and not 0 <= depth <= 100:
-        raise InputError(f"The needles were to stand at {depth} % of the text; a depth is 0 to 100.")
     text, given = _text(haystack), documents or Documents()
     plans = {
         own: MAKERS[task](random.Random(f"{task} {own}"), Source(text, given, own, depth))
@@ -255,9 +252,7 @@ def _niah(
     told = list(zip([name for name in names for _ in range(values)], numbers, strict=True))
     needles = draw.sample(told[: keys * values], keys * values)
     text = "".join(f"{_told(*other)} " for other in told[keys:]) if crowded else _turned(source.text, draw)
-    depths = sorted(draw.uniform(0, 100) for _ in needles)
-    if source.depth is not None:
-        depths = [source.depth for _ in needles]
+    depths = sorted(draw.uniform(0, 100) if source.depth is None else source.depth for _ in needles)
     asked = names[:queries]
     answers = tuple(number for name in asked for key, number in needles if key == name)
     intro = "The text below gives magic numbers. Keep them in mind, for a question about them comes after it.\n\n"

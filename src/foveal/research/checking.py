@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,15 @@ class Ledger:
         of_claim = [self.evidence[key] for key in (known.evidence if known else ()) if key in self.evidence]
         by_key = [self.evidence[key] for key in claim.evidence if key in self.evidence]
         wanted = {canonical(addresses[number]) for number in claim.evidence if number in addresses}
-        numbered = [one for one in self.evidence.values() if self._address(one) in wanted]
-        as_it_was = not claim.evidence or {self._address(one) for one in of_claim} == wanted
+        numbered = [one for one in self.evidence.values() if self._addresses.get(one.source) in wanted]
+        as_it_was = not claim.evidence or {self._addresses.get(one.source) for one in of_claim} == wanted
         cited = by_key or (of_claim if of_claim and as_it_was else numbered)
         return [_under(one.passage, self.sources.get(one.source)) for one in cited]
 
-    def _address(self, one: Evidence) -> str | None:
-        source = self.sources.get(one.source)
-        return canonical(source.url) if source else None
+    @cached_property
+    def _addresses(self) -> dict[str, str]:
+        """Of the sources, by their keys."""
+        return {key: canonical(one.url) for key, one in self.sources.items()}
 
     def changed(self, find: Find) -> list[str]:
         """Keys of the evidence whose text no longer stands where it was read; what is not found is passed over."""

@@ -24,15 +24,7 @@ from foveal.retrieval import lance_indexes, tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.lance_indexes import chosen_index, lance_index
 from foveal.retrieval.lease import Right
-from foveal.retrieval.rows import (
-    Current,
-    Entry,
-    Prepared,
-    document_of,
-    entry_of,
-    plain,
-    row_of,
-)
+from foveal.retrieval.rows import Current, Entry, Prepared, document_of, entry_of, plain, row_of
 from foveal.retrieval.store_search import LOOKED_UP, StoreSearch, filtered
 from foveal.types import Document, Encoder
 

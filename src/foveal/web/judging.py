@@ -8,7 +8,6 @@ The grades are those of `foveal judge`, in the same file: one may be begun here 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -17,22 +16,14 @@ from fastapi.responses import RedirectResponse
 
 from foveal import faults
 from foveal.errors import InputError
-from foveal.evaluation.judgements import FILE, Judgement, keep_judgement, query_id, read_judgements
-from foveal.retrieval.rows import Entry
-from foveal.types import Hit, Span
+from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
+from foveal.types import Span
 from foveal.web.ask_pages import require_writable
 from foveal.web.library_pages import LONGEST_QUERY, entry_of
 from foveal.web.safety import guarded
-from foveal.web.site import Site, site_of
+from foveal.web.site import site_of
 
 router = APIRouter(include_in_schema=False)
-
-
-def grades_of(site: Site, query: str, found: Sequence[tuple[Hit, Entry]]) -> list[int | None]:
-    """What each passage was given for this query. InputError: the file of judgements is damaged."""
-    known = {one.key: one.grade for one in read_judgements(site.settings.home / FILE)}
-    asked = query_id(query)
-    return [known.get((asked, hit.passage.span, hit.revision or entry.revision)) for hit, entry in found]
 
 
 @router.post("/library/judge", dependencies=[Depends(guarded)])

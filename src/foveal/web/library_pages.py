@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFil
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
-from foveal.evaluation.judgements import GRADES
+from foveal.evaluation.judgements import FILE, GRADES, query_id, read_judgements
 from foveal.library import AddReport, Library
 from foveal.registry import RANKERS, RETRIEVERS
 from foveal.retrieval.filters import literal
@@ -295,10 +295,9 @@ def _search(site: Site, query: str, retriever: str, rank: str, where: str, *, ju
     found = [_found(hit, entry, query) for hit, entry in pairs]
     if not judging:
         return found
-    from foveal.web.judging import grades_of
-
-    given = zip(found, grades_of(site, query, pairs), strict=True)
-    return [replace(one, grade=grade) for one, grade in given]
+    given = {one.key: one.grade for one in read_judgements(site.settings.home / FILE)}
+    asked = query_id(query)
+    return [replace(one, grade=given.get((asked, one.span, one.revision))) for one in found]
 
 
 def _found(hit: Hit, entry: Entry, query: str) -> Found:
