@@ -104,6 +104,37 @@ def test_a_report_grows_and_is_read_by_keyboard_and_by_all(
     page.context.close()
 
 
+def test_what_is_opened_as_the_run_ends_stays(browser: Any, site: tuple[str, ScriptedReporter]) -> None:
+    base, reporter = site
+    page, said = opened(browser)
+    held: list[Any] = []
+    ask(page, base)
+    page.locator(".steps .busy", has_text="Where to Look").wait_for()
+    page.route("**/panel*", lambda route: held.append(route))
+    reporter.go.set()
+    page.locator("#body h2", has_text="Where sources differ").wait_for()
+    waits_for(page, held, 1)  # the end of the run asks for the panel
+    page.locator("#body button.cite").first.press("Enter")
+    page.locator(".quote-pop:popover-open .to-panel").press("Enter")
+    waits_for(page, held, 2)  # and so does its reader
+    for route in held:
+        with page.expect_response(route.request.url):
+            route.continue_()
+    page.locator("#panel mark", has_text=FAST).wait_for()
+    page.locator("#panel-title:focus").wait_for()
+    assert said == []
+    page.context.close()
+
+
+def waits_for(page: Any, held: list[Any], count: int) -> None:
+    """Wait until so many requests are held."""
+    for _ in range(200):
+        if len(held) >= count:
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"{len(held)} requests came instead of {count}")
+
+
 def test_a_report_without_javascript(browser: Any, site: tuple[str, ScriptedReporter]) -> None:
     base, reporter = site
     page, _ = opened(browser, java_script_enabled=False)

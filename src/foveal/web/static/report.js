@@ -7,15 +7,21 @@
   let missed = false;
 
   const focusNext = {};  // what gets the focus once a part has been swapped, by the part's id
+  let chosen = null;  // what its reader opened in the panel, which no event takes away
 
   const open = (query, focus) => {
     history.replaceState(history.state, "", run + query);
+    chosen = new URLSearchParams(query).toString();
     focusNext.panel = focus ?? (() => document.getElementById("panel-title"));
-    htmx.ajax("GET", `${run}/panel${query}`, { target: "#panel", swap: "outerHTML" });
+    htmx.ajax("GET", `${run}/panel${query}`, { source: page, target: "#panel", swap: "outerHTML" });
+  };
+  const stale = (event) => {
+    if (chosen === null || event.detail.target.id !== "panel") return false;
+    return new URL(event.detail.pathInfo.requestPath, location).searchParams.toString() !== chosen;
   };
   document.body.addEventListener("htmx:afterSettle", (event) => {
     const part = event.target.closest("#panel, #body")?.id;
-    focusNext[part]?.()?.focus();
+    if (part !== "body" || document.activeElement === document.body) focusNext[part]?.()?.focus();
     delete focusNext[part];
   });
 
@@ -46,11 +52,11 @@
     if (event.target === body && disturbs()) event.preventDefault();
   });
   document.body.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.detail.target === body && disturbs()) event.detail.shouldSwap = false;
+    if (event.detail.target === body ? disturbs() : stale(event)) event.detail.shouldSwap = false;
   });
   body.addEventListener("toggle", (event) => {
     if (!missed || event.newState !== "closed") return;
     missed = false;
-    htmx.ajax("GET", `${run}/answer`, { target: "#body", swap: "innerHTML" });
+    htmx.ajax("GET", `${run}/answer`, { source: body, target: "#body", swap: "innerHTML" });
   }, true);
 })();

@@ -5,6 +5,7 @@
   const run = page.dataset.run;
   const answer = document.getElementById("answer");
   let missed = false;
+  let chosen = null;  // the node that its reader opened, which no event takes away
 
   const mark = () => {  // the node that is shown is the current one, in the graph and in the list
     const shown = document.getElementById("panel")?.dataset.node;
@@ -20,8 +21,15 @@
     event.preventDefault();
     const query = `?node=${encodeURIComponent(link.dataset.node)}`;
     history.replaceState(history.state, "", run + query);
-    await htmx.ajax("GET", `${run}/panel${query}`, { target: "#panel", swap: "outerHTML" });
+    chosen = link.dataset.node;
+    await htmx.ajax("GET", `${run}/panel${query}`, { source: page, target: "#panel", swap: "outerHTML" });
     document.getElementById("panel-title")?.focus();
+  });
+
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (chosen === null || event.detail.target.id !== "panel") return;
+    const node = new URL(event.detail.pathInfo.requestPath, location).searchParams.get("node");
+    if (node !== chosen) event.detail.shouldSwap = false;
   });
 
   // what is open stays open: the answer is not drawn anew below a pop-up
@@ -34,7 +42,7 @@
   answer.addEventListener("toggle", (event) => {
     if (!missed || event.newState !== "closed") return;
     missed = false;
-    htmx.ajax("GET", `${run}/answer`, { target: "#answer", swap: "innerHTML" });
+    htmx.ajax("GET", `${run}/answer`, { source: answer, target: "#answer", swap: "innerHTML" });
   }, true);
 
   let scrolled = 0;  // the graph stays where it was scrolled to
