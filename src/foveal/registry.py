@@ -160,6 +160,7 @@ BENCHES = {
     "attention": "foveal.bench.attention:attention",
     "attention-kernel": "foveal.bench.attention_kernel:kernel",
     "attention-choice": "foveal.bench.attention_choice:choice",
+    "attention-output": "foveal.bench.attention_output:output",
     "attention-prefill": "foveal.bench.attention_prefill:whole_prompts",
     "attention-likelihood": "foveal.bench.attention_tasks:likelihoods",
     "attention-tasks": "foveal.bench.attention_tasks:tasks",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from foveal.attention import dhsa
+from foveal.attention import BlockTopK, RandomBlocks, dhsa
 from foveal.attention.boundaries import BoundaryPredictor
-from foveal.bench import attention_choice, attention_prefill
+from foveal.bench import attention_choice, attention_output, attention_prefill
 from foveal.bench.attention_models import QWEN
 from foveal.bench.settings import BenchSettings
 
@@ -54,3 +55,18 @@ def test_memory_is_told_at_both_lengths_with_what_the_paper_says(monkeypatch, tm
         ("dense, 32k", 1.0, None), ("dhsa, 32k", 0.75, True), ("flexprefill, 32k", 1.25, False),
     ]  # fmt: skip
     assert ["35 % less" in row.note for row in rows] == [False, True, False] * 2
+
+
+def test_the_output_error_falls_as_more_is_looked_at():
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, heads, 1024, 8, generator=draw) for heads in (4, 2, 2))
+    context: Any = SimpleNamespace(scale=0.5, layer=0, memory=None, softcap=None)
+    seen = [(q, k, v, context)]
+    weights = (q @ k.repeat_interleave(2, 1).mT * 0.5 + torch.full((1024, 1024), -torch.inf).triu(1)).softmax(-1)
+    exact = [weights @ v.repeat_interleave(2, 1)]
+    told = [attention_output.errors(RandomBlocks(share), seen, exact) for share in (0.2, 0.6, 1.0)]
+    assert [error for error, _ in told] == sorted((error for error, _ in told), reverse=True)
+    assert told[2] == (pytest.approx(0, abs=1e-5), pytest.approx(1))
+    chosen = attention_output.errors(BlockTopK(0.4), seen, exact)
+    assert 0 < chosen[0] < 1
+    assert 0 < chosen[1] < 1

@@ -2,6 +2,7 @@
 
     kernel      exactness, and time against dense attention at each share of the blocks (attention_kernel.py)
     choice      FlexPrefill's figures, and how it adapts; DHSA's captured mass (attention_choice.py)
+    output      how far attention's output lies from dense attention's, by density (attention_output.py)
     prefill     whole prompts: seconds, share of the time spent choosing, peak memory (attention_prefill.py)
     tasks       RULER-style tasks and needles, each method beside dense attention (attention_tasks.py)
     likelihood  perplexity of what follows a long text (attention_tasks.py)
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 
 from foveal.bench.attention_choice import choice
 from foveal.bench.attention_kernel import kernel
+from foveal.bench.attention_output import output
 from foveal.bench.attention_prefill import whole_prompts
 from foveal.bench.attention_tasks import likelihoods, tasks
 from foveal.bench.settings import BenchSettings
@@ -26,6 +28,7 @@ def attention(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench attention`."""
     yield from kernel(settings)
     yield from choice(settings)
+    yield from output(settings)
     yield from whole_prompts(settings)
     yield from likelihoods(settings)
     yield from tasks(settings)

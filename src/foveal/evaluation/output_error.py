@@ -1,0 +1,24 @@
+"""How far sparse attention's output lies from dense attention's.
+
+    output_error(sparse, dense)     # (B, H): 0 the same, 1 as far as nothing at all
+
+Shapes    outputs (B, H, Q, d), of the same queries over the same keys and values
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from foveal.errors import InputError
+
+
+def output_error(output: Tensor, exact: Tensor) -> Tensor:
+    """The length of the difference over the length of `exact`, of all queries of a head together: (B, H).
+
+    InputError: their shapes differ, or are none of (B, H, Q, d).
+    """
+    if output.shape != exact.shape or exact.dim() != 4:
+        shapes = f"{tuple(output.shape)} and {tuple(exact.shape)}"
+        raise InputError(f"Outputs of shapes {shapes} cannot be compared; give two of the same (B, H, Q, d).")
+    off, whole = ((part.double().square().sum((2, 3))).sqrt() for part in (output.double() - exact.double(), exact))
+    return off / whole.clamp(min=1e-30)
