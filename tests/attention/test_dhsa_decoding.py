@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from foveal.attention import DHSA, attach, dhsa
 from foveal.attention.boundaries import BoundaryPredictor
+from foveal.attention.masks import Mask
 from foveal.attention.prefill import prefill
 from foveal.models.key_values import KeyValues, cache_of
 
@@ -83,6 +84,23 @@ def test_a_step_is_attention_over_the_keys_it_names(softcap):
         scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
         expected = scores.softmax(0) @ values
         torch.testing.assert_close(method.decode(asked, k, v, here)[0, head, 0], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_heads_that_were_not_chosen_decode_exactly(softcap):
+    method, mask = small(), Mask.causal(1, 1, 203)
+    here = where(softcap=softcap, mask=mask, sparse_heads=torch.tensor([True, False, False, True]))
+    q, k, v = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2)
+    method.prefill(q, k[:, :, :200], here)
+    asked = drawn(4, 1, seed=3)
+    output = method.attend(asked, k, v, here)
+    sparse = method.decode(asked, k, v, here)
+    scores = (asked @ k.repeat_interleave(2, 1).mT) * SCALE
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    exact = scores.softmax(-1) @ v.repeat_interleave(2, 1)
+    torch.testing.assert_close(output[:, [0, 3]], sparse[:, [0, 3]])
+    torch.testing.assert_close(output[:, [1, 2]], exact[:, [1, 2]], atol=1e-5, rtol=1e-5)
+    assert (sparse - exact).abs().max() > 0.01
 
 
 def places_by_hand(method: DHSA, asked: Tensor, k: Tensor, read: int, head: int) -> tuple[set[int], dict[int, float]]:

@@ -56,7 +56,7 @@ class BlockMethod(ABC):
         """The output (B, H, Q, D) over the blocks of `prefill`, or None: dense attention."""
         mask = context.mask
         if query.shape[2] == 1 and key.shape[2] > 1 and mask.window is None and mask.by_position and mask.real is None:
-            return self.decode(query, key, value, context)
+            return self._step(query, key, value, context)
         if query.shape[2] > 1 and context.memory is not None:
             context.memory.pop(context.layer, None)  # another text
         if query.shape[2] == 1 or key.shape[2] < self.least or mask.window is not None or not mask.by_position:
@@ -107,6 +107,15 @@ class BlockMethod(ABC):
         )
 
     # -- looking ---------------------------------------------------------------------------------------------------
+
+    def _step(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+        """`decode` of the heads that the method does; the others are exact."""
+        output = self.decode(query, key, value, context)
+        if output is None or context.sparse_heads is None:
+            return output
+        mask = Mask.causal(len(query), 1, key.shape[2], device=query.device)
+        exact = dense_attention(query, key, value, mask, scale=context.scale, softcap=context.softcap)
+        return torch.where(context.sparse_heads.to(query.device)[None, :, None, None], output, exact)
 
     def _each(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor, context: Context) -> Tensor | None:
         """A padded batch, each sequence by itself; the rows of padding stay 0."""
