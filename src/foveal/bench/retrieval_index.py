@@ -38,6 +38,7 @@ from foveal.training.joint_index import (
     JointSettings,
     fit,
 )
+from foveal.training.joint_rotation import RotatedPQ
 
 RECALL: dict[str, float] = {"flat": 1.0, "ivf-rq": 0.98, "hnsw": 0.98, "ivf-pq": 0.95}
 """Least recall@10 of the library's kinds: what the docs say of them."""
@@ -117,6 +118,7 @@ def joint_rows(
         "JPQ": (lambda: JointPQ(centroids, codes), "product codes"),
         "Distill-VQ": (lambda: DistilledPQ(centroids, codes, vectors), "product codes"),
         "RepCONC": (lambda: ConstrainedPQ(centroids, vectors), "product codes"),
+        "Poeem": (lambda: RotatedPQ(centroids, vectors), "product codes"),
         "BPR": (lambda: BinaryPassages(vectors), "signs"),
     }
     for name, (make, base) in models.items():

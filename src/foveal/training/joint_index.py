@@ -10,6 +10,7 @@ Methods   JointPQ          JPQ (Zhan et al., CIKM 2021): assignments stay, centr
           ConstrainedPQ    RepCONC (Zhan et al., WSDM 2022): documents learn, too, under balanced assignments
           BinaryPassages   BPR (Yamada, Asai and Hajishirzi, ACL 2021): tanh(beta x) hardens to signs
           DistilledPQ      Distill-VQ (Xiao et al., SIGIR 2022): codes learn the order that float vectors give
+          RotatedPQ        Poeem (Zhang et al., SIGIR 2021), in joint_rotation.py: the rotation before the codes, too
 Needs     document vectors that stay as they are, in memory; hard negatives come from the index as it is at the time
 Differs   JPQ and RepCONC train a transformer; here what is trained before the scores is a module of the caller's, by
           default a linear map that begins as the identity. Lambda weights of the pairs are left out
@@ -85,6 +86,10 @@ class JointModel(Protocol):
         """The parameters to train, with their learning rates, as an optimiser takes them."""
         ...
 
+    def after_step(self) -> None:
+        """What is done behind each step of the optimiser, gradients still at hand."""
+        ...
+
 
 # -- the models -------------------------------------------------------------------------------------------------------
 
@@ -96,7 +101,14 @@ def identity_map(dimension: int) -> nn.Linear:
     return made
 
 
-class JointPQ(nn.Module):
+class Joint(nn.Module):
+    """A model whose optimiser does all there is to do."""
+
+    def after_step(self) -> None:
+        """Nothing."""
+
+
+class JointPQ(Joint):
     """JPQ: fixed codes; their centroids and the query module learn by the pairwise log loss."""
 
     codes: Tensor
@@ -123,7 +135,7 @@ class JointPQ(nn.Module):
                 f"{parts} numbers from 0 to {count - 1}, at least one. Encode the vectors with the same quantiser."
             )
         self.centroids = nn.Parameter(centroids.detach().clone())
-        self.query_map = _module(queries, parts * width)
+        self.query_map = module_or_identity(queries, parts * width)
         self.temperature = temperature
         self.register_buffer("codes", codes.detach().clone())
         self.register_buffer("rotation", torch.eye(parts * width) if rotation is None else rotation.detach().clone())
@@ -148,7 +160,7 @@ class JointPQ(nn.Module):
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """The query module by one rate, the centroids by the other."""
-        return _groups(settings, [self.query_map], [self.centroids])
+        return trained_groups(settings, [self.query_map], [self.centroids])
 
 
 class DistilledPQ(JointPQ):
@@ -169,7 +181,7 @@ class DistilledPQ(JointPQ):
     ) -> None:
         """As `JointPQ`, with the float vectors (N, D) and `teacher`, which maps inputs to their float queries."""
         super().__init__(centroids, codes, rotation=rotation, queries=queries, temperature=temperature)
-        _check_rows(vectors, len(codes), self.rotation.shape[0])
+        check_rows(vectors, len(codes), self.rotation.shape[0])
         self.register_buffer("vectors", vectors.detach().clone())
         self.teacher = teacher
 
@@ -180,7 +192,7 @@ class DistilledPQ(JointPQ):
         return distilled_loss(wanted, [self.scores(inputs, rows)], temperature=self.temperature)
 
 
-class ConstrainedPQ(nn.Module):
+class ConstrainedPQ(Joint):
     """RepCONC: a document module and centroids that learn to rank and to lie close, under balanced assignments."""
 
     vectors: Tensor
@@ -199,10 +211,10 @@ class ConstrainedPQ(nn.Module):
         """Centroids (M, C, w) and vectors (N, D); `closeness` weighs the squared length of what coding loses."""
         super().__init__()
         dimension = centroids.shape[0] * centroids.shape[2]
-        _check_rows(vectors, len(vectors), dimension)
+        check_rows(vectors, len(vectors), dimension)
         self.centroids = nn.Parameter(centroids.detach().clone())
-        self.query_map = _module(queries, dimension)
-        self.document_map = _module(documents, dimension)
+        self.query_map = module_or_identity(queries, dimension)
+        self.document_map = module_or_identity(documents, dimension)
         self.temperature, self.closeness, self.epsilon = temperature, closeness, epsilon
         self.register_buffer("vectors", vectors.detach().clone())
 
@@ -233,10 +245,10 @@ class ConstrainedPQ(nn.Module):
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """Both modules by one rate, the centroids by the other."""
-        return _groups(settings, [self.query_map, self.document_map], [self.centroids])
+        return trained_groups(settings, [self.query_map, self.document_map], [self.centroids])
 
 
-class BinaryPassages(nn.Module):
+class BinaryPassages(Joint):
     """BPR: query and document modules whose signs find candidates; the float query orders these."""
 
     vectors: Tensor
@@ -252,9 +264,9 @@ class BinaryPassages(nn.Module):
     ) -> None:
         """Vectors (N, D); margin and gamma as in the paper (`hamming_margin_loss`, `soft_signs`)."""
         super().__init__()
-        _check_rows(vectors, len(vectors), vectors.shape[-1])
-        self.query_map = _module(queries, vectors.shape[1])
-        self.document_map = _module(documents, vectors.shape[1])
+        check_rows(vectors, len(vectors), vectors.shape[-1])
+        self.query_map = module_or_identity(queries, vectors.shape[1])
+        self.document_map = module_or_identity(documents, vectors.shape[1])
         self.margin, self.gamma = margin, gamma
         self.register_buffer("vectors", vectors.detach().clone())
 
@@ -277,7 +289,7 @@ class BinaryPassages(nn.Module):
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """Both modules by one rate."""
-        return _groups(settings, [self.query_map, self.document_map], [])
+        return trained_groups(settings, [self.query_map, self.document_map], [])
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -334,6 +346,7 @@ def fit(
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            model.after_step()
             total += float(loss.detach()) * len(asked)
             step += 1
         losses.append(total / len(pairs))
@@ -350,7 +363,7 @@ def _batches(pairs: Sequence[tuple[int, int]], settings: JointSettings, epoch: i
         yield part[:, 0], part[:, 1]
 
 
-def _groups(
+def trained_groups(
     settings: JointSettings, modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]
 ) -> list[dict[str, object]]:
     mapped = [one for module in modules for one in module.parameters() if one.requires_grad]
@@ -359,11 +372,11 @@ def _groups(
     return [{"params": group, "lr": rate} for group, rate in groups if group]
 
 
-def _module(given: nn.Module | None, dimension: int) -> nn.Module:
+def module_or_identity(given: nn.Module | None, dimension: int) -> nn.Module:
     return identity_map(dimension) if given is None else given
 
 
-def _check_rows(vectors: Tensor, count: int, dimension: int) -> None:
+def check_rows(vectors: Tensor, count: int, dimension: int) -> None:
     if vectors.ndim != 2 or not len(vectors) or vectors.shape != (count, dimension):
         raise InputError(
             f"Joint training got document vectors of shape {tuple(vectors.shape)}; it needs ({count or 'N'}, "

@@ -1,0 +1,136 @@
+"""Poeem: an index of product codes that is trained whole with its queries, the rotation before the codes, too.
+
+    model = RotatedPQ(centroids, vectors)
+    fit(model, query_vectors, relevant, JointSettings())       # joint_index.py
+
+Documents are turned, coded by the nearest centroids and turned back; gradients pass the codes straight through. What
+coding loses pulls rotation and centroids. The rotation stays one: after each step it is turned in D / 2 planes at once,
+each of two axes, those in which the loss falls fastest (a block coordinate descent by Givens rotations).
+
+Shapes    documents (N, D), centroids (M, C, D / M), rotation (D, D) orthogonal: turned = documents @ rotation
+Source    Zhang et al., SIGIR 2021 (arXiv 2105.03933); the order of the planes as in Jiang et al., ICML 2022
+Differs   a module over vectors stands for the transformer (see joint_index.py); no coarse cells; the warm start is the
+          quantiser that one begins with
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.training.joint_index import Joint, JointSettings, check_rows, module_or_identity, trained_groups
+from foveal.training.joint_losses import decode, nearest_codes, own_scores, softmax_loss, straight_through
+
+
+def givens_planes(pull: Tensor) -> tuple[Tensor, Tensor]:
+    """Disjoint pairs of axes (i, j), i < j, each the steepest of what is left, by the skew matrix `pull` (D, D)."""
+    size = len(pull)
+    upper = torch.triu_indices(size, size, 1, device=pull.device)
+    order = pull[upper[0], upper[1]].abs().argsort(descending=True, stable=True).tolist()
+    rows, columns = upper.tolist()
+    free, pairs = [True] * size, []
+    for place in order:
+        i, j = rows[place], columns[place]
+        if free[i] and free[j]:
+            free[i] = free[j] = False
+            pairs.append((i, j))
+    chosen = torch.tensor(pairs, device=pull.device).T
+    return chosen[0], chosen[1]
+
+
+def turned_downhill(rotation: Tensor, gradient: Tensor, rate: float) -> Tensor:
+    """The rotation (D, D) after a step against the gradient of a loss by it, still orthogonal.
+
+    In each of the chosen planes columns i and j are turned by -rate times the loss's derivative by that angle.
+    """
+    pull = gradient.T @ rotation
+    pull = pull - pull.T  # [i, j]: the derivative by the angle that turns column i to column j
+    i, j = givens_planes(pull)
+    angles = -rate * pull[i, j]
+    cos, sin = angles.cos(), angles.sin()
+    made = rotation.clone()
+    made[:, i] = rotation[:, i] * cos + rotation[:, j] * sin
+    made[:, j] = rotation[:, j] * cos - rotation[:, i] * sin
+    return made
+
+
+class RotatedPQ(Joint):
+    """Poeem: query and document modules, centroids and the rotation learn to rank and to lie close."""
+
+    vectors: Tensor
+
+    def __init__(
+        self,
+        centroids: Tensor,
+        vectors: Tensor,
+        *,
+        rotation: Tensor | None = None,
+        queries: nn.Module | None = None,
+        documents: nn.Module | None = None,
+        temperature: float = 0.05,
+        closeness: float = 1.0,
+        rotation_rate: float = 0.01,
+    ) -> None:
+        """Centroids (M, C, w) of turned vectors, and vectors (N, D).
+
+        `rotation` (D, D) is the quantiser's, the identity by default; `closeness` weighs the squared length of what
+        coding loses; `rotation_rate`: radians for each unit of a derivative. InputError: shapes that do not fit, or a
+        rotation that is none.
+        """
+        super().__init__()
+        dimension = centroids.shape[0] * centroids.shape[2]
+        check_rows(vectors, len(vectors), dimension)
+        begun = torch.eye(dimension) if rotation is None else rotation.detach().clone()
+        if begun.shape != (dimension, dimension) or (begun.T @ begun - torch.eye(dimension)).abs().max() > 1e-3:
+            raise InputError(
+                f"Poeem got a rotation of shape {tuple(begun.shape)} for vectors of {dimension} numbers; it needs an "
+                "orthogonal matrix of that size (a quantiser's, or None)."
+            )
+        if closeness < 0 or rotation_rate < 0:
+            raise InputError(
+                f"Poeem got closeness {closeness} and rotation_rate {rotation_rate}; neither may be below 0."
+            )
+        self.centroids = nn.Parameter(centroids.detach().clone())
+        self.rotation = nn.Parameter(begun)
+        self.query_map = module_or_identity(queries, dimension)
+        self.document_map = module_or_identity(documents, dimension)
+        self.temperature, self.closeness, self.rotation_rate = temperature, closeness, rotation_rate
+        self.register_buffer("vectors", vectors.detach().clone())
+
+    def query_vectors(self, inputs: Tensor) -> Tensor:
+        """Mapped queries (B, D), on the vectors' own axes."""
+        mapped: Tensor = self.query_map(inputs)
+        return mapped
+
+    def codes(self) -> Tensor:
+        """The codes (N, M) of all mapped documents: what the finished index stores."""
+        with torch.no_grad():
+            return nearest_codes(self.document_map(self.vectors) @ self.rotation, self.centroids)
+
+    def document_vectors(self) -> Tensor:
+        """What the codes stand for, (N, D), on the vectors' own axes."""
+        with torch.no_grad():
+            return decode(self.centroids, self.codes()) @ self.rotation.T
+
+    def loss(self, inputs: Tensor, rows: Tensor, _step: int) -> Tensor:
+        """The softmax loss over coded documents, and `closeness` times what coding loses."""
+        documents = self.document_map(self.vectors[rows.flatten()])
+        turned = documents @ self.rotation
+        coded = decode(self.centroids, nearest_codes(turned, self.centroids))
+        lost = (turned - coded).square().sum(dim=-1).mean()
+        ranked = (straight_through(turned, coded) @ self.rotation.T).reshape(*rows.shape, -1)
+        scores = own_scores(self.query_vectors(inputs), ranked) / self.temperature
+        loss: Tensor = softmax_loss(scores) + self.closeness * lost
+        return loss
+
+    def groups(self, settings: JointSettings) -> list[dict[str, object]]:
+        """Both modules by one rate, the centroids by the other; the rotation is turned by `after_step`."""
+        return trained_groups(settings, [self.query_map, self.document_map], [self.centroids])
+
+    def after_step(self) -> None:
+        """Turn the rotation against its gradient."""
+        if self.rotation.grad is not None:
+            with torch.no_grad():
+                self.rotation.copy_(turned_downhill(self.rotation, self.rotation.grad, self.rotation_rate))
+            self.rotation.grad = None
