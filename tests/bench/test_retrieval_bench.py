@@ -161,13 +161,17 @@ def report(name, dev, test):
 def test_the_arm_is_chosen_by_dev_claims(settings, monkeypatch):
     made = {"in-batch": report("in-batch", 0.8, 0.6), "mined": report("mined", 0.7, 0.9)}
     monkeypatch.setattr(arms.Arms, "trained", lambda _self, arm, _seed: made[arm])
-    monkeypatch.setattr(arms.Arms, "run_of", lambda self, _report: self.base_run())
+    monkeypatch.setattr(arms.Arms, "search_of", lambda self, _report: self.base())
+    monkeypatch.setattr(arms.Arms, "misspelling", lambda _self, arm, _seed: made[arm])
     monkeypatch.setattr(arms, "gradients", lambda _: arms.Row.of("cached gradients", "difference", 0.0))
     rows = {row.system: row for row in arms.training(settings)}
     chosen = rows["the chosen arm"]
     assert (chosen.value, chosen.ok) == (0.6, False)
     assert "in-batch" in chosen.note
     assert "in-batch and BM25, weighted" in rows
+    claims = [rows[f"{name}, misspelt claims"].value for name in ("MiniLM", "in-batch", "in-batch, typos")]
+    assert claims[0] == claims[1] == claims[2] != rows["MiniLM, not trained"].value
+    assert not rows["in-batch, typos less without"].ok
 
 
 def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
@@ -175,7 +179,7 @@ def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
     asked = {}
 
     def watched(learnt, base, chosen, **options):
-        asked.update(options, arm=chosen.arm, base=base)
+        asked.setdefault(chosen.arm, dict(options, arm=chosen.arm, base=base, negatives=chosen.negatives))
         return tmp_path, report(options["name"], 0.6, 0.7)
 
     monkeypatch.setattr(arms, "train_encoder", watched)
@@ -186,9 +190,11 @@ def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
     data = arms.Arms(Judged.of(settings), settings)
     rows = {row.system: row for row in arms.reranker_rows(data, "mined", report("mined", 0.8, 0.65))}
     place = data.home / "runs" / "train" / "mine" / "rejected"
-    assert (asked["arm"], asked["base"], asked["teacher"]) == ("margin-mse", "minilm", ("scores of", place))
-    assert (asked["teacher_name"], asked["name"]) == ("rejected its files", "scifact-distilled-0")
-    assert asked["dev"] is data.dev
+    for way, negatives in (("margin-mse", 1), ("adversarial", 7)):
+        told = asked[way]
+        assert (told["base"], told["teacher"], told["negatives"]) == ("minilm", ("scores of", place), negatives)
+        assert (told["teacher_name"], told["name"]) == ("rejected its files", f"scifact-distilled-{way}-0")
+        assert told["dev"] is data.dev
     made = rows["distilled from the re-ranker, margin-mse"]
     assert (made.value, "the chosen arm, mined, 0.6500" in made.note) == (0.7, True)
     assert set(arms.TRIED) < set(arms.ARMS)

@@ -16,6 +16,7 @@ from foveal.training.losses import (
     InBatchTeacher,
     LossSettings,
     MemoryBank,
+    adversarial,
     info_nce,
     joint_listwise,
     listwise_kl,
@@ -113,6 +114,25 @@ def test_joint_listwise_by_its_definition_moves_both():
     found.backward()
     assert retriever.grad.abs().sum() > 0
     assert ranker.grad.abs().sum() > 0
+
+
+def test_adversarial_by_its_definition_moves_the_retriever_towards_what_deceives():
+    """T8: AR2, the negatives that the retriever would draw times log p(relevant | that pair), and KL to the ranker."""
+    retriever = torch.tensor([[0.3, 1.0, -1.0], [2.0, 0.0, 0.5]], requires_grad=True)
+    ranker = torch.tensor([[2.0, 0.0, 2.5], [1.0, -3.0, 0.5]], requires_grad=True)
+    found = adversarial(retriever, ranker)
+    expected = 0.0
+    for student, teacher in zip(retriever.tolist(), ranker.tolist(), strict=True):
+        told = [math.log(math.exp(teacher[0]) / (math.exp(teacher[0]) + math.exp(wrong))) for wrong in teacher[1:]]
+        game = sum(p * log for p, log in zip(softmax(student[1:]), told, strict=True))
+        expected += (game + kl_by_definition(teacher, student)) / 2
+    assert float(found.detach()) == pytest.approx(expected, abs=1e-6)
+    game = found - listwise_kl(retriever, ranker.detach())
+    [slope] = torch.autograd.grad(game, [retriever], retain_graph=True)
+    assert slope[0, 2] < 0 < slope[0, 1]  # down the slope: the one that deceives scores more, the other less
+    assert slope[:, 0].abs().max() < 1e-7
+    found.backward()
+    assert ranker.grad is None
 
 
 def test_own_cosines(vectors):
@@ -258,7 +278,7 @@ def test_a_teacher_over_the_whole_batch(model):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_gives_the_encoder_a_gradient(model, name):
-    labels = torch.tensor([[2.0, 0.0]] * 5) if name in ("margin-mse", "kl") else None
+    labels = torch.tensor([[2.0, 0.0]] * 5) if name in ("margin-mse", "kl", "adversarial") else None
     value, found = gradients(model.train(), make_loss(name, model, SETTINGS), labels)
     assert math.isfinite(value)
     assert sum(float(gradient.abs().sum()) for gradient in found.values()) > 0

@@ -92,8 +92,8 @@ QUICK = ("ance", "kl")
     "arm", [pytest.param(arm, marks=() if arm in QUICK else pytest.mark.slow) for arm in ARMS if arm != "in-batch"]
 )
 def test_every_arm_trains(topics, tiny_encoder, tmp_path, arm):
-    """T4 (bm25, mined), T5 (ance), T6 (filtered, denoised, simans), T8 (margin-mse, kl) end to end, negatives that
-    answer nothing.
+    """T4 (bm25, mined), T5 (ance), T6 (filtered, denoised, simans), T8 (margin-mse, kl, adversarial) end to end,
+    negatives that answer nothing.
     """
     settings = replace(FAST, arm=arm, negatives=2, loop=replace(LOOP, steps=32))
     told = {"teacher": oracle(topics), "teacher_name": "oracle"} if ARMS[arm].teacher != "none" else {}
@@ -102,7 +102,7 @@ def test_every_arm_trains(topics, tiny_encoder, tmp_path, arm):
     run = tmp_path / "runs" / "train" / report.name
     kept = json.loads((run / "negatives.json").read_text())
     assert all(topics.wrong(query, d) for query, pool in kept["negatives"].items() for d in pool)
-    assert (kept["scores"] is not None) == (arm in ("margin-mse", "kl"))
+    assert (kept["scores"] is not None) == (arm in ("margin-mse", "kl", "adversarial"))
     before, after = report.measured["dev"]
     assert after["ndcg@10"] > before["ndcg@10"] + 0.1
     assert load_encoder(str(folder)).dimension == 16
@@ -176,7 +176,7 @@ def test_simans_draws_near_the_answers_score(topics, tiny_encoder, tmp_path):
 def test_a_teacher_that_nobody_asks_is_refused(topics, tiny_encoder, tmp_path):
     for arm in ("in-batch", "mined", "simans"):
         settings = replace(FAST, arm=arm)
-        with pytest.raises(InputError, match=f"the arm '{arm}' asks none.*margin-mse, kl, denoised"):
+        with pytest.raises(InputError, match=f"the arm '{arm}' asks none.*margin-mse, kl, denoised, adversarial"):
             trained(topics, tiny_encoder, tmp_path, settings, teacher=oracle(topics))
     with pytest.raises(InputError, match="'denoised' needs a teacher"):
         trained(topics, tiny_encoder, tmp_path, replace(FAST, arm="denoised"))

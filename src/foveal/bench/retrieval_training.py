@@ -4,7 +4,8 @@ arms       MiniLM trained on 90 % of SciFact's 809 training claims by each arm o
            are the dev claims, which choose the steps and the arm. Test claims are measured only
 joined     the chosen arm with BM25, the weight from the dev claims
 teacher    a cross-encoder trained on what the untrained hybrid gets wrong, as re-ranker, and as teacher: an encoder
-           that learns its margins (margin-MSE), one seed, beside the chosen arm
+           that learns its margins (margin-MSE), and one that plays against it (AR2), one seed, beside the chosen arm
+typos      the chosen arm, one seed, once more with half of its queries misspelt; both, and MiniLM, on misspelt claims
 gradients  cached gradients (GradCache) against those of the whole batch, on MiniLM itself
 Bars       the chosen arm 0.68 nDCG@10 on the test claims; it or what is made with it above 0.745; gradients within 1e-5
 
@@ -36,6 +37,7 @@ from foveal.training.encoders import ARMS, EncoderSettings, train_encoder
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.losses import LossSettings, make_loss
+from foveal.training.misspelling import misspelt
 from foveal.training.report import Report
 from foveal.training.rerankers import RerankerSettings, Scorer, reranked, train_reranker
 from foveal.training.searches import VectorSearch, blended
@@ -65,6 +67,7 @@ def training(settings: BenchSettings) -> Iterator[Row]:
     note = f"the arm with the best dev claims ({_mean(reports[best], 'dev'):.4f} there): {best}"
     yield Row.of("the chosen arm", "ndcg@10", _mean(reports[best], "test"), at_least=TARGET, note=note)
     yield from joined_rows(data, best, reports[best])
+    yield from typo_rows(data, best, reports[best][0])
     if not settings.quick:
         yield from reranker_rows(data, best, reports[best][0])
 
@@ -86,14 +89,20 @@ class Arms:
         """The report of an arm trained with that seed, now or before."""
         return self._trained(arm, seed, _name(arm, seed, self.settings))
 
-    def distilled(self, teacher: Path, seed: int) -> Report:
-        """The report of an encoder that learns the margins of the cross-encoder in a folder, now or before."""
-        told = {"teacher": Scorer(teacher), "teacher_name": f"{teacher.name} {fingerprint(teacher)}"}
-        return self._trained("margin-mse", seed, _name("distilled", seed, self.settings), **told)
+    def misspelling(self, arm: str, seed: int) -> Report:
+        """The report of an arm trained with half of its queries misspelt, now or before."""
+        return self._trained(arm, seed, _name(f"{arm}-typos", seed, self.settings), typos=0.5)
 
-    def _trained(self, arm: str, seed: int, name: str, **teacher: Any) -> Report:
+    def distilled(self, teacher: Path, seed: int, arm: str) -> Report:
+        """The report of an encoder that the cross-encoder in a folder teaches, now or before."""
+        told: dict[str, Any] = {"teacher": Scorer(teacher), "teacher_name": f"{teacher.name} {fingerprint(teacher)}"}
+        return self._trained(arm, seed, _name(f"distilled-{arm}", seed, self.settings), **told)
+
+    def _trained(self, arm: str, seed: int, name: str, *, typos: float = 0.0, **teacher: Any) -> Report:
         loop = LoopSettings(epochs=3, batch=32, learning_rate=3e-5, seed=seed, bfloat16=True)
-        chosen = EncoderSettings(arm=arm, window=WINDOW, dev_documents=600, loop=loop)
+        chosen = EncoderSettings(
+            arm=arm, typos=typos, negatives=ARMS[arm].negatives, window=WINDOW, dev_documents=600, loop=loop
+        )
         _, report = train_encoder(
             self.learnt, "minilm", chosen, home=self.home, name=name, dev=self.dev, test=self.test,
             vectors=self.vectors, **teacher,
@@ -102,12 +111,15 @@ class Arms:
 
     def run_of(self, report: Report) -> Run:
         """What the model of a report finds for all claims; the base, where the new one was no better."""
-        folder = self.home / "models" / report.name
+        return self._found(self.search_of(report))
+
+    def search_of(self, report: Report) -> VectorSearch:
+        """The search by the model of a report; the base's, where the new one was no better."""
         if not report.kept:
-            return self.base_run()
-        encoder = load_encoder(str(folder))
+            return self.base()
+        encoder = load_encoder(str(self.home / "models" / report.name))
         vectors = self.settings.cached_vectors((report.name,), list(self.learnt.corpus.values()), encoder)
-        return self._found(VectorSearch(list(self.learnt.corpus), vectors, encoder.encode))
+        return VectorSearch(list(self.learnt.corpus), vectors, encoder.encode)
 
     def base_run(self) -> Run:
         """What MiniLM finds for all claims."""
@@ -167,7 +179,8 @@ def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
     before, after = report.measured["test"]
     note = f"the hybrid's best {chosen.depth}; before {before['ndcg@10']:.4f}; {'' if report.kept else 'not '}kept"
     yield Row.of("re-ranker over the hybrid", "ndcg@10", after["ndcg@10"], note=note)
-    yield distilled_row(data, folder or data.home / "runs" / "train" / report.name / "rejected", arm, beside)
+    for way in ("margin-mse", "adversarial"):
+        yield distilled_row(data, folder or data.home / "runs" / "train" / report.name / "rejected", way, arm, beside)
     if folder is None:
         return
     run = dict(zip(data.test.queries, hybrid(list(data.test.queries.values()), 100), strict=True))
@@ -177,14 +190,33 @@ def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
     yield Row.of("re-ranker and hybrid, summed", "ndcg@10", data.ndcg(blend), note=note)
 
 
-def distilled_row(data: Arms, teacher: Path, arm: str, beside: Report) -> Row:
-    """What an encoder finds that learnt a cross-encoder's margins over what words and MiniLM find."""
-    report = data.distilled(teacher, SEEDS[0])
+def typo_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
+    """One slip in each test claim: what is still found, by MiniLM, and after training with and without slips."""
+    claims = {
+        query: misspelt(text, seed=(data.settings.seed, number))
+        for number, (query, text) in enumerate(data.test.queries.items())
+    }
+    report = data.misspelling(arm, SEEDS[0])
+    searches = {"MiniLM": data.base(), arm: data.search_of(beside), f"{arm}, typos": data.search_of(report)}
+    values = {}
+    for name, search in searches.items():
+        found = dict(zip(claims, search(list(claims.values()), DEPTH), strict=True))
+        values[name] = data.ndcg(found)
+        yield Row.of(f"{name}, misspelt claims", "ndcg@10", values[name], note="one slip in each test claim")
+    gained = values[f"{arm}, typos"] - values[arm]
+    lost = report.measured["test"][1]["ndcg@10"] - beside.measured["test"][1]["ndcg@10"]
+    note = f"on claims as they are {lost:+.4f}"
+    yield Row.of(f"{arm}, typos less without", "ndcg@10, misspelt claims", gained, at_least=0.0001, note=note)
+
+
+def distilled_row(data: Arms, teacher: Path, way: str, arm: str, beside: Report) -> Row:
+    """What an encoder finds that a cross-encoder taught, by its margins or as a game."""
+    report = data.distilled(teacher, SEEDS[0], way)
     before, after = report.measured["test"]
     p_value = compare(data.run_of(report), data.run_of(beside), data.judged.test.qrels)
     chosen = f"the chosen arm, {arm}, {beside.measured['test'][1]['ndcg@10']:.4f} with the same seed, p {p_value:.2g}"
     note = f"before {before['ndcg@10']:.4f}; {chosen}; {'' if report.kept else 'not '}kept"
-    return Row.of("distilled from the re-ranker, margin-mse", "ndcg@10", after["ndcg@10"], note=note)
+    return Row.of(f"distilled from the re-ranker, {way}", "ndcg@10", after["ndcg@10"], note=note)
 
 
 def gradients(judged: Judged, rows: int = 16, tokens: int = 32) -> Row:

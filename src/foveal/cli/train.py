@@ -70,13 +70,16 @@ def encoder(
         str,
         typer.Option(
             help="Where negatives come from: in-batch, bm25, mined, filtered, ance, simans, with a --teacher denoised; "
-            "or whose scores are learnt: margin-mse, kl."
+            "or whose scores are learnt: margin-mse, kl, with a --teacher adversarial."
         ),
     ] = "mined",
     base: Base = "minilm",
     teacher: Annotated[
-        Path | None, typer.Option(help="A re-ranker's folder, for the arms margin-mse, kl and denoised.")
+        Path | None, typer.Option(help="A re-ranker's folder, for the arms margin-mse, kl, denoised and adversarial.")
     ] = None,
+    typos: Annotated[
+        float, typer.Option(help="Share of the queries that are misspelt while it learns: 0.5 where people type fast.")
+    ] = 0.0,
     name: Name = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -93,7 +96,7 @@ def encoder(
     """Train a sentence encoder for search by meaning. Stopped with Ctrl-C, the same command goes on."""
     from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
-    from foveal.training.encoders import EncoderSettings, check_teacher, train_encoder
+    from foveal.training.encoders import ARMS, EncoderSettings, check_teacher, train_encoder
     from foveal.training.loop import LoopSettings
     from foveal.training.rerankers import Scorer
 
@@ -102,9 +105,9 @@ def encoder(
         LoopSettings(), epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
         patience=patience,
     )  # fmt: skip
-    chosen = EncoderSettings(arm=arm, window=window, loop=loop)
+    chosen = EncoderSettings(arm=arm, window=window, loop=loop, typos=typos)
     check_teacher(arm, given=teacher is not None)  # before anything is read
-    chosen = replace(chosen, negatives=negatives or chosen.negatives)
+    chosen = replace(chosen, negatives=negatives or ARMS[arm].negatives)
     judged, test = learnt_from(
         settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
         first_stage="none" if data else None, seed=seed,

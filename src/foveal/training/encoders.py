@@ -6,7 +6,7 @@
 Arms       what the queries are told apart from, by name in `ARMS`: only each other (T1), what words find (T4), what the
            base finds (T4), the same below the relevant document by a margin, or where a teacher is sure of it, or drawn
            near the relevant document's score (T6), the same mined anew while training (T5), or a teacher's margins or
-           lists over what both find (T8). What a person judged wrong is among them, whatever finds or filters
+           lists over what both find, or a game against it (T8). What a person judged wrong is always among them
 Guard      the base and the new model, each loaded as the library loads it, search the whole corpus for the dev queries;
            while training, a part of the corpus with what the base finds stands for it
 Source     Zhao et al., arXiv 2211.14876 (survey), sections on negatives, distillation and training
@@ -65,6 +65,7 @@ class Arm:
     refreshed: bool = False
     distils: str | None = None  # the loss that a teacher's scores go into
     teacher: str = "none"  # "none" is asked, "any" (words and base together, if none is given), or one "given"
+    negatives: int = 1  # of a row, where nothing else is said
 
 
 ARMS = {
@@ -85,6 +86,10 @@ ARMS = {
     "kl": Arm(
         "a teacher's lists of what words and the base find", ("words", "vectors"), distils="kl", teacher="any"
     ),
+    "adversarial": Arm(
+        "what the base finds and a ranker takes for an answer", ("vectors",), distils="adversarial", teacher="given",
+        negatives=7,
+    ),
 }  # fmt: skip
 
 
@@ -94,6 +99,7 @@ class EncoderSettings:
 
     arm: str = "mined"
     objective: str = "in-batch"  # a loss of `losses.LOSSES`, where no teacher is asked
+    typos: float = 0.0  # share of the queries that get a slip, another one each epoch (misspelling.py)
     negatives: int = 1  # of a row, drawn anew each epoch from those down to `depth`
     depth: int = 30
     skip: int = 0  # of the best found: unjudged answers stand there
@@ -112,6 +118,8 @@ class EncoderSettings:
         for name in ("negatives", "depth", "refresh_epochs", "dev_documents"):
             if getattr(self, name) < 1:
                 raise InputError(f"Training an encoder got {name} = {getattr(self, name)}; it needs at least 1.")
+        if not 0 <= self.typos <= 1:
+            raise InputError(f"Training an encoder got typos = {self.typos}; it is a share, from 0 to 1.")
         if self.window is not None and self.window < 3:
             raise InputError(f"A window of {self.window} tokens holds no word between the two special ones; give more.")
         if not 0 <= self.skip < self.depth or not 0 <= self.margin < 1 or self.teacher_spread <= 0:
@@ -165,7 +173,7 @@ def train_encoder(
     searched = VectorSearch(list(examples.corpus), vectors, encoder.encode)
     learnt, negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
     model = model_folders.sentence_transformer(folder)
-    rows = Rows(learnt, negatives, settings.negatives if negatives else 0, scores, settings.loop.seed)
+    rows = Rows(learnt, negatives, settings.negatives if negatives else 0, scores, settings.loop.seed, settings.typos)
     batches = ApartBatches(rows, settings.loop.batch, settings.loop.seed)
     arm = ARMS[settings.arm]
     job = Job(

@@ -24,6 +24,7 @@ import numpy as np
 from foveal.errors import InputError
 from foveal.evaluation import beir
 from foveal.registry import require
+from foveal.training.misspelling import misspelt
 
 T = TypeVar("T")
 Negatives = dict[str, list[str]]
@@ -181,6 +182,7 @@ class Rows:
     per_row: int = 0
     scores: Scores | None = None
     seed: int = 0
+    typos: float = 0.0  # share of the queries that are misspelt, drawn for each row and epoch
 
     def __post_init__(self) -> None:
         for query in self.examples.queries if self.per_row else ():
@@ -227,11 +229,17 @@ class Rows:
     def __getitem__(self, place: int) -> dict[str, Any]:
         query, _ = self.pairs[place % len(self)]
         documents = self.documents(place)
-        texts = [self.examples.queries[query], *(self.examples.corpus[document] for document in documents)]
+        texts = [self._asked(query, place), *(self.examples.corpus[document] for document in documents)]
         row: dict[str, Any] = dict(zip(self.column_names, texts, strict=False))
         if self.scores is not None:
             row["label"] = [_score(self.scores, query, document) for document in documents]
         return row
+
+    def _asked(self, query: str, place: int) -> str:
+        text = self.examples.queries[query]
+        if self.typos and np.random.default_rng([self.seed, place, 1]).random() < self.typos:
+            return misspelt(text, seed=(self.seed, place))
+        return text
 
 
 def judged_half(order: Sequence[T], judged: Iterable[T], count: int, epoch: int) -> list[T]:

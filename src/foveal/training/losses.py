@@ -7,7 +7,8 @@ Theirs    in-batch (T1), symmetric (T10), cached = GradCache (T2; Gao et al., Re
           Kusupati et al., NeurIPS 2022). Cosines are taken in float32 even where the model runs in bfloat16
 Ours      passage-centric (T9, PAIR; Ren et al., Findings of ACL 2021); memory bank (T3, MoCo; He et al., CVPR 2020);
           MarginMSE (Hofstätter et al., 2020) and KL (T8), each with an in-batch term over the same vectors (TAS-B);
-          a teacher over the whole batch (TCT; Lin et al., RepL4NLP 2021); joint listwise KL (RocketQAv2; EMNLP 2021)
+          a teacher over the whole batch (TCT; Lin et al., RepL4NLP 2021); joint listwise KL (RocketQAv2; EMNLP 2021);
+          the retriever's side of a game against a ranker (AR2; Zhang et al., ICLR 2022)
 """
 
 from __future__ import annotations
@@ -105,6 +106,18 @@ def joint_listwise(retriever: Tensor, ranker: Tensor) -> Tensor:
     """
     supervised = F.cross_entropy(ranker, torch.zeros(len(ranker), dtype=torch.long, device=ranker.device))
     return listwise_kl(ranker, retriever) + supervised  # KL(retriever || ranker), over one list of candidates
+
+
+def adversarial(retriever: Tensor, ranker: Tensor) -> Tensor:
+    """Scores (B, 1 + n) of both, the first column relevant: the retriever is to find negatives that deceive the ranker,
+    and is held to its list by KL (AR2, equations 5 to 8; T8). No gradient reaches the ranker, which learns in turns.
+
+    The game: of the negatives, as the retriever would draw them, the mean log chance that the ranker still tells the
+    relevant document from one. With a single negative only the KL is left.
+    """
+    told = F.logsigmoid(ranker[:, :1] - ranker[:, 1:]).detach()
+    drawn = retriever[:, 1:].softmax(-1)
+    return (drawn * told).sum(-1).mean() + listwise_kl(retriever, ranker.detach())
 
 
 # -- over the columns of a batch --------------------------------------------------------------------------------------
@@ -284,6 +297,7 @@ LOSSES: dict[str, Callable[[Any, LossSettings], nn.Module]] = {
     "matryoshka": matryoshka,
     "margin-mse": _distilling(margin_mse),
     "kl": _distilling(listwise_kl),
+    "adversarial": _distilling(adversarial),
 }
 """The losses that need nothing but rows. `InBatchTeacher` needs a teacher, `joint_listwise` a ranker."""
 
