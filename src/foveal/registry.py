@@ -33,6 +33,8 @@ RETRIEVERS = {
     "lexsembridge": "foveal.retrieval.lexsembridge:LexSemBridgeRetriever",
     "generative": "foveal.retrieval.generative:GenerativeRetriever",
     "fresh": "foveal.retrieval.fresh:FreshRetriever",
+    "late": "foveal.retrieval.passage_indexes:LateRetriever",
+    "sparse": "foveal.retrieval.passage_indexes:LearnedSparseRetriever",
     "interleaved": "foveal.retrieval.interleaved:InterleavedRetriever",
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli import digest, people
-from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results, size
+from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
 from foveal.errors import InputError
 from foveal.retrieval.lance_indexes import INDEXES, chosen_index, lance_index
 
@@ -41,14 +41,25 @@ def compact(home: Home = None, as_json: AsJson = False) -> None:
 def index(
     name: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(INDEXES)}. Without it the one that is used is told.", metavar="[NAME]"),
+        typer.Argument(
+            help=f"{', '.join(INDEXES)}; or late:MODEL, sparse:MODEL, an index of its own. Without it the one that is "
+            "used is told.",
+            metavar="[NAME]",
+        ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the index by which the library's vectors are searched; it is made at once, where passages are enough."""
+    """Choose the index by which the library's vectors are searched; it is made at once, where passages are enough.
+
+    late[:MODEL] and sparse:MODEL make one beside it, for --retriever; stopped, the same command goes on.
+    """
     from foveal.retrieval.store import INDEX_FROM
 
+    kind, _, model = (name or "").partition(":")
+    if kind in ("late", "sparse"):
+        _index_passages(kind, model or None, home, as_json=as_json)
+        return
     store = open_library(home).store
     if not store.dimension:
         raise InputError(
@@ -68,6 +79,22 @@ def index(
     if exact and chosen.config is not None:
         said += f" Below {INDEX_FROM:,} passages every search is exact; the index is made when there are so many."
     results().print(said, markup=False, soft_wrap=True)
+
+
+def _index_passages(kind: str, model: str | None, home: Path | None, *, as_json: bool) -> None:
+    """An index of passages beside Lance's own, made or brought up to date."""
+    from foveal.retrieval.passage_indexes import bring_up_to_date
+
+    with progress_bar() as bar:
+        task = bar.add_task("Reading passages", total=None)
+        index, _ = bring_up_to_date(
+            open_library(home), kind, model, on_progress=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    name, passages = f"{kind}:{model}" if model else kind, len(index.names)
+    if as_json:
+        print_json({"index": name, "passages": passages, "exact": False})
+    else:
+        results().print(f"{passages:,} passages. Search them: foveal search … --retriever {name}", markup=False)
 
 
 @app.command()

@@ -40,7 +40,7 @@ RetrieverName = Annotated[
         metavar="NAME[:MODEL]",
         help=f"{', '.join(RETRIEVERS)} (default: hybrid where the library can). Behind lexsembridge, generative "
         "and fresh a model that `foveal train` made, such as generative:my-titles (default: the one trained last; for "
-        "fresh none).",
+        "fresh none); behind late and sparse the model of an index that `foveal admin index late:MODEL` made.",
     ),
 ]
 Where = Annotated[

@@ -16,13 +16,12 @@ from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, UnknownDocument
 from foveal.library import Library
-from foveal.registry import RETRIEVERS
 from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import MODEL, Job
 from foveal.web.limits import asked_by
-from foveal.web.offered import check_retriever
+from foveal.web.offered import check_retriever, retrievers
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.site import Site, site_of
@@ -243,4 +242,4 @@ def _pages_of(library: Library, document_id: str, revision: str | None) -> tuple
 
 def _about(site: Site) -> dict[str, object]:
     documents = site.library.store.counts()["documents"] if site.has_library else 0
-    return {"model": site.models.name, "documents": documents, "retrievers": list(RETRIEVERS)}
+    return {"model": site.models.name, "documents": documents, "retrievers": retrievers(site.settings.home)}

@@ -20,7 +20,7 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
 from foveal.evaluation.judgements import FILE, GRADES, query_id, read_judgements
 from foveal.library import AddReport, Library
-from foveal.registry import RANKERS, RETRIEVERS
+from foveal.registry import RANKERS
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry
 from foveal.types import Hit, Span, document_id
@@ -29,7 +29,7 @@ from foveal.web.ask_pages import require_writable
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
 from foveal.web.limits import asked_by
-from foveal.web.offered import check_ranker, check_retriever
+from foveal.web.offered import check_ranker, check_retriever, retrievers
 from foveal.web.pages import page
 from foveal.web.passage_marks import Marked, marked_words
 from foveal.web.safety import guarded
@@ -218,7 +218,7 @@ def _shown(
         "passages": counts["passages"],
         "number": number,
         "last": last,
-        "retrievers": list(RETRIEVERS),
+        "retrievers": retrievers(site.settings.home),
         "rankers": list(RANKERS),
         "adding": site.jobs.unfinished(LIBRARY),
         "accept": ACCEPT,

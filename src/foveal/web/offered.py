@@ -16,6 +16,12 @@ from foveal.registry import RANKERS, RETRIEVERS
 _STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
 
 
+def retrievers(home: Path) -> list[str]:
+    """Those that a page offers: all, but for kinds of indexes that were not made in this home."""
+    made = {path.name.split("-")[0] for path in (home / "indexes").glob("*-*")}
+    return [name for name in RETRIEVERS if name not in ("late", "sparse") or name in made]
+
+
 def check_retriever(name: str | None, home: Path) -> None:
     """UnknownName: `name` ("hybrid", "generative:MODEL") is none that this site has; "" is its own choice."""
     kind, _, model = (name or "").partition(":")
