@@ -18,6 +18,7 @@ from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
 from foveal.faults import injected
 from foveal.library import Library
 from foveal.ranking.by_name import load_ranker
+from foveal.ranking.fitting import FITS
 from foveal.ranking.neural import MODELS
 from foveal.ranking.neural.losses import LOSSES
 from foveal.ranking.neural.ranker import Neural
@@ -121,6 +122,29 @@ def test_what_a_person_judged_makes_a_ranker_that_search_uses(judged, mine):
     assert (Path(again["model"]) / "model.safetensors").stat().st_mtime_ns == weights
 
 
+@pytest.mark.parametrize("which", list(FITS))
+def test_a_model_of_features_is_fitted_and_searched_with(which, judged):
+    """What answers here is longer than what names the thing often."""
+    told = train("ranker", which, "--name", f"by-{which}", home=judged)
+    assert told["kept"]
+    before, after = told["measured"]["dev"]
+    assert before["mrr@10"] == pytest.approx(1 / 3)
+    assert told["what"] == f"learned ranker, {which}, over lexical search of the library"
+    assert after["mrr@10"] > before["mrr@10"]
+    asked = ["search", "old oven", "--rank", f"by-{which}", "-k", "3", "--json", "--home", str(judged)]
+    found = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)["hits"]
+    assert found[0]["span"]["document_id"] == document_id("test:oven/how")
+    assert found[0]["retriever"] == "learned"
+    assert train("ranker", which, "--name", f"by-{which}", home=judged)["measured"] == told["measured"]
+    assert "leave out --epochs, --loss" in refused("ranker", which, "--epochs", "2", "--loss", "bce", home=judged)
+
+
+def test_a_damaged_model_of_features_is_told(tmp_path):
+    (tmp_path / "feature-ranker.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no learned ranker"):
+        load_ranker(str(tmp_path), home=tmp_path)
+
+
 def test_a_stopped_run_goes_on_to_the_same_model(judged, mine):
     """Ctrl-C at a checkpoint: nothing is in the model's place; the same command ends as one that was never stopped."""
     with injected({"training.before-whole": "interrupt@2"}):
@@ -219,7 +243,7 @@ def test_options_that_do_not_go_together(plain, tmp_path):
     assert "--queries has the texts" in refused("ranker", "knrm", "--queries", "x.tsv", home=plain)
     assert "--test-split" in refused("legal", "--test-split", "test", home=plain)
     assert "--document-words" in refused("ranker", "cross-encoder", "--document-words", "9", home=plain)
-    with pytest.raises(UnknownName, match="cross-encoder, dssm"):
+    with pytest.raises(UnknownName, match="cross-encoder, pairwise"):
         train("ranker", "bert", home=plain)
     with pytest.raises(UnknownName, match="paraformer, attentive-cnn"):
         train("legal", "bm25", home=plain)
@@ -248,7 +272,7 @@ def test_a_teacher_that_the_arm_does_not_ask_is_refused(judged, little_bert):
 def test_help_names_every_choice():
     """The command tree imports no training, so the names stand there once more."""
     shown = CliRunner(env={"COLUMNS": "220"}).invoke(app, ["train", "ranker", "--help"]).stdout
-    assert all(name in shown for name in (*MODELS, *LOSSES, *OBJECTIVES))
+    assert all(name in shown for name in (*FITS, *MODELS, *LOSSES, *OBJECTIVES))
 
 
 # -- the others -------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from foveal.cli.training import (
     told_ranker,
 )
 from foveal.errors import InputError, UnknownName
+from foveal.ranking.fitting import FITS
 from foveal.ranking.neural import MODELS
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def register(app: typer.Typer) -> None:
 
 
 def ranker(
-    which: Annotated[str, typer.Argument(help=f"{CROSS_ENCODER}, {', '.join(MODELS)}.", metavar="WHICH")],
+    which: Annotated[
+        str, typer.Argument(help=f"{CROSS_ENCODER}; {', '.join(FITS)}; {', '.join(MODELS)}.", metavar="WHICH")
+    ],
     data: Data = None,
     split: Split = "train",
     test_split: TestSplit = None,
@@ -89,14 +92,30 @@ def ranker(
     as_json: AsJson = False,
 ) -> None:
     """Train WHICH ranker to order what a search finds. Stopped with Ctrl-C, the same command goes on."""
-    if which not in (CROSS_ENCODER, *MODELS):
-        raise UnknownName(f"No ranker is called {which!r}. There are: {CROSS_ENCODER}, {', '.join(MODELS)}.")
+    if which not in (CROSS_ENCODER, *FITS, *MODELS):
+        known = ", ".join((CROSS_ENCODER, *FITS, *MODELS))
+        raise UnknownName(f"No ranker is called {which!r}. There are: {known}.")
+    from foveal.ranking.feature_ranker import train_features
     from foveal.ranking.judged_training import RunSettings, train_cross_encoder, train_neural
     from foveal.ranking.neural.training import NeuralSettings
     from foveal.settings import Settings
     from foveal.training.rerankers import RerankerSettings
 
     settings = Settings.load(home)
+    if which in FITS:
+        _refuse(
+            which, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, negatives=negatives,
+            patience=patience, loss=loss, base=base, query_words=query_words, document_words=document_words,
+        )  # fmt: skip
+        judged, test = learnt_from(
+            settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
+            first_stage=first_stage, seed=seed,
+        )  # fmt: skip
+        with progress() as on_progress:
+            run = RunSettings(home=settings.home, name=name, test=test, on_progress=on_progress, anew=anew)
+            folder, report = train_features(which, judged, run=run, seed=seed)
+        told_ranker(report, folder, settings, as_json=as_json)
+        return
     crossed = which == CROSS_ENCODER
     if crossed and (query_words or document_words):
         raise InputError(
@@ -128,6 +147,13 @@ def ranker(
         else:
             folder, report = train_neural(which, judged, chosen, run=run, encoder=None if base == "none" else base)
     told_ranker(report, folder, settings, as_json=as_json)
+
+
+def _refuse(which: str, **given: object) -> None:
+    """InputError: an option was given that a model of features has no use for."""
+    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if named:
+        raise InputError(f"{which} is fitted at once to what the first stage finds; leave out {', '.join(named)}.")
 
 
 def blockrank(

@@ -123,6 +123,10 @@ def _kind(folder: Path | None) -> Callable[[str], Any]:
         from foveal.ranking.neural.ranker import Neural
 
         return Neural
+    if folder is not None and (folder / "feature-ranker.json").is_file():
+        from foveal.ranking.feature_ranker import FeatureRanker
+
+        return FeatureRanker
     if folder is not None and (folder / "blockrank.json").is_file():
         from foveal.ranking.blockrank import BlockRank
         from foveal.ranking.listwise import ListwiseRanker

@@ -137,6 +137,14 @@ def name_of(span: Span) -> str:
     return f"{span.document_id}:{span.start}-{span.end}"
 
 
+def place_of(name: str) -> Span | None:
+    """The span that `name_of` made a name of; None where it is no such name."""
+    found = _PLACE.fullmatch(name)
+    if found is None or "-" not in name[len(found[1]) :] or int(found[2]) >= int(found[3]):
+        return None
+    return Span(found[1], int(found[2]), int(found[3]))
+
+
 # -- from a library ---------------------------------------------------------------------------------------------------
 
 

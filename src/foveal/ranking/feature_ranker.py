@@ -1,0 +1,134 @@
+"""A learned ranker by name: a model of features and the words' weights it was fitted with, in a folder.
+
+    folder, report = train_features("lambdamart", judged, run=RunSettings(home=home))  # foveal train ranker lambdamart
+    FeatureRanker(folder).rank(query, hits)                                            # foveal search … --rank NAME
+
+Its features are those of a hit alone (`features.OWN`): what the first stage gave it, words, headings, place. They need
+no other search, so the ranker stands behind any, and takes milliseconds.
+
+Source    `learned.py` and `fitting.py` have the models: pairwise, coordinate ascent, LambdaMART
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.errors import InputError
+from foveal.evaluation.metrics import Run, evaluate
+from foveal.ranking.features import Features
+from foveal.ranking.fitting import FITS, Group, ScoreModel
+from foveal.ranking.judged import Judged, place_of
+from foveal.ranking.learned import LearnedRanker, load_model, run_of, save_model
+from foveal.retrieval.terms import terms
+from foveal.training.examples import Examples
+from foveal.training.loop import Curves
+from foveal.training.report import Report
+from foveal.training.runs import TrainingRun
+from foveal.training.searches import run_of as searched
+from foveal.training.watch import Progress
+from foveal.types import Hit, Passage, Span
+
+if TYPE_CHECKING:
+    from foveal.ranking.judged_training import Made, RunSettings
+
+METRICS = ("ndcg@10", "mrr@10")
+DEPTH = 100
+"""Hits of the first stage that are learnt from, and ordered anew for the held-out queries."""
+
+WORDS = 100_000
+"""Words whose weights are kept; rarer ones count like the rarest of these."""
+
+MODEL, ABOUT = "model.json", "feature-ranker.json"
+
+
+class FeatureRanker:
+    """A `Ranker` from a folder that `train_features` wrote."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """InputError: the folder holds none."""
+        place = Path(folder)
+        try:
+            idf = {str(word): float(weight) for word, weight in json.loads((place / ABOUT).read_text("utf-8"))["idf"]}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{place} holds no learned ranker ({error}). Train it anew: foveal train ranker"
+            ) from error
+        self._ranker = LearnedRanker(load_model(place / MODEL), Features(idf=idf))
+
+    def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits by the model's score; of equal ones the one that came first."""
+        return self._ranker.rank(query, hits)
+
+
+def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 0) -> Made:
+    """One of `fitting.FITS`, fitted on what the first stage finds for the learnt queries; kept if on those held out it
+    orders better than the first stage. MissingExtra: lambdamart needs LightGBM. InputError: no query teaches anything.
+    """
+    from foveal.ranking.judged_training import parted
+
+    learnt, dev = parted(judged.examples, seed)
+    known_by = {
+        "what": f"features, {which}", "examples": learnt.fingerprint, "dev": dev.fingerprint,
+        "test": run.test.fingerprint if run.test else "none", "first stage": judged.stage, "seed": str(seed),
+    }  # fmt: skip
+    here = TrainingRun.opened(run.home, run.name, known_by, kind=which, anew=run.anew)
+    if (done := here.report()) is not None:
+        return (here.place if done.kept else None), done
+    run.on_progress(Progress(0, 0, note=f"Searching for {len(judged.examples.queries):,} queries"))
+    idf = weights_of(learnt.corpus)
+    features = Features(idf=idf)
+    model = FITS[which](groups_of(judged, learnt, features)[0], features.names)
+    measured = {}
+    for kind, queries in {"dev": dev, **({"test": run.test} if run.test else {})}.items():
+        groups, first = groups_of(judged, queries, features)
+        measured[kind] = (
+            evaluate(first, queries.judged, METRICS), evaluate(run_of(groups, model), queries.judged, METRICS)
+        )  # fmt: skip
+    before, after = (values[METRICS[0]] for values in measured["dev"])
+    kept = after > before
+    worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
+    notes = (*judged.notes, *(() if kept else (worse,)))
+    what = f"learned ranker, {which}, over {judged.stage}"
+    curves = Curves((), (), 0, None, "finished", 0.0)
+    report = Report(here.name, what, "features", curves, measured, kept, notes, {"which": which, "seed": seed})
+    with here.candidate() as made:
+        here.settle(_saved(model, idf, made), report)
+    return (here.place if kept else None), report
+
+
+def groups_of(judged: Judged, examples: Examples, features: Features) -> tuple[list[Group], Run]:
+    """What the first stage finds for each query, as groups and as its run."""
+    found = searched(judged.search, examples, DEPTH)
+    groups = []
+    for query, scores in found.items():
+        names = sorted(scores, key=lambda name: (-scores[name], name))
+        hits = [_hit(judged, examples, name, scores[name]) for name in names]
+        grades = np.array([max(0, examples.judged[query].get(name, 0)) for name in names], dtype=np.float64)
+        groups.append(Group(query, tuple(names), features(examples.queries[query], hits), grades))
+    return groups, found
+
+
+def _hit(judged: Judged, examples: Examples, name: str, score: float) -> Hit:
+    span = place_of(name) or Span(name, 0, len(examples.corpus[name]))
+    return Hit(Passage(span, examples.corpus[name], judged.headings.get(name)), score, "first stage")
+
+
+def weights_of(corpus: Mapping[str, str]) -> dict[str, float]:
+    """The idf, ln(N / df), of the most frequent words."""
+    held: Counter[str] = Counter()
+    for text in corpus.values():
+        held.update(set(terms(text)))
+    return {word: float(np.log(len(corpus) / count)) for word, count in held.most_common(WORDS)}
+
+
+def _saved(model: ScoreModel, idf: Mapping[str, float], folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    save_model(model, folder / MODEL)
+    (folder / ABOUT).write_text(json.dumps({"idf": list(idf.items())}, ensure_ascii=False), encoding="utf-8")
+    return folder
