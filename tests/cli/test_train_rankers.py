@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
 from foveal.faults import injected
 from foveal.library import Library
+from foveal.ranking.blockrank_cache import BlockCache
+from foveal.ranking.blockrank_kept import keep_library
 from foveal.ranking.by_name import load_ranker
 from foveal.ranking.fitting import FITS
 from foveal.ranking.neural import MODELS
@@ -297,6 +300,48 @@ def test_blockrank_must_beat_the_first_stage_too(judged, tmp_path):
     assert better or (Path(told["run"]) / "rejected" / "blockrank.json").is_file()
     again = train("blockrank", "--model", model.folder, "--name", "block", *few, home=judged)
     assert (again["kept"], again["measured"]) == (told["kept"], told["measured"])
+
+
+def test_a_blockrank_that_keeps_what_it_reads(judged, tmp_path, monkeypatch):
+    """Trained with --kept, a library is read for it, and a search reads no passage; one without is refused."""
+    monkeypatch.setattr(
+        "foveal.ranking.blockrank_kept.BlockCache", lambda _, **most: BlockCache(tmp_path / "kept", **most)
+    )
+    model = tiny("qwen", tmp_path / "tiny")
+    few = [
+        "--layer",
+        "1",
+        "--objective",
+        "aux",
+        "--learned",
+        "layers",
+        "--documents",
+        "3",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+    ]
+    places = {}
+    for name, more in (("keeps", ["--kept"]), ("forgets", [])):
+        told = train("blockrank", "--model", model.folder, "--name", name, *few, *more, home=judged)
+        places[name] = told["model"] or str(Path(told["run"]) / "rejected")
+    asked = ["admin", "index", "--json", "--home", str(judged)]
+    run = CliRunner()
+    done = run.invoke(app, [*asked, f"blockrank:{places['keeps']}"], catch_exceptions=False)
+    assert json.loads(done.stdout)["passages"] == 3 * len(THINGS)
+    files = sorted((tmp_path / "kept").glob("*/*"))
+    assert len(files) == 3 * len(THINGS) + 1  # and the instruction
+    searched = ["search", "old oven", "--rank", places["keeps"], "--json", "--home", str(judged)]
+    found = json.loads(run.invoke(app, searched, catch_exceptions=False).stdout)["hits"]
+    assert found[0]["retriever"] == "blockrank"
+    assert sorted((tmp_path / "kept").glob("*/*")) == files
+    for name, message in (("blockrank:" + places["forgets"], "nothing can be kept"), ("blockrank", "Name a BlockRank")):
+        assert message in str(run.invoke(app, [*asked, name]).exception)
+    keeping = load_ranker(places["keeps"], home=judged)
+    small = replace(keeping, cache=BlockCache(tmp_path / "small", most_bytes=40_000))
+    with pytest.raises(InputError, match="36 passages would take about"):
+        keep_library(small, Library.open(judged))
 
 
 @pytest.mark.parametrize("engine", ["paraformer", "attentive-cnn"])

@@ -588,6 +588,20 @@ def test_a_cache_in_memory_keeps_the_last_used(qwen):
         BlockCache(most_bytes=0)
 
 
+def test_a_cache_in_a_folder_keeps_the_last_used(qwen, tmp_path):
+    """Files beyond the limit go, those that were not used for longest; what is gone is read again."""
+    layout = replace(KEPT, query_offset=OFFSET)
+    cache = BlockCache(tmp_path, most_bytes=60_000)
+    ranker, plain = BlockRank(qwen, layout=layout, cache=cache), BlockRank(qwen, layout=layout)
+    first = hits_of(TEXTS)
+    expected = plain.scores(QUERY, first)
+    for n in range(6):
+        ranker.scores(QUERY, hits_of([f"{n} {text}" for text in TEXTS]))
+        assert ranker.scores(QUERY, first) == pytest.approx(expected, abs=1e-5)  # used each time, so it stays
+        assert cache.bytes <= 1.2 * 60_000
+    assert 0 < len(list(tmp_path.glob("*/*"))) < 7 * len(TEXTS)
+
+
 # -- decoding ----------------------------------------------------------------------------------------------------------
 
 

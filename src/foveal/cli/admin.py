@@ -42,7 +42,8 @@ def index(
     name: Annotated[
         str | None,
         typer.Argument(
-            help=f"{', '.join(INDEXES)}; or late:MODEL, sparse:MODEL, an index of its own. Without it the one that is "
+            help=f"{', '.join(INDEXES)}; or late:MODEL, sparse:MODEL, an index of its own; or "
+            "blockrank:MODEL, what a BlockRank of `foveal train blockrank --kept` reads. Without it the one that is "
             "used is told.",
             metavar="[NAME]",
         ),
@@ -52,11 +53,15 @@ def index(
 ) -> None:
     """Choose the index by which the library's vectors are searched; it is made at once, where passages are enough.
 
-    late[:MODEL] and sparse:MODEL make one beside it, for --retriever; stopped, the same command goes on.
+    late[:MODEL] and sparse:MODEL make one beside it, for --retriever; blockrank:MODEL reads the passages for --rank.
+    Stopped, the same command goes on.
     """
     from foveal.retrieval.store import INDEX_FROM
 
     kind, _, model = (name or "").partition(":")
+    if kind == "blockrank":
+        _keep_passages(model, home, as_json=as_json)
+        return
     if kind in ("late", "sparse"):
         _index_passages(kind, model or None, home, as_json=as_json)
         return
@@ -95,6 +100,27 @@ def _index_passages(kind: str, model: str | None, home: Path | None, *, as_json:
         print_json({"index": name, "passages": passages, "exact": False})
     else:
         results().print(f"{passages:,} passages. Search them: foveal search … --retriever {name}", markup=False)
+
+
+def _keep_passages(model: str, home: Path | None, *, as_json: bool) -> None:
+    """Read a library's passages by a trained BlockRank, before anybody asks."""
+    from foveal.ranking.blockrank import BlockRank
+    from foveal.ranking.blockrank_kept import keep_library
+    from foveal.ranking.by_name import load_ranker
+
+    library = open_library(home)
+    ranker = load_ranker(model, home=library.settings.home) if model else None
+    if not isinstance(ranker, BlockRank):
+        raise InputError("Name a BlockRank that was trained here: foveal admin index blockrank:MODEL")
+    with progress_bar() as bar:
+        task = bar.add_task("Reading passages", total=None)
+        passages = keep_library(
+            ranker, library, on_progress=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    if as_json:
+        print_json({"index": f"blockrank:{model}", "passages": passages, "exact": True})
+    else:
+        results().print(f"{passages:,} passages. Rank by them: foveal search … --rank {model}", markup=False)
 
 
 @app.command()

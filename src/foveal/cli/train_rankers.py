@@ -169,6 +169,9 @@ def blockrank(
     objective: Annotated[str, typer.Option(help="ntp+aux, or aux: cheaper, no layer above the signal's.")] = "ntp+aux",
     learned: Annotated[str, typer.Option(help="lora, layers, or full.")] = "lora",
     documents: Annotated[int | None, typer.Option(min=2, help="Documents of a list that is learnt from.")] = None,
+    kept: Annotated[
+        bool, typer.Option("--kept", help="No question before a passage: what was read is kept, and searches are fast.")
+    ] = False,
     first_stage: FirstStage = None,
     name: Name = None,
     epochs: Epochs = None,
@@ -205,7 +208,7 @@ def blockrank(
         run = RunSettings(
             home=settings.home, name=name, test=test, on_progress=on_progress, anew=anew, cache=settings.cache
         )
-        folder, report = train_blockrank(judged, loaded, chosen, run=run, layer=signal)
+        folder, report = train_blockrank(judged, loaded, chosen, run=run, layer=signal, kept=kept)
     told_ranker(report, folder, settings, as_json=as_json)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
+IN_MEMORY = 2**30
+"""Bytes that are kept where there is no folder."""
+
 Block = tuple[Tensor, Tensor]
 """Keys and values of one segment."""
 
@@ -31,11 +35,16 @@ Block = tuple[Tensor, Tensor]
 class BlockCache:
     """Keys and values by what made them (`Scope`) and by the segment's tokens; safe for many threads."""
 
-    def __init__(self, folder: Path | None = None, *, most_bytes: int = 2**30) -> None:
-        """Keep them in `folder`, or up to `most_bytes` of them in memory, the last used ones."""
-        if most_bytes < 1:
+    def __init__(self, folder: Path | None = None, *, most_bytes: int | None = None) -> None:
+        """Keep them in `folder` (default: as many as come), or in memory (default: `IN_MEMORY` bytes of them).
+
+        With `most_bytes` the last used ones stay.
+        """
+        if most_bytes is not None and most_bytes < 1:
             raise InputError(f"A cache of {most_bytes} bytes keeps nothing. Give it more.")
-        self.folder, self.most_bytes = folder, most_bytes
+        self.folder = folder
+        self.most_bytes = IN_MEMORY if folder is None and most_bytes is None else most_bytes
+        self._written = most_bytes or 0  # since the folder was looked through: it is, before the first file
         self._held: OrderedDict[str, Block] = OrderedDict()
         self._size = 0
         self._lock = Lock()
@@ -61,12 +70,30 @@ class BlockCache:
         """Keep it; in a folder whole or not at all."""
         if self.folder is not None:
             _write(self._path(scope, ids), scope, block)
+            self._make_room(size_of(block))
             return
         with self._lock:
             self._size += size_of(block) - size_of(self._held.pop(scope.key(ids), None))
             self._held[scope.key(ids)] = block
-            while self._size > self.most_bytes and len(self._held) > 1:
+            while self._size > (self.most_bytes or 0) and len(self._held) > 1:
                 self._size -= size_of(self._held.popitem(last=False)[1])
+
+    def _make_room(self, written: int) -> None:
+        """Delete the files that were not used for longest, once a tenth of what may be kept was written."""
+        if self.folder is None or self.most_bytes is None:
+            return
+        with self._lock:
+            self._written += written
+            if self._written < self.most_bytes / 10:
+                return
+            self._written = 0
+            files = sorted(self.folder.glob("*/*.safetensors"), key=_used)
+            size = sum(_size(path) for path in files)
+            for path in files[:-1]:
+                if size <= self.most_bytes * 0.9:
+                    break
+                size -= _size(path)
+                path.unlink(missing_ok=True)
 
     def _path(self, scope: Scope, ids: Sequence[int]) -> Path:
         assert self.folder is not None
@@ -90,10 +117,25 @@ def size_of(block: Block | None) -> int:
     return sum(part.numel() * part.element_size() for part in block or ())
 
 
+def _used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process deleted it
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def _read(path: Path, scope: Scope) -> Block | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        os.utime(path)  # the last used ones are kept
         with safe_open(str(path), framework="pt") as opened:
             if opened.metadata() != scope.made_with:
                 return None

@@ -128,11 +128,11 @@ def _kind(folder: Path | None) -> Callable[[str], Any]:
 
         return FeatureRanker
     if folder is not None and (folder / "blockrank.json").is_file():
-        from foveal.ranking.blockrank import BlockRank
+        from foveal.ranking.blockrank_kept import load_kept
         from foveal.ranking.listwise import ListwiseRanker
 
         full = bool(json.loads((folder / "blockrank.json").read_text(encoding="utf-8")).get("full"))
-        return ListwiseRanker.load if full else BlockRank.load
+        return ListwiseRanker.load if full else load_kept
     if folder is not None and (folder / "legal.json").is_file():
         from foveal.ranking.legal_ranker import LegalRanker
 

@@ -150,14 +150,22 @@ def train_cross_encoder(judged: Judged, base: str, settings: RerankerSettings, *
 
 
 def train_blockrank(
-    judged: Judged, model: LanguageModel, settings: BlockRankSettings, *, run: RunSettings, layer: int | str = "auto"
+    judged: Judged,
+    model: LanguageModel,
+    settings: BlockRankSettings,
+    *,
+    run: RunSettings,
+    layer: int | str = "auto",
+    kept: bool = False,
 ) -> Made:
     """A copy of `model` that ranks by its attention (`fine_tune`); kept only if it beats both itself untrained and the
     first stage.
 
     Learnt lists hold the answers and what the first stage finds besides; lists that it is measured by hold only what
-    the first stage finds. InputError: it finds no answer for any held-out query, and as `fine_tune`.
+    the first stage finds. `kept`: by the layout under which documents can be kept and used again. InputError: it finds
+    no answer for any held-out query, and as `fine_tune`.
     """
+    from foveal.ranking.blockrank import KEPT
     from foveal.ranking.blockrank_prompt import Layout
     from foveal.ranking.blockrank_training import fine_tune
     from foveal.training.blockrank import METRICS, lists_of
@@ -172,7 +180,8 @@ def train_blockrank(
     offset = min(Layout().query_offset, model.context_tokens // 2)  # for models of few positions
     folder, report = fine_tune(
         model, [_titled(one, judged.headings) for one in lists], settings, home=run.home, layer=layer,
-        layout=Layout(query_offset=offset), dev=held, test=test, name=run.name, on_progress=run.on_progress,
+        layout=replace(KEPT if kept else Layout(), query_offset=offset), dev=held, test=test, name=run.name,
+        on_progress=run.on_progress,
         anew=run.anew,
     )  # fmt: skip
     metric, reached = METRICS[0], report.measured["dev"][1]
