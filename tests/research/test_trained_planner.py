@@ -14,6 +14,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.research.exploring import Explored, depends, explore
 from foveal.research.graph import ROOT, Graph, Node
 from foveal.research.mindsearch import MindSearch
+from foveal.research.planner_evolving import EvolvingSettings, evolve, rolled_out
 from foveal.research.planner_reinforcement import (
     GroupLoss,
     Rewards,
@@ -40,7 +41,7 @@ from foveal.research.planner_training import (
 )
 from foveal.research.plans import PastTurn, Turn, extended
 from foveal.research.query_writer import Line, QueryWriter, Written, repeats
-from foveal.research.recorded_search import RecordedSearch
+from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trained_planner import PlannerModel, TrainedPlanner, needed, planner_folder, transcript_of
 from foveal.research.transcripts import Format, Transcript, TranscriptSettings, line
 from foveal.training.loop import LoopSettings
@@ -515,6 +516,61 @@ def test_a_query_needs_the_nodes_that_gave_it_a_word():
     assert needed("orra mill keeper", "Who?", nodes, transcript) == ()
 
 
+# -- its own runs -----------------------------------------------------------------------------------------------------
+
+
+class Drawing(Scripted):
+    """Every other plan is the good one; the others ask for what finds nothing."""
+
+    def write(self, transcripts, *, seeds=None, **_):
+        written = zip(transcripts, seeds, strict=True)
+        return [Written(self._drawn(one, seed // SETTINGS.most_queries), ()) for one, seed in written]
+
+    def _drawn(self, transcript, seed):
+        return self._query(transcript) if seed % 2 else f"nothing {len(transcript.searched)}"
+
+
+def test_own_runs_are_the_plans_that_found_the_answer(recorded, search):
+    by = EvolvingSettings(samples=4)
+    own = rolled_out(Drawing(), recorded, recorded.trajectories, search, SETTINGS, by)
+    wanted = [run for run in recorded.trajectories if run.measurable]
+    assert [one.id for one in own] == [f"{run.id}@1" for run in wanted]
+    for one, run in zip(own, wanted, strict=True):
+        queries = [step.query for step in one.steps]
+        assert "nothing" not in " ".join(queries)
+        assert (one.question, one.answers, one.supporting) == (run.question, run.answers, run.supporting)
+        found = pooled(search, one.question, queries, budget=SETTINGS.budget, first=SETTINGS.first)
+        assert found_answer(recorded, one, found) == 1.0
+        assert all(step.passages == tuple(search(step.query)[:5]) for step in one.steps)
+    bad = EvolvingSettings(samples=1, temperature=0.5)
+    assert len(rolled_out(Drawing(), recorded, recorded.trajectories, search, SETTINGS, bad)) < len(wanted)
+
+
+@ONE_MODEL
+def test_a_round_learns_recorded_and_own_runs_and_none_that_is_held_out(model, recorded, search, learned, tmp_path):
+    learnt, held = held_out(recorded.trajectories, 0.25)
+    asked = []
+    by = EvolvingSettings(rounds=2, samples=2)
+
+    def watched(*given, **options):
+        asked.append([run.id for run in given[2]])
+        return [replace(one, id=f"{one.id}@{options['number'] + 1}") for one in given[2]]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("foveal.research.planner_evolving.rolled_out", watched)
+        rounds = evolve(model, recorded, learned[0], learnt, held, SETTINGS, by, folder=tmp_path, search=search)
+    assert asked == [[run.id for run in learnt]] * 2
+    assert len(rounds) == 2
+    first = rounds[0].learned.state_dict()
+    assert any((first[name] - learned[0].state_dict()[name]).abs().max() > 1e-6 for name in first)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("foveal.research.planner_evolving.rolled_out", watched)
+        again = evolve(model, recorded, learned[0], learnt, held, SETTINGS, by, folder=tmp_path, search=search)
+    assert all(torch.equal(first[name], again[0].learned.state_dict()[name]) for name in first)
+    with pytest.raises(InputError, match="needs 1 round"):
+        EvolvingSettings(rounds=0)
+
+
 # -- as a run by name -------------------------------------------------------------------------------------------------
 
 
@@ -522,13 +578,15 @@ def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
     folder = tmp_path / "base"
     tiny("qwen", folder)
     settings = replace(SETTINGS, loop=replace(SETTINGS.loop, epochs=4))
-    made, report = train_planner(recorded, str(folder), settings, BY, home=tmp_path, name="mills", cache=tmp_path)
+    own = EvolvingSettings(samples=2)
+    made, report = train_planner(recorded, str(folder), settings, BY, own, home=tmp_path, name="mills", cache=tmp_path)
     run = tmp_path / "runs" / "train" / "mills"
     assert {"report.json", "curves.png", "rewards.json", "rewards.png"} <= {path.name for path in run.iterdir()}
     assert report.kept == (made is not None)
     assert set(report.measured["held out"][1]) == {"log-likelihood", "recall of held-out questions"}
     assert any("question alone" in note for note in report.notes)
-    again = train_planner(recorded, str(folder), settings, BY, home=tmp_path, name="mills", cache=tmp_path)
+    assert any(note.startswith("distilled planner:") for note in report.notes)
+    again = train_planner(recorded, str(folder), settings, BY, own, home=tmp_path, name="mills", cache=tmp_path)
     assert again == (made, report)
     with pytest.raises(InputError, match="another run"):
         train_planner(world(11), str(folder), settings, BY, home=tmp_path, name="mills", cache=tmp_path)

@@ -35,6 +35,9 @@ def train_planner(
     reward_steps: Annotated[
         int, typer.Option(min=0, help="Steps by reward behind the distillation, with the search in the loop; 0: none.")
     ] = REWARD_STEPS,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds in which it plans by itself, and learns its plans that found the answer.")
+    ] = 0,
     queries: Annotated[int | None, typer.Option(min=1, max=8, help="Most queries of a plan (default: 2).")] = None,
     passages: Annotated[
         int | None, typer.Option(min=1, help="Passages that a question may find: what rewards count (default: 9).")
@@ -51,6 +54,7 @@ def train_planner(
     as_json: AsJson = False,
 ) -> None:
     """Train a planner on recorded runs of a search agent. Stopped with Ctrl-C, the same command goes on."""
+    from foveal.research.planner_evolving import EvolvingSettings
     from foveal.research.planner_runs import joined, train_planner
     from foveal.research.planner_settings import BASE, PlannerSettings, RewardSettings
     from foveal.research.trajectories import load_recorded
@@ -69,8 +73,9 @@ def train_planner(
     rewarded = replace(by, loop=replace(by.loop, steps=reward_steps, seed=seed)) if reward_steps else None
     with training.progress() as on_progress:
         folder, report = train_planner(
-            joined([load_recorded(one) for one in recorded]), base or BASE, chosen, rewarded, home=settings.home,
-            name=name, on_progress=on_progress, anew=anew, cache=settings.cache,
+            joined([load_recorded(one) for one in recorded]), base or BASE, chosen, rewarded,
+            EvolvingSettings(rounds=rounds) if rounds else None, home=settings.home, name=name,
+            on_progress=on_progress, anew=anew, cache=settings.cache,
         )  # fmt: skip
     use = f'Use it: foveal research "QUESTION" --planner {report.name} --home {settings.home}'
     training.told(report, folder, use, settings, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Training a planner as a run by name: distilled, then rewarded, measured on questions held out, kept if it is better.
+"""Training a planner as a run by name: distilled, taught by its own runs, rewarded, measured, kept if it is better.
 
     folder, report = train_planner(load_recorded(Path("hotpotqa")), home=home)         # HOME/models/<name>
 
@@ -18,6 +18,7 @@ from typing import Any
 
 from foveal.evaluation.plots import COLOURS, blank, plain, saved
 from foveal.models.language import LanguageModel, load_language_model
+from foveal.research.planner_evolving import EvolvingSettings, evolve
 from foveal.research.planner_reinforcement import METRIC as RECALL
 from foveal.research.planner_reinforcement import Rewards, recall, reinforce
 from foveal.research.planner_settings import BASE, PlannerSettings, RewardSettings
@@ -51,6 +52,7 @@ def train_planner(
     base: str = BASE,
     settings: PlannerSettings | None = None,
     by: RewardSettings | None = None,
+    evolving: EvolvingSettings | None = None,
     *,
     home: Path,
     name: str | None = None,
@@ -58,13 +60,16 @@ def train_planner(
     anew: bool = False,
     cache: Path | None = None,
 ) -> tuple[Path | None, Report]:
-    """The planner's folder (HOME/models/<name>; None if it is no better) and the report. `by`: None leaves reward out.
+    """The planner's folder (HOME/models/<name>; None if it is no better) and the report. `by`: None leaves reward out,
+    and so does `evolving` rounds of its own runs.
 
     Stopped, the same call goes on. InputError: too few runs that teach, or the name is another's.
     """
     settings = settings or PlannerSettings()
     model = load_language_model(base, cache=cache)
-    told = json.dumps([asdict(settings), asdict(by) if by else None, model.fingerprint])
+    told = json.dumps(
+        [asdict(settings), asdict(by) if by else None, model.fingerprint, *([asdict(evolving)] if evolving else [])]
+    )
     known_by = {"what": "planner", "recorded": recorded.fingerprint, "planner": told}
     run = TrainingRun.opened(home, name, known_by, kind=f"planner-{Path(base).name}", anew=anew)
     report = run.report()
@@ -78,6 +83,15 @@ def train_planner(
         folder=run.folder / "distillation", search=search, on_progress=on_progress,
     )  # fmt: skip
     stages = [("distilled", learned, work.recall(learned))]
+    if evolving is not None:
+        rounds = evolve(
+            model, recorded, learned, parted.learnt, parted.held, settings, evolving,
+            folder=run.folder / "evolving", search=search, on_progress=on_progress,
+        )  # fmt: skip
+        for number, one in enumerate(rounds, start=1):
+            stage = f"evolved ({len(one.own):,} runs of its own, round {number})"
+            stages.append((stage, one.learned, work.recall(one.learned)))
+        learned = max(stages, key=lambda one: one[2])[1]  # reward goes on from the best one
     rewards = None
     if by is not None:
         made, rewarded, rewards = reinforce(

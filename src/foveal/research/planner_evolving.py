@@ -1,0 +1,138 @@
+"""A planner that learns from its own runs: it plans for questions of known answer, and learns the plans that found it.
+
+    rounds = evolve(model, recorded, learned, runs, settings, EvolvingSettings(), folder=run, …)
+    [(one.learned, one.curves, one.own) for one in rounds]
+
+A round    several plans are drawn for each question by the planner as it stands; one is kept where its passages hold
+           the answer: of these the one with the most supporting passages, then the one with the fewest queries. The
+           model is then taught anew from the recorded runs and its own; held-out questions are never planned for
+Source     Singh et al., 2023 (ReST-EM), as search agents use it (EvolveSearch, EXSEARCH): roll out, keep what is
+           verified, learn it by likelihood, again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from foveal.errors import InputError
+from foveal.models.language import LanguageModel
+from foveal.research.exploring import Explored, Writer, explore
+from foveal.research.planner_reinforcement import well_formed
+from foveal.research.planner_settings import PlannerSettings
+from foveal.research.planner_training import distil
+from foveal.research.recorded_search import RecordedSearch, found_answer, supporting_recall
+from foveal.research.trained_planner import PlannerModel
+from foveal.research.trajectories import Recorded, Step, Trajectory
+from foveal.training.loop import Curves
+from foveal.training.watch import Progress
+
+AT_ONCE = 16
+"""Questions that are planned for side by side."""
+
+SEEN = 5
+"""Passages of a search that a run notes, as recorded agents were given them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvolvingSettings:
+    """How often, and from how many plans; checked when made."""
+
+    rounds: int = 1
+    samples: int = 4  # plans of a question
+    temperature: float = 1.0  # at which they are drawn
+
+    def __post_init__(self) -> None:
+        """InputError: a value out of its range."""
+        if self.rounds < 1 or self.samples < 1 or self.temperature <= 0:
+            raise InputError(f"{self} needs 1 round and 1 sample or more, and a temperature above 0.")
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What a round ended with."""
+
+    learned: nn.ModuleDict
+    curves: Curves
+    own: tuple[Trajectory, ...]  # the planner's own runs that it learnt from
+
+
+def rolled_out(
+    writer: Writer,
+    recorded: Recorded,
+    runs: Sequence[Trajectory],
+    search: RecordedSearch,
+    settings: PlannerSettings,
+    by: EvolvingSettings,
+    *,
+    number: int = 0,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> list[Trajectory]:
+    """The planner's own runs of round `number` that found what they were to find, at most one a question."""
+    asked = [run for run in runs if run.measurable]
+    made: list[Trajectory] = []
+    for first in range(0, len(asked), AT_ONCE):
+        group = asked[first : first + AT_ONCE]
+        on_progress(Progress(0, 0, note=f"Round {number + 1}: planning for {len(asked):,} questions, {first:,} done"))
+        seeds = [
+            ((settings.loop.seed * 1009 + number) * 100_003 + first + place) * by.samples + one
+            for place in range(len(group))
+            for one in range(by.samples)
+        ]
+        plans = explore(
+            writer, search, [run.question for run in group for _ in range(by.samples)], most=settings.most_queries,
+            settings=settings.transcript, temperature=by.temperature, seeds=seeds,
+        )  # fmt: skip
+        for place, run in enumerate(group):
+            best = _best(recorded, run, plans[place * by.samples : (place + 1) * by.samples], search, settings)
+            if best is not None:
+                steps = tuple(Step(query, tuple(search(query)[:SEEN])) for query in best.queries)
+                made.append(replace(run, id=f"{run.id}@{number + 1}", steps=steps))
+    return made
+
+
+def _best(
+    recorded: Recorded, run: Trajectory, plans: Sequence[Explored], search: RecordedSearch, settings: PlannerSettings
+) -> Explored | None:
+    """The plan that is worth learning; None where none found the answer in good form."""
+    found = [(plan, plan.found(search, budget=settings.budget, first=settings.first)) for plan in plans]
+    right = [(plan, ids) for plan, ids in found if well_formed(plan) and found_answer(recorded, run, ids)]
+    if not right:
+        return None
+    return max(right, key=lambda one: (supporting_recall(run, one[1]), -len(one[0].queries)))[0]
+
+
+def evolve(
+    model: LanguageModel,
+    recorded: Recorded,
+    learned: nn.ModuleDict,
+    learnt: Sequence[Trajectory],
+    held: Sequence[Trajectory],
+    settings: PlannerSettings,
+    by: EvolvingSettings,
+    *,
+    folder: Path,
+    search: RecordedSearch | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> list[Round]:
+    """The rounds, each begun with the changes of the one before; fewer where a round finds nothing.
+
+    `learnt` are planned for, `held` only looked at. `folder` keeps checkpoints: the same call goes on to the same end.
+    """
+    search = search or RecordedSearch(recorded)
+    rounds: list[Round] = []
+    for number in range(by.rounds):
+        writer = PlannerModel(model, settings, learned).writer
+        own = rolled_out(writer, recorded, learnt, search, settings, by, number=number, on_progress=on_progress)
+        if not own:
+            break
+        runs = (*held, *learnt, *own)
+        share = replace(settings, dev_share=len(held) / len(runs))  # the same runs are held out
+        learned, curves = distil(
+            model, recorded, runs, share, folder=folder / f"round-{number + 1}", search=search, on_progress=on_progress
+        )
+        rounds.append(Round(learned, curves, tuple(own)))
+    return rounds
