@@ -220,6 +220,25 @@ def test_a_search_that_cannot_be_keeps_what_was_typed_and_says_why(visitor, wron
     assert 'value="mill"' in answer.text
 
 
+def test_a_search_as_of_a_day_sees_nothing_later(visitor):
+    for name, day, said in (("First", "2023-05-01", "opened"), ("Second", "2024-06-01", "closed")):
+        head = f'<title>{name} bridge</title><meta property="article:published_time" content="{day}">'
+        page = f"<html><head>{head}</head><body><p>The bridge of Orsin was {said} by its keeper.</p></body></html>"
+        visitor.add((f"{name}.html", page.encode()))
+    whole = text_of(visitor.client.get("/library?q=bridge+of+Orsin&retriever=fresh").text)
+    assert "First bridge" in whole
+    assert "Second bridge" in whole
+    page = visitor.client.get("/library?q=bridge+of+Orsin&as_of=2023-12-31")
+    assert "First bridge" in text_of(page.text)
+    assert "Second bridge" not in text_of(page.text)
+    assert 'name="as_of" value="2023-12-31"' in page.text
+    assert "as_of=2023-12-31&amp;judge=1" in page.text
+    for wrong in ("retriever=lexical&as_of=2023-12-31", "as_of=yesterday"):
+        answer = visitor.client.get(f"/library?q=bridge&{wrong}")
+        assert answer.status_code == 400
+        assert 'role="alert"' in answer.text
+
+
 def test_a_document_is_removed_after_a_question_with_the_file_that_was_kept(visitor, tmp_path):
     visitor.add(("mill.md", STORY.encode()))
     which = visitor.only()

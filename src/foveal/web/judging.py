@@ -39,6 +39,7 @@ def judge(
     retriever: Annotated[str, Form()] = "",
     rank: Annotated[str, Form()] = "",
     where: Annotated[str, Form()] = "",
+    as_of: Annotated[str, Form()] = "",
 ) -> Response:
     """Keep a grade. InputError: it is none, or the passage is not there any more."""
     site = site_of(request)
@@ -51,6 +52,6 @@ def judge(
         )
     moment = faults.now().isoformat(timespec="seconds")
     keep_judgement(site.settings.home / FILE, Judgement(query, Span(entry.id, start, end), revision, grade, moment))
-    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where}
+    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
     told = urlencode({name: value for name, value in asked.items() if value} | {"judge": "1"})
     return RedirectResponse(f"/library?{told}#hit-{max(1, at)}", 303)

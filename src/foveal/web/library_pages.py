@@ -189,18 +189,26 @@ class Found:
 
 @router.get("/library")
 def library_page(
-    request: Request, q: str = "", retriever: str = "", rank: str = "", where: str = "", p: int = 1, judge: bool = False
+    request: Request,
+    q: str = "",
+    retriever: str = "",
+    rank: str = "",
+    where: str = "",
+    as_of: str = "",
+    p: int = 1,
+    judge: bool = False,
 ) -> Response:
     """Documents, or what a search finds."""
     site = site_of(request)
     query, found, wrong = q.strip()[:LONGEST_QUERY], list[Found](), ""
     if query and site.has_library:
         try:
-            found = _search(site, query, retriever, rank, where, judging=judge)
+            found = _search(site, query, retriever, rank, where, as_of, judging=judge)
         except FovealError as error:  # said beside the form, which keeps what was typed
             wrong = str(error)
-    asked = {"query": query, "retriever": retriever, "rank": rank, "where": where, "found": found, "wrong": wrong}
-    return _shown(request, asked | {"judging": judge and site.options.writable}, number=p)
+    how = {"retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
+    told: dict[str, object] = {"query": query, "asked": {"q": query} | how, "found": found, "wrong": wrong}
+    return _shown(request, told | how | {"judging": judge and site.options.writable}, number=p)
 
 
 def _shown(
@@ -285,11 +293,15 @@ def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> 
     return tuple(file_given(site.settings, file.filename or "", file.file.read()) for file in chosen)
 
 
-def _search(site: Site, query: str, retriever: str, rank: str, where: str, *, judging: bool) -> list[Found]:
+def _search(site: Site, query: str, retriever: str, rank: str, where: str, as_of: str, *, judging: bool) -> list[Found]:
     check_retriever(retriever, site.settings.home)
+    moment: dict[str, Any] = {"at": as_of} if as_of else {}  # of the search that knows what was fresh
+    retriever = retriever or ("fresh" if moment else "")
     check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster
     ranker = site.rankers.get(rank, site.settings.home) if rank else None
-    hits = site.library.search(query, FOUND, retriever=retriever or None, rank=ranker, where=where.strip() or None)
+    hits = site.library.search(
+        query, FOUND, retriever=retriever or None, rank=ranker, where=where.strip() or None, **moment
+    )
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
     pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
     found = [_found(hit, entry, query) for hit, entry in pairs]
