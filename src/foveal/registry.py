@@ -115,6 +115,7 @@ LAYERS = {
     "AarenSettings": "foveal.nn.aaren:AarenSettings",
     "RoutingAttention": "foveal.nn.routing:RoutingAttention",
     "RoutingSettings": "foveal.nn.routing:RoutingSettings",
+    "RoutingEncoder": "foveal.nn.routing_encoder:RoutingEncoder",
     "LowRankAttention": "foveal.nn.lama:LowRankAttention",
     "LowRankPooler": "foveal.nn.lama:LowRankPooler",
     "LamaSettings": "foveal.nn.lama:LamaSettings",

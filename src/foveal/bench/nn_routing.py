@@ -8,6 +8,7 @@ recall     associative recall of pairs some 200 tokens ago or more, beyond the l
            frozen clusters, local heads alone, full attention; all by the same stages, from short texts on
 novels     bits per character, and words that come again beyond the window (nn_language.py); at the same places, what
            topk and the peer say of a prefix alone
+encoder    which of four texts an excerpt is from, read both ways (nn_routing_encoder.py)
 images     bits per dimension of small colour images, in raster order
 long       training at 8,192 tokens: the loss falls, at what rate, beside full attention
 
@@ -35,6 +36,7 @@ from foveal.bench import nn_exact
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.nn_language import Novels, Scale
 from foveal.bench.nn_peers import ROUTING, RoutingPeer, not_run, peer_model, quietly, there
+from foveal.bench.nn_routing_encoder import encoder
 from foveal.bench.nn_routing_images import images
 from foveal.bench.nn_tasks import Recall, learn, right_share
 from foveal.bench.settings import BenchSettings
@@ -70,6 +72,7 @@ def routing(settings: BenchSettings) -> Iterator[Row]:
     yield from recall(settings)
     arms = Novels(settings, QUICK_NOVELS if settings.quick else NOVELS)
     yield from novels(arms)
+    yield from encoder(settings)
     yield from images(settings)
     yield from long(arms)
 

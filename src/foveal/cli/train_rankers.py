@@ -34,7 +34,6 @@ from foveal.cli.training import (
     told_ranker,
 )
 from foveal.errors import InputError, UnknownName
-from foveal.ranking.fitting import FITS
 from foveal.ranking.neural import MODELS
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from foveal.settings import Settings
 
 CROSS_ENCODER = "cross-encoder"
+OF_FEATURES = ("pairwise", "coordinate-ascent", "lambdamart")
 ENGINES = ("paraformer", "attentive-cnn")
 
 
@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
 
 def ranker(
     which: Annotated[
-        str, typer.Argument(help=f"{CROSS_ENCODER}; {', '.join(FITS)}; {', '.join(MODELS)}.", metavar="WHICH")
+        str, typer.Argument(help=f"{CROSS_ENCODER}; {', '.join(OF_FEATURES)}; {', '.join(MODELS)}.", metavar="WHICH")
     ],
     data: Data = None,
     split: Split = "train",
@@ -92,8 +92,8 @@ def ranker(
     as_json: AsJson = False,
 ) -> None:
     """Train WHICH ranker to order what a search finds. Stopped with Ctrl-C, the same command goes on."""
-    if which not in (CROSS_ENCODER, *FITS, *MODELS):
-        known = ", ".join((CROSS_ENCODER, *FITS, *MODELS))
+    if which not in (CROSS_ENCODER, *OF_FEATURES, *MODELS):
+        known = ", ".join((CROSS_ENCODER, *OF_FEATURES, *MODELS))
         raise UnknownName(f"No ranker is called {which!r}. There are: {known}.")
     from foveal.ranking.feature_ranker import train_features
     from foveal.ranking.judged_training import RunSettings, train_cross_encoder, train_neural
@@ -102,7 +102,7 @@ def ranker(
     from foveal.training.rerankers import RerankerSettings
 
     settings = Settings.load(home)
-    if which in FITS:
+    if which in OF_FEATURES:
         _refuse(
             which, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, negatives=negatives,
             patience=patience, loss=loss, base=base, query_words=query_words, document_words=document_words,

@@ -5,7 +5,7 @@
 
 NeuralMemory, LMM, MAC, MAG, MAL   Titans: a memory that learns while it reads (neural_memory.py, titans.py)
 Aaren, AarenBlock, AarenEncoder    attention as a recurrence (aaren.py, scan.py)
-RoutingAttention                   attention within clusters of content (routing.py, routing_heads.py, clusters.py)
+RoutingAttention, RoutingEncoder   attention within clusters of content (routing.py, routing_encoder.py, clusters.py)
 LowRankAttention, LowRankPooler    LAMA: many cheap attention heads over a text, with their maps (lama.py)
 TextClassifier                     the class of a text, and the words that were looked at (text_classifier.py)
 TaskCodebook, GoalFilter           what a goal lets through of features (codebook.py, goal_filter.py)

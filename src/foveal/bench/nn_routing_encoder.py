@@ -1,0 +1,143 @@
+"""bench nn-routing, encoder: which of four long texts an excerpt of 1,024 bytes is from, read both ways.
+
+Excerpts of the first nine tenths of two novels, Shakespeare's plays and Wikipedia are learnt from, of the last tenth
+asked. Arms: routing and local heads, local heads alone, full attention; equal width, layers, steps and bytes. Beside
+them letters alone (a linear model of byte counts), which is how much of it needs no order at all.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from foveal.bench.settings import BenchSettings
+from foveal.bench.trained_arms import trained
+from foveal.errors import InputError
+from foveal.evaluation.tables import Row
+from foveal.nn.causal_attention import positions
+from foveal.nn.routing import RoutingSettings
+from foveal.nn.routing_encoder import RoutingEncoder
+from foveal.training.loop import LoopSettings
+
+TEXTS = ("moby_dick", "war_and_peace", "tinyshakespeare", "wikitext2_valid")
+LENGTH, ASKED = 1_024, 400
+NEAR = 0.02
+"""How far routing may lie below full attention."""
+
+SHAPE = {"dim": 64, "heads": 4, "clusters": 8, "window": 64, "local_window": 32, "causal": False, "selection": "topk"}
+ARMS: dict[str, dict[str, Any]] = {
+    "routing": {"routing_heads": 2},
+    "local heads alone": {"routing_heads": 0},
+    "full attention": {"routing_heads": 0, "local_window": LENGTH},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpts:
+    """Rows by number: bytes of one of the texts, and which."""
+
+    texts: tuple[Tensor, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return 2**20
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        draw = np.random.default_rng([self.seed, number])
+        which = int(draw.integers(len(self.texts)))
+        at = int(draw.integers(len(self.texts[which]) - LENGTH))
+        return {"bytes": self.texts[which][at : at + LENGTH].long(), "text": torch.tensor(which)}
+
+
+class Told(nn.Module):
+    """Bytes to the text that they are from."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        settings = RoutingSettings(**{**SHAPE, **options})
+        self.embedding = nn.Embedding(256, settings.dim)
+        self.encoder = RoutingEncoder(settings, layers=2)
+        self.head = nn.Linear(settings.dim, len(TEXTS))
+        self.register_buffer("places", positions(LENGTH, settings.dim), persistent=False)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) -> logits (B, texts), the commitment loss."""
+        summary, loss = self.encoder.summary(self.embedding(ids) + self.places)
+        return self.head(summary), loss
+
+
+def told_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """The cross entropy, and what draws queries to centroids."""
+    logits, commitment = model(batch["bytes"])
+    loss: Tensor = F.cross_entropy(logits, batch["text"]) + commitment
+    return loss
+
+
+def encoder(settings: BenchSettings) -> Iterator[Row]:
+    """The rows."""
+    whole = [_read(settings, name) for name in TEXTS]
+    learnt = Excerpts(tuple(one[: len(one) * 9 // 10] for one in whole), settings.seed)
+    asked = Excerpts(tuple(one[len(one) * 9 // 10 :] for one in whole), settings.seed + 1)
+    steps = 60 if settings.quick else 400
+    loop = LoopSettings(
+        steps=steps, batch=16, learning_rate=2e-3, warm_up=0.05, seed=settings.seed, evaluate_every=steps,
+        checkpoint_every=100,
+    )  # fmt: skip
+    found = {"letters alone": _letters(learnt, asked)}
+    for name, options in ARMS.items():
+        torch.manual_seed(settings.seed)
+        model = Told(**options)
+        plan = _plan(loop.batch)
+        told = {"arm": name, "shape": SHAPE | options, "length": LENGTH}
+        trained(settings, "nn", f"encoder-{name.replace(' ', '-')}", model, learnt, told_loss, plan, loop, told)
+        found[name] = _right(model, asked)
+    for name, value in found.items():
+        yield Row.of(f"encoder, {name}", "accuracy", value, note=f"{ASKED} excerpts of {LENGTH:,} bytes, 4 texts")
+    below = found["routing"] - found["full attention"]
+    yield Row.of("encoder, routing less full attention", "accuracy", below, at_least=-NEAR, note=f"{steps} steps")
+
+
+def _read(settings: BenchSettings, name: str) -> Tensor:
+    path = settings.data / "text" / f"{name}.txt.gz"
+    try:
+        data = gzip.decompress(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}). Name the data folder by --data or FOVEAL_DATA.") from error
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _plan(batch: int) -> Any:
+    return lambda epoch: [
+        list(range(at, at + batch)) for at in range(epoch * 100 * batch, (epoch + 1) * 100 * batch, batch)
+    ]
+
+
+@torch.no_grad()
+def _right(model: Any, asked: Excerpts) -> float:
+    right = 0
+    for at in range(0, ASKED, 16):
+        rows = [asked[number] for number in range(at, min(at + 16, ASKED))]
+        logits, _ = model(torch.stack([row["bytes"] for row in rows]))
+        right += int((logits.argmax(-1) == torch.stack([row["text"] for row in rows])).sum())
+    return right / ASKED
+
+
+def _letters(learnt: Excerpts, asked: Excerpts) -> float:
+    """A linear model of how often each byte stands there, by Newton's method of ridge regression."""
+
+    def counted(rows: Excerpts, count: int) -> tuple[Tensor, Tensor]:
+        made = [rows[number] for number in range(count)]
+        counts = torch.stack([torch.bincount(row["bytes"], minlength=256) for row in made]).double() / LENGTH
+        return torch.cat([counts.sqrt(), torch.ones(count, 1)], 1), torch.stack([row["text"] for row in made])
+
+    x, y = counted(learnt, 2_000)
+    weights = torch.linalg.solve(x.T @ x + 1e-3 * torch.eye(x.shape[1]), x.T @ F.one_hot(y, len(TEXTS)).double())
+    held, wanted = counted(asked, ASKED)
+    return float(((held @ weights).argmax(1) == wanted).double().mean())
