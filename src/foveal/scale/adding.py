@@ -1,9 +1,9 @@
-"""`Work` by a Ray cluster: sources are loaded and cut by Ray Data, passages encoded by tasks; this process writes.
+"""`Work` by a Ray cluster: sources are loaded and cut by tasks, and so are passages encoded; this process writes.
 
     with cluster("auto") as ray:
         library.add(["corpus/"], work=RayWork(library, ray))
 
-    sources, in order -> Ray Data: tasks that load and cut a few sources each
+    sources, in order -> tasks that load and cut a few sources each, some waiting for each core
                       -> here, in that order: what is new, batches of 1,024 passages -> tasks that encode a batch each
                       -> here, in that order: written and published
 
@@ -12,23 +12,20 @@ Identical   documents come in the order of the sources, and batches hold the sam
 Failures    a task whose node died is run again elsewhere. If this process dies, what it published stays, as ever
 Reach       every node must reach the sources (files: a shared folder) and the encoder's files. Pages of the web and
             arXiv are fetched by this process, which keeps to the servers' pace
+Tasks       plain ones: Ray Data looks ten times a second which core is free, so that each waits between two tasks
 Unit        a source: a JSONL file of millions of records is loaded by one task; cut it into several files
 """
 
 from __future__ import annotations
 
-import logging
 import pickle
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from foveal.errors import LibraryError
 from foveal.library import Library
@@ -40,16 +37,22 @@ from foveal.scale.cluster import our_errors
 from foveal.scale.indexing import build_indexes
 from foveal.text.loading import LoadSettings, Skipped, Source, readable
 from foveal.text.segmenter_by_name import make_segmenter
-from foveal.types import Document, Encoder, Passage, Segmenter
+from foveal.types import Document, Encoder, Passage, Segmenter, Span
 
 NETWORK = ("url", "arxiv")
 """Kinds of sources that are not given to the cluster."""
 
-PART_BYTES = 16 * 2**20
-"""Bytes of sources that one task loads, about, at most: some seconds of work, so that a lost task costs little."""
+PART_BYTES = 4 * 2**20
+"""Bytes of sources that one task loads, about, at most: a second of work, so that a lost task costs little."""
 
-SMALL_PART_BYTES = 2 * 2**20
-"""Bytes of a small task: Ray Data takes about 0.2 s from a core's task to its next."""
+SMALL_PART_BYTES = 2**19
+"""Bytes of a small task, at the end, where no core shall wait long for another."""
+
+WAITING_A_CORE = 3
+"""Tasks that load, for each core: done and not yet taken, under way, or waiting for it."""
+
+Place = tuple[Span, str | None]
+"""A passage without its text: where it stands, and its heading."""
 
 AHEAD_A_CORE = 2
 """Batches that are encoded or wait for it, for each core: this process must not wait for the slowest."""
@@ -79,7 +82,7 @@ class RayWork:
     library: Library
     ray: Any  # the module, connected (`cluster.cluster`)
     ahead: int = 0
-    _cut: dict[tuple[str, str], list[Passage]] = field(default_factory=dict)  # by tasks, and nobody asked for it yet
+    _cut: dict[tuple[str, str], Sequence[Place]] = field(default_factory=dict)  # by tasks, and nobody asked for it yet
     _recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +90,7 @@ class RayWork:
         self.ahead = self.ahead or max(2, AHEAD_A_CORE * self._cores())
         remote = self.ray.remote(encoded)
         self._encoded = remote.options(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")
+        self._loaded = self.ray.remote(loaded).options(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")
         self._own = OwnWork(self.library)
 
     def load(self, sources: Sequence[Source], settings: LoadSettings, report: AddReport) -> Iterator[Document]:
@@ -107,7 +111,7 @@ class RayWork:
             found = self._cut.pop(older)
             if older == key:
                 break
-        return found
+        return [Passage(span, document.quote(span), heading) for span, heading in found]
 
     def encode(self, texts: Sequence[str]) -> Any:
         """A call that waits for the vectors."""
@@ -120,24 +124,26 @@ class RayWork:
         store.refresh_indexes()
 
     def _spread(self, sources: Sequence[Source], recipe: Recipe, report: AddReport) -> Iterator[Document]:
-        parts = parted(sources, self._cores())
-        with _in_order() as data, our_errors():
-            made = data.from_items([{"part": pickle.dumps(part)} for part in parts], override_num_blocks=len(parts))
-            cut = made.map_batches(partial(loaded, recipe=recipe), batch_size=None, batch_format="pyarrow", num_cpus=1)
-            for batch in cut.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
-                for row in batch["row"].to_pylist():
-                    yield from self._taken(pickle.loads(row), report)
+        cores = self._cores()
+        waiting: deque[Any] = deque()
+        for part in parted(sources, cores):
+            waiting.append(self._loaded.remote(recipe, part))
+            if len(waiting) >= WAITING_A_CORE * cores:
+                yield from self._taken(self._result(waiting.popleft()), report)
+        while waiting:
+            yield from self._taken(self._result(waiting.popleft()), report)
 
-    def _taken(self, row: tuple[str, Any, Any], report: AddReport) -> Iterator[Document]:
-        kind, one, passages = row
-        if kind == "read":
-            report.sources_read += 1
-        elif kind == "skipped":
-            report.skipped.append(one)
-        else:
-            if passages is not None:
-                self._cut[one.id, one.revision] = passages
-            yield one
+    def _taken(self, rows: bytes, report: AddReport) -> Iterator[Document]:
+        """What a task made of a part."""
+        for kind, one, places in pickle.loads(rows):
+            if kind == "read":
+                report.sources_read += 1
+            elif kind == "skipped":
+                report.skipped.append(one)
+            else:
+                if places is not None:
+                    self._cut[one.id, one.revision] = places
+                yield one
 
     def _result(self, ref: Any) -> Any:
         with our_errors():
@@ -149,22 +155,6 @@ class RayWork:
 
     def _cores(self) -> int:
         return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
-
-
-@contextmanager
-def _in_order() -> Iterator[Any]:
-    """Ray Data, giving blocks in the order of their sources, and quiet."""
-    data: Any = import_module("ray.data")
-    logger = logging.getLogger("ray.data")
-    context = data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars, logger.level
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
-    logger.setLevel(logging.ERROR)  # it tells of each dataset, and that there are no progress bars
-    try:
-        yield data
-    finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before[:2]
-        logger.setLevel(before[2])
 
 
 def parted(sources: Sequence[Source], cores: int) -> list[list[Source]]:
@@ -188,12 +178,14 @@ def parted(sources: Sequence[Source], cores: int) -> list[list[Source]]:
 # -- in the tasks -----------------------------------------------------------------------------------------------------
 
 
-def loaded(batch: pa.Table, *, recipe: Recipe) -> Iterator[pa.Table]:
-    """Load and cut each part of a block: a row for each document (with passages where it is new), skip and source."""
-    for part in batch["part"].to_pylist():
-        for source in pickle.loads(part):
-            rows = [*_rows(list(readable(source, recipe.load)), recipe), ("read", None, None)]
-            yield pa.table({"row": pa.array([pickle.dumps(row) for row in rows], type=pa.large_binary())})
+def loaded(recipe: Recipe, part: Sequence[Source]) -> bytes:
+    """Load and cut a part: pickled, a row for each document (with its passages' places where it is new), skip and
+    source; texts of passages are the document's own, and are not sent again.
+    """
+    rows = [
+        row for source in part for row in (*_rows(list(readable(source, recipe.load)), recipe), ("read", None, None))
+    ]
+    return pickle.dumps(rows)
 
 
 def encoded(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -210,8 +202,8 @@ def _rows(found: Sequence[Document | Skipped], recipe: Recipe) -> Iterator[tuple
         if isinstance(one, Skipped):
             yield "skipped", one, None
         else:
-            passages = None if one.id in known else _segmenter(recipe).segment(one)
-            yield "document", one, passages
+            new = None if one.id in known else _segmenter(recipe).segment(one)
+            yield "document", one, None if new is None else [(passage.span, passage.heading) for passage in new]
 
 
 def _unchanged(documents: Sequence[Document], recipe: Recipe) -> set[str]:
