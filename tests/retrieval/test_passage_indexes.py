@@ -81,6 +81,7 @@ def shelf(own_settings, monkeypatch):
     for kind, (model, opened) in models.items():
         monkeypatch.setitem(passage_indexes.KINDS, kind, (lambda *_, model=model: model(), opened))
     monkeypatch.setattr(passage_indexes, "_opened", {})
+    monkeypatch.setattr(passage_indexes, "_loaded", passage_indexes._loaded.__wrapped__)
     store = make(own_settings.home / "library", encoder=None)
     put(store, [document(fruit, text_of(fruit)) for fruit in FRUITS])
     return Shelf(store, own_settings)

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -191,6 +192,17 @@ KINDS: Mapping[str, tuple[Callable[[str | None, Settings], Any], Callable[[Any, 
 }
 """Name of a kind -> what loads its model, and what makes or opens an index of it."""
 
+
+@lru_cache(maxsize=4)
+def _loaded(kind: str, model: str | None, settings: Settings, _written: int) -> Any:
+    """The model; loaded anew where its folder was written anew."""
+    return KINDS[kind][0](model, settings)
+
+
+def _written_at(folder: Path) -> int:
+    return folder.stat().st_mtime_ns if folder.is_dir() else 0
+
+
 _opened: dict[Path, tuple[int, PassageIndex]] = {}
 """Folder -> the documents' version that an index was brought up to, and the index."""
 _lock = threading.Lock()
@@ -226,9 +238,12 @@ def bring_up_to_date(
     """
     if kind not in KINDS:
         raise UnknownName(f"No index of passages is called {kind!r}. There are: {', '.join(KINDS)}.")
-    load, opened = KINDS[kind]
+    opened = KINDS[kind][1]
     settings = getattr(collection, "settings", None) or Settings.load()
-    read_by, store = load(model, settings), collection.store
+    read_by, store = (
+        _loaded(kind, model, settings, _written_at(settings.home / "models" / (model or ""))),
+        collection.store,
+    )
     folder = folder_of_index(kind, store, read_by.fingerprint, settings.home)
     with _alone(folder):
         with tables.lance_errors(store.uri):
