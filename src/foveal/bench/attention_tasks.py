@@ -34,7 +34,7 @@ from foveal.evaluation.tables import Row
 COUNTS = {4_096: 5, 8_192: 1}
 """Samples of each task by length, in a full run."""
 
-MORE = {4_096: 16, 16_384: 4, 32_768: 1}
+MORE = {4_096: 23, 16_384: 5, 32_768: 2}
 """Samples of each task of `pairs` by length."""
 
 QUICK = 3_072
