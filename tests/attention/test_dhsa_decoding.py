@@ -17,6 +17,7 @@ from foveal.attention import DHSA, attach, dhsa
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.masks import Mask
 from foveal.attention.prefill import prefill
+from foveal.errors import InputError
 from foveal.models.key_values import KeyValues, cache_of
 
 BLOCK, SCALE = 16, 0.5
@@ -73,13 +74,15 @@ def test_a_step_is_attention_over_the_keys_it_names(softcap):
     q, k, v = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2)
     method.prefill(q, k[:, :, :200], here)
     asked = drawn(4, 1, seed=3)
-    places = method._places(asked, k, here.memory[0][0], 48)
-    assert places.shape == (4, 48)
+    places = method._places(asked, k, here.memory[0][0], 72)
+    assert places.shape == (4, 72)
     for head in range(4):
         mine = set(places[head].tolist())
-        assert len(mine) == 48
+        assert len(mine) == 72
         assert mine >= {*range(BLOCK), *range(203 - BLOCK, 203)}
-        keys, values = k[0, head // 2, places[head]], v[0, head // 2, places[head]]
+        order = (k[0, head // 2, places[head]] @ asked[0, head, 0]).argsort(descending=True)
+        nearest = places[head, order[:24]]  # 72 keys and 24 values: as much as 48 of both
+        keys, values = k[0, head // 2, nearest], v[0, head // 2, nearest]
         scores = keys @ asked[0, head, 0] * SCALE
         scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
         expected = scores.softmax(0) @ values
@@ -101,6 +104,25 @@ def test_heads_that_were_not_chosen_decode_exactly(softcap):
     torch.testing.assert_close(output[:, [0, 3]], sparse[:, [0, 3]])
     torch.testing.assert_close(output[:, [1, 2]], exact[:, [1, 2]], atol=1e-5, rtol=1e-5)
     assert (sparse - exact).abs().max() > 0.01
+
+
+def test_a_chunk_is_taken_whole_where_keys_do_not_decide():
+    """compared=1, the paper's step; and where the compared keys would be all, the nearest of all are taken."""
+    method, here = small(compared=1.0), where()
+    q, k, v, asked = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2), drawn(4, 1, seed=3)
+    method.prefill(q, k[:, :, :200], here)
+    places = method._places(asked, k, here.memory[0][0], 48)
+    wide, here_too = small(budget=150), where()
+    wide.prefill(q, k[:, :, :200], here_too)
+    for head in range(4):
+        for chosen, output in (
+            (places[head], method.decode(asked, k, v, here)),
+            ((k[0, head // 2] @ asked[0, head, 0]).topk(300 - 203).indices, wide.decode(asked, k, v, here_too)),
+        ):
+            shares = (k[0, head // 2, chosen] @ asked[0, head, 0] * SCALE).softmax(0)
+            torch.testing.assert_close(output[0, head, 0], shares @ v[0, head // 2, chosen], atol=1e-5, rtol=1e-5)
+    with pytest.raises(InputError, match="compared = 2"):
+        DHSA(compared=2.0)
 
 
 def places_by_hand(method: DHSA, asked: Tensor, k: Tensor, read: int, head: int) -> tuple[set[int], dict[int, float]]:

@@ -11,7 +11,8 @@ chunks a block of queries looks at, head by head, until the budget of keys is sp
     block_keep     what the kernel gets: key blocks of 32 tokens by the mean of their tokens' scores
     token_keep     the paper's selection, token by token: the reference, for small sizes
     decode         with `sparse_decode`, one query chooses among the chunks of the prompt and those of what was
-                   generated since, and looks at `budget` keys; else decoding is exact
+                   generated since, compares itself with the keys of the best, `compared` times `budget`, and takes the
+                   values of its nearest: in all as much is read as of `budget` keys and values; else decoding is exact
 
 Chunks of a prompt are kept from its reading. A cache that was filled elsewhere is cut at the first step, to the same
 chunks.
@@ -19,7 +20,8 @@ chunks.
 Shapes    queries (B, H, Q, d), keys (B, G, K, d) -> blocks (B, H, query blocks of 128, key blocks of 32)
 Source    arXiv 2510.24606 and its code; ours: selection by head (the code averages heads first), keys centred before
           the root-length pooling (chunks.py), decoding (a to-do in the code), in which an answer is fixed chunks of
-          its own (paper: one chunk, which in a long answer leaves no room for the prompt)
+          its own (paper: one chunk, which in a long answer leaves no room for the prompt) and keys decide within the
+          chunks (paper: all of a chunk, `compared=1`)
 """
 
 from __future__ import annotations
@@ -75,6 +77,7 @@ class DHSA(BlockMethod):
     dense_tail: int = BLOCK
     chunk: int = KEY_BLOCK  # of fixed boundaries
     sparse_decode: bool = False
+    compared: float = 1.5  # of a decoding step's budget: keys that are compared, the values of the rest of 2 are read
     name: ClassVar[str] = "dhsa"
     key_block: ClassVar[int] = KEY_BLOCK  # type: ignore[misc]
 
@@ -95,6 +98,10 @@ class DHSA(BlockMethod):
             raise InputError(
                 f"DHSA got local {self.local}, sink {self.sink}, dense_tail {self.dense_tail}, chunk {self.chunk}; "
                 "local and chunk must be at least 1 token, the others at least 0."
+            )
+        if not 1 <= self.compared < 2:
+            raise InputError(
+                f"DHSA got compared = {self.compared}; a decoding step compares from 1 to below 2 budgets of keys."
             )
         if self.predictor is not None and not isinstance(self.predictor, BoundaryPredictor):
             raise InputError(
@@ -190,7 +197,9 @@ class DHSA(BlockMethod):
         held = self._held(query, key, context)
         if held is None:
             return None
-        places = self._places(query, key, held, budget)
+        wanted = round(self.compared * budget)
+        looked = self._places(query, key, held, wanted) if wanted < key.shape[2] else self._all(query, key)
+        places = self._nearest(query, key, looked, 2 * budget - looked.shape[1])
         index = places[None, :, :, None].expand(1, -1, -1, key.shape[3])
         group = query.shape[1] // key.shape[1]
         keys, values = (part.repeat_interleave(group, 1).gather(2, index) for part in (key, value))
@@ -239,6 +248,20 @@ class DHSA(BlockMethod):
         chosen = places.gather(1, scores.topk(room, dim=1).indices)
         edges = torch.cat([torch.arange(self.sink), torch.arange(end, keys)]).to(key.device)
         return torch.cat([edges.expand(len(chosen), -1), chosen], 1)
+
+    def _all(self, query: Tensor, key: Tensor) -> Tensor:
+        """All keys (H, K)."""
+        return torch.arange(key.shape[2], device=key.device).expand(query.shape[1], -1)
+
+    def _nearest(self, query: Tensor, key: Tensor, looked: Tensor, count: int) -> Tensor:
+        """Of the keys (H, C) that were looked at, the `count` with the largest products, (H, count)."""
+        if count >= looked.shape[1]:
+            return looked
+        group = query.shape[1] // key.shape[1]
+        index = looked[:, :, None].expand(-1, -1, key.shape[3])
+        keys = key[0].repeat_interleave(group, 0).gather(1, index)
+        scores = torch.einsum("hcd,hd->hc", keys.float(), query[0, :, 0].float())
+        return looked.gather(1, scores.topk(count, dim=1).indices)
 
     def _by_token(self, asked: Tensor, vectors: Tensor, bounds: Tensor) -> Tensor:
         """The scores (H, L) of tokens, each its chunk's, for queries (1, G, H / G, d)."""

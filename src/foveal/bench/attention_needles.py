@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -161,13 +160,13 @@ def _sentences(reader: PromptReader, length: int) -> list[Sample]:
 
 @dataclass(frozen=True)
 class Counted(DHSA):
-    """DHSA that notes the share of the keys that each sparse step of a layer reads."""
+    """DHSA that notes the share of keys and values that each sparse step of a layer reads."""
 
     touched: list[float] = field(default_factory=list)
 
-    def _places(self, query: Tensor, key: Tensor, *rest: Any) -> Tensor:
-        places = super()._places(query, key, *rest)
-        self.touched.append(places.shape[-1] / key.shape[2])
+    def _nearest(self, query: Tensor, key: Tensor, looked: Tensor, count: int) -> Tensor:
+        places = super()._nearest(query, key, looked, count)
+        self.touched.append((looked.shape[1] + places.shape[1]) / (2 * key.shape[2]))
         return places
 
 
