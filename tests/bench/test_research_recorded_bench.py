@@ -78,6 +78,7 @@ def test_every_way_to_search_has_a_row_of_each_set(rows):
     for name in ("HotpotQA", "2Wiki"):
         for side in (
             "the question alone (one-shot RAG)", "two hops without a model", "ReAct, not taught", "planner, not taught",
+            "taken apart at once, not taught", "planner, taught, less taken apart at once, not taught",
             "planner, taught", "recorded agent (7B)", "planner, taught, less the question alone",
         ):  # fmt: skip
             assert f"{name}: {side}" in systems

@@ -1,7 +1,8 @@
 """bench research-retrieval: what a plan finds at an equal number of passages, on questions that no planner learnt from.
 
 recall     share of questions whose answer stands in one of 9 distinct passages: the question alone (what one-shot RAG
-           reads), two hops without a model, ReAct, the planner untaught and taught, the recorded agent of 7B
+           reads), two hops without a model, the question taken apart at once (no query sees what another found), ReAct,
+           the planner untaught and taught, the recorded agent of 7B
 controls   the taught planner without what was found (all queries from the question), and shown what another question's
            query found: a planner that reads must lose by both
 depends    second queries with a word that only what the first one found could give
@@ -120,6 +121,7 @@ def set_rows(arms: Arms, name: str) -> Iterator[Row]:
     sides: dict[str, Plans] = {
         "the question alone (one-shot RAG)": {run.id: () for run in runs},
         "two hops without a model": {run.id: without_model(run.question, among.search) for run in runs},
+        "taken apart at once, not taught": arms.plans("at once", among, few, None, "none"),
         "ReAct, not taught": react_plans(arms, among, few),
         "planner, not taught": arms.plans("not taught", among, few, None),
         "planner, taught": taught,
@@ -135,7 +137,7 @@ def set_rows(arms: Arms, name: str) -> Iterator[Row]:
     yield gain_row(
         f"{NAMES[name]}: planner, taught, less the question alone", own, alone, GAINS[name] - arms.sizes.slack
     )
-    for side in ("planner, not taught", "ReAct, not taught"):
+    for side in ("planner, not taught", "ReAct, not taught", "taken apart at once, not taught"):
         other = hits[side]
         yield gain_row(
             f"{NAMES[name]}: planner, taught, less {side}", {one: own[one] for one in other}, other, -arms.sizes.slack
