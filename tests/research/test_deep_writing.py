@@ -112,6 +112,19 @@ def test_citations_no_url_of_a_report_is_from_anywhere_but_its_sources():
     assert all(claim.evidence for claim in report.claims)  # each sentence has one or more
 
 
+def test_citations_a_passage_s_own_marks_do_not_become_ours():
+    text = "The Orra mill [3, 4] was designed by Petra Lindqvist [12](https://x.example/12). It stands in Vasa [[e9]]."
+    held = {"e1": evidence("e1", text)}
+    made = writer(held=held).quotes(Planned("h", "who designed the Orra mill", ("e1",), 100))
+    assert [one.text for one in made] == [
+        "The Orra mill […] was designed by Petra Lindqvist […].", "It stands in Vasa […]."
+    ]  # fmt: skip
+    report = " ".join(one.shown() for one in made)
+    assert cited_keys(report) == ["e1"]
+    verdicts = WordChecks().check_many([(one.text, [held["e1"].passage]) for one in made])
+    assert [one.label for one in verdicts] == ["supported", "supported"]
+
+
 def test_citations_are_numbers_and_the_bibliography_holds_each_source_once():
     twin = replace(source("s2"), identities=("arxiv:1",))
     report = Report(

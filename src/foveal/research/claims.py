@@ -68,6 +68,11 @@ def without_marks(text: str) -> str:
     return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(re.sub(r"\\([\\`*_\[\]<>!#|])", r"\1", bare).split()))
 
 
+def marks_left_out(text: str) -> str:
+    """A text quoted from elsewhere, with "[…]" for each mark of its own: "[12]" would point to a source of ours."""
+    return _MARK.sub("[…]", text)
+
+
 def addresses_of(markdown: str) -> dict[str, str]:
     """Number -> address, of the links that marks carry and of the report's list of sources."""
     found = {

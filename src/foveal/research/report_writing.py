@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from foveal.models.chat import ChatModel, Message, Sampling
 from foveal.research.checks import Checks, WordChecks
-from foveal.research.claims import cited, without_marks
+from foveal.research.claims import marks_left_out, without_marks
 from foveal.research.evidence import Evidence, SourceRecord, Verdict
 from foveal.research.likeness import Likeness
 from foveal.research.outline import Planned
@@ -160,12 +160,11 @@ class SectionWriter:
     def _own(self, key: str, goal: str) -> list[Sentence]:
         """The sentences of a passage that can stand by themselves, those that are likest to the goal first."""
         text = self.evidence[key].passage.text
-        cut = [_LABEL.sub("", " ".join(text[start:end].split())) for start, end in sentences(text)]
+        cut = [marks_left_out(_LABEL.sub("", " ".join(text[start:end].split()))) for start, end in sentences(text)]
         found = [one for one in cut if SHORTEST <= len(one.split()) <= LONGEST and one[-1] in ".!?。！？"]
         found = [one for one in found if not _ABOUT_ITSELF.match(one) and not one[0].islower() and one[0] not in "#|[("]
         near = [
-            one - 0.3 * bool(_LEANS.match(text) or cited(text))  # a passage's own [12] would be read as one of ours
-            for one, text in zip(self.likeness.to(goal, found), found, strict=True)
+            one - 0.3 * bool(_LEANS.match(text)) for one, text in zip(self.likeness.to(goal, found), found, strict=True)
         ]
         order = sorted(range(len(found)), key=lambda place: (-near[place], place))
         return [Sentence(found[place], (key,)) for place in order]
