@@ -125,6 +125,19 @@ def test_citations_a_passage_s_own_marks_do_not_become_ours():
     assert [one.label for one in verdicts] == ["supported", "supported"]
 
 
+def test_citations_a_source_s_licence_stands_beside_it():
+    kept = SourceRecord.from_row(replace(source("s1"), licence="CC BY 4.0").to_row())
+    assert kept.licence == "CC BY 4.0"
+    assert SourceRecord.from_row({k: v for k, v in kept.to_row().items() if k != "licence"}).licence == ""  # older runs
+    section = Section(heading="H", text="It grinds barley [[e1]].")
+    report = Report(
+        question="q", brief=Brief(goal="g"), title="T", sections=(section,), sources=(kept,), evidence=(HELD["e1"],),
+        claims=(),
+    )  # fmt: skip
+    assert "Title s1 (no date). CC BY 4.0. <https://x.example/s1>" in report.to_markdown()
+    assert "CC BY 4.0" in html_of(report)
+
+
 def test_citations_are_numbers_and_the_bibliography_holds_each_source_once():
     twin = replace(source("s2"), identities=("arxiv:1",))
     report = Report(

@@ -85,6 +85,24 @@ def test_the_title(title, heading, expected):
     assert read(body).title == expected
 
 
+@pytest.mark.parametrize(
+    ("stated", "licence"),
+    [
+        ('<link rel="license" href="https://creativecommons.org/licenses/by-sa/4.0/">', "CC BY-SA 4.0"),
+        ('<link rel="license" href="http://creativecommons.org/publicdomain/zero/1.0/">', "CC0 1.0"),
+        ('<meta name="dc.rights" content="All  rights reserved">', "All rights reserved"),
+        ('<link rel="license" href="https://eyes.example/terms">', "https://eyes.example/terms"),
+        (
+            "<p>Read the <a rel='nofollow license' href='https://creativecommons.org/licenses/by/3.0'>terms</a></p>",
+            "CC BY 3.0",
+        ),
+        ("", None),
+    ],
+)
+def test_the_licence_that_a_page_states(stated, licence):
+    assert read(f"<html><head>{stated}</head><body><p>{SENTENCE * 3}</p></body></html>").licence == licence
+
+
 def test_a_page_without_a_date_has_none():
     assert read(f"<body><p>{SENTENCE} In 2011 and on 4 May 2012, eyes.</p></body>").published_at is None
 

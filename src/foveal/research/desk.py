@@ -283,6 +283,7 @@ class Desk:
                 key=source, url=page["url"], title=page["title"], document_id=page["document_id"],
                 revision=page["revision"], published_at=page["published_at"], fetched_at=page["fetched_at"],
                 authors=tuple(page["authors"]), identities=names, trust=page["trust"],
+                licence=page.get("licence", ""),
             )  # fmt: skip
             self.sources[source] = record
             if source not in self.board.state.sources:
@@ -321,6 +322,7 @@ def _kept(page: Document, found: Found, chosen: Sequence[Passage]) -> dict[str, 
         "authors": [one.strip() for one in authors.replace(";", ",").split(",") if one.strip()][:20],
         "identities": list(names),
         "trust": "primary" if names[0].startswith(("arxiv:", "doi:")) else "",
+        "licence": str(page.metadata.get("licence") or page.metadata.get("license") or "")[:200],
         "lead": page.text[:LEAD],
         "orders": orders_in(page.text),
         "passages": [[one.span.start, one.span.end, one.text, one.heading] for one in chosen],

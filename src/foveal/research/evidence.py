@@ -36,6 +36,7 @@ class SourceRecord:
     authors: tuple[str, ...] = ()
     identities: tuple[str, ...] = ()  # "arxiv:2512.02038", "doi:10.1000/182", canonical address: one shared, one source
     trust: Trust = ""
+    licence: str = ""  # as the source states it: a short name ("CC BY 4.0"), else its words or address
 
     def to_row(self) -> dict[str, Any]:
         """As plain values."""

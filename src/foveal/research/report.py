@@ -263,7 +263,8 @@ def _entry(numbered: tuple[int, SourceRecord]) -> str:
     number, source = numbered
     authors = f"{plain(', '.join(source.authors[:6]))}. " if source.authors else ""
     date = source.published_at[:10] if source.published_at else "no date"
-    return f"{number}. {authors}{plain(source.title)} ({date}). <{address(source.url)}>"
+    licence = f" {plain(source.licence)}." if source.licence else ""
+    return f"{number}. {authors}{plain(source.title)} ({date}).{licence} <{address(source.url)}>"
 
 
 def _experiment(one: Mapping[str, Any]) -> str:

@@ -187,7 +187,9 @@ class _Writer:
             else:
                 paragraph.add_run(_xml(record.title)).bold = True
             date = record.published_at[:10] if record.published_at else "no date"
-            about = " · ".join(part for part in (", ".join(record.authors[:6]), date, record.url) if part)
+            about = " · ".join(
+                part for part in (", ".join(record.authors[:6]), date, record.licence, record.url) if part
+            )
             paragraph.add_run(f"\n{_xml(about)}")
             self.quotes(quotes)
 

@@ -131,6 +131,6 @@ def _source(number: int, quotes: tuple[Quote, ...], view: ReportView) -> dict[st
         "number": number,
         "title": record.title,
         "address": web_place(quotes[0]) if quotes else "",
-        "about": " · ".join(part for part in (authors, date, record.trust, record.url) if part),
+        "about": " · ".join(part for part in (authors, date, record.trust, record.licence, record.url) if part),
         "quotes": list(map(_quote, quotes)),
     }

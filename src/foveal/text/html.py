@@ -57,6 +57,7 @@ class HtmlPage:
     url: str | None
     published_at: datetime | None
     author: str | None
+    licence: str | None = None  # its name, or its address
 
 
 def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlPage:
@@ -71,7 +72,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
         raise UnreadableSource(f"{name} is no HTML that can be read: {error}. Save the page anew.") from error
     _clean(tree)
     title, author = _title(tree), _named(tree, "author") or _named(tree, "article:author")
-    link = _canonical(tree)
+    link, licence = _canonical(tree), _licence(tree)
     shallow = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
     published_at = _published_at(tree) if shallow else None
     if shallow:
@@ -81,7 +82,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
         raise UnreadableSource(
             f"{name} holds no text. If a browser shows some, scripts draw it: save the page as PDF, and add that."
         )
-    return HtmlPage(text, title, link, published_at, author)
+    return HtmlPage(text, title, link, published_at, author, licence)
 
 
 def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str:
@@ -209,6 +210,26 @@ def _named(tree: Any, name: str) -> str | None:
 def _canonical(tree: Any) -> str | None:
     links = tree.xpath("//link[@rel='canonical']/@href | //meta[@property='og:url']/@content")
     return next((str(link) for link in links if str(link).startswith(("https://", "http://"))), None)
+
+
+_CREATIVE = re.compile(
+    r"creativecommons\.org/(?:licenses/(?P<kind>[a-z-]+)|publicdomain/zero)(?:/(?P<version>\d\.\d))?"
+)
+_LICENCES = (
+    "//link[contains(concat(' ', @rel, ' '), ' license ')]/@href"
+    " | //a[contains(concat(' ', @rel, ' '), ' license ')]/@href"
+    " | //meta[@name='license' or @name='dcterms.license' or @name='dc.rights' or @name='DC.rights']/@content"
+)
+
+
+def _licence(tree: Any) -> str | None:
+    """The licence that a page states of itself; one of Creative Commons by its short name."""
+    stated = next((" ".join(str(one).split()) for one in tree.xpath(_LICENCES) if str(one).strip()), "")
+    found = _CREATIVE.search(stated)
+    if found:
+        name = f"CC {found['kind'].upper()}" if found["kind"] else "CC0"
+        return f"{name} {found['version']}" if found["version"] else name
+    return storable(stated[:200]) or None
 
 
 def _published_at(tree: Any) -> datetime | None:

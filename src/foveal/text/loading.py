@@ -180,6 +180,7 @@ def _from_html(raw: _Raw) -> Document:
         page.text,
         page.title or raw.stem,
         author=page.author,
+        licence=page.licence,
         url=raw.url or page.url,
         published_at=page.published_at,
     )
@@ -204,13 +205,21 @@ _PARSERS: dict[str, Callable[[_Raw], Document]] = {
 
 
 def _made(
-    raw: _Raw, text: str, title: str, *, author: str | None = None, created: str | None = None, **origin: object
+    raw: _Raw,
+    text: str,
+    title: str,
+    *,
+    author: str | None = None,
+    created: str | None = None,
+    licence: str | None = None,
+    **origin: object,
 ) -> Document:
     metadata: dict[str, Scalar | None] = {
         "source": raw.source.address,
         "kind": raw.kind,
         "author": author,
         "created": created,
+        "licence": licence,
     }
     stated = {name: value for name, value in metadata.items() if value is not None}
     return Document.of(raw.source.address, text, title, **{"url": raw.url, **origin}, metadata=stated)
