@@ -309,7 +309,7 @@ def told(report: Report, folder: Path | None, use: str, settings: Settings, *, a
 
     console = results()
     console.print(table(report.rows(), title=report.what))
-    lines = [*report.notes, f"Curves: {run / 'curves.png'}"]
+    lines = [*report.notes, *([f"Curves: {run / 'curves.png'}"] if report.curves.steps else [])]
     if folder is not None:
         lines += [f"The model: {folder}", use]
     for line in lines:

@@ -47,8 +47,10 @@ class Report:
         return asdict(self)
 
     def save(self, folder: Path) -> tuple[Path, Path]:
-        """Write report.json and curves.png into `folder`. MissingExtra: there is no matplotlib."""
+        """Write report.json and, where there were steps, curves.png into `folder`. MissingExtra: no matplotlib."""
         checkpoints.write(folder / "report.json", self.as_json())
+        if not self.curves.steps:
+            return folder / "report.json", folder / "curves.png"
         return folder / "report.json", picture(self.curves, folder / "curves.png", title=self.name)
 
 
