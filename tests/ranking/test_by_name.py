@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.library import Library
 from foveal.ranking import by_name
+from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.by_name import load_ranker
 from foveal.registry import RANKERS, lookup
 
@@ -62,13 +65,19 @@ def test_names_and_folders_that_hold_no_ranker_are_refused(tmp_path):
 
 def test_a_folder_is_loaded_by_what_it_holds(tmp_path, monkeypatch):
     asked = []
+    loaded = SimpleNamespace(layout=Layout(), mode="attention")
+
+    def load(name, *, kind):
+        asked.append((kind, name))
+        return loaded
+
     for kind in ("blockrank.BlockRank", "listwise.ListwiseRanker", "cross_encoder.CrossEncoderRanker"):
-        monkeypatch.setattr(f"foveal.ranking.{kind}.load", lambda name, kind=kind: asked.append((kind, name)))
+        monkeypatch.setattr(f"foveal.ranking.{kind}.load", partial(load, kind=kind))
     for name, content in (("block", "{}"), ("full", '{"full": true}'), ("cross", None)):
         folder = tmp_path / "models" / name
         folder.mkdir(parents=True)
         if content is not None:
             (folder / "blockrank.json").write_text(content, encoding="utf-8")
-        load_ranker(name, home=tmp_path)
+        assert load_ranker(name, home=tmp_path) is loaded
     assert [kind.rpartition(".")[2] for kind, _ in asked] == ["BlockRank", "ListwiseRanker", "CrossEncoderRanker"]
     assert [name.rpartition("/")[2] for _, name in asked] == ["block", "full", "cross"]
