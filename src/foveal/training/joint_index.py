@@ -135,7 +135,7 @@ class JointPQ(Joint):
                 f"{parts} numbers from 0 to {count - 1}, at least one. Encode the vectors with the same quantiser."
             )
         self.centroids = nn.Parameter(centroids.detach().clone())
-        self.query_map = module_or_identity(queries, parts * width)
+        self.query_map = _module(queries, parts * width)
         self.temperature = temperature
         self.register_buffer("codes", codes.detach().clone())
         self.register_buffer("rotation", torch.eye(parts * width) if rotation is None else rotation.detach().clone())
@@ -160,7 +160,7 @@ class JointPQ(Joint):
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """The query module by one rate, the centroids by the other."""
-        return trained_groups(settings, [self.query_map], [self.centroids])
+        return _groups(settings, [self.query_map], [self.centroids])
 
 
 class DistilledPQ(JointPQ):
@@ -181,7 +181,7 @@ class DistilledPQ(JointPQ):
     ) -> None:
         """As `JointPQ`, with the float vectors (N, D) and `teacher`, which maps inputs to their float queries."""
         super().__init__(centroids, codes, rotation=rotation, queries=queries, temperature=temperature)
-        check_rows(vectors, len(codes), self.rotation.shape[0])
+        _check_rows(vectors, len(codes), self.rotation.shape[0])
         self.register_buffer("vectors", vectors.detach().clone())
         self.teacher = teacher
 
@@ -211,10 +211,10 @@ class ConstrainedPQ(Joint):
         """Centroids (M, C, w) and vectors (N, D); `closeness` weighs the squared length of what coding loses."""
         super().__init__()
         dimension = centroids.shape[0] * centroids.shape[2]
-        check_rows(vectors, len(vectors), dimension)
+        _check_rows(vectors, len(vectors), dimension)
         self.centroids = nn.Parameter(centroids.detach().clone())
-        self.query_map = module_or_identity(queries, dimension)
-        self.document_map = module_or_identity(documents, dimension)
+        self.query_map = _module(queries, dimension)
+        self.document_map = _module(documents, dimension)
         self.temperature, self.closeness, self.epsilon = temperature, closeness, epsilon
         self.register_buffer("vectors", vectors.detach().clone())
 
@@ -245,7 +245,7 @@ class ConstrainedPQ(Joint):
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """Both modules by one rate, the centroids by the other."""
-        return trained_groups(settings, [self.query_map, self.document_map], [self.centroids])
+        return _groups(settings, [self.query_map, self.document_map], [self.centroids])
 
 
 class BinaryPassages(Joint):
@@ -264,9 +264,9 @@ class BinaryPassages(Joint):
     ) -> None:
         """Vectors (N, D); margin and gamma as in the paper (`hamming_margin_loss`, `soft_signs`)."""
         super().__init__()
-        check_rows(vectors, len(vectors), vectors.shape[-1])
-        self.query_map = module_or_identity(queries, vectors.shape[1])
-        self.document_map = module_or_identity(documents, vectors.shape[1])
+        _check_rows(vectors, len(vectors), vectors.shape[-1])
+        self.query_map = _module(queries, vectors.shape[1])
+        self.document_map = _module(documents, vectors.shape[1])
         self.margin, self.gamma = margin, gamma
         self.register_buffer("vectors", vectors.detach().clone())
 
@@ -289,7 +289,7 @@ class BinaryPassages(Joint):
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """Both modules by one rate."""
-        return trained_groups(settings, [self.query_map, self.document_map], [])
+        return _groups(settings, [self.query_map, self.document_map], [])
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def _batches(pairs: Sequence[tuple[int, int]], settings: JointSettings, epoch: i
         yield part[:, 0], part[:, 1]
 
 
-def trained_groups(
+def _groups(
     settings: JointSettings, modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]
 ) -> list[dict[str, object]]:
     mapped = [one for module in modules for one in module.parameters() if one.requires_grad]
@@ -372,11 +372,11 @@ def trained_groups(
     return [{"params": group, "lr": rate} for group, rate in groups if group]
 
 
-def module_or_identity(given: nn.Module | None, dimension: int) -> nn.Module:
+def _module(given: nn.Module | None, dimension: int) -> nn.Module:
     return identity_map(dimension) if given is None else given
 
 
-def check_rows(vectors: Tensor, count: int, dimension: int) -> None:
+def _check_rows(vectors: Tensor, count: int, dimension: int) -> None:
     if vectors.ndim != 2 or not len(vectors) or vectors.shape != (count, dimension):
         raise InputError(
             f"Joint training got document vectors of shape {tuple(vectors.shape)}; it needs ({count or 'N'}, "

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.training.joint_index import Joint, JointSettings, check_rows, module_or_identity, trained_groups
+from foveal.training.joint_index import ConstrainedPQ
 from foveal.training.joint_losses import decode, nearest_codes, own_scores, softmax_loss, straight_through
 
 
@@ -55,10 +55,8 @@ def turned_downhill(rotation: Tensor, gradient: Tensor, rate: float) -> Tensor:
     return made
 
 
-class RotatedPQ(Joint):
+class RotatedPQ(ConstrainedPQ):
     """Poeem: query and document modules, centroids and the rotation learn to rank and to lie close."""
-
-    vectors: Tensor
 
     def __init__(
         self,
@@ -78,9 +76,10 @@ class RotatedPQ(Joint):
         coding loses; `rotation_rate`: radians for each unit of a derivative. InputError: shapes that do not fit, or a
         rotation that is none.
         """
-        super().__init__()
+        super().__init__(
+            centroids, vectors, queries=queries, documents=documents, temperature=temperature, closeness=closeness
+        )
         dimension = centroids.shape[0] * centroids.shape[2]
-        check_rows(vectors, len(vectors), dimension)
         begun = torch.eye(dimension) if rotation is None else rotation.detach().clone()
         if begun.shape != (dimension, dimension) or (begun.T @ begun - torch.eye(dimension)).abs().max() > 1e-3:
             raise InputError(
@@ -91,17 +90,7 @@ class RotatedPQ(Joint):
             raise InputError(
                 f"Poeem got closeness {closeness} and rotation_rate {rotation_rate}; neither may be below 0."
             )
-        self.centroids = nn.Parameter(centroids.detach().clone())
-        self.rotation = nn.Parameter(begun)
-        self.query_map = module_or_identity(queries, dimension)
-        self.document_map = module_or_identity(documents, dimension)
-        self.temperature, self.closeness, self.rotation_rate = temperature, closeness, rotation_rate
-        self.register_buffer("vectors", vectors.detach().clone())
-
-    def query_vectors(self, inputs: Tensor) -> Tensor:
-        """Mapped queries (B, D), on the vectors' own axes."""
-        mapped: Tensor = self.query_map(inputs)
-        return mapped
+        self.rotation, self.rotation_rate = nn.Parameter(begun), rotation_rate
 
     def codes(self) -> Tensor:
         """The codes (N, M) of all mapped documents: what the finished index stores."""
@@ -123,10 +112,6 @@ class RotatedPQ(Joint):
         scores = own_scores(self.query_vectors(inputs), ranked) / self.temperature
         loss: Tensor = softmax_loss(scores) + self.closeness * lost
         return loss
-
-    def groups(self, settings: JointSettings) -> list[dict[str, object]]:
-        """Both modules by one rate, the centroids by the other; the rotation is turned by `after_step`."""
-        return trained_groups(settings, [self.query_map, self.document_map], [self.centroids])
 
     def after_step(self) -> None:
         """Turn the rotation against its gradient."""
