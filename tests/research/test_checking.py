@@ -4,14 +4,17 @@ nowhere."""
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from ledgers import DOCUMENT, REPORT, TEXT, ledger
 
 from foveal.errors import InputError, UnknownDocument
 from foveal.research.checking import Ledger, check_report, ledger_beside
+from foveal.research.evidence import Claim, Evidence, SourceRecord
+from foveal.research.report import Brief, Report, Section
 from foveal.research.verification import Verifier
-from foveal.types import Document, Span
+from foveal.types import Document, Passage, Span
 
 
 def labels(checked) -> list[str]:
@@ -31,6 +34,61 @@ def test_a_report_and_its_ledger():
     )
     assert good.good
     assert not check_report("# Nothing\n", Verifier(), ledger=Ledger.of(ledger())).good
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/a?id=1&page=2",
+        "https://example.org/a%20b",
+        'https://example.org/a"b',
+        "/home/reader/it's a mill.md",
+        "/home/reader/<mill>.md",
+    ],
+)
+@pytest.mark.parametrize(
+    "beside", [{}, {"licence": "https://eyes.example/terms"}, {"title": "A <b> & https://else.example/x"}]
+)
+def test_a_report_as_it_was_written_leads_to_its_sources(url, beside):
+    report, row = written_again(
+        [{"key": "s1", "url": url, "identities": (url,)} | beside], [("e1", "s1", "It grinds 40 tonnes a day.")]
+    )
+    checked = check_report(report, Verifier(), ledger=row)
+    assert (labels(checked), checked.unknown) == (["supported"], ())
+
+
+def test_records_that_are_one_source_stand_for_each_other_and_for_no_third():
+    records = [
+        {"key": "s1", "url": "https://press.example/1", "identities": ("doi:10.1/1", "https://press.example/1")},
+        {"key": "s2", "url": "https://med.example/1", "identities": ("doi:10.1/1", "https://med.example/1")},
+        {"key": "s3", "url": "https://other.example/", "identities": ("https://other.example/",)},
+    ]
+    said = [
+        ("e1", "s1", "It grinds 40 tonnes a day."), ("e2", "s2", "Ada Hart built it in 1820."),
+        ("e3", "s3", "It burnt down in 1842."),
+    ]  # fmt: skip
+    report, row = written_again(records, said)
+    assert labels(check_report(report, Verifier(), ledger=row)) == ["supported"] * 3
+    moved = report.replace("1842 [2]", "1842 [1]")
+    assert moved != report
+    assert labels(check_report(moved, Verifier(), ledger=row))[-1] != "supported"
+
+
+def written_again(records, said) -> tuple[str, Ledger]:
+    """A report whose sentences are its evidence's own, as Markdown, and its ledger."""
+    kept = {"title": "Mills", "document_id": DOCUMENT.id, "revision": DOCUMENT.revision}
+    sources = tuple(SourceRecord(**kept | one) for one in records)
+    evidence = tuple(
+        Evidence(key=key, source=source, question="?", passage=Passage(Span(DOCUMENT.id, 0, len(text)), text))
+        for key, source, text in said
+    )
+    claims = tuple(Claim(text=text, evidence=(key,)) for key, _, text in said)
+    report = Report(
+        question="?", brief=Brief(goal="mills"), title="Mills", sources=sources, evidence=evidence, claims=claims,
+        sections=(Section(heading="Work", text=" ".join(f"{text} [[{key}]]" for key, _, text in said)),),
+    )  # fmt: skip
+    markdown = re.sub(r"(\.) (\[\d\])", r" \2.", report.to_markdown())
+    return markdown, Ledger.of(report.ledger())
 
 
 def test_a_report_with_keys_needs_no_numbers():

@@ -12,6 +12,7 @@ from report_worlds import PAGES, QUESTION, Filler, Pages, page
 from foveal.errors import InputError
 from foveal.models.grammar import checked_schema
 from foveal.research.checks import WordChecks, contradicts, missing_of
+from foveal.research.claims import claims_of
 from foveal.research.conflicts import conflicts, debated
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
@@ -316,7 +317,13 @@ def test_claims_that_nothing_bears_out_are_searched_once_more_then_go_or_are_mar
     marked = DeepResearch(model, Pages((*PAGES, hidden))).start(
         QUESTION, settings=replace(own, mark=True), planner="parallel"
     )
-    assert f"{false['text']} (not borne out)" in marked.result().to_markdown()
+    told = marked.result().to_markdown()
+    note = "The Fallow mill was sold to Karin Ek for 900 crowns (not borne out)"
+    assert f"{note} [" in told or f"{note}. [" in told
+    [said] = [claim for claim in claims_of(told.partition("## Not covered")[0]) if "not borne out" in claim.text]
+    assert said.text.rstrip(".") == note  # a claim of its own, which takes no other along
+    assert note in [claim.text.rstrip(".") for claim in marked.result().claims]
+    assert not any(one.startswith("Left out") for one in marked.result().not_covered)
 
 
 def test_the_best_draft_is_kept_more_drafts_do_not_make_a_report_worse():

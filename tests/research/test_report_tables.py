@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from markdown_it import MarkdownIt
 from report_worlds import PAGES, Filler, Pages, page
 
 from foveal.research.checking import Ledger, check_report
 from foveal.research.deep import DeepResearch
+from foveal.research.evidence import Evidence
+from foveal.research.outline import Planned
+from foveal.research.report import Section
+from foveal.research.report_blocks import blocks_of
 from foveal.research.report_html import html_of
-from foveal.research.report_tables import LONGEST, ROWS, cells_of
+from foveal.research.report_tables import LONGEST, ROWS, cells_of, with_tables
 from foveal.research.verification import Verifier
+from foveal.types import Passage, Span
 
 TABLE = "| grain of the Orra mill | sacks |\n| --- | --- |\n| barley | 900 |\n| oats [4] | 350 |\n| rye | 120 |"
 GRAIN = page("Mill grain", f"What the Orra mill grinds in a year.\n\n{TABLE}\n\nIt grinds rye, too.", year=2010)
@@ -51,4 +59,21 @@ def test_what_is_no_small_table_is_not_shown(text):
 
 def test_cells_are_as_they_were_but_for_marks():
     assert cells_of(TABLE)[2] == ("oats", "350")
-    assert cells_of("| a \\| b | c |\n|:--|--:|\n| 1 | 2 |")[0] == ("a \\| b", "c")
+    assert cells_of("| a \\| b | c |\n|:--|--:|\n| 1 | 2 |")[0] == ("a | b", "c")
+
+
+@pytest.mark.parametrize("cell", ["[click](https://evil.example/x)", "<img src=x>", "![p](https://t.example/p.png)",
+                                  "a | b", "*rye*", "[]][e1][[]"])  # fmt: skip
+def test_a_cell_is_words_and_nothing_else(cell):
+    table = TABLE.replace("barley", cell.replace("|", "\\|"))
+    evidence = {"e1": Evidence(key="e1", source="s1", question="?", passage=Passage(Span("d", 0, len(table)), table))}
+    [section] = with_tables(
+        [(Planned("Grain", "grain", ("e1",)), None)], [Section(heading="Grain", text="It grinds.")], evidence
+    )
+    told = section.text
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(told)
+    assert not re.search(r"<(?:a|img|em|strong)\b", page)
+    assert told.count("[[e1]]") == 3  # a mark for each row, and no other
+    [drawn] = [block for block in blocks_of(told) if block.kind == "table"]
+    assert "".join(run.text for run in drawn.rows[1][0]) == cell
+    assert "".join(run.text for run in drawn.rows[0][-1]) == "source"

@@ -101,6 +101,7 @@ def test_json_and_a_budget_of_nothing(folder, tmp_path):
         (("q", "--url", "http://127.0.0.1:1/v1"), 2, "go together"),
         (("q", "--front-end", "xml"), 2, "xml"),
         (("resume", "x.jsonl", "--edit", "nothing", "--url", "http://x/v1", "--answerer", "m"), 2, "NAME=QUESTION"),
+        (("q", "--mark", "--out", "x.md"), 2, "Add --report"),
     ],
 )
 def test_wrong_usage(arguments, status, said):

@@ -96,6 +96,19 @@ def test_the_title(title, heading, expected):
             "<p>Read the <a rel='nofollow license' href='https://creativecommons.org/licenses/by/3.0'>terms</a></p>",
             "CC BY 3.0",
         ),
+        ('<link rel="License" href="https://creativecommons.org/licenses/by-nc-nd/4.0/">', "CC BY-NC-ND 4.0"),
+        ('<meta name="DCTERMS.license" content="https://creativecommons.org/licenses/by/4.0">', "CC BY 4.0"),
+        ('<link rel="license" href="/terms">', None),
+        ("<p><a rel='license' href='/terms'>Free to copy</a></p>", "Free to copy"),
+        (
+            "<figure><figcaption><a rel='license' href='https://creativecommons.org/licenses/by/2.0/'>Photo</a>"
+            "</figcaption></figure>",
+            None,
+        ),
+        (
+            '<link rel="license" href="http://creativecommons.org/licenses/sampling+/1.0/">',
+            "http://creativecommons.org/licenses/sampling+/1.0/",
+        ),
         ("", None),
     ],
 )

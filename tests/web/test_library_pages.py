@@ -95,6 +95,14 @@ def test_what_is_no_source_is_refused_beside_the_form(visitor, tmp_path, pasted,
     assert not (tmp_path / "uploads").exists()
 
 
+def test_what_is_refused_is_said_beside_a_library_with_documents_too(visitor):
+    visitor.add(("mill.md", STORY.encode()))
+    answer = visitor.post("/library/add", pasted="nonsense")
+    assert answer.status_code == 400
+    assert "neither a URL" in text_of(answer.text)
+    assert "nonsense" in answer.text  # what was pasted is still there
+
+
 def test_an_address_of_this_machine_is_not_fetched(visitor):
     page = text_of(visitor.waited(visitor.post("/library/add", pasted="http://127.0.0.1:9/secret")))
     assert "was not added" in page
@@ -233,9 +241,11 @@ def test_a_search_as_of_a_day_sees_nothing_later(visitor):
     assert "Second bridge" not in text_of(page.text)
     assert 'name="as_of" value="2023-12-31"' in page.text
     assert "as_of=2023-12-31&amp;judge=1" in page.text
-    for wrong in ("retriever=lexical&as_of=2023-12-31", "as_of=yesterday"):
-        answer = visitor.client.get(f"/library?q=bridge&{wrong}")
+    wrong = {"retriever=lexical&as_of=2023-12-31": "Choose fresh, or clear the day", "as_of=yesterday": "yesterday"}
+    for query, said in wrong.items():
+        answer = visitor.client.get(f"/library?q=bridge&{query}")
         assert answer.status_code == 400
+        assert said in text_of(answer.text)
         assert 'role="alert"' in answer.text
 
 

@@ -142,6 +142,9 @@ def ask(
         with kept_runs(settings) as runs:
             new_report(settings, runs, question, asked, wanted, trace)
         return
+    of_reports = {"--words": words, "--clarify": clarify, "--mark": mark, "--experiment": experiment, "--out": out}
+    if without := [name for name, value in of_reports.items() if value]:
+        raise typer.BadParameter(f"{', '.join(without)}: that is of a report. Add --report, or leave it out.")
     limits = {"max_parallel": parallel, "max_turns": turns}
     options = {"sources": source or ["library"], "model": model, "url": url, "answerer": answerer, "planner": planner}
     with kept_runs(settings) as runs:

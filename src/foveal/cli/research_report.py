@@ -89,7 +89,10 @@ def new_report(
         f"about {own.words:,} words.", style="dim", markup=False,
     )  # fmt: skip
     named = {name: asked.get(name) for name in ("model", "url", "answerer", "planner")}
-    options = named | {"sources": asked.get("sources") or ["library"], "report": True, "mode": wanted.mode}
+    options = named | {
+        "sources": asked.get("sources") or ["library"], "report": True, "mode": wanted.mode, "words": wanted.words,
+        "mark": wanted.mark, "timing": wanted.timing,
+    }  # fmt: skip
     key = runs.new(question, options=options)
     keepers: list[Any] = [runs.keep(key)]
     try:
@@ -128,9 +131,12 @@ def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], bud
         if events:
             run = research.go_on(events, budget=limited, keepers=[keeper])
         else:  # killed before its first event
-            mode = str(options.get("mode", "normal"))
-            own = settings_of(mode, research.model, budget)
-            run = research.start(runs.get(str(key)).question, settings=own, planner=planner, key=key, keepers=[keeper])
+            mode, timing = str(options.get("mode", "normal")), str(options.get("timing", "always"))
+            changed: dict[str, Any] = {"words": options["words"]} if options.get("words") else {}
+            own = settings_of(mode, research.model, budget, mark=bool(options.get("mark")), **changed)
+            run = research.start(
+                runs.get(str(key)).question, settings=own, planner=planner, timing=timing, key=key, keepers=[keeper]
+            )
         _finished(run, key or str(trace), None, as_json=as_json)
     return True
 

@@ -23,7 +23,9 @@ from foveal.errors import InputError, UnknownDocument
 from foveal.research.citations import canonical
 from foveal.research.claims import addresses_of, claims_of
 from foveal.research.evidence import Claim, Evidence, SourceRecord
+from foveal.research.markdown import address
 from foveal.research.pages import BestPassages
+from foveal.research.report import names_of
 from foveal.research.verification import Verifier
 from foveal.types import Document, Passage
 
@@ -81,16 +83,23 @@ class Ledger:
         known = next((one for one in self.claims if _same(one.text, claim.text)), None)
         of_claim = [self.evidence[key] for key in (known.evidence if known else ()) if key in self.evidence]
         by_key = [self.evidence[key] for key in claim.evidence if key in self.evidence]
-        wanted = {canonical(addresses[number]) for number in claim.evidence if number in addresses}
-        numbered = [one for one in self.evidence.values() if self._addresses.get(one.source) in wanted]
-        as_it_was = not claim.evidence or {self._addresses.get(one.source) for one in of_claim} == wanted
-        cited = by_key or (of_claim if of_claim and as_it_was else numbered)
+        wanted = {_written(addresses[number]) for number in claim.evidence if number in addresses}
+        asked = {self._one_source[key] for key, one in self.sources.items() if _written(one.url) in wanted}
+        numbered = [one for one in self.evidence.values() if self._one_source.get(one.source) in asked]
+        known_all = wanted <= {_written(one.url) for one in self.sources.values()}
+        as_it_was = known_all and {self._one_source.get(one.source) for one in of_claim} == asked
+        cited = by_key or (of_claim if of_claim and (as_it_was or not claim.evidence) else numbered)
         return [_under(one.passage, self.sources.get(one.source)) for one in cited]
 
     @cached_property
-    def _addresses(self) -> dict[str, str]:
-        """Of the sources, by their keys."""
-        return {key: canonical(one.url) for key, one in self.sources.items()}
+    def _one_source(self) -> dict[str, str]:
+        """By the key of each source, that of one source for all that share a name: a report gives them one number."""
+        stands: dict[str, str] = {}  # by name
+        for key, one in self.sources.items():
+            names = names_of(one)
+            same = {stands[name] for name in names if name in stands}
+            stands = {name: key if now in same else now for name, now in stands.items()} | dict.fromkeys(names, key)
+        return {key: stands[one.url] for key, one in self.sources.items()}
 
     def changed(self, find: Find) -> list[str]:
         """Keys of the evidence whose text no longer stands where it was read; what is not found is passed over."""
@@ -161,6 +170,11 @@ def _documents(claim: Claim, addresses: Mapping[str, str], find: Find) -> list[P
 def _under(passage: Passage, source: SourceRecord | None) -> Passage:
     heading = ". ".join(filter(None, (source.title if source else "", passage.heading or "")))
     return replace(passage, heading=heading or None)
+
+
+def _written(url: str) -> str:
+    """An address as it stands in a report, in its canonical form."""
+    return canonical(address(url))
 
 
 def _same(one: str, other: str) -> bool:

@@ -35,7 +35,8 @@ _APART = re.compile(
 )
 _LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+[^)]*\)")
 _ENTRY = re.compile(r"^\s*(?:\[\^?(?P<marked>\d{1,4})\]:?|(?P<listed>\d{1,4})[.)])\s+(?P<rest>.+)$")
-_ADDRESS = re.compile(r"<(?P<pointed>[^<>\s]+)>|\]\((?P<linked>[^)\s]+)|(?P<bare>(?:https?|file|arxiv):[^\s<>)\]]+)")
+_POINTED = re.compile(r"(?<!\\)<([^<>\s]+)>")
+_ADDRESS = re.compile(r"\]\((?P<linked>[^)\s]+)|(?P<bare>(?:https?|file|arxiv):[^\s<>)\]]+)")
 
 
 def claims_of(markdown: str) -> list[Claim]:
@@ -83,11 +84,20 @@ def addresses_of(markdown: str) -> dict[str, str]:
     }
     for line in markdown.splitlines():
         entry = _ENTRY.match(line)
-        address = _ADDRESS.search(entry["rest"]) if entry else None
+        address = _address(entry["rest"]) if entry else None
         if entry and address:
-            number = entry["marked"] or entry["listed"]
-            found.setdefault(str(int(number)), next(filter(None, address.groups())).replace("%20", " "))
+            found.setdefault(str(int(entry["marked"] or entry["listed"])), address)
     return found
+
+
+def _address(entry: str) -> str | None:
+    """The address of an entry: the last between < and >, for titles and licences may name others; else the first."""
+    pointed = _POINTED.findall(entry)
+    found = None if pointed else _ADDRESS.search(entry)
+    if not pointed and not found:
+        return None
+    written = str(pointed[-1] if pointed else next(filter(None, found.groups() if found else ())))
+    return written if written.startswith("http") else written.replace("%20", " ")
 
 
 def _numbers(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 
@@ -18,7 +17,7 @@ def plain(text: str) -> str:
 
 def address(url: str | None) -> str:
     """An address as it stands between < and >."""
-    return html.escape(url or "", quote=True).replace(" ", "%20").replace(">", "%3E")
+    return (url or "").replace(" ", "%20").replace("<", "%3C").replace(">", "%3E")
 
 
 def number_of(count: int, name: str, names: str = "") -> str:

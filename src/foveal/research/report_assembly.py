@@ -214,7 +214,7 @@ class Assembly:
     def _moved(self, draft: Draft) -> tuple[tuple[Sentence, ...], Draft]:
         """Where no answer of the model's is borne out: the two sentences that are nearest to the question, from where
         they stand; of a short report none."""
-        flat = [one for _, said in draft.sections for one in said]
+        flat = [one for _, said in draft.sections for one in said if not one.marked]
         if len(flat) < 6:
             return (), draft
         near = self.desk.likeness.to(self.desk.question, [one.text for one in flat])
@@ -244,7 +244,7 @@ class Assembly:
         opening = Planned(LEAD, desk.question, ())
         whole = replace(draft, sections=(((opening, tuple(lead)),) if lead else ()) + draft.sections)
         missing = not_covered(desk.findings, planned, desk.brief, desk.likeness)
-        missing += [f"{LEFT_OUT}{one.text}" for one in draft.dropped if not self.settings.mark]
+        missing += [f"{LEFT_OUT}{one.text}" for one in draft.left_out()]
         sections = with_tables(draft.sections, whole.to_sections(), desk.evidence)
         return Report(
             question=desk.question, brief=desk.brief, title=desk.question.strip().rstrip("?"), sections=sections,
@@ -285,7 +285,7 @@ def _with_numbers(report: Report, text: str) -> str:
 
 def _counts(draft: Draft) -> dict[str, int]:
     labels = [one.verdict.label for _, said in draft.sections for one in said if one.verdict]
-    return {"supported": labels.count("supported"), "claims": len(labels), "dropped": len(draft.dropped)}
+    return {"supported": labels.count("supported"), "claims": len(labels), "dropped": len(draft.left_out())}
 
 
 def _rank(verdict: Verdict) -> tuple[bool, float]:

@@ -32,7 +32,7 @@ Drafted = tuple[tuple[Planned, tuple[Sentence, ...]], ...]
 
 @dataclass(frozen=True)
 class Draft:
-    """A draft: its sections with their sentences, all checked; what was taken out; how good it is, 0 to 1."""
+    """A draft: its sections with their sentences, all checked; what nothing bears out; how good it is, 0 to 1."""
 
     sections: Drafted
     dropped: tuple[Sentence, ...] = ()
@@ -49,10 +49,15 @@ class Draft:
     def claims(self) -> tuple[Claim, ...]:
         """All sentences, with their verdicts."""
         return tuple(
-            Claim(text=one.text, evidence=one.keys, section=plan.heading, verdict=one.verdict)
+            Claim(text=one.claim, evidence=one.keys, section=plan.heading, verdict=one.verdict)
             for plan, said in self.sections
             for one in said
         )
+
+    def left_out(self) -> list[Sentence]:
+        """Of what nothing bears out, what does not stand in the sections, marked."""
+        held = {one.text for _, said in self.sections for one in said if one.marked}
+        return [one for one in self.dropped if one.text not in held]
 
     @property
     def words(self) -> int:
@@ -101,8 +106,7 @@ def without_unsupported(sections: Drafted, *, mark: bool = False) -> tuple[Draft
     if not mark:
         return tuple((plan, tuple(one for one in said if one.stands)) for plan, said in sections), dropped
     marked = tuple(
-        (plan, tuple(one if one.stands else replace(one, text=f"{one.text} (not borne out)") for one in said))
-        for plan, said in sections
+        (plan, tuple(one if one.stands else replace(one, marked=True) for one in said)) for plan, said in sections
     )
     return marked, dropped
 
@@ -169,7 +173,7 @@ def scored(draft: Draft, planned: Sequence[Planned], words: int) -> Draft:
     the shares of the sections and of the length that there are."""
     said = [one for _, part in draft.sections for one in part]
     borne = sum({"supported": 1.0, "partly": 0.5}.get(one.verdict.label, 0.0) if one.verdict else 0.0 for one in said)
-    written = len(said) + len(draft.dropped)
+    written = len(said) + len(draft.left_out())
     covered = sum(1 for _, part in draft.sections if part) / max(1, len(planned))
     length = min(1.0, draft.words / max(1.0, (1 - SLACK) * words))
     return replace(draft, score=round((borne / written if written else 0.0) * covered * length, 4))
@@ -198,7 +202,7 @@ def planned_of(row: Mapping[str, Any]) -> Planned:
 def sentence_of(row: Mapping[str, Any]) -> Sentence:
     """A sentence of its row."""
     verdict = Verdict.from_row(row["verdict"]) if row["verdict"] else None
-    return Sentence(row["text"], tuple(row["keys"]), row["quoted"], verdict)
+    return Sentence(row["text"], tuple(row["keys"]), row["quoted"], verdict, row.get("marked", False))
 
 
 def _row(one: Sentence) -> dict[str, Any]:

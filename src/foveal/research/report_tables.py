@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from foveal.research.evidence import Evidence
+from foveal.research.markdown import plain
 from foveal.research.outline import Planned
 from foveal.research.report import Section
 
@@ -29,7 +30,7 @@ LONGEST = 80
 
 _LINE = re.compile(r"^\s*\|(.+)\|\s*$")
 _RULE = re.compile(r"^[\s|:-]+$")
-_MARKED = re.compile(r"\[\^?\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*\]|\[\[|\]\]")
+_MARKED = re.compile(r"\[\^?\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*\]")
 
 
 def with_tables(
@@ -64,10 +65,10 @@ def cells_of(text: str) -> list[tuple[str, ...]]:
 
 def _plain(cell: str) -> str:
     """A cell without marks of its own: its [3] would be read as ours."""
-    return " ".join(_MARKED.sub("", cell).split())
+    return " ".join(_MARKED.sub("", cell.replace("\\|", "|")).split())
 
 
 def _markdown(cells: Sequence[tuple[str, ...]], key: str) -> str:
     head, *rows = cells
-    lines = [f"| {' | '.join(head)} |  |", f"|{' --- |' * (len(head) + 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} | [[{key}]] |" for row in rows)])
+    lines = [f"| {' | '.join(map(plain, head))} | source |", f"|{' --- |' * (len(head) + 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(plain, row))} | [[{key}]] |" for row in rows)])

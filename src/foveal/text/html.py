@@ -213,23 +213,29 @@ def _canonical(tree: Any) -> str | None:
 
 
 _CREATIVE = re.compile(
-    r"creativecommons\.org/(?:licenses/(?P<kind>[a-z-]+)|publicdomain/zero)(?:/(?P<version>\d\.\d))?"
+    r"creativecommons\.org/(?:licenses/(?P<kind>by(?:-nc)?(?:-nd|-sa)?)|publicdomain/zero)(?:/(?P<version>\d\.\d))?(?:/|$)",
+    re.IGNORECASE,
 )
-_LICENCES = (
-    "//link[contains(concat(' ', @rel, ' '), ' license ')]/@href"
-    " | //a[contains(concat(' ', @rel, ' '), ' license ')]/@href"
-    " | //meta[@name='license' or @name='dcterms.license' or @name='dc.rights' or @name='DC.rights']/@content"
-)
+_LINKED = "//*[(self::link or self::a) and @rel and @href][not(ancestor::figure)]"  # a figure's is its picture's
+_RIGHTS = {"license", "dcterms.license", "dcterms.rights", "dc.rights"}
 
 
 def _licence(tree: Any) -> str | None:
     """The licence that a page states of itself; one of Creative Commons by its short name."""
-    stated = next((" ".join(str(one).split()) for one in tree.xpath(_LICENCES) if str(one).strip()), "")
-    found = _CREATIVE.search(stated)
+    stated = [_licence_of(one) for one in tree.xpath(_LINKED) if "license" in one.get("rel").lower().split()]
+    stated += [one.get("content") for one in tree.xpath("//meta[@name]") if one.get("name").lower() in _RIGHTS]
+    said = next((words for one in stated if (words := " ".join((one or "").split()))), "")
+    found = _CREATIVE.search(said)
     if found:
         name = f"CC {found['kind'].upper()}" if found["kind"] else "CC0"
         return f"{name} {found['version']}" if found["version"] else name
-    return storable(stated[:200]) or None
+    return storable(said[:200]) or None
+
+
+def _licence_of(link: Any) -> str:
+    """Where a link of a licence leads; of one that leads elsewhere on its site, its words."""
+    leads = str(link.get("href")).strip()
+    return leads if leads.startswith(("https://", "http://", "//")) else str(link.text_content())
 
 
 def _published_at(tree: Any) -> datetime | None:

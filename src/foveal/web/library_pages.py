@@ -51,7 +51,10 @@ LONGEST_QUERY = 2000
 BUSY_S, BUSY_LOOK_S = 1800.0, 0.5
 """Seconds that a job waits for another process that adds, and between two looks."""
 
-NOTHING_ASKED = {"query": "", "retriever": "", "rank": "", "where": "", "found": (), "wrong": "", "judging": False}
+NOTHING_ASKED = {
+    "query": "", "retriever": "", "rank": "", "where": "", "as_of": "", "found": (), "wrong": "", "judging": False,
+    "asked": {},
+}  # fmt: skip
 EMPTY = {"why": "", "pasted": ""}
 
 router = APIRouter(include_in_schema=False)
@@ -295,6 +298,11 @@ def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> 
 
 def _search(site: Site, query: str, retriever: str, rank: str, where: str, as_of: str, *, judging: bool) -> list[Found]:
     check_retriever(retriever, site.settings.home)
+    as_of = as_of.strip()
+    if as_of and retriever not in ("", "fresh"):
+        raise InputError(
+            f"“As of” goes with the search “fresh”, not with “{retriever}”. Choose fresh, or clear the day."
+        )
     moment: dict[str, Any] = {"at": as_of} if as_of else {}  # of the search that knows what was fresh
     retriever = retriever or ("fresh" if moment else "")
     check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster

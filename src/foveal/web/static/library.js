@@ -52,6 +52,8 @@
     grades.addEventListener("submit", async (event) => {
       event.preventDefault(); // the page stays as it is: no need to search again
       const pressed = event.submitter;
+      if (grades.ariaBusy === "true") return; // one grade at a time, or the one kept may not be the one shown
+      grades.ariaBusy = "true";
       const body = new FormData(grades, pressed);
       try {
         const answer = await fetch(grades.action, { method: "POST", body, redirect: "manual" });
@@ -61,6 +63,8 @@
         const grade = Object.assign(document.createElement("input"), { type: "hidden", name: "grade", value: pressed.value });
         grades.append(grade);
         grades.submit(); // the server says what is wrong
+      } finally {
+        grades.ariaBusy = "false";
       }
     });
 

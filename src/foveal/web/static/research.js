@@ -6,6 +6,7 @@
   const answer = document.getElementById("answer");
   let missed = false;
   let chosen = null;  // the node that its reader opened, which no event takes away
+  let wanted = false;  // whether the panel gets the focus once it is there
 
   const mark = () => {  // the node that is shown is the current one, in the graph and in the list
     const shown = document.getElementById("panel")?.dataset.node;
@@ -15,16 +16,28 @@
     }
   };
 
-  page.addEventListener("click", async (event) => {
+  page.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-node]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     const query = `?node=${encodeURIComponent(link.dataset.node)}`;
     history.replaceState(history.state, "", run + query);
     chosen = link.dataset.node;
-    await htmx.ajax("GET", `${run}/panel${query}`, { source: page, target: "#panel", swap: "outerHTML" });
+    wanted = true;
+    htmx.ajax("GET", `${run}/panel${query}`, { source: page, target: "#panel", swap: "outerHTML" });
+  });
+  document.body.addEventListener("htmx:afterSettle", () => {
+    const panel = document.getElementById("panel");
+    if (!wanted || panel?.dataset.node !== chosen) return;
+    wanted = false;
     document.getElementById("panel-title")?.focus();
   });
+  for (const name of ["htmx:responseError", "htmx:sendError"])
+    document.body.addEventListener(name, (event) => {  // what is shown stays, and goes on
+      if (event.detail.target?.id !== "panel") return;
+      wanted = false;
+      chosen = document.getElementById("panel")?.dataset.node ?? null;
+    });
 
   document.body.addEventListener("htmx:beforeSwap", (event) => {
     if (chosen === null || event.detail.target.id !== "panel") return;
