@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from foveal.attention import DHSA, attach, dhsa
 from foveal.attention.boundaries import BoundaryPredictor
+from foveal.attention.dhsa_step import MARKS, Held, Spans, looked_at
 from foveal.attention.masks import Mask
 from foveal.attention.prefill import prefill
 from foveal.errors import InputError
@@ -65,6 +66,12 @@ def decoded(model, method: DHSA, *read: Tensor, turn: int = 0) -> Tensor:
         return logits(model, read[turn][:, :1], **{CACHE: caches[turn]})
 
 
+def places_of(method: DHSA, asked: Tensor, k: Tensor, here: SimpleNamespace, budget: int) -> Tensor:
+    """The keys (H, budget) of a step, one by one."""
+    spans = Spans(method.sink, method.local, method.chunk)
+    return looked_at(asked, k, here.memory[0][0], spans, budget).places()
+
+
 # -- which keys ----------------------------------------------------------------------------------------------------
 
 
@@ -74,7 +81,7 @@ def test_a_step_is_attention_over_the_keys_it_names(softcap):
     q, k, v = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2)
     method.prefill(q, k[:, :, :200], here)
     asked = drawn(4, 1, seed=3)
-    places = method._places(asked, k, here.memory[0][0], 72)
+    places = places_of(method, asked, k, here, 72)
     assert places.shape == (4, 72)
     for head in range(4):
         mine = set(places[head].tolist())
@@ -111,7 +118,7 @@ def test_a_chunk_is_taken_whole_where_keys_do_not_decide():
     method, here = small(compared=1.0), where()
     q, k, v, asked = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2), drawn(4, 1, seed=3)
     method.prefill(q, k[:, :, :200], here)
-    places = method._places(asked, k, here.memory[0][0], 48)
+    places = places_of(method, asked, k, here, 48)
     wide, here_too = small(budget=150), where()
     wide.prefill(q, k[:, :, :200], here_too)
     for head in range(4):
@@ -150,7 +157,7 @@ def test_the_keys_of_a_step_are_those_of_the_definition(read, generated):
     method, here = small(), where()
     k, asked = drawn(2, read + generated, seed=1), drawn(4, 1, seed=3)
     method.prefill(drawn(4, read), k[:, :, :read], here)
-    places = method._places(asked, k, here.memory[0][0], 48)
+    places = places_of(method, asked, k, here, 48)
     for head in range(4):
         expected, scores = places_by_hand(method, asked, k, read, head)
         found = set(places[head].tolist())
@@ -166,12 +173,69 @@ def test_a_long_answer_leaves_the_prompt_its_half_and_the_first_keys():
     read, keys = 2_000, 3_100
     k, here = drawn(2, keys, seed=1), where()
     method.prefill(drawn(4, read), k[:, :, :read], here)
-    places = method._places(drawn(4, 1, seed=3), k, here.memory[0][0], 1024)
+    places = places_of(method, drawn(4, 1, seed=3), k, here, 1024)
     for head in range(4):
         mine = set(places[head].tolist())
         assert len(mine) == 1024
         assert mine >= {*range(128), *range(keys - 128, keys)}
         assert sum(place < read for place in mine) >= 512
+
+
+@pytest.mark.parametrize(("budget", "compared"), [(32, 1.99), (33, 1.999), (40, 1.0)])
+def test_a_step_looks_at_a_key_at_least(budget, compared):
+    method, here = small(budget=budget, compared=compared), where()
+    q, k, v, asked = drawn(4, 200), drawn(2, 203, seed=1), drawn(2, 203, seed=2), drawn(4, 1, seed=3)
+    method.prefill(q, k[:, :, :200], here)
+    assert (method.decode(asked, k, v, here).abs().amax(3) > 0.01).all()
+
+
+def test_chunks_of_a_growing_answer_are_kept_and_those_of_another_are_not():
+    """An answer grows, is taken back and begun anew, and another one to the same prompt takes turns with it."""
+    method, here, asked = small(), where(), drawn(4, 1, seed=3)
+    prompt, values = drawn(2, 200, seed=1), drawn(2, 300, seed=2)
+    answers = [torch.cat([prompt, drawn(2, 60, seed=seed)], 2) for seed in (4, 5)]
+    turns = [*((0, keys) for keys in range(201, 230)), *((0, keys) for keys in range(210, 240)),
+             *((turn, keys) for keys in range(215, 250) for turn in (0, 1))]  # fmt: skip
+    method.prefill(drawn(4, 200), prompt, here)
+    for turn, keys in turns:
+        k, v, alone = answers[turn], values, where()
+        method.prefill(drawn(4, 200), prompt, alone)
+        for key in range(201, keys + 1):
+            expected = method.decode(asked, k[:, :, :key], v[:, :, :key], alone)
+        found = method.decode(asked, k[:, :, :keys], v[:, :, :keys], here)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert len(here.memory[0]) == 1
+
+
+def test_an_answers_whole_chunks_are_pooled_once(monkeypatch):
+    method, here, asked = small(), where(), drawn(4, 1, seed=3)
+    k, v, pooled = drawn(2, 300, seed=1), drawn(2, 300, seed=2), []
+    method.prefill(drawn(4, 200), k[:, :, :200], here)
+    own = Held._pooled
+    monkeypatch.setattr(
+        Held, "_pooled", lambda self, key, bounds: pooled.append(key.shape[2]) or own(self, key, bounds)
+    )
+    for keys in range(201, 300):
+        method.decode(asked, k[:, :, :keys], v[:, :, :keys], here)
+    assert max(pooled) <= method.chunk + BLOCK  # the first time, chunks behind the last `local` keys
+
+
+def test_prompts_of_one_form_are_told_apart_also_where_no_mark_is_on_what_differs():
+    """In a first layer keys hang on token and place alone: the prompts' keys differ in one place."""
+    method, asked = small(), drawn(4, 1, seed=3)
+    first, values = drawn(2, 203, seed=1), drawn(2, 203, seed=2)
+    marked = set(torch.linspace(0, 199, MARKS).long().tolist())
+    place = next(place for place in range(100, 200) if place not in marked)
+    second = first.clone()
+    second[:, :, place] = 9.0
+    here = where()
+    for number in range(201, 204):
+        for k in (first, second):
+            alone = where()
+            for key in range(201, number + 1):
+                expected = method.decode(asked, k[:, :, :key], values[:, :, :key], alone)
+            torch.testing.assert_close(method.decode(asked, k[:, :, :number], values[:, :, :number], here), expected)
+    assert len(here.memory[0]) == 2
 
 
 # -- whatever filled the cache -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foveal.attention import DHSA
-from foveal.bench.attention_kernel import HEADS, drawn, exact
+from foveal.bench.attention_kernel import HEADS, drawn, exact, step
 from foveal.bench.attention_matched import FAMILIES, of_density, reached
 from foveal.bench.attention_models import block_mass
 from foveal.bench.attention_needles import recall_of
@@ -60,3 +60,10 @@ def test_a_recalled_sentence_is_scored_by_its_words():
     assert recall_of("eat a sandwich and sit in Dolores Park on a sunny day.") == 1
     assert recall_of("eat a sandwich in Golden Gate Park.") == pytest.approx(5 / 12)
     assert recall_of("") == 0
+
+
+def test_a_decoding_step_is_timed_beside_one_over_all_keys():
+    row = step(2_048)
+    assert row.system == "DHSA's decoding step, 2k"
+    assert row.value > 0
+    assert row.ok is None  # no bar: so short a text is read faster in one piece

@@ -12,7 +12,7 @@ chunks a block of queries looks at, head by head, until the budget of keys is sp
     token_keep     the paper's selection, token by token: the reference, for small sizes
     decode         with `sparse_decode`, one query chooses among the chunks of the prompt and those of what was
                    generated since, compares itself with the keys of the best, `compared` times `budget`, and takes the
-                   values of its nearest: in all as much is read as of `budget` keys and values; else decoding is exact
+                   values of its nearest, in all as many as `budget` keys and values (dhsa_step.py); else it is exact
 
 Chunks of a prompt are kept from its reading. A cache that was filled elsewhere is cut at the first step, to the same
 chunks.
@@ -35,14 +35,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
 from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
-from foveal.attention.dense import capped_attention
+from foveal.attention.dhsa_step import Held, Spans, known_by, looked_at
 from foveal.attention.estimates import block_means, largest
 from foveal.attention.method import BlockMethod
+from foveal.attention.nearest_attention import Runs, nearest_attention
 from foveal.attention.profiles import architecture_of
 from foveal.errors import InputError
 
@@ -53,9 +53,6 @@ BUDGET, DENSITY, LONG = 1024, 0.125, 8192
 """Keys for each query of a text up to 8,192 tokens; above, this share of the text."""
 
 KEY_BLOCK = 32
-
-GENERATED = 0.5
-"""Most of a decoding step's budget that goes to what was generated, while there is more of the prompt to look at."""
 
 KEPT = 4
 """Texts whose chunks a layer keeps: conversations that take turns are not cut anew at each step."""
@@ -130,7 +127,7 @@ class DHSA(BlockMethod):
         bounds = self.cut(query, key, context)
         vectors = chunk_means(key, bounds, pooling=self.pooling)
         if self.sparse_decode and context.memory is not None:
-            context.memory[context.layer] = (Held.of(key, bounds, vectors),)
+            context.memory[context.layer] = (Held.of(key, bounds, vectors, self.pooling),)
         return self.block_keep(query, key, bounds, vectors)
 
     # -- where to cut ----------------------------------------------------------------------------------------------
@@ -197,15 +194,17 @@ class DHSA(BlockMethod):
         held = self._held(query, key, context)
         if held is None:
             return None
-        wanted = round(self.compared * budget)
-        looked = self._places(query, key, held, wanted) if wanted < key.shape[2] else self._all(query, key)
-        places = self._nearest(query, key, looked, 2 * budget - looked.shape[1])
-        index = places[None, :, :, None].expand(1, -1, -1, key.shape[3])
-        group = query.shape[1] // key.shape[1]
-        keys, values = (part.repeat_interleave(group, 1).gather(2, index) for part in (key, value))
-        if context.softcap is not None:
-            return capped_attention(query, keys, values, None, scale=context.scale, softcap=context.softcap)
-        return scaled_dot_product_attention(query, keys, values, scale=context.scale)
+        runs, count = self.step_keys(query, key, held, budget)
+        return nearest_attention(query, key, value, runs, count=count, scale=context.scale, softcap=context.softcap)
+
+    def step_keys(self, query: Tensor, key: Tensor, held: Held, budget: int) -> tuple[Runs, int]:
+        """The keys that a step compares with its query, and how many of the nearest it attends."""
+        wanted = min(round(self.compared * budget), 2 * budget - 1)
+        if wanted < key.shape[2]:
+            runs = looked_at(query, key, held, Spans(self.sink, self.local, self.chunk), wanted)
+        else:
+            runs = Runs.whole(query.shape[1], key.shape[2], key.device)
+        return runs, min(runs.listed, 2 * budget - runs.listed)
 
     def _held(self, query: Tensor, key: Tensor, context: Context) -> Held | None:
         """The chunks of the text that the keys (1, G, K, d) begin with, made now where none were kept.
@@ -216,88 +215,17 @@ class DHSA(BlockMethod):
             _say_once("nothing is kept from one step to the next: use it inside of attach(…)")
             return None
         known: tuple[Held, ...] = context.memory.get(context.layer, ())
-        found = next((one for one in known if one.is_of(key)), None)
+        found = known_by(known, key)
         if found is None and self.boundaries == "oracle":
             _say_once("oracle boundaries need the prompt's queries, and it was read elsewhere")
         elif found is None:
             before = key[:, :, :-1]  # the newest key is the query's own
             bounds = self.cut(query, before, context)
-            found = Held.of(before, bounds, chunk_means(before, bounds, pooling=self.pooling))
+            found = Held.of(before, bounds, chunk_means(before, bounds, pooling=self.pooling), self.pooling)
             context.memory[context.layer] = (found, *known)[:KEPT]
+        if found is not None:
+            found.stepped(key)
         return found
-
-    def _places(self, query: Tensor, key: Tensor, held: Held, budget: int) -> Tensor:
-        """The keys (H, budget) that each head looks at, budget < K: the first and the last, and by score the others.
-
-        What was generated has at most `GENERATED` of them, unless the prompt is too short to take the rest.
-        """
-        read, keys = int(held.bounds[-1]), key.shape[2]
-        end = keys - self.local
-        split = min(max(read, self.sink), end)  # of the places that are chosen by score, the first generated one
-        old, new, room = split - self.sink, end - split, budget - self.sink - self.local
-        always = max(0, self.sink - read) + min(self.local, keys - read)
-        share = min(new, max(int(GENERATED * budget) - always, room - old, 0))
-        asked = query.float().view(1, key.shape[1], -1, query.shape[3])
-        scores = self._by_token(asked, held.vectors, held.bounds)[:, self.sink : split]
-        places = torch.arange(self.sink, split, device=key.device).expand_as(scores)
-        if share:
-            bounds = fixed_boundaries(keys - read, self.chunk).to(key.device)
-            since = self._since(key[:, :, read:], bounds, held)
-            best = self._by_token(asked, since, bounds)[:, split - read : end - read].topk(share, dim=1)
-            scores, places = torch.cat([scores, best.values], 1), torch.cat([places, best.indices + split], 1)
-        chosen = places.gather(1, scores.topk(room, dim=1).indices)
-        edges = torch.cat([torch.arange(self.sink), torch.arange(end, keys)]).to(key.device)
-        return torch.cat([edges.expand(len(chosen), -1), chosen], 1)
-
-    def _all(self, query: Tensor, key: Tensor) -> Tensor:
-        """All keys (H, K)."""
-        return torch.arange(key.shape[2], device=key.device).expand(query.shape[1], -1)
-
-    def _nearest(self, query: Tensor, key: Tensor, looked: Tensor, count: int) -> Tensor:
-        """Of the keys (H, C) that were looked at, the `count` with the largest products, (H, count)."""
-        if count >= looked.shape[1]:
-            return looked
-        group = query.shape[1] // key.shape[1]
-        index = looked[:, :, None].expand(-1, -1, key.shape[3])
-        keys = key[0].repeat_interleave(group, 0).gather(1, index)
-        scores = torch.einsum("hcd,hd->hc", keys.float(), query[0, :, 0].float())
-        return looked.gather(1, scores.topk(count, dim=1).indices)
-
-    def _by_token(self, asked: Tensor, vectors: Tensor, bounds: Tensor) -> Tensor:
-        """The scores (H, L) of tokens, each its chunk's, for queries (1, G, H / G, d)."""
-        scores = (asked @ vectors.transpose(-1, -2)).flatten(0, 2)
-        return upsample(scores, bounds, int(bounds[-1]))
-
-    def _since(self, key: Tensor, bounds: Tensor, held: Held) -> Tensor:
-        """The chunk vectors of keys behind the prompt, centred where it is: by the prompt's mean key."""
-        if self.pooling == "sqrt_centred":
-            return chunk_means(key.float() - held.mean, bounds, pooling="sqrt")
-        return chunk_means(key, bounds, pooling=self.pooling)
-
-
-@dataclass(frozen=True)
-class Held:
-    """A layer's chunks of the prompt: boundaries (n + 1,) and key vectors (1, G, n, d)."""
-
-    bounds: Tensor
-    vectors: Tensor
-    mean: Tensor  # key of the prompt (1, G, 1, d), float32
-    marks: Tensor  # a few of the keys, by which the text is known
-
-    @classmethod
-    def of(cls, key: Tensor, bounds: Tensor, vectors: Tensor) -> Held:
-        """Those of keys (1, G, K, d)."""
-        return cls(bounds, vectors, key.mean(2, keepdim=True, dtype=torch.float32), _marked(key, key.shape[2]))
-
-    def is_of(self, key: Tensor) -> bool:
-        """Whether the keys (1, G, K, d) begin with those of this prompt."""
-        read = int(self.bounds[-1])
-        return key.shape[2] >= read and torch.equal(_marked(key, read), self.marks)
-
-
-def _marked(key: Tensor, read: int) -> Tensor:
-    """Sixteen of the first `read` keys, spread evenly; the last is among them: (1, G, 16, d)."""
-    return key[:, :, torch.linspace(0, read - 1, 16).long()].clone()
 
 
 @cache

@@ -4,6 +4,7 @@ exact       all blocks, float32, against PyTorch's dense attention
 cost        seconds at a share d of the causal blocks over those of PyTorch's causal attention, in bfloat16, in turn:
             at most 1.3 (d + 0.02)
 FlexAttention  the same blocks by PyTorch's own kernel, compiled, where it compiles
+step        DHSA's decoding step over 1,024 keys against PyTorch's over all, the heads of a group in one product
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from foveal.attention import Blocks, block_attention
+from foveal.attention import DHSA, Blocks, block_attention
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
@@ -25,6 +29,9 @@ from foveal.evaluation.tables import Row
 HEADS, GROUPS, WIDTH = 14, 2, 64
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
 OVERHEAD, SLOWER = 0.02, 1.3
+
+LONG_STEP = 65_536
+"""Keys from which a sparse decoding step must be the faster one."""
 
 
 def kernel(settings: BenchSettings) -> Iterator[Row]:
@@ -34,6 +41,8 @@ def kernel(settings: BenchSettings) -> Iterator[Row]:
     for length in lengths:
         yield from cost(length, settings)
     yield from flex(lengths[0], settings)
+    for length in (65_536,) if settings.quick else (16_384, 65_536, 131_072):
+        yield step(length)
 
 
 def exact() -> Iterator[Row]:
@@ -87,6 +96,28 @@ def flex(length: int, settings: BenchSettings) -> Iterator[Row]:
         ratio = paired(theirs, lambda: block_attention(q, k, v, blocks), runs=2)
     note = f"{length // 1024}k, {float(blocks.density().mean()):.0%} of the blocks; greatest difference {error:.3f}"
     yield Row.of("block kernel / FlexAttention", "times as fast", ratio.median, at_least=1.0, note=note)
+
+
+def step(length: int) -> Row:
+    """A layer's step behind a prompt of `length` keys and an answer that has begun."""
+    method, steps = DHSA(budget=1024, boundaries="fixed", sparse_decode=True), 200
+    _, k, v = (part.contiguous() for part in tensors(length + steps, torch.bfloat16))  # as caches hold them
+    q = tensors(1, torch.bfloat16, seed=1)[0]
+    folded = q.reshape(1, GROUPS, HEADS // GROUPS, WIDTH)
+    context: Any = SimpleNamespace(scale=WIDTH**-0.5, layer=0, memory={}, softcap=None)
+    keys = count(length + 1)
+
+    def sparse() -> Tensor | None:
+        so_far = next(keys)
+        return method.decode(q, k[:, :, :so_far], v[:, :, :so_far], context)
+
+    with torch.inference_mode():
+        ratio = paired(lambda: scaled_dot_product_attention(folded, k, v), sparse, runs=50)
+    at_least = 1.0 if length >= LONG_STEP else None
+    note = f"{ratio.b_ms:.2f} ms against {ratio.a_ms:.2f}"
+    return Row.of(
+        f"DHSA's decoding step, {length // 1024}k", "times as fast", ratio.median, at_least=at_least, note=note
+    )
 
 
 def tensors(length: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

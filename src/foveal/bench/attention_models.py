@@ -143,16 +143,18 @@ def cut(prompt: Prompted, length: int) -> None:
 
 
 class Capture:
-    """An `AttentionMethod` that leaves attention dense and keeps the queries and keys of some layers."""
+    """An `AttentionMethod` that leaves attention dense and keeps the queries, keys and values of some layers."""
 
     def __init__(self, layers: Sequence[int]) -> None:
         """Keep those of `layers`."""
         self.layers = frozenset(layers)
         self.kept: dict[int, tuple[Tensor, Tensor, Context]] = {}
+        self.values: dict[int, Tensor] = {}
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> None:  # noqa: ARG002
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> None:
         """Keep; dense attention goes on."""
         if context.layer in self.layers:
+            self.values[context.layer] = value.clone()
             self.kept[context.layer] = query.clone(), key.clone(), context
 
     def seen(self, rows: Tensor, context: Context) -> None:

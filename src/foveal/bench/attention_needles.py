@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from foveal.attention import DHSA, AttentionMethod, BlockTopK, Dense, FlexPrefill, Report, Streaming, attach
+from foveal.attention.dhsa_step import Held
+from foveal.attention.nearest_attention import Runs
 from foveal.bench.attention_cells import measured
 from foveal.bench.attention_matched import at_density, looks
 from foveal.bench.attention_models import PromptReader, cut
@@ -160,19 +162,25 @@ def _sentences(reader: PromptReader, length: int) -> list[Sample]:
 
 @dataclass(frozen=True)
 class Counted(DHSA):
-    """DHSA that notes the share of keys and values that each sparse step of a layer reads."""
+    """DHSA that notes what each sparse step of a layer reads for a head, as a share of all keys and values.
+
+    `touched` counts keys and values; `in_all` the float32 vectors of the prompt's chunks, too.
+    """
 
     touched: list[float] = field(default_factory=list)
+    in_all: list[float] = field(default_factory=list)
 
-    def _nearest(self, query: Tensor, key: Tensor, looked: Tensor, count: int) -> Tensor:
-        places = super()._nearest(query, key, looked, count)
-        self.touched.append((looked.shape[1] + places.shape[1]) / (2 * key.shape[2]))
-        return places
+    def step_keys(self, query: Tensor, key: Tensor, held: Held, budget: int) -> tuple[Runs, int]:
+        runs, count = super().step_keys(query, key, held, budget)
+        vectors = held.vectors.shape[2] * held.vectors.element_size() / key.element_size()
+        self.touched.append((runs.listed + count) / (2 * key.shape[2]))
+        self.in_all.append((runs.listed + count + vectors) / (2 * key.shape[2]))
+        return runs, count
 
 
 def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
     """Answers decoded over 1,024 keys beside those decoded over all, behind the same prompt, read by DHSA."""
-    same, touched = [], []
+    same, touched, in_all = [], [], []
     takes = signature(type(reader.model.model).forward).parameters
     cache_name = "cache" if "cache" in takes else "past_key_values"  # up to transformers 5.20
     samples = needles(reader, length)
@@ -191,7 +199,8 @@ def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
                     **{cache_name: cache_of(prompt.layers)},
                 )
             told.append(out[0, len(ids) :].tolist())
-            touched += method.touched if sparse else []
+            touched += method.touched
+            in_all += method.in_all
             cut(prompt, len(ids) - 1)
         same.append(told[0] == told[1])
     note = f"{len(same)} needles, greedy, 12 tokens each"
@@ -199,3 +208,4 @@ def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
     yield Row.of(name, "share of answers that stay the same", fmean(same), at_least=0.9, note=note)
     note = f"{len(touched)} steps of a layer took fewer keys than all"
     yield Row.of(name, "keys and values read / all", _mean(touched), at_most=1.05 * 1024 / length, note=note)
+    yield Row.of(name, "read / all, the chunks' vectors, too", _mean(in_all))
