@@ -251,6 +251,32 @@ def test_bfloat16_runs_with_a_state_in_float32():
     torch.testing.assert_close(y.float(), layer(x)[0], atol=3e-2, rtol=3e-2)
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("kind", [AarenBlock, AarenEncoder])
+def test_a_stack_asks_of_its_input_what_a_layer_asks(kind, norm):
+    torch.manual_seed(0)
+    stack, x = kind(AarenSettings(dim=8, heads=2), norm=norm).double(), drawn(2, 9, 8)
+    for ask, words in (
+        (lambda: stack(x[..., :5]), r"got an input of shape \(2, 9, 5\)"),
+        (lambda: stack(x[0]), r"got an input of shape \(9, 8\)"),
+        (lambda: stack(x[:, :0]), "no tokens"),
+        (lambda: stack(x, mask=torch.ones(2, 8, dtype=torch.bool)), r"mask \(2, 8\)"),
+        (lambda: stack.step(x[:, 0, :5], stack.init_state(2)), r"shape \(2, 5\)"),
+        (lambda: stack.step(x[:, 0] * torch.nan, stack.init_state(2)), "NaN in row 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            ask()
+    mask = torch.arange(9) < torch.tensor([[9], [5]])
+    blank, none = (torch.where(mask[..., None], x, one) for one in (0.0, torch.nan))
+    y, expected = stack(none, mask=mask)[0], stack(blank, mask=mask)[0]
+    assert torch.equal(y, expected)
+    slopes = torch.autograd.grad(y[mask].square().sum(), list(stack.parameters()))
+    assert all(torch.isfinite(one).all() for one in slopes)
+    none[1, 2, 0] = torch.nan
+    with pytest.raises(InputError, match="NaN in row 1, token 2"):
+        stack(none, mask=mask)
+
+
 def test_wrong_input_is_named():
     layer = aaren()
     x = drawn(2, 5, 8)

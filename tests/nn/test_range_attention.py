@@ -133,6 +133,16 @@ def test_keys_that_are_not_there_are_not_read_and_wrong_shapes_are_told():
             range_attention(*wrong[:5], scale=0.25, order=wrong[5])
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.float64])
+def test_an_order_of_another_type_is_told(dtype):
+    """It would be read as whole numbers of 64 bits, and so as places that are not there."""
+    _, q, k, v = drawn(3, 1, 2, 9, 9, 16)
+    place, order = torch.arange(9)[None, None], torch.arange(9).expand(1, 2, 9)
+    range_attention(q, k, v, place, place, scale=0.25, order=order)
+    with pytest.raises(InputError, match=rf"order of {dtype}; it needs torch\.int64"):
+        range_attention(q, k, v, place, place, scale=0.25, order=order.to(dtype))
+
+
 FIRST_USE = """
 import torch
 from foveal.nn.range_attention import fits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -253,18 +255,24 @@ def test_vectors_that_are_no_numbers_are_passed_over():
 
 
 def trained(layer, x, optimizer, *, again=False):
-    """One optimiser step; `again` computes the forward a second time for its gradients."""
+    """One optimiser step, and the gradient of x; `again` computes the forward a second time for its gradients."""
     optimizer.zero_grad()
-    forward = lambda one: layer(one, keep=False).output.square().mean()  # noqa: E731
-    loss = checkpoint(forward, x, use_reentrant=False) if again else forward(x)
+    asked = x.detach().requires_grad_()
+
+    def forward(one):
+        made = layer(one, keep=False)
+        return made.output.square().mean() + made.loss
+
+    loss = checkpoint(forward, asked, use_reentrant=False) if again else forward(asked)
     loss.backward()
     optimizer.step()
+    return asked.grad
 
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_is_one_update_also_when_a_forward_is_done_again(again, fused):
-    layer, x = routing().train(), drawn(2, 20, 16).requires_grad_()
+    layer, x = routing().train(), drawn(2, 20, 16)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, fused=fused)
     for number in range(3):
         before = layer.centroids.clone()
@@ -279,11 +287,64 @@ def test_a_step_is_one_update_also_when_a_forward_is_done_again(again, fused):
     trained(layer, x, optimizer)
     layer.eval()
     assert torch.equal(layer.centroids, held)
-    both = [routing().train(), routing().train()]
-    for one, twice in zip(both, (False, True), strict=True):
-        trained(one, x, torch.optim.SGD(one.parameters(), lr=0.1), again=twice)
-        one.eval()
-    assert torch.equal(both[0].centroids, both[1].centroids)
+
+
+@pytest.mark.parametrize("selection", ["causal", "topk"])
+def test_a_forward_that_is_done_again_has_the_same_gradients(selection):
+    x, slopes, layers = drawn(2, 20, 16), [], []
+    for again in (False, True):
+        layer = routing(selection=selection, ema_decay=0.5, commitment=0.1).train()
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        slopes.append([trained(layer, x, optimizer, again=again) for _ in range(4)])  # from the second on, they move
+        layers.append(layer.eval())
+    for step, (once, twice) in enumerate(zip(*slopes, strict=True)):
+        torch.testing.assert_close(twice, once, atol=0, rtol=1e-9, msg=lambda told, step=step: f"step {step}: {told}")
+    assert torch.equal(layers[0].centroids, layers[1].centroids)
+
+
+@pytest.mark.parametrize("selection", ["causal", "topk"])
+def test_a_training_step_goes_by_the_centroids_that_it_took_in(selection):
+    layer, x = routing(selection=selection, ema_decay=0.5, commitment=0.1).train(), drawn(2, 20, 16)
+    held = layer.centroids.clone()
+    trained(layer, x, torch.optim.SGD(layer.parameters(), lr=0.1))
+    like = deepcopy(layer).eval()  # takes in what was counted, too
+    made, expected = layer(x, keep=False), like(x, keep=False)
+    assert torch.equal(layer.centroids, like.centroids)
+    assert not torch.equal(layer.centroids, held)
+    torch.testing.assert_close(made.output, expected.output)
+    torch.testing.assert_close(made.loss, expected.loss)
+
+
+def members_by_definition(layer, x, real):
+    """Cluster by cluster, its nearest tokens of those that count."""
+    found = []
+    for one in layer.routed._heads(x)[:2]:
+        held = torch.zeros(len(x), *layer.centroids.shape[:2], x.shape[1], dtype=torch.bool)
+        for b in range(len(x)):
+            places = real[b].nonzero()[:, 0]
+            for h, means in enumerate(layer.centroids.to(x.dtype)):
+                for c, mean in enumerate(means):
+                    near = (one[b, h, places] @ mean).topk(min(layer.settings.window, len(places))).indices
+                    held[b, h, c, places[near]] = True
+        found.append(held)
+    return found
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_members_are_the_nearest_tokens_of_each_cluster_and_no_others_are_read(share):
+    layer, x = only_routed(selection="topk", causal=False, share_qk=share), drawn(2, 17, 16)
+    real = torch.arange(17) < torch.tensor([[17], [3]])  # fewer than a window
+    members = layer.members(x, real)
+    for got, expected in zip(members, members_by_definition(layer, x, real), strict=True):
+        assert torch.equal(got, expected)
+    x.requires_grad_()
+    q, k, v = layer.routed._heads(x)
+    v = v.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(layer.routed._topk(q, k, v, real)[0, 0, 5].sum(), v)
+    seen = members.read[0, 0][members.readers[0, 0, :, 5]].any(0)
+    assert torch.equal(slope[0, 0].abs().sum(-1) > 0, seen)
+    with pytest.raises(InputError, match="assignments"):
+        only_routed().members(x.detach())
 
 
 def test_what_was_observed_is_saved_and_does_not_outlive_loaded_weights():

@@ -13,10 +13,10 @@ from foveal.nn.routing import RoutingSettings
 SMALL = {"dim": 16, "heads": 4, "routing_heads": 2, "clusters": 4, "window": 6, "local_window": 4}
 
 
-def made(layers: int = 2, **options) -> RoutingEncoder:
+def made(layers: int = 2, dropout: float = 0.0, **options) -> RoutingEncoder:
     torch.manual_seed(0)
     settings = RoutingSettings(**{**SMALL, "causal": False, "selection": "topk", **options})
-    return RoutingEncoder(settings, layers=layers).double().eval()
+    return RoutingEncoder(settings, layers=layers, dropout=dropout).double().eval()
 
 
 def drawn(rows: int, tokens: int, seed: int = 0) -> torch.Tensor:
@@ -58,15 +58,74 @@ def test_padding_changes_nothing():
 
 
 @torch.no_grad()
-def test_clusters_are_those_of_the_layer():
+def test_what_is_read_together_are_the_members_of_the_layers_clusters():
     encoder, x = made(), drawn(2, 25)
-    first, last = encoder.read_together(x, layer=0), encoder.read_together(x)
-    assert first.shape == last.shape == (2, 2, 25)
-    assert torch.equal(first, encoder.blocks[0].mixer.assignments(encoder.blocks[0].before(x)))
-    after = encoder.blocks[0](x, None, None, keep=False).x
-    assert torch.equal(last, encoder.blocks[1].mixer.assignments(encoder.blocks[1].before(after)))
+    mask = torch.arange(25) < torch.tensor([[25], [4]])
+    for given in (None, mask):
+        first, last = encoder.read_together(x, given, layer=0), encoder.read_together(x, given)
+        assert first.read.shape == last.readers.shape == (2, 2, 4, 25)
+        for found, block, seen in (
+            (first, encoder.blocks[0], x),
+            (last, encoder.blocks[1], encoder.blocks[0](x, None, given, keep=False).x),
+        ):
+            for got, expected in zip(found, block.mixer.members(block.before(seen), given), strict=True):
+                assert torch.equal(got, expected)
+    assert not last.read[1, ..., 4:].any()
+    assert (last.read[1].sum(-1) == 4).all()
+    for got, expected in zip(encoder.read_together(x, layer=-2), encoder.read_together(x, layer=0), strict=True):
+        assert torch.equal(got, expected)
     with pytest.raises(InputError, match="no routing heads"):
         made(routing_heads=0).read_together(x)
+    for layer in (2, 5, -3):
+        with pytest.raises(InputError, match=rf"layer = {layer}; it has 2"):
+            encoder.read_together(x, layer=layer)
+
+
+def test_a_model_in_training_is_asked_without_being_changed():
+    encoder, x = made(dropout=0.5).train(), drawn(2, 25)
+    encoder.blocks[1].mlp.eval()  # each part goes back to its own mode
+    encoder(x)
+    counted = [block.mixer.routed.means._seen for block in encoder.blocks]
+    held = {name: one.clone() for name, one in encoder.named_buffers()}
+    modes = [one.training for one in encoder.modules()]
+    for got, expected in zip(encoder.read_together(x), made().read_together(x), strict=True):  # so without dropout
+        assert torch.equal(got, expected)
+    assert [one.training for one in encoder.modules()] == modes
+    assert all(torch.equal(one, held[name]) for name, one in encoder.named_buffers())
+    for block, before in zip(encoder.blocks, counted, strict=True):
+        assert block.mixer.routed.means._seen is before
+    local = made(routing_heads=0).train()
+    with pytest.raises(InputError, match="no routing heads"):
+        local.read_together(x)
+    assert all(one.training for one in local.modules())
+
+
+def test_wrong_input_is_named_at_the_door():
+    encoder, x = made(), drawn(2, 9)
+    broken = x.clone()
+    broken[1, 3] = torch.inf
+    for ask in (encoder, encoder.read_together, encoder.summary):
+        for given, words in (
+            ((x[..., :5],), r"RoutingEncoder got an input of shape \(2, 9, 5\)"),
+            ((x[:, :0],), "RoutingEncoder got a sequence of no tokens"),
+            ((x, torch.ones(2, 8, dtype=torch.bool)), r"RoutingEncoder got a mask \(2, 8\)"),
+            ((broken,), "RoutingEncoder got an infinite number in row 1, token 3"),
+        ):
+            with pytest.raises(InputError, match=words):
+                ask(*given)
+
+
+def test_padding_that_is_no_number_reaches_no_gradient():
+    encoder, x = made().train(), drawn(2, 9)
+    mask = torch.arange(9) < torch.tensor([[9], [5]])
+    x[1, 7] = torch.nan
+    y, loss = encoder.summary(x, mask)
+    slopes = torch.autograd.grad(y.square().sum() + loss, list(encoder.parameters()))
+    assert all(torch.isfinite(one).all() for one in slopes)
+    encoder.eval()
+    expected = made().eval()
+    for got, other in zip(encoder.read_together(x, mask), expected.read_together(x.nan_to_num(), mask), strict=True):
+        assert torch.equal(got, other)
 
 
 def test_what_is_causal_is_refused():

@@ -68,6 +68,37 @@ def test_padding_on_the_right_changes_nothing(mixer):
     torch.testing.assert_close(padded[0], encoder(x[:1])[0][0, -1])
 
 
+@pytest.mark.parametrize("mixer", ["aaren", "attention", "gru", "lmm"])
+def test_a_state_of_another_batch_or_layer_is_named(mixer):
+    encoder, x = encoder_of(small(mixer)), drawn(2, 5, 16).float()
+    _, state = encoder(x)
+    for other in (
+        StreamSettings(mixer=mixer, dim=16, heads=2, layers=3),
+        StreamSettings(mixer=mixer, dim=32, heads=2, layers=2),
+        StreamSettings(mixer="gru" if mixer == "aaren" else "aaren", dim=16, heads=2, layers=2),
+    ):
+        _, theirs = encoder_of(other)(drawn(2, 5, other.dim).float())
+        for ask in (lambda theirs=theirs: encoder(x, theirs), lambda theirs=theirs: encoder.step(x[:, 0], theirs)):
+            with pytest.raises(InputError, match="this layer needs"):
+                ask()
+    for ask in (lambda: encoder(x[:1], state), lambda: encoder.step(x[:1, 0], state)):
+        with pytest.raises(InputError, match="2 rows; the input has 1"):
+            ask()
+
+
+def test_a_state_of_causal_attention_is_of_its_heads_and_width():
+    layer, x = CausalAttention(small("attention").layer), drawn(2, 5, 16).float()
+    _, state = layer(x)
+    for dim, heads, words in ((16, 4, "4 heads of 4"), (32, 2, "2 heads of 16")):
+        other = CausalAttention(StreamSettings(mixer="attention", dim=dim, heads=heads).layer)
+        with pytest.raises(InputError, match=f"this layer needs .*{words}"):
+            other(drawn(2, 5, dim).float(), state)
+    with pytest.raises(InputError, match="2 rows; the input has 3"):
+        layer(drawn(3, 5, 16).float(), state)
+    with pytest.raises(InputError, match="2 rows; the input has 3"):
+        layer.step(drawn(3, 16).float(), state)
+
+
 def test_a_peer_takes_no_decay():
     with pytest.raises(InputError, match="Aaren's"):
         StreamSettings(mixer="gru", decay=0.1)

@@ -219,7 +219,7 @@ class AarenBlock(nn.Module):
         super().__init__()
         if norm not in ("pre", "post") or residual not in ("input", "query", "none"):
             raise InputError(f"AarenBlock got norm = {norm!r}, residual = {residual!r}; see its documentation.")
-        dim = settings.dim
+        self.dim = dim = settings.dim
         self.aaren, self.norm, self.residual = mixer(settings), norm, residual
         self.before, self.middle = nn.LayerNorm(dim), nn.LayerNorm(dim)
         inner = feed_forward or 4 * dim
@@ -233,12 +233,14 @@ class AarenBlock(nn.Module):
     def forward(
         self, x: Tensor, state: AarenState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, AarenState]:
-        """x (B, T, dim) -> (B, T, dim) and the state."""
+        """x (B, T, dim) -> (B, T, dim) and the state. InputError: as the mixer."""
+        x = checked("AarenBlock", x, self.dim, mask)  # norms and the residual come before and beside the mixer's door
         y, state = self.aaren(self.before(x) if self.norm == "pre" else x, state, mask)
         return self._fed(x, y), state
 
     def step(self, x: Tensor, state: AarenState) -> tuple[Tensor, AarenState]:
         """One token (B, dim)."""
+        require_token("AarenBlock", x, self.dim)
         y, state = self.aaren.step(self.before(x) if self.norm == "pre" else x, state)
         return self._fed(x, y), state
 
@@ -281,7 +283,7 @@ class AarenEncoder(nn.Module):
     def forward(
         self, x: Tensor, state: StackState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, StackState]:
-        """x (B, T, dim) -> (B, T, dim) and the state."""
+        """x (B, T, dim) -> (B, T, dim) and the state. InputError: as the mixer, or a state of another stack."""
         state = self._checked(state, len(x))
         after = []
         for block, one in zip(self._blocks, state.layers, strict=True):
@@ -305,6 +307,6 @@ class AarenEncoder(nn.Module):
     def _checked(self, state: StackState | None, rows: int) -> StackState:
         if state is None:
             return self.init_state(rows)
-        if not getattr(self._blocks[0].aaren, "state_grows", False):
-            state.require_fit(self.init_state(1), rows)
+        grows = getattr(self._blocks[0].aaren, "state_grows", False)
+        state.require_fit(self.init_state(1), rows, grows=grows)
         return state

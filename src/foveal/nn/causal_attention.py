@@ -113,16 +113,22 @@ class CausalAttention(nn.Module):
     def init_state(self, batch: int) -> AttentionState:
         """Nothing read."""
         heads, like = self.settings.heads, self.w_q.weight
-        none = like.new_zeros(batch, 0, heads, self.settings.dim // heads)
+        width = self.settings.dim // heads
+        none = like.new_zeros(batch, 0, heads, width)
         there = torch.zeros(batch, 0, dtype=torch.bool, device=like.device)
-        return AttentionState(f"causal attention of {heads} heads", none, none, there)
+        return AttentionState(f"causal attention, {heads} heads of {width}", none, none, there)
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, AttentionState]:
-        """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are seen by none but themselves."""
+        """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are seen by none but themselves.
+
+        InputError: wrong shapes, tokens that are no numbers, or another's state.
+        """
         x = checked("Causal attention", x, self.settings.dim, mask)
-        state = state or self.init_state(len(x))
+        if state is None:
+            state = self.init_state(len(x))
+        state.require_fit(self.init_state(1), len(x), grows=True)
         q, k, v = (one(x).unflatten(-1, (self.settings.heads, -1)) for one in (self.w_q, self.w_k, self.w_v))
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         after = AttentionState(
@@ -174,16 +180,22 @@ class GRUEncoder(nn.Module):
         return GRUState("GRU", like.new_zeros(batch, self.settings.layers, self.settings.dim))
 
     def forward(self, x: Tensor, state: GRUState | None = None, mask: Tensor | None = None) -> tuple[Tensor, GRUState]:
-        """x (B, T, dim) -> (B, T, dim) and the state. InputError: padding that does not stand on the right."""
+        """x (B, T, dim) -> (B, T, dim) and the state.
+
+        InputError: padding that does not stand on the right, and as `CausalAttention`.
+        """
         x = checked("A GRU", x, self.settings.dim, mask)
         if mask is not None and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
             raise InputError("A GRU reads every token; put the padding on the right.")
-        state = state or self.init_state(len(x))
+        if state is None:
+            state = self.init_state(len(x))
+        state.require_fit(self.init_state(1), len(x))
         y, hidden = self.gru(x, state.hidden.transpose(0, 1).contiguous())
         return self.norm(y), GRUState(state.layout, hidden.transpose(0, 1))
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One token (B, dim)."""
+        require_token("A GRU", x, self.settings.dim)
         y, state = self(x[:, None], state)
         return y[:, 0], state
 

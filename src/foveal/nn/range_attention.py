@@ -55,7 +55,8 @@ def range_attention(
 ) -> Tensor:
     """Softmax attention over runs of keys, in q's type; gradients reach q, k and v, once. Only where `fits(q)`.
 
-    Keys before the first and behind the last are none. InputError: shapes that do not fit.
+    Keys before the first and behind the last are none. InputError: shapes that do not fit, or an order of another type
+    than torch.int64.
     """
     _check(q, k, v, first, last, order)
     shape = [max(one, other) for one, other in zip(first.shape, last.shape, strict=True)]
@@ -77,6 +78,8 @@ def _check(q: Tensor, k: Tensor, v: Tensor, first: Tensor, last: Tensor, order: 
             f"range_attention got {shapes}; it needs queries (B, H, N, D), keys and values (B, H, M, D), ranges "
             "(B or 1, H or 1, N), and with an order (B, H, N) as many keys as queries."
         )
+    if order is not None and order.dtype != torch.int64:  # the kernel reads its bytes
+        raise InputError(f"range_attention got an order of {order.dtype}; it needs torch.int64: give order.long().")
 
 
 class _Attention(torch.autograd.Function):

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, require_token
-from foveal.nn.routing_heads import ClusterState, RoutingHeads, RoutingSettings
+from foveal.nn.routing_heads import ClusterState, Members, RoutingHeads, RoutingSettings
 from foveal.nn.states import State
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
 
-__all__ = ["RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
+__all__ = ["Members", "RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,10 @@ class RoutingAttention(nn.Module):
     def assignments(self, x: Tensor) -> Tensor:
         """The cluster of each token, (B, H, T)."""
         return self._routing.assignments(checked("Routing attention", x, self.settings.dim))
+
+    def members(self, x: Tensor, mask: Tensor | None = None) -> Members:
+        """Which tokens topk puts into each cluster, (B, H, k, T) bool. InputError: the selection is causal."""
+        return self._routing.members(checked("Routing attention", x, self.settings.dim, mask), mask)
 
     def stats(self, x: Tensor) -> dict[str, float]:
         """How tokens x fall into clusters; see `RoutingHeads.stats`."""

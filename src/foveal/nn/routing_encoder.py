@@ -2,7 +2,7 @@
 
     encoder = RoutingEncoder(RoutingSettings(dim=64, causal=False, selection="topk"), layers=3)
     y, loss = encoder(x, mask)               # x (B, T, dim); the loss draws queries to their centroids
-    encoder.read_together(x)                 # the clusters of each token: what was read together
+    encoder.read_together(x, mask).read      # (B, heads, clusters, T): which tokens each cluster took
 
 Clusters take their nearest tokens of the whole text (`selection="topk"`, the paper's rule), which no language model may
 do and an encoder should: a token is seen for what it says, before or behind.
@@ -13,14 +13,17 @@ Source    Roy, Saffar, Vaswani and Grangier, TACL 2021 (arXiv 2003.05997), secti
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
+from foveal.nn.inputs import checked
 from foveal.nn.norms import RMSNorm
-from foveal.nn.routing import RoutingAttention, RoutingSettings
+from foveal.nn.routing import Members, RoutingAttention, RoutingSettings
 from foveal.nn.stack import Block
 
 __all__ = ["EncodedText", "RoutingEncoder"]
@@ -53,7 +56,11 @@ class RoutingEncoder(nn.Module):
         self.norm = RMSNorm(settings.dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> EncodedText:
-        """x (B, T, dim) -> (B, T, dim), and the sum of the layers' commitment losses (a number)."""
+        """x (B, T, dim) -> (B, T, dim), and the sum of the layers' commitment losses (a number).
+
+        InputError: wrong shapes, or a token that counts and is no number, with its place.
+        """
+        x = checked("RoutingEncoder", x, self.settings.dim, mask)
         loss = x.new_zeros(())
         for block in self._blocks:
             x, _, own = block(x, None, mask, keep=False)
@@ -71,13 +78,32 @@ class RoutingEncoder(nn.Module):
         return EncodedText(made.masked_fill(~mask[..., None], 0).sum(1) / counts.to(made.dtype), loss)
 
     @torch.no_grad()
-    def read_together(self, x: Tensor, *, layer: int = -1) -> Tensor:
-        """The cluster of each token in each routing head of a layer, (B, H, T). InputError: no routing heads."""
-        blocks = self._blocks
-        for block in blocks[: range(len(blocks))[layer]]:
-            x = block(x, None, None, keep=False).x
-        chosen = blocks[layer]
-        return cast("RoutingAttention", chosen.mixer).assignments(chosen.before(x))
+    def read_together(self, x: Tensor, mask: Tensor | None = None, *, layer: int = -1) -> Members:
+        """What each routing head of a layer took into its clusters, (B, H, k, T) bool; as evaluated, in training too.
+
+        A token may be in several clusters or in none. InputError: as `forward`, no such layer, or no routing heads.
+        """
+        x = checked("RoutingEncoder", x, self.settings.dim, mask)
+        blocks, count = self._blocks, len(self.blocks)
+        if not -count <= layer < count:
+            raise InputError(f"RoutingEncoder got layer = {layer}; it has {count}: 0 to {count - 1}, -1 is the last.")
+        *before, chosen = blocks[: range(count)[layer] + 1]
+        with self._as_evaluated():
+            for block in before:
+                x = block(x, None, mask, keep=False).x
+            return cast("RoutingAttention", chosen.mixer).members(chosen.before(x), mask)
+
+    @contextmanager
+    def _as_evaluated(self) -> Iterator[None]:
+        """Neither dropout nor learning. `eval()` would take in what a training step has counted so far."""
+        modes = [(one, one.training) for one in self.modules()]
+        try:
+            for one, _ in modes:
+                one.training = False
+            yield
+        finally:
+            for one, mode in modes:
+                one.training = mode
 
     @property
     def _blocks(self) -> list[Block]:

@@ -96,6 +96,16 @@ class Routed(NamedTuple):
     loss: Tensor
 
 
+class Members(NamedTuple):
+    """What topk put into each cluster, (B, H, k, T) bool: each of its `readers` saw all tokens that were `read`.
+
+    Both are the same where queries are keys. Where it is causal, a reader saw of them those up to itself.
+    """
+
+    readers: Tensor
+    read: Tensor
+
+
 class RoutingHeads(nn.Module):
     """The heads that see their clusters."""
 
@@ -137,9 +147,8 @@ class RoutingHeads(nn.Module):
         routed, real = q, mask
         if not self.settings.shared:  # queries and keys have the centroids in common
             routed, real = torch.cat([q, k], 2), None if mask is None else torch.cat([mask, mask], 1)
-        ids = self.means.nearest(routed)
-        if self.training and not self.frozen:
-            self._learn(routed, ids, real)
+        learns = self.training and not self.frozen
+        ids = self._learn(routed, real) if learns else self.means.nearest(routed)
         loss = self._pull(routed, ids, real)
         if self.settings.selection == "topk":
             return Routed(self._given(self._topk(q, k, v, mask), x), None, loss)
@@ -272,24 +281,41 @@ class RoutingHeads(nn.Module):
         return self.settings.commitment * (apart * real).sum() / real.sum().clamp(min=1)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at counters that a graph cannot hold
-    def _learn(self, q: Tensor, ids: Tensor, mask: Tensor | None) -> None:
-        """Count the tokens of a training step; the first forward after the weights have changed takes them in.
+    def _learn(self, q: Tensor, mask: Tensor | None) -> Tensor:
+        """The clusters of a training step's tokens, which are counted for the next update.
 
-        So one step is one update, and a forward that is done again for its gradients counts, and routes, the same.
+        The first forward after the weights have changed takes in what was counted, before anything is routed. So one
+        step is one update, and a forward that is done again for its gradients counts nothing and routes the same.
         """
         if torch._C._current_graph_task_id() != -1:  # inside a backward pass: this forward was counted
-            return
+            return self.means.nearest(q)
         weight = self.project.weight
         now = weight.detach()[0].clone()  # by value: fused optimisers do not raise the weight's version
         if not weight.requires_grad or not torch.equal(now, self._stamp.to(now)):
             self.means.commit()
             self._stamp = now
+        ids = self.means.nearest(q)
         self.means.observe(q, ids, mask)
+        return ids
 
     @torch.no_grad()
     def assignments(self, x: Tensor) -> Tensor:
         """The cluster of each token, (B, H, T)."""
         return self.means.nearest(self._heads(x)[0])
+
+    @torch.no_grad()
+    def members(self, x: Tensor, mask: Tensor | None = None) -> Members:
+        """Which tokens topk puts into each cluster; those where `mask` is False are in none."""
+        if self.settings.selection != "topk":
+            raise InputError("Only the topk selection gathers members; by the causal one, see `assignments`.")
+        q, k, _ = self._heads(x)
+        return Members(self._held(q, mask), self._held(k, mask))
+
+    def _held(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        places = self._members(x, mask)
+        held = torch.zeros(*places.shape[:3], x.shape[2], dtype=torch.bool, device=x.device)
+        held = held.scatter(3, places, torch.ones_like(places, dtype=torch.bool))
+        return held if mask is None else held & mask[:, None, None]  # a window may be longer than what counts
 
     @torch.no_grad()
     def stats(self, x: Tensor) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a layer keeps between two pieces of a stream: a few tensors, batch first, that never grow.
+"""What a layer keeps between two pieces of a stream: a few tensors, batch first, that never grow but for attention's.
 
     y, state = layer(x)                         # the beginning of a stream
     y, state = layer(more, state)               # … goes on, as if it had been one piece
@@ -77,8 +77,11 @@ class State:
         made: Own = _paired(self, start, lambda old, new: torch.where(_as(told, old), new.to(old), old))
         return made
 
-    def require_fit(self, like: State, rows: int | None = None) -> None:
-        """InputError: this state is of another layer or another batch than `like`, of which `rows` are asked."""
+    def require_fit(self, like: State, rows: int | None = None, *, grows: bool = False) -> None:
+        """InputError: this state is of another layer or another batch than `like`, of which `rows` are asked.
+
+        One that `grows` has shapes of its own; its layout must say all that a layer needs.
+        """
         if type(self) is not type(like) or self._layouts != like._layouts:
             raise InputError(
                 f"The state is a {type(self).__name__} of ({'; '.join(self._layouts)}); this layer needs a "
@@ -87,7 +90,7 @@ class State:
             )
         mine, theirs = ({name: tuple(one.shape[1:]) for name, one in state.tensors().items()} for state in (self, like))
         wrong = [name for name in theirs.keys() | mine.keys() if mine.get(name) != theirs.get(name)]
-        if wrong:
+        if wrong and not grows:
             name = min(wrong)
             raise InputError(
                 f"The state's {name} has rows of shape {mine.get(name)}; this layer needs {theirs.get(name)}."
