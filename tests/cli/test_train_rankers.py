@@ -25,6 +25,7 @@ from foveal.ranking.fitting import FITS
 from foveal.ranking.neural import MODELS
 from foveal.ranking.neural.losses import LOSSES
 from foveal.ranking.neural.ranker import Neural
+from foveal.training import model_folders
 from foveal.training.rerankers import OBJECTIVES
 from foveal.types import Document, document_id
 
@@ -272,6 +273,40 @@ def test_a_teacher_that_the_arm_does_not_ask_is_refused(judged, little_bert):
     assert "'denoised' needs a teacher" in refused("encoder", "--arm", "denoised", home=judged)
 
 
+def test_a_teacher_is_known_by_its_files(judged, little_bert, tmp_path, monkeypatch):
+    """By its name or its folder it is the same; trained anew in the same place it is another."""
+    asked = []
+
+    def train_nothing(*_, teacher, teacher_name, **__):
+        asked.append((teacher_name, teacher([("old oven", "an old oven by hand")])))
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.training.encoders.train_encoder", train_nothing)
+    place = judged / "models" / "my-reranker"
+    for seed, teachers in ((0, ["my-reranker", place]), (1, ["my-reranker"])):
+        model_folders.save_model(model_folders.cross_encoder(little_bert, seed=seed), place, replace=True)
+        for teacher in teachers:
+            said = refused("encoder", "--arm", "adversarial", "--teacher", teacher, home=judged)
+            assert said == "nothing is trained here"
+    assert asked[0] == asked[1]
+    assert asked[0][0].startswith("my-reranker ")
+    assert asked[2][0] != asked[0][0]
+    assert asked[2][1] != asked[0][1]
+
+
+def test_a_teacher_that_is_no_reranker_is_refused(judged, little_bert, tmp_path):
+    """Before anything is read, and nothing is fetched."""
+    asked = ["encoder", "--arm", "kl", "--teacher"]
+    assert "There is no re-ranker 'my-teacher'" in refused(*asked, "my-teacher", home=judged)
+    assert f"{little_bert} holds BertModel, no cross-encoder" in refused(*asked, little_bert, home=judged)
+    assert f"{tmp_path} holds no cross-encoder" in refused(*asked, tmp_path, home=judged)
+
+
+def test_a_game_needs_two_negatives(judged, little_bert):
+    asked = ["encoder", "--arm", "adversarial", "--teacher", little_bert, "--negatives", "1"]
+    assert "there is no game" in refused(*asked, home=judged)
+
+
 def test_help_names_every_choice():
     """The command tree imports no training, so the names stand there once more."""
     shown = CliRunner(env={"COLUMNS": "220"}).invoke(app, ["train", "ranker", "--help"]).stdout
@@ -340,8 +375,9 @@ def test_a_blockrank_that_keeps_what_it_reads(judged, tmp_path, monkeypatch):
         assert message in str(run.invoke(app, [*asked, name]).exception)
     keeping = load_ranker(places["keeps"], home=judged)
     small = replace(keeping, cache=BlockCache(tmp_path / "small", most_bytes=40_000))
-    with pytest.raises(InputError, match="36 passages would take about"):
-        keep_library(small, Library.open(judged))
+    for _ in range(2):
+        with pytest.raises(InputError, match="36 passages would take about"):
+            keep_library(small, Library.open(judged))
 
 
 @pytest.mark.parametrize("engine", ["paraformer", "attentive-cnn"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from tiny import FULL, tiny
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +26,7 @@ from foveal.ranking import blockrank_forward, blockrank_plan
 from foveal.ranking.blockrank import KEPT, BlockRank, default_layer, full_layers
 from foveal.ranking.blockrank_cache import BlockCache
 from foveal.ranking.blockrank_forward import read
+from foveal.ranking.blockrank_kept import bytes_a_token
 from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import Layout, Prompter, positions, segment_blocks, visible
 from foveal.ranking.blockrank_training import best_layer
@@ -32,6 +35,8 @@ from foveal.training.blockrank import ListedDocument, RankingList
 from foveal.types import Hit, Passage, Span
 
 OFFSET = 1024
+MOST = 400_000
+"""Bytes of a small cache: the texts above and the instruction take a third of it, texts of like length a fifth."""
 LAYOUT = Layout(query_offset=OFFSET)
 QUERY = "Where is the key of the mill?"
 TEXTS = [
@@ -550,6 +555,7 @@ def test_kept_documents_give_what_documents_read_now_do(models, kind, where, tmp
     depth, config = kept.depth, models[kind].model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     numbers = sum(segments.lengths[:-1]) * (2 * depth + 1) * config.num_key_value_heads * width
+    assert 4 * numbers == sum(segments.lengths[:-1]) * bytes_a_token(kept)
     assert size >= 4 * numbers if where == "folder" else size == 4 * numbers
 
 
@@ -591,15 +597,60 @@ def test_a_cache_in_memory_keeps_the_last_used(qwen):
 def test_a_cache_in_a_folder_keeps_the_last_used(qwen, tmp_path):
     """Files beyond the limit go, those that were not used for longest; what is gone is read again."""
     layout = replace(KEPT, query_offset=OFFSET)
-    cache = BlockCache(tmp_path, most_bytes=60_000)
+    cache = BlockCache(tmp_path, most_bytes=MOST)
     ranker, plain = BlockRank(qwen, layout=layout, cache=cache), BlockRank(qwen, layout=layout)
     first = hits_of(TEXTS)
     expected = plain.scores(QUERY, first)
+    ranker.keep(first)
+    used = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
     for n in range(6):
         ranker.scores(QUERY, hits_of([f"{n} {text}" for text in TEXTS]))
-        assert ranker.scores(QUERY, first) == pytest.approx(expected, abs=1e-5)  # used each time, so it stays
-        assert cache.bytes <= 1.2 * 60_000
-    assert 0 < len(list(tmp_path.glob("*/*"))) < 7 * len(TEXTS)
+        assert all(path.is_file() for path in used)  # used each time, so they stay
+        assert ranker.scores(QUERY, first) == pytest.approx(expected, abs=1e-5)
+        now = {path: path.stat().st_mtime_ns for path in used}
+        assert all(now[path] > used[path] for path in used)
+        used = now
+        assert cache.bytes <= 1.2 * MOST
+    assert len(used) < len(list(tmp_path.glob("*/*"))) < 7 * len(TEXTS)
+
+
+def test_a_folder_that_others_write_to_is_measured_and_cut(qwen, tmp_path):
+    """What another is writing does not count and is left alone, unless it is old; a file may be gone when looked at."""
+    cache = BlockCache(tmp_path, most_bytes=10**9)
+    ranker = BlockRank(qwen, layout=replace(KEPT, query_offset=OFFSET), cache=cache)
+    size = ranker.keep(hits_of(TEXTS))
+    folder = next(tmp_path.iterdir())
+    (folder / ".partial-new.safetensors").write_bytes(b"0" * 1000)
+    (folder / ".partial-old.safetensors").write_bytes(b"0" * 1000)
+    os.utime(folder / ".partial-old.safetensors", (1, 1))
+    (folder / "gone.safetensors").symlink_to(folder / "nowhere")  # as a file that goes between listing and looking
+    assert cache.bytes == size
+    again = replace(ranker, cache=BlockCache(tmp_path, most_bytes=10**9))
+    assert again.keep(hits_of([f"new {text}" for text in TEXTS])) > size
+    assert {path.name for path in folder.glob(".partial-*")} == {".partial-new.safetensors"}
+
+
+@pytest.mark.parametrize("fault", ["no folder", "full"])
+def test_a_search_goes_on_where_nothing_can_be_kept(qwen, tmp_path, fault, monkeypatch, caplog):
+    """Told once: keeping saves time, and no more."""
+    layout, hits = replace(KEPT, query_offset=OFFSET), hits_of(TEXTS)
+    if fault == "no folder":
+        (tmp_path / "kept").write_text("a file")
+    else:
+
+        def full(*_, **__):
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+        monkeypatch.setattr("safetensors.torch.save_file", full)
+    cache = BlockCache(tmp_path / "kept")
+    ranker = BlockRank(qwen, layout=layout, cache=cache)
+    expected = BlockRank(qwen, layout=layout).scores(QUERY, hits)
+    with caplog.at_level("WARNING", "foveal.ranking"):
+        for _ in range(2):
+            assert ranker.scores(QUERY, hits) == pytest.approx(expected, abs=1e-5)
+    assert caplog.text.count("cannot be written to") == 1
+    assert cache.bytes == 0
+    assert not list(tmp_path.rglob(".partial-*"))
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------

@@ -19,19 +19,26 @@ def turned(seed: int, size: int = D) -> torch.Tensor:
     return torch.linalg.qr(drawn).Q
 
 
-def test_planes_are_disjoint_and_the_steepest_first():
-    drawn = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
-    pull = drawn - drawn.T
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("size", [2, 6, 20])
+def test_planes_are_disjoint_and_the_steepest_first(size, coarse):
+    """One after another by the definition; of equally steep ones (many, of coarse numbers) the first."""
+    drawn = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    pull = (drawn - drawn.T).round() if coarse else drawn - drawn.T
     i, j = (places.tolist() for places in givens_planes(pull))
-    assert sorted(i + j) == list(range(6))
-    left, expected = set(range(6)), []
+    assert sorted(i + j) == list(range(size))
+    left, expected = set(range(size)), []
     while left:
-        best = max(((a, b) for a in left for b in left if a < b), key=lambda pair: abs(float(pull[pair])))
+        pairs = sorted((a, b) for a in left for b in left if a < b)
+        best = max(pairs, key=lambda pair: abs(float(pull[pair])))
         expected.append(best)
         left -= set(best)
     assert list(zip(i, j, strict=True)) == expected
-    odd = givens_planes(torch.zeros(5, 5))
-    assert len(odd[0]) == 2  # one axis stays where it is
+
+
+def test_an_axis_without_another_stays_where_it_is():
+    assert [places.tolist() for places in givens_planes(torch.zeros(5, 5))] == [[0, 2], [1, 3]]
+    assert [len(places) for places in givens_planes(torch.zeros(1, 1))] == [0, 0]
 
 
 def test_a_step_turns_by_the_derivatives_of_the_loss():
@@ -117,9 +124,21 @@ def test_gradients_reach_all_that_learns(hidden):
     assert not stored.requires_grad
 
 
+def test_a_rotation_stays_on_its_device(hidden):
+    """As on a GPU: what is made in the constructor is made beside what was given, not where tensors are made now."""
+    maps = {"queries": torch.nn.Identity(), "documents": torch.nn.Identity()}
+    centroids = drawn_from(hidden)
+    for rotation in (None, turned(0).float()):
+        with torch.device("meta"):
+            model = RotatedPQ(centroids, hidden, rotation=rotation, **maps)
+        assert model.rotation.device == hidden.device
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"rotation": torch.full((D, D), float("nan"))}, "needs an orthogonal matrix"),
+        ({"rotation_rate": float("nan")}, "neither may be below 0"),
         ({"rotation": torch.ones(D, D)}, "needs an orthogonal matrix"),
         ({"rotation": torch.eye(D - 1)}, "needs an orthogonal matrix"),
         ({"closeness": -1.0}, "neither may be below 0"),

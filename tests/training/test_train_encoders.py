@@ -183,6 +183,18 @@ def test_a_teacher_that_nobody_asks_is_refused(topics, tiny_encoder, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_game_is_played_with_the_arms_negatives(topics, tiny_encoder, tmp_path):
+    """T8, AR2: with one there is none; a number that was left out is the arm's, and the run is the same."""
+    settings = replace(FAST, arm="adversarial", dev_documents=10, loop=replace(LOOP, steps=1))
+    told = {"teacher": oracle(topics), "teacher_name": "oracle"}
+    first = trained(topics, tiny_encoder, tmp_path, settings, **told)
+    assert first[1].settings["negatives"] == settings.per_row == 7
+    assert trained(topics, tiny_encoder, tmp_path, replace(settings, negatives=7), **told) == first
+    assert replace(settings, arm="mined").per_row == 1
+    with pytest.raises(InputError, match=r"got 1 negative a row.*no game"):
+        replace(settings, negatives=1)
+
+
 @pytest.mark.slow
 def test_a_stopped_training_of_an_encoder_goes_on_exactly(topics, tiny_encoder, tmp_path):
     """Resume, through sentence-transformers' trainer, in the midst of an epoch and with ANCE's negatives."""

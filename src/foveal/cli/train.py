@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,7 @@ from foveal.cli.training import (
     progress,
     told,
 )
+from foveal.errors import InputError
 
 app = typer.Typer(help="Train a model on your own data; it is kept only if it is better.", no_args_is_help=True)
 
@@ -75,7 +77,10 @@ def encoder(
     ] = "mined",
     base: Base = "minilm",
     teacher: Annotated[
-        Path | None, typer.Option(help="A re-ranker's folder, for the arms margin-mse, kl, denoised and adversarial.")
+        str | None,
+        typer.Option(
+            help="A re-ranker trained here, or its folder: for the arms margin-mse, kl, denoised, adversarial."
+        ),
     ] = None,
     typos: Annotated[
         float, typer.Option(help="Share of the queries that are misspelt while it learns: 0.5 where people type fast.")
@@ -96,23 +101,22 @@ def encoder(
     """Train a sentence encoder for search by meaning. Stopped with Ctrl-C, the same command goes on."""
     from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
-    from foveal.training.encoders import ARMS, EncoderSettings, check_teacher, train_encoder
+    from foveal.training.encoders import EncoderSettings, check_teacher, train_encoder
     from foveal.training.loop import LoopSettings
-    from foveal.training.rerankers import Scorer
 
     settings = Settings.load(home)
     loop = loop_of(
         LoopSettings(), epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
         patience=patience,
     )  # fmt: skip
-    chosen = EncoderSettings(arm=arm, window=window, loop=loop, typos=typos)
+    chosen = EncoderSettings(arm=arm, negatives=negatives, window=window, loop=loop, typos=typos)
     check_teacher(arm, given=teacher is not None)  # before anything is read
-    chosen = replace(chosen, negatives=negatives or ARMS[arm].negatives)
+    place = None if teacher is None else _reranker(teacher, settings.home)
     judged, test = learnt_from(
         settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
         first_stage="none" if data else None, seed=seed,
     )  # fmt: skip
-    taught: dict[str, Any] = {"teacher": Scorer(teacher), "teacher_name": str(teacher)} if teacher else {}
+    taught = {} if place is None else _taught_by(place)
     learnt, dev = parted(judged.examples, seed)
     with progress() as on_progress:
         folder, report = train_encoder(
@@ -122,6 +126,31 @@ def encoder(
     report = replace(report, notes=(*judged.notes, *report.notes))
     use = f"Use it in a new library: foveal add … --encoder {folder} --home …"
     told(report, folder if report.kept else None, use, settings, as_json=as_json)
+
+
+def _reranker(name: str, home: Path) -> Path:
+    """The folder of the cross-encoder that is meant: a path, or a model trained here. InputError: it is none."""
+    place = next((one for one in (Path(name).expanduser(), home / "models" / name) if one.is_dir()), None)
+    if place is None:
+        raise InputError(
+            f"There is no re-ranker {name!r}, here or in {home / 'models'}. Give the name of one that `foveal train "
+            "reranker` made, or a folder."
+        )
+    try:
+        kinds = [str(one) for one in json.loads((place / "config.json").read_text("utf-8"))["architectures"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{place} holds no cross-encoder ({error}). Train one: foveal train reranker") from error
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):  # else its head would be drawn
+        raise InputError(f"{place} holds {', '.join(kinds)}, no cross-encoder. Train one: foveal train reranker")
+    return place
+
+
+def _taught_by(place: Path) -> dict[str, Any]:
+    """The teacher, known by its files: trained anew in the same place it is another."""
+    from foveal.models.folders import fingerprint
+    from foveal.training.rerankers import Scorer
+
+    return {"teacher": Scorer(place), "teacher_name": f"{place.name} {fingerprint(place)}"}
 
 
 @app.command()

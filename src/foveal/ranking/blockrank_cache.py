@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -25,8 +28,16 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
+log = logging.getLogger("foveal.ranking")
+
 IN_MEMORY = 2**30
 """Bytes that are kept where there is no folder."""
+
+STAYS = 0.9
+"""Share of the most bytes of a folder that stays where room is made."""
+
+HALF_WRITTEN = 3600.0
+"""Seconds after which a file that is still being written was left by a process that is gone."""
 
 Block = tuple[Tensor, Tensor]
 """Keys and values of one segment."""
@@ -47,6 +58,7 @@ class BlockCache:
         self._written = most_bytes or 0  # since the folder was looked through: it is, before the first file
         self._held: OrderedDict[str, Block] = OrderedDict()
         self._size = 0
+        self._told = False  # that nothing can be written
         self._lock = Lock()
 
     @property
@@ -54,7 +66,12 @@ class BlockCache:
         """What it holds now, on disk or in memory."""
         if self.folder is None:
             return self._size
-        return sum(path.stat().st_size for path in self.folder.glob("*/*.safetensors"))
+        return sum(map(_size, self._files()))
+
+    @property
+    def room(self) -> float | None:
+        """Bytes that can be kept beside each other for sure; None: as many as come."""
+        return self.most_bytes if self.folder is None or self.most_bytes is None else STAYS * self.most_bytes
 
     def get(self, scope: Scope, ids: Sequence[int]) -> Block | None:
         """The block of those tokens; None where there is none, or its file is damaged."""
@@ -66,17 +83,43 @@ class BlockCache:
                 self._held.move_to_end(scope.key(ids))
             return found
 
-    def put(self, scope: Scope, ids: Sequence[int], block: Block) -> None:
-        """Keep it; in a folder whole or not at all."""
+    def holds(self, scope: Scope, ids: Sequence[int]) -> bool:
+        """Whether `get` would find it; looking does not count as using it."""
         if self.folder is not None:
-            _write(self._path(scope, ids), scope, block)
-            self._make_room(size_of(block))
+            return self._path(scope, ids).is_file()
+        with self._lock:
+            return scope.key(ids) in self._held
+
+    def put(self, scope: Scope, ids: Sequence[int], block: Block) -> None:
+        """Keep it; in a folder whole or not at all. A folder that takes nothing is told of once."""
+        if self.folder is not None:
+            self._put_file(self._path(scope, ids), scope, block)
             return
         with self._lock:
             self._size += size_of(block) - size_of(self._held.pop(scope.key(ids), None))
             self._held[scope.key(ids)] = block
             while self._size > (self.most_bytes or 0) and len(self._held) > 1:
                 self._size -= size_of(self._held.popitem(last=False)[1])
+
+    def _put_file(self, path: Path, scope: Scope, block: Block) -> None:
+        from safetensors import SafetensorError
+
+        try:
+            _write(path, scope, block)
+            self._make_room(size_of(block))
+        except (OSError, SafetensorError) as error:
+            with self._lock:
+                told, self._told = self._told, True
+            if not told:
+                log.warning(
+                    "BlockRank's cache, %s, cannot be written to (%s); what is not kept there is read again each time. "
+                    "Free some space, or name another cache by FOVEAL_CACHE.", self.folder, error,
+                )  # fmt: skip
+
+    def _files(self) -> list[Path]:
+        """The blocks in the folder, without those that are being written."""
+        assert self.folder is not None
+        return [path for path in self.folder.glob("*/*.safetensors") if not path.name.startswith(".")]
 
     def _make_room(self, written: int) -> None:
         """Delete the files that were not used for longest, once a tenth of what may be kept was written."""
@@ -87,13 +130,16 @@ class BlockCache:
             if self._written < self.most_bytes / 10:
                 return
             self._written = 0
-            files = sorted(self.folder.glob("*/*.safetensors"), key=_used)
-            size = sum(_size(path) for path in files)
+            files = sorted(self._files(), key=_used)
+            size = sum(map(_size, files))
             for path in files[:-1]:
-                if size <= self.most_bytes * 0.9:
+                if size <= STAYS * self.most_bytes:
                     break
                 size -= _size(path)
                 path.unlink(missing_ok=True)
+            for path in self.folder.glob("*/.partial-*"):
+                if 0 < _used(path) < time.time() - HALF_WRITTEN:
+                    path.unlink(missing_ok=True)
 
     def _path(self, scope: Scope, ids: Sequence[int]) -> Path:
         assert self.folder is not None
@@ -135,7 +181,8 @@ def _read(path: Path, scope: Scope) -> Block | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        os.utime(path)  # the last used ones are kept
+        with suppress(OSError):  # of another user, or on a disk that is read only
+            os.utime(path)  # the last used ones are kept
         with safe_open(str(path), framework="pt") as opened:
             if opened.metadata() != scope.made_with:
                 return None

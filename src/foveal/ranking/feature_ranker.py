@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from foveal.ranking.judged_training import Made, RunSettings
 
 METRICS = ("ndcg@10", "mrr@10")
-DEPTH = 100
-"""Hits of the first stage that are learnt from, and ordered anew for the held-out queries."""
+DEPTH = 20
+"""Hits of the first stage that are learnt from, and ordered anew for the held-out queries: as many as `foveal search
+--rank` gives (`library.CANDIDATES`). A hit's share of the range of scores depends on how long the list is.
+"""
 
 WORDS = 100_000
 """Words whose weights are kept; rarer ones count like the rarest of these."""
@@ -75,7 +77,8 @@ def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 
     learnt, dev = parted(judged.examples, seed)
     known_by = {
         "what": f"features, {which}", "examples": learnt.fingerprint, "dev": dev.fingerprint,
-        "test": run.test.fingerprint if run.test else "none", "first stage": judged.stage, "seed": str(seed),
+        "test": run.test.fingerprint if run.test else "none", "first stage": judged.stage, "depth": str(DEPTH),
+        "seed": str(seed),
     }  # fmt: skip
     here = TrainingRun.opened(run.home, run.name, known_by, kind=which, anew=run.anew)
     if (done := here.report()) is not None:

@@ -100,7 +100,7 @@ class EncoderSettings:
     arm: str = "mined"
     objective: str = "in-batch"  # a loss of `losses.LOSSES`, where no teacher is asked
     typos: float = 0.0  # share of the queries that get a slip, another one each epoch (misspelling.py)
-    negatives: int = 1  # of a row, drawn anew each epoch from those down to `depth`
+    negatives: int | None = None  # of a row, drawn anew each epoch from those down to `depth`; None: as the arm has it
     depth: int = 30
     skip: int = 0  # of the best found: unjudged answers stand there
     margin: float = 0.05  # of "filtered", as a share of the relevant document's score
@@ -116,8 +116,14 @@ class EncoderSettings:
         if self.arm not in ARMS:
             raise UnknownName(f"No way of training an encoder is called {self.arm!r}. There are: {', '.join(ARMS)}.")
         for name in ("negatives", "depth", "refresh_epochs", "dev_documents"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Training an encoder got {name} = {getattr(self, name)}; it needs at least 1.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"Training an encoder got {name} = {value}; it needs at least 1.")
+        if ARMS[self.arm].distils == "adversarial" and self.per_row < 2:
+            raise InputError(
+                f"The arm {self.arm!r} got {self.per_row} negative a row: with nothing to choose among there is no "
+                "game. Ask for 2 or more (--negatives), or leave it out."
+            )
         if not 0 <= self.typos <= 1:
             raise InputError(f"Training an encoder got typos = {self.typos}; it is a share, from 0 to 1.")
         if self.window is not None and self.window < 3:
@@ -127,6 +133,11 @@ class EncoderSettings:
                 f"Training an encoder got skip {self.skip}, depth {self.depth}, margin {self.margin}, teacher_spread "
                 f"{self.teacher_spread}; it needs skip below depth, a margin from 0 to below 1, and a spread above 0."
             )
+
+    @property
+    def per_row(self) -> int:
+        """Negatives of a row."""
+        return ARMS[self.arm].negatives if self.negatives is None else self.negatives
 
 
 def train_encoder(
@@ -154,6 +165,7 @@ def train_encoder(
     ModelUnavailable: the base; InputError: `test` has another corpus, or the arm and the teacher do not go together.
     """
     settings = settings or EncoderSettings()
+    settings = replace(settings, negatives=settings.per_row)  # as the run is known by, and reported
     check_corpus(examples, dev, test)
     check_teacher(settings.arm, given=teacher is not None)
     cache = cache or Settings.load().cache
@@ -173,7 +185,7 @@ def train_encoder(
     searched = VectorSearch(list(examples.corpus), vectors, encoder.encode)
     learnt, negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
     model = model_folders.sentence_transformer(folder)
-    rows = Rows(learnt, negatives, settings.negatives if negatives else 0, scores, settings.loop.seed, settings.typos)
+    rows = Rows(learnt, negatives, settings.per_row if negatives else 0, scores, settings.loop.seed, settings.typos)
     batches = ApartBatches(rows, settings.loop.batch, settings.loop.seed)
     arm = ARMS[settings.arm]
     job = Job(
@@ -253,7 +265,7 @@ def _mined(
     run = run_of(found, examples, settings.depth + SPARE)
     pseudo, negatives = _chosen(arm.chosen, run, examples, searched, settings, teacher)
     more = with_pseudo_positives(examples, pseudo)
-    negatives = filled(negatives, more, settings.negatives, seed=settings.loop.seed)
+    negatives = filled(negatives, more, settings.per_row, seed=settings.loop.seed)
     if not arm.distils:
         return pseudo, negatives, None
     scores = taught(examples, negatives, teacher) if teacher else _blend(examples, negatives, searched)
@@ -348,7 +360,7 @@ def _refresh(rows: Rows, settings: EncoderSettings, per_epoch: int, tokens: int)
         search,
         every=settings.refresh_epochs * per_epoch,
         depth=settings.depth,
-        count=settings.negatives,
+        count=settings.per_row,
         seed=settings.loop.seed,
     )
 

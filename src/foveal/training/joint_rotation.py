@@ -15,6 +15,7 @@ Differs   a module over vectors stands for the transformer (see joint_index.py);
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,19 +25,24 @@ from foveal.training.joint_losses import decode, nearest_codes, own_scores, soft
 
 
 def givens_planes(pull: Tensor) -> tuple[Tensor, Tensor]:
-    """Disjoint pairs of axes (i, j), i < j, each the steepest of what is left, by the skew matrix `pull` (D, D)."""
-    size = len(pull)
-    upper = torch.triu_indices(size, size, 1, device=pull.device)
-    order = pull[upper[0], upper[1]].abs().argsort(descending=True, stable=True).tolist()
-    rows, columns = upper.tolist()
-    free, pairs = [True] * size, []
-    for place in order:
-        i, j = rows[place], columns[place]
-        if free[i] and free[j]:
-            free[i] = free[j] = False
-            pairs.append((i, j))
-    chosen = torch.tensor(pairs, device=pull.device).T
-    return chosen[0], chosen[1]
+    """Disjoint pairs of axes (i, j), i < j, each the steepest of what is left, by the skew matrix `pull` (D, D).
+
+    Two axes that are each other's steepest will be paired whatever else is, so a round takes all such pairs at once.
+    """
+    left = pull.detach().abs().cpu().numpy()
+    np.fill_diagonal(left, -1)
+    axes = np.arange(len(left))
+    pairs: list[tuple[float, int, int]] = []
+    while len(axes) > 1:
+        best, places = left.argmax(axis=1), np.arange(len(axes))  # of equal ones the first, so that a pair is found
+        i = np.flatnonzero((best[best] == places) & (places < best))
+        j = best[i]
+        pairs += zip(left[i, j].tolist(), axes[i].tolist(), axes[j].tolist(), strict=True)
+        kept = np.delete(places, np.concatenate([i, j]))
+        axes, left = axes[kept], left[np.ix_(kept, kept)]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1]))
+    chosen = torch.tensor([pair[1:] for pair in pairs], dtype=torch.long, device=pull.device).reshape(-1, 2)
+    return chosen[:, 0], chosen[:, 1]
 
 
 def turned_downhill(rotation: Tensor, gradient: Tensor, rate: float) -> Tensor:
@@ -53,6 +59,14 @@ def turned_downhill(rotation: Tensor, gradient: Tensor, rate: float) -> Tensor:
     made[:, i] = rotation[:, i] * cos + rotation[:, j] * sin
     made[:, j] = rotation[:, j] * cos - rotation[:, i] * sin
     return made
+
+
+def _orthogonal(matrix: Tensor, dimension: int) -> bool:
+    """Whether it is one of that size; one with a number that is none is not."""
+    if matrix.shape != (dimension, dimension):
+        return False
+    eye = torch.eye(dimension, dtype=matrix.dtype, device=matrix.device)
+    return bool((matrix.T @ matrix - eye).abs().max() <= 1e-3)
 
 
 class RotatedPQ(ConstrainedPQ):
@@ -80,13 +94,13 @@ class RotatedPQ(ConstrainedPQ):
             centroids, vectors, queries=queries, documents=documents, temperature=temperature, closeness=closeness
         )
         dimension = centroids.shape[0] * centroids.shape[2]
-        begun = torch.eye(dimension) if rotation is None else rotation.detach().clone()
-        if begun.shape != (dimension, dimension) or (begun.T @ begun - torch.eye(dimension)).abs().max() > 1e-3:
+        begun = torch.eye(dimension, device=centroids.device) if rotation is None else rotation.detach().clone()
+        if not _orthogonal(begun, dimension):
             raise InputError(
                 f"Poeem got a rotation of shape {tuple(begun.shape)} for vectors of {dimension} numbers; it needs an "
                 "orthogonal matrix of that size (a quantiser's, or None)."
             )
-        if closeness < 0 or rotation_rate < 0:
+        if not (closeness >= 0 and rotation_rate >= 0):
             raise InputError(
                 f"Poeem got closeness {closeness} and rotation_rate {rotation_rate}; neither may be below 0."
             )
