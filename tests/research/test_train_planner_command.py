@@ -34,6 +34,18 @@ def test_a_planner_is_trained_and_told_of(run, tmp_path, monkeypatch):
     assert (told["model"] is not None) == told["kept"]
 
 
+def test_rounds_stand_in_the_report(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
+    folder = written(world(), tmp_path / "mills")
+    tiny("qwen", tmp_path / "base")
+    given = ("research", "train-planner", folder, "--base", tmp_path / "base", "--reward-steps", 0, "--rounds", 1)
+    made = run(*given, "--epochs", 1, "--layers", 1, "--name", "mine", "--json")
+    assert made.exit_code == 0, made.output
+    told = json.loads(made.stdout)
+    assert told["settings"]["evolving"]["rounds"] == 1
+    assert told["settings"]["reward"] is None
+
+
 def test_a_folder_that_is_no_recording_is_refused(run, tmp_path):
     made = run("research", "train-planner", tmp_path)
     assert made.exit_code == 1

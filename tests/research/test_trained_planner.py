@@ -14,7 +14,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.research.exploring import Explored, depends, explore
 from foveal.research.graph import ROOT, Graph, Node
 from foveal.research.mindsearch import MindSearch
-from foveal.research.planner_evolving import EvolvingSettings, evolve, rolled_out
+from foveal.research.planner_evolving import EvolvingSettings, rolled_out
 from foveal.research.planner_reinforcement import (
     GroupLoss,
     Rewards,
@@ -24,14 +24,12 @@ from foveal.research.planner_reinforcement import (
     reward,
     worth_trying,
 )
-from foveal.research.planner_runs import joined, train_planner
 from foveal.research.planner_settings import PlannerSettings, RewardSettings
 from foveal.research.planner_training import (
     Likelihood,
     by_length,
     collate,
     distil,
-    held_out,
     learned_model,
     row,
     taught,
@@ -43,6 +41,7 @@ from foveal.research.plans import PastTurn, Turn, extended
 from foveal.research.query_writer import Line, QueryWriter, Written, repeats
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trained_planner import PlannerModel, TrainedPlanner, needed, planner_folder, transcript_of
+from foveal.research.trajectories import Step
 from foveal.research.transcripts import Format, Transcript, TranscriptSettings, line
 from foveal.training.loop import LoopSettings
 from foveal.training.upper_layers import Parts
@@ -56,7 +55,6 @@ BY = RewardSettings(
     questions=2, samples=4, passes=2,
     loop=LoopSettings(steps=4, batch=2, learning_rate=1e-2, evaluate_every=2, checkpoint_every=1),
 )  # fmt: skip
-
 
 ONE_MODEL = pytest.mark.parametrize("model", ["qwen"], indirect=True)
 """For long tests of what hangs on no model."""
@@ -193,6 +191,14 @@ def test_the_vocabulary_holds_all_that_is_learnt(model, recorded, search):
     for run in recorded.trajectories:
         ids, learnt = taught(form, run, search, SETTINGS)
         assert {ids[place] for place in learnt} <= known
+
+
+@ONE_MODEL
+def test_the_vocabulary_holds_queries_as_lines_have_them(model, recorded):
+    form = Format(model, SHORT)
+    broken = replace(recorded.trajectories[0], steps=(Step("orra\nkeeper", ()),))
+    bare = replace(recorded, trajectories=(broken,), sources={})
+    assert set(form.query("orra\nkeeper")) <= vocabulary(form, bare)
 
 
 def test_the_end_is_learnt_where_a_run_ends_before_it_has_to(model, recorded, search):
@@ -544,62 +550,3 @@ def test_own_runs_are_the_plans_that_found_the_answer(recorded, search):
         assert all(step.passages == tuple(search(step.query)[:5]) for step in one.steps)
     bad = EvolvingSettings(samples=1, temperature=0.5)
     assert len(rolled_out(Drawing(), recorded, recorded.trajectories, search, SETTINGS, bad)) < len(wanted)
-
-
-@ONE_MODEL
-def test_a_round_learns_recorded_and_own_runs_and_none_that_is_held_out(model, recorded, search, learned, tmp_path):
-    learnt, held = held_out(recorded.trajectories, 0.25)
-    asked = []
-    by = EvolvingSettings(rounds=2, samples=2)
-
-    def watched(*given, **options):
-        asked.append([run.id for run in given[2]])
-        return [replace(one, id=f"{one.id}@{options['number'] + 1}") for one in given[2]]
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("foveal.research.planner_evolving.rolled_out", watched)
-        rounds = evolve(model, recorded, learned[0], learnt, held, SETTINGS, by, folder=tmp_path, search=search)
-    assert asked == [[run.id for run in learnt]] * 2
-    assert len(rounds) == 2
-    first = rounds[0].learned.state_dict()
-    assert any((first[name] - learned[0].state_dict()[name]).abs().max() > 1e-6 for name in first)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("foveal.research.planner_evolving.rolled_out", watched)
-        again = evolve(model, recorded, learned[0], learnt, held, SETTINGS, by, folder=tmp_path, search=search)
-    assert all(torch.equal(first[name], again[0].learned.state_dict()[name]) for name in first)
-    with pytest.raises(InputError, match="needs 1 round"):
-        EvolvingSettings(rounds=0)
-
-
-# -- as a run by name -------------------------------------------------------------------------------------------------
-
-
-def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
-    folder = tmp_path / "base"
-    tiny("qwen", folder)
-    settings = replace(SETTINGS, loop=replace(SETTINGS.loop, epochs=4))
-    own = EvolvingSettings(samples=2)
-    made, report = train_planner(recorded, str(folder), settings, BY, own, home=tmp_path, name="mills", cache=tmp_path)
-    run = tmp_path / "runs" / "train" / "mills"
-    assert {"report.json", "curves.png", "rewards.json", "rewards.png"} <= {path.name for path in run.iterdir()}
-    assert report.kept == (made is not None)
-    assert set(report.measured["held out"][1]) == {"log-likelihood", "recall of held-out questions"}
-    assert any("question alone" in note for note in report.notes)
-    assert any(note.startswith("distilled planner:") for note in report.notes)
-    again = train_planner(recorded, str(folder), settings, BY, own, home=tmp_path, name="mills", cache=tmp_path)
-    assert again == (made, report)
-    with pytest.raises(InputError, match="another run"):
-        train_planner(world(11), str(folder), settings, BY, home=tmp_path, name="mills", cache=tmp_path)
-
-
-def test_held_out_runs_are_not_learnt_from(recorded):
-    learnt, held = held_out(recorded.trajectories, 0.25)
-    assert len(held) == 3
-    assert not set(learnt) & set(held)
-
-
-def test_sets_are_joined_without_mixing_their_ids(recorded):
-    both = joined([recorded, replace(world(3), name="more")])
-    assert len(both.sources) == len(recorded.sources) + 9
-    assert both.trajectories[-1].steps[0].passages == ("more/m2",)
-    assert joined([recorded]) is recorded

@@ -6,15 +6,20 @@
 A round    several plans are drawn for each question by the planner as it stands; one is kept where its passages hold
            the answer: of these the one with the most supporting passages, then the one with the fewest queries. The
            model is then taught anew from the recorded runs and its own; held-out questions are never planned for
+Drawn      of the tokens that the planner was taught among: of the others it has learnt nothing, not even to leave them
+Kept       a round's own runs, in round-<n>/own.json: who was stopped does not plan again, and learns from the same ones
 Source     Singh et al., 2023 (ReST-EM), as search agents use it (EvolveSearch, EXSEARCH): roll out, keep what is
            verified, learn it by likelihood, again
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -23,15 +28,19 @@ from foveal.models.language import LanguageModel
 from foveal.research.exploring import Explored, Writer, explore
 from foveal.research.planner_reinforcement import well_formed
 from foveal.research.planner_settings import PlannerSettings
-from foveal.research.planner_training import distil
+from foveal.research.planner_training import distil, learned_model, told_apart, vocabulary, weights_digest
+from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import RecordedSearch, found_answer, supporting_recall
-from foveal.research.trained_planner import PlannerModel
 from foveal.research.trajectories import Recorded, Step, Trajectory
+from foveal.research.transcripts import Format
+from foveal.training import checkpoints
 from foveal.training.loop import Curves
 from foveal.training.watch import Progress
 
 AT_ONCE = 16
 """Questions that are planned for side by side."""
+
+OWN = "own.json"
 
 SEEN = 5
 """Passages of a search that a run notes, as recorded agents were given them."""
@@ -58,6 +67,19 @@ class Round:
     learned: nn.ModuleDict
     curves: Curves
     own: tuple[Trajectory, ...]  # the planner's own runs that it learnt from
+
+
+def drawing(
+    model: LanguageModel,
+    recorded: Recorded,
+    learned: nn.ModuleDict,
+    taught_by: Sequence[Trajectory],
+    settings: PlannerSettings,
+) -> QueryWriter:
+    """Writes with the changes that were learnt from these runs, and with the tokens that they were learnt among."""
+    form = Format(model, settings.transcript)
+    only = sorted(vocabulary(form, recorded, taught_by))
+    return QueryWriter(model, learned_model(model, learned, settings), settings.transcript, only=only)
 
 
 def rolled_out(
@@ -118,21 +140,49 @@ def evolve(
     search: RecordedSearch | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Round]:
-    """The rounds, each begun with the changes of the one before; fewer where a round finds nothing.
+    """The rounds, each planned with the changes of the one before; fewer where a round finds nothing.
 
-    `learnt` are planned for, `held` only looked at. `folder` keeps checkpoints: the same call goes on to the same end.
+    `learnt` are planned for, `held` only looked at. `folder` keeps own runs and checkpoints: the same call goes on to
+    the same end. InputError: `folder` is another training's.
     """
     search = search or RecordedSearch(recorded)
     rounds: list[Round] = []
+    runs = (*held, *learnt)
     for number in range(by.rounds):
-        writer = PlannerModel(model, settings, learned).writer
-        own = rolled_out(writer, recorded, learnt, search, settings, by, number=number, on_progress=on_progress)
+        place = folder / f"round-{number + 1}"
+        depends_on = [
+            model.fingerprint, recorded.fingerprint, weights_digest(learned), told_apart(recorded, runs),
+            told_apart(recorded, learnt), asdict(settings), by.samples, by.temperature, number,
+        ]  # fmt: skip
+        own = kept_runs(place / OWN, depends_on)
+        if own is None:
+            writer = drawing(model, recorded, learned, runs, settings)
+            own = rolled_out(writer, recorded, learnt, search, settings, by, number=number, on_progress=on_progress)
+            keep_runs(place / OWN, depends_on, own)
         if not own:
             break
         runs = (*held, *learnt, *own)
         share = replace(settings, dev_share=len(held) / len(runs))  # the same runs are held out
-        learned, curves = distil(
-            model, recorded, runs, share, folder=folder / f"round-{number + 1}", search=search, on_progress=on_progress
-        )
+        learned, curves = distil(model, recorded, runs, share, folder=place, search=search, on_progress=on_progress)
         rounds.append(Round(learned, curves, tuple(own)))
     return rounds
+
+
+def keep_runs(path: Path, depends_on: Sequence[Any], runs: Sequence[Trajectory]) -> None:
+    """Write a round's own runs, and a hash of what they depend on."""
+    checkpoints.write(path, {"of": _hash(depends_on), "runs": [asdict(run) for run in runs]})
+
+
+def kept_runs(path: Path, depends_on: Sequence[Any]) -> list[Trajectory] | None:
+    """What `keep_runs` wrote; None where there is nothing, or it depended on something else."""
+    found = checkpoints.read(path)
+    return None if found is None or found.get("of") != _hash(depends_on) else [_run(one) for one in found["runs"]]
+
+
+def _run(kept: Mapping[str, Any]) -> Trajectory:
+    steps = tuple(Step(one["query"], tuple(one["passages"])) for one in kept["steps"])
+    return Trajectory(kept["id"], kept["question"], tuple(kept["answers"]), steps, tuple(kept["supporting"]))
+
+
+def _hash(depends_on: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()

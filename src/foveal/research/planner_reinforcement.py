@@ -28,7 +28,7 @@ from foveal.errors import InputError
 from foveal.models.language import LanguageModel
 from foveal.research.exploring import Explored, explore
 from foveal.research.planner_settings import PlannerSettings, RewardSettings
-from foveal.research.planner_training import Row, collate, row, tokens, vocabulary
+from foveal.research.planner_training import Row, collate, row, tokens, told_apart, vocabulary, weights_digest
 from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled, supporting_recall
 from foveal.research.trajectories import Recorded, Trajectory
@@ -207,7 +207,7 @@ def reinforce(
         collate=lambda places: {"runs": torch.tensor(places)},
         identity={
             "what": "planner by reward", "base": model.fingerprint, "recorded": recorded.fingerprint,
-            "begun": _weights(learned), "runs": ",".join(run.id for run in (*chosen, *held)),
+            "begun": weights_digest(learned), "runs": told_apart(recorded, (*chosen, *held)),
             "planner": _plain(settings), "reward": _plain(by),
         },
         evaluate=lambda _: {METRIC: recall(recorded, held, loss.writer(), search, settings)},
@@ -233,15 +233,6 @@ def recall(
         for run, plan in zip(asked, plans, strict=True)
     ]
     return fmean(found) if found else 0.0
-
-
-def _weights(learned: nn.ModuleDict) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for value in learned.state_dict().values():
-        digest.update(value.detach().float().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _plain(settings: Any) -> str:

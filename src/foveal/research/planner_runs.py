@@ -2,19 +2,22 @@
 
     folder, report = train_planner(load_recorded(Path("hotpotqa")), home=home)         # HOME/models/<name>
 
-Held out  every tenth run that teaches, and as many questions for the recall; neither stage learns from them
+Held out  every tenth run that teaches, and as many questions for the recall; no stage learns from them
 Kept      if it finds the answers of more held-out questions than the question alone does at the same number of
-          passages, and their recorded queries are likelier to it than to the model that it began with. Where reward
-          did not help on the held-out questions, the distilled planner is what is kept
+          passages, and their recorded queries are likelier to it than to the model that it began with. It is the
+          stage that finds most of them, of equal ones the first
+Reported  figures and curves of that stage
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from foveal.evaluation.plots import COLOURS, blank, plain, saved
 from foveal.models.language import LanguageModel, load_language_model
@@ -23,7 +26,7 @@ from foveal.research.planner_reinforcement import METRIC as RECALL
 from foveal.research.planner_reinforcement import Rewards, recall, reinforce
 from foveal.research.planner_settings import BASE, PlannerSettings, RewardSettings
 from foveal.research.planner_training import METRIC as LIKELIHOOD
-from foveal.research.planner_training import distil, held_out, teachable
+from foveal.research.planner_training import distil, held_out, likelihood, teachable
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trained_planner import PlannerModel
 from foveal.research.trajectories import Recorded, Trajectory
@@ -77,41 +80,48 @@ def train_planner(
         return (run.place if report.kept else None), report
     search = RecordedSearch(recorded)
     parted = Parted(*held_out(teachable(recorded, recorded.trajectories, search, settings), settings.dev_share))
-    work = Training(model, recorded, search, parted, settings, on_progress)
-    learned, curves = distil(
-        model, recorded, (*parted.held, *parted.learnt), settings,
-        folder=run.folder / "distillation", search=search, on_progress=on_progress,
-    )  # fmt: skip
-    stages = [("distilled", learned, work.recall(learned))]
+    work = Training(run.folder, model, recorded, search, parted, settings, on_progress)
+    stages, notes = [work.distilled()], list[str]()
     if evolving is not None:
-        rounds = evolve(
-            model, recorded, learned, parted.learnt, parted.held, settings, evolving,
-            folder=run.folder / "evolving", search=search, on_progress=on_progress,
-        )  # fmt: skip
-        for number, one in enumerate(rounds, start=1):
-            stage = f"evolved ({len(one.own):,} runs of its own, round {number})"
-            stages.append((stage, one.learned, work.recall(one.learned)))
-        learned = max(stages, key=lambda one: one[2])[1]  # reward goes on from the best one
-    rewards = None
+        rounds = work.evolved(stages[0], evolving)
+        stages += rounds
+        if len(rounds) < evolving.rounds:
+            notes.append(f"Round {len(rounds) + 1} found no plan that holds the answer; no more rounds.")
     if by is not None:
-        made, rewarded, rewards = reinforce(
-            model, recorded, learned, parted.learnt, work.asked, settings, by,
-            folder=run.folder / "reward", search=search, on_progress=on_progress,
-        )  # fmt: skip
-        stages.append(("rewarded", made, dict(rewarded.metrics)[rewarded.best_step or 0][RECALL]))
+        stage, rewards = work.rewarded(best_of(stages), by)
+        stages.append(stage)
         keep_rewards(run.folder, rewards, by)
-    stage, best, _ = max(stages, key=lambda one: one[2])  # of equal ones the first
-    report = work.report(run.name, base, curves, stage, stages, rewards, by)
+        shown = ", ".join(f"{one:.3f}" for one in rewards.passes(by.passes))
+        notes.append(f"Mean reward of the passes over the same questions: {shown}")
+    told_of = {"evolving": evolving, "reward": by}
+    chosen = plain_settings(settings) | {key: plain_settings(one) if one else None for key, one in told_of.items()}
+    report = work.report(run.name, base, stages, notes, chosen)
     with run.candidate() as candidate:
-        planner = PlannerModel(model, settings, best, len(parted.learnt), recorded.name)
+        planner = PlannerModel(model, settings, best_of(stages).learned, len(parted.learnt), recorded.name)
         run.settle(planner.save(candidate), report)
     return (run.place if report.kept else None), report
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
-    """What both stages share."""
+class Stage:
+    """A planner that may be kept."""
 
+    name: str
+    learned: nn.ModuleDict
+    recall: float  # of the held-out questions
+    curves: Curves
+
+
+def best_of(stages: Sequence[Stage]) -> Stage:
+    """The one with the best recall; of equal ones the first."""
+    return max(stages, key=lambda one: one.recall)
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What the stages share."""
+
+    folder: Path
     model: LanguageModel
     recorded: Recorded
     search: RecordedSearch
@@ -119,13 +129,43 @@ class Training:
     settings: PlannerSettings
     on_progress: Callable[[Progress], None]
 
+    def distilled(self) -> Stage:
+        """By the recorded runs alone."""
+        learned, curves = distil(
+            self.model, self.recorded, (*self.parted.held, *self.parted.learnt), self.settings,
+            folder=self.folder / "distillation", search=self.search, on_progress=self.on_progress,
+        )  # fmt: skip
+        return self._stage("distilled", learned, curves)
+
+    def evolved(self, begun: Stage, by: EvolvingSettings) -> list[Stage]:
+        """By its own runs, too: a stage a round; fewer where a round found nothing."""
+        rounds = evolve(
+            self.model, self.recorded, begun.learned, self.parted.learnt, self.parted.held, self.settings, by,
+            folder=self.folder / "evolving", search=self.search, on_progress=self.on_progress,
+        )  # fmt: skip
+        return [
+            self._stage(f"evolved ({len(one.own):,} runs of its own, round {number})", one.learned, one.curves)
+            for number, one in enumerate(rounds, start=1)
+        ]
+
+    def rewarded(self, begun: Stage, by: RewardSettings) -> tuple[Stage, Rewards]:
+        """By reward, from the changes of another stage."""
+        learned, curves, rewards = reinforce(
+            self.model, self.recorded, begun.learned, self.parted.learnt, self.asked, self.settings, by,
+            folder=self.folder / "reward", search=self.search, on_progress=self.on_progress,
+        )  # fmt: skip
+        return self._stage("rewarded", learned, curves), rewards
+
+    def _stage(self, name: str, learned: nn.ModuleDict, curves: Curves) -> Stage:
+        return Stage(name, learned, self.recall(learned), curves)
+
     @property
     def asked(self) -> list[Trajectory]:
         """The held-out questions whose recall is measured."""
         return [run for run in self.parted.held if run.measurable][:MEASURED]
 
-    def recall(self, learned: Any) -> float:
-        """Of the held-out questions, by a planner with these changes; None: by the model as it is."""
+    def recall(self, learned: nn.ModuleDict | None) -> float:
+        """Of the held-out questions, by a planner with these changes in use; None: by the model as it is."""
         self.on_progress(Progress(0, 0, note=f"Planning for {len(self.asked)} questions that were held out"))
         planner = PlannerModel(self.model, self.settings, learned)
         return recall(self.recorded, self.asked, planner.writer, self.search, self.settings)
@@ -138,32 +178,26 @@ class Training:
         ]
         return sum(found) / max(1, len(found))
 
+    def likelihood(self, learned: nn.ModuleDict | None) -> float:
+        """Of the held-out runs' queries: for every stage among the tokens of the recorded set, so that they compare."""
+        return likelihood(self.model, self.recorded, self.parted.held, learned, self.settings, self.search)
+
     def report(
-        self,
-        name: str,
-        base: str,
-        curves: Curves,
-        stage: str,
-        stages: Sequence[tuple[str, Any, float]],
-        rewards: Rewards | None,
-        by: RewardSettings | None,
+        self, name: str, base: str, stages: Sequence[Stage], notes: Sequence[str], settings: Mapping[str, Any]
     ) -> Report:
-        """Before and after on the held-out runs, and which stage is kept."""
-        steps = dict(curves.metrics)
-        before, after = dict(steps[0]), dict(steps[curves.best_step or 0])
-        alone, found = self.alone(), max(value for _, _, value in stages)
-        before[RECALL], after[RECALL] = self.recall(None), found
-        kept = after[LIKELIHOOD] > before[LIKELIHOOD] and found > alone
-        notes = [f"The question alone finds {alone:.4f} of the answers at {self.settings.budget} passages."]
-        notes += [f"{what} planner: {value:.4f}" for what, _, value in stages]
-        if rewards is not None and by is not None:
-            shown = ", ".join(f"{one:.3f}" for one in rewards.passes(by.passes))
-            notes.append(f"Mean reward of the passes over the same questions: {shown}")
-        notes.append(f"Kept: the {stage} planner." if kept else "The planner was not kept: it is no better.")
+        """Before and after on the held-out runs, of the stage that is best. `notes` are those of the stages."""
+        best, alone = best_of(stages), self.alone()
+        before = {LIKELIHOOD: self.likelihood(None), RECALL: self.recall(None)}
+        after = {LIKELIHOOD: self.likelihood(best.learned), RECALL: best.recall}
+        kept = after[LIKELIHOOD] > before[LIKELIHOOD] and best.recall > alone
+        said = [
+            f"The question alone finds {alone:.4f} of the answers at {self.settings.budget} passages.",
+            *(f"{one.name} planner: {one.recall:.4f}" for one in stages),
+            *notes,
+            f"Kept: the {best.name} planner." if kept else "The planner was not kept: it is no better.",
+        ]
         what = f"planner, {len(self.parted.learnt):,} runs of {self.recorded.name}"
-        measured = {"held out": (before, after)}
-        own = plain_settings(self.settings) | {"reward": plain_settings(by) if by else None}
-        return Report(name, what, base, curves, measured, kept, tuple(notes), own)
+        return Report(name, what, base, best.curves, {"held out": (before, after)}, kept, tuple(said), settings)
 
 
 def keep_rewards(folder: Path, rewards: Rewards, by: RewardSettings) -> Path:

@@ -12,6 +12,7 @@ Source    the recipe of search agents' cold start (R1-Searcher, Song et al., 202
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -105,13 +106,18 @@ def taught(
     return tokens(form, made, ended=ended)
 
 
-def vocabulary(form: Format, recorded: Recorded) -> set[int]:
-    """The tokens of all passages, questions and queries of a set: those that a planner has a reason to write."""
+def vocabulary(form: Format, recorded: Recorded, runs: Sequence[Trajectory] = ()) -> set[int]:
+    """The tokens of all passages, questions and queries of a set, and of the queries of other `runs` over it: those
+    that a planner has a reason to write.
+    """
     texts = [f"{one.title}\n{one.text}" for one in recorded.sources.values()]
     texts += [run.question for run in recorded.trajectories]
     texts += [f" {step.query}" for run in recorded.trajectories for step in run.steps]
     encoded = form.model.tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
-    return {token for one in encoded for token in one.ids} | {*form.search, *form.done, *form.end}
+    # a line is cut and has no breaks, so that its tokens may be others than those of the text
+    queries = {step.query for run in (*recorded.trajectories, *runs) for step in run.steps}
+    lines = {token for query in queries for token in form.query(query)}
+    return {token for one in encoded for token in one.ids} | lines | {*form.search, *form.done, *form.end}
 
 
 def row(parts: Parts, ids: Sequence[int], learnt: Sequence[int]) -> Row:
@@ -210,7 +216,7 @@ def distil(
     chosen = teachable(recorded, runs, search, settings)
     learnt_from, held = held_out(chosen, settings.dev_share)
     form = Format(model, settings.transcript)
-    parts = Parts.of(model.model, settings.upper, vocabulary(form, recorded))
+    parts = Parts.of(model.model, settings.upper, vocabulary(form, recorded, chosen))
     learned = parts.learn(rank=settings.rank, alpha=settings.alpha, seed=settings.loop.seed)
     dev, learnt = (
         Rows(parts, [taught(form, one, search, settings) for one in part], on_progress) for part in (held, learnt_from)
@@ -221,11 +227,46 @@ def distil(
         plan=by_length(learnt.lengths, settings.loop.batch, settings.loop.seed),
         identity={
             "what": "planner", "base": model.fingerprint, "recorded": recorded.fingerprint,
-            "runs": ",".join(run.id for run in (*held, *learnt_from)), "planner": _plain(settings),
+            "runs": told_apart(recorded, (*held, *learnt_from)), "planner": _plain(settings),
         },
         evaluate=lambda _: {METRIC: -loss.of(dev)},
     )  # fmt: skip
     return learned, train(job, settings.loop, folder, on_progress=on_progress, anew=anew)
+
+
+def likelihood(
+    model: LanguageModel,
+    recorded: Recorded,
+    runs: Sequence[Trajectory],
+    learned: nn.ModuleDict | None,
+    settings: PlannerSettings,
+    search: RecordedSearch,
+) -> float:
+    """The mean log-likelihood of a token that the runs teach, by the model with these changes; None: as it is."""
+    form = Format(model, settings.transcript)
+    parts = Parts.of(model.model, settings.upper, vocabulary(form, recorded, runs))
+    if learned is not None:
+        own = parts.learn(rank=settings.rank, alpha=settings.alpha, seed=settings.loop.seed)
+        own.load_state_dict(learned.state_dict())
+    return -Likelihood(parts).of(Rows(parts, [taught(form, one, search, settings) for one in runs]))
+
+
+def told_apart(recorded: Recorded, runs: Sequence[Trajectory]) -> str:
+    """The runs' ids; with a digest those that are not in `recorded`, whose fingerprint does not tell their steps."""
+    known = set(recorded.trajectories)
+    return ",".join(run.id if run in known else f"{run.id} {_digest(run)}" for run in runs)
+
+
+def _digest(run: Trajectory) -> str:
+    return hashlib.sha256(json.dumps(asdict(run)).encode()).hexdigest()[:16]
+
+
+def weights_digest(learned: nn.ModuleDict) -> str:
+    """SHA-256 over changes."""
+    digest = hashlib.sha256()
+    for value in learned.state_dict().values():
+        digest.update(value.detach().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def learned_model(model: LanguageModel, learned: nn.ModuleDict, settings: PlannerSettings) -> Any:
