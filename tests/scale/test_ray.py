@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import dataclass
+
 import pytest
 from ray_parts import library, same, written
 from tiny import tiny
@@ -10,12 +14,31 @@ from foveal.errors import LibraryBusy
 from foveal.library import Library
 from foveal.models.language import LanguageModel
 from foveal.retrieval import indexing, tables
-from foveal.scale.adding import RayWork
+from foveal.scale.adding import RayWork, loaded
 from foveal.scale.cluster import nodes, our_errors
 from foveal.scale.indexing import build_indexes
+from foveal.scale.tasks import Tasks
 
 pytest.importorskip("ray", reason="foveal[scale] is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # Ray's own warnings are not ours to mend
+
+
+@dataclass
+class KilledBy(RayWork):
+    """`RayWork` whose tasks die of one file."""
+
+    victim: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        victim = self.victim
+
+        def loaded_or_dead(recipe, part):
+            if any(source.address.endswith(victim) for source in part):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return loaded(recipe, part)
+
+        self._loading = Tasks(self.ray, loaded_or_dead)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +77,19 @@ def test_an_error_of_a_task_is_the_one_that_it_raised(cluster):
     def fails():
         raise LibraryBusy("the words of a task")
 
-    with pytest.raises(LibraryBusy, match="the words of a task"), our_errors():
+    with pytest.raises(LibraryBusy) as found, our_errors():
         ray.get(fails.remote())
+    assert type(found.value) is LibraryBusy
+    assert str(found.value) == "the words of a task"
+
+
+def test_a_file_that_kills_its_process_is_skipped_and_no_other(cluster, own_settings, tmp_path):
+    texts = written(tmp_path / "texts", 12)
+    spread = library(own_settings, "killed")
+    report = spread.add([texts], work=KilledBy(spread, cluster[0], victim="007.txt"))
+    assert [one.address for one in report.skipped] == [(texts / "007.txt").as_uri()]
+    assert "WorkerCrashedError" in report.skipped[0].reason
+    assert (len(report.added), report.sources_read) == (11, 12)
 
 
 def test_indexes_that_tasks_built_find_what_lance_finds(cluster, own_settings, tmp_path):

@@ -1,6 +1,7 @@
 """Past one process: the work of a library spread over a Ray cluster. Needs the extra `foveal[scale]`.
 
     cluster.py     a cluster that is there, or one of this machine's cores
+    tasks.py       tasks that are tried again where their node or process died
     adding.py      `foveal add --ray`: sources loaded, cut and encoded by tasks
     indexing.py    indexes built by tasks, a part of the rows each (lance-ray)
     reading.py     `foveal read --ray`: windows of a text scored by tasks

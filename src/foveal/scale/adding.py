@@ -9,7 +9,9 @@
 
 Identical   documents come in the order of the sources, and batches hold the same passages as without a cluster, so the
             tables come out the same, row by row, wherever nodes compute alike
-Failures    a task whose node died is run again elsewhere. If this process dies, what it published stays, as ever
+Failures    a task whose node died is run again elsewhere (`tasks.py`). Where its process died, its sources are loaded
+            one by one, and one that kills its process each time is skipped, by name. If this process dies, what it
+            published stays, as ever
 Reach       every node must reach the sources (files: a shared folder) and the encoder's files. Pages of the web and
             arXiv are fetched by this process, which keeps to the servers' pace
 Tasks       plain ones: Ray Data looks ten times a second which core is free, so that each waits between two tasks
@@ -20,7 +22,8 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import groupby
@@ -31,10 +34,11 @@ from foveal.errors import LibraryError
 from foveal.library import Library
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport, OwnWork
-from foveal.retrieval.indexing import Indexer
+from foveal.retrieval.indexing import LOOKED_UP, Indexer
 from foveal.retrieval.store import Store
 from foveal.scale.cluster import our_errors
 from foveal.scale.indexing import build_indexes
+from foveal.scale.tasks import TRIES, Task, Tasks, crashed
 from foveal.text.loading import LoadSettings, Skipped, Source, readable
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.types import Document, Encoder, Passage, Segmenter, Span
@@ -50,6 +54,12 @@ SMALL_PART_BYTES = 2**19
 
 WAITING_A_CORE = 3
 """Tasks that load, for each core: done and not yet taken, under way, or waiting for it."""
+
+KEPT = 2 * LOOKED_UP
+"""Documents whose passages are kept until `segment` is asked for them: of those that are unchanged it never is."""
+
+Row = tuple[str, Any, Any]
+"""What a task tells: "document" with its places, "skipped", or "read" after each source."""
 
 Place = tuple[Span, str | None]
 """A passage without its text: where it stands, and its heading."""
@@ -88,19 +98,18 @@ class RayWork:
     def __post_init__(self) -> None:
         """The nodes' cores decide how much is under way at once."""
         self.ahead = self.ahead or max(2, AHEAD_A_CORE * self._cores())
-        remote = self.ray.remote(encoded)
-        self._encoded = remote.options(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")
-        self._loaded = self.ray.remote(loaded).options(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")
+        self._encoding, self._loading = Tasks(self.ray, encoded), Tasks(self.ray, loaded)
         self._own = OwnWork(self.library)
 
     def load(self, sources: Sequence[Source], settings: LoadSettings, report: AddReport) -> Iterator[Document]:
         """The documents in the order of the sources, each with its passages, which `segment` hands out."""
         self._recipe = recipe = Recipe.of(self.library, settings)
-        for network, run in groupby(sources, key=lambda source: source.kind in NETWORK):
-            if network:
-                yield from self._own.load(list(run), settings, report)
-            else:
-                yield from self._spread(list(run), recipe, report)
+        with self._stopping():
+            for network, run in groupby(sources, key=lambda source: source.kind in NETWORK):
+                if network:
+                    yield from self._own.load(list(run), settings, report)
+                else:
+                    yield from self._spread(list(run), recipe, report)
 
     def segment(self, document: Document) -> Sequence[Passage]:
         """What a task has cut; a document that no task has (it seemed unchanged, or is a page) is cut here."""
@@ -115,27 +124,60 @@ class RayWork:
 
     def encode(self, texts: Sequence[str]) -> Any:
         """A call that waits for the vectors."""
-        return partial(self._result, self._encoded.remote(self._recipe, list(texts)))
+        return partial(self._vectors, self._encoding.begin(self._recipe, list(texts)))
 
     def index(self, store: Store) -> None:
         """By the cluster where rows are many and every node reaches the tables; what is left by Lance, here."""
         if tables.is_remote(store.uri) or self._one_machine():
-            build_indexes(store, workers=self._cores())
+            with our_errors():
+                build_indexes(store, workers=self._cores())
         store.refresh_indexes()
 
-    def _spread(self, sources: Sequence[Source], recipe: Recipe, report: AddReport) -> Iterator[Document]:
-        cores = self._cores()
-        waiting: deque[Any] = deque()
-        for part in parted(sources, cores):
-            waiting.append(self._loaded.remote(recipe, part))
-            if len(waiting) >= WAITING_A_CORE * cores:
-                yield from self._taken(self._result(waiting.popleft()), report)
-        while waiting:
-            yield from self._taken(self._result(waiting.popleft()), report)
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Around what waits for tasks: where it fails, or is no longer wanted, nothing more is to be done."""
+        try:
+            yield
+        except BaseException:
+            self._loading.stop()
+            self._encoding.stop()
+            raise
 
-    def _taken(self, rows: bytes, report: AddReport) -> Iterator[Document]:
+    def _vectors(self, task: Task) -> Any:
+        with self._stopping():
+            return self._encoding.result(task)
+
+    def _spread(self, sources: Sequence[Source], recipe: Recipe, report: AddReport) -> Iterator[Document]:
+        waiting: deque[tuple[Sequence[Source], Task]] = deque()
+        for part in parted(sources, self._cores()):
+            waiting.append((part, self._begun(recipe, part)))
+            most = WAITING_A_CORE * self._cores()  # a cluster grows with what waits for it
+            while len(waiting) >= most:
+                yield from self._taken(self._made(recipe, *waiting.popleft()), report)
+        while waiting:
+            yield from self._taken(self._made(recipe, *waiting.popleft()), report)
+
+    def _begun(self, recipe: Recipe, part: Sequence[Source]) -> Task:
+        """Several sources are tried once together: which of them killed the process shows when each is alone."""
+        return self._loading.begin(recipe, part, tries=1 if len(part) > 1 else TRIES)
+
+    def _made(self, recipe: Recipe, part: Sequence[Source], task: Task) -> Iterator[Row]:
         """What a task made of a part."""
-        for kind, one, places in pickle.loads(rows):
+        try:
+            rows = pickle.loads(self._loading.result(task))
+        except LibraryError as error:
+            if not crashed(error):
+                raise
+            rows = self._one_by_one(recipe, part) if len(part) > 1 else _skipped(part[0], error)
+        yield from rows
+
+    def _one_by_one(self, recipe: Recipe, part: Sequence[Source]) -> Iterator[Row]:
+        for source in part:
+            yield from self._made(recipe, [source], self._begun(recipe, [source]))
+
+    def _taken(self, rows: Iterable[Row], report: AddReport) -> Iterator[Document]:
+        """The documents among the rows; the rest is counted."""
+        for kind, one, places in rows:
             if kind == "read":
                 report.sources_read += 1
             elif kind == "skipped":
@@ -143,18 +185,17 @@ class RayWork:
             else:
                 if places is not None:
                     self._cut[one.id, one.revision] = places
+                    if len(self._cut) > KEPT:
+                        del self._cut[next(iter(self._cut))]
                 yield one
-
-    def _result(self, ref: Any) -> Any:
-        with our_errors():
-            return self.ray.get(ref)
 
     def _one_machine(self) -> bool:
         """Whether all nodes have one address: then they share its disks."""
         return len({node["NodeManagerAddress"] for node in self.ray.nodes() if node["Alive"]}) == 1
 
     def _cores(self) -> int:
-        return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+        with our_errors():
+            return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
 
 def parted(sources: Sequence[Source], cores: int) -> list[list[Source]]:
@@ -173,6 +214,13 @@ def parted(sources: Sequence[Source], cores: int) -> list[list[Source]]:
         parts[-1].append(source)
         held, left = held + size, left - size
     return parts
+
+
+def _skipped(source: Source, error: LibraryError) -> list[Row]:
+    """The rows of a source that killed its process each time."""
+    how = type(error.__cause__).__name__
+    reason = f"The process that read it died each time ({how}): it is damaged, or needs more memory than a node has."
+    return [("skipped", Skipped(source.address, reason), None), ("read", None, None)]
 
 
 # -- in the tasks -----------------------------------------------------------------------------------------------------
@@ -196,7 +244,7 @@ def encoded(recipe: Recipe, texts: Sequence[str]) -> Any:
     return encoder.encode(texts)
 
 
-def _rows(found: Sequence[Document | Skipped], recipe: Recipe) -> Iterator[tuple[str, Any, Any]]:
+def _rows(found: Sequence[Document | Skipped], recipe: Recipe) -> Iterator[Row]:
     known = _unchanged([one for one in found if isinstance(one, Document)], recipe)
     for one in found:
         if isinstance(one, Skipped):

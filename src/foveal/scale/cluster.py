@@ -31,6 +31,12 @@ QUIET = {
 }
 """Variables that Ray reads at its start, where nothing else is set."""
 
+RAYS = {"RayError", "RayServeException", "ConnectionError", "TimeoutError"}
+"""Classes of what calls of Ray raise."""
+
+TOLD = "RayTaskError"
+"""The class of Ray's that stands for what a task raised, in `cause`."""
+
 
 @contextmanager
 def cluster(address: str = LOCAL, *, cores: int | None = None) -> Iterator[Any]:
@@ -105,15 +111,32 @@ def nodes(cores: Sequence[int]) -> Iterator[tuple[Any, Any]]:
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """Raise what a task raised, where it was one of Foveal's errors; else the failure as Ray tells it."""
+    """Around calls of Ray: raise what a task raised, where it was one of Foveal's errors; another's as Ray tells it.
+
+    LibraryError: no task raised it, but its process, its node or the way to the cluster was lost.
+    """
     try:
         yield
-    except FovealError:
-        raise
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, FovealError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if cause is None:
-            raise
-        raise cause from error
+        found: BaseException | None = error
+        while found is not None and (_told(found) or not isinstance(found, FovealError)):
+            found = getattr(found, "cause", None) if _told(found) else found.__cause__
+        if found is not None and found is not error:
+            raise found from error
+        if rays_own(error):
+            raise LibraryError(
+                f"The Ray cluster lost what it was asked for ({type(error).__name__}): a process, a node or the "
+                "connection failed. See what `ray status` and the nodes' logs say of it, then do the same again."
+            ) from error
+        raise
+
+
+def rays_own(error: BaseException | None) -> set[str]:
+    """The names of an error's classes where it is Ray's own; none where a task raised it."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return kinds if kinds & RAYS and TOLD not in kinds else set()
+
+
+def _told(error: BaseException) -> bool:
+    """Whether it is Ray's account of what a task raised: of that one's class, too, but its text is a traceback."""
+    return TOLD in {kind.__name__ for kind in type(error).__mro__}

@@ -5,9 +5,9 @@
         reader = InfiniRetri(model, looking=RayLooking.of(model, ray))
 
 Windows are read independently, so which process scores one does not matter; scores come back in the order of the text
-and go into the same memory. The second look and the answer are this process's. A task whose node died is run again.
-Each core of the cluster holds the model once it has scored a window. A model that is a folder of one's own is found by
-its path, which the nodes must share.
+and go into the same memory. The second look and the answer are this process's. A task whose node died is run again
+(`tasks.py`). Each core of the cluster holds the model once it has scored a window. A model that is a folder of one's
+own is found by its path, which the nodes must share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from foveal.attention.profiles import Profile, profile_of
 from foveal.models.offline import OFFLINE
 from foveal.reading.looking import Batch, Looking, SpreadLooking, Window
 from foveal.reading.prompts import TEMPLATE
-from foveal.scale.cluster import our_errors
+from foveal.scale.tasks import Task, Tasks
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -53,7 +53,6 @@ class RayLooking(SpreadLooking):
         super().__init__(model, profile, template, attention=attention, row_beta=row_beta)
         self._ray = ray
         self._sight = sight(self, str(model.dtype).removeprefix("torch."))
-        self._scored = ray.remote(scored).options(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")
         self._ahead = AHEAD_A_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     @classmethod
@@ -65,22 +64,22 @@ class RayLooking(SpreadLooking):
         self, batches: Iterable[Batch], questions: Sequence[str], *, content_free: bool = True
     ) -> Iterator[tuple[Batch, list[Tensor]]]:
         """`ahead` batches are asked for before the first is taken."""
-        begun: deque[tuple[Batch, Any]] = deque()
+        begun: deque[tuple[Batch, Task]] = deque()
+        tasks = Tasks(self._ray, scored)
         try:
             for batch in batches:
                 windows = [window for _, window in batch]
-                begun.append((batch, self._scored.remote(self._sight, windows, list(questions), content_free)))
+                begun.append((batch, tasks.begin(self._sight, windows, list(questions), content_free)))
                 if len(begun) > self._ahead:
-                    yield self._taken(*begun.popleft())
+                    yield _taken(tasks, *begun.popleft())
             while begun:
-                yield self._taken(*begun.popleft())
+                yield _taken(tasks, *begun.popleft())
         finally:
-            for _, ref in begun:  # who reads has stopped
-                self._ray.cancel(ref)
+            tasks.stop()  # what is under way where who reads has stopped
 
-    def _taken(self, batch: Batch, ref: Any) -> tuple[Batch, list[Tensor]]:
-        with our_errors():
-            return batch, [torch.from_numpy(one.copy()) for one in self._ray.get(ref)]
+
+def _taken(tasks: Tasks, batch: Batch, task: Task) -> tuple[Batch, list[Tensor]]:
+    return batch, [torch.from_numpy(one.copy()) for one in tasks.result(task)]
 
 
 def sight(looking: Looking, dtype: str | None = None) -> bytes:

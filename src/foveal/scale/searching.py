@@ -97,14 +97,15 @@ class RaySearcher:
         try:
             while True:
                 cancel.check()
-                if not self.ray.wait([stream], timeout=TICK_S)[0]:
-                    continue
-                try:
-                    ref = next(stream)
-                except StopIteration:
-                    return
                 with our_errors():
-                    yield self.ray.get(ref)
+                    if not self.ray.wait([stream], timeout=TICK_S)[0]:
+                        continue
+                    try:
+                        ref = next(stream)
+                    except StopIteration:
+                        return
+                    one = self.ray.get(ref)
+                yield one
         finally:
             if cancel.cancelled:
                 self.ray.cancel(stream)

@@ -17,12 +17,13 @@ Scaling     a deployment has `fewest` to `most` replicas, by the requests that w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -87,9 +88,14 @@ class Parts:
 
 @contextmanager
 def served(plan: Served) -> Iterator[Parts]:
-    """Deploy to the cluster that is connected, wait until all answer, and take them down afterwards."""
+    """Deploy to the cluster that is connected, wait until all answer, and take these down afterwards, no others.
+
+    LibraryError: one of them cannot be started there.
+    """
     serve = import_module("ray.serve")
     serve.start(proxy_location="Disabled")
+    site = uuid4().hex[:8]  # others may share the cluster
+    apps: dict[str, Any] = {}  # by name; the handle of each that has started
     options = {
         "autoscaling_config": {"min_replicas": plan.fewest, "max_replicas": plan.most, "target_ongoing_requests": 2},
         "max_ongoing_requests": TOGETHER,
@@ -100,7 +106,17 @@ def served(plan: Served) -> Iterator[Parts]:
     def deployed(kind: type, *given: Any) -> Any:
         name = kind.__name__.removeprefix("Batched").removesuffix("Replica").lower()
         bound = serve.deployment(kind).options(name=name, **options).bind(*given)
-        return serve.run(bound, name=f"foveal-{name}", route_prefix=None)
+        app = f"foveal-{name}-{site}"
+        apps[app] = None
+        try:
+            with our_errors():
+                apps[app] = serve.run(bound, name=app, route_prefix=None)
+        except RuntimeError as error:
+            raise LibraryError(
+                f"The cluster could not start the {name} of this site. Put Foveal and the same models on all nodes; "
+                "`serve status` and the nodes' logs say more."
+            ) from error
+        return apps[app]
 
     try:
         encoder = (
@@ -112,7 +128,21 @@ def served(plan: Served) -> Iterator[Parts]:
         chat = ServedChat.of(deployed(_batched(serve, ReaderReplica, "chat"), plan.reader, plan.cache))
         yield Parts(encoder, rankers, chat, described_model(plan.reader, chat.looked, cache=plan.cache))
     finally:
-        serve.shutdown()
+        _end(serve, apps)
+
+
+def _end(serve: Any, apps: Mapping[str, Any]) -> None:
+    """Take down all at once, and wait for it."""
+    try:
+        with our_errors():
+            for app in apps:
+                serve.delete(app, _blocking=False)
+            for app in apps:
+                serve.delete(app)
+    finally:
+        for handle in apps.values():
+            if handle is not None:
+                handle.shutdown()  # else its threads go on to ask Ray, which starts anew where it has ended
 
 
 # -- the deployments ---------------------------------------------------------------------------------------------------

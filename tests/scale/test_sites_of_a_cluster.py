@@ -1,0 +1,90 @@
+"""Several sites that deploy to one cluster, over a Ray Serve that only keeps what runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tiny import tiny
+
+from foveal.errors import LibraryError
+from foveal.scale.serving import Served, served
+
+
+@dataclass
+class Handle:
+    """A `DeploymentHandle` that knows its name."""
+
+    name: str
+    asking: bool = True
+
+    def __getattr__(self, name: str) -> Any:
+        about = {"name": self.name, "context_tokens": 99}
+        return SimpleNamespace(remote=lambda: SimpleNamespace(result=lambda: about))
+
+    def shutdown(self) -> None:
+        self.asking = False
+
+
+@dataclass
+class KeptServe:
+    """The module `ray.serve`: applications by name; one whose name has `broken` in it fails once it is there."""
+
+    broken: str = "-none-"
+    running: dict[str, Any] = field(default_factory=dict)
+    handles: list[Handle] = field(default_factory=list)
+
+    def start(self, *, proxy_location: str) -> None:
+        assert proxy_location == "Disabled"
+
+    def batch(self, **_: Any) -> Any:
+        return lambda method: method
+
+    def deployment(self, kind: type) -> Any:
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(bind=lambda *given: (kind, given)))
+
+    def run(self, bound: Any, *, name: str, **_: Any) -> Any:
+        self.running[name] = bound
+        if self.broken in name:
+            raise RuntimeError(f"Deploying application {name} failed: a traceback with /a/path")
+        self.handles.append(Handle(name))
+        return self.handles[-1]
+
+    def delete(self, name: str, _blocking: bool = True) -> None:
+        self.running.pop(name, None)
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    kept = KeptServe()
+    monkeypatch.setitem(sys.modules, "ray.serve", kept)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    model = tiny("qwen", tmp_path_factory.mktemp("qwen"))
+    return Served(encoder=None, reader=str(model.folder), cache=model.cache, home=model.folder)
+
+
+def test_sites_that_share_a_cluster_leave_each_others_deployments_alone(serve, plan):
+    serve.running["somebody's"] = None
+    with served(plan) as one:
+        names = {*serve.running}
+        with served(plan) as other:
+            assert len(serve.running) == 5
+            assert one.name != other.name
+        assert {*serve.running} == names
+    assert {*serve.running} == {"somebody's"}
+    assert [handle.asking for handle in serve.handles] == [False] * 4
+
+
+def test_a_deployment_that_cannot_be_started_is_said_and_all_are_taken_down(serve, plan):
+    serve.broken = "foveal-reader"
+    with pytest.raises(LibraryError, match="could not start the reader") as told, served(plan):
+        pytest.fail("there is no reader")
+    assert "/a/path" not in str(told.value)
+    assert not serve.running
