@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.errors import InputError
+from foveal.errors import FovealError, InputError, TooMany
 from foveal.types import Document, Span, document_id, page_at, revision_of
 
 
@@ -39,3 +41,14 @@ def test_pages_count_from_one():
     assert [page_at((0, 10, 10, 20), offset) for offset in (0, 9, 10, 19, 20, 99)] == [1, 1, 3, 3, 4, 4]
     assert page_at((), 5) is None
     assert page_at((3, 9), 0) == 1
+
+
+def test_errors_come_whole_from_another_process():
+    sent = [kind("It failed: do this.") for kind in _kinds(FovealError) - {TooMany}] + [TooMany("Later.", 7)]
+    for error in sent:
+        found = pickle.loads(pickle.dumps(error))
+        assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
+
+
+def _kinds(kind: type[FovealError]) -> set[type[FovealError]]:
+    return {kind}.union(*map(_kinds, kind.__subclasses__()))

@@ -64,6 +64,10 @@ class TooMany(FovealError):
         super().__init__(message)
         self.retry_after = retry_after
 
+    def __reduce__(self) -> tuple[type[TooMany], tuple[str, int]]:
+        """As it is sent between processes."""
+        return type(self), (str(self), self.retry_after)
+
 
 class MissingExtra(FovealError, ImportError):
     """An optional dependency that is not installed."""
