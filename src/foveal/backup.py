@@ -6,8 +6,9 @@
 Order      tables of Lance under their writer's lock, so that none is copied while it changes; then the SQL database by
            SQLite's own backup, of one moment; then all other files. What disagrees afterwards is what a kill leaves,
            too: SQL says what exists, and the index of papers is brought up to date from it
-Left out   `memory/` and `runs/`, unless asked for: texts that a model has read, and states of work, which are large and
-           can be made again; PostgreSQL and libraries in an object store, which have tools of their own
+Left out   `indexes/`, `memory/` and `runs/`, unless asked for: passages and texts that a model has read, and states of
+           work, which are large and can be made again; PostgreSQL and libraries in an object store, which have tools of
+           their own
 Secrets    `secret.key` and foveal.toml are in it: keep a backup as you keep the home
 """
 
@@ -19,7 +20,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,11 +28,12 @@ from pathlib import Path
 from foveal import faults
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.retrieval.passage_files import resting
 from foveal.retrieval.tables import storage_errors, writer_lock
 from foveal.settings import Settings
 
 MANIFEST = "backup.json"
-LEFT_OUT = ("memory", "runs")
+LEFT_OUT = ("indexes", "memory", "runs")
 DATABASE = "foveal.db"
 LOCK = ".writer"
 CHUNK = 2**20
@@ -51,7 +53,8 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
     """Copy a home into a new folder.
 
     InputError: the folder is there, or lies in the home, or there is no home. LibraryBusy: somebody writes to a
-    library. StorageFull: no space; the folder is then no backup, since its manifest comes last.
+    library, or an index that is to be copied. StorageFull: no space; the folder is then no backup, since its manifest
+    comes last.
     """
     home, folder = settings.home, folder.expanduser().resolve()
     if not home.is_dir():
@@ -61,7 +64,7 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
     if folder.is_relative_to(home):
         raise InputError(f"{folder} lies in the home that it is to be a copy of. Name a folder elsewhere.")
     left_out = () if everything else LEFT_OUT
-    with storage_errors(str(folder)), ExitStack() as locks:
+    with storage_errors(str(folder)), resting(home) if everything else nullcontext(), ExitStack() as locks:
         folder.mkdir(parents=True, exist_ok=True)
         for library in _libraries(home):
             locks.enter_context(writer_lock(str(library)))
@@ -112,7 +115,8 @@ def _is_scratch(relative: Path) -> bool:
     """Whether a file is none that a home needs: what is being written, a lock, the database with its log."""
     name = relative.name
     of_tables = any(part.endswith(".lance") for part in relative.parts)  # all that were whole are copied already
-    return name.startswith((".partial-", DATABASE)) or name == LOCK or of_tables
+    half = any(part.startswith(".partial-") for part in relative.parts)
+    return half or name.startswith(DATABASE) or name == LOCK or of_tables
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -9,8 +9,9 @@ from retrieval.test_late import TEXTS, WordVectors, ragged, unit
 
 from foveal.errors import InputError, LibraryCorrupt, LibraryTooNew, UnknownDocument
 from foveal.retrieval import late_index
-from foveal.retrieval.late import Exact, LateInteraction, TokenVectors
+from foveal.retrieval.late import Exact, LateInteraction, TokenVectors, maxsim
 from foveal.retrieval.late_codes import ResidualCodec, fitted_codec, token_centroids
+from foveal.retrieval.late_contents import merged
 from foveal.retrieval.late_index import LateIndex, LateIndexSettings, LateSearch, centroids_for
 from foveal.types import Passage, Span
 
@@ -123,6 +124,31 @@ def test_each_stage_is_its_definition(built, queries, probes):
         [approximation_by_definition(built, query, row, np.ones(products.shape[1], dtype=bool)) for row in rows],
         abs=1e-4,
     )
+
+
+@pytest.mark.parametrize("effort", [LateSearch(), LateSearch(probes=3, approximated=200, scored=60)])
+def test_an_index_in_parts_finds_what_it_finds_whole(built, queries, effort):
+    whole = built._contents
+    part_of = np.random.default_rng(0).integers(0, 3, len(whole))
+    rows = [np.flatnonzero(part_of == number) for number in range(3)]
+    parts = [merged([whole], [part_of == number]) for number in range(3)]
+    for query in queries[:8]:
+        found, looked = late_index.best_of_parts(parts, [part.alive for part in parts], query, 20, effort)
+        true, true_looked = late_index.best_of_parts([whole], [whole.alive], query, 20, effort)
+        assert looked == true_looked
+        assert {int(rows[part][row]) for part, row, _ in found} == {row for _, row, _ in true}
+        assert [score for *_, score in found] == pytest.approx([score for *_, score in true], abs=1e-5)
+
+
+def test_where_few_may_be_found_all_of_them_are_scored(built, queries):
+    """Though hardly any has a token at a probed centroid."""
+    contents, alive = built._contents, np.zeros(DOCUMENTS, dtype=bool)
+    alive[::50] = True
+    decoded = contents.codec.decode(contents.coded)
+    scores = maxsim(TokenVectors.of([queries[0]]), TokenVectors(decoded, contents.starts))[0]
+    found, looked = late_index.best_of_parts([contents], [alive], queries[0], DOCUMENTS, LateSearch(probes=1))
+    assert looked.scored == len(found) == alive.sum()
+    assert [row for _, row, _ in found] == [row for row in np.argsort(-scores, kind="stable") if alive[row]]
 
 
 def codes_by_definition(codec: ResidualCodec, vector):

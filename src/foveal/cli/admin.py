@@ -48,6 +48,10 @@ def index(
             metavar="[NAME]",
         ),
     ] = None,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="late and sparse: read every passage again; the old index serves meanwhile."),
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,11 +63,13 @@ def index(
     from foveal.retrieval.store import INDEX_FROM
 
     kind, _, model = (name or "").partition(":")
+    if anew and kind not in ("late", "sparse"):
+        raise InputError(f"--anew goes with late:MODEL and sparse:MODEL; it got {name or 'no name'}. Leave it out.")
     if kind == "blockrank":
         _keep_passages(model, home, as_json=as_json)
         return
     if kind in ("late", "sparse"):
-        _index_passages(kind, model or None, home, as_json=as_json)
+        _index_passages(kind, model or None, home, anew=anew, as_json=as_json)
         return
     store = open_library(home).store
     if not store.dimension:
@@ -86,16 +92,20 @@ def index(
     results().print(said, markup=False, soft_wrap=True)
 
 
-def _index_passages(kind: str, model: str | None, home: Path | None, *, as_json: bool) -> None:
+def _index_passages(kind: str, model: str | None, home: Path | None, *, anew: bool, as_json: bool) -> None:
     """An index of passages beside Lance's own, made or brought up to date."""
-    from foveal.retrieval.passage_indexes import bring_up_to_date
+    from foveal.retrieval.passage_making import bring_up_to_date
 
     with progress_bar() as bar:
         task = bar.add_task("Reading passages", total=None)
-        index, _ = bring_up_to_date(
-            open_library(home), kind, model, on_progress=lambda done, of: bar.update(task, completed=done, total=of)
+        index = bring_up_to_date(
+            open_library(home),
+            kind,
+            model,
+            anew=anew,
+            on_progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
-    name, passages = f"{kind}:{model}" if model else kind, len(index.names)
+    name, passages = f"{kind}:{model}" if model else kind, len(index)
     if as_json:
         print_json({"index": name, "passages": passages, "exact": False})
     else:

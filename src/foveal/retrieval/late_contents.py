@@ -1,13 +1,15 @@
 """What a late-interaction index holds: N documents in codes, and the lists that lead from centroids to documents.
 
 T token vectors; C centroids; U pairs (document, centroid), each once. It becomes arrays and a description for
-`snapshots.py`, and comes back from them.
+`snapshots.py`, and comes back from them. Where others keep the names of its documents (`passage_segments.py`) it has
+no ids, and rows are what it finds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ class Contents:
     """The documents as they are at one time; nothing in it changes."""
 
     codec: ResidualCodec
-    ids: tuple[str, ...]  # N, removed documents included
+    ids: tuple[str, ...]  # N, removed documents included; () where others keep the names
     starts: Ids  # (N + 1,): where each document's vectors begin
     coded: Coded
     alive: npt.NDArray[np.bool_]  # (N,): not removed
@@ -42,7 +44,12 @@ class Contents:
     @classmethod
     def of(cls, codec: ResidualCodec, ids: Sequence[str], vectors: TokenVectors) -> Contents:
         """Of documents' vectors."""
-        return _listed(codec, tuple(ids), vectors.starts, codec.encode(vectors.vectors), np.ones(len(ids), dtype=bool))
+        return _listed(
+            codec, tuple(ids), vectors.starts, codec.encode(vectors.vectors), np.ones(len(vectors), dtype=bool)
+        )
+
+    def __len__(self) -> int:
+        return len(self.alive)
 
     @property
     def bytes(self) -> int:
@@ -71,15 +78,24 @@ class Contents:
 
     def compacted(self) -> Contents:
         """Those alone that are not removed."""
-        lengths = np.diff(self.starts)
-        tokens = np.flatnonzero(np.repeat(self.alive, lengths))
-        return _listed(
-            self.codec,
-            tuple(name for name, alive in zip(self.ids, self.alive, strict=True) if alive),
-            np.concatenate([[0], np.cumsum(lengths[self.alive])]),
-            self.coded[tokens],
-            np.ones(int(self.alive.sum()), dtype=bool),
-        )
+        return merged([self], [self.alive])
+
+
+def merged(parts: Sequence[Contents], kept: Sequence[npt.NDArray[np.bool_]]) -> Contents:
+    """The documents of all parts, which have one codec, that are to be kept: a mask for each part."""
+    lengths = [np.diff(part.starts) for part in parts]
+    coded = [
+        part.coded if stays.all() else part.coded[np.flatnonzero(np.repeat(stays, of_part))]
+        for part, of_part, stays in zip(parts, lengths, kept, strict=True)
+    ]
+    left = np.concatenate([of_part[stays] for of_part, stays in zip(lengths, kept, strict=True)])
+    return _listed(
+        parts[0].codec,
+        tuple(name for part, stays in zip(parts, kept, strict=True) for name in compress(part.ids, stays)),
+        np.concatenate([[0], np.cumsum(left)]).astype(np.int64),
+        Coded(*(np.concatenate([getattr(part, name) for part in coded]) for name in CODED)),
+        np.ones(len(left), dtype=bool),
+    )
 
 
 def write(folder: Path, contents: Contents, fingerprint: str, *, keep: int) -> int:
@@ -94,16 +110,19 @@ def read(folder: Path, *, mmap: bool, snapshot: int | None) -> tuple[Contents, s
     if about.get("kind") != KIND:
         raise InputError(f"{folder} holds an index of another kind. Name a folder that LateIndex.save wrote.")
     try:
-        contents = _joined(tuple(about["ids"]), arrays)
+        contents = joined(tuple(about["ids"]), arrays)
+        if len(contents.ids) != len(contents):
+            raise ValueError("its ids do not fit its documents")
     except (KeyError, ValueError) as error:
         raise LibraryCorrupt(f"The index in {folder} is damaged: {error}. Build and save it again.") from error
     return contents, str(about["fingerprint"])
 
 
-def _joined(ids: tuple[str, ...], arrays: Mapping[str, npt.NDArray[Any]]) -> Contents:
+def joined(ids: tuple[str, ...], arrays: Mapping[str, npt.NDArray[Any]]) -> Contents:
+    """The contents of their arrays. KeyError: one is missing. ValueError: they do not fit each other."""
     codec, coded = ResidualCodec(*(arrays[name] for name in CODEC)), Coded(*(arrays[name] for name in CODED))
     contents = Contents(codec=codec, ids=ids, coded=coded, **{name: arrays[name] for name in ARRAYS})
-    lengths = {len(contents.starts), len(contents.member_starts), len(contents.alive) + 1, len(ids) + 1}
+    lengths = {len(contents.starts), len(contents.member_starts), len(contents) + 1}
     whole = len(lengths) == 1 and len(contents.list_starts) == len(codec.centroids) + 1
     ends = (contents.starts[-1], contents.member_starts[-1], contents.list_starts[-1])
     counts = (len(coded.codes), len(contents.members), len(contents.lists))
@@ -121,7 +140,7 @@ def _listed(
 ) -> Contents:
     """The contents with the lists of both directions, made of the codes."""
     count = len(codec.centroids)
-    document_of = np.repeat(np.arange(len(ids), dtype=np.int64), np.diff(starts))
+    document_of = np.repeat(np.arange(len(alive), dtype=np.int64), np.diff(starts))
     documents, members = np.divmod(np.unique(document_of * count + coded.codes), count)
     return Contents(
         codec=codec,
@@ -130,7 +149,7 @@ def _listed(
         coded=coded,
         alive=alive,
         members=members.astype(np.int32),
-        member_starts=_ends(documents, len(ids)),
+        member_starts=_ends(documents, len(alive)),
         lists=documents[np.argsort(members, kind="stable")].astype(np.int32),
         list_starts=_ends(members, count),
     )

@@ -25,8 +25,11 @@ import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownDocument
 from foveal.retrieval.late import Floats, Ids, Scored, TokenVectors, best_matches, check_ids, check_k
-from foveal.retrieval.late_codes import BITS, VECTORS_AT_ONCE, fitted_codec, token_centroids
+from foveal.retrieval.late_codes import BITS, VECTORS_AT_ONCE, ResidualCodec, fitted_codec, token_centroids
 from foveal.retrieval.late_contents import Contents, read, write
+
+Alive = npt.NDArray[np.bool_]
+"""(N,): which documents may be found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +119,8 @@ class LateIndex:
         vectors than centroids.
         """
         check_ids(ids, len(vectors))
-        settings, stacked = settings or LateIndexSettings(), _unit(TokenVectors.of(vectors, ids), ids)
-        count = settings.centroids or centroids_for(len(stacked.vectors))
-        centroids = token_centroids(
-            stacked.vectors, count, rounds=settings.rounds, sampled=settings.sampled, seed=settings.seed
-        )
-        codec = fitted_codec(stacked.vectors, centroids, bits=settings.bits, seed=settings.seed)
+        stacked = unit(TokenVectors.of(vectors, ids), ids)
+        codec = codec_for(stacked.vectors, settings or LateIndexSettings())
         return cls(Contents.of(codec, ids, stacked), fingerprint=fingerprint, search=search)
 
     @classmethod
@@ -169,7 +168,7 @@ class LateIndex:
         doubled = [name for name in ids if name in held]
         if doubled:
             raise InputError(f"The index already holds the document {doubled[0]!r}; remove it first to replace it.")
-        stacked = _unit(TokenVectors.of(vectors, ids), ids)
+        stacked = unit(TokenVectors.of(vectors, ids), ids)
         self._check_dimension(stacked.vectors)
         self._contents = contents.with_more(Contents.of(contents.codec, ids, stacked))
 
@@ -199,7 +198,10 @@ class LateIndex:
             return []
         stacked, contents = TokenVectors.of(queries), self._contents
         self._check_dimension(stacked.vectors)
-        return [_search(contents, stacked[row], k, self.effort) for row in range(len(stacked))]
+        found = [
+            best_of_parts([contents], [contents.alive], stacked[row], k, self.effort) for row in range(len(stacked))
+        ]
+        return [([(contents.ids[row], score) for _, row, score in best], looked) for best, looked in found]
 
     def stats(self, queries: Sequence[Floats] = (), k: int = 10) -> LateStats:
         """Sizes, and what a search for `k` looks at, as a mean over `queries`."""
@@ -232,35 +234,60 @@ def centroids_for(vectors: int) -> int:
     return int(min(2**power, 2 ** (vectors.bit_length() - 1)))
 
 
-def _search(contents: Contents, query: Floats, k: int, effort: LateSearch) -> tuple[list[Scored], Looked]:
-    """One query (n, D): the best of the documents that are scored, and how many were looked at."""
-    products = query @ contents.codec.centroids.T  # (n, C)
-    rows = candidates = _candidates(contents, products, effort.probes)
+def codec_for(vectors: Floats, settings: LateIndexSettings) -> ResidualCodec:
+    """The codec of an index of such vectors (T, D). InputError: fewer vectors than centroids."""
+    count = settings.centroids or centroids_for(len(vectors))
+    centroids = token_centroids(vectors, count, rounds=settings.rounds, sampled=settings.sampled, seed=settings.seed)
+    return fitted_codec(vectors, centroids, bits=settings.bits, seed=settings.seed)
+
+
+def best_of_parts(
+    parts: Sequence[Contents], alive: Sequence[Alive], query: Floats, k: int, effort: LateSearch
+) -> tuple[list[tuple[int, int, float]], Looked]:
+    """One query (n, D) over an index in parts, which have one codec: (part, row, score), best first, and what it cost.
+
+    Only documents that are `alive`, a mask for each part, are found. Each stage chooses among all parts together; where
+    no more documents are alive than are scored anyway, all of them are.
+    """
+    products = query @ parts[0].codec.centroids.T  # (n, C)
     most, scored = max(effort.approximated, 8 * k), max(effort.scored, 2 * k)
-    if len(rows) > most:
+    if sum(int(mask.sum()) for mask in alive) <= scored:
+        rows = [np.flatnonzero(mask) for mask in alive]
+    else:
+        rows = [
+            _candidates(part, products, effort.probes, mask) if mask.any() else np.empty(0, dtype=np.int64)
+            for part, mask in zip(parts, alive, strict=True)
+        ]
+    candidates = sum(map(len, rows))
+    if candidates > most:
         good = products.max(axis=0) >= effort.threshold
-        rows = _best(rows, _approximate(contents, products, rows, good), most)
-    left = len(rows)
+        rows = _best(
+            rows, [_approximate(part, products, own, good) for part, own in zip(parts, rows, strict=True)], most
+        )
+    left = sum(map(len, rows))
     if left > scored:
-        rows = _best(rows, _approximate(contents, products, rows), scored)
-    scores = _exact(contents, query, rows)
-    order = np.argsort(-scores, kind="stable")[:k]
-    found = [(contents.ids[rows[place]], float(scores[place])) for place in order]
-    return found, Looked(len(candidates), left, len(rows))
+        rows = _best(rows, [_approximate(part, products, own) for part, own in zip(parts, rows, strict=True)], scored)
+    scores = np.concatenate([_exact(part, query, own) for part, own in zip(parts, rows, strict=True)])
+    part_of = np.repeat(np.arange(len(parts)), [len(own) for own in rows])
+    flat, order = np.concatenate(rows), np.argsort(-scores, kind="stable")[:k]
+    found = [(int(part_of[place]), int(flat[place]), float(scores[place])) for place in order]
+    return found, Looked(candidates, left, len(flat))
 
 
-def _candidates(contents: Contents, products: Floats, probes: int) -> Ids:
+def _candidates(contents: Contents, products: Floats, probes: int, alive: Alive | None = None) -> Ids:
     """Rows of the documents with a token at one of the best centroids of a query token."""
     count = min(probes, products.shape[1])
     probed = np.unique(np.argpartition(-products, count - 1, axis=1)[:, :count])
     places, _ = runs(contents.list_starts[probed], contents.list_starts[probed + 1])
-    held = np.zeros(len(contents.ids), dtype=bool)
+    held = np.zeros(len(contents), dtype=bool)
     held[contents.lists[places]] = True
-    return np.flatnonzero(held & contents.alive)
+    return np.flatnonzero(held & (contents.alive if alive is None else alive))
 
 
 def _approximate(contents: Contents, products: Floats, rows: Ids, good: npt.NDArray[np.bool_] | None = None) -> Floats:
     """MaxSim of documents with their tokens' centroids, or those that are `good`; -inf for one that has none."""
+    if not len(rows):
+        return np.empty(0, dtype=np.float32)
     places, starts = runs(contents.member_starts[rows], contents.member_starts[rows + 1])
     members, scores = contents.members[places], np.full(len(rows), -np.inf, dtype=np.float32)
     if good is None:
@@ -287,12 +314,15 @@ def _exact(contents: Contents, query: Floats, rows: Ids) -> Floats:
     return scores
 
 
-def _best(rows: Ids, scores: Floats, count: int) -> Ids:
-    """The `count` rows with the highest scores, in their order."""
-    return np.sort(rows[np.argsort(-scores, kind="stable")[:count]])
+def _best(rows: Sequence[Ids], scores: Sequence[Floats], count: int) -> list[Ids]:
+    """The `count` rows with the highest scores of all parts, in their order."""
+    chosen = np.zeros(sum(map(len, rows)), dtype=bool)
+    chosen[np.argsort(-np.concatenate(scores), kind="stable")[:count]] = True
+    ends = np.cumsum([len(own) for own in rows])[:-1]
+    return [own[mask] for own, mask in zip(rows, np.split(chosen, ends), strict=True)]
 
 
-def _unit(documents: TokenVectors, ids: Sequence[str]) -> TokenVectors:
+def unit(documents: TokenVectors, ids: Sequence[str]) -> TokenVectors:
     """The documents. InputError: a vector is not of unit length, as the codes need it."""
     for first, last in documents.blocks(VECTORS_AT_ONCE):
         rows = documents.vectors[documents.starts[first] : documents.starts[last]].astype(np.float32)

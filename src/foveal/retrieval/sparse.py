@@ -30,11 +30,10 @@ from foveal.retrieval.sparse_lists import (
     Ints,
     Lists,
     SparseVectors,
-    best_of,
+    best_of_parts,
     kept,
     lists_of,
     merged,
-    top,
 )
 from foveal.types import Hit, Passage
 
@@ -138,16 +137,8 @@ class SparseIndex:
     def find(self, terms: Ints, weights: Floats, k: int, *, skip: bool = True) -> Found:
         """The best rows for one query; with `skip` off every list is read to its end, which finds the same."""
         _require_k(k)
-        best = Found(np.empty(0, np.int64), np.empty(0), 0)
-        first = 0
-        for lists in self._lists:
-            alive = self._alive[first : first + lists.documents]
-            least = float(best.scores[-1]) if len(best.rows) == k else 0.0
-            found = best_of(lists, alive, (terms, weights.astype(np.float64)), k, least if skip else None)
-            rows, scores = np.append(best.rows, found.rows + first), np.append(best.scores, found.scores)
-            best = Found(*top(rows, scores, k), best.read + found.read)
-            first += lists.documents
-        return best
+        alive = [self._alive[first : first + part.documents] for first, part in self._placed()]
+        return best_of_parts(self._lists, alive, (terms, weights), k, skip=skip)
 
     def stats(self) -> SparseStats:
         """Sizes and how sparse the documents are."""

@@ -173,6 +173,21 @@ def best_of(lists: Lists, alive: Alive, query: tuple[Ints, Floats], k: int, leas
     return Found(*top(found, scores[found], k), read)
 
 
+def best_of_parts(
+    parts: Sequence[Lists], alive: Sequence[Alive], query: tuple[Ints, Floats], k: int, *, skip: bool = True
+) -> Found:
+    """The best k of lists whose rows follow each other, of those that are `alive`, a mask for each part."""
+    terms, weights = query
+    best, first = Found(np.empty(0, np.int64), np.empty(0), 0), 0
+    for lists, mask in zip(parts, alive, strict=True):
+        least = float(best.scores[-1]) if len(best.rows) == k else 0.0
+        found = best_of(lists, mask, (terms, weights.astype(np.float64)), k, least if skip else None)
+        rows, scores = np.append(best.rows, found.rows + first), np.append(best.scores, found.scores)
+        best = Found(*top(rows, scores, k), best.read + found.read)
+        first += lists.documents
+    return best
+
+
 def _looked_up(rows: Ints, values: Floats, wanted: Ints) -> tuple[Ints, Floats]:
     """The part of a term's list that is of the rows wanted; both are in order."""
     if not len(rows) or not len(wanted):

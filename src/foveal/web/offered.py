@@ -1,7 +1,8 @@
 """What a visitor may name: retrievers and rankers of this package, and models that were trained in this home.
 
 Whoever sits at the command line may name any folder and any model hub's id; a visitor must not make the server open,
-fetch or load those. The home's own models go by the name of their folder in `models/`.
+fetch or load those. The home's own models go by the name of their folder in `models/`. Late and sparse search are
+offered by the indexes that were made in this home, with the models that these were made by.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ from pathlib import Path
 
 from foveal.errors import UnknownName
 from foveal.registry import RANKERS, RETRIEVERS
+from foveal.retrieval.passage_files import made_indexes
 
 _STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
 
 
 def retrievers(home: Path) -> list[str]:
-    """Those that a page offers: all, but for kinds of indexes that were not made in this home."""
-    made = {path.name.split("-")[0] for path in (home / "indexes").glob("*-*")}
-    return [name for name in RETRIEVERS if name not in ("late", "sparse") or name in made]
+    """Those that a page offers: all, but of late and sparse search those whose index was made in this home."""
+    made = {about.name for about in made_indexes(home).values() if not Path(about.model).is_absolute()}
+    return [name for name in RETRIEVERS if name not in ("late", "sparse")] + sorted(made)
 
 
 def check_retriever(name: str | None, home: Path) -> None:
     """UnknownName: `name` ("hybrid", "generative:MODEL") is none that this site has; "" is its own choice."""
     kind, _, model = (name or "").partition(":")
-    if (kind and kind not in RETRIEVERS) or (model and model not in _trained(home)):
+    known = not kind or (kind in RETRIEVERS and (not model or model in _trained(home)))
+    if not known and name not in retrievers(home):
         raise UnknownName(_message("retriever", name or "", RETRIEVERS, home))
 
 
