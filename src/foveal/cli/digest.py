@@ -48,9 +48,11 @@ def preview(
     with _opened(home) as (settings, database):
         outbox = _as_if_set_up(morning.outbox_of(settings, database, whole=False))
         composer = morning.composer_of(settings, database)
-        found = subscriptions(database, address=address) if address else []
+        kept = subscriptions(database, address=address) if address else []
+        digests = [one for one in kept if one.preferences.cadence in schedule.CADENCES]
+        found = sorted(digests, key=lambda one: one.state != "confirmed")
         if address and not found:
-            raise InputError(f"{address} has no subscription. `foveal admin subscriptions` lists them.")
+            raise InputError(f"{address} has no subscription to a digest. `foveal admin subscriptions` lists them.")
         wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query)
         one = next(iter(found), None) or morning.nobody(wanted)
         raw = morning.preview(outbox, composer, one, schedule.current(one.preferences.cadence, composer.now.date()))
@@ -180,8 +182,8 @@ def unsubscribe(
             return
         address = canonical(who)
         with database.writing() as session:
-            subscriptions.suppress(session, address, "asked")
-            if not never_again:
+            new = subscriptions.suppress(session, address, "asked")
+            if new and not never_again:  # an address that bounced or complained is not to be lifted by this
                 subscriptions.lift(session, address)
     results().print(f"{address} gets no digest any more.", markup=False)
 

@@ -6,7 +6,7 @@
 Address    kept as people write it, with the domain in lower case and in ASCII (IDNA 2008): `+tags` and capitals before
            the @ are somebody's wish. That form is what mail is sent to, so no two people share one
 Login      the name in addresses and beside remarks; made at random, since an address is nobody's business, until the
-           person chooses another
+           person chooses another. What was done under it goes along: whoever takes the one before inherits nothing
 Roles      member; curator (the day's papers); moderator (remarks and claims); admin (all, and the roles of others)
 
 Signing in is in `sessions.py`; what is stored of a person, to take away or delete, in `personal_data.py`.
@@ -20,14 +20,15 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.moderation import must, record
-from foveal.papers.schema import PersonRow
+from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow
+from foveal.papers.schema import ListingRow, PersonRow, PickRow
 
 RIGHTS = {
     "member": frozenset[str](),
@@ -104,11 +105,12 @@ def new_row(session: Session, email: str, *, login: str = "", name: str = "") ->
 
 
 def rename(database: Database, person: Person, *, login: str, name: str) -> Person:
-    """Take another login and name; remarks and votes go along. InputError: it is taken or not usable."""
+    """Take another login and name; all that was done goes along. InputError: it is taken or not usable."""
     with database.writing() as session:
         row = session.get_one(PersonRow, person.id)
         if login != row.login:
-            row.login = _free_login(session, login)
+            before, row.login = row.login, _free_login(session, login)
+            _carry_over(session, before, row.login)
         row.name = _shown_name(name)
         return person_of(row)
 
@@ -139,6 +141,31 @@ def checked_role(role: str) -> str:
     return role
 
 
+def name_in_audit(session: Session, before: str, after: str) -> None:
+    """Let all lines of the audit that name a login name another."""
+    session.execute(update(AuditRow).where(AuditRow.actor == before).values(actor=after))
+    session.execute(update(AuditRow).where(AuditRow.target == f"person:{before}").values(target=f"person:{after}"))
+    begins = func.substr(AuditRow.detail, 1, len(before) + 1) == f"{before} "
+    claims = update(AuditRow).where(AuditRow.action.in_(("grant claim", "refuse claim")), begins)
+    session.execute(claims.values(detail=literal(after) + func.substr(AuditRow.detail, len(before) + 1)))
+
+
+def spellings(login: str) -> tuple[str, str]:
+    """How a login stands in tables that have no number of a person."""
+    return login, f"@{login}"
+
+
+def _carry_over(session: Session, before: str, after: str) -> None:
+    """What stands under a login, under another; a listing without @ is by somebody of another site."""
+    listed = update(ListingRow).where(ListingRow.submitted_by == f"@{before}")
+    session.execute(listed.values(submitted_by=f"@{after}"))
+    picked = update(PickRow).where(PickRow.picked_by.in_(spellings(before)))
+    session.execute(picked.values(picked_by=f"@{after}"))
+    closed = update(ClosedDiscussionRow).where(ClosedDiscussionRow.closed_by.in_(spellings(before)))
+    session.execute(closed.values(closed_by=after))
+    name_in_audit(session, before, after)
+
+
 def _row(session: Session, which: str) -> PersonRow:
     email = canonical(which) if "@" in which else ""
     row = session.scalar(select(PersonRow).where(or_(PersonRow.login == which.lower(), PersonRow.email == email)))
@@ -149,7 +176,8 @@ def _row(session: Session, which: str) -> PersonRow:
 
 def _free_login(session: Session, given: str) -> str:
     login = given.strip().lower()
-    if not _LOGIN.fullmatch(login) or "--" in login or login in _TAKEN:
+    offices = login in _TAKEN or login.startswith("deleted-")  # so the audit calls who is gone
+    if not _LOGIN.fullmatch(login) or "--" in login or offices:
         raise InputError(
             f"{given[:60]!r} cannot be a login. It needs 2 to 40 letters a-z, digits and single hyphens, a letter "
             "first, and may not look like an office."
@@ -160,6 +188,8 @@ def _free_login(session: Session, given: str) -> str:
 
 
 def _shown_name(given: str) -> str:
-    """A name without what could turn a line of text around or hide in it."""
+    """A name without what could turn a line of text around or hide in it. InputError: it holds =?."""
     kept = "".join(c for c in unicodedata.normalize("NFC", given) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    if "=?" in kept:  # begins an encoded word of mail (RFC 2047): another text, line breaks in it too
+        raise InputError(f"{kept[:60]!r} cannot be a name: it holds =?, behind which mail hides text. Leave =? out.")
     return " ".join(kept.split())[:80]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from foveal import faults
 from foveal.bench.mail_data import composer, make_home
@@ -18,6 +19,7 @@ from foveal.bench.mail_server import MailServer
 from foveal.database import Database
 from foveal.papers.mail.morning import outbox_of, tick
 from foveal.papers.mail.outbox import Outbox, Report
+from foveal.papers.people_schema import DeliveryRow, MailDayRow, SubscriptionRow
 from foveal.settings import Settings
 
 
@@ -47,6 +49,21 @@ class Site:
         """Queue and send what is due to everybody."""
         given = {"everybody": True, **changes}
         return tick(outbox or self.outbox(), lambda: composer(self.database, faults.now()), **given)
+
+
+def rows(database: Database) -> dict[str, DeliveryRow]:
+    """The messages, by address, where each was to get one."""
+    wanted = select(SubscriptionRow.address, DeliveryRow).join(
+        DeliveryRow, DeliveryRow.subscription_id == SubscriptionRow.id
+    )
+    with database.reading() as session:
+        return {row[0]: row[1] for row in session.execute(wanted)}
+
+
+def told(database: Database, state: str) -> int:
+    """Messages of a state in the day's count."""
+    with database.reading() as session:
+        return session.scalar(select(func.sum(MailDayRow.messages)).where(MailDayRow.state == state)) or 0
 
 
 @pytest.fixture

@@ -10,19 +10,20 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import func, select, text, update
+from papers.mail.conftest import rows, told
+from sqlalchemy import select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer, skip_waiting
 from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers import lease
-from foveal.papers.mail.delivery import LEASE, counts, durable, retry_unknown, send
+from foveal.papers.mail.delivery import LEASE, LEASE_S, counts, durable, retry_unknown, send
 from foveal.papers.mail.morning import Morning, dry_run, outbox_of
 from foveal.papers.mail.planning import plan
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import states, subscriptions, unsubscribe
-from foveal.papers.people_schema import DeliveryRow, DigestRunRow, MailDayRow, SubscriptionRow
+from foveal.papers.people_schema import DeliveryRow, DigestRunRow, SubscriptionRow
 from foveal.papers.schema import LeaseRow
 from foveal.settings import Settings
 
@@ -38,20 +39,6 @@ def clock():
 
 def at(**after):
     return faults.injected({}, clock=lambda: NOW + timedelta(**after))
-
-
-def rows(database) -> dict[str, DeliveryRow]:
-    wanted = select(SubscriptionRow.address, DeliveryRow).join(
-        DeliveryRow, DeliveryRow.subscription_id == SubscriptionRow.id
-    )
-    with database.reading() as session:
-        return {row[0]: row[1] for row in session.execute(wanted)}
-
-
-def told(database, state):
-    """Messages of a state in the day's count."""
-    with database.reading() as session:
-        return session.scalar(select(func.coalesce(func.sum(MailDayRow.messages), 0)).where(MailDayRow.state == state))
 
 
 def test_each_subscriber_gets_one_message_however_often_it_is_asked_for(make_site):
@@ -95,6 +82,19 @@ def test_a_digest_is_never_followed_by_an_older_one(make_site, wrong):
         report = site.tick()
     assert (report.planned, report.empty, report.sent) == (0, 0, 0)
     with at(days=4):  # the first weekday after both
+        report = site.tick()
+    assert report.planned + report.empty == 5
+
+
+@pytest.mark.parametrize("days", [364, 4])
+def test_a_clock_that_was_far_ahead_once_stops_no_digest(make_site, days):
+    site = make_site(5)
+    with at(days=days):
+        assert site.tick().sent == 5
+    with site.database.writing() as session:
+        session.execute(text("DELETE FROM delivery_paper"))  # so that there is news
+    assert site.tick().sent == 5
+    with at(days=1):
         report = site.tick()
     assert report.planned + report.empty == 5
 
@@ -288,7 +288,7 @@ def test_a_sender_whose_lease_was_taken_sends_nothing_more(make_site):
 
     def steal(_):
         with site.database.writing() as session:
-            session.execute(update(LeaseRow).values(holder="elsewhere/1/x", until=NOW + timedelta(hours=1)))
+            session.execute(update(LeaseRow).values(holder="elsewhere/1/x", until=NOW + timedelta(seconds=LEASE_S)))
 
     report = site.tick(outbox, on_sent=steal)
     assert report.sent == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.policy import default
@@ -180,6 +181,24 @@ def test_subjects_hold_no_breaks_and_no_marks_that_turn_the_text(papers):
     assert len(message["Subject"]) < 160
 
 
+ENCODED = "=?utf-8?q?x=0d=0aReply-To:_evil@x.example=0d=0a=0d=0aPay_here:http://evil.example?="
+
+
+@pytest.mark.parametrize("hidden", [ENCODED, ENCODED.replace("=?utf", "=\u200b?utf"), f"é {ENCODED} é"])
+def test_encoded_words_of_others_stay_letters(papers, hidden):
+    evil = papers["2610.00000"].id
+    raw = single(
+        replace(MAIL, sender='"=?utf-8?q?x=0d=0aBcc:y?=" <papers@example.org>'),
+        to="ana@example.org", subject=f"{hidden} answered you", text="Hello", message_id="<m@example.org>", date=NOW,
+    )  # fmt: skip
+    digest, _, _ = parsed(made(papers | {evil: replace(papers[evil], title=hidden)}))
+    for message in (email.message_from_bytes(raw, policy=default), digest):
+        assert message["Reply-To"] is message["Bcc"] is None
+        assert "= ?utf-8?q?x=0d=0aReply-To:_evil@x.example=0d=0a" in message["Subject"]
+    assert b"\r\nPay" not in raw
+    assert email.message_from_bytes(raw, policy=default)["From"].addresses[0].display_name.startswith("= ?utf-8?q")
+
+
 def test_one_paper_is_one_paper_and_weeks_have_their_names(papers):
     entries = [Entry("2610.00001", "Trending", "")]
     digest = digest_of(papers, entries, Period.of("week", "2026-W40"), cadence="weekly", links=Links(SITE))
@@ -286,6 +305,13 @@ def test_a_preview_is_what_would_be_sent(make_site):
 )
 def test_tex_in_letters(tex, plain):
     assert plain_tex(tex) == plain
+
+
+def test_no_title_takes_long():
+    started = time.process_time()
+    for piece in ("\\(", "$$", "$a", "\\emph{", "\\frac{a}", "^{"):
+        plain_tex(piece * 20_000)
+    assert time.process_time() - started < 4
 
 
 @given(st.text(max_size=80))

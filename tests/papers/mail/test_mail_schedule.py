@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.papers.mail.schedule import current, due
+from foveal.errors import InputError
+from foveal.papers.mail.schedule import NO_DIGESTS, current, due
 
 ZONES = ("UTC", "America/New_York", "Europe/Paris", "Asia/Kolkata", "Pacific/Kiritimati", "Australia/Lord_Howe")
 
@@ -71,3 +72,6 @@ def test_the_period_of_a_day_whatever_the_hour():
     assert current("daily", date(2026, 10, 3)).key == "2026-10-03"
     assert current("weekly", date(2026, 10, 7)).key == "2026-W40"
     assert current("monthly", date(2026, 10, 31)).key == "2026-09"
+    for cadence in NO_DIGESTS:
+        with pytest.raises(InputError, match="Give one of: daily, weekly, monthly"):
+            current(cadence, date(2026, 10, 3))

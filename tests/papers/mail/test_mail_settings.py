@@ -98,6 +98,7 @@ def test_addresses_as_they_are_kept(given_address, kept):
         "a..b@example.org", "ana@-x.org", "ana@[127.0.0.1]", '"a b"@example.org', "ana@example.org\nBcc: x@y.org",
         "ana@example.org\r\n", "ána@example.org", "x" * 65 + "@example.org", "a@" + "b." * 130 + "org", "a@b@c@",
         "<ana@example.org>", "ana@example.org,bo@example.org", "a@\u202eexample.org",
+        "=?utf-8?q?abc?=@example.org", "a=?b@example.org",
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(address):

@@ -114,6 +114,47 @@ def test_a_message_left_in_the_middle_is_not_taken(tmp_path):
     assert [taken.recipient for taken in server.taken] == ["bo@example.org"]
 
 
+def arrived(post, server, count):
+    """Who was written to, once so many were."""
+    for _ in range(200):
+        if len(server.taken) >= count:
+            break
+        post._stop.wait(0.02)
+    return [taken.recipient for taken in server.taken]
+
+
+def test_a_letter_that_cannot_be_written_holds_up_no_other(tmp_path, caplog):
+    with MailServer() as server, Postman(tmp_path, settings(server), waits_s=()) as post:
+        post("=?utf-8?q?abc?=@example.org", "Sign in", "x")
+        post("ana@example.org", "Sign in", "x")
+        assert arrived(post, server, 1) == ["ana@example.org"]
+        assert "a mail could not be sent" in caplog.text
+
+
+def test_a_password_that_comes_late_is_read_for_the_next_letter(tmp_path, trusted, caplog):
+    context, authority = trusted
+    with MailServer(tls=context, passwords={"papers": "s3cret"}) as server:
+        mail = settings(server, security="starttls", authority=authority, user="papers", password_file="smtp.password")
+        with Postman(tmp_path, mail, waits_s=()) as post:
+            post("ana@example.org", "Sign in", "x")
+            for _ in range(200):
+                if "cannot be read" in caplog.text:
+                    break
+                post._stop.wait(0.02)
+            (tmp_path / "smtp.password").write_text("s3cret\n")
+            post("bo@example.org", "Sign in", "x")
+            assert arrived(post, server, 1) == ["bo@example.org"]
+
+
+def test_a_thread_that_ended_is_followed_by_another(tmp_path):
+    with MailServer() as server, Postman(tmp_path, settings(server), waits_s=()) as post:
+        for number, address in enumerate(["ana@example.org", "bo@example.org"], 1):
+            post(address, "Sign in", "x")
+            assert arrived(post, server, number)[-1] == address
+            post._letters.put(None)
+            post._thread.join()
+
+
 def test_single_mails_are_tried_again_and_do_not_hold_up_who_hands_them_over(tmp_path, caplog):
     with MailServer(fault=lambda _, attempt: "later" if attempt < 3 else "") as server:
         with Postman(tmp_path, settings(server), waits_s=(0.01, 0.01, 0.01)) as post:

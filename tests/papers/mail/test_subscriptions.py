@@ -230,6 +230,29 @@ def test_a_suppressed_address_is_told_the_same_and_sent_nothing(database, mails)
     assert len(mails) == 2
 
 
+@pytest.mark.parametrize("reason", ["bounced", "complained"])
+def test_who_was_lifted_can_subscribe_again(database, mails, reason):
+    ask(database, mails)
+    confirm(database, token_in(mails[0][2]))
+    with database.writing() as session:
+        suppress(session, "ana@example.org", reason)
+        session.scalars(select(SubscriptionRow)).one().soft_bounces = 3
+    with database.writing() as session:
+        assert lift(session, "ana@example.org")
+    [one] = subscriptions(database)
+    assert (one.state, one.soft_bounces) == ("unsubscribed", 0)
+    ask(database, mails)
+    assert confirm(database, token_in(mails[1][2])).state == "confirmed"
+
+
+def test_who_was_lifted_before_that_helped_is_lifted_again(database, mails):
+    ask(database, mails)
+    with database.writing() as session:
+        session.scalars(select(SubscriptionRow)).one().state = "bounced"  # and is not suppressed any more
+        assert lift(session, "ana@example.org")
+    assert states(database) == {"unsubscribed": 1}
+
+
 @pytest.mark.parametrize(
     ("given_preferences", "said"),
     [

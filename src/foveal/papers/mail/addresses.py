@@ -5,7 +5,7 @@
 
 The domain is written in small letters and in ASCII (IDNA 2008, which keeps ß apart from ss). What stands before the @
 is the receiving server's business: its case and its +tag stay. Letters beyond ASCII there need a server that takes
-them (RFC 6531); few do, and they are refused.
+them (RFC 6531); few do, and they are refused. So is =?, with which a header says that what follows is encoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def canonical(address: str) -> str:
     """The address as it is kept and compared. InputError: it is none that we can write to."""
     local, at, domain = address.strip().rpartition("@")
     plain = _ascii(domain)
-    if not at or len(local) > 64 or not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(plain):
+    if not at or len(local) > 64 or not _LOCAL.fullmatch(local) or "=?" in local or not _DOMAIN.fullmatch(plain):
         raise _refused(address)
     whole = f"{local}@{plain}"
     if len(whole) > MOST:

@@ -4,7 +4,7 @@
     report = send(outbox)                # until nothing is due
 
 States     queued -> sending -> sent; queued again after a passing refusal (1, 5, 30, 120 minutes later); failed;
-           suppressed (left, bounced or complained meanwhile); unknown; empty (there was nothing new)
+           suppressed (left, bounced or complained meanwhile, or too late); unknown; empty (there was nothing new)
 Claim      only when the server has said that it would take the message (354) is the delivery marked as being sent, by
            one conditional UPDATE: it is still queued, the subscriber has not left, this process holds the lease. The
            body follows at once. So whoever left before is not written to, and two senders never send one message
@@ -12,7 +12,10 @@ In doubt   between the body's first byte and our commit of the server's 250 nobo
            or hears no answer, leaves "unknown". An unknown message is not sent again by itself; a person may have it
            sent once more, with the same Message-ID (`retry_unknown`)
 Refusals   4xx: passing. 5xx: of the address (bounced at once) or of this message (`bounces.verdict`); three messages in
-           a row that failed otherwise count as a bounce. A refusal of us, not of a recipient, stops the run
+           a row that failed otherwise count as a bounce
+Trouble    of the server, or of us with it (`Refused.of_us`, Gone before the body): no reader's fault. The message stays
+           due and no try is counted; a refusal of the sender, and the third trouble in a row, stop the run
+Late       a digest that waited for longer than `schedule.CATCH_UP` is not sent any more
 Power cut  claims are on the disk before the body leaves (SQLite: synchronous = FULL for the sender)
 """
 
@@ -24,16 +27,16 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, event, exists, func, select, update
+from sqlalchemy import CursorResult, event, exc, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.database import Database, engine_of
-from foveal.errors import MailFailed
+from foveal.errors import MailFailed, MissingExtra
 from foveal.papers import lease
 from foveal.papers.mail.bounces import bounced, failed_softly, verdict
 from foveal.papers.mail.changes import change_of
-from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of, waiting
+from foveal.papers.mail.outbox import Outbox, Report, Waiting, message_of, too_late, waiting
 from foveal.papers.mail.replies import reply_of
 from foveal.papers.mail.schedule import CHANGES, NO_DIGESTS, REPLIES
 from foveal.papers.mail.smtp import Gone, Refused, Server, opened
@@ -48,6 +51,8 @@ from foveal.papers.store import Paper, PaperStore
 
 BACKOFF_MIN = (1, 5, 30, 120)
 LEASE, LEASE_S = "mail", 120
+TROUBLES = 3
+"""Messages in a row that met trouble of the server before a run stops."""
 
 logger = logging.getLogger("foveal.papers.mail")
 
@@ -62,6 +67,7 @@ def send(outbox: Outbox, *, limit: int | None = None, on_sent: Callable[[Report]
                 report.stopped = "Another process is sending mail. It goes on by itself: `foveal digest status`."
                 return report
             report.unknown += _left_behind(session, outbox.holder)
+            report.suppressed += _given_up(session)
         try:
             _Sender(outbox, database, report, on_sent).run(limit)
         finally:
@@ -92,13 +98,13 @@ def made(outbox: Outbox, one: Waiting, papers: Mapping[str, Paper]) -> bytes | N
 
 
 def retry_unknown(database: Database) -> int:
-    """Queue once more what is unknown for the first time, under the same Message-ID; how many.
+    """Queue once more what is unknown for the first time, under the same Message-ID, and not too late; how many.
 
     Whoever got such a message gets it twice, unless the mailbox knows the Message-ID.
     """
-    once = update(DeliveryRow).where(DeliveryRow.state == "unknown", DeliveryRow.doubts == 1)
+    once = update(DeliveryRow).where(DeliveryRow.state == "unknown", DeliveryRow.doubts == 1, ~too_late(faults.now()))
     with database.writing() as session:
-        return _count(session, once.values(state="queued", due_at=faults.now(), attempts=0))
+        return _count(session, once.values(state="queued", attempts=0))  # due as before: it is as late as it is
 
 
 class _Sender:
@@ -111,6 +117,8 @@ class _Sender:
         self.store = PaperStore(database)
         self.server: Server | None = None
         self.over_it = 0  # messages over this connection
+        self.put_off: set[int] = set()  # deliveries that met trouble in this pass
+        self.troubles = 0  # in a row
         self.next_at = 0.0
         self.prolong_at = 0.0
 
@@ -120,7 +128,7 @@ class _Sender:
         try:
             while not self.outbox.stop.is_set() and (limit is None or handled < limit):
                 most = self.outbox.mail.batch if limit is None else min(self.outbox.mail.batch, limit - handled)
-                batch = waiting(self.database, most)
+                batch = waiting(self.database, most, but=self.put_off)
                 if not batch:
                     return
                 papers = {p.id: p for p in self.store.many([e.paper_id for one in batch for e in one.entries])}
@@ -137,7 +145,15 @@ class _Sender:
 
     def _one(self, one: Waiting, papers: dict[str, Paper]) -> None:
         """One message, from its words to what became of it."""
-        raw = made(self.outbox, one, papers)
+        try:
+            raw = made(self.outbox, one, papers)
+        except (MissingExtra, exc.OperationalError):
+            raise  # of this machine, not of this message
+        except Exception:  # whatever it is: what is queued behind this message is sent
+            logger.exception("delivery %d could not be written as a message", one.id)
+            self._settle(one, "failed", "it could not be written; the log says why")
+            self.report.failed += 1
+            return
         if raw is None:
             self._settle(one, "empty", "what it was about is gone")
             return
@@ -167,14 +183,14 @@ class _Sender:
             try:
                 server.begin(self.outbox.mail.return_address, one.subscription.address)
                 return server
-            except Refused as refused:
-                self._refused(one, refused, claimed=False)
-                return None
-            except Gone as gone:
+            except (Refused, Gone) as no:
+                if isinstance(no, Refused) and not no.of_us:
+                    self._refused(one, no, claimed=False)
+                    return None
                 used = self.over_it > 0
                 self._drop()
-                if not (again and used):  # servers close a connection that has lasted: that is not the message's fault
-                    self._later(one, None, str(gone), claimed=False)
+                if not (again and used):  # servers close a connection that has lasted: a new one may do
+                    self._put_off(one, no, claimed=False)
                     return None
         return None
 
@@ -226,6 +242,7 @@ class _Sender:
                 session.execute(calm.values(soft_bounces=0))
             _tally(session, "sent")
         self.report.sent += 1
+        self.troubles = 0
         self.over_it += 1
         if self.over_it >= self.outbox.mail.batch:
             self._close()
@@ -233,20 +250,38 @@ class _Sender:
             self.on_sent(self.report)
 
     def _refused(self, one: Waiting, refused: Refused, *, claimed: bool) -> None:
-        if refused.stage == "mail" and refused.code >= 500:
-            raise MailFailed(
-                f"{self.outbox.mail.host} takes no mail from {self.outbox.mail.return_address} ({refused}). Check "
-                "mail.sender, mail.bounces, mail.user."
-            )
-        if refused.code == 421:
-            self._drop()
+        if refused.of_us:
+            self._put_off(one, refused, claimed=claimed)
+            return
+        self.troubles = 0
         kind = verdict(refused.code, refused.text, at_recipient=refused.stage == "rcpt")
         if kind == "later":
             self._later(one, refused.code, refused.text, claimed=claimed)
         else:
             self._failed(one, refused.code, refused.text, permanent=kind == "permanent")
 
-    def _later(self, one: Waiting, code: int | None, text: str, *, claimed: bool) -> None:
+    def _put_off(self, one: Waiting, no: Refused | Gone, *, claimed: bool) -> None:
+        """It stays due, and this pass goes on without it. MailFailed: the pass would meet nothing but trouble."""
+        self._drop()
+        mail, goes_on = self.outbox.mail, "What is queued stays queued; the next start goes on."
+        if isinstance(no, Refused) and no.stage == "mail":
+            what = "Check mail.sender, mail.bounces, mail.user." if no.code >= 500 else goes_on
+            raise MailFailed(f"{mail.host} takes no mail from {mail.return_address} ({no}). {what}")
+        with self.database.writing() as session:
+            row = session.get_one(DeliveryRow, one.id)
+            if row.state not in ("queued", "sending"):
+                return
+            row.state, row.attempts = "queued", row.attempts - claimed
+            row.smtp_code = no.code if isinstance(no, Refused) else None
+            row.smtp_text = str(no) or "no answer"
+        logger.warning("a message waits, since the mail server is in trouble: %s", no)
+        self.report.later += 1
+        self.put_off.add(one.id)
+        self.troubles += 1
+        if self.troubles >= TROUBLES:
+            raise MailFailed(f"{mail.host} broke off {TROUBLES} times in a row ({no}). {goes_on}")
+
+    def _later(self, one: Waiting, code: int, text: str, *, claimed: bool) -> None:
         """Again after a while, or never: after the last wait the message has failed."""
         with self.database.writing() as session:
             row = session.get_one(DeliveryRow, one.id)
@@ -260,7 +295,7 @@ class _Sender:
                 return
         self._failed(one, code, text, permanent=False)
 
-    def _failed(self, one: Waiting, code: int | None, text: str, *, permanent: bool) -> None:
+    def _failed(self, one: Waiting, code: int, text: str, *, permanent: bool) -> None:
         with self.database.writing() as session:
             row = session.get_one(DeliveryRow, one.id)
             row.state, row.smtp_code, row.smtp_text = "failed", code, text
@@ -278,7 +313,8 @@ class _Sender:
     def _settle(self, one: Waiting, state: str, text: str) -> None:
         with self.database.writing() as session:
             queued = update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.state == "queued")
-            session.execute(queued.values(state=state, smtp_text=text))
+            if _count(session, queued.values(state=state, smtp_text=text)) and state == "failed":
+                _tally(session, state)
 
     def _ours(self, one: Waiting) -> Any:
         return update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.sender == self.outbox.holder)
@@ -338,6 +374,14 @@ def _left_behind(session: Session, mine: str, *, only: str | None = None) -> int
     text = "the sender ended before it knew"
     count = _count(session, left.values(state="unknown", doubts=DeliveryRow.doubts + 1, smtp_text=text))
     _tally(session, "unknown", count)
+    return count
+
+
+def _given_up(session: Session) -> int:
+    """Settle the digests that are too late to be sent; how many."""
+    late = update(DeliveryRow).where(DeliveryRow.state == "queued", too_late(faults.now()))
+    count = _count(session, late.values(state="suppressed", smtp_text="too late"))
+    _tally(session, "suppressed", count)
     return count
 
 

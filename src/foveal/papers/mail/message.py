@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.links import Links
-from foveal.papers.mail.plain import clipped, one_line, plain_tex
+from foveal.papers.mail.plain import clipped, header_line, one_line, plain_tex
 from foveal.papers.mail.settings import MailSettings
 from foveal.papers.periods import Period
 from foveal.papers.store import Paper
@@ -206,10 +206,10 @@ def single(mail: MailSettings, *, to: str, subject: str, text: str, message_id: 
 
 def _message(mail: MailSettings, *, to: str, subject: str, message_id: str, date: datetime) -> EmailMessage:
     message = EmailMessage(policy=POLICY)
-    name = one_line(parseaddr(mail.sender)[0]) or SITE
+    name = header_line(parseaddr(mail.sender)[0]) or SITE
     message["From"] = Address(name, addr_spec=mail.sender_address)
     message["To"] = Address("", addr_spec=to)
-    message["Subject"] = one_line(subject)
+    message["Subject"] = header_line(subject)
     message["Date"] = format_datetime(date)
     message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"

@@ -186,5 +186,5 @@ def _kept(folder: Path, one: Waiting, raw: bytes) -> Path:
 def _new(database: Database, now: datetime, everybody: bool) -> Iterator[tuple[Subscription, Period]]:
     due = [(one, when) for one in subscriptions(database, state="confirmed") if (when := due_of(one, now, everybody))]
     with database.reading() as session:
-        new = unplanned(session, due)
+        new = unplanned(session, due, now)
     yield from ((one, when.period) for one, when in new)

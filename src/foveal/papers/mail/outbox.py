@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import aliased
 
 from foveal import faults
 from foveal.database import Database
@@ -15,7 +17,7 @@ from foveal.papers import lease
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.message import Headline, digest_of, whole
-from foveal.papers.mail.schedule import KINDS, NO_DIGESTS
+from foveal.papers.mail.schedule import CATCH_UP, KINDS, NO_DIGESTS
 from foveal.papers.mail.settings import MailSettings
 from foveal.papers.mail.signing import Dkim, unsubscribe_token
 from foveal.papers.mail.subscriptions import Subscription, subscription_of
@@ -71,14 +73,30 @@ class Waiting:
     about: str = ""  # of an answer: its number
 
 
-def waiting(database: Database, most: int | None = None) -> list[Waiting]:
-    """The deliveries that are due, the first `most` (None: all)."""
+def too_late(moment: datetime) -> ColumnElement[bool]:
+    """Whether a delivery is a digest's that is late by more than one may be (schedule.CATCH_UP), as a condition."""
+    run = aliased(DigestRunRow)
+    return or_(
+        *(
+            DeliveryRow.run_id.in_(select(run.id).where(run.cadence == cadence)) & (DeliveryRow.due_at < moment - most)
+            for cadence, most in CATCH_UP.items()
+        )
+    )
+
+
+def waiting(database: Database, most: int | None = None, *, but: Collection[int] = ()) -> list[Waiting]:
+    """The deliveries that are due, the first `most` (None: all) without those of `but`.
+
+    What had no luck before comes last, so that a few messages that always fail hold up no others.
+    """
+    moment = faults.now()
     wanted = (
         select(DeliveryRow, SubscriptionRow, DigestRunRow)
         .join(SubscriptionRow, SubscriptionRow.id == DeliveryRow.subscription_id)
         .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
-        .where(DeliveryRow.state == "queued", DeliveryRow.due_at <= faults.now())
-        .order_by(DeliveryRow.due_at, DeliveryRow.id)
+        .where(DeliveryRow.state == "queued", DeliveryRow.due_at <= moment, ~too_late(moment))
+        .where(DeliveryRow.id.not_in(but))
+        .order_by(DeliveryRow.smtp_text != "", DeliveryRow.due_at, DeliveryRow.id)
         .limit(most)
     )
     with database.reading() as session:

@@ -2,6 +2,7 @@
 
     plain_tex(r"An $O(n^2)$ bound for $\\alpha$-mixing")     # "An O(n²) bound for α-mixing"
     one_line("Lookup\\n\\u202eTables")                        # "Lookup Tables"
+    header_line("Is P=?utf-8?q?NP?=")                       # "Is P= ?utf-8?q?NP?=": nothing that a header decodes
 
 Only what stands in $…$, \\(…\\) or after a backslash is read as TeX; "$5 and $6" stays (a dollar sign opens where no
 space follows, and closes where none stands before it and no digit follows). What is not known keeps its name.
@@ -13,7 +14,7 @@ import re
 import unicodedata
 
 _MATHS = re.compile(
-    r"\$\$(?P<d>[^$]+)\$\$|\$(?P<s>[^\s$](?:[^$]{0,400}?[^\s$\\])?)\$(?!\d)|\\\((?P<p>.+?)\\\)", re.DOTALL
+    r"\$\$(?P<d>[^$]+)\$\$|\$(?P<s>[^\s$](?:[^$]{0,400}?[^\s$\\])?)\$(?!\d)|\\\((?P<p>.{1,600}?)\\\)", re.DOTALL
 )
 _ACCENT = re.compile(r"\\(?P<mark>[`'^\"~=.]|[uvHcdbrk](?=[\s{]))\s*\{?(?P<letter>\\?[A-Za-z])\}?")
 _MARKS = {
@@ -56,6 +57,14 @@ _HIDDEN = re.compile(r"[\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff
 def one_line(text: str) -> str:
     """The text without line breaks, control characters and marks that turn the direction of what follows."""
     return _BREAKS.sub(" ", _HIDDEN.sub("", text)).strip()
+
+
+def header_line(text: str) -> str:
+    """The text as a header's value: one line without encoded words (RFC 2047), which may hold line breaks.
+
+    EmailMessage decodes those it is given: `=?utf-8?q?=0d=0aBcc:_x@y.org?=` would be a header of its own.
+    """
+    return one_line(text).replace("=?", "= ?")
 
 
 def plain_tex(text: str) -> str:

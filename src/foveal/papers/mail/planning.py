@@ -5,25 +5,27 @@
 Run        one per cadence and period; a delivery per run and subscription (both unique), so that two planners make one
 Fixed      which papers stand in a message is written down with it: a second try is the same message
 Empty      where there is nothing new the delivery is there, and nothing is sent
-Clocks     after a period no older one: a digest that a wrong clock sent too early is not sent again by the right one
+Clocks     after a period no older one: a digest that a wrong clock sent too early is not sent again by the right one.
+           One that begins after tomorrow stops nothing: that clock was wrong, and the next digest would be far away
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.papers.mail.digest import Composer, Entry
 from foveal.papers.mail.outbox import Outbox, Report
-from foveal.papers.mail.schedule import NO_DIGESTS, Due, current, due
+from foveal.papers.mail.schedule import KINDS, NO_DIGESTS, Due, current, due
 from foveal.papers.mail.signing import message_id
 from foveal.papers.mail.subscriptions import Subscription, subscriptions
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow
+from foveal.papers.periods import Period
 
 AT_ONCE = 100
 """Messages that are made in one transaction."""
@@ -38,7 +40,7 @@ def plan(outbox: Outbox, composer: Composer, *, now: datetime, everybody: bool =
         if (when := due_of(one, now, everybody))
     ]
     for start in range(0, len(found), AT_ONCE):
-        _plan_some(outbox, composer, found[start : start + AT_ONCE], report)
+        _plan_some(outbox, composer, found[start : start + AT_ONCE], report, now)
         faults.point("mail.planned")
     return report
 
@@ -55,12 +57,15 @@ def due_of(subscription: Subscription, now: datetime, everybody: bool) -> Due | 
     return when if when and begun and begun <= when.at else None
 
 
-def _plan_some(outbox: Outbox, composer: Composer, some: Sequence[tuple[Subscription, Due]], report: Report) -> None:
+def _plan_some(
+    outbox: Outbox, composer: Composer, some: Sequence[tuple[Subscription, Due]], report: Report, now: datetime
+) -> None:
     with outbox.database.reading() as session:
-        new = unplanned(session, some)
+        new = unplanned(session, some, now)
     chosen = [composer.entries(one, when.period) for one, when in new]
     with outbox.database.writing() as session:
-        still = {one.id for one, _ in unplanned(session, new)}  # another sender, by another clock, may have come first
+        # another sender, by another clock, may have come first
+        still = {one.id for one, _ in unplanned(session, new, now)}
         wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when in new if one.id in still)
         runs = {named: _run_of(session, *named) for named in wanted}
         for (one, when), entries in zip(new, chosen, strict=True):
@@ -70,12 +75,17 @@ def _plan_some(outbox: Outbox, composer: Composer, some: Sequence[tuple[Subscrip
                 report.empty += not entries
 
 
-def unplanned(session: Session, some: Sequence[tuple[Subscription, Due]]) -> list[tuple[Subscription, Due]]:
-    """Those for whom no digest of that period, or of a later one, was made."""
+def unplanned(
+    session: Session, some: Sequence[tuple[Subscription, Due]], now: datetime
+) -> list[tuple[Subscription, Due]]:
+    """Those for whom no digest of that period, or of a later one up to tomorrow's, was made."""
+    tomorrow = now.date() + timedelta(days=1)
+    begun = [(cadence, Period.around(kind, tomorrow).key) for cadence, kind in KINDS.items()]
     made = (
         select(DeliveryRow.subscription_id, DigestRunRow.cadence, func.max(DigestRunRow.period))
         .join(DigestRunRow, DigestRunRow.id == DeliveryRow.run_id)
         .where(DeliveryRow.subscription_id.in_([one.id for one, _ in some]))
+        .where(or_(*((DigestRunRow.cadence == cadence) & (DigestRunRow.period <= last) for cadence, last in begun)))
         .group_by(DeliveryRow.subscription_id, DigestRunRow.cadence)
     )
     newest = {(row[0], row[1]): row[2] for row in session.execute(made)}

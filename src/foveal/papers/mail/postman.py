@@ -41,13 +41,14 @@ class Postman:
         self.home, self.mail, self.dkim, self.waits_s = home, mail.complete(), dkim, waits_s
         self._letters: queue.Queue[Letter | None] = queue.Queue(MOST_WAITING)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="foveal-postman", daemon=True)
+        self._thread: threading.Thread | None = None
         self._started = threading.Lock()
 
     def __call__(self, address: str, subject: str, text: str) -> None:
         """Hand over a mail; with too many waiting it is dropped, and the log says so."""
         with self._started:
-            if not self._thread.is_alive() and not self._stop.is_set():
+            if not self._stop.is_set() and not (self._thread and self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._run, name="foveal-postman", daemon=True)
                 self._thread.start()
         try:
             self._letters.put_nowait((address, subject, text))
@@ -63,24 +64,30 @@ class Postman:
     def close(self, *, timeout_s: float = 30) -> None:
         """Send what is waiting, without a second try, and end."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread and self._thread.is_alive():
             self._letters.put(None)
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while (letter := self._letters.get()) is not None:
-            for wait in (*self.waits_s, None):
-                try:
-                    send_now(self.home, self.mail, *letter, dkim=self.dkim)
-                    break
-                except Refused as refused:
-                    if refused.code >= 500 or wait is None or self._stop.wait(wait):
-                        logger.warning("a mail was refused: %s", refused)
-                        break
-                except (Gone, MailFailed) as error:
-                    if wait is None or self._stop.wait(wait):
-                        logger.error("a mail could not be sent: %s", error)
-                        break
+            try:
+                self._send(letter)
+            except Exception:  # whatever it is: what waits behind this letter is sent
+                logger.exception("a mail could not be sent")
+
+    def _send(self, letter: Letter) -> None:
+        for wait in (*self.waits_s, None):
+            try:
+                send_now(self.home, self.mail, *letter, dkim=self.dkim)
+                return
+            except Refused as refused:
+                if refused.code >= 500 or wait is None or self._stop.wait(wait):
+                    logger.warning("a mail was refused: %s", refused)
+                    return
+            except (Gone, MailFailed) as error:
+                if wait is None or self._stop.wait(wait):
+                    logger.error("a mail could not be sent: %s", error)
+                    return
 
 
 def send_now(

@@ -5,7 +5,8 @@
 Daily      on weekdays; the period is that day
 Weekly     on Mondays, over the ISO week before; monthly on the first day, over the month before
 Clocks     an hour that a change of clocks leaves out is the one after it; of an hour that comes twice, the first
-Late       a machine that slept sends what is at most `CATCH_UP` old, and leaves the rest: the next one is soon
+Late       a machine that slept, or whose mail server did, sends what is at most `CATCH_UP` old, and leaves the rest:
+           the next one is soon
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def due(cadence: str, hour: int, zone: str, now: datetime) -> Due | None:
 
 
 def current(cadence: str, today: date) -> Period:
-    """The period of the digest that a day belongs to, whatever the hour."""
+    """The period of the digest that a day belongs to, whatever the hour. InputError: the cadence is no digest's."""
+    if cadence not in CADENCES:
+        raise InputError(f"No digest is {cadence[:20]!r}. Give one of: {', '.join(CADENCES)}.")
     if cadence == "daily":
         return Period.around("day", today)
     return next(period for day, period in _days(cadence, today) if day <= today)

@@ -32,6 +32,11 @@ class Refused(Exception):
         super().__init__(f"{code} {text}")
         self.stage, self.code, self.text = stage, code, text
 
+    @property
+    def of_us(self) -> bool:
+        """Whether it is no fault of a recipient or message: it came before both, or the server closes (421)."""
+        return self.stage == "mail" or self.code == 421
+
 
 class Gone(Exception):
     """The connection broke, or no answer came in time."""

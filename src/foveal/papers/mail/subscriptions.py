@@ -5,7 +5,7 @@
     unsubscribe(database, token)                                         # as often as one likes
     preferences_of(database, token); change(database, token, Preferences(…))
 
-States     unconfirmed -> confirmed -> unsubscribed (-> confirmed again), bounced, complained
+States     unconfirmed -> confirmed -> unsubscribed (-> confirmed again), bounced, complained (-> unsubscribed: `lift`)
 Neutral    `subscribe` says the same whoever the address belongs to, and a mail goes to the address alone
 Tokens     32 random bytes, kept as a hash. One that confirms lasts 48 hours; pressing twice does no harm, and after
            leaving it is of no use. An unconfirmed row is forgotten 7 days after it was last asked for
@@ -225,19 +225,28 @@ def end(session: Session, row: SubscriptionRow, state: str) -> None:
     session.execute(waiting.values(state="suppressed", smtp_text=state))
 
 
-def suppress(session: Session, address_key: str, reason: str) -> None:
-    """Never write to an address again, and end its subscriptions: reason is bounced, complained or asked."""
-    if session.get(SuppressedRow, address_key) is None:
+def suppress(session: Session, address_key: str, reason: str) -> bool:
+    """Never write to an address again, and end its subscriptions: reason is bounced, complained or asked.
+
+    False: it was suppressed before, for the reason it had then.
+    """
+    new = session.get(SuppressedRow, address_key) is None
+    if new:
         session.add(SuppressedRow(address_key=address_key, reason=reason))
     state = "unsubscribed" if reason == "asked" else reason
     for row in session.scalars(select(SubscriptionRow).where(SubscriptionRow.address_key == address_key)):
         if row.state in ("confirmed", "unconfirmed"):
             end(session, row, state)
+    return new
 
 
 def lift(session: Session, address_key: str) -> bool:
-    """Let an address be written to again; it must subscribe anew. False: it was not suppressed."""
-    return _count(session, delete(SuppressedRow).where(SuppressedRow.address_key == address_key)) == 1
+    """Let an address be written to again; it must subscribe anew, and can. False: it was not suppressed."""
+    barred = _count(session, delete(SuppressedRow).where(SuppressedRow.address_key == address_key))
+    ended = update(SubscriptionRow).where(
+        SubscriptionRow.address_key == address_key, SubscriptionRow.state.in_(("bounced", "complained"))
+    )
+    return barred + _count(session, ended.values(state="unsubscribed", soft_bounces=0)) > 0
 
 
 def forget_unconfirmed(database: Database) -> int:

@@ -1,0 +1,165 @@
+"""No reader's fault: a relay that is full or breaks off, what cannot be made a message, digests that wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from papers.mail.conftest import rows, told
+from sqlalchemy import select, text, update
+
+from foveal import faults
+from foveal.bench.mail_data import composer
+from foveal.errors import MissingExtra
+from foveal.papers.mail.delivery import TROUBLES, counts, retry_unknown, send
+from foveal.papers.mail.morning import dry_run
+from foveal.papers.mail.planning import plan
+from foveal.papers.mail.subscriptions import states, subscriptions
+from foveal.papers.people_schema import DeliveryRow, SubscriptionRow
+
+NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)  # a Friday
+
+
+@pytest.fixture(autouse=True)
+def clock():
+    """A Friday noon that does not pass by itself."""
+    with faults.injected({}, clock=lambda: NOW):
+        yield
+
+
+def at(**after):
+    return faults.injected({}, clock=lambda: NOW + timedelta(**after))
+
+
+def harmless(site, **expected):
+    """No reader suffered, and no try was counted."""
+    assert {one.soft_bounces for one in subscriptions(site.database)} == {0}
+    assert states(site.database) == {"confirmed": len(subscriptions(site.database))}
+    assert {row.attempts for row in rows(site.database).values() if row.state == "queued"} <= {0}
+    assert list(counts(site.database).values()) == [expected]
+
+
+def close_at(server, name, whom):
+    """Answer by 421 where `whom` says so, else as before."""
+    before = getattr(server, name)
+
+    async def answer(its, session, envelope, *rest):
+        who = rest[0] if rest else envelope.rcpt_tos[0]
+        return "421 4.3.2 closing" if whom(who) else await before(its, session, envelope, *rest)
+
+    setattr(server, name, answer)
+
+
+def test_a_relay_that_takes_nothing_of_ours_for_now_harms_no_subscriber(make_site):
+    site = make_site(2)
+
+    async def refuse(*_):
+        return "452 4.3.1 quota"
+
+    site.server.handle_MAIL = refuse
+    for _ in range(2):
+        stopped = site.tick().stopped
+        assert "takes no mail from bounces@example.org (452 4.3.1 quota)" in stopped
+        assert stopped.endswith("What is queued stays queued; the next start goes on.")
+    harmless(site, queued=2)
+    del site.server.handle_MAIL
+    assert site.tick().sent == 2
+
+
+def test_a_relay_that_has_enough_of_a_connection_gets_another(make_site):
+    site = make_site(5)
+
+    async def two(_, session, envelope, address, __):
+        session.count = getattr(session, "count", 0) + 1
+        if session.count > 2:
+            return "452 4.3.1 too many"
+        envelope.mail_from = address
+        return "250 yes"
+
+    site.server.handle_MAIL = two
+    assert (site.tick().sent, site.server.connections) == (5, 3)
+
+
+@pytest.mark.parametrize("fault", ["drop", "closing"])
+def test_a_relay_that_breaks_off_harms_no_subscriber(make_site, fault):
+    site = make_site(TROUBLES + 2, server={"fault": lambda *_: fault})
+    if fault == "closing":
+        close_at(site.server, "handle_RCPT", lambda *_: True)
+    for _ in range(2):
+        report = site.tick()
+        assert (report.later, report.failed) == (TROUBLES, 0)
+        assert "What is queued stays queued" in report.stopped
+    harmless(site, queued=TROUBLES + 2)
+    site.server.fault = lambda *_: ""
+    vars(site.server).pop("handle_RCPT", None)
+    assert site.tick().sent == TROUBLES + 2
+
+
+@pytest.mark.parametrize("name", ["handle_RCPT", "handle_DATA"])
+def test_a_message_at_which_the_server_always_closes_holds_up_no_other(make_site, name):
+    site = make_site(TROUBLES + 2)
+    close_at(site.server, name, lambda who: who < f"reader{TROUBLES - 1}")
+    report = site.tick()
+    assert (report.sent, report.later, report.stopped) == (3, TROUBLES - 1, "")
+    with site.database.writing() as session:  # another one, that is due later
+        session.execute(update(DeliveryRow).where(DeliveryRow.state == "sent").values(state="queued", smtp_text=""))
+    before = len(site.server.taken)
+    assert site.tick().sent == 3
+    first = [one.recipient for one in site.server.taken[before:]]
+    assert first == [f"reader{number}@example.org" for number in range(TROUBLES - 1, TROUBLES + 2)]
+    harmless(site, queued=TROUBLES - 1, sent=3)
+
+
+def test_a_message_that_cannot_be_written_holds_up_no_other(make_site, caplog):
+    site = make_site(3)
+    with site.database.writing() as session:
+        first = session.get_one(SubscriptionRow, 1)
+        first.address = "=?utf-8?q?abc?=@example.org"  # taken by an earlier Foveal
+    report = site.tick()
+    assert (report.sent, report.failed, report.stopped) == (2, 1, "")
+    assert "could not be written" in caplog.text
+    row = rows(site.database)["=?utf-8?q?abc?=@example.org"]
+    assert (row.state, row.smtp_text) == ("failed", "it could not be written; the log says why")
+    assert told(site.database, "failed") == 1
+    harmless(site, sent=2, failed=1)
+
+
+def test_what_the_machine_lacks_fails_no_message(make_site):
+    def lacking(_):
+        raise MissingExtra("jinja2 is not installed")
+
+    site = make_site(2)
+    with pytest.raises(MissingExtra):
+        site.tick(site.outbox(headline=lacking))
+    harmless(site, queued=2)
+
+
+def test_digests_that_waited_too_long_are_not_sent(make_site):
+    site = make_site(2)
+    outbox = site.outbox()
+    for days in (0, 3, 4):  # Friday, Monday, Tuesday: the server is away
+        with at(days=days), site.database.writing() as session:
+            session.execute(text("DELETE FROM delivery_paper"))  # so that there is news
+        with at(days=days):
+            plan(outbox, composer(site.database, faults.now()), now=faults.now(), everybody=True)
+    with at(days=4, hours=11):
+        kept = dry_run(site.outbox(), composer(site.database, faults.now()), site.home / "out")
+        assert [path.name[:16] for path in kept] == ["daily-2026-10-06"] * 2
+        report = send(site.outbox())
+        assert (report.sent, report.suppressed) == (2, 4)
+        assert told(site.database, "suppressed") == 4
+    late = {"suppressed": 2}
+    assert list(counts(site.database).values()) == [{"sent": 2}, late, late]
+    with site.database.reading() as session:
+        texts = session.scalars(select(DeliveryRow.smtp_text).where(DeliveryRow.state == "suppressed"))
+        assert set(texts) == {"too late"}
+
+
+@pytest.mark.parametrize(("hours", "again"), [(11, 1), (13, 0)])
+def test_what_is_unknown_is_not_sent_again_when_it_is_too_late(make_site, hours, again):
+    site = make_site(1, server={"fault": lambda _, attempt: "drop-kept" if attempt == 1 else ""})
+    assert site.tick().unknown == 1
+    with at(hours=hours):
+        assert retry_unknown(site.database) == again
+        assert send(site.outbox()).sent == again
+    assert rows(site.database)["reader0@example.org"].state == ("sent" if again else "unknown")
