@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,30 @@ def test_a_home_is_put_back_as_it_was(settings: Settings, tmp_path: Path) -> Non
     is_whole(tmp_path / "new", settings.cache)
     everything = backup(settings, tmp_path / "all", everything=True)
     assert everything.files == made.files + 2
+
+
+def test_a_home_that_was_put_back_is_copied_whole_again(settings: Settings, tmp_path: Path) -> None:
+    """Its libraries have no locks yet."""
+    backup(settings, tmp_path / "copy")
+    restore(tmp_path / "copy", tmp_path / "new")
+    again = backup(replace(settings, home=tmp_path / "new"), tmp_path / "second")
+    assert again.elsewhere == ()
+    assert not list((tmp_path / "second").rglob(".writer"))
+    restore(tmp_path / "second", tmp_path / "newer")
+    is_whole(tmp_path / "newer", settings.cache)
+
+
+def test_tables_that_are_no_librarys_are_copied_as_files(settings: Settings, tmp_path: Path) -> None:
+    other = settings.home / "uploads" / "rows.lance" / "data" / "x.bin"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"rows")
+    backup(settings, tmp_path / "copy")
+    assert (tmp_path / "copy" / other.relative_to(settings.home)).read_bytes() == b"rows"
+
+
+def test_a_library_in_an_object_store_is_said_to_be_elsewhere(settings: Settings, tmp_path: Path) -> None:
+    made = backup(replace(settings, library_at="s3://bucket/papers/library"), tmp_path / "copy")
+    assert [one for one in made.elsewhere if "s3://bucket/papers/library" in one]
 
 
 def test_a_copy_that_is_made_while_others_write_is_of_one_moment(settings: Settings, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,28 @@ def test_a_folder_that_cannot_be_listed_keeps_its_documents_though_pruned(librar
     assert [one.address for one in report.skipped] == [below.as_uri()]
     assert report.removed == []
     assert "skin" in {entry.title for entry in library.documents()}
+
+
+def test_a_file_that_cannot_be_read_keeps_none_whose_name_it_begins_with(library, files):
+    (files / "ear").write_text("An ear.\n")
+    library.add([files])
+    (files / "ear").unlink()
+    (files / "ears.txt").write_bytes(bytes(range(256)) * 9)
+    report = library.add([files], prune=True)
+    assert [one.address for one in report.skipped] == [(files / "ears.txt").as_uri()]
+    assert {entry.title for entry in library.documents()} == {"Eyes", "ears", "Buds", "Smell"}
+
+
+def test_a_bad_record_keeps_nothing_but_itself(library, files):
+    rows = [f'{{"title": "Row {n}", "text": "Row number {n}."}}' for n in range(1, 4)]
+    (files / "100%#rows.jsonl").write_text("\n".join(rows))
+    library.add([files])
+    (files / "100%#rows.jsonl").write_text(f"{rows[0]}\n{{bad\n")
+    records = (files / "taste.jsonl").read_text().splitlines()
+    (files / "taste.jsonl").write_text(f"{records[0]}\n{records[0]}\n")  # the second id is taken
+    report = library.add([files], prune=True)
+    assert len(report.skipped) == 2
+    assert {entry.title for entry in library.documents()} == {"Eyes", "ears", "Row 1", "Row 2", "Buds"}
 
 
 def test_bad_files_are_reported_and_the_rest_goes_on(library, files):
@@ -219,7 +242,41 @@ def test_an_empty_library_may_still_change_its_mind(library, own_settings, files
         Library.open(settings=own_settings, segmenter="headings")
 
 
-@pytest.mark.parametrize("wrong", [{"text": "half \ud83d a pair"}, {"metadata": {"tags": ["a", "b"]}}])
+def test_what_another_adds_while_a_librarys_encoder_loads_stays(library, own_settings, files, monkeypatch):
+    """An empty library is made anew for another segmenter; meanwhile it is empty no longer."""
+
+    def slowly(*given, **options):
+        monkeypatch.undo()
+        library.add([files])
+        return make_segmenter(*given, **options)
+
+    monkeypatch.setattr("foveal.library.make_segmenter", slowly)
+    with pytest.raises(LibraryError, match="made with the segmenter 'headings', not 'fixed'"):
+        Library.open(settings=own_settings, segmenter="fixed")
+    assert len(library.documents()) == 4
+    assert library.search("cochlea", 1)
+
+
+def test_a_date_that_no_calendar_holds_is_none(library, files):
+    (files / "old.jsonl").write_text(
+        '{"id": 1, "text": "Too early.", "published_at": "0001-01-01T00:00:00+05:00"}\n'
+        '{"id": 2, "text": "Too late.", "published_at": "9999-12-31T23:59:59-05:00"}\n'
+    )
+    assert len(library.add([files]).added) == 6
+    assert {entry.published_at for entry in library.documents()} == {None}
+    assert len(library.remove(str(files / "old.jsonl"))) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"text": "half \ud83d a pair"},
+        {"metadata": {"tags": ["a", "b"]}},
+        {"published_at": datetime.fromisoformat("0001-01-01T00:00:00+05:00")},
+        {"published_at": datetime.fromisoformat("9999-12-31T23:59:59-05:00")},
+        {"published_at": "2024-05-06"},
+    ],
+)
 def test_a_document_that_cannot_be_stored_is_named(library, wrong):
     with pytest.raises(InputError, match="'broken'"):
         library.add_documents([document("fine", "some text"), document("broken", **({"text": "x"} | wrong))])

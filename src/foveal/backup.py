@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -35,7 +35,7 @@ from foveal.settings import Settings
 MANIFEST = "backup.json"
 LEFT_OUT = ("indexes", "memory", "runs")
 DATABASE = "foveal.db"
-LOCK = ".writer"
+LOCK, TABLES = ".writer", "library/*.lance/"
 CHUNK = 2**20
 
 
@@ -66,16 +66,18 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
     left_out = () if everything else LEFT_OUT
     with storage_errors(str(folder)), resting(home) if everything else nullcontext(), ExitStack() as locks:
         folder.mkdir(parents=True, exist_ok=True)
-        for library in _libraries(home):
+        libraries = _libraries(home)
+        for library in libraries:
             locks.enter_context(writer_lock(str(library)))
-        for library in _libraries(home):
+        for library in libraries:
             shutil.copytree(library, folder / library.relative_to(home), ignore=shutil.ignore_patterns(LOCK))
         locks.close()
         if (home / DATABASE).is_file():
             _copy_database(home / DATABASE, folder / DATABASE)
         done = {path.relative_to(folder) for path in _files(folder)}
+        copied = {library.relative_to(home) for library in libraries}
         for path in _files(home, but=left_out):
-            if (relative := path.relative_to(home)) not in done and not _is_scratch(relative):
+            if (relative := path.relative_to(home)) not in done and not _is_scratch(relative, copied):
                 _copy(path, folder / relative)
         return _sealed(settings, folder)
 
@@ -97,8 +99,8 @@ def restore(folder: Path, home: Path) -> Backup:
 
 
 def _libraries(home: Path) -> list[Path]:
-    """Folders of Lance tables: the library's, the index's of papers."""
-    return sorted({lock.parent for pattern in (f"library/{LOCK}", f"*/library/{LOCK}") for lock in home.glob(pattern)})
+    """Folders of Lance tables: the library's, the index's of papers. A restored one has no lock yet."""
+    return sorted({table.parent for pattern in (TABLES, f"*/{TABLES}") for table in home.glob(pattern)})
 
 
 def _files(folder: Path, but: Sequence[str] = ()) -> Iterator[Path]:
@@ -111,10 +113,10 @@ def _files(folder: Path, but: Sequence[str] = ()) -> Iterator[Path]:
                 yield path
 
 
-def _is_scratch(relative: Path) -> bool:
+def _is_scratch(relative: Path, libraries: Collection[Path]) -> bool:
     """Whether a file is none that a home needs: what is being written, a lock, the database with its log."""
     name = relative.name
-    of_tables = any(part.endswith(".lance") for part in relative.parts)  # all that were whole are copied already
+    of_tables = any(relative.is_relative_to(one) for one in libraries)  # written since; whole as they were copied
     half = any(part.startswith(".partial-") for part in relative.parts)
     return half or name.startswith(DATABASE) or name == LOCK or of_tables
 
@@ -145,6 +147,8 @@ def _sealed(settings: Settings, folder: Path) -> Backup:
     elsewhere = []
     if not settings.database_url.startswith("sqlite"):
         elsewhere.append("the database is PostgreSQL's: copy it by pg_dump, right after this")
+    if settings.library_at != "home":
+        elsewhere.append(f"the library is at {settings.library_uri}: keep it by the store's own versions")
     return Backup(folder, len(files), sum(size for size, _ in files.values()), tuple(elsewhere))
 
 

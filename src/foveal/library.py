@@ -28,11 +28,10 @@ from foveal.retrieval.adding import OwnWork, Work
 from foveal.retrieval.filters import literal, sql
 from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
+from foveal.retrieval.pruning import address_of, gone
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
-from foveal.text.arxiv import arxiv_address
-from foveal.text.files import file_address, path_of
 from foveal.text.loading import Skipped, Source, discover
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.text.sources import load_settings
@@ -96,7 +95,7 @@ class Library:
                 raise LibraryError(f"There is no library in {chosen.place} yet. Make one: foveal add FILE_OR_FOLDER")
             _create(chosen, encoder or chosen.encoder, segmenter or chosen.segmenter)
         library = cls(Store.open(uri), chosen)
-        if create and not library._agrees(encoder, segmenter) and not any(library.store.counts().values()):
+        if create and not library._agrees(encoder, segmenter) and library._is_empty():
             kept = library.store.settings
             _create(chosen, encoder or kept["encoder"], segmenter or kept["segmenter"], anew=True)
             library = cls(Store.open(uri), chosen)
@@ -128,8 +127,8 @@ class Library:
         documents = work.load([one for one in found if isinstance(one, Source)], settings, report)
         self._index(documents, report, on_progress, work)
         if prune:
-            gone = self._gone(sources, report)
-            report.removed = [entry.id for entry in (self.remove(gone) if gone else [])]
+            left = gone(self.store.entries("starts_with(source, 'file://')"), sources, report)
+            report.removed = [entry.id for entry in (self.remove(left) if left else [])]
         return report
 
     def add_documents(
@@ -308,7 +307,7 @@ class Library:
 
         What stands just there goes first; then what came from that file or below that folder; then an id.
         """
-        address = _address(which)
+        address = address_of(which)
         condition = f"id = {literal(document_id(address))} OR source = {literal(address)}"
         if address.startswith("file://"):
             condition += f" OR starts_with(source, {literal(address.rstrip('/') + '/')})"
@@ -385,19 +384,8 @@ class Library:
                     work.index(self.store)
         return report
 
-    def _gone(self, sources: Sequence[str | Path], report: AddReport) -> list[Entry]:
-        """Documents of these files and folders that were not among those just read; of what was unreadable none."""
-        places = [_address(str(source)) for source in sources]
-        kept = {*report.added, *report.updated, *report.unchanged}
-        files = (one.address for one in report.skipped if one.address.startswith("file://"))
-        unread = [_address(one) for one in files]  # of a folder, a file, or a record in it
-        return [
-            entry
-            for entry in self.store.entries("starts_with(source, 'file://')")
-            if entry.id not in kept
-            and any(_lies_in(entry.source, place) for place in places)
-            and not any(address.startswith(entry.source) or _lies_in(entry.source, address) for address in unread)
-        ]
+    def _is_empty(self) -> bool:
+        return not any(self.store.counts().values())
 
     def _agrees(self, encoder: str | None, segmenter: str | None) -> bool:
         stored = self.store.settings
@@ -412,20 +400,6 @@ class Library:
             )
 
 
-def _lies_in(address: str, place: str) -> bool:
-    """Whether an address is that place, or below it."""
-    return address == place or address.startswith(f"{place.rstrip('/')}/")
-
-
-def _address(which: str) -> str:
-    """The address that a path, URL or arXiv id stands for; a path need not exist any more."""
-    if "://" in which and not which.startswith("file://"):
-        return next(iter(discover([which]))).address  # as `add` writes it; nothing is fetched
-    if re.match(r"[a-z]+:[^/]", which):
-        return arxiv_address(which) or which
-    return file_address(path_of(which) if which.startswith("file://") else Path(which).expanduser())
-
-
 def _resolved(encoder: str | None) -> str | None:
     """An encoder's name; a folder by its whole path, so that it is found from anywhere."""
     folder = Path(encoder).expanduser() if encoder else None
@@ -433,7 +407,7 @@ def _resolved(encoder: str | None) -> str | None:
 
 
 def _create(settings: Settings, encoder_name: str, segmenter_name: str, *, anew: bool = False) -> None:
-    """Make the library, unless another process was first. `anew`: also over an empty one."""
+    """Make the library, unless another process was first. `anew`: also over one that is empty, still."""
     uri = settings.library_uri
     name = str(_resolved(encoder_name))
     encoder = None
@@ -446,5 +420,6 @@ def _create(settings: Settings, encoder_name: str, segmenter_name: str, *, anew:
     if encoder:
         values |= {"fingerprint": encoder.fingerprint, "dimension": str(encoder.dimension)}
     with tables.writer_lock(uri):
-        if anew or not tables.exists(uri):
+        # looked at again: loading the encoder took its time
+        if not tables.exists(uri) or (anew and Library(Store.open(uri), settings)._is_empty()):
             tables.create(uri, values, encoder.dimension if encoder else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -90,6 +92,22 @@ def test_a_damaged_file_is_made_again_and_a_full_disk_is_no_error(store, tmp_pat
     monkeypatch.setattr(EventStore, "snapshot", full)
     assert mined(store, AT, kept=kept).events(AT) == whole
     assert "mined again by the next process" in caplog.text
+
+
+def test_searches_that_come_together_mine_once(store, monkeypatch):
+    anew(monkeypatch)
+    read, begun = event_library.items_of, []
+
+    def slowly(which):
+        begun.append(which)
+        time.sleep(0.2)
+        return read(which)
+
+    monkeypatch.setattr(event_library, "items_of", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: mined(store, AT), range(4)))
+    assert len(begun) == 1
+    assert all(one is found[0] for one in found)
 
 
 def test_what_took_no_time_is_not_kept(store, tmp_path, monkeypatch):

@@ -354,6 +354,37 @@ def test_fresh_finds_what_is_new_and_nothing_of_the_future(library):
         library.search(query, retriever="fresh", at="yesterday")
 
 
+@pytest.mark.parametrize("fusion", ["rrf", "z-score", "weighted"])
+def test_quoted_words_bind_vectors_and_events_too(tmp_path, fusion):
+    words = HashedWords()
+    store = make(tmp_path / "library", encoder=words)
+    pages = [
+        document(f"d{n}", f"striker scores {n} goals\ngoals of the striker {n}\n", published_at=BASE) for n in range(4)
+    ]
+    put(store, pages, encoder=words)
+    for at in ("2023-05-02", "2024-05-02"):
+        fresh = FreshRetriever(store, words, at, settings=FreshSettings(fusion=fusion))
+        phrase, absent, free = fresh.search(
+            ['"goals of the striker"', '"striker of the goals"', "striker of goals"], 20
+        )
+        assert {hit.passage.text[:8] for hit in phrase} == {"goals of"}
+        assert len(phrase) == 4
+        assert absent == []
+        assert len(free) == 8
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31", datetime(1, 1, 1, tzinfo=UTC)])
+def test_a_moment_at_the_calendars_end_is_refused(library, at):
+    with pytest.raises(InputError, match="years 2 to 9998"):
+        library.search("striker", retriever="fresh", at=at)
+
+
+def test_the_first_and_the_last_moment_are_searched(library):
+    assert titles(library, library.search("striker", 9, retriever="fresh", at="0002-01-01")) == ["undated"]
+    longest = FreshSettings(fresh_days=1e7)
+    assert len(library.search("striker", 9, retriever="fresh", at="9998-12-31", settings=longest)) == 7
+
+
 def test_where_holds_and_now_is_the_clock(library):
     with faults.injected({}, clock=lambda: BASE + timedelta(days=20, hours=6)):
         assert titles(library, library.search("striker goals", 1, retriever="fresh"))[0].startswith("Striker")
@@ -488,3 +519,27 @@ def test_two_searches_are_mixed_and_clicks_are_kept(library):
             library.retriever("interleaved", model=model)
     with pytest.raises(InputError, match="no query 3"):
         mixed.clicked(0, 3)
+
+
+def test_a_log_is_counted_once_and_then_goes_on(library, tmp_path, monkeypatch):
+    """The number of an impression is part of its draw, whoever searched before."""
+
+    def teams(log, times):
+        drawn = []
+        for _ in range(times):
+            mixed = InterleavedRetriever.over(library, None, model="lexical,fresh", log=log)
+            mixed.search(["striker goals", "bank"], 4)
+            drawn += [one.teams for one in mixed.impressions]
+        return drawn
+
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    drawn = teams(first, 3)
+    assert len(set(drawn)) > 1
+    with first.open("a") as file:
+        file.write('{"clicked": {"id": "none", "place": 0}}\n{"shown": {"cut sho')
+    monkeypatch.setattr(InterleavingLog, "impressions", None)  # which reads the whole of it
+    assert teams(second, 3) == drawn
+    later = teams(second, 1)
+    assert teams(first, 1) == later
+    first.write_text("")
+    assert teams(first, 3) == drawn

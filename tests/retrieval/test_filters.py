@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrieval.test_store import make, put
 
 from foveal.errors import InputError
-from foveal.retrieval.filters import literal, sql
+from foveal.retrieval.filters import _parts, literal, sql
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,18 @@ def store(tmp_path_factory):
         ('title="Beta and kind=md"', ""),
         ("title~heart and brain damage", ""),
         ("published<=9999-12-30", "Gamma"),
+        ("title=Alpha's and kind=pdf and year<=2020", "Alpha's"),
+        ("title=O'Brien and kind=pdf and author=D'Arcy", ""),
+        ("title in Alpha's, Beta", "Alpha's Beta"),
+        ("title in (\"Alpha's\", 'Beta') and year=2021", "Beta"),
+        ('title in "Alpha\'s, Beta", Gamma', "Gamma"),
+        ('title in("Beta",Gamma)', "Beta Gamma"),
+        ("year>+2020", "Beta"),
+        ("year in +2020, 2.021e3", "Alpha's Beta"),
+        ("year<1e999", "Alpha's Beta"),
+        ("page=99999999999", ""),
+        ("page<=99999999999", "Gamma"),
+        ("page>=-99999999999", "Gamma"),
     ],
 )
 def test_a_condition_selects(store, where, titles):
@@ -88,6 +100,26 @@ def test_a_document_is_selected_by_the_beginning_of_its_id(store):
 def test_a_wrong_condition_is_explained(where, said):
     with pytest.raises(InputError, match=said):
         sql(where)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("title=O'Brien and kind=pdf and author=D'Arcy", ["title=O'Brien", "kind=pdf", "author=D'Arcy"]),
+        ("title='O'Brien' and kind=pdf", ["title='O'Brien'", "kind=pdf"]),
+        ("title='tis and kind=pdf", ["title='tis", "kind=pdf"]),
+        ('a="b and c=d" AND e=f', ['a="b and c=d"', "e=f"]),
+        ("a in x, 'b and c=d' and e=f", ["a in x, 'b and c=d'", "e=f"]),
+        ("a in ('b and c=d') and e=f", ["a in ('b and c=d')", "e=f"]),
+    ],
+)
+def test_only_a_quote_at_a_values_beginning_keeps_an_and_together(text, parts):
+    assert _parts(text) == parts
+
+
+def test_a_comma_in_quotes_parts_no_values():
+    expected = "((title = 'a, b') OR (title = 'O''Brien') OR (title = 'c (d)'))"
+    assert sql('title in ("a, b", O\'Brien, c (d))') == expected
 
 
 @given(st.text(min_size=1).filter(lambda text: text.strip()))

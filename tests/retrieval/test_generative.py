@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from honest import document
 from retrieval.test_store import make, put
 from title_models import KINDS, QUERIES, TITLES, plain_scores, title_model, token_scores
 
-from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.errors import InputError, LibraryCorrupt, ModelUnavailable, UnknownName
 from foveal.library import Library
 from foveal.models.title_models import CausalTitles, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
 from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, told_apart, unique_titles
+from foveal.retrieval.snapshots import write_snapshot
+from foveal.retrieval.store import Store
 from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings
@@ -265,6 +268,32 @@ def test_documents_are_added_removed_saved_and_loaded(brain, t5, tmp_path):
         brain.remove("Romeo")
 
 
+def test_a_kill_parts_no_title_from_its_tree(brain, t5, tmp_path, monkeypatch):
+    brain.save(tmp_path)
+    changed = CorpusBrain.of(t5, {title: title for title in reversed(TITLES)})
+    put_in_place = Path.rename
+
+    def killed(self, target):
+        put_in_place(self, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            changed.save(tmp_path)
+    assert CorpusBrain.load(tmp_path, t5).retrieve(QUERIES, k=7) == changed.retrieve(QUERIES, k=7)
+
+
+def test_names_of_another_tree_are_refused(brain, t5, tmp_path):
+    """Earlier versions wrote them beside the tree."""
+    brain.trie.save(tmp_path / "trie")
+    write_snapshot(tmp_path / "names", {"documents": brain.documents, "titles": brain.titles}, {})
+    assert CorpusBrain.load(tmp_path, t5).retrieve(QUERIES, k=7) == brain.retrieve(QUERIES, k=7)
+    CorpusBrain.of(t5, {title: title for title in reversed(TITLES)}).trie.save(tmp_path / "trie")
+    with pytest.raises(LibraryCorrupt, match="Build and save them again"):
+        CorpusBrain.load(tmp_path, t5)
+
+
 def test_equal_titles_are_refused_or_numbered():
     assert unique_titles(["A", "B", "A", " A "], "suffix") == ["A", "B", "A (2)", "A (3)"]
     with pytest.raises(InputError, match="Two documents are called 'A'"):
@@ -388,6 +417,26 @@ def test_under_a_condition_only_documents_that_meet_it_are_written(library, t5):
     assert GenerativeRetriever.over(library, "title = 'Oslo'").search(["the club", "zebra"], 3) == [[], []]
     plain = GenerativeRetriever.over(library, None).search(["zebra"], 7)[0]
     assert [hit.passage.text for hit in plain] == [f"{titles[hit.passage.span.document_id]} opens\n" for hit in plain]
+
+
+def test_titles_are_read_once_for_each_version_of_the_documents(library, t5, monkeypatch):
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES)
+    read, listed = [], Store.listed
+
+    def noted(self, *columns):
+        read.append(columns)
+        return listed(self, *columns)
+
+    monkeypatch.setattr(Store, "listed", noted)
+    monkeypatch.setattr(Store, "entries", None)  # which reads all of every document
+    first = GenerativeRetriever.over(library, None).brain
+    assert GenerativeRetriever.over(library, "title = 'Rome'").brain is first
+    assert len(read) == 1
+    with library.store.writing():
+        library.store.refresh_indexes(compact=True)  # another version, of the same titles
+    assert GenerativeRetriever.over(library, None).brain is first
+    put(library.store, [document("Oslo", "Oslo opens\n")])
+    assert GenerativeRetriever.over(library, None).brain.titles == [*first.titles, "Oslo"]
 
 
 def test_titles_of_the_same_tokens_do_not_stop_a_library(library, uncased, tmp_path, caplog):

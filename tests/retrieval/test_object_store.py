@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from foveal import faults
 from foveal.errors import LibraryBusy, LibraryError
 from foveal.library import Library
 from foveal.retrieval import lease, tables
+from foveal.retrieval import store as module
 from foveal.retrieval.filters import sql
 from foveal.retrieval.indexing import Indexed, Indexer
 from foveal.retrieval.store import Store
@@ -187,6 +189,25 @@ def test_a_right_is_renewed_while_it_is_held(bucket, monkeypatch):
         store._right.check()
         with pytest.raises(LibraryBusy, match="Another process"), Store.open(f"{bucket}/renewed").writing():
             pytest.fail("it had run out")
+
+
+def test_older_versions_of_the_right_go_with_the_others(bucket, monkeypatch):
+    monkeypatch.setattr(lease, "RENEWED_S", 0.02)
+    monkeypatch.setattr(module, "KEPT_BY_COMPACT", timedelta(0))
+    uri = f"{bucket}/cleaned"
+    store = make(uri)
+    right = tables.connect(uri)
+    with store.writing():
+        while len(right.open_table(lease.TABLE).list_versions()) < 6:
+            time.sleep(0.05)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lance's own, of other readers: there are none
+            store.refresh_indexes(compact=True)
+        before = len(right.open_table(lease.TABLE).list_versions())
+        store._right.check()
+    assert before < 6
+    with store.writing():  # it is held, renewed and given back as before
+        store._right.check()
 
 
 def test_a_right_ends_here_no_later_than_where_it_is_stored(monkeypatch):

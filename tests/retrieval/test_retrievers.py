@@ -6,6 +6,7 @@ import pytest
 from honest import HashedWords, document
 from retrieval.test_store import make, put
 
+from foveal import faults
 from foveal.errors import InputError
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
@@ -63,6 +64,25 @@ def test_rows_that_move_all_the_time_are_read_with_the_search(store, monkeypatch
     monkeypatch.setattr(store, "_taken", lambda numbers: tries.append(numbers))
     assert retriever.search(QUERIES, 4) == expected
     assert len(tries) > 1
+
+
+def test_rows_that_are_not_visible_take_no_visible_ones_place(tmp_path):
+    """A large document that is being added, or that a kill left: its passages fill both rankings."""
+    store = make(tmp_path / "library")
+    put(store, [document(f"d{n}", f"a long line on apples and pear {n}\n") for n in range(3)], refresh=False)
+    lexical, dense = LexicalRetriever(store), DenseRetriever(store, HashedWords())
+    retriever, query = HybridRetriever(lexical, dense, depth=20), ["apples"]
+    expected = retriever.search(query, 5)
+    assert len(expected[0]) == 3
+    large = document("apples", "apples\n" * 200)
+    with faults.injected({"store.passages-written": "interrupt"}), pytest.raises(KeyboardInterrupt):
+        put(store, [large])
+    seen = set(store.numbered("pear", 20))
+    for asked in ("apples", HashedWords().encode(query)[0]):
+        assert seen.isdisjoint(store.numbered(asked, 20))
+    hits = retriever.search(query, 5)
+    assert [hit.passage for hit in hits[0]] == [hit.passage for hit in expected[0]]
+    assert len(retriever.search(['"apples"'], 5)[0]) == 3
 
 
 def test_numbers_of_no_row_are_told(store):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from honest import HashedWords, Lines, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lancedb.index import FTS
 
 from foveal import faults
 from foveal.errors import (
@@ -28,6 +30,7 @@ from foveal.errors import (
 )
 from foveal.retrieval import indexing, tables
 from foveal.retrieval.dense import DenseRetriever
+from foveal.retrieval.event_library import items_of
 from foveal.retrieval.filters import sql
 from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.indexing import Indexed, Indexer
@@ -408,6 +411,82 @@ def test_removed_documents_vanish_with_their_revisions(store):
     assert store.counts() == {"documents": 2, "passages": 2, "revisions": 0}
     with pytest.raises(UnknownDocument):
         store.text(documents[0].id)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_a_killed_removal_leaves_is_not_read_and_deleted_by_the_next_writer(store, compacted):
+    old, new = document("d0", "every line 0\n"), document("d0", "every changed line\n")
+    put(store, [old, document("d1", "every line 1\n")])
+    put(store, [new])
+    assert store.text(old.id, old.revision).text == old.text
+    with faults.injected({"store.documents-written": "interrupt"}), pytest.raises(KeyboardInterrupt), store.writing():
+        store.remove([old.id])
+    assert store.counts()["revisions"] == 1
+    for revision in (None, old.revision, old.revision[:8], new.revision):
+        with pytest.raises(UnknownDocument):
+            store.text(old.id, revision)
+    assert store.revisions(old.id) == []
+    if compacted:  # an earlier version's next writer left it
+        tables.write_setting(store.uri, "writing", "no")
+        with store.writing():
+            store.refresh_indexes(compact=True)
+    else:
+        with store.writing():
+            pass
+    assert store.counts()["revisions"] == 0
+    put(store, [old])
+    assert store.revisions(old.id) == [old.revision]
+
+
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_date_beyond_the_calendar_that_was_stored_once_harms_nothing(store, date):
+    """Earlier versions took them, and could read no document afterwards."""
+    bad = document("bad", "every bad line\n", published_at=datetime.fromisoformat(date))
+    good = document("good", "every good line\n", published_at=datetime(2024, 5, 6, tzinfo=UTC))
+    put(store, [bad, good])
+    dates = {entry.title: entry.published_at for entry in store.entries()}
+    assert dates == {"bad": None, "good": good.published_at}
+    assert store.text(bad.id).published_at is None
+    assert store.text(good.id).published_at == good.published_at
+    assert {item.id: item.published_at for item in items_of(store)} == {bad.id: None, good.id: good.published_at}
+    put(store, [document("bad", "every better line\n")])
+    assert store.text(bad.id, bad.revision).text == bad.text
+    with store.writing():
+        store.remove([entry.id for entry in store.entries()])
+    assert store.counts() == {"documents": 0, "passages": 0, "revisions": 0}
+
+
+LONG = ("x" * 41, "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft", "ab" * 600)
+
+
+def test_long_words_are_found(store):
+    put(store, [document(f"d{n}", f"every line says {word} once\n") for n, word in enumerate(LONG)])
+    for word in LONG:
+        assert [one.passage.text for one in store.lexical(word, 5)] == [f"every line says {word} once\n"]
+        assert len(store.lexical(f'"says {word} once"', 5)) == 1
+
+
+def test_an_index_that_leaves_long_words_out_is_searched_and_made_anew_by_the_next_writer(store):
+    put(store, [document("a", f"every line says {LONG[0]}\n")])
+    of_before = FTS(base_tokenizer="icu/split", stem=True, remove_stop_words=False, with_position=True)
+    store._passages.create_index("indexed", config=of_before, replace=True)
+    reader = Store.open(store.uri)
+    assert len(reader.lexical("every", 5)) == 1
+    assert reader.lexical(LONG[0], 5) == []
+    assert reader.stale()
+    with store.writing():
+        store.refresh_indexes()
+    assert len(reader.lexical(LONG[0], 5)) == 1
+    assert [index.columns for index in store._passages.list_indices()].count(["indexed"]) == 1
+    assert not reader.stale()
+
+
+def test_columns_are_listed_in_the_order_of_adding(store):
+    put(store, [document(f"d{n}", f"every line {n}\n") for n in (3, 1, 2)])
+    put(store, [document("d0", "every line 0\n")])
+    assert store.listed("title")["title"].to_pylist() == ["d3", "d1", "d2", "d0"]
+    assert store.listed("id", "source").column_names == ["id", "source"]
+    assert store.listed("id")["id"].to_pylist() == [entry.id for entry in store.entries()]
 
 
 def test_ids_may_be_shortened_while_they_are_one(store):

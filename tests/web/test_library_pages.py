@@ -14,7 +14,9 @@ from reading_site import STORY, made_app, pdf, text_of, visiting
 from servers import page, serving
 
 from foveal.errors import InputError
+from foveal.retrieval.store import Store
 from foveal.settings import Settings
+from foveal.web import library_pages
 from foveal.web.passage_marks import marked_words
 from foveal.web.uploads import LONGEST_NAME, file_given, pasted_given, safe_name
 
@@ -59,6 +61,25 @@ def test_files_of_all_kinds_get_in_and_are_listed(visitor, tmp_path):
         assert title in listed
     assert "4 documents" in listed
     assert len(kept(tmp_path)) == 4
+
+
+def test_a_page_of_many_documents_reads_its_own_alone(visitor, app, monkeypatch):
+    monkeypatch.setattr(library_pages, "LISTED", 3)
+    library = app.state.site.library
+    for n in range(8):
+        library.add_documents([document(f"d{n}", f"A text about {n}.", title=f"Document {n}")])
+    asked, entries = [], Store.entries
+
+    def noted(self, condition=None, *, limit=None):
+        found = entries(self, condition, limit=limit)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr(Store, "entries", noted)
+    shown = {n: text_of(visitor.client.get(f"/library?p={n}").text) for n in (0, 1, 2, 3, 9)}
+    pages = {n: re.findall(r"Document (\d)", text) for n, text in shown.items()}
+    assert pages == {0: ["7", "6", "5"], 1: ["7", "6", "5"], 2: ["4", "3", "2"], 3: ["1", "0"], 9: ["1", "0"]}
+    assert max(asked) == 3
 
 
 def test_the_same_file_again_is_the_same_document_whatever_its_name(visitor, tmp_path):

@@ -9,6 +9,7 @@ A document is an item by its title, the opening of its text and the host or fold
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from foveal.retrieval import tables
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.events import EventSettings, EventStore
+from foveal.retrieval.rows import records
 from foveal.retrieval.store import Store
 
 READ_AT_ONCE = 2000
@@ -35,6 +37,7 @@ SLOW_S = 1.0
 """Seconds of mining from which the result is kept in a file."""
 
 _mined: dict[tuple[Any, ...], EventStore] = {}
+_mining = threading.Lock()
 logger = logging.getLogger("foveal.retrieval")
 
 
@@ -44,8 +47,8 @@ def items_of(store: Store) -> Iterator[Item]:
     with tables.lance_errors(store.uri):
         count = store._documents.count_rows()
         for first in range(0, count, READ_AT_ONCE):
-            rows = store._documents.search().select(columns).limit(READ_AT_ONCE).offset(first).to_arrow().to_pylist()
-            for row in rows:
+            rows = store._documents.search().select(columns).limit(READ_AT_ONCE).offset(first).to_arrow()
+            for row in records(rows):
                 source = source_of(row["url"] or row["source"] or "")
                 yield Item(row["id"], row["title"] or "", (row["text"] or "")[:OPENING], row["published_at"], source)
 
@@ -77,12 +80,16 @@ def mined(
         past = store._documents.count_rows(f"published_at <= timestamp '{at.astimezone(UTC).isoformat()}'")
     settings = settings or EventSettings()
     key = (store.uri, version, past, settings, encode and encoder)  # of one version, so many are always the same
-    if key not in _mined:
-        file = None if kept is None else kept / _file_name(key)
-        _mined[key] = _restored(file, settings, encode) or _anew(store, at, settings, encode, file)
-        while len(_mined) > KEPT:
-            del _mined[next(iter(_mined))]
-    return _mined[key]
+    found = _mined.get(key)
+    if found is not None:
+        return found
+    with _mining:  # of searches that come together one reads the texts, and the others wait for what it made
+        if key not in _mined:
+            file = None if kept is None else kept / _file_name(key)
+            _mined[key] = _restored(file, settings, encode) or _anew(store, at, settings, encode, file)
+            while len(_mined) > KEPT:
+                del _mined[next(iter(_mined))]
+        return _mined[key]
 
 
 def _anew(store: Store, at: datetime, settings: EventSettings, encode: Encode | None, file: Path | None) -> EventStore:

@@ -6,12 +6,15 @@
     year in 2020, 2021            one of
     document=3f2a  source~reports/  heading~method  page<=10      (a document by the beginning of its id)
 
-A name that is no column is a key of the metadata. Values are escaped; nothing else of a condition reaches the SQL.
+Quotes keep an "and" or a comma within a value. One opens right after the operator, a comma or a "(", and closes where
+the value ends; anywhere else (O'Brien) it is a letter. A name that is no column is a key of the metadata. Values are
+escaped; nothing else of a condition reaches the SQL.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -34,9 +37,13 @@ DATES, NUMBERS = {"published_at"}, {"page"}
 _NAME = r"[\w.\-]+"
 _OPERATOR = r"!=|<=|>=|=|<|>|~|(?<=\s)in(?=[\s(])"
 _CONDITION = re.compile(rf"\s*(?P<name>{_NAME})\s*(?P<op>{_OPERATOR})\s*(?P<value>.+?)\s*", re.DOTALL)
-_AND = re.compile(rf"""("[^"]*"|'[^']*')|\s+and\s+(?={_NAME}(?:\s*[!<>=~]|\s+in[\s(]))""", re.IGNORECASE)
+_QUOTED = r"""(?:"[^"]*"|'[^']*')(?=\s*(?:[,)]|$)|\s+and\s)"""
+_JOIN = rf"\s+and\s+(?={_NAME}(?:\s*[!<>=~]|\s+in[\s(]))"
+_AND = re.compile(rf"(?:[=<>~,(]|\sin(?=\s))\s*({_QUOTED})|{_JOIN}", re.IGNORECASE)
+_LISTED = re.compile(rf"\s*({_QUOTED}|[^,]*)(?:,|$)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_LARGEST = 2**31 - 1  # of a page, as tables have it
 
 
 def sql(where: str | Sequence[str] | None) -> str | None:
@@ -65,7 +72,8 @@ def _condition(text: str) -> str:
         )
     name, op, value = found["name"], found["op"], found["value"]
     if op == "in":
-        values = [part.strip() for part in value.strip("()").split(",") if part.strip()]
+        inner = value[1:-1] if value.startswith("(") and value.endswith(")") else value
+        values = [found[1].strip() for found in _LISTED.finditer(inner) if found[1].strip()]
         return " OR ".join(f"({_compare(name, '=', one)})" for one in values) or "FALSE"
     return _compare(name, op, value)
 
@@ -90,9 +98,11 @@ def _compare_text(text: str, op: str, value: str, *, numeric: bool) -> str:
         return f"contains(lower({text}), {literal(value.lower())})"
     if not numeric or not _NUMBER.fullmatch(value):
         return f"{text} {op} {literal(value)}"
+    most = sys.float_info.max  # SQL has no infinity
+    number = repr(max(-most, min(float(value), most)))
     if op not in ("=", "!="):
-        return f"try_cast({text} as double) {op} {value}"
-    same = f"({text} = {literal(value)} OR coalesce(try_cast({text} as double) = {value}, false))"
+        return f"try_cast({text} as double) {op} {number}"
+    same = f"({text} = {literal(value)} OR coalesce(try_cast({text} as double) = {number}, false))"
     return same if op == "=" else f"NOT {same}"
 
 
@@ -123,7 +133,7 @@ def _stamp(moment: datetime) -> str:
 
 def _whole(name: str, value: str) -> int:
     try:
-        return int(value)
+        return max(-_LARGEST, min(int(value), _LARGEST))  # beyond there is no page, on either side
     except ValueError:
         raise InputError(f"{name} got {value!r}; it needs a whole number.") from None
 

@@ -37,8 +37,14 @@ from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
+from foveal.retrieval.words import has_phrase
 from foveal.settings import Settings
 from foveal.types import Encoder, Hit, Span
+
+YEARS = (2, 9998)
+"""Of a moment that is searched as of."""
+
+EARLIEST = seconds(datetime(1, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,9 @@ class FreshRetriever:
         expanded = bool(matches) and self.settings.expands
         if expanded:
             lists.append(LexicalRetriever(self.store, past).search([matches[0].event.text], depth)[0])
+        if has_phrase(query):  # it binds what meaning and events found, too
+            worded = {hit.passage.span for one in (lists[0], lists[1]) for hit in one}
+            lists = [[hit for hit in one if hit.passage.span in worded] for one in lists]
         ages = self._ages([hit.passage.span.document_id for one in lists for hit in one], at)
         return Found(self._fused(lists, need, ages, expanded=expanded)[:k], need, matches, ages)
 
@@ -172,7 +181,7 @@ class FreshRetriever:
     def _conditions(self, at: datetime) -> tuple[str, str]:
         """Up to `at` or without a date; and of the last days."""
         stamp = f"timestamp '{at.astimezone(UTC).isoformat()}'"
-        since = datetime.fromtimestamp(seconds(at) - self.settings.fresh_days * DAY, UTC)
+        since = datetime.fromtimestamp(max(EARLIEST, seconds(at) - self.settings.fresh_days * DAY), UTC)
         past = f"(published_at IS NULL OR published_at <= {stamp})"
         fresh = f"(published_at <= {stamp} AND published_at >= timestamp '{since.isoformat()}')"
         own = f" AND ({self.where})" if self.where else ""
@@ -182,7 +191,7 @@ class FreshRetriever:
 def moment(at: datetime | str | None) -> datetime:
     """An aware moment: now where None is given, the end of the day of a date, UTC where no zone is said.
 
-    InputError: it is no date.
+    InputError: it is no date, or lies so near the calendar's ends that no days can be counted from it.
     """
     if at is None:
         return faults.now()
@@ -192,6 +201,8 @@ def moment(at: datetime | str | None) -> datetime:
         except ValueError:
             raise InputError(f"at={at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
         at = found.replace(hour=23, minute=59, second=59) if len(at) <= len("2023-05-01") else found
+    if not YEARS[0] <= at.year <= YEARS[1]:
+        raise InputError(f"at={at.date()} is out of reach; give a date in the years {YEARS[0]} to {YEARS[1]}.")
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 

@@ -20,17 +20,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import InputError
+from foveal.errors import InputError, LibraryCorrupt
 from foveal.evaluation.kilt import MENTION_WORDS, marked_mention
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import PLACES
-from foveal.retrieval.snapshots import read_snapshot, write_snapshot
+from foveal.retrieval.snapshots import read_snapshot
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
 from foveal.retrieval.trained import trained_folder
@@ -247,16 +248,22 @@ class CorpusBrain:
         living = set(self.trie)
         kept = {self.documents[number]: self.titles[number] for number in range(len(self.titles)) if number in living}
         whole = self if len(kept) == len(self.titles) else CorpusBrain.of(self.model, kept)
-        whole.trie.save(folder / "trie")
-        write_snapshot(folder / "names", {"documents": whole.documents, "titles": whole.titles}, {})
+        whole.trie.save(folder / "trie", beside={"documents": whole.documents, "titles": whole.titles})
 
     @classmethod
     def load(cls, folder: Path, model: TitleModel) -> CorpusBrain:
-        """What `save` wrote. InputError: nothing there, or it was made with another model."""
+        """What `save` wrote. InputError: nothing there, or it was made with another model. LibraryCorrupt: damaged."""
         from foveal.retrieval.title_trie import TitleTrie
 
-        trie = TitleTrie.load(folder / "trie", fingerprint=model.fingerprint)
-        names, _ = read_snapshot(folder / "names")
+        trie, names = TitleTrie.load_beside(folder / "trie", fingerprint=model.fingerprint)
+        if "titles" not in names:  # an earlier version wrote them after the tree, so that a kill could part the two
+            names, _ = read_snapshot(folder / "names")
+            written = [trie.find(ids) for ids in model.title_ids(names["titles"])]
+            if written != [*range(len(trie))]:
+                raise LibraryCorrupt(
+                    f"The titles in {folder} are not those of the tree beside them: a kill came between the two. Build "
+                    "and save them again."
+                )
         return cls(model, names["documents"], names["titles"], trie)
 
 
@@ -290,11 +297,10 @@ class GenerativeRetriever:
         """
         settings = getattr(collection, "settings", None) or Settings.load()
         folder = title_model_folder(settings.home, model)
-        entries = collection.store.entries()
-        titles = {entry.id: entry.title for entry in entries if entry.title.strip()}
-        if not titles:
+        titles = _titles(collection.store)
+        if not titles.of:
             raise InputError("The library holds no document with a title. Fill it: foveal add FILE_OR_FOLDER")
-        brain = _brain(folder, settings.cache, tuple(titles.items()))
+        brain = _brain(folder, settings.cache, titles)
         return cls(collection.store, brain, where, beams, model)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -359,22 +365,45 @@ def title_model_folder(home: Path, model: str | None = None) -> Path:
     )
 
 
+@dataclass(frozen=True)
+class _Titles:
+    """Documents by id and title, known by a hash of both: that of many thousands is not made at each search."""
+
+    hashed: str
+    of: Mapping[str, str] = field(compare=False)
+
+
+def _titles(store: Store) -> _Titles:
+    """The titles of a library as they are now, in the order in which documents were added."""
+    with tables.lance_errors(store.uri):
+        version = store._documents.version
+    return _titles_at(store, version)
+
+
 @lru_cache(maxsize=2)
-def _brain(folder: Path, cache: Path, titles: tuple[tuple[str, str], ...]) -> CorpusBrain:
+def _titles_at(store: Store, version: int) -> _Titles:  # noqa: ARG001  # of one version they are always the same
+    rows = store.listed("id", "title")
+    pairs = zip(rows["id"].to_pylist(), rows["title"].to_pylist(), strict=True)
+    titles = {document: title for document, title in pairs if title.strip()}
+    return _Titles(sha256(repr(titles).encode("utf-8", "surrogatepass")).hexdigest(), titles)
+
+
+@lru_cache(maxsize=2)
+def _brain(folder: Path, cache: Path, titles: _Titles) -> CorpusBrain:
     from foveal.models.title_models import learned_about, load_title_model
 
     model = load_title_model(folder, cache=cache)
-    kept = told_apart(dict(titles), model)
+    kept = told_apart(titles.of, model)
     if not kept:
         raise InputError(
-            f"The model in {folder} can write none of the library's {len(titles)} titles, such as {titles[0][1]!r}. "
-            "Train one on this library: foveal train corpusbrain"
+            f"The model in {folder} can write none of the library's {len(titles.of)} titles, such as "
+            f"{next(iter(titles.of.values()))!r}. Train one on this library: foveal train corpusbrain"
         )
     brain = CorpusBrain.of(model, kept)
     missing = brain.not_learned(learned_about(folder).get("titles", ()))
     if missing:
         log.warning(
-            "%d of %d titles are not yet learned, such as %r: train again to find them.", len(missing), len(titles),
+            "%d of %d titles are not yet learned, such as %r: train again to find them.", len(missing), len(titles.of),
             missing[0],
         )  # fmt: skip
     return brain

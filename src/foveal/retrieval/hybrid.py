@@ -77,7 +77,7 @@ class HybridRetriever:
     def _best(
         self, lexical: LexicalRetriever, dense: DenseRetriever, queries: Sequence[str], depth: int, k: int
     ) -> list[list[Hit]] | None:
-        """Rows fused by number; only the `k` best are read. None: rows moved, again and again, meanwhile."""
+        """Rows fused by number; only the `k` best are read. None: that cannot be now (see `StoreSearch.best`)."""
         store, best = lexical.store, list[list[Hit]]()
         worded = [query for query in queries if query.strip()]
         vectors = cache(lambda: dict(zip(worded, dense.encoder.encode(worded), strict=True)))
@@ -93,7 +93,7 @@ class HybridRetriever:
                     weight = self.weigh(query, words, meaning) if self.weigh else self.dense_weight
                     return self._joined((words, meaning), weight)
 
-                found = store.best(rank, k)
+                found = store.best(rank, k, depth=depth)
                 if found is None:
                     return None
                 best.append(hits(found, "hybrid"))

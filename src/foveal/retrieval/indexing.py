@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -207,7 +208,10 @@ def indexed_text(document: Document, passage: Passage) -> str:
 
 
 def storable(documents: Iterable[Document]) -> Iterator[Document]:
-    """The documents, each checked. InputError: half a surrogate pair, or metadata that no filter could ask for."""
+    """The documents, each checked.
+
+    InputError: half a surrogate pair, metadata that no filter could ask for, or a date that no calendar holds.
+    """
     for document in documents:
         for text in (document.text, document.title):
             if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
@@ -217,4 +221,20 @@ def storable(documents: Iterable[Document]) -> Iterator[Document]:
             raise InputError(
                 f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value."
             )
+        if document.published_at is not None and not _is_date(document.published_at):
+            raise InputError(
+                f"Document {document.title!r} has the date {document.published_at!s:.40}; it needs none, or a datetime "
+                "that lies in the years 1 to 9999 of UTC."
+            )
         yield document
+
+
+def _is_date(moment: object) -> bool:
+    """Whether it can be stored and read again."""
+    if not isinstance(moment, datetime):
+        return False
+    try:
+        moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except OverflowError:
+        return False
+    return True

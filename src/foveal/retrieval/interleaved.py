@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from foveal.types import Hit, Retriever
 
 FILE = "interleaving.jsonl"
 SELF = "interleaved"
+
+_counted: dict[Path, tuple[int, int]] = {}  # log -> bytes that were read of it, lists that they say were shown
+_counting = Lock()
 
 
 @dataclass
@@ -68,7 +72,7 @@ class InterleavedRetriever:
         found = []
         for query, first, second in zip(queries, self.a.search(queries, k), self.b.search(queries, k), strict=True):
             by_place = {_key(hit): hit for hit in (*second, *first)}
-            shown = len(self.log.impressions())
+            shown = _shown(self.log.path)
             draw = np.random.default_rng([self.seed, shown, zlib.crc32(query.encode("utf-8", "surrogatepass"))])
             mixed = team_draft([_key(hit) for hit in first], [_key(hit) for hit in second], k, draw)
             self.impressions.append(self.log.shown(query, *self.names, mixed))
@@ -83,6 +87,24 @@ class InterleavedRetriever:
         if not 0 <= query < len(self.impressions):
             raise InputError(f"The last search had {len(self.impressions)} queries; there is no query {query}.")
         self.log.clicked(self.impressions[query].id, place)
+
+
+def _shown(path: Path) -> int:
+    """How many lists a log says were shown; of one that was counted before only the lines that came since are read."""
+    with _counting:
+        read, count = _counted.get(path, (0, 0))
+        size = path.stat().st_size if path.is_file() else 0
+        if size < read:  # another file by now
+            read, count = 0, 0
+        if size > read:
+            with path.open("rb") as file:
+                file.seek(read)
+                lines = file.read(size - read)
+            whole = lines[: lines.rfind(b"\n") + 1]  # another process may be writing the rest
+            count += sum(line.startswith(b'{"shown"') for line in whole.split(b"\n"))
+            read += len(whole)
+        _counted[path] = read, count
+        return count
 
 
 def _made(collection: Collection, where: str | None, name: str) -> Retriever:

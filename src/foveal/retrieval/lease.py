@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -87,6 +88,14 @@ def lease(database: lancedb.DBConnection, uri: str) -> Iterator[Right]:
             _update(table, token, {"holder": "", "until": 0.0})
         except LANCE as error:
             logger.warning("the right to write could not be given back, and runs out by itself: %s", error)
+
+
+def clean(database: lancedb.DBConnection, kept: timedelta) -> None:
+    """Drop the table's older versions: each renewal makes one. What meets a renewal is left to the next time."""
+    try:
+        _opened(database).optimize(cleanup_older_than=kept, delete_unverified=False)
+    except LANCE as error:
+        logger.info("older versions of the right to write stay for now: %s", error)
 
 
 def _opened(database: lancedb.DBConnection) -> Any:

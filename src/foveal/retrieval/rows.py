@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from foveal import faults
 from foveal.errors import LibraryCorrupt
@@ -75,6 +76,18 @@ def found_in(row: Mapping[str, Any], score: str, revision: str) -> Found:
     text = row["indexed"][len(row["indexed"]) - len(span) :] if "indexed" in row else ""
     passage = Passage(span, text, row["heading"])
     return Found(passage, row[score] if score == "_score" else 1.0 - row[score], revision)
+
+
+def records(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table of documents. A date beyond Python's calendar is none: earlier versions stored some."""
+    place = table.schema.get_field_index("published_at")
+    if place >= 0:
+        dates, field = table.column(place), table.schema.field(place)
+        first, last = (pa.scalar(end.replace(tzinfo=UTC), field.type) for end in (datetime.min, datetime.max))
+        known = pc.and_(pc.greater_equal(dates, first), pc.less_equal(dates, last))
+        table = table.set_column(place, field, pc.if_else(known, dates, pa.scalar(None, field.type)))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:

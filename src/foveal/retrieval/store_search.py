@@ -121,19 +121,22 @@ class StoreSearch:
         numbers, scores = found["_rowid"].to_pylist(), found[score].to_pylist()
         return {n: one if score == "_score" else 1.0 - one for n, one in zip(numbers, scores, strict=True)}
 
-    def best(self, rank: Callable[[], Mapping[int, float]], k: int) -> list[Found] | None:
-        """The `k` best visible passages of what `rank` makes of `numbered` rows; only these are read from the table.
+    def best(self, rank: Callable[[], Mapping[int, float]], k: int, *, depth: int) -> list[Found] | None:
+        """The `k` best visible passages of what `rank` makes of `numbered` rows, `depth` of each ranking; only these
+        are read from the table.
 
-        Of equal scores by document and place. None: rows moved, again and again, meanwhile.
+        Of equal scores by document and place. None: rows moved, again and again, meanwhile; or rows that are not
+        visible stand where visible ones would: who asks `lexical` and `nearest` gets past them.
         """
         require_k(k)
         for tries in range(RETRIES + 1):
             with tables.lance_errors(self.uri):
                 before = self._remembered[0]
                 before = self._documents.version if tries or before < 0 else before
-            found = self._best_of(rank(), k)
+            ranking = rank()
+            found, hidden = self._best_of(ranking, k)
             if found is not None and self._remembered[0] == before:
-                return found
+                return None if hidden and len(found) < k and len(ranking) >= depth else found
         return None
 
     def current(self, document_ids: Sequence[str]) -> dict[str, Current]:
@@ -177,15 +180,15 @@ class StoreSearch:
                 return [found_in(row, score, revision) for row, revision in seen[:k]]
             limit *= 4
 
-    def _best_of(self, ranking: Mapping[int, float], k: int) -> list[Found] | None:
-        """None: a row is not where it was."""
+    def _best_of(self, ranking: Mapping[int, float], k: int) -> tuple[list[Found] | None, bool]:
+        """The best, and whether rows were passed over that are not visible. None: a row is not where it was."""
         order, most = sorted(ranking, key=lambda number: -ranking[number]), k + SPARE
         while True:
             while most < len(order) and ranking[order[most]] == ranking[order[most - 1]]:
                 most += 1
             rows = self._taken(order[:most])
             if rows is None:
-                return None
+                return None, False
             current = self.current([row["document_id"] for row in rows])
             seen = [
                 found_in(row | {"_score": ranking[row["_rowid"]]}, "_score", now.revision)
@@ -194,7 +197,7 @@ class StoreSearch:
             ]
             if len(seen) >= k or most >= len(order):
                 seen.sort(key=lambda one: (-one.score, one.passage.span.document_id, one.passage.span.start))
-                return seen[:k]
+                return seen[:k], len(seen) < len(rows)
             most *= 4
 
     def _taken(self, numbers: Sequence[int]) -> Rows | None:

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -166,7 +166,18 @@ def full_text() -> FTS:
     """The full-text index: words by Unicode's rules, stemmed as English; all words and places kept, for phrases."""
     from lancedb.index import FTS
 
-    return FTS(base_tokenizer="icu/split", stem=True, remove_stop_words=False, with_position=True)
+    return FTS(
+        base_tokenizer="icu/split", stem=True, remove_stop_words=False, with_position=True, max_token_length=None
+    )
+
+
+def outdated(indexes: Iterable[Any]) -> list[str]:
+    """The names of full-text indexes that an older Foveal made, which left words of more than 40 characters out.
+
+    They are searched as they are until the next writer makes them anew, so that nobody waits who only reads.
+    """
+    words = (index for index in indexes if index.columns == ["indexed"])
+    return [index.name for index in words if (index.index_details or {}).get("max_token_length") is not None]
 
 
 def read_settings(uri: str) -> dict[str, str]:

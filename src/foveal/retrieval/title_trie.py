@@ -12,7 +12,7 @@ Bytes     16 a node, 4 a token of a title; nested dicts take some 230 a node
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,11 +249,11 @@ class TitleTrie:
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def save(self, folder: Path, *, keep: int = 1) -> int:
-        """Write a snapshot into `folder`, whole or not at all, and give its number."""
+    def save(self, folder: Path, *, keep: int = 1, beside: Mapping[str, Any] | None = None) -> int:
+        """Write a snapshot into `folder`, whole or not at all, and give its number; with what belongs `beside` it."""
         if self._late or self._more:
             self._pack()
-        about = {"kind": KIND, "end": self.end, "fingerprint": self.fingerprint}
+        about = {**(beside or {}), "kind": KIND, "end": self.end, "fingerprint": self.fingerprint}
         return write_snapshot(folder, about, {name: getattr(self, name) for name in ARRAYS}, keep=keep)
 
     @classmethod
@@ -262,6 +262,13 @@ class TitleTrie:
 
         InputError: no such tree, or another model's. LibraryCorrupt: damaged.
         """
+        return cls.load_beside(folder, fingerprint=fingerprint, mmap=mmap)[0]
+
+    @classmethod
+    def load_beside(
+        cls, folder: Path, *, fingerprint: str | None = None, mmap: bool = True
+    ) -> tuple[TitleTrie, dict[str, Any]]:
+        """As `load`, with what was saved beside the tree."""
         about, arrays = read_snapshot(folder, mmap=mmap)
         if about.get("kind") != KIND:
             raise InputError(f"{folder} holds no tree of titles. Name a folder that TitleTrie.save wrote.")
@@ -272,7 +279,7 @@ class TitleTrie:
                 f"The tree of titles in {folder} was made of another model's tokens (fingerprint "
                 f"{about['fingerprint'][:12]}, not {str(fingerprint)[:12]}). Build it anew from the titles."
             )
-        return cls(arrays, int(about["end"]), str(about["fingerprint"]))
+        return cls(arrays, int(about["end"]), str(about["fingerprint"])), about
 
 
 def _check(sequence: Sequence[int], end: int, number: int) -> None:

@@ -1,15 +1,21 @@
 """Dates as documents write them, to aware datetimes: ISO 8601, RFC 2822, a bare year, Unix seconds, the PDF's own form.
 
+    aware("Fri, 02 Oct 2026 23:00:00 -0400")            # an instant
+    day_of(moment, date(2026, 10, 2))                   # its day in UTC, where one can believe it
+
 A date without a zone is taken as UTC. What is no date gives None: a document without a date is common, not an error.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 
 UNIX_SECONDS = (1e8, 1e10)  # 1973 to 2286: numbers outside are years, or no dates at all
+
+EARLIEST = date(1990, 1, 1)
+"""Of what is published on the web: an earlier day is a program's zero (0001-01-01, 1970-01-01), and no date."""
 
 _YEAR = re.compile(r"[12]\d{3}")
 _PDF = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?([+-]\d\d)?'?(\d\d)?")
@@ -22,6 +28,12 @@ def aware(value: object) -> datetime | None:
     if isinstance(value, int | float):
         return _from_number(value)
     return _from_text(value.strip()) if isinstance(value, str) else None
+
+
+def day_of(moment: datetime | None, today: date) -> date | None:
+    """The day of an instant in UTC, `today` where it lies ahead; None before EARLIEST."""
+    day = min(moment.astimezone(UTC).date(), today) if moment else None
+    return day if day and day >= EARLIEST else None
 
 
 def pdf_date(value: str) -> datetime | None:
@@ -46,13 +58,20 @@ def _from_text(text: str) -> datetime | None:
         return datetime(int(text), 1, 1, tzinfo=UTC)
     try:
         moment: datetime | None = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         moment = _from_mail(text)
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+    if moment is None:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:  # a zone's hours from the calendar's end: no database can keep it
+        return None
+    return moment
 
 
 def _from_mail(text: str) -> datetime | None:
     try:
         return parsedate_to_datetime(text)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None

@@ -220,11 +220,13 @@ def _shown(
     """The page of the library; `refused` says what was not added, and why."""
     site = site_of(request)
     counts = site.library.store.counts() if site.has_library else {"documents": 0, "passages": 0}
-    documents = [] if asked.get("query") or not counts["documents"] else list(reversed(site.library.documents()))
-    last = max(1, -(-len(documents) // LISTED))
+    ids = [] if asked.get("query") or not counts["documents"] else site.library.store.listed("id")["id"].to_pylist()
+    last = max(1, -(-len(ids) // LISTED))
     number = max(1, min(number, last))
+    shown = ids[::-1][(number - 1) * LISTED : number * LISTED]  # the newest first; only these are read whole
+    entries = site.library.entries(shown) if shown else {}
     values = {
-        "documents": documents[(number - 1) * LISTED : number * LISTED],
+        "documents": [entries[one] for one in shown if one in entries],
         "count": counts["documents"],
         "passages": counts["passages"],
         "number": number,
