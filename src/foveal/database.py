@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -35,6 +37,9 @@ CONNECT_S = 5
 """Seconds that a server may take to answer, and that a thread waits for a connection of the pool."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+
+MIGRATING = 7_031_988_411
+"""The number of the lock under which a server's tables are made."""
 
 _NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -142,18 +147,25 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    with engine.connect() as connection:
+
+    def is_there(connection: Connection) -> bool:
         current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current == scripts.get_current_head() and revision == "head":
-        return
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise DatabaseError(
-            f"The database {shown(str(engine.url))} was made by a newer Foveal (its tables are {current}). "
-            "Install that one, or use another home."
-        )
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise DatabaseError(
+                f"The database {shown(str(engine.url))} was made by a newer Foveal (its tables are {current}). "
+                "Install that one, or use another home."
+            )
+        return revision == "head" and current is not None and current == scripts.get_current_head()
+
+    with engine.connect() as connection:
+        if is_there(connection):
+            return
+    with engine.execution_options(writes=True).begin() as connection:  # of processes that start at once one migrates
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATING})")
+        if not is_there(connection):
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
 
 
 def new_holder() -> str:
@@ -183,8 +195,22 @@ def shown(url: str) -> str:
 
 def _sqlite_connection(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # BEGIN is ours: the driver would begin late, and deadlock two writers
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    """WAL; of several that open a new file at once SQLite refuses some here, and lets nobody wait."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _sqlite_begin(connection: Connection) -> None:

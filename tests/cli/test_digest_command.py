@@ -14,7 +14,8 @@ from foveal.cli.main import app
 from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.papers.mail.signing import unsubscribe_token
-from foveal.papers.mail.subscriptions import subscriptions
+from foveal.papers.mail.subscriptions import subscriptions, suppress
+from foveal.papers.people_schema import SubscriptionRow
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 
@@ -29,6 +30,13 @@ def error(*arguments) -> str:
     done = CliRunner().invoke(app, [*map(str, arguments)])
     assert isinstance(done.exception, FovealError)
     return str(done.exception)
+
+
+def upsert_now(home) -> None:
+    """The papers of today."""
+    database = Database.open(Settings.load(home))
+    upsert(database, papers(faults.now()))
+    database.close()
 
 
 @pytest.fixture
@@ -82,6 +90,35 @@ def test_leaving_by_address_by_token_and_for_good(home, server):
     database.close()
 
 
+def test_leaving_lifts_no_earlier_refusal(home, server):
+    database = Database.open(Settings.load(home))
+    with database.writing() as session:
+        suppress(session, "reader0@example.org", "complained")
+    database.close()
+    for command in ("unsubscribe", "subscribe"):
+        run("digest", command, "reader0@example.org", "--home", home)
+    assert server.taken == []
+
+
+def test_a_preview_is_of_a_digest_whatever_else_the_address_gets(home):
+    database = Database.open(Settings.load(home))
+    others = (
+        ("ana@example.org", "changes", "confirmed"),
+        ("bo@example.org", "weekly", "unsubscribed"),
+        ("reader1@example.org", "changes", "confirmed"),  # and a daily digest, which comes after it
+    )
+    with database.writing() as session:
+        for number, (address, cadence, state) in enumerate(others, -9):
+            wanted = {"address": address, "address_key": address, "cadence": cadence, "state": state}
+            session.add(SubscriptionRow(id=number, seed="s", unsubscribe_hash=str(number), **wanted))
+    database.close()
+    assert "has no subscription to a digest" in error("digest", "preview", "ana@example.org", "--home", home)
+    assert "Give one of: daily" in error("digest", "preview", "--cadence", "replies", "--home", home)
+    upsert_now(home)
+    assert "daily digest" in run("digest", "preview", "reader1@example.org", "--home", home)
+    assert "weekly digest" in run("digest", "preview", "bo@example.org", "--home", home)
+
+
 def test_reports_are_read_from_a_pipe_and_from_a_folder(home, tmp_path):
     database = Database.open(Settings.load(home))
     token = unsubscribe_token((home / "secret.key").read_bytes(), subscriptions(database)[0].seed)
@@ -107,9 +144,7 @@ def test_mail_that_is_not_set_up_is_named(tmp_path):
 
 def test_preview_send_and_dry_run(home, server, tmp_path):
     pytest.importorskip("foveal.papers.trending")
-    database = Database.open(Settings.load(home))
-    upsert(database, papers(faults.now()))
-    database.close()
+    upsert_now(home)
     shown = run("digest", "preview", "--home", home, "--html", tmp_path / "a.html", "--eml", tmp_path / "a.eml")
     assert "Subject: Daily Papers ·" in shown
     assert "Unsubscribe: https://papers.example.org/u/" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import date
 
@@ -71,12 +72,17 @@ def test_listing_twice_is_listing_once(database: Database):
     assert [one.day for one in PaperStore(database).get(first).listings].count(day) == 1
 
 
-@given(st.text(alphabet="ab c.\n", max_size=60), st.text(alphabet="ab c.\n", max_size=60))
-def test_changes_give_both_texts_back(old, new):
+TEXT = st.text(alphabet="ab c.\n", max_size=60)
+
+
+@given(TEXT, TEXT, st.sampled_from([1, 1, 30]))
+def test_changes_give_both_texts_back(old, new, times):
+    old, new = old * times, new * times
     pieces = browsing.changes(old, new)
     assert "".join(text for sign, text in pieces if sign != "+") == old
     assert "".join(text for sign, text in pieces if sign != "-") == new
-    assert (not any(sign != "=" for sign, _ in pieces)) == (old == new)
+    assert old == new or any(sign != "=" for sign, _ in pieces)
+    assert old != new or times > 1 or all(sign == "=" for sign, _ in pieces)
 
 
 def test_a_word_is_never_cut():
@@ -86,5 +92,21 @@ def test_a_word_is_never_cut():
 
 
 def test_a_text_too_long_to_compare_goes_and_comes_whole():
-    old = "word " * 3000
-    assert browsing.changes(old, "x") == [("-", old), ("+", "x")]
+    old, new = "word. " * 1000, "other. " * 1000
+    assert browsing.changes(old, new) == [("-", old), ("+", new)]
+
+
+def test_a_long_text_is_compared_by_sentences():
+    said = [f"This is sentence {number} of a long abstract. " for number in range(60)]
+    before, after = "".join(said), "".join([*said[:30], "Another. ", *said[31:]])
+    old, new = ("".join(said[30:31]), "Another. ")
+    assert browsing.changes(before, after) == [
+        ("=", "".join(said[:30])), ("-", old), ("+", new), ("=", "".join(said[31:]))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [100, 600])
+def test_no_two_texts_take_long_to_compare(count):
+    started = time.process_time()
+    browsing.changes("a b c " * count, "c b a " * count)
+    assert time.process_time() - started < 2

@@ -62,7 +62,7 @@ def test_tomorrow_is_not_shown_today(database):
     assert publish(database, TOMORROW) == 2
     assert publish(database, TOMORROW) == 0
     assert page_of(database, TOMORROW) == [IDS[3], IDS[1]]
-    assert [one.by for one in picks(database, TOMORROW)] == ["ana", "ana"]
+    assert [one.by for one in picks(database, TOMORROW)] == ["@ana", "@ana"]
 
 
 def test_a_pick_of_a_day_that_a_server_slept_through_is_on_that_day(database):

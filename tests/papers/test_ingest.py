@@ -294,6 +294,56 @@ def test_a_feed_of_any_site(database):
     assert (paper.title, paper.url, paper.source) == ("One", "http://example.org/1", "feed")
 
 
+def test_a_bad_item_of_a_feed_is_counted_and_the_others_are_stored(database):
+    items = "".join(
+        f"<item><title>{title}</title><link>{link}</link><pubDate>{day}</pubDate></item>"
+        for title, link, day in (
+            ("Broken", "http://[", ""),
+            ("Far", "http://example.org/1", "Mon, 01 Jan 20000000000000000000 00:00:00 GMT"),
+            ("Good", "http://example.org/2", "Thu, 01 Oct 2026 10:00:00 GMT"),
+        )
+    )
+    with serving({"/feed": page(f"<rss><channel>{items}</channel></rss>")}) as server:
+        told = ingest(database, Feed(connection("")), server.url("/feed"))
+    assert (told.error, told.left_out, len(told.upserted.added)) == ("", 1, 2)
+    assert sorted(paper.title for paper in PaperStore(database).page().papers) == ["Far", "Good"]
+
+
+def test_items_none_of_which_can_be_read_are_an_error_and_keep_no_later_day_from_being_read(database, clock):
+    listed = {"2026-09-30": [LISTED], "2026-09-29": [{"x": 1}]}
+
+    def day(call: Call) -> None:
+        call.start(200, {"Content-Type": "application/json", "ETag": '"v1"'})
+        call.write(json.dumps(listed.get(call.asked.path.partition("date=")[2][:10], [])).encode())
+
+    with serving({"/api/daily_papers": day}) as server:
+        source = HfPapers(connection(server.url("/api")))
+        told = ingest(database, source, "", name="days")
+        assert (told.error, told.left_out, told.upserted.added) == ("", 1, ["2609.00001"])
+        assert fetched(database)[0].error.startswith("Entry 1 is no paper")  # its ETag is no condition of a next time
+        listed.clear()
+        listed["2026-10-01"] = [{"x": 1}, {"y": 2}]
+        told = ingest(database, source, "", name="days")
+    assert told.error.startswith("None of 2 items could be read. The first: Entry 1 is no paper")
+    assert state(database, "days").error == told.error
+
+
+class Bursting(Feed):
+    """A source that breaks as no source should."""
+
+    def read(self, content, url):  # noqa: ARG002
+        raise AttributeError("'str' object has no attribute 'get'")
+
+
+def test_an_error_that_nobody_thought_of_is_told_like_any_other(database, caplog):
+    with serving({"/feed": page(rss())}) as server:
+        told = ingest(database, Bursting(connection("")), server.url("/feed"), name="blog")
+    assert "AttributeError: 'str' object has no attribute 'get'" in told.error
+    assert [row.error for row in fetched(database)] == [told.error]
+    assert state(database, "blog").error == told.error
+    assert "Traceback" in caplog.text
+
+
 def test_oai_goes_from_token_to_token(database):
     pages = [oai(oai_record(IN_ARXIV), token="t1"), oai(oai_record(IN_RAW, "2609.00002"))]
     with serving({"/oai": in_turn(*map(page, pages))}) as server:

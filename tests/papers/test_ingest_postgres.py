@@ -44,7 +44,8 @@ def test_all_of_it_on_postgres(database: Database, tmp_path: Path) -> None:
             pick(database, one, tomorrow, by="ana")
         order(database, tomorrow, ids[::-1], by="ana")
         assert (publish(database, NOON.date()), publish(database, tomorrow)) == (0, 3)
-        assert PaperStore(database).latest_day() == tomorrow
+        assert PaperStore(database).latest_day() < NOON.date()  # what is to come is not the latest
+        assert PaperStore(database).latest_day(tomorrow) == tomorrow
 
 
 def test_of_many_takers_at_once_one_has_it(database: Database) -> None:

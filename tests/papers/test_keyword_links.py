@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import InputError
-from foveal.papers.keyword_links import Segment, keyword_links, occurs, protected
+from foveal.papers.keyword_links import Segment, _closings, keyword_links, occurs, protected
 
 WORDS = ("attention", "sparse attention", "self-attention", "loss", "L", "naïve Bayes", "x", "α-divergence", "emph")
 PIECES = st.sampled_from(
@@ -117,3 +118,29 @@ def test_an_abstract_without_keywords_is_one_piece():
 def test_too_many_keywords_are_refused():
     with pytest.raises(InputError, match="at most 200"):
         keyword_links("text", [str(number) for number in range(201)])
+
+
+def argument_by_definition(text, start):
+    """The end of a bracket that opens at `start`: the first place at which as many have closed as opened."""
+    opening, depth = text[start], 0
+    for place in range(start, len(text)):
+        if text[place] in (opening, {"{": "}", "[": "]"}[opening]) and text[place - 1 : place] != "\\":
+            depth += 1 if text[place] == opening else -1
+            if depth == 0:
+                return place + 1
+    return None
+
+
+@given(st.text(alphabet="{}[]\\a", max_size=30))
+def test_an_argument_ends_where_its_bracket_does(text):
+    opened = [at for at, sign in enumerate(text) if sign in "{[" and text[at - 1 : at] != "\\"]
+    ends = {at: argument_by_definition(text, at) for at in opened}
+    assert _closings(text) == {at: end for at, end in ends.items() if end is not None}
+
+
+@pytest.mark.parametrize("piece", ["\\a[", "\\a{", "\\(", "\\[", "\\begin{a}", "$$ $", "\\a a ", "\\a{a} "])
+def test_no_text_takes_long(piece):
+    text = (piece * 20_000)[:20_000]
+    started = time.process_time()
+    assert "".join(one.text for one in keyword_links(text, ["a", "attention"])) == text
+    assert time.process_time() - started < 2

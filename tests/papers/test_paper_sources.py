@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, date, datetime
 
 import feedparser
 import pytest
+from clocks import NOON, moved
+from hypothesis import given
+from hypothesis import strategies as st
 from papers.arxiv_answers import (
     DELETED,
     ERROR,
@@ -36,6 +40,7 @@ from foveal.papers.sources.library_documents import LONGEST, LibraryDocuments, a
 from foveal.papers.sources.oai import Oai
 from foveal.registry import PAPER_SOURCES, lookup
 from foveal.text.arxiv import parse_entries, parse_page
+from foveal.text.dates import aware, day_of
 
 SINCE, TODAY = date(2026, 9, 29), date(2026, 10, 2)
 
@@ -220,7 +225,7 @@ def test_items_of_any_site_as_papers():
     assert first.authors == (Named(name="Ana Sol"), Named(name="Bo Li"))
     assert (second.id, second.version, second.title, second.abstract) == (
         "2609.00001",
-        3,
+        1,  # whatever version its address names: a feed does not know
         "a < b and AT&T",
         "Only content.",
     )
@@ -241,6 +246,110 @@ def test_entities_of_a_feed_are_not_followed(tmp_path):
     doctype = f'<!DOCTYPE rss [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>'
     content = f"{doctype}<rss><channel><item><title>One &x;</title></item></channel></rss>".encode()
     assert "secret" not in repr(read_feed(content, "x"))
+
+
+# what is wrong in one item
+
+
+def feed_item(title: str, link: str = "http://example.org/1", told: str = "") -> str:
+    return f"<item><title>{title}</title><link>{link}</link>{told}</item>"
+
+
+def a_feed(*items: str) -> bytes:
+    return f"<rss><channel>{''.join(items)}</channel></rss>".encode()
+
+
+def test_a_bad_item_is_left_out_and_the_rest_goes_on():
+    far = "<pubDate>Mon, 01 Jan 20000000000000000000 00:00:00 GMT</pubDate>"
+    content = a_feed(feed_item("Broken", "http://["), feed_item("Far", told=far), feed_item("Good"))
+    read = Feed().read(content, "http://example.org/feed")
+    assert [(one.title, one.published_at, one.listed_on) for one in read.records] == [
+        ("Far", None, None),
+        ("Good", None, None),
+    ]
+    assert read.left_out == ("Invalid IPv6 URL",)
+    assert [one.title for one in read_feed(content, "x")] == ["Far", "Good"]
+    based = PLAIN_ATOM.replace(b'xml:base="http://example.org/blog/"', b'xml:base="http://["')
+    assert len(Feed().read(based, "http://example.org/feed").records) == 2
+    with pytest.raises(InputError, match="begins with http"):
+        Feed().first_url("http://[", since=SINCE, today=TODAY)
+
+
+def test_a_bad_item_of_arxivs_own_interfaces_is_left_out():
+    nameless = item("2610.00002").replace("oai:arXiv.org:2610.00002v1", "x").replace("arXiv:2610.00002v1 ", "")
+    read = ArxivFeed().read(rss(nameless, item("2610.00001")), "https://rss.arxiv.org/rss/cs.CL")
+    assert ([one.id for one in read.records], len(read.left_out)) == (["2610.00001"], 1)
+    url = ArxivApi().first_url("cs.CL", since=SINCE, today=TODAY)
+    read = ArxivApi().read(atom(entry(version=0), entry("2609.00002")), url)
+    assert ([one.id for one in read.records], len(read.left_out)) == (["2609.00002"], 1)
+    read = ArxivApi().read(atom(entry(version=0), total=250), url)
+    assert (read.records, read.empty, read.next_url) == ((), False, url.replace("start=0", "start=100"))
+    wrong = IN_RAW.replace('version="v1"', 'version="vx"')
+    undated = IN_RAW.replace('version="v1"', 'version="v2"').replace("<date>Tue, 29 Sep 2026 08:00:01 GMT</date>", "")
+    read = Oai().read(oai(oai_record(wrong), oai_record(undated, "2609.00002")), "x")
+    assert ([(one.id, one.version) for one in read.records], len(read.left_out)) == ([("2609.00002", 2)], 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"organization": "text"}, {"organisation": "text"}),
+        ({"organization": ["text"]}, {"organisation": ""}),
+        ({"submittedOnDailyBy": "ana"}, {"submitted_by": ""}),
+        ({"ai_keywords": 7, "linkedModels": "a/m", "authors": 5}, {"keywords": (), "links": (), "authors": ()}),
+        ({"githubRepo": "http://[", "upvotes": 10**30}, {"repo_url": "", "votes": None}),
+    ],
+)
+def test_a_paper_whose_keys_hold_something_else_is_read_without_them(told, found):
+    [record] = hf.records([{"paper": {**LISTED["paper"], **told}, "submittedBy": 3}])
+    assert {name: getattr(record, name) for name in found} == found
+    assert (record.id, record.title) == ("2609.00001", "Where to Look")
+
+
+def test_an_entry_of_another_shape_is_left_out_of_what_the_web_says():
+    """By hand (`hf.records`) it is named, as ever."""
+    url = "http://x/api/daily_papers?date=2026-09-29#2026-09-29"
+    read = HfPapers().read(json.dumps([LISTED, {"x": 1}, {"id": "no id", "title": "T"}]).encode(), url)
+    assert ([one.id for one in read.records], len(read.left_out)) == (["2609.00001"], 2)
+    assert read.left_out[0].startswith("Entry 2 is no paper")
+    with pytest.raises(FetchFailed, match="other than JSON"):
+        HfPapers().read(b"[" * 200_000, url)
+
+
+def test_html_without_an_end_is_read_in_no_time():
+    begun = time.process_time()
+    plain("<p " * 40_000)
+    plain("a <b" * 10**6)
+    assert time.process_time() - begun < 2
+
+
+# dates
+
+
+@pytest.mark.parametrize(
+    ("told", "day"),
+    [
+        ("2099-01-01T00:00:00Z", TODAY),  # ahead: today
+        ("0001-01-01T00:00:00Z", None),  # Go's zero date
+        ("1970-01-01T00:00:00Z", None),
+        ("2026-09-30T23:30:00-05:00", date(2026, 10, 1)),  # the day in UTC, not in the feed's zone
+        ("2026-10-01T01:30:00+05:00", date(2026, 9, 30)),
+        ("0001-01-01T00:00:00+01:00", None),  # before the calendar begins, in UTC
+    ],
+)
+def test_dates_of_a_feed_are_not_believed_whatever_they_say(told, day):
+    with moved():
+        [found] = Feed().read(a_feed(feed_item("One", told=f"<pubDate>{told}</pubDate>")), "x").records
+    assert found.listed_on == day
+    assert (found.published_at is None) == (day in (None, TODAY))
+
+
+@given(st.text() | st.floats() | st.integers() | st.from_regex(r"[A-Z][a-z]{2}, \d+ Jan \d+ \d+:\d+:\d+ [+-]\d+"))
+def test_whatever_stands_for_a_date_is_one_that_a_database_can_keep_or_none(value):
+    found = aware(value)
+    assert found is None or found.astimezone(UTC) == found
+    day = day_of(found, NOON.date())
+    assert day is None or date(1990, 1, 1) <= day <= NOON.date()
 
 
 # OAI-PMH

@@ -140,12 +140,26 @@ def test_pages_filter_order_and_count(database: Database) -> None:
     assert store.page(category="nlin%").total == 0
     assert store.latest_day() == date(2026, 10, 5)
     assert store.days(DAY, DAY) == {DAY: 1}
+    assert store.latest_day(DAY) == DAY
+    assert store.first_day() == date(2026, 10, 1)
     with pytest.raises(InputError, match="No order"):
         store.page(sort="best")
     with pytest.raises(InputError, match="page of 0 or more"):
         store.page(page=-1)
     with pytest.raises(UnknownPaper, match="is not here"):
         store.get("2605.09999")
+
+
+def test_days_that_no_calendar_of_papers_has_are_neither_the_first_nor_the_last(database: Database) -> None:
+    """Such days were stored before sources looked at them."""
+    odd = [
+        replace(RECORD, id=f"2605.0300{n}", title=f"{n}", listed_on=date(year, 1, 1)) for n, year in ((0, 1), (1, 2099))
+    ]
+    upsert(database, odd)
+    store = PaperStore(database)
+    assert (store.first_day(), store.latest_day()) == (date(2099, 1, 1), None)
+    upsert(database, [RECORD])
+    assert (store.first_day(), store.latest_day()) == (DAY, DAY)
 
 
 def test_a_newer_database_is_refused(database: Database, tmp_path: Path) -> None:

@@ -332,6 +332,15 @@ def test_json_of_another_kind_is_refused():
         read_page(b'[{"name": "x"}]', "x.json", today=TODAY)
 
 
+def test_json_without_an_end_breaks_no_reader():
+    deep = "[" * 200_000
+    with pytest.raises(UnreadableSource, match="holds no papers"):
+        read_page(deep.encode(), "x.json", today=TODAY)
+    nested = '{"a":[' * 400 + json.dumps([{"paper": {"id": "2610.00001", "title": "Deep"}}]) + "]}" * 400
+    carried = f"<html><body><div data-props='{deep}'></div><div data-props='{nested}'></div></body></html>"
+    assert [one.title for one in read_page(carried.encode(), "x.html", today=TODAY)] == ["Deep"]
+
+
 def test_a_paper_whose_beginning_was_not_copied_is_left_out_and_said(caplog):
     text = f"{SENTENCE * 4}\n3 authors · May 3\nTitle\n{SENTENCE}\n4 authors · May 4\n"
     assert [one.title for one in read_page(text.encode(), "x", today=TODAY)] == ["Title"]

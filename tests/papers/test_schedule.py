@@ -23,11 +23,11 @@ from servers import page, serving
 
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName
-from foveal.papers import curating
+from foveal.papers import curating, headline_lines, rising, schedule, stars, trend_forecast
 from foveal.papers.plans import Plan, moment_of, plans_of
 from foveal.papers.records import PaperRecord
-from foveal.papers.schedule import LEASE_S, RETRY_MINUTES, Schedule, release, take, update
-from foveal.papers.schema import SourceRow
+from foveal.papers.schedule import LEASE, LEASE_S, RETRY_MINUTES, Schedule, release, take, update
+from foveal.papers.schema import LeaseRow, SourceRow
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
@@ -174,6 +174,53 @@ def test_one_source_that_is_wrong_stops_no_other(database, clock, tmp_path):
     assert "no library" in told[2].error
 
 
+def bursts(*_: object, **__: object) -> None:
+    raise RuntimeError("as nobody thought")
+
+
+def test_an_error_that_nobody_thought_of_stops_no_other_source(database, clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(stars, "sample", bursts)
+    with serving({"/rss/cs.CL": page(rss(item("2610.00001")))}) as server:
+        good = {"from": "feed", "ask": server.url("/rss/cs.CL")}
+        first, second = Schedule(database, settings(tmp_path, code={"from": "stars"}, good=good)).tick(
+            threading.Event()
+        )
+    assert "RuntimeError: as nobody thought" in first.error
+    assert (second.error, second.upserted.added) == ("", ["2610.00001"])
+    with database.reading() as session:
+        assert session.get(SourceRow, "code").error == first.error
+
+
+def test_what_is_done_beside_reading_fails_alone_and_not_at_every_look(database, clock, tmp_path, monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(rising, "refresh", lambda *_: done.append("rising") or bursts())
+    monkeypatch.setattr(trend_forecast, "refresh", lambda *_: done.append("trend") or bursts())
+    monkeypatch.setattr(headline_lines, "judge_new", lambda *_, **__: done.append("titles"))
+    held = Schedule(database, settings(tmp_path))
+    for _ in range(2):
+        held.tick(threading.Event())
+    assert done == ["rising", "trend", "titles", "titles"]
+    clock.now += timedelta(minutes=RETRY_MINUTES)
+    held.tick(threading.Event())
+    assert done[4:] == ["rising", "trend", "titles"]
+
+
+def test_whatever_a_look_raises_the_schedule_goes_on(database, tmp_path, monkeypatch):
+    looks: list[int] = []
+    stop = threading.Event()
+
+    def publish(*_: object) -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            stop.set()
+        raise RuntimeError("as nobody thought")
+
+    monkeypatch.setattr(schedule, "publish", publish)
+    monkeypatch.setattr(schedule, "LOOK_S", 0.001)
+    Schedule(database, settings(tmp_path)).run(stop)
+    assert len(looks) == 3
+
+
 def test_update_by_hand_takes_names_and_says_which_there_are(database, clock, tmp_path):
     with serving({"/rss/cs.CL": page(rss(item("2610.00001")))}) as server:
         held = feed_settings(server, tmp_path)
@@ -211,6 +258,30 @@ def test_one_process_runs_it_and_another_takes_over_when_it_is_gone(database, cl
     assert not take(database, "papers", first.holder, LEASE_S)
     release(database, "papers", second.holder)
     assert take(database, "papers", first.holder, LEASE_S)
+
+
+def test_the_lease_is_held_however_long_one_source_takes(database, clock, tmp_path, monkeypatch):
+    """The source is one page, and takes three times as long as a lease lasts."""
+    monkeypatch.setattr(schedule, "HOLD_S", 0.005)
+    taken: list[bool] = []
+
+    def until() -> datetime:
+        with database.reading() as session:
+            return session.get(LeaseRow, LEASE).until
+
+    def slow(call):
+        for _ in range(6):
+            clock.now += timedelta(seconds=LEASE_S / 2)
+            deadline = time.monotonic() + 30
+            while until() < clock.now + timedelta(seconds=LEASE_S) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            taken.append(take(database, LEASE, "another", LEASE_S))
+        page(rss(item("2610.00001")))(call)
+
+    with serving({"/rss/cs.CL": slow}) as server:
+        [told] = Schedule(database, feed_settings(server, tmp_path)).tick(threading.Event())
+    assert (told.error, taken) == ("", [False] * 6)
+    assert not [one for one in threading.enumerate() if one.name == "foveal-lease"]
 
 
 def test_of_many_takers_at_once_one_has_it(database):

@@ -162,6 +162,26 @@ def test_an_answer_of_another_kind_is_told_and_recorded(database, clock):
         assert session.scalar(select(FetchRow.error).where(FetchRow.source == "stars")) == told.error
 
 
+def test_a_repository_that_is_gone_says_nothing_of_one_whose_name_begins_like_it(database, clock):
+    upsert(database, [PaperRecord(id="2610.00009", title="P", source="arxiv", repo_url="https://github.com/a/one-old")])
+    with serving({"/repos/a/one": Repository(1), "/repos/b/two": Repository(2)}) as server:
+        assert sample(database, connection(server)).missing == 1
+    clock.now += timedelta(days=1)
+    assert due_repositories(database) == ["https://github.com/a/one", "https://github.com/b/two.git"]
+
+
+@pytest.mark.parametrize("told", ['{"stargazers_count": "many"}', '{"stargazers_count": 1e400}', "[" * 200_000])
+def test_a_number_of_stars_that_is_none_is_told(database, clock, told):
+    with serving({"/repos/a/one": page(told, "application/json")}) as server:
+        assert "without stargazers_count" in sample(database, connection(server)).error
+
+
+def test_a_limit_whose_end_no_calendar_has_is_told_without_it(database, clock):
+    spent = page("{}", status=403, X_RateLimit_Remaining="0", X_RateLimit_Reset="9" * 30)
+    with serving({"/repos/a/one": spent}) as server:
+        assert "limit is used up; what" in sample(database, connection(server)).error
+
+
 def test_addresses_of_repositories():
     assert path("https://github.com/a-b/c.d") == "/repos/a-b/c.d"
     assert path("http://www.github.com/a/b/tree/main?x=1") == "/repos/a/b"

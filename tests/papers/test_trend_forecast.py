@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from statistics import fmean
 
@@ -146,6 +146,14 @@ def test_days_after_the_last_reading_are_not_days_without_papers(database, tmp_p
     upsert(database, papers(40, 20))
     refresh(database, tmp_path, now=NOW)
     assert kept(database).last == TODAY - timedelta(days=20)
+
+
+def test_days_that_no_calendar_of_papers_has_make_no_history(database, tmp_path):
+    odd = [PaperRecord(id=f"2611.9999{n}", title=f"{n}", listed_on=date(year, 1, 1), source="x")
+           for n, year in enumerate((1, 2099))]  # fmt: skip
+    upsert(database, [*papers(20, 1), *odd])
+    assert refresh(database, tmp_path, now=NOW)
+    assert (kept(database).history, kept(database).last) == (20, TODAY - timedelta(days=1))
 
 
 @pytest.mark.slow

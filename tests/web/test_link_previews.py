@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from foveal.papers.exporting import bibtex
 from foveal.papers.periods import Period
 from foveal.papers.thumbnails import keep, png_of
+from foveal.web import cards
 from foveal.web import papers_views as views
 
 ODD = replace(records(1)[0], id="2611.77777", title='Braces } & "quotes" in $O(n^2)$ <b>', votes=0)
@@ -83,6 +84,7 @@ def test_a_first_page_changes_the_picture_and_its_address(client):
         ("/cards/year/2026.png", 404),
         ("/cards/day/2026-13-01.png", 400),
         ("/cards/week/2026-W99.png", 400),
+        ("/cards/day/0001-01-01.png", 200),
     ],
 )
 def test_pictures_of_what_is_not_there(client, path, status):
@@ -114,3 +116,24 @@ def test_the_reference_stands_on_the_page_and_in_files(client):
     assert ris.text.endswith("ER  - \r\n")
     assert client.get("/papers/2612.99999/bibtex").status_code == 404
     assert client.get("/papers/../../etc/passwd/bibtex").status_code in (400, 404)
+
+
+def test_days_without_papers_share_the_picture_of_the_site(client):
+    site = client.get("/cards/site.png").content
+    folder = client.app.state.site.settings.home / "thumbnails" / "cards"
+    count = len(list(folder.iterdir()))
+    for key in ("day/1999-01-01", "week/1999-W01", "month/1999-01", "day/9999-12-31"):
+        answer = client.get(f"/cards/{key}.png")
+        assert answer.content == site
+        assert answer.headers["cache-control"] == "public, max-age=3600"  # its papers may come
+    assert len(list(folder.iterdir())) == count
+
+
+def test_no_more_pictures_are_kept_than_there_may_be(client, monkeypatch):
+    monkeypatch.setattr(cards, "_MOST", 10)
+    folder = client.app.state.site.settings.home / "thumbnails" / "cards"
+    for number in range(6, 18):
+        answer = client.get(f"/papers/2611.000{number:02d}/card.png")
+        assert answer.status_code == 200
+        assert len(list(folder.iterdir())) <= 10
+    assert client.get("/papers/2611.00006/card.png").content.startswith(b"\x89PNG")

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
@@ -125,7 +127,8 @@ def publish(database: Database, today: date) -> int:
         if not session.scalar(select(func.count()).select_from(PickRow).where(PickRow.day <= today)):
             return 0
     with database.writing() as session:
-        due = list(session.scalars(select(PickRow).where(PickRow.day <= today)))
+        waiting = select(PickRow).where(PickRow.day <= today).with_for_update()  # several visitors come at midnight
+        due = list(session.scalars(waiting))
         for one in due:
             _list(session, one.paper_id, one.day, one.position, one.picked_by)
             session.delete(one)
@@ -143,20 +146,23 @@ def _ids(session: Session, day: date) -> list[str]:
 
 
 def _place(session: Session, day: date, ids: Sequence[str], *, by: str, today: date) -> None:
-    """Number the papers of a day from 1, on its page if it has come."""
+    """Number the papers of a day from 1, on its page if it has come; `by` is a login, with or without @."""
+    by = f"@{by.removeprefix('@')}" if by else ""
     for position, paper in enumerate(ids, 1):
         if day <= today:
             _list(session, paper, day, position, by)
             continue
-        row = session.get(PickRow, (paper, day)) or PickRow(paper_id=paper, day=day, picked_by=by)
-        row.position = position
-        session.add(row)
+        if session.get(PickRow, (paper, day)) is None:
+            with suppress(IntegrityError), session.begin_nested():  # another request may be quicker
+                session.add(PickRow(paper_id=paper, day=day, picked_by=by))
+        session.get_one(PickRow, (paper, day)).position = position
 
 
 def _list(session: Session, paper: str, day: date, position: int, by: str) -> None:
-    row = session.get(ListingRow, (paper, day)) or ListingRow(paper_id=paper, day=day, submitted_by=by)
-    row.position = position
-    session.add(row)
+    if session.get(ListingRow, (paper, day)) is None:
+        with suppress(IntegrityError), session.begin_nested():  # another request may be quicker
+            session.add(ListingRow(paper_id=paper, day=day, submitted_by=by))
+    session.get_one(ListingRow, (paper, day)).position = position
 
 
 def set_topic(database: Database, name: str, *, query: str, title: str = "") -> TopicRow:

@@ -18,12 +18,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete as deleting
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
@@ -165,7 +167,8 @@ def rate(database: Database, person: Person, comment: int, value: int) -> str:
         mine = CommentVoteRow.comment_id == comment, CommentVoteRow.person_id == person.id
         session.execute(deleting(CommentVoteRow).where(*mine))
         if value:
-            session.add(CommentVoteRow(comment_id=comment, person_id=person.id, value=value))
+            with suppress(IntegrityError), session.begin_nested():  # of two at once one holds
+                session.add(CommentVoteRow(comment_id=comment, person_id=person.id, value=value))
         return row.paper_id
 
 

@@ -17,13 +17,15 @@ import hmac
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Select, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Base, Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers.accounts import Person, person_of
 from foveal.papers.known import must_be_here
@@ -35,6 +37,9 @@ from foveal.papers.store import Paper, PaperStore
 KINDS = ("topic", "author", "organisation", "category", "query")
 MOST = 200
 """Things that one person may follow, and mute."""
+
+SEARCHED, MOST_SEARCHED = ("topic", "query"), 20
+"""Kinds that are searched for each time that somebody looks, and how many of these one person may follow."""
 
 SINCE = timedelta(days=30)
 """How far back a feed goes."""
@@ -77,7 +82,9 @@ def follow(database: Database, person: Person, kind: str, value: str, *, on: boo
         row = session.get(FollowRow, (person.id, kind, key))
         if on and row is None:
             _room(session, FollowRow, person)
-            session.add(FollowRow(person_id=person.id, kind=kind, value=key))
+            if kind in SEARCHED:
+                _room_to_search(session, person)
+            _add(session, FollowRow(person_id=person.id, kind=kind, value=key))
         elif not on and row is not None:
             session.delete(row)
         return _titled(session, [(kind, key)])[0]
@@ -104,7 +111,7 @@ def mute(database: Database, person: Person, words: str, *, on: bool = True) -> 
         row = session.get(MuteRow, (person.id, plain))
         if on and row is None:
             _room(session, MuteRow, person)
-            session.add(MuteRow(person_id=person.id, words=plain))
+            _add(session, MuteRow(person_id=person.id, words=plain))
         elif not on and row is not None:
             session.delete(row)
 
@@ -143,7 +150,7 @@ def mark_read(database: Database, person: Person, paper: str, *, on: bool = True
         must_be_here(session, paper)
         row = session.get(ReadMarkRow, (person.id, paper))
         if on and row is None:
-            session.add(ReadMarkRow(person_id=person.id, paper_id=paper))
+            _add(session, ReadMarkRow(person_id=person.id, paper_id=paper))
         elif not on and row is not None:
             session.delete(row)
 
@@ -166,15 +173,19 @@ def following(
     at: datetime | None = None,
     unread_only: bool = False,
 ) -> list[Followed]:
-    """Papers of what the person follows, listed in the last 30 days, the last first; muted ones left out."""
+    """Papers of what the person follows, listed in the last 30 days, the last first; muted ones left out.
+
+    Of topics and queries the first `MOST_SEARCHED` are asked for.
+    """
     moment = at or now()
     days = (moment - SINCE).astimezone(UTC).date(), moment.astimezone(UTC).date()
     why: dict[str, list[Follow]] = defaultdict(list)
     with database.reading() as session:
         wanted = _follows(session, person)
-        queries = {one: _query(session, one) for one in wanted if one.kind in ("topic", "query")}
+        searched = [one for one in wanted if one.kind in SEARCHED][:MOST_SEARCHED]  # there may be more, from before
+        queries = {one: _query(session, one) for one in searched}
         for one in wanted:
-            for paper in [] if one in queries else session.scalars(_papers_of(one, days)):
+            for paper in [] if one.kind in SEARCHED else session.scalars(_papers_of(one, days)):
                 why[paper].append(one)
         marked = frozenset(session.scalars(select(ReadMarkRow.paper_id).where(ReadMarkRow.person_id == person.id)))
     for one, query in queries.items():  # no transaction is open while searching
@@ -211,7 +222,10 @@ def feed_token(database: Database, person: Person, secret: bytes) -> str:
 def renew_feed(database: Database, person: Person) -> None:
     """Give the feed another address; the one before leads nowhere."""
     with database.writing() as session:
-        session.merge(FeedKeyRow(person_id=person.id, version=_version(session, person.id) + 1))
+        version = _version(session, person.id)
+        if session.get(FeedKeyRow, person.id) is None:
+            _add(session, FeedKeyRow(person_id=person.id, version=version))
+        session.get_one(FeedKeyRow, person.id).version = version + 1
 
 
 def person_of_feed(database: Database, token: str, secret: bytes) -> Person:
@@ -254,6 +268,18 @@ def _room(session: Session, table: type[FollowRow] | type[MuteRow], person: Pers
     count = session.scalar(select(func.count()).select_from(table).where(table.person_id == person.id)) or 0
     if count >= MOST:
         raise InputError(f"That would be more than {MOST}. Take one away first.")
+
+
+def _room_to_search(session: Session, person: Person) -> None:
+    searched = FollowRow.person_id == person.id, FollowRow.kind.in_(SEARCHED)
+    if (session.scalar(select(func.count()).select_from(FollowRow).where(*searched)) or 0) >= MOST_SEARCHED:
+        raise InputError(f"You follow {MOST_SEARCHED} topics and searches, as many as can be. Take one away first.")
+
+
+def _add(session: Session, row: Base) -> None:
+    """Add a row, unless another request of theirs was quicker."""
+    with suppress(IntegrityError), session.begin_nested():
+        session.add(row)
 
 
 def _follows(session: Session, person: Person) -> list[Follow]:

@@ -7,8 +7,9 @@ Conditions  ETag and Last-Modified of the last good answer go with the request; 
 Once a day  what a source answered today is not asked again, unless `force`
 Going on    the address of the next page is kept after every page (`SourceRow.cursor`), so that Ctrl-C, a kill or an
             error costs one page; a cursor older than a day, or one that is refused, means: begin anew
-Failure     what goes wrong with a source ends its reading, is recorded and told in `error`, and raises nothing, so
-            that one source that is down stops no other
+Failure     an item that cannot be read is left out and counted (`left_out`), and an error only where nothing else was
+            there; what else goes wrong with a source, whatever it is, ends its reading, is recorded and told in
+            `error`, and raises nothing, so that one source stops no other
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Ingested:
     upserted: Upserted = field(default_factory=Upserted)
     requests: int = 0
     unchanged_answers: int = 0  # 304
+    left_out: int = 0  # items that could not be read
     skipped: str = ""  # why nothing was asked
     error: str = ""
     stopped: bool = False
@@ -99,6 +101,8 @@ def ingest(
         told.error = ""
         reading.run(first)
     ended = {"finished_at": faults.now(), "read_to": min(begun.date(), day), "cursor": ""} if told.done else {}
+    if told.done and reading.wrong and not any(told.upserted.__dict__.values()):
+        told.error = f"None of {told.left_out} items could be read. The first: {reading.wrong} Was the source changed?"
     _note(database, told.name, error=told.error, **ended)
     return told
 
@@ -142,6 +146,7 @@ class _Pass:
     conditional: bool
     stop: Event
     on_page: Callable[[Ingested], None]
+    wrong: str = ""  # with the first item that could not be read
 
     def run(self, url: str) -> None:
         """Read page by page."""
@@ -160,6 +165,11 @@ class _Pass:
                 self.told.error = str(error)
                 logger.info("%s: %s", self.told.name, error)
                 self._record(url or "", 0, error=str(error))
+                return
+            except Exception as error:  # whatever it is: the sources after this one are still to be asked
+                logger.exception("%s: %s", self.told.name, url)
+                self.told.error = unexpected(error)
+                self._record(url or "", 0, error=self.told.error)
                 return
             yield url
 
@@ -184,11 +194,22 @@ class _Pass:
         )
 
     def _keep(self, url: str, status: int, headers: Mapping[str, str], content: bytes, read: Reading) -> None:
-        fetched = _fetched(self.source, url, status, headers)
-        self.told.upserted += store(self.database, read.records, replace(fetched, sha256=_digest(content)))
+        if read.left_out:
+            self.told.left_out += len(read.left_out)
+            self.wrong = self.wrong or read.left_out[0]
+            logger.warning("%s: %d items are left out; the first: %s", url, len(read.left_out), read.left_out[0])
+        error = read.left_out[0] if read.left_out and not read.records else ""
+        fetched = replace(_fetched(self.source, url, status, headers), sha256=_digest(content), error=error)
+        self.told.upserted += store(self.database, read.records, fetched)
 
     def _record(self, url: str, status: int, *, headers: Mapping[str, str] | None = None, error: str = "") -> None:
         store(self.database, (), replace(_fetched(self.source, url, status, headers or {}), error=error))
+
+
+def unexpected(error: Exception) -> str:
+    """What to say of an error that nobody thought of, in a line."""
+    said = " ".join(str(error).split())[:300]
+    return f"Nobody thought of this error: {type(error).__name__}: {said}. The log says where; it is tried again later."
 
 
 def _fetched(source: WebSource, url: str, status: int, headers: Mapping[str, str]) -> Fetched:

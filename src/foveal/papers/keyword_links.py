@@ -4,14 +4,15 @@
     # [Segment("We study ", None), Segment("sparse attention", "sparse attention"), Segment(".", None)]
 
 The pieces joined are the abstract. A keyword is found in any case and across a line's end, but only as whole words (a
-hyphen joins two words to one), and never in TeX: formulas ($…$, $$…$$, \\(…\\), \\[…\\]), environments, commands with
-their arguments. Nor in an address. Where keywords overlap the longest one holds, then the first.
+hyphen joins two words to one), and never in TeX: formulas ($…$, $$…$$, \\(…\\), \\[…\\]) and environments of up to
+2,000 characters, commands with their arguments. Nor in an address. Where keywords overlap the longest one holds, then
+the first. An abstract may be anybody's: no text takes long.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from foveal.errors import InputError
@@ -23,11 +24,12 @@ Span = tuple[int, int]
 
 _FORMULA = re.compile(
     r"\\\\|\\[$%#&_{}]"  # an escaped sign begins no formula: it is passed over
-    r"|(?P<tex>\$\$.*?\$\$|\$(?:\\.|[^$\\])*\$|\\\(.*?\\\)|\\\[.*?\\\]"
-    r"|\\begin\{(?P<name>[^{}]*)\}.*?\\end\{(?P=name)\}"
+    r"|(?P<tex>\$\$.{0,2000}?\$\$|\$(?:\\.|[^$\\])*\$|\\\(.{0,2000}?\\\)|\\\[.{0,2000}?\\\]"
+    r"|\\begin\{(?P<name>[^{}]{0,80})\}.{0,2000}?\\end\{(?P=name)\}"
     r"|\\[a-zA-Z]+\*?)",
     re.DOTALL,
 )
+_BRACKET = re.compile(r"(?<!\\)[\[\]{}]")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+")
 _SPACE = re.compile(r"\s+")
 _JOINED = r"[\w\u0300-\u036f\u200c\u200d]"
@@ -46,13 +48,15 @@ def keyword_links(text: str, keywords: Sequence[str]) -> list[Segment]:
     """The pieces of `text`, in order; none is empty. InputError: more than `MOST` keywords."""
     if len(keywords) > MOST:
         raise InputError(f"{len(keywords)} keywords were to be linked; an abstract has at most {MOST}.")
-    taken = protected(text)
+    taken = bytearray(len(text))
+    for start, end in protected(text):
+        taken[start:end] = b"\1" * (end - start)
     found: list[tuple[Span, str]] = []
     spans = [(span, keyword) for keyword in dict.fromkeys(keywords) for span in _standing(keyword, text)]
-    for span, keyword in sorted(spans, key=lambda one: (one[0][0] - one[0][1], one[0])):
-        if not any(_meet(span, other) for other in taken):
-            taken.append(span)
-            found.append((span, keyword))
+    for (start, end), keyword in sorted(spans, key=lambda one: (one[0][0] - one[0][1], one[0])):
+        if not any(taken[start:end]):
+            taken[start:end] = b"\1" * (end - start)
+            found.append(((start, end), keyword))
     return list(_pieces(text, sorted(found)))
 
 
@@ -60,7 +64,8 @@ def protected(text: str) -> list[Span]:
     """Where no keyword may be found: TeX and addresses. A formula that is not closed is none."""
     spans = [found.span() for found in _ADDRESS.finditer(text)]
     tex = [found for found in _FORMULA.finditer(text) if found["tex"] is not None]
-    ends = [_arguments_end(text, found.end()) if _is_command(found[0]) else found.end() for found in tex]
+    closings = _closings(text)
+    ends = [_arguments_end(closings, found.end()) if _is_command(found[0]) else found.end() for found in tex]
     return spans + [(found.start(), end) for found, end in zip(tex, ends, strict=True)]
 
 
@@ -73,25 +78,23 @@ def _is_command(tex: str) -> bool:
     return tex.startswith("\\") and tex[1].isalpha() and not tex.startswith("\\begin{")
 
 
-def _arguments_end(text: str, end: int) -> int:
+def _arguments_end(closings: Mapping[int, int], end: int) -> int:
     """Where the arguments of a command that ends at `end` are over: [...] and balanced {...} that follow at once."""
-    while end < len(text) and text[end] in "{[":
-        closing = _closing(text, end)
-        if closing is None:
-            return end
-        end = closing
+    while end in closings:
+        end = closings[end]
     return end
 
 
-def _closing(text: str, start: int) -> int | None:
-    opening, depth = text[start], 0
-    closing = {"{": "}", "[": "]"}[opening]
-    for place in range(start, len(text)):
-        if text[place] in (opening, closing) and text[place - 1] != "\\":
-            depth += 1 if text[place] == opening else -1
-            if depth == 0:
-                return place + 1
-    return None
+def _closings(text: str) -> dict[int, int]:
+    """Where a bracket opens -> where it has closed; each kind is balanced by itself."""
+    found: dict[int, int] = {}
+    opened: dict[str, list[int]] = {"}": [], "]": []}
+    for one in _BRACKET.finditer(text):
+        if one[0] in "{[":
+            opened["}" if one[0] == "{" else "]"].append(one.start())
+        elif opened[one[0]]:
+            found[opened[one[0]].pop()] = one.end()
+    return found
 
 
 def _standing(keyword: str, text: str) -> Iterator[Span]:
@@ -117,10 +120,6 @@ def _cuts(text: str, place: int) -> bool:
 
 def _in_word(sign: str) -> bool:
     return bool(re.match(_JOINED, sign))
-
-
-def _meet(one: Span, other: Span) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
 
 
 def _pieces(text: str, found: Sequence[tuple[Span, str]]) -> Iterator[Segment]:

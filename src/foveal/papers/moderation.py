@@ -10,11 +10,13 @@ author deleted has no words left (see discussion.py), so that nobody can bring i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
@@ -115,7 +117,8 @@ def close(database: Database, paper: str, *, by: Person, closed: bool = True) ->
         if row is not None:
             session.delete(row)
         else:
-            session.add(ClosedDiscussionRow(paper_id=paper, closed_by=by.login))
+            with suppress(IntegrityError), session.begin_nested():  # another moderator may be quicker
+                session.add(ClosedDiscussionRow(paper_id=paper, closed_by=by.login))
         record(session, by.login, "close discussion" if closed else "open discussion", f"paper:{paper}")
 
 

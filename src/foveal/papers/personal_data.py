@@ -4,7 +4,8 @@
     erase(database, ana, remarks="keep")                # remarks stay, as of a deleted account; all else goes
 
 Deleted    the account, sessions, links, votes, ratings, follows, read marks, mutes, claims, collections, runs of
-           research (which `research.runs` exports), and the mail subscriptions of the address
+           research (which `research.runs` exports), and the mail subscriptions of the address; the name beside papers
+           listed or picked, and discussions closed
 Stays      remarks without their author (`remarks="remove"` takes their words, too); lines of the audit, which then say
            deleted-<number>; addresses that must not be written to any more, since a complaint outlives an account
 """
@@ -19,11 +20,12 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Base, Database
 from foveal.errors import InputError, NotAllowed
-from foveal.papers.accounts import Person
+from foveal.papers.accounts import Person, name_in_audit, spellings
 from foveal.papers.moderation import record
 from foveal.papers.people_schema import (
     AuditRow,
     ClaimRow,
+    ClosedDiscussionRow,
     CommentVoteRow,
     DeliveryPaperRow,
     DeliveryRow,
@@ -81,9 +83,11 @@ def export(database: Database, person: Person) -> dict[str, Any]:
         sent = select(DeliveryRow.id).where(DeliveryRow.subscription_id.in_(subscriptions))
         told["papers_sent"] = _rows(session, DeliveryPaperRow, DeliveryPaperRow.delivery_id.in_(sent))
         told["not_written_to"] = _rows(session, SuppressedRow, SuppressedRow.address_key == person.email)
-        told["submitted"] = _rows(session, ListingRow, ListingRow.submitted_by == f"@{person.login}")
-        told["picked"] = _rows(session, PickRow, PickRow.picked_by == person.login)
-        about = or_(AuditRow.actor == person.login, AuditRow.target == f"person:{person.login}")
+        told["submitted"] = _rows(session, ListingRow, ListingRow.submitted_by == f"@{account.login}")
+        told["picked"] = _rows(session, PickRow, PickRow.picked_by.in_(spellings(account.login)))
+        closed = ClosedDiscussionRow.closed_by.in_(spellings(account.login))
+        told["closed_discussions"] = _rows(session, ClosedDiscussionRow, closed)
+        about = or_(AuditRow.actor == account.login, AuditRow.target == f"person:{account.login}")
         told["audit"] = _rows(session, AuditRow, about)
     return told
 
@@ -106,9 +110,6 @@ def erase(database: Database, person: Person, *, remarks: str = "keep") -> None:
         session.execute(claimed.values(person_id=None, status="none"))
         session.execute(delete(LoginLinkRow).where(LoginLinkRow.email == person.email))
         session.execute(delete(SubscriptionRow).where(_subscribed(person)))
-        submitted = update(ListingRow).where(ListingRow.submitted_by == f"@{person.login}")
-        session.execute(submitted.values(submitted_by=""))
-        session.execute(update(PickRow).where(PickRow.picked_by == person.login).values(picked_by=""))
         _unnamed(session, person)
         session.execute(delete(PersonRow).where(PersonRow.id == person.id))
         record(session, "system", "delete person", f"person:deleted-{person.id}", f"remarks: {remarks}")
@@ -122,13 +123,13 @@ def _not_the_last_admin(session: Session, person: Person) -> None:
 
 
 def _unnamed(session: Session, person: Person) -> None:
-    """The audit without the person's login."""
-    gone = f"deleted-{person.id}"
-    session.execute(update(AuditRow).where(AuditRow.actor == person.login).values(actor=gone))
-    about = update(AuditRow).where(AuditRow.target == f"person:{person.login}")
-    session.execute(about.values(target=f"person:{gone}"))
-    named = update(AuditRow).where(AuditRow.detail.startswith(f"{person.login} ", autoescape=True))
-    session.execute(named.values(detail=func.replace(AuditRow.detail, f"{person.login} ", f"{gone} ")))
+    """Listings, picks, closed discussions and the audit without the login that the person has by now."""
+    login = session.scalar(select(PersonRow.login).where(PersonRow.id == person.id)) or person.login
+    session.execute(update(ListingRow).where(ListingRow.submitted_by == f"@{login}").values(submitted_by=""))
+    session.execute(update(PickRow).where(PickRow.picked_by.in_(spellings(login))).values(picked_by=""))
+    closed = update(ClosedDiscussionRow).where(ClosedDiscussionRow.closed_by.in_(spellings(login)))
+    session.execute(closed.values(closed_by=""))
+    name_in_audit(session, login, f"deleted-{person.id}")
 
 
 def _subscribed(person: Person) -> Any:

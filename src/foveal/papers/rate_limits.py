@@ -3,7 +3,8 @@
     take(database, LINKS_OF_ADDRESS, "ana@example.org")       # or TooMany, with the seconds to wait
 
 A bucket holds `most` at first and fills again evenly over `seconds`. Taking one is a single statement, which the
-database runs whole: two at once cannot both take the last one. Whose bucket it is stands in its key as a hash.
+database runs whole: two at once cannot both take the last one. Whose bucket it is stands in its key as a hash. One that
+was last taken from further ahead of now than it takes to fill is of a clock that was wrong: it is full, from now on.
 """
 
 from __future__ import annotations
@@ -120,21 +121,23 @@ def _taking(dialect: str, limit: Limit) -> Executable:
     """
     moment = bindparam("moment", type_=Moment())
     since: ColumnElement[float] = _SecondsSince(moment, BucketRow.at)
-    later = since > 0  # clocks of two processes differ: time never runs back
-    filled = BucketRow.left + case((later, since), else_=0.0) * limit.per_second
+    later = since > 0  # clocks of two processes differ: time never runs back, unless one was wrong by far
+    wrong = since < -limit.seconds
+    gone = case((later, since), (wrong, limit.seconds), else_=0.0)
+    filled = BucketRow.left + gone * limit.per_second
     left = case((filled > limit.most, float(limit.most)), else_=filled)
     full = (postgresql if dialect == "postgresql" else sqlite).insert(_BUCKETS)
     statement: Executable = full.on_conflict_do_update(
         index_elements=["key"],
-        set_={"left": left - 1.0, "at": case((later, moment), else_=BucketRow.at)},
+        set_={"left": left - 1.0, "at": case((later | wrong, moment), else_=BucketRow.at)},
         where=left >= 1.0 - ROUNDING,
     ).returning(_BUCKETS.c.key)
     return statement
 
 
 def forget_idle(session: Session, moment: datetime) -> None:
-    """Drop the buckets that are full again."""
-    session.execute(delete(BucketRow).where(BucketRow.at < moment - IDLE))
+    """Drop the buckets that are full again, or of a clock that was wrong."""
+    session.execute(delete(BucketRow).where((BucketRow.at < moment - IDLE) | (BucketRow.at > moment + IDLE)))
 
 
 def _wait(session: Session, limit: Limit, whose: str, moment: datetime) -> int:

@@ -5,9 +5,10 @@
 
 Due        a source is due when an hour of its has passed since it was last begun. The clock on the wall decides at
            every look, so that a machine that slept, or a server that was down, catches up, once
-Failure    a source that failed is tried again after `RETRY_MINUTES`, until its next hour
-One        of all processes on a database one runs the schedule: who holds the row "papers" of `lease`. A holder that
-           dies loses it after `LEASE_S`
+Failure    a source that failed is tried again after `RETRY_MINUTES`, until its next hour, and so is what stands beside.
+           No error, whatever it is, ends the schedule or keeps the next source from being asked
+One        of all processes on a database one runs the schedule: who holds the row "papers" of `lease`. While it reads,
+           however long one page takes, a small thread prolongs it; a holder that dies loses it after `LEASE_S`
 Beside     stars of repositories (stars.py) and first pages (pictures.py) are read as a source is; picks whose day has
            come go on their page; rising topics are mined anew (rising.py), counts foretold (trend_forecast.py), new
            titles judged (headline_lines.py)
@@ -17,10 +18,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event
+from threading import Event, Thread
 
 from sqlalchemy import exc
 
@@ -29,7 +30,7 @@ from foveal.database import Database
 from foveal.errors import FovealError, UnknownName
 from foveal.papers import headline_lines, lease, rising, stars, trend_forecast
 from foveal.papers.curating import publish
-from foveal.papers.ingest import Ingested, import_records, ingest
+from foveal.papers.ingest import Ingested, import_records, ingest, unexpected
 from foveal.papers.plans import PICTURES, STARS, Plan, plans_of
 from foveal.papers.schema import SourceRow
 from foveal.papers.sources import Connection
@@ -39,6 +40,9 @@ from foveal.text.fetching import FetchSettings
 
 LEASE = "papers"
 LEASE_S = 600
+HOLD_S = 60
+"""Seconds after which the lease is prolonged while something is read."""
+
 LOOK_S = 30
 """Seconds between two looks at the clock."""
 
@@ -98,6 +102,10 @@ def read(
     except FovealError as error:  # what it is asked makes no sense, the library is busy: the others go on
         _noted(database, plan, error=str(error))
         return Ingested(plan.name, error=str(error))
+    except Exception as error:  # whatever it is, they do
+        logger.exception("%s", plan.name)
+        _noted(database, plan, error=unexpected(error))
+        return Ingested(plan.name, error=unexpected(error))
 
 
 def _stars(
@@ -167,7 +175,7 @@ class Schedule:
         self.holder = self.holder or lease.new_holder()
         self.plans = plans_of(self.settings)
         self._tried: dict[str, datetime] = {}
-        self._headlines_wait: datetime | None = None
+        self._waits: dict[str, datetime] = {}
 
     def run(self, stop: Event) -> None:
         """Read what is due, look again, until `stop` is set; what a source costs is logged, never raised."""
@@ -177,6 +185,8 @@ class Schedule:
                     self.tick(stop)
                 except (FovealError, exc.SQLAlchemyError) as error:  # the database may come back
                     logger.warning("the schedule of papers waits: %s", error)
+                except Exception:  # a thread that ended would read nothing until the site starts again
+                    logger.exception("the schedule of papers waits")
                 stop.wait(LOOK_S)
         finally:
             with suppress(exc.SQLAlchemyError):
@@ -186,30 +196,39 @@ class Schedule:
         """Read what is due now, if this process is the one that does."""
         if not take(self.database, LEASE, self.holder, LEASE_S):
             return []
-        publish(self.database, faults.now().date())
-        done = []
-        for plan in self.plans:
-            if not stop.is_set() and self.is_due(plan, faults.now()):
-                self._tried[plan.name] = faults.now()
-                done.append(read(self.database, self.settings, plan, stop=stop, on_page=self._hold))
-                said = logging.WARNING if done[-1].error else logging.INFO
-                logger.log(said, "%s: %s", plan.name, done[-1].error or "read")
-        if not stop.is_set():
-            rising.refresh(self.database)
-            trend_forecast.refresh(self.database, self.settings.home)
-            self._judge_headlines(stop)
+        with self._held():
+            publish(self.database, faults.now().date())
+            done = [self._read(plan, stop) for plan in self.plans if self._begins(plan, stop)]
+            self._beside("rising topics are not mined", stop, lambda: rising.refresh(self.database))
+            home = self.settings.home
+            self._beside("nothing is foretold", stop, lambda: trend_forecast.refresh(self.database, home))
+            judge = headline_lines.judge_new
+            self._beside("titles are not judged", stop, lambda: judge(self.database, self.settings, stop=stop))
         return done
 
-    def _judge_headlines(self, stop: Event) -> None:
-        """Judge the titles that are new, where foveal.toml names a judge; after a failure, not at once again."""
-        if self._headlines_wait and faults.now() < self._headlines_wait:
+    def _begins(self, plan: Plan, stop: Event) -> bool:
+        return not stop.is_set() and self.is_due(plan, faults.now())
+
+    def _read(self, plan: Plan, stop: Event) -> Ingested:
+        self._tried[plan.name] = faults.now()
+        told = read(self.database, self.settings, plan, stop=stop)
+        left = f"read; {told.left_out} items could not be" if told.left_out else "read"
+        logger.log(logging.WARNING if told.error else logging.INFO, "%s: %s", plan.name, told.error or left)
+        return told
+
+    def _beside(self, failed: str, stop: Event, job: Callable[[], object]) -> None:
+        """Do what is done beside reading; a failure keeps nothing else from being done, and waits for a while."""
+        if stop.is_set() or faults.now() < self._waits.get(failed, faults.now()):
             return
-        self._headlines_wait = None
         try:
-            headline_lines.judge_new(self.database, self.settings, stop=stop)
-        except FovealError as error:
-            self._headlines_wait = faults.now() + timedelta(minutes=RETRY_MINUTES)
-            logger.warning("titles are not judged: %s", error)
+            job()
+        except (FovealError, exc.SQLAlchemyError) as error:
+            logger.warning("%s: %s", failed, error)
+        except Exception:  # of a model, most likely
+            logger.exception("%s", failed)
+        else:
+            return
+        self._waits[failed] = faults.now() + timedelta(minutes=RETRY_MINUTES)
 
     def is_due(self, plan: Plan, now: datetime) -> bool:
         """Whether an hour of the plan has passed since it was last begun, or it failed a while ago."""
@@ -227,8 +246,25 @@ class Schedule:
         last = self._tried.get(plan.name, begun)
         return last is None or now - last >= timedelta(minutes=RETRY_MINUTES)
 
-    def _hold(self, _: Ingested) -> None:
-        take(self.database, LEASE, self.holder, LEASE_S)
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the lease inside the block: a page with many papers, or a model, takes longer than it lasts."""
+        ended = Event()
+
+        def hold() -> None:
+            while not ended.wait(HOLD_S):
+                try:
+                    take(self.database, LEASE, self.holder, LEASE_S)
+                except exc.SQLAlchemyError as error:  # the next time may do
+                    logger.warning("the lease of the schedule is not prolonged: %s", error)
+
+        thread = Thread(target=hold, name="foveal-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 def take(database: Database, name: str, holder: str, seconds: float) -> bool:

@@ -34,6 +34,8 @@ TOKEN = "GITHUB_TOKEN"
 SOURCE = "stars"
 GONE_DAYS = 7
 
+_MOST = 2**31 - 1  # stars, as a column of integers holds them
+_PATH = re.compile(r"/repos/[^/]+/[^/]+$")
 _REPOSITORY = re.compile(r"https?://(?:www\.)?github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?(?:[/?#].*)?", re.IGNORECASE)
 
 
@@ -88,8 +90,8 @@ def due_repositories(database: Database, *, force: bool = False) -> list[str]:
     )
     with database.reading() as session:
         rows = [(url, day) for url, day in session.execute(wanted) if _REPOSITORY.fullmatch(url)]
-        lost = set(session.scalars(gone))
-    kept = [(url, day) for url, day in rows if force or (day != today and not any(path(url) in one for one in lost))]
+        lost = {found[0] for one in session.scalars(gone) if (found := _PATH.search(one))}
+    kept = [(url, day) for url, day in rows if force or (day != today and path(url) not in lost)]
     return [url for url, _ in sorted(kept, key=lambda one: (one[1] is not None, str(one[1]), one[0]))]
 
 
@@ -137,12 +139,11 @@ def _stars(answer: Fetched, known: FetchRow | None, database: Database, reposito
     if answer.status != 200:
         return None
     try:
-        found = json.loads(answer.content)["stargazers_count"]
-    except (ValueError, KeyError, TypeError) as error:
+        return min(max(0, int(json.loads(answer.content)["stargazers_count"])), _MOST)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FetchFailed(
             f"{answer.url} answered without stargazers_count ({error!r}). Was the address changed?"
         ) from error
-    return max(0, int(found))
 
 
 def _spent(answer: Fetched) -> str:
@@ -151,7 +152,8 @@ def _spent(answer: Fetched) -> str:
     if answer.status not in (403, 429) or not (used_up or answer.status == 429):
         return ""
     reset = answer.headers.get("x-ratelimit-reset", "")
-    until = f" until {datetime.fromtimestamp(int(reset), UTC):%H:%M} UTC" if reset.isdecimal() else ""
+    known = reset.isdecimal() and len(reset) <= 11  # seconds; more are no time that a calendar has
+    until = f" until {datetime.fromtimestamp(int(reset), UTC):%H:%M} UTC" if known else ""
     return (
         f"GitHub's limit is used up{until}; what is left is read at the next call. A key in {TOKEN} raises the limit."
     )

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.periods import Period
@@ -37,6 +38,7 @@ from foveal.papers.schema import (
     TopicRow,
     VoteRow,
 )
+from foveal.text.dates import EARLIEST
 
 PAGE = 50
 """Papers of a page."""
@@ -224,10 +226,17 @@ class PaperStore:
             yield from found
             page += 1
 
-    def latest_day(self) -> date | None:
-        """The last day that has papers."""
+    def latest_day(self, today: date | None = None) -> date | None:
+        """The last day that has papers, of those from EARLIEST to `today`: none to come, whatever a source wrote."""
+        last = today or faults.now().date()
+        wanted = select(func.max(ListingRow.day)).where(ListingRow.day.between(EARLIEST, last))
         with self.database.reading() as session:
-            return session.scalar(select(func.max(ListingRow.day)))
+            return session.scalar(wanted)
+
+    def first_day(self) -> date | None:
+        """The first day that has papers; what lies before EARLIEST is no day."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.min(ListingRow.day)).where(ListingRow.day >= EARLIEST))
 
     def days(self, first: date, last: date) -> dict[date, int]:
         """Day -> number of papers listed, for the days that have any."""

@@ -26,7 +26,7 @@ from urllib.parse import quote
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.attention_counts import Days, Series, chosen, counted, first_day, listed_before
+from foveal.papers.attention_counts import Days, Series, chosen, counted, listed_before
 from foveal.papers.schema import KeptRow
 from foveal.papers.store import PaperStore
 
@@ -134,7 +134,7 @@ def kept(database: Database) -> Forecasts:
 def refresh(database: Database, home: Path, *, now: datetime | None = None) -> bool:
     """Fold in the days that are over since the last time; whether there were any, or another model or past."""
     today = (now or faults.now()).astimezone(UTC).date()
-    first, latest = first_day(database), PaperStore(database).latest_day()
+    first, latest = PaperStore(database).first_day(), PaperStore(database).latest_day(today)
     if first is None or latest is None or first >= today:
         return False
     last = today - timedelta(days=1)

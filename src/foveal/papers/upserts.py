@@ -2,24 +2,31 @@
 
     upsert(database, records, fetched=Fetched(source="arxiv", url=…))       # one transaction, fetch included
 
-Same paper   by its id; where a record has none, or the stored paper has none yet, by its title
-Versions     a higher one replaces the words and keeps what it replaced; a lower one only fills what is empty
-Trust        of two sources of one version, the words of the better one hold (`TRUST`); what is empty fills any of them
-Kept         votes, comments, listings, collections: no record touches them
+Same paper   by its id; where a record has none, by its address; where the record or the stored paper has neither (a
+             pasted page), by its title
+Versions     a higher one, told by a source that is trusted as much or reads arXiv itself, replaces the words and keeps
+             what it replaced; a lower one only fills what is empty
+Trust        of two sources of one version, the words of the better one hold (`TRUST`); what is empty fills any of them.
+             A feed that tells of a paper of arXiv is somebody else: it only fills
+Kept         votes, comments, listings, collections: no record touches them. Who claimed an author goes with the name
+             when authors are reordered; where the name is gone, a claim that was granted is open again
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
-from foveal.papers.people_schema import ClosedDiscussionRow, DeliveryPaperRow, ReadMarkRow
-from foveal.papers.records import PaperRecord, name_key, title_key
+from foveal.papers import moderation
+from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, DeliveryPaperRow, ReadMarkRow
+from foveal.papers.records import Named, PaperRecord, name_key, title_key
 from foveal.papers.schema import (
     AuthorRow,
     CategoryRow,
@@ -32,14 +39,25 @@ from foveal.papers.schema import (
     ListingRow,
     OrganisationRow,
     PaperRow,
+    PersonRow,
     PickRow,
     StarSampleRow,
     VoteRow,
     now,
 )
 
-TRUST = {"arxiv": 3, "arxiv-feed": 2, "oai": 2, "hf": 1, "library": 1, "pasted": 0}
+TRUST = {"arxiv": 3, "arxiv-feed": 2, "oai": 2, "hf": 1, "library": 1, "feed": 0, "pasted": 0}
 """Whose words hold; a source that is not here counts as 1."""
+
+READS_ARXIV = 2
+"""Trust from which a source knows of new versions at first hand."""
+
+FEED = "feed"
+LONGEST = {"title": 1_000, "abstract": 20_000}
+"""Characters that are kept: more is no title, and no abstract."""
+
+MOST = 2**31 - 1
+"""Of what is counted, as a column of integers holds it."""
 
 WORDS = ("title", "abstract", "published_at", "updated_at")
 """Fields that the better source decides."""
@@ -96,7 +114,7 @@ def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetch
     given = list(records)
     done = Upserted()
     with database.writing() as session:
-        for number, record in enumerate(given):
+        for number, record in enumerate(map(_clipped, given)):
             if number % REMEMBERED == 0:
                 session.expunge_all()  # all is flushed; what is remembered makes each flush slower
             row, is_new = _row_of(session, record)
@@ -108,27 +126,39 @@ def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetch
     return done
 
 
+def _clipped(record: PaperRecord) -> PaperRecord:
+    long = {name: getattr(record, name)[:most] for name, most in LONGEST.items() if len(getattr(record, name)) > most}
+    return replace(record, **long) if long else record
+
+
 def _row_of(session: Session, record: PaperRecord) -> tuple[PaperRow, bool]:
     """The paper's row, and whether it is new."""
     key = title_key(record.title)
-    if record.id and (row := session.get(PaperRow, record.id)):
+    own = record.id or f"title-{_address_key(record.url) if record.url else key}"
+    if row := session.get(PaperRow, own):
         return row, False
     same = session.scalars(select(PaperRow).where(PaperRow.title_key == key).order_by(PaperRow.created_at)).all()
-    if not record.id and same:
-        return same[0], False
-    provisional = next((row for row in same if row.id.startswith("title-")), None)
-    row = PaperRow(id=record.id or f"title-{key}", title=record.title, title_key=key, version=0)
+    alike = [row for row in same if not record.url or row.url == record.url]
+    nameless = [row for row in same if row.id.startswith("title-") and not row.url]
+    if not record.id and (found := alike or nameless):
+        return found[0], False
+    row = PaperRow(id=own, title=record.title, title_key=key, version=0)
     session.add(row)
     session.flush()
-    if provisional is not None:
-        _move(session, provisional, row)
+    if nameless:
+        _move(session, nameless[0], row)
         return row, False
     return row, True
 
 
+def _address_key(url: str) -> str:
+    """In the place of a title's key: two items called "Editorial" are two papers."""
+    return hashlib.sha256(f"address {url}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
     """Give the new row what people did with the old one, and drop the old one."""
-    for table in (*_CHILDREN, CommentRow, DeliveryPaperRow):
+    for table in (*_CHILDREN, AuthorRow, ClaimRow, CommentRow, DeliveryPaperRow):
         session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
     for name in ("votes_elsewhere", "comments_elsewhere", "organisation_id", "author_count", "source", *WORDS, *FACTS):
         setattr(new, name, getattr(old, name))
@@ -140,9 +170,11 @@ def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
 def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool) -> bool:
     """Bring the row up to the record; whether anything changed."""
     before = _state(row)
-    newer = record.version > row.version
-    better = TRUST.get(record.source, 1) >= TRUST.get(row.source, 1)
-    words_hold = newer or (record.version == row.version and better)
+    trust = TRUST.get(record.source, 1)
+    better = not row.source or trust >= TRUST.get(row.source, 1)
+    newer = record.version > row.version and (better or trust >= READS_ARXIV)
+    fills = record.source == FEED and bool(record.id) and bool(row.source)
+    words_hold = not fills and (newer or (record.version == row.version and better))
     if newer and row.version:
         session.add(
             EditionRow(
@@ -152,13 +184,15 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
     for name in WORDS:
         _fill(row, name, getattr(record, name), over=words_hold)
     for name in FACTS:
-        _fill(row, name, getattr(record, name), over=better and not newer < (record.version < row.version))
+        _fill(row, name, getattr(record, name), over=not fills and better and record.version >= row.version)
     if words_hold:
         row.version, row.source = record.version, record.source
         row.title_key = title_key(row.title)
         row.withdrawn = record.withdrawn
+    elif not row.version:  # it was found by its title, and keeps the words that it had
+        row.version = record.version
     _counts(row, record)
-    _people(row, record, over=words_hold)
+    _people(session, row, record, over=words_hold)
     _subjects(row, record, over=words_hold)
     _summary(row, record)
     _links(row, record)
@@ -180,27 +214,64 @@ def _fill(row: PaperRow, name: str, value: object, *, over: bool) -> None:
 
 def _counts(row: PaperRow, record: PaperRecord) -> None:
     """Counts of other sites: the last that was told."""
-    row.votes_elsewhere = (row.votes_elsewhere or 0) if record.votes is None else max(0, record.votes)
-    row.comments_elsewhere = (row.comments_elsewhere or 0) if record.comments is None else max(0, record.comments)
+    for name, told in (("votes_elsewhere", record.votes), ("comments_elsewhere", record.comments)):
+        setattr(row, name, (getattr(row, name) or 0) if told is None else min(max(0, told), MOST))
 
 
-def _people(row: PaperRow, record: PaperRecord, *, over: bool) -> None:
+def _people(session: Session, row: PaperRow, record: PaperRecord, *, over: bool) -> None:
     told = record.author_count if record.author_count is not None else len(record.authors)
     if record.authors and (over or not row.authors):
-        known = {(author.position, author.name): author for author in row.authors}
-        row.authors = [
-            known.get((position, one.name))
-            or AuthorRow(position=position, name=one.name, name_key=name_key(one.name), affiliation=one.affiliation)
-            for position, one in enumerate(record.authors)
-        ]
+        _name_authors(session, row, record.authors)
     if over or not row.authors:
-        row.author_count = max(len(row.authors), told or row.author_count or 0)
+        row.author_count = max(len(row.authors), min(told or row.author_count or 0, MOST))
+
+
+def _name_authors(session: Session, row: PaperRow, named: Sequence[Named]) -> None:
+    """Give the paper these authors; what is known of a name goes with it, whoever stood at its place before."""
+    before, after = _namesakes([one.name_key for one in row.authors]), _namesakes([name_key(one.name) for one in named])
+    known = {key: (one.affiliation, one.person_id, one.status) for key, one in zip(before, row.authors, strict=True)}
+    rows = {one.position: one for one in row.authors}
+    made = []
+    for position, (key, one) in enumerate(zip(after, named, strict=True)):
+        author = rows.get(position) or AuthorRow(position=position)
+        affiliation, person, status = known.get(key, ("", None, "none"))
+        author.name, author.name_key, author.affiliation = one.name, key[0], one.affiliation or affiliation
+        author.person_id, author.status = person, status
+        made.append(author)
+    places = {key: position for position, key in enumerate(after)}
+    moved = {author.position: places.get(key) for key, author in zip(before, row.authors, strict=True)}
+    row.authors = made
+    if any(old != new for old, new in moved.items()):
+        _move_claims(session, row, moved)
+
+
+def _namesakes(keys: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(key, which of its namesakes, how many there are): where their number changes, nobody knows who is who."""
+    count, seen = Counter(keys), Counter[str]()
+    found = []
+    for key in keys:
+        seen[key] += 1
+        found.append((key, seen[key], count[key]))
+    return found
+
+
+def _move_claims(session: Session, row: PaperRow, moved: Mapping[int, int | None]) -> None:
+    """Take claims along to their names' new places; one that was granted for a name that is gone is open again."""
+    for claim in session.scalars(select(ClaimRow).where(ClaimRow.paper_id == row.id)):
+        place = moved.get(claim.position)
+        if place is not None:
+            claim.position = place
+        elif claim.state == "granted":
+            claim.state, claim.decided_at = "open", None
+            login = session.scalars(select(PersonRow.login).where(PersonRow.id == claim.person_id)).one()
+            said = f"{login} was author {claim.position + 1}, by a name that is not there any more."
+            moderation.record(session, "system", "reopen claim", f"paper:{row.id}", said)
 
 
 def _subjects(row: PaperRow, record: PaperRecord, *, over: bool) -> None:
     if record.categories and (over or not row.categories):
         known = {one.name: one for one in row.categories}
-        names = list(dict.fromkeys(record.categories))
+        names = list(dict.fromkeys(name[:40] for name in record.categories))
         row.categories = [known.get(name) or CategoryRow(name=name) for name in names]
         for position, one in enumerate(row.categories):
             one.position = position
@@ -210,21 +281,19 @@ def _subjects(row: PaperRow, record: PaperRecord, *, over: bool) -> None:
 def _summary(row: PaperRow, record: PaperRecord) -> None:
     """A summary and keywords that came with the record; those that are there already stay."""
     if record.summary and not row.summary:
-        row.summary, row.summary_model = record.summary, record.summary_model
+        row.summary, row.summary_model = record.summary, record.summary_model[:120]
     if record.keywords and not row.keywords:
         words = dict.fromkeys(word.strip()[:120] for word in record.keywords if word.strip())
         row.keywords = [
-            KeywordRow(position=position, words=word, model=record.summary_model) for position, word in enumerate(words)
+            KeywordRow(position=position, words=word, model=record.summary_model[:120])
+            for position, word in enumerate(words)
         ]
 
 
 def _links(row: PaperRow, record: PaperRecord) -> None:
     known = {link.url for link in row.links}
-    row.links += [
-        LinkRow(url=link.url, kind=link.kind, title=link.title, source=record.source)
-        for link in record.links
-        if link.url not in known
-    ]
+    told = {link.url: link for link in record.links if link.url not in known}  # each once: the address is its key
+    row.links += [LinkRow(url=url, kind=one.kind, title=one.title, source=record.source) for url, one in told.items()]
 
 
 def _organisation(session: Session, name: str) -> str:
@@ -236,6 +305,8 @@ def _organisation(session: Session, name: str) -> str:
 
 
 def _listed(row: PaperRow, record: PaperRecord) -> None:
+    if record.source == FEED and row.listings:
+        return  # once: a date that is always ahead would list it on every day anew
     if record.listed_on and record.listed_on not in {listing.day for listing in row.listings}:
         row.listings.append(ListingRow(day=record.listed_on, submitted_by=record.submitted_by[:80]))
 

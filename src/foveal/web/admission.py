@@ -45,6 +45,9 @@ LONGEST_WAIT_S = 60
 
 FREE = ("/static/", "/health", "/ready", "/metrics")
 
+SEARCHED = ("/following", "/topics/", "/feed/q/", "/feed/topic/")
+"""Where lists begin that are searched for."""
+
 PACE = 0.1
 """Weight of the last answer in the mean time of a turn."""
 
@@ -240,5 +243,5 @@ def kind_of(scope: Scope) -> str:
     if path.endswith("/events"):
         return "stream"
     asks = b"q=" in scope["query_string"]
-    searches = (asks and path in ("/papers", "/library", "/api/papers")) or path.startswith("/feed/q/")
+    searches = (asks and path in ("/papers", "/library", "/api/papers")) or path.startswith(SEARCHED)
     return "search" if searches or path.endswith(("/similar", "/search")) else "page"

@@ -65,8 +65,10 @@ class Background:
                     self.site.search.warm()
                     settle()
                     warm = True
-            except FovealError as error:  # another process indexes, or the encoder cannot be had
+            except (FovealError, SQLAlchemyError) as error:  # another process indexes, or the encoder cannot be had
                 logger.warning("search over papers waits: %s", error)
+            except Exception:  # whatever it is: a thread that ended would not begin again before the site does
+                logger.exception("search over papers waits")
             self.stop.wait(LOOK_S)
 
     def read_sources(self) -> None:
@@ -86,6 +88,8 @@ class Background:
                 return
             except (FovealError, SQLAlchemyError) as error:
                 logger.warning("watched questions wait: %s", error)
+            except Exception:
+                logger.exception("watched questions wait")
 
     def send_mail(self) -> None:
         """Send the digest at its readers' hours."""

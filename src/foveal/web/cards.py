@@ -2,10 +2,13 @@
 
 /papers/ID/card.png                        a paper: its title, people, subject; its first page, where that is known
 /cards/day|week|month/KEY.png              the papers of a period          /cards/site.png     every other list
+
+A period without papers has the site's picture: a visitor can ask for any day of ten thousand years.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,7 +28,9 @@ from foveal.web.site import site_of
 router = APIRouter(include_in_schema=False, dependencies=[Depends(limited("search"))])
 
 _KINDS = ("day", "week", "month")
-_MONTH_S = 30 * 86_400
+_HOUR_S, _MONTH_S = 3_600, 30 * 86_400
+_MOST = 5_000
+"""Pictures that are kept, of some 100 kB each; beyond it the oldest tenth goes."""
 
 
 @router.get("/papers/{which:path}/card.png")
@@ -40,7 +45,7 @@ def of_paper(request: Request, which: str) -> Response:
 @router.get("/cards/site.png")
 def of_site(request: Request) -> Response:
     """The site."""
-    return _answer(request, "Daily Papers", f"What is new, what is trending, what you seek · {_title(request)}", "")
+    return _site(request, _MONTH_S)
 
 
 @router.get("/cards/{kind}/{key}.png")
@@ -49,12 +54,21 @@ def of_period(request: Request, kind: str, key: str) -> Response:
     if kind not in _KINDS:
         raise HTTPException(404, f"There are pictures of a {', '.join(_KINDS)}, a paper, and of the site.")
     period = Period.of(kind, key)
+    if not site_of(request).papers.days(period.first, period.last):
+        return _site(request, _HOUR_S)  # its papers may come
     return _answer(request, f"Papers of {views.long_title(period)}", f"Daily Papers · {_title(request)}", kind)
 
 
-def _answer(request: Request, title: str, line: str, subject: str, page: Path | None = None) -> Response:
+def _site(request: Request, seconds: int) -> Response:
+    line = f"What is new, what is trending, what you seek · {_title(request)}"
+    return _answer(request, "Daily Papers", line, "", seconds=seconds)
+
+
+def _answer(
+    request: Request, title: str, line: str, subject: str, page: Path | None = None, *, seconds: int = _MONTH_S
+) -> Response:
     content = _kept(site_of(request).settings.home, title[:400], line, drawn(title, subject), page)
-    return conditional(request, Response(content, media_type="image/png"), public=True, seconds=_MONTH_S)
+    return conditional(request, Response(content, media_type="image/png"), public=True, seconds=seconds)
 
 
 def _kept(home: Path, title: str, line: str, field: str, page: Path | None) -> bytes:
@@ -62,11 +76,25 @@ def _kept(home: Path, title: str, line: str, field: str, page: Path | None) -> b
     first = page.read_bytes() if page else None
     name = sha256("\n".join((title, line, field)).encode("utf-8", "surrogatepass") + (first or b"")).hexdigest()[:32]
     path = home / "thumbnails" / "cards" / f"{name}.png"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
-            partial.write_bytes(card(title, line, field, page=first))
-    return path.read_bytes()
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    content = card(title, line, field, page=first)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+    _thinned(path.parent)
+    return content
+
+
+def _thinned(folder: Path) -> None:
+    """No more than `_MOST` pictures in the folder."""
+    if len(paths := list(folder.iterdir())) <= _MOST:
+        return
+    ages = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process thins it, too
+            ages.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(ages)[: len(paths) - _MOST + _MOST // 10]:
+        path.unlink(missing_ok=True)
 
 
 def _line(paper: Paper) -> str:

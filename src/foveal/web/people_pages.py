@@ -24,6 +24,7 @@ from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
 from foveal.research.runs import Owner, Runs
 from foveal.research.watches import Watches
+from foveal.web.limits import limited
 from foveal.web.mail_settings import mail_values
 from foveal.web.pages import page
 from foveal.web.safety import guarded
@@ -33,6 +34,7 @@ from foveal.web.small_forms import MaybeRow, SmallForms, Text
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 writes = [Depends(guarded)]
+searches = [Depends(limited("search"))]
 
 
 @router.get("/settings")
@@ -95,7 +97,7 @@ def erase(request: Request, person: Member, sure: Text = "", remarks: Text = "ke
     return answer
 
 
-@router.get("/following")
+@router.get("/following", dependencies=searches)
 def following(request: Request, person: Member, unread: str = "") -> Response:
     """New papers of what the person follows."""
     site = site_of(request)
@@ -116,7 +118,7 @@ def renew_feed(request: Request, person: Member) -> Response:
     return back_to("/following")
 
 
-@router.get("/following/feed/{token}.xml")
+@router.get("/following/feed/{token}.xml", dependencies=searches)
 def feed(request: Request, token: str) -> Response:
     """The same papers as Atom, for a feed reader: the address is the key."""
     site = site_of(request)

@@ -198,7 +198,10 @@ def same_site(request: Request) -> bool:
     if fetch_site is not None:
         return fetch_site in ("same-origin", "none")
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # "http://["
+        return False
 
 
 async def _has_token(request: Request) -> bool:

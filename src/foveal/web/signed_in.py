@@ -75,7 +75,10 @@ def sign_in_address(request: Request) -> str:
 
 def came_from(request: Request, fallback: str = "/") -> str:
     """The page of ours that a form or a part was on."""
-    parts = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer", ""))
+    try:
+        parts = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer", ""))
+    except ValueError:  # "http://["
+        return fallback
     ours = parts.netloc == request.headers.get("host")
     return local_path(parts.path + (f"?{parts.query}" if parts.query else ""), fallback) if ours else fallback
 

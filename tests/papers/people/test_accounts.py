@@ -88,7 +88,7 @@ def test_of_many_at_once_with_one_address_one_is_added(both: Database) -> None:
     assert len(accounts.people(both)) == 1
 
 
-@pytest.mark.parametrize("login", ["", "a", "1abc", "a_b", "Ana B", "admin", "deleted", "a--b", "-ab", "a" * 41])
+@pytest.mark.parametrize("login", ["", "a", "1abc", "a_b", "Ana B", "admin", "deleted", "deleted-7", "a--b", "a" * 41])
 def test_a_login_that_is_none_is_refused(database: Database, login: str) -> None:
     ana = member(database, "ana")
     with pytest.raises(InputError, match="cannot be a login"):
@@ -103,6 +103,14 @@ def test_a_login_is_taken_once(database: Database) -> None:
     assert accounts.find(database, "ANA-F").shown == "Ana Ferreira"
     with pytest.raises(UnknownPaper, match="Nobody here"):
         accounts.find(database, "ana")
+
+
+@pytest.mark.parametrize("name", ["=?utf-8?q?x=0d=0aReply-To:_evil@x.org?=", "a =\u200b?utf-8?q?b?="])
+def test_a_name_that_mail_would_decode_is_refused(database: Database, name: str) -> None:
+    ana = member(database, "ana")
+    with pytest.raises(InputError, match=r"Leave =\? out"):
+        accounts.rename(database, ana, login="ana", name=name)
+    assert accounts.rename(database, ana, login="ana", name="a = b?").name == "a = b?"
 
 
 def test_roles_are_given_by_admins_and_written_down(database: Database) -> None:

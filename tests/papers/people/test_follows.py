@@ -135,9 +135,27 @@ def test_what_cannot_be_followed_is_refused(database: Database) -> None:
         with pytest.raises(InputError, match="cannot be followed"):
             follow(database, ana, "query", value)
     with database.writing() as session:
-        session.add_all(FollowRow(person_id=ana.id, kind="query", value=f"words {n}") for n in range(follows.MOST))
+        session.add_all(FollowRow(person_id=ana.id, kind="author", value=f"name-{n}") for n in range(follows.MOST))
     with pytest.raises(InputError, match="more than 200"):
-        follow(database, ana, "query", "one more")
+        follow(database, ana, "author", "one more")
+
+
+def test_what_is_searched_for_each_time_is_little(database: Database) -> None:
+    ana = member(database, "ana")
+    with database.writing() as session:
+        session.add(TopicRow(id="looking", title="Where to look", query="look"))
+    for n in range(follows.MOST_SEARCHED):
+        follow(database, ana, "query", f"words {n}")
+    for kind, value in (("query", "one more"), ("topic", "looking")):
+        with pytest.raises(InputError, match="20 topics and searches"):
+            follow(database, ana, kind, value)
+    follow(database, ana, "author", "Bo Li")
+    with database.writing() as session:  # from before there was a limit
+        session.add_all(FollowRow(person_id=ana.id, kind="query", value=f"words {n}") for n in range(20, 200))
+    words = Words(database)
+    assert [one.paper.id for one in following(database, ana, search=words)] == [PAPER]
+    assert len(words.asked) == follows.MOST_SEARCHED
+    follow(database, ana, "query", "words 3", on=False)
 
 
 def test_the_feed_has_a_secret_address_that_can_be_changed(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from members import OTHER, PAPER, member, record
@@ -45,6 +46,7 @@ def ana(database: Database) -> Person:
     desk.pick(database, [OTHER], now().date(), by=made)
     accounts.set_role(database, "ana-unique", "moderator", by=root)
     moderation.hide(database, other, by=accounts.find(database, "ana-unique"))
+    moderation.close(database, OTHER, by=accounts.find(database, "ana-unique"))
     request_link(database, made.email, ip="192.0.2.5")
     with database.writing() as session:
         session.add(CollectionRow(id=1, person_id=made.id, slug="mine", title="Mine"))
@@ -62,7 +64,8 @@ def ana(database: Database) -> Person:
         session.add(DeliveryRow(id=1, run_id=1, subscription_id=1))
         session.flush()
         session.add(DeliveryPaperRow(delivery_id=1, position=0, paper_id=PAPER, section="Trending"))
-        session.add(PickRow(paper_id=OTHER, day=now().date(), picked_by="ana-unique"))
+        for days, by in ((1, "ana-unique"), (2, "@ana-unique")):  # from the terminal and the desk
+            session.add(PickRow(paper_id=OTHER, day=now().date() + timedelta(days), picked_by=by))
         session.add(SuppressedRow(address_key=made.email, reason="complained"))
     return accounts.find(database, "ana-unique")
 
@@ -84,6 +87,7 @@ def test_the_export_holds_a_row_of_every_table_that_knows_a_person(database: Dat
     exported = {table.__tablename__ for table in personal_data._OF_PERSON.values()}
     assert knows - exported == {"subscription", "feed_key"}  # under a name of its own; of no meaning to anybody
     assert told["remarks"][0]["raw"] == "Words of Ana"
+    assert len(told["picked"]) == 2
     assert not any("hash" in key for rows in told.values() if isinstance(rows, list) for row in rows for key in row)
 
 
@@ -110,3 +114,30 @@ def test_the_only_admin_of_others_cannot_leave_them_alone(database: Database, an
     personal_data.erase(database, ana)
     personal_data.erase(database, root)  # nobody else is here now
     assert accounts.people(database) == []
+
+
+def test_who_takes_a_login_inherits_nothing_of_it(database: Database, ana: Person) -> None:
+    discussion.remark(database, ana, "2605.06666", "I listed it")
+    before = personal_data.export(database, ana)
+    accounts.rename(database, ana, login="ana-lee", name="")
+    eve = accounts.rename(database, member(database, "eve"), login="ana-unique", name="")
+    discussion.remark(database, eve, "2605.06666", "I did not")
+    told = personal_data.export(database, eve)
+    assert [told[name] for name in ("submitted", "picked", "closed_discussions")] == [[], [], []]
+    assert [(one["actor"], one["action"]) for one in told["audit"]] == [("system", "add person")]
+    badges = {one.login: one.badges for one in discussion.discussion(database, "2605.06666").remarks}
+    assert badges == {"ana-lee": ("Paper submitter",), "ana-unique": ()}
+    personal_data.erase(database, eve)
+    after = personal_data.export(database, ana)  # by her number: she is still called as before where she signed in
+    for name in ("submitted", "picked", "closed_discussions", "audit"):
+        assert len(after[name]) == len(before[name]) > 0, name
+    assert "ana-lee is author 1" in [act.detail for act in moderation.audit(database)]
+    personal_data.erase(database, ana)
+    assert "ana-lee" not in str(everything(database))
+
+
+def test_a_role_in_the_audit_is_nobodys_login(database: Database) -> None:
+    root, person = member(database, "root-a", "admin"), member(database, "member")
+    accounts.set_role(database, "member", "curator", by=root)
+    personal_data.erase(database, person)
+    assert "member -> curator" in [act.detail for act in moderation.audit(database)]

@@ -78,8 +78,15 @@ def test_who_waits_as_long_as_was_said_gets_one(database: Database) -> None:
 def test_a_clock_that_goes_back_fills_nothing(database: Database) -> None:
     for _ in range(5):
         take(database, FIVE, "ana", at=START)
-    assert not tried(database, FIVE, "ana", START - timedelta(hours=1))
+    assert not tried(database, FIVE, "ana", START - timedelta(seconds=9))
     assert not tried(database, FIVE, "ana", START + timedelta(seconds=1))
+
+
+def test_a_clock_that_was_wrong_by_far_keeps_nobody_out(both: Database) -> None:
+    for _ in range(5):
+        take(both, FIVE, "ana", at=START + timedelta(days=365))
+    given = [tried(both, FIVE, "ana", START + timedelta(seconds=second)) for second in (0, 0, 0, 0, 0, 0, 2, 2)]
+    assert given == [True] * 5 + [False, True, False]
 
 
 def test_the_database_holds_no_addresses_and_forgets_full_buckets(database: Database) -> None:
@@ -87,6 +94,10 @@ def test_the_database_holds_no_addresses_and_forgets_full_buckets(database: Data
     with database.writing() as session:
         assert "ana" not in session.scalars(select(BucketRow.key)).one()
         forget_idle(session, START + IDLE + timedelta(seconds=1))
+        assert session.scalar(select(func.count()).select_from(BucketRow)) == 0
+    take(database, FIVE, "ana@example.org", at=START + timedelta(days=365))
+    with database.writing() as session:
+        forget_idle(session, START)
         assert session.scalar(select(func.count()).select_from(BucketRow)) == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -113,6 +113,16 @@ def test_following_is_a_page_and_a_feed(app: FastAPI, visitor: Visitor) -> None:
     visitor.submit("/following/feed", "/following")
     assert reader.get(f"/following/feed/{address}.xml").status_code == 404
     assert visitor.submit("/follow", "/following", kind="all", value="x").status_code == 400
+
+
+@pytest.mark.usefixtures("searching")
+def test_what_one_follows_counts_as_a_search(app: FastAPI, visitor: Visitor) -> None:
+    visitor.sign_in("ana")
+    key = visitor.get("/following").text.split("http://localhost/following/feed/")[1].split(".xml")[0]
+    site = app.state.site
+    site.options = replace(site.options, search_per_minute=2)
+    assert [visitor.get("/following").status_code for _ in range(3)] == [200, 200, 429]
+    assert Visitor(app).get(f"/following/feed/{key}.xml").status_code == 429
 
 
 def test_a_claim_is_made_and_decided(app: FastAPI, visitor: Visitor, database: Database) -> None:

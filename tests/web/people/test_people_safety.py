@@ -103,6 +103,7 @@ def forgeries(ours: str, others: str) -> list[tuple[dict[str, str], str]]:
         (here, ours[:-1]),
         ({"origin": "https://evil.example"}, ours),
         ({"origin": "null"}, ours),
+        ({"origin": "http://["}, ours),
         ({"origin": "http://localhost:1"}, ours),
         ({"origin": "http://localhost.evil.example"}, ours),
         ({"sec-fetch-site": "cross-site"}, ours),
@@ -240,3 +241,11 @@ def test_an_hour_of_markdown_takes_no_hour(visitor: Visitor, database: Database)
     assert visitor.submit(page, text="[" * 1_000_000).status_code == 413
     assert discussion.discussion(database, PAPER).count == 6
     assert len(visitor.get(page).content) < 400_000
+
+
+@pytest.mark.parametrize("header", ["referer", "hx-current-url"])
+def test_an_address_that_is_none_leads_to_a_page_of_ours(visitor: Visitor, header: str) -> None:
+    visitor.sign_in("ana")
+    headers = {"sec-fetch-site": "same-origin", header: "http://["}
+    answer = visitor.post("/mute", data={"words": "survey", "token": visitor.token()}, headers=headers)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/settings")

@@ -7,19 +7,23 @@ turn, recording and storing is done in one place for all of them (`papers/ingest
     url = source.first_url("cat:cs.CL", since=date(2026, 10, 1), today=date(2026, 10, 2))
     read = source.read(source.get(url).content, url)         # read.records, read.next_url
 
+An item that cannot be read is left out and counted (`each`): what one site writes into one item costs that item.
 A source on this machine only has `records`: a page that somebody saved (pasted.py), the library (library_documents.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from foveal.papers.records import PaperRecord
 from foveal.text.fetching import Fetched, FetchSettings
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,18 @@ class Reading:
     records: tuple[PaperRecord, ...] = ()
     next_url: str | None = None
     empty: bool = False
+    left_out: tuple[str, ...] = ()  # why items could not be read, a line for each
+
+
+def each(make: Callable[[Given], Made], given: Iterable[Given]) -> tuple[tuple[Made, ...], tuple[str, ...]]:
+    """What is made of each item, and why others could not be read."""
+    made, wrong = list[Made](), list[str]()
+    for one in given:
+        try:
+            made.append(make(one))
+        except (ValueError, OverflowError) as error:  # InputError, an address or a number that is none
+            wrong.append(" ".join(str(error).split())[:300])
+    return tuple(made), tuple(wrong)
 
 
 @runtime_checkable

@@ -18,10 +18,12 @@ from dataclasses import replace
 from datetime import date
 from urllib.parse import parse_qsl, urlsplit
 
+from foveal import faults
 from foveal.errors import InputError
 from foveal.papers.records import Linked, Named, PaperRecord, paper_id
-from foveal.papers.sources import DEFAULTS, Connection, Reading
+from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.text.arxiv import ArxivClient, ArxivEntry, ArxivLink, ArxivSettings, parse_page
+from foveal.text.dates import day_of
 from foveal.text.fetching import Fetched
 
 MOST = 30_000
@@ -76,8 +78,9 @@ class ArxivApi:
         after = asked + int(query.get("max_results", self._page_size))
         goes_on = after < min(page.total, MOST)
         following = self._client.url(**{**query, "start": str(after)}) if goes_on else None
-        records = tuple(record_of(entry) for entry in page.entries)
-        return Reading(records=records, next_url=following, empty=not records and asked < page.total)
+        made, wrong = each(record_of, page.entries)
+        empty = not page.entries and asked < page.total
+        return Reading(records=made, next_url=following, empty=empty, left_out=wrong)
 
 
 def query_of(ask: str) -> str:
@@ -122,7 +125,7 @@ def record_of(entry: ArxivEntry) -> PaperRecord:
         repo_url=repository,
         links=tuple(Linked(kind="page", url=link.href, title="doi") for link in entry.links if _is_doi(link)),
         withdrawn=is_withdrawn(entry.comment, entry.abstract),
-        listed_on=entry.published.date() if entry.published else None,
+        listed_on=day_of(entry.published, faults.now().date()),
         source=ArxivApi.name,
     )
 

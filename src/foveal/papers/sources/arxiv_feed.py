@@ -16,18 +16,20 @@ import re
 from collections.abc import Mapping
 from datetime import date
 
+from foveal import faults
 from foveal.errors import InputError
 from foveal.papers.records import Named, PaperRecord
-from foveal.papers.sources import DEFAULTS, Connection, Reading
+from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.papers.sources.arxiv_api import is_withdrawn, repository_in
-from foveal.papers.sources.feed import Item, read_feed
+from foveal.papers.sources.feed import Item, items_of
 from foveal.text.arxiv import ArxivClient, ArxivSettings
+from foveal.text.dates import day_of
 from foveal.text.fetching import Fetched
 
 BASE = "https://rss.arxiv.org/rss"
 
-_HEAD = re.compile(r"arXiv:(\S+?)(?:v(\d+))?\s+Announce Type:\s*([\w-]+)\s*(?:Abstract:\s*)?", re.DOTALL)
-_GUID = re.compile(r"oai:arXiv\.org:(\S+?)(?:v(\d+))?$")
+_HEAD = re.compile(r"arXiv:(\S{1,40}?)(?:v(\d{1,6}))?\s{1,9}Announce Type:\s*([\w-]+)\s*(?:Abstract:\s*)?", re.DOTALL)
+_GUID = re.compile(r"oai:arXiv\.org:(\S{1,40}?)(?:v(\d{1,6}))?$")
 _CATEGORIES = re.compile(r"[a-z-]+(?:\.[A-Za-z-]+)?(?:\+[a-z-]+(?:\.[A-Za-z-]+)?)*")
 
 
@@ -63,8 +65,10 @@ class ArxivFeed:
         if content is None:
             return Reading()
         kept = ("new", "cross") if url.endswith("#cross") else ("new",)
-        items = read_feed(content, url)
-        return Reading(records=tuple(record_of(item) for item in items if announce_type(item) in kept and item.title))
+        items, unread = items_of(content, url)
+        wanted = (item for item in items if announce_type(item) in kept and item.title)
+        made, wrong = each(record_of, wanted)
+        return Reading(records=made, left_out=unread + wrong)
 
 
 def announce_type(item: Item) -> str:
@@ -97,6 +101,6 @@ def record_of(item: Item) -> PaperRecord:
         url=f"https://arxiv.org/abs/{found[1]}",
         repo_url=repository_in(abstract),
         withdrawn=is_withdrawn(None, abstract),
-        listed_on=moment.date() if moment else None,
+        listed_on=day_of(moment, faults.now().date()),
         source=ArxivFeed.name,
     )

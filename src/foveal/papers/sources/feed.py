@@ -4,6 +4,8 @@
 
 Own parser over lxml: no entity is followed, no network is used; broken XML is mended as far as it goes, as in browsers.
 Against    arxiv_feed.py, which reads what arXiv puts into its items; here an item's summary is its abstract
+Believed   little: a day ahead is today's, a year before 1990 is no date; an item that leads to arXiv only fills what is
+           empty of that paper (upserts.py), in whatever version its address names
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from foveal import faults
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.records import Named, PaperRecord
-from foveal.papers.sources import DEFAULTS, Connection, Reading
+from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.text.arxiv import arxiv_address
-from foveal.text.dates import aware
+from foveal.text.dates import aware, day_of
 from foveal.text.fetching import Fetched, fetch
 from foveal.text.plain import storable
 
-_VERSION = re.compile(r"v(\d+)$")
-_BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]*>", re.IGNORECASE)
+LONGEST = 100_000
+"""Characters of HTML that are read for one abstract."""
+
+_VERSION = re.compile(r"v\d+$")
+_BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,7 @@ class Feed:
 
     def first_url(self, ask: str, *, since: date, today: date) -> str:  # noqa: ARG002
         """The feed's address."""
-        if urlsplit(ask.strip()).scheme not in ("http", "https"):
+        if not _is_web(ask.strip()):
             raise InputError(f"A feed got the address {ask[:80]!r}; it needs one that begins with http:// or https://.")
         return ask.strip()
 
@@ -65,31 +71,50 @@ class Feed:
 
     def read(self, content: bytes | None, url: str) -> Reading:
         """The items that have a title."""
-        items = read_feed(content, url) if content is not None else []
-        return Reading(records=tuple(record_of(item) for item in items if item.title))
+        if content is None:
+            return Reading()
+        items, unread = items_of(content, url)
+        made, wrong = each(record_of, (item for item in items if item.title))
+        return Reading(records=made, left_out=unread + wrong)
 
 
 def record_of(item: Item) -> PaperRecord:
     """An item as a record; one whose link leads to arXiv is that paper."""
     address = (arxiv_address(item.link) or "").removeprefix("arxiv:")
-    version = _VERSION.search(address)
     moment = item.published or item.updated
     return PaperRecord(
         id=_VERSION.sub("", address),
-        version=int(version[1]) if version else 1,
         title=item.title,
         abstract=plain(item.summary),
         authors=tuple(Named(name=name) for name in item.authors),
-        published_at=moment,
-        updated_at=item.updated,
-        url=item.link if urlsplit(item.link).scheme in ("http", "https") else "",
-        listed_on=moment.date() if moment else None,
+        published_at=_believed(moment),
+        updated_at=_believed(item.updated),
+        url=item.link if _is_web(item.link) else "",
+        listed_on=day_of(moment, faults.now().date()),
         source=Feed.name,
     )
 
 
-def read_feed(content: bytes, url: str) -> list[Item]:
-    """The items of a feed, in its order. FetchFailed: `content` is no feed."""
+def _believed(moment: datetime | None) -> datetime | None:
+    """An instant, unless it lies more than a day ahead or is a program's zero."""
+    ahead = faults.now() + timedelta(days=1)
+    return moment if moment and moment <= ahead and day_of(moment, ahead.date()) else None
+
+
+def _is_web(address: str) -> bool:
+    try:
+        return urlsplit(address).scheme in ("http", "https")
+    except ValueError:  # http://[
+        return False
+
+
+def read_feed(content: bytes, url: str) -> tuple[Item, ...]:
+    """The items of a feed, in its order; those that cannot be read are left out. FetchFailed: `content` is no feed."""
+    return items_of(content, url)[0]
+
+
+def items_of(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The items of a feed, and why others could not be read. FetchFailed: `content` is no feed."""
     from lxml import etree
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
@@ -103,11 +128,12 @@ def read_feed(content: bytes, url: str) -> list[Item]:
             f"{url} answered with {name}, where a feed begins with <rss>, <RDF> or <feed>. Check the address."
         )
     base = _base(root, url)
-    return [_item(one, base) for one in root.iter() if _local(one) in ("item", "entry")]
+    return each(lambda one: _item(one, base), (one for one in root.iter() if _local(one) in ("item", "entry")))
 
 
 def plain(text: str) -> str:
-    """HTML, or text that only looks like it, as one line of text."""
+    """HTML, or text that only looks like it, as one line of text; what stands after LONGEST characters is not read."""
+    text = text[:LONGEST]
     if "<" not in text and "&" not in text:
         return " ".join(text.split())
     from lxml import etree, html
@@ -173,7 +199,11 @@ def _link(element: Any, base: str) -> str:
 
 
 def _base(root: Any, url: str) -> str:
-    return urljoin(url, str(root.get("{http://www.w3.org/XML/1998/namespace}base") or ""))
+    told = str(root.get("{http://www.w3.org/XML/1998/namespace}base") or "")
+    try:
+        return urljoin(url, told)
+    except ValueError:
+        return url
 
 
 def _text_of(element: Any, name: str) -> str:

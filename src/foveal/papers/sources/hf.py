@@ -20,10 +20,11 @@ from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from foveal import faults
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.records import Linked, Named, PaperRecord, paper_id
-from foveal.papers.sources import DEFAULTS, Connection, Reading
-from foveal.text.dates import aware
+from foveal.papers.sources import DEFAULTS, Connection, Reading, each
+from foveal.text.dates import aware, day_of
 from foveal.text.fetching import Fetched, fetch
 from foveal.text.plain import storable
 
@@ -39,6 +40,9 @@ _LINKED = {  # key -> kind, path before the id
     "linkedDatasets": ("dataset", "datasets/"),
     "linkedSpaces": ("demo", "spaces/"),
 }
+
+MOST = 2**31 - 1
+"""Of what is counted: no database keeps more in a column of integers."""
 
 Held = Mapping[str, Any]
 
@@ -78,7 +82,8 @@ class HfPapers:
             following = self._day(day, last, page=int(asked.get("p", 0)) + 1)
         elif day and last and day < last:
             following = self._day(day + timedelta(days=1), last)
-        return Reading(records=records(held, day=day), next_url=following)
+        made, wrong = each(lambda row: _record(*row, day), enumerate(_rows(held), 1))
+        return Reading(records=made, next_url=following, left_out=wrong)
 
     def _day(self, day: date, last: date, page: int = 0) -> str:
         """A day's listing; the fragment, which no server sees, is the last day to be read."""
@@ -90,20 +95,23 @@ def parsed(content: bytes, url: str) -> Any:
     """The JSON of an answer. FetchFailed: it is none."""
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FetchFailed(f"{url} answered with something other than JSON ({error}). Try again later.") from error
 
 
 def records(held: Any, *, day: date | None = None) -> tuple[PaperRecord, ...]:
     """The papers of a listing, a single paper, or flat rows; `day` is the one whose listing it is, if it is known.
 
-    InputError: the JSON holds something else.
+    InputError: the JSON holds something else, if only in one place.
     """
-    rows = held if isinstance(held, list) else [held]
-    return tuple(_record(row, number, day) for number, row in enumerate(rows, 1))
+    return tuple(_record(number, row, day) for number, row in enumerate(_rows(held), 1))
 
 
-def _record(row: Any, number: int, day: date | None) -> PaperRecord:
+def _rows(held: Any) -> list[Any]:
+    return held if isinstance(held, list) else [held]
+
+
+def _record(number: int, row: Any, day: date | None) -> PaperRecord:
     inner = row.get("paper", row) if isinstance(row, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("title", row.get("title")), str):
         raise InputError(
@@ -120,12 +128,12 @@ def _flat(row: Held, day: date | None) -> PaperRecord:
         id=_id(row),
         title=_line(row["title"]),
         abstract=_line(row.get("abstract")),
-        authors=_authors(row.get("authors") or ()),
+        authors=_authors(row.get("authors")),
         published_at=published,
         votes=_count(row.get("upvotes")),
         comments=_count(row.get("comments") if "comments" in row else row.get("numComments")),
         repo_url=_url(row.get("githubRepo") or row.get("repo_url")),
-        listed_on=day or (published.date() if published else None),
+        listed_on=day or day_of(published, faults.now().date()),
         source=HfPapers.name,
     )
 
@@ -133,13 +141,14 @@ def _flat(row: Held, day: date | None) -> PaperRecord:
 def _hub(row: Held, inner: Held, day: date | None) -> PaperRecord:
     """An entry of a listing (`row` around `inner`), or a single paper (both are one)."""
     listed = aware(inner.get("submittedOnDailyAt"))
-    organisation = inner.get("organization") or row.get("organization") or {}
+    organisation = inner.get("organization") or row.get("organization")
+    named = _mapping(organisation).get("fullname") or _mapping(organisation).get("name") or organisation
     return PaperRecord(
         id=_id(inner),
         title=_line(inner.get("title") or row.get("title")),
         abstract=_line(inner.get("summary") or row.get("summary")),
-        authors=_authors(inner.get("authors") or ()),
-        organisation=_line(organisation.get("fullname") or organisation.get("name")),
+        authors=_authors(inner.get("authors")),
+        organisation=_line(named),
         published_at=aware(inner.get("publishedAt")),
         project_url=_url(inner.get("projectPage")),
         repo_url=_url(inner.get("githubRepo")),
@@ -148,10 +157,10 @@ def _hub(row: Held, inner: Held, day: date | None) -> PaperRecord:
         comments=_count(row.get("numComments") if "numComments" in row else _talk(inner)),
         summary=_line(inner.get("ai_summary")),
         summary_model=str(inner.get("ai_summary_model") or MODEL) if inner.get("ai_summary") else "",
-        keywords=tuple(_line(word) for word in inner.get("ai_keywords") or ()),
+        keywords=tuple(_line(word) for word in _list(inner.get("ai_keywords"))),
         thumbnail=_url(row.get("thumbnail")),
         links=_links(inner),
-        listed_on=day or (listed.date() if listed else None),
+        listed_on=day or day_of(listed, faults.now().date()),
         submitted_by=_submitter(row, inner),
         source=HfPapers.name,
     )
@@ -159,7 +168,7 @@ def _hub(row: Held, inner: Held, day: date | None) -> PaperRecord:
 
 def _submitter(row: Held, inner: Held) -> str:
     """The login: `user` inside, `name` outside."""
-    within, around = inner.get("submittedOnDailyBy") or {}, row.get("submittedBy") or {}
+    within, around = _mapping(inner.get("submittedOnDailyBy")), _mapping(row.get("submittedBy"))
     return str(within.get("user") or within.get("name") or around.get("name") or around.get("user") or "")
 
 
@@ -172,15 +181,15 @@ def _links(inner: Held) -> tuple[Linked, ...]:
     found = [
         Linked(kind=kind, url=f"https://huggingface.co/{path}{one['id']}", title=str(one["id"]))
         for key, (kind, path) in _LINKED.items()
-        for one in inner.get(key) or ()
+        for one in _list(inner.get(key))
         if isinstance(one, Mapping) and one.get("id")
     ]
     return tuple(found)
 
 
-def _authors(given: Sequence[Any] | str) -> tuple[Named, ...]:
+def _authors(given: object) -> tuple[Named, ...]:
     """Names, or objects with a name; those who asked not to be shown are left out."""
-    told = given.split(", ") if isinstance(given, str) else given
+    told = given.split(", ") if isinstance(given, str) else _list(given)
     shown = [one for one in told if not (isinstance(one, Mapping) and one.get("hidden"))]
     names = (_line(one.get("name") if isinstance(one, Mapping) else one) for one in shown)
     return tuple(Named(name=name) for name in names if name)
@@ -191,14 +200,25 @@ def _id(held: Held) -> str:
     return paper_id(given) if given else ""
 
 
+def _mapping(value: object) -> Held:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
 def _line(value: object) -> str:
     return storable(" ".join(value.split())) if isinstance(value, str) else ""
 
 
 def _url(value: object) -> str:
     text = _line(value)
-    return text if urlsplit(text).scheme in ("http", "https") else ""
+    try:
+        return text if urlsplit(text).scheme in ("http", "https") else ""
+    except ValueError:  # http://[
+        return ""
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST else None

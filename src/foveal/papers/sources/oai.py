@@ -17,12 +17,13 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
+from foveal import faults
 from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.papers.records import Named, PaperRecord
-from foveal.papers.sources import DEFAULTS, Connection, Reading
+from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.papers.sources.arxiv_api import is_withdrawn, repository_in
 from foveal.text.arxiv import ArxivClient, ArxivSettings, arxiv_address
-from foveal.text.dates import aware
+from foveal.text.dates import aware, day_of
 from foveal.text.fetching import Fetched
 from foveal.text.plain import storable
 
@@ -73,10 +74,11 @@ class Oai:
             raise UnreadableSource(
                 f"{self._base} refuses the request ({refused.get('code')}: {_words(refused)}). Check the set and form."
             )
-        records = (_record(one) for one in root.iterfind(".//{*}record"))
+        made, wrong = each(_record, root.iterfind(".//{*}record"))
         token = _child(root, ".//{*}resumptionToken")
         following = f"{self._base}?{urlencode({'verb': 'ListRecords', 'resumptionToken': token})}" if token else None
-        return Reading(records=tuple(one for one in records if one is not None), next_url=following)
+        records = tuple(one for one in made if one is not None)
+        return Reading(records=records, next_url=following, left_out=wrong)
 
 
 def _parsed(content: bytes, url: str) -> Any:
@@ -110,7 +112,7 @@ def _record(element: Any) -> PaperRecord | None:
         url=f"https://arxiv.org/abs/{paper}" if paper else record.url,
         repo_url=repository_in(f"{record.comment} {record.abstract}"),
         withdrawn=is_withdrawn(record.comment, record.abstract),
-        listed_on=record.published_at.date() if record.published_at else None,
+        listed_on=day_of(record.published_at, faults.now().date()),
     )
 
 
@@ -133,7 +135,8 @@ def _of_raw(held: Any, title: str) -> PaperRecord:
         for one in held.iterfind("{*}version")
     ]
     line = _PARENTHESES.sub("", _PARENTHESES.sub("", _child(held, "{*}authors")))
-    first, last = (min(versions), max(versions)) if versions else ((1, None), (1, None))
+    versions.sort(key=lambda one: one[0])  # a date may be lacking, and is not compared
+    first, last = (versions[0], versions[-1]) if versions else ((1, None), (1, None))
     return PaperRecord(
         **_told(held),
         title=title,

@@ -97,7 +97,7 @@ def read_page(content: bytes, name: str, *, today: date) -> tuple[PaperRecord, .
     if content.lstrip()[:1] in (b"{", b"["):
         try:
             return hf.records(json.loads(content))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
     if _HTML.match(content):
@@ -337,7 +337,7 @@ def _carried(content: bytes, name: str) -> Iterator[PaperRecord]:
     for element in tree_of(content, name).iterfind(".//*[@data-props]"):
         try:
             held = json.loads(html.unescape(element.get("data-props")))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         for listed in _listings(held):
             yield from hf.records(listed)
@@ -345,13 +345,15 @@ def _carried(content: bytes, name: str) -> Iterator[PaperRecord]:
 
 def _listings(held: Any) -> Iterator[list[Any]]:
     """Lists of listing entries, at any depth: each entry holds a paper with id and title."""
-    if isinstance(held, dict):
-        for value in held.values():
-            yield from _listings(value)
-    elif isinstance(held, list) and held:
-        papers = [one.get("paper") for one in held if isinstance(one, dict)]
-        if len(papers) == len(held) and all(isinstance(one, dict) and {"id", "title"} <= one.keys() for one in papers):
-            yield held
-        else:
-            for value in held:
-                yield from _listings(value)
+    waiting = [held]  # and no recursion: a page nests as deep as it likes
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list) and one and all(map(_is_listed, one)):
+            yield one
+        elif isinstance(one, dict | list):
+            waiting += reversed(one.values() if isinstance(one, dict) else one)
+
+
+def _is_listed(entry: Any) -> bool:
+    paper = entry.get("paper") if isinstance(entry, dict) else None
+    return isinstance(paper, dict) and {"id", "title"} <= paper.keys()

@@ -1,0 +1,67 @@
+"""The same request twice at once, as by a double click: it is as once, on either database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from threading import Barrier
+from typing import TypeVar
+
+import pytest
+from members import PAPER, at_once, member, today
+
+from foveal.database import Database
+from foveal.papers import browsing, claims, curating, discussion, follows, moderation
+from foveal.papers.accounts import Person
+from foveal.papers.periods import Period
+from foveal.papers.store import PaperStore
+
+Result = TypeVar("Result")
+
+ACTS: dict[str, Callable[[Database, Person], object]] = {
+    "follow": lambda database, ana: follows.follow(database, ana, "query", "attention"),
+    "mute": lambda database, ana: follows.mute(database, ana, "survey"),
+    "read": lambda database, ana: follows.mark_read(database, ana, PAPER),
+    "feed": lambda database, ana: follows.renew_feed(database, ana),
+    "close": lambda database, ana: moderation.close(database, PAPER, by=ana),
+    "claim": lambda database, ana: claims.claim(database, ana, PAPER, 0),
+    "list": lambda database, _: browsing.list_on(database, PAPER, date(2020, 1, 1)),
+    "pick": lambda database, _: curating.pick(database, PAPER, today() + timedelta(days=1), by="ana"),
+    "place": lambda database, _: curating.pick(database, PAPER, today() - timedelta(days=1), by="ana"),
+}
+
+
+def together(work: Callable[[], Result]) -> list[Result | Exception]:
+    """What eight threads get that begin in the same moment."""
+    barrier = Barrier(8)
+
+    def waited(_: int) -> Result:
+        barrier.wait(10)
+        return work()
+
+    return at_once(waited)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_twice_at_once_is_as_once(both: Database, act: str) -> None:
+    ana = member(both, "ana", "moderator")
+    answers = together(lambda: ACTS[act](both, ana))
+    assert [one for one in answers if isinstance(one, Exception)] == []
+
+
+def test_a_remark_is_rated_once(both: Database) -> None:
+    ana, bo = member(both, "ana"), member(both, "bo")
+    said = discussion.remark(both, bo, PAPER, "Look there")
+    assert set(together(lambda: discussion.rate(both, ana, said, 1))) == {PAPER}
+    assert discussion.discussion(both, PAPER).remarks[0].helpful == 1
+
+
+def test_the_first_visitors_of_a_day_see_its_picks(both: Database) -> None:
+    day = today() + timedelta(days=1)
+    curating.pick(both, PAPER, day, by="ana")
+
+    def page() -> list[str]:
+        curating.publish(both, day)
+        return [paper.id for paper in PaperStore(both).page(Period.around("day", day)).papers]
+
+    assert together(page) == [[PAPER]] * 8

@@ -1,0 +1,73 @@
+"""Processes that open a home's database at once, before it has its tables."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from postgres import emptied
+
+from foveal.database import _write_ahead
+
+OPENS = """
+import sys
+from pathlib import Path
+import alembic.command, alembic.runtime.migration, alembic.script
+from foveal.database import Database
+from foveal.settings import Settings
+
+home = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+Database.open(Settings(home=home, cache=home, database=sys.argv[2])).close()
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_of_processes_that_find_no_tables_one_makes_them(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = "sqlite" if kind == "sqlite" else emptied(request.getfixturevalue("postgres"))
+    command = [sys.executable, "-c", OPENS, str(tmp_path), url]
+    pipe = subprocess.PIPE
+    opening = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
+    try:
+        for one in opening:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        for one in opening:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        for one in opening:
+            _, said = one.communicate(timeout=60)
+            assert one.returncode == 0, said
+    finally:
+        for one in opening:
+            one.kill()
+            one.communicate()
+
+
+class Contended:
+    """A connection to a new file that others open, too: SQLite refuses it twice."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+        self.asked = 0
+
+    def execute(self, _: str) -> None:
+        self.asked += 1
+        if self.asked < 3:
+            raise sqlite3.OperationalError(self.said)
+
+
+def test_a_new_file_that_others_open_is_asked_again_and_a_bad_one_is_not() -> None:
+    contended, bad = Contended("database is locked"), Contended("unable to open database file")
+    _write_ahead(contended)
+    assert contended.asked == 3
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        _write_ahead(bad)
+    assert bad.asked == 1

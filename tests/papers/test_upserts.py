@@ -1,0 +1,209 @@
+"""What a record may do to a stored paper, on SQLite and PostgreSQL: whose words hold, which paper it is, by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from postgres import emptied
+from sqlalchemy import select
+
+from foveal.database import Database
+from foveal.papers.people_schema import AuditRow, ClaimRow
+from foveal.papers.records import Linked, Named, PaperRecord
+from foveal.papers.schema import AuthorRow, EditionRow, PersonRow
+from foveal.papers.store import Paper, PaperStore
+from foveal.papers.upserts import LONGEST, upsert
+from foveal.settings import Settings
+
+PAPER = "2611.00001"
+DAY = date(2026, 11, 2)
+NAMES = ("Ana Sol", "Bo Li", "Cy Ito")
+RECORD = PaperRecord(
+    id=PAPER,
+    title="Where to Look",
+    abstract="We choose where to look.",
+    authors=tuple(Named(name=name) for name in NAMES),
+    published_at=datetime(2026, 11, 1, tzinfo=UTC),
+    url=f"https://arxiv.org/abs/{PAPER}",
+    source="arxiv",
+    listed_on=DAY,
+)
+ITEM = PaperRecord(title="Editorial", abstract="Of May.", url="https://example.org/may", source="feed", listed_on=DAY)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = "sqlite"
+    if request.param == "postgres":
+        url = emptied(request.getfixturevalue("postgres"))
+    opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
+    yield opened
+    opened.close()
+
+
+def stored(database: Database, paper: str = PAPER) -> Paper:
+    return PaperStore(database).get(paper)
+
+
+# whose words hold
+
+
+def test_a_feed_does_not_overwrite_a_paper_of_arxiv_in_whatever_version_it_names(database: Database) -> None:
+    upsert(database, [RECORD])
+    before = stored(database)
+    feed = replace(RECORD, source="feed", title="Show HN: my take", abstract="Click.", doi="10.1/x", authors=())
+    upsert(database, [replace(feed, version=7, listed_on=date(2026, 11, 20), authors=(Named(name="Mallory"),))])
+    assert replace(stored(database), changed_at=before.changed_at) == replace(before, doi="10.1/x")
+    upsert(database, [replace(RECORD, version=2, title="Where to Look Now")])
+    assert (stored(database).title, stored(database).version, stored(database).source) == (
+        "Where to Look Now",
+        2,
+        "arxiv",
+    )
+
+
+def test_what_a_feed_told_first_gives_way_to_arxiv(database: Database) -> None:
+    upsert(database, [replace(RECORD, source="feed", title="Show HN: my take", abstract="", authors=())])
+    upsert(database, [replace(RECORD, source="feed", title="Another take", abstract="Filled.", authors=())])
+    assert (stored(database).title, stored(database).abstract) == ("Show HN: my take", "Filled.")
+    upsert(database, [RECORD])
+    assert (stored(database).title, stored(database).abstract, stored(database).source) == (
+        *(RECORD.title, RECORD.abstract, "arxiv"),
+    )
+
+
+def test_a_new_version_is_believed_of_whoever_reads_arxiv_itself(database: Database) -> None:
+    upsert(database, [RECORD])
+    upsert(database, [replace(RECORD, source="library", version=3, title="As a file says")])
+    assert (stored(database).title, stored(database).version) == (RECORD.title, 1)
+    upsert(database, [replace(RECORD, source="oai", version=2, title="Where to Look Now")])
+    assert (stored(database).title, stored(database).version) == ("Where to Look Now", 2)
+    with database.reading() as session:
+        assert [(one.version, one.title) for one in session.scalars(select(EditionRow))] == [(1, RECORD.title)]
+
+
+# which paper it is
+
+
+def test_items_of_one_title_and_two_addresses_are_two_papers(database: Database) -> None:
+    other = replace(ITEM, url="https://example.org/june", abstract="Of June.")
+    ids = upsert(database, [ITEM, other]).added
+    assert len(set(ids)) == 2
+    assert upsert(database, [ITEM, other]).unchanged == ids
+    assert upsert(database, [replace(ITEM, title="Editorial, corrected")]).updated == ids[:1]
+    assert (stored(database, ids[0]).title, stored(database, ids[1]).abstract) == ("Editorial, corrected", "Of June.")
+    arxiv = upsert(database, [replace(RECORD, title="Editorial")])
+    assert (arxiv.added, PaperStore(database).count()) == ([PAPER], 3)
+
+
+def test_what_has_no_address_is_still_found_by_its_title(database: Database) -> None:
+    [pasted] = upsert(database, [PaperRecord(title="EDITORIAL", source="pasted")]).added
+    assert upsert(database, [ITEM]).updated == [pasted]
+    assert stored(database, pasted).url == ITEM.url
+    assert upsert(database, [ITEM]).unchanged == [pasted]  # as items that were stored by their titles before
+    assert len(upsert(database, [replace(ITEM, url="https://example.org/june")]).added) == 1
+    assert upsert(database, [PaperRecord(title="Editorial", source="pasted")]).unchanged == [pasted]
+
+
+def test_a_feed_lists_a_paper_once(database: Database) -> None:
+    """One whose date lies ahead is listed on the day of the reading: not on each."""
+    [which] = upsert(database, [ITEM]).added
+    assert upsert(database, [replace(ITEM, listed_on=date(2026, 11, 3))]).unchanged == [which]
+    assert [one.day for one in stored(database, which).listings] == [DAY]
+
+
+def test_two_equal_links_are_one(database: Database) -> None:
+    link = Linked(kind="page", url="https://doi.org/10.1/x", title="doi")
+    upsert(database, [replace(RECORD, links=(link, replace(link, title="again"), link))])
+    assert [one.url for one in stored(database).links] == [link.url]
+
+
+def test_words_without_end_and_numbers_without_bound_are_cut(database: Database) -> None:
+    long = replace(ITEM, title="word " * 10**5, abstract="x" * 10**6, votes=10**30, author_count=10**30)
+    [which] = upsert(database, [long]).added
+    assert upsert(database, [long]).unchanged == [which]
+    paper = stored(database, which)
+    assert (len(paper.title), len(paper.abstract)) == (LONGEST["title"], LONGEST["abstract"])
+    assert paper.votes_elsewhere == paper.author_count == 2**31 - 1
+
+
+# who wrote it
+
+
+@pytest.fixture
+def claimed(database: Database) -> Database:
+    """Bo Li is ana's account, verified; somebody else says to be Cy Ito, and a third was refused as Ana Sol."""
+    upsert(database, [RECORD])
+    with database.writing() as session:
+        for number, login in enumerate(("ana", "cy", "eve"), 1):
+            session.add(PersonRow(id=number, login=login, email=f"{login}@example.org"))
+        session.flush()
+        author = session.get(AuthorRow, (PAPER, 1))
+        assert author is not None
+        author.person_id, author.status = 1, "claimed_verified"
+        states = ((1, 1, "granted"), (2, 2, "open"), (3, 0, "refused"))
+        session.add_all(
+            ClaimRow(paper_id=PAPER, person_id=person, position=place, state=state) for person, place, state in states
+        )
+    return database
+
+
+def places(database: Database, paper: str = PAPER) -> list[tuple[str, int | None, str]]:
+    return [(one.name, one.person_id, one.status) for one in stored(database, paper).authors]
+
+
+def claims(database: Database) -> list[tuple[int, int, str]]:
+    with database.reading() as session:
+        rows = session.scalars(select(ClaimRow).order_by(ClaimRow.person_id)).all()
+    return [(one.person_id, one.position, one.state) for one in rows]
+
+
+def version(number: int, *names: str) -> PaperRecord:
+    return replace(RECORD, version=number, authors=tuple(Named(name=name) for name in names))
+
+
+def test_verified_authorship_goes_with_the_name(claimed: Database) -> None:
+    upsert(claimed, [version(2, "Bo Li", "Dana Abe", "Ana Sol", "Cy Ito")])
+    assert places(claimed) == [
+        ("Bo Li", 1, "claimed_verified"),
+        *((name, None, "none") for name in ("Dana Abe", "Ana Sol", "Cy Ito")),
+    ]
+    assert claims(claimed) == [(1, 0, "granted"), (2, 3, "open"), (3, 2, "refused")]
+    upsert(claimed, [version(3, "Ana Sol", "Bo Lí")])  # another spelling of the accents is the same name
+    assert places(claimed) == [("Ana Sol", None, "none"), ("Bo Lí", 1, "claimed_verified")]
+    assert upsert(claimed, [version(3, "Ana Sol", "Bo Lí")]).unchanged == [PAPER]
+
+
+def test_where_the_name_is_gone_the_claim_is_open_again(claimed: Database) -> None:
+    upsert(claimed, [version(2, "Ana Sol", "Mallory", "Cy Ito")])
+    assert places(claimed) == [(name, None, "none") for name in ("Ana Sol", "Mallory", "Cy Ito")]
+    assert claims(claimed) == [(1, 1, "open"), (2, 2, "open"), (3, 0, "refused")]
+    with claimed.reading() as session:
+        [line] = session.scalars(select(AuditRow))
+    assert (line.actor, line.action, line.target) == ("system", "reopen claim", f"paper:{PAPER}")
+    assert line.detail.startswith("ana was author 2")
+
+
+def test_of_namesakes_nobody_knows_who_is_who_once_there_are_more(claimed: Database) -> None:
+    upsert(claimed, [version(2, "Bo Li", "Ana Sol", "Bo Li")])
+    assert places(claimed) == [(name, None, "none") for name in ("Bo Li", "Ana Sol", "Bo Li")]
+    assert claims(claimed)[0] == (1, 1, "open")
+
+
+def test_a_claim_on_a_paper_without_id_goes_with_it(database: Database) -> None:
+    [pasted] = upsert(database, [replace(RECORD, id="", url="", source="sample")]).added
+    with database.writing() as session:
+        session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
+        session.flush()
+        session.add(ClaimRow(paper_id=pasted, person_id=1, position=1, state="granted"))
+        author = session.get(AuthorRow, (pasted, 1))
+        assert author is not None
+        author.person_id, author.status = 1, "claimed"
+    assert upsert(database, [version(1, "Bo Li", "Ana Sol")]).updated == [PAPER]
+    assert places(database) == [("Bo Li", 1, "claimed"), ("Ana Sol", None, "none")]
+    assert claims(database) == [(1, 0, "granted")]
+    assert PaperStore(database).count() == 1

@@ -1,0 +1,50 @@
+"""What runs beside a site goes on whatever one look raises: a thread that ended would not begin again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from foveal.web import background
+from foveal.web.background import Background
+
+ERRORS = (OperationalError("SELECT 1", {}, Exception("the server is gone")), RuntimeError("as nobody thought"))
+
+
+class Failing:
+    """A part of a site of which every look raises the next error, and the last one ends the thread's work."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.beside: Background | None = None
+
+    def look(self, *_: Any) -> Any:
+        """Fail."""
+        self.looks += 1
+        if self.looks > len(ERRORS):
+            assert self.beside is not None
+            self.beside.stop.set()
+        raise ERRORS[self.looks % len(ERRORS)]
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    monkeypatch.setattr(background, "LOOK_S", 0.001)
+    return Failing()
+
+
+def test_search_is_kept_ready_after_any_error(part: Failing) -> None:
+    index = SimpleNamespace(unindexed=part.look)
+    part.beside = Background(SimpleNamespace(search=SimpleNamespace(index=index)))  # type: ignore[arg-type]
+    part.beside.keep_search_ready()
+    assert part.looks == 3
+
+
+def test_watched_questions_are_looked_at_after_any_error(part: Failing) -> None:
+    site = SimpleNamespace(mail=None, database=SimpleNamespace(reading=part.look, writing=part.look))
+    part.beside = Background(site)  # type: ignore[arg-type]
+    part.beside.watch_questions()
+    assert part.looks == 3
