@@ -150,6 +150,14 @@ def test_a_new_process_remembers_what_was_read(database, clock, tmp_path):
         assert len(changed.tick(threading.Event())) == 1
 
 
+def test_a_clock_that_was_wrong_once_stops_no_source(database, clock, tmp_path):
+    """A year ahead and back: what was begun then is no reading of now."""
+    with database.writing() as session:
+        session.add(SourceRow(name="arxiv", ask="cs.CL", started_at=NOON + timedelta(days=365)))
+    plan = Plan("arxiv", "arxiv", "cs.CL")
+    assert Schedule(database, settings(tmp_path)).is_due(plan, NOON)
+
+
 def test_a_source_that_failed_is_tried_again_after_a_while(database, clock, tmp_path):
     stop = threading.Event()
     with serving({"/rss/cs.CL": page("down", status=500)}) as server:

@@ -73,12 +73,6 @@ def asked(query: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(event_terms(_OPERATOR.sub(" ", query))))
 
 
-def first_day(database: Database) -> date | None:
-    """The first day that lists papers."""
-    with database.reading() as session:
-        return session.scalar(select(func.min(ListingRow.day)))
-
-
 def listed_before(database: Database, day: date) -> int:
     """Papers that were listed on earlier days: another number says that the past has changed."""
     wanted = select(func.count(func.distinct(ListingRow.paper_id))).where(ListingRow.day < day)

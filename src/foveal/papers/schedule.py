@@ -234,7 +234,7 @@ class Schedule:
         """Whether an hour of the plan has passed since it was last begun, or it failed a while ago."""
         with self.database.reading() as session:
             row = session.get(SourceRow, plan.name)
-        if row is None or row.started_at is None or row.ask != plan.ask:
+        if row is None or row.started_at is None or row.started_at > now or row.ask != plan.ask:
             return self._may_try(plan, now)
         begun = max(row.started_at, self._tried.get(plan.name, row.started_at))
         if begun < plan.due(now):
