@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -198,11 +200,59 @@ def test_abstracts_whose_titles_minilm_writes_alike_are_told_apart(settings):
     require_told_apart(naming_model("minilm", UserSettings.load().cache), titles)
 
 
+def test_our_beams_and_the_peers_are_timed_alike(tmp_path, monkeypatch):
+    """One query a call, as many calls, and no tree is built meanwhile."""
+    model = title_model("t5", tmp_path)
+    asked = {"ours": [], "generate": []}
+
+    def search(*arguments):
+        if arguments[4].beams == 10:
+            asked["ours"].append(list(arguments[2]))
+        return [[] for _ in arguments[2]]
+
+    monkeypatch.setattr(corpusbrain_decoder, "search_titles", search)
+    trees = []
+    monkeypatch.setattr(
+        corpusbrain_decoder,
+        "generated",
+        lambda _, tree, query, __: (trees.append(tree), asked["generate"].append([query])),
+    )
+    queries = ["one", "two", "three", "four", "five"]
+    rows = by_name(corpusbrain_decoder.speed_rows("it", model, TITLES, queries, alone=1))
+    one_by_one = asked["ours"][1:-1]  # without what warms up, and four at once for the note
+    assert asked["generate"] == one_by_one == [["one"], ["two"], ["three"], ["four"], ["one"]]
+    assert asked["ours"][-1] == queries[:4]
+    assert all(tree is trees[0] for tree in trees)
+    assert "4 at once" in rows["it: 10 beams over generate", "queries a second, ratio"].note
+
+
+def test_arms_learn_for_as_long_and_are_shown_as_they_are(settings, monkeypatch, tmp_path):
+    """Titles alone, too; what was no better than before is not replaced by an untrained model."""
+    asked, model = [], title_model("t5", tmp_path / "model")
+
+    def train(lessons, base, chosen, *, name, home, **_):
+        asked.append((name, chosen.loop.steps))
+        return None, SimpleNamespace(name=name, curves=SimpleNamespace(steps=9, best_step=0, seconds=1.0))
+
+    loaded = []
+    monkeypatch.setattr(corpusbrain, "train_corpusbrain", train)
+    monkeypatch.setattr(corpusbrain, "load_title_model", lambda place: (loaded.append(place), model)[1])
+    monkeypatch.setattr(corpusbrain.Probes, "found", lambda _, __, pairs: {str(n): {} for n in range(len(pairs))})
+    full = replace(settings, quick=False)
+    rows = by_name(corpusbrain.wiki(full))
+    assert [steps for _, steps in asked] == [corpusbrain.STEPS["wiki"]] * 4
+    assert [place.parts[-2:] for place in loaded] == [(name, "rejected") for name, _ in asked]
+    assert rows["wiki_toy, titles alone: sentence", "recall@1"].note.endswith("no better on dev pairs")
+    place, note = corpusbrain.learned("x", None, [], full, corpusbrain.small_training(1, full), tmp_path)
+    assert place == tmp_path
+    assert note.endswith("what it began with")
+
+
 def test_titles_of_a_peer_are_generated_along_its_dicts(tmp_path):
     for kind in ("t5", "qwen"):
         model = title_model(kind, tmp_path / kind)
         sequences = model.title_ids([*TITLES, "Lyon", "Nice", "Oslo"])
-        out = corpusbrain_decoder.generated(model, nested(sequences), "water")
+        out = corpusbrain_decoder.generated(model, nested(sequences), "water", max(map(len, sequences)))
         opening = 1 if kind == "t5" else len(model._prompts(["water"])[0])
         allowed = {tuple(one[:-1]) for one in sequences}
         for row in out[:, opening:].tolist():

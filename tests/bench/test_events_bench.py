@@ -12,7 +12,14 @@ import pytest
 from training.conftest import FILLERS, make_encoder
 
 from foveal.bench import events as bench
-from foveal.bench import events_ab, events_arms, events_labels, events_search, events_stream
+from foveal.bench import (
+    events_ab,
+    events_arms,
+    events_labels,
+    events_search,
+    events_search_concatenation,
+    events_stream,
+)
 from foveal.bench.events_data import News, judged_without, swapped, without
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
@@ -208,8 +215,12 @@ def test_the_search_is_measured_beside_its_rivals(settings, fast, monkeypatch):
         "fresh, no model",
     ):
         assert 0 <= rows[system, "mrr@10"].value <= 1
+    concatenating = events_search_concatenation.CONCATENATING
+    ahead = rows["event model", "mrr@10"].value - rows[concatenating, "mrr@10"].value
+    assert rows[f"cross-attention over {concatenating}", "mrr@10"].value == ahead
     asked = {system for (system, _), row in rows.items() if row.bar}
     assert asked >= {
+        f"cross-attention over {concatenating}",
         "source page removed: event model",
         "source page removed: event model, 14 days",
         "no events over another question's events",
@@ -230,6 +241,34 @@ def test_the_search_is_measured_beside_its_rivals(settings, fast, monkeypatch):
         k: r.value for k, r in rows.items() if k not in timed
     }
     assert events_search.auc([2, 3], [1, 2]) == 0.875
+
+
+def test_the_rival_of_cross_attention_learns_the_same_with_events_as_text(news, monkeypatch):
+    test = news.sides[1]
+    query = next(iter(test.examples.queries))
+    both = events_search_concatenation.behind(test, 2)
+    first, second = test.events[query][:2]
+    assert both.examples.queries[query] == f"{test.examples.queries[query]} {first.text} {second.text}"
+    assert not both.events
+    assert both.examples.judged == test.examples.judged
+    asked = []
+
+    def train(learnt, base, settings, *, dev, coarse, **_):
+        asked.append((learnt, settings, dev, coarse))
+        raise InterruptedError
+
+    monkeypatch.setattr(events_search_concatenation, "train_events", train)
+    with pytest.raises(InterruptedError):
+        events_search_concatenation.trained_to_concatenate(news, 1)
+    [(learnt, settings, dev, coarse)] = asked
+    main = events_arms.settings_of(news, events_arms.MAIN)
+    assert (settings.first, settings.second, settings.negatives) == (main.first, main.second, main.negatives)
+    assert settings.attention.query_tokens == main.attention.query_tokens + main.attention.event_tokens
+    sides = (*events_arms.learning_sides(news), news.coarse)
+    for own, side in zip((learnt, dev, coarse), sides, strict=True):
+        assert own.examples.queries.keys() == side.examples.queries.keys()
+        assert not own.events
+    assert events_search_concatenation.chosen_count(news) in events_search_concatenation.COUNTS
 
 
 def test_what_is_fitted_is_fitted_on_questions_that_no_model_learnt(settings, fast, monkeypatch):

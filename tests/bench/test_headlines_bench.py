@@ -129,6 +129,28 @@ def test_clickbait_is_held_against_its_peer(settings):
     assert ours.ok
 
 
+def test_clickbait_is_set_inside_the_training_fold_for_both(settings):
+    """C first, then signs; of ties the first; no row that is measured is seen."""
+    texts, classes = clickbait(settings)
+    learnt = np.setdiff1d(np.arange(len(texts)), folds(classes)[0])
+    asked = []
+
+    def accuracies(rows, held, *, signs, cs):
+        asked.append((rows, held, signs, cs))
+        return {c: {1.0: 0.5, 5.0: 0.9, 20.0: 0.9}[c] + 0.05 * (not signs) for c in cs}
+
+    assert headlines_related.chosen(accuracies, classes, learnt, cs=(1.0, 5.0, 20.0), seed=0) == (5.0, False)
+    assert [(signs, cs) for _, _, signs, cs in asked] == [(True, (1.0, 5.0, 20.0)), (False, (5.0,))]
+    for rows, held, _, _ in asked:
+        assert not set(rows) & set(held)
+        assert {*rows, *held} == {*learnt}
+        assert classes[held].mean() == 0.5
+    for measured in (headlines_related.own_accuracies, headlines_related.peer_accuracies):
+        for signs in (True, False):
+            found = measured(texts, classes, learnt, folds(classes)[0], signs=signs, cs=(5.0, 20.0))
+            assert found == {5.0: 1.0, 20.0: 1.0}
+
+
 @pytest.mark.slow
 def test_the_judges_rows_and_bars(settings, monkeypatch):
     monkeypatch.setattr(headlines_judge, "few", lambda pairs, most, seed=0: few(pairs, max(most, 120), seed=seed))

@@ -15,9 +15,11 @@ from foveal.bench import lexsembridge_images, lexsembridge_parts
 from foveal.bench.lexsembridge import FineGrained
 from foveal.bench.lexsembridge_images import PatchEncoder, image_rows, load
 from foveal.bench.people import people
+from foveal.bench.quality import bm25s_run
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.beir import load_beir
+from foveal.evaluation.metrics import evaluate
 from foveal.models import load_encoder
 
 pytest.importorskip("bm25s")
@@ -191,6 +193,13 @@ def test_limits_weight_comes_from_other_people(settings, monkeypatch, tmp_path):
     assert rows["LIMIT: bridge and BM25S, weighted", "recall@2"].bar == "≥ 0.95"
     assert rows["LIMIT: bridge and BM25S, weighted", "recall@2"].value > 0.9
     assert rows["LIMIT: bridge, both sides", "recall@2"].bar is None
+    added = rows["LIMIT: what the bridge adds to BM25S", "recall@2"]
+    assert added.bar is None
+    words = bm25s_run(load_beir(folder), stemmed=False)
+    alone = evaluate(words, load_beir(folder).qrels, ("recall@2",))["recall@2"]
+    fused = rows["LIMIT: bridge and BM25S, weighted", "recall@2"]
+    assert added.value == pytest.approx(fused.value - alone)
+    assert f"BM25S alone has {alone:.4f}, which meets the bar without a bridge" in fused.note
 
 
 def test_images_are_measured_by_every_crop(settings):

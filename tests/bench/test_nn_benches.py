@@ -232,6 +232,21 @@ def test_a_memory_forecasts_beside_itself_asleep(tmp_path):
     assert told[0]["told"]["mse"] != told[1]["told"]["mse"]
 
 
+def test_the_dev_part_chooses_how_each_forecaster_is_trained(monkeypatch):
+    steps = {name: nn_titans.loops_of(name, 200) for name in ("lmm", nn_titans.ASLEEP, "gru", nn_titans.LINEAR)}
+    assert steps["lmm"] == steps[nn_titans.ASLEEP] == steps["gru"] == steps[nn_titans.LINEAR][:-1]
+    assert {(loop.steps, loop.learning_rate) for loop in steps["lmm"]} == {(200, rate) for rate in nn_titans.RATES}
+    assert steps[nn_titans.LINEAR][-1] == nn_titans.FORECASTING  # as nn-aaren trains it
+
+    def told(settings, table, horizon, name, loop):
+        dev = abs(loop.learning_rate - 5e-3)
+        return {"told": {"mse": 1 - dev, "mae": 0.5, nn_titans.DEV_MSE: dev}}
+
+    monkeypatch.setattr(nn_titans, "_forecast", told)
+    found, loop = nn_titans._chosen(BenchSettings(), None, 96, "lmm", steps["lmm"])
+    assert (found["mse"], loop.learning_rate) == (1, 5e-3)  # the worse test figure: it decides nothing
+
+
 def test_random_buckets_go_by_place_alone():
     size = LanguageSize(layers=2, width=16, heads=2, window=8, mixer={"clusters": 4})
     model = nn_routing.routed_model("random", size, 31, 0).train()

@@ -353,6 +353,32 @@ def test_quality_asks_what_was_promised(settings):
     assert again == found
 
 
+def test_full_attention_has_the_layer_that_suits_it(settings, monkeypatch):
+    """Chosen on the same held-out lists, by its own signal."""
+    said = {observed.BLOCK: 0, observed.FULL: 2}
+
+    def signals(_, task, way):
+        return {
+            one.id: {
+                str(layer): [float((task.qrels[one.id].get(name, 0) > 0) == (layer == said[way])) for name in one.names]
+                for layer in range(3)
+            }
+            for one in task.asked
+        }
+
+    for module in (observed, quality_module):
+        monkeypatch.setattr(module, "signals", signals)
+    trained = quality_module.Trained.of(Arms(settings))
+    assert (trained.layer, trained["BlockRank"].layer, trained["full attention"].layer) == (0, 0, 2)
+    used = []
+    monkeypatch.setattr(Arms, "listwise", lambda _, arm, layer, **__: used.append((arm and arm.name, layer)))
+    monkeypatch.setattr(Arms, "run", lambda _, what, *__, **___: used.append(what) or {})
+    for _ in quality_module._measured(trained, XQuad.of(settings).task(TEST, 2)):
+        pass
+    assert [one for one in used if one in ((None, 2), ("full", 2))] == [(None, 2), ("full", 2)]
+    assert used.count("full attention 2") == 2
+
+
 def test_bars_of_a_whole_run_are_the_issues(settings):
     task = XQuad.of(settings).task(TEST, 4)
     worse = {one.id: {name: float(name not in task.qrels[one.id]) for name in one.names} for one in task.asked}

@@ -15,13 +15,24 @@ from foveal.bench import segment_learned as bench
 from foveal.bench import segment_learned_arms
 from foveal.bench.segment_learned_arms import Arms
 from foveal.bench.segment_learned_data import Policies, Scale, transfers, without_heading_words
-from foveal.bench.segment_learned_figures import Figures, at_rate, decisions, of_cut, untrained
+from foveal.bench.segment_learned_figures import (
+    Figures,
+    at_rate,
+    decisions,
+    depth_scores,
+    of_cut,
+    tiling_scores,
+    untrained,
+)
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.models import load_encoder
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.settings import Settings
+from foveal.text.embedding_segmentation import depth_boundaries
+from foveal.text.texttiling import TextTiling
+from foveal.text.units import words
 from foveal.training.same_topic import Read, auc
 from foveal.training.same_topic_heads import Paragraphs
 from foveal.training.same_topic_pairs import Sectioned
@@ -210,6 +221,9 @@ def test_bars_are_the_specifications_and_above_what_needs_no_training():
     assert bench.ensemble_bars(strong, 0.95)["AUC of gaps"]["at_least"] == 0.95
     assert bench.ensemble_bars(strong, 0.82)["boundary F1"]["at_least"] > 0.6
     assert bench.ensemble_bars(strong, 0.82)["P_k %"]["at_most"] == 24
+    rated = {**plain, "TextTiling, true rate": of(0.85, 40.0, 0.3), "depth, valleys, true rate": of(0.6, 36.0, 0.5)}
+    assert bench.single_bars(rated)["AUC of gaps"]["at_least"] > 0.85
+    assert bench.ensemble_bars(rated, 0.82)["boundary F1"]["at_least"] > 0.5
 
 
 def test_what_needs_no_training_has_an_auc_too(settings, base):
@@ -218,6 +232,28 @@ def test_what_needs_no_training_has_an_auc_too(settings, base):
     assert figures["no boundary"].auc == 0.5
     assert all(0 <= one.auc <= 1 for one in figures.values())
     assert figures["depth"].auc != 0.5
+    for name in ("depth", "TextTiling"):
+        assert figures[f"{name}, true rate"].auc == figures[name].auc  # the same scores, cut elsewhere
+        assert f"{name}, valleys, true rate" in figures
+
+
+def test_what_depth_and_texttiling_cut_is_what_they_score_lowest():
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(ABOUT[name].split(), 9)) for name in ABOUT for _ in range(12)]
+    tiles = TextTiling().boundaries([[text[a:b] for a, b in words(text)] for text in texts])
+    vectors = np.repeat(np.eye(6, 8, dtype=np.float32), 12, axis=0) + 0.05 * rng.random((72, 8), dtype=np.float32)
+    for cut, score in (
+        (tiles, partial(tiling_scores, texts)), (depth_boundaries(vectors), partial(depth_scores, vectors)),
+    ):  # fmt: skip
+        graded, only = score(only_valleys=False), score(only_valleys=True)
+        assert cut
+        assert len(graded) == len(only) == 71
+        assert (only[np.array(cut) - 1] < 0).all()  # each cut is moved from a valley
+        assert (only >= graded).all()
+        assert set(np.unique(only)) <= {0, *graded.tolist()}
+    lowest = np.argsort(depth_scores(vectors, only_valleys=True))[:5] + 1
+    assert set(lowest.tolist()) == {12, 24, 36, 48, 60}
+    assert len(tiling_scores(["one"], only_valleys=True)) == 0
 
 
 @pytest.mark.parametrize("name", ["tos/some.jsonl", "choi/choi.jsonl", "wiki_toy/corpus.jsonl"])

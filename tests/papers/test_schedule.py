@@ -154,7 +154,7 @@ def test_a_clock_that_was_wrong_once_stops_no_source(database, clock, tmp_path):
     """A year ahead and back: what was begun then is no reading of now."""
     with database.writing() as session:
         session.add(SourceRow(name="arxiv", ask="cs.CL", started_at=NOON + timedelta(days=365)))
-    plan = Plan("arxiv", "arxiv", "cs.CL")
+    plan = Plan(name="arxiv", kind="arxiv", ask="cs.CL")
     assert Schedule(database, settings(tmp_path)).is_due(plan, NOON)
 
 

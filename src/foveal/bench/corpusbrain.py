@@ -39,14 +39,7 @@ from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings
 from foveal.text.units import sentences
-from foveal.training.corpusbrain import (
-    CorpusBrainSettings,
-    Lessons,
-    base_folder,
-    begun,
-    naming_model,
-    train_corpusbrain,
-)
+from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, naming_model, train_corpusbrain
 from foveal.training.corpusbrain_pairs import (
     PairSettings,
     TitledCorpus,
@@ -135,22 +128,21 @@ class Probes:
 def learned(
     name: str, lessons: Lessons, dev: Sequence[TitlePair], settings: BenchSettings, chosen: CorpusBrainSettings,
     base: Path | None = None,
-) -> tuple[TitleModel, str]:  # fmt: skip
-    """The model of a run that is done now or was before, and how long it took; the base, where it is no better."""
-    form = "quick" if settings.quick else "full"
+) -> tuple[Path, str]:  # fmt: skip
+    """The folder of what a run learned, now or before, and how long it took.
+
+    What is no better than it began with is shown as it is, so that no untrained model stands in for an arm; a run that
+    went on from `base` gives that back, as a user would have it.
+    """
     folder, report = train_corpusbrain(
         lessons, corpusbrain_ask.BASE if base is None else str(base), chosen, dev=dev, judge=title_metrics,
-        home=settings.cache / "training", name=f"corpusbrain-{name}-{form}-{settings.seed}",
+        home=settings.cache / "training",
+        name=f"corpusbrain-{name}-{'quick' if settings.quick else 'full'}-{settings.seed}",
     )  # fmt: skip
     note = f"{report.curves.steps} steps, the best after {report.curves.best_step}, {report.curves.seconds:.0f} s"
-    place = folder or base
-    return (untrained(lessons, chosen) if place is None else load_title_model(place)), note
-
-
-def untrained(lessons: Lessons, chosen: CorpusBrainSettings) -> TitleModel:
-    """What each run begins with."""
-    base = corpusbrain_ask.BASE
-    return begun(lessons, None if base is None else base_folder(base, Settings.load().cache), chosen)
+    if folder is None:
+        note += f"; no better on dev pairs{'' if base is None else ': what it began with'}"
+    return folder or base or settings.cache / "training" / "runs" / "train" / report.name / "rejected", note
 
 
 # -- wiki_toy --------------------------------------------------------------------------------------------------------
@@ -169,8 +161,8 @@ def wiki(settings: BenchSettings) -> Iterator[Row]:
     every: dict[str, Lessons] = {"titles alone": replace(Lessons.of_titles(titles), texts=_texts(probes.corpus))}
     every |= {arm: Lessons.of_corpus(probes.corpus, replace(PAIRS, tasks=tasks)) for arm, tasks in ARMS.items()}
     for arm, lessons in every.items():
-        limited = small_training(min(steps, 100), settings) if arm == "titles alone" else chosen
-        model, note = learned(f"wiki-{arm}", lessons, probes.dev, settings, limited)
+        place, note = learned(f"wiki-{arm}-{steps}", lessons, probes.dev, settings, chosen)
+        model = load_title_model(place)
         runs[arm] = {}
         for task, pairs in probes.tests.items():
             run = probes.found(model, pairs)
@@ -242,7 +234,8 @@ def scifact(settings: BenchSettings) -> Iterator[Row]:
     pairs = probes.tests["sentence"]
     yield from probes.rows("SciFact, BM25", "sentence", probes.words(pairs))
     lessons = Lessons.of_corpus(probes.corpus, replace(PAIRS, tasks=("ISS", "LPS")))
-    model, note = learned("scifact", lessons, probes.dev, settings, small_training(steps["scifact"], settings))
+    place, note = learned("scifact", lessons, probes.dev, settings, small_training(steps["scifact"], settings))
+    model = load_title_model(place)
     yield from probes.rows("SciFact, ISS, LPS", "sentence", probes.found(model, pairs), note=note)
     titles = list(probes.corpus.titles.values())
     queries = [pair.source for pair in pairs]
@@ -250,8 +243,7 @@ def scifact(settings: BenchSettings) -> Iterator[Row]:
     yield from exact_rows("small model", model, few, queries[: 1 if settings.quick else 5])
     yield from speed_rows("small model", model, wikipedia_titles(settings)[:500], queries, alone=24)
     yield from size_rows(model, probes, settings)
-    base = settings.cache / "training" / "models" / _name("scifact", settings)
-    yield from label_rows(judged, probes, base if base.is_dir() else None, settings, steps["labels"])
+    yield from label_rows(judged, probes, place, settings, steps["labels"])
 
 
 def scifact_probes(judged: Judged, settings: BenchSettings) -> Probes:
@@ -266,7 +258,7 @@ def scifact_probes(judged: Judged, settings: BenchSettings) -> Probes:
     return Probes(TitledCorpus.of(texts), dev, {"sentence": [tests[place] for place in order]})
 
 
-def label_rows(judged: Judged, probes: Probes, base: Path | None, settings: BenchSettings, steps: int) -> Iterator[Row]:
+def label_rows(judged: Judged, probes: Probes, base: Path, settings: BenchSettings, steps: int) -> Iterator[Row]:
     """nDCG@10 on the test claims by labels; the fusion with BM25 by a weight that the labels chose."""
     names = probes.corpus.titles
     lexical = bm25s_run(judged.whole)
@@ -277,16 +269,14 @@ def label_rows(judged: Judged, probes: Probes, base: Path | None, settings: Benc
     for count in (0, 50) if settings.quick else LABELS:
         chosen = [claims[place] for place in order[:count]]
         dev, learnt = chosen[: count // 5], chosen[count // 5 :]
-        model = (
-            load_title_model(base) if base else untrained(Lessons.of_corpus(probes.corpus), small_training(1, settings))
-        )
-        note = "no label"
+        place, note = base, "no label"
         if count:
             tuned = small_training(steps, settings, learning_rate=2e-4)
             lessons = Lessons.of_pairs(_claims(judged, names, learnt), list(names.values()))
-            model, note = learned(f"scifact-{count}", lessons, _claims(judged, names, dev), settings, tuned, base)
+            own = _claims(judged, names, dev)
+            place, note = learned(f"scifact-{count}-labels", lessons, own, settings, tuned, base)
         queries = {query: judged.queries[query] for query in [*judged.test.queries, *dev]}
-        run = _written(model, names, queries)
+        run = _written(load_title_model(place), names, queries)
         value = evaluate(run, judged.test.qrels, ("ndcg@10",))["ndcg@10"]
         yield Row.of(f"SciFact claims, {count} labels", "ndcg@10", value, note=note)
         if not count:
@@ -340,7 +330,3 @@ def _titled(folder: Path) -> list[TitledText]:
 
 def _texts(corpus: TitledCorpus) -> list[str]:
     return [part for text in corpus.texts for part in (text.title, *text.paragraphs)]
-
-
-def _name(part: str, settings: BenchSettings) -> str:
-    return f"corpusbrain-{part}-{'quick' if settings.quick else 'full'}-{settings.seed}"

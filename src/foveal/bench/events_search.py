@@ -1,8 +1,9 @@
 """bench events, the search: does the event carry the gain? Controls, ablations, harm, and the fused system.
 
-Systems    BM25 with the idf of the past, in a 14-day window, with a recency prior; MiniLM the same; MiniLM with the
-           event's words put behind the query (concatenation); the trained model; `--retriever fresh` as it ships,
-           with what the dev questions fitted, and without
+Systems    BM25 with the idf of the past, in a 14-day window, with a recency prior; MiniLM the same; with the event's
+           words put behind the query (concatenation) MiniLM, and an encoder that was trained to read it so, as long
+           as the model (events_search_concatenation.py); the trained model; `--retriever fresh` as it ships, with
+           what the dev questions fitted, and without
 Controls   the page that gave the top event taken out of results and gold; the events of another question; no events
 Harm       the same questions a year later; questions about regulations, which need no events
 The weight of the fusion and the need classifier are fitted on the dev questions, from which no model learnt.
@@ -19,6 +20,13 @@ import numpy as np
 
 from foveal.bench.events_arms import ABLATIONS, MAIN, SHORTER, Arm, largest_difference, learning_sides, trained
 from foveal.bench.events_data import News, judged_without, swapped, without
+from foveal.bench.events_search_concatenation import (
+    CONCATENATING,
+    behind,
+    chosen_count,
+    plainly,
+    trained_to_concatenate,
+)
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import load_beir
 from foveal.evaluation.metrics import Run, compare, evaluate
@@ -47,8 +55,12 @@ def search(settings: BenchSettings) -> Iterator[Row]:
     learnt, test = news.sides
     yield Row("questions", "size", len(test.examples.queries), note=f"{len(learnt.examples.queries)} learnt from")
     arm = trained(news, MAIN)
-    yield training_row(arm)
+    yield training_row("event model", arm)
     runs = run_table(news, test, arm)
+    count = chosen_count(news)
+    rival = trained_to_concatenate(news, count)
+    yield training_row(f"{CONCATENATING} ({count})", rival)
+    runs[CONCATENATING] = news.nearest(test, rival.documents, rival.queries(behind(test, count)))
     shipped = shipped_searches(news, arm)
     names = list(test.examples.queries)
     runs |= {name: one.run(one.over.now.only(names)) for name, one in shipped.items()}
@@ -61,11 +73,11 @@ def search(settings: BenchSettings) -> Iterator[Row]:
         yield from ablation_rows(news, test)
 
 
-def training_row(arm: Arm) -> Row:
+def training_row(name: str, arm: Arm) -> Row:
     """What the dev questions said."""
     before, after = arm.report.measured["dev"]
     note = f"MiniLM {before['mrr@10']:.4f}; {arm.report.curves.seconds:.0f} s of the last stage"
-    return Row.of("event model, dev questions", "mrr@10", after["mrr@10"], note=note)
+    return Row.of(f"{name}, dev questions", "mrr@10", after["mrr@10"], note=note)
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -87,33 +99,15 @@ def run_table(news: News, data: EventExamples, arm: Arm) -> dict[str, Run]:
         "MiniLM": minilm,
         "MiniLM, 14 days": news.nearest(data, news.vectors, plain, windowed=True),
         "MiniLM, recency prior": news.recent(minilm),
-        "MiniLM, top event behind the query": news.nearest(data, news.vectors, concatenated(news, data, 1)),
-        "MiniLM, all events behind the query": news.nearest(data, news.vectors, concatenated(news, data, 5)),
+        "MiniLM, top event behind the query": news.nearest(data, news.vectors, plainly(news, data, 1)),
+        "MiniLM, all events behind the query": news.nearest(data, news.vectors, plainly(news, data, 5)),
         "event attention, untrained": news.nearest(data, news.vectors, begun),
         "event model, without events": news.nearest(data, arm.documents, alone),
         "event model": news.nearest(data, arm.documents, looked),
         "event model, 14 days": news.nearest(data, arm.documents, looked, windowed=True),
         "event model, another question's events": news.nearest(data, arm.documents, other),
-        "event model trained, top event behind the query": news.nearest(data, arm.documents, behind(arm, data)),
+        "event model, top event behind the query": news.nearest(data, arm.documents, arm.queries(behind(data, 1))),
     }
-
-
-def concatenated(news: News, data: EventExamples, count: int) -> np.ndarray:
-    """MiniLM's vectors of the questions with the phrases of their first events behind them."""
-    return news.encode(
-        [_behind(text, data.events.get(query, ())[:count]) for query, text in data.examples.queries.items()]
-    )
-
-
-def behind(arm: Arm, data: EventExamples) -> np.ndarray:
-    """The trained encoder's vectors of the questions with the top event behind them: no block, the same training."""
-    return arm.model.encode_query(
-        [_behind(text, data.events.get(query, ())[:1]) for query, text in data.examples.queries.items()]
-    )
-
-
-def _behind(text: str, events: Sequence[EventText]) -> str:
-    return " ".join([text, *(event.text for event in events)])
 
 
 def table_rows(data: EventExamples, runs: Mapping[str, Run]) -> Iterator[Row]:
@@ -166,7 +160,7 @@ def control_rows(news: News, data: EventExamples, arm: Arm, runs: Mapping[str, R
     note = "bar: the encoder alone, before and after training"
     yield Row.of("no events: distance from MiniLM as it was", "mrr@10", same, at_most=NEAR, note=note)
     rivals = ("MiniLM, top event behind the query", "MiniLM, all events behind the query",
-              "event model trained, top event behind the query")  # fmt: skip
+              "event model, top event behind the query", CONCATENATING)  # fmt: skip
     for rival in rivals:
         p_value = compare(runs["event model"], runs[rival], judged, "mrr@10")
         yield Row.of(f"cross-attention over {rival}", "mrr@10", mrr["event model"] - mrr[rival], at_least=1e-6,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,8 +25,10 @@ TELUGU = 0.78
 
 PEER_AT, MARGIN = 0.975, 0.005
 CLICKBAIT_GRAMS = GramSettings(words=2, most=200_000)
-CLICKBAIT_C = 20.0
-"""C, and that signs count, were chosen by learning from three folds and looking at a fourth."""
+CS, PEER_CS = (5.0, 20.0), (5.0, 20.0, 80.0, 320.0)
+"""C of which each training fold chooses one; the peer, which takes seconds, has more (the specification's has 5)."""
+WITH_SIGNS = r"(?u)\b\w\w+\b|[^\w\s]+"
+"""scikit-learn's words, and signs."""
 TRANSFERRED, QUICK_TRANSFERRED = 8_000, 2_000
 """English pairs that a judge of Telugu ones learns from."""
 
@@ -103,42 +106,74 @@ def transfer_rows(data: Related, settings: BenchSettings) -> Iterator[Row]:
 
 
 def clickbait_rows(settings: BenchSettings) -> Iterator[Row]:
-    """Accuracy in five folds, ours and scikit-learn's, on the same folds."""
+    """Accuracy in five folds, ours and scikit-learn's, on the same folds; both are set inside each training fold."""
     texts, classes = clickbait(settings)
     parts = folds(classes, seed=settings.seed)
     looked_at = parts[:1] if settings.quick else parts
-    ours, theirs = [], []
+    found: dict[str, list[float]] = {}
+    notes: dict[str, list[str]] = {}
     for held in looked_at:
         learnt = np.setdiff1d(np.arange(len(texts)), held)
-        ours.append(own_accuracy(texts, classes, learnt, held))
-        theirs.append(peer_accuracy(texts, classes, learnt, held))
-    note = f"{len(texts):,} headlines, {len(looked_at)} of 5 folds: " + ", ".join(f"{value:.4f}" for value in ours)
-    least = max(PEER_AT, float(np.mean(theirs)) - MARGIN)
-    own = float(np.mean(ours))
-    yield Row.of("clickbait: n-grams of characters, words and signs", "accuracy", own, at_least=least, note=note)
-    yield Row.of("clickbait: scikit-learn, words and pairs of words", "accuracy", float(np.mean(theirs)), note="C = 5")
+        for name, accuracies, cs in (("ours", own_accuracies, CS), ("peer", peer_accuracies, PEER_CS)):
+            measured = partial(accuracies, texts, classes)
+            c, signs = chosen(measured, classes, learnt, cs=cs, seed=settings.seed)
+            value = measured(learnt, held, signs=signs, cs=(c,))[c]
+            found.setdefault(name, []).append(value)
+            notes.setdefault(name, []).append(f"{value:.4f} (C {c:g}{', signs' if signs else ''})")
+    own, theirs = (float(np.mean(found[name])) for name in ("ours", "peer"))
+    note = f"{len(texts):,} headlines, {len(looked_at)} of 5 folds, set inside each: {', '.join(notes['ours'])}"
+    least = max(PEER_AT, theirs - MARGIN)
+    yield Row.of("clickbait: n-grams of characters, words", "accuracy", own, at_least=least, note=note)
+    note = f"set alike: {', '.join(notes['peer'])}"
+    yield Row.of("clickbait: scikit-learn, words and pairs of words", "accuracy", theirs, note=note)
 
 
-def own_accuracy(texts: Sequence[str], classes: Ints, learnt: Ints, held: Ints) -> float:
-    """Logistic regression over n-grams of characters and words; signs are words, too: clickbait has its own."""
-    cut = [[token.lower() for token in tokens(text)] for text in texts]
+Accuracies = Callable[..., dict[float, float]]
+"""(rows learnt from, rows held out, signs=, cs=) -> C -> accuracy on the latter."""
+
+
+def chosen(
+    accuracies: Accuracies, classes: Ints, learnt: Ints, *, cs: Sequence[float], seed: int
+) -> tuple[float, bool]:
+    """C, and at that C whether signs count as words, by a quarter of the rows that are learnt from."""
+    quarter = learnt[folds(classes[learnt], 4, seed=seed)[0]]
+    rest = np.setdiff1d(learnt, quarter)
+    by_c = accuracies(rest, quarter, signs=True, cs=cs)
+    c = max(by_c, key=lambda one: by_c[one])
+    return c, by_c[c] >= accuracies(rest, quarter, signs=False, cs=(c,))[c]
+
+
+def own_accuracies(
+    texts: Sequence[str], classes: Ints, learnt: Ints, held: Ints, *, signs: bool, cs: Sequence[float]
+) -> dict[float, float]:
+    """Logistic regression over n-grams of characters and words; signs may be words, too: clickbait has its own."""
+    cut = [[token.lower() for token in (tokens(text) if signs else words(text))] for text in texts]
     known = CharacterTfIdf.fit((cut[at] for at in learnt), CLICKBAIT_GRAMS)
     rows = known.rows(cut)
     none = np.zeros((len(texts), 0), dtype=np.float32)
     design = Design(none, (rows,), (np.arange(len(texts)),))
-    model = fit(_narrowed(design, learnt), classes[learnt], FitSettings(c=CLICKBAIT_C, balanced=False), count=2)
-    with torch.inference_mode():
-        given = model(_narrowed(design, held)).argmax(1).numpy()
-    return float((given == classes[held]).mean())
+    found = {}
+    for c in cs:
+        model = fit(_narrowed(design, learnt), classes[learnt], FitSettings(c=c, balanced=False), count=2)
+        with torch.inference_mode():
+            given = model(_narrowed(design, held)).argmax(1).numpy()
+        found[c] = float((given == classes[held]).mean())
+    return found
 
 
 def _narrowed(design: Design, places: Ints) -> Design:
     return Design(design.dense[places], (design.texts[0].take(places),), (np.arange(len(places)),))
 
 
-def peer_accuracy(texts: Sequence[str], classes: Ints, learnt: Ints, held: Ints) -> float:
-    """scikit-learn's TF-IDF of words and pairs of words with its logistic regression, C = 5."""
-    vectoriser = require("sklearn.feature_extraction.text", extra="bench").TfidfVectorizer(ngram_range=(1, 2))
-    model = require("sklearn.linear_model", extra="bench").LogisticRegression(C=5, max_iter=1000)
-    model.fit(vectoriser.fit_transform([texts[at] for at in learnt]), classes[learnt])
-    return float((model.predict(vectoriser.transform([texts[at] for at in held])) == classes[held]).mean())
+def peer_accuracies(
+    texts: Sequence[str], classes: Ints, learnt: Ints, held: Ints, *, signs: bool, cs: Sequence[float]
+) -> dict[float, float]:
+    """scikit-learn's TF-IDF of words and pairs of words with its logistic regression."""
+    pattern = {"token_pattern": WITH_SIGNS} if signs else {}
+    vectoriser = require("sklearn.feature_extraction.text", extra="bench").TfidfVectorizer(
+        ngram_range=(1, 2), **pattern
+    )
+    regression = require("sklearn.linear_model", extra="bench").LogisticRegression
+    seen, new = vectoriser.fit_transform([texts[at] for at in learnt]), vectoriser.transform([texts[at] for at in held])
+    models = {c: regression(C=c, max_iter=1000).fit(seen, classes[learnt]) for c in cs}
+    return {c: float((model.predict(new) == classes[held]).mean()) for c, model in models.items()}

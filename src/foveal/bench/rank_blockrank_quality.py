@@ -3,7 +3,7 @@
 quality     lists of 10 of XQuAD's test articles by BM25, MiniLM, the untrained model in four ways, and four arms that
             had the same lists and steps: BlockRank, full attention, documents without the query before them (so that
             they can be kept), and a signal from layer 2. BlockRank by its attention and by decoding, full attention
-            also in sliding windows
+            also in sliding windows. The held-out training articles choose a layer for each kind of attention
 control     each list asked with the query of another one: the order must change, and precision fall
 ablations   fewer lists: both losses, without the auxiliary one, without the completion's, the query right behind; by
             attention and by decoding (the paper's table of ablations)
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from foveal.bench.rank_blockrank_arms import KEPT_LAYOUT, LAYOUT, Arm, Arms, Scores, Sizes
 from foveal.bench.rank_blockrank_data import TEST, TRAIN, Asked, Task, XQuad
-from foveal.bench.rank_blockrank_observation import chosen_layer
+from foveal.bench.rank_blockrank_observation import FULL, best, by_layer, chosen_layer, observed_task, signals
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.metrics import Run, compare, evaluate, ranked
 from foveal.evaluation.tables import Row
@@ -36,7 +36,7 @@ WINDOW, STRIDE = 6, 4
 QUICK_MARGIN = 0.15
 """What a quick run asks less: one list of its 16 is 0.06."""
 
-BLOCK, FULL, KEPT, EARLY = "BlockRank", "full attention", "BlockRank, documents kept", "BlockRank, trained at layer 2"
+BLOCK, KEPT, EARLY = "BlockRank", "BlockRank, documents kept", "BlockRank, trained at layer 2"
 UNTRAINED = "untrained, "
 
 
@@ -45,12 +45,12 @@ class Trained:
     """The arms of the quality part, by name: all of the same lists and steps."""
 
     arms: Arms
-    layer: int
+    layer: int  # BlockRank's
     by_name: Mapping[str, Arm]
 
     @classmethod
     def of(cls, arms: Arms) -> Trained:
-        """Over XQuAD's training articles, at the layer that the held-out ones choose."""
+        """Over XQuAD's training articles, at the layers that the held-out ones choose."""
         layer, lists = chosen_layer(arms), training_lists(arms.settings)
         main = Arm("blockrank", layer, lists)
         return cls(
@@ -58,7 +58,7 @@ class Trained:
             layer,
             {
                 BLOCK: main,
-                FULL: replace(main, name="full", full=True),
+                FULL: replace(main, name="full", full=True, layer=full_layer(arms)),
                 KEPT: replace(main, name="kept", layout=KEPT_LAYOUT),
                 EARLY: replace(main, name="early", layer=min(SHALLOW, layer)),
             },
@@ -66,6 +66,12 @@ class Trained:
 
     def __getitem__(self, name: str) -> Arm:
         return self.by_name[name]
+
+
+def full_layer(arms: Arms) -> int:
+    """The layer of the signal under full attention, chosen as BlockRank's is."""
+    task = observed_task(arms.settings)
+    return best(by_layer(signals(arms, task, FULL), task))
 
 
 def training_lists(settings: BenchSettings) -> tuple[RankingList, ...]:
@@ -103,8 +109,9 @@ def _measured(trained: Trained, task: Task) -> Iterator[tuple[str, Run, str]]:
     yield "MiniLM", task.dense(settings), ""
     base = arms.base
     yield UNTRAINED + BLOCK, arms.run(f"attention {layer}", task, arms.block_rank(None, layer), None), f"layer {layer}"
-    full = arms.listwise(None, layer, mode="attention")
-    yield UNTRAINED + FULL, arms.run(f"full attention {layer}", task, full, None), f"layer {layer}"
+    deep = trained[FULL].layer
+    full = arms.listwise(None, deep, mode="attention")
+    yield UNTRAINED + FULL, arms.run(f"full attention {deep}", task, full, None), f"layer {deep}"
     heads = arms.run("retrieval heads", task, lambda q, h: RetrievalHeads(base, document_tokens=200).scores(q, h), None)
     yield UNTRAINED + "retrieval heads", heads, "full attention, calibrated: less what they look at under N/A"
     pointwise = PointwiseRanker(base, document_tokens=200)
@@ -121,8 +128,8 @@ def _trained_rows(trained: Trained, task: Task) -> Iterator[tuple[str, Run, str]
     yield f"{BLOCK}, decoded", decoded, "the auxiliary loss alone does not teach to decode; see the ablations"
     early = arms.run(f"attention {SHALLOW}", task, arms.block_rank(main, SHALLOW), main)
     yield f"{BLOCK}, signal of layer {SHALLOW}", early, f"trained at layer {layer}"
-    scores = arms.listwise(full, layer, mode="attention")
-    run = arms.run(f"full attention {layer}", task, scores, full)
+    scores = arms.listwise(full, full.layer, mode="attention")
+    run = arms.run(f"full attention {full.layer}", task, scores, full)
     yield FULL, run, _learned(arms, full)
     windows = arms.run(f"windows {WINDOW}, {STRIDE}", task, lambda q, h: windowed(scores, q, h), full)
     yield f"{FULL}, sliding window", windows, f"{WINDOW} at a time, {STRIDE} on"

@@ -1,7 +1,8 @@
 """What bench segment-learned measures of one system on one set of documents, and of systems that need no training.
 
 At the true rate: scores are cut at the quantile at which the documents' boundaries are as many as there are, for every
-scored system alike.
+scored system alike. Depth and TextTiling stand there twice more, beside what they decide themselves: by the depth of
+every gap, and of valleys alone. The best of these figures is the rival.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from foveal.evaluation.segmentation import accuracy_within, boundary_f1, opening
 from foveal.evaluation.tables import Row
 from foveal.text.embedding_segmentation import depth_boundaries, gap_similarity, segment_vectors
 from foveal.text.graphseg import graph_boundaries
-from foveal.text.texttiling import TextTiling, depths
+from foveal.text.texttiling import Scores, TextTiling, block_similarity, depths, smoothed, term_of, valleys
 from foveal.text.units import words
 from foveal.training.same_topic import (
     Read,
@@ -96,22 +97,40 @@ def rows_of(
         yield Row.of(system, metric, fmean(values), note=told, **dict((bars or {}).get(metric, {})))
 
 
+def depth_scores(vectors: Floats, *, only_valleys: bool) -> Floats:
+    """What `depth_boundaries` sees at each gap (n - 1,), lower where it is deeper; `only_valleys`: 0 elsewhere."""
+    return -_steepness(gap_similarity(vectors, 8, fading=True), only_valleys)
+
+
+def tiling_scores(texts: Sequence[str], *, only_valleys: bool) -> Floats:
+    """The same of TextTiling: the deepest of the gaps of pseudo-sentences that it would move to this gap of texts."""
+    tiling = TextTiling()
+    terms = [[term_of(text[a:b]) for a, b in words(text) if text[a].isalnum()] for text in texts]
+    every, size = [term for one in terms for term in one], tiling.sentence_words
+    pseudo = [every[at : at + size] for at in range(0, len(every), size)]
+    similarity = smoothed(block_similarity(pseudo, tiling.block), tiling.smoothing)
+    ends = np.cumsum([len(one) for one in terms])
+    nearest = np.abs(ends[:, None] - size * np.arange(1, 1 + len(similarity))).argmin(0)
+    said = np.zeros(len(texts), dtype=np.float32)
+    np.maximum.at(said, nearest, _steepness(similarity, only_valleys))
+    return -said[:-1]
+
+
+def _steepness(similarity: Scores, only_valleys: bool) -> Floats:
+    """Depths in standard deviations of the document's own: both methods set their cut-offs in these."""
+    if not len(similarity):
+        return np.zeros(0, dtype=np.float32)
+    depth = depths(similarity)
+    steep: Floats = (depth / max(depth.std(), 1e-9)).astype(np.float32)
+    return np.where(valleys(similarity), steep, np.float32(0)) if only_valleys else steep
+
+
 def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator[tuple[str, Figures]]:
     """Controls that know nothing, and what needs no training; GraphSeg's threshold is the dev documents' best."""
-    encoder, seed = arms.data.encoder, arms.data.settings.seed
-    rng = np.random.default_rng(seed)
-    rate = sum(len(one.document.masses) - 1 for one in held) / sum(len(one.document.paragraphs) - 1 for one in held)
+    encoder = arms.data.encoder
 
     def vectors(one: Read) -> Floats:
         return one.paragraphs.vectors(encoder)
-
-    def random(one: Read) -> list[int]:
-        drawn: list[int] = (np.flatnonzero(rng.random(len(one.document.paragraphs) - 1) < rate) + 1).tolist()
-        return drawn
-
-    def even(one: Read) -> list[int]:
-        units, parts = len(one.document.paragraphs), len(one.document.masses)
-        return [round(at * units / parts) for at in range(1, parts)]
 
     def tiled(one: Read) -> list[int]:
         return TextTiling().boundaries([[text[a:b] for a, b in words(text)] for text in one.document.paragraphs])
@@ -121,16 +140,38 @@ def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator
         key=lambda threshold: of_cut(lambda one: graph_boundaries(vectors(one), threshold), dev).pk,
     )
     cuts: dict[str, Cut] = {
-        "no boundary": lambda _: [],
-        "random, true rate": random,
-        "even, true number": even,
-        "TextTiling": tiled,
+        **_knowing_nothing(held, arms.data.settings.seed),
         f"GraphSeg, threshold {graph:g}": lambda one: graph_boundaries(vectors(one), graph),
-        "depth": lambda one: depth_boundaries(vectors(one)),
         "dynamic programming, penalty 0.9": lambda one: segment_vectors(vectors(one), 0.9),
         "dynamic programming, penalty 1.2": lambda one: segment_vectors(vectors(one), 1.2),
     }
-    graded = {"depth": [-depths(gap_similarity(vectors(one), 8, fading=True)).astype(np.float32) for one in held]}
     for name, cut in cuts.items():
-        yield name, of_cut(cut, held, graded[name] if name in graded else decisions(cut, held))
+        yield name, of_cut(cut, held, decisions(cut, held))
+    graded: dict[str, tuple[Cut, Callable[[Read, bool], Floats]]] = {
+        "TextTiling": (tiled, lambda one, only: tiling_scores(one.document.paragraphs, only_valleys=only)),
+        "depth": (
+            lambda one: depth_boundaries(vectors(one)),
+            lambda one, only: depth_scores(vectors(one), only_valleys=only),
+        ),
+    }
+    for name, (cut, score) in graded.items():
+        every, only = ([score(one, valley) for one in held] for valley in (False, True))
+        yield name, of_cut(cut, held, every)
+        yield f"{name}, true rate", at_rate(every, held)
+        yield f"{name}, valleys, true rate", at_rate(only, held)
     yield "cosine of neighbours", at_rate([gap_scores(cosine_head(encoder), one.paragraphs, 1) for one in held], held)
+
+
+def _knowing_nothing(held: Sequence[Read], seed: int) -> dict[str, Cut]:
+    rng = np.random.default_rng(seed)
+    rate = sum(len(one.document.masses) - 1 for one in held) / sum(len(one.document.paragraphs) - 1 for one in held)
+
+    def random(one: Read) -> list[int]:
+        drawn: list[int] = (np.flatnonzero(rng.random(len(one.document.paragraphs) - 1) < rate) + 1).tolist()
+        return drawn
+
+    def even(one: Read) -> list[int]:
+        units, parts = len(one.document.paragraphs), len(one.document.masses)
+        return [round(at * units / parts) for at in range(1, parts)]
+
+    return {"no boundary": lambda _: [], "random, true rate": random, "even, true number": even}
