@@ -218,10 +218,12 @@ def test_a_folder_in_beirs_layout(judged, tmp_path):
     out = tmp_path / "out"
     exported = CliRunner().invoke(app, ["judge", "--export", str(out), "--home", str(judged)])
     assert exported.exit_code == 0, exported.output
-    (out / "qrels" / "test.tsv").write_text((out / "qrels" / "train.tsv").read_text())
+    head, *lines = (out / "qrels" / "train.tsv").read_text().splitlines(keepends=True)
+    (out / "qrels" / "test.tsv").write_text(head + "".join(lines[:6]))  # of two things
     asked = ["ranker", "knrm", "--data", out, "--test-split", "test", "--first-stage", "none", "--base", "none"]
     told = train(*asked, *LITTLE, home=tmp_path / "home")
     assert set(told["measured"]) == {"dev", "test"}
+    assert "2 queries of train are asked in test, too, and were not learnt from." in told["notes"]
 
 
 def test_a_library_of_one_passage_has_nothing_to_order(tmp_path):

@@ -129,6 +129,9 @@ def test_the_last_prefix_alone_is_the_last_of_all():
     expected = full_attention(scores, values)[:, -1]
     torch.testing.assert_close(output(last(scores, values, block=16)), expected)
     torch.testing.assert_close(output(summed(scores, values)), expected)
+    before = last(scores[:, :50], values[:, :50])
+    assert last(scores[:, 50:50], values[:, 50:50], before=before) is before
+    torch.testing.assert_close(output(last(scores[:, 50:], values[:, 50:], before=before)), expected)
     query, keys = drawn(5), drawn(9, 5, seed=2)
     plain = attention_by_definition(query, keys, drawn(9, 4, seed=3))
     torch.testing.assert_close(plain, full_attention(keys @ query * 5**-0.5, drawn(9, 4, seed=3)))

@@ -114,6 +114,17 @@ def test_gumbel_takes_one_code():
     assert layer.phi.weight.grad.abs().max() > 0
 
 
+def test_gumbel_draws_by_the_shares_at_any_temperature():
+    """(logits + noise) / t: which code is drawn does not depend on t, only how sharp the gradient is."""
+    x, drawn = torch.randn(200, 40), []
+    for temperature in (0.05, 1.0, 20.0):
+        layer = made(indexing="gumbel", temperature=temperature).train()
+        torch.manual_seed(1)
+        drawn.append(layer.shares(x).argmax(-1))
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[1], drawn[2])
+
+
 def test_a_lower_temperature_sharpens():
     x = torch.randn(50, 40)
     with torch.no_grad():

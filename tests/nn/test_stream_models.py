@@ -184,6 +184,8 @@ def test_a_classifier_learns_and_streams(tmp_path):
     torch.testing.assert_close(logits, model(x), atol=1e-5, rtol=0)
     with pytest.raises(InputError, match="class 'loud'"):
         classification(tones(4, 0), Labelled(tones(1, 0).series, ("loud",)))
+    with pytest.raises(InputError, match="one series only"):
+        classification(tones(2, 0), tones(2, 1))
 
 
 # -- events ------------------------------------------------------------------------------------------------------------

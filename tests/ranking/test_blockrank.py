@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import replace
 
@@ -299,6 +300,26 @@ def test_layers_above_the_signal_are_never_run(qwen, monkeypatch):
     for hook in hooks:
         hook.remove()
     assert qwen.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_what_is_read_after_a_step_of_a_training_is_read_with_the_new_weights(qwen, fused):
+    """Fused optimizers, transformers' default, write to weights without telling autograd."""
+    segments, ask = Prompter(qwen, LAYOUT).segments(QUERY, TEXTS), Ask(layers=(1,))
+    learning = copy.deepcopy(qwen.model)
+    optimizer = torch.optim.AdamW(learning.parameters(), lr=0.05, fused=fused)
+
+    def scores(model):
+        with torch.no_grad():
+            return read(model, segments, ask).scores(1)
+
+    for _ in range(2):
+        before = scores(learning)
+        for weight in learning.parameters():
+            weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        optimizer.step()
+        assert not torch.allclose(scores(learning), before, atol=1e-2)
+        torch.testing.assert_close(scores(learning), scores(copy.deepcopy(learning)))
 
 
 def test_the_signal_is_a_scaled_softmax_over_documents_tokens_alone(models):

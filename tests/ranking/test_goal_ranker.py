@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from retrieval.shelf import hit
 from training.conftest import make_encoder, topic_examples
 
 from foveal.errors import Cancelled, InputError, ModelUnavailable
+from foveal.evaluation.metrics import evaluate
 from foveal.models.chat import Cancel
 from foveal.nn.text_filter import TextFilter, TextFilterSettings, padded
 from foveal.ranking.by_name import load_ranker
 from foveal.ranking.goal_ranker import GoalRanker, GoalScorer, TokenStates
-from foveal.ranking.goal_training import GoalTraining, Presences, presence, train_goal_ranker
+from foveal.ranking.goal_training import METRICS, GoalTraining, Presences, presence, train_goal_ranker
 from foveal.ranking.judged import Judged
 from foveal.ranking.judged_training import RunSettings
 from foveal.retrieval.pipeline import Pipeline
@@ -120,11 +123,11 @@ def test_it_is_saved_and_found_by_name(tiny, tmp_path):
         GoalRanker.load(folder)
 
 
-def in_order(corpus):
+def in_order(corpus, first=1.0):
     """A first stage that finds everything, in the order of the ids."""
 
     def search(queries, k):
-        return [{name: 1.0 - place / 100 for place, name in enumerate(sorted(corpus)[:k])} for _ in queries]
+        return [{name: first - place / 100 for place, name in enumerate(sorted(corpus)[:k])} for _ in queries]
 
     return search
 
@@ -147,8 +150,32 @@ def test_training_makes_it_better_than_the_first_stage(tmp_path):
     assert after["map"] > before["map"] + 0.1
     assert place == tmp_path / "home" / "models" / "topics"
     assert any("Codes in use" in note for note in report.notes)
-    assert train_goal_ranker(judged, settings, run=run, encoder=str(folder)) == (place, report)
+    near = replace(judged, search=in_order(examples.corpus, first=1 + 1e-9))  # elsewhere last digits differ
+    assert train_goal_ranker(near, settings, run=run, encoder=str(folder)) == (place, report)
     assert isinstance(load_ranker(str(place)), GoalRanker)
+
+
+def test_test_queries_may_have_the_ids_of_others(tmp_path):
+    """What is found for them takes nothing from what is learnt."""
+    folder, examples = make_encoder(tmp_path / "encoder"), with_marks()
+    asked = replace(examples.only(["q0-0"]), queries={"q0-0": "a5 f1"}, judged={"q0-0": {"d5-2": 1}})
+
+    def search(queries, k):
+        return [{f"d5-{n}": 0.5 for n in range(3)} if query == "a5 f1" else every(query, k) for query in queries]
+
+    def every(query, k):
+        return in_order(examples.corpus)([query], k)[0]
+
+    judged = Judged(examples.only([query for query in examples.queries if query != "q5-1"]), search, "in order")
+    loop, told = LoopSettings(steps=2, batch=8, learning_rate=1e-2), {}
+    settings = GoalTraining(tokens=12, codebook={"codes": 16}, loop=loop)
+    for name, test in (("with", asked), ("without", None)):
+        run = RunSettings(home=tmp_path, name=name, test=test)
+        told[name] = train_goal_ranker(judged, settings, run=run, encoder=str(folder))[1]
+    assert told["with"].measured["dev"] == told["without"].measured["dev"]
+    assert told["with"].curves.losses == told["without"].curves.losses
+    first = {"q0-0": {f"d5-{n}": 0.5 for n in range(3)}}
+    assert told["with"].measured["test"][0] == evaluate(first, asked.judged, METRICS)
 
 
 def test_the_loss_counts_both_answers_alike(tiny, topics):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from honest import Lines
+from training.conftest import topic_examples
 
 from foveal.errors import InputError
 from foveal.evaluation.judgements import Judgement
+from foveal.evaluation.metrics import evaluate
 from foveal.library import Library
-from foveal.ranking.judged import Shelf, library_search, name_of, of_headings, of_judgements, of_qrels
+from foveal.ranking.judged import Judged, Shelf, library_search, name_of, of_headings, of_judgements, of_qrels
 from foveal.ranking.judged_training import (
     RunSettings,
     articles_of,
@@ -16,13 +20,15 @@ from foveal.ranking.judged_training import (
     most_negatives,
     parted,
     train_articles,
+    train_neural,
     withdrawn,
 )
 from foveal.ranking.legal_training import examples_of
+from foveal.ranking.neural.training import METRICS, NeuralSettings
 from foveal.training import checkpoints
 from foveal.training.articles import FROM_SCRATCH
 from foveal.training.examples import Examples
-from foveal.training.loop import Curves
+from foveal.training.loop import Curves, LoopSettings
 from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Report, read_report
 from foveal.training.searches import WordSearch, run_of
@@ -210,6 +216,37 @@ def test_negatives_are_no_more_than_there_are():
     assert most_negatives(examples, 1) == 1
     assert most_negatives(examples, 7) == 2  # "c" says what "b" says
     assert most_negatives(Examples({"q": "?"}, {"a": "one"}, {"q": {"a": 1}}), 7) == 1
+
+
+def test_test_queries_may_have_the_ids_of_others(tmp_path, monkeypatch):
+    """What is found for them takes nothing from what is learnt."""
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+    topics, query = topic_examples(), {"q0-0": "b1 f2"}
+    test = replace(topics, queries=query, judged={"q0-0": {"d1-0": 1}})
+    settings = NeuralSettings(
+        depth=6, dimension=8, min_frequency=1, loop=LoopSettings(epochs=1, batch=40, learning_rate=1e-2)
+    )
+    judged = Judged(topics, WordSearch(topics.corpus), "words")
+    told = {}
+    for name, measured in (("with", test), ("without", None)):
+        run = RunSettings(home=tmp_path, name=name, test=measured)
+        told[name] = train_neural("knrm", judged, settings, run=run, encoder=None)[1]
+    assert told["with"].measured["dev"] == told["without"].measured["dev"]
+    assert told["with"].curves.losses == told["without"].curves.losses
+    (found,) = WordSearch(topics.corpus)(["b1 f2"], 6)
+    assert told["with"].measured["test"][0] == evaluate({"q0-0": found}, test.judged, METRICS)
+
+
+def test_a_report_that_cannot_be_written_leaves_no_withdrawn_model_in_its_place(tmp_path):
+    """A kill between the two steps must not leave a model that was not kept where models are looked for."""
+    place, run = tmp_path / "models" / "mine", tmp_path / "runs" / "train" / "mine"
+    place.mkdir(parents=True)
+    (run / "report.json").mkdir(parents=True)
+    report = Report("mine", "what", "base", Curves((), (), 3, 1, "finished", 0.1), {"dev": ({}, {})}, True)
+    with pytest.raises(OSError, match=r"report\.json"):
+        withdrawn(tmp_path, report, "No better.")
+    assert not place.exists()
+    assert (run / "rejected").is_dir()
 
 
 def test_a_model_that_is_withdrawn_lies_aside_and_the_report_says_why(tmp_path):

@@ -632,6 +632,8 @@ def test_a_seed_gives_a_model_and_the_best_dev_map_stays(tmp_path):
         assert dict(curves.metrics)[curves.best_step]["map"] == best
         assert len(scored(one, dev, FOUND)["q16"]) == 4
     assert made[0][0] == made[1][0] != made[2][0]
+    near = {query: {one: score + 1e-9 for one, score in found.items()} for query, found in FOUND.items()}
+    assert fit_ranker(one, learnt, near, settings, tmp_path / "c", dev=dev) == made[2][1]  # it is that run
     with pytest.raises(InputError, match="of another run"):
         fit_ranker(scorer, learnt, FOUND, replace(settings, loss="ranknet"), tmp_path / "a", dev=dev)
     assert (one.model.settings.query_length, one.model.settings.document_length) == (6, 12)

@@ -304,6 +304,8 @@ def test_training_makes_attention_find_the_answer(model, tmp_path, undrawn):
     was, now = report.measured["dev"]
     assert now["precision@1"] >= was["precision@1"] + 0.25
     assert now["precision@1"] > 0.8
+    seen = dict(report.curves.metrics)[report.curves.best_step]
+    assert seen["mrr@10"] == pytest.approx(now["mrr@10"])  # looked at with the weights that it then had
     assert torch.equal(logits(model.model), before)  # a copy was trained
     assert folder == tmp_path / "models" / "keys"
     assert saved_settings(folder) == {"layer": 1, "layout": {**vars(LAYOUT)}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,25 @@ def test_the_language_model_is_asked_twice_and_its_log_answers_the_next_time(tmp
     )
     first, second = (grading_prompt(a_triple(0, relevant=True), document_first=on) for on in (False, True))
     assert sorted(first.splitlines()) == sorted(second.splitlines())
+
+
+def test_a_line_that_a_kill_tore_costs_one_grade(tmp_path):
+    """It may end within a letter; what is written next stands on a line of its own."""
+    chat, log = Judge("quake"), tmp_path / "grades.jsonl"
+    first, second, third = (replace(a_triple(n, relevant=True), query=f"où {n}\u2028?") for n in range(3))
+    for triple in (first, second):
+        FineAnnotator(chat, log).grade(triple)
+    whole = log.read_bytes()
+    log.write_bytes(whole[: whole.index("ù".encode(), whole.index(b"\n")) + 1])
+    fine = FineAnnotator(chat, log)
+    assert [fine.grade(one) for one in (first, second, third)] == [3, 3, 3]
+    assert len(chat.asked) == 4 + 4  # the second one anew, and the third one
+    again = FineAnnotator(chat, log)
+    assert [again.grade(one) for one in (first, second, third)] == [3, 3, 3]
+    assert len(chat.asked) == 8
+    log.write_bytes(log.read_bytes() + b'\n5\n{"key": 1}\n')
+    assert FineAnnotator(chat, log).grade(third) == 3
+    assert FineAnnotator(Judge("nothing"), log).grade(first) == 3  # of one name: it is one model
 
 
 def test_a_judge_that_does_not_agree_with_gold_is_not_asked(tmp_path):

@@ -149,6 +149,20 @@ def test_a_query_sees_the_past_only():
         data.split(-1.0)
 
 
+def test_other_facts_of_documents_make_another_run():
+    """Negatives are chosen by moments, names and events, and a writer learns triples."""
+    data = news()
+    facts = data.facts["d3-0"]
+    told = {data.fingerprint}
+    for change in ({"moment": 1.0}, {"event": "e9"}, {"entities": frozenset({"x"})}, {"triple": ("a", "b", "c")}):
+        told.add(replace(data, facts={**data.facts, "d3-0": replace(facts, **change)}).fingerprint)
+    seen = data.events["q3-0"]
+    for other in (replace(seen[0], id="e9"), replace(seen[0], documents=())):
+        told.add(replace(data, events={**data.events, "q3-0": (other, *seen[1:])}).fingerprint)
+    assert len(told) == 7
+    assert news().fingerprint in told
+
+
 # -- negatives --------------------------------------------------------------------------------------------------------
 
 

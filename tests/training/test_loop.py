@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,30 @@ def test_it_stops_early_and_leaves_the_best_weights(tmp_path):
     assert torch.equal(one.model.weight, weights[0.9])
 
 
+@pytest.mark.parametrize("patience", [3, None])
+def test_a_run_killed_after_its_last_checkpoint_has_nothing_left_to_train(tmp_path, patience):
+    """It had stopped early, or taken all its steps, and could not say so any more."""
+    values = iter([0.0, 0.5, 0.9, 0.8, 0.7, 0.6, *[0.1] * 20])
+    weights = {}
+
+    def scripted(model: nn.Module) -> dict[str, float]:
+        value = next(values)
+        weights[value] = model.weight.detach().clone()
+        return {"closeness": value}
+
+    settings = replace(SETTINGS, steps=17, patience=patience)
+    (tmp_path / "done.json").mkdir()  # so that it cannot be written
+    with pytest.raises(OSError, match=r"done\.json"):
+        train(replace(job(), evaluate=scripted), settings, tmp_path)
+    (tmp_path / "done.json").rmdir()
+    again = replace(job(), evaluate=lambda _: pytest.fail("it was measured again"))
+    curves = train(again, settings, tmp_path)
+    ended = (("early", 10), ("finished", 17))[patience is None]
+    assert (curves.ended, curves.steps, curves.best_step) == (*ended, 4)
+    assert curves.resumed_at == curves.steps
+    assert torch.equal(again.model.weight, weights[0.9])
+
+
 def test_an_untrained_model_that_is_best_is_what_is_left(tmp_path):
     one = replace(job(), evaluate=lambda model: {"closeness": -float(model.weight.detach().abs().sum())})
     curves = train(one, SETTINGS, tmp_path)
@@ -283,6 +308,43 @@ def test_bfloat16_trains_and_the_models_forward_runs_in_it(tmp_path, loss):
     assert curves.losses[-1][1] < curves.losses[0][1]
     assert mixed
     assert all(mixed)
+
+
+def noted(forward):
+    """A decorator, such as transformers puts around its forwards."""
+
+    @wraps(forward)
+    def around(self, *args, **named):
+        self.runs.append((self.training, torch.is_autocast_enabled("cpu")))
+        return forward(self, *args, **named)
+
+    return around
+
+
+class Noted(Line):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[tuple[bool, bool]] = []
+
+    @noted
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        return super().forward(x, y)
+
+
+def test_a_model_trained_in_bfloat16_is_measured_and_left_as_it_computes_by_itself(tmp_path):
+    """Before the first step, between steps and afterwards: full precision; what the model's class wraps stays."""
+    row = points()[0]
+
+    def measured(model: nn.Module) -> dict[str, float]:
+        return {"closeness": -float(model(**row)["loss"].detach())}
+
+    one = replace(job(Noted()), evaluate=measured)
+    curves = train(one, replace(SETTINGS, bfloat16=True), tmp_path)
+    assert set(one.model.runs) == {(True, True), (False, False)}
+    one.model.runs.clear()
+    assert measured(one.model)["closeness"] == dict(curves.metrics)[curves.best_step]["closeness"]
+    assert one.model.runs == [(False, False)]
+    assert "forward" not in one.model.__dict__
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,19 @@ def test_pairs_longer_than_the_window_are_cut_and_none_are_none(tiny_encoder):
     assert all(map(math.isfinite, score([("a1 " * 100, "b1 " * 100), ("a1", "b1")])))
 
 
+def test_a_saved_ranker_keeps_the_window_that_it_was_trained_with(tiny_encoder, tmp_path):
+    """An encoder's own window is that of one text: a ranker that begins as one reads what it has positions for."""
+    begun = model_folders.cross_encoder(tiny_encoder, seed=0)
+    assert begun.max_seq_length == 48
+    made = model_folders.cross_encoder(tiny_encoder, seed=0, window=12)
+    folder = model_folders.save_model(made, tmp_path / "made")
+    pairs = [("a1 f1", "b1 " * 9 + "f2 " * 9)]
+    assert Scorer(folder).model.max_seq_length == 12
+    assert Scorer(folder)(pairs) == pytest.approx(Scorer(made)(pairs), abs=1e-6)
+    assert Scorer(made)(pairs) != pytest.approx(Scorer(begun)(pairs), abs=1e-4)
+    assert model_folders.cross_encoder(folder, seed=0, window=20).max_seq_length == 20
+
+
 def test_a_head_is_drawn_from_the_seed(tiny_encoder):
     torch.manual_seed(3)
     before = torch.get_rng_state()

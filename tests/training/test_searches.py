@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import InputError
-from foveal.training.searches import VectorSearch, WordSearch, blended, run_of
+from foveal.training.searches import VectorSearch, WordSearch, blended, fingerprint, run_of
 
 TEXTS = st.lists(st.sampled_from(["ab", "cd", "ef", "gh"]), min_size=1, max_size=6).map(" ".join)
 
@@ -38,6 +38,31 @@ def test_word_search_is_bm25(texts, query):
     (found,) = WordSearch(corpus)([query.upper()], 10)
     assert found == pytest.approx(bm25_by_definition(corpus, query), abs=1e-5)
     assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_word_search_adds_up_in_one_order_whatever_the_process():
+    """A set of words has another order in each process, and sums of numbers depend on theirs."""
+    draw = np.random.default_rng(0)
+    words = [f"w{n}" for n in range(60)]
+    corpus = {f"d{n}": " ".join(draw.choice(words, 30)) for n in range(40)}
+    search = WordSearch(corpus)
+    _, index = search._index
+    for _ in range(10):
+        asked = draw.choice(words, 12).tolist()
+        expected = np.zeros(40)
+        for word in sorted(set(asked)):
+            rows, added = index[word]
+            expected[rows] += added
+        (found,) = search([" ".join(asked)], 40)
+        assert found == {f"d{row}": expected[row] for row in range(40) if expected[row]}
+
+
+def test_what_was_found_is_known_again_where_only_last_digits_differ():
+    found = {"q": {"a": 0.75, "b": 0.5}, "r": {"c": 0.25}}
+    near = {"r": {"c": 0.25 + 1e-7}, "q": {"b": 0.5 - 1e-7, "a": 0.75}}
+    assert fingerprint(near) == fingerprint(found)
+    others = ({**found, "r": {"d": 0.25}}, {"q": found["q"]}, {**found, "r": {"c": 0.3}}, {})
+    assert len({fingerprint(one) for one in (found, *others)}) == 5
 
 
 def test_vector_search_finds_the_largest_cosines():

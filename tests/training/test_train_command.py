@@ -10,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
+from foveal.cli.training import learnt_from
 from foveal.errors import InputError
 from foveal.library import Library
+from foveal.ranking.judged import Judged
+from foveal.settings import Settings
 from foveal.training.encoders import ARMS
 from foveal.training.examples import Examples
 from foveal.training.rerankers import OBJECTIVES
@@ -56,7 +59,7 @@ def test_an_encoder_and_a_reranker_from_judged_queries(data, tiny_encoder, tmp_p
     stage = ["--first-stage", home / "models" / "mine"]
     told = json.loads(run("reranker", "--data", data, "--json", *base, *stage, *LITTLE, home=home))
     assert told["what"].startswith("reranker, listwise, over words and ")
-    teacher = told["model"] or str(tiny_encoder)
+    teacher = told["model"] or Path(told["run"]) / "rejected"
     told = json.loads(
         run("encoder", "--data", data, "--arm", "kl", "--teacher", teacher, "--json", *base, *LITTLE, home=home)
     )
@@ -81,6 +84,32 @@ def test_an_encoder_from_the_library_itself(tiny_encoder, tmp_path):
     assert told["curves"]["steps"] == 30
     with pytest.raises(InputError, match="--test-split"):
         run("encoder", "--test-split", "test", home=home)
+
+
+def test_what_is_only_measured_is_not_learnt_from(data, tmp_path):
+    """A test query that stands in --split too, or whose words another query there asks."""
+
+    def given(split: str) -> tuple[Judged, Examples | None]:
+        return learnt_from(
+            Settings.load(tmp_path), data=data, split=split, test_split="test", judgements=None, queries=None,
+            first_stage="none", seed=0,
+        )  # fmt: skip
+
+    judged, test = given("train")
+    assert test is not None
+    assert judged.notes == ()
+    before = list(judged.examples.queries)
+    text = test.queries["q3-0"]
+    with (data / "queries.jsonl").open("a") as file:
+        file.write(json_lines({"other": f"  {text.upper().replace(' ', '  ')}"}))
+    with (data / "qrels" / "train.tsv").open("a") as file:
+        file.write("other\td3-0\t1\nq2-0\td2-0\t1\n")
+    judged, again = given("train")
+    assert again == test
+    assert list(judged.examples.queries) == before
+    assert judged.notes == ("2 queries of train are asked in test, too, and were not learnt from.",)
+    with pytest.raises(InputError, match="nothing is left to learn from"):
+        given("test")
 
 
 def test_help_names_every_choice():

@@ -186,7 +186,9 @@ def learnt_from(
     first_stage: str | None,
     seed: int,
 ) -> tuple[Judged, Examples | None]:
-    """What is learnt from, with its first stage, and what is only measured. InputError: as they say."""
+    """What is learnt from, with its first stage, and what is only measured; no query is in both. InputError: as they
+    say, or nothing is left to learn from.
+    """
     require_one_source(data, test_split, judgements, queries)
     if data is None:
         return judged_library(open_library(settings), judgements, queries, first_stage, seed), None
@@ -198,7 +200,34 @@ def learnt_from(
     encoder = None if name == "none" else _encoder(name, settings)
     with notes().status("Reading and encoding the collection …"):
         judged = of_beir(data, split, encoder, name=name)
-    return judged, Examples.of(load_beir(data, test_split)) if test_split else None
+    if test_split is None:
+        return judged, None
+    test = Examples.of(load_beir(data, test_split))
+    return kept_apart(judged, test, split, test_split), test
+
+
+def kept_apart(judged: Judged, test: Examples, split: str, test_split: str) -> Judged:
+    """What is learnt from without the queries that are only measured: neither by id, nor by their words.
+
+    InputError: none is left.
+    """
+    asked = {_words(text) for text in test.queries.values()}
+    queries = judged.examples.queries
+    left = [query for query, text in queries.items() if query not in test.queries and _words(text) not in asked]
+    if len(left) == len(queries):
+        return judged
+    if not left:
+        raise InputError(
+            f"All {len(queries):,} queries of qrels/{split}.tsv are in qrels/{test_split}.tsv, too, which is only "
+            "measured, so nothing is left to learn from. Name another split by --split or --test-split."
+        )
+    said = f"{len(queries) - len(left):,} queries of {split} are asked in {test_split}, too, and were not learnt from."
+    return replace(judged, examples=judged.examples.only(left), notes=(*judged.notes, said))
+
+
+def _words(query: str) -> str:
+    """The query but for white space and capitals."""
+    return " ".join(query.casefold().split())
 
 
 def judged_library(

@@ -127,7 +127,8 @@ def classification(
 ) -> Recipe:
     """A model and what it learns from; a share `dev` of each class's training series chooses the weights.
 
-    InputError: fewer than two classes, other channels in the test series, or a class that was not learnt.
+    InputError: fewer than two classes, one series of each, other channels in the test series, or a class that was not
+    learnt.
     """
     settings = settings or ClassifierSettings()
     classes, channels = train.classes, train.series[0].shape[1]
@@ -145,6 +146,8 @@ def classification(
         for name, one in (("train", train), (TEST, test))
     }
     held = held_out([y for _, y in rows["train"]], dev, seed)
+    if not held:
+        raise InputError("Every class has one series only, so that none can be held out. Give more of each.")
     rows[DEV] = [rows["train"][place] for place in sorted(held)]
     learnt = [row for place, row in enumerate(rows["train"]) if place not in held]
     most = max(range(len(classes)), key=lambda one: train.labels.count(classes[one]))

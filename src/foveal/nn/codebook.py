@@ -51,7 +51,7 @@ class CodebookSettings:
     indexing: Literal["softmax", "topk", "gumbel"] = "softmax"  # topk: the largest shares; gumbel: one code, drawn
     topk: int = 16  # shares that are kept with indexing = "topk", as they are
     kind: Literal["learned", "random", "binary"] = "learned"  # random: codes stay as drawn; binary: their signs
-    temperature: float = 1.0  # that logits are divided by
+    temperature: float = 1.0  # that logits are divided by; in training "gumbel" adds its noise first
 
     def __post_init__(self) -> None:
         require_at_least_one("A codebook", self, "width", "code_dim", "topk")
@@ -108,9 +108,12 @@ class TaskCodebook(nn.Module):
             raise InputError(f"A codebook got an input of shape {tuple(x.shape)}; it needs (…, {settings.width}).")
         require_numbers("A codebook", x)
         logits = self.phi(F.relu(x))
-        logits = (logits if logits.dtype == torch.float64 else logits.float()) / settings.temperature
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        if settings.indexing == "gumbel" and self.training:
+            return F.gumbel_softmax(logits, tau=settings.temperature, hard=True)
+        logits = logits / settings.temperature
         if settings.indexing == "gumbel":
-            return F.gumbel_softmax(logits, hard=True) if self.training else _hard(logits)
+            return _hard(logits)
         shares = F.dropout(logits.softmax(-1), settings.dropout, self.training)
         if settings.indexing == "topk":
             least = shares.topk(settings.topk, -1)

@@ -159,9 +159,14 @@ def prefixes(pieces: Piece, *, decay: float = 0.0, scan: str = "auto", before: P
 
 
 def last(scores: Tensor, values: Tensor, *, block: int = BLOCK, before: Piece | None = None) -> Piece:
-    """The piece of the whole sequence alone, block by block: the memory of one block, whatever the length."""
-    if scores.shape[-1] == 0 and before is None:
-        raise InputError("A scan got no tokens and nothing before them; give at least one.")
+    """The piece of the whole sequence alone, block by block: the memory of one block, whatever the length.
+
+    Of no tokens it is what was `before`. InputError: there is neither.
+    """
+    if scores.shape[-1] == 0:
+        if before is None:
+            raise InputError("A scan got no tokens and nothing before them; give at least one.")
+        return before
     whole = before
     for one, two in zip(torch.split(scores, block, -1), torch.split(values, block, -2), strict=True):
         part = summed(one, two)

@@ -106,7 +106,11 @@ class CrossEncoderRanker:
         return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
 
     def scores(self, query: str, texts: Sequence[str], *, cancel: Cancel | None = None) -> Scores:
-        """The score of each text, (len(texts),), float32: what a teacher gives, too. InputError: one is not finite."""
+        """The score of each text, (len(texts),), float32. InputError: one is not finite.
+
+        As the model's own activation gives it: 0 to 1, unless it states another. `rerankers.Scorer`, a teacher, gives
+        what comes before the activation.
+        """
         asked, pieces = self.pieces(query, texts)
         pieces.sort(key=lambda piece: -len(piece[1]))  # pairs of like length go together: little padding
         best = np.full(len(texts), -np.inf, dtype=np.float32)

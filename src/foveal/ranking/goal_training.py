@@ -9,7 +9,6 @@ Guard      kept only if it orders what the first stage finds for the queries hel
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import TrainingRun
-from foveal.training.searches import run_of
+from foveal.training.searches import fingerprint, run_of
 
 METRICS = ("map", "mrr", "ndcg@10")
 
@@ -102,13 +101,13 @@ def train_goal_ranker(judged: Judged, settings: GoalTraining, *, run: RunSetting
     if not kept:
         raise InputError(f"The first stage finds nothing for any of the {len(judged.examples.queries)} queries.")
     learnt, dev = parted(judged.examples.only(kept), settings.loop.seed)
-    parts = {"dev": dev}
+    parts, given = {"dev": dev}, {"dev": found}  # test queries may have ids that others have, too
     if run.test is not None:
-        found |= run_of(judged.search, run.test, settings.depth)
-        parts["test"] = run.test.only([query for query in run.test.queries if found.get(query)])
+        given["test"] = run_of(judged.search, run.test, settings.depth)
+        parts["test"] = run.test.only([query for query in run.test.queries if given["test"].get(query)])
     states = TokenStates.of(encoder, settings.tokens, run.cache)
     settings = replace(settings, negatives=most_negatives(learnt, settings.negatives), tokens=states.tokens)
-    depends_on = _depends_on(judged, settings, states, found, {"examples": learnt, **parts})
+    depends_on = _depends_on(judged, settings, states, given, {"examples": learnt, **parts})
     opened = TrainingRun.opened(
         run.home, run.name, identity(depends_on, settings.loop), kind="goal-ranker", anew=run.anew
     )
@@ -119,20 +118,20 @@ def train_goal_ranker(judged: Judged, settings: GoalTraining, *, run: RunSetting
     job = _job(scorer, learnt, dev, found, settings, depends_on)
     curves = train(job, settings.loop, opened.folder, on_progress=run.on_progress)
     used = _usage(scorer, job, settings)
-    weight, report = _reported(opened.name, scorer, parts, found, curves, settings, (judged, used))
+    weight, report = _reported(opened.name, scorer, parts, given, curves, settings, (judged, used))
     with opened.candidate() as made:
         opened.settle(GoalRanker(scorer, weight=weight).save(made), report)
     return (opened.place if report.kept else None), report
 
 
 def _reported(
-    name: str, scorer: GoalScorer, parts: Mapping[str, Examples], found: Run, curves: Curves, settings: GoalTraining,
-    about: tuple[Judged, tuple[str, ...]],
+    name: str, scorer: GoalScorer, parts: Mapping[str, Examples], given: Mapping[str, Run], curves: Curves,
+    settings: GoalTraining, about: tuple[Judged, tuple[str, ...]],
 ) -> tuple[float, Report]:  # fmt: skip
-    """The weight beside the first stage, and what was measured with it."""
+    """The weight beside the first stage, and what was measured with it; `given`: what was found, as `parts`."""
     (judged, used), dev = about, parts["dev"]
-    runs = {kind: scored(scorer, part, found) for kind, part in parts.items()}
-    first = {kind: {query: dict(found[query]) for query in part.queries} for kind, part in parts.items()}
+    runs = {kind: scored(scorer, part, given[kind]) for kind, part in parts.items()}
+    first = {kind: {query: dict(given[kind][query]) for query in part.queries} for kind, part in parts.items()}
     weight = tuned_weight((first["dev"], runs["dev"]), dev.judged, metric=METRICS[0])
     measured = {kind: _beside(part, first[kind], runs[kind], weight) for kind, part in parts.items()}
     before, after = (one[METRICS[0]] for one in measured["dev"])
@@ -196,12 +195,12 @@ def _beside(examples: Examples, first: Run, run: Run, weight: float) -> tuple[Me
 
 
 def _depends_on(
-    judged: Judged, settings: GoalTraining, states: TokenStates, found: Run, parts: Mapping[str, Examples]
-) -> dict[str, str]:
+    judged: Judged, settings: GoalTraining, states: TokenStates, given: Mapping[str, Run],
+    parts: Mapping[str, Examples],
+) -> dict[str, str]:  # fmt: skip
     told = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
-    content = json.dumps(found, sort_keys=True).encode()
     return {
         "what": "goal ranker", "encoder": states.encoder.fingerprint, "first stage": judged.stage,
-        "found": hashlib.sha256(content).hexdigest(), "ranker": json.dumps(told),
+        "ranker": json.dumps(told), **{f"found, {kind}": fingerprint(found) for kind, found in given.items()},
         **{kind: part.fingerprint for kind, part in parts.items()},
     }  # fmt: skip

@@ -94,10 +94,10 @@ def train_neural(
     found = run_of(judged.search, judged.examples, settings.depth)
     examples, notes = _findable(judged.examples, found)
     learnt, dev = parted(examples, settings.loop.seed)
-    test = run.test
+    test, test_found = run.test, None
     if test is not None:
-        found |= run_of(judged.search, test, settings.depth)
-        test, lost = _findable(test, found)
+        test_found = run_of(judged.search, test, settings.depth)
+        test, lost = _findable(test, test_found)
         notes = (*notes, *(f"test: {note}" for note in lost))
     vocabulary = vocabulary_of(learnt, settings)
     room = len(vocabulary.words) if encoder else vocabulary.known
@@ -111,8 +111,8 @@ def train_neural(
         table = folder_of(encoder, run.cache or Settings.load().cache, kind="encoder")
         vectors = WordVectors.from_encoder(table, vocabulary, settings.dimension, seed=settings.loop.seed)
     folder, report = train_ranker(
-        name, learnt, found, settings, home=run.home, run_name=run.name, dev=dev, test=test, vocabulary=vocabulary,
-        vectors=vectors, on_progress=run.on_progress, anew=run.anew,
+        name, learnt, found, settings, home=run.home, run_name=run.name, dev=dev, test=test, test_found=test_found,
+        vocabulary=vocabulary, vectors=vectors, on_progress=run.on_progress, anew=run.anew,
     )  # fmt: skip
     return folder, _with_notes(report, judged, notes)
 
@@ -290,9 +290,9 @@ def withdrawn(home: Path, report: Report, reason: str) -> Report:
     """Put a model that was kept into its run's `rejected/`, and say so in the report on the disk."""
     place, folder = home / "models" / report.name, home / "runs" / "train" / report.name
     report = replace(report, kept=False, notes=(*report.notes, reason))
-    checkpoints.write(folder / "report.json", report.as_json())
-    if place.is_dir():
+    if place.is_dir():  # first: a kill between the two must leave no model where models are looked for
         model_folders.moved(place, folder / "rejected", replace=True)
+    checkpoints.write(folder / "report.json", report.as_json())
     return report
 
 

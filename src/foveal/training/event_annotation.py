@@ -8,7 +8,7 @@
 A triple is a query, the event that was going on, and a document. Each model's score is made a probability by isotonic
 regression (pool adjacent violators), each votes by whether that is a half or more; a label's weight is the share that
 agrees. The language model gives grades 0 to 3 under a grammar, twice, with the evidence in another order; two different
-grades are none. Prompts and answers go into a log.
+grades are none. Prompts and answers go into a log; a line of it that a kill tore is passed over.
 Source: coarse annotation by a model zoo and fine annotation by a language model are named by Yang et al., 2023,
 arXiv 2312.00372; the votes, their calibration and the kappa below which the second is left out are ours.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -228,16 +229,18 @@ class FineAnnotator:
 
     def __init__(self, chat: ChatModel, log: Path) -> None:
         self.chat, self.log = chat, log
+        self._known = _logged(log, chat.name)
 
     def grade(self, triple: Triple) -> int | None:
         """0 to 3, a key of `GRADES`; None where two prompts gave different ones."""
-        known = self._known(triple)
-        if known is not None:
-            return known[0] if known[0] == known[1] else None
-        prompts = [grading_prompt(triple, document_first=first) for first in (False, True)]
-        grades = [self._asked(prompt) for prompt in prompts]
-        self._keep(triple, prompts, grades)
-        return grades[0] if grades[0] == grades[1] else None
+        key = _key(triple)
+        if key not in self._known:
+            prompts = [grading_prompt(triple, document_first=first) for first in (False, True)]
+            grades = [self._asked(prompt) for prompt in prompts]
+            self._keep({"key": key, "model": self.chat.name, "prompts": prompts, "grades": grades})
+            self._known[key] = grades
+        first, second = self._known[key]
+        return first if first == second else None
 
     def kappa(self, triples: Sequence[Triple], relevant: Sequence[bool]) -> float:
         """Its agreement with judged triples; relevant is a grade of 2 or 3, and none counts as not relevant."""
@@ -253,19 +256,28 @@ class FineAnnotator:
 
         return int(self.chat.parse([{"role": "user", "content": prompt}], Grade).grade)
 
-    def _known(self, triple: Triple) -> list[int] | None:
-        key = _key(triple)
-        for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.is_file() else []:
-            row = json.loads(line)
-            if row["key"] == key and row["model"] == self.chat.name:
-                return [int(grade) for grade in row["grades"]]
-        return None
-
-    def _keep(self, triple: Triple, prompts: Sequence[str], grades: Sequence[int]) -> None:
+    def _keep(self, row: Mapping[str, object]) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        row = {"key": _key(triple), "model": self.chat.name, "prompts": list(prompts), "grades": list(grades)}
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        with self.log.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read() == b"\n" else b"\n" + line  # what a kill tore stays a line of its own
+            file.write(line)
+
+
+def _logged(log: Path, model: str) -> dict[str, list[int]]:
+    """Triple's key -> the two grades that the model gave; lines that are no rows, torn by a kill, are passed over."""
+    known: dict[str, list[int]] = {}
+    for line in log.read_bytes().split(b"\n") if log.is_file() else []:
+        try:
+            row = json.loads(line.decode("utf-8", "surrogatepass"))
+            first, second = (int(grade) for grade in row["grades"])
+            if row["model"] == model:
+                known.setdefault(row["key"], [first, second])
+        except (ValueError, TypeError, KeyError):
+            continue
+    return known
 
 
 def grading_prompt(triple: Triple, *, document_first: bool) -> str:

@@ -75,13 +75,20 @@ class EventExamples:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of examples, moments and events."""
+        """Of examples, moments and events, and of what is known of the documents: negatives depend on it."""
         import hashlib
 
         digest = hashlib.sha256(self.examples.fingerprint.encode())
         for name in self.examples.queries:
-            shown = [(one.text, round(one.age_days, 6), round(one.burst, 6)) for one in self.events.get(name, ())]
+            shown = [
+                (one.text, round(one.age_days, 6), round(one.burst, 6), one.id, one.documents)
+                for one in self.events.get(name, ())
+            ]
             digest.update(repr((self.asked[name], shown)).encode("utf-8", "surrogatepass"))
+        for name in self.examples.corpus:
+            known = self.facts[name]
+            told = (known.moment, known.event, sorted(known.entities), known.triple)
+            digest.update(repr(told).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def right_event(self, query: str, document: str) -> int:

@@ -31,6 +31,7 @@ from foveal.registry import require
 from foveal.training import checkpoints
 from foveal.training.examples import shuffled
 from foveal.training.watch import Evaluate, Hook, Progress, Seen, Watch, same_randomness
+from foveal.training.windows import plain_again
 
 log = logging.getLogger("foveal.training")
 
@@ -55,7 +56,7 @@ class LoopSettings:
     evaluate_every: int | None = None  # steps; None: an epoch
     checkpoint_every: int | None = None  # steps; None: with each evaluation
     patience: int | None = None  # evaluations without a better one after which training stops
-    bfloat16: bool = False  # mixed precision; losses stay in float32
+    bfloat16: bool = False  # mixed precision; losses, and what is measured, stay in float32
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "learning_rate", "steps", "evaluate_every", "checkpoint_every", "patience"):
@@ -134,18 +135,17 @@ def train(
             log.info("Going on from %s.", found[0])
         else:
             watch.measure(0, 0)
-        with watch.interruptible():
-            trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
-    step = int(trainer.state.global_step)
-    if watch.interrupted and step < trainer.state.max_steps:
-        on_progress(Progress(step, trainer.state.max_steps, note=f"Saved at step {step}; the same command goes on."))
+        step = _stepped(job, trainer, watch, found[0] if found else None)
+    steps = trainer.args.max_steps
+    if watch.interrupted and step < steps:
+        on_progress(Progress(step, steps, note=f"Saved at step {step}; the same command goes on."))
         raise KeyboardInterrupt
     told = {
         **watch.kept(),
         "steps": step,
         "ended": "early" if watch.early else "finished",
         "seconds": time.perf_counter() - started,
-        "resumed_at": int(found[0].name.rpartition("-")[2]) if found else 0,
+        "resumed_at": _step_of(found[0]) if found else 0,
     }
     if watch.seen.best_step is None:  # nothing was evaluated: the last weights are what a second start finds
         told["best_step"] = step
@@ -154,6 +154,25 @@ def train(
     checkpoints.keep_best(folder, told["best_step"])
     checkpoints.finish(folder, told)
     return _curves(told)
+
+
+def _stepped(job: Job, trainer: Any, watch: Watch, checkpoint: Path | None) -> int:
+    """Take the steps that are left: none where a run had ended, and was killed before it said so. The last one done."""
+    last = trainer.args.max_steps
+    if checkpoint and (_step_of(checkpoint) >= last or watch.patience_is_over()):
+        checkpoints.load_weights(_weights(job), checkpoint / "model.safetensors")
+        watch.early = _step_of(checkpoint) < last
+        return _step_of(checkpoint)
+    try:
+        with watch.interruptible():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        plain_again(job.model)
+    return int(trainer.state.global_step)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _curves(told: Mapping[str, Any]) -> Curves:

@@ -21,9 +21,13 @@ import torch
 from foveal.errors import InputError
 from foveal.models.quiet import quiet
 from foveal.registry import require
+from foveal.training import checkpoints
 
 WINDOW = 512
-"""Tokens of a query and a document together that a cross-encoder reads, where its base has no smaller window."""
+"""Tokens of a query and a document together that a cross-encoder reads, where its folder states no other window."""
+
+STATED, HEAD = "sentence_bert_config.json", "ForSequenceClassification"
+"""Where a folder states its window, and what the architecture of one that scores pairs is called at its end."""
 
 
 def sentence_transformer(folder: Path) -> Any:
@@ -34,19 +38,31 @@ def sentence_transformer(folder: Path) -> Any:
 
 
 def cross_encoder(folder: Path, *, seed: int, window: int | None = None) -> Any:
-    """A CrossEncoder with one score, from any encoder's folder; a head that is not there is drawn from the seed."""
+    """A CrossEncoder with one score, from any encoder's folder; a head that is not there is drawn from the seed.
+
+    `window` of tokens; None: what a trained one was trained with, else `WINDOW`. Never more than it has positions for.
+    """
     module = require("sentence_transformers", extra="train")
+    tokens = window or _trained_window(folder) or WINDOW
     with _silent(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = module.CrossEncoder(
             str(folder),
             num_labels=1,
-            max_length=window or WINDOW,
+            max_length=tokens,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     positions = getattr(model.model.config, "max_position_embeddings", WINDOW)
-    model.max_seq_length = min(window or WINDOW, positions)
+    model.max_seq_length = min(tokens, positions)
     return model
+
+
+def _trained_window(folder: Path) -> int | None:
+    """The window that a cross-encoder's folder states; an encoder's own is that of one text, and counts for nothing."""
+    config, stated = checkpoints.read(folder / "config.json") or {}, checkpoints.read(folder / STATED) or {}
+    crossed = any(str(one).endswith(HEAD) for one in config.get("architectures") or ())
+    tokens = stated.get("max_seq_length") if crossed else None
+    return None if tokens is None else int(tokens)
 
 
 def encoding(
@@ -99,7 +115,7 @@ def moved(made: Path, folder: Path, *, replace: bool = False) -> Path:
 
 def _state_window(folder: Path, tokens: int) -> None:
     """Say how many tokens count where `models.bert` looks for it: newer sentence-transformers leave it out there."""
-    path = folder / "sentence_bert_config.json"
+    path = folder / STATED
     if path.is_file():
         config = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps({**config, "max_seq_length": tokens}, indent=2) + "\n", encoding="utf-8")

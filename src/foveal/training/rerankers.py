@@ -50,7 +50,7 @@ class RerankerSettings:
     dev_share: float = 0.1
     dev_queries: int = 40  # looked at while training, to `dev_depth`; the guard takes all, to `depth`
     dev_depth: int = 20
-    window: int | None = None  # tokens of query and document together; None: 512, or the base's if smaller
+    window: int | None = None  # tokens of query and document together; None: 512, or what the base was trained with
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, batch=8, learning_rate=3e-5))
 
     def __post_init__(self) -> None:

@@ -1,18 +1,23 @@
 """First-stage searches over a training corpus in memory: where negatives and candidates come from.
 
 Shapes     queries, k -> for each query at most k document ids with scores, higher is better
-Words      BM25 (Robertson and Zaragoza, 2009) in Lucene's form, over lower-cased words; no stems, no stop words
+Words      BM25 (Robertson and Zaragoza, 2009) in Lucene's form, over lower-cased words; no stems, no stop words; the
+           same to the bit in every process
 Vectors    cosine of unit vectors, all of them compared
 Against    a library's own retrievers (retrieval/) search passages on disk; a training run may be given those instead
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +41,19 @@ def run_of(search: Search, examples: Examples, k: int) -> Run:
     spare = max((len(documents) for documents in examples.aside.values()), default=0)
     found = dict(zip(examples.queries, search(list(examples.queries.values()), k + spare), strict=True))
     return {query: _without(ranking, examples.aside.get(query, ()), k) for query, ranking in found.items()}
+
+
+def fingerprint(found: Mapping[str, Mapping[str, float]]) -> str:
+    """SHA-256 over what was found: for each query which documents, and the mean size of all scores to a hundredth.
+
+    The last digits of a score depend on machine and threads; a run that was stopped there must still be known here.
+    """
+    sizes = [abs(score) for ranking in found.values() for score in ranking.values()]
+    total = math.fsum(sizes)
+    counts = 0 < total < math.inf
+    size = round(100 * math.log(total / len(sizes))) if counts else None  # of a logarithm: no plain number is a half
+    told = [size, {query: sorted(one) for query, one in found.items()}]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _without(ranking: Mapping[str, float], aside: Collection[str], k: int) -> dict[str, float]:
@@ -74,8 +92,8 @@ class WordSearch:
         ids, index = self._index
         found = []
         for query in queries:
-            scores = np.zeros(len(ids), dtype=np.float32)
-            for word in set(_WORD.findall(query.lower())) & index.keys():
+            scores = np.zeros(len(ids))
+            for word in sorted(set(_WORD.findall(query.lower())) & index.keys()):  # a set's own order is the process's
                 rows, added = index[word]
                 scores[rows] += added
             best = _best(scores, k)
@@ -134,7 +152,7 @@ def _scaled(ranking: Mapping[str, float]) -> dict[str, float]:
     return {document: (score - low) / (high - low) if high > low else 1.0 for document, score in ranking.items()}
 
 
-def _best(scores: Floats, k: int) -> list[int]:
+def _best(scores: npt.NDArray[np.floating[Any]], k: int) -> list[int]:
     """The rows of the `k` highest scores, the first one first; ties by row."""
     if k < 1:
         raise InputError(f"A search got k = {k}; it needs at least 1.")

@@ -22,6 +22,7 @@ from transformers import TrainerCallback
 
 from foveal.errors import FovealError
 from foveal.training import checkpoints
+from foveal.training.windows import plainly
 
 if TYPE_CHECKING:
     from torch import nn
@@ -113,13 +114,17 @@ class Watch(TrainerCallback):
         for hook, state in zip(self.hooks, kept["hooks"], strict=True):
             hook.restore(state)
 
+    def patience_is_over(self) -> bool:
+        """Whether there were so many evaluations without a better one that training stops."""
+        return self.settings.patience is not None and self.seen.worse >= self.settings.patience
+
     def measure(self, step: int, steps: int) -> None:
-        """Evaluate, and keep the weights if they are the best so far."""
+        """Evaluate, in full precision, and keep the weights if they are the best so far."""
         if self.evaluate is None:
             return
         training = self.module.training
         self.module.eval()
-        with same_randomness(), torch.no_grad():
+        with same_randomness(), torch.no_grad(), plainly(self.module):
             metrics = {name: float(value) for name, value in self.evaluate(self.module).items()}
         self.module.train(training)
         seen = self.seen
@@ -150,8 +155,7 @@ class Watch(TrainerCallback):
             hook.at_step(step, self.module)
         if step % self.every == 0 or last:
             self.measure(step, state.max_steps)
-            patience = self.settings.patience
-            self.early = patience is not None and self.seen.worse >= patience and not last
+            self.early = self.patience_is_over() and not last
         else:
             self.on_progress(Progress(step, state.max_steps, self._loss()))
         if self.early or self.interrupted:

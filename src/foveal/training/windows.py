@@ -9,18 +9,21 @@ alone, so that one that was broken off goes on with the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from foveal.registry import require
 from foveal.training.examples import shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+OWN = "_original_forward"
+"""Where accelerate keeps a module's forward while another is in its place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,25 @@ def collate(rows: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def plain_again(module: nn.Module) -> None:
-    """Take off what a training in mixed precision leaves around a module's forward: bfloat16 for ever."""
-    utils = require("accelerate.utils", extra="train")
-    utils.extract_model_from_parallel(module, keep_fp32_wrapper=False)
+    """Take off what a training in mixed precision leaves around a module's forward: bfloat16 for ever.
+
+    Accelerate's own way takes off what transformers wraps its forwards in, too.
+    """
+    own = module.__dict__.pop(OWN, None)
+    if own is not None:
+        module.__dict__.pop("forward", None)
+        if own != module.forward:  # the module had one besides its class's
+            module.forward = own
+
+
+@contextmanager
+def plainly(module: nn.Module) -> Iterator[None]:
+    """Inside, a module that is trained in mixed precision computes as it will afterwards."""
+    own, mixed = module.__dict__.get(OWN), module.__dict__.get("forward")
+    if own is not None:
+        module.forward = own
+    try:
+        yield
+    finally:
+        if own is not None and mixed is not None:
+            module.forward = mixed

@@ -4,7 +4,8 @@
     load_ranker(folder)                          a `Scorer`; Neural(folder) is the ranker
 
 Examples   queries, texts and judgements; `found`: query id -> document id -> first-stage score, for training, dev and
-           test queries alike: the documents to choose among (judged ones alone, where a set comes with its candidates)
+           test queries alike: the documents to choose among (judged ones alone, where a set comes with its candidates);
+           `test_found`, where test queries have ids that others have, too
 Rows       a relevant document and its query's negatives, drawn anew each epoch from those that were found: one for
            losses over pairs, four for losses over lists
 Guard      the weights with the best dev MAP stay; beside the first stage, by the weight that is best on the dev queries
@@ -42,6 +43,7 @@ from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import TrainingRun
+from foveal.training.searches import fingerprint
 from foveal.training.watch import Progress
 
 METRICS = ("map", "mrr", "ndcg@10")
@@ -100,6 +102,7 @@ def train_ranker(
     run_name: str | None = None,
     dev: Examples | None = None,
     test: Examples | None = None,
+    test_found: Scores | None = None,
     encoder: str = "minilm",
     vocabulary: Vocabulary | None = None,
     vectors: WordVectors | None = None,
@@ -122,14 +125,16 @@ def train_ranker(
         learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
     check_corpus(learnt, dev, test)
     judged = {"dev": dev} | ({"test": test} if test else {})
-    for queries in (learnt, *judged.values()):
-        _require_found(queries, found)
+    given = {"dev": found} | ({"test": found if test_found is None else test_found} if test else {})
+    _require_found(learnt, found)
+    for kind, queries in judged.items():
+        _require_found(queries, given[kind])
     if vocabulary is None or vectors is None:
         vocabulary = vocabulary_of(learnt, settings)
         folder = folder_of(encoder, cache or Settings.load().cache, kind="encoder")
         vectors = WordVectors.from_encoder(folder, vocabulary, settings.dimension, seed=settings.loop.seed)
     scorer = untrained(name, vocabulary, vectors, settings)
-    depends_on = _depends_on(name, vectors, found, {"examples": learnt, **judged}, settings)
+    depends_on = _depends_on(name, vectors, given, {"examples": learnt, **judged}, settings)
     run = TrainingRun.opened(home, run_name, identity(depends_on, settings.loop), kind=name, anew=anew)
     report = run.report()
     if report is not None:
@@ -137,7 +142,7 @@ def train_ranker(
     curves = fit_ranker(
         scorer, learnt, found, settings, run.folder, dev=dev, known_by=depends_on, on_progress=on_progress
     )
-    weight, report = _reported(run.name, scorer, judged, found, settings, curves)
+    weight, report = _reported(run.name, scorer, judged, given, settings, curves)
     with run.candidate() as made:
         run.settle(scorer.weighed(weight).save(made), report)
     return (run.place if report.kept else None), report
@@ -189,7 +194,7 @@ def fit_ranker(
     lists, model = Lists(rows, scorer), scorer.model
     if known_by is None:
         judged = {"examples": examples} | ({"dev": dev} if dev else {})
-        known_by = _depends_on(model.name, model.vectors, found, judged, settings)
+        known_by = _depends_on(model.name, model.vectors, {"dev": found}, judged, settings)
     job = Job(
         model=model,
         rows=lists,
@@ -274,16 +279,16 @@ def _reported(
     name: str,
     scorer: Scorer,
     judged: Mapping[str, Examples],
-    found: Scores,
+    given: Mapping[str, Scores],
     settings: NeuralSettings,
     curves: Curves,
 ) -> tuple[float, Report]:
-    """The weight beside the first stage, and what was measured with it."""
-    runs = {kind: scored(scorer, queries, found) for kind, queries in judged.items()}
+    """The weight beside the first stage, and what was measured with it; `given`: what was found, as `judged`."""
+    runs = {kind: scored(scorer, queries, given[kind]) for kind, queries in judged.items()}
     dev, weight = judged["dev"], 1.0
     if settings.interpolate:
-        weight = tuned_weight((_of(dev, found), runs["dev"]), dev.judged, metric=METRICS[0])
-    measured = {kind: _measured(queries, found, runs[kind], weight) for kind, queries in judged.items()}
+        weight = tuned_weight((_of(dev, given["dev"]), runs["dev"]), dev.judged, metric=METRICS[0])
+    measured = {kind: _measured(queries, given[kind], runs[kind], weight) for kind, queries in judged.items()}
     notes = []
     for kind, queries in judged.items():
         alone = evaluate(runs[kind], queries.judged, METRICS[:1])["map"]
@@ -296,13 +301,17 @@ def _reported(
 
 
 def _depends_on(
-    name: str, vectors: WordVectors, found: Scores, examples: Mapping[str, Examples], settings: NeuralSettings
+    name: str,
+    vectors: WordVectors,
+    given: Mapping[str, Scores],
+    examples: Mapping[str, Examples],
+    settings: NeuralSettings,
 ) -> dict[str, str]:
     """What a run is known by, besides the loop."""
     return {
         "what": f"neural ranker {name}",
-        "vectors": _digest(vectors.table.detach().cpu().numpy().tobytes()),
-        "found": _digest(json.dumps({query: dict(one) for query, one in found.items()}, sort_keys=True).encode()),
+        "vectors": hashlib.sha256(vectors.table.detach().cpu().numpy().tobytes()).hexdigest(),
+        **{f"found, {kind}": fingerprint(found) for kind, found in given.items()},
         **{kind: queries.fingerprint for kind, queries in examples.items()},
         "ranker": json.dumps({key: value for key, value in plain_settings(settings).items() if key != "loop"}),
     }
@@ -332,7 +341,3 @@ def _require_found(examples: Examples, found: Scores) -> None:
         strange = next((document for document in found[query] if document not in examples.corpus), None)
         if strange is not None:
             raise InputError(f"{strange!r} was found for query {query!r}, but {examples.name} does not hold it.")
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
