@@ -180,6 +180,8 @@ def test_removing_by_file_folder_and_id(library, files):
     assert library.documents() == []
     with pytest.raises(UnknownDocument, match="holds nothing from"):
         library.remove(str(files))
+    with pytest.raises(UnknownDocument, match="holds nothing from"):
+        library.find("~$report.txt")  # nobody's home
 
 
 def test_a_removed_file_is_still_named_by_its_path_after_it_is_gone(library, files):

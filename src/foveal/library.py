@@ -32,6 +32,7 @@ from foveal.retrieval.pruning import address_of, gone
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
+from foveal.text.files import expanded
 from foveal.text.loading import Skipped, Source, discover
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.text.sources import load_settings
@@ -402,7 +403,7 @@ class Library:
 
 def _resolved(encoder: str | None) -> str | None:
     """An encoder's name; a folder by its whole path, so that it is found from anywhere."""
-    folder = Path(encoder).expanduser() if encoder else None
+    folder = expanded(encoder) if encoder else None
     return str(folder.resolve()) if folder and folder.is_dir() and encoder not in OFFLINE else encoder
 
 

@@ -13,7 +13,6 @@ from servers import broken, dead_url, dripping, endless, gzipped, in_turn, page,
 from foveal.errors import FetchFailed, InputError
 from foveal.text.addresses import GuardedBackend, is_public, resolved
 from foveal.text.fetching import FetchSettings, fetch
-from foveal.text.robots import ALL_CLOSED, parse
 
 
 def local(**given):
@@ -150,13 +149,25 @@ def test_retry_after_is_waited_for():
         assert 1.0 <= time.monotonic() - start < 2.0
 
 
-@pytest.mark.parametrize("when", ["3600", "Fri, 31 Dec 2999 23:59:59 GMT"])
+@pytest.mark.parametrize("when", ["3600", "9" * 400, "Fri, 31 Dec 2999 23:59:59 GMT"])
 def test_a_retry_after_beyond_the_deadline_fails_at_once(when):
     with serving({"/a": page("", status=503, Retry_After=when)}) as server:
         start = time.monotonic()
         with pytest.raises(FetchFailed, match="is to be asked again in"):
             fetch(server.url("/a"), local())
         assert time.monotonic() - start < 1.0
+
+
+@pytest.mark.parametrize("when", ["1 Jan 99999999999999999999 00:00:00", "Mon, 1 Jan 2024 00:00:00 +9999999999999999"])
+def test_a_retry_after_that_no_calendar_has_is_none(when):
+    with serving({"/a": in_turn(page("", status=503, Retry_After=when), page("there"))}) as server:
+        assert fetch(server.url("/a"), local()).content == b"there"
+
+
+def test_of_a_content_type_made_to_cost_only_the_beginning_is_read():
+    with serving({"/a": page("x", f"text/plain; {'x=y; ' * 1000} charset=utf-8")}) as server:
+        found = fetch(server.url("/a"), local())
+    assert (found.media_type, found.charset) == ("text/plain", None)
 
 
 # place
@@ -265,6 +276,14 @@ def test_a_redirect_to_another_scheme_or_with_credentials_is_refused(target):
         fetch(server.url("/a"), local())
 
 
+@pytest.mark.parametrize("target", ["http://[x]/", "//xn--a/", "http://h:x/", "//["])
+@pytest.mark.parametrize("path", ["/a", "/robots.txt"])
+def test_a_redirect_to_what_is_no_address_is_refused(path, target):
+    refused = pytest.raises(FetchFailed, match=r"redirects to .*Check it")
+    with serving({"/a": page("x"), path: redirect(target)}) as server, refused:
+        fetch(server.url("/a"), local())
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -354,33 +373,6 @@ def test_a_redirect_is_checked_against_the_other_sites_robots_txt():
         with serving({"/a": redirect(closed.url("/b"))}) as first, pytest.raises(FetchFailed, match="asks programs"):
             fetch(first.url("/a"), local())
         assert closed.asked("/b") == 0
-
-
-@pytest.mark.parametrize(
-    ("rules", "path", "allowed"),
-    [
-        ("User-agent: *\nDisallow: /a\nAllow: /a/b", "/a/b/c", True),
-        ("User-agent: *\nAllow: /\nDisallow: /a", "/a", False),
-        ("User-agent: *\nAllow: /a\nDisallow: /a", "/a", True),
-        ("User-agent: *\nDisallow: /*?", "/page?x=1", False),
-        ("User-agent: *\nDisallow: /*.pdf$", "/x.pdf", False),
-        ("User-agent: *\nDisallow: /*.pdf$", "/x.pdf.html", True),
-        ("User-agent: *\nDisallow:", "/a", True),
-        ("User-agent: x\nUser-agent: Foveal # us\nDisallow: /a", "/a", False),
-        ("User-agent: Foveal\nDisallow:\n\nUser-agent: *\nDisallow: /", "/a", True),
-        (
-            "User-agent: Foveal\nDisallow: /a\nUser-agent: other\nDisallow: /b\nUser-agent: foveal\nDisallow: /c",
-            "/c",
-            False,
-        ),
-        ("Disallow: /a", "/a", True),
-        ("User-agent: *\nDisallow: /caf%C3%A9", "/café", False),
-        ("<html>not found</html>", "/a", True),
-    ],
-)
-def test_the_rules_of_robots_txt(rules, path, allowed):
-    assert parse(rules, "Foveal").allow(path) is allowed
-    assert not ALL_CLOSED.allow(path)
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(tmp_path):

@@ -12,9 +12,10 @@ import pytest
 from fpdf import FPDF
 from servers import gzipped, page, serving
 
-from foveal.errors import FetchFailed, InputError, UnreadableSource
+from foveal.errors import Cancelled, FetchFailed, InputError, UnreadableSource
 from foveal.text.fetching import FetchSettings
-from foveal.text.loading import LoadSettings, Skipped, Source, discover, load, read_document
+from foveal.text.files import expanded, file_address
+from foveal.text.loading import LoadSettings, Skipped, Source, discover, load, read_document, readable
 from foveal.types import Document, document_id
 
 HERE = LoadSettings(fetch=FetchSettings(allow_private=True, timeout_s=5))
@@ -122,6 +123,28 @@ def test_an_unknown_ending_is_told_by_the_first_bytes(tmp_path, head, kind):
 def test_a_path_that_is_not_there_is_an_error_at_once(tmp_path):
     with pytest.raises(InputError, match=r"There is no file or folder .*missing\.txt.*Check its spelling"):
         discover([tmp_path / "missing.txt"])
+
+
+@pytest.mark.parametrize("name", ["~$report.txt", "~nobody-is-called-so", "~\0"])
+def test_a_name_that_begins_as_a_home_and_is_none_is_a_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert expanded(name) == Path(name)
+    with pytest.raises(InputError, match="There is no file or folder"):
+        discover([name])
+    if "\0" not in name:
+        (tmp_path / name).write_text("some words")
+        assert next(discover([name])).address == (tmp_path / name).resolve().as_uri()
+
+
+def test_a_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert expanded("~/notes") == Path("/home/ada/notes")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_what_cannot_be_a_path_has_no_address(name):
+    with pytest.raises(InputError, match="cannot be a file"):
+        file_address(Path(name))
 
 
 @pytest.mark.parametrize(
@@ -290,6 +313,40 @@ def test_one_document_is_asked_for(tmp_path):
 def test_a_kind_that_is_none():
     with pytest.raises(InputError, match="There are: text, markdown, html"):
         load(Source("file:///x", "poem"))
+
+
+class Failing:
+    """A caller who is asked whether to stop, and fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def check(self):
+        raise self.error
+
+
+def failing(error):
+    return LoadSettings(fetch=FetchSettings(cancel=Failing(error)))
+
+
+def test_a_source_that_fails_by_our_fault_is_skipped_and_logged(caplog):
+    source = Source("https://example.org/a", "url")
+    [skipped] = readable(source, failing(ZeroDivisionError("by nothing")))
+    assert skipped.address == source.address
+    assert "a fault of ours (ZeroDivisionError: by nothing)" in skipped.reason
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+def test_a_source_that_says_in_words_why_it_fails_is_skipped_without_a_traceback(caplog):
+    [skipped] = readable(Source("file:///x", "poem"))
+    assert "A source of kind 'poem' cannot be read" in skipped.reason
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [Cancelled, MemoryError, KeyboardInterrupt])
+def test_what_ends_the_whole_add_is_passed_on(error):
+    with pytest.raises(error):
+        list(readable(Source("https://example.org/a", "url"), failing(error())))
 
 
 @pytest.mark.parametrize("limit", [0, -1])

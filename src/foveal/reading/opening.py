@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foveal.errors import InputError, UnreadableSource
 from foveal.reading.sources import DocumentText, FileText, Text
-from foveal.text.files import file_address, path_of, read_bytes, too_large
+from foveal.text.files import expanded, file_address, path_of, read_bytes, too_large
 from foveal.text.loading import LoadSettings, Source, discover, read_document
 from foveal.text.plain import decode, require_text
 from foveal.text.sources import DEFAULTS
@@ -29,7 +29,7 @@ def opened(source: str | Path, settings: LoadSettings = DEFAULTS, *, encoding: s
     if str(source) == STDIN:
         return DocumentText(_from_stdin(settings.max_bytes, encoding))
     if encoding:
-        return _in_encoding(Path(source).expanduser(), settings.max_bytes, encoding)
+        return _in_encoding(expanded(source), settings.max_bytes, encoding)
     found = list(discover([source], settings))
     if len(found) == 1 and isinstance(found[0], Source) and _beyond(found[0], settings.max_bytes):
         return FileText(path_of(found[0].address))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -146,6 +145,7 @@ class FolderSource(DocumentsSource):
     @classmethod
     def named(cls, place: str, settings: Settings) -> FolderSource:
         """InputError: there is no such folder or file."""
+        from foveal.text.files import expanded
         from foveal.text.loading import Source as File
         from foveal.text.loading import discover, load
         from foveal.text.sources import load_settings
@@ -153,7 +153,7 @@ class FolderSource(DocumentsSource):
         if not place:
             raise InputError("The source dir needs a folder: dir:PATH.")
         limits = load_settings(settings)
-        files = (one for one in discover([str(Path(place).expanduser())], limits) if isinstance(one, File))
+        files = (one for one in discover([str(expanded(place))], limits) if isinstance(one, File))
         documents = (one for file in files for one in _readable(file, limits, load))
         return cls(documents, name=f"dir:{place}")
 

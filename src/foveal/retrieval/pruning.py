@@ -16,7 +16,7 @@ from pathlib import Path
 from foveal.retrieval.adding import AddReport
 from foveal.retrieval.rows import Entry
 from foveal.text.arxiv import arxiv_address
-from foveal.text.files import file_address, path_of
+from foveal.text.files import expanded, file_address, path_of
 from foveal.text.loading import discover
 from foveal.types import document_id
 
@@ -46,7 +46,7 @@ def address_of(which: str) -> str:
         return next(iter(discover([which]))).address  # as `add` writes it; nothing is fetched
     if re.match(r"[a-z]+:[^/]", which):
         return arxiv_address(which) or which
-    return file_address(path_of(which) if which.startswith("file://") else Path(which).expanduser())
+    return file_address(path_of(which) if which.startswith("file://") else expanded(which))
 
 
 def _lies_in(address: str, place: str) -> bool:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from foveal.errors import InputError, UnreadableSource
 from foveal.text.arxiv import arxiv_address
-from foveal.text.files import file_address, path_of, read_head
+from foveal.text.files import expanded, file_address, path_of, read_head
 from foveal.text.plain import format_of, is_text
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 
@@ -54,7 +54,9 @@ _UNREAD = {
     ),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "is an archive. Unpack it first."),
 }
-_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.DOTALL)
+_HTML = re.compile(  # a comment ends at its first -->: else many in a row could be read in very many ways
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.DOTALL
+)
 _TAR_MARK = slice(257, 262)
 
 
@@ -88,7 +90,7 @@ def _start(item: str | Path) -> Source | Path:
             return _existing(path_of(text))
         if re.match(r"[a-z][a-z0-9+.-]*://|arxiv:", text, re.IGNORECASE):
             raise InputError(f"{text!r} is no address that is read. These are: a path, https://…, http://…, arxiv:ID.")
-    return _existing(Path(item).expanduser())
+    return _existing(expanded(item))
 
 
 def _url_address(url: str) -> str:

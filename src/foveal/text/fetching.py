@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PROGRAM = "Foveal"  # what a robots.txt would call us
 ROBOTS_BYTES = 500 * 2**10  # of a robots.txt, as RFC 9309 asks for
 ERROR_BYTES = 2**16  # of a page that comes with an error
+LONGEST_TYPE = 1000  # characters of a Content-Type that are read: the parser is quadratic in them
 TICK_S = 0.2  # how often a wait looks whether it was cancelled
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 TRY_AGAIN = frozenset((429, 502, 503, 504))
@@ -141,7 +142,7 @@ class _Session:
             answer = self._answer(hop, self.settings.max_bytes)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 return self._fetched(url, hop, answer, accept)
-            hop = urljoin(hop, answer.headers["location"])
+            hop = _redirected(hop, answer.headers["location"])
         raise FetchFailed(
             f"{url} redirects more than {self.settings.max_redirects} times, last to {hop}. Give the address of the "
             "page itself."
@@ -152,7 +153,8 @@ class _Session:
             advice = _ADVICE.get(answer.status, "Try again later, or check the address.")
             raise FetchFailed(f"{final_url} answered with status {answer.status}. {advice}")
         kind = Message()
-        kind["content-type"] = answer.headers.get("content-type", "application/octet-stream")
+        stated = answer.headers.get("content-type", "application/octet-stream")
+        kind["content-type"] = stated[:LONGEST_TYPE]
         charset = kind.get_content_charset()
         return Fetched(
             url,
@@ -182,7 +184,7 @@ class _Session:
             answer = self._answer(url, ROBOTS_BYTES, cut=True)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 break
-            url = urljoin(url, answer.headers["location"])
+            url = _redirected(url, answer.headers["location"])
         if answer.status == 200:
             return parse(answer.content.decode("utf-8", "replace"), PROGRAM)
         return ALL_CLOSED if answer.status >= 500 else ALL_OPEN
@@ -248,8 +250,11 @@ class _Session:
                 f"{url} did not answer in full within {self.settings.timeout_s:g} s. Try again later, or raise "
                 "FetchSettings.timeout_s."
             ) from error
-        except (httpcore.ConnectError, httpcore.ProxyError, httpx.InvalidURL) as error:
+        except (httpcore.ConnectError, httpcore.ProxyError) as error:
             raise FetchFailed(f"{url} could not be reached: {error}. Check the address{_proxy_hint(self)}.") from error
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # httpx reads a redirect's Location, too
+            reason = str(error).rstrip(".")
+            raise FetchFailed(f"{url} is no valid address, or redirects to none: {reason}. Check it.") from error
         if cache:
             cache.put(url, KeptPage(headers, content))
         return _Answer(200, headers, content)
@@ -343,14 +348,22 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
+def _redirected(url: str, location: str) -> str:
+    """Where an answer of `url` leads to."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise FetchFailed(f"{url} redirects to {location!r}, which is no address: {error}. Check it.") from error
+
+
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, as the server asks for them: a number, or a date."""
+    """Seconds to wait, as the server asks for them: a number, or a date; None where it is neither."""
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - faults.now()).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

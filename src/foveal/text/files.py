@@ -15,12 +15,27 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote_to_bytes
 
-from foveal.errors import UnreadableSource
+from foveal.errors import InputError, UnreadableSource
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` or `~name` as the home that it stands for; as it is where nobody is called so (`~$notes.txt`)."""
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except (RuntimeError, ValueError):
+        return path
 
 
 def file_address(path: Path) -> str:
-    """The `file://` URI of `path`, with links resolved, so that a file has one address."""
-    return path.resolve().as_uri()
+    """The `file://` URI of `path`, with links resolved, so that a file has one address.
+
+    InputError: no file can be called so (it holds a NUL), or its links lead in a circle.
+    """
+    try:
+        return path.resolve().as_uri()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be a file: {error}. Check its spelling.") from error
 
 
 def path_of(address: str) -> Path:

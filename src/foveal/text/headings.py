@@ -195,7 +195,7 @@ def _marked_levels(lines: Sequence[_Line]) -> dict[Style, int]:
 
 # --- headings that are guessed ---
 
-_BOLD = re.compile(r"^(\*\*|__)(?=\S)([^\n]{1,120}?)\1[ \t]*[:.]?[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+_BOLD = re.compile(r"^(\*\*|__)(?=\S)([^\n]{1,120}?)\1[ \t]*+(?:[:.][ \t]*+)?\r?(?:\n|\Z)", re.MULTILINE)
 _KEYWORD = re.compile(
     r"^[ \t]*(?:(?P<word>chapter|section|article|part|book|title|volume|appendix|annex|schedule|exhibit|act|scene"
     r"|rule|division|subpart|subchapter|letter|canto|lecture|lesson|unit|chapitre|kapitel|cap[ií]tulo|capitolo|artikel"
@@ -222,7 +222,7 @@ _PLACES = re.compile(
 _KNOWN = re.compile(
     r"^[ \t]*(?:abstract|introduction|related work|background|(?:materials and )?methods?|results(?: and discussion)?"
     r"|discussion|conclusions?|limitations|acknowledge?ments?|references|bibliography|preface|foreword|prologue"
-    r"|epilogue|contents|table of contents|glossary|index|appendix)[ \t]*[.:]?[ \t]*\r?(?:\n|\Z)",
+    r"|epilogue|contents|table of contents|glossary|index|appendix)[ \t]*+(?:[.:][ \t]*+)?\r?(?:\n|\Z)",
     re.MULTILINE | re.IGNORECASE,
 )
 _CAPITALS = re.compile(r"^[^\na-z]{4,90}(?:\n|\Z)", re.MULTILINE)

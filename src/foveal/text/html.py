@@ -40,7 +40,8 @@ _DEEPEST = 512  # elements within each other, as browsers allow; the search for 
 _RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _LOWERED = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
 
-_CODE_OR_ESCAPED = re.compile(r"(^```.*?^```|`[^`\n]+`)|(\\+)([`*_\[\]<>~])", re.DOTALL | re.MULTILINE)
+_CODE_OR_ESCAPED = re.compile(r"(^```.*?^```|`[^`\n]+`)|(?<!\\)(\\++)([`*_\[\]<>~])", re.DOTALL | re.MULTILINE)
+_BLANK_END = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
 _BLOCKS = (
     *("address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "figure", "footer", "form", "header", "hr"),
     *("li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul"),
@@ -176,8 +177,7 @@ def _simplify(tree: Any) -> None:
 
 def _readable(markdown: str) -> str:
     """Markdown without the escapes that a reader does not want."""
-    text = _CODE_OR_ESCAPED.sub(_unescaped, markdown)
-    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    text = _BLANK_END.sub("", _CODE_OR_ESCAPED.sub(_unescaped, markdown))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 

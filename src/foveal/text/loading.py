@@ -13,12 +13,13 @@ URL: what the page turned out to be).
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from foveal.errors import FetchFailed, InputError, UnreadableSource
+from foveal.errors import Cancelled, FovealError, InputError, UnreadableSource
 from foveal.text.arxiv import ArxivClient
 from foveal.text.discovery import KINDS, beir_corpus, discover, kind_of
 from foveal.text.fetching import Fetched, fetch
@@ -32,6 +33,8 @@ from foveal.types import Document, Scalar
 __all__ = ["LoadSettings", "Skipped", "Source", "discover", "documents_of", "load", "read_document", "readable"]
 
 Loaded = Iterator[Document | Skipped]
+
+logger = logging.getLogger("foveal.text.loading")
 
 _MEDIA_KINDS = {
     "text/html": "html",
@@ -68,11 +71,20 @@ def load(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
 
 
 def readable(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
-    """As `load`; a source that fails as a whole gives Skipped, too, after what was read of it."""
+    """As `load`; a source that fails as a whole gives Skipped, too, after what was read of it.
+
+    So does one on which our own code, or a parser's, fails: the log has the traceback, and the other sources go on.
+    """
     try:
         yield from load(source, settings)
-    except (UnreadableSource, FetchFailed) as error:
+    except (Cancelled, MemoryError):
+        raise
+    except FovealError as error:
         yield Skipped(source.address, str(error))
+    except Exception as error:
+        logger.exception("%s could not be read", source.address)
+        reason = f"{source.address} could not be read, by a fault of ours ({type(error).__name__}: {error})."
+        yield Skipped(source.address, f"{reason} The log says where; please report it.")
 
 
 def read_document(path_or_url: str | Path, settings: LoadSettings = DEFAULTS) -> Document:

@@ -16,7 +16,7 @@ from foveal.text.dates import aware
 HEAD = 2**16  # characters searched for a title
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_FIELD = re.compile(r"^(title|date)[ \t]*:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE)
+_FIELD = re.compile(r"^(title|date)[ \t]*:[ \t]*+(.+)$", re.MULTILINE)
 
 
 def markdown_title(text: str) -> str | None:
@@ -33,7 +33,7 @@ def markdown_date(text: str) -> datetime | None:
 def _fields(head: str) -> dict[str, str]:
     matter = _FRONT_MATTER.match(head)
     found = _FIELD.findall(matter[1]) if matter else []
-    return {name: value.strip("\"'") for name, value in found}
+    return {name: value.rstrip(" \t\r").strip("\"'") for name, value in found}
 
 
 def _body(head: str) -> str:

@@ -21,7 +21,9 @@ SCRAP = 20
 """Characters below which a paragraph says nothing by itself."""
 
 _ITEM = re.compile(r"\s*(?:[-*+•‣◦–]|\(?\d{1,3}[.)]|\(?[a-zA-Z]{1,4}[.)])\s")
-_LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
+_LINK = re.compile(  # no link begins within another, so that brackets which nothing closes are read once
+    r"!?\[([^\[\]\n]*+)\]\([^)\]\n]*+(?:\](?!\()[^)\]\n]*+)*\)"
+)
 _MARKS = re.compile(
     r"(?<![\w\\])(?:\*{1,3}|_{1,3})(?=\S)|(?<=\S)(?:\*{1,3}|_{1,3})(?!\w)|\\(?=[.*_#()\[\]-])|<[^>\n]{1,200}>"
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import mode
@@ -154,6 +154,7 @@ def _wordy(text: str) -> bool:
 def _standing_out(pages: Sequence[Sequence[Line]], body: _Body, taken: set[tuple[int, int]]) -> Iterator[_Run]:
     for number, page in enumerate(pages):
         stands = [body.stands_out(line) for line in page]
+        below = _below(page, stands)
         for (outstanding, style), group in groupby(
             range(len(page)), key=lambda n: (stands[n], body.style(page[n]) if stands[n] else (0.0, False))
         ):
@@ -162,7 +163,7 @@ def _standing_out(pages: Sequence[Sequence[Line]], body: _Body, taken: set[tuple
             title = _title(page[places[0] : at])
             free = not any((number, place) in taken for place in places)
             few = len(places) <= LINES and len(title) <= CHARACTERS
-            if outstanding and free and few and not title[0].islower() and _followed(pages, number, at, stands, body):
+            if outstanding and free and few and not title[0].islower() and _followed(pages, number, below[at], body):
                 yield _Run(number, places[0], at, style, title)
 
 
@@ -170,10 +171,17 @@ def _title(lines: Sequence[Line]) -> str:
     return " ".join(" ".join(line.text.replace("\ufffe", "-").replace("\x02", "-").split()) for line in lines)
 
 
-def _followed(pages: Sequence[Sequence[Line]], number: int, at: int, stands: Sequence[bool], body: _Body) -> bool:
+def _below(page: Sequence[Line], stands: Sequence[bool]) -> list[int | None]:
+    """For each place on a page, its end too: which line from there on is the first that does not stand out."""
+    found: list[int | None] = [None]
+    for n in reversed(range(len(page))):
+        found.append(n if not stands[n] and page[n].size else found[-1])
+    return found[::-1]
+
+
+def _followed(pages: Sequence[Sequence[Line]], number: int, below: int | None, body: _Body) -> bool:
     """Whether text comes next, but for other headings: on this page, or (behind its last lines) on the next one."""
     page = pages[number]
-    below = next((n for n in range(at, len(page)) if not stands[n] and page[n].size), None)
     if below is not None and body.is_text(page[below]):
         return True
     if below is not None and below < len(page) - 2:  # more than a foot line
@@ -189,28 +197,30 @@ _NUMBER = re.compile(r"^(?:chapter|section|part|appendix)?\s*(?:\d{1,3}(?:\.\d{1
 
 def _named(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark], body: _Body) -> list[_Run]:
     """The lines that the outline leads to; none where it is small, or its words stand elsewhere."""
+    wanted: dict[int, set[str]] = defaultdict(set)
+    for bookmark in outline:
+        wanted[bookmark.page].add(_words_of(bookmark.title))
+    places = {page: _places(pages[page], words) for page, words in wanted.items() if 0 <= page < len(pages)}
     found = dict[tuple[int, int], _Run]()
     for bookmark in outline:
-        run = _place(pages, bookmark, body)
-        if run is not None:
+        place = places.get(bookmark.page, {}).get(_words_of(bookmark.title))
+        if place is not None:
+            lines = pages[bookmark.page][place.start : place.stop]
+            style, level = body.style(lines[0]), min(bookmark.level, LEVELS)
+            run = _Run(bookmark.page, place.start, place.stop, style, _title(lines), level)
             found.setdefault((run.page, run.first), run)
     return list(found.values()) if len(found) >= max(LEAST, len(outline) / 2) else []
 
 
-def _place(pages: Sequence[Sequence[Line]], bookmark: Bookmark, body: _Body) -> _Run | None:
-    wanted = _words_of(bookmark.title)
-    if not wanted or not 0 <= bookmark.page < len(pages):
-        return None
-    page = pages[bookmark.page]
+def _places(page: Sequence[Line], wanted: Collection[str]) -> dict[str, range]:
+    """Which lines of a page have the words of a bookmark first; one walk for all that lead to the page."""
+    found = dict[str, range]()
     for first in range(len(page)):
         for last in range(first + 1, min(first + LINES, len(page)) + 1):
-            title = _title(page[first:last])
-            if len(title) > CHARACTERS + len(bookmark.title):
-                break
-            if _words_of(title) == wanted and title.strip():
-                level = min(bookmark.level, LEVELS)
-                return _Run(bookmark.page, first, last, body.style(page[first]), title, level)
-    return None
+            words = _words_of(_title(page[first:last]))
+            if words and words in wanted:
+                found.setdefault(words, range(first, last))
+    return found
 
 
 def _words_of(title: str) -> str:

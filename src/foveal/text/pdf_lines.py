@@ -23,12 +23,13 @@ EDGE, RUNNING, LONGEST_RUNNING = 2, 4, 120  # outer lines of a page; pages in a 
 
 _FULL = "\uffff"  # ends a line that a hyphen shows to have been full
 _CONTROLS = re.compile(r"[\x00-\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BLANK_END = re.compile(r"(?<![ \t])[ \t]++\n")  # here and below, a run is read once, not from each of its characters
 _TYPED_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z])")
-_BROKEN = re.compile(r"(\w+)\ufffe\s*(\w+)(\S*)(?: |(?=\n)|$)")
+_BROKEN = re.compile(r"(?<!\w)(\w++)\ufffe\s*+(\w++)(\S*+) ?")
 _WORD = re.compile(r"[^\W\d_]+")
-_HYPHENATED = re.compile(r"\w+-\w+")
+_HYPHENATED = re.compile(r"(?<!\w)\w++-\w++")
 _LEADING_POINT = re.compile(r"\n(?=[,.;:)\]](?:\s|$))")
-_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.(?:\d{1,2}\.?)+|Appendix [A-H]:?) +[A-Z][^.!?;]{2,80}")
+_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.\d+(?:\.\d+)*\.?|Appendix [A-H]:?) +[A-Z][^.!?;]{2,80}")
 _STAMP = re.compile(r"^arXiv:\S+v\d+ +\[[\w.-]+\] +\d+ \w+ \d{4}\n?", re.MULTILINE)
 _KNOWN = re.compile(
     r"(?:abstract|(?:\d\.? )?introduction|related work|background|methods?|results|discussion|conclusions?|limitations"
@@ -73,8 +74,7 @@ def _marked(page: str) -> str:
     """Plain newlines, no control characters, and one mark for a hyphen at a line's end."""
     page = page.replace("\r\n", "\n").replace("\r", "\n").replace("\x02", "\ufffe")
     page = _STAMP.sub("", _CONTROLS.sub("", page).replace(_FULL, ""))
-    page = re.sub(r"[ \t]+\n", "\n", page)
-    return _TYPED_HYPHEN.sub("\ufffe", _LEADING_POINT.sub("", page))
+    return _TYPED_HYPHEN.sub("\ufffe", _LEADING_POINT.sub("", _BLANK_END.sub("\n", page)))
 
 
 def _words(pages: Sequence[str]) -> Counter[str]:
@@ -105,9 +105,9 @@ def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
     """Drop a first or last line that is a number which counts along with the pages."""
     for edge in (0, -1):
         numbers = {n: int(page[edge]) for n, page in enumerate(pages) if re.fullmatch(r"\d{1,4}", page[edge].strip())}
-        steps = [value - n for n, value in numbers.items()]
-        shift = max(set(steps), key=steps.count, default=0)
-        if steps.count(shift) >= max(2, len(pages) // 3):
+        steps = Counter(value - n for n, value in numbers.items())
+        shift = max(steps, key=steps.__getitem__, default=0)
+        if steps[shift] >= max(2, len(pages) // 3):
             counted = {n for n, value in numbers.items() if value - n == shift}
             pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
     return pages

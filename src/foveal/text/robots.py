@@ -6,7 +6,6 @@ The parser of the standard library takes the first rule that fits and reads `*` 
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +24,20 @@ class Rule:
     pattern: str
 
     def fits(self, path: str) -> bool:
-        """Whether `path` begins as the pattern says."""
+        """Whether `path` begins as the pattern says; each part between wildcards is sought behind the one before."""
         body = self.pattern.removesuffix("$")
-        expression = ".*".join(re.escape(part) for part in re.split(r"\*+", body))
-        return re.match(expression + ("$" if body != self.pattern else ""), path, re.DOTALL) is not None
+        to_the_end = body != self.pattern
+        first, *parts = body.split("*")
+        if not path.startswith(first) or (to_the_end and not parts):
+            return path == first
+        last = parts.pop() if to_the_end else ""
+        at = len(first)
+        for part in parts:
+            at = path.find(part, at)
+            if at < 0:
+                return False
+            at += len(part)
+        return len(path) - len(last) >= at and path.endswith(last)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Rules:
 
     def allow(self, path: str) -> bool:
         """Whether `path` (with its query) may be read: the longest pattern that fits decides, `Allow` where equal."""
-        fitting = [rule for rule in self.rules if rule.fits(_same_form(path))]
+        path = _same_form(path)
+        fitting = [rule for rule in self.rules if rule.fits(path)]
         best = max(fitting, key=lambda rule: (len(rule.pattern), rule.allow), default=None)
         return best is None or best.allow
 
@@ -51,11 +61,11 @@ ALL_CLOSED = Rules((Rule(False, "/"),))
 def parse(text: str, program: str) -> Rules:
     """The rules of a robots.txt for `program` (the product token of its user agent)."""
     groups: dict[str, list[Rule]] = {}
-    names: list[str] = []
+    names: set[str] = set()  # of the group that is being read: only those that may count here, however many it has
     in_names = False
     for field, value in _fields(text):
         if field == "user-agent":
-            names = [*names, value.lower()] if in_names else [value.lower()]
+            names = (names if in_names else set()) | ({value.lower()} & {program.lower(), "*"})
             for name in names:
                 groups.setdefault(name, [])
         elif field in ("allow", "disallow") and value:

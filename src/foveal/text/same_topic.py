@@ -29,6 +29,7 @@ import numpy as np
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.settings import Settings
 from foveal.text.embedding_segmentation import segment_vectors
+from foveal.text.files import expanded
 from foveal.text.headings import find_headings
 from foveal.text.paragraph_units import paragraph_units, readable
 from foveal.text.segment_titles import segment_titles
@@ -251,7 +252,7 @@ class _Cut:
 def model_folder(name: str) -> Path:
     """Where the same-topic model called so lies: shipped, HOME/models/NAME, or a folder. UnknownName: nowhere."""
     home = Settings.load().home / "models"
-    for place in (shipped_folder(name), home / name, Path(name).expanduser()):
+    for place in (shipped_folder(name), home / name, expanded(name)):
         if (place / ABOUT).is_file():
             return place
     shipped = sorted(path.parent.name for path in shipped_folder("*").parent.glob(f"same-topic-*/{ABOUT}"))

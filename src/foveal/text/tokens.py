@@ -27,7 +27,7 @@ Offsets = list[tuple[int, int]]
 QUOTES = {"“": "”", "«": "»", "「": "」", "『": "』", '"': '"'}
 """Opening mark -> closing mark. Single ones are apostrophes too often."""
 
-_DOTS_BEFORE_SIGN = re.compile(r"(\.{2,})(?=[\"'“”‘’«»\-–—])")
+_DOTS_BEFORE_SIGN = re.compile(r"(?<!\.)(\.{2,}+)(?=[\"'“”‘’«»\-–—])")
 _END = re.compile(r"(?P<line>\n+)|(?P<dots>\.+)|(?P<more>…+)|(?P<mark>[?!।॥。！？｡؟۔።፧]+)")
 _CLOSING = re.compile(r"[\"'”’»)\]」』）】]*")
 _QUOTE = re.compile(f"[{''.join(QUOTES)}{''.join(QUOTES.values())}\n]")

@@ -110,12 +110,13 @@ def leads_in(text: str, start: int) -> bool:
 
 def _covering(text: str, starts: Iterable[int]) -> Offsets:
     """The pieces of `text` between `starts`; a blank piece goes to the one before it, or at the head to the next."""
-    edges = [0]
+    edges, seen = [0], 0  # what stands between the last edge and `seen` is blank
     for start in sorted({*starts, len(text)} - {0}):
-        if not text[edges[-1] : start].isspace():
+        if not text[seen:start].isspace():
             edges.append(start)
         elif len(edges) > 1:
             edges[-1] = start
+        seen = start
     if edges[-1] < len(text):
         edges.append(len(text))
     return list(pairwise(edges))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -53,12 +54,20 @@ def _densest(places: list[tuple[int, int]], line: str, most: int) -> int:
     """Where a stretch of `most` characters holds the most different words, then the most; a little before the first."""
     if len(line) <= most or not places:
         return 0
-
-    def held(start: int) -> tuple[int, int, int]:
-        words = [line[a:b].lower() for a, b in places if start <= a < start + most - 90]
-        return len(set(words)), len(words), -start
-
-    return max(0, min(max((a for a, _ in places), key=held) - 60, len(line) - most))
+    words = [line[a:b].lower() for a, b in places]
+    held, first, after = Counter[str](), 0, 0  # how often each of words[first:after] stands in the stretch
+    best = (0, 0, -places[0][0])
+    for start, _ in places:
+        while after < len(places) and places[after][0] < start + most - 90:
+            held[words[after]] += 1
+            after += 1
+        while first < after and places[first][0] < start:
+            held[words[first]] -= 1
+            if not held[words[first]]:
+                del held[words[first]]
+            first += 1
+        best = max(best, (len(held), after - first, -start))
+    return max(0, min(-best[2] - 60, len(line) - most))
 
 
 def _whole_words(line: str, start: int, end: int) -> tuple[int, int]:

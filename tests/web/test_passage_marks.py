@@ -1,0 +1,41 @@
+"""Which stretch of a passage is shown: the one with the most words of the query, found in one walk."""
+
+import random
+
+import pytest
+
+from foveal.web.passage_marks import marked_words
+
+ASKED = ("keeper", "river", "stone")
+
+
+def stretch_by_definition(line: str, width: int) -> int:
+    """Of all stretches that begin with a marked word: the most different ones, then the most, then the first."""
+    places, at = [], 0
+    for word in line.split(" "):
+        places += [(at, word)] if word in ASKED else []
+        at += len(word) + 1
+
+    def held(start: int) -> tuple[int, int, int]:
+        words = [word for place, word in places if start <= place < start + width]
+        return len(set(words)), len(words), -start
+
+    return max((place for place, _ in places), key=held)
+
+
+@pytest.mark.parametrize("most", [80, 120, 200])
+def test_the_densest_stretch_is_shown(most):
+    draw = random.Random(most)
+    for _ in range(40):
+        words = draw.choices([*ASKED, ""], [1, 1, 1, 18], k=300)
+        line = " ".join(word or f"n{at}" for at, word in enumerate(words))
+        shown = "".join(one.text for one in marked_words(line, " ".join(ASKED), most)).strip("… ")
+        start = max(0, min(stretch_by_definition(line, most - 90) - 60, len(line) - most))
+        assert 0 <= line.index(shown) - start <= 31  # at the next whole word
+
+
+def test_a_passage_in_which_every_word_is_asked_for():
+    """Each word was once held against all the others: so many took minutes."""
+    shown = marked_words("reading " * 50_000, "reading")
+    assert {one.text for one in shown if one.marked} == {"reading"}
+    assert sum(one.marked for one in shown) == 52
