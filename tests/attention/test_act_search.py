@@ -11,7 +11,7 @@ import torch
 from tiny import HEADS, LAYERS, tiny
 from transformers import Qwen2Config
 
-from foveal.attention import ACT, SinkRule, attach, load_calibration
+from foveal.attention import ACT, SinkRule, act_evaluation, attach, load_calibration
 from foveal.attention.act_controls import COLUMNS, EVERY, OURS, PLAIN, arms
 from foveal.attention.act_evaluation import (
     Scored,
@@ -322,6 +322,14 @@ def test_answers_in_words_are_decoded_and_scored(attention_models):
     said = said.strip().partition("\n")[0]
     if said:
         assert answered(model, [replace(one, answers=(said,))], max_tokens=4)[0].right == 1.0
+
+
+def test_a_character_of_several_tokens_is_read_whole(tmp_path, monkeypatch):
+    model = tiny("qwen", tmp_path, merges=0)
+    said = model.encode("\n你好\nmore")
+    monkeypatch.setattr(act_evaluation, "tokens", lambda *_, **__: iter(said))
+    one = Labelled("What do they say?", answers=("你好",))
+    assert answered(model, [one], metric="f1")[0].right == 1.0
 
 
 def test_differences_are_paired():

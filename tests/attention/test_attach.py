@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from importlib import import_module
 from itertools import pairwise
@@ -27,6 +27,7 @@ from transformers import (
     GptOssConfig,
     SiglipVisionConfig,
 )
+from transformers.masking_utils import AttentionMaskInterface
 
 from foveal.attention import Recorder, attach
 from foveal.attention.masks import Mask
@@ -301,6 +302,94 @@ def test_two_threads_never_see_each_others_recorder(model):
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.attention[0], other.attention[0])
     assert model.config._attn_implementation == before
+
+
+@pytest.fixture(params=["qwen", "gemma", "gemma2"])
+def shared(request, tmp_path) -> nn.Module:
+    """A model of one's own; lean layers do not know the last."""
+    return tiny(request.param, tmp_path).model
+
+
+class Halfway:
+    """Passes of a model in a thread, each stopped between its layers until it is let go."""
+
+    def __init__(self, model, **inputs):
+        self.inside, self.go, self.found = threading.Event(), threading.Event(), []
+        self.model, self.inputs = model, inputs
+        model.model.layers[1].register_forward_pre_hook(self.stop)
+
+    def stop(self, *_):
+        if threading.current_thread() is not threading.main_thread():
+            self.inside.set()
+            assert self.go.wait(30)
+
+    def __call__(self):
+        self.found.append(logits(self.model, **self.inputs))
+
+
+@pytest.mark.parametrize("inputs", [{"input_ids": tokens(2)}, padded()], ids=["whole", "padded"])
+def test_a_pass_goes_on_where_another_thread_attaches_and_where_it_detaches(shared, inputs):
+    """Its mask was made for one kind of attention, and the layers that come go through the other."""
+    before, expected = shared.config._attn_implementation, logits(shared, **inputs)
+    real = inputs.get("attention_mask", torch.ones(2, LENGTH)).bool()
+    for begins_attached in (True, False):
+        halfway = Halfway(shared, **inputs)
+        block = attach(shared, Nothing())
+        if begins_attached:
+            block.__enter__()
+        with in_threads(halfway):
+            assert halfway.inside.wait(30)
+            if begins_attached:
+                block.__exit__(None, None, None)
+                assert shared.config._attn_implementation == "foveal"
+                with attach(shared):
+                    pass
+                assert shared.config._attn_implementation == "foveal"
+            else:
+                block.__enter__()
+            halfway.go.set()
+        if not begins_attached:
+            block.__exit__(None, None, None)
+        torch.testing.assert_close(halfway.found[0][real], expected[real], rtol=1e-5, atol=1e-5)
+        assert shared.config._attn_implementation == before
+        torch.testing.assert_close(logits(shared, **inputs), expected)
+
+
+def test_a_pass_that_fails_keeps_no_model_switched(shared):
+    before, halfway = shared.config._attn_implementation, Halfway(shared, input_ids=tokens())
+    shared.model.layers[1].register_forward_pre_hook(lambda *_: 1 / 0)
+    block = attach(shared)
+
+    def fails():
+        with suppress(ZeroDivisionError):
+            halfway()
+
+    block.__enter__()
+    with in_threads(fails):
+        assert halfway.inside.wait(30)
+        block.__exit__(None, None, None)
+        halfway.go.set()
+    assert not halfway.found
+    assert shared.config._attn_implementation == before
+
+
+def test_a_mask_that_is_asked_for_as_a_block_ends_is_the_models_own(model):
+    asked = {"batch_size": 1, "q_length": 3, "kv_length": 3, "q_offset": 0, "kv_offset": 0, "config": model.config}
+    with attach(model):
+        ours = AttentionMaskInterface()["foveal"]
+        assert isinstance(ours(**asked), Mask)
+    assert not isinstance(ours(**asked, allow_is_causal_skip=False), Mask)
+
+
+def test_padding_as_flash_attention_is_told_of_it_is_understood(model):
+    """Its mask is of two dimensions; a pass may have begun with it."""
+    module, inputs = model.model.layers[0].self_attn, torch.rand(2, 1, 3, 8)
+    real = torch.tensor([[True, True, True], [False, True, True]])
+    with attach(model):
+        function = AttentionInterface()["foveal"]
+        found = function(module, inputs, inputs, inputs, real)[0]
+        expected = function(module, inputs, inputs, inputs, Mask.causal(2, 3, 3, real=real))[0]
+    torch.testing.assert_close(found[real], expected[real])
 
 
 # what cannot be attached

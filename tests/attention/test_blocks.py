@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -364,6 +366,47 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path, caplog):
         assert "no such standard" in caplog.text
     finally:
         compiled.library.cache_clear()
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """A compiler that takes no time: what it makes is a library that is there; `made()` is how often it was asked."""
+    log, full = tmp_path / "log", tmp_path / "full"
+    ready = Path(torch.__file__).parent / "lib" / "libtorch_global_deps.so"
+    quick = tmp_path / "c++"
+    quick.write_text(
+        '#!/bin/sh\nif test "$1" = --version; then exit; fi\ncat > /dev/null\n'
+        f"echo >> {log}\nif test -e {full}; then echo 'error: No space left on device' >&2; exit 1; fi\n"
+        f'while test "$1" != -o; do shift; done\ncp {ready} "$2"\n'
+    )
+    quick.chmod(0o755)
+    monkeypatch.setenv("CXX", str(quick))
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
+    compiled.library.cache_clear()
+    yield lambda: len(log.read_text()) if log.exists() else 0
+    compiled.library.cache_clear()
+
+
+def test_a_kernel_that_cannot_be_loaded_is_made_anew(made):
+    path = compiled._made(compiled._text(kernel.SOURCE))
+    path.write_bytes(b"")  # as where a machine lost its power
+    assert compiled.library(kernel.SOURCE) is not None
+    assert compiled.library(kernel.SOURCE) is compiled.library(kernel.SOURCE)
+    assert made() == 2
+
+
+@pytest.mark.parametrize("who", ["the compiler", "we"])
+def test_what_a_full_disk_kept_from_being_made_is_tried_again_in_a_while(made, monkeypatch, tmp_path, caplog, who):
+    lacks = tmp_path / ("full" if who == "the compiler" else "cache")
+    lacks.touch()  # a file where a folder of ours should be
+    for _ in range(3):
+        assert compiled.library(kernel.SOURCE) is None
+    assert len([record for record in caplog.records if "compiled kernel" in record.message]) == 1
+    lacks.unlink()
+    assert compiled.library(kernel.SOURCE) is None  # not at every call
+    later = time.monotonic() + compiled.AGAIN_S
+    monkeypatch.setattr(compiled, "time", SimpleNamespace(monotonic=lambda: later))
+    assert compiled.library(kernel.SOURCE) is not None
 
 
 def test_a_bias_or_padding_of_another_batch_is_refused():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from tiny import FULL, HEADS
+from tiny import FULL, HEADS, tiny
 
 from foveal.attention import Recorder, attach
 from foveal.attention.head_gates import Gated, GateSettings, train_gates
@@ -68,6 +68,18 @@ def test_votes_are_those_of_eager_attention(attention_models, kind):
         if token.source:
             assert PROMPT[slice(*token.source)].strip() == ANSWER[token.start : token.end].strip()
         assert 0 <= token.sink <= 1
+
+
+def test_parts_of_a_character_are_copied_from_their_own_kind(tmp_path):
+    """Each byte alone reads as a question mark in a diamond, and so would be a copy of any other."""
+    model = tiny("qwen", tmp_path, merges=0)
+    assert {model.tokenizer.decode([one]) for one in model.encode("你é")} == {"\ufffd"}
+    scores, prompt = every_head("qwen"), "你好" * 8
+    other = traced(model, prompt, "éü", scores)  # no byte of these is among the prompt's
+    assert len(other.tokens) == 4
+    assert other.grounded == 0
+    same = traced(model, "é" * 12, "éé", scores)
+    assert same.grounded > 0
 
 
 def test_only_sources_count(attention_models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -16,10 +17,14 @@ import torch
 from tiny import CACHE, tiny
 
 from foveal import faults
-from foveal.attention import RetrievalAttention, attach
-from foveal.attention.memory_store import forget, keep, kept_in, load, logits_of, save, tokens_of
+from foveal.attention import LongHeads, RetrievalAttention, attach
+from foveal.attention.memory_layer_files import open_chunks, plain_array, write_array
+from foveal.attention.memory_store import _begun, forget, keep, kept_in, load, logits_of, save, tokens_of
+from foveal.attention.owned_layers import Turn
 from foveal.attention.prefill import prefill
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
+from foveal.models.decoding import Decoder
+from foveal.models.lean import Lean
 
 IDS = torch.randint(200, (160,), generator=torch.Generator().manual_seed(0)).tolist()
 METHOD = RetrievalAttention(index="roar", top_k=15, n_sink=8, n_local=16)
@@ -228,6 +233,55 @@ def test_two_do_not_make_it_at_once(qwen, tmp_path):
     keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=second)
 
 
+# -- on a GPU ----------------------------------------------------------------------------------------------------------
+
+
+class Far(torch.Tensor):
+    """As on a GPU: NumPy cannot have it before it is brought over."""
+
+    def numpy(self, **_):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+@pytest.mark.parametrize(("kind", "owner"), [("qwen", Lean), ("gemma2", Decoder)])  # layer by layer, and whole
+def test_what_follows_a_text_is_written_wherever_it_was_computed(monkeypatch, tmp_path, kind, owner):
+    loaded, name = tiny(kind, tmp_path / "model"), "logits" if owner is Lean else "extend"
+    expected = logits_of(keep(loaded, IDS, tmp_path / "here", replace(METHOD, index="flat")))
+    computed = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *given, **options: computed(*given, **options).as_subclass(Far))
+    folder = keep(loaded, IDS, tmp_path / "text", replace(METHOD, index="flat"))
+    assert torch.equal(logits_of(folder), expected)
+
+
+def test_what_the_model_goes_on_with_lies_on_its_device(attention_models, tmp_path):
+    """The meta device stands for a GPU; what is searched stays in the processor's memory."""
+    x = torch.rand(3, 4)
+    write_array(tmp_path / "state-2.npy", plain_array(x))
+    number, state = _begun(tmp_path, x.to("meta"))
+    assert (number, state.device.type) == (2, "meta")
+    assert torch.equal(_begun(tmp_path, x)[1], x)
+
+    gemma = attention_models["gemma"]
+    folder = keep(gemma, IDS, tmp_path / "searched", replace(METHOD, index="flat"))
+    far = replace(gemma, model=copy.deepcopy(gemma.model).to("meta"))
+    memory = load(folder, far)
+    assert [layer.keys.device.type for layer in memory.layers if layer.is_sliding] == ["meta", "meta"]
+    assert {one.sequences[0].window.keys.device.type for one in memory.memories} == {"cpu"}
+
+    chunks = LongHeads(chunk_size=8, attention_length=64)
+    folder = keep(gemma, IDS, tmp_path / "chunks", chunks)
+    far.model.model.rotary_emb = gemma.model.model.rotary_emb  # is tried out on a sample
+    manifest = json.loads((folder / "manifest.json").read_text())
+    layers = open_chunks(folder, chunks, chunks, Turn(), manifest, far)
+    assert {layer.keys.device.type for layer in layers if layer.is_sliding} == {"meta"}
+    texts = [layer.text for layer in layers if not layer.is_sliding]
+    held = [part for text in texts for part in (text.tail, text.held.keys.base, text.vectors.base)]
+    assert {part.device.type for part in held} == {"meta"}
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +329,41 @@ def test_a_batch_cannot_be_kept(qwen, tmp_path):
         qwen.model(input_ids=torch.tensor([IDS, IDS]), **{CACHE: memory})
     with pytest.raises(InputError, match="2 texts"):
         save(memory, tmp_path / "text", qwen, IDS)
+
+
+def test_a_forgetting_that_was_stopped_leaves_nothing_half(qwen, tmp_path, monkeypatch):
+    method, folder, removed = replace(METHOD, index="flat"), tmp_path / "text", shutil.rmtree
+
+    def stopped(path, **options):
+        if Path(path).is_dir() and (Path(path) / "manifest.json").is_file():
+            (Path(path) / "manifest.json").unlink()
+            raise KeyboardInterrupt
+        removed(path, **options)
+
+    keep(qwen, IDS, folder, method)
+    monkeypatch.setattr(shutil, "rmtree", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        forget(folder)
+    monkeypatch.undo()
+    assert not folder.exists()
+    keep(qwen, IDS, folder, method)
+    forget(folder)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left", ["a folder", "a file"])
+def test_what_stands_in_the_place_is_met_before_the_text_is_read(qwen, tmp_path, left):
+    """As an older forget left it: layers, and no manifest."""
+    folder, layers = tmp_path / "text", []
+    folder.mkdir() if left == "a folder" else folder.write_text("notes")
+    if left == "a folder":
+        (folder / "logits.npy").write_bytes(b"")
+    with pytest.raises(InputError, match="is there and holds no whole text"):
+        keep(qwen, IDS, folder, METHOD, on_progress=lambda done, _: layers.append(done))
+    assert not layers
+    if left == "a folder":
+        forget(folder)
+        keep(qwen, IDS, folder, METHOD)
 
 
 def test_a_text_is_forgotten(qwen, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from tiny import FULL, HEADS
@@ -107,11 +107,22 @@ def test_what_is_no_profile_is_refused(text):
         read(text, "here.json")
 
 
-def test_one_of_another_version_is_refused(language_model, tmp_path):
-    path = save(profile(language_model), tmp_path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
+def test_one_of_another_version_is_refused(language_model):
     with pytest.raises(InputError, match="another version of Foveal"):
-        profile_of(language_model, tmp_path)
+        read(json.dumps({"version": 2, **asdict(profile(language_model))}), "here.json")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe\x00", b'{"version": 2, "heads": [[0, 1]]}', None])
+def test_one_that_is_damaged_stops_no_other(language_model, tmp_path, caplog, damage):
+    saved = profile(language_model)
+    save(saved, tmp_path)
+    path = tmp_path / "models" / "profiles" / f"a{damage!r}.json".replace("\\", "")
+    path.mkdir() if damage is None else path.write_bytes(damage)
+    for _ in range(2):
+        assert profile_of(language_model, tmp_path) == saved
+    assert [record.message.count(str(path)) > 0 for record in caplog.records] == [True]
+    (path.parent / f"{saved.architecture}-{saved.fingerprint[:12]}.json").write_text("{")
+    assert profile_of(language_model, tmp_path) == last_layer(language_model)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import torch
 from models.test_decoding import LEAN, WINDOW
 from models.test_decoding import tiny as made
 from tiny import FULL, LAYERS
+from torch import nn
 
 from foveal.attention import Recorder, SharedPrefix, attach, watch
 from foveal.models import lean as lean_layers
 from foveal.models.language import load_language_model
-from foveal.models.lean import lean, supports
+from foveal.models.lean import PROJECTIONS, lean, supports
+from foveal.training.low_rank import add_low_rank, merge_low_rank
 
 LENGTH = 29
 ROWS = torch.tensor([[3, 28, 17], [11, 2, 28]])
@@ -105,6 +107,68 @@ def test_weights_that_change_are_packed_anew(change):
     watch(model, IDS, after)
     assert not torch.allclose(recorder.attention[2], after.attention[2], atol=1e-3)
     assert_same(after.attention, by_transformers(model, IDS, Recorder(ROWS, EVERY)))
+
+
+class Adapter(nn.Module):
+    """As PEFT puts one in a layer's place: no Linear itself, and it shows the weights below it as its own."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base_layer, self.change = base, nn.Linear(base.in_features, base.out_features, bias=False)
+
+    weight = property(lambda self: self.base_layer.weight)
+    bias = property(lambda self: self.base_layer.bias)
+
+    def forward(self, x):
+        return self.base_layer(x) + self.change(x)
+
+
+class Scaled(nn.Module):
+    """A norm in another's place, with its weight and epsilon."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base_layer, self.weight = base, base.weight
+        self.variance_epsilon = self.eps = 1e-6
+
+    def forward(self, x):
+        return 1.5 * self.base_layer(x)
+
+
+@pytest.mark.parametrize("kind", LEAN)
+@pytest.mark.parametrize("place", [*PROJECTIONS, "input_layernorm", "post_attention_layernorm"])
+def test_adapters_in_a_layer_are_not_passed_over(kind, place):
+    model = made(kind)
+    layer = model.model.layers[1]
+    parent = next(part for part in layer.modules() if place in dict(part.named_children()))
+    base = getattr(parent, place)
+    setattr(parent, place, Adapter(base) if place in PROJECTIONS else Scaled(base))
+    assert not supports(model)
+    recorder = Recorder(ROWS, EVERY)
+    watch(model, IDS, recorder)
+    assert_same(recorder.attention, by_transformers(model, IDS, Recorder(ROWS, EVERY)))
+    setattr(parent, place, base)
+    assert supports(model)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma3"])
+def test_adapters_around_the_layers_and_within_them_count_too(kind):
+    for change in (
+        lambda model: setattr(model, "lm_head", Adapter(model.lm_head)),
+        lambda model: setattr(model.model, "norm", Scaled(model.model.norm)),
+        lambda model: model.model.layers[2].mlp.add_module("adapter", nn.Linear(4, 4)),
+    ):
+        model = made(kind)
+        change(model)
+        assert not supports(model)
+
+
+def test_low_rank_changes_of_our_own_count_until_they_are_merged():
+    model = made("llama")
+    add_low_rank(model, rank=2)
+    assert not supports(model)
+    merge_low_rank(model)
+    assert supports(model)
 
 
 def test_a_model_that_nobody_holds_is_not_kept_by_its_layers():

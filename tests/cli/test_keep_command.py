@@ -14,6 +14,7 @@ from foveal.attention.memory_store import load
 from foveal.models import load_language_model
 from foveal.models.threads import with_threads
 from foveal.reading import DocumentText
+from foveal.reading.answering import AnswerSettings
 from foveal.reading.kept import KeptText
 from foveal.text.loading import read_document
 
@@ -72,6 +73,19 @@ def test_what_does_not_go_together_is_wrong_usage(place):
     assert "no option gama" in prefill(place, "--keep", "--set", "gama=1", status=1).said
 
 
+@pytest.mark.parametrize("attention", ["retrieval", "longheads"])
+def test_options_that_a_kept_text_has_no_use_for_are_refused(place, attention):
+    given = {
+        "mode": "sequential", "effort": "quick", "follow": "2", "window": "100", "row-beta": "0.5", "budget": "64",
+        "url": "http://127.0.0.1:9/v1", "answerer": "other", "resume": "state.json", "ray-address": "auto",
+    }  # fmt: skip
+    options = [f"--{name}={value}" for name, value in given.items()]
+    said = read(place, *options, "--passages-only", "--ray", "--attention", attention, status=2).said
+    every = ", ".join(f"--{name}" for name in [*list(given)[:-1], "passages-only", "ray", "ray-address"])
+    assert f"{every}: not for --attention {attention}, which answers from all" in said
+    assert "--budget: not for" in read(place, "--budget", "64", "--attention", attention, status=2).said
+
+
 def test_a_text_longer_than_the_model_is_refused(place, tmp_path):
     model = tiny("qwen", tmp_path / "small", positions=800)
     text = DocumentText(read_document(place / "rain.txt"))
@@ -83,6 +97,18 @@ def test_a_text_longer_than_the_model_is_refused(place, tmp_path):
     assert reading.stats.tokens == kept.kept.tokens
     assert reading.excerpts
     assert all(one.end <= 4000 for one in reading.excerpts)
+
+
+def test_a_question_that_the_model_has_no_positions_for_is_refused(place, tmp_path):
+    model = tiny("qwen", tmp_path / "small", positions=800)
+    text = DocumentText(read_document(place / "rain.txt"))
+    kept = KeptText.keep(model, text, tmp_path / "text", tokens=230)
+    with pytest.raises(ValueError, match="Ask in fewer words"):
+        kept.read("When did it rain on the mill? " * 60)
+    asked = "When did it rain? " * 30
+    left = 800 - kept.kept.tokens - len(kept._prompt.tail(asked))
+    reading = kept.read(asked, AnswerSettings(max_tokens=left + 500))
+    assert reading.stats.forward_tokens <= 800 - kept.kept.tokens
 
 
 def test_a_text_that_fits_into_the_window_has_passages_too(place, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,9 +22,9 @@ from transformers import (
 )
 
 from foveal.errors import Cancelled
-from foveal.models import decoding
+from foveal.models import decoding, threads
 from foveal.models.chat import Cancel, Sampling
-from foveal.models.decoding import Decoder, decode_rows, drawn, nucleus, shared_chunks, tokens
+from foveal.models.decoding import Decoder, NotTogether, decode_rows, drawn, nucleus, shared_chunks, tokens
 from foveal.models.language import load_language_model
 from foveal.models.threads import Threads, with_threads
 
@@ -132,6 +133,26 @@ def test_rows_decoded_together_are_rows_decoded_alone(kind: str) -> None:
     assert together == [alone[0], alone[1], alone[2][:13], alone[3]]
 
 
+def test_prompts_are_not_read_together_by_a_models_own_forward() -> None:
+    """What they left in the state that was handed over would be another answer's."""
+    model, prompts = tiny("qwen2"), [prompt(9), prompt(17)]
+    decoder = Decoder(model)
+    stale = decoder.prefill(prompt(12, seed=5))
+    handle = model.lm_head.register_forward_hook(lambda *_: None)
+    with pytest.raises(NotTogether, match="cannot decode 2 prompts together"):
+        decoder.batch(prompts, into=stale)
+    handle.remove()
+    expected = decoder.batch(prompts).logits
+
+    class Attaches(Cancel):
+        """Another thread attaches to the model while prompts are read."""
+
+        def check(self) -> None:
+            model.config._attn_implementation = "foveal"
+
+    torch.testing.assert_close(decoder.batch(prompts, into=stale, cancel=Attaches()).logits, expected)
+
+
 def test_a_prompt_is_read_on_from_the_chunks_it_shares() -> None:
     decoder, ids = Decoder(tiny("qwen2")), prompt(30)
     read: list[int] = []
@@ -149,7 +170,13 @@ def test_a_prompt_is_read_on_from_the_chunks_it_shares() -> None:
 
 @pytest.mark.parametrize(
     ("held", "ids", "shared"),
-    [("abcdefgh", "abcdefghi", 8), ("abcdefgh", "abcdefgh", 4), ("abcdefgh", "abcdefgX", 4), ("", "abc", 0)],
+    [
+        ("abcdefgh", "abcdefghi", 8),
+        ("abcdefgh", "abcdefgh", 4),
+        ("abcdefgh", "abcdefgX", 4),
+        ("", "abc", 0),
+        ("abcdefgh", "", 0),
+    ],
 )
 def test_shared_chunks_are_whole_and_leave_a_token(held: str, ids: str, shared: int) -> None:
     assert shared_chunks([ord(c) for c in held], [ord(c) for c in ids], 4) == shared
@@ -238,6 +265,38 @@ def test_the_threads_chosen_are_given_back() -> None:
     with threads.chosen():
         assert torch.get_num_threads() in (1, before)
     with with_threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def in_a_thread(body: Callable[[], object]) -> Any:
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(body()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_a_thread_born_while_another_takes_one_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch gives a new thread what any other has set last."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(threads, "MOST", 3)
+
+    def chosen() -> list[int]:
+        monkeypatch.setattr(Threads, "_seconds", lambda *_, **__: 0.5)  # all are as fast as one, so none waits
+        counts = [torch.get_num_threads()]
+        with Threads(torch.device("cpu")).chosen():
+            counts.append(torch.get_num_threads())
+        return [*counts, torch.get_num_threads()]
+
+    def nested() -> list[int]:
+        with with_threads(2), Threads(torch.device("cpu")).chosen():  # what a thread has taken itself holds
+            return [torch.get_num_threads()]
+
+    with with_threads(1):
+        assert in_a_thread(chosen) == [1, 3, 3]
+        assert in_a_thread(nested) == [2]
+        assert in_a_thread(torch.get_num_threads) == 3  # what is left to threads to come
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 

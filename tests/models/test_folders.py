@@ -58,7 +58,12 @@ def test_a_fingerprint_is_read_again_only_where_a_file_changed(tmp_path):
     (folder / "notes.txt").write_text("not part of it")
     first = kept_fingerprint(folder, cache)
     assert first == fingerprint(folder) != fingerprint(folder, seed="x")
-    next((cache / "fingerprints").iterdir()).write_text("kept")
-    assert kept_fingerprint(folder, cache) == "kept"
+    (kept,) = (cache / "fingerprints").iterdir()
+    kept.write_text("0" * 64)
+    assert kept_fingerprint(folder, cache) == "0" * 64
+    for damaged in (b"", first[:40].encode(), b"\xff" * 64, f"{first}\n".encode()):
+        kept.write_bytes(damaged)
+        assert kept_fingerprint(folder, cache) == first
+        assert kept.read_text() == first
     (folder / "config.json").write_text('{"a": 1}')
-    assert kept_fingerprint(folder, cache) not in ("kept", first)
+    assert kept_fingerprint(folder, cache) not in ("0" * 64, first)

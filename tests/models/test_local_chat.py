@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 from tiny import byte_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
+from foveal.attention import attach
 from foveal.errors import Cancelled, InputError
 from foveal.models.answer_text import AnswerText, overlap
 from foveal.models.chat import Cancel, ChatModel, Sampling
@@ -158,6 +159,50 @@ def test_a_parse_that_is_cut_or_refused_is_an_error(chat: LocalChat) -> None:
         chat.parse(HELLO, Answer, Sampling(max_tokens=12))
     with pytest.raises(InputError, match="never good enough"):
         chat.parse(HELLO, Refusing)
+
+
+class Fixed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    word: Literal["fovea"]
+
+
+@pytest.mark.parametrize("most", [1, 5, len('{"word": "fovea"}') - 1])
+def test_what_must_follow_and_has_no_room_is_not_done(chat: LocalChat, most: int) -> None:
+    with pytest.raises(InputError, match=f"not done with its Fixed after {most} tokens; raise max_tokens"):
+        chat.parse(HELLO, Fixed, Sampling(max_tokens=most))
+    assert chat.parse(HELLO, Fixed, Sampling(max_tokens=len('{"word": "fovea"}'))).word == "fovea"
+
+
+def test_a_number_alone_ends_by_a_stop_token(chat: LocalChat) -> None:
+    for seed in range(4):
+        made = chat.parse(HELLO, RootModel[int], Sampling(max_tokens=200, temperature=1, seed=seed))
+        assert isinstance(made.root, int)
+
+
+def test_messages_that_make_no_text_are_refused() -> None:
+    """Nothing to read would be an answer to what was read last."""
+    chat = tiny_chat()
+    chat.chat(HELLO, Sampling(max_tokens=2))
+    chat.language_model.tokenizer.chat_template = "{{ messages[0].content }}"
+    nothing = [{"role": "user", "content": ""}]
+    for call in (
+        lambda: chat.chat(nothing),
+        lambda: chat.chat_many([nothing]),
+        lambda: chat.score(nothing, "more"),
+        lambda: chat.parse(nothing, Fixed),
+    ):
+        with pytest.raises(InputError, match="makes no text of these messages"):
+            call()
+
+
+def test_many_answers_are_the_single_ones_where_something_is_attached(chat: LocalChat) -> None:
+    """As where another thread attaches between two looks at the model."""
+    talks = [[{"role": "user", "content": text}] for text in ("one", "another")]
+    sampling = Sampling(max_tokens=12)
+    expected = [chat.chat(talk, sampling) for talk in talks]
+    with attach(chat.language_model.model):
+        assert chat.chat_many(talks, sampling) == expected
+    assert chat.chat_many(talks, sampling) == expected
 
 
 def shown(text: str, *, stop: tuple[str, ...] = (), thinking: bool = False) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from reading.speakers import Quoter, Scripted
+from tiny import HEADS
 
+from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import Cancelled, InputError
 from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
@@ -27,6 +30,7 @@ from foveal.reading.events import AnswerDelta
 from foveal.reading.memory import Excerpt, Kept
 from foveal.reading.sources import text_of
 from foveal.types import Document, Span
+from foveal.web.answers import pieces
 
 TEXT = (
     "The keeper of the mill is Orsin Vale. He came in March of 1790 with 12 sacks.\n\n"
@@ -328,6 +332,39 @@ def test_brackets_of_the_text_itself_are_no_citations(answer, shown):
     found = checked(answer, "How are attributes looked up?", given, SETTINGS)
     assert found.text == shown
     assert len(found.citations) == 1
+
+
+REFERENCES = "Orsin Vale keeps the mill [2]. Anna Holm bakes red bread, [1, 2] says so. The river froze twice [17]."
+
+
+def test_numbers_of_the_text_itself_are_no_citations():
+    """A text with references of its own: what the model writes in brackets is an excerpt's number, and nothing else."""
+    at = REFERENCES.index("Anna")
+    given = [
+        Evidence("doc", Excerpt(0, at, REFERENCES[:at], 1.0), "Mills"),
+        Evidence("doc", Excerpt(at, len(REFERENCES), REFERENCES[at:], 1.0), "Mills"),
+    ]
+    asked = messages("What does [2] say of a[0]?", given, SETTINGS)[-1]["content"]
+    assert re.findall(r"\[[\d, ]+\]", asked) == ["[1]", "[2]", "[0]"]
+    assert "[1] Orsin Vale keeps the mill (2)." in asked
+    assert "What does (2) say of a[0]?" in asked
+    found = checked("Anna Holm bakes red bread [2]. Orsin Vale keeps the mill [1].", QUESTION, given, SETTINGS)
+    assert found.text == "Anna Holm bakes red bread. [1] Orsin Vale keeps the mill. [2]"
+    assert [one.quote[:10] for one in found.citations] == ["Anna Holm ", "Orsin Vale"]
+
+
+def test_an_answer_is_traced_into_excerpts_with_numbers_of_their_own(qwen):
+    scores = HeadScores(torch.full((1, 3, HEADS), 0.5))
+    given = [Evidence("doc", Excerpt(0, len(REFERENCES), REFERENCES, 1.0), "Mills")]
+    draft = spoken(drafted(LocalChat(qwen), QUESTION, given, SETTINGS, heads=scores))[1]
+    assert draft.grounded is not None
+
+
+def test_each_number_of_an_answer_without_blanks_is_a_link():
+    found = check("守门人是王小明[3]。磨坊建于1790年[3]。Orsin Vale is the keeper.", "谁是守门人？")
+    numbers = [number for _, number in pieces(found.text, len(found.citations)) if number]
+    assert numbers == [1, 2, 3]
+    assert "".join(text for text, _ in pieces(found.text, 3)).count("[") == 0
 
 
 @pytest.mark.parametrize("score", [1.0, 600.0])

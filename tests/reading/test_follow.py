@@ -56,6 +56,14 @@ def test_a_long_find_is_shown_in_part():
     assert found.text == f"Where? (Known so far: {'x' * follow.LONGEST_LEAD})"
 
 
+def test_finds_that_leave_no_room_are_not_followed():
+    found = follow.asked("Where?", [kept("x" * 100, 0.5), kept("y" * 40, 0.4, 200)])
+    room = lambda text: 300 - len(text)  # noqa: E731
+    assert found.with_room(room, 64) is found
+    assert [one.text[0] for one in found.with_room(room, 150).leads] == ["x"]
+    assert found.with_room(room, 200) is None
+
+
 def test_only_what_the_question_does_not_say_is_looked_for():
     found = follow.asked("Where does the keeper live?", [kept("The keeper of the café is Orsin Vale.", 0.5)])
     assert found.words == {"café", "orsin", "vale"}

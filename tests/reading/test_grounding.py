@@ -78,3 +78,25 @@ def test_a_local_answer_is_traced_into_its_excerpts(qwen):
     assert grounding(qwen, prompt, " ", [one.excerpt.text for one in evidence], scores) is None
     draft = whole(drafted(chat, "who?", evidence, SETTINGS, heads=scores))
     assert draft.grounded is None or 0 <= draft.grounded <= 1
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [torch.full((1, 3, HEADS), 0.05), torch.full((1, 4, HEADS), 0.5)],
+    ids=["no head copies enough", "another model's"],
+)
+def test_an_answer_that_cannot_be_traced_is_given_all_the_same(qwen, scores):
+    evidence = [excerpt(0, "The mill is old."), excerpt(40, "The keeper reads the text.")]
+    prompt = qwen.render(messages("who?", evidence, SETTINGS))
+    excerpts = [one.excerpt.text for one in evidence]
+    assert grounding(qwen, prompt, "The keeper.", excerpts, HeadScores(scores)) is None
+    draft = whole(drafted(LocalChat(qwen), "who?", evidence, SETTINGS, heads=HeadScores(scores)))
+    assert draft.grounded is None
+    assert draft.text
+
+
+def test_an_answer_that_fills_the_model_is_given_untraced(qwen):
+    evidence = [excerpt(0, "The mill is old.")]
+    prompt = qwen.render(messages("who?", evidence, SETTINGS))
+    scores = HeadScores(torch.full((1, 3, HEADS), 0.5))
+    assert grounding(qwen, prompt, "The mill. " * qwen.context_tokens, [evidence[0].excerpt.text], scores) is None

@@ -231,6 +231,23 @@ def test_a_second_fact_is_found_by_what_the_first_says(qwen, story, follow, orde
     )
 
 
+@pytest.mark.parametrize(("more", "followed"), [(500, 2), (350, 1), (200, 0)])
+def test_the_second_look_stays_within_the_models_positions(tmp_path, story, more, followed):
+    """The finds behind the question take up what a full window would need."""
+    question, settings = "Who is the keeper?", replace(QUICK, floor=0.1, follow=2, longest=160, window=160, budget=600)
+    prompt = InfiniRetri(tiny("qwen", tmp_path / "large", merges=0), settings).looking.prompt  # a token a byte
+    positions = prompt.overhead([question]) + more
+    facts = [f"The keeper {name} is{f' {name}' * 20}." for name in ("Orsin", "Marlo")]
+    text = f"{story}\n{facts[0]}\n{facts[1]}\n" + "".join(f"Orsin and Marlo met on day {n}. " for n in range(60))
+    reader = pointed(tiny("qwen", tmp_path, positions=positions, merges=0), settings, keeper=dict.fromkeys(facts, 0.5))
+    reader.read(text, question)
+    again = [(asked, window) for asked, window in reader.looking.looked if "Known so far" in asked]
+    assert bool(again) == bool(followed)
+    for asked, window in again:
+        assert prompt.overhead([asked]) + len(window) <= positions
+        assert ("Orsin" in asked) + ("Marlo" in asked) == followed
+
+
 def test_with_less_effort_the_windows_with_the_words_of_the_question_are_read(qwen, story):
     reader = pointed(qwen, replace(QUICK, effort=0.2), keeper={"Orsin Vale": 0.4})
     reading = reader.read(story, "Who is Orsin Vale, keeper?")

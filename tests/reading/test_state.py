@@ -25,7 +25,7 @@ from foveal.cli.main import app
 from foveal.errors import Cancelled, InputError
 from foveal.models.chat import Cancel
 from foveal.models.threads import with_threads
-from foveal.reading import Done, InfiniRetri, ReadSettings, ReadStarted, WindowRead, infiniretri
+from foveal.reading import Done, InfiniRetri, ReadSettings, ReadStarted, WindowRead, clock
 from foveal.reading.memory import Kept
 from foveal.reading.state import VERSION, State, identity, load, save
 
@@ -38,7 +38,7 @@ PHASES = {"map": QUICK, "sequential": replace(QUICK, mode="sequential"), "effort
 @pytest.fixture(autouse=True)
 def _saved_each_time(monkeypatch):
     """A state after every batch, not every five seconds."""
-    monkeypatch.setattr(infiniretri, "SAVED_EVERY_S", 0.0)
+    monkeypatch.setattr(clock, "SAVED_EVERY_S", 0.0)
 
 
 def state() -> State:
@@ -247,7 +247,7 @@ def test_another_answer_is_no_other_reading(qwen, story, tmp_path):
 CHILD = [
     sys.executable,
     "-c",
-    "import foveal.reading.infiniretri as reader; reader.SAVED_EVERY_S = 0; from foveal.cli.main import run; run()",
+    "import foveal.reading.clock as clock; clock.SAVED_EVERY_S = 0; from foveal.cli.main import run; run()",
 ]
 
 

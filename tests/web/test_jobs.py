@@ -157,6 +157,65 @@ def test_an_error_of_ours_is_its_sentence_and_one_that_nobody_foresaw_gives_noth
     assert ended(jobs.start(Task(lambda _: None))).state == "done"  # the lane is free again
 
 
+def test_a_panic_of_rust_ends_a_job_and_frees_its_lane(jobs, caplog):
+    class PanicException(BaseException):
+        """As pyo3 derives it: no Exception."""
+
+    def panics(_: Job) -> None:
+        raise PanicException("called `Option::unwrap()` on a `None` value")
+
+    failed = ended(jobs.start(Task(panics)))
+    assert failed.state == "failed"
+    assert "PanicException" in failed.error
+    assert "unwrap" in caplog.text
+    assert ended(jobs.start(Task(lambda _: None))).state == "done"
+
+
+@pytest.mark.parametrize("where", ["the beginning", "the end"])
+def test_a_lane_is_free_again_whatever_goes_wrong_around_a_job(jobs, monkeypatch, where):
+    class Away:
+        """A keeping whose database driver fails in a way that it does not know."""
+
+        def __getattr__(self, name):
+            return lambda *_: None
+
+        def begun(self, _):
+            raise OSError("the driver")
+
+    def shut():
+        raise RuntimeError("the event loop is closed")
+
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda told: raised.append(told.exc_value))
+    gate = Gate()
+    jobs.keeping = Away() if where == "the beginning" else None
+    job = jobs.start(Task(gate))
+    if where == "the beginning":
+        assert ended(job).state == "failed"
+    else:
+        waits = jobs.start(Task(lambda _: None))
+        with job.watched(shut):
+            gate.go.set()
+            wait_for(lambda: job.over and raised)
+        assert ended(waits).state == "done"
+    jobs.keeping = None
+    assert ended(jobs.start(Task(lambda _: None))).state == "done"
+    wait_for(lambda: raised)
+    assert [type(one) for one in raised] == [OSError if where == "the beginning" else RuntimeError]
+
+
+def test_a_job_has_all_threads_also_where_a_model_took_one_as_it_began(jobs, monkeypatch):
+    import torch
+
+    from foveal.models import threads
+
+    monkeypatch.setattr(threads, "MOST", 3)
+    found = []
+    with threads.with_threads(1):
+        ended(jobs.start(Task(lambda _: found.append(torch.get_num_threads()))))
+    assert found == [3]
+
+
 def test_cancel_ends_a_running_job_and_one_that_waits_never_runs(jobs):
     ran, gate = [], Gate()
     first, second = jobs.start(Task(gate)), jobs.start(Task(ran.append))

@@ -120,9 +120,11 @@ def answered(
             raise InputError(f'Example {done} has no "answers" ({one.prompt[:60]!r}).')
         decoder = MethodDecoder(model.model, method)
         state = decoder.read(prompt_ids(model, one.prompt))
+        ids: list[int] = []
         told = ""
         for token in tokens(decoder, state, Sampling(max_tokens=max_tokens), stop_ids=model.stop_ids):
-            told += model.tokenizer.decode([token])
+            ids.append(token)
+            told = model.tokenizer.decode(ids)  # all of them: a character may take several
             if "\n" in told.strip():
                 break
         found.append(Scored(score(metric, told.strip().partition("\n")[0], one.answers), 0.0))

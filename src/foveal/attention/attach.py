@@ -5,7 +5,9 @@
 
 One name, "foveal", is registered in transformers' attention *and* mask registries (a name known to only one of them
 silently drops masks). `attach` turns the model to it and back, also when the body raises; what to do meanwhile lives in
-a context variable, so that two threads, or two models, never see each other's recorder.
+a context variable, so that two threads, or two models, never see each other's recorder. The switch itself is the
+model's: a pass that another thread has begun goes on with whichever kind of mask it began with, and the last one that
+began under ours turns the model back.
 
 Shapes    queries (B, H, Q, D), keys and values (B, G, K, D), H a multiple of G
 """
@@ -21,12 +23,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
 from foveal.attention.dense import dense_attention, prefers_blocks
 from foveal.attention.masks import Mask, mask_function
@@ -85,6 +88,7 @@ class Attached:
     heads: Mapping[int, Sequence[int]] | None = None
     memory: dict[int, Any] = field(default_factory=dict)
     rotations: Rotations | None = None  # of the model, if the method turns queries and keys itself
+    thread: threading.Thread = field(default_factory=threading.current_thread)
 
     def context(self, module: nn.Module, mask: Mask, scale: float, softcap: float | None) -> Context:
         """Where a call of `module` stands."""
@@ -113,9 +117,20 @@ class Attached:
 
 
 _ACTIVE: ContextVar[tuple[Attached, ...]] = ContextVar("foveal_attached", default=())
-_LOCK = threading.Lock()
-_SWITCHED: dict[int, tuple[int, list[tuple[Any, str]]]] = {}
-"""Id of a model's configuration -> users, and what each of its configurations asked for before."""
+
+
+@dataclass
+class _Switched:
+    """A model that is switched: what each of its configurations asked for before, and who needs it as it is."""
+
+    before: list[tuple[Any, str]]
+    blocks: int = 0
+    masks: int = 0  # of passes of threads without a block of their own
+
+
+_LOCK = threading.RLock()  # a mask may end in any place, also where this is held
+_SWITCHED: dict[int, _Switched] = {}
+"""By the id of a model's configuration."""
 
 
 @contextmanager
@@ -206,10 +221,10 @@ def _unturn(module: nn.Module, arguments: tuple[Any, ...], angles: Any) -> Any: 
 
 def _switch(model: Any) -> None:
     with _LOCK:
-        users, before = _SWITCHED.get(id(model.config), (0, []))
-        if not users:
+        switched = _SWITCHED.get(id(model.config))
+        if switched is None:
             AttentionInterface.register(KEY, _attention)
-            AttentionMaskInterface.register(KEY, mask_function)
+            AttentionMaskInterface.register(KEY, _mask)
             before = [(config, config._attn_implementation) for config in _configs(model)]
             try:
                 model.set_attn_implementation(KEY)
@@ -217,7 +232,8 @@ def _switch(model: Any) -> None:
             except BaseException:
                 _set_back(before)
                 raise
-        _SWITCHED[id(model.config)] = (users + 1, before)
+            switched = _SWITCHED[id(model.config)] = _Switched(before)
+        switched.blocks += 1
 
 
 def _require_switched(model: Any) -> None:
@@ -231,11 +247,44 @@ def _require_switched(model: Any) -> None:
 
 def _restore(model: Any) -> None:
     with _LOCK:
-        users, before = _SWITCHED.pop(id(model.config))
-        if users > 1:
-            _SWITCHED[id(model.config)] = (users - 1, before)
-        else:
-            _set_back(before)
+        _SWITCHED[id(model.config)].blocks -= 1
+        _settle(id(model.config))
+
+
+def _settle(key: int) -> None:
+    """Set a model back, unless a block or a pass needs it as it is."""
+    switched = _SWITCHED[key]
+    if not switched.blocks and not switched.masks:
+        del _SWITCHED[key]
+        _set_back(switched.before)
+
+
+def _mask(**arguments: Any) -> Any:
+    """What transformers calls once a pass. Only our attention understands it, so for as long as it lives in a thread
+    without a block of its own the model stays switched."""
+    config, mask = arguments.get("config"), mask_function(**arguments)
+    with _LOCK:
+        for key, switched in _SWITCHED.items():
+            if any(config is part for part, _ in switched.before):
+                if not _has_block(key):
+                    switched.masks += 1
+                    finalize(mask, _passed, key).atexit = False
+                return mask
+    if config is None or config._attn_implementation == KEY:
+        return mask
+    return ALL_MASK_ATTENTION_FUNCTIONS[config._attn_implementation](**arguments)  # set back since we were asked
+
+
+def _has_block(key: int) -> bool:
+    """Whether this thread has attached the model itself: while it computes, its block has not ended."""
+    thread = threading.current_thread()
+    return any(id(one.model.config) == key and one.thread is thread for one in _ACTIVE.get())
+
+
+def _passed(key: int) -> None:
+    with _LOCK:
+        _SWITCHED[key].masks -= 1
+        _settle(key)
 
 
 def _configs(model: Any) -> list[Any]:
@@ -350,8 +399,9 @@ def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, ke
 def _as_mask(given: Mask | Tensor | None, query: Tensor, key: Tensor, window: int | None) -> Mask:
     if isinstance(given, Mask):
         return given
-    mask = Mask.causal(query.shape[0], query.shape[2], key.shape[2], window=window, device=query.device)
-    if given is not None:
+    real = given if given is not None and given.ndim == 2 else None  # flash attention is told which tokens are real
+    mask = Mask.causal(query.shape[0], query.shape[2], key.shape[2], window=window, real=real, device=query.device)
+    if given is not None and real is None:
         mask.dense = given  # the caller made a mask of four dimensions: it holds as it is
         mask.given = True
     return mask

@@ -103,7 +103,7 @@ def traced(
     for row, place in enumerate(range(first, len(ids))):
         votes: defaultdict[int, float] = defaultdict(float)
         for weight, j in zip(weights, looked[:, row].tolist(), strict=True):
-            if j in inside and text(ids[j]) == text(ids[place]) != "":
+            if j in inside and _reads_alike(text, ids[j], ids[place]):
                 votes[j] += weight
         best = max(votes, key=votes.__getitem__, default=None)
         start, end = (max(0, edge - len(prompt)) for edge in offsets[place])
@@ -152,3 +152,9 @@ def _texts(model: LanguageModel) -> Callable[[int], str]:
         return str(model.tokenizer.decode([token])).strip()
 
     return text
+
+
+def _reads_alike(text: Callable[[int], str], one: int, other: int) -> bool:
+    """Whether two tokens read the same, and as something; parts of characters, all "\ufffd", must be the same."""
+    read = text(one)
+    return one == other if "\ufffd" in read else read == text(other) != ""

@@ -78,9 +78,17 @@ def _hidden_arrays(hidden: Hidden) -> dict[str, Array]:
 
 
 def open_layer(
-    place: Path, method: RetrievalAttention, number: int, turn: Turn, manifest: Mapping[str, Any], window: int | None
+    place: Path,
+    method: RetrievalAttention,
+    number: int,
+    turn: Turn,
+    manifest: Mapping[str, Any],
+    window: int | None,
+    device: torch.device,
 ) -> MemoryLayer | SlidingLayer:
     """The layer of a text that RetrievalAttention keeps; `window` where the model itself looks no further back.
+
+    Only such a window lies on the model's device: what is searched stays in the processor's memory.
 
     InputError: the method's index learns from queries that were not kept.
     """
@@ -88,7 +96,7 @@ def open_layer(
     dtype = getattr(torch, manifest["layout"]["dtype"])
     mapped = partial(_mapped, place)
     if window is not None:
-        return open_sliding(place, window, dtype)
+        return open_sliding(place, window, dtype, device)
     layer = MemoryLayer(method, number, turn, told["length"])
     keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
     held = Window(keys, values, told["sinks"])
@@ -107,10 +115,12 @@ def _mapped(place: Path, name: str) -> Array:
     return found
 
 
-def open_sliding(place: Path, window: int, dtype: torch.dtype) -> SlidingLayer:
+def open_sliding(place: Path, window: int, dtype: torch.dtype, device: torch.device) -> SlidingLayer:
     """A layer whose window is all that was kept of it."""
     sliding = SlidingLayer(window)
-    sliding.keys, sliding.values = (tensor_of(_mapped(place, name), dtype).clone() for name in ("keys", "values"))
+    sliding.keys, sliding.values = (
+        tensor_of(_mapped(place, name), dtype).to(device, copy=True) for name in ("keys", "values")
+    )
     sliding.length = json.loads((place / "layer.json").read_text(encoding="utf-8"))["length"]
     sliding.is_initialized = True
     return sliding
@@ -126,10 +136,10 @@ def open_chunks(
     for number, window in enumerate(windows(config)):
         place = folder / f"layer-{number:02}"
         if window is not None:
-            layers.append(open_sliding(place, window, dtype))
+            layers.append(open_sliding(place, window, dtype, model.device))
             continue
         arrays = {
-            name: tensor_of(_mapped(place, name), torch.float32 if name == "vectors" else dtype)
+            name: tensor_of(_mapped(place, name), torch.float32 if name == "vectors" else dtype).to(model.device)
             for name in ("keys", "values", "last_keys", "last_values", "last_queries", "vectors")
         }
         module = model.model.base_model.layers[number].self_attn

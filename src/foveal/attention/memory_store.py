@@ -111,12 +111,22 @@ def keep(
             f"{folder} holds another text, or one read in another way. Remove it (foveal prefill SOURCE --forget), or "
             "name another folder."
         )
+    _require_free(folder)
     with _space_for(folder), _alone(folder, plan) as making:
         if not (making / LOGITS).is_file():
             read_in = _read_lean if supports(model.model) else _read_whole
             read_in(model, ids, method or RetrievalAttention(), making, on_progress)
         _finish(making, folder, ids, plan)
     return folder
+
+
+def _require_free(folder: Path) -> None:
+    """InputError: something else is in the place of what is to be kept, and only after all was read would it be met."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(
+            f"{folder} is there and holds no whole text, as where a --forget was stopped. Remove it (foveal prefill "
+            "SOURCE --forget), or name another folder."
+        )
 
 
 def save(
@@ -166,7 +176,7 @@ def _read_lean(
         write_array(making / f"state-{number + 1}.npy", plain_array(x))
         (making / f"state-{number}.npy").unlink(missing_ok=True)
         faults.point("memory.layer-kept")
-    write_array(making / LOGITS, stack.logits(x[-1:]).float().numpy())
+    write_array(making / LOGITS, plain_array(stack.logits(x[-1:]).float()))
     if on_progress:
         on_progress(len(stack), len(stack))
 
@@ -177,7 +187,7 @@ def _begun(making: Path, x: Tensor) -> tuple[int, Tensor]:
     if not states:
         return 0, x
     number = max(states)
-    return number, tensor_of(np.load(making / f"state-{number}.npy"), x.dtype)
+    return number, tensor_of(np.load(making / f"state-{number}.npy"), x.dtype).to(x.device)
 
 
 def _read_whole(
@@ -191,7 +201,7 @@ def _read_whole(
         if on_progress:
             on_progress(number, len(memory.layers))
         write_layer(making, number, layer)
-    write_array(making / LOGITS, logits[-1:].float().numpy())
+    write_array(making / LOGITS, plain_array(logits[-1:].float()))
 
 
 def _empty(
@@ -228,7 +238,7 @@ def load(folder: Path, model: LanguageModel, method: Memory | None = None) -> Re
     if isinstance(method, LongHeads):
         return LongHeadsCache(open_chunks(folder, method, kept.method, turn, manifest, model), method)
     layers = [
-        open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window)
+        open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window, model.device)
         for number, window in enumerate(windows(model.model.config))
     ]
     return RetrievalCache(layers, method)
@@ -394,8 +404,11 @@ def _space_for(folder: Path) -> Iterator[None]:
 
 def forget(folder: Path) -> None:
     """Remove a kept text, and what was begun of it. InputError: there is none."""
-    beside = folder.with_name(f"{folder.name}.partial")
-    if not folder.is_dir() and not beside.is_dir():
+    beside, aside = (folder.with_name(f"{folder.name}.{name}") for name in ("partial", "forgotten"))
+    if not any(path.is_dir() for path in (folder, beside, aside)):
         raise InputError(f"No text is kept in {folder}.")
-    for path in (folder, beside):
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.is_dir():
+        folder.rename(aside)  # whole or absent, also where this is stopped
+    for path in (aside, beside):
         shutil.rmtree(path, ignore_errors=True)

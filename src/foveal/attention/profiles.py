@@ -8,7 +8,9 @@ else by its architecture: the heads of a fine-tuned model are those of its base.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from foveal.evaluation.files import whole_file
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
+
+log = logging.getLogger("foveal.attention")
 
 VERSION = 1
 
@@ -122,8 +126,19 @@ def _folder(home: Path) -> Path:
 
 
 def _own(home: Path | None) -> list[Profile]:
-    paths = sorted(_folder(home).glob("*.json"), key=lambda path: -path.stat().st_mtime) if home else []
-    return [read(path.read_text(encoding="utf-8"), str(path)) for path in paths]
+    """A person's own profiles, the newest first; one that cannot be read is left out, as others' models need it not."""
+    found = []
+    for path in _folder(home).glob("*.json") if home else ():
+        try:
+            found.append((-path.stat().st_mtime, str(path), read(path.read_text(encoding="utf-8"), str(path))))
+        except (OSError, UnicodeDecodeError, InputError) as error:
+            _say_once(str(path), str(error))
+    return [profile for *_, profile in sorted(found, key=lambda one: one[:2])]
+
+
+@cache
+def _say_once(path: str, why: str) -> None:
+    log.warning("The profile %s is left out: %s", path, why)
 
 
 def _shipped() -> list[Profile]:

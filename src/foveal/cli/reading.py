@@ -103,17 +103,22 @@ def read(
 
     settings = Settings.load(home)
     questions = [question, *(also or [])]
+    own = {"mode": mode == "map", "effort": effort == "normal", "follow": follow is None, "window": window == 768}
+    own |= {"row-beta": row_beta == 1}  # of the passes over a text
     if reader != "infiniretri" or memory:
         from foveal.cli import reading_titans
 
         lookup(READERS, reader, kind="reader")
-        own = {"mode": mode == "map", "effort": effort == "normal", "follow": follow is None, "window": window == 768}
-        _require_titans(reader, own | {"attention": attention == "auto", "row-beta": row_beta == 1})
+        _require_titans(reader, own | {"attention": attention == "auto"})
         reading_titans.read(
             source, questions, settings, model=model, chat=server(url, answerer), memory=memory, budget=budget,
             state=resume, answer=not passages_only, encoding=encoding, as_json=as_json,
         )  # fmt: skip
         return
+    if attention in MEMORIES:
+        own |= {"budget": budget == 1024, "url": url is None, "answerer": answerer is None, "resume": resume is None}
+        own |= {"passages-only": not passages_only, "ray": not ray, "ray-address": ray_address is None}
+        _require_usual(own, f"not for --attention {attention}, which answers from all of a text that was read before")
     text = opened_source(source, settings, encoding)
     if attention in MEMORIES:
         readings = _kept(text, questions, model, settings, attention)
@@ -170,9 +175,14 @@ def _require_titans(reader: str, usual: dict[str, bool]) -> None:
     """Wrong usage: options of one reader were given with the other."""
     if reader != "titans":
         raise typer.BadParameter("--memory goes with --reader titans.")
+    _require_usual(usual, "not for --reader titans, which reads every text once, whole")
+
+
+def _require_usual(usual: dict[str, bool], why: str) -> None:
+    """Wrong usage: options were given that would change nothing; `usual` says which are as they are by default."""
     given = [f"--{name}" for name, left in usual.items() if not left]
     if given:
-        raise typer.BadParameter(f"{', '.join(given)}: not for --reader titans, which reads every text once, whole.")
+        raise typer.BadParameter(f"{', '.join(given)}: {why}.")
 
 
 def _kept(

@@ -9,6 +9,7 @@ version of PyTorch, of the compiler and of the source. Without a compiler caller
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -16,7 +17,7 @@ import platform
 import re
 import shutil
 import subprocess
-from functools import cache
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -30,6 +31,9 @@ log = logging.getLogger("foveal.models")
 SHARED = "models/native"
 """The folder of the headers that sources of several packages include."""
 
+AGAIN_S = 60.0
+"""Seconds after which what a full disk kept from being made is tried again."""
+
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
     *("-O3", "-march=native", "-std=c++20", "-fopenmp", "-shared", "-fPIC", "-w"),
@@ -37,16 +41,52 @@ FLAGS = (
 )
 
 
-@cache
-def library(source: str) -> ctypes.CDLL | None:
-    """The compiled source; None, and one warning, where it cannot be made."""
-    text = _text(source)
+class _Libraries:
+    """The libraries of sources, each made once; what could not be made for want of space is tried again in a while."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, ctypes.CDLL | None] = {}
+        self._again: dict[str, float] = {}
+
+    def __call__(self, source: str) -> ctypes.CDLL | None:
+        """The compiled source; None, and a warning, where it cannot be made."""
+        if source in self._found or time.monotonic() < self._again.get(source, 0.0):
+            return self._found.get(source)
+        try:
+            found = self._found[source] = _opened(_text(source))
+            return found
+        except (OSError, subprocess.SubprocessError) as error:
+            told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+            log.warning("Attention runs without a compiled kernel, many times slower: %s", told)
+            if _of_the_disk(error):
+                self._again[source] = time.monotonic() + AGAIN_S
+            else:
+                self._found[source] = None
+            return None
+
+    def cache_clear(self) -> None:
+        """Forget what was found."""
+        self._found.clear()
+        self._again.clear()
+
+
+library = _Libraries()
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Whether it may pass: a file cannot be written, here or by the compiler. That none was found has no number."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return os.strerror(errno.ENOSPC) in error.stderr
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def _opened(text: str) -> ctypes.CDLL:
+    path = _made(text)
     try:
+        return ctypes.CDLL(str(path))
+    except OSError:  # cut off, or damaged: it is made anew
+        path.unlink(missing_ok=True)
         return ctypes.CDLL(str(_made(text)))
-    except (OSError, subprocess.SubprocessError) as error:
-        told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
-        log.warning("Attention runs without a compiled kernel, many times slower: %s", told)
-        return None
 
 
 def _text(source: str) -> str:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from foveal.errors import InputError
 from foveal.models.chat import Cancel, Sampling
 from foveal.models.decode_step import DecodeStep
 from foveal.models.key_values import KeyValues, cache_of, rewind, stacked
@@ -57,6 +58,14 @@ class Guide(Protocol):
         """Take note of a token; the tokens that must follow it, which need not be chosen."""
         ...
 
+    def end(self) -> None:
+        """Take note that a stop token came: the answer is complete if it may end here."""
+        ...
+
+
+class NotTogether(InputError):
+    """Prompts that can only be read one at a time."""
+
 
 class Decoder:
     """A causal model of transformers that reads and decodes; threads take turns, chunk by chunk and token by token."""
@@ -86,8 +95,11 @@ class Decoder:
             state = State(DynamicCache(config=self.model.config), [0], torch.empty(0), [], lean=False)
             state.logits = self.extend(state, ids, rows=1)
             return state
+        return self._read(ids, into or self.new_state(), cancel)
+
+    def _read(self, ids: Sequence[int], state: State, cancel: Cancel | None) -> State:
+        """The same by `DecodeStep`."""
         chunk = CHUNK.get(self.device.type, CHUNK["cuda"])
-        state = into or self.new_state()
         state.chunks = state.chunks[: shared_chunks(state.chunks, ids, chunk)]
         if self.kept is not None:
             self._restore(self.kept, state, ids, chunk)
@@ -147,13 +159,21 @@ class Decoder:
     def batch(
         self, prompts: Sequence[Sequence[int]], *, into: State | None = None, cancel: Cancel | None = None
     ) -> State:
-        """Read many prompts into one state with a row for each; what two in a row begin with alike is read once."""
+        """Read many prompts into one state with a row for each; what two in a row begin with alike is read once.
+
+        NotTogether: the model decodes by its own forward, for its kind or for what is attached to it just now.
+        """
+        if not self.lean:
+            raise NotTogether(
+                f"{type(self.model).__name__} cannot decode {len(prompts)} prompts together: it has no lean layers "
+                "here, or something is attached to it. Read them one at a time."
+            )
         one = into or self.new_state()
         logits = []
 
         def read() -> Iterator[Sequence[KeyValues]]:
             for prompt in prompts:
-                self.prefill(prompt, into=one, cancel=cancel)
+                self._read(prompt, one, cancel)  # lean also where another thread attaches to the model meanwhile
                 logits.append(one.logits)
                 yield one.cache.layers
 
@@ -167,7 +187,7 @@ class Decoder:
 
 def shared_chunks(held: Sequence[int], ids: Sequence[int], chunk: int) -> int:
     """How many of the `held` tokens `ids` begins with, in whole chunks, leaving at least one token of `ids` to read."""
-    most = min(len(held), len(ids) - 1)
+    most = min(len(held), max(0, len(ids) - 1))
     common = next((place for place in range(most) if held[place] != ids[place]), most)
     return common // chunk * chunk
 
@@ -207,8 +227,13 @@ def tokens(
         logits = guide.mask(state.logits[0]) if guide else state.logits[0]
         token = drawn(logits, sampling, generator)
         if token in stop_ids:
+            if guide:
+                guide.end()
             return
-        new = [token, *(guide.accept(token) if guide else ())][: sampling.max_tokens - given]
+        told = [token, *(guide.accept(token) if guide else ())]
+        new = told[: sampling.max_tokens - given]
+        if guide and len(new) < len(told):
+            guide.done = False  # what must follow has no room
         yield from new
         given += len(new)
         if given == sampling.max_tokens or (guide and guide.done):

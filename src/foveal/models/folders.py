@@ -10,6 +10,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -84,7 +85,9 @@ def kept_fingerprint(folder: Path, cache: Path) -> str:
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in _weighty(folder)]
     kept = cache / "fingerprints" / hashlib.sha256(repr(stats).encode()).hexdigest()
     with suppress(OSError):
-        return kept.read_text(encoding="ascii")
+        known = kept.read_text(encoding="ascii", errors="replace")
+        if re.fullmatch(r"[0-9a-f]{64}", known):  # a machine that lost its power may leave an empty file
+            return known
     found = fingerprint(folder)
     with suppress(OSError):  # a full disk costs time only
         kept.parent.mkdir(parents=True, exist_ok=True)

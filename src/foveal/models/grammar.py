@@ -119,3 +119,7 @@ class JsonGuide:
             raise InputError(f"The grammar lost its way: {self._matcher.get_error()[:200]}. Simplify the schema.")
         self.done = self._matcher.is_stopped()
         return forced
+
+    def end(self) -> None:
+        """The answer ends here: a number is complete where another digit may come."""
+        self.done = self._matcher.is_accepting()

@@ -7,12 +7,14 @@ are the same to the bit.
 
 Shapes    x (rows * N, width); queries (rows, N, heads, D), keys and values (rows, N, kv_heads, D)
 Needs     Llama, Qwen 2 and 3, or Gemma 3 (text), whole and unhooked. A layer is packed when it is first used, and
-          memory then holds its weights twice; a model whose weights have changed gets new layers
+          memory then holds its weights twice; a model whose weights have changed gets new layers, also in the midst
+          of its training
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,10 +22,13 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from foveal.models.threads import with_threads
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3_text")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 AT_ONCE = 1024
 """Tokens that go through norms and feed-forward parts at a time: what these make inside is many times their size.
@@ -41,10 +46,29 @@ def supports(model: Any) -> bool:
         return False
     if config.model_type == "gemma3_text" and config.use_bidirectional_attention:
         return False
-    modules = list(model.modules())
+    modules = model.modules()
     hooked = any(module._forward_pre_hooks or any(map(_foreign, module._forward_hooks.values())) for module in modules)
-    plain = all(type(module) is nn.Linear for module in modules if isinstance(module, nn.Linear))
-    return plain and not hooked and model.lm_head.bias is None
+    return not hooked and _plain(model)
+
+
+def _plain(model: Any) -> bool:
+    """Whether all that lean layers take weights from is transformers' own: an adapter in its place has them, too."""
+    family = model.config.model_type.removesuffix("_text")
+    own, head = f"transformers.models.{family}.modeling_{family}", getattr(model, "lm_head", None)
+    if type(head) is not nn.Linear or "bias" in dict(head.named_parameters()):
+        return False
+    if type(model.model.norm).__module__ != own:
+        return False
+    for layer in model.model.layers:
+        linear = 0
+        for name, part in layer.named_modules():
+            if name.rpartition(".")[2] in PROJECTIONS and type(part) is nn.Linear:
+                linear += 1
+            elif name != "mlp.act_fn" and type(part).__module__ != own:
+                return False
+        if linear != len(PROJECTIONS):
+            return False
+    return True
 
 
 def _foreign(hook: Any) -> bool:
@@ -227,12 +251,22 @@ _MADE_LOCK = Lock()
 
 def lean(model: Any) -> Lean:
     """The layers of `model`, made once for all who use it, and anew after its weights have changed."""
-    stamp = _stamp(model)
     with _MADE_LOCK:
-        found = _MADE.get(model)
+        _watch_optimizers()
+        stamp, found = _stamp(model), _MADE.get(model)
         if found is None or found[0] != stamp:
             found = _MADE[model] = (stamp, Lean(model))
         return found[1]
+
+
+@cache
+def _watch_optimizers() -> None:
+    """From now on a step of any optimizer counts as a write: the fused ones, transformers' default, tell nobody."""
+
+    def written(optimizer: Optimizer, *_: Any) -> None:
+        increment_version([weight for group in optimizer.param_groups for weight in group["params"]])
+
+    register_optimizer_step_post_hook(written)
 
 
 def _stamp(model: nn.Module) -> int:

@@ -24,7 +24,7 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.models.answer_text import AnswerText
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling
-from foveal.models.decoding import Decoder, State, decode_rows, tokens
+from foveal.models.decoding import Decoder, NotTogether, State, decode_rows, tokens
 from foveal.models.grammar import Grammar, JsonGuide
 from foveal.models.language import LanguageModel
 from foveal.models.prefix_cache import PrefixCache
@@ -132,11 +132,13 @@ class LocalChat:
         prompts = [self._prompt(messages) for messages in conversations]
         for prompt in prompts:
             self._fitted(prompt, sampling)
-        if not self.decoder.lean:
-            return [self.chat(messages, sampling, cancel=cancel) for messages in conversations]
         answers: list[str] = []
         for start in range(0, len(prompts), ROWS):
-            answers += self._together(prompts[start : start + ROWS], sampling, cancel)
+            together = prompts[start : start + ROWS]
+            try:
+                answers += self._together(together, sampling, cancel)
+            except NotTogether:
+                answers += ["".join(self._pieces(one, self._fitted(one, sampling), cancel)) for one in together]
         return answers
 
     def _together(self, prompts: Sequence[list[int]], sampling: Sampling, cancel: Cancel | None) -> list[str]:
@@ -166,7 +168,11 @@ class LocalChat:
         return len(self.language_model.encode(text))
 
     def _prompt(self, messages: Messages) -> list[int]:
-        return self.language_model.encode(self.language_model.render(messages))
+        """InputError: the messages are nothing at all; the model would go on from what it read last."""
+        prompt = self.language_model.encode(self.language_model.render(messages))
+        if not prompt:
+            raise InputError(f"The chat template of {self.name} makes no text of these messages. Write something.")
+        return prompt
 
     def _fitted(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
         room = self.context_tokens - len(prompt)

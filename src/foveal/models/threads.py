@@ -2,10 +2,14 @@
 
 Torch's threads meet after every product, some hundred times a token. If another process holds one of the cores, each
 meeting waits for the scheduler: seen on two cores, 940 ms a token instead of 40 with one thread.
+
+Torch gives a new thread the number that any thread has set last, and the new one keeps it. So a thread that is born
+while another takes one for a moment would stay with one; each is therefore given `MOST` when it first comes here.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +28,20 @@ PATIENCE = 2.0
 five times and more, and a wrong choice of one thread costs half the speed of long products."""
 
 
+MOST = torch.get_num_threads()
+"""What torch was set to when nobody had taken fewer yet."""
+
+_KNOWN = threading.local()
+_KNOWN.settled = True  # the thread that imports this has what MOST was told by
+
+
+def settle() -> None:
+    """Give this thread the process's number, whatever it was born with; once, so that its own choices hold after."""
+    if not getattr(_KNOWN, "settled", False):
+        _KNOWN.settled = True
+        torch.set_num_threads(MOST)
+
+
 class Threads:
     """Chooses, by timing a few small operations with all of torch's threads and with one."""
 
@@ -37,6 +55,7 @@ class Threads:
     @contextmanager
     def chosen(self) -> Iterator[None]:
         """The body runs with as many threads as now are faster."""
+        settle()
         most = torch.get_num_threads()
         if not self._on_cpu or most == 1:
             yield
@@ -65,6 +84,7 @@ class Threads:
 @contextmanager
 def with_threads(count: int) -> Iterator[None]:
     """The body runs with `count` of torch's threads."""
+    settle()
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -175,16 +175,26 @@ def drafted(
     local = getattr(model, "language_model", None)
     ground = None
     if heads is not None and local is not None:
-        ground = grounding(local, local.render(asked), answer, [one.excerpt.text for one in evidence], heads)
+        shown = [_unnumbered(one.excerpt.text) for one in evidence]
+        ground = grounding(local, local.render(asked), answer, shown, heads)
     return checked(answer, question, evidence, settings, ground)
 
 
 def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:
     """What the model is asked: instruction, numbered excerpts, question."""
-    numbered = "\n\n".join(f"[{number}] {_one_line(one.excerpt.text)}" for number, one in enumerate(evidence, start=1))
+    lines = (_one_line(_unnumbered(one.excerpt.text)) for one in evidence)
+    numbered = "\n\n".join(f"[{number}] {line}" for number, line in enumerate(lines, start=1))
     instruction = " ".join(part for part in (settings.instruction, settings.nowhere) if part)
-    content = f"{instruction}\n\n{numbered}\n\nQuestion: {question.strip()}\n\nAnswer:"
+    content = f"{instruction}\n\n{numbered}\n\nQuestion: {_unnumbered(question.strip())}\n\nAnswer:"
     return [{"role": "system", "content": ""}, {"role": "user", "content": scalar(content)}]
+
+
+def _unnumbered(text: str) -> str:
+    """A text whose own "[1]" is "(1)", each character in its place: all those of the answer are then citations.
+
+    What is glued to a word, as in "a[0]", stays: by that word it is known again.
+    """
+    return _GLUED.sub(lambda found: found.group() if found["before"] else f"({found['inside']})", text)
 
 
 def checked(
@@ -201,7 +211,7 @@ def checked(
     place = len(answer) - len(answer.lstrip())
     answer = answer.strip()
     given = (question, *(one.excerpt.text for one in evidence))
-    verbatim = {one.group() for text in given for one in _GLUED.finditer(text)}
+    verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
     if not answer or (_REFUSAL.match(answer) and len(answer) < 160):
         return Drafted(NOT_FOUND, (), (), found=False)
@@ -241,7 +251,8 @@ def _with_citation(said: str, support: Citation | None, citations: list[Citation
     if support not in citations:
         citations.append(support)
     body = said.rstrip()
-    return f"{body} [{citations.index(support) + 1}]{said[len(body) :]}"
+    behind = said[len(body) :] or " "  # where no blank parts sentences, as in Chinese, a number still ends at one
+    return f"{body} [{citations.index(support) + 1}]{behind}"
 
 
 Votes = Callable[[int, tuple[int, int]], float]

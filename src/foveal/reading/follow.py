@@ -12,7 +12,7 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from foveal.reading.memory import Kept
@@ -30,6 +30,9 @@ LONGEST_LEAD = 300
 
 LEAST, SHARE = 256, 8
 """A second look at a short text may fill this many tokens, or one part in so many of what was read if that is more."""
+
+LEAST_WINDOW = 64
+"""Tokens that a window of it needs; a find is left out where, behind the question, it would leave less room."""
 
 CANDIDATES = 128
 """Sentences that are remembered for a question while the text goes by."""
@@ -53,6 +56,13 @@ class Asked:
         """The question with what is known by now."""
         known = " ".join(one.text.strip()[:LONGEST_LEAD] for one in self.leads)
         return f"{self.question.strip()} (Known so far: {known})"
+
+    def with_room(self, room: Callable[[str], int], least: int) -> Asked | None:
+        """With as many of the finds, best first, as leave `room` for `least` tokens; None: not even the best does."""
+        one = self
+        while one.leads and room(one.text) < least:
+            one = replace(one, leads=one.leads[:-1])
+        return one if one.leads else None
 
     @property
     def words(self) -> set[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from foveal.attention.head_tracing import Trace, traced
 from foveal.attention.retrieval_heads import HeadScores
+from foveal.errors import InputError
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -50,8 +51,11 @@ def grounding(
 ) -> Grounding | None:
     """What `answer` copied from the excerpts, which stand in the rendered `prompt` in order, each on one line.
 
-    None where one of them cannot be found there, as where a chat template changed it, or there is no answer.
+    None where one of them cannot be found there, as where a chat template changed it, or there is no answer, and where
+    it is not known: no head copies enough to be asked, the scores are another model's, or all this is too long for it.
     """
+    if not scores.above():
+        return None
     maps: list[tuple[int, list[int]]] = []
     start = 0
     for text in excerpts:
@@ -64,7 +68,10 @@ def grounding(
     if not answer.strip():
         return None
     sources = [(begin, begin + len(places)) for begin, places in maps]
-    trace = traced(model, prompt, answer, scores, sources=sources)
+    try:
+        trace = traced(model, prompt, answer, scores, sources=sources)
+    except InputError:  # the answer is there, and is worth more than where it was copied from
+        return None
     return Grounding(tuple(_copied(trace, maps)), trace.grounded)
 
 

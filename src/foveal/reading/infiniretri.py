@@ -29,6 +29,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.reading import follow, state
 from foveal.reading.answering import AnswerSettings, answered, not_found
+from foveal.reading.clock import Clock
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
 from foveal.reading.looking import Batch, Looking, SpreadLooking
 from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, within
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.models.language import LanguageModel
-
-SAVED_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +219,7 @@ class InfiniRetri:
 
     def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
         """Pass over the windows that are to be read, then take the second look; `where` holds the result."""
-        clock, windows = _Clock(where), self._windows(task)
+        clock, windows = Clock(where), self._windows(task)
         count = max(1, round(windows.count() * task.effort))
         yield ReadStarted(count, int(count * self.settings.window * 0.95), where.window)
         if where.phase == "read":
@@ -288,14 +287,17 @@ class InfiniRetri:
     def _follow(self, task: _Task, windows: Windows, where: state.State) -> None:
         """Look again, with the best finds behind the question, where the words of these finds stand."""
         found = [follow.asked(one, kept) for one, kept in zip(task.questions, where.memories, strict=True)]
-        asked = {place: one for place, one in enumerate(found) if one}
+        least = max(follow.LEAST_WINDOW, self.settings.longest)
+        fitting = [one and one.with_room(self._room, least) for one in found]
+        asked = {place: one for place, one in enumerate(fitting) if one}
         if not asked:
             return
         size = min(self.settings.follow * self.settings.window, max(follow.LEAST, where.tokens // follow.SHARE))
         chosen = windows.chosen([one.text for one in asked.values()])
         gathered = follow.gathered(lambda: windows.plain(chosen), list(asked.values()), size, windows.tokenised)
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
-            for batch in _batches(enumerate(packed(iter(sentences), self.settings.window)), self._batch_size()):
+            window = min(self.settings.window, self._room(one.text))
+            for batch in _batches(enumerate(packed(iter(sentences), window)), self._batch_size()):
                 task.check()
                 read = [window for _, window in batch]
                 scores = self.looking.scores(read, [one.text], content_free=self.settings.content_free)
@@ -365,6 +367,10 @@ class InfiniRetri:
                 f"{self.model.context_tokens:,} positions. Choose a smaller window or budget."
             )
 
+    def _room(self, question: str) -> int:
+        """Tokens of text that the model's positions leave beside a question."""
+        return self.model.context_tokens - self.looking.prompt.overhead([question])
+
     def _overhead(self, questions: Sequence[str]) -> int:
         """Tokens that a window takes beside its text."""
         return self.looking.prompt.overhead([*questions, NO_QUESTION] if self.settings.content_free else questions)
@@ -380,7 +386,7 @@ class InfiniRetri:
     def _again(self, one: Kept) -> Sentence:
         return Sentence(one.start, one.end, one.text, tuple(self.looking.tokens.encode(one.text)))
 
-    def _progress(self, where: state.State, count: int, clock: _Clock) -> WindowRead:
+    def _progress(self, where: state.State, count: int, clock: Clock) -> WindowRead:
         best = [max(memory, key=lambda one: one.score) for memory in where.memories if memory]
         memories = [self._memory(memory) for memory in where.memories]
         return WindowRead(
@@ -403,37 +409,9 @@ class InfiniRetri:
             peak_bytes=peak_bytes(),
         )
 
-    def _saved(self, task: _Task, where: state.State, clock: _Clock, *, force: bool = False) -> None:
+    def _saved(self, task: _Task, where: state.State, clock: Clock, *, force: bool = False) -> None:
         if task.path and (force or clock.due()):
             state.save(task.path, where)
-
-
-class _Clock:
-    """Seconds spent on a reading over all its runs, the present rate, and when the state is due."""
-
-    def __init__(self, where: state.State) -> None:
-        self._before = where.seconds
-        self._where = where
-        self._start = time.perf_counter()
-        self._tokens, self._window = where.tokens, where.window
-        self._saved = self._start
-
-    def seconds(self) -> float:
-        return self._before + time.perf_counter() - self._start
-
-    def rate(self) -> float:
-        return (self._where.tokens - self._tokens) / max(1e-9, time.perf_counter() - self._start)
-
-    def left(self, count: int) -> float:
-        each = (time.perf_counter() - self._start) / max(1, self._where.window - self._window)
-        return max(0, count - self._where.window) * each
-
-    def due(self) -> bool:
-        now = time.perf_counter()
-        if now - self._saved < SAVED_EVERY_S:
-            return False
-        self._saved = now
-        return True
 
 
 def _batches(

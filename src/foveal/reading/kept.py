@@ -98,22 +98,26 @@ class KeptText:
     def stream(
         self, question: str, settings: AnswerSettings | None = None, *, cancel: Cancel | None = None
     ) -> Iterator[Event]:
-        """Answer from the whole text; the last event is `Done`, with one reading."""
+        """Answer from the whole text; the last event is `Done`, with one reading.
+
+        InputError: behind the text the model has no positions for the question; an answer ends where they do.
+        """
         from foveal.attention.memory_decoding import MemoryDecoder
         from foveal.attention.memory_store import load
         from foveal.models.decoding import tokens
 
         begun = time.perf_counter()
         settings = settings or AnswerSettings()
+        asked = self._prompt.tail(question)
+        most = self._room(len(asked), settings.max_tokens)
         memory = load(self.folder, self.model)
         decoder = MemoryDecoder(self.model.model, memory.method)
-        asked = self._prompt.tail(question)
         state = decoder.reading(memory, asked)
         memory.watch(profile_of(self.model, self._home).by_layer)
         words = AnswerText(self.model.tokenizer, (), thinking=False)
         pieces: list[str] = []
         count = 0
-        sampling = Sampling(max_tokens=settings.max_tokens)
+        sampling = Sampling(max_tokens=most)
         for token in tokens(decoder, state, sampling, stop_ids=self.model.stop_ids, cancel=cancel):
             count += 1
             if piece := words.add(token):
@@ -126,6 +130,18 @@ class KeptText:
         details = {name: value for name, value in memory.statistics()["mean"].items() if name != "steps"}
         stats = ReadStats(1, self.kept.tokens, len(asked) + count, 0, spent, peak_bytes())
         yield Done((self._reading("".join(pieces), question, memory.looked(), settings, stats, details),))
+
+    def _room(self, asked: int, wanted: int) -> int:
+        """Tokens that the answer to a question of so many may have, `wanted` at most. InputError: none."""
+        if getattr(self.kept.method, "reaches", False):
+            return wanted
+        left = self.model.context_tokens - self.kept.tokens
+        if asked >= left:
+            raise InputError(
+                f"The question takes {asked:,} tokens; behind {self.text.title} {self.model.name} has room for "
+                f"{left - 1:,}. Ask in fewer words, or keep less of the text: foveal prefill SOURCE --keep --tokens N"
+            )
+        return min(wanted, left - asked)
 
     def read(self, question: str, settings: AnswerSettings | None = None) -> Reading:
         """The answer. Its excerpts are what was looked at."""

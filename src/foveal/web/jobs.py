@@ -17,6 +17,7 @@ Ending    `close` sets every job's cancel token and ends the streams; what is ke
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -191,16 +192,28 @@ class Jobs:
             job.tell("progress", text=job.progress.text, done=0, total=None)
 
     def _run(self, job: Job) -> None:
-        mine = self.keeping is None or self.keeping.begun(job)
-        state, error = self._done(job) if mine else ("cancelled", None)
-        mine = mine and not job.elsewhere
-        with self._lock:
-            job.end(state, error)
-            if not mine:
-                self._jobs.pop(job.id, None)  # whoever has it now shows it
-            self._begin(job.work.lane)
+        mine = True
+        state: State = "failed"
+        error: str | None = "It could not be begun. The log says more."
+        try:
+            _settle_threads()
+            mine = self.keeping is None or self.keeping.begun(job)
+            state, error = self._done(job) if mine else ("cancelled", None)
+            mine = mine and not job.elsewhere
+        finally:  # whatever came up: neither its page nor its lane may wait for ever
+            self._end(job, state, error, mine)
         if self.keeping is not None and mine and not (self.closing and state != "done"):
             self.keeping.ended(job)
+
+    def _end(self, job: Job, state: State, error: str | None, mine: bool) -> None:
+        """It has ended, and the next one's turn comes, also where a stream that looks on cannot be told."""
+        with self._lock:
+            try:
+                job.end(state, error)
+            finally:
+                if not mine:
+                    self._jobs.pop(job.id, None)  # whoever has it now shows it
+                self._begin(job.work.lane)
 
     def _done(self, job: Job) -> tuple[State, str | None]:
         """Do it: how it ended."""
@@ -212,7 +225,7 @@ class Jobs:
             return "cancelled", None
         except FovealError as error:
             return "failed", str(error)
-        except Exception as error:  # a thread's end: what nobody foresaw must not leave a page waiting for ever
+        except BaseException as error:  # a thread's end, and a panic of Rust is no Exception: no page waits for ever
             logger.exception("%s failed", job.work.title)
             said = f"Something that nobody foresaw went wrong ({type(error).__name__}). The log says more."
             return "failed", said
@@ -225,3 +238,11 @@ class Jobs:
         for place, job in enumerate(reversed(ended)):
             if place >= self.settings.kept or (job.ended_at or 0.0) < oldest:
                 del self._jobs[job.id]
+
+
+def _settle_threads() -> None:
+    """A job computes with the process's number of threads, also where another model took one as it was begun."""
+    if "torch" in sys.modules:  # else nobody has; and what needs no model does not wait for it
+        from foveal.models.threads import settle
+
+        settle()
