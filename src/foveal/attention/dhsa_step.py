@@ -167,7 +167,7 @@ class _Chunks:
         `chunks`: as many as `most` keys can be in, by what is known of their lengths.
         """
         count = self.scores.shape[1]
-        scores, index = self.scores.topk(min(count, count if chunks is None else chunks), dim=1)
+        scores, index = self.scores.topk(min(count, chunks or count), dim=1)
         lengths = self.lengths.gather(1, index)
         before = lengths.cumsum(1) - lengths
         return _Chunks(scores, self.starts.gather(1, index), lengths.minimum((most - before).clamp(min=0)))

@@ -40,7 +40,7 @@ from foveal.training.low_rank import add_low_rank, merge_low_rank
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.watch import Progress
-from foveal.training.windows import batches_of, collate, plain_again
+from foveal.training.windows import batches_of, collate
 
 METRIC, SCRATCH = "log-likelihood", "scratch"
 LONGER = 16
@@ -291,7 +291,6 @@ def _trained(
         plan=batches_of(learnt, settings.loop.batch, settings.loop.seed),
     )  # fmt: skip
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)
-    plain_again(learning)
     if learning is not model:
         merge_low_rank(model.base)
     model.eval()

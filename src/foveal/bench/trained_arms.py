@@ -13,7 +13,7 @@ from torch import nn
 
 from foveal.bench.settings import BenchSettings
 from foveal.training.loop import Curves, Job, LoopSettings, train
-from foveal.training.windows import collate, plain_again
+from foveal.training.windows import collate
 
 
 def trained(
@@ -39,6 +39,5 @@ def trained(
     folder = settings.cache / bench / f"{name}-{digest}"
     job = Job(model, rows, loss, identity=known_by, plan=plan, collate=together, optimizer=optimizer)
     curves = train(job, loop, folder)
-    plain_again(model)
     model.eval()
     return curves

@@ -43,7 +43,7 @@ from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.watch import Progress
-from foveal.training.windows import Windows, batches_of, collate, plain_again
+from foveal.training.windows import Windows, batches_of, collate
 
 METRIC, BYTES = "log-likelihood", 256
 STREAMED = 16
@@ -309,7 +309,6 @@ def _trained(
         plan=batches_of(rows, settings.loop.batch, settings.loop.seed),
     )  # fmt: skip
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)
-    plain_again(model)
     model.train(False)
     after = held.measured(model)
     first = next(iter(after))
