@@ -37,11 +37,11 @@ def build_indexes(store: Store, *, workers: int, at_least: int = DISTRIBUTED_FRO
 
     MissingExtra: lance-ray is not installed.
     """
-    lance_ray = require("lance_ray", extra="scale")
     table = tables.connect(store.uri).open_table("passages")
     rows, built = table.count_rows(), []
     if rows < at_least:
         return []
+    lance_ray = require("lance_ray", extra="scale")
     uri = f"{store.uri.rstrip('/')}/passages.lance"
     with tables.lance_errors(store.uri):
         words = [index for index in table.list_indices() if index.columns == ["indexed"]]
