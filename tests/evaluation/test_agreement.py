@@ -70,6 +70,15 @@ def test_a_line_that_was_cut_off_is_passed_over_and_goes(tmp_path):
     assert [json.loads(line)["item"] for line in path.read_text(encoding="utf-8").splitlines()] == ["1", "2"]
 
 
+def test_a_last_vote_without_its_line_end_is_kept(tmp_path):
+    path = tmp_path / "votes.jsonl"
+    keep_vote(path, Vote("1", "h", "asha", "HREL"))
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))  # by hand, or two files joined
+    assert [vote.item for vote in read_votes(path)] == ["1"]
+    keep_vote(path, Vote("2", "h", "asha", "LREL"))
+    assert [vote.item for vote in read_votes(path)] == ["1", "2"]
+
+
 def test_a_full_disk_loses_nothing_that_was_kept(tmp_path, monkeypatch):
     path = tmp_path / "votes.jsonl"
     keep_vote(path, Vote("1", "h", "asha", "HREL"))

@@ -70,3 +70,5 @@ def test_auroc_is_how_often_a_positive_scores_above_a_negative():
     for labels in ([True, True], [True]):
         with pytest.raises(InputError, match="both kinds"):
             auroc([0.1, 0.2], labels)
+    with pytest.raises(InputError, match="1 of 2 values are NaN"):  # it once ranked above all numbers
+        auroc([math.nan, 0.2], [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import threading
 
 import pytest
 
@@ -64,6 +65,31 @@ def test_own_files_in_two_forms(tmp_path):
     assert [(one.id, one.label) for one in read_pairs(tmp_path / "b.csv").pairs] == [("0", None), ("1", None)]
 
 
+def test_a_number_0_is_an_id_and_a_label(tmp_path):
+    rows = [{"headline": "h", "article": "a", "id": number, "label": number} for number in (1, 0, 2)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [(one.id, one.label) for one in read_pairs(tmp_path / "a.jsonl").pairs] == [
+        ("1", "1"),
+        ("0", "0"),
+        ("2", "2"),
+    ]
+
+
+def test_reading_that_stopped_at_an_error_keeps_nobody_waiting(tmp_path):
+    """While its error is held the file is still open; another thread reads one meanwhile, and so may this one."""
+    write_csv(tmp_path / "bad.csv", ("headline", "article"), [("", "a"), ("h", "a")])
+    write_csv(tmp_path / "good.csv", ("headline", "article"), [("h", "a")])
+    read = []
+    with pytest.raises(InputError) as held:
+        read_pairs(tmp_path / "bad.csv")
+    other = threading.Thread(target=lambda: read.append(read_pairs(tmp_path / "good.csv")), daemon=True)
+    other.start()
+    other.join(20)
+    assert held.value.__traceback__ is not None
+    assert len(read) == 1
+    assert csv.field_size_limit() == 131_072
+
+
 def test_an_article_of_ten_megabytes_is_one_field(tmp_path):
     long = "word " * 2_000_000
     write_csv(tmp_path / "long.csv", ("headline", "article"), [("h", long)])
@@ -101,6 +127,8 @@ def test_the_views():
     assert [TECLASS.viewed(one) for one in ("FSE", "CBT", "LREL")] == ["MREL", "LREL", "LREL"]
     with pytest.raises(InputError, match="which sub-class"):
         TECLASS.viewed("LREL", "sub")
+    with pytest.raises(InputError, match=r"'Relevant' does not say which class it is\. Take the view binary"):
+        TECLASS.viewed("Relevant")
     with pytest.raises(UnknownName, match="primary, binary, sub"):
         TECLASS.labels("other")
 

@@ -62,6 +62,13 @@ def test_the_sign_test_is_the_binomial_tail():
         sign_test(-1, 2)
 
 
+def test_ten_thousand_wins_are_counted_at_once(monkeypatch):
+    """The tail is a sum of binomial coefficients; each of its own took a minute."""
+    monkeypatch.setattr(math, "comb", lambda *_: pytest.fail("a coefficient from scratch"))
+    assert sign_test(5000, 5000) == 1.0
+    assert sign_test(5100, 4900) == pytest.approx(0.0466, abs=1e-3)  # normal: 2 (1 - Phi(199 / 100))
+
+
 def test_a_verdict_counts_impressions_not_clicks():
     def one(clicks):
         return Impression("i", "q", "a", "b", ("k", "l", "m"), ("A", "B", "A"), clicks)
@@ -91,6 +98,24 @@ def test_the_log_keeps_what_was_shown_and_a_cut_line_costs_only_itself(tmp_path)
         file.write(json.dumps({"clicked": {"id": "nobody", "place": 1}}) + "\n")
     with pytest.raises(InputError, match="line 6"):
         log.impressions()  # whole, but of nothing that was shown
+
+
+def test_a_line_cut_within_a_letter_and_half_a_surrogate_stop_no_log(tmp_path):
+    log = InterleavingLog(tmp_path / "log.jsonl")
+    log.shown("näher", "a", "b", team_draft(A, B, 2, np.random.default_rng(0)))
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole + whole[: whole.index("ä".encode()) + 1])  # a kill
+    log.shown("caf\udce9", "a", "b", team_draft(A, B, 2, np.random.default_rng(0)))  # as a terminal sends Latin-1
+    assert [one.query for one in log.impressions()] == ["näher", "caf\udce9"]
+
+
+def test_a_click_on_no_place_is_damage_that_is_named(tmp_path):
+    log = InterleavingLog(tmp_path / "log.jsonl")
+    one = log.shown("q", "a", "b", team_draft(A, B, 2, np.random.default_rng(0)))
+    with log.path.open("a") as file:
+        file.write(json.dumps({"clicked": {"id": one.id, "place": 2}}) + "\n")
+    with pytest.raises(InputError, match=r"line 2, .* no place 2"):
+        log.impressions()
 
 
 def test_b_cubed_is_its_definition():

@@ -171,6 +171,20 @@ def test_queries_as_json_lines_or_with_tabs(tmp_path):
         read_queries(tmp_path / "none.jsonl")
 
 
+def test_separators_within_a_query_end_no_line(tmp_path):
+    (tmp_path / "queries.tsv").write_text("q1\twhere\u2028is it?\nq2\tform\x0cfeed\n", encoding="utf-8")
+    assert read_queries(tmp_path / "queries.tsv") == {"q1": "where\u2028is it?", "q2": "form\x0cfeed"}
+    (tmp_path / "qrels.tsv").write_text("q1\ta\u2028b\t1\n", encoding="utf-8")
+    assert read_qrels(tmp_path / "qrels.tsv") == {"q1": {"a\u2028b": 1}}
+
+
+def test_an_export_keeps_ids_and_texts_whatever_metadata_or_surrogates_say(tmp_path):
+    corpus = [Record("d", "T", "X", {"_id": "other", "text": "other", "heading": "H"}), Record("e", "", "caf\udce9")]
+    found = load_beir(write_beir(tmp_path / "out", corpus, {"q": "caf\udce9?"}, {"q": {"d": 1}}), "train")
+    assert found.corpus == {"d": Record("d", "T", "X", {"heading": "H"}), "e": corpus[1]}
+    assert found.queries == {"q": "caf\udce9?"}
+
+
 def test_an_export_is_a_collection_in_beirs_layout(tmp_path):
     corpus = [Record("d:0-9", "Eyes", "The fovea."), Record("d:9-20", "", "Ünï\ttears")]
     queries, qrels = {query_id("where?"): "where?"}, {query_id("where?"): {"d:0-9": 3, "d:9-20": 0}}

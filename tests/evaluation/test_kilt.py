@@ -133,6 +133,9 @@ def test_means_are_over_queries_that_have_pages(tmp_path):
         ([{"id": 1, "input": "a"}, {"id": 1, "input": "b"}], "line 2, repeats the id '1'"),
         ([{"input": "a"}], "is no query of KILT's"),
         ([{"id": 1, "input": "a", "output": "b"}], "as output"),
+        ([{"id": 1, "input": "a", "output": [{"provenance": ["Rome"]}]}], "line 1, is no query of KILT's"),
+        ([{"id": 1, "input": "a", "output": [{"provenance": [{"title": "R", "bleu_score": None}]}]}], "bleu_score"),
+        ([{"id": 1, "input": "a", "meta": [1]}], "meta an object"),
     ],
 )
 def test_files_that_are_not_kilts_are_refused(tmp_path, lines, says):

@@ -50,6 +50,7 @@ def test_a_file_is_read(tmp_path):
         ({"prompt": "x", "choices": ["a", "a"]}, "two different choices"),
         ({"prompt": "x", "choices": ["a", "b"], "gold": 2}, "number 2 of 2"),
         ({"prompt": "x", "choices": ["a", "b"], "gold": "c"}, "no example"),
+        ({"prompt": "x", "choices": ["a", "b"], "gold": 1.0}, "no example"),
     ],
 )
 def test_a_wrong_line_is_told_of(tmp_path, row, said):
@@ -156,6 +157,15 @@ def test_texts_are_read_from_tables_and_lines(tmp_path):
     ]  # fmt: skip
     assert read_texts(tmp_path / "some.tsv") == [LabelledText("Dull, long.", "2")]
     assert [one.label for one in read_texts(tmp_path / "some.jsonl.gz")] == ["sky", "bad", "3"]
+
+
+def test_a_gold_label_is_a_place_among_choices_or_the_label_itself(tmp_path):
+    path = tmp_path / "some.jsonl"
+    path.write_text('{"text": "x", "gold": 1}\n')
+    assert read_texts(path) == [LabelledText("x", "1")]
+    path.write_text('{"prompt": "x", "choices": ["a", "b"], "gold": -1}\n')  # as sets without labels have it
+    with pytest.raises(InputError, match="number -1 of 2 choices"):
+        read_texts(path)
 
 
 def test_fields_may_be_named(tmp_path):

@@ -284,6 +284,8 @@ def test_bootstrap_of_sure_and_of_no_differences():
     assert sure.p_value == pytest.approx(2 / 1000)
     same = paired_bootstrap({"a": 1.0}, {"a": 1.0}, rounds=10)
     assert (same.difference, same.p_value) == (0.0, 1.0)
+    with pytest.raises(InputError, match="Question 'b' has nan"):  # it once had the p-value of a sure gain
+        paired_bootstrap({"a": 1.0, "b": float("nan")}, {"a": 0.0, "b": 0.0})
     for one, other in combinations([{}, {"a": 1.0}, {"b": 1.0}], 2):
         with pytest.raises(InputError, match="A paired bootstrap got"):
             paired_bootstrap(one, other)

@@ -222,6 +222,14 @@ def test_a_damaged_line_is_named(tmp_path, row, complaint):
         load("quality", tmp_path)
 
 
+def test_a_file_without_questions_is_refused(tmp_path):
+    (tmp_path / "longdoc").mkdir()
+    for content in ("", '{"_id": "d", "text": "t", "questions": []}\n'):
+        (tmp_path / "longdoc" / "quality.jsonl").write_text(content)
+        with pytest.raises(InputError, match="holds no question"):
+            load("quality", tmp_path)
+
+
 def test_a_file_cut_off_is_refused(tmp_path):
     path = written(tmp_path, "quality", [document(str(n), f"Text {n}.", ("?", ["(A)"])) for n in range(200)])
     path.write_bytes(path.read_bytes()[:-40])

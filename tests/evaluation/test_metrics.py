@@ -105,7 +105,7 @@ def test_queries_without_results_count_zero():
     assert evaluate({"q1": {"a": 1.0}, "q2": {}}, qrels, ("mrr",)) == {"mrr": 0.25}
 
 
-@pytest.mark.parametrize("name", ["ndgc@10", "ndcg@0", "ndcg@", "ndcg@ten", "ndcg@-1", "", "ndcg@1²"])
+@pytest.mark.parametrize("name", ["ndgc@10", "rprecision@5", "ndcg@0", "ndcg@", "ndcg@ten", "ndcg@-1", "", "ndcg@1²"])
 def test_an_unknown_metric_is_named_with_those_there_are(name):
     with pytest.raises(UnknownName, match="rprecision"):
         evaluate({}, {"q": {"a": 1}}, (name,))
@@ -130,6 +130,16 @@ def p_value_by_definition(differences):
 def test_the_paired_test_counts_all_exchanges_of_few_queries(differences):
     exact = randomisation_p_value(np.array(differences), rounds=10, seed=0)
     assert exact == pytest.approx(p_value_by_definition(differences))
+
+
+@pytest.mark.parametrize(
+    ("differences", "rounds"), [([], 9), ([1.0, math.nan], 9), ([math.inf], 9), ([1.0] * 20, 0)],
+    ids=["none", "nan", "infinite", "no rounds"],
+)  # fmt: skip
+def test_a_paired_test_of_what_is_no_number_is_refused(differences, rounds):
+    """NaN is below no bound, so that it once had the p-value 0."""
+    with pytest.raises(InputError, match="A paired test got"):
+        randomisation_p_value(np.array(differences), rounds=rounds, seed=0)
 
 
 def test_the_drawn_test_comes_close_to_the_exact_one():

@@ -9,7 +9,7 @@ import pytest
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation import needles as forms
-from foveal.evaluation.haystack import haystack, plant, sentence_ends, shuffled
+from foveal.evaluation.haystack import haystack, plant, plant_all, sentence_ends, shuffled
 from foveal.evaluation.kept import covered, first_and_last, first_tokens, last_tokens
 from foveal.evaluation.needle import Outcome, growth, heat_map, linear_fit, run, summary
 from foveal.evaluation.needles import KINDS, Needle, make, wrong_question
@@ -139,6 +139,17 @@ def test_planted_sentences_stand_at_their_ranges_near_their_depths(kind, depth):
         for sentence in needle.sentences:
             without = without.replace(sentence, "", 1)
         assert without.split() == text.split()
+
+
+@pytest.mark.parametrize("hay", ["It rained that day. " * 30, "天黑了。他们走了。" * 30], ids=["spaced", "unspaced"])
+@pytest.mark.parametrize("order", range(6))
+def test_needles_planted_later_move_the_ranges_of_earlier_ones(hay, order):
+    """Where no space parts sentences each planted one brings two spaces, one before and one after."""
+    pair = Needle("pair", ("The dog is Rex.", "猫叫小黑。"), "?", "Rex", gap=30.0)
+    plan = [(pair, 10.0), (Needle("one", ("The code is QX4827.",), "?", "QX4827"), 40.0), (pair, 100.0)]
+    plan = [*plan[order % 3 :], *plan[: order % 3]][:: 1 if order < 3 else -1]
+    for (needle, _), planted in zip(plan, plant_all(hay, *zip(*plan, strict=True)), strict=True):
+        assert tuple(planted.text[start:end] for start, end in planted.ranges) == needle.sentences
 
 
 def test_a_planted_sentence_is_set_apart_and_keeps_its_place_among_others_there():

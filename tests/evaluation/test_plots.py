@@ -46,7 +46,7 @@ def test_each_metric_has_its_panel(tmp_path):
 
 def test_lines_have_a_colour_each(tmp_path):
     series = {"flat": [1, 2, 3], "index": [1, math.nan, 1]}
-    image = pixels(lines([10, 100, 1000], series, tmp_path / "lines.png", logarithmic="xy", **LABELS))
+    image = pixels(lines(np.array([10, 100, 1000]), series, tmp_path / "lines.png", logarithmic="xy", **LABELS))
     assert share_of(image, "#0072b2") > 0
     assert share_of(image, "#d55e00") > 0
 

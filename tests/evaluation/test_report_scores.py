@@ -64,6 +64,10 @@ def test_race_reads_the_benchmarks_files(tmp_path):
     with gzip.open(tmp_path / "criteria.jsonl.gz", "wt", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
     assert read_criteria(tmp_path / "criteria.jsonl.gz")[3].criteria["insight"] == {"A": 0.5}
+    for wrong in (["insight"], {"insight": 1, "depth": 1}):
+        (tmp_path / "criteria.jsonl").write_text(json.dumps({**row, "dimension_weight": wrong}))
+        with pytest.raises(InputError, match="line 1, holds no criteria"):
+            read_criteria(tmp_path / "criteria.jsonl")
     lines = [dict.fromkeys(DIMENSIONS, value) | {"overall_score": value} for value in (0.4, 0.6)]
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     assert mean_of_tasks(read_race_rows(tmp_path / "raw.jsonl"))["overall_score"] == 0.5

@@ -154,3 +154,5 @@ def test_accuracy_within_counts_documents_by_their_wrong_gaps():
         accuracy_within([], 1)
     with pytest.raises(InputError, match="each gap needs one"):
         same_auc([1.0], [True, False])
+    with pytest.raises(InputError, match="NaN is no score"):
+        same_auc([float("nan"), 0.0], [True, False])

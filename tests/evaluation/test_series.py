@@ -45,6 +45,7 @@ def test_a_table_is_read_and_split_by_time(tmp_path):
         ("date,a\n2020-01-01,1\n2020-01-02,nan\n", "needs 1 numbers"),
         ("date,a\n2020-01-01,1\n2020-01-02,1,2\n", "needs 1 numbers"),
         ("date\n", "header"),
+        ("date,a\n2020-01-01,1\n\n", "two rows or more"),
     ],
 )
 def test_a_table_that_is_none(tmp_path, text, told):
@@ -67,6 +68,19 @@ def test_a_ts_file_with_missing_values_and_uneven_channels(tmp_path):
         read_ts(tmp_path / "worse.ts")
 
 
+def test_a_series_that_never_changes_in_training_has_no_spread():
+    """In float32 the mean of equal values is another value, and the distance to it passed for a spread of 1e-8."""
+    values = np.full((5000, 2), 0.1, np.float32)
+    values[4000:, 0] = 0.2
+    values[:, 1] = 1000 + np.random.default_rng(0).normal(0, 1, 5000)
+    scaled, mean, spread = standardised(values, (0, 4000))
+    assert {one.dtype for one in (scaled, mean, spread)} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(scaled[[0, -1], 0], [0, 0.1], atol=1e-7)
+    assert spread[0] == 1
+    exact = values[:4000, 1].astype(np.float64)
+    np.testing.assert_allclose([mean[1], spread[1]], [exact.mean(), exact.std()], rtol=1e-7)
+
+
 def test_events_are_read_and_cut(tmp_path):
     path = tmp_path / "some.jsonl"
     path.write_text(
@@ -75,7 +89,14 @@ def test_events_are_read_and_cut(tmp_path):
     (one,) = read_events(path)
     assert one.gaps.tolist() == [0, 3, 5, 0.5]
     assert [len(piece.times) for piece in one.pieces(2)] == [2, 2]  # one event alone foretells nothing
-    for line, told in (({"times": [2, 1]}, "never fall"), ({"times": [1, 2], "types": [0]}, "as many"), ({}, "is no")):
+    for line, told in (
+        ({"times": [2, 1]}, "never fall"),
+        ({"times": [1, 2], "types": [0]}, "as many"),
+        ({"times": [1, 2], "types": [0.7, 1]}, "whole numbers"),  # not cut to 0
+        ({"times": [1, 2], "types": [0, 2**70]}, "whole numbers"),
+        ({"times": [1, 10**400]}, "is no"),
+        ({}, "is no"),
+    ):
         path.write_text(json.dumps(line))
         with pytest.raises(InputError, match=told):
             read_events(path)

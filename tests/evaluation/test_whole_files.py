@@ -1,8 +1,10 @@
 import os
+import re
 
 import pytest
 
-from foveal.evaluation.files import whole_file
+from foveal.errors import InputError
+from foveal.evaluation.files import json_lines, whole_file
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path):
@@ -29,6 +31,26 @@ def test_a_write_cut_short_leaves_the_old_file(tmp_path, stopped):
         write()
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_umask_is_left_alone(tmp_path, monkeypatch):
+    """It is one for all threads: what another makes meanwhile would be open to all, and two could leave it so."""
+    expected = 0o666 & ~umask()
+    changed = []
+    monkeypatch.setattr(os, "umask", lambda mask: changed.append(mask) or 0o022)
+    with whole_file(tmp_path / "c.json") as partial:
+        (tmp_path / "private").touch(0o600)
+        (tmp_path / "private").replace(partial)  # some writers put a file of their own in its place
+    assert changed == []
+    assert (tmp_path / "c.json").stat().st_mode & 0o777 == expected
+
+
+@pytest.mark.parametrize("wrong", ['{"a" 1}', "[" * 100_000], ids=["damaged", "deep"])
+def test_a_wrong_line_of_json_is_told_by_its_number(tmp_path, wrong):
+    path = tmp_path / "some.jsonl"
+    path.write_text(f'{{"a": 1}}\n\n{wrong}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape("some.jsonl, line 3, cannot be read")):
+        list(json_lines(path))
 
 
 def umask():

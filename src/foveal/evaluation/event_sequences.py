@@ -42,15 +42,16 @@ def read_events(path: Path) -> list[Events]:
     for place, line in json_lines(path):
         try:
             times = np.asarray(line["times"], dtype=np.float64)
-            marks = np.asarray(line.get("types", np.zeros(len(times))), dtype=np.int64)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            types = np.asarray(line.get("types", np.zeros(len(times))), dtype=np.float64)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise InputError(f'{place} is no {{"times": […], "types": […]}} ({error!r}).') from error
-        if times.ndim != 1 or times.shape != marks.shape or not np.isfinite(times).all():
+        if times.ndim != 1 or times.shape != types.shape or not np.isfinite(times).all():
             raise InputError(f"{place} needs as many types as times, all of them numbers.")
-        if (np.diff(times) < 0).any() or (len(marks) and marks.min() < 0):
-            raise InputError(f"{place} needs times that never fall, and types from 0.")
+        whole = (types >= 0) & (types < 2**53) & (types == np.floor(types))
+        if (np.diff(times) < 0).any() or not whole.all():
+            raise InputError(f"{place} needs times that never fall, and types that are whole numbers from 0.")
         if len(times) > 1:
-            found.append(Events(times, marks))
+            found.append(Events(times, types.astype(np.int64)))
     if not found:
         raise InputError(f"{path} holds no sequence of two events or more.")
     return found

@@ -8,8 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
-import tempfile
+import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,12 +32,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     Its name ends as that of `path` does, since writers choose their format by it. Folders are made as needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
-    os.close(handle)
-    partial = Path(name)
+    partial = path.parent / f".partial-{secrets.token_hex(8)}{path.suffix}"
+    partial.touch(0o666, exist_ok=False)  # less the umask, which can only be asked for by changing it for all threads
+    mode = partial.stat().st_mode & 0o777
     try:
         yield partial
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(mode)  # a writer may have put a file of its own in its place
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -63,12 +62,6 @@ def write_lines(path: Path, records: Iterable[Any]) -> None:
         partial.write_text("".join(f"{json.dumps(asdict(record))}\n" for record in records), encoding="utf-8")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Place (for errors) and content of each line that is not blank; `.gz` is unpacked. InputError: damaged."""
     opener = gzip.open if path.suffix == ".gz" else open
@@ -76,9 +69,18 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         with opener(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield f"{path}, line {number},", json.loads(line)
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # a UnicodeDecodeError is a ValueError, too
+                    where = f"{path}, line {number},"
+                    yield where, _content(line, where)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
+
+
+def _content(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        told = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"{where} cannot be read ({told}). It is cut off or damaged: fetch it again.") from error
 
 
 def csv_rows(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
@@ -88,13 +90,18 @@ def csv_rows(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[str, dict[
     """
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file, _long_fields():
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             tabs = path.name.removesuffix(".gz").endswith(".tsv")
             reader = csv.DictReader(file, delimiter="\t" if tabs else ",")
-            missing = [name for name in needs if name not in (reader.fieldnames or ())]
+            with _long_fields():
+                missing = [name for name in needs if name not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needs)}.")
-            for row in reader:
+            while True:
+                with _long_fields():  # held for a row: whoever reads on late, or never, keeps nobody waiting
+                    row = next(reader, None)
+                if row is None:
+                    return
                 yield f"{path}, line {reader.line_num},", row
     except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error

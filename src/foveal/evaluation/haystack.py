@@ -47,22 +47,29 @@ def plant(haystack: str, needle: Needle, depths: Sequence[float]) -> Planted:
 
     Sentences that fall on the same place keep their order.
     """
+    return _planted(haystack, needle, depths)[0]
+
+
+def _planted(haystack: str, needle: Needle, depths: Sequence[float]) -> tuple[Planted, list[Range]]:
+    """The same, and what was put in: the place in the haystack, and how many characters, of each sentence."""
     if len(depths) != len(needle.sentences) or not all(0 <= depth <= 100 for depth in depths):
         raise InputError(
             f"Depths {list(depths)} came for {len(needle.sentences)} sentences; give each one, 0 to 100 %."
         )
     ends = [0, *sentence_ends(haystack)]
     places = [_nearest(ends, len(haystack) * depth / 100) for depth in depths]
-    text, done, ranges = "", 0, [(0, 0)] * len(places)
+    text, done, ranges, added = "", 0, [(0, 0)] * len(places), []
     for place, number in sorted((place, number) for number, place in enumerate(places)):
         text += haystack[done:place]
+        before = len(text)
         text += " " if text and not text[-1].isspace() else ""
         ranges[number] = len(text), len(text) + len(needle.sentences[number])
         text += needle.sentences[number]
         text += " " if haystack[place : place + 1].strip() else ""
+        added.append((place, len(text) - before))
         done = place
     reached = tuple(100 * place / max(1, len(haystack)) for place in places)
-    return Planted(text + haystack[done:], tuple(ranges), reached, needle)
+    return Planted(text + haystack[done:], tuple(ranges), reached, needle), added
 
 
 def plant_all(haystack: str, needles: Sequence[Needle], depths: Sequence[float]) -> list[Planted]:
@@ -72,17 +79,18 @@ def plant_all(haystack: str, needles: Sequence[Needle], depths: Sequence[float])
     """
     planted: list[Planted] = []
     for needle, depth in zip(needles, depths, strict=True):
-        new = plant(planted[-1].text if planted else haystack, needle, needle.depths(depth))
-        moved = [replace(one, text=new.text, ranges=_moved(one.ranges, new.ranges)) for one in planted]
+        new, added = _planted(planted[-1].text if planted else haystack, needle, needle.depths(depth))
+        moved = [replace(one, text=new.text, ranges=_moved(one.ranges, added)) for one in planted]
         planted = [*moved, new]
     return planted
 
 
-def _moved(ranges: Sequence[Range], inserted: Sequence[Range]) -> tuple[Range, ...]:
-    """Where `ranges` stand once the sentences at `inserted` (places in the new text) were put in before them."""
-    for start, end in sorted(inserted):
-        ranges = [(a, b) if b <= start else (a + end - start + 1, b + end - start + 1) for a, b in ranges]
-    return tuple(ranges)
+def _moved(ranges: Sequence[Range], added: Sequence[Range]) -> tuple[Range, ...]:
+    """Where `ranges` stand once so many characters were `added` at these places."""
+    return tuple(
+        (start + sum(n for at, n in added if at <= start), end + sum(n for at, n in added if at < end))
+        for start, end in ranges
+    )
 
 
 def haystack(texts: Sequence[str], tokens: int, count_tokens: Callable[[str], int]) -> str:

@@ -68,18 +68,19 @@ class Taxonomy:
         return tuple(self.primary) if view == "primary" else tuple(s for subs in self.primary.values() for s in subs)
 
     def viewed(self, label: str, view: str = "primary") -> str:
-        """A label as another view has it. InputError: an unknown one, or a sub-class that a primary one leaves open."""
+        """A label as another view has it. InputError: an unknown one, or one that leaves open what the view tells."""
         if label in self.labels(view):
             return label
         parent = next((one for one, subs in self.primary.items() if label in subs), None)
-        if parent is None and label not in self.primary:
+        if parent is None and label not in (*self.primary, *self.binary):
             known = dict.fromkeys(one for name in VIEWS for one in self.labels(name))
             raise InputError(f"There is no label {label!r}. There are: {', '.join(known)}.")
         if view == "binary":
             return self.binary[0 if label in self.relevant or parent in self.relevant else 1]
         if view == "primary" and parent is not None:
             return parent
-        raise InputError(f"The label {label!r} does not say which sub-class it is. Take the view primary or binary.")
+        told, wider = "sub-class" if view == "sub" else "class", "" if label in self.binary else "primary or "
+        raise InputError(f"The label {label!r} does not say which {told} it is. Take the view {wider}binary.")
 
 
 TECLASS = Taxonomy(
@@ -201,8 +202,9 @@ def _pair(where: str, row: Any, needs: Sequence[str], number: int) -> HeadlinePa
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}. Each needs {', '.join(needs)}.")
     optional = {name: str(row[name]) for name in ("url",) if row.get(name)}
-    identity = str(row.get("id") or row.get("_id") or number)
+    given = {name: str(row[name]) for name in ("id", "_id", "label") if row.get(name) not in (None, "")}  # 0 is one
+    identity = given.get("id", given.get("_id", str(number)))
     try:
-        return HeadlinePair(row["headline"], row["article"], str(row.get("label") or "") or None, identity, **optional)
+        return HeadlinePair(row["headline"], row["article"], given.get("label"), identity, **optional)
     except InputError as error:
         raise InputError(f"{where} {error}") from error

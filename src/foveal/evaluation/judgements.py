@@ -132,7 +132,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     and differently.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         given = [one.strip() for one in line.split("\t")] if "\t" in line else line.split()
         if not given or given == HEADER:
             continue
@@ -182,7 +182,7 @@ def _queries_of_json(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _queries_of_tabs(path: Path) -> Iterator[tuple[str, str, str]]:
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):  # U+2028 and their like end no line of a file
         if line.strip():
             name, tab, text = line.partition("\t")
             if not tab:
@@ -211,7 +211,8 @@ def write_beir(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already, and not an empty folder. Name a new one.")
-    records = ({"_id": one.id, "title": one.title, "text": one.text, **one.metadata} for one in corpus)
+    named = ((one, {"_id": one.id, "title": one.title, "text": one.text}) for one in corpus)
+    records = ({**own, **one.metadata, **own} for one, own in named)  # metadata of these names does not replace them
     _write_json_lines(folder / "corpus.jsonl", records)
     _write_json_lines(folder / "queries.jsonl", ({"_id": name, "text": text} for name, text in queries.items()))
     with whole_file(folder / "qrels" / f"{split}.tsv") as partial:
@@ -221,5 +222,5 @@ def write_beir(
 
 
 def _write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -23,6 +23,8 @@ from foveal.evaluation.files import json_lines
 LEAST_BLEU = 0.5
 """What a provenance must score above to be a target of training: KILT mapped it from another edition of Wikipedia."""
 
+LAYOUT = "Provenance is a list of objects, their bleu_score a number, and meta an object."
+
 WHOLE = "a whole set"
 
 MARKS = ("[START_ENT]", "[END_ENT]")
@@ -50,7 +52,12 @@ def load_kilt(path: Path, *, key: str = "title") -> list[KiltQuery]:
     """
     queries, seen = [], set()
     for where, line in json_lines(path):
-        query = _query(line, where, key)
+        try:
+            query = _query(line, where, key)
+        except InputError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"{where} is no query of KILT's ({error}). {LAYOUT}") from error
         if query.id in seen:
             raise InputError(f"{where} repeats the id {query.id!r}; ids must differ.")
         seen.add(query.id)

@@ -10,6 +10,7 @@ prompt behind one space, unless the prompt ends in white space.
 from __future__ import annotations
 
 import hashlib
+import operator
 import random
 import string
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ def _example(row: Mapping[str, Any]) -> Labelled:
     choices, gold = tuple(str(one) for one in row.get("choices", ())), row.get("gold")
     if isinstance(gold, str):
         gold = choices.index(gold)
+    gold = None if gold is None else operator.index(gold)  # 1.0 is no place
     answers = row.get("answers", ())
     if isinstance(answers, str):
         answers = [answers]
@@ -160,6 +162,8 @@ def _labelled_text(row: Mapping[str, Any], text: Sequence[str], label: str | Non
         *[name for name in TEXT_FIELDS if row.get(name)][:1],
     ]
     given = row[called]
-    if called == "gold" and isinstance(given, int):
-        given = row["choices"][given]
+    if called == "gold" and isinstance(given, int) and (choices := row.get("choices")):
+        if not 0 <= given < len(choices):
+            raise InputError(f"its gold label is number {given} of {len(choices)} choices, counted from 0")
+        given = choices[given]
     return LabelledText("\n".join(str(row[name]) for name in parts), str(given).strip())

@@ -325,14 +325,18 @@ def paired_bootstrap(
     """The mean of `one` less that of `other`, over questions drawn anew with return, `rounds` times.
 
     The p-value is twice the share of draws on the rarer side of 0 (Efron and Tibshirani, 1993, chapter 15), and never
-    0: the difference seen counts as a draw. InputError: the questions differ, are none, or `rounds` is below 1.
+    0: the difference seen counts as a draw. InputError: the questions differ, are none, a value is no finite number,
+    or `rounds` is below 1.
     """
     if not one or one.keys() != other.keys() or rounds < 1:
         raise InputError(
             f"A paired bootstrap got {len(one)} and {len(other)} questions and {rounds} rounds; it needs the same "
             "questions on both sides, and at least one of each."
         )
-    differences = np.array([one[query] - other[query] for query in one])
+    differences = np.array([one[query] - other[query] for query in one], dtype=np.float64)
+    if not np.isfinite(differences).all():
+        query = list(one)[int(np.isfinite(differences).argmin())]
+        raise InputError(f"Question {query!r} has {one[query]} and {other[query]}; a bootstrap needs finite numbers.")
     generator = np.random.default_rng(seed)
     means = np.empty(rounds)
     for first in range(0, rounds, 1000):  # a bounded piece of memory at a time

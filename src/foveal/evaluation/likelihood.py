@@ -67,8 +67,8 @@ def paired(differences: object, *, seed: int, confidence: float = 0.95, rounds: 
     """The mean of differences (N), one of each pair, with its percentile bootstrap interval (Efron, 1979).
 
     `rounds` times as many differences are drawn again, with replacement, and averaged; the interval holds the middle
-    `confidence` of those means. It is too narrow for few pairs (by a tenth at 10, as a standard error without
-    correction).
+    `confidence` of those means. It is too narrow for few pairs: at 10 normal ones by nearly a fifth against Student's
+    t, so that 95 % hold the mean 9 times in 10.
     """
     values = _array(differences)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():

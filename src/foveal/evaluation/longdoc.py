@@ -66,13 +66,16 @@ class Task:
 def load(name: str, data: Path) -> Task:
     """The task `name` of the data folder `data`.
 
-    UnknownName: no task is called that. InputError: the folder or file is missing, damaged or not in the layout.
+    UnknownName: no task is called that. InputError: the folder or file is missing, damaged, empty or not in the layout.
     """
     if name not in TASKS:
         raise UnknownName(f"No task on long documents is called {name!r}. There are: {', '.join(TASKS)}.")
     metric, evidence = TASKS[name]
     path = _present(data, name)
-    return Task(name, metric, tuple(_questions(path, evidence)))
+    questions = tuple(_questions(path, evidence))
+    if not questions:
+        raise InputError(f"{path} holds no question. Fetch it again: {LAYOUT}.")
+    return Task(name, metric, questions)
 
 
 def sample(task: Task, count: int, seed: int) -> Task:

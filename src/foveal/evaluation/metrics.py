@@ -3,7 +3,7 @@
     evaluate(run, qrels, ("ndcg@10", "recall@100"))     # means over all judged queries
     compare(run_a, run_b, qrels, "ndcg@10")             # two-sided p-value of the difference
 
-Names     ndcg, map, precision, recall, success, mrr, each with or without a depth "@k"; rprecision
+Names     ndcg, map, precision, recall, success, mrr, each with or without a depth "@k"; rprecision, without one
 Grades    relevant is a grade of at least 1; nDCG's gain is the grade itself (not 2^grade - 1), a negative one counts 0
 Ties      equal scores are ordered by document id, the largest first (byte order); scores are compared in float32,
           since trec_eval stores them so: two that differ by less than that are a tie there, and so here
@@ -96,8 +96,16 @@ def compare(
 
 
 def randomisation_p_value(differences: npt.NDArray[np.float64], *, rounds: int, seed: int) -> float:
-    """The share of sign patterns under which |sum of differences| is at least what it is."""
+    """The share of sign patterns under which |sum of differences| is at least what it is.
+
+    InputError: no difference, one that is no finite number, or `rounds` below 1.
+    """
     count = len(differences)
+    if not count or not np.isfinite(differences).all() or rounds < 1:
+        raise InputError(
+            f"A paired test got {count} differences, {int(np.isfinite(differences).sum())} of them finite, and "
+            f"{rounds} rounds; it needs at least one of each, and finite numbers only."
+        )
     seen = abs(differences.sum()) - 1e-12 * max(1.0, np.abs(differences).sum())  # sums in another order may differ
     if 2**count <= EXACT_FLIPS:
         patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
@@ -160,9 +168,10 @@ METRICS: dict[str, Callable[[Grades, Grades, int | None], float]] = {
 def _parsed(name: str) -> tuple[Callable[[Grades, Grades, int | None], float], int | None]:
     """The metric and depth of a name such as "ndcg@10"."""
     metric, at, depth = name.partition("@")
-    if metric not in METRICS or (at and not (depth.isascii() and depth.isdecimal() and int(depth) > 0)):
+    deep = not at or (depth.isascii() and depth.isdecimal() and int(depth) > 0 and metric != "rprecision")
+    if metric not in METRICS or not deep:
         raise UnknownName(
             f"No metric is called {name!r}. There are: {', '.join(METRICS)}; a depth of at least 1 may follow, "
-            'as in "ndcg@10".'
+            'as in "ndcg@10", but not after rprecision, whose depth is the number of relevant documents.'
         )
     return METRICS[metric], int(depth) if at else None

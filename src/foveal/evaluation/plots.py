@@ -67,7 +67,7 @@ def lines(
         axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **style)
     for name in logarithmic:
         _logarithmic(axis, name)
-    if x and isinstance(x[0], date):
+    if len(x) and isinstance(x[0], date):
         _dated(axis)
     axis.set(title=plain(title), xlabel=plain(x_label), ylabel=plain(y_label))
     axis.grid(visible=True, alpha=0.3)

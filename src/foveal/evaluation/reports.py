@@ -33,10 +33,18 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Criteria:
-    """The weights of one task: of dimensions, and of the criteria of each (text -> weight)."""
+    """The weights of one task: of dimensions, and of the criteria of each (text -> weight).
+
+    InputError: a dimension has no criteria.
+    """
 
     dimensions: Mapping[str, float]
     criteria: Mapping[str, Mapping[str, float]]
+
+    def __post_init__(self) -> None:
+        bare = [name for name in self.dimensions if not self.criteria.get(name)]
+        if bare:
+            raise InputError(f"The dimension {', '.join(bare)} has a weight, but no criteria. Give it some.")
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def read_criteria(path: Path) -> dict[int, Criteria]:
                     for name, of in row["criterions"].items()
                 },
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where} holds no criteria ({error!r}); it needs id, dimension_weight, criterions."
             ) from error

@@ -76,11 +76,15 @@ def boundary_f1(hypothesis: Sequence[int], reference: Sequence[int]) -> Boundary
 def same_auc(scores: ArrayLike, same: ArrayLike) -> float:
     """The chance that a gap inside a section scores higher than one between two (area under the ROC curve); ties half.
 
-    Scores (n,), and for each whether the section goes on. 0.5 where only one kind occurs. InputError: unequal lengths.
+    Scores (n,), and for each whether the section goes on. 0.5 where only one kind occurs. InputError: unequal lengths,
+    or a score of NaN.
     """
     given, inside = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
-    if given.shape != inside.shape or given.ndim != 1:
-        raise InputError(f"{given.shape} scores came with {inside.shape} answers; each gap needs one of both.")
+    if given.shape != inside.shape or given.ndim != 1 or np.isnan(given).any():
+        raise InputError(
+            f"{given.shape} scores, {int(np.isnan(given).sum())} of them NaN, came with {inside.shape} answers; "
+            "each gap needs one of both, and NaN is no score."
+        )
     if inside.all() or not inside.any():
         return 0.5
     values, place, counts = np.unique(given, return_inverse=True, return_counts=True)

@@ -47,7 +47,7 @@ def read_table(path: Path) -> Table:
             rows = list(csv.reader(file))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}). Name a CSV file of dates and numbers.") from error
-    if len(rows) < 3 or len(rows[0]) < 2:
+    if sum(map(bool, rows)) < 3 or len(rows[0]) < 2:
         raise InputError(f"{path} needs a header, two rows or more, and a column of numbers behind the dates.")
     moments, values = [], []
     for number, row in enumerate(rows[1:], 2):
@@ -86,8 +86,8 @@ def split_rows(table: Table) -> Parts:
 
 def standardised(values: Floats, train: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
     """Values with mean 0 and spread 1 over the training rows; that mean and that spread, (series,) each."""
-    part = values[slice(*train)]
-    mean, spread = part.mean(0), part.std(0)
+    part = values[slice(*train)].astype(np.float64)  # in float32 even equal values get a spread, by rounding
+    mean, spread = part.mean(0).astype(np.float32), part.std(0)
     spread = np.where(spread > 0, spread, 1).astype(np.float32)
     return (values - mean) / spread, mean, spread
 

@@ -2,9 +2,9 @@
 
     {"item": "training_17", "headline": "…", "annotator": "asha", "label": "HREL", "at": "2026-11-26T04:12:00+00:00"}
 
-A vote is added under a lock and forced to disk before anybody is told that it is kept. A last line without its end was
-never reported: it is passed over, and goes with the next vote. Of one person's votes on one item the last counts; the
-earlier ones stay in the file.
+A vote is added under a lock and forced to disk before anybody is told that it is kept. A last line that was cut off was
+never reported: it is passed over, and goes with the next vote; one that lacks only its end, as an editor may leave it,
+is a vote. Of one person's votes on one item the last counts; the earlier ones stay in the file.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def keep_vote(path: Path, vote: Vote) -> None:
     """Add a vote; on return it is on the disk. InputError: the file is damaged or cannot be written. StorageFull."""
     line = (json.dumps(asdict(vote), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
     with locked(path, instead="Name another file of votes.") as file:
-        _, whole = _parsed(file.read(), path)
-        append(file, line, after=whole, path=path, again="vote again")
+        _, whole, ended = _parsed(file.read(), path)
+        append(file, line if ended else b"\n" + line, after=whole, path=path, again="vote again")
 
 
 def last_votes(votes: Sequence[Vote]) -> dict[str, dict[str, str]]:
@@ -62,8 +62,8 @@ def last_votes(votes: Sequence[Vote]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int]:
-    """The votes of whole lines, and how many bytes these are."""
+def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int, bool]:
+    """The votes of whole lines, how many bytes these are, and whether the last of them has its line end."""
     *lines, rest = content.split(b"\n")
     votes = []
     for number, line in enumerate(lines, start=1):
@@ -72,4 +72,10 @@ def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int]:
                 votes.append(Vote(**json.loads(line)))
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}, line {number}, is no vote ({error}). Mend or remove it.") from error
-    return votes, len(content) - len(rest)
+    try:
+        last = Vote(**json.loads(rest)) if rest.strip() else None
+    except (ValueError, TypeError):  # cut off
+        last = None
+    if last is None:
+        return votes, len(content) - len(rest), True
+    return [*votes, last], len(content), False
