@@ -142,7 +142,7 @@ def with_rising(database: Database) -> None:
     )  # fmt: skip
     with database.writing() as session:
         value = json.dumps([asdict(topic)])
-        session.add(KeptRow(name=rising.NAME, made_of="x", made_at=NOW - timedelta(hours=3), value=value))
+        session.add(KeptRow(name=rising.NAME, made_of="x", made_at=datetime.now(UTC) - timedelta(hours=3), value=value))
 
 
 @dataclass(frozen=True)

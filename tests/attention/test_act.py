@@ -14,13 +14,12 @@ from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.sink_report import find_sinks
-from foveal.attention.sinks import Columns, OtherColumns, calibrated_rows
+from foveal.attention.sinks import Columns, Heads, OtherColumns, calibrated_rows, edited, looked
 from foveal.errors import InputError, UnknownName
 from foveal.models.chat import Sampling
 from foveal.models.decoding import tokens
 from foveal.models.language import load_language_model
 
-EVERY = {layer: range(HEADS) for layer in range(4)}
 LAX = SinkRule(rule="least", least=0.02, min_rows=2)
 """A rule by which the tiny models have sinks."""
 
@@ -311,13 +310,13 @@ def test_in_pieces_as_at_once_where_the_sinks_are_fixed(model):
 
 def test_lean_layers_and_transformers_agree(attention_models, kind):
     model, steps = attention_models[kind], ([5], [9], [7])
-    decoder = MethodDecoder(model.model, ACT(EVERY, rule=LAX))
+    decoder = MethodDecoder(model.model, ACT(every(model.model), rule=LAX))
     state = decoder.read(IDS[0].tolist())
     lean = [state.logits]
     for step in steps:
         decoder.step(state, [step])
         lean.append(state.logits)
-    with torch.inference_mode(), attach(model.model, ACT(EVERY, rule=LAX)):
+    with torch.inference_mode(), attach(model.model, ACT(every(model.model), rule=LAX)):
         read = model.model(input_ids=IDS[:1], use_cache=True)
         cache, told = read.past_key_values, [read.logits[:, -1]]
         for step in steps:
@@ -327,11 +326,11 @@ def test_lean_layers_and_transformers_agree(attention_models, kind):
 
 def test_a_chat_answers_by_it(attention_models, kind):
     model = attention_models[kind]
-    method = ACT(EVERY, rule=LAX, beta=0.0)
+    method = ACT(every(model.model), rule=LAX, beta=0.0)
     chat = CalibratedChat(model, method)
     messages = [{"role": "user", "content": "the keeper of the mill reads the text in the river of the mill " * 2}]
     told = chat.chat(messages, Sampling(max_tokens=8))
-    decoder = MethodDecoder(model.model, ACT(EVERY, rule=LAX, beta=0.0))
+    decoder = MethodDecoder(model.model, ACT(every(model.model), rule=LAX, beta=0.0))
     state = decoder.read(model.encode(model.render(messages)))
     ids = list(tokens(decoder, state, Sampling(max_tokens=8), stop_ids=model.stop_ids))
     assert model.tokenizer.decode(ids, skip_special_tokens=True).startswith(told)  # but for half a character at its end
@@ -339,7 +338,7 @@ def test_a_chat_answers_by_it(attention_models, kind):
     assert method.counts
     assert chat.chat_many([messages, messages], Sampling(max_tokens=8)) == [told, told]
     scores = chat.score(messages, "the mill is very old")
-    with torch.inference_mode(), attach(model.model, ACT(EVERY, rule=LAX, beta=0.0)):
+    with torch.inference_mode(), attach(model.model, ACT(every(model.model), rule=LAX, beta=0.0)):
         prompt, more = model.encode(model.render(messages)), model.encode("the mill is very old")
         read = model.model(input_ids=torch.tensor([prompt]), use_cache=True)
         told = [read.logits[0, -1].log_softmax(-1)[more[0]]]
@@ -385,8 +384,14 @@ def test_what_cannot_be_is_told(model):
             SinkRule(**wrong)
     with pytest.raises(UnknownName, match="max, alpha, least"):
         SinkRule(rule="both")
-    with pytest.raises(InputError, match="it has 0 to 3"):
-        logits(model, ACT({0: [4]}))
+    for heads, said in (
+        ({0: [4]}, "it has 0 to 3"),
+        ({0: [-1]}, "it has 0 to 3"),
+        ({9: [0]}, "layers"),
+        ({-1: [0]}, "layers"),
+    ):
+        with pytest.raises(InputError, match=said):
+            logits(model, ACT(heads))
     static = StaticCache(config=model.config, max_cache_len=64)
     with pytest.raises(InputError, match="static cache"):
         logits(model, ACT({1: [0]}), **{CACHE: static})
@@ -425,3 +430,24 @@ def test_a_real_model_has_sinks_and_its_heads_are_calibrated_exactly():
     ours = attended(ACT({0: [one.head]}), q, k, v, scale=scale)
     theirs = by_definition(q, k, v, [one.head], SinkRule(), 0.4, scale=scale)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_gradients_are_those_of_the_definition(softcap):
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 40, 8, generator=draw, requires_grad=True) for _ in range(3))
+    heads = Heads.of(q, k, v, [0, 1], Mask.causal(1, 40, 40), 0.4, softcap)
+    sinks = torch.zeros(1, 2, 40, dtype=torch.bool)
+    sinks[..., [3, 17]] = True
+    with torch.inference_mode():  # what it keeps of this must not hinder the other
+        looked(heads)
+    scores = q @ k.mT * 0.4 if softcap is None else softcap * torch.tanh(q @ k.mT * 0.4 / softcap)
+    weights = scores.masked_fill(~torch.ones(40, 40).tril().bool(), -torch.inf).softmax(-1)
+    share = (weights * sinks[:, :, None]).sum(-1, keepdim=True)
+    wanted = torch.where(sinks[:, :, None], 0.3 * weights, weights * (1 - 0.3 * share) / (1 - share)) @ v
+    found = edited(heads, looked(heads), weights @ v, sinks, 0.3).output
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    given = torch.randn(1, 2, 40, 8, generator=draw)
+    ours, theirs = (torch.autograd.grad((one * given).sum(), (q, k, v), retain_graph=True) for one in (found, wanted))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)

@@ -92,6 +92,7 @@ def helped(model, kind, head, count, start=0) -> list[Labelled]:
     return made
 
 
+@pytest.mark.slow
 def test_a_head_that_helps_is_found_and_confirmed(attention_models, tmp_path):
     model, head = attention_models["qwen"], (1, 2)
     examples, others = helped(model, "qwen", head, 24), helped(model, "qwen", head, 16, start=100)

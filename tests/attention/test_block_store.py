@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from foveal.attention.block_store import SLAB, BlockStore
-from foveal.errors import StorageFull
+from foveal.errors import InputError, StorageFull
 
 
 def blocks(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,6 +68,11 @@ def test_a_file_system_that_cannot_take_room_is_used_as_it_is(tmp_path, monkeypa
     BlockStore(tmp_path).append(*blocks(3))
 
 
-def test_other_mistakes_of_a_folder_keep_their_name(tmp_path):
+def test_a_folder_that_is_not_there_is_told_and_one_that_goes_keeps_its_name(tmp_path):
+    with pytest.raises(InputError, match="which is no folder"):
+        BlockStore(tmp_path / "nowhere")
+    (tmp_path / "gone").mkdir()
+    store = BlockStore(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
     with pytest.raises(FileNotFoundError):
-        BlockStore(tmp_path / "nowhere").append(*blocks(1))
+        store.append(*blocks(1))

@@ -516,6 +516,7 @@ def test_shipped_predictors_say_what_they_are(name, channels):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_shipped_predictor_finds_what_its_model_does_in_a_text_that_was_held_out():
     model = load_language_model("gemma3-270m")
     held_out = TokenText(model.encode(topics["debugger"])[:512])

@@ -189,6 +189,7 @@ def test_a_step_looks_at_a_key_at_least(budget, compared):
     assert (method.decode(asked, k, v, here).abs().amax(3) > 0.01).all()
 
 
+@pytest.mark.slow
 def test_chunks_of_a_growing_answer_are_kept_and_those_of_another_are_not():
     """An answer grows, is taken back and begun anew, and another one to the same prompt takes turns with it."""
     method, here, asked = small(), where(), drawn(4, 1, seed=3)

@@ -194,3 +194,35 @@ def test_it_has_a_name():
     assert cache_by_name("head-cache", policy="snapkv", keep=0.5).policy == "snapkv"
     with pytest.raises(InputError, match="has no option share"):
         cache_by_name("head-cache", share=1)
+
+
+@pytest.mark.parametrize("policy", ["duo", "razor", "streaming"])
+def test_what_rolls_holds_its_size_however_the_tokens_come(attention_models, policy):
+    model = attention_models["qwen"].model
+    method = HeadCache(policy=policy, keep=0.25, sinks=4, recent=20, scores=scores_for(model))
+    size = 25 if policy == "streaming" else 24
+    cache = method.make_cache(model)
+    decoder = MethodDecoder(model, method)
+    decoder.step(decoder.read(IDS[0].tolist(), cache), [IDS[0, :70].tolist()])  # a question longer than what is kept
+    rolling = [store for layer in cache.owned for store in layer.stores if store.keep.rolls is not None]
+    assert {store.keys.shape[1] + len(store.window) for store in rolling} == {size}
+    assert {store.compensation[2] for store in rolling if store.compensation} <= {170 - size}
+    assert all(bool(store.compensation) == (policy == "razor") for store in rolling)
+
+
+@pytest.mark.parametrize("policy", ["duo", "razor"])
+def test_behind_a_short_prompt_heads_grow_to_their_size_before_they_roll(attention_models, policy):
+    model = attention_models["qwen"].model
+    method = HeadCache(policy=policy, keep=0.3, sinks=4, recent=40, scores=scores_for(model))
+    cache = method.make_cache(model)
+    decoder = MethodDecoder(model, method)
+    state = decoder.read(IDS[0, :8].tolist(), cache)
+    held = []
+    for token in IDS[0].tolist():
+        decoder.step(state, [[token]])
+        held.append({store.keys.shape[1] + len(store.window) for layer in cache.owned for store in layer.stores})
+    assert held[:36] == [{8 + done} for done in range(1, 37)]
+    assert all(44 <= min(some) <= max(some) < 44 + 32 for some in held[36:])
+    dropped = {cache.get_seq_length() - max(held[-1])} if policy == "razor" else {None}
+    stores = [store for layer in cache.owned for store in layer.stores]
+    assert {store.compensation and store.compensation[2] for store in stores} == dropped

@@ -76,8 +76,14 @@ def test_in_decoding_only_what_was_read_before_keeps_its_paths(model):
 def test_what_cannot_be_masked_is_told(model):
     with pytest.raises(InputError, match="modes are zero, uniform"):
         MaskHeads([(0, 0)], mode="gone")
-    with pytest.raises(InputError, match="it has 0 to 3"), attach(model, MaskHeads([(0, 4)])):
-        model(input_ids=IDS)
+    for wrong, said in (
+        ((0, 4), "it has 0 to 3"),
+        ((0, -1), "it has 0 to 3"),
+        ((99, 0), "layers"),
+        ((-1, 0), "layers"),
+    ):
+        with pytest.raises(InputError, match=said), attach(model, MaskHeads([wrong])):
+            model(input_ids=IDS)
 
 
 def test_an_ablation_masks_the_strongest_and_others(attention_models):

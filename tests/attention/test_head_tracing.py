@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import pytest
 import torch
@@ -160,6 +162,9 @@ def test_examples_of_the_probes_hold_their_facts():
     one = found[0]
     assert len(one.passages) == 4
     assert "7304-KL" in one.passages[one.gold[0]]
+    for wrong in ({"count": 1}, {"words": 5000}):
+        with pytest.raises(InputError, match="Probes were to stand"):
+            probe_examples(**wrong)
 
 
 def test_examples_are_read_and_checked(attention_models, tmp_path):
@@ -203,6 +208,11 @@ def test_gates_mix_the_whole_text_and_its_ends(attention_models):
     assert (hidden(torch.tensor([[1.0, 0.0]] * 3)) - plain).abs().max() > 1e-3
 
 
+def test_no_more_numbers_than_there_are_are_hidden():
+    with pytest.raises(InputError, match="80 different ones"):
+        GateSettings(per_text=81)
+
+
 def test_gates_fall_where_nothing_is_lost(attention_models):
     settings = GateSettings(steps=6, length=200, texts=1, per_text=2, sinks=4, recent=16)
     told: list[float] = []
@@ -217,3 +227,12 @@ def test_gates_fall_where_nothing_is_lost(attention_models):
         GateSettings(length=100)
     with pytest.raises(InputError, match="at least one step"):
         GateSettings(steps=0)
+
+
+def test_a_traced_model_is_not_held_on_to(tmp_path):
+    model = tiny("qwen", tmp_path)
+    traced(model, PROMPT, ANSWER, every_head("qwen"))
+    held = weakref.ref(model.model)
+    del model
+    gc.collect()
+    assert held() is None

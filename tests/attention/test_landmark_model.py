@@ -6,9 +6,19 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import tiny
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
 
 from foveal.attention import LandmarkModel, LandmarkSettings, ReadSettings, attach
 from foveal.attention.landmark_cache import LandmarkLayer
@@ -328,3 +338,52 @@ def test_a_recorder_elsewhere_is_not_disturbed(model):
         with attach(plain):
             model.read(ids)
             assert torch.allclose(plain(ids).logits, before)
+
+
+def test_a_decoder_that_is_refused_stays_as_it_was():
+    config = PhiConfig(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
+        partial_rotary_factor=0.5, initializer_range=0.3,
+    )  # fmt: skip
+    base, ids = PhiForCausalLM(config).eval(), torch.arange(20)[None]
+    with torch.no_grad():
+        before = base(ids).logits
+        base.train()
+        with pytest.raises(InputError, match="not whole heads"):
+            LandmarkModel(base, LandmarkSettings(block=BLOCK, train_length=32))
+        assert base.training
+        torch.testing.assert_close(base.eval()(ids).logits, before)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "another", "no table"])
+def test_a_folder_whose_landmark_cannot_be_read_is_told(tmp_path, damage):
+    LandmarkModel(
+        tiny("qwen", tmp_path / "base").model, LandmarkSettings(block=BLOCK, train_length=32)
+    ).save_pretrained(tmp_path)
+    path = tmp_path / "landmark.safetensors"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(path.read_bytes()[:5])
+    elif damage == "another":
+        save_file({"landmark": torch.zeros(3)}, str(path))
+    else:
+        (tmp_path / "landmark.json").write_text("5")
+    with pytest.raises(ModelUnavailable, match=r"landmark\.(safetensors|json)"):
+        LandmarkModel.from_pretrained(tmp_path)
+
+
+def test_a_decoder_whose_every_layer_slides_is_trained_within_its_window():
+    base = MistralForCausalLM(
+        MistralConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=64,
+        )
+    )
+    with pytest.raises(InputError, match="see 64 positions"):
+        LandmarkModel(base, LandmarkSettings(block=BLOCK, train_length=128))

@@ -424,6 +424,7 @@ def test_models_without_rotary_positions_are_refused():
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_model_finds_what_lies_far_behind():
     loaded = load_language_model("gemma3-270m", dtype="bfloat16")
     filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
@@ -441,3 +442,9 @@ def test_a_real_model_finds_what_lies_far_behind():
         said[name] = loaded.tokenizer.decode(out)
     assert "48213" in said["ours"]
     assert "48213" not in said["first and last"]
+
+
+@pytest.mark.parametrize("name", ["chunk_size", "attention_length", "begin"])
+def test_no_tokens_are_no_default(name):
+    with pytest.raises(InputError, match="must be at least 1"):
+        LongHeads(**{name: 0})

@@ -181,3 +181,13 @@ def test_what_does_not_fit_is_refused(attention_models, qwen, shelf, tmp_path):
         keep(qwen, [], tmp_path / "text", METHOD)
     with pytest.raises(InputError, match="another text, or one read in another way"):
         keep(qwen, IDS, shelf, replace(METHOD, selection="token"))
+
+
+def test_a_control_goes_on_behind_bounds(qwen, tmp_path):
+    method = LongHeads(chunk_size=8, attention_length=64, representation="minmax")
+    folder = keep(qwen, IDS, tmp_path / "text", method)
+    control = replace(method, representation="none")
+    fresh = control.make_cache(qwen.model)
+    prefill(qwen.model, torch.tensor([IDS]), fresh.layers, method=method)
+    memory = load(folder, qwen, control)
+    assert said(qwen.model, memory, control).shape == said(qwen.model, fresh, method).shape

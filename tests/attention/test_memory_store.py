@@ -153,6 +153,7 @@ def test_a_stopped_reading_goes_on_with_the_next_layer(qwen, tmp_path, shelf, vi
     torch.testing.assert_close(said(qwen.model, load(folder, qwen)), said(qwen.model, load(shelf, qwen)))
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_half_made(qwen, shelf, tmp_path):
     code = (
         "import sys, json; from pathlib import Path\n"
@@ -229,8 +230,10 @@ def test_two_do_not_make_it_at_once(qwen, tmp_path):
         if done == 1:
             with pytest.raises(LibraryBusy, match="Another process"):
                 keep(qwen, IDS, tmp_path / "text", METHOD)
+            with pytest.raises(LibraryBusy, match="Another process"):
+                forget(tmp_path / "text")
 
-    keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=second)
+    assert kept_in(keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=second))
 
 
 # -- on a GPU ----------------------------------------------------------------------------------------------------------

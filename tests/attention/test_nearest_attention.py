@@ -108,3 +108,22 @@ def test_what_cannot_be_asked_for_is_refused(count):
         nearest_attention(q.expand(-1, -1, 2, -1), k, v, some_runs(), count=3, scale=0.3)
     with pytest.raises(InputError, match="for each of its heads"):
         nearest_attention(q[:, :2], k, v, some_runs(), count=3, scale=0.3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("wrong", ["unequal", "beyond", "negative", "int32"])
+def test_runs_of_keys_that_are_not_there_are_refused(monkeypatch, wrong, compiled):
+    if not compiled:
+        monkeypatch.setattr(module, "library", lambda _: None)
+    runs = some_runs()
+    if wrong == "unequal":
+        runs.lengths[2, 0] += 40
+    elif wrong == "beyond":
+        runs.starts[2, 3] = KEYS - 1
+    elif wrong == "negative":
+        runs.starts[2, 0] = -1
+    else:
+        runs = Runs(runs.starts.int(), runs.lengths.int())
+    with pytest.raises(InputError):
+        nearest_attention(*drawn(), runs, count=5, scale=0.2)

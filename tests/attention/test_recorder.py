@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny import CACHE, HEADS, LAYERS, SLIDING
 from transformers import DynamicCache, StaticCache
 
-from foveal.attention import Recorder, attach
+from foveal.attention import Recorder, attach, watch
 from foveal.attention.recorder import DeepestLayerDone, attention_rows
 from foveal.errors import InputError
 
@@ -178,3 +178,23 @@ def test_attention_rows_by_definition(data, groups, per_group, length):
                 expected = torch.zeros(length)
                 expected[: at + 1] = products.exp() / products.exp().sum()
                 torch.testing.assert_close(found[b, place, r], expected)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [torch.tensor([[-1], [3]]), torch.tensor([[3], [LENGTH]]), torch.tensor([[3]])],
+    ids=["below", "above", "one"],
+)
+def test_a_row_that_is_not_there_is_refused(model, rows):
+    with pytest.raises(InputError, match="was to watch the rows"):
+        recorded(model, Recorder(rows, {0: None}), input_ids=tokens())
+    with pytest.raises(InputError, match="was to watch the rows"):
+        watch(model, tokens(), Recorder(rows, {0: None}))
+
+
+def test_a_layer_that_is_not_there_is_refused(model):
+    for recorder in (Recorder(ROWS, {99: None}, stop=True), Recorder(ROWS, {-1: None})):
+        with pytest.raises(InputError, match="Layers"):
+            watch(model, tokens(), recorder)
+        with pytest.raises(InputError, match="Layers"):
+            recorded(model, recorder, input_ids=tokens())

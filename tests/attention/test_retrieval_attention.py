@@ -12,10 +12,11 @@ from transformers import Qwen2ForCausalLM
 
 from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, memory_by_name, watch
 from foveal.attention.kernel import merge
-from foveal.attention.key_index import IndexSettings
+from foveal.attention.key_index import Flat, IndexSettings
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_layers import MemoryLayer
 from foveal.attention.memory_parts import (
+    Hidden,
     Nothing,
     Scores,
     Snapped,
@@ -505,6 +506,7 @@ def test_a_layer_that_is_reset_has_read_nothing(attention_models):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_model_says_the_same_over_its_graph():
     """Gemma 3 270M over a page of Python's manual: its graph gives the next tokens that dense attention gives."""
     from pydoc_data.topics import topics
@@ -528,3 +530,17 @@ def test_a_real_model_says_the_same_over_its_graph():
     assert len(told["roar"]["layers"]) == 3  # those that see the whole text
     assert told["roar"]["mean"]["recovered"] > told["flat"]["mean"]["recovered"] - 0.01
     assert told["roar"]["mean"]["scanned"] < 1
+
+
+def test_hidden_keys_that_came_later_belong_to_the_tail():
+    keys, values = drawn(2, 300, 8), drawn(2, 300, 6, seed=1)
+    keys[:, 200:] += 1.0
+    whole = Tail.of(keys[:, 100:], values[:, 100:], 1)
+    hidden = Hidden(Flat(Rows(keys[:, :200])), Rows(values[:, :200]), Tail.of(keys[:, :200], values[:, :200], 2))
+    first = hidden.tail
+    hidden.add(keys[:, 200:], values[:, 200:])
+    assert hidden.tail.counts.tolist() == [100, 200]
+    for name in ("keys", "covariance", "values", "cross"):
+        grown = getattr(hidden.tail, name)
+        torch.testing.assert_close(grown[:, 1], getattr(whole, name)[:, 0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(grown[:, 0], getattr(first, name)[:, 0])

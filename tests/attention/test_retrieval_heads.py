@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import HEADS, tiny
 
+from foveal.attention.attach import Context
 from foveal.attention.head_detection import (
     CopyWatch,
     DetectionSettings,
@@ -22,6 +23,7 @@ from foveal.attention.head_detection import (
     scores_of,
 )
 from foveal.attention.head_needles import retrieval_needles
+from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.profiles import architecture_of, whole_layers
 from foveal.attention.retrieval_heads import (
@@ -243,9 +245,19 @@ def test_the_shipped_scores_are_of_the_models_that_are_shipped(name, length):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_head_copies_a_sentence():
     model = load_language_model()
     found = detect(model, DetectionSettings(lengths=(256,), texts=1, per_text=1, seed=5))
     shipped = head_scores(model).above(0.5)
     assert set(found.top(6)) <= {*head_scores(model).top(40)}
     assert set(found.above(0.5)) & set(shipped)
+
+
+def test_a_look_stays_within_the_window_of_a_layer_that_slides():
+    query, key = torch.ones(1, 2, 1, 4), torch.zeros(1, 1, 12, 4)
+    key[0, 0, [1, 8]] = torch.tensor([[9.0], [5.0]])
+    watch = CopyWatch([0])
+    for window, place in ((None, 1), (6, 8)):
+        watch.attend(query, key, key, Context(0, torch.nn.Module(), Mask.causal(1, 1, 12, window=window), 1.0))
+        assert watch.looked[0].tolist() == [place, place]

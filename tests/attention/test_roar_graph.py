@@ -225,3 +225,45 @@ def test_what_cannot_be_indexed_is_said():
         RoarSettings(coordinates="raw")
     with pytest.raises(InputError, match="at least 1"):
         IndexSettings(probes=0)
+
+
+@pytest.mark.parametrize("form", ["float16", "float64", "columns"])
+def test_keys_of_another_form_are_found_as_they_are(form):
+    keys, queries = apart()
+    made = keys.mT.contiguous().mT if form == "columns" else keys.to(getattr(torch, form))
+    found = RoarGraph.build(made, queries, SMALL).search(queries[:, :9], 10)
+    products = queries[:, :9] @ made.float().transpose(1, 2)
+    torch.testing.assert_close(found.products, products.gather(2, found.ids), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["flat", "roar"])
+def test_queries_that_do_not_fit_an_index_are_told(kind):
+    keys, queries = apart(count=60, groups=2, heads=4)
+    index = build(kind, keys, queries, IndexSettings(roar=SMALL))
+    for asked, k in ((queries[:3], 5), (queries[..., :8], 5), (queries[0], 5), (queries[:, :1], 0)):
+        with pytest.raises(InputError, match="best keys of queries"):
+            index.search(asked, k)
+
+
+def test_more_heads_than_graphs_are_told():
+    keys, queries = apart(count=60)
+    with pytest.raises(InputError, match="needs queries \\(2, any"):
+        RoarGraph.build(keys, queries, SMALL).search(queries.repeat(3, 1, 1), 5)
+
+
+def test_only_keys_that_fit_are_added_to_a_graph():
+    keys, queries = apart(count=60, groups=2, heads=4)
+    graph = RoarGraph.build(keys, queries, SMALL)
+    with pytest.raises(InputError, match="were to be added"):
+        graph.add(keys[:1, :3])
+    with pytest.raises(InputError, match="NaN"):
+        graph.add(keys[:, :3] * torch.nan)
+    assert len(graph.keys) == 60
+
+
+def test_an_index_needs_a_head_and_a_queue():
+    keys, queries = apart(count=60)
+    with pytest.raises(InputError, match="an index needs keys"):
+        build("flat", keys, queries[:0])
+    with pytest.raises(InputError, match="at least 1"):
+        IndexSettings(beam=0)

@@ -120,7 +120,7 @@ def test_novels_are_measured(tmp_path):
     assert 0 <= nn_titans.cloze_share(model, asked) <= 1
 
 
-@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_routing_is_held_to_its_controls_on_novels(tmp_path, monkeypatch, quick):
     books(tmp_path)
     monkeypatch.setattr(nn_routing, "there", lambda _: False)
@@ -221,6 +221,7 @@ def test_needles_are_told_by_depth(monkeypatch, quick):
     assert found["mag, a key in 512 bytes"].bar == awake
 
 
+@pytest.mark.slow
 def test_a_memory_forecasts_beside_itself_asleep(tmp_path):
     rows = np.arange(1200)
     values = np.stack([np.sin(rows / 4), np.cos(rows / 7)], 1).astype(np.float32)

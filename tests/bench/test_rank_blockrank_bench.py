@@ -432,6 +432,7 @@ def test_a_sliding_window_over_true_scores_finds_the_best(settings):
     assert len(found) == 9
 
 
+@pytest.mark.slow
 def test_ablations_differ_in_one_thing(settings):
     found = values(quality_module.ablations(settings))
     systems = {system for system, metric in found if metric == "mrr@10"}

@@ -135,6 +135,7 @@ def test_the_rows_of_the_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert len(TRIALS) == 16
 
 
+@pytest.mark.slow
 def test_a_victim_is_heard_and_killed(tmp_path: Path) -> None:
     files = Files(tmp_path, random.Random(0))
     with Victim("add", home_in(tmp_path), files.folder, variables={"FOVEAL_FAULTS": "store.before-index=kill"}) as one:

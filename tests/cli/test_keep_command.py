@@ -153,6 +153,7 @@ def test_a_text_that_has_changed_is_refused(place, tmp_path):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_model_cites_the_ends_of_a_short_text(tmp_path):
     path = tmp_path / "note.txt"
     rain = "It rained on most days of that spring, and the river was high. "

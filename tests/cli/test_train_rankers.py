@@ -127,6 +127,7 @@ def test_what_a_person_judged_makes_a_ranker_that_search_uses(judged, mine):
 
 
 @pytest.mark.parametrize("which", list(FITS))
+@pytest.mark.slow
 def test_a_model_of_features_is_fitted_and_searched_with(which, judged):
     """What answers here is longer than what names the thing often."""
     told = train("ranker", which, "--name", f"by-{which}", home=judged)
@@ -149,6 +150,7 @@ def test_a_damaged_model_of_features_is_told(tmp_path):
         load_ranker(str(tmp_path), home=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_model(judged, mine):
     """Ctrl-C at a checkpoint: nothing is in the model's place; the same command ends as one that was never stopped."""
     with injected({"training.before-whole": "interrupt@2"}):
@@ -339,6 +341,7 @@ def test_blockrank_must_beat_the_first_stage_too(judged, tmp_path):
     assert (again["kept"], again["measured"]) == (told["kept"], told["measured"])
 
 
+@pytest.mark.slow
 def test_a_blockrank_that_keeps_what_it_reads(judged, tmp_path, monkeypatch):
     """Trained with --kept, a library is read for it, and a search reads no passage; one without is refused."""
     monkeypatch.setattr(

@@ -125,6 +125,7 @@ def test_a_damaged_gguf_is_refused(tmp_path):
             load_language_model(str(tmp_path / "cut.gguf"), cache=tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_half_model_and_its_rest_is_swept(tmp_path):
     write_gguf(tmp_path / "tiny.gguf", "qwen2", generator=np.random.default_rng(7))
     code = f"""

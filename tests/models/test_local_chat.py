@@ -260,6 +260,7 @@ class City(BaseModel):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_model_answers_parses_and_scores() -> None:
     chat = LocalChat(load_language_model("qwen2.5-coder-0.5b"))
     question = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]

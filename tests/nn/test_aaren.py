@@ -231,6 +231,15 @@ def test_masked_and_padded_tokens_are_skipped():
     assert torch.isfinite(layer(x, mask=torch.zeros_like(mask))[0]).all()
 
 
+def test_a_convolution_does_not_see_what_is_masked():
+    layer, x = aaren(conv_kernel=4), drawn(1, 12, 8)
+    mask = torch.arange(12)[None] >= 3
+    torch.testing.assert_close(layer(x, mask=mask)[0][:, 3:], layer(x[:, 3:])[0])
+    hole = torch.arange(12)[None] != 5
+    other = torch.where(hole[..., None], x, 9.0)
+    torch.testing.assert_close(layer(x, mask=hole)[0][hole], layer(other, mask=hole)[0][hole])
+
+
 def test_the_state_is_small_saved_and_may_be_kept_in_float64(tmp_path):
     layer, x = aaren(torch.float32), drawn(2, 500, 8, dtype=torch.float32)
     with torch.no_grad():

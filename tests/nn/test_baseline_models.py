@@ -9,6 +9,7 @@ from nn.streams import assert_same_state, assert_streams, drawn, first_half_chan
 
 from foveal.errors import InputError
 from foveal.nn.baseline_models import BaselineConfig, BaselineLM
+from foveal.nn.causal_attention import StreamSettings, encoder_of
 from foveal.nn.full_attention import FullAttention, FullSettings
 from foveal.nn.gated_delta import GatedDelta, GatedDeltaSettings, delta_chunk
 from foveal.nn.recurrent import Recurrent, RecurrentSettings
@@ -28,6 +29,17 @@ def test_whole_in_pieces_and_by_token_are_one(name):
         for tokens, cuts in ((1, []), (4, [2]), (19, [3, 4, 11])):
             assert_streams(layer, drawn(2, tokens, 8), cuts, atol=1e-12, rtol=1e-12)
         assert first_half_changed(layer, drawn(2, 20, 8)) == 0
+
+
+def test_states_that_grow_are_saved_and_loaded(tmp_path):
+    of_streams = encoder_of(StreamSettings(mixer="attention", dim=8, heads=2, layers=2, dropout=0.0))
+    for number, layer in enumerate((LAYERS["full"]().double(), of_streams.double())):
+        _, state = layer(drawn(2, 7, 8))
+        again = layer.init_state(1).load(state.save(tmp_path / f"{number}.safetensors"))
+        assert_same_state(again, state)
+        torch.testing.assert_close(layer.step(drawn(2, 8), again)[0], layer.step(drawn(2, 8), state)[0])
+    with pytest.raises(InputError, match="holds a"):
+        LAYERS["full"]().init_state(1).load(tmp_path / "1.safetensors")
 
 
 def test_the_delta_rule_is_its_definition():

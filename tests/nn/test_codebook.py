@@ -222,6 +222,25 @@ def test_alarms():
     assert [alarm.split(":")[0] for alarm in even.alarms()] == ["The codebook has collapsed"]
 
 
+def test_usage_of_the_largest_shares_is_of_those():
+    layer = made(codes=40, indexing="topk", topk=8)
+    with torch.no_grad():
+        layer.phi.weight.zero_()
+        layer.phi.bias.zero_()
+    even = usage(layer, torch.randn(9, 40))  # vectors, one by one
+    assert even.inputs == 9
+    assert even.perplexity_per_sample == pytest.approx(8)
+    assert even.perplexity_marginal == pytest.approx(8)
+    assert "collapsed" in even.alarms()[0]
+
+
+def test_a_batch_that_is_refused_leaves_the_layer_as_it_was():
+    layer = made().train()
+    with pytest.raises(InputError, match="needs"):
+        usage(layer, [torch.randn(2, 39)])
+    assert layer.training
+
+
 def test_usage_inside_a_model():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 40), made(), torch.nn.Linear(40, 2))
@@ -310,6 +329,8 @@ def test_what_a_filter_does_not_take():
     for features, told, options in wrong:
         with pytest.raises(InputError):
             made(features, told, **options)
+    with pytest.raises(InputError, match=r"needs \(1, 2\)"):
+        small_filter(extra=2)(torch.randn(1, 9, 6), goal, extra=torch.randn(3, 2))
     for settings in (
         {"goals": ()}, {"goal_width": 3}, {"goal_dim": 7}, {"extra": -1}, {"compress": (0, 4)}, {"bottleneck": "vq"},
         {"codebook": {"size": 3}}, {"codebook": {"dropout": 2}}, {"cells": 0},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nn.streams import drawn
 from safetensors.torch import load_file, save_model
 from tiny import tiny
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from foveal.errors import InputError, UnknownName
 from foveal.nn import ResNet, ResNetSettings, VisionSettings, VisionTransformer
@@ -172,6 +174,30 @@ def test_a_copy_has_gates_of_its_own():
     assert torch.equal(model(IMAGES), before)
 
 
+@pytest.mark.parametrize(("kind", "options"), [("step", {"level": "diff"}), ("dia", {})], ids=["diff", "dia"])
+def test_a_model_that_has_run_is_copied(kind, options):
+    model = res_net()
+    attach(model, kind, **options)
+    model(IMAGES).sum().backward()
+    other = copy.deepcopy(model)
+    torch.testing.assert_close(other(IMAGES), model(IMAGES))
+
+
+def test_gates_that_cannot_be_run_again_say_so():
+    for kind, options, again in (("se", {}, True), ("se", {"mask": MASK}, False), ("dia", {}, False)):
+        model = hugging_face("Bert", vocab_size=20).train()
+        for layer in model.encoder.layer:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+        attach(model, kind)
+        given = {"attention_mask": MASK} if options else {}
+        loss = model(input_ids=IDS, **given).last_hidden_state.square().sum()
+        if again:
+            loss.backward()
+            continue
+        with pytest.raises(InputError, match="gradient checkpointing off"):
+            loss.backward()
+
+
 def test_weights_are_saved_and_loaded(tmp_path):
     model = res_net()
     attach(model, "se")
@@ -238,6 +264,17 @@ def test_padding_that_is_said_the_other_way_round():
     padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     whole = model(x, src_key_padding_mask=padding)[1, :3]
     torch.testing.assert_close(whole, model(x[1:, :3])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_that_would_pack_padded_rows_does_not():
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    x, padding = drawn(2, 5, 8).float(), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    attach(model, "se")
+    with torch.no_grad():
+        whole = model(x, src_key_padding_mask=padding)[1, :3]
+        torch.testing.assert_close(whole, model(x[1:, :3])[0], atol=1e-5, rtol=1e-5)
+    detach(model)
+    assert model.use_nested_tensor
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -319,6 +356,8 @@ def test_mistakes_are_named():
         attach(model, "senet")
     with pytest.raises(InputError, match="no gates to take off"):
         detach(model)
+    with pytest.raises(InputError, match="'eca' does not take these options"):
+        attach(model, "eca", reduction=4)
     attach(model)
     with pytest.raises(InputError, match="has gates already"):
         attach(model)

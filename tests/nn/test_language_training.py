@@ -16,6 +16,7 @@ from foveal.nn.language_training import (
     MODELS,
     LanguageSize,
     LanguageTraining,
+    _parts,
     config_of,
     decoded,
     encoded,
@@ -63,8 +64,10 @@ def test_it_is_trained_kept_and_found_again(tmp_path):
     assert decoded(model.generate(encoded("The "), max_new_tokens=3)[0]).startswith("The ")
     held = encoded(TEXT)[0, -round(0.05 * len(TEXT.encode())) :]
     windows = held[: len(held) // 48 * 48].view(-1, 48)
-    windows = windows[:: len(windows) // 4][:4]
-    bits = window_nats(model, windows) * len(TEXT.encode()) / len(TEXT) / math.log(2)
+    windows = windows[torch.linspace(0, len(windows) - 1, 4).round().long()]
+    told = bytes(held.tolist())
+    characters = len(told) - sum(0x80 <= byte < 0xC0 for byte in told)
+    bits = window_nats(model, windows) * len(told) / characters / math.log(2)
     assert report.measured["48 bytes at once"][1]["bits per character"] == pytest.approx(bits, rel=1e-5)
     again, same = train_language([TEXT], SMALL, home=tmp_path, name="mine")
     assert (again, same.measured) == (folder, report.measured)
@@ -72,6 +75,16 @@ def test_it_is_trained_kept_and_found_again(tmp_path):
         train_language([TEXT + " More."], SMALL, home=tmp_path, name="mine")
 
 
+def test_what_is_held_out_is_measured_all_over_by_its_own_characters():
+    text = "a" * 2000 + "文" * 100
+    _, held = _parts(text.encode(), replace(SMALL, held_out=0.125))  # 288 bytes: 6 windows of 48
+    assert held.bits == pytest.approx(3 / math.log(2))
+    tokens = torch.arange(6 * 48)
+    dev = replace(held, tokens=tokens).dev()
+    assert [int(one[0]) // 48 for one in dev] == [0, 2, 3, 5]
+
+
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     from foveal.training import watch
 

@@ -332,6 +332,27 @@ def test_a_memory_that_diverged_says_so_or_begins_anew():
     assert all(torch.isfinite(one).all() for one in state.drift)
 
 
+def test_a_row_that_begins_anew_gives_numbers_and_lets_the_others_learn():
+    memory = memory_of(theta_max=1e6, depth=3, on_nonfinite="reset")
+    x = drawn(2, 200, 8)
+    x[0] *= 50
+    memory.gates.weight.data.zero_()
+    with torch.no_grad():  # row 1's tokens are zeros: it writes little, and stays
+        x[1] = 0
+    y, state = memory(x)
+    alone, kept = memory(x[1:])
+    torch.testing.assert_close(y[1:], alone)
+    assert_same_state(state.rows(torch.tensor([1])), kept)
+    y.square().sum().backward()
+    assert torch.isfinite(y).all()
+    assert all(torch.isfinite(one.grad).all() for one in memory.parameters() if one.grad is not None)
+    wild = memory_of(theta_max=1e308, depth=3, on_nonfinite="reset", chunk=1)
+    state = wild.init_state(1)
+    for place in range(20):
+        y, state = wild.step(x[:1, place], state)
+        assert torch.isfinite(y).all()
+
+
 def test_a_limited_surprise_keeps_a_wild_input_finite():
     memory = memory_of(theta_max=0.1, max_surprise=1.0)
     y, state, told = memory.surprising(1e3 * drawn(1, 64, 8))
@@ -340,6 +361,12 @@ def test_a_limited_surprise_keeps_a_wild_input_finite():
     assert told.loss.max().item() > 1.0
     assert told.theta.max().item() <= 0.1
     assert all(torch.isfinite(one).all() for one in state.drift)
+
+
+def test_a_limited_surprise_of_nothing_has_a_gradient():
+    memory = memory_of(max_surprise=1.0)  # 20 tokens: the second chunk is filled up with tokens of zeros
+    memory(drawn(1, 20, 8))[0].square().sum().backward()
+    assert all(torch.isfinite(one.grad).all() for one in memory.parameters())
 
 
 def test_what_is_surprising_is_the_loss_before_it_was_written():

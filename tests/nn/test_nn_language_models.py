@@ -93,6 +93,16 @@ def test_the_loss_is_that_of_the_next_tokens_and_passes_over_padding():
     assert torch.isfinite(model(ids, attention_mask=0 * mask, labels=ids).loss)
 
 
+@pytest.mark.parametrize("name", ["mag", "routing"])
+def test_no_state_is_kept_of_padded_rows(name):
+    model, ids = model_of(name), ids_of(2, 9)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    with pytest.raises(InputError, match="state of padded rows"):
+        model(ids, attention_mask=mask, keep_state=True)
+    assert model(ids, attention_mask=torch.ones_like(ids), keep_state=True).state is not None
+
+
 def test_the_routing_loss_is_part_of_the_loss():
     model, ids = model_of("routing", mixer={**MODELS["routing"][1], "commitment": 1.0}), ids_of(2, 9)
     plain = model_of("routing", mixer={**MODELS["routing"][1], "commitment": 0.0})
@@ -232,6 +242,7 @@ def compiled_as_plain(model, ids, backend):
         torch.testing.assert_close(slopes[one], weight.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_one_graph_to_the_compiler():
     compiled_as_plain(model_of("routing", num_hidden_layers=1), ids_of(2, 8), "aot_eager")
 

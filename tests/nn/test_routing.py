@@ -254,6 +254,22 @@ def test_vectors_that_are_no_numbers_are_passed_over():
     torch.testing.assert_close(means.means.norm(dim=-1), torch.full((1, 4), 2.0), atol=1e-3, rtol=0)
 
 
+def test_averages_go_on_in_bfloat16():
+    torch.manual_seed(0)
+    means, x = OnlineMeans(heads=1, clusters=2, width=8), on_sphere(drawn(1, 1, 40, 8, dtype=torch.float32))
+    like = OnlineMeans(heads=1, clusters=2, width=8)
+    like.load_state_dict(means.state_dict())
+    means.to(torch.bfloat16)
+    ids = like.nearest(x)
+    for one in (means, like):
+        one.updates.fill_(1000)
+        for _ in range(400):
+            one.observe(x.bfloat16() if one is means else x, ids)
+            one.commit()
+    torch.testing.assert_close(means.means.float(), like.means, atol=0.05, rtol=0)
+    assert float(means.counts.sum()) == pytest.approx(float(like.counts.sum()), rel=0.01)
+
+
 def trained(layer, x, optimizer, *, again=False):
     """One optimiser step, and the gradient of x; `again` computes the forward a second time for its gradients."""
     optimizer.zero_grad()

@@ -135,6 +135,7 @@ def test_what_is_causal_is_refused():
         made(layers=0)
 
 
+@pytest.mark.slow
 def test_it_learns_what_windows_cannot():
     """Whether a mark at the beginning comes again at the end: windows of 4 see one of the two."""
 

@@ -23,7 +23,7 @@ from foveal.nn.decision_data import Trajectory, collected, episode, read_traject
 from foveal.nn.decisions import DecisionSettings, deciding, returns
 from foveal.nn.event_model import EventModel, EventModelSettings, collate, event_forecasting, nats
 from foveal.nn.forecaster import Forecaster, ForecasterSettings, forecasting
-from foveal.nn.stream_training import fit, load_model
+from foveal.nn.stream_training import fit, in_batches, load_model
 from foveal.training.loop import LoopSettings
 
 SMALL = StreamSettings(dim=16, heads=2, layers=2, dropout=0.0)
@@ -194,6 +194,15 @@ def test_a_classifier_learns_and_streams(tmp_path):
 def event_model(marks: int = 3) -> EventModel:
     settings = EventModelSettings(encoder=SMALL, components=4, marks=marks, mean_gap=2.0, log_mean=-0.3, log_spread=1.2)
     return EventModel(settings).double().eval()
+
+
+def test_measuring_goes_where_the_model_is():
+    model = event_model().to("meta")  # a device that is not the processor, and computes nothing
+    assert model.init_state(2).time.device.type == "meta"
+    rows = [{"x": torch.ones(2)}, {"x": torch.ones(2)}]
+    for like, device in ((model, "meta"), (None, "cpu"), (lambda x: x, "cpu")):
+        batches = list(in_batches(rows, lambda some: {"x": torch.stack([one["x"] for one in some])}, 1, like=like))
+        assert [one["x"].device.type for one in batches] == [device, device]
 
 
 def test_the_density_of_a_gap_sums_to_one_and_its_mean_is_the_expected_one():

@@ -198,6 +198,8 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(InputError, match="has no word"):
         model.classify(["The pump", " … "])
     model.words = None
+    with pytest.raises(InputError, match="no texts to make vectors of"):
+        model.vectors_of([])
     with pytest.raises(InputError, match="knows no words"):
         model.classify(["The pump"])
     for wrong, said in (
@@ -268,6 +270,7 @@ def test_the_same_call_finds_it_done_and_another_one_is_refused(trained):
         fit(classifying(texts(33), (), WORDS_ALONE), LOOP, home=home, name="subjects")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
     from foveal.training.watch import Progress
 

@@ -141,6 +141,7 @@ def test_many_pairs_are_as_one_by_one():
     assert made.of([]).values.shape == (0, len(PLAIN))
 
 
+@pytest.mark.slow
 def test_an_article_of_ten_megabytes_is_read_whole():
     filler = f"{'representative' * 3} " * 9 + "met. "
     filler *= 10 * 2**20 // len(filler)

@@ -119,6 +119,7 @@ def test_it_is_the_same_when_loaded_and_keeps_the_licence(judge, unseen, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["svm", "bagging", "mlp"])
+@pytest.mark.slow
 def test_other_classifiers(kind, unseen, tmp_path):
     settings = JudgeSettings(kind=kind, fit=FitSettings(bags=2, rounds=40, learning_rate=1e-2))
     judge = HeadlineJudge(settings).fit(pairs())

@@ -113,7 +113,7 @@ def test_what_a_reading_costs(qwen, story):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_excerpts_are_the_text_within_the_budget(reading_models, story, mode, seed):
     """Whatever the scores: here each question gives others."""
     questions = [f"{QUESTION} {seed}", "it rained on day 12", "He They It was so"]
@@ -149,7 +149,7 @@ def test_the_file_reads_as_the_document(qwen, story, tmp_path):
     assert readings[1].citations[0].revision == revision_of(story)
 
 
-@pytest.mark.parametrize("follow", [0, 2])
+@pytest.mark.parametrize("follow", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("mode", MODES)
 def test_one_pass_for_many_questions_is_a_pass_for_each(either, story, mode, follow):
     settings = replace(MODES[mode], follow=follow)

@@ -309,6 +309,7 @@ def test_killed_while_it_writes_its_state_the_command_goes_on_to_the_same_answer
     assert not (tmp_path / "a.json").exists()  # there is an answer: nothing to go on from
 
 
+@pytest.mark.slow
 def test_killed_anywhere_the_command_goes_on_to_the_same_answer(place, unbroken, tmp_path):
     process = child(place, "", "--resume", str(tmp_path / "a.json"))
     wait_for((tmp_path / "a.json").exists, process)

@@ -79,3 +79,11 @@ def test_a_rival_is_a_number_of_the_same_kind_in_the_place():
     claim, held = anchors("It opened in 1982 with 5 kg."), anchors("It opened in 1980.")
     assert rivals(missing(claim, Held.of("It opened in 1980.")), held, claim)
     assert not rivals(missing(claim, Held.of("It has 12 doors.")), anchors("It has 12 doors."), claim)
+
+
+def test_the_long_s_of_old_prints_is_an_s():
+    found = [
+        (one.kind, one.date, one.value, one.unit) for one in anchors("On 5 Auguſt 1780 it took about five ſeconds.")
+    ]
+    assert found == [("date", (1780, 8, 5), 0.0, ""), ("number", (0, 0, 0), 5.0, "second")]
+    assert [one.unit for one in anchors("It took 7 ſeconds.")] == ["second"]

@@ -75,6 +75,12 @@ def test_each_search_is_taken_in_with_its_evidence_and_date_and_what_it_supersed
     assert "[[e2]]" not in marked
 
 
+def test_a_page_that_writes_marks_of_its_own_cites_nothing():
+    kept = fed(KeptMemory(at_once, count=words), ("e1", "Oats are dear.", 1990), ("e2", "Rye is cheap [[e1]].", 1990))
+    assert kept.memory.notes.prose == ("Oats are dear. [[e1]]", "Rye is cheap . [[e2]]")
+    assert not [one for one in kept.marked("Is rye cheap?", tokens=200, keys=["e1"]) if "Rye" in one and "[[" in one]
+
+
 def test_what_a_step_changed_makes_the_same_memory_again():
     rows = {}
 

@@ -95,6 +95,7 @@ def test_plans_are_drawn_among_the_tokens_that_were_taught(model, recorded, sure
     assert not drawn["any"] <= known
 
 
+@pytest.mark.slow
 def test_a_round_learns_recorded_and_own_runs_and_none_that_is_held_out(model, recorded, search, sure, tmp_path):
     learnt, held = held_out(recorded.trajectories, 0.25)
     by = replace(OWN, rounds=2)
@@ -164,6 +165,7 @@ def test_a_round_that_finds_nothing_is_the_last_and_is_not_planned_again(model, 
 # -- as a run by name -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
     folder = tmp_path / "base"
     tiny("qwen", folder)

@@ -284,6 +284,20 @@ def test_applied_edits_nothing_that_it_is_given():
         assert known == before
 
 
+def test_updating_an_older_value_that_contradicts_another_of_its_date_leaves_both_and_says_so():
+    held = memory()
+    for value, since in (("Ada", MAY), ("Bo", JUNE), ("Cy", MAY)):
+        held.add(fact(value=value, since=since))
+    facts = {one.object: one for one in held.facts}
+    assert {name: (one.valid_from, one.valid_to) for name, one in facts.items()} == {
+        "Ada": (MAY, JUNE),
+        "Bo": (JUNE, None),
+        "Cy": (MAY, JUNE),
+    }
+    assert [{one.one, one.other} for one in held.conflicts] == [{facts["Ada"].key, facts["Cy"].key}]
+    assert [one.object for one in held.recall("Who owns the mill?")] == ["Bo"]
+
+
 # -- forgetting -------------------------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ def test_packed_files_and_named_supporting_passages(tmp_path):
         ('{"_id": "x", "text": "q", "steps": [{"query": "a", "passages": ["gone"]}]}', "'gone', which is not in"),
         ('{"_id": "x", "text": "q", "steps": [{"passages": []}]}', "no text under 'query'"),
         ('{"_id": "x", "text": "q", "steps": "none"}', "no list"),
+        ('{"_id": "x", "text": "q", "steps": [{"query": "q", "passages": 5}]}', "no list"),
         ("[1]", "no text under"),
         ("{", "cut off or damaged"),
     ],

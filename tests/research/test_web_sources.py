@@ -43,6 +43,49 @@ def test_the_hits_of_any_service(answer):
     ]
 
 
+def test_a_hit_that_no_program_can_use_leaves_the_others():
+    rows = [
+        {"url": "http://[::1/x", "title": "no address"},
+        {"url": "http://a.example:99999999/", "title": "no port"},
+        {"url": "https://a.example/2", "title": "half \ud800", "content": "of a \udc00character", "score": 10**400},
+        {"url": "https://a.example/3", "title": "odd", "score": float("nan")},
+    ]
+    found = hits_in(json.loads(json.dumps(rows)))
+    assert [(one.url, one.score) for one in found] == [("https://a.example/2", 0.0), ("https://a.example/3", 0.0)]
+    for one in found:
+        (one.title + one.snippet).encode("utf-8")
+    assert merged([[hit("http://[::1/x"), *found]], ["bad.example"])[1:] == found
+    with pytest.raises(FetchFailed, match="no web page"):
+        Pages(OPEN).read("http://[::1/x")
+    deep = "[" * 100_000
+    with serving({"/find": page(deep, "application/json")}) as server, pytest.raises(FetchFailed, match="no JSON"):
+        HttpSource(server.url("/find"), Pages(OPEN)).search("a", 4)
+
+
+@pytest.mark.parametrize("address", ["http://[::1/s", "https://s.example:none/s"])
+def test_a_search_whose_address_is_none_is_refused(address):
+    for kind in (HttpSource, SearxngSource):
+        with pytest.raises(InputError, match="form https://HOST"):
+            kind(address)
+
+
+def test_two_places_have_two_names_and_no_name_tells_a_key(tmp_path, monkeypatch, own_settings: Settings):
+    named = (
+        "searxng:https://s.example", "searxng:https://t.example", "https://s.example/news?q={query}",
+        "https://s.example/papers?q={query}", "https://s.example/papers?key=secret&q={query}",
+    )  # fmt: skip
+    names = [source_of(one, own_settings).name for one in named]
+    assert len(set(names)) == len(names)
+    assert "secret" not in "".join(names)
+    folders = []
+    for one in ("a", "b"):
+        (tmp_path / one).mkdir()
+        (tmp_path / one / "x.txt").write_text(f"The mill of {one}.", encoding="utf-8")
+        monkeypatch.chdir(tmp_path / one)
+        folders.append(source_of("dir:.", own_settings).name)
+    assert folders[0] != folders[1]  # summaries of one are not used again for the other
+
+
 @pytest.mark.parametrize(
     "answer", [{}, {"error": "x"}, 5, None, {"results": {"results": {"results": {"results": []}}}}]
 )
@@ -58,6 +101,8 @@ def test_searxng_over_a_connection():
         found = source.search("Wer & wo?", 3)
         assert server.requests[-1].path == "/base/search?q=Wer+%26+wo%3F&format=json"
         assert [one.snippet for one in found] == ["水車"] * 3
+        SearxngSource(server.url("/base?language=de"), Pages(OPEN)).search("Mühle", 3)
+        assert server.requests[-1].path == "/base/search?language=de&q=M%C3%BChle&format=json"
 
 
 def test_any_http_search_by_its_template():
@@ -167,6 +212,29 @@ def test_arxiv():
         ]
         assert "all%3Amill" in server.requests[-1].path
         assert "It turns." in source.read(found[0]).text
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("What is attention?", "all:attention"),
+        ("sparse attention, long-context", "all:sparse AND all:attention AND all:long AND all:context"),
+        ('RoBERTa\'s "linear" memory', "all:roberta AND all:linear AND all:memory"),
+        ("C", "all:c"),
+        ('what is "it"?', "all:what AND all:is AND all:it"),
+    ],
+)
+def test_arxiv_is_asked_for_the_words_whatever_marks_stand_by_them(query, words):
+    class Client:
+        asked = ""
+
+        def search(self, query, start, most):  # noqa: ARG002
+            self.asked = query
+            return []
+
+    client = Client()
+    ArxivSource(client).search(query, 3)  # type: ignore[arg-type]
+    assert client.asked == words
 
 
 def test_hits_of_several_queries_are_one_list_without_what_is_denied():

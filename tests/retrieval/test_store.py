@@ -206,11 +206,11 @@ with store.writing():
 @pytest.mark.parametrize(
     "fault",
     [
-        *(f"store.write=kill@{visit}" for visit in (1, 2, 3, 4, 5)),
+        *(pytest.param(f"store.write=kill@{visit}", marks=pytest.mark.slow) for visit in (1, 2, 3, 4, 5)),
         "store.passages-written=kill",
-        "store.passages-written=kill@2",
+        pytest.param("store.passages-written=kill@2", marks=pytest.mark.slow),
         "store.documents-written=kill",
-        "store.documents-written=kill@2",
+        pytest.param("store.documents-written=kill@2", marks=pytest.mark.slow),
         "store.before-index=kill",
     ],
 )

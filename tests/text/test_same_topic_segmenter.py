@@ -266,6 +266,7 @@ def test_nothing_and_one_paragraph():
     assert (one.leaves[0].before, one.leaves[0].after) == (1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_paragraph_of_ten_megabytes_is_cut_by_size():
     text = f"{'w' * 49} " * 200_000
     found = segmenter(max_tokens=50_000).segment(document("a", "Cats first.\n\n" + text))

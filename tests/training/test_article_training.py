@@ -286,6 +286,7 @@ TINY = AttentiveCNNSettings(
 """Its towers begin apart: alike, it would find texts of the same words before it learns."""
 
 
+@pytest.mark.slow
 def test_the_attentive_cnn_learns_from_scratch(tmp_path):
     """Attentive CNN on planted articles: matches are learnt that no shared word tells; its attention is sparse."""
     examples = planted()
@@ -474,6 +475,7 @@ class Signs(HashedWords):
     [(VIETNAMESE, HashedWords(64), "Khi nào trả tiền nhà?"), (JAPANESE, Signs(64), "家賃はいつか。")],
     ids=["vietnamese", "japanese"],
 )
+@pytest.mark.slow
 def test_vietnamese_and_japanese_from_training_to_answers(tmp_path, laws, encoder, asked, engine):
     """Languages by the choice of encoder or words: train, tune, save, load, answer with the sentence and its place."""
     collection, dev = small_code(laws)

@@ -296,6 +296,7 @@ LOOP = LoopSettings(steps=45, batch=3, learning_rate=1e-2, evaluate_every=45)
 AUX = BlockRankSettings(objective="aux", learned="layers", documents=4, loop=LOOP)
 
 
+@pytest.mark.slow
 def test_training_makes_attention_find_the_answer(model, tmp_path, undrawn):
     """Decisive: training lifts attention ranking on lists that were held out; the saved model ranks so, too."""
     lists, dev = [made_list(n) for n in range(60)], [made_list(n) for n in range(100, 116)]
@@ -331,6 +332,7 @@ def test_a_model_that_is_no_better_is_not_kept(model, tmp_path, undrawn, learned
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_the_arm_of_full_attention_is_trained_by_the_same_steps(model, tmp_path, undrawn):
     """Full-attention + aux fine-tune: the arm that BlockRank is compared with; it is not taken for a BlockRank."""
     settings = replace(AUX, learned="lora", loop=replace(LOOP, steps=25))

@@ -224,6 +224,7 @@ class Stop(Exception):
     """Stands for a kill."""
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(tiny_encoder, tmp_path):
     settings = replace(SETTINGS, loop=replace(LOOP, steps=12, evaluate_every=4, checkpoint_every=4))
 

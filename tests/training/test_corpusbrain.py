@@ -259,6 +259,7 @@ def test_a_small_model_learns_a_collection_and_is_searched(collection, tmp_path)
     assert rejected["titles"] == list(corpus.titles.values())
 
 
+@pytest.mark.slow
 def test_a_decoder_learns_over_an_encoder(tiny_encoder, tmp_path):
     texts = [
         TitledText(f"d{t}", f"b{t} f{t}", tuple(f"a{t} f{(t + n) % 12} f{(3 * n) % 12} f{n % 12}" for n in range(9)))

@@ -72,6 +72,7 @@ def test_a_long_article_and_headline_are_cut(prompts):
     assert len(prompts.answer("mill " * 1000)) == 13
 
 
+@pytest.mark.slow
 def test_a_writer_learns_and_leaves_the_model_as_it_was(model, prompts, tmp_path):
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     learned, curves = train_writer(model, ROWS, ROWS, SETTINGS, folder=tmp_path / "run")

@@ -336,6 +336,7 @@ def test_jpq_ranks_better_than_the_quantiser_it_began_with(world, quantiser):
     assert scores.detach() == pytest.approx(expected.values.detach(), abs=1e-4)  # documents of one code tie
 
 
+@pytest.mark.slow
 def test_repconc_learns_to_rank_and_to_lie_close(world):
     """I7: from centroids that were only drawn, reconstruction and ranking improve together."""
     parts = world.vectors.reshape(N, PARTS, -1).transpose(1, 0, 2)

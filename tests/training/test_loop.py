@@ -138,6 +138,7 @@ train(job(), SETTINGS, Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_kill_between_a_checkpoints_files_costs_only_that_checkpoint(tmp_path):
     """Training killed half-way (a real SIGKILL): the half-written checkpoint is removed, the one before goes on."""
     whole = job()

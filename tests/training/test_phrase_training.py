@@ -70,6 +70,7 @@ def made_rows(folder, records, room=22):
 
 
 @pytest.mark.parametrize("dimension", [None, 6])
+@pytest.mark.slow
 def test_a_model_learns_to_find_the_words(tiny_encoder, tmp_path, dimension):
     """A4: exact match of the best phrase over passages rises for questions held out; the folder is then searched."""
     settings = replace(FAST, dimension=dimension)

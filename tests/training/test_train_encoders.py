@@ -246,6 +246,7 @@ def test_settings_and_sets_are_checked(topics, tiny_encoder, tmp_path):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_the_real_minilm_is_trained_and_loaded_as_it_was_trained(tmp_path):
     """On MiniLM: a step changes its vectors, and what is loaded by name reads 256 tokens as its base does."""
     corpus = {"e": "The fovea is the part of the retina that sees sharply.", "n": "The nose smells smoke.",

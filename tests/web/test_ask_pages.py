@@ -102,6 +102,16 @@ def test_a_filter_holds_for_the_question(tmp_path: Path):
         assert "Passages that were found (2)" in text_of(asked(visitor))
 
 
+def test_asked_again_it_is_looked_for_where_it_was_before(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Quoter()))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        page = asked(visitor, where="kind=markdown", retriever="lexical")
+        form = visitor.client.get(unescape(re.search(r'href="([^"]+)">Ask it again', page)[1])).text
+        assert 'value="kind=markdown"' in form
+        assert "<option selected>lexical</option>" in form
+        assert QUESTION in form
+
+
 def test_failures_are_sentences(tmp_path: Path):
     with visiting(made_app(tmp_path, Missing())) as visitor:
         visitor.add(("mill.md", STORY.encode()))

@@ -75,7 +75,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_and_no_page_breaks_its_own_rules(browser: Any, address: str, theme: str):
     context = browser.new_context(base_url=address, color_scheme=theme)
     page, complaints = context.new_page(), []
@@ -181,6 +181,46 @@ def test_more_papers_come_into_the_page_and_its_address(page: Any):
     assert len(ids) == len(set(ids))
     assert page.url.endswith("p=1")
     assert page.locator("#more").count() == 1
+
+
+def test_after_going_back_what_javascript_adds_still_works(page: Any):
+    page.goto("/categories/cs.CL")
+    page.get_by_role("link", name="More papers").click()
+    page.locator("article.card").nth(50).wait_for()
+    page.go_back()
+    page.locator("article.card").nth(50).wait_for(state="detached")
+    page.click("[data-theme-switch]")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_what_cannot_be_sent_is_said_until_it_can(page: Any):
+    page.goto("/categories/cs.CL")
+    page.context.set_offline(True)
+    page.get_by_role("link", name="More papers").click()
+    page.get_by_role("alert").get_by_text("cannot be reached").wait_for()
+    page.context.set_offline(False)
+    page.get_by_role("link", name="More papers").click()
+    page.locator("article.card").nth(50).wait_for()
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_a_button_that_was_pressed_twice_says_again_what_it_does(page: Any):
+    page.goto(VIEWS["paper"])
+    button = page.locator(".crumbs .copy")
+    button.click()
+    button.click()
+    page.wait_for_timeout(3500)
+    assert button.inner_text() == "Copy link"
+
+
+@pytest.mark.parametrize("width", [320, 375])
+def test_the_tab_that_is_shown_is_in_sight_on_a_phone(page: Any, width: int):
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto("/topics")
+    tab = page.locator(".tabs [aria-current]")
+    assert tab.inner_text() == "Topics"
+    place = tab.evaluate("(tab) => [tab, tab.parentElement].map((one) => one.getBoundingClientRect().right)")
+    assert place[0] <= place[1]
 
 
 def test_similar_papers_come_when_they_are_looked_at(page: Any):

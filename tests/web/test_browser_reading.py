@@ -109,6 +109,35 @@ def test_cancel_works_while_it_goes_on(page, tmp_path: Path):
         page.get_by_text("It was cancelled.").wait_for()
 
 
+def test_a_page_whose_stream_is_refused_comes_back(browser, tmp_path: Path):
+    held = Held()
+    context = browser.new_context()
+    context.set_default_timeout(40_000)
+    page, refused = context.new_page(), []
+
+    def refuse_once(route) -> None:
+        if refused:
+            route.continue_()
+        else:
+            refused.append(route)
+            route.fulfill(status=503, body="")
+
+    with served(made_app(tmp_path, OwnModels(held))) as base:
+        page.goto(f"{base}/library")
+        page.locator("#pasted").fill(STORY)
+        page.get_by_role("button", name="Add").click()
+        page.get_by_text("is in the library now").wait_for()
+        page.route("**/events*", refuse_once)
+        page.goto(f"{base}/ask")
+        page.locator("#question").fill("What is the keeper of the tide mill called?")
+        page.get_by_role("button", name="Ask").click()
+        page.get_by_text("The server does not answer just now").wait_for()
+        held.go.set()
+        page.locator("a.cite").first.wait_for()
+        assert refused
+        context.close()
+
+
 def test_what_is_too_large_or_nothing_is_said_before_it_is_sent(page, tmp_path: Path):
     with served(made_app(tmp_path, max_upload_mb=1)) as base:
         page.goto(f"{base}/library")
@@ -134,7 +163,7 @@ def test_a_place_without_its_part_is_found(page, tmp_path: Path):
         assert page.locator("mark.cited").inner_text() == FACT
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_can_be_used_by_all_and_fits_a_phone(page, tmp_path: Path, scheme):
     held = Held()
     held.go.set()

@@ -62,7 +62,7 @@ def ask(page: Any, base: str) -> None:
     page.wait_for_url("**/research/*")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_report_grows_and_is_read_by_keyboard_and_by_all(
     browser: Any, site: tuple[str, ScriptedReporter], scheme: str
 ) -> None:

@@ -160,7 +160,7 @@ def test_answer_now_without_javascript(browser: Any, tmp_path: Path) -> None:
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_can_be_used_by_all_and_fits_a_phone(page: Any, tmp_path: Path, scheme: str) -> None:
     model = held()
     page.emulate_media(color_scheme=scheme)

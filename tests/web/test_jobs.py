@@ -312,6 +312,7 @@ def test_a_stream_comes_as_it_happens_and_goes_on_where_it_broke_off(tmp_path: P
         assert words == "# The mill It stands at the river. [1]"  # as the model says it, nothing twice or left out
         assert httpx.get(stream, headers={"last-event-id": str(numbers[-1])}).status_code == 204
         assert httpx.get(f"{stream}?after={numbers[-1]}").status_code == 204
+        assert "event: end" in httpx.get(stream, headers={"last-event-id": "9" * 5000}).text  # no number of ours: anew
         assert '<meta http-equiv="refresh"' not in httpx.get(base + page, timeout=60).text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from foveal.errors import InputError
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.web import library_pages
+from foveal.web.jobs import Job
 from foveal.web.passage_marks import marked_words
 from foveal.web.uploads import LONGEST_NAME, file_given, pasted_given, safe_name
 
@@ -99,6 +101,16 @@ def test_a_pasted_text_becomes_a_document_named_by_its_first_line(visitor):
     assert "About the moon is in the library now" in page
 
 
+def test_a_text_in_a_script_without_blanks_is_a_text(visitor):
+    text = "中央凹是视网膜上视觉最敏锐的区域。"
+    assert f"{text} is in the library now" in text_of(visitor.waited(visitor.post("/library/add", pasted=text)))
+
+
+def test_what_was_pasted_is_added_beside_files(visitor):
+    page = visitor.post("/library/add", [("files", ("mill.md", STORY.encode()))], pasted="About the moon\n\nIt is far.")
+    assert text_of(visitor.waited(page)).count("is in the library now") == 2
+
+
 @pytest.mark.parametrize(
     ("pasted", "said"),
     [
@@ -145,6 +157,41 @@ def test_files_of_other_kinds_are_refused_before_they_are_kept(visitor, tmp_path
     assert answer.status_code == 400
     assert said in text_of(answer.text)
     assert not (tmp_path / "uploads").exists()
+
+
+def test_of_files_that_are_refused_together_none_is_kept_but_those_of_documents(visitor, tmp_path):
+    wrong = ("files", ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(64)))
+    assert visitor.post("/library/add", [("files", ("mill.md", STORY.encode())), wrong]).status_code == 400
+    assert kept(tmp_path) == []
+    visitor.add(("mill.md", STORY.encode()))
+    assert visitor.post("/library/add", [("files", ("again.md", STORY.encode())), wrong]).status_code == 400
+    assert len(kept(tmp_path)) == 1
+
+
+class Busy:
+    """Work that keeps the library's lane until it is let go."""
+
+    title, lane = "Busy", "library"
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def page(self, key: str) -> str:
+        return f"/jobs/{key}"
+
+    def __call__(self, _job: Job) -> None:
+        assert self.go.wait(60)
+
+
+def test_a_file_goes_with_the_last_job_that_was_to_add_it(visitor, app, tmp_path):
+    busy, jobs = Busy(), app.state.site.jobs
+    jobs.start(busy)
+    first, second = (visitor.post("/library/add", [("files", ("mill.md", STORY.encode()))]) for _ in range(2))
+    assert "was cancelled" in visitor.post(f"{first.url.path}/cancel").text
+    assert len(kept(tmp_path)) == 1  # the second waits for it
+    assert "was cancelled" in visitor.post(f"{second.url.path}/cancel").text
+    assert kept(tmp_path) == []
+    busy.go.set()
 
 
 @pytest.mark.parametrize(
@@ -311,6 +358,15 @@ def test_every_write_needs_a_form_of_ours(visitor):
     which = visitor.only()
     for path in ("/library/add", f"/library/{which}/remove", "/ask", f"/library/{which}/read"):
         assert visitor.client.post(path, data={"question": "Who?", "pasted": "a text"}).status_code == 403
+
+
+def test_words_stand_in_their_own_direction_and_one_is_one(visitor):
+    visitor.add(("الصيد.txt", "لا يجوز الصيد هنا (fishing) يوم الأحد؟".encode()))
+    listed, found = visitor.client.get("/library").text, visitor.client.get("/library?q=الصيد").text
+    assert "1 document · 1 passage ·" in text_of(listed)
+    assert "1 passage for" in text_of(found)
+    for shown, name in ((listed, "document-title"), (found, "hit-title"), (found, "quote")):
+        assert re.search(rf'class="{name}"[^>]* dir="auto"', shown), name
 
 
 def test_marks_stand_on_the_words_that_were_asked_for():

@@ -9,7 +9,7 @@ import pytest
 from paper_site import site_app
 from starlette.testclient import TestClient
 
-from foveal.errors import UnknownName
+from foveal.errors import InputError, UnknownName
 from foveal.web.offered import check_ranker, check_retriever
 
 ELSEWHERE = [
@@ -44,6 +44,13 @@ def client(home: Path) -> Iterator[TestClient]:
 @pytest.mark.parametrize("name", ["", None, "blockrank", "mine", "mine:100,blockrank:20", " mine , blockrank"])
 def test_what_the_site_has_may_rank(home: Path, name: str | None) -> None:
     check_ranker(name, home)
+
+
+@pytest.mark.parametrize("count", ["1001", "100000", "0" * 9, "9" * 5000])
+def test_a_visitor_does_not_keep_a_ranker_busy_for_hours(home: Path, count: str) -> None:
+    check_ranker("mine:1000,blockrank:20", home)
+    with pytest.raises(InputError, match="at most 1,000 candidates"):
+        check_ranker(f"mine:{count},blockrank:20", home)
 
 
 @pytest.mark.parametrize("name", ["", None, "hybrid", "generative", "generative:mine"])

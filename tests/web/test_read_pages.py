@@ -93,7 +93,8 @@ def test_a_document_is_read_and_answers_with_places_and_a_picture(tmp_path: Path
         assert re.findall(r'<mark class="cited"[^>]*>([^<]*)</mark>', shown) == ["He has two cats."]
         picture = page.split("<svg")[1].split("</svg>")[0]
         assert re.findall(r'<rect class="h\d" ', picture)
-        rows = re.findall(r"<tr><td>([\d.]+)</td><td>[^<]*</td><td><a href=\"([^\"]+)\">([^<]+)</a>", page)
+        row = r"<tr><td>([\d.]+)</td><td><bdi>[^<]*</bdi></td><td dir=\"auto\"><a href=\"([^\"]+)\">([^<]+)</a>"
+        rows = re.findall(row, page)
         scores = [float(score) for score, _, _ in rows]
         assert scores == sorted(scores, reverse=True)
         assert scores

@@ -56,6 +56,14 @@ def test_atom_is_what_feedparser_and_the_rules_want(client: TestClient, name: st
         assert feed.entries
 
 
+def test_each_feed_has_an_id_of_its_own_and_keeps_it(client: TestClient):
+    names = ("day", "week", "month", "trending", "q/landmark%20retrieval", "q/needle%3F", "q/100%25", "topic/sparse")
+    feeds = [feedparser.parse(client.get(f"/feed/{name}.xml").content).feed for name in names]
+    assert [feed.id for feed in feeds] == [f"tag:testserver,2026:feed/{name}" for name in names]
+    selves = [next(link.href for link in feed.links if link.rel == "self") for feed in feeds]
+    assert selves == [f"http://testserver/feed/{name}.xml" for name in names]
+
+
 @pytest.mark.parametrize("name", FEEDS)
 def test_json_feed_has_what_its_version_wants(client: TestClient, name: str):
     answer = client.get(f"/feed/{name}.json")

@@ -37,6 +37,11 @@ def fails(kind: str) -> None:
     raise ERRORS[kind]
 
 
+@router.get("/breaks")
+def breaks() -> None:
+    raise RuntimeError("the secret of the inside")
+
+
 @router.get("/number/{n}")
 def number(n: int) -> int:
     return n
@@ -126,6 +131,17 @@ def test_an_error_of_ours_is_a_page_or_json(client: TestClient, kind: str, statu
     assert "<b>less" not in answer.text
     asked = client.get(f"/fails/{kind}", headers={"accept": "application/json"})
     assert (asked.status_code, asked.json()) == (status, {"error": str(ERRORS[kind])})
+
+
+def test_a_mistake_of_ours_is_a_page_too_and_gives_nothing_away(app: FastAPI) -> None:
+    client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+    answer = client.get("/breaks")
+    assert answer.status_code == 500
+    assert "<h1>That went wrong</h1>" in answer.text
+    assert "secret" not in answer.text
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    asked = client.get("/breaks", headers={"accept": "application/json"})
+    assert (asked.status_code, list(asked.json())) == (500, ["error"])
 
 
 def test_a_parameter_that_cannot_be_read_is_named(client: TestClient) -> None:

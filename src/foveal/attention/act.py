@@ -31,6 +31,7 @@ from torch import Tensor
 
 from foveal.attention.dense import dense_attention
 from foveal.attention.owned_layers import layer_of
+from foveal.attention.retrieval_heads import heads_here
 from foveal.attention.sinks import Chooser, Columns, Heads, Looked, SinkRule, edited, looked
 from foveal.errors import InputError
 
@@ -120,9 +121,7 @@ class ACT:
         return None
 
     def _chosen(self, query: Tensor, context: Context) -> list[int]:
-        chosen = self.heads.get(context.layer, [])
-        if chosen and not 0 <= chosen[0] <= chosen[-1] < query.shape[1]:
-            raise InputError(f"ACT got heads {chosen} of layer {context.layer}; it has 0 to {query.shape[1] - 1}.")
+        chosen = list(heads_here(self.heads, context, query.shape[1], what="ACT"))
         if context.sparse_heads is None:
             return chosen
         return [head for head in chosen if context.sparse_heads[head]]

@@ -33,7 +33,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 
 from foveal.attention.dense import dense_attention, prefers_blocks
 from foveal.attention.masks import Mask, mask_function
-from foveal.attention.recorder import Recorder
+from foveal.attention.recorder import Recorder, check_rows
 from foveal.attention.report import Report
 from foveal.attention.rotation import Rotation, Rotations, rotations_of, unturned
 from foveal.errors import InputError
@@ -151,7 +151,9 @@ def attach(
     which the kernels here do not compute; or there is no such layer or head.
     """
     _check(model)
-    _check_choice(model.config.get_text_config(), layers, heads)
+    check_choice(model.config.get_text_config(), layers, heads)
+    if recorder is not None:
+        check_choice(model.config.get_text_config(), recorder.heads)
     rotations = _rotations(model, method, alone=layers is None and heads is None and recorder is None)
     modules = frozenset(id(module) for module in model.modules() if hasattr(module, "layer_idx"))
     attached = Attached(
@@ -186,7 +188,8 @@ def _check(model: Any) -> None:
         raise InputError(f"{name} has learned attention sinks, which no method here computes. Choose another model.")
 
 
-def _check_choice(config: Any, layers: Collection[int] | None, heads: Mapping[int, Sequence[int]] | None) -> None:
+def check_choice(config: Any, layers: Collection[int] | None, heads: Mapping[int, Sequence[int]] | None = None) -> None:
+    """InputError: layers or heads that a model of this configuration does not have."""
     named = [*(layers or ()), *(heads or ())]
     if any(not 0 <= layer < config.num_hidden_layers for layer in named):
         raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {config.num_hidden_layers - 1}.")
@@ -391,6 +394,7 @@ def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, ke
         raise InputError(
             "A recorder cannot watch a text whose keys lie in a searched cache. Watch it without the cache."
         )
+    check_rows(recorder.rows, query)
     seen = method.seen(recorder.rows, context) if method else None
     seen = context.mask.rows(recorder.rows) if seen is None else seen
     recorder.record(context.layer, query, key, seen, scale=context.scale, softcap=context.softcap)

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foveal.errors import StorageFull
+from foveal.errors import InputError, StorageFull
 
 SLAB = 64
 """Blocks for which room is made at first; then twice as many each time."""
@@ -31,6 +31,9 @@ class BlockStore:
     """Blocks, oldest first."""
 
     def __init__(self, folder: Path | None = None) -> None:
+        """InputError: `folder` is none."""
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"Blocks were to be kept in {folder}, which is no folder. Make it, or name another.")
         self._folder = folder
         self._room: list[Tensor] = []  # keys, values: (room, B, G, b, D)
         self._first = 0

@@ -123,7 +123,8 @@ class HeadCache:
         """What each head of a layer keeps of keys (G, N, D), by the scores `table` (layers, G), NaN where it slides."""
         groups, count = keys.shape[:2]
         if self.policy == "streaming":
-            return [Keep(self._ends(count, round(self.keep * count)), self.sinks)] * groups
+            size = max(round(self.keep * count), self.sinks + 1)
+            return [Keep(self._ends(count, size), self.sinks, size)] * groups
         if self.policy == "snapkv":
             least = max(OBSERVED, round(self.keep * count))
             return [Keep(ids) for ids in self._voted(keys, observed, scores, [least] * groups)]
@@ -131,13 +132,13 @@ class HeadCache:
         if self.policy == "headkv":
             return [Keep(ids) for ids in self._voted(keys, observed, scores, capacities(table, count, self)[layer])]
         whole = full_heads(table, count, self)
-        short = self._ends(count, self.sinks + self.recent)
-        few = Keep(short, self.sinks, compensated=self.policy == "razor")
+        size = self.sinks + self.recent
+        few = Keep(self._ends(count, size), self.sinks, size, compensated=self.policy == "razor")
         return [Keep() if (layer, group) in whole else few for group in range(groups)]
 
     def _ends(self, count: int, most: int) -> Tensor:
         """The places of the first `sinks` and of the last tokens, `most` in all."""
-        most = min(count, max(most, self.sinks + 1))
+        most = min(count, most)
         first = min(self.sinks, most)
         return torch.cat([torch.arange(first), torch.arange(count - (most - first), count)])
 
@@ -146,7 +147,8 @@ class HeadCache:
         groups, count = keys.shape[:2]
         rows = observed.shape[1]
         found = scores(every_product(observed, Rows(keys)))
-        later = torch.arange(count) > torch.arange(count - rows, count)[:, None]
+        places = torch.arange(count, device=keys.device)
+        later = places > places[count - rows :, None]
         votes = found.masked_fill(later, -torch.inf).softmax(-1).mean(1).view(groups, -1, count).mean(1)
         pooled = torch.nn.functional.max_pool1d(votes[:, None], POOL, 1, POOL // 2)[:, 0]
         pooled[:, count - min(OBSERVED, count) :] = torch.inf

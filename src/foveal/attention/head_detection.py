@@ -97,7 +97,9 @@ class CopyWatch:
             groups = key.shape[1]
             folded = query[0].float().reshape(groups, -1, query.shape[3])
             scores = capped(folded @ key[0].float().transpose(1, 2) * context.scale, context.softcap)
-            self.looked[context.layer] = scores.reshape(query.shape[1], -1).argmax(-1).cpu()
+            if context.mask.window is not None:  # a Mistral: all of its layers slide, over windows that may hold a text
+                scores[..., : -context.mask.window] = -torch.inf
+            self.looked[context.layer] = scores.reshape(query.shape[1], -1).argmax(-1).cpu() + context.mask.k_offset
 
     def seen(self, rows: Tensor, context: Context) -> None:
         """The model's own attention."""

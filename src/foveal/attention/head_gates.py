@@ -71,6 +71,10 @@ class GateSettings:
         """InputError: a value out of its range."""
         if min(self.steps, self.texts, self.per_text, self.recent) < 1 or self.sinks < 0:
             raise InputError("Gates need at least one step, text, number in a text and recent token.")
+        if self.per_text > len(_THINGS) * len(_OWNERS):
+            raise InputError(
+                f"Gates got {self.per_text} numbers for a text; there are {len(_THINGS) * len(_OWNERS)} different ones."
+            )
         if self.length < 2 * (self.sinks + self.recent):
             raise InputError(
                 f"Gates got texts of {self.length} tokens with {self.sinks} + {self.recent} that every head sees; give "
@@ -104,13 +108,14 @@ class Gated:
         groups, count, rows = keys.shape[1], keys.shape[2], query.shape[2]
         folded = query.float().view(1, groups, -1, rows, query.shape[3])
         scores = capped(folded @ keys[:, :, None].transpose(-1, -2) * context.scale, context.softcap)
-        distance = torch.arange(count - rows, count)[:, None] - torch.arange(count)
+        places = torch.arange(count, device=query.device)
+        distance = places[count - rows :, None] - places
         seen = distance >= 0
         if context.mask.window is not None:
             seen &= distance < context.mask.window
         full = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ values[:, :, None]
         if context.layer in self.row:
-            near = seen & ((distance < self.recent) | (torch.arange(count) < self.sinks))
+            near = seen & ((distance < self.recent) | (places < self.sinks))
             short = scores.masked_fill(~near, -torch.inf).softmax(-1) @ values[:, :, None]
             gate = self.gates[self.row[context.layer]].clamp(0, 1)[None, :, None, None, None]
             full = gate * full + (1 - gate) * short
@@ -138,7 +143,7 @@ def train_gates(
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: no head ever needs all of it.")
     caches, lessons = _lessons(model, settings, list(texts or _manual()))
-    gates = torch.ones(len(layers), config.num_key_value_heads, requires_grad=True)
+    gates = torch.ones(len(layers), config.num_key_value_heads, requires_grad=True, device=model.model.device)
     method = Gated(gates, layers, settings.sinks, settings.recent)
     optimiser = torch.optim.AdamW([gates], lr=RATE, weight_decay=0.0)
     with attach(model.model, method) as attached:
@@ -157,7 +162,7 @@ def train_gates(
                 on_step(step + 1, settings.steps, float(loss.detach()))
     table = torch.zeros(1, config.num_hidden_layers, config.num_attention_heads)
     each = config.num_attention_heads // config.num_key_value_heads
-    table[0, layers] = gates.detach().repeat_interleave(each, 1)
+    table[0, layers] = gates.detach().cpu().repeat_interleave(each, 1)
     told_settings = {name: getattr(settings, name) for name in ("steps", "length", "texts", "sinks", "recent", "seed")}
     return HeadScores(table, "gates", model.name, model.fingerprint, architecture_of(config), told_settings)
 
@@ -219,9 +224,9 @@ def _wanted(
 
 def _hidden(base: Any, method: Gated, lesson: _Lesson) -> Tensor:
     """The last hidden states (answer, width) of the rows that produce the answer, float32."""
-    ids = torch.tensor([lesson.ids])
+    ids = torch.tensor([lesson.ids], device=base.device)
     held = method.text[0][0].shape[2]
-    positions = torch.arange(held, held + ids.shape[1])[None]
+    positions = torch.arange(held, held + ids.shape[1], device=ids.device)[None]
     out = base(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
     rows: Tensor = out[-lesson.answer - 1 : -1].float()
     return rows

@@ -4,7 +4,7 @@ While a prompt is read, a layer gives all keys and values, as any cache does; wi
 *settles*: each key-value head keeps its own part (head_cache.py says which), the rest is freed. The next layer has not
 been read by then, so that no more than one layer is ever held whole. What comes later:
 
-    a head that rolls      its first tokens and the last ones, the oldest of these leaving as new ones come
+    a head that rolls      its first tokens and the last ones; above its size the oldest of these leave
     any other              what it kept, and everything new
     a compensated head     besides, one key and value that stand for all that were dropped (RazorAttention)
 
@@ -41,6 +41,7 @@ class Keep:
 
     ids: Tensor | None = None
     rolls: int | None = None  # tokens that it keeps of the first, where it rolls
+    size: int = 0  # tokens that a head which rolls holds, the first among them
     compensated: bool = False
 
 
@@ -53,7 +54,7 @@ class Store:
         self.compensation: tuple[Tensor, Tensor, int] | None = None
         kept = range(len(keys)) if keep.ids is None else keep.ids
         if keep.compensated and len(kept) < len(keys):
-            dropped = torch.ones(len(keys), dtype=torch.bool)
+            dropped = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
             dropped[kept] = False
             count = int(dropped.sum())
             self.compensation = keys[dropped].float().mean(0), values[dropped].float().mean(0), count
@@ -88,23 +89,22 @@ class Store:
         self.window.append(keys[None], values[None])
 
     def roll(self) -> None:
-        """Let the oldest tokens go, where this head rolls and enough new ones came."""
-        first, over = self.keep.rolls, len(self.window)
+        """Let the oldest tokens go, where this head rolls and holds enough beyond its size."""
+        first, over = self.keep.rolls, self.keys.shape[1] + len(self.window) - self.keep.size
         if first is None or over < ROLLED:
             return
-        gone = slice(first, min(first + over, self.keys.shape[1]))
-        if self.compensation is not None:
-            self._fold(self.keys[0, gone], self.values[0, gone])
-        kept = []
-        for held, new in ((self.keys, self.window.keys), (self.values, self.window.values)):
-            kept.append(torch.cat([held[:, :first], held[:, gone.stop :], new.to(held.dtype)], 1))
-        self.keys, self.values = kept
+        held = ((self.keys, self.window.keys), (self.values, self.window.values))
+        keys, values = (torch.cat([old, new.to(old.dtype)], 1) for old, new in held)
+        gone = slice(first, first + over)
+        if self.keep.compensated:
+            self._fold(keys[0, gone], values[0, gone])
+        self.keys, self.values = (torch.cat([part[:, :first], part[:, gone.stop :]], 1) for part in (keys, values))
         self._new()
 
     def _fold(self, keys: Tensor, values: Tensor) -> None:
         """Take tokens (n, D) into the key and value that stand for those that were dropped."""
-        assert self.compensation is not None
-        key, value, count = self.compensation
+        nothing = keys.new_zeros(1).float(), values.new_zeros(1).float(), 0
+        key, value, count = self.compensation or nothing
         more = count + len(keys)
         key = (key * count + keys.float().sum(0)) / more
         self.compensation = key, (value * count + values.float().sum(0)) / more, more
@@ -134,7 +134,7 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     def __init__(self, choose: Any, number: int, turn: Turn, tokens: int | None = None) -> None:
         """`choose(layer, keys, query rows, scores)` gives a `Keep` for each head; `tokens`: of the whole prompt."""
         super().__init__(number, turn)
-        self.choose, self.tokens = choose, tokens
+        self.choose, self.given, self.tokens = choose, tokens, tokens
         self.stores: list[Store] = []
         self._reading: KeyValues | None = KeyValues()
         self._observed: Tensor | None = None
@@ -209,11 +209,11 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def fork(self, turn: Turn) -> HeadLayer:
         """A settled layer that goes on by itself from here."""
-        other = HeadLayer(self.choose, self.number, turn, self.tokens)
+        other = HeadLayer(self.choose, self.number, turn, self.given)
         other.stores, other.length, other.is_initialized = [one.fork() for one in self.stores], self.length, True
         other._reading = None
         return other
 
     def reset(self) -> None:
         """Forget everything."""
-        self.__dict__.update(HeadLayer(self.choose, self.number, self.turn, self.tokens).__dict__)
+        self.__dict__.update(HeadLayer(self.choose, self.number, self.turn, self.given).__dict__)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from foveal.attention.dense import dense_attention
-from foveal.attention.retrieval_heads import Head, by_layer
+from foveal.attention.retrieval_heads import Head, by_layer, heads_here
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,11 +45,9 @@ class MaskHeads:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, Q, D) with the masked heads silenced; None, dense, where none is to be."""
-        masked = self.heads.get(context.layer)
+        masked = heads_here(self.heads, context, query.shape[1], what="Masking")
         if not masked or (self.phase == "decode" and query.shape[2] > 1):
             return None
-        if max(masked) >= query.shape[1]:
-            raise InputError(f"Heads {masked} of layer {context.layer} were masked; it has 0 to {query.shape[1] - 1}.")
         if self.mode == "uniform":
             query = query.clone()
             query[:, masked] = 0

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -98,7 +98,7 @@ def traced(
     looked, sinks = _looks(model, ids, first, heads)
     weights = [float(scores.scores[head]) for head in _in_order(heads)]
     inside = _inside(offsets, first, sources)
-    text = _texts(model)
+    text = _texts(model.tokenizer)
     tokens: list[TracedToken] = []
     for row, place in enumerate(range(first, len(ids))):
         votes: defaultdict[int, float] = defaultdict(float)
@@ -144,12 +144,12 @@ def _inside(offsets: Sequence[Range], first: int, sources: Sequence[Range] | Non
 
 
 @lru_cache(maxsize=4)
-def _texts(model: LanguageModel) -> Callable[[int], str]:
-    """A function that gives what a token reads as, without the space before it."""
+def _texts(tokenizer: Any) -> Callable[[int], str]:
+    """A function that gives what a token reads as, without the space before it. It holds the tokenizer, no model."""
 
     @lru_cache(maxsize=65_536)
     def text(token: int) -> str:
-        return str(model.tokenizer.decode([token])).strip()
+        return str(tokenizer.decode([token])).strip()
 
     return text
 

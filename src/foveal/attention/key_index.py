@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.attention.roar_graph import Found, RoarGraph, RoarSettings, check_shapes
+from foveal.attention.roar_graph import Found, RoarGraph, RoarSettings, check_asked, check_shapes
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName
 from foveal.registry import require
@@ -45,7 +45,8 @@ class IndexSettings:
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
-        if min(self.links, self.construction, self.clusters, self.probes, self.beam or 1) < 1:
+        beam = 1 if self.beam is None else self.beam
+        if min(self.links, self.construction, self.clusters, self.probes, beam) < 1:
             raise InputError(f"An index got {self}; each number must be at least 1.")
 
 
@@ -56,7 +57,7 @@ class KeyIndex(Protocol):
     keys: Rows
 
     def search(self, queries: Tensor, k: int) -> Found:
-        """The best k keys of queries (H, Q, D), fewer where there are not so many."""
+        """The best k keys of queries (H, Q, D), fewer where there are not so many. InputError: wrong shapes."""
         ...
 
     def add(self, keys: Tensor) -> None:
@@ -89,6 +90,7 @@ class Flat:
         return cls(keys)
 
     def search(self, queries: Tensor, k: int) -> Found:
+        check_asked(queries, self.keys, k)
         products = every_product(queries, self.keys)
         k = min(k, products.shape[-1])
         best = products.topk(k)
@@ -190,6 +192,7 @@ class _Faiss:
         raise NotImplementedError
 
     def search(self, queries: Tensor, k: int) -> Found:
+        check_asked(queries, self.keys, k)
         heads, each, _ = queries.shape
         k, share = min(k, len(self.keys)), heads // len(self.indexes)
         asked = queries.float()

@@ -111,10 +111,8 @@ class LandmarkModel(nn.Module):
         if kept is None:
             log.warning("%s was not trained with landmarks: until it is, what it writes makes no sense.", name)
             return model.eval()
-        from safetensors.torch import load_file
-
         with torch.no_grad():
-            model.landmark.copy_(load_file(str(folder / WEIGHT))["landmark"])
+            model.landmark.copy_(_weight(folder, model.landmark.shape))
         return model.eval()
 
     def save_pretrained(self, folder: Path) -> None:
@@ -348,8 +346,8 @@ def _check_base(base: Any, settings: LandmarkSettings) -> None:
     config = base.config.get_text_config()
     if getattr(config, "attn_logit_softcapping", None):
         raise InputError(f"{name} caps its attention scores, which landmark attention does not. Choose another model.")
-    kinds = getattr(config, "layer_types", None) or []
     window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]  # all layers of a Mistral
     if window and "sliding_attention" in kinds and window < settings.train_length:
         raise InputError(
             f"Layers of {name} see {window} positions; a training length of {settings.train_length} is beyond that. "
@@ -366,9 +364,24 @@ def _told(folder: Path) -> LandmarkSettings | None:
         version = told.pop("version")
         if version == VERSION:
             return LandmarkSettings(**told)
-    except (ValueError, TypeError, KeyError, InputError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, InputError) as error:
         raise ModelUnavailable(f"{path} is damaged ({error}). Train or copy the model anew.") from error
     raise ModelUnavailable(f"{path} is of version {version}; this Foveal reads {VERSION}. Bring it up to date.")
+
+
+def _weight(folder: Path, shape: torch.Size) -> Tensor:
+    """The landmark that is kept in a folder."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHT
+    try:
+        found = load_file(str(path))["landmark"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ModelUnavailable(f"{path} is missing or damaged ({error}). Train or copy the model anew.") from error
+    if found.shape != shape:
+        raise ModelUnavailable(f"{path} holds a landmark {tuple(found.shape)}; the decoder needs {tuple(shape)}.")
+    return found
 
 
 def _decoder(folder: Path, dtype: torch.dtype) -> Any:

@@ -73,7 +73,7 @@ class LongHeads:
                 f"LongHeads got selection {self.selection!r}, share {self.share!r}; it selects by "
                 f"{' or '.join(SELECTIONS)}, and shares by {' or '.join(SHARES)}."
             )
-        if min(self.chunk_size or 1, self.attention_length or 1, self.begin or 1) < 1:
+        if any(one is not None and one < 1 for one in (self.chunk_size, self.attention_length, self.begin)):
             raise InputError(f"LongHeads got {self}; its numbers of tokens must be at least 1.")
         if self.seed < 0:
             raise InputError(f"LongHeads got seed {self.seed}; it must be at least 0.")

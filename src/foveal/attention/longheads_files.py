@@ -62,6 +62,8 @@ def opened_layer(
     held = Held(keys, values, rotation, method.remap)
     layer = LongHeadsLayer(method, number, turn)
     vectors, tail = arrays["vectors"], arrays["last_queries"].clone()
+    if method.representation != kept.representation:  # a control, whose further vectors are no bounds
+        vectors = vectors[..., : keys.width]
     layer.text = ChunkedText(shape, method, held, Rows(vectors), tail, len(tail), layer=number)
     layer.length, layer.is_initialized = len(layer.text), True
     return layer

@@ -97,7 +97,7 @@ def open_layer(
     mapped = partial(_mapped, place)
     if window is not None:
         return open_sliding(place, window, dtype, device)
-    layer = MemoryLayer(method, number, turn, told["length"])
+    layer = MemoryLayer(method, number, turn)
     keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
     held = Window(keys, values, told["sinks"])
     kind = told["kind"] if told["kind"] == "none" or method.index == AUTO else method.index

@@ -106,7 +106,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     def __init__(self, method: RetrievalAttention, number: int, turn: Turn, tokens: int | None = None) -> None:
         """`tokens` of the context; None: those of the first pass."""
         super().__init__(number, turn)
-        self.method, self.tokens = method, tokens
+        self.method, self.given, self.tokens = method, tokens, tokens
         self.sequences: list[Parts] = []
         self.tally = Tally()
         self.watched: list[int] = []  # heads whose looks at single tokens are kept
@@ -134,7 +134,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def reset(self) -> None:
         """Forget everything."""
-        fresh = MemoryLayer(self.method, self.number, self.turn, self.tokens)
+        fresh = MemoryLayer(self.method, self.number, self.turn, self.given)
         self.__dict__.update(fresh.__dict__)
 
     # -- while the context is read ---------------------------------------------------------------------------------
@@ -209,6 +209,12 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         assert self._new is not None
         if len(query) != len(self.sequences):
             raise InputError(f"{len(query)} sequences came; the cache holds {len(self.sequences)}.")
+        real = context.mask.real
+        if real is not None and not bool(real[:, -query.shape[2] :].all()):
+            raise InputError(
+                "Padding came behind the context, and a searched cache would take it for text. Send questions of one "
+                "length, or each text by itself."
+            )
         queries, keys, values = (part.cpu() for part in (query, *self._new))
         self._new = None
         scores = Scores(context.scale, context.softcap)

@@ -13,7 +13,7 @@ Source    RetrievalAttention (arXiv 2409.10516), section 3.4; the tail is ours
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,6 +134,25 @@ class Tail:
             turned = centred.transpose(1, 2) / some.shape[1]
             found.append((of_keys, turned @ centred, of_values, turned @ apart))
         return cls(torch.tensor(sizes), *(torch.stack(parts, 1) for parts in zip(*found, strict=True)))
+
+    def joined(self, keys: Tensor, values: Tensor) -> Tail:
+        """These and further hidden keys (G, m, D) and values (G, m, E), which belong to the last segment."""
+        new = Tail.of(keys, values, 1)
+        share = float(new.counts[0] / (self.counts[-1] + new.counts[0]))
+        apart, told = ((two[:, -1] - one[:, -1]) for one, two in ((self.keys, new.keys), (self.values, new.values)))
+        between = share * (1 - share) * apart[..., None]
+        covariance = self._mixed("covariance", new, share) + between * apart[:, None]
+        cross = self._mixed("cross", new, share) + between * told[:, None]
+        last = {"keys": self._mixed("keys", new, share), "values": self._mixed("values", new, share)}
+        last |= {"covariance": covariance, "cross": cross}
+        grown = {name: torch.cat([getattr(self, name)[:, :-1], part[:, None]], 1) for name, part in last.items()}
+        counts = torch.cat([self.counts[:-1], self.counts[-1:] + new.counts])
+        return replace(self, counts=counts, **grown)
+
+    def _mixed(self, name: str, new: Tail, share: float) -> Tensor:
+        one: Tensor = getattr(self, name)[:, -1]
+        two: Tensor = getattr(new, name)[:, -1]
+        return one + share * (two - one)
 
     def beyond(self, queries: Tensor, lowest: Tensor, scale: float) -> Part:
         """The expected attention of queries (H, Q, D) over keys that score below `lowest` (H, Q)."""
@@ -274,3 +293,4 @@ class Hidden:
         kept = self.values.base.dtype
         self.index.add(keys.to(kept))
         self.values.append(values.to(kept))
+        self.tail = self.tail.joined(keys, values)

@@ -24,7 +24,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -371,6 +371,19 @@ def _alone(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
     """The folder that is filled, with what an earlier try left of the same plan; no other process may fill it."""
     making = folder.with_name(f"{folder.name}.partial")
     making.mkdir(parents=True, exist_ok=True)
+    with _locked(making):
+        told = making / PLAN
+        if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
+            for left in making.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            with whole_file(told) as beside:
+                beside.write_text(json.dumps(plan), encoding="utf-8")
+        yield making
+
+
+@contextmanager
+def _locked(making: Path) -> Iterator[None]:
+    """LibraryBusy: another process fills this folder."""
     handle = os.open(making, os.O_RDONLY)
     try:
         try:
@@ -379,13 +392,7 @@ def _alone(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise LibraryBusy(f"Another process is keeping this text in {making}. Wait for it, or stop it.") from error
-        told = making / PLAN
-        if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
-            for left in making.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-            with whole_file(told) as beside:
-                beside.write_text(json.dumps(plan), encoding="utf-8")
-        yield making
+        yield
     finally:
         os.close(handle)
 
@@ -403,12 +410,13 @@ def _space_for(folder: Path) -> Iterator[None]:
 
 
 def forget(folder: Path) -> None:
-    """Remove a kept text, and what was begun of it. InputError: there is none."""
+    """Remove a kept text, and what was begun of it. InputError: there is none. LibraryBusy: it is being kept now."""
     beside, aside = (folder.with_name(f"{folder.name}.{name}") for name in ("partial", "forgotten"))
     if not any(path.is_dir() for path in (folder, beside, aside)):
         raise InputError(f"No text is kept in {folder}.")
-    shutil.rmtree(aside, ignore_errors=True)
-    if folder.is_dir():
-        folder.rename(aside)  # whole or absent, also where this is stopped
-    for path in (aside, beside):
-        shutil.rmtree(path, ignore_errors=True)
+    with _locked(beside) if beside.is_dir() else nullcontext():
+        shutil.rmtree(aside, ignore_errors=True)
+        if folder.is_dir():
+            folder.rename(aside)  # whole or absent, also where this is stopped
+        for path in (aside, beside):
+            shutil.rmtree(path, ignore_errors=True)

@@ -23,6 +23,7 @@ from foveal.errors import InputError
 from foveal.models.compiled import library
 
 SOURCE = "attention/native/nearest_attention.cpp"
+APART = "Runs must list as many keys of each head, all of the {keys} that there are."
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Runs:
         """Keys of a head."""
         return int(self.lengths[0].sum())
 
+    def within(self, keys: int) -> bool:
+        """Whether all heads list as many keys, of 0 to `keys` - 1."""
+        ends = self.starts + self.lengths
+        alike = self.lengths.sum(1) == self.lengths[0].sum()
+        return bool(((self.starts >= 0) & (self.lengths >= 0) & (ends <= keys)).all() & alike.all())
+
     def places(self) -> Tensor:
         """The keys (H, listed) one by one."""
         heads, lengths = len(self.lengths), self.lengths.flatten()
@@ -56,9 +63,10 @@ def nearest_attention(
 ) -> Tensor:
     """The output (1, H, 1, v) over the `count` listed keys with the largest products; of equal ones the first listed.
 
-    InputError: more than one text or query, runs of other heads, none or more keys than are listed.
+    InputError: more than one text or query, runs of other heads or keys, none or more keys than are listed.
     """
-    listed = runs.listed if len(runs.lengths) == query.shape[1] else 0
+    fits = runs.starts.shape == runs.lengths.shape and len(runs.lengths) == query.shape[1]
+    listed = runs.listed if fits and runs.starts.dtype == runs.lengths.dtype == torch.int64 else 0
     if query.shape[0] != 1 or query.shape[2] != 1 or not 1 <= count <= listed:
         raise InputError(
             f"{count} nearest of {listed} keys were asked for by queries {tuple(query.shape)}; it needs one query of "
@@ -76,6 +84,8 @@ def plain(
     query: Tensor, key: Tensor, value: Tensor, runs: Runs, *, count: int, scale: float, softcap: float | None = None
 ) -> Tensor:
     """As `nearest_attention`, of gathered keys: the fall-back."""
+    if not runs.within(key.shape[2]):
+        raise InputError(APART.format(keys=key.shape[2]))
     places = runs.places()
     heads = torch.arange(query.shape[1], device=key.device)[:, None]
     own = heads // (query.shape[1] // key.shape[1])
@@ -95,7 +105,7 @@ class _Nearest(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("query", "key", "value", "output", "starts", "lengths")),
         *((name, ctypes.c_int64) for name in ("heads", "groups", "runs", "width", "value_width")),
         *((name, ctypes.c_int64) for name in ("query_head", "key_group", "key_row", "value_group", "value_row")),
-        *((name, ctypes.c_int64) for name in ("listed", "count")),
+        *((name, ctypes.c_int64) for name in ("keys", "listed", "count")),
         *((name, ctypes.c_float) for name in ("scale", "cap")),
         *((name, ctypes.c_int32) for name in ("bfloat16", "threads")),
     )
@@ -116,10 +126,13 @@ def _native(
         *(part.data_ptr() for part in (q, k, v, out, starts, lengths)),
         *(q.shape[1], k.shape[1], starts.shape[1], q.shape[3], v.shape[3]),
         *(q.stride(1), k.stride(1), k.stride(2), v.stride(1), v.stride(2)),
-        *keys,
+        *(k.shape[2], *keys),
         *(scale, softcap or 0.0),
         *(int(q.dtype == torch.bfloat16), torch.get_num_threads()),
     )
-    if found.foveal_nearest_attention(ctypes.byref(call)):
+    failed = found.foveal_nearest_attention(ctypes.byref(call))
+    if failed == 2:
+        raise InputError(APART.format(keys=k.shape[2]))
+    if failed:
         raise MemoryError(f"There was no memory for the scores of {keys[0]} keys.")
     return out

@@ -34,11 +34,32 @@ class Turn:
     waiting: int | None = None
 
 
-class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _Uncut(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """What no layer of such a cache can do."""
+
+    what: ClassVar[str] = "A searched cache"
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
+        """InputError: beams would each need a cache of their own."""
+        raise InputError(f"{self.what} cannot follow several beams. Generate with num_beams=1.")
+
+    def batch_repeat_interleave(self, repeats: int) -> None:  # noqa: ARG002
+        """InputError: as for beams."""
+        raise InputError(f"{self.what} cannot be repeated. Generate with num_return_sequences=1.")
+
+    def batch_select_indices(self, indices: Tensor) -> None:  # noqa: ARG002
+        """InputError: as for beams."""
+        raise InputError(f"{self.what} cannot drop sequences of its batch. Start a new one for those that stay.")
+
+    def crop(self, *_: Any, **__: Any) -> None:
+        """InputError: what was taken in, or left out, stays so."""
+        raise InputError(f"{self.what} cannot be cut back. Open the kept text again, or read it anew.")
+
+
+class OwnedLayer(_Uncut):
     """A layer that sees the whole text, of which `length` tokens were read."""
 
     is_sliding = False
-    what: ClassVar[str] = "A searched cache"
 
     def __init__(self, number: int, turn: Turn) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -79,24 +100,8 @@ class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     get_max_cache_shape = get_max_length  # its name up to transformers 5.20
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
-        """InputError: beams would each need a cache of their own."""
-        raise InputError(f"{self.what} cannot follow several beams. Generate with num_beams=1.")
 
-    def batch_repeat_interleave(self, repeats: int) -> None:  # noqa: ARG002
-        """InputError: as for beams."""
-        raise InputError(f"{self.what} cannot be repeated. Generate with num_return_sequences=1.")
-
-    def batch_select_indices(self, indices: Tensor) -> None:  # noqa: ARG002
-        """InputError: as for beams."""
-        raise InputError(f"{self.what} cannot drop sequences of its batch. Start a new one for those that stay.")
-
-    def crop(self, *_: Any, **__: Any) -> None:
-        """InputError: what was taken in, or left out, stays so."""
-        raise InputError(f"{self.what} cannot be cut back. Open the kept text again, or read it anew.")
-
-
-class SlidingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class SlidingLayer(_Uncut):
     """A layer whose queries see a window of tokens only: it holds these, and is never searched."""
 
     is_sliding = True
@@ -137,6 +142,6 @@ class SlidingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     get_max_cache_shape = get_max_length
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:  # noqa: ARG002
-        """InputError: the other layers cannot follow beams."""
-        raise InputError("A searched cache cannot follow several beams. Generate with num_beams=1.")
+    def reset(self) -> None:
+        """Forget everything."""
+        self.length, self.is_initialized = 0, False

@@ -147,9 +147,17 @@ def kept_sum(paid: Tensor) -> Tensor:
 
 
 def probe_examples(*, count: int = 10, words: int = 60, seed: int = 0) -> list[Example]:
-    """An example for each probe: its facts in `count` paragraphs of Python's manual, each cut to `words` words."""
+    """An example for each probe: its facts in `count` paragraphs of Python's manual, each cut to `words` words.
+
+    InputError: fewer paragraphs than a probe has facts, or more than there are.
+    """
     draw = random.Random(seed)
     paragraphs = list(_paragraphs(words))
+    least = max(len(probe.facts) for probe in PROBES)
+    if not least <= count <= len(paragraphs):
+        raise InputError(
+            f"Probes were to stand in {count} paragraphs of {words} words; it takes {least} to {len(paragraphs)}."
+        )
     made = []
     for probe in PROBES:
         passages = draw.sample(paragraphs, count)

@@ -59,6 +59,16 @@ class Recorder:
             raise DeepestLayerDone
 
 
+def check_rows(rows: Tensor, query: Tensor) -> None:
+    """InputError: rows (B, R) that queries (B, H, Q, D) do not have."""
+    batch, count = query.shape[0], query.shape[2]
+    if len(rows) != batch or not bool(((rows >= 0) & (rows < count)).all()):
+        raise InputError(
+            f"The recorder was to watch the rows {rows.flatten().tolist()[:8]} of {len(rows)} texts; {batch} came, "
+            f"with rows 0 to {count - 1}."
+        )
+
+
 def attention_rows(
     query: Tensor,
     key: Tensor,
@@ -71,8 +81,10 @@ def attention_rows(
 ) -> Tensor:
     """The softmax attention of the queries `rows` (B, R) over all keys: (B, heads, R, K) float32.
 
-    `seen` (B or 1, 1, R, K) bool; `heads`: query heads in the order wanted, None for all.
+    `seen` (B or 1, 1, R, K) bool; `heads`: query heads in the order wanted, None for all. InputError: no such head or
+    row.
     """
+    check_rows(rows, query)
     batch, count, _, width = query.shape
     groups = key.shape[1]
     chosen = range(count) if heads is None else heads

@@ -227,9 +227,10 @@ class RetrievalCache(Cache):
 def windows(config: Any) -> list[int | None]:
     """The sliding window of each layer, None where it sees the whole text. InputError: a layer is of another kind."""
     text = config.get_text_config(decoder=True)
-    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    sliding = getattr(text, "sliding_window", None)
+    every = "sliding_attention" if sliding else "full_attention"  # as in transformers' caches: Mistral names no kinds
+    kinds = getattr(text, "layer_types", None) or [every] * text.num_hidden_layers
     unknown = sorted(set(kinds) - {"full_attention", "sliding_attention"})
     if unknown:
         raise InputError(f"A searched cache holds full and sliding attention; this model has {', '.join(unknown)}.")
-    sliding = getattr(text, "sliding_window", None)
     return [int(sliding) if kind == "sliding_attention" and sliding else None for kind in kinds]

@@ -36,6 +36,7 @@ from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
 if TYPE_CHECKING:
+    from foveal.attention.attach import Context
     from foveal.models.language import LanguageModel
 
 VERSION = 1
@@ -244,6 +245,18 @@ def by_layer(heads: Iterable[Head]) -> dict[int, list[int]]:
     for layer, head in sorted(heads):
         layers.setdefault(layer, []).append(head)
     return layers
+
+
+def heads_here(heads: Mapping[int, Sequence[int]], context: Context, count: int, *, what: str) -> Sequence[int]:
+    """Those of the context's layer, which has `count`. InputError: `what` names a layer or head that there is not."""
+    config: Any = getattr(context.module, "config", None)  # None: a module that is of no model
+    layers = max(heads, default=0) + 1 if config is None else int(config.num_hidden_layers)
+    if heads and not 0 <= min(heads) <= max(heads) < layers:
+        raise InputError(f"{what} got heads of the layers {sorted(heads)}; the model has 0 to {layers - 1}.")
+    own = heads.get(context.layer, ())
+    if any(not 0 <= head < count for head in own):
+        raise InputError(f"{what} got heads {sorted(own)} of layer {context.layer}; it has 0 to {count - 1}.")
+    return own
 
 
 def random_heads(scores: HeadScores, count: int, seed: int, *, beside: Iterable[Head] = ()) -> list[Head]:

@@ -248,6 +248,8 @@ class RoarGraph:
         """The graphs of queries (H, T, D) over keys (G, n, D). InputError: shapes that do not fit, or no numbers."""
         settings = settings or RoarSettings()
         check_shapes(keys, queries)
+        keys = keys if keys.dtype in (torch.float32, torch.bfloat16) else keys.float()
+        keys = keys if keys.stride(2) == 1 else keys.contiguous()  # what the compiled walk reads
         share = len(queries) // len(keys)
         means = keys.float().mean(1)
         made, shapes = [], []
@@ -272,7 +274,8 @@ class RoarGraph:
         )
 
     def search(self, queries: Tensor, k: int, *, beam: int | None = None) -> Found:
-        """The best k keys of each query (H, Q, D), by a queue of `beam` (default: 1.5 k)."""
+        """The best k keys of each query (H, Q, D), by a queue of `beam` (default: 1.5 k). InputError: wrong shapes."""
+        check_asked(queries, self.keys, k, heads=self.heads)
         k = min(k, len(self.keys))
         beam = max(k, beam or 3 * k // 2)
         asked = queries.float().contiguous()
@@ -295,7 +298,16 @@ class RoarGraph:
         return Found(ids.long(), products, visited)
 
     def add(self, keys: Tensor, *, beam: int = 48) -> None:
-        """Link more keys (G, m, D), one after another: each looks for itself and is linked both ways."""
+        """Link more keys (G, m, D), one after another: each looks for itself and is linked both ways.
+
+        InputError: wrong shapes, or no numbers.
+        """
+        if keys.dim() != 3 or (len(keys), keys.shape[2]) != (self.keys.groups, self.keys.width):
+            raise InputError(
+                f"Keys {tuple(keys.shape)} were to be added to a graph; it needs ({self.keys.groups}, any, "
+                f"{self.keys.width})."
+            )
+        _require_numbers(keys)
         if self.means is None or self.shapes is None:
             raise InputError("These graphs were made without their coordinates; keys cannot be added.")
         native = library(SOURCE)
@@ -367,12 +379,27 @@ class RoarGraph:
 def check_shapes(keys: Tensor, queries: Tensor) -> None:
     """InputError: keys (G, n, D) and queries (H, T, D) do not fit each other, are empty, or hold no numbers."""
     fits = keys.dim() == queries.dim() == 3 and keys.shape[2] == queries.shape[2]
-    if not fits or not len(keys) or len(queries) % len(keys):
+    if not fits or not len(keys) or not len(queries) or len(queries) % len(keys):
         raise InputError(
             f"Keys {tuple(keys.shape)} and queries {tuple(queries.shape)} came; an index needs keys (groups, n, width) "
             "and queries (heads, any, width), with a multiple of the groups as heads, and one width."
         )
     if not keys.shape[1] or not queries.shape[1]:
         raise InputError("An index needs at least one key and one query to be built.")
-    if not bool(torch.isfinite(keys).all()) or not bool(torch.isfinite(queries).all()):
+    _require_numbers(keys, queries)
+
+
+def check_asked(queries: Tensor, keys: Rows, k: int, *, heads: int | None = None) -> None:
+    """InputError: queries (H, Q, D) do not fit an index over `keys`, of so many `heads`, or none of it is asked for."""
+    fits = queries.dim() == 3 and len(queries) and queries.shape[2] == keys.width
+    if not fits or len(queries) % keys.groups or len(queries) != (heads or len(queries)) or k < 1:
+        raise InputError(
+            f"The {k} best keys of queries {tuple(queries.shape)} were asked for; an index over {keys.groups} groups "
+            f"of keys of width {keys.width} needs queries ({heads or 'a multiple of the groups'}, any, {keys.width}), "
+            "and at least 1 key."
+        )
+
+
+def _require_numbers(*parts: Tensor) -> None:
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
         raise InputError("Keys or queries hold NaN or infinity: the model's attention has overflowed. Use bfloat16.")

@@ -216,7 +216,8 @@ class Heads:
 
 @lru_cache(maxsize=8)
 def _later(size: int, device: torch.device) -> Tensor:
-    return torch.ones(size, size, dtype=torch.bool, device=device).triu(1)
+    with torch.inference_mode(False):  # kept: a training may be the next that asks
+        return torch.ones(size, size, dtype=torch.bool, device=device).triu(1)
 
 
 @dataclass(frozen=True)
@@ -237,12 +238,12 @@ def looked(heads: Heads) -> Looked:
     real = heads.real_rows
     for block, end in heads.blocks():
         scores = heads.scores(block, end)
-        best = scores.amax(-1).clamp(min=LOWEST)  # a row of padding sees nothing: it gets 0 everywhere
+        best = scores.detach().amax(-1).clamp(min=LOWEST)  # a row of padding sees nothing: it gets 0 everywhere
         weights = scores.sub_(best[..., None]).exp_()
         total = weights.sum(-1).clamp(min=TINY)
         log_sum[:, :, block] = best + total.log()
         share = total.reciprocal() if real is None else total.reciprocal() * real[:, None, block]
-        sums[..., :end] += weights.mul_(share[..., None]).sum(2)
+        sums[..., :end] += (share[..., None, :] @ weights)[..., 0, :]
         if not heads.free:
             seen = heads.seen(block, end)[:, 0]
             rows[:, :end] += (seen if real is None else seen & real[:, block, None]).sum(1)
@@ -291,7 +292,7 @@ def edited(heads: Heads, seen: Looked, output: Tensor, sinks: Tensor, beta: floa
         allowed, visible = heads.sees(block, end, places)
         allowed = allowed & there[:, :, None]
         scores = capped(heads.query[:, :, block] @ keys.transpose(-1, -2), heads.softcap)
-        weights = scores.sub_(seen.log_sum[:, :, block, None]).exp_().masked_fill_(~allowed, 0.0)
+        weights = scores.sub_(seen.log_sum[:, :, block, None]).exp_().masked_fill(~allowed, 0.0)
         share, from_sinks = weights.sum(-1), weights @ values
         changed = (share > 0) & (allowed.sum(-1) < visible)
         if heads.real_rows is not None:

@@ -59,17 +59,20 @@ class Rotations:
             raise InputError(f"{name} {what}; landmarks are moved by rotation. Take a fresh Llama, Qwen, Gemma, …")
         made = cls(base, rotary)
         probe = torch.arange(TRIED, device=base.device)[None] % base.config.get_text_config().vocab_size
-        with torch.no_grad():
-            training = base.training
-            base.eval()
-            wanted = core(input_ids=probe, use_cache=False).last_hidden_state
-            core.rotary_emb = Still(rotary)
-            with attach(base, _Dense(made)):
-                got = core(input_ids=probe, use_cache=False).last_hidden_state
+        training, still = base.training, Still(rotary)
+        try:
+            with torch.no_grad():
+                base.eval()
+                wanted = core(input_ids=probe, use_cache=False).last_hidden_state
+                core.rotary_emb = still
+                with attach(base, _Dense(made)):
+                    got = core(input_ids=probe, use_cache=False).last_hidden_state
+        finally:  # a model that is refused stays as it was
+            core.rotary_emb = rotary
             base.train(training)
         if not float((got - wanted).float().norm() / wanted.float().norm()) < CLOSE:
-            core.rotary_emb = rotary
             raise InputError(f"{name} turns queries and keys in a form of its own. Take a Llama, Qwen, Gemma, …")
+        core.rotary_emb = still
         return made
 
     def turned(self, x: Tensor, places: Tensor, layer: int) -> Tensor:

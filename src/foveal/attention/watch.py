@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context, attach, record
+from foveal.attention.attach import AttentionMethod, Context, attach, check_choice, record
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
@@ -32,8 +32,9 @@ def watch(
 ) -> None:
     """Read ids (B, N), none of them padding, at `positions` (B, N; default 0, 1, …), attending by `method`.
 
-    A recorder with `stop` ends the pass at the deepest layer that it watches.
+    A recorder with `stop` ends the pass at the deepest layer that it watches. InputError: no such layer, head or row.
     """
+    check_choice(model.config.get_text_config(), recorder.heads)
     try:
         if supports(model):
             _lean(model, ids, recorder, method, positions)

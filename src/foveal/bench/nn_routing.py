@@ -128,7 +128,7 @@ def dense(layer: RoutingAttention, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def cost(settings: BenchSettings) -> Iterator[Row]:
-    """In processor time of the same turns."""
+    """By the wall clock, in turns."""
     lengths = [1024, 4096, 8192, 16_384, 32_768]
     taken: dict[str, list[float]] = {"routing": [], "dense": []}
     for tokens in lengths:

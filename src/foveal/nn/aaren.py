@@ -75,8 +75,6 @@ class AarenState(State):
 class Aaren(nn.Module):
     """Multi-head attention of learned queries over all that was read so far."""
 
-    state_grows = False
-
     def __init__(self, settings: AarenSettings) -> None:
         """Weights are drawn from torch's generator; queries with a variance of 1 / dim."""
         super().__init__()
@@ -112,8 +110,8 @@ class Aaren(nn.Module):
     ) -> tuple[Tensor, AarenState]:
         """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are as if they were not there.
 
-        A token behind which nothing was read gets the projection of 0. InputError: wrong shapes, another layer's state,
-        or a token that is no number, with its place.
+        But a convolution finds zeros in their places. A token behind which nothing was read gets the projection of 0.
+        InputError: wrong shapes, another layer's state, or a token that is no number, with its place.
         """
         x = checked("Aaren", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
@@ -172,9 +170,11 @@ class Aaren(nn.Module):
     def _state(self, now: Piece, tail: Tensor) -> AarenState:
         return AarenState(self.layout, now.m, now.u, now.w, now.length, tail)
 
-    def _scores(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scores(self, x: Tensor, tail: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, H, r, T), values (B, H, 1, T, D) and the convolution's next tail."""
         heads, width = self.settings.heads, self.settings.dim // self.settings.heads
+        if mask is not None:
+            x = x.masked_fill(~mask[..., None], 0)
         mixed, tail = self.convolution(x, tail)
         k, v = (one(mixed).view(*x.shape[:2], heads, width).transpose(1, 2) for one in (self.w_k, self.w_v))
         with torch.autocast(x.device.type, enabled=False):
@@ -184,7 +184,7 @@ class Aaren(nn.Module):
         return scores, v[:, :, None], tail
 
     def _leaves(self, x: Tensor, tail: Tensor, mask: Tensor | None) -> tuple[Piece, Tensor]:
-        scores, values, tail = self._scores(x, tail)
+        scores, values, tail = self._scores(x, tail, mask)
         return leaves(scores, values, None if mask is None else mask[:, None, None]), tail
 
     def _given(self, o: Tensor, x: Tensor) -> Tensor:
@@ -307,6 +307,5 @@ class AarenEncoder(nn.Module):
     def _checked(self, state: StackState | None, rows: int) -> StackState:
         if state is None:
             return self.init_state(rows)
-        grows = getattr(self._blocks[0].aaren, "state_grows", False)
-        state.require_fit(self.init_state(1), rows, grows=grows)
+        state.require_fit(self.init_state(1), rows)
         return state

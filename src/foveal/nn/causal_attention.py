@@ -88,6 +88,7 @@ def remembering(settings: AarenSettings) -> LMM:
 class AttentionState(State):
     """Keys and values of all tokens so far, and which of them count. It grows."""
 
+    grows = True
     keys: Tensor  # (B, T, H, D)
     values: Tensor
     there: Tensor  # (B, T)
@@ -95,8 +96,6 @@ class AttentionState(State):
 
 class CausalAttention(nn.Module):
     """Softmax self-attention over the token itself and all before it; Aaren's parameters but for the query."""
-
-    state_grows = True
 
     def __init__(self, settings: AarenSettings) -> None:
         """Weights as Aaren draws them."""
@@ -128,7 +127,7 @@ class CausalAttention(nn.Module):
         x = checked("Causal attention", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
-        state.require_fit(self.init_state(1), len(x), grows=True)
+        state.require_fit(self.init_state(1), len(x))
         q, k, v = (one(x).unflatten(-1, (self.settings.heads, -1)) for one in (self.w_q, self.w_k, self.w_v))
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         after = AttentionState(

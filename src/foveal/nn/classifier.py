@@ -177,5 +177,5 @@ def held_out(labels: Sequence[int], share: float, seed: int) -> set[int]:
 @torch.no_grad()
 def accuracy(model: Any, rows: Sequence[tuple[Tensor, int]]) -> Metrics:
     """The share of series whose class is the likeliest."""
-    right = [(model(b["x"], b["mask"]).argmax(-1) == b["y"]).float() for b in in_batches(rows, collate, 64)]
+    right = [(model(b["x"], b["mask"]).argmax(-1) == b["y"]).float() for b in in_batches(rows, collate, 64, like=model)]
     return {"accuracy": float(torch.cat(right).mean())}

@@ -81,6 +81,7 @@ class OnlineMeans(nn.Module):
 
         Vectors that are no numbers are passed over: averages would keep them for good.
         """
+        self._widen()
         wide = x.detach().to(self.sums.dtype)
         counts = torch.isfinite(wide.sum(-1, keepdim=True))  # (B, H, T, 1)
         if real is not None:
@@ -117,6 +118,12 @@ class OnlineMeans(nn.Module):
             self.sums[head, cluster] = strange[head, place]
             self.counts[head, cluster] = self.unused[head, cluster] = 0
             self.moved += 1
+
+    def _widen(self) -> None:
+        """In bfloat16 a thousandth changes no average, and nothing is counted beyond 256."""
+        for name in ("means", "counts", "sums", "unused"):
+            held = getattr(self, name)
+            setattr(self, name, held.to(torch.promote_types(held.dtype, torch.float32)))
 
     def entropy(self) -> float:
         """Of the average occupancy, in nats, the lowest of the heads; at most log k."""

@@ -215,12 +215,15 @@ def usage(layer: TaskCodebook, batches: Iterable[Tensor]) -> Usage:
     training = layer.training
     layer.eval()
     total, entropy, count = torch.zeros(layer.settings.codes, dtype=torch.float64), 0.0, 0
-    for batch in batches:
-        shares = layer.shares(batch).double().flatten(0, -2)
-        total += shares.sum(0).cpu()
-        entropy += float(torch.special.entr(shares).sum())
-        count += len(shares)
-    layer.train(training)
+    try:
+        for batch in batches:
+            shares = layer.shares(batch).double().reshape(-1, layer.settings.codes)
+            shares = shares / shares.sum(-1, keepdim=True)  # those that topk keeps are less than a whole
+            total += shares.sum(0).cpu()
+            entropy += float(torch.special.entr(shares).sum())
+            count += len(shares)
+    finally:
+        layer.train(training)
     if not count:
         raise InputError("Usage of a codebook got no inputs; give at least one.")
     mean = total / total.sum()

@@ -161,7 +161,7 @@ def returns(
     make: Any = environment,
 ) -> list[float]:  # fmt: skip
     """The return of an episode from each seed, all played side by side; `make` makes an environment of a name."""
-    settings, model = model.settings, model.eval()
+    settings, model, device = model.settings, model.eval(), model.act.weight.device
     games = []
     for seed in seeds:
         env = make(env_name)
@@ -175,12 +175,12 @@ def returns(
         if state is not None:
             to_go = torch.tensor([one.to_go[-1] for one in games])
             seen = torch.from_numpy(np.stack([one.seen[-1] for one in games]).astype(np.float32))
-            told, state = model.step(to_go, seen, place, state, before)
+            told, state = model.step(to_go.to(device), seen.to(device), place, state, before)
         else:
-            told = model(*_window(games, place, settings))[:, -1]
+            told = model(*(one.to(device) for one in _window(games, place, settings)))[:, -1]
         actions = told.argmax(-1) if settings.discrete else told
         before = actions
-        for one, action in zip(games, actions.numpy(), strict=True):
+        for one, action in zip(games, actions.cpu().numpy(), strict=True):
             if one.over:  # its row goes on, unread, so that the rows stay as they are
                 for values in (one.to_go, one.seen):
                     values.append(values[-1])

@@ -99,7 +99,7 @@ class EventModel(nn.Module):
 
     def init_state(self, batch: int) -> Reading:
         """Nothing seen."""
-        return Reading(self.encoder.init_state(batch), torch.zeros(batch))
+        return Reading(self.encoder.init_state(batch), self.turns.new_zeros(batch))
 
     def forward(self, gaps: Tensor, marks: Tensor, mask: Tensor | None = None) -> Told:
         """After each event, of what comes next. Gaps in the unit of the data."""
@@ -185,11 +185,11 @@ def mean_nats(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
 def measured(model: Any, rows: Sequence[Events]) -> Metrics:
     """Nats per event (of both, times, marks), root mean squared error of gaps in mean gaps, accuracy of marks."""
     sums, count = torch.zeros(4, dtype=torch.float64), 0
-    for batch in in_batches(sorted(rows, key=lambda one: len(one.times)), collate, 64):
+    for batch in in_batches(sorted(rows, key=lambda one: len(one.times)), collate, 64, like=model):
         time, mark, told, there = nats(model, batch)
         off = (model.expected(told) - batch["gaps"][:, 1:][there]) / model.settings.mean_gap
         right = told.marks.argmax(-1) == batch["marks"][:, 1:][there]
-        sums += torch.stack([one.double().sum() for one in (time, mark, off.square(), right)])
+        sums += torch.stack([one.double().sum() for one in (time, mark, off.square(), right)]).cpu()
         count += len(time)
     time, mark, square, right = (sums / count).tolist()
     return {"nll": time + mark, "time_nll": time, "mark_nll": mark, "rmse": square**0.5, "accuracy": right}

@@ -31,7 +31,7 @@ from foveal.errors import InputError
 from foveal.evaluation.series import Floats, Parts, Table, split_rows, standardised
 from foveal.nn.causal_attention import StreamSettings, encoder_of, positions
 from foveal.nn.inputs import require_at_least_one, require_numbers
-from foveal.nn.stream_training import DEV, TEST, Recipe
+from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
 
@@ -120,7 +120,7 @@ class Forecaster(nn.Module):
             )
         mean, spread = (np.array(one, dtype=np.float32) for one in (settings.mean, settings.spread))
         window = torch.from_numpy(((rows[-settings.input :] - mean) / spread).astype(np.float32))
-        told: Floats = self(window[None])[0].numpy() * spread + mean
+        told: Floats = self(window[None].to(next(self.parameters()).device))[0].cpu().numpy() * spread + mean
         return told
 
 
@@ -191,8 +191,7 @@ def forecasting(
 def errors(model: Any, windows: Windows, batch: int = 256) -> Metrics:
     """Mean squared and mean absolute error over all windows."""
     squares, apart, count = 0.0, 0.0, 0
-    for at in range(0, len(windows), batch):
-        rows = collate([windows[place] for place in range(at, min(at + batch, len(windows)))])
+    for rows in in_batches(windows, collate, batch, like=model):
         off = model(rows["x"]) - rows["y"]
         squares += float(off.square().sum(dtype=torch.float64))
         apart += float(off.abs().sum(dtype=torch.float64))

@@ -36,6 +36,7 @@ class FullSettings:
 class TextState(State):
     """All keys, turned, and values so far, (B, H, n, D), and which of the tokens are there."""
 
+    grows = True
     keys: Tensor
     values: Tensor
     there: Tensor  # (B, n) bool

@@ -10,6 +10,7 @@ trained: for models that are trained already. Copies (`copy.deepcopy`) and torch
 
 Padding   the means leave out tokens that `attention_mask` marks as padding, where the model's forward takes one
 Causal    in a decoder, a mean over the tokens would tell of later ones: only `pool="none"` of "step", and "constant"
+Again     in activation checkpointing gates that read padding, or hand on a state (DIA, level "diff"), raise InputError
 Threads   gates remember the shortcut between two hooks, so one model serves one thread at a time
 Against   residual_branches.py finds where; branch_gates.py says what a gate is; stiffness.py reads what they do
 """
@@ -80,12 +81,12 @@ def attach(
             own["tokens"] = branch.tokens
         if kind == "dia":
             own["like"] = dia.get(branch.channels)
-        gate = _like(GATES[kind](branch.channels, **own), branch)
+        gate = _like(_made(kind, branch.channels, own), branch)
         dia.setdefault(branch.channels, gate)
         branch.owner.add_module(_child_name(branch), gate)
         placed.append(_Placed(branch, gate, shared, first=number == 0))
         gates[branch.name] = gate
-    setattr(model, KEPT, _Attached(placed, _watch_mask(model, shared)))
+    setattr(model, KEPT, _Attached(placed, [*_watch_mask(model, shared), *_padded_still(model)]))
     return gates
 
 
@@ -134,8 +135,13 @@ class _Shared:
 
     def __init__(self) -> None:
         self.mask: Tensor | None = None
+        self.masked = False  # whether this pass, or else the last one, has a mask
         self.state: Any = None
         self.shape: torch.Size | None = None
+
+    def __reduce__(self) -> Any:
+        """A copy begins anew: what is kept belongs to a pass."""
+        return _Shared, ()
 
 
 class _Placed:
@@ -181,6 +187,11 @@ class _Placed:
         shared = self.shared
         state = shared.state if shared.shape == residual.shape else None  # another shape is another stage
         gated = self.gate(residual, shortcut, state, shared.mask if self._masked else None)
+        if _backward() and (gated.state is not None or (self._masked and shared.masked)):
+            raise InputError(
+                f"{self.branch.name} was run again for its gradients (activation checkpointing), when its gate no "
+                "longer had the padding, or the state, of that pass. Turn gradient checkpointing off."
+            )
         shared.state, shared.shape = gated.state, residual.shape
         return (gated.scaled, *output[1:]) if isinstance(output, tuple) else gated.scaled
 
@@ -205,6 +216,7 @@ class _Mask:
         if mask is not None and mask.dim() != 2:
             raise InputError(f"The gates got {self.name} {tuple(mask.shape)}; they need (batch, tokens).")
         self.shared.mask = None if mask is None else mask.bool() ^ MASKS[self.name]
+        self.shared.masked = mask is not None
 
     def end(self, *_: Any) -> None:
         """Forget it: the next call may be of a part of the model."""
@@ -234,6 +246,34 @@ def given(args: tuple[Any, ...], options: dict[str, Any], branch: Branch) -> Ten
         raise InputError(f"The branch {branch.name} got {', '.join(options)}; none of these is known to be its state.")
     named: Tensor = options[names[-1] if branch.argument and "input_tensor" in names else names[0]]
     return named
+
+
+def _made(kind: str, channels: int, options: dict[str, Any]) -> Gate:
+    try:
+        return GATES[kind](channels, **options)
+    except TypeError as error:
+        raise InputError(f"The gate {kind!r} does not take these options ({error}).") from error
+
+
+def _backward() -> bool:
+    """Whether this is inside a backward pass."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+class _Still:
+    """Keeps one of torch's encoders from packing padded rows, which gates cannot read; `remove` lets it."""
+
+    def __init__(self, encoder: nn.TransformerEncoder) -> None:
+        self.encoder, self.packed = encoder, encoder.use_nested_tensor
+        encoder.use_nested_tensor = False
+
+    def remove(self) -> None:
+        """As it was."""
+        self.encoder.use_nested_tensor = self.packed
+
+
+def _padded_still(model: nn.Module) -> list[Any]:
+    return [_Still(one) for one in model.modules() if isinstance(one, nn.TransformerEncoder)]
 
 
 def _watch_mask(model: nn.Module, shared: _Shared) -> list[Any]:

@@ -169,7 +169,7 @@ class GoalFilter(nn.Module):
                 f"A goal filter got a mask {tuple(mask.shape)}, {mask.dtype}; it needs {tuple(small.shape[:2])}, "
                 "torch.bool, True where a cell counts."
             )
-        if (0 if extra is None else extra.shape[-1]) != settings.extra:
+        if (None if extra is None else extra.shape) != ((rows, settings.extra) if settings.extra else None):
             got = "none" if extra is None else str(tuple(extra.shape))
             raise InputError(f"A goal filter got {got} to join E; it needs ({rows}, {settings.extra}).")
 

@@ -7,7 +7,7 @@
 
 Shapes    input_ids (B, T) -> logits (B, T, vocabulary); labels are shifted inside, -100 is passed over
 State     `keep_state=True` returns one; `step(ids, state)` takes one token a row; no past is read again
-Padding   on the right only, as attention_mask: what is padded is neither seen nor written
+Padding   on the right only, as attention_mask: no token that counts sees it; no state is kept of padded rows
 """
 
 from __future__ import annotations
@@ -157,8 +157,16 @@ class StreamLM(Kept):
         state: StackState | None = None,
         keep_state: bool = False,
     ) -> LanguageOutput:
-        """Logits of input_ids (B, T), the loss of labels (B, T), the state after them. InputError: wrong shapes."""
+        """Logits of input_ids (B, T), the loss of labels (B, T), the state after them.
+
+        InputError: wrong shapes, or a state that would be kept of padded rows.
+        """
         mask = self._checked(input_ids, attention_mask, labels)
+        if keep_state and mask is not None:
+            raise InputError(
+                f"{type(self).__name__} was asked to keep the state of padded rows, which no text goes on from. Give "
+                "the rows one at a time, or those of one length together."
+            )
         layers: tuple[State | None, ...] = (None,) * len(self.blocks)
         if state is not None:
             self._fits(state)

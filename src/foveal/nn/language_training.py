@@ -164,7 +164,7 @@ def decoded(tokens: Tensor) -> str:
 @torch.no_grad()
 def window_nats(model: StreamLM, windows: Tensor) -> float:
     """Nats per byte of windows (n, length), each read by itself."""
-    parts = torch.split(windows, AT_ONCE)
+    parts = torch.split(windows.to(model.device), AT_ONCE)
     return sum(float(_loss(model, one)) * len(one) for one in parts) / len(windows)
 
 
@@ -176,7 +176,7 @@ def _loss(model: StreamLM, ids: Tensor) -> Tensor:
 @torch.no_grad()
 def stream_nats(model: StreamLM, text: Tensor, piece: int) -> float:
     """Nats per byte of a text (n,) read from its beginning, `piece` bytes at a time, the state carried over."""
-    state, total = model.init_state(1), 0.0
+    state, total, text = model.init_state(1), 0.0, text.to(model.device)
     for at in range(0, len(text) - 1, piece):
         ids = text[at : min(at + piece, len(text) - 1)][None]
         output = model(ids, state=state, keep_state=True)
@@ -215,8 +215,7 @@ class _Held:
     def dev(self) -> Tensor:
         """Its windows (n, length), evenly spread over it."""
         every = self.tokens[: len(self.tokens) // self.length * self.length].view(-1, self.length)
-        step = max(1, len(every) // self.windows)
-        return every[::step][: self.windows]
+        return every[torch.linspace(0, len(every) - 1, min(len(every), self.windows)).round().long()]
 
     def measured(self, model: StreamLM) -> dict[str, dict[str, float]]:
         """Bits per character, window by window and as a stream; with the updates off where there are any."""
@@ -263,7 +262,7 @@ def train_language(
     found = run.report()
     if found is not None:
         return run.place, found
-    rows, held = _parts(data, len(text), settings)
+    rows, held = _parts(data, settings)
     model = made(config_of(settings.model, settings.size), settings.loop.seed)
     report = _trained(model, rows, held, settings, run, on_progress)
     with run.candidate() as place:
@@ -272,7 +271,7 @@ def train_language(
     return run.place, report
 
 
-def _parts(data: bytes, characters: int, settings: LanguageTraining) -> tuple[Windows, _Held]:
+def _parts(data: bytes, settings: LanguageTraining) -> tuple[Windows, _Held]:
     """Windows to learn from, and the held-out end. InputError: too few bytes."""
     held = max(settings.length, round(settings.held_out * len(data)))
     if len(data) < held + settings.length:
@@ -282,8 +281,10 @@ def _parts(data: bytes, characters: int, settings: LanguageTraining) -> tuple[Wi
         )
     tokens = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     rows = Windows(tokens[:-held], settings.length, settings.loop.seed)
-    bits = len(data) / characters / math.log(2)
-    return rows, _Held(tokens[-held:].long(), settings.length, bits, settings.dev_windows)
+    end = tokens[-held:]
+    characters = int(((end & 0xC0) != 0x80).sum())  # in UTF-8 all other bytes go on with one
+    bits = held / max(1, characters) / math.log(2)
+    return rows, _Held(end.long(), settings.length, bits, settings.dev_windows)
 
 
 def next_bytes(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

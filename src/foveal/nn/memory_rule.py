@@ -128,7 +128,7 @@ def surprise(keys: Tensor, values: Tensor, base: Weights, limit: float | None = 
     error = x @ base[-1].mT - values
     loss = error.square().sum(-1)
     if limit is not None:
-        error = error * (limit / loss.sqrt().clamp(min=limit))[..., None]
+        error = error * (limit / loss.clamp(min=limit**2).sqrt())[..., None]  # the root of 0 has no slope
     deltas = [2 * error]
     for weights, before in zip(reversed(base[1:]), reversed(sums), strict=True):
         deltas.append(_silu_slope(before) * (deltas[-1] @ weights))

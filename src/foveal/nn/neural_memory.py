@@ -64,7 +64,8 @@ class MemorySettings:
     theta_max: float = 0.1  # greatest step; stable for sure only while 2 theta chunk / (1 - eta) < 2
     max_surprise: float | None = None  # longer errors are shortened to this norm before they are written
     read: Literal["after", "before"] = "after"  # a token is read after it was written, or before
-    on_nonfinite: Literal["error", "reset"] = "error"  # what happens when a memory has diverged
+    on_nonfinite: Literal["error", "reset"] = "error"  # when a memory has diverged; reset: it begins anew, and the
+    # tokens of that call read it without writing
 
     def __post_init__(self) -> None:
         require_at_least_one("NeuralMemory", self, "dim", "heads", "depth", "chunk")
@@ -192,8 +193,10 @@ class NeuralMemory(nn.Module):
         state = self._checked(state, len(x))
         read = self._heads(x, state.tail, mask)
         with torch.autocast(x.device.type, enabled=False):
-            y, state, told = self._over_chunks(*read, state)
-        return self._given(y, x), self._sound(state), told
+            y, after, told = self._over_chunks(*read, state)
+        if (lost := self._lost(after, y, mask)) is not None:
+            return self.surprising(x, *self._anew(lost, state, mask, x))
+        return self._given(y, x), after, told
 
     def step(self, x: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         """One token (B, dim), by the recurrence itself."""
@@ -207,7 +210,10 @@ class NeuralMemory(nn.Module):
             base = state.base if phase else carried.drift
             after = MemoryState(state.layout, carried.drift, carried.momentum, base, tail, phase)
             y = through(queries, self.weights(after if self.settings.read == "after" else state))
-        return self._given(y, x[:, None])[:, 0], self._sound(after)
+        if (lost := self._lost(after, y, None)) is not None:
+            y, after = self(x[:, None], *self._anew(lost, state, None, x[:, None]))
+            return y[:, 0], after
+        return self._given(y, x[:, None])[:, 0], after
 
     def _checked(self, state: MemoryState | None, rows: int) -> MemoryState:
         if state is None:
@@ -262,22 +268,31 @@ class NeuralMemory(nn.Module):
         given: Tensor = self.out(y.transpose(1, 2).flatten(2).to(x.dtype))
         return given
 
-    def _sound(self, state: MemoryState) -> MemoryState:
-        """The state. MemoryDiverged, or new weights in its place, where it holds what is no number.
+    def _lost(self, state: MemoryState, y: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Rows (B,) whose memory holds, or gives, what is no number; None: none. MemoryDiverged: it may not be reset.
 
         Not asked inside torch.compile, which it would cut in two.
         """
-        if torch.compiler.is_compiling() or all(bool(torch.isfinite(one).all()) for one in state.drift):
-            return state
-        lost = torch.stack([~torch.isfinite(one).flatten(1).all(1) for one in state.drift])  # (layers, B)
-        if self.settings.on_nonfinite == "reset":
-            return state.reset(lost.any(0).nonzero()[:, 0].tolist(), self.init_state(state.batch))
+        parts = (*state.drift, y)
+        if torch.compiler.is_compiling() or all(bool(torch.isfinite(one).all()) for one in parts):
+            return None
+        lost = torch.stack([~torch.isfinite(one).flatten(1).all(1) for one in parts])  # (layers + 1, B)
+        wrote = lost.any(0) if mask is None else lost.any(0) & mask.any(1)
+        if self.settings.on_nonfinite == "reset" and torch.equal(wrote, lost.any(0)):  # else it is lost unwritten
+            return wrote
         layer, row = lost.nonzero()[0].tolist()
+        what = f"layer {layer}" if layer < len(state.drift) else "output"
         raise MemoryDiverged(
-            f"The memory's layer {layer} of row {row} holds no numbers any more. Lower theta_max "
+            f"The memory's {what} of row {row} holds no numbers any more. Lower theta_max "
             f"({self.settings.theta_max}) or the chunk ({self.settings.chunk}), set max_surprise, or "
             "on_nonfinite='reset'."
         )
+
+    def _anew(self, lost: Tensor, state: MemoryState, mask: Tensor | None, x: Tensor) -> tuple[MemoryState, Tensor]:
+        """Where lost rows go on from, and the mask by which they write nothing: neither output nor gradient is lost."""
+        fresh = state.reset(lost.nonzero()[:, 0].tolist(), self.init_state(state.batch))
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+        return fresh, mask & ~lost[:, None]
 
 
 def _chunks(x: Tensor, count: int, room: tuple[int, ...] | None = None) -> Tensor:

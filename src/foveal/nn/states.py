@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class State:
     """The root of all states of `foveal.nn`."""
 
     layout: str
+    grows: ClassVar[bool] = False  # with the text: then its layout says all that a layer needs, and shapes are its own
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its place, such as "layers.0.weights.1"."""
@@ -77,11 +78,8 @@ class State:
         made: Own = _paired(self, start, lambda old, new: torch.where(_as(told, old), new.to(old), old))
         return made
 
-    def require_fit(self, like: State, rows: int | None = None, *, grows: bool = False) -> None:
-        """InputError: this state is of another layer or another batch than `like`, of which `rows` are asked.
-
-        One that `grows` has shapes of its own; its layout must say all that a layer needs.
-        """
+    def require_fit(self, like: State, rows: int | None = None) -> None:
+        """InputError: this state is of another layer or another batch than `like`, of which `rows` are asked."""
         if type(self) is not type(like) or self._layouts != like._layouts:
             raise InputError(
                 f"The state is a {type(self).__name__} of ({'; '.join(self._layouts)}); this layer needs a "
@@ -90,7 +88,7 @@ class State:
             )
         mine, theirs = ({name: tuple(one.shape[1:]) for name, one in state.tensors().items()} for state in (self, like))
         wrong = [name for name in theirs.keys() | mine.keys() if mine.get(name) != theirs.get(name)]
-        if wrong and not grows:
+        if wrong and not _grows(self):
             name = min(wrong)
             raise InputError(
                 f"The state's {name} has rows of shape {mine.get(name)}; this layer needs {theirs.get(name)}."
@@ -162,6 +160,11 @@ def _numbers(value: Any, name: str) -> Iterator[tuple[str, int | str]]:
         yield name, value
     for part, inner in _parts(value):
         yield from _numbers(inner, f"{name}.{part}" if name else part)
+
+
+def _grows(value: Any) -> bool:
+    """Whether this state, or one in it, gets longer with the text."""
+    return getattr(value, "grows", False) or any(_grows(inner) for _, inner in _parts(value))
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

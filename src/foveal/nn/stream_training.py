@@ -155,7 +155,9 @@ def load_model(folder: Path, *, task: str | None = None) -> Any:
     return model.eval()
 
 
-def in_batches(rows: Any, collate: Callable[[list[Any]], Any], batch: int = 256) -> Any:
-    """All rows, a batch at a time, for measuring."""
+def in_batches(rows: Any, collate: Callable[[list[Any]], Any], batch: int = 256, *, like: Any = None) -> Any:
+    """All rows, a batch at a time, for measuring; on the device of the model `like`, where there is one."""
+    device = next(like.parameters()).device if isinstance(like, nn.Module) else torch.device("cpu")
     for at in range(0, len(rows), batch):
-        yield collate([rows[place] for place in range(at, min(at + batch, len(rows)))])
+        made = collate([rows[place] for place in range(at, min(at + batch, len(rows)))])
+        yield {name: one.to(device) for name, one in made.items()}

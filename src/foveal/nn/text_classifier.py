@@ -270,10 +270,13 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def vectors_of(self, texts: Sequence[str], *, batch: int = 32) -> Tensor:
-        """What the decision is made from: (N, m, d), the texts in their order."""
+        """What the decision is made from: (N, m, d), in the texts' order. InputError: none, or one without a word."""
         self.train(False)
-        rows = [self.read(text) for text in texts]
-        return torch.cat([self(together(rows[at : at + batch])).vectors for at in range(0, len(rows), batch)])
+        rows, device = [self.read(text) for text in texts], self.embed.weight.device
+        if not rows:
+            raise InputError("There are no texts to make vectors of; give at least one.")
+        parts = (together(rows[at : at + batch]).to(device) for at in range(0, len(rows), batch))
+        return torch.cat([self(one).vectors for one in parts])
 
     # -- files ----------------------------------------------------------------------------------------------------
 

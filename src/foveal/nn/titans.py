@@ -200,7 +200,10 @@ class MAG(_Beside):
     def forward(
         self, x: Tensor, state: MixedState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, MixedState]:
-        """x (B, T, dim) -> (B, T, dim) and the state; a token where `mask` is False is neither seen nor written."""
+        """x (B, T, dim) -> (B, T, dim) and the state; what `mask` hides is neither seen nor written.
+
+        But a memory's convolution sees it: pad on the right.
+        """
         x = checked("MAG", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         y, window = self.window(x, state.window, mask, self._prefix)
@@ -233,7 +236,10 @@ class MAL(_Beside):
     def forward(
         self, x: Tensor, state: MixedState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, MixedState]:
-        """x (B, T, dim) -> (B, T, dim) and the state; a token where `mask` is False is neither seen nor written."""
+        """x (B, T, dim) -> (B, T, dim) and the state; what `mask` hides is neither seen nor written.
+
+        But a memory's convolution sees it: pad on the right.
+        """
         x = checked("MAL", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         m, memory = self.memory(x, state.memory, mask)
@@ -271,7 +277,10 @@ class MAC(Titans):
     def forward(
         self, x: Tensor, state: SegmentState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, SegmentState]:
-        """x (B, T, dim) -> (B, T, dim) and the state; a token where `mask` is False is neither seen nor written."""
+        """x (B, T, dim) -> (B, T, dim) and the state; what `mask` hides is neither seen nor written.
+
+        But a memory's convolution sees it: pad on the right.
+        """
         x = checked("MAC", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask

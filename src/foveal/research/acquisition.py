@@ -167,7 +167,7 @@ def _extract(passage: Passage, texts: Sequence[str], near: Sequence[float], word
 
 def summary_messages(question: str, passage: Passage, words: int) -> list[Message]:
     """Asks for a summary with a score."""
-    place = f" (under: {passage.heading})" if passage.heading else ""
+    place = f" (under: {as_data(passage.heading)})" if passage.heading else ""
     shown = f"BEGIN SOURCE{place}\n{as_data(passage.text)}\nEND SOURCE"
     return [
         {"role": "system", "content": SUMMARY_TASK.format(words=words)},

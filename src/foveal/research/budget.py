@@ -10,6 +10,7 @@ that the next one shares.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -30,9 +31,9 @@ class Budget:
     pages: int | None = None  # fetched and read
 
     def __post_init__(self) -> None:
-        """InputError: a limit below 0."""
-        if any(limit is not None and limit < 0 for limit in (self.tokens, self.seconds, self.pages)):
-            raise InputError(f"{self} has a limit below 0. Give 0 or more, or None for no limit.")
+        """InputError: a limit below 0, or one without end."""
+        if any(limit is not None and not 0 <= limit < math.inf for limit in (self.tokens, self.seconds, self.pages)):
+            raise InputError(f"{self} has a limit below 0, or without end. Give 0 or more, or None for none.")
 
 
 class Meter:
@@ -153,6 +154,7 @@ class Metered:
         self._require_left()
         with self._turn:
             self._begin(messages, cancel)
+            self.meter.spend(tokens=self.count_tokens(continuation))
             return self.model.score(messages, continuation, cancel=cancel)
 
     def chat_many(

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from foveal import faults
-from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
+from foveal.errors import Cancelled, FetchFailed, FovealError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.acquisition import Filter, FilterSettings
 from foveal.research.board import Keeps, today
@@ -26,6 +26,7 @@ from foveal.research.checks import Checks
 from foveal.research.desk import Desk, DeskSettings
 from foveal.research.events import EventLog
 from foveal.research.experiment import Experiment, Outcome, review, run
+from foveal.research.graph import OVER
 from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
 from foveal.research.memory import MemorySettings
@@ -139,6 +140,9 @@ class DeepRun(Running[Report]):
         finally:
             if timer:
                 timer.cancel()
+            for node in self.board.seen().graph.searchers():
+                if node.state not in OVER:
+                    self.board.tell("node.state", name=node.name, state="cancelled")
             self.board.tell(
                 "usage", **{name: self.meter.used()[name] for name in ("tokens", "calls", "pages", "seconds")}
             )
@@ -180,20 +184,28 @@ class DeepRun(Running[Report]):
         return self._with_all(self._with_experiment(written), desk, planner)
 
     def _with_experiment(self, report: Report) -> Report:
-        """The report with what the experiment gave, and a review of both; where the run was stopped, without."""
+        """The report with what the experiment gave, and a review of both; where the run is stopped, with what of that
+        was done."""
         planned = self.parts.experiment
         if planned is None or self._cancel.cancelled:
             return report
         key = digest(planned.to_row())
-        row: Any = self.steps.once("experiment", key, lambda _: run(planned, approved=True).to_row())
-        outcome, draft = Outcome(**row), report.to_markdown()
+        try:
+            row: Any = self.steps.once(
+                "experiment", key, lambda _: run(planned, approved=True, cancel=self._cancel).to_row()
+            )
+            outcome, draft = Outcome(**row), report.to_markdown()
+            report = replace(report, experiment=row)
 
-        def reviewed(model: ChatModel) -> Any:
-            said = review(model, draft, outcome)
-            return said.model_dump() if said is not None else None
+            def reviewed(model: ChatModel) -> Any:
+                said = review(model, draft, outcome)
+                return said.model_dump() if said is not None else None
 
-        row = row | {"review": self.steps.once("reflect", f"review {key} {digest(draft)}", reviewed)}
-        return replace(report, experiment=row)
+            row = row | {"review": self.steps.once("reflect", f"review {key} {digest(draft)}", reviewed)}
+            return replace(report, experiment=row)
+        except Cancelled:
+            self.stopped_by = self.stopped_by or "budget"
+            return report
 
     def _with_all(self, report: Report, desk: Desk, planner: str) -> Report:
         usage = self.steps.used()
@@ -291,4 +303,7 @@ class DeepRun(Running[Report]):
     def _fail(self, error: Exception) -> None:
         self.board.tell("error", where="run", message=str(error) or type(error).__name__)
         self.stopped_by = "error"
-        self.failure = error if isinstance(error, (FovealError, InputError)) else InputError(str(error))
+        self.failure = error
+        if not isinstance(error, FovealError):
+            self.failure = FovealError(f"The run broke ({type(error).__name__}: {error}). What was done is kept.")
+            self.failure.__cause__ = error

@@ -313,7 +313,7 @@ def _kept(page: Document, found: Found, chosen: Sequence[Passage]) -> dict[str, 
     names = identities(url, page.metadata)
     authors = str(page.metadata.get("authors") or "")
     return {
-        "url": canonical(url),
+        "url": url,
         "title": page.title or found.title,
         "document_id": page.id,
         "revision": page.revision,

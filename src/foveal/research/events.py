@@ -74,9 +74,9 @@ class Event:
     def from_row(cls, row: Any) -> Event:
         """The event of a trace's line. InputError: it is none."""
         fits = isinstance(row, dict) and isinstance(row.get("id"), int) and isinstance(row.get("data"), dict)
-        if not fits or row.get("kind") not in KINDS:
+        if not fits or row.get("kind") not in KINDS or not isinstance(row.get("at", 0.0), int | float):
             raise InputError("A line of the trace is no event of a run. Give a file that --trace wrote.")
-        return cls(row["id"], row["kind"], row["data"], float(row.get("at", 0.0)))
+        return cls(row["id"], row["kind"], row["data"], row.get("at", 0.0))
 
 
 class EventLog:

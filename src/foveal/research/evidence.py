@@ -27,7 +27,7 @@ class SourceRecord:
     """A source that was read: one text at one time."""
 
     key: str
-    url: str  # canonical
+    url: str  # where it was read: what a person can open; its canonical form is one of the identities
     title: str
     document_id: str
     revision: str  # SHA-256 of the text

@@ -6,8 +6,9 @@
 
 Box       a process of its own in an empty folder that holds the data: no environment, no standard input; limits of CPU
           and wall time, memory, size and number of files, output. Where the system allows it, a network namespace
-          without any device; in any case sockets, processes, foreign code (ctypes) and files outside of the folder are
-          refused by an audit hook, which code in Python cannot take off again
+          without any device; in any case sockets, processes, foreign code (ctypes), databases that open files by
+          themselves (sqlite3, dbm) and files outside of the folder are refused by an audit hook, which code in Python
+          cannot take off again. On Linux it ends with the process that began it
 Not for   hostile code: a box in Python keeps honest mistakes in, not an attacker. That is why a person approves
 Off       by default: nothing here is called by a report unless it was given an experiment
 """
@@ -26,18 +27,21 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.errors import InputError, NotAllowed
-from foveal.models.chat import ChatModel, Message
+from foveal.models.chat import Cancel, ChatModel, Message
 from foveal.research.planning import parsed
 from foveal.research.prompts import as_data
 
 BOX = Path(__file__).with_name("experiment_box.py")
+CODE = "experiment.py"
 MOST_OUTPUT = 20_000
-"""Characters of output, and of errors, that are kept."""
+"""Characters that are kept: the first of the output, the last of the errors."""
+
+TICK_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +72,12 @@ class Experiment:
         if not self.code.strip():
             raise InputError("The experiment has no code. Give a file with Python in it.")
         try:
-            compile(self.code, "experiment.py", "exec")
-        except (SyntaxError, ValueError) as error:
+            compile(self.code, CODE, "exec")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise InputError(f"The experiment is no Python ({error}). Mend it.") from error
         for name in self.data:
-            if Path(name).name != name or name.startswith("."):
-                raise InputError(f"The data file {name!r} needs a plain name, without a folder.")
+            if not name or Path(name).name != name or name.startswith(".") or "\0" in name or name == CODE:
+                raise InputError(f"The data file {name!r} needs a plain name, without a folder, and not {CODE}.")
 
     def to_row(self) -> dict[str, Any]:
         """As plain values."""
@@ -105,16 +109,16 @@ class Outcome:
         return asdict(self) | {"data": dict(self.data), "limits": dict(self.limits)}
 
 
-def run(experiment: Experiment, *, approved: bool) -> Outcome:
-    """Run it. NotAllowed: nobody approved of it."""
+def run(experiment: Experiment, *, approved: bool, cancel: Cancel | None = None) -> Outcome:
+    """Run it. NotAllowed: nobody approved of it. Cancelled: `cancel` was set; nothing of it goes on."""
     if not approved:
         raise NotAllowed("An experiment runs only after a person has read its code and approved it.")
     with tempfile.TemporaryDirectory(prefix="foveal-experiment-") as folder:
         home = Path(folder)
-        (home / "experiment.py").write_text(experiment.code, encoding="utf-8")
+        (home / CODE).write_text(experiment.code, encoding="utf-8")
         for name, text in experiment.data.items():
             (home / name).write_text(text, encoding="utf-8")
-        status, output, errors, seconds = _boxed(home, experiment)
+        status, output, errors, seconds = _boxed(home, experiment, cancel)
     box, errors = _box_of(errors)
     return Outcome(
         code=experiment.code, data={name: _hash(text) for name, text in experiment.data.items()}, seed=experiment.seed,
@@ -123,7 +127,7 @@ def run(experiment: Experiment, *, approved: bool) -> Outcome:
     )  # fmt: skip
 
 
-def _boxed(home: Path, experiment: Experiment) -> tuple[str, str, str, float]:
+def _boxed(home: Path, experiment: Experiment, cancel: Cancel | None) -> tuple[str, str, str, float]:
     """Status, output, errors and seconds; the whole group of processes is gone when this returns."""
     limits, begun = experiment.limits, time.monotonic()
     told = json.dumps({"seed": experiment.seed} | asdict(limits))
@@ -134,7 +138,7 @@ def _boxed(home: Path, experiment: Experiment) -> tuple[str, str, str, float]:
             env={"PYTHONHASHSEED": str(experiment.seed % 2**32), "LANG": "C.UTF-8"},
         )  # fmt: skip
         try:
-            code = process.wait(timeout=limits.seconds)
+            code = _ended(process, begun + limits.seconds, cancel)
             status = "done" if code == 0 else "out of time" if code == -signal.SIGXCPU else "failed"
         except subprocess.TimeoutExpired:
             status = "out of time"
@@ -142,11 +146,30 @@ def _boxed(home: Path, experiment: Experiment) -> tuple[str, str, str, float]:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read(4 * MOST_OUTPUT + 4096).decode("utf-8", "replace"))
+        texts = [_ends_of(out), _ends_of(err)]
     return status, texts[0], texts[1], round(time.monotonic() - begun, 3)
+
+
+def _ended(process: subprocess.Popen[bytes], until: float, cancel: Cancel | None) -> int:
+    """The exit status. TimeoutExpired: the time is over. Cancelled."""
+    while True:
+        if cancel:
+            cancel.check()
+        try:
+            return process.wait(timeout=min(TICK_S, max(0.0, until - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until:
+                raise
+
+
+def _ends_of(file: IO[bytes]) -> str:
+    """A file's first and last characters, as many as may be kept; of a shorter one all."""
+    most = 4 * MOST_OUTPUT + 4096
+    file.seek(0)
+    first = file.read(most)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(len(first), size - most))
+    return (first + file.read(most)).decode("utf-8", "replace")
 
 
 def _box_of(errors: str) -> tuple[str, str]:

@@ -121,9 +121,6 @@ class Hunt:
 
     def _taken(self, plan: Plan) -> bool:
         """Add what the plan asks for, and wait for it; whether the answer is to be written."""
-        if plan.reset:
-            self.scheduler.forget()
-            self.wait(self.scheduler.busy())
         try:
             before = self.board.seen().graph
             graph = extended(before, plan, most_nodes=self.max_nodes)
@@ -131,6 +128,9 @@ class Hunt:
         except InputError as refused:
             self._observe((), note=f"The plan was refused: {refused} Nothing of it was done.", refused=True)
             return False
+        if plan.reset:
+            self.scheduler.forget()
+            self.wait(self.scheduler.busy())
         new = self._added(before, graph, reset=plan.reset)
         if plan.answer and not new:
             self.wait(self.names())

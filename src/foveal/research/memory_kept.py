@@ -117,7 +117,8 @@ class KeptMemory:
 
 
 def _text(one: Evidence) -> str:
-    return " ".join((one.summary or one.passage.text).split())[:TAKEN]
+    """What evidence says, without marks: a page that writes them cites nothing of ours."""
+    return " ".join(CITED.sub(" ", one.summary or one.passage.text).split())[:TAKEN]
 
 
 def _plain(line: str) -> str:

@@ -74,7 +74,8 @@ def by_rule(new: Fact, similar: Sequence[Fact]) -> Choice:
     if set(new.about[1].split()) & SEVERAL:
         return Choice("ADD")
     if new.valid_from and current.valid_from and new.valid_from != current.valid_from:
-        return Choice("UPDATE", current.key)
+        rival = next((one for one in alike if one.valid_from == new.valid_from), None)
+        return Choice("ADD", rival.key, conflict=True) if rival else Choice("UPDATE", current.key)
     return Choice("ADD", current.key, conflict=True)
 
 
@@ -93,6 +94,7 @@ def applied(choice: Choice, new: Fact, facts: Sequence[Fact], *, now: datetime) 
     if choice.conflict and old:
         why = f"{old.subject}: {old.relation} is {old.object} and {new.object} at one time"
         conflicts = [Conflict(one=old.key, other=new.key, why=why, raised=now)]
+        new = replace(new, valid_to=old.valid_to, superseded_by=old.superseded_by)  # what ended the one ends the other
     return [*kept, new], conflicts
 
 

@@ -16,7 +16,7 @@ Differs   from the reference code: programs of the planner are read, never execu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from foveal.research.graph import Graph
 from foveal.research.pages import AttentionReading, BestPassages, PageReader
 from foveal.research.plan_code import CodePlanner
 from foveal.research.plan_json import JsonPlanner
-from foveal.research.plans import Planner
+from foveal.research.plans import LONGEST_QUESTION, Planner
 from foveal.research.reuse import Memory
 from foveal.research.run import Parts, Run, RunLimits
 from foveal.research.running import finished
@@ -168,9 +168,9 @@ class MindSearch:
         `edits` gives nodes another question (or the same, to search it again): these and what builds on them are
         searched anew, and the answer is written anew. InputError: no trace, no such node, or another run holds it.
         """
-        events = load(trace)
-        require_nodes(RunState.of(events), edits)
-        return self.go_on(events, edits=edits, keepers=[TraceFile.open(trace, goes_on=True)])
+        require_nodes(RunState.of(load(trace)), edits)
+        kept = TraceFile.open(trace, goes_on=True)
+        return self.go_on(load(trace), edits=edits, keepers=[kept])  # read again: now nobody else adds to it
 
     def go_on(
         self, events: Sequence[Event], *, edits: dict[str, str] | None = None, keepers: Sequence[Keeps] = ()
@@ -196,11 +196,13 @@ class MindSearch:
         )
 
 
-def require_nodes(state: RunState, edits: Iterable[str] | None) -> None:
-    """InputError: one of the names is not that of a sub-question."""
-    for name in edits or ():
+def require_nodes(state: RunState, edits: Mapping[str, str] | None) -> None:
+    """InputError: one of the names is not that of a sub-question, or its new question is none."""
+    for name, question in (edits or {}).items():
         if state.graph.get(name).kind != "searcher":
             raise InputError(f"{name!r} is not a sub-question. There are: {_names(state.graph)}.")
+        if not question.strip() or len(question) > LONGEST_QUESTION:
+            raise InputError(f"The new question of {name!r} needs 1 to {LONGEST_QUESTION} characters.")
 
 
 def replay(trace: Path) -> Researched:

@@ -126,7 +126,7 @@ def dates(text: str) -> list[Anchor]:
     for pattern in _DATES:
         for one in pattern.finditer(text):
             parts = one.groupdict()
-            month = int(parts["m"]) if parts.get("m") else _MONTH[parts["n"].lower()]
+            month = int(parts["m"]) if parts.get("m") else _MONTH[parts["n"].casefold()]
             day, year = int(parts.get("d") or 0), int(parts.get("y") or 0)
             anchor = Anchor("date", one[0], one.start(), one.end(), date=(year, month, day))
             if day <= 31 and not within(anchor, [(other.start, other.end) for other in found]):
@@ -148,7 +148,7 @@ def numbers(text: str) -> list[Anchor]:
         taken = [(other.start, other.end) for other in found]
         unit = _AFTER_WORDS.match(text, one.end())
         anchor = Anchor(
-            "number", one[0], one.start(), one.end(), value=value, unit=_UNITS[unit[1].lower()] if unit else ""
+            "number", one[0], one.start(), one.end(), value=value, unit=_UNITS[unit[1].casefold()] if unit else ""
         )
         if value > 1 and not within(anchor, taken):  # "one" and "zero" say other things, too
             found.append(anchor)
@@ -164,7 +164,7 @@ def _from_digits(one: re.Match[str], text: str) -> Anchor:
     written = one[0]
     start = one.start() + len(written) - len(written.lstrip())
     return Anchor(
-        "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.lower(), ""), rounded=rounded
+        "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.casefold(), ""), rounded=rounded
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from threading import Thread, Timer
+from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any, Generic, Self, TypeVar
 
 from foveal.models.chat import ChatModel, Message
@@ -93,7 +93,7 @@ class Running(ABC, Generic[Made]):
         left = self.meter.seconds_left
         if left is None:
             return None
-        timer = Timer(left + 0.01, self.meter.tell)
+        timer = Timer(min(left + 0.01, TIMEOUT_MAX), self.meter.tell)
         timer.daemon = True
         timer.start()
         return timer

@@ -17,6 +17,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Condition, Thread
@@ -28,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foveal import faults
 from foveal.database import Database, is_dead, new_holder
-from foveal.errors import InputError, UnknownRun
+from foveal.errors import DatabaseError, InputError, UnknownRun
 from foveal.research.answers import researched
 from foveal.research.events import Event
 from foveal.research.schema import EventRow, RunRow
@@ -156,12 +157,16 @@ class Runs:
         return keeper
 
     def take_in(self, events: Sequence[Event], *, owner: Owner = Owner()) -> str:
-        """Store the run of a trace under a key of its own."""
+        """Store the run of a trace under a key of its own. DatabaseError: it cannot be stored; nothing of it is."""
         state = RunState.of(events)
         key = self.new(state.question, options={"sources": [], "imported": state.run.get("source", "")}, owner=owner)
         with self.keep(key) as keeper:
             for event in events:
                 keeper.write(event)
+        if keeper.failed:
+            with suppress(SQLAlchemyError):
+                self._delete(key)
+            raise DatabaseError("The run was not taken in: the database did not take its events. See the log for why.")
         return key
 
     def share(self, key: str, shared: bool) -> None:
@@ -186,6 +191,9 @@ class Runs:
         """Delete a run and its events. InputError: a process writes it."""
         if self.get(key).status == "running":
             raise InputError("This run goes on. Cancel it first, and then delete it.")
+        self._delete(key)
+
+    def _delete(self, key: str) -> None:
         with self.database.writing() as session:
             session.execute(delete(EventRow).where(EventRow.run_id == key))
             session.execute(delete(RunRow).where(RunRow.id == key))

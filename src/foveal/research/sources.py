@@ -139,5 +139,8 @@ def _merge(kept: dict[str, Found], found: Found) -> None:
 def _denied(url: str, denied: Sequence[str]) -> bool:
     from urllib.parse import urlsplit
 
-    host = (urlsplit(url).hostname or "").lower()
+    try:
+        host = (urlsplit(url).hostname or "").lower()
+    except ValueError:  # no address: who reads it will say so
+        return False
     return any(host == one.lower() or host.endswith(f".{one.lower()}") for one in denied)

@@ -155,7 +155,7 @@ class FolderSource(DocumentsSource):
         limits = load_settings(settings)
         files = (one for one in discover([str(expanded(place))], limits) if isinstance(one, File))
         documents = (one for file in files for one in _readable(file, limits, load))
-        return cls(documents, name=f"dir:{place}")
+        return cls(documents, name=f"dir:{expanded(place).resolve()}")  # "." is another folder in another place
 
 
 class Papers(Protocol):

@@ -17,6 +17,7 @@ Every policy drafts by the same prompt, so that they differ in when they search 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +25,9 @@ from itertools import combinations
 from statistics import fmean
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from foveal.errors import InputError, UnknownName
+from foveal.errors import FetchFailed, InputError, UnknownName
 from foveal.evaluation.answers import score
 from foveal.models.chat import Cancel, ChatModel, Message, Sampling
 from foveal.research.draft_signals import drafted, watched
@@ -42,6 +43,8 @@ Find = Callable[[str], Sequence[Passage]]
 LONG, SHORT = "Answer:", "Answer with the name, date or words alone:"
 
 _WORD = re.compile(r"[\w'-]+")
+
+logger = logging.getLogger("foveal.research.timing")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Tagged:
     name: str = "tagged"
 
     def look(self, moment: Moment, model: ChatModel, *, cancel: Cancel | None = None) -> Draft:
-        """The model's act; a query that was made already is answered instead."""
+        """The model's act; a query that was made already is answered instead. What cannot be read is a search."""
         *before, last = moment.messages()
         known = f" Already searched: {'; '.join(moment.queries)}." if moment.queries else ""
         rule = (
@@ -140,7 +143,13 @@ class Tagged:
             f'{{"action": "answer", "text": the answer}}.{known}'
         )
         asked = [*before, {"role": "user", "content": f"{last['content']}\n\n{rule}"}]
-        act = model.parse(asked, Act, Sampling(max_tokens=96), cancel=cancel)
+        try:
+            act = model.parse(asked, Act, Sampling(max_tokens=96), cancel=cancel)
+        except (FetchFailed, InputError) as error:
+            if isinstance(error, FetchFailed) and not isinstance(error.__cause__, ValidationError):
+                raise  # the server failed
+            logger.info("no act for %r: %s", moment.question, error)
+            return Draft("", moment.question)
         return Draft("", act.text) if act.action == "search" else Draft(act.text)
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from types import TracebackType
 
 from foveal.errors import InputError
+from foveal.research.answers import researched
 from foveal.research.events import Event
 from foveal.research.graph import OVER
+from foveal.research.state import RunState
 
 FORMAT = 1
 FORCED = frozenset(("run", "plan.observation", "node.answer", "step", "report", "done"))
@@ -121,7 +123,13 @@ def load(path: Path) -> list[Event]:
 
 
 def checked(events: Sequence[Event], path: Path) -> list[Event]:
-    """The events, which are numbered from 1 without a gap and begin with the run. InputError: they do not."""
+    """The events, which are numbered from 1 without a gap, begin with the run, and add up. InputError: they do not."""
     if not events or events[0].kind != "run" or [one.id for one in events] != list(range(1, len(events) + 1)):
         raise InputError(f"{path} holds no whole run: its events do not go from 1 on without a gap.")
+    try:
+        researched(RunState.of(events))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged: an event lacks what it is to hold ({error}). Give another copy."
+        ) from error
     return list(events)

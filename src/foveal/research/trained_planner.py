@@ -104,7 +104,8 @@ class TrainedPlanner:
     def plan(self, turn: Turn, *, on_text: Callable[[str], None], cancel: Cancel | None = None) -> Plan:
         """The next query, or that it is time to answer."""
         asked = [node for node in turn.graph.searchers() if not same_question(node.content, turn.question)]
-        if turn.number >= turn.most or len(asked) >= self.model.settings.most_queries:
+        last = turn.number >= max(2, turn.most)  # who has one turn searches in it
+        if last or len(asked) >= self.model.settings.most_queries:
             return _answer(on_text)
         transcript = transcript_of(turn.question, asked, self.model.settings.transcript)
         written = self.model.writer.write([transcript], must_search=not asked, cancel=cancel)[0]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,12 +146,19 @@ def _text(line: Any, key: str, where: str) -> str:
     return value
 
 
+def _keys(step: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    keys = step.get("passages") or []
+    if not isinstance(keys, list):
+        raise InputError(f"{where} has a step whose passages are no list.")
+    return tuple(map(str, keys))
+
+
 def _trajectory(line: Any, where: str, corpus: Recorded) -> Trajectory:
     question, name = _text(line, "text", where), _text(line, "_id", where)
     answers, steps = line.get("answers") or [], line.get("steps") or []
     if not isinstance(answers, list) or not isinstance(steps, list):
         raise InputError(f"{where} has answers or steps that are no list.")
-    made = tuple(Step(_text(one, "query", where), tuple(map(str, one.get("passages") or ()))) for one in steps)
+    made = tuple(Step(_text(one, "query", where), _keys(one, where)) for one in steps)
     run = Trajectory(name, question, tuple(map(str, answers)), made)
     given = line.get("supporting")
     named = [str(one) for one in given] if isinstance(given, list) else [key for step in made for key in step.passages]

@@ -12,20 +12,25 @@ names are held to the same settings, and are never followed to files or other sc
 from __future__ import annotations
 
 import json
+import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 
 from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.models.chat import Cancel
 from foveal.research.sources import Found
+from foveal.retrieval.terms import terms
 from foveal.text.arxiv import ArxivClient, arxiv_address
 from foveal.text.fetching import FetchSettings, fetch
 from foveal.text.loading import Source, documents_of
+from foveal.text.plain import storable
 from foveal.text.sources import LoadSettings
 from foveal.types import Document
 
@@ -139,7 +144,7 @@ class Pages:
             return self._kept[url]
 
     def _fetched(self, url: str, cancel: Cancel | None) -> Document:
-        if urlsplit(url).scheme.lower() not in ("http", "https"):
+        if _web_address(url) is None:
             raise FetchFailed(f"{url[:200]!r} is no web page: an address begins with http:// or https://.")
         with self.hosts.turn(url, cancel):
             page = fetch(url, replace(self.settings.fetch, cancel=cancel))
@@ -173,7 +178,7 @@ class _WebSource:
             answer = fetch(url, replace(limits, cache=None))
         try:
             return json.loads(answer.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FetchFailed(
                 f"{answer.final_url} answered with {answer.media_type or 'something'} that is no JSON. Is it the "
                 "address of a search, and does the server allow format=json?"
@@ -185,8 +190,8 @@ class SearxngSource(_WebSource):
 
     def __init__(self, url: str, pages: Pages | None = None) -> None:
         super().__init__(pages or Pages())
-        self.name = "searxng"
         self.url = _search_url(url)
+        self.name = f"searxng:{_name(urlsplit(self.url))}"
 
     @classmethod
     def named(cls, place: str, settings: Settings) -> SearxngSource:
@@ -196,7 +201,7 @@ class SearxngSource(_WebSource):
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
         """What the server finds."""
         asked = urlencode({"q": query, "format": "json"})
-        return hits_in(self._json(f"{self.url}?{asked}", cancel))[:k]
+        return hits_in(self._json(f"{self.url}{'&' if '?' in self.url else '?'}{asked}", cancel))[:k]
 
 
 class HttpSource(_WebSource):
@@ -205,12 +210,12 @@ class HttpSource(_WebSource):
     def __init__(self, url: str, pages: Pages | None = None) -> None:
         """`url` holds {query}, and may hold {k}; without {query}, ?q=… is put behind it."""
         super().__init__(pages or Pages())
-        parts = urlsplit(url)
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        parts = _web_address(url)
+        if parts is None:
             raise InputError(
                 f"The search's address is {url!r}; it needs the form https://HOST/search?q={{query}}&n={{k}}."
             )
-        self.name = parts.hostname
+        self.name = _name(parts)
         self.url = url if "{query}" in url else f"{url}{'&' if parts.query else '?'}q={{query}}"
 
     @classmethod
@@ -246,7 +251,9 @@ class ArxivSource:
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
         """Papers that hold the query's words."""
-        words = " AND ".join(f"all:{word}" for word in query.split() if word.isalnum()) or f'all:"{query}"'
+        known = list(dict.fromkeys(terms(query)))
+        own = [word for word in known if len(word) > 1] or known or re.findall(r"\w+", query)
+        words = " AND ".join(f"all:{word}" for word in own)
         with held(self._turn, cancel):
             found = self._asking(cancel).search(words, 0, max(1, k))
         return [
@@ -280,7 +287,7 @@ def hits_in(answer: Any) -> list[Found]:
     found = []
     for row in rows:
         url = _field(row, "url")
-        if url.startswith(("https://", "http://")):
+        if _web_address(url) is not None:
             snippet = " ".join(_field(row, "snippet").split())[:SNIPPET]
             found.append(Found(url=url, title=_field(row, "title") or url, snippet=snippet, score=_score(row)))
     return found
@@ -296,16 +303,39 @@ def _rows(answer: Any, depth: int) -> list[Mapping[str, Any]] | None:
 
 
 def _field(row: Mapping[str, Any], name: str) -> str:
-    return next((str(row[key]) for key in FIELDS[name] if isinstance(row.get(key), str) and row[key]), "")
+    told = next((row[key] for key in FIELDS[name] if isinstance(row.get(key), str) and row[key]), "")
+    return storable(told)  # JSON may hold halves of characters
 
 
 def _score(row: Mapping[str, Any]) -> float:
-    return next((float(row[key]) for key in FIELDS["score"] if isinstance(row.get(key), int | float)), 0.0)
+    told = next((row[key] for key in FIELDS["score"] if isinstance(row.get(key), int | float)), 0.0)
+    try:
+        return float(told) if math.isfinite(told) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 def _search_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+    parts = _web_address(url)
+    if parts is None:
         raise InputError(f"The SearXNG server's address is {url!r}; it needs the form https://HOST.")
     path = parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path if path.endswith("/search") else f"{path}/search", "", ""))
+    path = path if path.endswith("/search") else f"{path}/search"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))  # ?language=de stays
+
+
+def _web_address(url: str) -> SplitResult | None:
+    """The parts of an address of the web; None: it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return None
+    return parts if parts.scheme.lower() in ("http", "https") and parts.hostname else None
+
+
+def _name(parts: SplitResult) -> str:
+    """What a search is called: its place, and a hash of its query, which may hold a key that is to be nobody's."""
+    query = parts.query.encode("utf-8", "replace")
+    asked = f"?{sha256(query).hexdigest()[:8]}" if query else ""
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}{asked}"

@@ -7,7 +7,7 @@ Routes are modules of this package, each with a `router`: pages of the papers, t
 and asking. They hold no logic: each calls one function of the layers below and shows what it gives. Routes are plain
 functions, which run in threads; what streams is async. An error of ours becomes a page, or JSON where that was asked
 for: 400 for input, 403 and 429 for what one may not do (so often), 404 for what is not here, 503 for what cannot be
-reached now.
+reached now; 500 for a mistake of ours.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from foveal.web.health import HostCheck, samples
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
-from foveal.web.safety import BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
+from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
 from foveal.web.settings import WebSettings, load_web
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
@@ -114,6 +114,7 @@ def create_app(
     app.add_exception_handler(OSError, _disk_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
+    app.add_exception_handler(Exception, _unforeseen)
     app.add_middleware(BrowserCookie)
     app.add_middleware(NoNul, told=_told)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
@@ -209,6 +210,12 @@ def _wrong_parameter(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:])
     return _told(request, 400, f"The parameter {name or 'of this page'} cannot be read: {first['msg']}.")
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """A mistake of ours; the server logs it. The answer passes no middleware any more, and gives nothing away."""
+    said = "Something that nobody foresaw went wrong. Try it again; the log of the server says more."
+    return _told(request, 500, said, HEADERS | {"cache-control": "no-store"})
 
 
 def _told(request: Request, status: int, message: str, headers: Any = None) -> Response:

@@ -1,6 +1,6 @@
 """Ask: a question to the library, and its answer as it comes, each sentence with the place that bears it out.
 
-GET  /ask            the form; ?q= fills it in
+GET  /ask            the form; ?q=, retriever and where fill it in
 POST /ask            starts a job, and leads to its page
 GET  /ask/{key}      passages found, words as they come, then the answer; can be shared while it is kept
 """
@@ -157,10 +157,10 @@ class AskWork:
 
 
 @router.get("/ask")
-def ask_form(request: Request, q: str = "") -> Response:
+def ask_form(request: Request, q: str = "", retriever: str = "", where: str = "") -> Response:
     """The form."""
-    site = site_of(request)
-    return page(request, "ask/ask.html", _about(site) | {"question": q, "where": "", "retriever": "", "wrong": ""})
+    known = {"question": q, "where": where, "retriever": retriever, "wrong": ""}
+    return page(request, "ask/ask.html", _about(site_of(request)) | known)
 
 
 @router.post("/ask", dependencies=[Depends(guarded)])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -126,7 +126,8 @@ def atom_of(feed: Feed, base: str, address: str) -> Any:
     from lxml import etree
 
     root = etree.Element("feed", nsmap={None: _ATOM})
-    _texts(root, id=_id(base, f"feed{urlsplit(feed.page).path}"), title=feed.title, updated=_moment(feed.updated))
+    own = address.removeprefix(base).strip("/").rpartition(".")[0]  # of one feed alone, and the same every week
+    _texts(root, id=_id(base, own), title=feed.title, updated=_moment(feed.updated))
     etree.SubElement(root, "link", rel="self", href=_clean(address))
     etree.SubElement(root, "link", rel="alternate", type="text/html", href=_clean(base + feed.page))
     etree.SubElement(root, "generator", uri=base).text = "Foveal"
@@ -153,7 +154,7 @@ def _answer(request: Request, feed: Feed, kind: str) -> Response:
         raise HTTPException(404, "A feed ends in .xml (Atom) or .json (JSON Feed).")
     feed = replace(feed, lines=site_of(request).lines(feed.papers))
     base = base_url(request)
-    address = base + request.url.path
+    address = base + quote(request.scope["path"])
     if kind == "xml":
         return _xml(request, atom_of(feed, base, address), _TYPES[kind], feed.updated)
     response = JSONResponse(json_of(feed, base, address), media_type=_TYPES[kind])

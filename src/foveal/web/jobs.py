@@ -4,7 +4,8 @@
     job.since(after)                            # the events that came after one of that number
     with job.watched(wake): …                   # `wake()` is called, from any thread, when there is more
 
-Work      an object with a title, a lane and a page, called with its job; what pages show of it lies in its fields
+Work      an object with a title, a lane and a page, called with its job; what pages show of it lies in its fields.
+          `dropped(job)`, if it has that, is called where it is cancelled before its turn
 Lanes     jobs of one lane take turns: one writer per library, one user of the model; the others wait, and say so
 Events    numbered from 1 up, so that a stream that broke off goes on after the last one it got. Progress that nobody
           can use any more is dropped; so is what is older than `events`, and the stream then says "again"
@@ -121,6 +122,8 @@ class Jobs:
                 job.end("cancelled")
         if waited and self.keeping is not None:
             self.keeping.ended(job)
+        if waited and (dropped := getattr(job.work, "dropped", None)) is not None:
+            dropped(job)
 
     def ask_elsewhere(self, key: str, wish: str) -> None:
         """Ask the process that has a job to "cancel" it, or to come to an end "now"."""

@@ -2,7 +2,7 @@
 
 GET  /library?q=…                     documents, or what a search finds; retriever, rank and filter by name; `judge=1`
                                       with grades beside each passage (judging.py)
-POST /library/add                     files, or a URL, arXiv id or text: starts a job, and leads to its page
+POST /library/add                     files, and a URL, arXiv id or text: starts a job, and leads to its page
 GET  /library/{which}/remove          asks whether it is meant
 POST /library/{which}/remove          removes the document, and the file that was kept of an upload
 """
@@ -10,7 +10,7 @@ POST /library/{which}/remove          removes the document, and the file that wa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ from foveal.web.jobs import LIBRARY, Job
 from foveal.web.limits import asked_by
 from foveal.web.offered import check_ranker, check_retriever, retrievers
 from foveal.web.pages import page
+from foveal.web.papers_views import counted
 from foveal.web.passage_marks import Marked, marked_words
 from foveal.web.safety import guarded
 from foveal.web.site import Site, site_of
@@ -82,6 +83,8 @@ class AddWork:
     outcome: tuple[Added, ...] = ()
     passages: int = 0
     kind: str = "add"
+    found: Callable[[], Library | None] = lambda: None  # the library, where there is one already
+    others: Callable[[], Sequence[Job]] = list  # jobs that add, too, maybe the same file
 
     @classmethod
     def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> AddWork:
@@ -93,7 +96,13 @@ class AddWork:
         for one in given:
             if one.kept is not None and not one.kept.is_file():
                 raise InputError(f"{one.name} was sent to another machine, and is not here.")
-        return cls(given, lambda: site.library)
+        return cls.of(site, given)
+
+    @classmethod
+    def of(cls, site: Site, given: tuple[Given, ...]) -> AddWork:
+        """Things to add to the library of a site."""
+        there, others = (lambda: _there(site)), (lambda: site.jobs.unfinished(LIBRARY))
+        return cls(given, lambda: site.library, found=there, others=others)
 
     def to_row(self) -> Mapping[str, Any]:
         """What it takes to add them again."""
@@ -115,7 +124,6 @@ class AddWork:
 
     def __call__(self, job: Job) -> None:
         """Add them. What was kept of a file that gave no document is deleted, unless the server stops meanwhile."""
-        library = None
         try:
             job.progressed("Opening the library", now=True)
             library = self.library()
@@ -125,7 +133,7 @@ class AddWork:
             self.outcome = tuple(_outcome(one, report, library) for one in self.given)
         finally:
             if not job.stopping:
-                self._tidy(library)
+                self.dropped(job)
 
     def _added(self, job: Job, library: Library) -> AddReport:
         """Add, once no other process does. LibraryBusy: one did all the time."""
@@ -139,16 +147,25 @@ class AddWork:
                 job.progressed("Waiting: another process is adding to the library", now=True)
                 time.sleep(BUSY_LOOK_S)
 
-    def _tidy(self, library: Library | None) -> None:
-        ids = {document_id(one.address): one for one in self.given if one.kept}
+    def dropped(self, job: Job | None = None) -> None:
+        """It is over, or never begins: delete files that were kept, are in no library, and no other job is to add."""
+        library = self.found()
+        works = [other.work for other in self.others() if other is not job]
+        wanted = {one.address for work in works if isinstance(work, AddWork) for one in work.given}
+        ids = {document_id(one.address): one for one in self.given if one.kept and one.address not in wanted}
         there = library.entries(list(ids)) if library else {}
         for key, one in ids.items():
             if key not in there:
                 forget(one)
 
 
+def _there(site: Site) -> Library | None:
+    """The library, where there is one: a look does not make it."""
+    return site.library if site.has_library else None
+
+
 def _advance(job: Job, report: AddReport) -> None:
-    text = f"{report.passages:,} passages so far" if report.passages else "Cutting into passages"
+    text = f"{counted(report.passages, 'passage')} so far" if report.passages else "Cutting into passages"
     job.progressed(text, report.sources_read, max(1, report.sources))
 
 
@@ -252,11 +269,17 @@ def add(
     """Begin to add what was given."""
     site = site_of(request)
     require_writable(site)
+    given: list[Given] = []
     try:
-        work = AddWork(_given(site, files or [], pasted, title), lambda: site.library)
-    except InputError as error:
+        for one in _given(site, files or [], pasted, title):
+            given.append(one)  # noqa: PERF402 (those before one that is refused are told from those after it)
+        job = site.jobs.start(AddWork.of(site, tuple(given)), whose=asked_by(request))
+    except Exception as error:
+        AddWork.of(site, tuple(given)).dropped()
+        if not isinstance(error, InputError):
+            raise
         return _shown(request, {"wrong": ""}, refused={"why": str(error), "pasted": pasted})
-    return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
+    return RedirectResponse(job.page, 303)
 
 
 @router.get("/library/{which}/remove")
@@ -289,13 +312,15 @@ def entry_of(site: Site, which: str) -> Entry:
     return site.library.store.entry(which)
 
 
-def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> tuple[Given, ...]:
+def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> Iterator[Given]:
+    """All that a form holds, one by one; what was yielded is kept, also where InputError comes after it."""
     chosen = [file for file in files if file.filename]
     if len(chosen) > MOST_FILES:
         raise InputError(f"{len(chosen)} files were sent; at most {MOST_FILES} are taken at once. Send the rest after.")
-    if not chosen:
-        return (pasted_given(site.settings, pasted, title),)
-    return tuple(file_given(site.settings, file.filename or "", file.file.read()) for file in chosen)
+    for file in chosen:
+        yield file_given(site.settings, file.filename or "", file.file.read())
+    if pasted.strip() or not chosen:
+        yield pasted_given(site.settings, pasted, title)
 
 
 def _search(site: Site, query: str, retriever: str, rank: str, where: str, as_of: str, *, judging: bool) -> list[Found]:

@@ -11,9 +11,12 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from foveal.errors import UnknownName
+from foveal.errors import InputError, UnknownName
 from foveal.registry import RANKERS, RETRIEVERS
 from foveal.retrieval.passage_files import made_indexes
+
+MOST_CANDIDATES = 1000
+"""Passages that a stage of a visitor's ranker may read: a language model takes minutes for as many."""
 
 _STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
 
@@ -33,11 +36,18 @@ def check_retriever(name: str | None, home: Path) -> None:
 
 
 def check_ranker(name: str | None, home: Path) -> None:
-    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20") is none that this site has."""
+    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20") is none that this site has.
+
+    InputError: one takes more than `MOST_CANDIDATES`.
+    """
     for part in (name or "").split(","):
         stage = _STAGE.fullmatch(part.strip())
         if stage and stage[1] and stage[1] not in RANKERS and stage[1] not in _trained(home):
             raise UnknownName(_message("ranker", stage[1], RANKERS, home))
+        if stage and stage[2] and (len(stage[2]) > 5 or int(stage[2][1:]) > MOST_CANDIDATES):
+            raise InputError(
+                f"A ranker of this site takes at most {MOST_CANDIDATES:,} candidates, not {stage[2][1:20]}."
+            )
 
 
 def _trained(home: Path) -> list[str]:

@@ -29,8 +29,7 @@ from foveal.web.research_desk import Desk
 from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
 from foveal.web.site import site_of
-from foveal.web.small_forms import MOST_ROWS
-from foveal.web.streams import HEADERS, KEEP_ALIVE_S
+from foveal.web.streams import HEADERS, KEEP_ALIVE_S, began_after
 
 EVERY_S = 0.3
 """Least seconds between two lots of parts."""
@@ -171,12 +170,6 @@ async def _read(desk: Desk, key: str, after: int) -> Sequence[Event]:
         return log.so_far(after)
     found: Any = await to_thread.run_sync(lambda: desk.runs.events(key, after))
     return list(found)
-
-
-def began_after(request: Request, after: int) -> int:
-    """The last event that whoever asks has got."""
-    told = request.headers.get("last-event-id", "")
-    return int(told) if told.isdecimal() and len(told) < 10 else min(max(0, after), MOST_ROWS)
 
 
 def _written_elsewhere(desk: Desk, key: str) -> bool:

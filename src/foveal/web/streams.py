@@ -6,7 +6,8 @@
 
 A stream begins after the event that `Last-Event-ID`, or else `?after=`, names; a page knows how much of the job it
 shows. Once all is told the answer is 204, which tells a browser not to come back. Of a job that another process does,
-the database is looked at once a second.
+the database is looked at once a second. Runs of research have pages of their own, and owners who alone may stop them
+(research_pages.py): they are none of the jobs here.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from foveal.web.jobs import Job, JobEvent, Jobs
 from foveal.web.pages import page
+from foveal.web.research_work import ResearchWork
 from foveal.web.safety import guarded
 from foveal.web.site import site_of
+from foveal.web.small_forms import MOST_ROWS
 
 KEEP_ALIVE_S = 15.0
 """Seconds of silence after which a comment is sent, so that nothing between takes the connection for dead."""
@@ -40,16 +43,15 @@ router = APIRouter(include_in_schema=False)
 @router.get("/jobs/{key}")
 def job_page(request: Request, key: str) -> Response:
     """How far a job is, or how it ended."""
-    return shown(request, site_of(request).jobs.get(key), "jobs/job.html")
+    return shown(request, _job(request, key), "jobs/job.html")
 
 
 @router.get("/jobs/{key}/events")
 async def job_events(request: Request, key: str, after: int = 0) -> Response:
     """What happens in a job."""
     jobs = site_of(request).jobs
-    job = await to_thread.run_sync(jobs.get, key)
-    begun = request.headers.get("last-event-id", "")
-    seen = int(begun) if begun.isdecimal() else after
+    job = await to_thread.run_sync(_job, request, key)
+    seen = began_after(request, after)
     if job.elsewhere:
         return StreamingResponse(followed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
     if job.over and not job.since(seen):
@@ -60,9 +62,8 @@ async def job_events(request: Request, key: str, after: int = 0) -> Response:
 @router.post("/jobs/{key}/cancel", dependencies=[Depends(guarded)])
 def cancel_job(request: Request, key: str) -> Response:
     """Stop a job."""
-    jobs = site_of(request).jobs
-    job = jobs.get(key)
-    jobs.cancel(job)
+    job = _job(request, key)
+    site_of(request).jobs.cancel(job)
     return RedirectResponse(job.page, 303)
 
 
@@ -71,6 +72,20 @@ def shown(request: Request, job: Job, template: str, **values: object) -> Respon
     after, ahead = job.last, site_of(request).jobs.ahead(job)  # before the page looks: rather twice than never
     known = {"job": job, "after": after, "ahead": ahead} | values
     return page(request, template, known, headers={"cache-control": "no-store"})
+
+
+def began_after(request: Request, after: int) -> int:
+    """The last event that whoever asks has got."""
+    told = request.headers.get("last-event-id", "")
+    return int(told) if told.isdecimal() and len(told) < 10 else min(max(0, after), MOST_ROWS)
+
+
+def _job(request: Request, key: str) -> Job:
+    """The job of a key, if it is one for all who know the key. HTTPException 404: it is not, or there is none."""
+    job = site_of(request).jobs.get(key)
+    if isinstance(job.work, ResearchWork):
+        raise HTTPException(404, "A run of research has a page of its own.")
+    return job
 
 
 async def streamed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:

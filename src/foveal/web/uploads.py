@@ -35,8 +35,15 @@ LONGEST_NAME = 100
 LONGEST_TITLE = 80
 """Characters of a pasted text's first line that name it."""
 
+SHORTEST_UNSPACED = 10
+"""Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
+
 ACCEPT = ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,application/pdf,text/html,text/markdown,text/plain"
 """For the browser's own file dialog."""
+
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def pasted_given(settings: Settings, pasted: str, title: str = "") -> Given:
     if re.fullmatch(r"https?://\S+", text, re.IGNORECASE):
         address = next(iter(discover([text]))).address  # as `add` will write it
         return Given(address, text, address)
-    if not re.search(r"\s", text):
+    if not (re.search(r"\s", text) or len(_UNSPACED.findall(text)) >= SHORTEST_UNSPACED):
         raise InputError(
             f"{text[:200]!r} is neither a URL (https://…) nor an arXiv id (2103.00020), and too short for a text."
         )

@@ -5,6 +5,7 @@ The same at full size (1,000 subscribers, 20 kills) is `foveal bench mail`.
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import func, select
 
 from foveal.bench.mail import Chaos, run_chaos
@@ -12,6 +13,7 @@ from foveal.bench.mail_data import with_dkim
 from foveal.papers.people_schema import DeliveryRow
 
 
+@pytest.mark.slow
 def test_each_of_sixty_gets_one_message_or_one_that_is_marked_unknown(make_site, key):
     chaos = Chaos(subscribers=60, kills=4, leaving=6, deaths=1, seed=3)
     site = make_site(chaos.subscribers, server={"fault": chaos.fault, "stall_s": 0.05})

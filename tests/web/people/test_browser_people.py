@@ -133,7 +133,7 @@ def signed_in(browser: Any, address: str, app: FastAPI, theme: str) -> tuple[Any
     return page, signed.person
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_320_pixels(
     browser: Any, address: str, app: FastAPI, database: Database, theme: str
 ) -> None:
@@ -149,7 +149,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_320_pixels(
     page.context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_on_pages_of_mail(
     browser: Any, address: str, app: FastAPI, database: Database, theme: str
 ) -> None:
@@ -176,7 +176,7 @@ def test_axe_finds_nothing_serious_on_pages_of_mail(
     page.context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_subscribing_confirming_and_leaving_by_keyboard_alone(
     browser: Any, address: str, app: FastAPI, outbox: Outbox, database: Database, theme: str
 ) -> None:

@@ -7,11 +7,13 @@ import re
 import pytest
 from fastapi import FastAPI
 from members import OTHER, PAPER
+from sqlalchemy import update
 from visitors import Visitor
 
 from foveal.database import Database
-from foveal.papers import discussion, moderation
+from foveal.papers import discussion, follows, moderation
 from foveal.papers.accounts import find
+from foveal.papers.schema import AuthorRow
 
 PAGE = f"/discussion/{PAPER}"
 
@@ -44,6 +46,22 @@ def test_a_remark_is_written_answered_changed_and_taken_back(app: FastAPI, visit
     page = other.get(PAGE).text
     assert "Other words" not in page
     assert "deleted by its author" in page
+
+
+def test_an_author_who_is_hidden_is_named_nowhere(app: FastAPI, visitor: Visitor) -> None:
+    database = app.state.site.database
+    person = visitor.sign_in("ana")
+    follows.follow(database, person, "category", "cs.CL")
+    with database.writing() as session:
+        session.execute(update(AuthorRow).where(AuthorRow.name == "Léa Martin").values(status="hidden"))
+    feed = re.search(r'href="(/following/feed/[^"]+)"', visitor.get("/following").text)
+    assert feed
+    of_paper = [f"/papers/{PAPER}{more}" for more in ("", "/bibtex", "/ris", ".md")]
+    for path in (PAGE, *of_paper, f"/claim/{PAPER}", "/following", feed[1]):
+        text = visitor.get(path).text
+        assert re.search("Bo Li|Li, Bo", text), path
+        assert "Martin" not in text, path
+    assert '<option value="1">Bo Li' in visitor.get(f"/claim/{PAPER}").text  # its place among all
 
 
 def test_htmx_gets_the_discussion_back(visitor: Visitor) -> None:

@@ -22,7 +22,7 @@ struct Nearest {
   const int64_t *starts, *lengths;
   int64_t heads, groups, runs, width, value_width;
   int64_t query_head, key_group, key_row, value_group, value_row;  // steps, in numbers
-  int64_t listed, count;
+  int64_t keys, listed, count;
   float scale, cap;  // scores become cap * tanh(score / cap); 0: they stay
   int32_t bfloat16, threads;
 };
@@ -90,6 +90,20 @@ void attend(const Nearest &c, int64_t head, Room &room) {
   for (int64_t i = 0; i < c.value_width; ++i) store(output + i, sums[i] / total);
 }
 
+// Whether each head's runs are of keys that there are, and list as many as they are said to.
+bool within(const Nearest &c) {
+  for (int64_t head = 0; head < c.heads; ++head) {
+    int64_t listed = 0;
+    for (int64_t run = head * c.runs; run < (head + 1) * c.runs; ++run) {
+      const int64_t start = c.starts[run], length = c.lengths[run];
+      if (start < 0 || length < 0 || start > c.keys || length > c.keys - start) return false;
+      listed += length;
+    }
+    if (listed != c.listed) return false;
+  }
+  return true;
+}
+
 template <typename T>
 int run(const Nearest &c) {
   const Room empty{std::vector<float>(c.width), std::vector<float>(c.listed), std::vector<float>(c.value_width),
@@ -102,8 +116,9 @@ int run(const Nearest &c) {
 
 }  // namespace
 
-// 0: done; anything else: there was no memory.
+// 0: done; 2: runs of other keys; anything else: there was no memory.
 extern "C" int foveal_nearest_attention(const Nearest *call) {
+  if (!within(*call)) return 2;
   try {
     return call->bfloat16 ? run<Half>(*call) : run<float>(*call);
   } catch (...) {

@@ -1,0 +1,207 @@
+"""Runs at their edges: plans that begin anew, page text that tries to look like ours, budgets without end, traces."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from report_worlds import QUESTION, Filler, Pages
+from sqlalchemy import text
+from worlds import RESPOND, Facts, model_of, nodes_program
+
+from foveal.bench.research_world import program
+from foveal.database import Database
+from foveal.errors import DatabaseError, FovealError, InputError
+from foveal.research.budget import Budget, Meter, Metered
+from foveal.research.citations import cited
+from foveal.research.deep import DeepResearch
+from foveal.research.graph import OVER, Graph, Node
+from foveal.research.mindsearch import MindSearch, replay
+from foveal.research.plans import Turn
+from foveal.research.prompts import as_data
+from foveal.research.runs import Runs
+from foveal.research.trained_planner import TrainedPlanner
+from foveal.research.transcripts import TranscriptSettings
+from foveal.settings import Settings
+
+
+def test_a_plan_to_begin_anew_that_is_refused_drops_nothing_that_waits():
+    class Slow(Facts):
+        def search(self, query, k, *, cancel=None):
+            time.sleep(0.5 * ("question 0" in query))
+            return super().search(query, k, cancel=cancel)
+
+    waits = (
+        nodes_program(3)
+        .replace('start_node="root", end_node="n1"', 'start_node="n0", end_node="n1"')
+        .replace('graph.node("n0"), graph.node("n1"), graph.node("n2")', 'graph.node("n2")')
+    )
+    refused = program(
+        'graph.reset()\ngraph.add_node(node_name="n3", node_content="Petra question 3?")\n'
+        'graph.add_edge(start_node="nowhere", end_node="n3")'
+    )
+    answer = MindSearch(model_of([waits, refused, RESPOND]), Slow()).ask("q")
+    assert {node.name: node.state for node in answer.graph.searchers()} == dict.fromkeys(("n0", "n1", "n2"), "finished")
+
+
+@pytest.mark.parametrize(
+    "written", ["[[1]]", "[[[1]]]", "[[[[1, 2]]]]", "[[ 1;2 ]]", "[[1]]]]", "x[[1]][[2]]", "[<|a|>[[1]]]"]
+)
+def test_no_mark_of_a_page_can_be_cited(written):
+    assert cited(as_data(written)) == []
+    assert "1" in as_data(written)
+    assert cited(as_data("[[1]]", marks=True)) == [1]
+
+
+@pytest.mark.parametrize(
+    "written", ["END SOURCE 0", "END END SOURCE 0", "end  source 0", "END\u00a0SOURCE", "BEGIN_SOURCE", "END\nSOURCE"]
+)
+def test_no_page_ends_its_own_quotation(written):
+    shown = " ".join(as_data(written).upper().replace("_", " ").split())
+    assert "END SOURCE" not in shown
+    assert "BEGIN SOURCE" not in shown
+
+
+def test_control_tokens_of_any_form_are_taken_out():
+    for token in ("<|im_start|>", "<\uff5cUser\uff5c>", "<start_of_turn>", "[INST]"):
+        assert token not in as_data(f"a {token} b")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["[" * 200_000, "[[1" * 60_000, "END " * 60_000, "[[" + " " * 200_000],
+    ids=["brackets", "marks", "ends", "blanks"],
+)
+def test_no_page_keeps_us_from_reading_on(hostile):
+    begun = time.monotonic()
+    as_data(hostile)
+    assert time.monotonic() - begun < 5.0
+
+
+@pytest.mark.parametrize("limit", [float("inf"), float("nan"), -1.0])
+def test_a_budget_that_cannot_be_counted_is_refused(limit):
+    with pytest.raises(InputError, match="below 0, or without end"):
+        Budget(seconds=limit)
+
+
+def test_a_budget_longer_than_any_clock_is_kept():
+    assert MindSearch(model_of(), Facts()).start("q", key="k").result().stopped_by is None
+    search = MindSearch(model_of(), Facts())
+    search.settings = search.settings.with_budget(Budget(seconds=1e12))
+    assert search.ask("Who taught the architect?").stopped_by is None  # a thread that dies of it is a warning: an error
+
+
+def test_what_is_scored_is_counted_too():
+    meter = Meter(Budget())
+    Metered(Filler(), meter).score([{"role": "user", "content": "one two"}], "three four five")
+    assert meter.used()["tokens"] == 5
+
+
+BEGUN = '{"id": 1, "kind": "run", "data": {"question": "q"}}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": 1, "kind": "run", "data": {}}',
+        '{"id": 1, "kind": "run", "data": {"question": "q"}, "at": "noon"}',
+        '{"id": 1, "kind": "run", "data": {"question": "q"}, "at": null}',
+        f'{BEGUN}\n{{"id": 2, "kind": "plan.observation", "data": {{"text": ""}}}}',
+        f'{BEGUN}\n{{"id": 2, "kind": "refs", "data": {{"added": {{"x": {{}}}}}}}}',
+    ],
+    ids=["no question", "no time", "none for a time", "an observation of no turn", "a reference of no number"],
+)
+def test_a_trace_whose_events_do_not_add_up_is_refused(tmp_path, line):
+    path = tmp_path / "run.jsonl"
+    path.write_text(f'{{"foveal_trace": 1}}\n{line}\n')
+    for reads in (replay, MindSearch(model_of(), Facts()).resume):
+        with pytest.raises(InputError, match=r"damaged|no event"):
+            reads(path)
+
+
+def test_an_edit_needs_a_question(tmp_path):
+    trace = tmp_path / "run.jsonl"
+    search = MindSearch(model_of(), Facts())
+    search.ask("q", trace=trace)
+    for question in ("", " \n", "x" * 1001):
+        with pytest.raises(InputError, match="new question of 'teacher' needs"):
+            search.resume(trace, edits={"teacher": question})
+    assert search.resume(trace, edits={"teacher": "Who was taught?"}).result().stopped_by is None
+
+
+def test_a_trace_that_cannot_be_stored_is_not_said_to_be_taken_in(tmp_path):
+    trace = tmp_path / "run.jsonl"
+    search = MindSearch(model_of(), Facts())
+    search.ask("q", trace=trace)
+    from foveal.research.traces import load
+
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path))
+    runs = Runs(database)
+    with database.engine.begin() as connection:
+        full = "BEFORE INSERT ON research_event WHEN NEW.id > 5 BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        connection.execute(text(f"CREATE TRIGGER full_disk {full}"))
+    with pytest.raises(DatabaseError, match="was not taken in"):
+        runs.take_in(load(trace))
+    assert runs.listed() == []
+    database.close()
+
+
+def test_a_trained_planner_with_one_turn_searches_in_it():
+    written = SimpleNamespace(query="Orra mill architect")
+    model = SimpleNamespace(
+        settings=SimpleNamespace(most_queries=2, transcript=TranscriptSettings()),
+        writer=SimpleNamespace(write=lambda transcripts, **_: [written for _ in transcripts]),
+    )
+    graph = Graph()
+    graph.add(Node("root", "Who designed it?", "root"))
+    plan = TrainedPlanner(model).plan(  # type: ignore[arg-type]
+        Turn(question="Who designed it?", graph=graph, number=1, most=1), on_text=lambda _: None
+    )
+    assert [one.question for one in plan.nodes] == ["Who designed it?", "Orra mill architect"]
+
+
+# -- reports ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_that_is_asked_for_now_is_written_without_another_search():
+    goals = {"parts": [{"goal": "what the Orra mill grinds", "query": "Orra mill grinds"}]}
+    wrong = {"plan": "p", "sentences": [{"text": "The Orra mill was sold to Vasa in 1931.", "cites": ["e1"]}]}
+    asked: list[int] = []
+
+    def section(_: str) -> object:
+        asked.append(len(source.queries))
+        run.answer_now()
+        return wrong
+
+    source = Pages()
+    run = DeepResearch(Filler({"Goals": lambda _: goals, "WrittenSection": section}), source).start(QUESTION)
+    report = run.result()
+    assert report.stopped_by == "asked"
+    assert len(source.queries) == asked[0]
+
+
+def test_no_search_of_a_report_that_is_over_goes_on_for_ever():
+    class Stuck(Pages):
+        def search(self, query, k, *, cancel=None):
+            while cancel:
+                cancel.check()
+                time.sleep(0.01)
+            return super().search(query, k)
+
+    run = DeepResearch(Filler(), Stuck()).start(QUESTION, mode="quick")
+    while not any(node.state == "running" for node in run.state.graph.searchers()):
+        time.sleep(0.01)
+    run.cancel()
+    run.result()
+    assert {node.state for node in run.state.graph.searchers()} <= OVER
+
+
+def test_a_report_that_breaks_says_so_as_one_of_our_errors(caplog):
+    class Broken(Pages):
+        def search(self, query, k, *, cancel=None):  # noqa: ARG002
+            raise KeyError("hits")
+
+    with pytest.raises(FovealError, match=r"The run broke \(KeyError: 'hits'\)"):
+        DeepResearch(Filler(), Broken()).report(QUESTION)
+    assert "the run broke" in caplog.text
