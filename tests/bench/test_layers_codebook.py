@@ -51,6 +51,10 @@ def test_views_say_where_the_goal_is():
     assert 0 < goal.float().mean() < 1
     assert objects.shape == (60, 18)
     assert objects.any(1).float().mean() > 0.5
+    learnt, held = views.split(20)
+    assert len(learnt.cells) == 20
+    assert 30 < len(held.cells) < 40  # not the rest of the episode that was learnt from last
+    assert not set(learnt.episodes.tolist()) & set(held.episodes.tolist())
 
 
 def test_mixes_ask_for_a_group_that_is_there_or_not():

@@ -120,7 +120,10 @@ def text(settings: BenchSettings) -> Iterator[Row]:
 
 def _cell(settings: BenchSettings, arm: str, seed: int) -> Told:
     sizes = (LEARNT // 3, HELD // 3, EPOCHS // 3) if settings.quick else (LEARNT, HELD, EPOCHS)
-    known_by = {"arm": arm, "seed": seed, "sizes": sizes, "rate": RATE, "data": settings.seed, "form": FORMS[arm]}
+    known_by = {
+        "arm": arm, "seed": seed, "sizes": sizes, "rate": RATE, "data": settings.seed, "form": FORMS[arm],
+        "encoder": settings.encoder().fingerprint,
+    }  # fmt: skip
 
     def made(_: Path) -> Told:
         return _found(*_data(settings, sizes[:2]), arm, seed, sizes[2])

@@ -1,6 +1,7 @@
 """bench layers-codebook, selective: what is left of a view after the filter, and what each setting of it does.
 
 Views    BabyAI-GoToLocal-v0 by random walks, eight of an episode: 7,000, the last 1,500 of them held out
+         but for what is left of an episode that was learnt from
 Task     in which of 49 cells the goal is, or that it is not in view: 50 classes, by E' and two layers
 Probes   linear, on E and on E': is the goal in view (accuracy), which of 18 kinds of object are (mean F1). A filter
          that keeps what the goal needs gains on the first, and loses on the second
@@ -63,10 +64,16 @@ class Views(NamedTuple):
     cells: Tensor  # (N, 49)
     goals: Tensor  # (N, 2)
     places: Tensor  # (N,)
+    episodes: Tensor  # (N,)
 
     def part(self, begin: int, end: int) -> Views:
         """Some of them."""
         return Views(*(one[begin:end] for one in self))
+
+    def split(self, count: int) -> tuple[Views, Views]:
+        """The first ones, and those of later episodes."""
+        apart = int((self.episodes <= self.episodes[count - 1]).sum())
+        return self.part(0, count), self.part(apart, len(self.cells))
 
     def answers(self) -> tuple[Tensor, Tensor]:
         """Is the goal in view (N, 1); which objects are (N, 18)."""
@@ -81,6 +88,7 @@ def views(count: int, seed: int) -> Views:
     cells: list[Tensor] = []
     goals: list[Tensor] = []
     places: list[int] = []
+    episodes: list[int] = []
     episode = 0
     while len(cells) < count:
         world.reset(1_000_000 * (seed + 1) + episode)
@@ -92,10 +100,12 @@ def views(count: int, seed: int) -> Views:
             cells.append(torch.from_numpy(world.codes.copy()))
             goals.append(torch.tensor([colour, thing]))
             places.append(int(found[0]) if len(found) else ABSENT)
+            episodes.append(episode)
             _, over = world.step(int(torch.randint(FORWARD + 1, (), generator=draw)))
             if over is not None:
                 break
-    return Views(torch.stack(cells[:count]), torch.stack(goals[:count]), torch.tensor(places[:count]))
+    told = (torch.tensor(one[:count]) for one in (places, episodes))
+    return Views(torch.stack(cells[:count]), torch.stack(goals[:count]), *told)
 
 
 class Finder(nn.Module):
@@ -180,7 +190,7 @@ def _views(settings: BenchSettings) -> Views:
 def _cell(settings: BenchSettings, arm: str, book: Mapping[str, Any], seed: int) -> Told:
     known_by = {
         "arm": arm, "book": dict(book), "seed": seed, "views": VIEWS, "learnt": LEARNT, "epochs": EPOCHS, "rate": RATE,
-        "probes": "F1 balanced", "data": settings.seed,
+        "probes": "F1 balanced", "data": settings.seed, "held": "other episodes",
     }  # fmt: skip
     return cell(settings, f"views-{arm}", known_by, lambda _: _found(_views(settings), arm, book, seed), bench=BENCH)
 
@@ -188,7 +198,7 @@ def _cell(settings: BenchSettings, arm: str, book: Mapping[str, Any], seed: int)
 def _found(data: Views, arm: str, book: Mapping[str, Any], seed: int) -> Told:
     """A trained arm's accuracy, probes and usage."""
     model = Finder(arm, book, seed)
-    learnt, held = data.part(0, LEARNT), data.part(LEARNT, len(data.cells))
+    learnt, held = data.split(LEARNT)
     _trained(model, learnt, seed)
     with torch.no_grad():
         accuracy = float((model(held.cells, held.goals).argmax(-1) == held.places).float().mean())

@@ -229,8 +229,8 @@ def stripe(arms: Arms) -> Iterator[Row]:
 
 
 def placement(arms: Arms) -> Iterator[Row]:
-    """A third of the blocks, chosen by the speed of the plain network of the same seed."""
-    batches = arms.batches(arms.held)
+    """A third of the blocks, chosen by the speed of the plain network of the same seed on what was learnt from."""
+    batches = arms.batches(arms.learnt)
     reports = [stiffness(arms.arm("none", seed), batches) for seed in range(arms.scale.few)]
     few = max(1, len(reports[0].blocks) // SPARSE)
     found: dict[str, list[float]] = {"fastest": [], "slowest": [], "drawn": []}

@@ -208,7 +208,8 @@ def novel(settings: BenchSettings) -> Iterator[Row]:
         seed=settings.seed,
     )  # fmt: skip
     for name, stream in BYTES.items():
-        known_by = {"loop": loop, "stream": stream, "length": length, "held": held}
+        book = hashlib.sha256(text.numpy().tobytes()).hexdigest()
+        known_by = {"loop": loop, "stream": stream, "length": length, "held": held, "book": book}
 
         def made(folder: Path, stream: StreamSettings = stream) -> Told:
             model = ByteModel(stream, loop.seed)
