@@ -110,3 +110,10 @@ def test_json_reads_back_and_nothing_is_an_empty_file(papers):
 
 
 # people
+
+
+def test_an_author_who_is_hidden_is_cited_nowhere(papers):
+    first, second = papers[0].authors
+    paper = replace(papers[0], authors=(replace(first, status="hidden"), second))
+    told = [bibtex([paper]), ris([paper]), as_csv([paper])]
+    assert all("Martin" not in one and "martin" not in one and "Collaboration" in one for one in told)

@@ -74,7 +74,7 @@ EXPORTS: Mapping[str, Callable[[Sequence[Paper]], str]] = {
 def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
     fields = {
         "title": f"{{{tex(paper.title)}}}",
-        "author": " and ".join(tex(author.name) for author in paper.authors),
+        "author": " and ".join(tex(author.name) for author in paper.named_authors),
         "year": str(paper.published_at.year) if paper.published_at else "",
         "month": f"{paper.published_at:%b}".lower() if paper.published_at else "",
         "journal": tex(paper.journal_ref),
@@ -89,7 +89,7 @@ def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
 
 
 def _key(paper: Paper) -> str:
-    family = paper.authors[0].name.split()[-1] if paper.authors else paper.organisation or "anonymous"
+    family = paper.named_authors[0].name.split()[-1] if paper.named_authors else paper.organisation or "anonymous"
     return key_of(family, paper.published_at.year if paper.published_at else "", paper.title)
 
 
@@ -97,7 +97,7 @@ def _ris(paper: Paper) -> Iterator[str]:
     yield f"TY  - {'JOUR' if paper.journal_ref else 'UNPB'}"
     fields = [
         ("TI", paper.title),
-        *(("AU", _reversed(author.name)) for author in paper.authors),
+        *(("AU", _reversed(author.name)) for author in paper.named_authors),
         ("PY", str(paper.published_at.year) if paper.published_at else ""),
         ("DA", f"{paper.published_at:%Y/%m/%d}" if paper.published_at else ""),
         ("JO", paper.journal_ref),
@@ -120,7 +120,13 @@ def _reversed(name: str) -> str:
 def _row(paper: Paper) -> list[Any]:
     published = paper.published_at.date() if paper.published_at else ""
     return [
-        *(paper.id, paper.version, paper.title, "; ".join(author.name for author in paper.authors), paper.author_count),
+        *(
+            paper.id,
+            paper.version,
+            paper.title,
+            "; ".join(author.name for author in paper.named_authors),
+            paper.author_count,
+        ),
         *(paper.organisation, published, paper.listed_on or "", " ".join(paper.categories), paper.all_votes),
         *(paper.all_comments, paper.doi, paper.journal_ref, paper.page_url, paper.repo_url),
         *("" if paper.repo_stars is None else paper.repo_stars, paper.abstract),

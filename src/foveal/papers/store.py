@@ -118,6 +118,11 @@ class Paper:
     comments_elsewhere: int
 
     @property
+    def named_authors(self) -> tuple[Author, ...]:
+        """Those that may be named: all that are not hidden."""
+        return tuple(author for author in self.authors if author.status != "hidden")
+
+    @property
     def is_arxiv(self) -> bool:
         """Whether the id is arXiv's."""
         return not self.id.startswith(("doc-", "title-"))

@@ -154,7 +154,7 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
         "links": _links(paper),
         "topic": topic_of(site.classes, paper),
         "headline": site.lines([paper]).get(paper.id),
-        "citation": exporting.bibtex([views.without_hidden(paper)], abstract=False),
+        "citation": exporting.bibtex([paper], abstract=False),
         "picture_key": views.thumbnail(site.settings.home, paper).rpartition("?")[2],
         "yours": yours_of(request, [paper]),
         "shelves": collecting.shelves(site.database, person, paper.id) if (person := signed_in(request)) else [],
@@ -165,7 +165,7 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
 
 
 def _reference(request: Request, which: str, form: str, media_type: str, ending: str) -> Response:
-    paper = views.without_hidden(site_of(request).papers.get(which))
+    paper = site_of(request).papers.get(which)
     name = re.sub("[^A-Za-z0-9.-]", "_", paper.id)
     response = Response(
         exporting.EXPORTS[form]([paper]),

@@ -148,7 +148,7 @@ def detail_of(paper: Paper, base: str) -> dict[str, Any]:
 
 def markdown_of(paper: Paper, base: str) -> str:
     """A paper as Markdown; words of others stand as they are, in a text that nobody renders here."""
-    names = [plain(author.name) for author in paper.authors if author.status != "hidden"]
+    names = [plain(author.name) for author in paper.named_authors]
     facts = {
         "Authors": ", ".join(names) or (views.counted(paper.author_count, "author") if paper.author_count else ""),
         "Organisation": plain(paper.organisation),

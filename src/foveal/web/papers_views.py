@@ -8,7 +8,7 @@ Papers      pictures, people (2,000 authors are counted, not listed), votes here
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import sha256
@@ -158,13 +158,8 @@ def votes_told(paper: Paper) -> str:
 
 def shown_authors(paper: Paper, most: int) -> tuple[tuple[Author, ...], int]:
     """The first `most` authors that are not hidden, and how many more there are."""
-    seen = tuple(author for author in paper.authors if author.status != "hidden")[:most]
+    seen = paper.named_authors[:most]
     return seen, max(0, max(paper.author_count, len(paper.authors)) - len(seen))
-
-
-def without_hidden(paper: Paper) -> Paper:
-    """The paper as it may be cited here: without authors that are hidden."""
-    return replace(paper, authors=tuple(author for author in paper.authors if author.status != "hidden"))
 
 
 def people(paper: Paper, most: int = 2) -> str:

@@ -135,7 +135,7 @@ def _about(paper: Paper, links: Links, headline: Headline | None) -> Item:
 
 def authors_of(paper: Paper) -> str:
     """Three names and "et al."; the organisation where there are none."""
-    shown = [one_line(author.name) for author in paper.authors if author.status != "hidden"][:AUTHORS]
+    shown = [one_line(author.name) for author in paper.named_authors][:AUTHORS]
     if not shown:
         count = f"{paper.author_count:,} author{'s' * (paper.author_count != 1)}" if paper.author_count else ""
         return one_line(paper.organisation) or count
