@@ -167,6 +167,8 @@ BENCHES = {
     "attention-prefill": "foveal.bench.attention_prefill:whole_prompts",
     "attention-likelihood": "foveal.bench.attention_tasks:likelihoods",
     "attention-tasks": "foveal.bench.attention_tasks:tasks",
+    "attention-memory": "foveal.bench.attention_prefill:peaks",
+    "attention-scarce": "foveal.bench.attention_scarce:scarce",
     "attention-pairs": "foveal.bench.attention_tasks:pairs",
     "attention-pairs-16k": "foveal.bench.attention_tasks:pairs_16k",
     "attention-pairs-32k": "foveal.bench.attention_tasks:pairs_32k",

@@ -53,7 +53,7 @@ def test_other_methods_get_the_density_that_flexprefill_took():
 
 
 def test_every_method_is_compared():
-    assert {name.partition("@")[0] for name in (*FAMILIES, *PAIRS)} == {*METHODS, "dhsa-equal"}
+    assert {name.partition("@")[0] for name in (*FAMILIES, *PAIRS)} == {*METHODS, "dhsa-equal", "flexprefill-equal"}
 
 
 def test_a_recalled_sentence_is_scored_by_its_words():

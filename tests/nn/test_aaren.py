@@ -289,6 +289,13 @@ def test_a_stack_asks_of_its_input_what_a_layer_asks(kind, norm):
         stack(none, mask=mask)
 
 
+class Plain(torch.nn.Module):
+    """A mixer of others."""
+
+    def __init__(self, _: AarenSettings) -> None:
+        super().__init__()
+
+
 def test_wrong_input_is_named():
     layer = aaren()
     x = drawn(2, 5, 8)
@@ -302,6 +309,11 @@ def test_wrong_input_is_named():
         aaren(n_queries=3)(drawn(2, 5, 8), state)
     with pytest.raises(InputError, match="2 rows; the input has 1"):
         layer(drawn(1, 5, 8), state)
+    for rows in ([2], [0, -3]):
+        with pytest.raises(InputError, match=rf"reset got row {rows[-1]}; the state holds 2 rows"):
+            state.reset(rows, layer.init_state(2))
+    with pytest.raises(InputError, match="Plain has no query of its own"):
+        AarenBlock(AarenSettings(dim=8, heads=2), residual="query", mixer=Plain)
     with pytest.raises(InputError, match="without their order"):
         aaren(decay=0.1).read(drawn(2, 5, 8))
     for options, words in (

@@ -69,6 +69,9 @@ def test_words(text, expected):
         ["As follows:\n", "- one thing\n", "- another thing\n", "1. Third"],
         ["A hard\nwrapped line. ", "And\nanother."],
         ["One paragraph\n\n", "Another"],
+        ["What is it? ", "42."],
+        ["Of these. [4]\n\n", "[5]\n\n", "* * *\n\n", "A heading\n=========\n\n", "Text."],
+        ["| a | b |\n|---|---|\n", "| 1 | 2 |"],
         ["no marks at all"],
     ],
 )

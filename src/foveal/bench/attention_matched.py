@@ -16,7 +16,16 @@ from typing import Any
 
 from torch import Tensor
 
-from foveal.attention import DHSA, AttentionMethod, BlockTopK, Context, RandomBlocks, Streaming, VerticalSlash
+from foveal.attention import (
+    DHSA,
+    AttentionMethod,
+    BlockTopK,
+    Context,
+    FlexPrefill,
+    RandomBlocks,
+    Streaming,
+    VerticalSlash,
+)
 from foveal.attention.blocks import BLOCK
 from foveal.bench.attention_models import Capture, PromptReader
 
@@ -55,12 +64,12 @@ def of_density(family: Callable[[float], Any], seen: Sequence[Look], density: fl
 
 
 def at_density(seen: Sequence[Look], density: float, names: Sequence[str] = ()) -> dict[str, AttentionMethod]:
-    """Other methods at about `density` of the causal blocks of a prompt; `names`: only these."""
+    """Methods at about `density` of the causal blocks of a prompt; `names`: these, else all but FlexPrefill."""
     length = seen[0][1].shape[2]
     made = {
         name: of_density(partial(family, length), seen, density)
         for name, family in FAMILIES.items()
-        if not names or name in names
+        if name in (names or OTHERS)
     }
     return {f"{name}@{density:.2f}": method for name, method in made.items()}
 
@@ -74,7 +83,12 @@ def _streaming(length: int, share: float) -> Streaming:
     return Streaming(sinks=BLOCK, recent=max(BLOCK, round(share * length)))
 
 
+def _flexprefill(_: int, share: float) -> FlexPrefill:
+    return FlexPrefill(gamma=share, min_budget=BLOCK)
+
+
 FAMILIES: dict[str, Callable[[int, float], AttentionMethod]] = {
+    "flexprefill-equal": _flexprefill,
     "dhsa-equal": lambda _, share: DHSA(density=share),
     "vertical-slash": _vertical_slash,
     "block-topk": lambda _, share: BlockTopK(share),
@@ -82,3 +96,5 @@ FAMILIES: dict[str, Callable[[int, float], AttentionMethod]] = {
     "random": lambda _, share: RandomBlocks(share),
 }
 """By the length of the prompt and a share."""
+
+OTHERS = tuple(name for name in FAMILIES if name != "flexprefill-equal")

@@ -92,7 +92,7 @@ def _curves(settings: BenchSettings, seen: Sequence[Seen], exact: Sequence[Tenso
     looked = [(query, key, context) for query, key, _, context in seen]
     curves: Mapping[str, list[float]] = {name: [] for name in FAMILIES}
     for share in shares:
-        for name, method in at_density(looked, share).items():
+        for name, method in at_density(looked, share, tuple(FAMILIES)).items():
             error, reached = errors(method, seen, exact)
             family = name.split("@")[0]
             curves[family].append(error)

@@ -62,8 +62,7 @@ def whole_prompts(settings: BenchSettings) -> Iterator[Row]:
     yield from never_slower(reader)
     for length in (4_096,) if settings.quick else (16_384, 32_768):
         yield from at_length(reader, length)
-    for length in (4_096,) if settings.quick else (16_384, 32_768):
-        yield from memory(length, settings)
+    yield from peaks(settings)
 
 
 def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
@@ -184,14 +183,20 @@ print(json.dumps([resident("VmHWM:"), loaded]))
 """
 
 
+def peaks(settings: BenchSettings) -> Iterator[Row]:
+    """The rows of memory, which what else runs on the machine does not change."""
+    for length in (4_096,) if settings.quick else (16_384, 32_768):
+        yield from memory(length, settings)
+
+
 def memory(length: int, settings: BenchSettings) -> Iterator[Row]:
     """The most memory that a forward pass holds, by method."""
     if not sys.platform.startswith("linux"):
         return
     ids = PromptReader(settings).tokens(length)
-    peaks = {method: _peak(method, ids) for method in ("dense", "dhsa", "flexprefill")}
-    base = peaks["dense"]
-    for method, (peak, loaded) in peaks.items():
+    found = {method: _peak(method, ids) for method in ("dense", "dhsa", "flexprefill")}
+    base = found["dense"]
+    for method, (peak, loaded) in found.items():
         note = f"{peak / 2**30:.2f} GiB, {(peak - loaded) / 2**30:.2f} above the loaded model"
         note += f"; {PAPER_MEMORY}" if method == "dhsa" else ""
         most = PEAK.get((method, length))

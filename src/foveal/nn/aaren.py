@@ -221,6 +221,8 @@ class AarenBlock(nn.Module):
             raise InputError(f"AarenBlock got norm = {norm!r}, residual = {residual!r}; see its documentation.")
         self.dim = dim = settings.dim
         self.aaren, self.norm, self.residual = mixer(settings), norm, residual
+        if residual == "query" and not hasattr(self.aaren, "query"):
+            raise InputError(f"{type(self.aaren).__name__} has no query of its own to add to. Take 'input' or 'none'.")
         self.before, self.middle = nn.LayerNorm(dim), nn.LayerNorm(dim)
         inner = feed_forward or 4 * dim
         self.feed = nn.Sequential(nn.Linear(dim, inner), nn.ReLU(), nn.Linear(inner, dim), nn.Dropout(settings.dropout))

@@ -71,7 +71,12 @@ class State:
         return self.map(lambda one: one[rows])
 
     def reset(self: Own, rows: Sequence[int], start: Own) -> Own:
-        """The same, but `rows` are those of `start` (a layer's `init_state`); the shared phase stays as it is."""
+        """The same, but `rows` are those of `start` (a layer's `init_state`); the shared phase stays as it is.
+
+        InputError: there is no such row, or `start` is of another layer.
+        """
+        if wrong := [row for row in rows if not -self.batch <= row < self.batch]:
+            raise InputError(f"reset got row {wrong[0]}; the state holds {self.batch} rows, counted from 0.")
         told = torch.zeros(self.batch, dtype=torch.bool)
         told[list(rows)] = True
         self.require_fit(start)

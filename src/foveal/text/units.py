@@ -7,7 +7,8 @@ blank but that of a blank text. `words` gives tokens only, with what stands betw
 Paragraph  ends at a blank line, or at the end of a line so long (over 120 characters) that nobody wrapped it, unless
            its sentence plainly goes on in the next line
 Sentence   ends at a mark that ends one (abbreviations, initials, decimals and list numbers do not), before a list item
-           or table row, and at the end of its paragraph
+           or table row, and at the end of its paragraph; what holds no word, a mark [4] or a rule of dashes, goes with
+           the one before it
 Speed      linear in the text: every pattern reads a character a bounded number of times
 """
 
@@ -41,6 +42,7 @@ _SENTENCE_END = re.compile(
     r"(?<![.!?…‽؟۔])(?P<mark>[.!?…‽؟۔]+)[\"'”’»)\]*_]*(?P<space>\s+)"
     r"|[。！？｡।॥]+[」』”’）】》\"']*\s*"
 )
+_SCRAP = re.compile(r"(?:[\W_¹²³⁰⁴-⁹]|[\[(]\d{1,3}(?:[ ,;–-]{1,3}\d{1,3})*[\])])+")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))[ \t])")
 
 _CLOSED = re.compile(r"(?<=[\w\"'”’»)\]*])[.!?…‽؟۔。！？।,;]+['\"”’»)\]*_]*$")
@@ -78,7 +80,10 @@ def paragraphs(text: str) -> Offsets:
 
 def sentences(text: str) -> Offsets:
     """The sentences of `text`, covering it; none reaches over a paragraph's end."""
-    return _covering(text, [*paragraph_starts(text), *sentence_starts(text)])
+    begins = paragraph_starts(text)
+    places = _covering(text, [*begins, *sentence_starts(text)])
+    alone = {0, *begins}
+    return _covering(text, [a for a, b in places if a in alone or not _SCRAP.fullmatch(text, a, b)])
 
 
 def paragraph_starts(text: str) -> list[int]:
