@@ -6,18 +6,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 3
 # pip, not uv: a CPU build of torch that pip is told of (find-links) is taken instead of the CUDA build of 3 GB.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 BENCHES := search read attention retrieval rank generative segment events headlines papers mail research report memory heads nn layers scale
 
-.PHONY: demo test test-slow test-ray fuzz audit lint bench clean
+.PHONY: demo test rewritten test-slow test-ray fuzz audit lint bench clean
 
 demo: $(READY)
 	$(BIN)/foveal demo
 
-# Two processes with a thread each: most tests are too small to use two threads. A file's tests stay together.
-test: $(READY) lint
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not fuzz" -n 2 --dist loadfile
+# Three processes with a thread each on two cores: most tests are too small for two threads, and many wait for a browser
+# or a server. A file's tests stay together.
+test: $(READY)
+	$(MAKE) -j2 lint rewritten
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not fuzz" -n $(WORKERS) --dist loadfile
+
+# pytest rewrites the asserts of every file and keeps the bytecode: once, beside the linters, instead of in each process.
+rewritten: $(READY)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq >/dev/null
 
 # What needs a Ray cluster on this machine: installs foveal[scale] (Ray is large, and no other test needs it).
 test-ray: $(READY)

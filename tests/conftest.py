@@ -17,7 +17,9 @@ from foveal.settings import Settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a suite in the background of a shell; children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("foveal", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile(
+    "foveal", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, max_examples=50
+)
 settings.load_profile("foveal")
 
 

@@ -343,6 +343,7 @@ def test_damaged_files_are_told(library, files, own_settings):
         Library.open(settings=own_settings).search("taste", where="kind=jsonl")
 
 
+@pytest.mark.slow
 def test_searching_goes_on_while_another_thread_adds(library, files, own_settings):
     library.add([files])
     documents = [document(f"d{i}", f"a note on taste number {i}\n") for i in range(3000)]
@@ -433,6 +434,7 @@ def test_a_folder_without_a_model_is_no_encoder(own_settings, tmp_path):
     assert not own_settings.library.exists()
 
 
+@pytest.mark.slow
 def test_two_first_openings_make_one_library(own_settings, files):
     code = f"""
 from foveal.library import Library

@@ -73,6 +73,7 @@ def test_what_is_found_of_pass_keys_is_what_was_right():
     assert 0 <= found <= 1
 
 
+@pytest.mark.slow
 def test_from_scratch(tmp_path):
     folder, report = train_landmark([TEXT], None, SMALL, home=tmp_path, name="mine")
     before, after = report.measured["24 tokens at once"]
@@ -117,6 +118,7 @@ def test_too_little_text_is_refused(tmp_path):
         LandmarkTraining(pass_keys=2.0)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
     small = "--block 4 --train-length 32 --layers 1 --width 16 --heads 2 --vocabulary 300 --steps 2 --batch 2 --json"

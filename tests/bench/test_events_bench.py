@@ -201,6 +201,7 @@ def test_the_stream_is_measured(settings, monkeypatch):
     assert len({item.id for _, part in parts for item in part}) == 25
 
 
+@pytest.mark.slow
 def test_the_search_is_measured_beside_its_rivals(settings, fast, monkeypatch):
     monkeypatch.setattr(fresh_fitting, "WEIGHTS", (0.0, 0.5, 1.0))
     rows = by_name(events_search.search(settings))

@@ -33,6 +33,7 @@ TINY = Scale(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_exact_meets_its_bars(tmp_path):
     rows = list(exact(BenchSettings(data=tmp_path, cache=tmp_path, quick=True)))
     assert len(rows) > 10
@@ -97,6 +98,7 @@ def test_arms_are_trained_once_and_measured(tmp_path):
     assert {row.system: row.value for row in novels(again)} == first
 
 
+@pytest.mark.slow
 def test_records_are_asked_and_places_of_landmarks_matter(tmp_path):
     settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
     assert list(bench_records.records(settings, TINY)) == []  # no arm yet
@@ -122,6 +124,7 @@ def test_a_sliding_window_is_held_against_chance_where_it_cannot_have_seen():
     assert bench_records.by_chance(96) == pytest.approx(0.137, abs=0.001)
 
 
+@pytest.mark.slow
 def test_fewer_blocks_and_one_choice_for_all_tokens_must_be_worse(tmp_path):
     """The full run asks for the order itself, the quick one leaves some room."""
     model = bench_records.record_model(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), TINY)

@@ -72,6 +72,7 @@ def test_arms_of_a_seed_begin_alike():
     assert list(gates_of(placed)) == ["layer2.0"]
 
 
+@pytest.mark.slow
 def test_an_arm_is_trained_once_and_found_again(data):
     settings = BenchSettings(data=data, cache=data / "cache", quick=True)
     scale = replace(QUICK, learnt=16, epochs=2, batch=8)

@@ -94,6 +94,7 @@ def text(tmp_path_factory):
         return read_text(settings, 3000, layers=(), index="roar", model=model)
 
 
+@pytest.mark.slow
 def test_needles_of_each_kind_stand_in_one_text(text):
     counts = {kind: len(text.of_kind(kind)) for kind in KINDS}
     assert counts == {"literal": 6, "multi-key": 4, "passkey": 1}

@@ -80,6 +80,7 @@ def test_motifs_agree_where_the_label_says():
         assert int(row["targets"][-1]) in {5 + int(a == b) for a in kinds[0] for b in kinds[1]}
 
 
+@pytest.mark.slow
 def test_an_arm_is_trained_once_and_found_again(tmp_path):
     settings = BenchSettings(cache=tmp_path, quick=True)
     size = LanguageSize(layers=1, width=16, heads=2, window=8)
@@ -101,6 +102,7 @@ def books(folder):
         (folder / "text" / name).write_text(book)
 
 
+@pytest.mark.slow
 def test_novels_are_measured(tmp_path):
     books(tmp_path)
     size = LanguageSize(layers=1, width=16, heads=2, window=16)

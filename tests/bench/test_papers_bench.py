@@ -129,6 +129,7 @@ def test_synthetic_papers_repeat_and_have_neighbours(tmp_path):
     assert all(paper.authors and paper.categories and paper.keywords and paper.listings for paper in stored)
 
 
+@pytest.mark.slow
 def test_speed_is_measured_over_what_was_filled(monkeypatch):
     monkeypatch.setattr(papers_speed, "QUICK_PAPERS", 120)
     monkeypatch.setattr(papers_speed, "QUERIES", 5)

@@ -321,12 +321,14 @@ def test_what_documents_pay_to_themselves_by_its_definition(settings, model):
         assert found["own"][layer] == pytest.approx(np.mean(own), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_exact_is_so_and_full_attention_is_not(settings):
     rows = list(exact_module.exact(settings))
     assert [row for row in rows if row.ok is False] == []
     assert sum(row.ok is True for row in rows) == len(rows) - 1 == 11  # a peer's rounding has no bar
 
 
+@pytest.mark.slow
 def test_quality_asks_what_was_promised(settings):
     rows = list(quality_module.quality(settings))
     found = values(rows)

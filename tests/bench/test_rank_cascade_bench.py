@@ -181,6 +181,7 @@ def test_claims_are_parted(parts):
     assert len(parts.learned(learnt).features.names) == 19
 
 
+@pytest.mark.slow
 def test_rows_are_asked_for_what_they_promise(settings, qwen, monkeypatch):
     """The whole bench, with a counter of words for the cross-encoder and an untrained tiny model for BlockRank."""
     monkeypatch.setattr(rank_cascade, "QUICK", SIZES)

@@ -52,6 +52,7 @@ def test_a_world_tells_each_change_once_and_asks_of_it():
     assert World.made(steps=120, noise=["It rained all day."], seed=2) == world
 
 
+@pytest.mark.slow
 def test_memory_rows_of_a_toy(tmp_path):
     text = " ".join(
         f"The field number {at} lay fallow under a sky that nobody looked at for very long." for at in range(80)

@@ -39,6 +39,7 @@ def rows(settings, model):
     return list(planners(settings, model, LocalChat(model), SIZES))
 
 
+@pytest.mark.slow
 def test_every_planner_timing_and_share_of_noise_has_its_rows(rows):
     systems = {row.system for row in rows}
     wanted = [f"planner {one}" for one in PLANNERS] + ["ReAct"] + [f"timing {one}" for one in TIMINGS]

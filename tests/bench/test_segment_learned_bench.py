@@ -154,6 +154,7 @@ def test_all_systems_stand_in_one_table_each_with_its_figures(settings, base):
     assert values["topics: vectors", "AUC of gaps"].value > 0.6  # the toy's sections share their words
 
 
+@pytest.mark.slow
 def test_a_second_run_trains_nothing(settings, base, monkeypatch):
     policies = Policies.of(settings, TINY, only_topics=True)
     arms = Arms(policies, TINY, base)

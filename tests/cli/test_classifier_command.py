@@ -97,6 +97,7 @@ def test_what_does_not_fit_is_said(home):
     assert "is there already" in refused(*learn, "--name", "mine", "--seed", 1, *SMALL, home=home)
 
 
+@pytest.mark.slow
 def test_papers_teach_their_first_subject(home):
     with_papers = Database.open(Settings.load(home))
     found = labelled_papers(with_papers, least=3)

@@ -188,6 +188,7 @@ def test_help_names_every_choice(tmp_path, command, names):
     assert [name for name in names if name not in shown] == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_add_ends_with_130_and_keeps_the_library_whole(tmp_path):
     (tmp_path / "texts").mkdir()
     for i in range(3000):
@@ -214,6 +215,7 @@ def test_admin_compact(home):
     assert "before" in run("admin", "compact", home=home).stdout
 
 
+@pytest.mark.slow
 def test_logs_can_be_json(home, tmp_path):
     done = typed("--log-json", "-vv", "search", "fovea", home=home)
     for line in done.stderr.splitlines():

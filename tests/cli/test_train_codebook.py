@@ -43,6 +43,7 @@ def test_an_agent(tmp_path):
     assert isinstance(done.exception, InputError)
 
 
+@pytest.mark.slow
 def test_a_goal_ranker(tmp_path):
     topics, folder = topic_examples(), tmp_path / "topics"
     (folder / "qrels").mkdir(parents=True)

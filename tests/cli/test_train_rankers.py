@@ -201,6 +201,7 @@ def test_unknown_ids_are_named(plain, tmp_path):
     assert "1 judged queries have a relevant passage" in refused(*asked, "--queries", queries, home=plain)
 
 
+@pytest.mark.slow
 def test_without_judgements_headings_and_sentences_ask(tmp_path):
     home = tmp_path / "home"
     (tmp_path / "texts").mkdir()
@@ -215,6 +216,7 @@ def test_without_judgements_headings_and_sentences_ask(tmp_path):
     assert (told["model"] is None) == (not told["kept"])
 
 
+@pytest.mark.slow
 def test_a_folder_in_beirs_layout(judged, tmp_path):
     """What `judge --export` wrote trains elsewhere; its test queries are measured only."""
     out = tmp_path / "out"
@@ -327,6 +329,7 @@ def test_a_cross_encoder_from_the_library_s_judgements(judged, little_bert):
     assert (told["model"] is None) == (not told["kept"])
 
 
+@pytest.mark.slow
 def test_blockrank_must_beat_the_first_stage_too(judged, tmp_path):
     model = tiny("qwen", tmp_path / "tiny")
     few = ["--layer", "1", "--objective", "aux", "--learned", "layers", "--documents", "3", "--steps", "3"]
@@ -386,6 +389,7 @@ def test_a_blockrank_that_keeps_what_it_reads(judged, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("engine", ["paraformer", "attentive-cnn"])
+@pytest.mark.slow
 def test_models_of_articles_over_a_librarys_passages(engine, judged, little_bert):
     few = ["--steps", "2", "--batch", "2", "--negatives", "4", "--learning-rate", "0.003"]
     base = ["--base", little_bert, "--frozen"] if engine == "paraformer" else []
@@ -395,6 +399,7 @@ def test_models_of_articles_over_a_librarys_passages(engine, judged, little_bert
     assert any("by words alone" in note or "first stage alone" in note for note in told["notes"])
 
 
+@pytest.mark.slow
 def test_token_vectors_from_the_library_s_judgements(judged, little_bert):
     few = ["--base", little_bert, "--dimension", "8", "--steps", "6", "--batch", "2", "--learning-rate", "0.01"]
     told = train("late", "--name", "tokens", *few, home=judged)

@@ -327,6 +327,7 @@ def test_json_is_found_in_its_wrapping():
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_the_estimate_of_tokens_is_not_below_the_real_number():
     model = load_language_model("gemma3-270m"), load_language_model("qwen2.5-coder-0.5b")
     texts = [

@@ -105,6 +105,7 @@ def model() -> LanguageModel:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_real_model_answers_the_same_to_the_bit_and_reads_a_document_once(model: LanguageModel) -> None:
     document = "The keeper of the tide mill is called Orsin Vale, and he has two cats. " * 18
     other = "The lock of the upper canal was built of oak by a guild of carpenters. " * 18

@@ -222,6 +222,7 @@ def compiled_as_plain(backend, **options):
     torch.testing.assert_close(compiled, model(IMAGES), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_one_graph_to_the_compiler():
     compiled_as_plain("eager", level="diff")
 

@@ -122,6 +122,7 @@ def test_wrong_input_is_named(tmp_path):
         language_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     (tmp_path / "book.txt").write_text(TEXT)
     command = ["train", "language-model", "--data", str(tmp_path / "book.txt"), "--model", "lmm", "--name", "mine"]

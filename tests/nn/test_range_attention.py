@@ -163,6 +163,7 @@ layer, x = WindowAttention(WindowSettings(dim=32, heads=2, window=5)), torch.ran
     ],
     ids=["autocast", "float64", "meta", "func", "inference"],
 )
+@pytest.mark.slow
 def test_whatever_surrounds_its_first_use(code):
     subprocess.run([sys.executable, "-c", FIRST_USE.format(code)], check=True, timeout=300)
 

@@ -173,6 +173,7 @@ def test_it_is_loaded_as_it_was_saved(tmp_path):
         TextClassifier.from_pretrained(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_it_works_under_autocast_and_compiled():
     model = model_of()
     ids = together([model.read(one.text) for one in texts(3)])

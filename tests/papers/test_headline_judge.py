@@ -128,6 +128,7 @@ def test_other_classifiers(kind, unseen, tmp_path):
     assert loaded.evaluate(unseen).confusion == judge.evaluate(unseen).confusion
 
 
+@pytest.mark.slow
 def test_without_relevance_features_it_can_only_go_by_style(unseen):
     """The headlines of the third class have a style; the first two are told apart by how they meet the article."""
     blind = HeadlineJudge(JudgeSettings(features=(), changed_numbers=False))
@@ -139,6 +140,7 @@ def test_without_relevance_features_it_can_only_go_by_style(unseen):
     assert seeing.fit(mixed).evaluate(test).confusion.macro > blind.fit(mixed).evaluate(test).confusion.macro + 0.1
 
 
+@pytest.mark.slow
 def test_binary_and_sub_views_and_a_taxonomy_of_ones_own():
     names = {"HREL": "FME", "MREL": "FSE", "LREL": "CBT"}
     subs = HeadlineSet("subs", tuple(replace(one, label=names[one.label]) for one in pairs().pairs))
@@ -156,6 +158,7 @@ def test_binary_and_sub_views_and_a_taxonomy_of_ones_own():
     assert judge.predict("You won't believe what this actor wore", article(1)).label == "bad"
 
 
+@pytest.mark.slow
 def test_an_encoder_judges_and_still_names_the_evidence(tmp_path):
     folder = make_encoder(tmp_path / "encoder")
     made = []

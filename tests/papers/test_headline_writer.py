@@ -71,6 +71,7 @@ def test_what_it_learns_from_decides_what_it_writes(model, tmp_path):
         assert loaded.candidates([article, "the river"], 2) == writer.candidates([article, "the river"], 2)
 
 
+@pytest.mark.slow
 def test_it_is_kept_with_what_it_was_trained_on(model, tmp_path, monkeypatch):
     monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
     home = tmp_path / "home"

@@ -155,6 +155,7 @@ def test_training_makes_it_better_than_the_first_stage(tmp_path):
     assert isinstance(load_ranker(str(place)), GoalRanker)
 
 
+@pytest.mark.slow
 def test_test_queries_may_have_the_ids_of_others(tmp_path):
     """What is found for them takes nothing from what is learnt."""
     folder, examples = make_encoder(tmp_path / "encoder"), with_marks()

@@ -218,6 +218,7 @@ def test_negatives_are_no_more_than_there_are():
     assert most_negatives(Examples({"q": "?"}, {"a": "one"}, {"q": {"a": 1}}), 7) == 1
 
 
+@pytest.mark.slow
 def test_test_queries_may_have_the_ids_of_others(tmp_path, monkeypatch):
     """What is found for them takes nothing from what is learnt."""
     monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)

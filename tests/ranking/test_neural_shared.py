@@ -617,6 +617,7 @@ def test_what_was_judged_wrong_teaches_though_it_was_not_found(tmp_path):
     assert {EXAMPLES.corpus[f"d{12 + n}-d"] for n in range(8)} <= set(READ)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_a_model_and_the_best_dev_map_stays(tmp_path):
     """Seeds; selection by dev MAP; the lengths reach a model that has them."""
     scorer, learnt = scorer_of(), EXAMPLES.only([f"q{n}" for n in range(16)])

@@ -168,6 +168,7 @@ def test_the_state_at_the_end_is_that_of_a_reading_without_pause(qwen, story, tm
 
 
 @pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.slow
 def test_cancelled_after_any_window_it_goes_on_to_the_same_memory(qwen, story, tmp_path_factory, phase):
     folder = tmp_path_factory.mktemp("states")
     whole = finished(qwen, story, folder / "whole.json", PHASES[phase])

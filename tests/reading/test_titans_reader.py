@@ -165,6 +165,7 @@ def test_a_memory_is_trained_kept_and_loaded(tmp_path):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_the_commands_with_a_real_encoder(tmp_path):
     from tiny import tiny
 

@@ -222,6 +222,7 @@ def test_tree_stops_at_a_leaf_that_is_borne_out():
     assert len(source.queries) == 3
 
 
+@pytest.mark.slow
 def test_tree_stops_by_what_the_verifier_s_score_means_not_by_the_score():
     """A well supported answer scores some 0.85, never 0.9; of claims that do, nine in ten are true."""
     verifier = Verifier(load_encoder("minilm"))

@@ -67,6 +67,7 @@ def without_times(steps):
     return text
 
 
+@pytest.mark.slow
 def test_killed_at_every_kind_of_step_a_run_ends_as_one_that_was_not(tmp_path: Path):
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     done = subprocess.run(

@@ -67,6 +67,7 @@ def sure(model, recorded, search, tmp_path_factory):
 # -- its own runs -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_may_hold_what_the_recorded_ones_lack(model, recorded, search, tmp_path):
     own = replace(recorded.trajectories[0], id="q0@1", steps=(Step(FOREIGN, ()),))
     assert not set(Format(model, SHORT).query(FOREIGN)) <= vocabulary(Format(model, SHORT), recorded)
@@ -112,6 +113,7 @@ def test_a_round_learns_recorded_and_own_runs_and_none_that_is_held_out(model, r
         EvolvingSettings(rounds=0)
 
 
+@pytest.mark.slow
 def test_own_runs_are_drawn_once(model, recorded, search, sure, tmp_path):
     learnt, held = held_out(recorded.trajectories, 0.25)
     notes = []
@@ -184,6 +186,7 @@ def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
         train_planner(world(11), str(folder), SURE, BY, home=tmp_path, name="mills", cache=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_round_that_finds_nothing_is_told_of(recorded, tmp_path):
     folder = tmp_path / "base"
     tiny("qwen", folder)
@@ -198,6 +201,7 @@ def work(model, recorded, search, tmp_path):
     return Training(tmp_path, model, recorded, search, parted, SURE, lambda _: None)
 
 
+@pytest.mark.slow
 def test_the_report_is_of_the_stage_that_is_kept(work, model, recorded, search, sure, tmp_path):
     other, curves = distil(model, recorded, recorded.trajectories, QUICK, folder=tmp_path / "quick", search=search)
     distilled = Stage("distilled", other, 0.0, replace(curves, steps=1))
@@ -224,6 +228,7 @@ def test_a_likelihood_is_that_of_the_curve(work):
     assert work.likelihood(learned) == pytest.approx(seen[curves.best_step][LIKELIHOOD])
 
 
+@pytest.mark.slow
 def test_what_reward_made_is_measured_as_it_will_be_used(work, sure):
     everything = replace(work, parted=Parted(work.parted.learnt, work.recorded.trajectories))
     slow = replace(BY, loop=replace(BY.loop, steps=1, learning_rate=1e-6))

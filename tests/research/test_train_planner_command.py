@@ -34,6 +34,7 @@ def test_a_planner_is_trained_and_told_of(run, tmp_path, monkeypatch):
     assert (told["model"] is not None) == told["kept"]
 
 
+@pytest.mark.slow
 def test_rounds_stand_in_the_report(run, tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
     folder = written(world(), tmp_path / "mills")

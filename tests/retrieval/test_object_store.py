@@ -99,6 +99,7 @@ def test_a_library_there_is_used_as_one_here(bucket, tmp_path, monkeypatch):
     assert [entry.title for entry in library.documents()] == ["other"]
 
 
+@pytest.mark.slow
 def test_a_reader_pins_one_moment_and_moves_on_by_itself(bucket, monkeypatch):
     monkeypatch.setattr(tables, "PINNED", timedelta(seconds=30))
     writer = make(f"{bucket}/pinned")
@@ -180,6 +181,7 @@ def test_a_right_that_was_lost_stops_the_writer_before_its_next_commit(bucket, a
     assert store.counts()["documents"] == 0
 
 
+@pytest.mark.slow
 def test_a_right_is_renewed_while_it_is_held(bucket, monkeypatch):
     monkeypatch.setattr(lease, "RENEWED_S", 0.05)
     monkeypatch.setattr(lease, "LEASE_S", 1.0)
@@ -191,6 +193,7 @@ def test_a_right_is_renewed_while_it_is_held(bucket, monkeypatch):
             pytest.fail("it had run out")
 
 
+@pytest.mark.slow
 def test_older_versions_of_the_right_go_with_the_others(bucket, monkeypatch):
     monkeypatch.setattr(lease, "RENEWED_S", 0.02)
     monkeypatch.setattr(module, "KEPT_BY_COMPACT", timedelta(0))
@@ -235,6 +238,7 @@ def test_a_right_ends_here_no_later_than_where_it_is_stored(monkeypatch):
         right.check()
 
 
+@pytest.mark.slow
 def test_what_the_store_refuses_is_said_with_what_to_do(bucket, monkeypatch):
     with pytest.raises(LibraryError, match="no bucket"):
         Library.open("s3://foveal-no-such-bucket/papers", encoder="none")

@@ -130,6 +130,7 @@ def test_missing_hard_negatives_are_made_up_for_and_too_few_articles_refused():
         ArticleRows(examples, {}, hard=8, random=3)
 
 
+@pytest.mark.slow
 def test_a_control_can_take_the_last_step(tmp_path):
     """Whatever the dev queries say: the best of them might be step 0, which nothing has taught."""
     settings = replace(FAST, hard=1, random=3, loop=LoopSettings(steps=4, batch=8, learning_rate=0.5, evaluate_every=1))
@@ -208,6 +209,7 @@ def test_a_planted_sentence_is_attended_first_after_training(tmp_path):
     assert "The first stage alone on the dev queries: f2@1" in report.notes[0]
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_nothing(tmp_path):
     """Shuffled labels do not learn: new queries are ordered as by chance, with what teaches the right ones above."""
     examples = planted()
@@ -223,6 +225,7 @@ def test_shuffled_labels_teach_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["paper, pairs", "cosine, group"])
+@pytest.mark.slow
 def test_the_encoder_learns_too(topics, tiny_encoder, tmp_path, how):
     """Gradients run through the encoder (the authors' do not); the folder holds it, and its fingerprint is checked."""
     head, objective = how.split(", ")
@@ -250,6 +253,7 @@ def test_the_encoder_learns_too(topics, tiny_encoder, tmp_path, how):
         Paraformer.load(folder)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_and_a_done_one_is_not_done_again(tmp_path):
     examples = planted(4)
     settings = replace(FAST, loop=replace(FAST.loop, steps=12, evaluate_every=4))

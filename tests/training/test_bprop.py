@@ -250,6 +250,7 @@ def test_a_model_that_tells_sets_no_better_is_not_kept(tiny_encoder, tmp_path):
     assert "not kept" in report.notes[-1]
 
 
+@pytest.mark.slow
 def test_masked_words_alone_are_measured_by_what_is_guessed(tiny_encoder, tmp_path):
     settings = replace(SETTINGS, rop_weight=0.0, mlm_weight=1.0, mask_rate=0.3, held_out=0.5)
     _, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path)
@@ -301,6 +302,7 @@ def test_bad_input(tiny_encoder, tmp_path):
             BPropSettings(**wrong)
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_a_folder_or_on_the_library(tiny_encoder, tmp_path):
     from typer.testing import CliRunner
 

@@ -229,6 +229,7 @@ def test_every_loss_reaches_what_it_trains(tiny_encoder):
         assert any(name.startswith(part) for name in moved), part
 
 
+@pytest.mark.slow
 def test_it_learns_to_read_the_topic_from_the_event(tiny_encoder, tmp_path):
     """A query's own words say nothing: only with its event can the answer be told."""
     data = news()
@@ -274,6 +275,7 @@ def test_a_training_that_was_stopped_gives_the_same_as_one_that_was_not(tiny_enc
     assert resumed.curves.metrics == whole.curves.metrics
 
 
+@pytest.mark.slow
 def test_new_layers_learn_faster(tiny_encoder, tmp_path):
     class Two(torch.nn.Module):
         def __init__(self):

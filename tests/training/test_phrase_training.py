@@ -339,6 +339,7 @@ def test_the_best_phrase_by_a_double_loop(tiny_encoder):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_the_library_finds_what_the_model_finds():
     """A4: MiniLM, words of many pieces, a passage of several windows: two roads, one phrase."""
     from foveal.models import load_encoder

@@ -68,6 +68,7 @@ def test_an_encoder_and_a_reranker_from_judged_queries(data, tiny_encoder, tmp_p
     assert (told["model"] is None) == (not told["kept"])
 
 
+@pytest.mark.slow
 def test_an_encoder_from_the_library_itself(tiny_encoder, tmp_path):
     """T12: no label anywhere; headings, titles and sentences ask."""
     home = tmp_path / "home"

@@ -50,6 +50,7 @@ def test_an_encoder_learns_and_is_loaded_by_its_folder(topics, tiny_encoder, tmp
     assert shown["dev: after", "ndcg@10"] == after["ndcg@10"]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_a_name_is_never_reused(topics, tiny_encoder, tmp_path):
     first = trained(topics, tiny_encoder, tmp_path, name="mine")
     again = trained(topics, tiny_encoder, tmp_path, name="mine", on_progress=lambda _: pytest.fail("it trained"))
@@ -164,6 +165,7 @@ def test_what_a_teacher_is_sure_of(topics, tiny_encoder, tmp_path):
         assert all(topics.wrong(query, d) for d in pool if d not in found.get(query, ()))
 
 
+@pytest.mark.slow
 def test_simans_draws_near_the_answers_score(topics, tiny_encoder, tmp_path):
     """T6: of all that the base finds, not of its best; the draw is the seed's."""
     (near, _), (best, _) = (mined(topics, tiny_encoder, tmp_path, arm) for arm in ("simans", "mined"))

@@ -68,6 +68,7 @@ def headless(folder):
     return folder / "flat.txt"
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_told_and_cuts_a_text_without_headings(folder, tmp_path):
     home = tmp_path / "home"
     shown = run("train", "segmenter", "--data", folder, "--name", "mine", "--credit", "ours", home=home)

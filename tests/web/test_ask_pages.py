@@ -142,6 +142,7 @@ def test_citations_are_told_from_brackets_of_the_text():
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_the_real_model_answers_from_the_page(tmp_path: Path):
     app = made_app(tmp_path, LocalModels(cache=None))
     app.state.site.library.add_documents([document("mill", STORY, title="The mill")])

@@ -113,6 +113,7 @@ def test_nothing_sticks_out_at_any_width(browser: Any, address: str, width: int)
     assert not wide
 
 
+@pytest.mark.slow
 def test_at_twice_the_size_nothing_sticks_out(browser: Any, address: str):
     zoomed = browser.new_context(base_url=address, viewport={"width": 640, "height": 450}, device_scale_factor=2)
     larger = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
@@ -140,6 +141,7 @@ def test_nothing_moves_for_whom_motion_disturbs(page: Any):
         assert (page.evaluate("document.getAnimations().length"), page.evaluate(moving)) == (0, 0), name
 
 
+@pytest.mark.slow
 def test_the_page_does_not_move_while_it_loads(page: Any):
     page.add_init_script(
         "window.moved = 0; new PerformanceObserver(list => list.getEntries().forEach(e => { window.moved += e.value }))"
@@ -204,6 +206,7 @@ def test_what_cannot_be_sent_is_said_until_it_can(page: Any):
     assert page.get_by_role("alert").count() == 0
 
 
+@pytest.mark.slow
 def test_a_button_that_was_pressed_twice_says_again_what_it_does(page: Any):
     page.goto(VIEWS["paper"])
     button = page.locator(".crumbs .copy")

@@ -78,7 +78,7 @@ def test_drop_ask_and_follow_the_citation(page, tmp_path: Path):
         page.get_by_role("button", name="Ask").press("Enter")
         assert held.began.wait(60)
         page.locator('[data-live="words"]').get_by_text("The").wait_for()  # while it is written
-        assert page.locator("#found .hit").count() >= 1
+        page.locator("#found .hit").first.wait_for()  # and what was found
         held.go.set()
         link = page.locator("a.cite").first
         link.wait_for()
@@ -93,6 +93,7 @@ def test_drop_ask_and_follow_the_citation(page, tmp_path: Path):
         page.locator(".notice.place").get_by_text("page 3").wait_for()
 
 
+@pytest.mark.slow
 def test_cancel_works_while_it_goes_on(page, tmp_path: Path):
     held = Held()
     app = made_app(tmp_path, OwnModels(held))
@@ -109,6 +110,7 @@ def test_cancel_works_while_it_goes_on(page, tmp_path: Path):
         page.get_by_text("It was cancelled.").wait_for()
 
 
+@pytest.mark.slow
 def test_a_page_whose_stream_is_refused_comes_back(browser, tmp_path: Path):
     held = Held()
     context = browser.new_context()
@@ -149,6 +151,7 @@ def test_what_is_too_large_or_nothing_is_said_before_it_is_sent(page, tmp_path: 
         assert page.url == f"{base}/library"
 
 
+@pytest.mark.slow
 def test_a_place_without_its_part_is_found(page, tmp_path: Path):
     with served(made_app(tmp_path)) as base:
         page.goto(f"{base}/library")

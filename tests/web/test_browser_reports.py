@@ -135,6 +135,7 @@ def waits_for(page: Any, held: list[Any], count: int) -> None:
     pytest.fail(f"{len(held)} requests came instead of {count}")
 
 
+@pytest.mark.slow
 def test_a_report_without_javascript(browser: Any, site: tuple[str, ScriptedReporter]) -> None:
     base, reporter = site
     page, _ = opened(browser, java_script_enabled=False)

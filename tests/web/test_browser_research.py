@@ -114,6 +114,7 @@ def answered(page: Any, question: str) -> None:
     page.locator(f".outline-list a:text-is('{question}') + .state", has_text="answered").wait_for()
 
 
+@pytest.mark.slow
 def test_cancel_go_on_and_edit_a_node(page: Any, tmp_path: Path) -> None:
     model = held()
     with served(research_app(tmp_path, model)) as base:

@@ -80,6 +80,7 @@ def filled(home: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_question_that_a_killed_server_was_at_is_answered_by_the_next(tmp_path: Path) -> None:
     filled(tmp_path)
     with child(tmp_path) as (process, base):

@@ -371,6 +371,7 @@ except KeyboardInterrupt:  # as the server hands it on
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_streams_and_jobs_at_once(tmp_path: Path):
     tests = Path(__file__).parents[1]
     code = f"import sys; sys.path[:0] = [{str(tests)!r}, {str(tests / 'web')!r}]\n{SERVER}"

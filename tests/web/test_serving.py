@@ -67,6 +67,7 @@ def serve(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_site_reads_by_the_attention_that_is_asked_for(serve):
     assert serve().web.attention == "auto"
     assert serve(toml='[web]\nattention = "streaming"\nstreams = 7').web.attention == "streaming"

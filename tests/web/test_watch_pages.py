@@ -180,6 +180,7 @@ def home(tmp_path: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_line_watches_and_mails(home: Path, server: MailServer) -> None:
     at = ("--home", home)
     asked = ("research", "watch")
