@@ -128,6 +128,11 @@ def test_alce_is_its_definition():
                 assert citation_scores(sentence, cited, passages, entails) == by_definition(sentence, cited, passages)
 
 
+def test_a_citation_of_nothing_makes_its_sentence_wrong_and_is_not_counted_as_imprecise():
+    found = alce([("a b", [0, 7]), ("c", [2])], ["a b", "b c", "c"], entails)
+    assert (found.recall, found.precision, found.citations) == (0.5, 1.0, 1)
+
+
 def test_alce_of_a_report():
     found = alce([("a b", [0, 2]), ("c", [2]), ("a", [])], ["a b", "b c", "c"], entails)
     assert (found.recall, found.precision, found.citations) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)

@@ -242,7 +242,7 @@ def test_the_excerpts_are_numbered_lines():
 
 def test_only_a_server_is_told_that_it_may_refuse(qwen):
     assert settings_for(LocalChat(qwen)) == AnswerSettings()
-    assert settings_for(Quoter()) == AnswerSettings(context=1024, nowhere=NOWHERE)
+    assert settings_for(Quoter()) == AnswerSettings(context=1024, best_first=False, nowhere=NOWHERE)
     assert settings_for(Quoter(), context=96).context == 96
 
 
@@ -296,17 +296,33 @@ def test_confidence_falls_where_something_is_not_borne_out():
     assert 0 < sure[0] < 0.1 < 0.9 < sure[-1] < 1
 
 
-def test_the_model_is_shown_the_best_that_fit_in_the_order_of_the_text():
+@pytest.mark.parametrize("best_first", [True, False])
+def test_the_model_is_shown_the_best_that_fit(best_first):
     memory = [
         kept("The keeper of the mill is Orsin Vale. ", 0.2),
         kept("Her oven is made of red brick.", 0.1),
         kept("The river froze twice.", 0.3),
     ]
     model = Scripted("Orsin Vale.")
-    reading = answer_of(model, memory, AnswerSettings(context=45))
-    shown = model.asked[0][-1]["content"]
-    assert re.findall(r"\[\d\] (.+)", shown) == ["The keeper of the mill is Orsin Vale.", "The river froze twice."]
+    reading = answer_of(model, memory, AnswerSettings(context=45, best_first=best_first))
+    shown = re.findall(r"\[\d\] (.+)", model.asked[0][-1]["content"])
+    in_the_text = ["The keeper of the mill is Orsin Vale.", "The river froze twice."]
+    assert shown == (in_the_text[::-1] if best_first else in_the_text)
     assert len(reading.excerpts) == 3
+
+
+def test_what_stands_twice_is_shown_once():
+    said = "The keeper of the mill\nis Orsin Vale. "
+    text = f"{said}The river froze twice. {' '.join(said.split())} It rained."
+    places = [(0, len(said)), (len(said), len(said) + 23), (len(said) + 23, len(said) + 60)]
+    memory = [Kept(a, b, text[a:b], 20, score, 0) for (a, b), score in zip(places, (0.5, 0.3, 0.9), strict=True)]
+    model = Scripted("Orsin Vale.")
+    made = text_of(Document.of("test:mills", text, "Mills"))
+    reading = spoken(answered(model, made, QUESTION, memory, AnswerSettings(context=45)))[1]
+    shown = re.findall(r"\[\d\] (.+)", model.asked[0][-1]["content"])
+    assert shown == ["The river froze twice. The keeper of the mill is Orsin Vale."]
+    assert reading.citations[0].span.start == places[2][0]
+    assert [one.text for one in reading.excerpts] == [text[: places[2][1]].strip()]
 
 
 @pytest.mark.parametrize("wrong", [{"max_tokens": 0}, {"context": 31}, {"supported": 0}, {"supported": 1.1}])

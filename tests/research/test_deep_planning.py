@@ -276,12 +276,19 @@ def test_scope_by_rule_for_a_small_model_and_dates():
     for text, dates in (
         ("mills since 2010", ("2010-01-01", "")),
         ("mills after 2010", ("2011-01-01", "")),
-        ("mills between 2010 and 2015", ("2010-01-01", "2015-12-31")),
-        ("mills before 1901", ("", "1900-12-31")),
+        ("papers on mills published between 2010 and 2015", ("2010-01-01", "2015-12-31")),
+        ("How did mills change from 1990 to 2005?", ("1990-01-01", "")),  # what came later tells of it, too
+        ("What did mills before 1901 grind?", ("", "")),
+        ("Articles before 1901. What did mills grind by 1850?", ("", "1900-12-31")),
         ("mills in the last 5 years", ("2021-01-20", "")),
         ("mills", ("", "")),
     ):
         assert dates_in(text, TODAY) == dates
+    assert dates_in("before 1901", TODAY, of_sources=True) == ("", "1900-12-31")
+    asked = brief_of(
+        Filler(), "What did mills grind since 1901?", {"Since when?": "until 1950"}, words=300, today=TODAY, plain=True
+    )
+    assert (asked.since, asked.until) == ("1901-01-01", "1950-12-31")
 
 
 def test_a_brief_that_cannot_be_used_lists_its_fields():

@@ -25,7 +25,7 @@ from foveal.evaluation.kept import Range, first_and_last, first_tokens, last_tok
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.reading import InfiniRetri, ReadSettings
 from foveal.reading.answering import Evidence, drafted
-from foveal.reading.memory import Excerpt, excerpts, in_order, scored, within
+from foveal.reading.memory import Excerpt, scored, shown_of
 from foveal.reading.sentences import Sentence, blocks_of, read_sentences
 from foveal.registry import require
 from foveal.types import Encoder
@@ -131,7 +131,7 @@ class Bench:
     def _best(self, text: str, scores: np.ndarray, budget: int) -> list[Range]:
         """The best sentences of `budget` tokens, made excerpts of as the reader's are."""
         kept = list(scored(self.sentences(text), scores.tolist(), 0))
-        return [(run.start, run.end) for run in excerpts(in_order(within(kept, budget)))]
+        return [(run.start, run.end) for run in shown_of(kept, budget, best_first=self.read.answer.best_first)]
 
     def _offsets(self, text: str) -> list[Range]:
         return self.reader.looking.tokens.offsets(text)

@@ -221,13 +221,18 @@ class Alce:
 
 
 def alce(report: Sequence[tuple[str, Sequence[int]]], passages: Sequence[str], entails: Entails) -> Alce:
-    """ALCE of a report: sentences with the numbers of the passages that they cite, from 0. InputError: no sentences."""
+    """ALCE of a report: sentences with the numbers of the passages that they cite, from 0.
+
+    A sentence with a number that no passage has is not borne out, and, as in the authors' script, none of its citations
+    counts as made. InputError: no sentences.
+    """
     if not report:
         raise InputError("ALCE got no sentences; a report without any cannot be scored.")
     held, good, made = 0, 0, 0
     for sentence, cited in report:
         recall, precise = citation_scores(sentence, list(dict.fromkeys(cited)), passages, entails)
-        held, good, made = held + recall, good + precise, made + len(set(cited))
+        real = all(0 <= one < len(passages) for one in cited)
+        held, good, made = held + recall, good + precise, made + (len(set(cited)) if real else 0)
     return Alce(held / len(report), good / made if made else 0.0, len(report), made)
 
 

@@ -21,7 +21,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel, Messages, Sampling, is_local
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import Grounding, grounding
-from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, within
+from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
 from foveal.reading.skim import content_words
 from foveal.reading.sources import Text
 from foveal.reading.tokens import scalar
@@ -64,7 +64,10 @@ class AnswerSettings:
     """How an answer is made from excerpts."""
 
     max_tokens: int = 128  # of the answer
-    context: int = 256  # most tokens of excerpts that the model is shown, best first
+    context: int = 256  # most tokens of excerpts that the model is shown, the best that fit
+    best_first: bool = (
+        True  # the best excerpt first, since small models answer from what comes first; else as in the text
+    )
     instruction: str = INSTRUCTION
     nowhere: str = ""  # NOWHERE for a model that refuses where it must; a small one then refuses all but the literal
     supported: float = 0.5  # share of a sentence's own words that an excerpt must hold, 0 to 1
@@ -78,7 +81,7 @@ class AnswerSettings:
 def settings_for(model: ChatModel, context: int = 1024) -> AnswerSettings:
     """What suits `model`: a server's is shown up to `context` tokens and may refuse; this machine's is small."""
     local = is_local(model)
-    return AnswerSettings() if local else AnswerSettings(context=context, nowhere=NOWHERE)
+    return AnswerSettings() if local else AnswerSettings(context=context, best_first=False, nowhere=NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,7 @@ def answered(
     cancel: Cancel | None = None,
 ) -> Generator[AnswerDelta, None, Reading]:
     """Answer from what a reader kept, piece by piece; the value returned is the whole. `heads` as in `drafted`."""
-    best = within(kept, settings.context) or [max(kept, key=lambda one: one.score)]
-    shown = excerpts(in_order(best))
+    shown = shown_of(kept, settings.context, best_first=settings.best_first)
     if not shown:
         return not_found(question)  # what was kept is blank
     revision = text.revision

@@ -83,6 +83,14 @@ def within(kept: Sequence[Kept], budget: int) -> list[Kept]:
     return taken
 
 
+def distinct(kept: Iterable[Kept]) -> list[Kept]:
+    """`kept` without what stands word for word in a better one, or in an earlier one that is as good."""
+    best: dict[str, Kept] = {}
+    for one in sorted(kept, key=lambda one: (-one.score - one.lift, one.start)):
+        best.setdefault(" ".join(one.text.split()), one)
+    return list(best.values())
+
+
 def in_order(kept: Iterable[Kept]) -> list[Kept]:
     """`kept` as they stand in the text; of one sentence read twice, the better score."""
     best: dict[tuple[int, int], Kept] = {}
@@ -114,6 +122,12 @@ def excerpts(kept: Sequence[Kept]) -> list[Excerpt]:
         else:
             runs.append(Excerpt(one.start, one.end, one.text, one.score))
     return [_stripped(run) for run in runs if run.text.strip()]
+
+
+def shown_of(kept: Sequence[Kept], budget: int, *, best_first: bool) -> list[Excerpt]:
+    """What a model is shown of `kept`: the best that fit `budget` tokens, at least the very best, each text once."""
+    shown = excerpts(in_order(within(distinct(kept), budget) or [max(kept, key=lambda one: one.score)]))
+    return sorted(shown, key=lambda one: -one.score) if best_first else shown
 
 
 def leaning(one: Kept) -> Kept:

@@ -20,7 +20,7 @@ from foveal.evaluation.files import whole_file
 from foveal.reading.memory import Kept
 from foveal.reading.words import Words
 
-VERSION = 2
+VERSION = 3
 _MEANING = {
     "text": "another text (or this one has changed since)",
     "questions": "another question",

@@ -4,7 +4,9 @@
     brief = brief_of(model, question, answers, words=1200, today=today)
 
 A small model asks nonsense, so that for one (`plain`) a rule decides: a question of fewer than three content words says
-too little. Dates ("since 2020", "between 2010 and 2015", "in the last 5 years") are read by rule in any case.
+too little. Dates ("since 2020", "between 2010 and 2015", "in the last 5 years") are read by rule in any case. What a
+question tells of a time that is over ("mills before 1901") is its subject: sources of later days speak of it. So a last
+day counts where sources are spoken of ("papers before 1901"), or where the reader was asked since when sources count.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ _DATES = (
     (re.compile(rf"\bafter {_YEAR}\b", re.IGNORECASE), (1, None)),
     (re.compile(rf"\b(?:until|up to|by) {_YEAR}\b", re.IGNORECASE), (None, 0)),
     (re.compile(rf"\bbefore {_YEAR}\b", re.IGNORECASE), (None, -1)),
+)
+_SOURCES = re.compile(
+    r"\b(?:papers?|articles?|studies|publications?|literature|research|reports?|news|sources?|surveys?|reviews?|preprints?|posts"
+    r"|published|written|posted|appeared|printed)\b[^.?!]{0,60}$",
+    re.IGNORECASE,
 )
 _LAST = re.compile(r"\b(?:in|over|of) the (?:last|past) (\d{1,2}) years\b", re.IGNORECASE)
 
@@ -71,8 +78,10 @@ def brief_of(
     model: ChatModel, question: str, answers: Mapping[str, str], *, words: int, today: date, plain: bool = False
 ) -> Brief:
     """The brief of a question and of what was answered to the clarifying questions."""
-    told = " ".join([question, *answers.values()])
-    since, until = dates_in(told, today)
+    since, until = dates_in(question, today)
+    if answered := " ".join(answers.values()):
+        own = dates_in(answered, today, of_sources=True)
+        since, until = own[0] or since, own[1] or until
     goal = question if not answers else f"{question} ({'; '.join(one for one in answers.values() if one.strip())})"
     if plain:
         return Brief(goal=goal, since=since, until=until, words=words)
@@ -85,11 +94,15 @@ def brief_of(
     )  # fmt: skip
 
 
-def dates_in(text: str, today: date) -> tuple[str, str]:
-    """The first and the last day that a question asks for, as ISO 8601; "" where it does not say."""
+def dates_in(text: str, today: date, *, of_sources: bool = False) -> tuple[str, str]:
+    """The first and the last day that sources may be of, as ISO 8601; "" where a text does not say.
+
+    `of_sources`: whatever it says is said of sources.
+    """
     for pattern, years in _DATES:
         if found := pattern.search(text):
-            return _days(found.groups(), years)
+            since, until = _days(found.groups(), years)
+            return since, until if of_sources or _SOURCES.search(text[: found.start()]) else ""
     if found := _LAST.search(text):
         return date(today.year - int(found[1]), today.month, min(today.day, 28)).isoformat(), ""
     return "", ""
