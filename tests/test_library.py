@@ -435,6 +435,13 @@ def test_a_folder_without_a_model_is_no_encoder(own_settings, tmp_path):
 
 
 @pytest.mark.slow
+def test_half_a_character_in_a_query_is_some_mark(own_settings):
+    library = Library.open(settings=own_settings)
+    library.add_documents([Document.of("test:mill", "The mill grinds barley.", "Mill")])
+    for name in ("lexical", "dense", "hybrid"):
+        assert library.search("mill \udcff barley", retriever=name)[0].passage.text == "The mill grinds barley."
+
+
 def test_two_first_openings_make_one_library(own_settings, files):
     code = f"""
 from foveal.library import Library

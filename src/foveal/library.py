@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryError, UnknownDocument
+from foveal.models.characters import scalar
 from foveal.models.offline import OFFLINE
 from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval import tables
@@ -158,6 +159,7 @@ class Library:
         metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
         dense_weight, depth; lexsembridge and generative: model).
         """
+        query = scalar(query)
         found = self.retriever(retriever, where=where, **options)
         if budget_ms is not None and not isinstance(rank, str):
             raise InputError(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 from cli.test_reading import QUESTION, STORY, call
 from tiny import HEADS, LAYERS, tiny
 
 from foveal.attention.act_files import Calibration, load_calibration
 from foveal.attention.profiles import architecture_of
+from foveal.attention.sink_report import Sink
 from foveal.attention.sinks import SinkRule
+from foveal.cli.calibrating import _print_sinks
 from foveal.models.threads import with_threads
 
 LAX = ("--rule", "least", "--least", "0.02")
@@ -151,3 +155,14 @@ def test_read_answers_by_calibrated_heads(place):
     assert "does not go with --url" in failed.said
     failed = call(place, "read", *given, "--attention", "act:nowhere.json", status=1)
     assert "no calibration file" in failed.said
+
+
+def test_a_token_that_looks_like_markup_is_shown_as_it_is(capsys):
+    """As Mistral's [/INST] does."""
+    told = {"counts": torch.ones(2, HEADS), "first": torch.ones(2, HEADS), "share": 1.0}
+    sink = Sink(0, 1, 1, "[/INST]", 0.5)
+    report = SimpleNamespace(
+        tokens=("a", "[/INST]"), strongest=lambda _: [sink], kinds=lambda _: [("[/INST]", 1)], **told
+    )
+    _print_sinks(report)
+    assert "'[/INST]'" in capsys.readouterr().out

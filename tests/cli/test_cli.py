@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
-from foveal.cli import main
+from foveal.cli import main, output
 from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
 
 FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
@@ -227,3 +227,53 @@ def test_a_closed_pipe_is_no_error(home):
     command = " ".join(f"'{part}'" for part in FOVEAL)
     done = subprocess.run(f"{command} list | head -c 1", shell=True, env=env, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_piped_on_is_neither_cut_nor_drawn(monkeypatch, capsys):
+    from rich.table import Table
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    title = "words of a long title " * 9
+    table = Table("title", "source", box=None, pad_edge=False)
+    table.add_row(title, "/some/long/path" * 9)
+    output.results().print(table)
+    output.results().print("a:on:b :key:", markup=False)
+    output.notes().print("a:on:b :key:", markup=False)
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1].split("/", 1) == [f"{title}  ", "some/long/path" + "/some/long/path" * 8]
+    assert shown.out.splitlines()[2] == shown.err.strip() == "a:on:b :key:"
+
+
+def test_a_part_is_named_once(home):
+    one = json.loads(run("list", "--json", home=home).stdout)[0]["id"]
+    assert "--span and --page" in run("show", one, "--span", "0:3", "--page", "1", home=home, status=2).stderr
+
+
+def test_a_path_or_a_disk_that_fails_is_one_line(home, tmp_path):
+    assert "Is a directory" in run("papers", "export", "--all", "-o", tmp_path, home=home, status=1).stderr
+    for command in (("research", "replay"), ("digest", "bounce"), ("ask", "fovea", "--model")):
+        assert run(*command, "a" * 5000, home=home, status=1).stderr.startswith("Error: ")
+
+
+def test_a_lifted_address_is_json_for_programs(tmp_path):
+    told = run("admin", "subscriptions", "--lift", "ana@example.org", "--json", home=tmp_path)
+    assert json.loads(told.stdout) == {"address": "ana@example.org", "lifted": False}
+
+
+def test_a_folder_in_brackets_is_shown_as_it_is(home, tmp_path):
+    place = tmp_path / "copy [of] [" / "b]"
+    assert f"in {place}" in run("admin", "backup", place, home=home).stdout
+
+
+def test_keys_that_are_no_text_are_no_grade(home):
+    env = {**os.environ, "FOVEAL_HOME": str(home), **PLAIN, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([*FOVEAL, "judge", "fovea"], env=env, input=b"\xff\ns\n", capture_output=True, timeout=300)
+    assert (done.returncode, b"That is no grade" in done.stdout) == (0, True), done.stderr
+
+
+def test_an_article_on_standard_input_may_be_of_any_encoding(home):
+    env = {**os.environ, "FOVEAL_HOME": str(home), **PLAIN}
+    article = "Der Bürgermeister eröffnet den Park.".encode("latin-1")
+    done = subprocess.run([*FOVEAL, "headline", "judge", "Park", "-"], env=env, input=article, capture_output=True,
+                          timeout=300)  # fmt: skip
+    assert (done.returncode, "Bürgermeister eröffnet" in done.stdout.decode()) == (0, True), done.stderr

@@ -116,6 +116,8 @@ def test_write_prints_headlines_and_keeps_the_authors(folder, home, tmp_path):
     asked = ("headline", "write", few, "--writer", model.folder, "--out", out)
     assert "needs --judge" in str(error(*asked))
     assert "Wrote 3 pairs" in run(*asked, "--judge", "mine", "--home", home)
+    shown = json.loads(run(*asked, "--judge", "mine", "--home", home, "--json"))
+    assert (shown["pairs"], shown["out"]) == (3, str(out))
     told = [json.loads(line) for line in out.read_text().splitlines()]
     assert [one["headline"] for one in told] == [json.loads(line)["headline"] for line in lines[:3]]
     assert few.read_text() == "".join(lines[:3])

@@ -21,7 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from foveal.errors import Cancelled
+from foveal.errors import Cancelled, InputError
 from foveal.models import decoding, threads
 from foveal.models.chat import Cancel, Sampling
 from foveal.models.decoding import Decoder, NotTogether, decode_rows, drawn, nucleus, shared_chunks, tokens
@@ -316,3 +316,15 @@ def test_real_models_answer_as_generate_does(name: str, monkeypatch: pytest.Monk
     lost = step.max(-1).values - step.gather(1, torch.tensor(ours)[:, None])[:, 0]
     assert lost.max() <= 0.25  # two steps of bfloat16 at logits of 16 to 32
     assert (lost == 0).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-3])
+def test_the_coldest_draw_is_the_likeliest_token(temperature):
+    logits = torch.tensor([-3.0, 21.0, 20.0, float("-inf")])
+    assert drawn(logits, Sampling(temperature=temperature), torch.Generator().manual_seed(0)) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", float("inf")), ("seed", 2**64), ("seed", -(2**63) - 1)])
+def test_a_sampling_that_no_draw_can_follow_is_refused(name, value):
+    with pytest.raises(InputError, match=f"{name} is "):
+        Sampling(**{name: value})

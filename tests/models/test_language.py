@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from models.tiny_gguf import write_gguf
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
-from foveal.models import LanguageModel, load_language_model
+from foveal.models import LanguageModel, load_encoder, load_language_model
 from foveal.models.folders import fingerprint
 
 USER = [{"role": "user", "content": "the cat"}]
@@ -126,6 +127,27 @@ def test_names_that_are_no_language_model_are_told_apart(tmp_path):
         load_language_model(str(tmp_path / "absent.gguf"))
     with pytest.raises(ModelUnavailable, match=r"no config\.json"):
         load_language_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-that-name/model", ""], ids=["long", "home", "empty"])
+def test_a_name_that_can_be_no_path_is_an_unknown_name(name):
+    for load in (load_language_model, load_encoder):
+        with pytest.raises(UnknownName, match="is called"):
+            load(name)
+
+
+def test_lengths_that_a_training_left_in_the_tokenizer_cut_nothing(qwen, tmp_path):
+    for path in qwen.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    made = json.loads((tmp_path / "tokenizer.json").read_text())
+    made["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    made["padding"] = {
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "!",
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(made))
+    text = qwen.render(USER)
+    assert load_language_model(str(tmp_path)).encode(text) == qwen.encode(text)
 
 
 def test_a_folder_with_missing_or_no_weights_is_refused(qwen, tmp_path):

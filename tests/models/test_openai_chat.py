@@ -15,6 +15,7 @@ from servers import Call, Route, Server, broken, dead_url, in_turn, page, servin
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_model, remote
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
+from foveal.models.chat import PARSE_TOKENS
 from foveal.models.openai_chat import OpenAIChat
 
 ASK = [{"role": "user", "content": "Where is sight sharpest?"}]
@@ -256,6 +257,25 @@ def test_the_first_failure_of_many_is_raised_when_it_comes(server, routes):
     with pytest.raises(InputError):
         chat(server, timeout_s=60).chat_many([[{"role": "user", "content": str(n)}] for n in range(3)])
     assert time.monotonic() - at < 30
+
+
+def test_a_failure_ends_the_conversations_beside_it(server, routes):
+    """Else their threads would ask on, and hold the process at its end, for as long as the server is silent."""
+    routes[PATH] = in_turn(failing(400), silent())
+    with pytest.raises(InputError):
+        chat(server, timeout_s=60).chat_many([ASK, ASK, ASK])
+    until = time.monotonic() + 20
+    while left := [one for one in threading.enumerate() if one.name.startswith("foveal-chat")]:
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
+
+
+def test_a_parse_without_sampling_has_the_room_that_it_has_on_this_machine(server, routes):
+    routes[PATH] = answering('{"name": "fovea", "degrees": 2}')
+    chat(server).parse(ASK, Place)
+    assert sent(server)["max_tokens"] == PARSE_TOKENS
+    chat(server).parse(ASK, Place, Sampling(max_tokens=50))
+    assert sent(server)["max_tokens"] == 50
 
 
 def test_a_schema_is_sent_and_its_answer_checked(server, routes):

@@ -105,6 +105,21 @@ def test_every_model_is_loaded_from_safetensors_only() -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("kind", ["of-my-own", "vit"])
+def test_nobody_is_asked_whether_to_run_a_models_code(kind, tmp_path, monkeypatch):
+    """transformers would ask on the terminal, and a "y" runs it."""
+    ran = tmp_path / "ran"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    auto = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, "auto_map": auto}))
+    (folder / "own.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelUnavailable, match=r"code of its own|custom code"):
+        load_language_model(str(folder))
+    assert not ran.exists()
+
+
 class Trap:
     """What runs when it is unpickled."""
 

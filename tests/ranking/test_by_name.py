@@ -55,6 +55,16 @@ def test_every_ranker_of_the_registry_is_there():
         assert callable(lookup(RANKERS, name, kind="ranker").rank)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["~no-such-user", "~no-such-user/model", "a" * 300, "a" * 300 + "/b", "a\0b"],
+    ids=["no user", "no user's folder", "long", "long folder", "nought"],
+)
+def test_names_that_no_file_can_have_are_unknown(tmp_path, name):
+    with pytest.raises(UnknownName, match="No ranker is called"):
+        load_ranker(name, home=tmp_path)
+
+
 def test_names_and_folders_that_hold_no_ranker_are_refused(tmp_path):
     with pytest.raises(UnknownName, match="blockrank, listwise"):
         load_ranker("nobody", home=tmp_path)

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from retrieval.shelf import Words, hit, names
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from foveal.errors import Cancelled, InputError, ModelUnavailable, UnknownName
 from foveal.models import OFFLINE
@@ -200,6 +207,26 @@ def test_scores_that_are_no_numbers_are_an_error(ranker):
 
     with pytest.raises(InputError, match="gave text 0 no finite score"):
         CrossEncoderRanker(Broken()).scores("mill", ["river"])
+
+
+def test_a_model_that_counts_positions_from_behind_the_paddings_reads_long_passages(tmp_path):
+    """RoBERTa has two positions fewer than it states; where its tokenizer states no length, that is the bound."""
+    config = RobertaConfig(
+        vocab_size=4 + len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=POSITIONS, num_labels=1, pad_token_id=1, type_vocab_size=2,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    unstated = tokenizer()
+    unstated.model_max_length = 10**30
+    unstated.save_pretrained(tmp_path)
+    ranker = CrossEncoderRanker.load(str(tmp_path))
+    assert ranker.tokens == POSITIONS - 2
+    assert np.isfinite(ranker.scores("mill", ["mill wheel " * 40])).all()
+
+
+def test_halves_of_surrogate_pairs_are_read_as_some_mark(ranker):
+    scores = ranker.scores("mill \ud800", ["river \udfff mill", "river"])
+    assert scores.tolist() == pytest.approx(ranker.scores("mill ?", ["river ? mill", "river"]).tolist(), abs=1e-6)
 
 
 def test_the_saved_form_of_sentence_transformers_loads(tmp_path, ranker):

@@ -95,6 +95,15 @@ def test_a_neural_ranker_shows_its_match_matrix_over_the_text(content_only):
     assert found.best(1)[0] == type(found.best(1)[0])("fovea", "fovea", pytest.approx(1.0))
 
 
+def test_matches_are_shown_where_they_stand_whatever_the_script():
+    texts = ["İki değirmen is in İstanbul", "ΟΔΟΣ ΜΥΛΟΣ and mill", "नदी हिन्दी mill"]
+    vocabulary = Vocabulary.of_texts(texts, min_frequency=1)
+    ranker = Neural(Scorer(build("knrm", WordVectors.random(len(vocabulary), 8)), vocabulary))
+    found = explain("mill", [hit(text, 0.0, text) for text in texts], ranker, words=WORDS)
+    for one, text in zip(found, texts, strict=True):
+        assert [one.text(part) for part in one.parts] == text.split()
+
+
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
     return tiny("qwen", tmp_path_factory.mktemp("qwen"))

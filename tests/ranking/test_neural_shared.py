@@ -24,7 +24,7 @@ from foveal.models import OFFLINE
 from foveal.models.chat import Cancel
 from foveal.models.offline import unpacked
 from foveal.ranking.neural import build
-from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs, words
+from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs, placed, words
 from foveal.ranking.neural.losses import LOSSES, RankLossSettings, make_loss, ndcg_changes, teaches
 from foveal.ranking.neural.matches import (
     bins,
@@ -70,6 +70,29 @@ def test_words_are_lower_case_and_ideographs_stand_alone():
         "sight", "s", "sharpest", "here", "0", "5", "ärger", "目", "を", "見", "る", "x2",
     ]  # fmt: skip
     assert words(" …") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),  # vowel signs are no letters for a regular expression
+        ("مُحَمَّد كتب", ["مُحَمَّد", "كتب"]),
+        ("re\u0301sume\u0301", ["re\u0301sume\u0301"]),
+        ("𠀀𠀁字", ["𠀀", "𠀁", "字"]),
+        ("İstanbul", ["i\u0307stanbul"]),
+        ("\u0301 x", ["x"]),
+    ],
+    ids=["Hindi", "Arabic", "accents apart", "rare ideographs", "Turkish", "an accent alone"],
+)
+def test_words_of_any_script_stay_whole_and_in_place(text, cut):
+    assert words(text) == cut
+    assert [text[start:end].lower() for _, start, end in placed(text)] == cut
+
+
+def test_a_place_is_that_of_the_text_though_small_letters_are_more():
+    text = "İs ΟΔΟΣ İt, İ."
+    assert [word for word, _, _ in placed(text)] == words(text)
+    assert [text[start:end] for _, start, end in placed(text)] == ["İs", "ΟΔΟΣ", "İt", "İ"]
 
 
 def test_each_word_has_an_id_of_its_own_and_idf_by_definition(vocabulary):

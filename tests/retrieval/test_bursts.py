@@ -167,6 +167,23 @@ def test_a_feature_that_never_came_is_no_burst_and_memory_is_bounded():
     assert tracker.z("once199-0", 400) == 0.0 or tracker.z("once199-0", 400) < 0
 
 
+def test_a_gap_of_centuries_is_not_counted_bin_by_bin(monkeypatch):
+    closed, close = [], BurstTracker._close
+    monkeypatch.setattr(BurstTracker, "_close", lambda self, at: (closed.append(at), close(self, at)))
+    whole, short = BurstTracker(), BurstTracker()
+    whole._forgotten = 10**9
+    for tracker in (whole, short):
+        for at in (0, 1, 1, 29, 30, 20_000, 20_001, 20_001, 20_040):
+            tracker.add(at, ["quake", f"f{at}"])
+    for feature in ("quake", "f1", "f20001"):
+        assert short.z(feature, 20_040) == pytest.approx(whole.z(feature, 20_040), rel=1e-12)
+    assert short.slots == pytest.approx(whole.slots, rel=1e-12)
+    del closed[:]
+    short.add(3_000_000, ["quake"])
+    assert len(closed) < 10_000
+    assert short.closed == 3_000_000 - short.settings.open_bins
+
+
 def test_a_tracker_goes_on_from_its_state():
     draw = np.random.default_rng(5)
     stream = [(int(b), f"f{draw.integers(9)}") for b in np.sort(draw.integers(0, 200, 900))]

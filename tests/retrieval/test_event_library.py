@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -71,6 +72,23 @@ def test_new_documents_make_a_new_file_and_old_ones_go(store, tmp_path, monkeypa
     put(store, [dated(10)])
     mined(store, AT + timedelta(days=9), kept=kept)
     assert (kept / "of-another-library.json.gz").exists()
+
+
+def test_a_library_that_is_made_again_at_its_place_has_its_own_events(store, tmp_path, monkeypatch):
+    kept = tmp_path / "events"
+    anew(monkeypatch)
+    before = mined(store, AT, kept=kept).events(AT)
+    shutil.rmtree(tmp_path / "library")
+    again = make(tmp_path / "library")
+    put(
+        again, [replace(dated(number), title=f"Storm floods the harbour of town {number} today") for number in range(6)]
+    )
+    assert again._documents.version == store._documents.version
+    for _ in range(2):
+        found = mined(again, AT, kept=kept).events(AT)
+        assert found != before
+        assert all("Storm" in title for event in found for title in event.titles)
+        anew(monkeypatch)
 
 
 def test_a_damaged_file_is_made_again_and_a_full_disk_is_no_error(store, tmp_path, monkeypatch, caplog):

@@ -399,10 +399,12 @@ def test_the_recency_prior_is_its_formula(library):
         recent = 0.3 if age is None else 0.3 + 0.7 * 2 ** (-age / 7)
         assert fresh.prior(age, need) == pytest.approx(1 - need + need * recent)
     assert fresh.search(["striker goals"], 3)[0]
-    assert moment("2023-05-01").hour == 23
+    assert moment("2023-05-01") == datetime(2023, 5, 2, tzinfo=UTC) - timedelta(microseconds=1)
     assert moment(datetime(2023, 5, 1)).tzinfo is UTC
     with pytest.raises(InputError, match="fusion='sum'"):
         FreshSettings(fusion="sum")
+    with pytest.raises(InputError, match="need=3"):
+        library.search("striker goals", 3, retriever="fresh", need=3)
 
 
 def test_a_model_searches_a_library_that_its_encoder_made(bert, tmp_path):

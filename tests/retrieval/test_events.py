@@ -98,6 +98,19 @@ def test_a_title_that_comes_each_day_with_other_numbers_is_a_bulletin():
     assert [same_day.refused(Item("a", titles[0]), 9, 7) for _ in range(5)] == [None] * 5
 
 
+def test_news_that_comes_around_midnight_in_any_order_is_of_two_days():
+    keep = ItemFilter()
+    assert [keep.refused(Item("a", "Quake hits the coast of Chile"), 6, day) for day in (7, 8, 7, 8, 7)] == [None] * 5
+
+
+def test_a_template_loses_months_and_no_words_that_begin_like_them():
+    assert template("Report for Sept 3, October 4 and may 5") == template("Report for March 1, Dec 2 and June 9")
+    winners = [f"{name} wins a stage of the tour" for name in ("Martin", "Julian", "Augustin", "Mayor", "Novak")]
+    assert len({template(title) for title in winners}) == len(winners)
+    keep = ItemFilter()
+    assert [keep.refused(Item("a", title), 7, day) for day, title in enumerate(winners)] == [None] * 5
+
+
 def test_only_chosen_languages_pass_where_they_can_be_told():
     german = Item("a", "Die Zentralbank hat den Zins um einen halben Punkt erhöht")
     keep = ItemFilter(FilterSettings(languages=("en",)))
@@ -223,7 +236,9 @@ def test_a_cluster_that_fell_apart_is_cut_and_what_means_the_same_becomes_one():
     one = clusters._open(0.0)
     for number, vector in enumerate(vectors):
         clusters._join(one, Member(f"m{number}", f"title {number}", "s", float(number), vector), list(vector))
+    one.peak = 3.5
     ((old, new),) = clusters.split()
+    assert (old.peak, new.peak) == (3.5, 0.0)  # of that name it stays the highest burst so far
     assert {member.id for member in new.members} == {"m1", "m3"}
     assert (old.id, old.count, new.count, set(clusters.live)) == ("e1", 3, 2, {"e1", "e2"})
     assert list(clusters.holding.of("b")) == ["e2"]
@@ -382,6 +397,23 @@ def test_twice_the_same_stream_gives_the_same_and_so_does_a_restart(tmp_path):
     (tmp_path / "events.json.gz").write_bytes(b"junk")
     with pytest.raises(InputError, match="Mine them anew"):
         EventStore.restored(tmp_path / "events.json.gz")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_file_that_was_damaged_anywhere_is_said_to_be(tmp_path, place):
+    whole = EventStore().extend(feed()).snapshot(tmp_path / "events.json.gz").read_bytes()
+    at = int(place * len(whole))
+    for flip in range(1, 256, 17):
+        (tmp_path / "damaged.gz").write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+        with pytest.raises(InputError, match="Mine them anew"):
+            EventStore.restored(tmp_path / "damaged.gz")
+
+
+def test_a_title_with_half_a_letter_is_kept_as_it_is(tmp_path):
+    title = "Quake \ud83d hits the coast of Chile"
+    store = EventStore().extend([item("a", hours=0, title=title)])
+    again = EventStore.restored(store.snapshot(tmp_path / "events.json.gz"))
+    assert again.events(NOW)[0].titles == (title,)
 
 
 def test_events_grow_fade_and_close():

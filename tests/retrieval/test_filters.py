@@ -22,7 +22,13 @@ def store(tmp_path_factory):
         [
             document("Alpha's", "every a\n", metadata={"kind": "pdf", "year": 2020, "draft": True}),
             document("Beta", "every b\n", metadata={"kind": "md", "year": "2021"}, url="https://example.org/b"),
-            document("Gamma", "every c\n", published_at=datetime(2024, 5, 6, 23, 30, tzinfo=UTC), pages=(0,)),
+            document(
+                "Gamma",
+                "every c\n",
+                published_at=datetime(2024, 5, 6, 23, 30, tzinfo=UTC),
+                pages=(0,),
+                metadata={"poem": "ΟΔΥΣΣΕΙΑΣ ΤΕΛΟΣ"},
+            ),
         ],
     )
     return made
@@ -53,6 +59,10 @@ def store(tmp_path_factory):
         ("url~example.org", "Beta"),
         ('title="Beta"', "Beta"),
         ("colour=red", ""),
+        ("poem~οδυσ", "Gamma"),
+        ("poem~ΟΔΥΣ", "Gamma"),  # a small sigma is another one at a word's end
+        ("poem~ΤΕΛΟΣ", "Gamma"),
+        ("poem~τελοσ", "Gamma"),
         ("title=x' OR 1=1 --", ""),
         ("kind=it's", ""),
         ('title="Beta" and kind=md', "Beta"),

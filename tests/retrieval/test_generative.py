@@ -268,6 +268,16 @@ def test_documents_are_added_removed_saved_and_loaded(brain, t5, tmp_path):
         brain.remove("Romeo")
 
 
+def test_a_document_has_one_title(brain, t5, tmp_path):
+    with pytest.raises(InputError, match="'d0' has a title already"):
+        brain.add("d0", "Rome Express")
+    brain.remove(brain.titles[0])
+    brain.add("d0", "Rome Express")
+    brain.save(tmp_path)
+    found = CorpusBrain.load(tmp_path, t5).retrieve(QUERIES[:1], k=7)[0]
+    assert sorted(hit.document for hit in found) == sorted(f"d{number}" for number in range(7))
+
+
 def test_a_kill_parts_no_title_from_its_tree(brain, t5, tmp_path, monkeypatch):
     brain.save(tmp_path)
     changed = CorpusBrain.of(t5, {title: title for title in reversed(TITLES)})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from honest import HashedWords, Lines, document
 from typer.testing import CliRunner
@@ -78,6 +80,17 @@ def test_every_index_finds_what_the_exact_search_finds(filled, name):
     again = Store.open(store.uri)
     assert again.index.name == name
     assert spans(again, queries[0]) == spans(store, queries[0])
+
+
+def test_many_passages_are_found_though_few_cells_are_looked_into(tmp_path):
+    index, count, draw = replace(INDEXES["ivf-sq"], probes=4), 1500, np.random.default_rng(0)
+    vectors = draw.normal(size=(count, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 16)})
+    table = tables.connect(str(tmp_path)).create_table("passages", rows)
+    table.create_index("vector", config=index.config(count, 16))
+    found = index.asked(table.search(vectors[0]).distance_type("dot").limit(count), count, filtered=False)
+    assert len(found.to_arrow()) == count
 
 
 def test_the_scores_of_an_index_are_those_of_full_vectors(filled):

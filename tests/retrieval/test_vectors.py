@@ -326,6 +326,28 @@ def test_a_write_that_fails_or_was_killed_leaves_the_last_snapshot(tmp_path):
     assert [place.name for place in tmp_path.iterdir()] == ["000002"]
 
 
+def test_an_index_of_another_kind_is_refused(tmp_path):
+    write_snapshot(tmp_path, {"kind": "sparse", "vocabulary": 5}, {"ids": np.array(["a"])})
+    with pytest.raises(InputError, match="index of another kind"):
+        DenseIndex.load(tmp_path)
+
+
+def test_large_whole_numbers_stay_what_they_are_whatever_their_type():
+    near = [2**60 + 1, 2**60 + 2]  # one float for both
+    index = DenseIndex.build(np.array(near, dtype=np.uint64), VECTORS[:2])
+    index.add([7], VECTORS[2:3])
+    assert sorted(index.search(QUERIES[:1], 3)[0][0].tolist()) == [7, *near]
+    index.delete(near[:1])
+    assert sorted(index.search(QUERIES[:1], 3)[0][0].tolist()) == [7, near[1]]
+    with pytest.raises(InputError, match="Use one type"):
+        index.add([-1], VECTORS[3:4])
+    with pytest.raises(InputError, match="as text and as numbers"):
+        index.delete(["7"])
+    signed = DenseIndex.build([1, -2], VECTORS[:2])
+    with pytest.raises(InputError, match="Use one type"):
+        signed.add(np.array([2**63], dtype=np.uint64), VECTORS[2:3])
+
+
 def test_damage_is_said_and_so_is_a_newer_format(tmp_path):
     with pytest.raises(InputError, match="holds no index"):
         DenseIndex.load(tmp_path / "nowhere")

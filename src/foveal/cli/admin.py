@@ -151,7 +151,7 @@ def backup(
     if as_json:
         print_json(done)
         return
-    results().print(f"{done.files:,} files, {size(done.bytes)}, in {done.folder}")
+    results().print(f"{done.files:,} files, {size(done.bytes)}, in {done.folder}", markup=False)
     for one in done.elsewhere:
         notes().print(f"Not in it: {one}.", markup=False)
 
@@ -170,7 +170,7 @@ def restore(
     if as_json:
         print_json(done)
     else:
-        results().print(f"{done.files:,} files, {size(done.bytes)}, in {done.folder}")
+        results().print(f"{done.files:,} files, {size(done.bytes)}, in {done.folder}", markup=False)
 
 
 @app.command()

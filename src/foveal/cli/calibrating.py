@@ -230,6 +230,7 @@ def sinks(
 
 def _print_sinks(report: SinkReport) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     console = results()
     layers, heads = report.counts.shape
@@ -239,7 +240,8 @@ def _print_sinks(report: SinkReport) -> None:
     )
     table = Table("token", "place", "layer.head", "attention", box=None, pad_edge=False)
     for one in report.strongest(SHOWN):
-        table.add_row(repr(one.token), str(one.place), f"{one.layer}.{one.head}", f"{one.score:.3f}")
+        token = Text(repr(one.token))  # Text: a token such as [/INST] looks like markup
+        table.add_row(token, str(one.place), f"{one.layer}.{one.head}", f"{one.score:.3f}")
     if table.row_count:
         console.print(table)
         often = ", ".join(f"{token!r} {times}" for token, times in report.kinds(SHOWN))

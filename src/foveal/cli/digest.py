@@ -12,6 +12,7 @@ import typer
 
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.errors import InputError
+from foveal.models.folders import existing
 
 if TYPE_CHECKING:
     from foveal.database import Database
@@ -218,6 +219,9 @@ def show_subscriptions(home: Path | None, state: str | None, lift: str | None, a
         if lift:
             with database.writing() as session:
                 found = subscriptions.lift(session, canonical(lift))
+            if as_json:
+                print_json({"address": lift, "lifted": bool(found)})
+                return
             results().print(f"{lift} {'may be written to again' if found else 'was not refused'}.", markup=False)
             return
         rows = subscriptions.subscriptions(database, state=state)
@@ -299,8 +303,8 @@ def _mails(source: str) -> Iterator[tuple[str, bytes]]:
     if source == "-":
         yield "standard input", sys.stdin.buffer.read()
         return
-    path = Path(source)
-    if not path.exists():
+    path = existing(source)
+    if path is None:
         raise InputError(f"{source} is not there. Give a mail's file, a folder of such files, or - for standard input.")
     for one in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         yield str(one), one.read_bytes()

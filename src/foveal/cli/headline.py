@@ -135,7 +135,7 @@ def write(
     chosen = _judge(name, settings) if name else None
     made = _writer(writer, url, settings)
     if Path(article).suffix in (".csv", ".jsonl") or article.endswith((".csv.gz", ".jsonl.gz")):
-        _rewrite_all(Path(article), made, chosen, out, n)
+        _rewrite_all(Path(article), made, chosen, out, n, as_json=as_json)
         return
     if out is not None:
         raise InputError("--out is for a file of pairs (.csv or .jsonl); a single article's headlines are printed.")
@@ -148,7 +148,9 @@ def write(
         results().print(f"{one.text}{label}", markup=False, soft_wrap=True)
 
 
-def _rewrite_all(file: Path, writer: Writer, judge: HeadlineJudge | None, out: Path | None, n: int) -> None:
+def _rewrite_all(
+    file: Path, writer: Writer, judge: HeadlineJudge | None, out: Path | None, n: int, *, as_json: bool
+) -> None:
     """Rewrite each pair of the file. InputError: no judge, or no place to write to."""
     from foveal.evaluation.files import whole_file
     from foveal.evaluation.headlines import read_pairs
@@ -163,6 +165,9 @@ def _rewrite_all(file: Path, writer: Writer, judge: HeadlineJudge | None, out: P
             found = rewrite(writer, one.headline, one.article, judge, n=n)
             better += found.written is not None
             lines.write(json.dumps(_beside(one, found.author.judgement, found.written), ensure_ascii=False) + "\n")
+    if as_json:
+        print_json({"pairs": len(pairs), "better": better, "out": str(out)})
+        return
     said = f"Wrote {len(pairs):,} pairs to {out}; {better:,} have a headline that is judged better, as `written`."
     results().print(said, markup=False, soft_wrap=True)
 
@@ -340,11 +345,12 @@ def _write_labelled(pairs: HeadlineSet, chosen: Mapping[str, str | None], out: P
 
 
 def _article(source: str, settings: Settings) -> str:
-    if source == "-":
-        return sys.stdin.read()
+    from foveal.reading.opening import opened
     from foveal.text.loading import read_document
     from foveal.text.sources import load_settings
 
+    if source == "-":
+        return "".join(opened(source, load_settings(settings)).blocks())
     return read_document(source, load_settings(settings)).text
 
 

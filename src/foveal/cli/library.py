@@ -385,7 +385,9 @@ def _words(query: str) -> list[str]:
 
 
 def _part(span: str | None, page: int | None, pages: tuple[int, ...], length: int) -> tuple[int, int]:
-    if span:
+    if span is not None and page is not None:
+        raise typer.BadParameter("--span and --page each name a part; give one of them.")
+    if span is not None:
         found = re.fullmatch(r"(\d+):(\d+)", span)
         if not found or not int(found[1]) <= int(found[2]) <= length:
             raise typer.BadParameter(f"--span got {span!r}; it needs START:END with both from 0 to {length}.")

@@ -1,13 +1,16 @@
 """The command `foveal`: its tree, and the one place where an error becomes a line on standard error.
 
 Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage; 3 research that could make no report;
-130 stopped by Ctrl-C.
+4 a report with claims that are not supported; 130 stopped by Ctrl-C.
 A command's module is imported with the tree; what is heavy is imported inside the command.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -39,7 +42,10 @@ from foveal.cli.output import log_to_stderr, notes
 from foveal.errors import FovealError
 
 INTERRUPTED = 130
-
+OF_THE_MACHINE = tuple(
+    getattr(errno, f"E{name}") for name in ["ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "NAMETOOLONG", "ISDIR", "NOTDIR"]
+)
+"""Failures of a path or a disk that a person can mend, and no fault of the program."""
 
 app = typer.Typer(
     name="foveal",
@@ -82,14 +88,17 @@ def options(
 
 def run() -> None:
     """The entry point of `foveal`."""
+    with suppress(AttributeError, ValueError):  # what is piped in may be no text; a test's input no stream
+        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         app()
     except FovealError as error:
         notes().print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
         sys.exit(1)
     except Exception as error:
-        if (said := _of_database(error)) is None:
+        if (said := _of_database(error) or _of_machine(error)) is None:
             raise
+        logging.getLogger(__name__).debug("Where it came up", exc_info=error)
         notes().print(f"[bold red]Error:[/] {_escaped(said)}", soft_wrap=True)
         sys.exit(1)
     except SystemExit as stop:
@@ -107,6 +116,14 @@ def _of_database(error: Exception) -> str | None:
         f"The database cannot be used just now ({str(error.orig)[:200]}). Check that it is there, that the disk has "
         "room, and that no other program holds it; if it is damaged, put it back (foveal admin restore)."
     )
+
+
+def _of_machine(error: Exception) -> str | None:
+    """What to say of a path, a disk or a right that is not as it must be; None: the error is another's, or ours."""
+    if not isinstance(error, OSError) or error.errno not in OF_THE_MACHINE:
+        return None
+    place = f"{str(error.filename)[:200]!r} cannot be used: " if error.filename else ""
+    return f"{place}{error.strerror}. Name another path, or see that there is room, and the right to write."
 
 
 def _escaped(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -31,19 +32,24 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
+UNCUT = 10_000
+"""Columns of a table that a program reads (unless COLUMNS says): rich takes 80, and cuts words off to fit."""
+
 
 def results() -> Console:
-    """The console for what was asked for: standard output; not wrapped where no person reads it."""
+    """The console for what was asked for: standard output; not wrapped or cut where no person reads it."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    read = sys.stdout.isatty()
+    width = None if read or "COLUMNS" in os.environ else UNCUT
+    return Console(highlight=False, emoji=False, soft_wrap=not read, width=width)
 
 
 def notes() -> Console:
     """The console for progress and remarks: standard error."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, language_model, server
 from foveal.cli.output import notes
+from foveal.models.folders import existing
 
 if TYPE_CHECKING:
     from foveal.models.chat import ChatModel
@@ -107,4 +108,5 @@ def events_of(which: str, home: Path | None) -> tuple[list[Event], str | None, P
 
 
 def is_file(which: str) -> bool:
-    return which.endswith(".jsonl") or Path(which).is_file()
+    found = existing(which)
+    return which.endswith(".jsonl") or (found is not None and found.is_file())

@@ -29,6 +29,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from foveal.errors import ModelUnavailable
+from foveal.models.characters import scalar
 
 BATCH_TOKENS = 1024
 """Tokens of a batch, padding included: larger batches were slower on every processor tried (they leave the cache)."""
@@ -104,7 +105,7 @@ class BertEncoder:
         """Unit vectors (len(texts), dimension), float32; of each text the first `max_tokens` tokens count."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         for first in range(0, len(texts), TOKENISED_AT_ONCE):
-            window = list(texts[first : first + TOKENISED_AT_ONCE])
+            window = [scalar(text) for text in texts[first : first + TOKENISED_AT_ONCE]]
             encodings = self._cutting_tokenizer.encode_batch(window)
             cut = list(batches([len(encoding.ids) for encoding in encodings], BATCH_TOKENS))
             made = workers(len(cut)).map(self._vectors, ([encodings[row] for row in rows] for rows in cut))
@@ -114,7 +115,7 @@ class BertEncoder:
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token of `text`, uncut, without special tokens."""
-        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(scalar(text), add_special_tokens=False).offsets
         return offsets
 
     @cached_property

@@ -13,7 +13,8 @@ another thread sets it, and the call raises `Cancelled`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -42,22 +43,33 @@ class Sampling:
         """InputError: a value out of its range."""
         if self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}; an answer needs at least 1.")
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < inf:
             raise InputError(f"temperature is {self.temperature}; it needs 0 (the likeliest token) or more.")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; it needs a share above 0, at most 1.")
+        if not -(2**63) <= self.seed < 2**64:
+            raise InputError(f"seed is {self.seed}; it needs to fit into 64 bits.")
         if any(not text for text in self.stop):
             raise InputError("A stop text is empty; leave it out.")
 
 
 GREEDY = Sampling()
 
+PARSE_TOKENS = 1024
+"""max_tokens of `parse` where the caller does not say: the schema bounds the answer, and half a JSON is none."""
+
+
+def parsing(sampling: Sampling) -> Sampling:
+    """What `parse` draws by: what was given, or, with nothing given, up to `PARSE_TOKENS`."""
+    return replace(sampling, max_tokens=PARSE_TOKENS) if sampling is GREEDY else sampling
+
 
 class Cancel:
     """A token that stops a call: hand it in, and `set()` it from any thread."""
 
-    def __init__(self) -> None:
-        self._event = Event()
+    def __init__(self, outer: Cancel | None = None) -> None:
+        """`outer` cancels this one, too; not the other way round."""
+        self._event, self._outer = Event(), outer
 
     def set(self) -> None:
         """Stop what holds this token."""
@@ -66,7 +78,7 @@ class Cancel:
     @property
     def cancelled(self) -> bool:
         """Whether `set` was called."""
-        return self._event.is_set()
+        return self._event.is_set() or (self._outer is not None and self._outer.cancelled)
 
     def check(self) -> None:
         """Raise Cancelled if `set` was called."""
@@ -97,7 +109,10 @@ class ChatModel(Protocol):
         *,
         cancel: Cancel | None = None,
     ) -> SchemaT:
-        """An answer that `schema` accepts; it must forbid extra keys and bound its lengths (see `grammar`)."""
+        """An answer that `schema` accepts; it must forbid extra keys and bound its lengths (see `grammar`).
+
+        With no sampling given, up to `PARSE_TOKENS`.
+        """
         ...
 
     def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:

@@ -33,6 +33,9 @@ from foveal.models.threads import Threads
 CHUNK = {"cpu": 256, "cuda": 2048}
 """Tokens of a prompt read at once: no slower than more on that device, and a fraction of a second to a cancel."""
 
+COLDEST = 1e-30
+"""The least temperature that logits are divided by: by less they pass what float32 holds. It draws the likeliest."""
+
 
 @dataclass
 class State:
@@ -196,7 +199,7 @@ def drawn(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int
     """A token from logits (vocabulary,): the likeliest at temperature 0, else drawn from the top_p most likely ones."""
     if sampling.temperature == 0:
         return int(logits.argmax())
-    shares = torch.softmax(logits.float() / sampling.temperature, -1).cpu()
+    shares = torch.softmax(logits.float() / max(sampling.temperature, COLDEST), -1).cpu()
     if sampling.top_p < 1:
         shares = nucleus(shares, sampling.top_p)
     return int(torch.multinomial(shares, 1, generator=generator))

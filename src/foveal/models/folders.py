@@ -24,6 +24,15 @@ Progress = Callable[[int, int], None]
 """Called with the bytes that are done and those that there are in all."""
 
 
+def existing(name: str | Path) -> Path | None:
+    """The path that is meant, `~` resolved, if something is there; None also for a text that no path can be."""
+    try:
+        path = Path(name).expanduser()
+        return path if str(name) and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user's home, not to be looked into
+        return None
+
+
 def made_once(folder: Path, make: Callable[[Path], None], *, name: str, megabytes: int) -> Path:
     """`folder`, filled by `make(empty folder)` if it is not there. ModelUnavailable: it cannot be written."""
     if folder.is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foveal.errors import ModelUnavailable, UnknownName
-from foveal.models.folders import Progress
+from foveal.models.folders import Progress, existing
 from foveal.models.offline import OFFLINE, unpacked
 from foveal.models.safe_folders import require_safe
 from foveal.settings import Settings
@@ -39,11 +39,11 @@ def _found(name: str, cache: Path, kind: str, on_progress: Progress | None) -> P
             article = "an" if model.kind[0] in "aeiou" else "a"
             raise UnknownName(f"{name} is {article} {model.kind}, no {kind}. There are: {_offline_names(kind)}.")
         return unpacked(model, cache, on_progress=on_progress)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = existing(name)
+    if folder is not None and folder.is_dir():
         return folder
     trained = Settings.load().home / "models" / name
-    if (trained / "config.json").is_file() or (trained / "modules.json").is_file():
+    if existing(trained / "config.json") or existing(trained / "modules.json"):
         return trained
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         files = " or .gguf file" if kind == "language model" else ""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Messages, checked
-from foveal.models.folders import Progress, kept_fingerprint, made_once
+from foveal.models.folders import Progress, existing, kept_fingerprint, made_once
 from foveal.models.gguf import convert
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -148,8 +148,8 @@ def load_language_model(
     if dtype not in (None, *DTYPES):
         raise InputError(f"dtype is {dtype!r}; a language model takes {', '.join(DTYPES)}.")
     cache = cache or Settings.load().cache
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
+    path = existing(name)
+    if path is not None and path.suffix == ".gguf" and path.is_file():
         folder = _converted(path.resolve(), cache, on_progress)
     else:
         folder = folder_of(name, cache, kind="language model", on_progress=on_progress)
@@ -237,6 +237,9 @@ def _tokenizer(folder: Path) -> Any:
     """The tokenizer as tokenizer.json has it, which is read once; other forms go through their own class."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    if (folder / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    tokenizer = kind.from_pretrained(folder, local_files_only=True)
+    if backend := getattr(tokenizer, "backend_tokenizer", None):  # a training may have left its lengths in the file
+        backend.no_truncation()
+        backend.no_padding()
+    return tokenizer

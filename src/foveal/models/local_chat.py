@@ -23,7 +23,7 @@ from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.models.answer_text import AnswerText
-from foveal.models.chat import GREEDY, Cancel, Messages, Sampling
+from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, parsing
 from foveal.models.decoding import Decoder, NotTogether, State, decode_rows, tokens
 from foveal.models.grammar import Grammar, JsonGuide
 from foveal.models.language import LanguageModel
@@ -33,9 +33,6 @@ SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 ROWS = 8
 """Conversations decoded together: a step of 8 takes a third longer than a step of 1."""
-
-PARSE_TOKENS = 1024
-"""max_tokens of `parse` where the caller does not say: the schema bounds the answer, and half a JSON is none."""
 
 SCORED_AT_ONCE = 256
 """Rows through the LM head at once: at a vocabulary of 150,000, each takes 0.6 MB."""
@@ -90,7 +87,7 @@ class LocalChat:
         """
         guide = self._grammar.guide(schema)
         prompt = self._prompt(messages)
-        wanted = replace(sampling, max_tokens=PARSE_TOKENS) if sampling is GREEDY else sampling
+        wanted = parsing(sampling)
         sampling = self._fitted(prompt, replace(wanted, stop=()))
         with self._read(prompt, cancel) as state:
             ids = list(self._tokens(state, sampling, cancel, guide=guide))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from foveal.errors import FetchFailed, InputError
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
-from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked
+from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 from foveal.models.language import completion_prompt
 from foveal.models.remote import heard, retried
 
@@ -96,13 +96,16 @@ class OpenAIChat:
         *,
         cancel: Cancel | None = None,
     ) -> SchemaT:
-        """An answer that `schema` accepts; the server is asked once more where the first does not fit."""
+        """An answer that `schema` accepts; the server is asked once more where the first does not fit.
+
+        With no sampling given, up to `chat.PARSE_TOKENS`.
+        """
         from pydantic import ValidationError
 
         stated = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
         talk = checked(messages)
         for last in (False, True):
-            request = self._request(talk, sampling) | {
+            request = self._request(talk, parsing(sampling)) | {
                 "response_format": {"type": "json_schema", "json_schema": stated}
             }
             answer = self._retried(lambda asked=request: "".join(self._pieces(asked, cancel)), cancel)
@@ -151,14 +154,16 @@ class OpenAIChat:
     def chat_many(
         self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
     ) -> list[str]:
-        """The whole answer to each conversation, `AT_ONCE` at a time; the first failure ends the call."""
+        """The whole answer to each conversation, `AT_ONCE` at a time; the first failure ends all."""
+        left = Cancel(cancel)  # set when this call ends: what still runs would hold the process, and ask on and on
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="foveal-chat")
         try:
-            asked = [pool.submit(self.chat, messages, sampling, cancel=cancel) for messages in conversations]
+            asked = [pool.submit(self.chat, messages, sampling, cancel=left) for messages in conversations]
             for answer in as_completed(asked):
                 answer.result()  # a failure is raised when it comes, not when its turn comes
             return [answer.result() for answer in asked]
         finally:
+            left.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def count_tokens(self, text: str) -> int:

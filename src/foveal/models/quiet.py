@@ -1,4 +1,4 @@
-"""Calls into transformers without its progress bars and remarks, and as fast as they go."""
+"""Calls into transformers without its progress bars, remarks and questions, and as fast as they go."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import Any
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, transformers shows errors only, and the garbage collector waits."""
+    """Inside, transformers shows errors only, asks nobody whether to run a model's code (it is an error then), and the
+    garbage collector waits."""
     collecting = gc.isenabled()
     gc.disable()  # imports and tokenizers make millions of objects that stay: looking through them takes a quarter
     try:
-        from transformers import utils
+        from transformers import dynamic_module_utils, utils
 
+        code: Any = dynamic_module_utils
         logging: Any = utils.logging
+        waits = code.TIME_OUT_REMOTE_CODE  # seconds for a "y" on the terminal, which would run it
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+        code.TIME_OUT_REMOTE_CODE = 0
         try:
             yield
         finally:
+            code.TIME_OUT_REMOTE_CODE = waits
             logging.set_verbosity(level)
             if bars:
                 logging.enable_progress_bar()

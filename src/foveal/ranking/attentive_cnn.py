@@ -324,11 +324,12 @@ class AttentiveCNN(nn.Module):
 
     def _ids(self, text: str) -> list[int]:
         """The ids of a text's words, remembered; a text without any is one unknown word."""
-        if text not in self._known:
+        found = self._known.get(text)
+        if found is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[text] = self.vocabulary.ids(text) or [1]
-        return self._known[text]
+            found = self._known[text] = self.vocabulary.ids(text) or [1]
+        return found  # not looked up again: another thread may have cleared it
 
 
 def _summed(shares: Tensor, owners: Sequence[int], count: int) -> Tensor:

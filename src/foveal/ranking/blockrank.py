@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Cancel
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.models.threads import Threads
@@ -221,7 +221,9 @@ class BlockRank:
 
 
 def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits that were scored, best first, then the others of `hits`, below."""
+    """The hits that were scored, best first, then the others of `hits`, below. InputError: a score is not finite."""
+    if strange := [place for place, score in enumerate(scores) if not math.isfinite(score)]:
+        raise InputError(f"The model gave candidate {strange[0]} no finite score. Load it in float32.")
     scored = [replace(hit, score=score, source=source) for hit, score in zip(taken, scores, strict=True)]
     return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
 
@@ -277,9 +279,13 @@ def checked_layer(model: LanguageModel, layer: int | str) -> int:
 
 
 def saved_settings(folder: Path) -> dict[str, Any]:
-    """What `train` left in a model's folder; nothing for a model that was not trained to rank."""
+    """What `train` left in a model's folder; nothing for a model that was not trained to rank. ModelUnavailable: it is
+    damaged, and another layer or layout would rank at random.
+    """
     try:
-        found: dict[str, Any] = json.loads((folder / SAVED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = dict(json.loads((folder / SAVED).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelUnavailable(f"{folder / SAVED} is damaged ({error}). Copy it anew, or train it again.") from error
     return found

@@ -95,6 +95,7 @@ class BlockCache:
         if self.folder is not None:
             self._put_file(self._path(scope, ids), scope, block)
             return
+        block = block[0].clone(), block[1].clone()  # a view of a pass would hold all that was read with it
         with self._lock:
             self._size += size_of(block) - size_of(self._held.pop(scope.key(ids), None))
             self._held[scope.key(ids)] = block

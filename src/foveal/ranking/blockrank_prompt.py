@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.errors import InputError
+from foveal.models.characters import scalar
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -44,7 +44,6 @@ CLOSE = f"\n====== Now let's start! ======\n{REQUEST}\n\n{QUESTION}"
 ANSWER, OPEN, END = "Final Answer:", " [", "]"
 
 _DOCUMENTS, _QUERY = "\ue000DOCUMENTS\ue000", "\ue000QUERY\ue000"
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 REMEMBERED = 1024
 """Documents whose tokens a prompter holds, some 20 KB each: of kept documents, tokenising took a sixth of a query."""
@@ -177,7 +176,7 @@ class Prompter:
 
     def plain(self, text: str) -> list[int]:
         """The tokens of a text, none of them a control token."""
-        ids: list[int] = self._plain.encode(_scalar(text), add_special_tokens=False).ids
+        ids: list[int] = self._plain.encode(scalar(text), add_special_tokens=False).ids
         return ids
 
     @cached_property
@@ -208,7 +207,7 @@ class Prompter:
         head, tail = self.plain(f"\nID: {number} | CONTENT:"), self.plain(f" | END ID: {number}")
         frame = len(head) + len(tail)
         lead = f" {heading} " if heading else " "
-        found = self._plain.encode(_scalar(lead + text), add_special_tokens=False)
+        found = self._plain.encode(scalar(lead + text), add_special_tokens=False)
         most = room - frame
         if most < 1:
             raise InputError(
@@ -293,8 +292,3 @@ def _number_of(text: str, heading: str | None) -> str:
     """Four digits of the text's hash."""
     digest = hashlib.sha256(f"{heading or ''}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
     return f"{int(digest[:8], 16) % 10_000:04d}"
-
-
-def _scalar(text: str) -> str:
-    """`text` with lone surrogates, which are no characters, replaced one for one."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

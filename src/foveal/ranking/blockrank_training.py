@@ -92,7 +92,11 @@ def fine_tune(
     settings, layout = settings or BlockRankSettings(), layout or Layout()
     if dev is None:
         lists, dev = split(lists, share=settings.dev_share, seed=settings.loop.seed)
-    chosen = best_layer(model, dev[: settings.dev_lists], layout)[0] if layer == AUTO else checked_layer(model, layer)
+    chosen = (
+        best_layer(model, dev[: settings.dev_lists], layout, full=full)[0]
+        if layer == AUTO
+        else checked_layer(model, layer)
+    )
     reading = ListReading(model, chosen, layout, settings.objective == "ntp+aux", full)
     kept = {"layer": chosen, "layout": asdict(layout), **({"full": True} if full else {})}
     return train_blockrank(
@@ -102,18 +106,19 @@ def fine_tune(
 
 
 def best_layer(
-    model: LanguageModel, lists: Sequence[RankingList], layout: Layout | None = None
+    model: LanguageModel, lists: Sequence[RankingList], layout: Layout | None = None, *, full: bool = False
 ) -> tuple[int, dict[int, dict[str, float]]]:
     """The layer whose signal finds an answer first most often on these lists, and what each layer reached.
 
-    Of equal ones by precision at 1 the best mean reciprocal rank counts, then the shallowest. One pass a list.
+    Of equal ones by precision at 1 the best mean reciprocal rank counts, then the shallowest. One pass a list; `full`
+    as in `ListReading`.
     """
     layers = tuple(full_layers(model.model.config))
     prompter = Prompter(model, layout or Layout())
     ranks: dict[int, list[int]] = {layer: [] for layer in layers}
     for listed in lists:
         with torch.inference_mode():
-            found = read(model.model, listed_segments(prompter, listed), Ask(layers=layers))
+            found = read(model.model, listed_segments(prompter, listed, full=full), Ask(layers=layers, full=full))
         for layer in layers:
             scores = found.scores(layer)
             ranks[layer].append(1 + int((scores > scores[listed.positives()].max()).sum()))

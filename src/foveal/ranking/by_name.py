@@ -11,7 +11,6 @@ goal-ranker.json (a goal filter), a model of token vectors (`foveal train late`)
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +29,8 @@ LAST = 20
 NARROWING = 5
 """Times as many candidates that the stage before another one takes where none are named."""
 
+_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+
 
 def load_ranker(name: str, *, home: Path | None = None, **cascade: Any) -> Ranker:
     """The `Ranker` called `name`; `home` holds the models trained here (default: that of the settings).
@@ -46,7 +47,7 @@ def load_ranker(name: str, *, home: Path | None = None, **cascade: Any) -> Ranke
         made: Ranker = lookup(RANKERS, name, kind="ranker")(load_language_model())
         return made
     folder = _folder(name, home)
-    if folder is None and name.count("/") != 1:
+    if folder is None and not _HUB_ID.fullmatch(name):
         raise UnknownName(
             f"No ranker is called {name!r}. There are: {', '.join(RANKERS)}; or name a model that `foveal train` made "
             'here, a folder that exists, or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2"; or several of '
@@ -111,10 +112,10 @@ def _sized(part: str) -> tuple[str, int | None]:
 
 def _folder(name: str, home: Path) -> Path | None:
     """The folder that is meant: a path that exists, or a model trained here."""
-    for folder in (Path(name).expanduser(), home / "models" / name):
-        if folder.is_dir():
-            return folder
-    return None
+    try:
+        return next((one for one in (Path(name).expanduser(), home / "models" / name) if one.is_dir()), None)
+    except (OSError, RuntimeError):  # longer than any file's name, or the home of a user that there is not
+        return None
 
 
 def _kind(folder: Path | None) -> Callable[[str], Any]:
@@ -128,11 +129,11 @@ def _kind(folder: Path | None) -> Callable[[str], Any]:
 
         return FeatureRanker
     if folder is not None and (folder / "blockrank.json").is_file():
+        from foveal.ranking.blockrank import saved_settings
         from foveal.ranking.blockrank_kept import load_kept
         from foveal.ranking.listwise import ListwiseRanker
 
-        full = bool(json.loads((folder / "blockrank.json").read_text(encoding="utf-8")).get("full"))
-        return ListwiseRanker.load if full else load_kept
+        return ListwiseRanker.load if saved_settings(folder).get("full") else load_kept
     if folder is not None and (folder / "legal.json").is_file():
         from foveal.ranking.legal_ranker import LegalRanker
 

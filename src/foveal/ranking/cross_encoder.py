@@ -13,9 +13,11 @@ Windows   a query may take half of `max_tokens`, and is cut beyond. A passage th
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.models.characters import scalar
 from foveal.models.chat import Cancel
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -96,7 +99,14 @@ class CrossEncoderRanker:
         for."""
         stated = int(self.model.max_seq_length or MOST_TOKENS)
         positions = int(getattr(self.model.config, "max_position_embeddings", stated) or stated)
-        return min(self.max_tokens or stated, stated, positions)
+        return min(self.max_tokens or stated, stated, positions - self._skipped)
+
+    @cached_property
+    def _skipped(self) -> int:
+        """Positions that no token has: models like RoBERTa count them from behind the padding's."""
+        tables = (one for name, one in self.model.named_modules() if name.endswith("position_embeddings"))
+        padding = getattr(next(tables, None), "padding_idx", None)
+        return 0 if padding is None else int(padding) + 1
 
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
@@ -127,11 +137,19 @@ class CrossEncoderRanker:
             raise InputError(f"The cross-encoder gave text {row} no finite score for {query!r}. Load it in float32.")
         return best
 
+    @cached_property
+    def _uncut(self) -> Any:
+        """A tokenizer of its own: the model's, told not to cut or pad, would not do so in another thread's batch."""
+        tokenizer = copy.deepcopy(self.model.tokenizer.backend_tokenizer)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
     def pieces(self, query: str, texts: Sequence[str]) -> tuple[str, list[tuple[int, str]]]:
         """The query as it is read, and (row, part of that text) for each part that is read of a text, in order."""
-        tokenizer = self.model.tokenizer
-        free = self.tokens - tokenizer.num_special_tokens_to_add(pair=True)
-        offsets = _offsets(tokenizer, [query, *texts])
+        query, *texts = map(scalar, (query, *texts))
+        free = self.tokens - self.model.tokenizer.num_special_tokens_to_add(pair=True)
+        offsets = [one.offsets for one in self._uncut.encode_batch([query, *texts], add_special_tokens=False)]
         most = max(1, free // 2)
         asked = query if len(offsets[0]) <= most else query[: offsets[0][most - 1][1]]
         size = max(1, free - min(len(offsets[0]), most))
@@ -153,14 +171,6 @@ def windows(offsets: Sequence[tuple[int, int]], size: int) -> list[tuple[int, in
     starts = range(0, max(1, len(offsets) - size + step), step)
     firsts = [min(start, max(0, len(offsets) - size)) for start in starts]
     return [(offsets[first][0], offsets[min(first + size, len(offsets)) - 1][1]) for first in firsts]
-
-
-def _offsets(tokenizer: Any, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-    """Start and end character of each token of each text, uncut."""
-    found = tokenizer(
-        list(texts), return_offsets_mapping=True, add_special_tokens=False, truncation=False, verbose=False
-    )
-    return [[(start, end) for start, end in places] for places in found["offset_mapping"]]
 
 
 def _require_head(folder: Path) -> None:

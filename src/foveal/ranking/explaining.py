@@ -162,17 +162,15 @@ def _by_matches(query: str, hits: Sequence[Hit], ranker: Neural) -> list[Explana
 
 
 def _places(words: Sequence[str], text: str) -> tuple[Part, ...]:
-    """Where words that were cut from `text` in lower case stand in it; words may have been left out between them."""
-    from foveal.ranking.neural.inputs import words as cut
+    """Where words that were cut from `text` stand in it; words may have been left out between them."""
+    from foveal.ranking.neural.inputs import placed
 
-    lowered = "".join(one.lower() if len(one.lower()) == 1 else one for one in text)  # as long as the text
-    places, at, wanted = [], 0, list(words)
-    for word in cut(lowered):
-        at = lowered.find(word, at)
+    places, wanted = [], list(words)
+    for word, start, end in placed(text):
         if wanted and word == wanted[0]:
-            places.append((at, at + len(wanted.pop(0))))
-        at += len(word)
-    return (*places, *((at, at) for _ in wanted))
+            places.append((start, end))
+            wanted.pop(0)
+    return tuple(places)
 
 
 def _by_masses(query: str, hits: Sequence[Hit], ranker: blockrank.BlockRank) -> list[Explanation]:

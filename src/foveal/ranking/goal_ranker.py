@@ -41,12 +41,15 @@ TOLD, WEIGHTS = "goal-ranker.json", "model.safetensors"
 BATCH = 64
 """Texts that go through the filter together."""
 
+REMEMBERED = 2**30
+"""Bytes of tokens' vectors that are remembered: 20,000 texts of 64 tokens of 384 numbers. The oldest go."""
+
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass
 class TokenStates:
-    """Vectors of goals and of texts' tokens by one encoder, each made once and kept in half precision.
+    """Vectors of goals and of texts' tokens by one encoder, remembered, those of tokens in half precision.
 
     They are unit vectors times the root of their width, so that their numbers spread by about 1, as layers expect.
     """
@@ -66,20 +69,30 @@ class TokenStates:
 
     def texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(N, tokens, D) and the mask (N, tokens)."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if new:
+        held = {text: kept for text in texts if (kept := self._texts.get(text)) is not None}
+        if new := [text for text in dict.fromkeys(texts) if text not in held]:
             made = TokenEncoder(self.encoder, TokenSettings(drop_punctuation=False)).documents(new)
             for text, vectors in zip(new, made, strict=True):
-                self._texts[text] = torch.from_numpy(vectors[: self.tokens].copy()).bfloat16()
-        tokens, mask = padded([self._texts[text].float() for text in texts], self.tokens)
+                held[text] = torch.from_numpy(vectors[: self.tokens].copy()).bfloat16()
+            self._remember(self._texts, {text: held[text] for text in new})
+        tokens, mask = padded([held[text].float() for text in texts], self.tokens)
         return tokens * self._scale, mask
 
     def goals(self, goals: Sequence[str]) -> Tensor:
         """(N, D)."""
-        new = [goal for goal in dict.fromkeys(goals) if goal not in self._goals]
-        if new:
-            self._goals.update(zip(new, torch.from_numpy(self.encoder.encode(new)), strict=True))
-        return torch.stack([self._goals[goal] for goal in goals]) * self._scale
+        held = {goal: kept for goal in goals if (kept := self._goals.get(goal)) is not None}
+        if new := [goal for goal in dict.fromkeys(goals) if goal not in held]:
+            made = dict(zip(new, torch.from_numpy(self.encoder.encode(new)), strict=True))
+            held |= made
+            self._remember(self._goals, made)
+        return torch.stack([held[goal] for goal in goals]) * self._scale
+
+    def _remember(self, kept: dict[str, Tensor], made: dict[str, Tensor]) -> None:
+        """Add what was made, and let go of the oldest; other threads may read meanwhile."""
+        kept.update(made)
+        most = REMEMBERED // (2 * self.tokens * self.encoder.dimension)
+        for text in list(kept)[: max(0, len(kept) - most)]:
+            kept.pop(text, None)
 
     @property
     def _scale(self) -> float:

@@ -198,6 +198,12 @@ class RetrievalHeads:
     document_tokens: int = 384
     budget: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.document_tokens < 1 or (self.budget is not None and self.budget < 1):
+            raise InputError(
+                f"Retrieval heads got document_tokens={self.document_tokens}, budget={self.budget}; at least 1 each."
+            )
+
     @cached_property
     def watched(self) -> Mapping[int, Sequence[int]]:
         """The heads that are looked at, by layer."""

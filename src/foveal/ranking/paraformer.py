@@ -82,13 +82,13 @@ class Frozen:
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """The vectors (len(texts), dimension), float32."""
-        found = {text: self._known[text] for text in texts if text in self._known}
+        found = {text: kept for text in texts if (kept := self._known.get(text)) is not None}  # threads share it
         if new := [text for text in dict.fromkeys(texts) if text not in found]:
             made = dict(zip(new, torch.from_numpy(self._encoder.encode(new)).float(), strict=True))
             found |= made
             self._known |= made
             for text in list(self._known)[: max(0, len(self._known) - self._remembered)]:
-                del self._known[text]
+                self._known.pop(text, None)
         return torch.stack([found[text] for text in texts])
 
 

@@ -176,7 +176,7 @@ class SectionRanker:
     def _encoded(self, hits: Sequence[Hit], read: Sequence[Sentences], cancel: Cancel | None) -> list[Any]:
         """The encoded form of each hit, made anew where it is not remembered."""
         keys = [(hit.passage.heading if self.headings else None, hit.passage.text) for hit in hits]
-        found = {key: self._kept[key] for key in keys if key in self._kept}
+        found = {key: kept for key in keys if (kept := self._kept.get(key)) is not None}  # another thread may let go
         new = {key: sentences for key, sentences in zip(keys, read, strict=True) if key not in found}
         for first in range(0, len(new), self.batch):
             if cancel:

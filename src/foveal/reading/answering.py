@@ -18,13 +18,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
+from foveal.models.characters import scalar
 from foveal.models.chat import Cancel, ChatModel, Messages, Sampling, is_local
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import Grounding, grounding
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
 from foveal.reading.skim import content_words
 from foveal.reading.sources import Text
-from foveal.reading.tokens import scalar
 from foveal.text.units import sentences
 from foveal.types import Citation, Span
 

@@ -7,22 +7,14 @@ with the copy taking such spellings as plain characters.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from foveal.models.characters import scalar
 from foveal.text.units import Offsets
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
-
-
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def scalar(text: str) -> str:
-    """`text` with lone surrogates, which are no characters, replaced one for one: every offset holds."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 class PlainTokens:

@@ -24,6 +24,8 @@ from foveal.errors import InputError
 
 HIGHEST_RATE = 0.9999
 WEEK_HOURS = 168
+FORGOTTEN = 64
+"""Half-lives after which a sum holds nothing any more that a float could tell."""
 TWO_WEEKS = 1.5
 """Weeks, the older ones counting less, that a place in the week must have been seen in before its mean counts."""
 
@@ -184,6 +186,7 @@ class BurstTracker:
         self.settings = settings or BurstSettings()
         halves = [24 * days / self.settings.bin_hours for days in self.settings.slow_days]
         self._keep = [2 ** (-1 / half) for half in halves]  # what a bin leaves of the sums before it
+        self._forgotten = math.ceil(FORGOTTEN * max(halves))  # bins
         self.open: dict[int, dict[str, int]] = {}  # bin -> feature -> documents
         self.totals: dict[int, int] = {}  # of the open bins
         self.closed: int | None = None  # the last bin that takes no more
@@ -211,6 +214,8 @@ class BurstTracker:
         if self.closed is None:
             self.closed = last
         while self.closed < last:
+            if not self.totals:  # all is the same after so long without a document, however much longer it was
+                self.closed = max(self.closed, last - self._forgotten)
             self._close(self.closed + 1)
 
     def z(self, feature: str, at: int) -> float:

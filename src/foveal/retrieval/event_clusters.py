@@ -273,6 +273,7 @@ class StreamClusters:
         self._take_out(cluster)
         new = self._open(members[leaving[0]].at)
         old = self.live[cluster.id] = Cluster(cluster.id, math.inf, -math.inf, duplicates=duplicates)
+        old.peak = cluster.peak  # the highest burst of that name so far
         old.first = old.last = next(member.at for place, member in enumerate(members) if place not in away)
         for place, member in enumerate(members):
             self._join(new if place in away else old, member, self.heaviest(member.vector))

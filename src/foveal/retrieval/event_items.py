@@ -100,7 +100,8 @@ _BULLETIN = re.compile(
     re.IGNORECASE,
 )
 _VARIES = re.compile(
-    r"\d[\d.,:/%-]*|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
+    r"\d[\d.,:/%-]*|\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b"
     r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b",
     re.IGNORECASE,
 )
@@ -144,11 +145,12 @@ class ItemFilter:
     def _came(self, title: str, day: int) -> bool:
         """Note that the title came, and say whether it did on many days."""
         key = template(title)
-        count, last = self._days.pop(key, (0, -1))
-        self._days[key] = (count + (day != last), day)  # at the end: the one that came last
+        count, last = self._days.pop(key, (0, day - 1))
+        count += day > last  # what comes late makes no day anew
+        self._days[key] = (count, max(day, last))  # at the end: the one that came last
         if len(self._days) > self.settings.remembered:
             del self._days[next(iter(self._days))]
-        return count + (day != last) >= self.settings.bulletin_days
+        return count >= self.settings.bulletin_days
 
     def state(self) -> list[Any]:
         """What is remembered, as plain values."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def write(store: EventStore, path: Path) -> Path:
         "filter": store.filter.state(), "duplicates": store.duplicates.state(), "terms": store.terms.state(),
         "clusters": store.clusters.state(), "bursts": store.bursts.state(),
     }  # fmt: skip
-    with whole_file(path) as partial, gzip.open(partial, "wt", encoding="utf-8", compresslevel=1) as file:
+    with whole_file(path) as partial, gzip.open(partial, "wt", 1, "utf-8", "surrogatepass") as file:
         json.dump(state, file, ensure_ascii=False)
     return path
 
@@ -65,12 +66,12 @@ def write(store: EventStore, path: Path) -> Path:
 def read(store: EventStore, path: Path) -> None:
     """Fill a new store. InputError: the file is missing, damaged, or of a newer form."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+        with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as file:
             state = json.load(file)
         if state["format"] > FORMAT:
             raise InputError(f"{path} has format {state['format']}; this Foveal knows up to {FORMAT}. Update it.")
         _take(store, state)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} holds no events ({type(error).__name__}: {error}). Mine them anew.") from error

@@ -95,7 +95,10 @@ def _compare(name: str, op: str, value: str) -> str:
 def _compare_text(text: str, op: str, value: str, *, numeric: bool) -> str:
     """A text column, or a value of the metadata (as text, and as a number where both sides are one)."""
     if op == "~":
-        return f"contains(lower({text}), {literal(value.lower())})"
+        held, wanted = f"lower({text})", value.lower()
+        if "ς" in wanted or "σ" in wanted:  # one Greek letter, small in two forms: the first ends a word
+            held, wanted = f"replace({held}, 'ς', 'σ')", wanted.replace("ς", "σ")
+        return f"contains({held}, {literal(wanted)})"
     if not numeric or not _NUMBER.fullmatch(value):
         return f"{text} {op} {literal(value)}"
     most = sys.float_info.max  # SQL has no infinity

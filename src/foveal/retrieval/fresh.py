@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,10 @@ class FreshRetriever:
     mining: EventSettings = field(default_factory=EventSettings)
     matching: MatchSettings = field(default_factory=MatchSettings)
     kept: Path | None = None  # a folder for events that took long to mine
+
+    def __post_init__(self) -> None:
+        if isinstance(self.need, int | float) and not 0 <= self.need <= 1:
+            raise InputError(f"Fresh search got need={self.need}; it needs a probability, from 0 to 1.")
 
     @classmethod
     def over(
@@ -200,7 +204,8 @@ def moment(at: datetime | str | None) -> datetime:
             found = datetime.fromisoformat(at)
         except ValueError:
             raise InputError(f"at={at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
-        at = found.replace(hour=23, minute=59, second=59) if len(at) <= len("2023-05-01") else found
+        whole_day = len(at) <= len("2023-05-01")
+        at = datetime.combine(found, time.max) if whole_day else found
     if not YEARS[0] <= at.year <= YEARS[1]:
         raise InputError(f"at={at.date()} is out of reach; give a date in the years {YEARS[0]} to {YEARS[1]}.")
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -138,6 +138,7 @@ class CorpusBrain:
         self.model, self.trie = model, trie
         self.documents, self.titles = list(documents), list(titles)
         self._numbers = {title: number for number, title in enumerate(self.titles)}
+        self._held = set(self.documents)  # that can be found
 
     @classmethod
     def of(cls, model: TitleModel, titles: Mapping[str, str], *, on_duplicate: str = "error") -> CorpusBrain:
@@ -154,9 +155,11 @@ class CorpusBrain:
     def add(self, document: str, title: str, *, on_duplicate: str = "error") -> None:
         """Add a document: it can be written from now on, and is found once the model has learned it.
 
-        InputError: its title is taken, or cannot be written.
+        InputError: its title is taken, or cannot be written, or the document has one already.
         """
         _require_known(on_duplicate)
+        if document in self._held:
+            raise InputError(f"The document {document!r} has a title already. Remove that first, to name it anew.")
         title, number = _cleaned(title), 1
         name, [ids] = title, self.model.title_ids([title])
         while (known := self.trie.find(ids)) is not None:
@@ -171,13 +174,14 @@ class CorpusBrain:
             self.titles.append(name)
         self.documents[place], self.titles[place] = document, name
         self._numbers[name] = place
+        self._held.add(document)
 
     def remove(self, title: str) -> None:
         """Take a document out, by its title. InputError: none is called so."""
         if title not in self._numbers:
             raise InputError(f"No document is called {title!r}; `titles` lists them.")
         self.trie.remove(self.model.title_ids([title])[0])
-        del self._numbers[title]
+        self._held.discard(self.documents[self._numbers.pop(title)])
 
     def not_learned(self, learned: Sequence[str]) -> list[str]:
         """The titles that are not among those that a model has learned (`titles` of its corpusbrain.json)."""

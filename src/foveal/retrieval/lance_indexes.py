@@ -58,8 +58,9 @@ class LanceIndex:
     effort: int | None = None  # candidates that a search of a graph keeps, at least
 
     def asked(self, builder: LanceVectorQueryBuilder, k: int, *, filtered: bool) -> LanceVectorQueryBuilder:
-        """The query for `k` passages; where they are filtered, cells are looked into until `k` are found."""
-        builder = builder.minimum_nprobes(self.probes).maximum_nprobes(0 if filtered else self.probes)
+        """The query for `k` passages; where they are filtered or many, cells are looked into until `k` are found."""
+        most = 0 if filtered or k >= DEEP else self.probes
+        builder = builder.minimum_nprobes(self.probes).maximum_nprobes(most)
         if refine := self.refine_deep if self.refine_deep and k >= DEEP else self.refine:
             builder = builder.refine_factor(refine)
         if self.effort:  # Lance wants as many candidates as are compared by full vectors

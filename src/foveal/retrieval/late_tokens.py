@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, ModelUnavailable
+from foveal.models.characters import scalar
 from foveal.models.hub import folder_of
 from foveal.registry import require
 from foveal.retrieval.late import Floats, TokenModel
@@ -116,11 +117,15 @@ class TokenEncoder:
 
     def query_tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """`queries` with the tokens' ids and places."""
-        return self._encoded([self._as_query(encoding) for encoding in self._tokenizer.encode_batch(list(texts))])
+        return self._encoded(
+            [self._as_query(encoding) for encoding in self._tokenizer.encode_batch(list(map(scalar, texts)))]
+        )
 
     def document_tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """`documents` with the tokens' ids and places."""
-        return self._encoded([self._as_document(encoding) for encoding in self._tokenizer.encode_batch(list(texts))])
+        return self._encoded(
+            [self._as_document(encoding) for encoding in self._tokenizer.encode_batch(list(map(scalar, texts)))]
+        )
 
     def _as_query(self, encoding: Any) -> _Asked:
         ids, offsets = self._marked(encoding, QUERY_MARKER)

@@ -25,13 +25,13 @@ from weakref import WeakKeyDictionary
 import pyarrow as pa
 
 from foveal.errors import InputError, LibraryError
-from foveal.retrieval import passage_files, tables
+from foveal.retrieval import passage_files
 from foveal.retrieval.passage_files import Stamp
 from foveal.retrieval.passage_kinds import Mask
 from foveal.retrieval.passage_making import EMPTY, with_read
 from foveal.retrieval.passage_making import bring_up_to_date as bring_up_to_date
 from foveal.retrieval.passage_models import Asked
-from foveal.retrieval.passage_names import edition_of, passages_called, stored_names, visible_names
+from foveal.retrieval.passage_names import Seen, edition_of, passages_called, seen_of, stored_names, visible_names
 from foveal.retrieval.passage_segments import PassageIndex
 from foveal.retrieval.rows import Found, found_in, hits
 from foveal.retrieval.store import Collection, Store
@@ -48,9 +48,6 @@ MERGED_BY_SEARCH = 512
 
 CONDITIONS = 16
 """Conditions whose passages are remembered while a library stays as it is."""
-
-Seen = tuple[int, ...]
-"""Changes whenever documents of a library do, or another library lies at its place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +105,7 @@ def _known(asked: Asked) -> Known:
 
 
 def _state(asked: Asked) -> tuple[Seen, Stamp | None]:
-    store = asked.store
-    with tables.lance_errors(store.uri):
-        version = store._documents.version
-    place: Seen = ()
-    if not tables.is_remote(store.uri):
-        with tables.storage_errors(store.uri):
-            found = (Path(store.uri) / "documents.lance").stat()
-        place = (found.st_ino, found.st_ctime_ns)  # a library that is made again has the same versions again
-    return (version, *place), passage_files.stamp(asked.folder)
+    return seen_of(asked.store), passage_files.stamp(asked.folder)
 
 
 def _renewed(asked: Asked, known: Known | None, seen: Seen, written: Stamp | None) -> Known:

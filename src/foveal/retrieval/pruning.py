@@ -9,6 +9,7 @@ read does not say whose it is.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,8 +45,10 @@ def address_of(which: str) -> str:
     """The address that a path, URL or arXiv id stands for; a path need not exist any more."""
     if "://" in which and not which.startswith("file://"):
         return next(iter(discover([which]))).address  # as `add` writes it; nothing is fetched
-    if re.match(r"[a-z]+:[^/]", which):
-        return arxiv_address(which) or which
+    if address := arxiv_address(which):
+        return address
+    if re.match(r"[a-z]+:[^/]", which) and not os.path.lexists(expanded(which)):  # a file may be called "to:do.md"
+        return which
     return file_address(path_of(which) if which.startswith("file://") else expanded(which))
 
 

@@ -168,6 +168,18 @@ def names_of(ids: Sequence[str] | Sequence[int] | Names) -> Names:
     return named
 
 
+def ids_like(ids: Names, stored: Names) -> Names:
+    """Ids to stand beside the stored ones. InputError: text beside numbers, or a number that their type cannot hold."""
+    if len(ids) and (ids.dtype.kind == "U") != (stored.dtype.kind == "U"):
+        raise InputError("An index got ids as text and as numbers; it needs all of one kind.")
+    if not len(ids) or np.result_type(ids, stored).kind != "f":
+        return ids
+    alike = ids.astype(stored.dtype)  # NumPy would make floats of int64 beside uint64, and large ids one and the same
+    if (ids < 0).any() or (alike < 0).any():
+        raise InputError(f"Ids of {stored.dtype} got one of {ids.dtype} that these cannot hold. Use one type for all.")
+    return alike
+
+
 def ready(vectors: Floats, ids: Names, metric: str, dimension: int | None = None, *, what: str = "Vector") -> Floats:
     """A copy of the vectors as float32, of unit length for cos. InputError names the id of one that is unusable."""
     given = np.asarray(vectors)

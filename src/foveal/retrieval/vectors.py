@@ -39,6 +39,7 @@ from foveal.retrieval.vector_forms import (
     Names,
     arranged,
     encoded,
+    ids_like,
     names_of,
     quantiser_of,
     ready,
@@ -110,8 +111,7 @@ class DenseIndex:
         usable = ready(vectors, named, self.settings.metric, self.dimension)
         if not len(named):
             return
-        if (named.dtype.kind == "U") != (self._rows["ids"].dtype.kind == "U"):
-            raise InputError("An index got ids as text and as numbers; it needs all of one kind.")
+        named = ids_like(named, self._rows["ids"])
         there = np.isin(named, self._rows["ids"][self._rows["alive"]])
         if there.any():
             raise InputError(f"The id {named[there][0]} is in the index already. Delete it first, to replace it.")
@@ -120,7 +120,7 @@ class DenseIndex:
 
     def delete(self, ids: Sequence[str] | Sequence[int] | Names) -> None:
         """Let vectors be found no more; what they take stays until `compact`. InputError: an id is not there."""
-        named = names_of(ids)
+        named = ids_like(names_of(ids), self._rows["ids"])
         present = self._rows["ids"][self._rows["alive"]]
         missing = ~np.isin(named, present)
         if missing.any():
@@ -202,9 +202,11 @@ class DenseIndex:
         """The index in `folder`: its last snapshot, or that of the number `snapshot`.
 
         With `mmap` vectors stay on disk until a search touches them; changing the index does not change the files.
-        InputError: there is none. LibraryCorrupt: a file is missing or damaged.
+        InputError: there is none, or it is of another kind. LibraryCorrupt: a file is missing or damaged.
         """
         about, arrays = read_snapshot(Path(folder), mmap=mmap, snapshot=snapshot)
+        if not {"settings", "made"} <= about.keys():
+            raise InputError(f"{folder} holds an index of another kind. Name a folder that DenseIndex.save wrote.")
         rows = {name.removeprefix("rows-"): array for name, array in arrays.items() if name.startswith("rows-")}
         shared = {name.removeprefix("shared-"): array for name, array in arrays.items() if name.startswith("shared-")}
         return cls(IndexSettings(**about["settings"]), rows, shared, made=about["made"])

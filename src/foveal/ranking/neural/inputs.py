@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,12 +29,22 @@ from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.retrieval.words import FUNCTION_WORDS
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_MARKS = "\u200c\u200d" + "".join(one for one in map(chr, range(0x300, 0x1D00)) if unicodedata.category(one)[0] == "M")
+"""Accents and vowel signs, which \\w lacks, and joiners: without them a Hindi word falls apart into its consonants."""
+_WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+(?:[{_MARKS}]+[^\W{_ALONE}]*)*")
 
 
 def words(text: str) -> list[str]:
     """The words of `text` in lower case, in order."""
     return _WORD.findall(text.lower())
+
+
+def placed(text: str) -> list[tuple[str, int, int]]:
+    """The same, each with the characters of `text` that it stands at: start (included) and end (excluded)."""
+    places = [place for place, one in enumerate(text) for _ in one.lower()]  # a capital may have two small characters
+    found = _WORD.finditer(text.lower())
+    return [(match[0], places[match.start()], places[match.end() - 1] + 1) for match in found]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,15 @@
+"""The characters that a tokenizer takes: what is no character, half of a surrogate pair, it refuses with a TypeError.
+
+A shell's argument with stray bytes brings such halves, and JSON may escape them.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HALVES = re.compile(r"[\ud800-\udfff]")
+
+
+def scalar(text: str) -> str:
+    """`text` with lone surrogates, which are no characters, replaced one for one by U+FFFD: every offset holds."""
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
