@@ -71,7 +71,7 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         link.focus()
         page.keyboard.press("Enter")
         page.locator("#panel-title", has_text="Who taught Petra Lindqvist?").wait_for()
-        assert page.evaluate("document.activeElement.id") == "panel-title"
+        page.locator("#panel-title:focus").wait_for()
         assert page.locator("#graph svg [aria-current]").get_attribute("data-node") == "teacher"
 
         page.reload()  # the run goes on, and so does its page

@@ -237,8 +237,10 @@ def _tokenizer(folder: Path) -> Any:
     """The tokenizer as tokenizer.json has it, which is read once; other forms go through their own class."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    tokenizer = kind.from_pretrained(folder, local_files_only=True)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if backend := getattr(tokenizer, "backend_tokenizer", None):  # a training may have left its lengths in the file
         backend.no_truncation()
         backend.no_padding()
