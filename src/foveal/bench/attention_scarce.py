@@ -1,6 +1,6 @@
 """bench attention, scarce: tasks with several needles, at a quarter and at 35 % of the blocks.
 
-At FlexPrefill's own density in texts of 4k (seven tenths) columns and diagonals that never change answer as dense
+At FlexPrefill's own density in texts of 4k (seven tenths) columns and diagonals of a fixed number answer as dense
 attention does, and nothing can be better. Here every method, FlexPrefill and DHSA too, is brought to the same small
 density by its own dial (attention_matched.py); dense attention stands beside them.
 """
@@ -25,11 +25,11 @@ COUNT = 8
 
 DENSITIES = (0.25, 0.35)
 OURS = ("flexprefill-equal", "dhsa-equal")
-STATIC = ("vertical-slash", "streaming", "block-topk", "random")
+OTHERS = ("vertical-slash", "streaming", "block-topk", "random")
 
 
 def scarce(settings: BenchSettings) -> Iterator[Row]:
-    """Rows of every method at each density, and of ours less the static ones."""
+    """Rows of every method at each density, and of ours less the others."""
     reader = PromptReader(settings)
     length, count = (QUICK, 1) if settings.quick else (LENGTH, COUNT)
     names = [task for task in TASKS if task.startswith("niah_multi")]
@@ -38,11 +38,11 @@ def scarce(settings: BenchSettings) -> Iterator[Row]:
     yield from _shown(dense)
     seen = looks(reader, reader.model.encode(samples[0].prompt))
     for density in DENSITIES[-1:] if settings.quick else DENSITIES:
-        methods: dict[str, AttentionMethod] = at_density(seen, density, (*OURS, *STATIC))
+        methods: dict[str, AttentionMethod] = at_density(seen, density, (*OURS, *OTHERS))
         cells = measured(reader, methods, samples)
         yield from _shown(cells)
         for ours in OURS:
-            for other in STATIC:
+            for other in OTHERS:
                 yield from _ahead(cells, f"{ours}@{density:.2f}", f"{other}@{density:.2f}")
 
 
