@@ -33,7 +33,7 @@ def feed(tmp_path):
 
 
 def run(*arguments, home, text=None, code=0):
-    done = CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], input=text)
+    done = CliRunner().invoke(app, [*map(str, arguments), "--home", str(home)], input=text, env={"COLUMNS": "80"})
     assert done.exit_code == code, (done.output, done.exception)
     return done
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.evaluation.scripts import script_of, words
+from foveal.evaluation.scripts import script_of, word_runs, words
+from foveal.retrieval.terms import terms
+from foveal.text.languages import word_cutter
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,19 @@ def test_no_text_is_refused_and_words_hold_no_space(text):
 )
 def test_the_script_of_most_letters(text, script):
     assert script_of(text) == script
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("హైదరాబాద్ snake_case", ["హైదరాబాద్", "snake_case"]),
+        ("ete\u0301 — 3,5", ["ete\u0301", "3", "5"]),
+        ("I \u2764\ufe0f it", ["I", "it"]),
+    ],
+)
+def test_runs_keep_words_that_have_marks_whole(text, expected):
+    assert word_runs(text) == expected
+
+
+def test_terms_and_plain_words_of_a_language_with_vowel_signs_are_whole_words():
+    assert terms("హైదరాబాద్ వార్తలు") == word_cutter("plain")("హైదరాబాద్ వార్తలు") == ["హైదరాబాద్", "వార్తలు"]

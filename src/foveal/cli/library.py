@@ -14,6 +14,7 @@ import typer
 from foveal.cli.classes import ClassifierName, show_document_classes
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
+from foveal.evaluation.scripts import word_runs
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
 
 if TYPE_CHECKING:
@@ -381,7 +382,7 @@ def _best_lines(lines: Sequence[str], held: Sequence[float], count: int = 6) -> 
 
 
 def _words(query: str) -> list[str]:
-    return [word for word in re.findall(r"\w+", query) if len(word) > 2 or not word.isascii()]
+    return [word for word in word_runs(query) if len(word) > 2 or not word.isascii()]
 
 
 def _part(span: str | None, page: int | None, pages: tuple[int, ...], length: int) -> tuple[int, int]:

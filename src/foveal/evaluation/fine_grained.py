@@ -11,7 +11,6 @@ Form      queries and judgements as in `beir.Collection`; a query's id is its pa
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation.scripts import run_pattern, word_runs
 
 Offsets = Callable[[str], Sequence[tuple[int, int]]]
 """Text -> start and end of each token, such as `Encoder.token_offsets`."""
 
 LENGTHS = (16, 32, 64, 128, 256)
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.8)
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -159,8 +157,8 @@ def _chosen(corpus: Mapping[str, str], passages: Sequence[str] | None) -> list[s
 
 
 def _terms(text: str) -> list[str]:
-    return [word for word in _WORD.findall(text.lower()) if len(word) > 2 and not word.isdigit()]
+    return [word for word in word_runs(text.lower()) if len(word) > 2 and not word.isdigit()]
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    return [found.span() for found in _WORD.finditer(text)]
+    return [found.span() for found in run_pattern().finditer(text)]

@@ -32,6 +32,7 @@ LAST = 0x323AF
 SEEN = 4096
 """Letters that a text's script is told by."""
 
+_PLAIN = re.compile(r"\w+")
 _DROP = {ord(one): None for one in JOINERS}
 
 
@@ -86,6 +87,17 @@ def words(text: str) -> list[str]:
     """
     found = _word().findall(unicodedata.normalize("NFC", text).lower())
     return [word for one in found if (word := without_joiners(one))]
+
+
+@lru_cache(1)
+def run_pattern() -> re.Pattern[str]:
+    """Runs of letters, marks, numbers and `_`: `\\w+` that cuts no word at a vowel sign or an accent of its own."""
+    return re.compile(rf"\w[\w{classes().marks}]*")
+
+
+def word_runs(text: str) -> list[str]:
+    """The runs of `text`, as they stand there."""
+    return (_PLAIN if text.isascii() else run_pattern()).findall(text)
 
 
 def without_joiners(word: str) -> str:

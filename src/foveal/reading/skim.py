@@ -8,12 +8,12 @@ an answer need not use the question's words. Nothing is cut to sentences or toke
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from foveal.evaluation.scripts import word_runs
+
 K1, B = 1.2, 0.75
-_WORD = re.compile(r"\w+")
 _COMMON_WORDS = (
     "a an and are as at be been but by can did do does for from had has have he her his how i if in is it its of on or"
     " she so that the their them then there these they this those to was we were what when where which who whom whose"
@@ -25,7 +25,7 @@ _COMMON = frozenset(_COMMON_WORDS.split())
 def content_words(text: str) -> set[str]:
     """The words of `text`, in lower case, that say what it is about; runs of ideographs give their pairs."""
     words: set[str] = set()
-    for word in _WORD.findall(text.lower()):
+    for word in word_runs(text.lower()):
         if any("\u3040" <= character <= "\u9fff" for character in word):
             words |= {word[place : place + 2] for place in range(max(1, len(word) - 1))}
         elif word not in _COMMON:
@@ -36,7 +36,7 @@ def content_words(text: str) -> set[str]:
 def held(text: str, words: set[str]) -> set[str]:
     """Those of `words`, made by `content_words`, that `text` holds."""
     lower = text.lower()
-    plain = words.intersection(_WORD.findall(lower))
+    plain = words.intersection(word_runs(lower))
     return plain if lower.isascii() else plain | {word for word in words if not word.isascii() and word in lower}
 
 
@@ -91,7 +91,7 @@ def bm25(parts: Iterable[str], queries: Sequence[set[str]]) -> list[list[float]]
         there = {word for word in every if word in text}  # most parts of a long text hold none
         found = Counter[str]()
         if there:
-            found.update(word for word in _WORD.findall(text) if word in there and word.isascii())
+            found.update(word for word in word_runs(text) if word in there and word.isascii())
             found.update({word: text.count(word) for word in there if not word.isascii()})
         counts.append(found)
         lengths.append(len(part))

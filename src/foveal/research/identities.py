@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from foveal.evaluation.scripts import word_runs
 from foveal.research.citations import canonical
 from foveal.retrieval.event_items import NearDuplicates
 from foveal.text.arxiv import arxiv_address
@@ -59,7 +60,7 @@ class Known:
     def key(self, names: tuple[str, ...], text: str, new: str) -> str:
         """The key of the source that these names or this text are known by; `new`, which it then has, if none."""
         found = next((self.keys[name] for name in names if name in self.keys), None)
-        words = re.findall(r"\w+", text.lower())
+        words = word_runs(text.lower())
         if found is None and len(words) >= FEWEST_WORDS:
             found = self.texts.seen(words, new)
         key = found or new

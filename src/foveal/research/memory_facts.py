@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.evaluation.scripts import word_runs
 from foveal.research.anchors import anchors
 from foveal.research.quantities import Anchor
 from foveal.retrieval.terms import terms
@@ -135,7 +136,7 @@ class Conflict:
 @lru_cache(maxsize=16384)
 def named(text: str) -> str:
     """A name to compare: lower case, no article, single spaces."""
-    return " ".join(word for word in re.findall(r"\w+", text.casefold()) if word not in ("the", "a", "an"))
+    return " ".join(word for word in word_runs(text.casefold()) if word not in ("the", "a", "an"))
 
 
 def said(text: str, *, source: str = "", created: datetime | None = None, importance: float = 5.0) -> list[Fact]:

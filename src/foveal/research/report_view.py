@@ -10,12 +10,12 @@ Place     characters of the source's text, as `Evidence.passage` has them, and t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 
+from foveal.evaluation.scripts import word_runs
 from foveal.research.answers import STOPPED
 from foveal.research.citations import best_sentence
 from foveal.research.evidence import Claim, Evidence, SourceRecord
@@ -155,7 +155,7 @@ class ReportView:
     @property
     def asked(self) -> str:
         """The question, "" where the title says the same."""
-        words = [re.findall(r"\w+", one.casefold()) for one in (self.report.question, self.title)]
+        words = [word_runs(one.casefold()) for one in (self.report.question, self.title)]
         return one_line(self.report.question) if words[0] != words[1] else ""
 
     @property
@@ -322,7 +322,7 @@ def _last(said: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(word_runs(text.casefold()))
 
 
 def _head_cut(text: str, *, cut: bool) -> str:

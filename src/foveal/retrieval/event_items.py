@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation.scripts import word_runs
 from foveal.retrieval.terms import terms
 from foveal.retrieval.words import FUNCTION_WORDS
 
 DAY = 86_400.0
-_WORD = re.compile(r"\w+")
 
 Words = Sequence[str]
 
@@ -47,10 +47,8 @@ class Item:
 
 def event_terms(text: str) -> list[str]:
     """The terms of a text, an English plural as its singular."""
-    if text.isascii():  # the same as `terms`, which looks for ideographs in each word
-        found = [word for word in _WORD.findall(text.lower()) if word not in FUNCTION_WORDS]
-    else:
-        found = terms(text)
+    plain = text.isascii()  # then the same as `terms`, which looks for ideographs in each word
+    found = [word for word in word_runs(text.lower()) if word not in FUNCTION_WORDS] if plain else terms(text)
     return [term[:-1] if term[-1] == "s" and len(term) > 3 and term[-2] != "s" else term for term in found]
 
 

@@ -15,11 +15,12 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from foveal.evaluation.scripts import word_runs
+
 if TYPE_CHECKING:
     from foveal.models.chat import ChatModel
 
 SEPARATORS = re.compile(r"\s+[|»·•–—-]\s+|\s*::\s*|\s+\|\|\s+")
-_WORD = re.compile(r"\w+")
 SHOWN_TITLES = 8
 """Titles of an event that a language model is shown."""
 
@@ -29,14 +30,14 @@ def trimmed(title: str, *, source: str = "") -> str:
     parts = [part.strip() for part in SEPARATORS.split(" ".join(title.split())) if part.strip()]
     if len(parts) < 2:
         return " ".join(title.split())
-    names = set(_WORD.findall(source.lower())) - {"www", "com", "org", "net", "co", "uk"}
+    names = set(word_runs(source.lower())) - {"www", "com", "org", "net", "co", "uk"}
     kept = [part for part in parts if not _names_source(part, names)] or parts
     longest = max(kept, key=lambda part: len(part.split()))
     return longest if len(longest.split()) >= 3 else " - ".join(kept)
 
 
 def _names_source(part: str, names: set[str]) -> bool:
-    words = _WORD.findall(part.lower())
+    words = word_runs(part.lower())
     joined = "".join(words)
     return bool(names) and len(words) <= 4 and any(name in joined or joined in name for name in names if len(name) > 2)
 

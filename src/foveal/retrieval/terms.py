@@ -11,16 +11,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from foveal.evaluation.scripts import word_runs
 from foveal.retrieval.words import FUNCTION_WORDS
 
-_WORD = re.compile(r"\w+")
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def terms(text: str) -> list[str]:
     """The words of `text` in lower case and in order, function words left out."""
     found: list[str] = []
-    for word in _WORD.findall(text.lower()):
+    for word in word_runs(text.lower()):
         if _IDEOGRAPH.search(word):
             found += [word[place : place + 2] for place in range(max(1, len(word) - 1))]
         elif word not in FUNCTION_WORDS:

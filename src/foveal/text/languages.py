@@ -20,12 +20,12 @@ from functools import lru_cache
 from typing import Any
 
 from foveal.errors import UnknownName
+from foveal.evaluation.scripts import word_runs
 from foveal.registry import require
 
 Words = Callable[[str], list[str]]
 """A text -> its words, in order."""
 
-_WORD = re.compile(r"\w+")
 _RUN = re.compile(r"[\u3005\u3040-\u30ff\u3400-\u9fff]+|[^\u3005\u3040-\u30ff\u3400-\u9fff]+")
 
 
@@ -39,7 +39,7 @@ def word_cutter(language: str) -> Words:
 def _plain() -> Words:
     def cut(text: str) -> list[str]:
         found: list[str] = []
-        for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
+        for word in word_runs(unicodedata.normalize("NFKC", text).lower()):
             for run in _RUN.findall(word):
                 unspaced = _is_unspaced(run[0])
                 found += [run[at : at + 2] for at in range(max(1, len(run) - 1))] if unspaced else [run]
@@ -57,7 +57,7 @@ def _japanese() -> Words:
 
     def cut(text: str) -> list[str]:
         words = tagger(unicodedata.normalize("NFKC", text).lower())
-        return [str(word.feature.lemma or word.surface) for word in words if _WORD.search(word.surface)]
+        return [str(word.feature.lemma or word.surface) for word in words if word_runs(word.surface)]
 
     return cut
 
@@ -72,7 +72,7 @@ def _vietnamese() -> Words:
     joined = require("pyvi.ViTokenizer", extra="languages").tokenize
 
     def cut(text: str) -> list[str]:
-        return _WORD.findall(joined(unicodedata.normalize("NFKC", text)).lower())
+        return word_runs(joined(unicodedata.normalize("NFKC", text)).lower())
 
     return cut
 

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation.scripts import word_runs
 from foveal.types import Encoder
 
 if TYPE_CHECKING:
@@ -68,16 +69,14 @@ Vote = Callable[[Sequence[Triple]], Array]
 
 def words_vote(triples: Sequence[Triple]) -> Array:
     """BM25's saturation over the query's and the event's words, weighed by how rare they are among these triples."""
-    from foveal.training.searches import _WORD, K1
+    from foveal.training.searches import K1
 
-    documents = [Counter(_WORD.findall(one.document.lower())) for one in triples]
+    documents = [Counter(word_runs(one.document.lower())) for one in triples]
     holding = Counter(word for counts in documents for word in counts)
     count = len(triples)
     scores = []
     for one, counts in zip(triples, documents, strict=True):
-        asked = dict.fromkeys(_WORD.findall(one.event.lower()), 1.0) | dict.fromkeys(
-            _WORD.findall(one.query.lower()), 2.0
-        )
+        asked = dict.fromkeys(word_runs(one.event.lower()), 1.0) | dict.fromkeys(word_runs(one.query.lower()), 2.0)
         scores.append(
             sum(
                 weight

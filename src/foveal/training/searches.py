@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError
 from foveal.evaluation.metrics import Run
+from foveal.evaluation.scripts import word_runs
 from foveal.training.examples import Examples
 
 Floats = npt.NDArray[np.float32]
@@ -33,7 +33,6 @@ Encode = Callable[[Sequence[str]], Floats]
 """Texts -> unit vectors (len(texts), D)."""
 
 K1, B = 1.5, 0.75
-_WORD = re.compile(r"\w+")
 
 
 def run_of(search: Search, examples: Examples, k: int) -> Run:
@@ -73,7 +72,7 @@ class WordSearch:
     def _index(self) -> tuple[list[str], dict[str, tuple[npt.NDArray[np.int64], Floats]]]:
         """Document ids, and for each word the documents that hold it with what it adds to their scores."""
         ids = list(self.corpus)
-        words = [Counter(_WORD.findall(self.corpus[name].lower())) for name in ids]
+        words = [Counter(word_runs(self.corpus[name].lower())) for name in ids]
         lengths = np.array([sum(counts.values()) for counts in words], dtype=np.float64)
         norms = K1 * (1 - B + B * lengths / max(1.0, lengths.mean()))
         held: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -93,7 +92,7 @@ class WordSearch:
         found = []
         for query in queries:
             scores = np.zeros(len(ids))
-            for word in sorted(set(_WORD.findall(query.lower())) & index.keys()):  # a set's own order is the process's
+            for word in sorted(set(word_runs(query.lower())) & index.keys()):  # a set's own order is the process's
                 rows, added = index[word]
                 scores[rows] += added
             best = _best(scores, k)

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from foveal.evaluation.scripts import run_pattern, word_runs
 from foveal.retrieval.terms import terms
 
 SHOWN = 420
 """Characters of a passage that are shown."""
 
-_WORD = re.compile(r"\w+")
 _SCRIPTS_WITHOUT_BLANKS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -37,9 +37,10 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 
 def _places(line: str, query: str) -> list[tuple[int, int]]:
     """The words of `line` that begin as one of the query's does ("read" marks "reading"); common words only alone."""
-    words = set(terms(query)) or {word.lower() for word in _WORD.findall(query)}
+    words = set(terms(query)) or {word.lower() for word in word_runs(query)}
     plain = tuple(word for word in words if not _SCRIPTS_WITHOUT_BLANKS.search(word))
-    found = [one.span() for one in _WORD.finditer(line) if any(_begins(one.group().lower(), word) for word in plain)]
+    held = run_pattern().finditer(line)
+    found = [one.span() for one in held if any(_begins(one.group().lower(), word) for word in plain)]
     for word in words.difference(plain):
         found += [one.span() for one in re.finditer(re.escape(word), line)]
     return sorted(found)
