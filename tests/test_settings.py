@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from foveal.errors import InputError
+import foveal
+from foveal.errors import InputError, ModelUnavailable
+from foveal.research.trained_planner import planner_folder
 from foveal.settings import Settings
 
 
@@ -61,3 +63,11 @@ def test_a_home_on_an_object_store_keeps_all_but_the_library_on_this_machine(tmp
 def test_the_library_is_in_the_home_or_on_an_object_store(tmp_path):
     with pytest.raises(InputError, match="it needs home, or the URI of an object store"):
         Settings.load(tmp_path, environment={"FOVEAL_LIBRARY_AT": "/elsewhere"})
+
+
+def test_no_name_that_a_person_gives_meets_the_home_of_a_user_that_there_is_not(tmp_path):
+    source = Path(foveal.__file__).parent
+    bare = [path.name for path in source.rglob("*.py") if ".expanduser()" in path.read_text(encoding="utf-8")]
+    assert sorted(bare) == ["folders.py", "settings.py"]  # which mind it
+    with pytest.raises(ModelUnavailable, match="No planner is called"):
+        planner_folder("~no-such-user/planner", tmp_path)

@@ -30,7 +30,7 @@ from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.retrieval.passage_files import resting
 from foveal.retrieval.tables import storage_errors, writer_lock
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 
 MANIFEST = "backup.json"
 LEFT_OUT = ("indexes", "memory", "runs")
@@ -56,7 +56,7 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
     library, or an index that is to be copied. StorageFull: no space; the folder is then no backup, since its manifest
     comes last.
     """
-    home, folder = settings.home, folder.expanduser().resolve()
+    home, folder = settings.home, expanded(folder).resolve()
     if not home.is_dir():
         raise InputError(f"There is no home at {home} to back up.")
     if folder.exists() and any(folder.iterdir()):
@@ -84,7 +84,7 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
 
 def restore(folder: Path, home: Path) -> Backup:
     """Put a backup into an empty home. InputError: it is none, is damaged, or the home is not empty."""
-    folder, home = folder.expanduser().resolve(), home.expanduser().resolve()
+    folder, home = expanded(folder).resolve(), expanded(home).resolve()
     manifest = _manifest(folder)
     if home.exists() and any(home.iterdir()):
         raise InputError(f"{home} is not empty. A backup is put into a new home: move that one away, or name another.")

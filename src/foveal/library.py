@@ -32,8 +32,7 @@ from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.pruning import address_of, gone
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
-from foveal.settings import Settings
-from foveal.text.files import expanded
+from foveal.settings import Settings, expanded
 from foveal.text.loading import Skipped, Source, discover
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.text.sources import load_settings

@@ -50,8 +50,8 @@ class Settings:
         env = os.environ if environment is None else environment
         asked = [one for one in (home, env.get("FOVEAL_HOME")) if one]
         local = next((one for one in asked if store_uri(one) is None), None)
-        place = Path(local or _user_folder("data")).expanduser().resolve()
-        settings = cls(home=place, cache=Path(env.get("FOVEAL_CACHE") or _user_folder("cache")).expanduser())
+        place = expanded(local or _user_folder("data")).resolve()
+        settings = cls(home=place, cache=expanded(env.get("FOVEAL_CACHE") or _user_folder("cache")))
         named = {f.name: f.type for f in fields(cls) if f.name not in ("home", "cache")}
         given: dict[str, Any] = {**_from_file(place / "foveal.toml", named)}
         given |= {name: env[f"FOVEAL_{name.upper()}"] for name in named if f"FOVEAL_{name.upper()}" in env}
@@ -116,6 +116,15 @@ def store_uri(place: str | Path) -> str | None:
     """
     found = re.fullmatch(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", str(place))
     return f"{found[1]}://{found[2].rstrip('/')}" if found and found[1] != "file" else None
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` or `~name` as the home that it stands for; as it is where nobody is called so (`~$notes.txt`)."""
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except (RuntimeError, ValueError):
+        return path
 
 
 def _user_folder(kind: str) -> str:

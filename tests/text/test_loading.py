@@ -13,8 +13,9 @@ from fpdf import FPDF
 from servers import gzipped, page, serving
 
 from foveal.errors import Cancelled, FetchFailed, InputError, UnreadableSource
+from foveal.settings import expanded
 from foveal.text.fetching import FetchSettings
-from foveal.text.files import expanded, file_address
+from foveal.text.files import file_address
 from foveal.text.loading import LoadSettings, Skipped, Source, discover, load, read_document, readable
 from foveal.types import Document, document_id
 

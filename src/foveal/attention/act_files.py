@@ -26,6 +26,7 @@ from foveal.attention.retrieval_heads import Head, by_layer
 from foveal.attention.sinks import SinkRule
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.settings import expanded
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -139,7 +140,7 @@ def calibration_of(model: LanguageModel, home: Path) -> Calibration:
 def calibration_by_name(name: str, model: LanguageModel, home: Path) -> Calibration:
     """ "act": that of `home`; "act:FILE": that of a file. InputError: none, or of another model."""
     _, _, file = name.partition(":")
-    made = load_calibration(Path(file).expanduser()) if file else calibration_of(model, home)
+    made = load_calibration(expanded(file)) if file else calibration_of(model, home)
     made.check(model)
     if not made.heads:
         log.warning("No head of %s passed when it was calibrated: its attention stays as it is.", model.name)

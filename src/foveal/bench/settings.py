@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.types import Encoder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ log = logging.getLogger("foveal.bench")
 
 def default_data() -> Path:
     """The folder named by FOVEAL_DATA, else `../shared/data`."""
-    return Path(os.environ.get("FOVEAL_DATA") or "../shared/data").expanduser()
+    return expanded(os.environ.get("FOVEAL_DATA") or "../shared/data")
 
 
 def default_cache() -> Path:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from foveal.reading import InfiniRetri, Reading, ReadSettings
     from foveal.reading.looking import SpreadLooking
     from foveal.reading.sources import Text as Readable
-    from foveal.settings import Settings
+    from foveal.settings import Settings, expanded
 
 EFFORTS: dict[str, dict[str, float | int]] = {"quick": {"effort": 0.1}, "normal": {}, "full": {"follow": 4}}
 """quick reads the most promising tenth of the text; full takes a larger second look."""
@@ -228,7 +228,7 @@ def opened_source(source: str, settings: Settings, encoding: str | None = None) 
 def _exists(source: str) -> bool:
     """Whether `source` is a path of this machine; a text that was typed in its place may be too long for one."""
     try:
-        return Path(source).expanduser().exists()
+        return expanded(source).exists()
     except (OSError, RuntimeError):
         return False
 

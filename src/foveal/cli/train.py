@@ -48,6 +48,7 @@ from foveal.cli.training import (
     told,
 )
 from foveal.errors import InputError
+from foveal.settings import expanded
 
 app = typer.Typer(help="Train a model on your own data; it is kept only if it is better.", no_args_is_help=True)
 
@@ -130,7 +131,7 @@ def encoder(
 
 def _reranker(name: str, home: Path) -> Path:
     """The folder of the cross-encoder that is meant: a path, or a model trained here. InputError: it is none."""
-    place = next((one for one in (Path(name).expanduser(), home / "models" / name) if one.is_dir()), None)
+    place = next((one for one in (expanded(name), home / "models" / name) if one.is_dir()), None)
     if place is None:
         raise InputError(
             f"There is no re-ranker {name!r}, here or in {home / 'models'}. Give the name of one that `foveal train "

@@ -26,7 +26,7 @@ from foveal.models.chat import ChatModel, Sampling
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.papers.headline_pairs import split_by_article
 from foveal.papers.headlines import HeadlineJudge, Judgement
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.training.checkpoints import load_weights, save_changes
 from foveal.training.headline_writers import (
     Prompts,
@@ -215,7 +215,7 @@ def rewrite(writer: Writer, headline: str, article: str, judge: HeadlineJudge, *
 
 def load_writer(name: str, settings: Settings) -> HeadlineWriter:
     """The writer called `name`: HOME/models/NAME, a folder, or a language model as it is. UnknownName: none."""
-    for folder in (settings.home / "models" / name, Path(name).expanduser()):
+    for folder in (settings.home / "models" / name, expanded(name)):
         if (folder / WRITER).is_file():
             return HeadlineWriter.load(folder, cache=settings.cache)
     try:

@@ -44,7 +44,7 @@ from foveal.papers.headline_judges import (
 from foveal.papers.headline_likelihood import LikelihoodGain
 from foveal.papers.headline_pairs import split_by_article, with_changed_numbers
 from foveal.papers.headline_settings import JudgeSettings, settings_of
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.text.ngrams import CharacterTfIdf
 from foveal.text.tokens import words
 from foveal.training.linear import softmax, temperature
@@ -254,7 +254,7 @@ class HeadlineJudge:
 
 def load_judge(name: str, settings: Settings) -> HeadlineJudge:
     """The judge called `name`: HOME/models/NAME, or a folder. UnknownName: there is none."""
-    places = (settings.home / "models" / name, Path(name).expanduser())
+    places = (settings.home / "models" / name, expanded(name))
     folder = next((one for one in places if (one / JUDGE).is_file()), None)
     if folder is None:
         models = settings.home / "models"

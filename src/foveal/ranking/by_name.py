@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, UnknownName
 from foveal.registry import RANKERS, lookup
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.types import Ranker
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _sized(part: str) -> tuple[str, int | None]:
 def _folder(name: str, home: Path) -> Path | None:
     """The folder that is meant: a path that exists, or a model trained here."""
     try:
-        return next((one for one in (Path(name).expanduser(), home / "models" / name) if one.is_dir()), None)
+        return next((one for one in (expanded(name), home / "models" / name) if one.is_dir()), None)
     except (OSError, RuntimeError):  # longer than any file's name, or the home of a user that there is not
         return None
 

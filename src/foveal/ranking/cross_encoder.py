@@ -31,7 +31,7 @@ from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.registry import require
 from foveal.retrieval.pipeline import followed_by
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.types import Hit
 
 OVERFLOWS = ("windows", "cut")
@@ -74,7 +74,7 @@ class CrossEncoderRanker:
         UnknownName: neither. ModelUnavailable: it cannot be had, or holds no re-ranker. MissingExtra: no
         sentence-transformers.
         """
-        if not Path(name).expanduser().is_dir() and name.count("/") != 1:
+        if not expanded(name).is_dir() and name.count("/") != 1:
             raise UnknownName(
                 f"No cross-encoder is called {name!r}. Give a folder that exists (`foveal train reranker` makes one), "
                 'or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2".'

@@ -33,6 +33,7 @@ from foveal.nn.text_filter import TextFilter, TextFilterSettings, padded
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.late_tokens import TokenEncoder, TokenSettings
 from foveal.retrieval.pipeline import followed_by
+from foveal.settings import expanded
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
 from foveal.types import Hit
@@ -146,7 +147,7 @@ class GoalRanker:
     @classmethod
     def load(cls, folder: str | Path) -> GoalRanker:
         """Of a folder. InputError: it holds none. ModelUnavailable: its encoder is gone, or is another one now."""
-        place = Path(folder).expanduser()
+        place = expanded(folder)
         told = checkpoints.read(place / TOLD)
         if told is None:
             raise InputError(f"{place} holds no goal ranker; foveal train goal-ranker makes one.")

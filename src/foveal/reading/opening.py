@@ -11,7 +11,8 @@ from pathlib import Path
 
 from foveal.errors import InputError, UnreadableSource
 from foveal.reading.sources import DocumentText, FileText, Text
-from foveal.text.files import expanded, file_address, path_of, read_bytes, too_large
+from foveal.settings import expanded
+from foveal.text.files import file_address, path_of, read_bytes, too_large
 from foveal.text.loading import LoadSettings, Source, discover, read_document
 from foveal.text.plain import decode, require_text
 from foveal.text.sources import DEFAULTS

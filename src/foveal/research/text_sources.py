@@ -145,7 +145,7 @@ class FolderSource(DocumentsSource):
     @classmethod
     def named(cls, place: str, settings: Settings) -> FolderSource:
         """InputError: there is no such folder or file."""
-        from foveal.text.files import expanded
+        from foveal.settings import expanded
         from foveal.text.loading import Source as File
         from foveal.text.loading import discover, load
         from foveal.text.sources import load_settings

@@ -28,6 +28,7 @@ from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import new_words
 from foveal.research.transcripts import Transcript, TranscriptSettings
 from foveal.retrieval.terms import terms
+from foveal.settings import expanded
 from foveal.training.checkpoints import load_weights, save_changes
 from foveal.training.loop import LoopSettings
 
@@ -86,7 +87,7 @@ class PlannerModel:
 
 def planner_folder(named: str, home: Path) -> Path:
     """The folder of a planner that a person names: one of the home's models, or a folder. ModelUnavailable: neither."""
-    for folder in (home / "models" / named, Path(named).expanduser()):
+    for folder in (home / "models" / named, expanded(named)):
         if (folder / PLANNER).is_file():
             return folder
     raise ModelUnavailable(

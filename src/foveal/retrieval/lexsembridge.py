@@ -32,7 +32,7 @@ from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
 from foveal.retrieval.towers import Towers
 from foveal.retrieval.trained import trained_folder
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.types import Encoder, Hit
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def bridge_folder(home: Path, name: str | Path | None = None) -> Path:
     """A folder that is there, the one of a name in HOME/models, or, None, that of the bridge trained last there."""
     from foveal.models.lexsembridge_reading import ABOUT
 
-    folder = None if name is None else Path(name).expanduser()
+    folder = None if name is None else expanded(name)
     if folder is not None and folder.is_dir():
         return folder
     return trained_folder(home, ABOUT, name, kind="bridge", command="foveal train lexsembridge")

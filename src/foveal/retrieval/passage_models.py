@@ -23,7 +23,7 @@ from foveal.retrieval.passage_kinds import LatePassages, PassageKind, SparsePass
 from foveal.retrieval.passage_segments import PassageIndex
 from foveal.retrieval.sparse_encoders import SparseEncoder, load_sparse_encoder
 from foveal.retrieval.store import Collection, Store
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 
 OWN_CHOICE = {"late": "minilm"}
 """Kind -> the model that it takes where none is named."""
@@ -105,6 +105,6 @@ def _stated(model: str | None, kind: str, home: Path) -> str:
     """The model's name for all times: "" for the kind's own choice, the whole path of a folder of this machine."""
     if model in (None, OWN_CHOICE.get(kind)):
         return ""
-    elsewhere = Path(str(model)).expanduser()
+    elsewhere = expanded(str(model))
     own = (home / "models" / str(model)).is_dir()
     return str(elsewhere.resolve()) if elsewhere.is_dir() and not own else str(model)

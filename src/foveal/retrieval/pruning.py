@@ -16,8 +16,9 @@ from pathlib import Path
 
 from foveal.retrieval.adding import AddReport
 from foveal.retrieval.rows import Entry
+from foveal.settings import expanded
 from foveal.text.arxiv import arxiv_address
-from foveal.text.files import expanded, file_address, path_of
+from foveal.text.files import file_address, path_of
 from foveal.text.loading import discover
 from foveal.types import document_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foveal.errors import ModelUnavailable, UnknownName
+from foveal.settings import expanded
 
 
 def trained_folder(
@@ -21,7 +22,7 @@ def trained_folder(
         return trained[-1][1]
     if name is None:
         raise ModelUnavailable(f"There is no {kind} in {models} yet. Train one on this library: {command}")
-    for place in (models / name, Path(name).expanduser()):
+    for place in (models / name, expanded(name)):
         if (place / (held or about)).is_file():
             return place
     there = ", ".join(sorted(path.name for _, path in trained)) or "none yet"

@@ -17,8 +17,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from foveal.errors import InputError, UnreadableSource
+from foveal.settings import expanded
 from foveal.text.arxiv import arxiv_address
-from foveal.text.files import expanded, file_address, path_of, read_head
+from foveal.text.files import file_address, path_of, read_head
 from foveal.text.plain import format_of, is_text
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 

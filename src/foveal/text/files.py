@@ -18,15 +18,6 @@ from urllib.parse import unquote_to_bytes
 from foveal.errors import InputError, UnreadableSource
 
 
-def expanded(path: str | Path) -> Path:
-    """`path` with `~` or `~name` as the home that it stands for; as it is where nobody is called so (`~$notes.txt`)."""
-    path = Path(path)
-    try:
-        return path.expanduser()
-    except (RuntimeError, ValueError):
-        return path
-
-
 def file_address(path: Path) -> str:
     """The `file://` URI of `path`, with links resolved, so that a file has one address.
 

@@ -27,9 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
-from foveal.settings import Settings
+from foveal.settings import Settings, expanded
 from foveal.text.embedding_segmentation import segment_vectors
-from foveal.text.files import expanded
 from foveal.text.headings import find_headings
 from foveal.text.paragraph_units import paragraph_units, readable
 from foveal.text.segment_titles import segment_titles

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from foveal.errors import InputError
 from foveal.papers.mail.addresses import canonical, domain_of
-from foveal.settings import Settings, load_part
+from foveal.settings import Settings, expanded, load_part
 
 SECURITY = ("starttls", "tls", "none")
 
@@ -112,7 +112,7 @@ def load_mail(settings: Settings) -> MailSettings:
 
 def read_secret(home: Path, given: str, *, what: str) -> bytes:
     """The content of a file that holds a secret. InputError: it cannot be read."""
-    path = home / Path(given).expanduser()
+    path = home / expanded(given)
     try:
         return path.read_bytes()
     except OSError as error:

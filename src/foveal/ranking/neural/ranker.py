@@ -23,6 +23,7 @@ from foveal.ranking.neural.inputs import joined
 from foveal.ranking.neural.scorer import Scorer
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.pipeline import followed_by
+from foveal.settings import expanded
 from foveal.types import Hit
 
 
@@ -61,7 +62,7 @@ class Neural:
         if budget is not None and budget < 1:
             raise InputError(f"A neural ranker got budget={budget}; it needs at least 1 hit to score.")
         given = folder_or_model
-        scorer = given if isinstance(given, Scorer) else Scorer.load(Path(given).expanduser())
+        scorer = given if isinstance(given, Scorer) else Scorer.load(expanded(given))
         self.scorer = scorer if weight is None else scorer.weighed(weight)
         self.budget = budget
         self.name = self.scorer.model.name
