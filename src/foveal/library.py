@@ -355,7 +355,7 @@ class Library:
             raise InputError(
                 "This library was made without an encoder, so it can be searched by words only: --retriever lexical."
             )
-        encoder = load_encoder(name, cache=self.settings.cache)
+        encoder = load_encoder(name, cache=self.settings.cache, home=self.settings.home)
         if encoder.fingerprint != self.store.settings["fingerprint"]:
             raise LibraryError(
                 f"The encoder {name} is not the one that made this library's vectors (its files have changed), so "
@@ -416,7 +416,7 @@ def _create(settings: Settings, encoder_name: str, segmenter_name: str, *, anew:
     if name != "none":
         from foveal.models import load_encoder
 
-        encoder = load_encoder(name, cache=settings.cache)
+        encoder = load_encoder(name, cache=settings.cache, home=settings.home)
     make_segmenter(segmenter_name, encoder, home=settings.home)  # says now what would go wrong at the first document
     values = {"encoder": name, "segmenter": segmenter_name}
     if encoder:

@@ -277,3 +277,12 @@ def test_an_article_on_standard_input_may_be_of_any_encoding(home):
     done = subprocess.run([*FOVEAL, "headline", "judge", "Park", "-"], env=env, input=article, capture_output=True,
                           timeout=300)  # fmt: skip
     assert (done.returncode, "Bürgermeister eröffnet" in done.stdout.decode()) == (0, True), done.stderr
+
+
+def test_a_model_of_the_home_that_is_named_is_found_by_its_name(tmp_path, files):
+    made = tmp_path / "there" / "models" / "mine"
+    made.mkdir(parents=True)
+    (made / "config.json").write_text("{}")
+    said = run("add", files, "--encoder", "mine", "--home", tmp_path / "there", home=tmp_path / "other", status=1)
+    assert str(made) in said.stderr  # found, and no encoder
+    assert "No encoder is called 'mine'" in run("add", files, "--encoder", "mine", home=tmp_path, status=1).stderr

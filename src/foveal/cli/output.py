@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.settings import store_uri
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -21,10 +23,27 @@ if TYPE_CHECKING:
     from foveal.library import Library
     from foveal.settings import Settings
 
+
+def _at_home(context: typer.Context, home: Path | None) -> Path | None:
+    """The home is that of the whole command: a model trained there is found by name, however deep it is asked for."""
+    if home is not None and store_uri(home) is None:
+        before = os.environ.get("FOVEAL_HOME")
+        os.environ["FOVEAL_HOME"] = str(home)
+        context.call_on_close(lambda: _set_home(before))
+    return home
+
+
+def _set_home(home: str | None) -> None:
+    os.environ.pop("FOVEAL_HOME", None)
+    if home is not None:
+        os.environ["FOVEAL_HOME"] = home
+
+
 Home = Annotated[
     Path | None,
     typer.Option(
         "--home",
+        callback=_at_home,
         help="Folder of the library and all of Foveal's files; s3://BUCKET/PATH for a library on an object store.",
         envvar="FOVEAL_HOME",
         show_default=False,

@@ -31,13 +31,14 @@ from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
 from foveal.registry import MEMORIES, READERS, lookup
+from foveal.settings import expanded
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
     from foveal.reading import InfiniRetri, Reading, ReadSettings
     from foveal.reading.looking import SpreadLooking
     from foveal.reading.sources import Text as Readable
-    from foveal.settings import Settings, expanded
+    from foveal.settings import Settings
 
 EFFORTS: dict[str, dict[str, float | int]] = {"quick": {"effort": 0.1}, "normal": {}, "full": {"follow": 4}}
 """quick reads the most promising tenth of the text; full takes a larger second look."""

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def load_encoder(name: str = "minilm", *, dtype: str | None = None, cache: Path | None = None) -> Encoder:
-    """The encoder called `name`: one of `foveal models`, one of your own (HOME/models), a folder, or a hub id such as
-    "BAAI/bge-small-en-v1.5".
+def load_encoder(
+    name: str = "minilm", *, dtype: str | None = None, cache: Path | None = None, home: Path | None = None
+) -> Encoder:
+    """The encoder called `name`: one of `foveal models`, one of your own (`home`/models; default: the home of the
+    settings), a folder, or a hub id such as "BAAI/bge-small-en-v1.5".
 
     `dtype` is "bfloat16" or "float32" (default: bfloat16 where the processor has it natively). Loaded once a process.
     UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched.
     """
-    folder = folder_of(name, cache or Settings.load().cache, kind="encoder")
+    folder = folder_of(name, cache or Settings.load().cache, kind="encoder", home=home)
     written = max((file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()), default=0)
     return _loaded(folder, name, dtype, written)
 

@@ -20,19 +20,21 @@ EXAMPLES = {
 }
 
 
-def folder_of(name: str, cache: Path, *, kind: str, on_progress: Progress | None = None) -> Path:
-    """The folder of the model called `name`: an offline one, a folder, one that was trained here (HOME/models/NAME), or
-    a hub id. `kind` is a key of `EXAMPLES`.
+def folder_of(
+    name: str, cache: Path, *, kind: str, home: Path | None = None, on_progress: Progress | None = None
+) -> Path:
+    """The folder of the model called `name`: an offline one, a folder, one that was trained here (`home`/models/NAME;
+    default: the home of the settings), or a hub id. `kind` is a key of `EXAMPLES`.
 
     UnknownName: no such name, folder or id, or a model of another kind. ModelUnavailable: it cannot be had, or may not
     be loaded (see safe_folders.py).
     """
-    folder = _found(name, cache, kind, on_progress)
+    folder = _found(name, cache, kind, home or Settings.load().home, on_progress)
     require_safe(folder)
     return folder
 
 
-def _found(name: str, cache: Path, kind: str, on_progress: Progress | None) -> Path:
+def _found(name: str, cache: Path, kind: str, home: Path, on_progress: Progress | None) -> Path:
     if name in OFFLINE:
         model = OFFLINE[name]
         if model.kind != kind:
@@ -42,7 +44,7 @@ def _found(name: str, cache: Path, kind: str, on_progress: Progress | None) -> P
     folder = existing(name)
     if folder is not None and folder.is_dir():
         return folder
-    trained = Settings.load().home / "models" / name
+    trained = home / "models" / name
     if existing(trained / "config.json") or existing(trained / "modules.json"):
         return trained
     if name.count("/") != 1 or name.startswith((".", "/", "~")):

@@ -277,7 +277,7 @@ def _encoder(recipe: Recipe) -> Encoder | None:
     kept = dict(recipe.settings)
     if kept["encoder"] == "none":
         return None
-    encoder = load_encoder(kept["encoder"], cache=recipe.cache)
+    encoder = load_encoder(kept["encoder"], cache=recipe.cache, home=recipe.home)
     if encoder.fingerprint != kept.get("fingerprint"):
         raise LibraryError(
             f"The encoder {kept['encoder']} of a node is not the one that made this library's vectors. Put the same "
