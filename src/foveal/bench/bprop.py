@@ -26,6 +26,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
 from foveal.models.hub import folder_of
+from foveal.models.quiet import quiet
 from foveal.settings import Settings
 from foveal.training.bprop import BPropSettings
 from foveal.training.bprop_attention import Attended, AttentionReader, Reading
@@ -199,8 +200,9 @@ class OneByOne:
         from transformers import AutoModel, AutoTokenizer
 
         folder = folder_of(name, Settings.load().cache, kind="encoder")
-        model = AutoModel.from_pretrained(folder, attn_implementation="eager", use_safetensors=True).eval()
-        return cls(model, AutoTokenizer.from_pretrained(folder), tokens)
+        with quiet():
+            model = AutoModel.from_pretrained(folder, attn_implementation="eager", use_safetensors=True).eval()
+            return cls(model, AutoTokenizer.from_pretrained(folder), tokens)
 
     def read(self, text: str) -> np.ndarray:
         """The attention of [CLS] in the last layer, (L,)."""
