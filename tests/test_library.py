@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from foveal.errors import InputError, LibraryCorrupt, LibraryError, ModelUnavailable, UnknownDocument, UnknownName
 from foveal.library import Library
 from foveal.registry import RETRIEVERS, SEGMENTERS
+from foveal.retrieval.adding import OwnWork
 from foveal.settings import Settings
 from foveal.text.sample import manual
 from foveal.text.segmenter_by_name import make_segmenter
@@ -486,3 +487,36 @@ def test_the_library_follows_its_folder(tmp_path_factory, edits):
             library.add([folder])
     held = {Path(entry.source).name: library.get(entry.id).text for entry in library.documents()}
     assert held == {path.name: path.read_bytes().decode() for path in folder.iterdir()}
+
+
+class Watched(OwnWork):
+    """Work that says when nobody waits for its documents any more."""
+
+    ended = False
+
+    def load(self, *given):
+        try:
+            yield from super().load(*given)
+        finally:
+            self.ended = True
+
+
+def test_loading_ends_where_adding_does(library, files):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    work = Watched(library)
+    with pytest.raises(KeyboardInterrupt) as broken:  # whoever holds the error holds all that was under way
+        library.add([files], work=work, on_progress=stop)
+    assert work.ended
+    assert broken.tb
+
+
+def test_no_name_is_not_the_folder_that_one_is_in(library, files, monkeypatch):
+    library.add([files])
+    monkeypatch.chdir(files)
+    for nothing in ("", " "):
+        with pytest.raises(UnknownDocument, match="Nothing was named"):
+            library.remove(nothing)
+    assert len(library.documents()) == 4
+    assert len(library.find(".")) == 4

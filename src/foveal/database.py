@@ -107,7 +107,10 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that writes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        engine = self.engine
+        if engine.dialect.name == "postgresql":  # whose statements see each another state, unless asked
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager

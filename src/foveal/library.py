@@ -126,7 +126,10 @@ class Library:
         report.skipped += [one for one in found if isinstance(one, Skipped)]
         work = work or OwnWork(self)
         documents = work.load([one for one in found if isinstance(one, Source)], settings, report)
-        self._index(documents, report, on_progress, work)
+        try:
+            self._index(documents, report, on_progress, work)
+        finally:
+            getattr(documents, "close", lambda: None)()  # a cluster would load on for nobody
         if prune:
             left = gone(self.store.entries("starts_with(source, 'file://')"), sources, report)
             report.removed = [entry.id for entry in (self.remove(left) if left else [])]
@@ -309,6 +312,8 @@ class Library:
 
         What stands just there goes first; then what came from that file or below that folder; then an id.
         """
+        if not which.strip():  # the folder of the shell, where its variable was empty
+            raise UnknownDocument("Nothing was named. Give an id, a path, a folder or a URL; `foveal list` shows all.")
         address = address_of(which)
         condition = f"id = {literal(document_id(address))} OR source = {literal(address)}"
         if address.startswith("file://"):

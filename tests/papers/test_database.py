@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from postgres import emptied
+from sqlalchemy import func, select
 
-from foveal.database import _write_ahead
+from foveal.database import Database, _write_ahead
+from foveal.papers.schema import TopicRow
+from foveal.settings import Settings
 
 OPENS = """
 import sys
@@ -71,3 +74,18 @@ def test_a_new_file_that_others_open_is_asked_again_and_a_bad_one_is_not() -> No
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         _write_ahead(bad)
     assert bad.asked == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_who_reads_sees_one_state_of_it_all(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = "sqlite" if kind == "sqlite" else emptied(request.getfixturevalue("postgres"))
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
+    topics = select(func.count()).select_from(TopicRow)
+    with database.reading() as reader:
+        before = reader.scalar(topics)
+        with database.writing() as writer:
+            writer.add(TopicRow(id="new", title="New", query="new"))
+        assert (before, reader.scalar(topics)) == (0, 0)
+    with database.reading() as reader:
+        assert reader.scalar(topics) == 1
+    database.close()

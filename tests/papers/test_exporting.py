@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.database import Database
-from foveal.papers.exporting import EXPORTS, as_csv, bibtex, ris
+from foveal.papers.exporting import EXPORTS, as_csv, as_json, bibtex, ris
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.store import Paper, PaperStore
 from foveal.papers.upserts import upsert
@@ -117,3 +117,15 @@ def test_an_author_who_is_hidden_is_cited_nowhere(papers):
     paper = replace(papers[0], authors=(replace(first, status="hidden"), second))
     told = [bibtex([paper]), ris([paper]), as_csv([paper])]
     assert all("Martin" not in one and "martin" not in one and "Collaboration" in one for one in told)
+
+
+def test_an_author_whose_name_is_blank_stops_no_reference(papers):
+    blank = replace(papers[0], authors=(replace(papers[0].authors[0], name=" "), *papers[0].authors[1:]))
+    assert bibtex([blank]).startswith("@misc{collaboration2026braces,")
+    assert bibtex([replace(papers[0], authors=blank.authors[:1])]).startswith("@misc{anonymous2026braces,")
+
+
+def test_an_author_who_is_hidden_is_in_no_export(papers):
+    hidden = replace(papers[0], authors=(replace(papers[0].authors[0], status="hidden"), *papers[0].authors[1:]))
+    assert "Martin" in as_json([papers[0]])
+    assert not [name for name, export in EXPORTS.items() if "Martin" in export([hidden])]

@@ -210,6 +210,19 @@ def test_a_run_by_name(tmp_path, unseen, undrawn_reports):
         train_headline_judge(pairs(30), home=settings.home, name="mine")
 
 
+def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_reports):
+    draw = np.random.default_rng(0)
+
+    def said(count):
+        return " ".join("".join(draw.choice(list("abcdefghik"), 5)) for _ in range(count))
+
+    lots = [HeadlinePair(said(6), f"{said(20)}.", str(draw.choice(["HREL", "LREL"]))) for _ in range(60)]
+    drawn = HeadlineSet("drawn by lot", tuple(lots))
+    settings = JudgeSettings(view="binary", changed_numbers=False, dev_share=0.4)
+    _, report = train_headline_judge(drawn, settings, home=tmp_path / "home", cache=tmp_path / "cache")
+    assert report.measured["dev"][1]["accuracy"] < 0.75  # who has learnt the lots knows them
+
+
 @pytest.fixture
 def undrawn_reports(monkeypatch):
     monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)

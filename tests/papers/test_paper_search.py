@@ -22,7 +22,7 @@ from foveal.papers.paper_index import TAIL, PaperIndex, document_of
 from foveal.papers.paper_marks import marks_of
 from foveal.papers.paper_search import PaperSearch, dense_weight
 from foveal.papers.records import Named, PaperRecord
-from foveal.papers.schema import PaperRow
+from foveal.papers.schema import AuthorRow, PaperRow
 from foveal.papers.similar import Similar, postings
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
@@ -434,3 +434,34 @@ def test_without_vectors_words_alone_decide_and_follow_the_database(own):
 def test_postings_of_nothing_are_empty():
     none = postings([], [], 0)
     assert none.cosines(np.zeros(0, np.int32), np.zeros(0, np.float32)).shape == (0,)
+
+
+def test_a_visitor_cannot_fill_the_memory_with_rankers(search, monkeypatch):
+    loaded = []
+
+    class Same:
+        def rank(self, _, hits):
+            return list(hits)
+
+    monkeypatch.setattr("foveal.ranking.by_name.load_ranker", lambda name, **_: loaded.append(name) or Same())
+    for name in ("blockrank:1", "blockrank:2", "blockrank:2", "blockrank:3", "blockrank:2"):
+        search.search("spam", rank=name)
+    assert loaded == ["blockrank:1", "blockrank:2", "blockrank:3"]
+    assert list(search._rankers) == ["blockrank:3", "blockrank:2"]
+
+
+def test_an_author_who_is_hidden_is_not_found_by_name(search):
+    [paper] = PaperStore(search.database).many(["2603.00002"])
+    hidden = replace(paper, authors=(replace(paper.authors[0], status="hidden"),))
+    assert "Ada Martin" in document_of(paper).text
+    assert "Martin" not in document_of(hidden).text
+    assert metadata_of(hidden)["authors"] == ""
+    assert [Filters(authors=("martin",)).holds(one) for one in (paper, hidden)] == [True, False]
+    with search.database.writing() as session:
+        row = session.get_one(AuthorRow, ("2603.00002", 0))
+        row.status = "hidden"
+    try:
+        assert PaperStore(search.database).page(author="Ada Martin").total == 0
+    finally:
+        with search.database.writing() as session:
+            session.get_one(AuthorRow, ("2603.00002", 0)).status = "none"

@@ -290,12 +290,18 @@ def test_a_bad_item_of_arxivs_own_interfaces_is_left_out():
     assert ([(one.id, one.version) for one in read.records], len(read.left_out)) == ([("2609.00002", 2)], 1)
 
 
+MODEL_LINK = Linked(kind="model", url="https://huggingface.co/a/\ufffdm", title="a/\ufffdm")
+
+
 @pytest.mark.parametrize(
     ("told", "found"),
     [
         ({"organization": "text"}, {"organisation": "text"}),
         ({"organization": ["text"]}, {"organisation": ""}),
         ({"submittedOnDailyBy": "ana"}, {"submitted_by": ""}),
+        ({"submittedOnDailyBy": {"user": "@ana"}}, {"submitted_by": "ana"}),  # a login of that site, not of ours
+        ({"submittedOnDailyBy": {"user": "a\0na \ud800"}}, {"submitted_by": "ana \ufffd"}),
+        ({"linkedModels": [{"id": "a/\ud800m"}, {"id": 7}]}, {"links": (MODEL_LINK,)}),
         ({"ai_keywords": 7, "linkedModels": "a/m", "authors": 5}, {"keywords": (), "links": (), "authors": ()}),
         ({"githubRepo": "http://[", "upvotes": 10**30}, {"repo_url": "", "votes": None}),
     ],
@@ -560,7 +566,13 @@ def test_documents_of_the_library_as_papers(tmp_path):
                 "Where to Look",
                 metadata={**told, "version": 2},
             ),
-            Document.of("https://example.org/r", f"# Report\n\n{words}", "Report", url="https://example.org/r"),
+            Document.of(
+                "https://example.org/r",
+                f"# Report\n\n{words}",
+                "Report",
+                url="https://example.org/r",
+                metadata={"version": "2.1, draft"},
+            ),
         ]
     )
     paper, report = sorted(LibraryDocuments(library).records(), key=lambda one: one.title, reverse=True)
@@ -573,6 +585,7 @@ def test_documents_of_the_library_as_papers(tmp_path):
     assert [one.name for one in paper.authors] == ["Léa Martin", "Bo Li"]
     assert report.id.startswith("doc-")
     assert (report.url, report.abstract, report.source) == ("https://example.org/r", words.strip(), "library")
+    assert report.version == 1
     assert [one.title for one in LibraryDocuments(library).records("https://example.org/r")] == ["Report"]
 
 

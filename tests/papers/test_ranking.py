@@ -346,6 +346,12 @@ def test_taste_finds_what_resembles_a_collection(database):
     assert tastes(database, ["2610.00001"], person_id=2) == {}
 
 
+@pytest.mark.parametrize("text", ["眼睛看哪里", "the of and", ""], ids=["other letters", "function words", "nothing"])
+def test_texts_without_a_word_that_counts_have_no_taste(text):
+    pytest.importorskip("sklearn")
+    assert TagClassifier().scores([text, text], {"a": [0]}).tolist() == [0, 0]
+
+
 def test_tags_that_teach_nothing_are_left_out():
     pytest.importorskip("sklearn")
     assert TagClassifier().scores(["a b", "c d"], {"none": [], "all": [0, 1]}).tolist() == [0, 0]

@@ -73,6 +73,7 @@ def test_papers_and_votes_are_counted_by_day(database):
     assert found[series["topic:sparse"]].votes == (0, 0, 0, 1, 0)  # of a paper that was listed before
     assert found[series["category:cs.IR"]].votes == (0,) * 5
     assert asked('sparse attention cat:cs.CL "models"') == ("sparse", "attention", "model")
+    assert asked('sparse au:"Lea Martin" org:inria code:yes attention') == ("sparse", "attention")
 
 
 def test_the_seasonal_mean_is_of_the_same_weekdays():
@@ -104,6 +105,17 @@ def test_without_a_model_or_days_the_seasonal_mean_stands_in_and_says_so(databas
     assert "20 days of history are too few" in kept(database).told
     with pytest.raises(InputError, match=f"{LEAST} or more"):
         train_trend(database, tmp_path)
+
+
+def test_a_topic_whose_search_was_changed_is_counted_anew(database, tmp_path):
+    upsert(database, papers(20, 1))
+    refresh(database, tmp_path, now=NOW - timedelta(days=1))
+    assert kept(database).of("topic", "sparse").before == 7
+    with database.writing() as session:
+        session.get_one(TopicRow, "sparse").query = "cabbages"
+    assert refresh(database, tmp_path, now=NOW)
+    found = kept(database).of("topic", "sparse")
+    assert (sum(found.recent), found.whole.mean) == (0, 0)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from foveal.database import Database
 from foveal.papers.people_schema import AuditRow, ClaimRow
 from foveal.papers.records import Linked, Named, PaperRecord
-from foveal.papers.schema import AuthorRow, EditionRow, PersonRow
+from foveal.papers.schema import AuthorRow, EditionRow, PaperRow, PersonRow
 from foveal.papers.store import Paper, PaperStore
 from foveal.papers.upserts import LONGEST, upsert
 from foveal.settings import Settings
@@ -74,6 +74,36 @@ def test_what_a_feed_told_first_gives_way_to_arxiv(database: Database) -> None:
     assert (stored(database).title, stored(database).abstract, stored(database).source) == (
         *(RECORD.title, RECORD.abstract, "arxiv"),
     )
+
+
+def test_a_paper_that_a_feed_had_overwritten_is_arxivs_again(database: Database) -> None:
+    """As an older Foveal let it: with a version that arXiv has not."""
+    upsert(database, [RECORD])
+    with database.writing() as session:
+        row = session.get_one(PaperRow, PAPER)
+        words = {"title": row.title, "abstract": row.abstract, "updated_at": row.updated_at}
+        session.add(EditionRow(paper_id=PAPER, version=1, **words))
+        row.title, row.version, row.source, row.doi = "Show HN: my take", 7, "feed", "10.1/mine"
+    upsert(database, [replace(RECORD, doi="10.1/x")])
+    told = stored(database)
+    assert (told.title, told.version, told.source, told.doi) == (RECORD.title, 1, "arxiv", "10.1/x")
+    upsert(database, [replace(RECORD, version=2, title="Where to Look Now")])
+    assert (stored(database).title, stored(database).version) == ("Where to Look Now", 2)
+    with database.reading() as session:
+        assert [(one.version, one.title) for one in session.scalars(select(EditionRow))] == [(1, RECORD.title)]
+
+
+def test_the_words_of_a_feed_are_no_version_of_arxivs(database: Database) -> None:
+    upsert(database, [replace(RECORD, source="feed", title="Show HN: my take", abstract="Click.")])
+    upsert(database, [replace(RECORD, version=2)])
+    with database.reading() as session:
+        assert session.scalars(select(EditionRow)).all() == []
+
+
+def test_an_author_without_a_name_is_none(database: Database) -> None:
+    upsert(database, [replace(RECORD, authors=(Named(name=" "), Named(name="Bo Li")))])
+    assert [one.name for one in stored(database).authors] == ["Bo Li"]
+    assert stored(database).author_count == 2
 
 
 def test_a_new_version_is_believed_of_whoever_reads_arxiv_itself(database: Database) -> None:

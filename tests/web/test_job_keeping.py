@@ -25,6 +25,7 @@ from foveal.web.app import create_app
 from foveal.web.job import Job, JobSettings
 from foveal.web.job_keeping import Keeping
 from foveal.web.jobs import Jobs
+from foveal.web.kept_jobs import Beat, KeptJob
 from foveal.web.site import SiteSettings
 
 QUESTION = "Who is the keeper of the tide mill?"
@@ -222,8 +223,6 @@ class Away:
 
     def beat(self, _: object) -> Any:
         self._try()
-        from foveal.web.kept_jobs import Beat
-
         return Beat({}, [])
 
     def let_go(self, _: object) -> None:
@@ -284,3 +283,68 @@ def test_one_address_cannot_fill_the_queue() -> None:
     for task in tasks:
         task.gate.set()
     jobs.close()
+
+
+class Told:
+    """A database in which another process has taken all jobs over."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, dict[str, Any]] = {}
+
+    def put(self, key: str, _: str, asked: dict[str, Any]) -> None:
+        self.asked[key] = asked
+
+    def begun(self, _: str) -> bool:
+        return True
+
+    def beat(self, jobs: dict[str, Any]) -> Beat:
+        return Beat({}, list(jobs))
+
+    def ended(self, *_: Any, **__: Any) -> bool:
+        return False
+
+    def find(self, key: str) -> KeptJob:
+        return KeptJob(key, "ask", self.asked[key], "running", {}, None, "", 1)
+
+    def let_go(self, _: object) -> None: ...
+
+
+class Dropped(Task):
+    """A task that would delete what it was given, once nobody does it."""
+
+    kept = True
+
+    def dropped(self, _: Job) -> None:
+        self.kept = False
+
+
+def test_a_waiting_job_that_another_process_has_is_shown_by_that_one_and_keeps_its_file() -> None:
+    jobs, first, second = Jobs(JobSettings(every_s=0.0)), Task(), Dropped()
+    jobs.keeping = keeping = Keeping(jobs, lambda: Told(), lambda *_: second)  # type: ignore[arg-type, return-value]
+    jobs.start(first)
+    waits = jobs.start(second, whose="9.9.9.9")
+    keeping.beat()
+    first.gate.set()
+    assert (waits.over, second.kept) == (True, True)
+    assert jobs.get(waits.id).state == "running"
+    jobs.close()
+
+
+def test_a_job_of_another_process_is_of_whoever_asked_for_it() -> None:
+    told, seen = Told(), list[Any]()
+
+    def rebuilt(_: str, asked: Any, __: Any) -> Task:
+        seen.append(asked)
+        return Task()
+
+    one, two = Jobs(JobSettings(every_s=0.0)), Jobs(JobSettings(every_s=0.0))
+    for jobs in (one, two):
+        jobs.keeping = Keeping(jobs, lambda: told, rebuilt)  # type: ignore[arg-type, return-value]
+    task = Task()
+    key = one.start(task, whose="9.9.9.9").id
+    assert two.get(key).whose == "9.9.9.9"
+    assert seen == [{}]  # what was asked, as it was
+    told.asked[key] = {}  # of an older Foveal
+    assert two.get(key).whose == ""
+    task.gate.set()
+    one.close()

@@ -346,6 +346,7 @@ def test_pictures_are_kept_for_long_where_their_address_has_their_hash(client: T
         (f"{day_address(TODAY)}?code=no", 400),
         (f"{day_address(TODAY)}?p=-1", 400),
         ("/papers?q=x&year=20x6", 400),
+        ("/papers?q=x&year=0000", 400),
         ("/papers/no-such-id", 400),
         ("/topics/none", 404),
         ("/categories/none", 404),

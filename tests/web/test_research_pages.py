@@ -20,7 +20,9 @@ from foveal.bench.research_world import Rules, program
 from foveal.research.mindsearch import replay
 from foveal.research.runs import Owner, Runs
 from foveal.research.state import RunState
+from foveal.web.job import Job, JobSettings
 from foveal.web.models import LocalModels
+from foveal.web.research_work import Asked, ResearchWork
 
 AT_TEACHER = "## Current problem\nWho taught Petra Lindqvist?"
 
@@ -440,6 +442,24 @@ def test_a_program_begins_watches_and_stops_a_run(app: FastAPI, client: TestClie
     assert client.delete(told["url"], headers=foreign).status_code == 403
     form = client.post("/api/research/solve", data={"inputs": "q"})
     assert form.status_code == 400
+
+
+def test_halves_of_characters_reach_no_model(client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, asked = app.state.site.research, list[Any]()
+    monkeypatch.setattr(desk, "begin", lambda given, _: asked.append(given) or "0" * 32)
+    monkeypatch.setattr("foveal.web.research_api._solved", lambda *_: iter(()))
+    body = b'{"inputs": [{"role": "user", "content": "a\\ud800"}, {"role": "user", "content": "b\\udfff?"}]}'
+    client.post("/api/research/solve", content=body, headers={"content-type": "application/json"})
+    assert (asked[0].question, asked[0].history) == ("b\ufffd?", ({"role": "user", "content": "a\ufffd"},))
+
+
+def test_a_run_that_went_with_its_person_keeps_nobody_from_asking(app: FastAPI) -> None:
+    desk = app.state.site.research
+    asked = Asked(QUESTION, ("library",))
+    gone = "f" * 32
+    desk._live[gone] = Job(ResearchWork(gone, asked, desk, {}, "model"), JobSettings())
+    desk.check(asked, Owner(browser="another"))
+    del desk._live[gone]
 
 
 def test_solve_speaks_as_the_reference_does(client: TestClient, app: FastAPI) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.testclient import TestClient
+from members import at_once
 
+from foveal.database import Database
 from foveal.errors import FetchFailed, InputError, UnknownPaper
 from foveal.settings import Settings
 from foveal.web.app import create_app
 from foveal.web.pages import compact, page
-from foveal.web.safety import COOKIE, HEADERS, guarded
+from foveal.web.safety import COOKIE, HEADERS, SESSION, guarded
 from foveal.web.site import SiteSettings
 
 ERRORS = {"input": InputError("give <b>less</b>"), "unknown": UnknownPaper("not here"), "far": FetchFailed("too slow")}
@@ -30,6 +33,11 @@ def form(request: Request) -> object:
 @router.post("/write", dependencies=[Depends(guarded)])
 async def write(request: Request) -> dict[str, int]:
     return {"bytes": len(await request.body()) if "x-foveal-token" in request.headers else 0}
+
+
+@router.post("/act", dependencies=[Depends(guarded)])
+def act() -> str:
+    return "done"
 
 
 @router.get("/fails/{kind}")
@@ -81,6 +89,13 @@ def test_a_form_of_our_own_page_may_write(client: TestClient) -> None:
     assert client.post("/write", headers={"x-foveal-token": form_token}).status_code == 200
 
 
+def test_what_htmx_sends_waits_for_its_turn_too(app: FastAPI, client: TestClient) -> None:
+    headers, gate = {"x-foveal-token": token(client)}, app.state.gates["write"]
+    assert client.post("/act", headers=headers, data={"value": "1"}).status_code == 200
+    gate.room, gate.inside, gate.waiting = 1, 1, 0
+    assert client.post("/act", headers=headers, data={"value": "1"}).status_code == 503
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -105,6 +120,36 @@ def test_without_its_own_token_nothing_is_written(app: FastAPI, client: TestClie
         assert other.post("/write", headers={"x-foveal-token": mine}).status_code == 403  # another browser's
     assert client.post("/write").status_code == 403
     assert client.post("/write", data={"token": mine[:-1] + "é"}).status_code == 403
+
+
+def test_pages_that_were_asked_for_before_there_was_a_cookie_may_all_write(app: FastAPI, client: TestClient) -> None:
+    first = token(client)
+    with TestClient(app, base_url="http://localhost") as beside:  # a second tab: its answer comes last
+        second = token(beside)
+        client.cookies.update(beside.cookies)
+    assert [client.post("/write", headers={"x-foveal-token": one}).status_code for one in (first, second)] == [200, 200]
+    client.cookies.set(SESSION, "somebody's")
+    assert [client.post("/write", headers={"x-foveal-token": one}).status_code for one in (first, second)] == [403, 200]
+
+
+def test_a_request_for_the_head_alone_is_measured_by_its_route(app: FastAPI, client: TestClient) -> None:
+    assert client.head("/number/7").status_code == 200
+    assert 'method="HEAD",route="/number/{n}"' in app.state.measures.text().decode()
+
+
+def test_a_part_of_the_site_is_opened_once_though_many_ask(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def slow(settings: Settings) -> Database:
+        opened.append(settings)
+        time.sleep(0.05)
+        return Database(None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("foveal.web.site.Database.open", slow)
+    app.state.site.__dict__.pop("database", None)
+    found = at_once(lambda _: app.state.site.database, times=4)
+    assert (len(opened), len(set(map(id, found)))) == (1, 1)
+    app.state.site.__dict__.pop("database")
 
 
 def test_the_cookie_is_out_of_reach_of_scripts(client: TestClient) -> None:
@@ -161,7 +206,11 @@ def test_the_secret_is_made_once_and_is_its_owners(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0"), (131, "131"), (999, "999"), (1540, "1.54k"), (86_100, "86.1k"), (2_300_000, "2.3m")]
+    ("number", "text"),
+    [
+        *((0, "0"), (131, "131"), (999, "999"), (1540, "1.54k"), (86_100, "86.1k"), (2_300_000, "2.3m")),
+        *((999_499, "999k"), (999_500, "1m"), (999_499_999, "999m"), (999_500_000, "1b"), (10**10, "10b")),
+    ],
 )
 def test_large_numbers_are_short(number: int, text: str) -> None:
     assert compact(number) == text

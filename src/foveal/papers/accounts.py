@@ -20,14 +20,14 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, literal, or_, select, update
+from sqlalchemy import delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.moderation import must, record
-from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow
+from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, MuteRow
 from foveal.papers.schema import ListingRow, PersonRow, PickRow
 
 RIGHTS = {
@@ -108,7 +108,7 @@ def rename(database: Database, person: Person, *, login: str, name: str) -> Pers
     """Take another login and name; all that was done goes along. InputError: it is taken or not usable."""
     with database.writing() as session:
         row = session.get_one(PersonRow, person.id)
-        if login != row.login:
+        if login.strip().lower() != row.login:
             before, row.login = row.login, _free_login(session, login)
             _carry_over(session, before, row.login)
         row.name = _shown_name(name)
@@ -163,6 +163,10 @@ def _carry_over(session: Session, before: str, after: str) -> None:
     session.execute(picked.values(picked_by=f"@{after}"))
     closed = update(ClosedDiscussionRow).where(ClosedDiscussionRow.closed_by.in_(spellings(before)))
     session.execute(closed.values(closed_by=after))
+    muted = MuteRow.words == f"@{before}"
+    both = select(MuteRow.person_id).where(MuteRow.words == f"@{after}")
+    session.execute(delete(MuteRow).where(muted, MuteRow.person_id.in_(both)))
+    session.execute(update(MuteRow).where(muted).values(words=f"@{after}"))
     name_in_audit(session, before, after)
 
 

@@ -27,7 +27,7 @@ from foveal.papers.schema import CategoryRow, ListingRow, PaperRow, TopicRow, Vo
 from foveal.retrieval.event_items import event_terms
 
 MOST_CATEGORIES = 40
-_OPERATOR = re.compile(r"\b(?:au|cat|year|ti|abs):\S+", re.IGNORECASE)
+_OPERATOR = re.compile(r'(?<!\S)(?:au|cat|year|org|code|ti|abs):(?:"[^"]*"|\S+)', re.IGNORECASE)
 
 
 @dataclass(frozen=True, order=True)

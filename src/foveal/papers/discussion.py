@@ -88,6 +88,28 @@ def discussion(
     """What is said about a paper, as `reader` sees it. InputError, UnknownPaper: no such order, page or paper."""
     if order not in ORDERS or page < 0:
         raise InputError(f"No order is called {order[:40]!r}. There are: {', '.join(ORDERS)}; pages count from 0.")
+    threads, count, closed = _threads(database, paper, order, reader)
+    shown = threads[page * THREADS : (page + 1) * THREADS]
+    return Discussion(paper, shown, count, closed, order, page, max(1, -(-len(threads) // THREADS)))
+
+
+def place_of(database: Database, comment: int, *, reader: Person | None = None) -> tuple[str, int]:
+    """The paper that a remark is about, and the page that shows it in the order "old"; 0 where none does.
+
+    UnknownPaper: there is no such remark.
+    """
+    paper = paper_of(database, comment)
+    threads, _, _ = _threads(database, paper, "old", reader)
+    place = next((place for place, one in enumerate(threads) if _has(one, comment)), 0)
+    return paper, place // THREADS
+
+
+def _has(thread: Remark, comment: int) -> bool:
+    return thread.id == comment or any(_has(one, comment) for one in thread.answers)
+
+
+def _threads(database: Database, paper: str, order: str, reader: Person | None) -> tuple[tuple[Remark, ...], int, bool]:
+    """All threads about a paper, how many remarks are shown, and whether it takes no more."""
     wanted = (
         select(CommentRow, PersonRow.login, PersonRow.name)
         .outerjoin(PersonRow, PersonRow.id == CommentRow.person_id)
@@ -101,10 +123,7 @@ def discussion(
         badges = _badges(session, paper)
         closed = session.get(ClosedDiscussionRow, paper) is not None
     flat = [_remark(row, login or "", name or "", ratings, badges, reader) for row, login, name in rows]
-    threads = _tree(flat, order)
-    shown = threads[page * THREADS : (page + 1) * THREADS]
-    count = sum(one.state == "shown" for one in flat)
-    return Discussion(paper, shown, count, closed, order, page, max(1, -(-len(threads) // THREADS)))
+    return _tree(flat, order), sum(one.state == "shown" for one in flat), closed
 
 
 def remark(database: Database, person: Person, paper: str, text: str, *, parent: int | None = None) -> int:

@@ -58,9 +58,10 @@ def as_csv(papers: Sequence[Paper]) -> str:
 
 def as_json(papers: Sequence[Paper]) -> str:
     """The papers as objects, times in ISO format."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
-    return json.dumps([asdict(paper) for paper in papers], default=_plain, ensure_ascii=False, indent=1) + "\n"
+    told = [asdict(replace(paper, authors=paper.named_authors)) for paper in papers]
+    return json.dumps(told, default=_plain, ensure_ascii=False, indent=1) + "\n"
 
 
 EXPORTS: Mapping[str, Callable[[Sequence[Paper]], str]] = {
@@ -89,7 +90,8 @@ def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
 
 
 def _key(paper: Paper) -> str:
-    family = paper.named_authors[0].name.split()[-1] if paper.named_authors else paper.organisation or "anonymous"
+    names = (author.name.split() for author in paper.named_authors)  # a source may give one that is blank
+    family = next((words[-1] for words in names if words), paper.organisation or "anonymous")
     return key_of(family, paper.published_at.year if paper.published_at else "", paper.title)
 
 

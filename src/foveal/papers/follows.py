@@ -78,7 +78,7 @@ def follow(database: Database, person: Person, kind: str, value: str, *, on: boo
     if kind not in KINDS:
         raise UnknownName(f"{kind[:40]!r} cannot be followed. There are: {', '.join(KINDS)}.")
     with database.writing() as session:
-        key = _key(session, kind, value)
+        key = _key(session, kind, value, known=on)  # of a topic that was taken away one can stop
         row = session.get(FollowRow, (person.id, kind, key))
         if on and row is None:
             _room(session, FollowRow, person)
@@ -252,12 +252,12 @@ def _same(ours: str, theirs: str) -> bool:
     return hmac.compare_digest(ours.encode(), theirs.encode("utf-8", "surrogatepass"))
 
 
-def _key(session: Session, kind: str, value: str) -> str:
-    """How the followed thing is kept. InputError: it is empty or too long. UnknownPaper: there is no such topic."""
+def _key(session: Session, kind: str, value: str, *, known: bool = True) -> str:
+    """How the followed thing is kept. InputError: empty, or too long. UnknownPaper: no such topic here."""
     plain = " ".join(value.split())
     if not re.search(r"\w", plain) or len(plain) > 200:
         raise InputError(f"{value[:60]!r} cannot be followed: give a name or words, up to 200 characters.")
-    if kind == "topic" and session.get(TopicRow, plain) is None:
+    if kind == "topic" and known and session.get(TopicRow, plain) is None:
         raise UnknownPaper(f"No topic here is called {plain[:80]!r}.")
     if kind in ("author", "organisation"):
         return name_key(plain)[: 80 if kind == "organisation" else 120]
@@ -315,11 +315,12 @@ def _papers_of(one: Follow, days: tuple[date, date]) -> Select[str]:
     if one.kind == "organisation":
         return select(PaperRow.id).where(PaperRow.organisation_id == one.value, PaperRow.id.in_(recent))
     if one.kind == "author":
-        return select(AuthorRow.paper_id).where(AuthorRow.name_key == one.value, AuthorRow.paper_id.in_(recent))
-    named = CategoryRow.name == one.value
+        named = AuthorRow.name_key == one.value, AuthorRow.status != "hidden"
+        return select(AuthorRow.paper_id).where(*named, AuthorRow.paper_id.in_(recent))
+    category = CategoryRow.name == one.value
     if one.value.endswith(".*"):
-        named = CategoryRow.name.startswith(one.value[:-1], autoescape=True)
-    return select(CategoryRow.paper_id).where(named, CategoryRow.paper_id.in_(recent)).distinct()
+        category = CategoryRow.name.startswith(one.value[:-1], autoescape=True)
+    return select(CategoryRow.paper_id).where(category, CategoryRow.paper_id.in_(recent)).distinct()
 
 
 def _newest(database: Database, ids: Sequence[str], days: tuple[date, date]) -> list[tuple[str, date, datetime]]:

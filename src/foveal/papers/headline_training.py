@@ -3,9 +3,9 @@
     folder, report = train_headline_judge(pairs, JudgeSettings(), home=home)      # HOME/models/<name>
     folder, report = train_headline_writer(pairs, "gemma3-270m", home=home)
 
-A judge is kept if its macro F1 on dev pairs is above that of one label for all; a writer if dev headlines are likelier
-than to the model that it began with. Whatever note the set carries on its licence stands in the model's JSON, and is
-among the report's notes.
+A judge is kept if its macro F1 on dev pairs, before a classifier learns from them, too, is above that of one label for
+all; a writer if dev headlines are likelier than to the model that it began with. Whatever note the set carries on its
+licence stands in the model's JSON, and is among the report's notes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from foveal.evaluation.classification import Confusion
 from foveal.evaluation.headlines import TECLASS, HeadlineSet, Taxonomy
 from foveal.models.language import load_language_model
+from foveal.papers.headline_judgements import JudgeReport
 from foveal.papers.headline_pairs import split_by_article
 from foveal.papers.headline_writer import BASE, TRAIN_ON, HeadlineWriter
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings
@@ -63,7 +64,9 @@ def train_headline_judge(
     seconds = time.perf_counter() - started
     held = {"dev": dev} | ({"test": test} if test else {})
     labels = learnt.labelled(taxonomy, settings.view)
-    measured = {kind: _judged(judge, pairs, labels) for kind, pairs in held.items()}
+    measured = {
+        kind: _judged(judge, pairs, labels, judge.on_dev if kind == "dev" else None) for kind, pairs in held.items()
+    }
     before, after = (side["macro F1"] for side in measured["dev"])
     worse = f"The judge was not kept: macro F1 on the dev pairs {after:.4f}, {before:.4f} by one label for all."
     notes = (*((learnt.licence,) if learnt.licence else ()), *(() if after > before else (worse,)))
@@ -76,12 +79,14 @@ def train_headline_judge(
     return (run.place if report.kept else None), report
 
 
-def _judged(judge: HeadlineJudge, pairs: HeadlineSet, learnt: Sequence[str]) -> tuple[Metrics, Metrics]:
-    """By the label that most pairs that were learnt from have, and by the judge."""
+def _judged(
+    judge: HeadlineJudge, pairs: HeadlineSet, learnt: Sequence[str], known: JudgeReport | None
+) -> tuple[Metrics, Metrics]:
+    """By the label that most pairs that were learnt from have, and by the judge: as is `known`, else as it is now."""
     most = Counter(learnt).most_common(1)[0][0]
     gold = pairs.labelled(judge.taxonomy, judge.settings.view)
     constant = Confusion.of(gold, [most] * len(gold), judge.labels)
-    found = judge.evaluate(pairs)
+    found = known or judge.evaluate(pairs)
     return _metrics(constant), {**_metrics(found.confusion)}
 
 

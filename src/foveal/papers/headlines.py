@@ -68,6 +68,7 @@ class HeadlineJudge:
     temperature: float = 1.0
     licence: str = ""
     trained_on: str = ""
+    on_dev: JudgeReport | None = None  # of `fit`: before the classifier learnt from these pairs, too; it is not saved
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -88,8 +89,8 @@ class HeadlineJudge:
         """A judge that has learnt from labelled pairs; this one stays as it is.
 
         `dev` stops an MLP or encoder and sets the temperature (default: articles held out); classifiers over features
-        then learn from both. `folder` keeps an encoder's checkpoints. InputError: an unknown label, a pair without one,
-        fewer than two classes.
+        then learn from both, and `on_dev` says how right the one was that had not. `folder` keeps an encoder's
+        checkpoints. InputError: an unknown label, a pair without one, fewer than two classes.
         """
         if dev is None:
             learnt, dev = split_by_article(learnt, share=self.settings.dev_share, seed=self.settings.fit.seed)
@@ -124,6 +125,7 @@ class HeadlineJudge:
         fitted = self.settings.fitted
         scorer = FeatureScorer.fit(design, sides[0], found[0], labels[0], fitted, dev=held, **options)
         t = temperature(scorer.decisions(sides[1], found[1]), labels[1])
+        on_dev = replace(self, scorer=scorer, temperature=t).evaluate(dev)
         if fitted.kind != "mlp":
             both = replace(
                 found[0],
@@ -133,7 +135,7 @@ class HeadlineJudge:
             scorer = FeatureScorer.fit(
                 design, [*sides[0], *sides[1]], both, np.concatenate([labels[0], labels[1]]), fitted, **options
             )
-        return replace(self, scorer=scorer, temperature=t)
+        return replace(self, scorer=scorer, temperature=t, on_dev=on_dev)
 
     def _with_encoder(
         self,

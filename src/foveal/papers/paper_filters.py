@@ -72,7 +72,7 @@ class Filters:
 
     def holds(self, paper: Paper) -> bool:
         """Whether the paper passes."""
-        names = [name_key(author.name).split("-") for author in paper.authors] if self.authors else []
+        names = [name_key(author.name).split("-") for author in paper.named_authors] if self.authors else []
         year = paper.published_at.year if paper.published_at else 0
         return (
             all(any(_within(key, name) for name in names) for key in self.authors)
@@ -138,7 +138,7 @@ def made(
 
 def metadata_of(paper: Paper) -> dict[str, Scalar]:
     """What the index keeps of a paper so that `conditions` can be asked."""
-    names = [name_key(author.name) for author in paper.authors]
+    names = [name_key(author.name) for author in paper.named_authors]
     subjects = [one.lower() for one in paper.categories]
     return {
         "authors": " ".join(f"-{name}-" for name in dict.fromkeys(names)),

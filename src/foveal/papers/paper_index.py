@@ -199,7 +199,7 @@ def address(paper: str) -> str:
 def document_of(paper: Paper) -> Document:
     """What the index sees of a paper."""
     named = [
-        ", ".join(author.name for author in paper.authors),
+        ", ".join(author.name for author in paper.named_authors),
         paper.organisation,
         ", ".join(paper.keywords),
         " ".join(paper.categories),

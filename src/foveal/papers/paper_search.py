@@ -10,7 +10,7 @@ Order      what was named first (an id, a whole title); then the retriever's hit
            `rank` orders the first `candidates` anew
 Truth      every hit is read from the database, so what is gone is not shown, and phrases and filters hold of what is
 Index      few changes are indexed at the next search, many by `sync()`: until then `Found.note` says what is missing
-Threads    one PaperSearch serves any number; the encoder and rankers are loaded once
+Threads    one PaperSearch serves any number; the encoder is loaded once, and the rankers that are in use
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ LEAST = 50
 
 CANDIDATES = 20
 """Papers that a ranker orders where nothing else is said."""
+
+RANKERS = 2
+"""Rankers that are kept, those used last: of names with numbers in them a visitor has as many as they like."""
 
 AT_ONCE = max(2, os.cpu_count() or 1)
 """Searches that find at one time: more would take the processor from each other in the middle, and all be late."""
@@ -279,9 +282,11 @@ class PaperSearch:
         from foveal.ranking.by_name import load_ranker
 
         with self._lock:
-            if name not in self._rankers:
-                self._rankers[name] = load_ranker(name, home=self.settings.home)
-            return self._rankers[name]
+            ranker = self._rankers.pop(name, None) or load_ranker(name, home=self.settings.home)
+            self._rankers[name] = ranker
+            for old in list(self._rankers)[:-RANKERS]:
+                del self._rankers[old]
+            return ranker
 
     def _index_note(self) -> str:
         """What the index lacks; few papers are added to it now."""
@@ -317,7 +322,7 @@ def _holds(paper: Paper, phrases: Sequence[Sequence[str]]) -> bool:
     if not phrases:
         return True
     fields = [paper.title, paper.abstract, paper.organisation, *paper.keywords]
-    fields += [author.name for author in paper.authors]
+    fields += [author.name for author in paper.named_authors]
     return all(has_phrase(phrase, fields) for phrase in phrases)
 
 

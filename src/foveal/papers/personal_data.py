@@ -123,12 +123,13 @@ def _not_the_last_admin(session: Session, person: Person) -> None:
 
 
 def _unnamed(session: Session, person: Person) -> None:
-    """Listings, picks, closed discussions and the audit without the login that the person has by now."""
+    """Listings, picks, closed discussions, the audit and what others muted without the login the person has by now."""
     login = session.scalar(select(PersonRow.login).where(PersonRow.id == person.id)) or person.login
     session.execute(update(ListingRow).where(ListingRow.submitted_by == f"@{login}").values(submitted_by=""))
     session.execute(update(PickRow).where(PickRow.picked_by.in_(spellings(login))).values(picked_by=""))
     closed = update(ClosedDiscussionRow).where(ClosedDiscussionRow.closed_by.in_(spellings(login)))
     session.execute(closed.values(closed_by=""))
+    session.execute(delete(MuteRow).where(MuteRow.words == f"@{login}"))
     name_in_audit(session, login, f"deleted-{person.id}")
 
 

@@ -368,7 +368,7 @@ def _filters(
     elif category:
         found.append((CategoryRow, CategoryRow.name == category))
     if author:
-        found.append((AuthorRow, AuthorRow.name_key == name_key(author)))
+        found.append((AuthorRow, (AuthorRow.name_key == name_key(author)) & (AuthorRow.status != "hidden")))
     if keyword:
         found.append((KeywordRow, func.lower(KeywordRow.words) == keyword.lower()))
     if submitter:

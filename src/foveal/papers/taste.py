@@ -75,11 +75,14 @@ class TagClassifier:
         return found
 
     def scores(self, texts: Sequence[str], tags: Mapping[str, Sequence[int]]) -> Floats:
-        """100 times the highest decision over the tags (N,); 0 where no tag teaches anything."""
+        """100 times the highest decision over the tags (N,); 0 where no tag, or no text, teaches anything."""
         useful = [marked for marked in tags.values() if 0 < len(set(marked)) < len(texts)]
         if not useful:
             return np.zeros(len(texts))
-        rows = self.features(texts)
+        try:
+            rows = self.features(texts)
+        except ValueError:  # no feature is left: titles of function words, or in other letters than the source reads
+            return np.zeros(len(texts))
         decisions = np.stack([self.decisions(rows, marked) for marked in useful])
         best: Floats = 100 * decisions.max(axis=0)
         return best

@@ -161,10 +161,11 @@ def _told(
     """The plain values of the new row."""
     model, why = _model(home, model_id, (last - first).days + 1)
     known = _goes_on(database, before, first, last, model_id, why)
-    old = dict(known["recent"]) if known else {}
+    same = _unchanged(known) if known else frozenset()
+    old = {one.name: known["recent"][one.name] for one in same} if known else {}
     since = date.fromisoformat(known["last"]) + timedelta(days=1) if known else first
     new = counted(database, series, since, last)
-    fresh = [one for one in series if one.name not in old]
+    fresh = [one for one in series if one not in same]
     past = counted(database, fresh, first, since - timedelta(days=1)) if known else {}
     recent = {
         one.name: [*(past[one].papers if one in past else old.get(one.name, ())), *new[one].papers][-REMEMBERED:]
@@ -189,6 +190,15 @@ def _goes_on(
     then = date.fromisoformat(before["last"])
     same = listed_before(database, then + timedelta(days=1)) == before["counted"]
     return before if same and then < last and bool(before["state"]) != bool(why) else None
+
+
+def _unchanged(known: Mapping[str, Any]) -> frozenset[Series]:
+    """The series that were counted: a topic whose search was changed is another one, and counted anew."""
+    return frozenset(_series(one) for one in known["series"])
+
+
+def _series(plain: Mapping[str, Any]) -> Series:
+    return Series(**{**plain, "words": tuple(plain["words"])})
 
 
 # -- by the seasonal mean ----------------------------------------------------------------------------------------------
@@ -280,11 +290,11 @@ def _continued(
     """The states as they were kept, in the order of `series`; those of new ones read from their past."""
     import torch
 
-    old = [f"{one['kind']}:{one['key']}" for one in known["series"]]
+    old, same = [f"{one['kind']}:{one['key']}" for one in known["series"]], _unchanged(known)
     kept_state = unpacked(model.init_state(len(old)), known["state"])
     places = [old.index(one.name) if one.name in old else 0 for one in series]
     state = kept_state.rows(torch.tensor(places))
-    fresh = [at for at, one in enumerate(series) if one.name not in old]
+    fresh = [at for at, one in enumerate(series) if one not in same]
     if not fresh:
         return state
     days = [past[series[at]] for at in fresh]
@@ -319,7 +329,7 @@ def _row(database: Database) -> tuple[str, dict[str, Any]] | None:
 def _forecasts(told: Mapping[str, Any]) -> Forecasts:
     made = []
     for plain in told["series"]:
-        one = Series(**{**plain, "words": tuple(plain["words"])})
+        one = _series(plain)
         bands = [Expected(*band) for band in told["bands"][one.name]]
         recent = tuple(told["recent"][one.name])
         made.append(Forecast(one.kind, one.key, one.title, recent, tuple(bands[:-1]), bands[-1]))

@@ -173,18 +173,20 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
     trust = TRUST.get(record.source, 1)
     better = not row.source or trust >= TRUST.get(row.source, 1)
     newer = record.version > row.version and (better or trust >= READS_ARXIV)
+    hearsay = row.source == FEED and trust >= READS_ARXIV  # neither the words nor the version were arXiv's
     fills = record.source == FEED and bool(record.id) and bool(row.source)
-    words_hold = not fills and (newer or (record.version == row.version and better))
-    if newer and row.version:
-        session.add(
+    words_hold = not fills and (newer or hearsay or (record.version == row.version and better))
+    if newer and row.version and not hearsay:
+        session.merge(  # there, where a feed had replaced that version
             EditionRow(
                 paper_id=row.id, version=row.version, title=row.title, abstract=row.abstract, updated_at=row.updated_at
             )
         )
     for name in WORDS:
         _fill(row, name, getattr(record, name), over=words_hold)
+    facts_hold = not fills and better and (hearsay or record.version >= row.version)
     for name in FACTS:
-        _fill(row, name, getattr(record, name), over=not fills and better and record.version >= row.version)
+        _fill(row, name, getattr(record, name), over=facts_hold)
     if words_hold:
         row.version, row.source = record.version, record.source
         row.title_key = title_key(row.title)
@@ -220,8 +222,9 @@ def _counts(row: PaperRow, record: PaperRecord) -> None:
 
 def _people(session: Session, row: PaperRow, record: PaperRecord, *, over: bool) -> None:
     told = record.author_count if record.author_count is not None else len(record.authors)
-    if record.authors and (over or not row.authors):
-        _name_authors(session, row, record.authors)
+    named = [one for one in record.authors if one.name.strip()]  # an archive may leave a name empty
+    if named and (over or not row.authors):
+        _name_authors(session, row, named)
     if over or not row.authors:
         row.author_count = max(len(row.authors), min(told or row.author_count or 0, MOST))
 

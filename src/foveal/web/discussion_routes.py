@@ -10,7 +10,7 @@ POST /discussions/close                 for moderators
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
@@ -57,7 +57,7 @@ def say(
     if preview:
         values = {"draft": text, "draft_html": html_of(text), "draft_parent": parent}
         if "hx-request" in request.headers:
-            return page(request, "people/_discussion.html", {**discussion_values(request, which), **values})
+            return page(request, "people/_discussion.html", {**_as_seen(request, which), **values})
         return _page(request, which, extra=values)
     number = talk.remark(site_of(request).database, person, which, text, parent=parent)
     return _after(request, which, number)
@@ -66,7 +66,8 @@ def say(
 @router.get("/remarks/{number}")
 def where(request: Request, number: Row) -> Response:
     """The place of a remark."""
-    return back_to(f"/discussion/{quote(talk.paper_of(site_of(request).database, number))}?order=old#c-{number}")
+    paper, part = talk.place_of(site_of(request).database, number, reader=signed_in(request))
+    return back_to(f"/discussion/{quote(paper)}?order=old{f'&page={part}' if part else ''}#c-{number}")
 
 
 @router.get("/remarks/{number}/edit")
@@ -125,10 +126,18 @@ def _page(
     return page(request, "people/discussion.html", {"paper": found, **vote, **values, **(extra or {})}, headers=headers)
 
 
+def _as_seen(request: Request, paper: str) -> dict[str, Any]:
+    """The discussion in the order, and the part of it, that the page shows on which somebody did something."""
+    asked = parse_qs(urlsplit(came_from(request)).query)
+    order, part = (asked.get(name, [""])[-1] for name in ("order", "page"))
+    number = int(part) if part.isdecimal() and len(part) < 6 else 0
+    return discussion_values(request, paper, order=order if order in talk.ORDERS else "best", part=number)
+
+
 def _after(request: Request, paper: str, number: Row | None = None) -> Response:
     """The discussion as it now is: a part for HTMX, else back to the page that the form was on."""
     if "hx-request" in request.headers:
-        return page(request, "people/_discussion.html", discussion_values(request, paper))
+        return page(request, "people/_discussion.html", _as_seen(request, paper))
     page_of = came_from(request, "")
     known = page_of and "/edit" not in page_of
     address = page_of if known else f"/discussion/{quote(paper)}"

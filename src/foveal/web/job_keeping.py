@@ -35,6 +35,9 @@ LOOK_S = 5.0
 FORGET_S = 600.0
 """Seconds between two times that what is old is deleted."""
 
+WHOSE = "whose job"
+"""Beside what was asked, in the database: the address that asked, which alone may cancel, whichever process tells."""
+
 logger = logging.getLogger("foveal.web.jobs")
 
 
@@ -88,7 +91,7 @@ class Keeping:
         """Keep a job before it is acknowledged. SQLAlchemyError, DatabaseError: it cannot be."""
         work: Any = job.work
         if kind := getattr(work, "kind", ""):
-            self.kept.put(job.id, kind, work.to_row())
+            self.kept.put(job.id, kind, {**work.to_row(), WHOSE: job.whose})
             self._ours[job.id] = job
 
     def begun(self, job: Job) -> bool:
@@ -112,11 +115,12 @@ class Keeping:
         kept = self.kept.find(key)
         if kept is None:
             return None
+        asked, whose = _parted(kept.asked)
         try:
-            work = self._rebuilt(kept.kind, kept.asked, kept.shown)
+            work = self._rebuilt(kept.kind, asked, kept.shown)
         except FovealError:
             return None
-        return _as_kept(Job(work, JobSettings(), key), kept)
+        return _as_kept(Job(work, JobSettings(), key, whose), kept)
 
     def wish(self, key: str, wish: str) -> None:
         """Ask whoever has it."""
@@ -147,14 +151,15 @@ class Keeping:
         """Say that ours are ours; take over what others left."""
         self.beat()
         for one in self.kept.left():
+            asked, whose = _parted(one.asked)
             try:
-                work = self._rebuilt(one.kind, one.asked, None)
+                work = self._rebuilt(one.kind, asked, None)
             except FovealError as error:  # its file lies on another machine
                 logger.info("the job %s is left to others: %s", one.key, error)
                 continue
             if self._jobs.has_room(work.lane) and self.kept.take(one.key):
                 logger.warning("the job %s was left by its process, and is done here", one.key)
-                self._resume(one.key, work)
+                self._resume(one.key, work, whose)
 
     def beat(self) -> None:
         """Hold ours a while longer, store how far they are, and hear what other processes' pages want of them."""
@@ -170,8 +175,7 @@ class Keeping:
             if not ours[key].over:
                 logger.warning("the job %s is another process's by now: this one was silent for too long", key)
                 self._ours.pop(key, None)
-                self._jobs.cancel(ours[key])
-                ours[key].elsewhere = True
+                self._jobs.lose(ours[key])
         for key, wish in told.wishes.items():
             if key in self._ours:
                 self._grant(ours[key], wish)
@@ -184,8 +188,8 @@ class Keeping:
         elif wish == "now" and now is not None:
             now()
 
-    def _resume(self, key: str, work: Work) -> None:
-        job = Job(work, self._jobs.settings, key)
+    def _resume(self, key: str, work: Work, whose: str) -> None:
+        job = Job(work, self._jobs.settings, key, whose)
         self._ours[key] = job
         taken_over: Any = getattr(work, "taken_over", None)
         if taken_over is not None:
@@ -222,6 +226,11 @@ class Keeping:
                     return
                 self._ends.pop(key, None)
                 self._ours.pop(key, None)
+
+
+def _parted(asked: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What was asked, and whose job it is; "" of one that an older Foveal kept."""
+    return {name: value for name, value in asked.items() if name != WHOSE}, str(asked.get(WHOSE, ""))
 
 
 def _progress(job: Job) -> dict[str, Any]:

@@ -125,6 +125,15 @@ class Jobs:
         if waited and (dropped := getattr(job.work, "dropped", None)) is not None:
             dropped(job)
 
+    def lose(self, job: Job) -> None:
+        """Stop a job that another process has by now: what it needs stays, and the other one shows it."""
+        job.elsewhere = job.stopping = True
+        job.cancel.set()
+        with self._lock:
+            if job.state == "waiting":
+                job.end("cancelled")
+                self._jobs.pop(job.id, None)
+
     def ask_elsewhere(self, key: str, wish: str) -> None:
         """Ask the process that has a job to "cancel" it, or to come to an end "now"."""
         if self.keeping is not None:

@@ -65,8 +65,8 @@ def asset(name: str) -> str:
 
 def compact(number: int) -> str:
     """131, 1.54k, 86.1k, 2.3m."""
-    for size, letter in ((1_000_000, "m"), (1_000, "k")):
-        if number >= size:
+    for size, letter in ((10**9, "b"), (10**6, "m"), (10**3, "k")):
+        if number >= size - size // 2000:  # 999,600 is 1m: as thousands it would read 1e+03k
             return f"{number / size:.3g}{letter}"
     return str(number)
 

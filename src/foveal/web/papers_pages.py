@@ -89,7 +89,7 @@ def papers(
     rank: Annotated[str, Query(max_length=60)] = "",
     category: Annotated[str, Query(max_length=40)] = "",
     author: Annotated[str, Query(max_length=120)] = "",
-    year: Annotated[str, Query(max_length=4, pattern="^([0-9]{4})?$")] = "",
+    year: Annotated[str, Query(max_length=4, pattern="^([1-9][0-9]{3})?$")] = "",
 ) -> Response:
     """The search that `q` asks for, else the latest day."""
     if q is not None and q.strip():

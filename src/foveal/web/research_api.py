@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from foveal.models.characters import scalar
 from foveal.research.answers import researched
 from foveal.research.budget import Budget
 from foveal.research.compat import asked as solve_asked
@@ -39,6 +40,9 @@ from foveal.web.signed_in import private
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import HEADERS
+
+if TYPE_CHECKING:
+    from foveal.models.chat import Message
 
 router = APIRouter(prefix="/api/research", route_class=SmallForms, include_in_schema=False)
 
@@ -113,7 +117,7 @@ def solve(request: Request, body: Annotated[dict[str, Any], Body()]) -> Response
     site = site_of(request)
     require_writable(site)
     question, history = solve_asked(body)
-    asked = Asked(question.strip(), sources_named((), site.research), history=tuple(history))
+    asked = Asked(scalar(question.strip()), sources_named((), site.research), history=tuple(map(_whole, history)))
     key = begun(request, asked)
     return StreamingResponse(_solved(site.research, key), media_type="text/event-stream", headers=HEADERS)
 
@@ -127,6 +131,11 @@ async def _solved(desk: Desk, key: str) -> AsyncIterator[str]:
     finally:
         if state.done is None:
             desk.cancel(key)  # nothing can be awaited here: who asked has gone
+
+
+def _whole(message: Message) -> Message:
+    """A message without halves of characters, which JSON may name and no model reads."""
+    return {"role": message["role"], "content": scalar(message["content"])}
 
 
 def _known_again(request: Request, answer: Response) -> Response:

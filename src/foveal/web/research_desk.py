@@ -243,7 +243,9 @@ class Desk:
         return MODEL if is_local(self.site.models) else f"research {owner.person or owner.browser}"
 
     def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str], *, kept: bool = True) -> Job:
-        self._live = {one: job for one, job in self._live.items() if not job.over}
+        for one, job in list(self._live.items()):  # other threads begin runs, too
+            if job.over:
+                self._live.pop(one, None)
         work = ResearchWork(key, asked, self, edits, self.lane(owner), kind="research" if kept else "")
         self._live[key] = self.site.jobs.start(work, key=key)
         return self._live[key]
@@ -259,12 +261,18 @@ class Desk:
                 raise InputError(lacks)
         if not asked.sources:
             raise InputError("Choose a source to search.")
-        busy = sum(self.job(key) is not None and self.runs.get(key).is_of(owner) for key in list(self._live))
+        busy = sum(self._goes_on(key, owner) for key in list(self._live))
         if busy >= self.settings.at_once:
             go = "goes" if busy == 1 else "go"
             raise HTTPException(
                 429, f"{busy} of your runs {go} on. Wait for one to end, or cancel it.", {"Retry-After": "60"}
             )
+
+    def _goes_on(self, key: str, owner: Owner) -> bool:
+        """Whether a run of this owner waits or goes on here; nobody's does that went with its person."""
+        with suppress(InputError):
+            return self.job(key) is not None and self.runs.get(key).is_of(owner)
+        return False
 
     def _lacks(self, name: str) -> str:
         scheme = scheme_of(name)

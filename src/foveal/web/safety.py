@@ -4,7 +4,9 @@ Headers   a content security policy without inline scripts and styles, no sniffi
 Writing   POST, PUT, PATCH, DELETE must come from our own pages: Sec-Fetch-Site or Origin says so, and the form (or the
           header X-Foveal-Token, which HTMX sends) carries the token of this browser's cookie
 Size      a body larger than an upload may be is refused before it is read, whether or not it says its length
-Token     HMAC of a random cookie under `secret.key` of the home: nothing is stored, and a stolen page is of no use
+Token     HMAC of a random cookie under `secret.key` of the home: nothing is stored, and a stolen page is of no use.
+          Pages that a browser asked for at once, before it had the cookie, each bring one: the last is the browser's,
+          and until somebody signs in the forms of all of them hold for `FIRST_S` (cookies `FIRST`…)
 
 A route that writes depends on `guarded`. Why not a cookie that is SameSite alone: sites of one domain share it.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveal.papers.secrets import secret_of as secret_of
 
-COOKIE = "foveal_browser"
+COOKIE, SESSION = "foveal_browser", "foveal_session"
+FIRST, FIRST_S = "foveal_first_", 3600
 FIELD = "token"
 HEADER = "x-foveal-token"
 UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
@@ -93,7 +96,12 @@ class HeadOnly:
                 begun = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await self.app({**scope, "method": "GET"}, listening, sending)
+        asked = {**scope, "method": "GET"}
+        try:
+            await self.app(asked, listening, sending)
+        finally:
+            if "route" in asked:
+                scope["route"] = asked["route"]  # measures are by route
 
 
 class BodyLimit:
@@ -162,11 +170,15 @@ class BrowserCookie:
         new = secrets.token_urlsafe(24)
         scope.setdefault("state", {})["browser"] = new
         secure = "; Secure" if scope["scheme"] == "https" else ""
-        cookie = f"{COOKIE}={new}; HttpOnly; Max-Age={365 * 86400}; Path=/; SameSite=lax{secure}"
+        lives = {COOKIE: 365 * 86400, f"{FIRST}{new[:12]}": FIRST_S}
+        cookies = [
+            (b"set-cookie", f"{name}={new}; HttpOnly; Max-Age={seconds}; Path=/; SameSite=lax{secure}".encode())
+            for name, seconds in lives.items()
+        ]
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_page(message["headers"]):
-                message["headers"] = [*message["headers"], (b"set-cookie", cookie.encode())]
+                message["headers"] = [*message["headers"], *cookies]
             await send(message)
 
         await self.app(scope, receive, sending)
@@ -205,12 +217,15 @@ def same_site(request: Request) -> bool:
 
 
 async def _has_token(request: Request) -> bool:
-    given = request.headers.get(HEADER)
-    if given is None:
-        form = await request.form()
-        given = str(form.get(FIELD, ""))
-    browser = request.cookies.get(COOKIE, "")
-    return bool(browser) and hmac.compare_digest(given.encode(), _signed(request, browser).encode())
+    form = await request.form()  # also where the header tells: a request's turn begins once its form has come whole
+    given = request.headers.get(HEADER) or str(form.get(FIELD, ""))
+    return any(hmac.compare_digest(given.encode(), _signed(request, key).encode()) for key in _keys(request.cookies))
+
+
+def _keys(cookies: Mapping[str, str]) -> list[str]:
+    """The browser's key; of a visitor also those that its first pages brought."""
+    first = [] if SESSION in cookies else [key for name, key in cookies.items() if name.startswith(FIRST)]
+    return [key for key in (cookies.get(COOKIE, ""), *first) if key]
 
 
 def _signed(request: Request, browser: str) -> str:

@@ -26,9 +26,10 @@ from foveal.papers.accounts import Person
 from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
 from foveal.web.limits import asked_from
 from foveal.web.safety import COOKIE as BROWSER
+from foveal.web.safety import SESSION
 from foveal.web.site import site_of
 
-COOKIE = "foveal_session"
+COOKIE = SESSION
 
 logger = logging.getLogger("foveal.web")
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from fastapi import Request
 
@@ -51,6 +51,24 @@ def in_the_log(address: str, subject: str, text: str) -> None:
     logger.warning("No mail is set up. This would have been sent to %s: %s\n%s", address, subject, text)
 
 
+T = TypeVar("T")
+
+
+class _Once(cached_property[T]):
+    """A part that is opened when first asked for, and once, though several threads ask: from 3.12 on Python holds none
+    of them back."""
+
+    if not TYPE_CHECKING:  # the types are those of cached_property
+
+        def __get__(self, site, owner=None):
+            if site is None:
+                return self
+            with site._locks.setdefault(self.attrname, threading.RLock()):
+                if self.attrname not in site.__dict__:
+                    site.__dict__[self.attrname] = self.func(site)
+                return site.__dict__[self.attrname]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """How the app is served."""
@@ -88,7 +106,7 @@ class Site:
     web: WebSettings = field(default_factory=WebSettings)
     reporter: MakeReporter = reporter_of
     deliver: Deliver = in_the_log
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _locks: dict[str, threading.RLock] = field(default_factory=dict)  # of each part
 
     def __post_init__(self) -> None:
         """Jobs outlive this process: they are kept in the database."""
@@ -98,18 +116,18 @@ class Site:
             self.jobs, lambda: KeptJobs(self.database), lambda kind, asked, result: remade(self, kind, asked, result)
         )
 
-    @cached_property
+    @_Once
     def mail(self) -> MailSettings | None:
         """How mail leaves this site, None where it does not. InputError: the settings are not whole."""
         mail = load_mail(self.settings)
         return mail.complete() if mail.host else None
 
-    @cached_property
+    @_Once
     def judges_titles(self) -> bool:
         """Whether foveal.toml names a judge of titles. InputError: its table is not as it should be."""
         return bool(headline_settings(self.settings.home).judge)
 
-    @cached_property
+    @_Once
     def classes(self) -> PaperClasses | None:
         """What names the topic of papers, where foveal.toml names a classifier that is there; else None."""
         if not self.settings.classifier:
@@ -117,44 +135,40 @@ class Site:
         from foveal.nn.text_classifier_training import classifier_named
 
         try:
-            with self._lock:
-                model = classifier_named(self.settings.classifier, self.settings.home)
+            model = classifier_named(self.settings.classifier, self.settings.home)
         except (UnknownName, ModelUnavailable) as error:
             logger.warning("Papers are shown without their topic. %s", error)
             return None
         return PaperClasses(model, self.settings.classifier)
 
-    @cached_property
+    @_Once
     def database(self) -> Database:
         """The database of this home."""
         return Database.open(self.settings)
 
-    @cached_property
+    @_Once
     def papers(self) -> PaperStore:
         """The papers of this home."""
         return PaperStore(self.database)
 
-    @cached_property
+    @_Once
     def search(self) -> PaperSearch:
         """Search over the papers."""
         from foveal.papers.paper_search import PaperSearch
 
-        with self._lock:
-            return PaperSearch.open(self.settings, database=self.database)
+        return PaperSearch.open(self.settings, database=self.database)
 
-    @cached_property
+    @_Once
     def research(self) -> Desk:
         """Runs of research."""
         from foveal.web.research_desk import Desk
 
-        with self._lock:
-            return Desk(self)
+        return Desk(self)
 
-    @cached_property
+    @_Once
     def library(self) -> Library:
         """The library of this home; made, empty, where there is none."""
-        with self._lock:
-            return Library.open(settings=self.settings)
+        return Library.open(settings=self.settings)
 
     @property
     def has_library(self) -> bool:

@@ -9,7 +9,7 @@ from members import at_once, member
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
-from foveal.papers import accounts
+from foveal.papers import accounts, follows, personal_data
 from foveal.papers.accounts import Person
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.moderation import audit
@@ -103,6 +103,22 @@ def test_a_login_is_taken_once(database: Database) -> None:
     assert accounts.find(database, "ANA-F").shown == "Ana Ferreira"
     with pytest.raises(UnknownPaper, match="Nobody here"):
         accounts.find(database, "ana")
+
+
+def test_ones_own_login_in_capitals_is_no_other(database: Database) -> None:
+    ana = member(database, "ana")
+    assert accounts.rename(database, ana, login=" Ana", name="Ana F.").shown == "Ana F."
+    assert accounts.find(database, "ana").login == "ana"
+
+
+def test_who_is_muted_stays_muted_under_another_login(database: Database) -> None:
+    ana, bo, cy = (member(database, one) for one in ("ana", "bo", "cy"))
+    for who, words in ((bo, "@ana"), (cy, "@ana"), (cy, "@ana-f"), (cy, "@anatomy")):
+        follows.mute(database, who, words)
+    accounts.rename(database, ana, login="ana-f", name="")
+    assert (follows.mutes(database, bo), follows.mutes(database, cy)) == (["@ana-f"], ["@ana-f", "@anatomy"])
+    personal_data.erase(database, ana)
+    assert (follows.mutes(database, bo), follows.mutes(database, cy)) == ([], ["@anatomy"])
 
 
 @pytest.mark.parametrize("name", ["=?utf-8?q?x=0d=0aReply-To:_evil@x.org?=", "a =\u200b?utf-8?q?b?="])

@@ -206,3 +206,16 @@ def test_many_threads_come_in_pages(database: Database, ana: Person) -> None:
     assert [len(one.remarks) for one in pages] == [50, 50, 20, 0]
     assert [one.id for page in pages for one in page.remarks] == list(range(1, 121))
     assert pages[0].pages == 3
+
+
+def test_a_remark_is_found_on_the_page_that_shows_it(
+    database: Database, ana: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talk, "THREADS", 2)
+    said = [remark(database, ana, PAPER, f"Remark {number}") for number in range(5)]
+    answer = remark(database, ana, PAPER, "An answer", parent=said[3])
+    places = [talk.place_of(database, one) for one in (*said, answer)]
+    assert places == [(PAPER, part) for part in (0, 0, 1, 1, 2, 1)]
+    assert shape(discussion(database, PAPER, order="old", page=1).remarks) == [said[2], said[3], [answer]]
+    with pytest.raises(UnknownPaper):
+        talk.place_of(database, 999)

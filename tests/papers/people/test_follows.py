@@ -10,7 +10,7 @@ from members import PAPER, member, record, today
 
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
-from foveal.papers import desk, follows
+from foveal.papers import curating, desk, follows
 from foveal.papers.accounts import find
 from foveal.papers.follows import Follow, follow, following, mute
 from foveal.papers.people_schema import FollowRow
@@ -176,3 +176,15 @@ def test_the_feed_has_a_secret_address_that_can_be_changed(database: Database) -
     assert follows.person_of_feed(database, new, secret) == ana
     with pytest.raises(UnknownPaper):
         follows.person_of_feed(database, token, secret)
+
+
+def test_a_topic_that_was_taken_away_can_be_followed_no_more_but_left(database: Database) -> None:
+    ana = member(database, "ana")
+    curating.set_topic(database, "sparse", query="sparse attention")
+    follow(database, ana, "topic", "sparse")
+    curating.remove_topic(database, "sparse")
+    assert [one.value for one in follows.follows(database, ana)] == ["sparse"]
+    follow(database, ana, "topic", "sparse", on=False)
+    assert follows.follows(database, ana) == []
+    with pytest.raises(UnknownPaper, match="No topic"):
+        follow(database, ana, "topic", "sparse")

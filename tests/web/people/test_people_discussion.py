@@ -173,3 +173,23 @@ def test_a_person_has_a_page_without_their_address(app: FastAPI, visitor: Visito
     page = Visitor(app).get("/people/ANA").text
     assert "Said in public" in page
     assert find(database, "ana").email not in page
+
+
+def test_what_is_done_on_a_page_of_remarks_leaves_that_page(
+    app: FastAPI, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discussion, "THREADS", 2)
+    database, ana = app.state.site.database, visitor.sign_in("ana")
+    for number in range(3):
+        discussion.remark(database, ana, PAPER, f"Remark {number}")
+    assert visitor.get("/remarks/3").headers["location"] == f"{PAGE}?order=old&page=1#c-3"
+    other = Visitor(app)
+    other.sign_in("bo")
+    for query, shown in (
+        ("?order=new&page=1", [1]),
+        ("?order=new", [3, 2]),
+        ("?order=odd&page=x", [1, 2]),
+        ("", [1, 2]),
+    ):
+        part = other.submit("/remarks/1/rate", f"{PAGE}{query}", hx=True, value=0).text
+        assert [int(one) for one in re.findall(r'id="c-(\d+)"', part)] == shown

@@ -156,7 +156,7 @@ def _hub(row: Held, inner: Held, day: date | None) -> PaperRecord:
         votes=_count(inner.get("upvotes")),
         comments=_count(row.get("numComments") if "numComments" in row else _talk(inner)),
         summary=_line(inner.get("ai_summary")),
-        summary_model=str(inner.get("ai_summary_model") or MODEL) if inner.get("ai_summary") else "",
+        summary_model=_line(inner.get("ai_summary_model")) or MODEL if inner.get("ai_summary") else "",
         keywords=tuple(_line(word) for word in _list(inner.get("ai_keywords"))),
         thumbnail=_url(row.get("thumbnail")),
         links=_links(inner),
@@ -167,9 +167,9 @@ def _hub(row: Held, inner: Held, day: date | None) -> PaperRecord:
 
 
 def _submitter(row: Held, inner: Held) -> str:
-    """The login: `user` inside, `name` outside."""
+    """The login: `user` inside, `name` outside; never with the @ that says "a person here"."""
     within, around = _mapping(inner.get("submittedOnDailyBy")), _mapping(row.get("submittedBy"))
-    return str(within.get("user") or within.get("name") or around.get("name") or around.get("user") or "")
+    return _line(within.get("user") or within.get("name") or around.get("name") or around.get("user")).lstrip("@ ")
 
 
 def _talk(inner: Held) -> Any:
@@ -179,10 +179,10 @@ def _talk(inner: Held) -> Any:
 
 def _links(inner: Held) -> tuple[Linked, ...]:
     found = [
-        Linked(kind=kind, url=f"https://huggingface.co/{path}{one['id']}", title=str(one["id"]))
+        Linked(kind=kind, url=f"https://huggingface.co/{path}{name}", title=name)
         for key, (kind, path) in _LINKED.items()
         for one in _list(inner.get(key))
-        if isinstance(one, Mapping) and one.get("id")
+        if isinstance(one, Mapping) and (name := _line(one.get("id")))
     ]
     return tuple(found)
 

@@ -55,7 +55,7 @@ def record_of(entry: Entry, text: str) -> PaperRecord:
     first = str(entry.metadata.get("primary_category", ""))
     return PaperRecord(
         id=found[1] if found else f"doc-{entry.id}",
-        version=int(entry.metadata.get("version") or (found[2] if found else 0) or 1),
+        version=_version(entry.metadata.get("version"), found[2] if found else None),
         title=entry.title.strip() or entry.source,
         abstract=abstract_of(text, entry.title),
         authors=tuple(Named(name=name) for name in _names(entry)),
@@ -84,6 +84,12 @@ def abstract_of(text: str, title: str = "") -> str:
         one for one in paragraphs if len(one) >= _PROSE and one != _folded(title) and not one.startswith(("#", "|"))
     )
     return _cut(next(prose, ""))
+
+
+def _version(*told: object) -> int:
+    """The first that is the number of a version; 1 where none is: a document may say "draft", or 2.1."""
+    numbers = (str(one) for one in told)
+    return next((int(one) for one in numbers if one.isdecimal() and len(one) < 7 and int(one)), 1)
 
 
 def _names(entry: Entry) -> list[str]:
