@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import KINDS, tiny
@@ -31,3 +36,23 @@ def kind(request) -> str:
 def model(attention_models, kind):
     """The transformers model of `kind`."""
     return attention_models[kind].model
+
+
+@pytest.fixture
+def address_space_left():
+    """A block in which this process may take no more than so many bytes beyond those that it has."""
+
+    @contextmanager
+    def left(count: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        pages = Path("/proc/self/statm")
+        if not pages.is_file():
+            pytest.skip("what a process has is not told here")
+        has = int(pages.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (has + count, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    return left

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tiny import CACHE, HEADS
@@ -379,7 +381,7 @@ def test_what_cannot_be_is_told(model):
     for beta in (-0.1, 1.1):
         with pytest.raises(InputError, match="from 0 to 1"):
             ACT({}, beta=beta)
-    for wrong in ({"alpha": 0}, {"least": 0}, {"min_rows": 0}):
+    for wrong in ({"alpha": 0}, {"alpha": math.nan}, {"least": 0}, {"min_rows": 0}):
         with pytest.raises(InputError, match="alpha is above"):
             SinkRule(**wrong)
     with pytest.raises(UnknownName, match="max, alpha, least"):

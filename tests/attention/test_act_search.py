@@ -225,6 +225,9 @@ def test_a_calibration_comes_back_from_its_file(attention_models, tmp_path):
     kept.save_for(tmp_path)
     assert calibration_of(model, tmp_path) == calibration_by_name("act", model, tmp_path) == kept
     assert calibration_by_name(f"act:{tmp_path / 'one.json'}", model, tmp_path).beta == 0.7
+    for name in (str(tmp_path / "one.json"), "other:one.json"):  # that of the home is not taken in its place
+        with pytest.raises(UnknownName, match="act:FILE"):
+            calibration_by_name(name, model, tmp_path)
     method = kept.method(model)
     assert (method.heads, method.beta) == ({0: [0], 1: [2]}, 0.4)
 

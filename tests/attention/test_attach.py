@@ -373,6 +373,22 @@ def test_a_pass_that_fails_keeps_no_model_switched(shared):
     assert shared.config._attn_implementation == before
 
 
+def test_another_model_may_be_set_back_while_a_mask_is_made(model, monkeypatch):
+    """Masks end where garbage is collected, be it in the loop that looks for the model."""
+
+    class Collecting(list):
+        def __iter__(self):
+            switches.pop(2, None)
+            return super().__iter__()
+
+    switch = import_module("foveal.attention.attach")
+    switches = {1: switch._Switched(Collecting()), 2: switch._Switched([])}
+    monkeypatch.setattr(switch, "_SWITCHED", switches)
+    with attach(model):
+        model(input_ids=tokens())
+    assert list(switches) == [1]
+
+
 def test_a_mask_that_is_asked_for_as_a_block_ends_is_the_models_own(model):
     asked = {"batch_size": 1, "q_length": 3, "kv_length": 3, "q_offset": 0, "kv_offset": 0, "config": model.config}
     with attach(model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import CACHE
@@ -73,6 +75,15 @@ def test_in_decoding_only_what_was_read_before_keeps_its_paths(model):
     assert (step - free).abs().max() > 1e-3
 
 
+@torch.inference_mode()
+def test_of_the_heads_only_those_that_the_method_is_attached_for_are_masked(model):
+    method = MaskHeads([(1, 0), (1, 2)])
+    with attach(model, method, heads={1: [2, 3]}):
+        ours = model(input_ids=IDS).logits
+    with attach(model, MaskHeads([(1, 2)])):
+        torch.testing.assert_close(ours, model(input_ids=IDS).logits)
+
+
 def test_what_cannot_be_masked_is_told(model):
     with pytest.raises(InputError, match="modes are zero, uniform"):
         MaskHeads([(0, 0)], mode="gone")
@@ -103,3 +114,5 @@ def test_an_ablation_masks_the_strongest_and_others(attention_models):
         ablate(attention_models["gemma"], scores, settings)
     with pytest.raises(InputError, match="at least one head"):
         AblationSettings(counts=())
+    with pytest.raises(InputError, match="4096 positions"):
+        ablate(model, scores, replace(settings, length=4200), texts=HOST)

@@ -171,7 +171,13 @@ def test_examples_are_read_and_checked(attention_models, tmp_path):
     path = tmp_path / "examples.jsonl"
     path.write_text(json.dumps({"query": "q", "passages": ["a", "b"], "gold": [1]}) + "\n")
     assert read_examples(path) == [Example("q", ("a", "b"), (1,))]
-    for wrong, said in (("", "no example"), ('{"query": "q"}', "is no example"), ("{", "cannot be read")):
+    for wrong, said in (
+        ("", "no example"),
+        ('{"query": "q"}', "is no example"),
+        ("{", "cannot be read"),
+        ('{"query": "q", "passages": "one text", "gold": [0]}', "must be a list"),
+        ('{"query": "q", "passages": ["a"], "gold": [0.0]}', "whole numbers"),
+    ):
         path.write_text(wrong)
         with pytest.raises(InputError, match=said):
             read_examples(path)
@@ -220,6 +226,7 @@ def test_gates_fall_where_nothing_is_lost(attention_models):
     found = train_gates(attention_models["gemma"], settings, texts=host, on_step=lambda _, __, loss: told.append(loss))
     assert found.kind == "gates"
     assert len(told) == 6
+    assert all(one.grad is None for one in attention_models["gemma"].model.parameters())  # the model is as it was
     table = found.of_groups(1)[:, 0]
     assert (table[[0, 2]] == 0).all()  # layers that slide
     assert 0 < table[[1, 3]].min() < 1
@@ -227,6 +234,9 @@ def test_gates_fall_where_nothing_is_lost(attention_models):
         GateSettings(length=100)
     with pytest.raises(InputError, match="at least one step"):
         GateSettings(steps=0)
+    long = GateSettings(steps=1, length=4200, texts=1, per_text=1)
+    with pytest.raises(InputError, match="4096 positions"):
+        train_gates(attention_models["gemma"], long, texts=host)
 
 
 def test_a_traced_model_is_not_held_on_to(tmp_path):

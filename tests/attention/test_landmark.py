@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -160,3 +161,33 @@ def test_landmarks_go_in_and_come_out(count, lead):
 def test_what_does_not_fit_is_refused(call, said):
     with pytest.raises(InputError, match=said):
         call()
+
+
+def test_it_is_differentiable_once():
+    q, k, v = (drawn(1, 1, 9, 4, seed=seed).requires_grad_() for seed in range(3))
+    (first,) = torch.autograd.grad(landmark_attention(q, k, v, block=4)[0].square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
+
+
+@pytest.mark.parametrize("where", ["forward", "both"])
+def test_under_autocast_it_stays_in_its_type(where):
+    q, k, v = (drawn(1, 2, 40, 8, seed=seed, dtype=torch.float32).requires_grad_() for seed in range(3))
+    wanted, _ = landmark_attention(q, k, v, block=8)
+    gradients = torch.autograd.grad(wanted.square().sum(), (q, k, v))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = landmark_attention(q, k, v, block=8)
+        loss = found.square().sum()
+        given = torch.autograd.grad(loss, (q, k, v)) if where == "both" else None
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(given or torch.autograd.grad(loss, (q, k, v)), gradients)
+
+
+def test_no_memory_for_the_weights_is_an_error(address_space_left):
+    if landmark_weights.library(landmark_weights.SOURCE) is None:
+        pytest.skip("no compiler")
+    scores = torch.from_numpy(np.zeros((1, 1, 2**28), np.float32))  # nothing is touched
+    rows = landmark_weights.Rows(0, 64, 0, 1.0)
+    assert landmark_weights._agrees(torch.float32)
+    with address_space_left(2**26), pytest.raises(MemoryError, match="268,435,456 keys"):
+        landmark_weights.grouped_softmax_(scores, rows)

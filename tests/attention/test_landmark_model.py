@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -192,6 +194,55 @@ def test_forgotten_blocks_are_opened_no_more(model):
     assert all((one.blocks >= one.first // BLOCK - 5).all() for one in cache.trace())
 
 
+def test_landmarks_of_forgotten_blocks_take_no_room(model):
+    """A stream without an end is read in bounded memory."""
+    cache = model.make_cache(ReadSettings(top_k=2, most_blocks=5))
+    layer = cache.layers[0]
+    for piece in text(1400).split(60, 1):
+        model.read(piece, cache)
+        held = layer._marks(layer.first, layer.finished)
+        every = torch.arange(layer.kept).expand(1, held.shape[1], 1, -1)
+        torch.testing.assert_close(held, layer.store.fetch(every, like=held)[0][:, :, 0, :, -1])
+    assert layer.marks.shape[2] == 64 < layer.finished == 200
+    assert cache.fast_bytes == 2 * held.nbytes  # of each layer the five that are kept: no block stands open
+
+
+def test_a_cache_whose_reading_was_stopped_within_a_chunk_is_not_gone_on_with(model):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cache = model.read(text(20))
+    hook = model.base.base_model.layers[0].mlp.register_forward_hook(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        model.read(text(5), cache)
+    hook.remove()
+    with pytest.raises(InputError, match="stopped within a chunk"):
+        model.read(text(5), cache)
+
+
+def test_a_folder_that_is_written_over_halfway_is_no_trained_model(tmp_path, monkeypatch, caplog):
+    model = LandmarkModel(llama().float(), LandmarkSettings(block=BLOCK, train_length=64))
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model.base.lm_head.weight.mul_(2)
+    monkeypatch.setattr("safetensors.torch.save_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        model.save_pretrained(tmp_path)  # the decoder is the new one, the landmark the old one
+    with caplog.at_level(logging.WARNING):
+        LandmarkModel.from_pretrained(tmp_path)
+    assert "was not trained with landmarks" in caplog.text
+
+
+def test_a_decoder_that_scales_its_logits_is_refused():
+    shape = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    base = GraniteForCausalLM(GraniteConfig(**shape, **heads, logits_scaling=8.0))
+    with pytest.raises(InputError, match="GraniteForCausalLM scales its logits"):
+        LandmarkModel(base, LandmarkSettings(block=BLOCK, train_length=64))
+    assert base.training
+    LandmarkModel(GraniteForCausalLM(GraniteConfig(**shape, **heads)), LandmarkSettings(block=BLOCK, train_length=64))
+
+
 def test_what_is_told_of_opened_blocks_is_what_they_got(model):
     cache = model.read(text(100), model.make_cache(ReadSettings(top_k=3)))
     cache.watch()
@@ -277,6 +328,7 @@ def refused(model: LandmarkModel, base: object = None) -> dict:
         "not whole numbers": (lambda: model(torch.zeros(1, 4)), "whole numbers"),
         "beyond the vocabulary": (lambda: model(torch.tensor([[0, VOCABULARY]])), "there are 0 to 59"),
         "too long at once": (lambda: model(text(113)), "at once it takes 112"),
+        "a list of tokens": (lambda: model.read([1, 2]), "a tensor of whole numbers"),
         "other labels": (lambda: model(text(5), labels=text(6)), "labels are"),
         "too many blocks": (lambda: model.make_cache(ReadSettings(top_k=15)), "Open at most 14"),
         "too long a chunk": (lambda: model.make_cache(ReadSettings(top_k=4, chunk=89)), "it can be 88"),
@@ -284,7 +336,8 @@ def refused(model: LandmarkModel, base: object = None) -> dict:
         "no such selection": (lambda: ReadSettings(selection="all"), "token_and_head"),
         "no blocks": (lambda: ReadSettings(top_k=0), "at least 1"),
         "fewer kept than opened": (lambda: ReadSettings(most_blocks=2), "keep more"),
-        "half a block": (lambda: LandmarkSettings(block=8, train_length=20), "whole ones"),
+        "half a block": (lambda: LandmarkSettings(block=8, train_length=28), "whole ones"),
+        "no room to read": (lambda: LandmarkSettings(block=8, train_length=16), "three blocks or more"),
         "no cache": (lambda: model.read(text(5), "a cache"), "another model's"),
         "another batch": (lambda: model.read(text(5, batch=2), model.read(text(5))), "the cache holds 1"),
         "an index of nothing": (lambda: model.read(text(9)).build_index("flat"), "read more first"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,8 @@ def test_from_a_decoder_that_there_is(tmp_path, rank, monkeypatch):
 def test_too_little_text_is_refused(tmp_path):
     with pytest.raises(InputError, match="Give more text"):
         train_landmark(["A few words."], None, SMALL, home=tmp_path)
+    with pytest.raises(InputError, match="are held out; a window of 24 to learn from is not left"):
+        train_landmark([TEXT], None, replace(SMALL, held_out=0.999), home=tmp_path)
     with pytest.raises(InputError, match="no text"):
         train_landmark(["", "  "], None, SMALL, home=tmp_path, name="empty")
     with pytest.raises(InputError, match="shares"):

@@ -328,6 +328,8 @@ def test_what_does_not_go_together_is_refused(model, attention_models):
     assert memory_by_name("longheads", chunk_size=8, attention_length=64) == SMALL
     with pytest.raises(InputError, match="no option top_k"):
         memory_by_name("longheads", top_k=3)
+    with pytest.raises(InputError, match=r"chunk_size=64\.5; it needs a whole number"):
+        memory_by_name("longheads", chunk_size=64.5)
 
 
 def test_more_than_the_window_is_warned_of(tmp_path, caplog):
@@ -448,3 +450,18 @@ def test_a_real_model_finds_what_lies_far_behind():
 def test_no_tokens_are_no_default(name):
     with pytest.raises(InputError, match="must be at least 1"):
         LongHeads(**{name: 0})
+
+
+@torch.inference_mode()
+def test_what_was_looked_at_is_told_where_later_tokens_were_not_noted(attention_models):
+    """A pass of many early tokens attends densely, and notes nothing."""
+    model, method = attention_models["qwen"].model, LongHeads(chunk_size=4, attention_length=16, begin=64)
+    memory = method.make_cache(model)
+    with attach(model, method):
+        model(input_ids=IDS[:, :17], **{CACHE: memory})
+        memory.watch({0: [0]})
+        model(input_ids=IDS[:, 17:18], **{CACHE: memory})
+        before = memory.looked()
+        model(input_ids=IDS[:, 18:31], **{CACHE: memory})
+    assert before.shape == (18,)
+    torch.testing.assert_close(memory.looked(), torch.nn.functional.pad(before, (0, 13)))

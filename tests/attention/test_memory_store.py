@@ -137,6 +137,11 @@ def test_a_cache_is_saved_after_the_fact(qwen, tmp_path):
         save(memory, folder, qwen, IDS)
     with pytest.raises(InputError, match="has read"):
         save(memory, tmp_path / "other", qwen, IDS)
+    with pytest.raises(InputError, match="does not know what follows"):
+        logits_of(folder)
+    for what in (tokens_of, logits_of):
+        with pytest.raises(InputError, match="No text is kept"):
+            what(tmp_path / "nothing")
 
 
 # -- stopped -----------------------------------------------------------------------------------------------------------

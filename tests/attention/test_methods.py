@@ -586,7 +586,7 @@ def test_layers_and_heads_are_chosen(model):
         pass
 
 
-def test_the_report_is_a_table_and_a_picture(model, tmp_path):
+def test_the_report_is_a_table_and_a_picture(model, tmp_path, monkeypatch):
     method = small(FlexPrefill, gamma=0.6, min_budget=0)
     with attach(model, method, report=Report(keep_blocks=True)) as attached:
         logits(model, tokens(200))
@@ -594,6 +594,13 @@ def test_the_report_is_a_table_and_a_picture(model, tmp_path):
     assert "query-aware" in told
     assert "recall" in told
     assert attached.report.picture(tmp_path / "blocks.png").stat().st_size > 1000
+    with attach(model, method, report=Report(keep_blocks=True)) as again:
+        for _ in range(2):
+            logits(model, tokens(200))
+    panels: list[int] = []
+    monkeypatch.setattr("foveal.evaluation.plots.grids", lambda given, *_, **__: panels.append(len(given)))
+    again.report.picture(tmp_path / "both.png")
+    assert panels == [sum(len(look.keep) for look in again.report.looks)]  # one of each head of each pass
     with attach(model, method) as plain:
         logits(model, tokens(200))
     with pytest.raises(InputError, match="keep_blocks"):
@@ -612,8 +619,12 @@ def test_a_report_explains_itself(model, tmp_path, capsys):
     ("name", "options", "told"),
     [
         ("random", {"density": 5}, "density of 5"),
-        ("random", {"seed": "x"}, "needs a number"),
-        ("flexprefill", {"dense_last": "x"}, "needs a number"),
+        ("random", {"seed": "x"}, "needs a whole number"),
+        ("flexprefill", {"dense_last": "x"}, "needs a whole number"),
+        ("flexprefill", {"gamma": "x"}, "needs a number"),
+        ("flexprefill", {"paired": "no"}, "needs true or false"),
+        ("flexprefill", {"block": 64.5}, "needs a whole number"),
+        ("flexprefill", {"block": None}, "needs a whole number"),
         ("flexprefill", {"dense_last": -1}, "dense_last -1"),
         ("dhsa", {"predictor": "foo"}, "BoundaryPredictor"),
         ("dhsa", {"chunk": 0}, "chunk 0"),

@@ -104,6 +104,12 @@ def test_what_cannot_be_asked_for_is_refused(count):
     with pytest.raises(InputError, match=f"{count} nearest of 30 keys"):
         nearest_attention(*drawn(), some_runs(), count=count, scale=0.3)
     q, k, v = drawn()
+    of_more = [part[:, :1].expand(-1, HEADS - 1, -1, -1) for part in (k, v)]
+    for keys, values in ((k, v[:, :, 1:]), (k[..., 1:], v), of_more):
+        with pytest.raises(InputError, match="do not fit"):
+            nearest_attention(q, keys, values, some_runs(), count=3, scale=0.3)
+    with pytest.raises(InputError, match="one text"):
+        nearest_attention(q, k.expand(2, -1, -1, -1), v.expand(2, -1, -1, -1), some_runs(), count=3, scale=0.3)
     with pytest.raises(InputError, match="one query of one text"):
         nearest_attention(q.expand(-1, -1, 2, -1), k, v, some_runs(), count=3, scale=0.3)
     with pytest.raises(InputError, match="for each of its heads"):

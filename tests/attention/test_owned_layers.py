@@ -64,6 +64,31 @@ def test_a_model_whose_layers_all_slide_is_as_it_is(name):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("name", ["retrieval", "heads"])
+def test_a_cache_answers_all_heads_or_none(attention_models, name):
+    model, method = attention_models["qwen"].model, METHODS[name]
+    cache = method.make_cache(model)
+    with (
+        pytest.raises(InputError, match="answers all heads of its layers"),
+        attach(model, method, heads={layer: [0] for layer in range(3)}),
+    ):
+        model(IDS, **{CACHE: cache})
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["retrieval", "longheads"])
+@pytest.mark.parametrize("head", [-1, 4])
+def test_a_head_that_a_layer_has_not_cannot_be_watched(attention_models, name, head):
+    model, method = attention_models["qwen"].model, METHODS[name]
+    cache = method.make_cache(model)
+    with attach(model, method):
+        model(IDS[:, :40], **{CACHE: cache})
+        cache.watch({1: [0, head]})
+        with pytest.raises(InputError, match="of layer 1 are watched; it has 0 to 3"):
+            model(IDS[:, 40:41], **{CACHE: cache})
+
+
+@torch.inference_mode()
 def test_no_layer_of_it_can_be_cut_or_multiplied(model):
     for layer in METHODS["retrieval"].make_cache(model).layers:
         with pytest.raises(InputError, match="cannot be cut back"):
@@ -87,3 +112,27 @@ def test_padding_behind_the_context_is_refused(attention_models):
         model(both, **{CACHE: cache})
         with pytest.raises(InputError, match="Padding came behind the context"):
             model(more, attention_mask=real, **{CACHE: cache})
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", METHODS)
+def test_a_cache_whose_pass_was_stopped_midway_is_not_gone_on_with(attention_models, name):
+    """The first layers have read a token that the last ones lack: an answer would mix two texts."""
+    model, method = attention_models["qwen"].model, METHODS[name]
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cache = method.make_cache(model)
+    with attach(model, method):
+        model(IDS[:, :40], **{CACHE: cache})
+        hook = model.base_model.layers[0].mlp.register_forward_hook(stopped)
+        with pytest.raises(KeyboardInterrupt):
+            model(IDS[:, 40:41], **{CACHE: cache})
+        hook.remove()
+        for place in (41, 42):
+            with pytest.raises(InputError, match="stopped midway: layer 1"):
+                model(IDS[:, place : place + 1], **{CACHE: cache})
+        cache.reset()
+        found = read(model, cache, IDS[:, :31])
+    torch.testing.assert_close(found, model(IDS[:, :31]).logits[0, -2:], **NEAR)

@@ -143,7 +143,7 @@ def test_rows_are_float32_whatever_the_model_computes_in(attention_models):
 
 
 def test_rows_need_a_batch():
-    with pytest.raises(InputError, match=r"rows of shape \(3,\); it needs \(batch, rows\)"):
+    with pytest.raises(InputError, match=r"rows of shape \(3,\), .*needs whole numbers \(batch, rows\)"):
         Recorder(torch.tensor([1, 2, 3]), {0: None})
 
 
@@ -198,3 +198,16 @@ def test_a_layer_that_is_not_there_is_refused(model):
             watch(model, tokens(), recorder)
         with pytest.raises(InputError, match="Layers"):
             recorded(model, recorder, input_ids=tokens())
+
+
+def test_rows_of_any_whole_numbers_are_taken(attention_models):
+    model, ids = attention_models["qwen"].model, tokens(1)
+    found = []
+    for dtype in (torch.int64, torch.int32, torch.uint8):
+        recorder = Recorder(torch.tensor([[3, 20]], dtype=dtype), heads={0: [1]})
+        watch(model, ids, recorder)
+        found.append(recorder.attention[0])
+    assert all(torch.equal(one, found[0]) for one in found)
+    for wrong in (torch.float32, torch.bool):
+        with pytest.raises(InputError, match="whole numbers"):
+            Recorder(torch.ones(1, 2, dtype=wrong), heads={0: None})

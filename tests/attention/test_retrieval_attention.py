@@ -488,8 +488,9 @@ def test_a_memory_is_found_by_name():
     assert memory_by_name("retrieval", top_k=7).top_k == 7
     with pytest.raises(UnknownName, match="retrieval"):
         memory_by_name("flexprefill")
-    with pytest.raises(InputError, match="number"):
-        memory_by_name("retrieval", top_k="many")
+    for option, value in {"top_k": "many", "n_sink": 0.5, "prompts": "flexprefill", "indexes": 3}.items():
+        with pytest.raises(InputError, match=f"got {option}={value!r}; it needs"):
+            memory_by_name("retrieval", **{option: value})
 
 
 def test_a_layer_that_is_reset_has_read_nothing(attention_models):

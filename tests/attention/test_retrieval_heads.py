@@ -139,6 +139,9 @@ def test_a_model_that_cannot_answer_is_told_and_a_stopped_detection_goes_on(atte
             detect(model, SHORT, texts=HOST, store=store, on_run=lambda done, *_: seen.append(done))
     assert seen == [1, 2, 1, 2]
     assert len(store.read_text().splitlines()) == 2
+    for other, texts in ((attention_models["gemma"], HOST), (model, [*HOST, "more"])):
+        with pytest.raises(InputError, match="runs of another detection"):
+            detect(other, SHORT, texts=texts, store=store)
     store.write_text("{}")
     with pytest.raises(InputError, match="holds no runs of a detection"):
         detect(model, SHORT, texts=HOST, store=store)
@@ -147,6 +150,9 @@ def test_a_model_that_cannot_answer_is_told_and_a_stopped_detection_goes_on(atte
 def test_settings_are_checked_and_a_text_must_fit(attention_models):
     with pytest.raises(InputError, match="lengths must be 128"):
         DetectionSettings(lengths=(12,))
+    two = DetectionSettings(lengths=(160,), texts=1, per_text=2)
+    with pytest.raises(InputError, match="1 needles came, and 2 are hidden"):
+        detect(attention_models["qwen"], two, texts=HOST, needles=retrieval_needles(1))
     with pytest.raises(InputError, match="Detect at shorter lengths"):
         detect(attention_models["qwen"], DetectionSettings(lengths=(4060,), texts=1, per_text=1), texts=HOST)
 
@@ -170,7 +176,7 @@ def test_files_of_the_papers_authors_are_read():
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"0-0": []}', '{"0-0": [1], "0-2": [1]}', '{"a": [1]}', '{"0-0": "x"}']
+    "text", ["{", "[]", "{}", '{"0-0": []}', '{"0-0": [1], "0-2": [1]}', '{"a": [1]}', '{"0-0": "x"}', '{"0-0": [NaN]}']
 )
 def test_broken_files_are_told_of(text):
     with pytest.raises(InputError):

@@ -120,6 +120,26 @@ def test_products_that_are_no_numbers_are_refused():
         best_keys(torch.full((2, 4), float("nan")), torch.ones(30, 4), 3)
 
 
+@pytest.mark.parametrize("settings", [RoarSettings(), SMALL], ids=["wide", "narrow"])
+@pytest.mark.parametrize("kind", ["drifting", "clustered", "alike"])
+def test_every_key_can_be_reached_after_more_were_added(settings, kind):
+    draw = torch.Generator().manual_seed(0)
+    keys, queries = torch.randn(2, 1, 600, 16, generator=draw)
+    if kind == "drifting":
+        keys = keys.cumsum(1) / 4
+    elif kind == "clustered":
+        keys, queries = apart(600, 1, 1)
+    else:
+        keys = keys[:, :50].repeat(1, 12, 1)
+    graph = RoarGraph.build(keys[:, :300].contiguous(), queries[:, :300].contiguous(), settings)
+    for start in range(300, 600, 100):
+        graph.add(keys[:, start : start + 100])
+        assert graph.unreached(0) == 0
+    assert all(len(set(row := graph.row(0, key)[graph.row(0, key) >= 0])) == len(row) for key in range(600))
+    found = graph.search(keys, 600, beam=600)
+    assert (found.ids.sort(-1).values == torch.arange(600)).all()
+
+
 def test_every_key_can_be_reached():
     assert library(roar_graph.SOURCE) is not None
     keys, queries = apart()
@@ -267,3 +287,11 @@ def test_an_index_needs_a_head_and_a_queue():
         build("flat", keys, queries[:0])
     with pytest.raises(InputError, match="at least 1"):
         IndexSettings(beam=0)
+
+
+def test_no_memory_for_a_graph_is_an_error(address_space_left):
+    if roar_graph.library(roar_graph.SOURCE) is None:
+        pytest.skip("no compiler")
+    lists = torch.from_numpy(np.zeros((2, 2**27), np.int32))  # nothing is touched
+    with address_space_left(2**26), pytest.raises(MemoryError, match="a graph of 8 keys"):
+        roar_graph.link(torch.randn(8, 4), lists, RoarSettings())

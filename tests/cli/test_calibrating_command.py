@@ -9,12 +9,14 @@ import pytest
 import torch
 from cli.test_reading import QUESTION, STORY, call
 from tiny import HEADS, LAYERS, tiny
+from typer.testing import CliRunner
 
 from foveal.attention.act_files import Calibration, load_calibration
 from foveal.attention.profiles import architecture_of
 from foveal.attention.sink_report import Sink
 from foveal.attention.sinks import SinkRule
 from foveal.cli.calibrating import _print_sinks
+from foveal.cli.main import app
 from foveal.models.threads import with_threads
 
 LAX = ("--rule", "least", "--least", "0.02")
@@ -77,6 +79,17 @@ def test_heads_are_searched_and_kept(place):
     )
     assert (told["beta"], told["path"]) == (0.7, str(out))
     assert load_calibration(out).beta == 0.7
+
+
+def test_the_trials_of_a_search_stay_where_its_calibration_could_not_be_kept(place, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Calibration, "save", full)
+    asked = ("calibrate", str(place / "model"), "--examples", str(place / "some.jsonl"), "--beta", "0.3")
+    done = CliRunner().invoke(app, asked, env={"FOVEAL_HOME": str(place / "full")})
+    assert isinstance(done.exception, OSError)
+    assert [path.suffix for path in (place / "full" / "models" / "act").iterdir()] == [".jsonl"]
 
 
 def test_examples_without_labels_are_refused(place):

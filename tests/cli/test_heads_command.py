@@ -8,10 +8,17 @@ import pytest
 import torch
 from cli.test_reading import call
 from tiny import HEADS, tiny
+from typer.testing import CliRunner
 
+from foveal.attention.head_detection import DetectionSettings, Run, scores_of, store_name
+from foveal.attention.head_tracing import Trace, TracedToken
 from foveal.attention.profiles import architecture_of
 from foveal.attention.retrieval_heads import HeadScores
+from foveal.cli.heads import _trace_json
+from foveal.cli.main import app
+from foveal.models.language import load_language_model
 from foveal.models.threads import with_threads
+from foveal.reading.grounding import one_line
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +61,24 @@ def test_a_model_that_answers_nothing_is_told_of(place):
     assert "answered none of 3 questions" in failed.said
 
 
+def test_the_runs_of_a_detection_stay_where_its_scores_could_not_be_kept(place, monkeypatch):
+    def right(model, settings, **_: object) -> list[Run]:
+        return scores_of(model, settings, [Run("q", 4096, 50.0, True, "a", {"1-2": 0.5})], [0, 1, 2])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("foveal.attention.head_detection.detect", right)
+    folder = place / "full" / "models" / "heads"
+    folder.mkdir(parents=True)
+    for keeps, left in ((full, ["runs"]), (HeadScores.save, ["qwen2"])):
+        monkeypatch.setattr(HeadScores, "save", keeps)
+        name = store_name(load_language_model(str(place / "model")), DetectionSettings(lengths=(4096,), texts=8))
+        (folder / name).write_text("")
+        CliRunner().invoke(app, ("heads", "detect", str(place / "model")), env={"FOVEAL_HOME": str(place / "full")})
+        assert [path.name.partition("-")[0] for path in folder.iterdir()] == left
+
+
 def test_scores_are_shown_and_drawn(place):
     picture = place / "heads.png"
     done = heads(place, "show", str(place / "model"), "--picture", str(picture))
@@ -90,6 +115,17 @@ def test_an_answer_is_traced(place):
     assert "".join(one["token"] for one in told["tokens"]) == told["answer"]
     assert 0 <= told["grounded"] <= 1
     assert "copied from the text" in heads(place, "trace", *asked).stdout
+
+
+def test_a_traced_source_stands_in_the_text_as_it_is():
+    text = "It  rained.\n\nThe\tkeeper reads."
+    line, places = one_line(text)
+    start = 7  # of the text in the prompt
+    for words, wanted in (("keeper", "keeper"), (" keeper", "\tkeeper"), ("rained. The", "rained.\n\nThe")):
+        at = start + line.index(words)
+        trace = Trace(words, (TracedToken(0, len(words), (at, at + len(words)), 1.0, 0.0),))
+        (token,) = _trace_json(trace, start, text, places)["tokens"]
+        assert token["source"] == {"text": wanted, "start": text.index(wanted)}
 
 
 @pytest.mark.parametrize(

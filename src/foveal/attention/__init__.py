@@ -130,12 +130,28 @@ def _made(table: Mapping[str, str], name: str, options: Mapping[str, object]) ->
     unknown = sorted(set(options) - known)
     if unknown:
         raise InputError(f"{name} has no option {', '.join(unknown)}. It has: {', '.join(sorted(known)) or 'none'}.")
-    defaults = {field.name: field.default for field in fields(made)}
+    kinds = {field.name: str(field.type) for field in fields(made)}
     for option, value in options.items():
-        if isinstance(defaults[option], int | float) and not isinstance(value, int | float):
-            raise InputError(f"{name} got {option}={value!r}; it needs a number, as {defaults[option]}.")
+        if not _is(value, kinds[option]):
+            raise InputError(f"{name} got {option}={value!r}; it needs {_said(kinds[option])}.")
     try:
         return made(**options)
     except TypeError as error:  # a word where a number is due
         given = ", ".join(f"{option}={value!r}" for option, value in options.items())
         raise InputError(f"{name} cannot be made with {given}: {error}.") from error
+
+
+def _is(value: object, kind: str) -> bool:
+    """Whether it is what the annotation `kind` says, as far as a word or a number can be told from it."""
+    if value is None:
+        return "None" in kind
+    if "float" in kind or "int" in kind:
+        number = isinstance(value, int | float if "float" in kind else int)
+        return number and not isinstance(value, bool)
+    plain = int if kind == "bool" else str if kind.startswith(("str", "Literal")) else None
+    return isinstance(value, plain) if plain else not isinstance(value, str | int | float | list | dict)
+
+
+def _said(kind: str) -> str:
+    number = "a number" if "float" in kind else "a whole number" if "int" in kind else None
+    return number or {"bool": "true or false", "str": "a word"}.get(kind, f"{kind}, which no word or number stands for")

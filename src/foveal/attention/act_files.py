@@ -24,7 +24,7 @@ from foveal.attention.act import ACT, BETA
 from foveal.attention.profiles import architecture_of
 from foveal.attention.retrieval_heads import Head, by_layer
 from foveal.attention.sinks import SinkRule
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
 from foveal.evaluation.files import whole_file
 from foveal.settings import expanded
 
@@ -138,8 +138,10 @@ def calibration_of(model: LanguageModel, home: Path) -> Calibration:
 
 
 def calibration_by_name(name: str, model: LanguageModel, home: Path) -> Calibration:
-    """ "act": that of `home`; "act:FILE": that of a file. InputError: none, or of another model."""
-    _, _, file = name.partition(":")
+    """ "act": that of `home`; "act:FILE": that of a file. UnknownName: neither. InputError: none, another model's."""
+    word, _, file = name.partition(":")
+    if word != "act":
+        raise UnknownName(f"No calibration is called {name!r}. There are: act, and act:FILE for that of a file.")
     made = load_calibration(expanded(file)) if file else calibration_of(model, home)
     made.check(model)
     if not made.heads:

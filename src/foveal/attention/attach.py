@@ -267,8 +267,8 @@ def _mask(**arguments: Any) -> Any:
     without a block of its own the model stays switched."""
     config, mask = arguments.get("config"), mask_function(**arguments)
     with _LOCK:
-        for key, switched in _SWITCHED.items():
-            if any(config is part for part, _ in switched.before):
+        for key, switched in list(_SWITCHED.items()):  # one may end here, where garbage is collected
+            if any(config is part for part, _ in switched.before) and key in _SWITCHED:
                 if not _has_block(key):
                     switched.masks += 1
                     finalize(mask, _passed, key).atexit = False

@@ -81,12 +81,19 @@ def ablate(
 ) -> list[Ablated]:
     """Nothing masked, then for each count the strongest heads and draws of others.
 
-    `on_step(done, total)` counts questions. InputError: the scores are another model's, or there are too few heads.
+    `on_step(done, total)` counts questions. InputError: the scores are another model's, there are too few heads, or a
+    text with its question does not fit the model.
     """
     settings = settings or AblationSettings()
     scores.check(model.model.config)
     masks = list(_masks(scores, settings))
     asked = list(_questions(model, settings, texts))
+    longest = max(len(one.text) + len(ask) + len(code) for one in asked for ask, code in one.codes)
+    if longest > model.context_tokens:
+        raise InputError(
+            f"Text, question and code take {longest} tokens, and {model.name} has {model.context_tokens} positions. "
+            "Ask over shorter texts."
+        )
     found, done = [], 0
     for name, heads in masks:
         method = MaskHeads(heads, mode=settings.mode, phase=settings.phase) if heads else None

@@ -6,7 +6,8 @@
         model.model.generate(**inputs, cache=cache)             # past_key_values=cache up to transformers 5.20
     cache.nbytes, cache.share                                   # what is held, of what a full cache would hold
 
-`keep` is the share of a full cache that may be held, whatever the policy, so that policies compare at equal size:
+`keep` is the share of a full cache that may be held, whatever the policy, so that policies compare at equal size (in a
+short prompt what every head keeps at least, `sinks` + `recent` or 32 tokens, may be more):
 
     razor      the best key-value heads keep everything, the others `sinks` + `recent` tokens, and one key and value
                that stand for what was dropped (RazorAttention)
@@ -106,6 +107,7 @@ class HeadCache:
         owner = layer_of(key)
         if not isinstance(owner, HeadLayer):
             return None
+        owner.check(context)
         if not context.mask.by_position or context.mask.real is not None:
             raise InputError("A cache by heads needs one causal text without padding; no mask can be kept to.")
         if owner.settled:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,7 @@ class Run:
     right: bool
     answer: str
     copied: dict[str, float]
+    detection: str = ""  # what it hangs on besides: a hash of the model's files, the texts, and the answer's tokens
 
 
 class CopyWatch:
@@ -127,7 +128,8 @@ def detect(
 
     `texts`: what the haystacks are made of (default: Python's manual); `needles`: sentences to hide in turn (default:
     drawn). With `store` each text's runs are kept as they come, and a stopped detection goes on. `on_run(done, total,
-    run)` is told of each. InputError: no run was answered, or a text with its question does not fit the model.
+    run)` is told of each. InputError: no run was answered, a text with its question does not fit the model, the store
+    is of another model, or of other texts, or there are fewer needles than stand in a text.
     """
     settings = settings or DetectionSettings()
     whole = whole_layers(model.model.config)
@@ -136,14 +138,21 @@ def detect(
     texts = list(texts or _manual())
     total = len(settings.lengths) * settings.texts * settings.per_text
     needles = list(needles or retrieval_needles(total, settings.seed))
-    done = _stored(store)
+    if len(needles) < settings.per_text:
+        raise InputError(
+            f"{len(needles)} needles came, and {settings.per_text} are hidden in each text. Give as many, or detect "
+            "with fewer per_text."
+        )
+    told = repr((model.fingerprint, settings.answer_tokens, texts)).encode("utf-8", "surrogatepass")
+    detection = hashlib.sha256(told).hexdigest()[:16]
+    done = _stored(store, detection)
     runs: list[Run] = []
     for number, (length, planned) in enumerate(_planned(settings, needles)):
         key = [(one.question, length, depth) for one, depth in planned]
         if not all(place in done for place in key):
             text = _turned(texts, number)
             for run in _runs_of(model, whole, text, length, planned, settings.answer_tokens):
-                done[run.needle, run.length, run.depth] = run
+                done[run.needle, run.length, run.depth] = replace(run, detection=detection)
             if store:
                 write_lines(store, done.values())
         for place in key:
@@ -298,8 +307,13 @@ def _breaks(model: LanguageModel, token: int) -> bool:
     return "\n" in model.tokenizer.decode([token])
 
 
-def _stored(store: Path | None) -> dict[tuple[str, int, float], Run]:
+def _stored(store: Path | None, detection: str) -> dict[tuple[str, int, float], Run]:
     runs = stored_lines(store, Run, what="runs of a detection") if store else []
+    if any(run.detection not in ("", detection) for run in runs):  # "": of before this was kept
+        raise InputError(
+            f"{store} holds runs of another detection (model, texts or answer_tokens differ). Remove it, or name "
+            "another file."
+        )
     return {(run.needle, run.length, run.depth): run for run in runs}
 
 

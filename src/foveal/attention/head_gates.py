@@ -135,7 +135,7 @@ def train_gates(
     """The gate of every head of `model` (those of one key-value head are equal), 0 where a layer slides over the text.
 
     `texts`: what the numbers are hidden in (default: Python's manual). `on_step(done, total, loss)` is told of each
-    step. InputError: no layer sees the whole text.
+    step. InputError: no layer sees the whole text, or a text with its question does not fit the model.
     """
     settings = settings or GateSettings()
     config = model.model.config
@@ -154,7 +154,7 @@ def train_gates(
             goal = wanted[lessons.index(lesson)]
             loss = (told - goal).square().sum() / goal.square().sum() + PENALTY * gates.clamp(0, 1).mean()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward(inputs=[gates])  # type: ignore[no-untyped-call]  # of the model nothing is learnt
             optimiser.step()
             with torch.no_grad():
                 gates.clamp_(0, 1)
@@ -180,11 +180,18 @@ def _lessons(
         depths = [5 + 90 * (place + 0.5) / len(needles) for place in range(len(needles))]
         planted = plant_all(hay, needles, depths)
         head, ask = prompt_parts(model, planted[0].text, QUESTION)
-        state = MethodDecoder(model.model).read(model.encode(head))
-        caches.append([_held(layer) for layer in state.cache.layers])
+        ids = model.encode(head)
         for needle in needles:
             gold = model.encode(f" {needle.answer}")
             lessons.append(_Lesson(number, [*ask(needle.question), *gold], len(gold)))
+        longest = len(ids) + max(len(one.ids) for one in lessons)
+        if longest > model.context_tokens:
+            raise InputError(
+                f"Text, question and answer take {longest} tokens, and {model.name} has {model.context_tokens} "
+                "positions. Train gates on shorter texts."
+            )
+        state = MethodDecoder(model.model).read(ids)
+        caches.append([_held(layer) for layer in state.cache.layers])
     return caches, lessons
 
 

@@ -45,7 +45,9 @@ class MaskHeads:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, Q, D) with the masked heads silenced; None, dense, where none is to be."""
-        masked = heads_here(self.heads, context, query.shape[1], what="Masking")
+        masked = list(heads_here(self.heads, context, query.shape[1], what="Masking"))
+        if context.sparse_heads is not None:
+            masked = [head for head in masked if context.sparse_heads[head]]
         if not masked or (self.phase == "decode" and query.shape[2] > 1):
             return None
         if self.mode == "uniform":

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from foveal.attention.blocks import Blocks
 from foveal.attention.kernel import block_attention
@@ -83,10 +84,12 @@ def _check_block(block: int, lead: int = 0) -> None:
 def landmark_attention(
     q: Tensor, k: Tensor, v: Tensor, *, block: int, lead: int = 0, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The causal output and the log-sum-exps (no gradient through these). InputError: shapes that do not fit."""
+    """The causal output and the log-sum-exps (no gradient through these), once differentiable, in q's type also under
+    autocast. InputError: shapes that do not fit."""
     _check(q, k, v, block, lead)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    out, sums = _Grouped.apply(q, k, v, block, lead, scale)  # type: ignore[no-untyped-call]
+    with torch.autocast(q.device.type, enabled=False):  # what the backward keeps is of one type
+        out, sums = _Grouped.apply(q, k, v, block, lead, scale)  # type: ignore[no-untyped-call]
     return out, sums
 
 
@@ -155,10 +158,17 @@ class _Grouped(torch.autograd.Function):
         return out, sums
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(gradients[0].device.type, enabled=False):
+            return (*_Grouped.turned(ctx, gradients[0]), None, None, None)
+
+    @staticmethod
+    def turned(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of q, k and v, from that of the output."""
         q, keys, values, out, *kept = ctx.saved_tensors
         count, where = ctx.how
-        given = gradients[0].to(q.dtype)
+        given = given.to(q.dtype)
         delta = (given.to(wide(q.dtype)) * out).sum(-1)
         dq = torch.empty_like(q)
         dk, dv = (torch.zeros(part.shape, dtype=wide(q.dtype), device=q.device) for part in (keys, values))
@@ -173,7 +183,7 @@ class _Grouped(torch.autograd.Function):
             dv[here] += weights.mT @ back
         dv = _without_landmarks(dv, where.block)
         dk, dv = (part[:, :, where.lead : where.lead + count].to(q.dtype) for part in (dk, dv))
-        return dq, dk, dv, None, None, None
+        return dq, dk, dv
 
 
 def _count(tile: _Tile) -> int:

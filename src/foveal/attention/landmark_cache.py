@@ -89,7 +89,8 @@ class LandmarkLayer:
     settings: ReadSettings
     rotations: Rotations
     store: BlockStore = field(default_factory=BlockStore)
-    marks: Tensor | None = None  # (B, G, room, D), turned by block - 1
+    marks: Tensor | None = None  # (B, G, room, D) from block `marked` on, turned by block - 1
+    marked: int = 0
     tail: tuple[Tensor, Tensor] | None = None
     read: int = 0  # positions so far
     first: int = 0  # the oldest block that is still kept
@@ -113,10 +114,7 @@ class LandmarkLayer:
     def fast_bytes(self) -> int:
         """Bytes of landmarks and of the unfinished block."""
         tail = sum(part.nbytes for part in self.tail) if self.tail else 0
-        held = (
-            0 if self.marks is None else self.marks[:, :, : self.finished].nbytes * self.kept // max(1, self.finished)
-        )
-        return tail + held
+        return tail + (0 if self.marks is None else self._marks(self.first, self.finished).nbytes)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -170,8 +168,7 @@ class LandmarkLayer:
 
     def _scores(self, turned: Tensor, scale: float) -> Tensor:
         """Of all kept landmarks at the places where they are scored, (B, H, C, n) float32."""
-        assert self.marks is not None
-        marks = self.marks[:, :, self.first : self.finished]
+        marks = self._marks(self.first, self.finished)
         latest = self._latest_places(turned.device)
         moved = self.rotations.turned(marks[:, :, -len(latest) :], latest, self.number)
         marks = torch.cat([marks[:, :, : -len(latest)], moved], 2)
@@ -229,15 +226,20 @@ class LandmarkLayer:
         self._forget()
         self._index_more()
 
+    def _marks(self, start: int, end: int) -> Tensor:
+        """The landmarks of blocks that are kept."""
+        assert self.marks is not None
+        return self.marks[:, :, start - self.marked : end - self.marked]
+
     def _mark(self, made: Tensor) -> None:
         count = self.finished
         end = count + made.shape[2]
-        if self.marks is None or end > self.marks.shape[2]:
-            larger = made.new_empty(*made.shape[:2], max(64, 2 * end), made.shape[3])
+        if self.marks is None or end - self.marked > self.marks.shape[2]:
+            larger = made.new_empty(*made.shape[:2], max(64, 2 * (end - self.first)), made.shape[3])
             if self.marks is not None:
-                larger[:, :, :count] = self.marks[:, :, :count]
-            self.marks = larger
-        self.marks[:, :, count:end] = made
+                larger[:, :, : self.kept] = self._marks(self.first, count)
+            self.marks, self.marked = larger, self.first
+        self._marks(count, end).copy_(made)
 
     def _forget(self) -> None:
         most = self.settings.most_blocks
@@ -259,29 +261,28 @@ class LandmarkLayer:
         if old < 1:
             raise InputError(f"{self.kept} blocks were kept, of which {self.top_k} are always scored; read more first.")
         assert self.queries is not None
-        self.index = build(kind, self.marks[0, :, :old].float(), self.queries[0].float(), settings)
+        self.index = build(kind, self.marks[0, :, :old].float().cpu(), self.queries[0].float().cpu(), settings)
         self.indexed = old
 
     def _index_more(self) -> None:
         old = self.kept - self.top_k
         if self.index is not None and old > self.indexed:
-            assert self.marks is not None
-            self.index.add(self.marks[0, :, self.indexed : old].float())
+            self.index.add(self._marks(self.indexed, old)[0].float().cpu())
             self.indexed = old
 
     def _searched(self, turned: Tensor, wanted: int) -> Tensor:
         """What the index and the latest landmarks give, (1, H, C, k)."""
         assert self.index is not None
-        assert self.marks is not None
-        found = self.index.search(turned[0].float(), wanted)
+        found = self.index.search(turned[0].float().cpu(), wanted)  # an index lies in the processor's memory
+        near, scored = (part.to(turned.device) for part in (found.ids, found.products))
         latest = self._latest_places(turned.device)
-        marks = self.rotations.turned(self.marks[0, :, self.indexed : self.finished], latest, self.number)
+        marks = self.rotations.turned(self._marks(self.indexed, self.finished)[0], latest, self.number)
         folded = turned[0].reshape(len(marks), -1, turned.shape[3])
         products = (folded @ marks.mT).float().view(*turned.shape[1:3], -1)
         ids = torch.arange(self.indexed, self.finished, device=turned.device).expand(products.shape)
-        old = found.products.masked_fill(found.ids < 0, -math.inf)
+        old = scored.masked_fill(near < 0, -math.inf)
         best = torch.cat([old, products], -1).topk(wanted).indices
-        return torch.cat([found.ids.clamp(min=0), ids], -1).gather(-1, best)[None]
+        return torch.cat([near.clamp(min=0), ids], -1).gather(-1, best)[None]
 
 
 def _in_blocks(x: Tensor, block: int) -> Tensor:

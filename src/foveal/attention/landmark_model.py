@@ -31,7 +31,7 @@ from foveal.attention.attach import Context, attach
 from foveal.attention.block_store import BlockStore
 from foveal.attention.landmark import is_landmark, landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, LandmarkLayer, ReadSettings
-from foveal.attention.unrotated import Rotations
+from foveal.attention.unrotated import CLOSE, Rotations
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.models.hub import folder_of
@@ -43,6 +43,7 @@ log = logging.getLogger("foveal.attention")
 
 TOLD_IN, WEIGHT = "landmark.json", "landmark.safetensors"
 VERSION = 1
+IDS = (torch.int64, torch.int32)
 AT_ONCE = 8192
 """Tokens that are embedded at a time."""
 
@@ -56,10 +57,11 @@ class LandmarkSettings:
     jump: int = 0  # in training, positions go on after a landmark by up to so many more; 0: stingy positions
 
     def __post_init__(self) -> None:
-        if self.block < 2 or self.train_length < 2 * self.block or self.train_length % self.block or self.jump < 0:
+        if self.block < 2 or self.train_length < 3 * self.block or self.train_length % self.block or self.jump < 0:
             raise InputError(
                 f"Landmarks got block {self.block}, train_length {self.train_length}, jump {self.jump}; a block has at "
-                "least 2 positions, a window is two blocks or more, whole ones, and a jump is 0 or more."
+                "least 2 positions, a window is three blocks or more, whole ones (a text is read beside one that is "
+                "opened and one more), and a jump is 0 or more."
             )
 
     @property
@@ -84,13 +86,15 @@ class LandmarkModel(nn.Module):
     def __init__(self, base: Any, settings: LandmarkSettings | None = None) -> None:
         """Take over `base`, which from then on is of no use by itself (unrotated.py). The landmark is the mean token.
 
-        InputError: a decoder without rotary positions, with windows below the training length, or capped scores.
+        InputError: a decoder without rotary positions, with windows below the training length, capped scores, or
+        logits that are not simply those of its head (Granite).
         """
         super().__init__()
         self.settings = settings or LandmarkSettings()
         _check_base(base, self.settings)
-        self.rotations = Rotations.take(base)
         self.base = base
+        self._check_logits()
+        self.rotations = Rotations.take(base)
         self.landmark = nn.Parameter(_mean_token(base))
 
     @classmethod
@@ -119,6 +123,7 @@ class LandmarkModel(nn.Module):
         """Write decoder, landmark and settings; the settings last, so that a folder with them is whole."""
         from safetensors.torch import save_file
 
+        (folder / TOLD_IN).unlink(missing_ok=True)  # of what is written over
         with quiet():
             self.base.save_pretrained(str(folder))
         with whole_file(folder / WEIGHT) as partial:
@@ -172,6 +177,21 @@ class LandmarkModel(nn.Module):
         logits: Tensor = self.base.get_output_embeddings()(hidden)
         cap = getattr(self.base.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @torch.no_grad()
+    def _check_logits(self) -> None:
+        """InputError: the decoder makes its logits in another way, tried out on a token."""
+        told, training = torch.zeros(1, 1, dtype=torch.long, device=self.device), self.base.training
+        try:
+            self.base.eval()
+            own = self.logits(self.base.base_model(input_ids=told, use_cache=False).last_hidden_state)
+            apart = own - self.base(input_ids=told, use_cache=False).logits
+        finally:
+            self.base.train(training)
+        if not float(apart.float().norm()) <= CLOSE * float(own.float().norm()):
+            raise InputError(
+                f"{type(self.base).__name__} scales its logits in a form of its own. Take a Llama, Qwen, …"
+            )
 
     def _places(self, length: int) -> Tensor:
         """Positions of a window; in training with jumps, later after each landmark."""
@@ -228,10 +248,15 @@ class LandmarkModel(nn.Module):
         return torch.cat(found, 1)
 
     def states(self, ids: Tensor, cache: LandmarkCache) -> Iterator[Tensor]:
-        """The last states (B, t, d) of ids (B, T), by chunks. InputError: another model's or another batch's cache."""
+        """The last states (B, t, d) of ids (B, T), by chunks.
+
+        InputError: another model's or another batch's cache, or one whose reading was stopped within a chunk.
+        """
         self._check_ids(ids)
         if not isinstance(cache, LandmarkCache) or cache.identity != self.identity:
             raise InputError("The cache is another model's, or the model has learnt since. Read the text anew.")
+        if len({layer.read for layer in cache.layers}) > 1:
+            raise InputError("Reading into this cache was stopped within a chunk, and some layers lack it. Read anew.")
         if cache.batch not in (None, len(ids)):
             raise InputError(f"{len(ids)} texts came; the cache holds {cache.batch}. Go on with as many.")
         cache.batch = len(ids)
@@ -264,7 +289,10 @@ class LandmarkModel(nn.Module):
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Tensor]:
-        """New tokens (B,), one at a time, behind the cache and input_ids (B, T); options as of the models of nn."""
+        """New tokens (B,), one at a time, behind the cache and input_ids (B, T); options as of the models of nn.
+
+        The last one is not read into the cache: what is to come behind it begins with it.
+        """
         cache = self.make_cache() if cache is None else cache
         states = None
         for states in self.states(input_ids, cache):  # noqa: B007 (the last ones count)
@@ -277,7 +305,10 @@ class LandmarkModel(nn.Module):
                 (states,) = self.states(new[:, None], cache)
 
     def generate(self, input_ids: Tensor, *, eos_token_id: int | None = None, **how: Any) -> Tensor:
-        """(B, T) -> (B, T + new); rows that have written `eos_token_id` go on with it until all have."""
+        """(B, T) -> (B, T + new); rows that have written `eos_token_id` go on with it until all have.
+
+        As of `stream`, a given cache has read all of it but the last token.
+        """
         ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         written = [input_ids]
         for new in self.stream(input_ids, **how):
@@ -291,8 +322,9 @@ class LandmarkModel(nn.Module):
 
     def _check_ids(self, ids: Tensor) -> None:
         vocabulary = self.base.get_input_embeddings().num_embeddings
-        if ids.dim() != 2 or not ids.numel() or ids.dtype not in (torch.int64, torch.int32):
-            raise InputError(f"Token ids are {tuple(ids.shape)}, {ids.dtype}; give whole numbers (batch, 1 or more).")
+        given = (tuple(ids.shape), ids.dtype) if isinstance(ids, Tensor) else type(ids).__name__
+        if not isinstance(ids, Tensor) or ids.dim() != 2 or not ids.numel() or ids.dtype not in IDS:
+            raise InputError(f"Token ids are {given}; give a tensor of whole numbers (batch, 1 or more).")
         if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
             raise InputError(
                 f"Token ids reach from {int(ids.min())} to {int(ids.max())}; there are 0 to {vocabulary - 1}."

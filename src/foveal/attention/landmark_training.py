@@ -257,8 +257,8 @@ def _parts(tokenizer: Any, text: str, settings: LandmarkTraining) -> tuple[Windo
     held = max(length + 1, round(settings.held_out * len(ids)))
     if len(ids) < held + length:
         raise InputError(
-            f"The texts have {len(ids):,} tokens; a window of {length} to learn from and one to measure need "
-            f"{2 * length + 1:,}. Give more text, or a shorter train_length."
+            f"The texts have {len(ids):,} tokens, of which {held:,} are held out; a window of {length} to learn from "
+            "is not left. Give more text, a shorter train_length, or hold out less."
         )
     keys = PassKeys(tokenizer) if settings.pass_keys else None
     made = Windows(ids[:-held], length, settings.loop.seed, keys, settings.pass_keys)

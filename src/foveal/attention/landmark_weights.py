@@ -85,7 +85,8 @@ def _call(name: str, scores: Tensor, told: Tensor | None, sums: Tensor, rows: Ro
         rows.scale,
         *(int(scores.dtype == torch.bfloat16), torch.get_num_threads()),
     )
-    getattr(library(SOURCE), name)(ctypes.byref(call))
+    if getattr(library(SOURCE), name)(ctypes.byref(call)):
+        raise MemoryError(f"There is no memory for the weights of {scores.shape[-1]:,} keys.")
 
 
 @cache

@@ -64,7 +64,8 @@ class LongHeadsCache(Cache):
         found = torch.zeros(self.get_seq_length())
         for layer in self.memories:
             if layer.looked is not None:
-                found += layer.looked[: len(found)]
+                seen = layer.looked[: len(found)]  # a layer may not have noted the last tokens yet
+                found[: len(seen)] += seen
         return found
 
     def choices(self) -> dict[int, Tensor]:

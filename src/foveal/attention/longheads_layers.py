@@ -23,7 +23,7 @@ from foveal.attention.longheads_choice import by_group, choose, drawn, in_chunks
 from foveal.attention.longheads_looking import Held, Seen, by_blocks, by_pairs
 from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
-from foveal.attention.owned_layers import OwnedLayer, Turn
+from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched
 from foveal.attention.rotation import Rotation
 from foveal.attention.rows import Rows
 from foveal.errors import InputError
@@ -249,6 +249,7 @@ class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]
             )
         if len(self.text.vectors.base) != query.shape[0] * query.shape[1]:
             raise InputError(f"{len(query)} sequences came; the cache holds another number. Start a new one for them.")
+        check_watched(self.number, self.watched, query.shape[1])
         scored = Scores(context.scale * context.rotation.length**2, context.softcap)
         output, seen = self.text.read(query, key, value, scored, self.watched or None)
         for one in seen:

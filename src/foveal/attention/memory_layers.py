@@ -26,7 +26,7 @@ from torch.nn.utils.rnn import pad_sequence
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import INDEXES, every_product
 from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_sum, read_found
-from foveal.attention.owned_layers import OwnedLayer, Turn, layer_of
+from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched, layer_of
 from foveal.attention.roar_graph import spread
 from foveal.attention.rows import Rows
 from foveal.errors import InputError
@@ -209,6 +209,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         assert self._new is not None
         if len(query) != len(self.sequences):
             raise InputError(f"{len(query)} sequences came; the cache holds {len(self.sequences)}.")
+        check_watched(self.number, self.watched, query.shape[1])
         real = context.mask.real
         if real is not None and not bool(real[:, -query.shape[2] :].all()):
             raise InputError(

@@ -42,6 +42,7 @@ from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.longheads_layers import LongHeadsLayer
 from foveal.attention.masks import Mask
 from foveal.attention.memory_layer_files import (
+    Array,
     Memory,
     open_chunks,
     open_layer,
@@ -263,14 +264,22 @@ def kept_in(folder: Path) -> Kept:
 
 
 def tokens_of(folder: Path) -> list[int]:
-    """The tokens of a kept text."""
-    found: list[int] = np.load(folder / "tokens.npy", allow_pickle=False).tolist()
+    """The tokens of a kept text. InputError: none is kept there."""
+    found: list[int] = _loaded(folder, "tokens.npy").tolist()
     return found
 
 
 def logits_of(folder: Path) -> Tensor:
-    """Logits (1, vocabulary) float32 of what follows a kept text."""
-    return torch.from_numpy(np.load(folder / LOGITS, allow_pickle=False))
+    """Logits (1, vocabulary) float32 of what follows a kept text. InputError: none is kept there, or by `save`."""
+    return torch.from_numpy(_loaded(folder, LOGITS))
+
+
+def _loaded(folder: Path, name: str) -> Array:
+    _manifest(folder)
+    if not (folder / name).is_file():
+        raise InputError(f"{folder} holds no {name}: a cache that was saved does not know what follows. Use `keep`.")
+    found: Array = np.load(folder / name, allow_pickle=False)
+    return found
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -63,11 +63,17 @@ def nearest_attention(
 ) -> Tensor:
     """The output (1, H, 1, v) over the `count` listed keys with the largest products; of equal ones the first listed.
 
-    InputError: more than one text or query, runs of other heads or keys, none or more keys than are listed.
+    InputError: keys or values of other shapes, more than one text or query, runs of other heads or keys, none or more
+    keys than are listed.
     """
+    if key.shape[:3] != value.shape[:3] or query.shape[1] % key.shape[1] or key.shape[3] != query.shape[3]:
+        raise InputError(
+            f"Queries {tuple(query.shape)}, keys {tuple(key.shape)} and values {tuple(value.shape)} do not fit: as "
+            "many values as keys, queries as wide as keys, and heads a multiple of key heads are needed."
+        )
     fits = runs.starts.shape == runs.lengths.shape and len(runs.lengths) == query.shape[1]
     listed = runs.listed if fits and runs.starts.dtype == runs.lengths.dtype == torch.int64 else 0
-    if query.shape[0] != 1 or query.shape[2] != 1 or not 1 <= count <= listed:
+    if query.shape[0] != 1 or len(key) != 1 or query.shape[2] != 1 or not 1 <= count <= listed:
         raise InputError(
             f"{count} nearest of {listed} keys were asked for by queries {tuple(query.shape)}; it needs one query of "
             "one text (1, H, 1, d), runs for each of its heads, and at least one key, at most those listed."

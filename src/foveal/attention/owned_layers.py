@@ -8,14 +8,18 @@ Shapes    keys and values (B, G, N, D)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
 from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
 
 OWNER = "foveal_owner"
 """The attribute by which an attention call knows the layer that its keys come from."""
@@ -27,11 +31,18 @@ def layer_of(key: Tensor) -> OwnedLayer | None:
     return found if isinstance(found, OwnedLayer) else None
 
 
+def check_watched(layer: int, watched: Sequence[int], heads: int) -> None:
+    """InputError: a head is watched that the layer does not have."""
+    if any(not 0 <= head < heads for head in watched):
+        raise InputError(f"Heads {sorted(watched)} of layer {layer} are watched; it has 0 to {heads - 1}.")
+
+
 @dataclass
 class Turn:
-    """Which layer waits to be asked: one that never is tells that the model is not attached."""
+    """Which layer waits to be asked: one that never is tells that the model is not attached. And how much was read."""
 
     waiting: int | None = None
+    read: int = 0  # tokens in the layer that began last: in the next one there must be as many
 
 
 class _Uncut(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -64,22 +75,38 @@ class OwnedLayer(_Uncut):
     def __init__(self, number: int, turn: Turn) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.number, self.turn, self.length = number, turn, 0
+        turn.read = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002
         """Nothing is made before it is needed."""
         self.is_initialized = True
 
     def begin(self, key_states: Tensor) -> None:
-        """Count new tokens (B, G, N, D), and wait to be asked for their keys. InputError: another layer still waits."""
+        """Count new tokens (B, G, N, D), and wait to be asked for their keys.
+
+        InputError: another layer still waits, or this one missed a pass that was stopped midway.
+        """
         if self.turn.waiting is not None:
             layer, self.turn.waiting = self.turn.waiting, None
             raise InputError(
                 f"The keys of layer {layer} were never asked for: this cache works only while its method is attached, "
                 "in all of the model's layers. Use it inside `with attach(model, method):`."
             )
+        length = self.length + key_states.shape[2]
+        if length < self.turn.read:
+            raise InputError(
+                f"A pass over this cache was stopped midway: layer {self.number} would have {length} tokens, those "
+                f"before it have {self.turn.read}. Reset the cache, or open the kept text again, and read what came "
+                "since anew."
+            )
         self.turn.waiting = self.number
         self.lazy_initialization(key_states, key_states)
-        self.length += key_states.shape[2]
+        self.length = self.turn.read = length
+
+    def check(self, context: Context) -> None:
+        """InputError: a part of the heads was to be done."""
+        if context.sparse_heads is not None:
+            raise InputError(f"{self.what} answers all heads of its layers. Attach its method without heads.")
 
     def marked(self, keys: Tensor) -> Tensor:
         """The keys, by which the method will find this layer."""

@@ -191,7 +191,9 @@ def read_examples(path: Path) -> list[Example]:
     made = []
     for place, row in json_lines(path):
         try:
-            made.append(Example(row["query"], tuple(row["passages"]), tuple(row["gold"])))
+            if not isinstance(row["passages"], list) or not all(type(one) is int for one in row["gold"]):
+                raise TypeError("passages must be a list, gold whole numbers")
+            made.append(Example(row["query"], tuple(row["passages"]), tuple(sorted(set(row["gold"])))))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f'{place} is no example ({error}). A line is {{"query": "…", "passages": ["…", …], "gold": [0]}}.'

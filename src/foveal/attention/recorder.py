@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from foveal.attention.estimates import capped
@@ -37,13 +38,16 @@ class Recorder:
         """`rows` (B, R): queries within the pass; `heads`: layer -> its heads (None: all).
 
         `reduce(layer, attention)` shrinks what is kept at once; `stop` ends the pass at the deepest layer named.
-        InputError: no layer, or rows of another shape.
+        InputError: no layer, or rows of another shape, or that are no whole numbers.
         """
-        if rows.dim() != 2:
-            raise InputError(f"The recorder got rows of shape {tuple(rows.shape)}; it needs (batch, rows).")
+        if rows.dim() != 2 or rows.is_floating_point() or rows.dtype == torch.bool:
+            raise InputError(
+                f"The recorder got rows of shape {tuple(rows.shape)}, {rows.dtype}; it needs whole numbers (batch, "
+                "rows)."
+            )
         if not heads:
             raise InputError("The recorder got no layer to watch.")
-        self.rows = rows
+        self.rows = rows.long()
         self.heads = dict(heads)
         self.attention: dict[int, Tensor] = {}
         self._reduce = reduce

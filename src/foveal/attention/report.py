@@ -11,6 +11,7 @@ seconds   choosing the blocks, and looking at them
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,12 +145,14 @@ class Report:
         looks = [look for look in self.looks if look.keep is not None and (layers is None or look.layer in layers)]
         if not looks:
             raise InputError("There is nothing to draw: attach(…, report=Report(keep_blocks=True)) keeps the blocks.")
-        panels = {
-            f"layer {look.layer}, head {head}\ndensity {float(look.density[head]):.2f}": look.keep[head].numpy()
-            for look in looks
-            if look.keep is not None
-            for head in range(len(look.keep))
-        }
+        calls: Counter[int] = Counter()
+        panels = {}
+        for look in looks:
+            assert look.keep is not None
+            calls[look.layer] += 1
+            call = f", call {calls[look.layer]}" if calls[look.layer] > 1 else ""  # of several texts or passes
+            for head, keep in enumerate(look.keep):
+                panels[f"layer {look.layer}, head {head}{call}\ndensity {float(look.density[head]):.2f}"] = keep.numpy()
         return grids(panels, path, columns=len(looks[0].density), title="Blocks looked at: queries down, keys across")
 
 

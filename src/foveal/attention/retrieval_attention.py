@@ -125,10 +125,14 @@ class RetrievalAttention:
     # -- as an attention method ------------------------------------------------------------------------------------
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
-        """The output (B, H, Q, D); None, dense attention, while the context is read, and with any other cache."""
+        """The output (B, H, Q, D); None, dense attention, while the context is read, and with any other cache.
+
+        InputError: a mask of one's own, padding behind the context, or a part of the heads.
+        """
         owner = owner_of(key)
         if owner is None:
             return None
+        owner.check(context)
         if not context.mask.by_position:
             raise InputError("A searched cache needs a causal text; a mask of one's own cannot be kept to.")
         if owner.settled:

@@ -67,7 +67,9 @@ class HeadScores:
     settings: Mapping[str, Any] = field(default_factory=dict)  # lengths, depths, runs that failed: how it was measured
 
     def __post_init__(self) -> None:
-        """InputError: no runs, or not of that shape."""
+        """InputError: no runs, not of that shape, or no numbers."""
+        if not self.runs.isfinite().all():
+            raise InputError("Head scores hold NaN or infinity: the file is damaged, or the model overflowed.")
         if self.runs.dim() != 3 or not self.runs.numel():
             raise InputError(f"Head scores of shape {tuple(self.runs.shape)} came; they need (runs, layers, heads).")
         if self.kind not in KINDS:

@@ -300,7 +300,7 @@ class RoarGraph:
     def add(self, keys: Tensor, *, beam: int = 48) -> None:
         """Link more keys (G, m, D), one after another: each looks for itself and is linked both ways.
 
-        InputError: wrong shapes, or no numbers.
+        Keys that the thinning of links cut off are attached again. InputError: wrong shapes, or no numbers.
         """
         if keys.dim() != 3 or (len(keys), keys.shape[2]) != (self.keys.groups, self.keys.width):
             raise InputError(

@@ -63,7 +63,7 @@ class SinkRule:
         """InputError: a value out of its range. UnknownName: no such rule."""
         if self.rule not in RULES:
             raise UnknownName(f"No rule of sinks is called {self.rule!r}. There are: {', '.join(RULES)}.")
-        if self.alpha <= 0 or not 0 < self.least < 1 or self.min_rows < 1:
+        if not self.alpha > 0 or not 0 < self.least < 1 or self.min_rows < 1:
             raise InputError(
                 f"A rule of sinks got alpha {self.alpha}, least {self.least}, min_rows {self.min_rows}; alpha is above "
                 "0, least between 0 and 1, min_rows at least 1."

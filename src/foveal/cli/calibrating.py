@@ -87,8 +87,9 @@ def calibrate(
     )
     own, other = _parts(examples, validation, asked.seed)
     loaded = language_model(model, settings)
-    made = _searched(loaded, own, other, asked, settings.home)
+    made, trials = _searched(loaded, own, other, asked, settings.home)
     path = made.save(out) if out else made.save_for(settings.home)
+    trials.unlink(missing_ok=True)  # not before it is kept
     if as_json:
         print_json(made.as_json() | {"path": path})
         return
@@ -139,7 +140,8 @@ def _parts(examples: Path, validation: Path | None, seed: int) -> tuple[list[Lab
 
 def _searched(
     model: LanguageModel, own: Sequence[Labelled], other: Sequence[Labelled], asked: Any, home: Path
-) -> Calibration:
+) -> tuple[Calibration, Path]:
+    """The calibration, and the file of the trials that it took."""
     from foveal.attention.act_files import folder_of
     from foveal.attention.act_search import search_heads, search_key
 
@@ -150,9 +152,7 @@ def _searched(
         def told(what: str, done: int, total: int) -> None:
             bar.update(task, description=what.capitalize(), completed=done, total=total)
 
-        made = search_heads(model, own, other, asked, store=store, on_step=told)
-    store.unlink(missing_ok=True)
-    return made
+        return search_heads(model, own, other, asked, store=store, on_step=told), store
 
 
 def _calibration_text(made: Calibration) -> Any:

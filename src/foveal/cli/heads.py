@@ -60,13 +60,16 @@ def detect(
     _known(by)
     settings = Settings.load(home)
     loaded = language_model(model, settings)
+    store = None
     if by == "copy":
-        scores = _copying(loaded, settings.home, tuple(length or (4096,)), texts, source)
+        scores, store = _copying(loaded, settings.home, tuple(length or (4096,)), texts, source)
     elif by == "query":
         scores = _querying(loaded, examples)
     else:
         scores = _gating(loaded, steps)
     path = scores.save_for(settings.home)
+    if store:
+        store.unlink(missing_ok=True)  # not before they are kept
     _print_scores(scores, picture, as_json, path)
 
 
@@ -146,7 +149,7 @@ def trace(
         raise InputError(f"{source} holds no text, so nothing can be copied from it.")
     loaded = language_model(model, settings)
     scores = head_scores(loaded, "copy", settings.home)
-    line = one_line(text)[0]
+    line, places = one_line(text)
     messages = [
         {"role": "system", "content": ""},
         {"role": "user", "content": f"{line}\n\nAnswer from the text.\nQuestion: {question}\nAnswer:"},
@@ -158,7 +161,7 @@ def trace(
         raise InputError(f"The chat template of {loaded.name} changed the text; nothing can be traced in it.")
     found = traced(loaded, prompt, answer, scores, sources=[(start, start + len(line))])
     if as_json:
-        print_json(_trace_json(found, prompt, start))
+        print_json(_trace_json(found, start, text, places))
     else:
         _print_trace(found, prompt, (start, start + len(line)))
 
@@ -170,7 +173,8 @@ def _known(by: str) -> None:
 
 def _copying(
     model: LanguageModel, home: Path, lengths: tuple[int, ...], texts: int, source: Sequence[Path] | None
-) -> HeadScores:
+) -> tuple[HeadScores, Path | None]:
+    """The scores, and the file of the runs that they took, if there is one."""
     from foveal.attention.head_detection import DetectionSettings, Run, detect, store_name
     from foveal.attention.retrieval_heads import folder_of
 
@@ -186,10 +190,7 @@ def _copying(
                 task, completed=done, total=total, description="Asking" if run.right else "Asking (not answered)"
             )
 
-        scores = detect(model, settings, texts=given or None, store=store, on_run=told)
-    if store:
-        store.unlink(missing_ok=True)
-    return scores
+        return detect(model, settings, texts=given or None, store=store, on_run=told), store
 
 
 def _text(path: Path) -> str:
@@ -305,12 +306,15 @@ def _places(found: Trace) -> list[tuple[int, int]]:
     return places
 
 
-def _trace_json(found: Trace, prompt: str, start: int) -> dict[str, Any]:
+def _trace_json(found: Trace, start: int, text: str, places: Sequence[int]) -> dict[str, Any]:
+    """As plain values; sources are of `text`, of which character `places[i]` is number `start + i` of the prompt."""
     tokens = []
     for token in found.tokens:
         source = None
         if token.source is not None:
-            source = {"text": prompt[slice(*token.source)], "start": token.source[0] - start}
+            first = places[max(0, token.source[0] - start)]
+            last = places[min(len(places), token.source[1] - start) - 1]
+            source = {"text": text[first : last + 1], "start": first}
         said = found.answer[token.start : token.end]
         tokens.append({"token": said, "share": token.share, "sink": token.sink, "source": source})
     return {"answer": found.answer, "grounded": found.grounded, "sink": found.sink, "tokens": tokens}

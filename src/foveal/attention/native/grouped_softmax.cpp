@@ -103,11 +103,12 @@ void turn(const Grouped &c, int64_t row) {
 
 template <typename T>
 void forward(const Grouped &c) {
-#pragma omp parallel num_threads(c.threads)
-  {
-    std::vector<float> line(c.width), gates(c.width / c.block), within(c.width / c.block);
-#pragma omp for schedule(dynamic, 32)
-    for (int64_t row = 0; row < c.rows; ++row) weigh<T>(c, row, line.data(), gates.data(), within.data());
+  const int64_t blocks = c.width / c.block;
+  std::vector<std::vector<float>> rooms(c.threads, std::vector<float>(c.width + 2 * blocks));
+#pragma omp parallel for schedule(dynamic, 32) num_threads(c.threads)
+  for (int64_t row = 0; row < c.rows; ++row) {
+    float *line = rooms[omp_get_thread_num()].data(), *gates = line + c.width;
+    weigh<T>(c, row, line, gates, gates + blocks);
   }
 }
 
@@ -119,10 +120,17 @@ void backward(const Grouped &c) {
 
 }  // namespace
 
-extern "C" void foveal_grouped_softmax(const Grouped *call) {
-  call->bfloat16 ? forward<Half>(*call) : forward<float>(*call);
+// 0: done; anything else: there was no memory.
+extern "C" int foveal_grouped_softmax(const Grouped *call) {
+  try {
+    call->bfloat16 ? forward<Half>(*call) : forward<float>(*call);
+    return 0;
+  } catch (...) {
+    return 1;
+  }
 }
 
-extern "C" void foveal_grouped_softmax_backward(const Grouped *call) {
+extern "C" int foveal_grouped_softmax_backward(const Grouped *call) {
   call->bfloat16 ? backward<Half>(*call) : backward<float>(*call);
+  return 0;
 }

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <new>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -215,8 +216,17 @@ struct Builder {
 
   template <typename Do>
   void each(int64_t count, Do act) const {
+    std::atomic<bool> failed{false};  // nothing thrown may leave a parallel loop
 #pragma omp parallel for schedule(dynamic, 64) num_threads(b.threads)
-    for (int64_t n = 0; n < count; ++n) act(n);
+    for (int64_t n = 0; n < count; ++n) {
+      if (failed.load(std::memory_order_relaxed)) continue;
+      try {
+        act(n);
+      } catch (...) {
+        failed = true;
+      }
+    }
+    if (failed) throw std::bad_alloc();
   }
 
   // Adds x -> t for every x in lists[t], in the order of t, then prunes what grew beyond `most`.
@@ -417,6 +427,46 @@ struct Adder {
   }
 };
 
+// Links keys that no walk can reach, since others' links were thinned: each from a near key, or any, in an empty place or
+// that of a link which is not needed. Needed are those by which the keys are reached: a tree from the entries.
+void attach(const Graph &g) {
+  constexpr int32_t nobody = -2, entry = -1;
+  std::vector<int32_t> by(g.count, nobody), open;  // from which key each was reached first
+  const auto follow = [&](int32_t id, int32_t from) {
+    by[id] = from;
+    open.assign(1, id);
+    while (!open.empty()) {
+      const int32_t at = open.back(), *links = links_of(g, at);
+      open.pop_back();
+      for (int64_t n = 0; n < g.degree && links[n] >= 0; ++n)
+        if (by[links[n]] == nobody) by[links[n]] = at, open.push_back(links[n]);
+    }
+  };
+  const auto place = [&](int32_t from) {
+    int32_t *links = links_of(g, from), *found = nullptr;
+    for (int64_t n = 0; n < g.degree; ++n) {
+      if (links[n] < 0) return links + n;
+      if (by[links[n]] != from) found = links + n;
+    }
+    return found;
+  };
+  for (int64_t e = 0; e < g.entry_count; ++e)
+    if (by[g.entries[e]] == nobody) follow(g.entries[e], entry);
+  int32_t spare = 0;
+  for (int32_t id = 0; id < g.count; ++id) {
+    if (by[id] != nobody) continue;
+    int32_t *at = nullptr, from = entry;
+    const int32_t *near = links_of(g, id);
+    for (int64_t n = 0; !at && n < g.degree && near[n] >= 0; ++n)
+      if (by[near[n]] != nobody) at = place(from = near[n]);
+    for (; !at && spare < g.count; spare += !at)
+      if (by[spare] != nobody) at = place(from = spare);
+    if (!at) return;
+    *at = id;
+    follow(id, from);
+  }
+}
+
 template <typename T>
 void search(const Graph &g, const float *query, int64_t beam, int64_t k, Walk &w, int32_t *ids, float *scores) {
   walk<T>(g, query, std::max(beam, k), w);
@@ -525,7 +575,7 @@ int foveal_roar_best(const float *products, int64_t rows, int64_t n, int64_t k, 
   return failed.load();
 }
 
-// Links the keys `first` to `count` of each graph, one after another.
+// Links the keys `first` to `count` of each graph, one after another; then every key can be reached.
 int foveal_roar_add(Graph *graphs, const Shape *shapes, int64_t count, int64_t first, int64_t beam, int64_t threads) {
   std::atomic<int> failed{0};
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
@@ -537,6 +587,7 @@ int foveal_roar_add(Graph *graphs, const Shape *shapes, int64_t count, int64_t f
         if (graphs[n].bfloat16) adder.add<uint16_t>(id, beam, w);
         else adder.add<float>(id, beam, w);
       }
+      attach(graphs[n]);
     } catch (...) {
       failed = 1;
     }
