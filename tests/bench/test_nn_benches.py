@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from foveal.bench import nn_peers, nn_routing, nn_titans
+from foveal.bench import nn_peers, nn_routing, nn_routing_encoder, nn_titans
 from foveal.bench.nn_language import Novels, Scale, clozes
 from foveal.bench.nn_tasks import MOTIFS, Motifs, Needles, Recall, learn, right_share
 from foveal.bench.settings import BenchSettings
@@ -18,6 +18,7 @@ from foveal.evaluation.series import Table
 from foveal.nn.language_models import IGNORED
 from foveal.nn.language_training import LanguageSize, encoded
 from foveal.training.loop import LoopSettings
+from foveal.training.windows import collate
 
 DAYS = datetime.fromisoformat("2016-07-01"), datetime.fromisoformat("2016-07-02")
 FILLER = encoded("It rained on the mill and on the river, day after day, until the snow came. " * 200)[0]
@@ -191,6 +192,20 @@ def test_arms_of_routing_recall_learn_alike_and_are_not_tied(monkeypatch):
     told = bars(nn_routing.recall(BenchSettings()))
     assert sorted(seed for one in steps.values() for _, seed, _ in one) == [0] * 5 + [1, 2]
     assert told["local, 32 tokens, pairs None ago", "recalled"] == "≤ 0.16"
+
+
+def test_what_tells_texts_apart_learns_from_its_own_batches(monkeypatch):
+    def a_step(settings, bench, name, model, rows, loss, plan, loop, told, *, together=collate):
+        loss(model, together([rows[number] for number in plan(0)[0][:2]])).backward()
+        assert model.head.weight.grad.abs().sum() > 0
+        model.eval()
+
+    monkeypatch.setattr(nn_routing_encoder, "trained", a_step)
+    monkeypatch.setattr(nn_routing_encoder, "LENGTH", 64)
+    monkeypatch.setattr(nn_routing_encoder, "ASKED", 4)
+    monkeypatch.setattr(nn_routing_encoder, "_read", lambda *_: FILLER)
+    found = {row.system for row in nn_routing_encoder.encoder(BenchSettings(quick=True))}
+    assert "encoder, routing less full attention" in found
 
 
 def test_the_memory_and_its_controls_learn_for_as_long(monkeypatch):

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from foveal.bench.nn_tasks import together
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
 from foveal.errors import InputError
@@ -99,7 +100,8 @@ def encoder(settings: BenchSettings) -> Iterator[Row]:
         model = Told(**options)
         plan = _plan(BATCH)
         told = {"arm": name, "shape": SHAPE | options, "layers": LAYERS, "length": LENGTH, "texts": texts}
-        trained(settings, "nn", f"encoder-{name.replace(' ', '-')}", model, learnt, told_loss, plan, loop, told)
+        arm = f"encoder-{name.replace(' ', '-')}"
+        trained(settings, "nn", arm, model, learnt, told_loss, plan, loop, told, together=together)
         found[name] = _right(model, asked)
     for name, value in found.items():
         yield Row.of(f"encoder, {name}", "accuracy", value, note=f"{ASKED} excerpts of {LENGTH:,} bytes, 4 texts")
