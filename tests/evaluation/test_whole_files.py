@@ -4,7 +4,7 @@ import re
 import pytest
 
 from foveal.errors import InputError
-from foveal.evaluation.files import json_lines, whole_file
+from foveal.evaluation.files import csv_rows, json_lines, whole_file
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path):
@@ -57,3 +57,10 @@ def umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path):
+    with pytest.raises(InputError, match=r"There is no file .*rows\.jsonl\. Check its spelling"):
+        list(json_lines(tmp_path / "rows.jsonl"))
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        list(csv_rows(tmp_path))

@@ -72,7 +72,15 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
                     where = f"{path}, line {number},"
                     yield where, _content(line, where)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"There is no file {path}. Check its spelling.")
+    if isinstance(error, IsADirectoryError | PermissionError):
+        return InputError(f"{path} cannot be read: {error.strerror}. Name a file that may be read.")
+    return InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.")
 
 
 def _content(line: str, where: str) -> Any:
@@ -104,7 +112,7 @@ def csv_rows(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[str, dict[
                     return
                 yield f"{path}, line {reader.line_num},", row
     except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.") from error
+        raise _unreadable(path, error) from error
 
 
 @contextmanager
