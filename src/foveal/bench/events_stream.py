@@ -39,6 +39,9 @@ KNOWN_DAYS = {
 }  # fmt: skip
 BUSY_DAY = "1987-04-07"
 RATE, MILLION, QUICK_LONG = 2000.0, 1_000_000, 60_000
+A_DAY, QUICK_A_DAY = 2000, 200
+"""Documents of a day of the long stream: two fifths of it are longer than an event lives, also in the quick run."""
+
 PLANTED, PRECISION, BURST_DAYS = 30, 0.9, 2
 EVERYTHING = FilterSettings(min_words=1, max_words=1000, bulletins=True, jaccard=2.0)
 """No item is refused: every page that has a label gets a cluster."""
@@ -276,17 +279,19 @@ def cost_rows(items: Sequence[Item], settings: BenchSettings) -> Iterator[Row]:
     took = time.perf_counter() - start
     note = f"{len(items):,} documents, {sum(store.reasons.values()):,} of them no new evidence"
     yield Row.of("Reuters", "documents a second", len(items) / took, at_least=RATE, note=note)
-    count = QUICK_LONG if settings.quick else MILLION
+    count, a_day = (QUICK_LONG, QUICK_A_DAY) if settings.quick else (MILLION, A_DAY)
     long = EventStore()
     spent, sizes, memory = 0.0, dict[str, int](), 0.0
-    for done, part in long_stream(items, count, seed=settings.seed):
+    for done, part in long_stream(items, count, seed=settings.seed, a_day=a_day):
         start = time.perf_counter()
         long.extend(part)
         spent += time.perf_counter() - start
         if not memory and done >= 0.4 * count:
             sizes, memory = long.sizes(), resident_mib()
     name, now = f"stream of {count:,}", long.sizes()
-    yield Row.of(name, "documents a second", count / spent, at_least=RATE, note="made of Reuters' items, 2,000 a day")
+    yield Row.of(
+        name, "documents a second", count / spent, at_least=RATE, note=f"made of Reuters' items, {a_day:,} a day"
+    )
     grown = resident_mib() / memory if memory else float("nan")
     yield Row.of(
         name, "memory at the end over that at two fifths", grown, at_most=1.1, note=f"{resident_mib():.0f} MiB"
@@ -296,8 +301,10 @@ def cost_rows(items: Sequence[Item], settings: BenchSettings) -> Iterator[Row]:
                  note=", ".join(f"{kind} {value:,}" for kind, value in now.items()))  # fmt: skip
 
 
-def long_stream(items: Sequence[Item], count: int, *, seed: int, part: int = 5000) -> Iterator[tuple[int, list[Item]]]:
-    """`count` items, 2,000 a day: a title with words of another in it, a text cut from two; how many came so far."""
+def long_stream(
+    items: Sequence[Item], count: int, *, seed: int, part: int = 5000, a_day: int = A_DAY
+) -> Iterator[tuple[int, list[Item]]]:
+    """`count` items, so many a day: a title with words of another in it, a text cut from two; how many came so far."""
     draw = np.random.default_rng(seed)
     base = datetime(2020, 1, 1)
     titled = [item for item in items if len(item.title.split()) >= 4]
@@ -309,7 +316,7 @@ def long_stream(items: Sequence[Item], count: int, *, seed: int, part: int = 500
             words, more = a.title.split(), b.title.split()
             words[offset % len(words)] = more[offset % len(more)]
             text = f"{a.text[:150]} {b.text[:150]}"
-            moment = base + timedelta(seconds=43.2 * (first + offset))
+            moment = base + timedelta(days=(first + offset) / a_day)
             made.append(Item(f"s{first + offset}", " ".join(words), text, moment, f"source{one % 40}"))
         yield first + len(made), made
 
