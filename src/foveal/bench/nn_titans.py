@@ -107,7 +107,7 @@ def recall(settings: BenchSettings) -> Iterator[Row]:
         "window": {"at_most": 0.4},
     }  # fmt: skip
     for name in bars if quick else (*bars, "gru", "delta", "full"):
-        many = 400 if quick else 2000 if name == "full" else 600
+        many = 2000 if name == "full" else 600
         seeds = seeds_of(settings, headline=name == "lmm")
         got = [_recalled(replace(settings, seed=seed), name, replace(rows, seed=seed), many) for seed in seeds]
         note = f"{many} steps of 64 rows; {spread(got)}"
