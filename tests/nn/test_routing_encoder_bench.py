@@ -36,7 +36,7 @@ def run(tmp_path, monkeypatch, *, quick=True, letters=b"abcdefg"):
                 seen.rows.add(number)
             return super().__getitem__(number)
 
-    def train_nothing(_, __, ___, ____, _____, ______, plan, loop, told):
+    def train_nothing(_, __, ___, ____, _____, ______, plan, loop, told, **____together):
         seen.plans.append(set(chain.from_iterable(islice(chain.from_iterable(map(plan, count())), loop.steps))))
         seen.told.append(told)
 
