@@ -136,3 +136,9 @@ def test_the_command(tmp_path):
     shown = CliRunner().invoke(app, [*command, *size], env=env)
     assert "bits per character" in shown.stdout
     assert "numbers learnt from 192 bytes" in shown.stdout
+
+
+def test_a_memory_in_training_shortens_its_errors_unless_it_is_told_not_to():
+    assert config_of("mag", SIZE).mixer["memory"]["max_surprise"] == 2.0
+    plain = replace(SIZE, mixer={"memory": {"max_surprise": None}})
+    assert config_of("mag", plain).mixer["memory"]["max_surprise"] is None

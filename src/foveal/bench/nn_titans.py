@@ -42,7 +42,7 @@ from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
 from foveal.nn.causal_attention import StreamSettings
 from foveal.nn.forecaster import FORECASTING, ForecasterSettings, forecasting
-from foveal.nn.language_training import LanguageSize, config_of, made, without_updates
+from foveal.nn.language_training import SURPRISE, LanguageSize, config_of, made, without_updates
 from foveal.nn.neural_memory import MemorySettings, NeuralMemory
 from foveal.nn.stream_training import DEV, Recipe
 from foveal.training.loop import LoopSettings
@@ -81,7 +81,7 @@ def titans(settings: BenchSettings) -> Iterator[Row]:
 # -- recall ------------------------------------------------------------------------------------------------------------
 
 RECALL_SIZE = LanguageSize(layers=2, width=64, heads=2, window=8)
-RECALL_MEMORY: Mapping[str, Any] = {"heads": 2, "chunk": 8, "theta_max": 0.2}
+RECALL_MEMORY: Mapping[str, Any] = {"heads": 2, "chunk": 8, "theta_max": 0.2, "max_surprise": None}
 
 
 def model_of(name: str, vocabulary: int, size: LanguageSize, seed: int, **memory: Any) -> Any:
@@ -182,7 +182,7 @@ def needles(settings: BenchSettings, arms: Novels) -> Iterator[Row]:
     lengths = (256, 512) if settings.quick else (256, 512, 1024, 2048)
     found: dict[str, list[dict[float, float]]] = {}
     for name in names:
-        model = model_of(name, 256, NEEDLE_SIZE, settings.seed, chunk=16, theta_max=0.1)
+        model = model_of(name, 256, NEEDLE_SIZE, settings.seed, chunk=16, theta_max=0.1, max_surprise=SURPRISE)
         for length, steps in stages:
             rows, told = Needles(arms.learnt, length, settings.seed), f"{name}, {stages}, to {length}"
             learn(settings, f"needles-{name}", model, rows, steps=steps, batch=32, rate=3e-3, told=told)

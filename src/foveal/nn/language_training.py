@@ -102,6 +102,10 @@ class LanguageTraining:
         config_of(self.model, self.size)
 
 
+SURPRISE = 2.0
+"""Norm to which a memory in training shortens its errors: gates that are still to be learnt can make it diverge."""
+
+
 def config_of(model: str, size: LanguageSize, *, vocabulary: int = BYTES) -> Any:
     """The config of a model by its name. InputError: no such name, or sizes that its layers refuse."""
     common: dict[str, Any] = {
@@ -109,7 +113,7 @@ def config_of(model: str, size: LanguageSize, *, vocabulary: int = BYTES) -> Any
     }  # fmt: skip
     attention = {"heads": size.heads, "window": size.window}
     if model in TITANS:
-        memory = {"heads": size.heads, **size.mixer.get("memory", {})}
+        memory = {"heads": size.heads, "max_surprise": SURPRISE, **size.mixer.get("memory", {})}
         mixer = {"variant": model, **attention, **size.mixer, "memory": memory}
         return TitansConfig(**common, mixer=mixer)
     if model == "routing":
