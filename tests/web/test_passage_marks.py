@@ -39,3 +39,11 @@ def test_a_passage_in_which_every_word_is_asked_for():
     shown = marked_words("reading " * 50_000, "reading")
     assert {one.text for one in shown if one.marked} == {"reading"}
     assert sum(one.marked for one in shown) == 52
+
+
+def test_what_a_question_is_asked_with_is_not_marked():
+    assert [one.text for one in marked_words("A kill does no harm.", "how does a kill do harm") if one.marked] == [
+        "kill",
+        "harm",
+    ]
+    assert [one.text for one in marked_words("It does.", "does") if one.marked] == ["does"]

@@ -13,6 +13,10 @@ from foveal.retrieval.terms import terms
 SHOWN = 420
 """Characters of a passage that are shown."""
 
+_ASKED_WITH = "do does did how when where why can could should would any there"
+_ASKING = frozenset(_ASKED_WITH.split())
+"""Words that a question is asked with, and that say nothing of what is asked for."""
+
 _SCRIPTS_WITHOUT_BLANKS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -37,7 +41,8 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 
 def _places(line: str, query: str) -> list[tuple[int, int]]:
     """The words of `line` that begin as one of the query's does ("read" marks "reading"); common words only alone."""
-    words = set(terms(query)) or {word.lower() for word in word_runs(query)}
+    asked = set(terms(query))
+    words = asked - _ASKING or asked or {word.lower() for word in word_runs(query)}
     plain = tuple(word for word in words if not _SCRIPTS_WITHOUT_BLANKS.search(word))
     held = run_pattern().finditer(line)
     found = [one.span() for one in held if any(_begins(one.group().lower(), word) for word in plain)]
