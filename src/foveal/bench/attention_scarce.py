@@ -2,7 +2,8 @@
 
 At FlexPrefill's own density in texts of 4k (seven tenths) columns and diagonals of a fixed number answer as dense
 attention does, and nothing can be better. Here every method, FlexPrefill and DHSA too, is brought to the same small
-density by its own dial (attention_matched.py); dense attention stands beside them.
+density by its own dial (attention_matched.py), as near as that goes: at 4k FlexPrefill cannot take less than a third.
+Dense attention stands beside them.
 """
 
 from __future__ import annotations
@@ -65,6 +66,6 @@ def _ahead(cells: Sequence[Cell], ours: str, other: str) -> Iterator[Row]:
     took, left = (fmean(cell.density for cell in cells if cell.system == name) for name in (ours, other))
     fair = took <= left + SAME
     note = f"95 % of {gained.count} pairs: {gained.low:+.3f} to {gained.high:+.3f}; nats a token {nats.mean:+.3f}"
-    note += "" if fair else f"; no bar: it cannot take less than {took:.2f}, the other took {left:.2f}"
+    note += "" if fair else f"; no bar: it took {took:.2f} of the blocks, the other {left:.2f}"
     name = f"scarce, {ours} less {other}"
     yield Row.of(name, "accuracy", gained.mean, at_least=0.0001 if fair else None, note=note)

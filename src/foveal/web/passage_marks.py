@@ -13,7 +13,7 @@ from foveal.retrieval.terms import terms
 SHOWN = 420
 """Characters of a passage that are shown."""
 
-_ASKED_WITH = "do does did how when where why can could should would any there"
+_ASKED_WITH = "do does did how when where why can could should would any"
 _ASKING = frozenset(_ASKED_WITH.split())
 """Words that a question is asked with, and that say nothing of what is asked for."""
 
