@@ -17,7 +17,7 @@ import torch
 from tiny import CACHE, tiny
 
 from foveal import faults
-from foveal.attention import LongHeads, RetrievalAttention, attach
+from foveal.attention import LongHeads, RetrievalAttention, attach, memory_store
 from foveal.attention.memory_layer_files import open_chunks, plain_array, write_array
 from foveal.attention.memory_store import _begun, forget, keep, kept_in, load, logits_of, save, tokens_of
 from foveal.attention.owned_layers import Turn
@@ -239,6 +239,23 @@ def test_two_do_not_make_it_at_once(qwen, tmp_path):
                 forget(tmp_path / "text")
 
     assert kept_in(keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=second))
+
+
+def test_one_that_was_just_kept_by_another_process_is_not_in_the_way(qwen, tmp_path, monkeypatch):
+    """Between a look at the place and the lock, the other one may put its text there."""
+    made, lock = keep(qwen, IDS, tmp_path / "made", METHOD), memory_store.fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.undo()
+        (tmp_path / "text.partial").rmdir()
+        made.rename(tmp_path / "text")
+        lock(handle, how)
+
+    monkeypatch.setattr(memory_store.fcntl, "flock", late)
+    with pytest.raises(LibraryBusy, match="just now"):
+        keep(qwen, IDS, tmp_path / "text", METHOD)
+    assert not (tmp_path / "text.partial").exists()
+    assert kept_in(keep(qwen, IDS, tmp_path / "text", METHOD))
 
 
 # -- on a GPU ----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from foveal.cli.main import app
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import sample
+from foveal.papers.schema import AuthorRow
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
 
@@ -82,6 +83,20 @@ def test_a_page_from_standard_input_is_listed_shown_and_exported(home):
     assert "title = {{Where to Look [a study]}}" in run(home, "export")
     run(home, "export", paper["id"], "--format", "ris", "--out", str(home / "out.ris"))
     assert (home / "out.ris").read_bytes().startswith(b"TY  - UNPB\r\n")
+
+
+def test_an_author_who_is_hidden_is_not_shown(filled):
+    [paper] = json.loads(run(filled, "list", "--all", "--json"))["papers"][:1]
+    name = paper["authors"][0]["name"]
+    assert name in run(filled, "show", paper["id"])
+    database = Database.open(Settings(home=filled, cache=filled))
+    with database.writing() as session:
+        session.get_one(AuthorRow, (paper["id"], 0)).status = "hidden"
+    database.close()
+    for arguments in (("show", paper["id"]), ("show", paper["id"], "--json")):
+        assert name not in run(filled, *arguments)
+    [same] = json.loads(run(filled, "list", "--all", "--json"))["papers"][:1]
+    assert (same["id"], [one["name"] for one in same["authors"]].count(name)) == (paper["id"], 0)
 
 
 def test_a_page_from_a_file_on_a_day(home):

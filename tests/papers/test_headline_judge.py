@@ -223,6 +223,13 @@ def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_report
     assert report.measured["dev"][1]["accuracy"] < 0.75  # who has learnt the lots knows them
 
 
+def test_a_report_says_which_test_pairs_were_learnt_from(tmp_path, unseen, undrawn_reports):
+    learnt = pairs()
+    mixed = HeadlineSet("mixed", (*unseen.pairs, *learnt.pairs[:3]))
+    _, report = train_headline_judge(learnt, home=tmp_path, test=mixed)
+    assert report.notes[0].startswith(f"3 of the {len(mixed)} test pairs stand in the training pairs")
+
+
 @pytest.fixture
 def undrawn_reports(monkeypatch):
     monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)

@@ -349,6 +349,11 @@ def test_an_empty_question(qwen, story, questions):
         next(InfiniRetri(qwen, QUICK).stream(story, questions))
 
 
+def test_several_questions_where_one_is_asked(qwen, story):
+    with pytest.raises(InputError, match="asked by read_many"):
+        InfiniRetri(qwen, QUICK).read(story, ["why?", "when?"])
+
+
 @pytest.mark.parametrize("text", ["", " \n\t\r\n"])
 def test_a_blank_text(qwen, text):
     with pytest.raises(InputError, match="no text to read"):

@@ -128,6 +128,7 @@ def test_wrong_input_is_named(mill, tmp_path):
     other = PassageMemory(PassageSettings(vector=256, codes=64))
     for call, words in (
         (lambda: reader().read(mill, " "), "question is empty"),
+        (lambda: reader().read(mill, [QUESTION]), "asked by read_many"),
         (lambda: reader(memory=other).read(mill, QUESTION, state=path), "another --memory"),
         (lambda: reader(memory=PassageMemory(PassageSettings(vector=32))), "train titans-reader"),
     ):

@@ -37,6 +37,12 @@ from foveal.types import Hit, Passage, Span
 rankings = st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-9, 9, width=32)), max_size=4)
 
 
+def test_what_is_no_number_has_no_rank():
+    assert reciprocal_ranks([{"a": math.inf, "b": -math.inf}]) == {"a": 1 / 61, "b": 1 / 62}
+    with pytest.raises(InputError, match="no number as the score of 'b'"):
+        reciprocal_ranks([{"a": 1.0, "b": math.nan}])
+
+
 def test_reciprocal_ranks_spelled_out():
     fused = reciprocal_ranks([{"a": 9.0, "b": 7.0}, {"b": 0.3, "c": 0.2}])
     assert fused == {"a": 1 / 61, "b": 1 / 62 + 1 / 61, "c": 1 / 62}

@@ -93,6 +93,30 @@ def test_many_passages_are_found_though_few_cells_are_looked_into(tmp_path):
     assert len(found.to_arrow()) == count
 
 
+@pytest.mark.parametrize(("k", "cells_looked_into"), [(10, 32), (200, 128), (2000, 0)])
+def test_cells_that_a_search_looks_into_do_not_grow_with_the_library(k, cells_looked_into):
+    asked = Asked()
+    INDEXES["ivf-rq"].asked(asked, k, filtered=False)
+    assert (asked.least, asked.most) == (cells_looked_into or 128, cells_looked_into)
+    INDEXES["ivf-rq"].asked(asked, k, filtered=True)
+    assert asked.most == 0
+
+
+class Asked:
+    """A query that notes between which bounds cells are looked into."""
+
+    def minimum_nprobes(self, count):
+        self.least = count
+        return self
+
+    def maximum_nprobes(self, count):
+        self.most = count
+        return self
+
+    def refine_factor(self, _):
+        return self
+
+
 def test_the_scores_of_an_index_are_those_of_full_vectors(filled):
     store, queries, _ = filled
     for name in ("ivf-pq", "hnsw"):

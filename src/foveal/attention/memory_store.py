@@ -392,8 +392,11 @@ def _alone(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
 
 @contextmanager
 def _locked(making: Path) -> Iterator[None]:
-    """LibraryBusy: another process fills this folder."""
-    handle = os.open(making, os.O_RDONLY)
+    """LibraryBusy: another process fills this folder, or has just put it into its place."""
+    try:
+        handle = os.open(making, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise _just_kept(making) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -401,9 +404,23 @@ def _locked(making: Path) -> Iterator[None]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise LibraryBusy(f"Another process is keeping this text in {making}. Wait for it, or stop it.") from error
+        if not _is_at(handle, making):
+            raise _just_kept(making)
         yield
     finally:
         os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the open folder still lies at its path."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _just_kept(making: Path) -> LibraryBusy:
+    return LibraryBusy(f"Another process has kept or removed the text of {making} just now. Do the same again.")
 
 
 @contextmanager

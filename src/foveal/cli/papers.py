@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +69,8 @@ def list_papers(
         seen = _last_reading(database)
     if as_json:
         shown = period and {"kind": period.kind, "key": period.key}
-        print_json({"period": shown, "total": found.total, "papers": found.papers, "last_reading": seen})
+        listed = [_shown(one) for one in found.papers]
+        print_json({"period": shown, "total": found.total, "papers": listed, "last_reading": seen})
         return
     if period:
         results().print(
@@ -92,7 +94,7 @@ def show(
     if classifier:
         show_paper_class(classifier, found, home, as_json=as_json)
     elif as_json:
-        print_json(found)
+        print_json(_shown(found))
     else:
         results().print(_whole(found))
 
@@ -120,7 +122,7 @@ def search(
                 "query": query,
                 "retriever": found.retriever,
                 "ranker": found.ranker,
-                "papers": [{"score": hit.score, "paper": hit.paper} for hit in found.hits],
+                "papers": [{"score": hit.score, "paper": _shown(hit.paper)} for hit in found.hits],
             }
         )
     else:
@@ -241,6 +243,11 @@ def print_papers(
     results().print(table)
 
 
+def _shown(paper: Paper) -> Paper:
+    """A paper without the authors that are hidden."""
+    return replace(paper, authors=paper.named_authors)
+
+
 def by_whom(paper: Paper) -> str:
     """The organisation, or the number of authors, as on the page."""
     count = paper.author_count
@@ -261,8 +268,8 @@ def _date(paper: Paper) -> str:
 def _whole(paper: Paper) -> Text:
     from rich.text import Text
 
-    names = ", ".join(author.name for author in paper.authors[:20])
-    more = paper.author_count - min(20, len(paper.authors))
+    seen = paper.named_authors[:20]
+    names, more = ", ".join(author.name for author in seen), paper.author_count - len(seen)
     about = [_date(paper), ", ".join(paper.categories), f"{paper.all_votes} votes", f"{paper.all_comments} comments"]
     links = {"page": paper.page_url, "pdf": paper.pdf_url, "code": paper.repo_url, "project": paper.project_url}
     stars = f" ({paper.repo_stars:,} stars)" if paper.repo_stars is not None else ""

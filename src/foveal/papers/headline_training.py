@@ -69,7 +69,8 @@ def train_headline_judge(
     }
     before, after = (side["macro F1"] for side in measured["dev"])
     worse = f"The judge was not kept: macro F1 on the dev pairs {after:.4f}, {before:.4f} by one label for all."
-    notes = (*((learnt.licence,) if learnt.licence else ()), *(() if after > before else (worse,)))
+    known = _known(test, (learnt, dev)) if test else ()
+    notes = (*((learnt.licence,) if learnt.licence else ()), *known, *(() if after > before else (worse,)))
     curves = Curves((), ((0, dict(measured["dev"][0])), (1, dict(measured["dev"][1]))), 1, 1, "finished", seconds)
     what = f"headline judge, {settings.kind}, {settings.view} labels"
     base = settings.encoder or "features"
@@ -77,6 +78,15 @@ def train_headline_judge(
     with run.candidate() as made:
         run.settle(judge.save(made), report)
     return (run.place if report.kept else None), report
+
+
+def _known(test: HeadlineSet, seen: Sequence[HeadlineSet]) -> tuple[str, ...]:
+    """What is to be said where test pairs are no news to the judge."""
+    before = {(one.headline, one.article) for pairs in seen for one in pairs.pairs}
+    count = sum((one.headline, one.article) in before for one in test.pairs)
+    if not count:
+        return ()
+    return (f"{count:,} of the {len(test):,} test pairs stand in the training pairs, too: what they show is too good.",)
 
 
 def _judged(

@@ -258,11 +258,11 @@ def train_articles(
         dev=_asking(collection, dev), test=test, name=run.name, on_progress=run.on_progress, anew=run.anew,
         cache=run.cache, **options,
     )  # fmt: skip
-    notes: tuple[str, ...] = ()
+    notes = _known(test, collection) if test else ()
     if folder is not None:
         told = checkpoints.read(folder / LEGAL) or {}
         weight, curve = float(told["settings"]["weight"]), {float(one): f2 for one, f2 in told["curve"].items()}
-        notes = (
+        notes += (
             f"dev: F2 of the first {curve[0.0]:.4f} by words alone, {curve[1.0]:.4f} by the model alone, "
             f"{curve[weight]:.4f} by both with weight {weight}.",
         )
@@ -277,6 +277,18 @@ def articles_of(judged: Judged) -> LegalCollection:
     examples = judged.examples
     articles = {name: Article(name, text, judged.headings.get(name)) for name, text in examples.corpus.items()}
     return LegalCollection(examples.name, articles, examples.queries, examples.judged)
+
+
+def _known(test: LegalCollection, learnt: LegalCollection) -> tuple[str, ...]:
+    """What is to be said where test questions are no news to the model."""
+    before = {" ".join(one.split()) for one in learnt.queries.values()}
+    count = sum(" ".join(one.split()) in before for one in test.queries.values())
+    if not count:
+        return ()
+    return (
+        f"{count:,} of the {len(test.queries):,} test questions stand among the training questions, too: what they "
+        "show is too good.",
+    )
 
 
 def _asking(collection: LegalCollection, examples: Examples) -> LegalCollection:

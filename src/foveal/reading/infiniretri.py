@@ -36,7 +36,7 @@ from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, with
 from foveal.reading.process import peak_bytes
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE
 from foveal.reading.sentences import LONGEST, Sentence, packed
-from foveal.reading.sources import Text, text_of
+from foveal.reading.sources import Text, questions_of, text_of
 from foveal.reading.windows import Windows
 from foveal.reading.words import Words
 from foveal.types import Document
@@ -181,11 +181,10 @@ class InfiniRetri:
         """Read and answer, telling what happens; the last event is `Done`.
 
         `state` names a file that the reading can go on from; `effort` takes the place of the settings'. InputError: an
-        empty question, a blank text, a state of another reading. Cancelled: `cancel` was set; the state is kept.
+        empty question or none that is a text, a blank text, a state of another reading. Cancelled: `cancel` was set;
+        the state is kept.
         """
-        questions = (question,) if isinstance(question, str) else tuple(question)
-        if not questions or not all(one.strip() for one in questions):
-            raise InputError("The question is empty. Ask something that the text may answer.")
+        questions = questions_of(question)
         self._require_room(questions)
         share = self.settings.effort if effort is None else replace(self.settings, effort=effort).effort
         task = _Task(text_of(source), questions, state, cancel, share)

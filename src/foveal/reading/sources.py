@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -109,6 +109,16 @@ def text_of(source: Text | Document | str) -> Text:
     if isinstance(source, str):
         source = Document.of("text:given", source, "the text")
     return DocumentText(source) if isinstance(source, Document) else source
+
+
+def questions_of(question: str | Sequence[str]) -> tuple[str, ...]:
+    """One question or several. InputError: there is none, or one is empty or no text."""
+    questions = (question,) if isinstance(question, str) else tuple(question)
+    if not all(isinstance(one, str) for one in questions):
+        raise InputError("A question is a text. Several of one document are asked by read_many or retrieve_many.")
+    if not questions or not all(one.strip() for one in questions):
+        raise InputError("The question is empty. Ask something that the text may answer.")
+    return questions
 
 
 def _encoding(head: bytes, path: Path) -> str:

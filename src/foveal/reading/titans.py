@@ -35,7 +35,7 @@ from foveal.reading.answering import AnswerSettings, Evidence, drafted, not_foun
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
 from foveal.reading.memory import Kept, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
-from foveal.reading.sources import Text, text_of
+from foveal.reading.sources import Text, questions_of, text_of
 from foveal.reading.titans_memory import WINDOW, Known, Remembered
 from foveal.types import Document, Encoder
 
@@ -131,9 +131,7 @@ class TitansReader:
         `state` names the memory's file, which is made, gone on with, and kept; `address` is what `reopen` would open
         this text by. InputError: an empty question, a file of another kind. Cancelled: what was read is kept.
         """
-        questions = (question,) if isinstance(question, str) else tuple(question)
-        if not questions or not all(one.strip() for one in questions):
-            raise InputError("The question is empty. Ask something that the text may answer.")
+        questions = questions_of(question)
         text, begun, spent = text_of(source), time.perf_counter(), 0
         before = titans_memory.load(state, self.memory, self.encoder) if state else None
         before = before or titans_memory.begun(self.memory)

@@ -26,9 +26,13 @@ RRF_CONSTANT = 60
 
 
 def reciprocal_ranks(rankings: Sequence[Ranking[Key]], *, constant: int = RRF_CONSTANT) -> dict[Key, float]:
-    """Key -> sum over the rankings of 1 / (constant + rank), ranks from 1; a key that a ranking lacks adds nothing."""
+    """Key -> sum over the rankings of 1 / (constant + rank), ranks from 1; a key that a ranking lacks adds nothing.
+
+    InputError: a score is no number.
+    """
     fused: dict[Key, float] = defaultdict(float)
     for ranking in rankings:
+        _require_numbers(ranking)
         ordered = sorted(ranking, key=lambda key: -ranking[key])
         for rank, key in enumerate(ordered, start=1):
             fused[key] += 1 / (constant + rank)
@@ -120,3 +124,10 @@ def _require_finite(ranking: Ranking[Key]) -> None:
             raise InputError(
                 f"A ranking has {score} as the score of {key!r}; scores must be finite. Mend its retriever."
             )
+
+
+def _require_numbers(ranking: Ranking[Key]) -> None:
+    """Ranks can be made of infinite scores, but what is no number stands before and after nothing."""
+    for key, score in ranking.items():
+        if math.isnan(score):
+            raise InputError(f"A ranking has no number as the score of {key!r}. Mend its retriever.")

@@ -191,7 +191,7 @@ def _topic(session: Session, name: str) -> Wish | None:
 
 def _fits(paper: Paper, wish: Wish) -> bool:
     if wish.kind == "author":
-        return name_key(wish.value) in {author.key for author in paper.authors}
+        return name_key(wish.value) in {author.key for author in paper.named_authors}
     if wish.kind == "organisation":
         return paper.organisation_id == name_key(wish.value)[:80]
     return wish.value in paper.categories or any(
