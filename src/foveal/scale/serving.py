@@ -17,6 +17,7 @@ Scaling     a deployment has `fewest` to `most` replicas, by the requests that w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,7 +94,8 @@ def served(plan: Served) -> Iterator[Parts]:
     LibraryError: one of them cannot be started there.
     """
     serve = import_module("ray.serve")
-    serve.start(proxy_location="Disabled")
+    logs = _logs()
+    serve.start(proxy_location="Disabled", logging_config=logs)
     site = uuid4().hex[:8]  # others may share the cluster
     apps: dict[str, Any] = {}  # by name; the handle of each that has started
     options = {
@@ -110,11 +112,11 @@ def served(plan: Served) -> Iterator[Parts]:
         apps[app] = None
         try:
             with our_errors():
-                apps[app] = serve.run(bound, name=app, route_prefix=None)
+                apps[app] = serve.run(bound, name=app, route_prefix=None, logging_config=logs)
         except RuntimeError as error:
             raise LibraryError(
                 f"The cluster could not start the {name} of this site. Put Foveal and the same models on all nodes; "
-                "`serve status` and the nodes' logs say more."
+                "Ray's `serve status` and the nodes' logs say more."
             ) from error
         return apps[app]
 
@@ -129,6 +131,13 @@ def served(plan: Served) -> Iterator[Parts]:
         yield Parts(encoder, rankers, chat, described_model(plan.reader, chat.looked, cache=plan.cache))
     finally:
         _end(serve, apps)
+
+
+def _logs() -> dict[str, Any]:
+    """What Ray Serve is to log: what goes wrong; where Foveal tells what it does, each call, too."""
+    told = logging.getLogger("foveal").isEnabledFor(logging.INFO)
+    logging.getLogger("ray.serve").setLevel(logging.INFO if told else logging.WARNING)
+    return {"log_level": "INFO" if told else "WARNING", "enable_access_log": told}
 
 
 def _end(serve: Any, apps: Mapping[str, Any]) -> None:
