@@ -93,7 +93,7 @@ def test_many_passages_are_found_though_few_cells_are_looked_into(tmp_path):
     assert len(found.to_arrow()) == count
 
 
-@pytest.mark.parametrize(("k", "cells_looked_into"), [(10, 32), (200, 128), (2000, 0)])
+@pytest.mark.parametrize(("k", "cells_looked_into"), [(10, 96), (200, 128), (2000, 0)])
 def test_cells_that_a_search_looks_into_do_not_grow_with_the_library(k, cells_looked_into):
     asked = Asked()
     INDEXES["ivf-rq"].asked(asked, k, filtered=False)

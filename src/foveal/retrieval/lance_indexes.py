@@ -40,10 +40,9 @@ MADE = "vector_index_made"
 
 DEEP = 100
 """Passages from which on a search compares fewer times as many by their full vectors: of a million passages, twice 200
-found just what three times 200 found. It looks into `DEEPER` times as many cells: fused with words, the best 10 of
-those 200 were then the exact search's."""
+found just what three times 200 found. It looks into more cells: fused with words, the best 10 of those 200 were then
+the exact search's."""
 
-DEEPER = 4
 MANY = 1000
 """Passages from which on cells are looked into until as many are found: all of them, where they hold few."""
 
@@ -57,7 +56,8 @@ class LanceIndex:
 
     name: str
     config: Config | None  # None: there is no index
-    probes: int = 32  # cells looked into; a graph has one
+    probes: int = 1  # cells looked into; a graph has one
+    probes_deep: int = 1  # the same where `DEEP` or more are asked for
     refine: int | None = None  # times k that are compared by full vectors; None: the index holds these
     refine_deep: int | None = None  # the same where `DEEP` or more are asked for; None: as for fewer
     effort: int | None = None  # candidates that a search of a graph keeps, at least
@@ -67,7 +67,7 @@ class LanceIndex:
 
         Without that bound Lance looks into all cells, whose number grows with the library.
         """
-        least = self.probes * (DEEPER if k >= DEEP else 1)
+        least = self.probes_deep if k >= DEEP else self.probes
         most = 0 if filtered or k >= MANY else least
         builder = builder.minimum_nprobes(least).maximum_nprobes(most)
         if refine := self.refine_deep if self.refine_deep and k >= DEEP else self.refine:
@@ -141,10 +141,10 @@ INDEXES = {
     one.name: one
     for one in (
         LanceIndex(name="flat", config=None),
-        LanceIndex(name="ivf", config=_ivf, probes=64),
-        LanceIndex(name="ivf-pq", config=_ivf_pq, probes=64, refine=10),
-        LanceIndex(name="ivf-sq", config=_ivf_sq, probes=64, refine=3),
-        LanceIndex(name="ivf-rq", config=_ivf_rq, refine=3, refine_deep=2),
+        LanceIndex(name="ivf", config=_ivf, probes=64, probes_deep=256),
+        LanceIndex(name="ivf-pq", config=_ivf_pq, probes=64, probes_deep=256, refine=10),
+        LanceIndex(name="ivf-sq", config=_ivf_sq, probes=64, probes_deep=256, refine=3),
+        LanceIndex(name="ivf-rq", config=_ivf_rq, probes=96, probes_deep=128, refine=3, refine_deep=2),
         LanceIndex(name="hnsw", config=_hnsw, refine=2, effort=128),
         LanceIndex(name="hnsw-pq", config=_hnsw_pq, refine=10, effort=192),
     )
