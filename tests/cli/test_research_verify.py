@@ -97,3 +97,21 @@ def test_eval_fact_alce_and_answers(home, tmp_path):
     )
     found = json.loads(run("eval", "answers", answers, "--json", home=home).stdout)
     assert (found["EM"], found["F1"], found["answers"]) == (0.5, 0.5, 2)
+
+
+def test_eval_refuses_what_it_cannot_score_and_counts_no_number_that_leads_nowhere(home, tmp_path):
+    one = {"insight": [{"criterion": "A", "weight": 1}]}
+    weights = {"id": 1, "dimension_weight": {"insight": 1}, "criterions": one}
+    criteria = written(tmp_path, json.dumps(weights) + "\n", "criteria.jsonl")
+    for wrong in ({"id": "x"}, {"target": 5}, {"target": {"insight": {"A": "6"}}}, {"reference": {"insight": [6]}}):
+        row = {"id": 1, "target": {"insight": {"A": 6}}, "reference": {"insight": {"A": 4}}} | wrong
+        path = written(tmp_path, json.dumps(row) + "\n", "scores.jsonl")
+        assert isinstance(run("eval", "race", path, "--criteria", criteria, home=home, status=1).exception, InputError)
+    for wrong in ({"prediction": "x"}, {"answers": "Ada", "answer": "Ada"}, {"answers": [1820], "answer": "1820"}):
+        path = written(tmp_path, json.dumps({"answers": ["Ada"]} | wrong) + "\n", "a.jsonl")
+        assert "cannot be scored" in str(run("eval", "answers", path, home=home, status=1).exception)
+    written(tmp_path, json.dumps(ledger()), "r.ledger.json")
+    for marks, recall in (("[1]", 1.0), ("[1][9]", 0.0)):
+        text = f"Harrow Mill was built in 1820 by Ada Hart {marks}.\n\n## Sources\n\n1. M <https://example.org/mill>\n"
+        found = json.loads(run("eval", "alce", written(tmp_path, text, "r.md"), "--json", home=home).stdout)
+        assert (found["recall"], found["precision"]) == (recall, recall)

@@ -28,6 +28,8 @@ def lost(claim: str, text: str) -> list[str]:
         ("It stood from 1913 to 1916.", "It stood 1913–16."),
         ("It began in the 1970s.", "In 1970 it began."),
         ("It is of the 15th century.", "It is of the fifteenth century."),
+        ("约有1.2万人。", "居民12,040人。"),
+        ("它建于2021年3月。", "Opened on 5 March 2021."),
         ("We know that Marie Curie won.", "Curie won."),
         ("We saw Zürich.", "A day in Zurich."),
         ("It was the German army.", "Germany sent its army."),

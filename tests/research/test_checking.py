@@ -91,6 +91,14 @@ def written_again(records, said) -> tuple[str, Ledger]:
     return markdown, Ledger.of(report.ledger())
 
 
+def test_a_number_that_leads_nowhere_is_told_though_another_one_bears_the_sentence_out():
+    beside = REPORT.split(" It grinds")[0].replace("[1]", "[1][9]") + REPORT[REPORT.index("\n\n## Sources") :]
+    for against in ({"ledger": Ledger.of(ledger())}, {"find": find}):
+        checked = check_report(beside, Verifier(), **against)
+        assert (labels(checked), checked.unknown, checked.good) == (["supported"], ("9",), False)
+        assert check_report(beside.replace("[9]", ""), Verifier(), **against).good
+
+
 def test_a_report_with_keys_needs_no_numbers():
     checked = check_report(
         "It grinds 40 tonnes a day [[e2]]. It grinds 40 tonnes a day [[e9]].", Verifier(), ledger=Ledger.of(ledger())

@@ -295,6 +295,9 @@ def test_a_brief_that_cannot_be_used_lists_its_fields():
     with pytest.raises(InputError, match="colour, goal, must_cover, words") as caught:
         Brief.from_row({"colour": "red", "goal": 3, "words": 10, "must_cover": "all"})
     assert "wrong or unknown" in str(caught.value)
+    for day in ("January 2020", "2020", "31.01.2020", "20200131"):  # days are compared as texts
+        with pytest.raises(InputError, match="unknown: since"):
+            Brief.from_row({"goal": "g", "since": day, "until": "2024-01-31"})
     assert Brief.from_row({"goal": "g", "must_cover": ["a"]}) == Brief(goal="g", must_cover=("a",))
 
 

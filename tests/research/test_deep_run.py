@@ -73,6 +73,25 @@ def test_a_budget_that_is_spent_gives_a_partial_report_that_says_what_is_missing
     assert all(one.verdict.label in ("supported", "partly") for one in report.claims)
 
 
+@pytest.mark.parametrize("name", ["tokens", "pages"])
+def test_a_plan_that_came_to_its_end_is_whole_however_little_of_the_budget_is_left(name):
+    whole = DeepResearch(Filler(), Pages()).report(QUESTION, mode="quick")
+    just_enough = Budget(**{name: whole.usage[name] + (name == "tokens")})
+    report = DeepResearch(Filler(), Pages()).report(QUESTION, mode="quick", budget=just_enough)
+    assert (report.stopped_by, report.queries, report.sections) == (None, whole.queries, whole.sections)
+
+
+def test_searches_that_all_failed_are_no_finding_that_there_is_nothing():
+    class Down(Pages):
+        def search(self, query, k, *, cancel=None):  # noqa: ARG002
+            raise FetchFailed("The search at x.example is down.")
+
+    run = DeepResearch(Filler(), Down()).start(QUESTION, mode="quick")
+    with pytest.raises(FetchFailed, match=r"No search came through. The search at x\.example is down"):
+        run.result()
+    assert {node.error for node in run.state.graph.searchers()} == {"The search at x.example is down."}
+
+
 def test_a_run_that_is_stopped_tells_what_it_has():
     class Slow(Filler):
         def chat(self, messages, sampling=None, *, cancel=None):  # noqa: ARG002

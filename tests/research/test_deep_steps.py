@@ -39,6 +39,14 @@ def test_a_step_gives_what_it_gave_and_asks_nobody_again():
     assert used == {"tokens": 10, "calls": 1, "pages": 0, "searches": 0, "steps": 1}
 
 
+def test_seconds_in_which_several_steps_went_on_count_once():
+    moments = iter((100.0, 100.0, 110.0, 112.0, 130.0))
+    log = EventLog(clock=lambda: next(moments))
+    for key, seconds in (("a", 0.0), ("b", 10.0), ("c", 10.0), ("d", 12.0), ("e", 3.0)):  # 90-100, 100-112, 127-130
+        log.append("step", step="read", key=key, output={}, tokens=0, calls=0, seconds=seconds)
+    assert used_by(Board(log))["seconds"] == 10 + 12 + 3
+
+
 def test_a_step_that_breaks_leaves_nothing_and_a_kind_or_value_that_is_none_is_refused():
     board = Board(EventLog())
     steps = Steps(board, Filler())

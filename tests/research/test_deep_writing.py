@@ -11,12 +11,14 @@ from report_worlds import PAGES, QUESTION, Filler, Pages, page
 
 from foveal.errors import InputError
 from foveal.models.grammar import checked_schema
+from foveal.research.budget import Budget
 from foveal.research.checks import WordChecks, contradicts, missing_of
 from foveal.research.claims import claims_of
 from foveal.research.conflicts import conflicts, debated
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
 from foveal.research.likeness import Likeness
+from foveal.research.markdown import word_count
 from foveal.research.outline import Planned, not_covered, outline
 from foveal.research.planning import Finding, SubQuery
 from foveal.research.report import Brief, Conflict, Report, Section, cited_keys
@@ -364,3 +366,20 @@ def test_a_drafts_score_counts_what_is_borne_out_covered_and_long_enough_and_com
     draft = scored(Draft(sections), [plan, plan], 10)
     assert draft.score == pytest.approx(0.5 * 0.5 * 1.0)
     assert from_rows(to_rows(draft)) == draft
+
+
+CHINESE = (
+    page("奥拉磨坊", "奥拉磨坊由佩特拉·林德奎斯特于1842年设计。磨坊的水轮有40个橡木桨叶。", year=1990),
+    page("佩特拉", "佩特拉·林德奎斯特在1842年设计了奥拉磨坊。她在瓦萨学习绘画。", year=2001),
+)
+
+
+def test_a_text_without_spaces_has_sentences_to_be_quoted():
+    for changes in ({"plain": True}, {"budget": Budget(tokens=900)}):  # by a small model; put together without one
+        settings = settings_of("normal", Filler(), **changes)
+        report = DeepResearch(Filler(), Pages(CHINESE)).start("奥拉磨坊是谁设计的?", settings=settings).result()
+        assert report.found
+        assert "“磨坊的水轮有40个橡木桨叶。”" in report.to_markdown()
+    assert first_sentence("佩特拉设计了奥拉磨坊。她学习。") == "佩特拉设计了奥拉磨坊。"
+    assert first_sentence("वह चक्की बहुत पुरानी है। और") == "वह चक्की बहुत पुरानी है।"
+    assert (word_count("ten words"), word_count("奥拉磨坊 mill")) == (2, 4)

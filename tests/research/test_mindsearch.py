@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
+from lxml import html
 from servers import dead_url
 from worlds import FACTS, RESPOND, TWO_HOPS, Facts, model_of, nodes_program
 
@@ -433,6 +435,11 @@ def test_the_answer_as_markdown_html_and_json():
     assert "<img" not in page
     assert "javascript:" not in page
     assert "## Sources" in answer.to_markdown()
+    text = "[x](https://evil.example/1) <https://evil.example/2> [y][1]\n\n[1]: https://evil.example/3\n"
+    missing = (("[z](https://evil.example/4)", "<https://evil.example/5>"),)
+    hostile = replace(answer, text=f"{answer.text} {text}", missing=missing)
+    linked = html.fromstring(hostile.to_html()).xpath("//a/@href")
+    assert linked == [one.url for one in answer.citations]
     shown = json.loads(json.dumps(answer.to_json()))
     assert shown["citations"][0]["quote"]
     assert {one["name"] for one in shown["graph"]["nodes"]} == {"root", "architect", "teacher", "response"}

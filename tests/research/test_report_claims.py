@@ -61,3 +61,9 @@ def test_a_text_without_claims():
     assert claims_of("") == []
     assert claims_of("# Title\n\nWords alone, nothing else\n") == []
     assert cited("see [here](https://x.example) and [1,3]") == ("1", "3")
+
+
+def test_an_address_in_a_numbered_list_of_the_text_is_no_entry_of_the_sources():
+    listed = "# T\n\n1. Built in 1820, see https://else.example/x [1].\n2. Sold [1].\n\n{}1. A <https://a.example/1>\n"
+    assert addresses_of(listed.format("## Sources\n\n")) == {"1": "https://a.example/1"}
+    assert addresses_of(listed.format("")) == {"1": "https://else.example/x"}  # no heading says which list it is

@@ -15,13 +15,15 @@ from lxml import html
 from reports import QUESTION, TEXTS, evidence, nothing_found, source, verdict, whole_report
 
 from foveal.errors import InputError
-from foveal.research.evidence import Claim
+from foveal.research.claims import claims_of
+from foveal.research.evidence import Claim, SourceRecord
 from foveal.research.report import Report, Section
 from foveal.research.report_blocks import Block, blocks_of
 from foveal.research.report_charts import chart_of
 from foveal.research.report_exports import EXPORTS, bibtex, file_name, written
 from foveal.research.report_html import html_of, slides_of
 from foveal.research.report_view import ReportView
+from foveal.research.report_writing import Sentence
 
 
 def said(blocks: tuple[Block, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -258,6 +260,35 @@ def test_bibtex_lists_the_cited_sources_once() -> None:
         sections=(Section(heading="S", text="One [[e2]]. The same from elsewhere [[e9]]."),),
     )
     assert bibtex(more).count("@misc") == 1
+    names = ("doi:10.1000/a},note={b", "https://a.example/x")
+    odd = replace(source("s2"), url="https://a.example/x}\n,title={mine", identities=names)
+    assert "url = {https://a.example/x%7D%0A,title=%7Bmine}," in bibtex(with_source(odd))
+    assert "doi = {10.1000/a%7D,note=%7Bb}," in bibtex(with_source(odd))
+
+
+def with_source(one: SourceRecord) -> Report:
+    """The whole report with another record in the place of one."""
+    return whole_report(sources=tuple(one if old.key == one.key else old for old in whole_report().sources))
+
+
+def test_an_address_or_a_text_that_no_file_can_hold_stops_no_export() -> None:
+    known = whole_report().evidence
+    halves = [replace(one, passage=replace(one.passage, text=f"\ud800{one.passage.text[1:]}")) for one in known]
+    for url in ("https://a.example/\x01x", "https://a.example/\ufffex", "https://a.example/x\n\n# Ours"):
+        odd = with_source(replace(source("s2"), url=url, identities=(url,)))
+        for report in (odd, replace(odd, evidence=tuple(halves), claims=())):
+            for form in EXPORTS.values():
+                assert form.write(report)
+            assert "\n# Ours" not in report.to_markdown()
+
+
+def test_in_markdown_what_a_model_wrote_is_no_html() -> None:
+    wrote = Sentence("Masks keep <img src=//evil.example/x> 4.6 % of p < 0.05 blocks.", ("e2",))
+    section = Section(heading="On <b>masks</b>", text=wrote.shown())
+    report = whole_report(sections=(section,), claims=(Claim(text=wrote.claim, evidence=("e2",)),), conflicts=())
+    assert re.findall(r"(?<!\\)<(?!https://)", report.to_markdown()) == []
+    assert claims_of(report.to_markdown())[0].text == wrote.claim
+    assert wrote.text in " ".join(html.fromstring(html_of(report)).text_content().split()).replace(" .", ".")
 
 
 def test_the_ledger_comes_back_and_files_are_whole(tmp_path: Path) -> None:
@@ -293,6 +324,7 @@ def test_a_chart_holds_cited_numbers_of_one_unit_and_nothing_else() -> None:
     assert chart("| a | x | 1,204 [[e1]] |", "| b | y | −3.5 [[e2]] |") == ("value", [1204.0, -3.5])
     assert chart("| a | x | 12 % [[e1]] |", "| b | y | 7 % [[e2]] |") == ("value", [12.0, 7.0])
     assert chart("| a | x | 1 [[e1]] |", "| b | y | 2 |") is None  # nobody found that
+    assert chart("| a | x | 1,5 [[e1]] |", "| b | y | 2,25 [[e2]] |") is None  # one and a half, not fifteen
     assert chart("| a | x | 1 s [[e1]] |", "| b | y | 2 ms [[e2]] |") is None
     assert chart("| a | x | 1 [[e1]] |", "| b | y | about two [[e2]] |") is None
     assert chart("| a | x | 1 [[e1]] |") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from foveal.research.graph import OVER, Graph, Node
 from foveal.research.mindsearch import MindSearch, replay
 from foveal.research.plans import Turn
 from foveal.research.prompts import as_data
+from foveal.research.report import Report
 from foveal.research.runs import Runs
 from foveal.research.trained_planner import TrainedPlanner
 from foveal.research.transcripts import TranscriptSettings
@@ -205,3 +207,14 @@ def test_a_report_that_breaks_says_so_as_one_of_our_errors(caplog):
     with pytest.raises(FovealError, match=r"The run broke \(KeyError: 'hits'\)"):
         DeepResearch(Filler(), Broken()).report(QUESTION)
     assert "the run broke" in caplog.text
+
+
+def test_what_another_version_wrote_is_shown_or_refused_with_a_reason(tmp_path):
+    done = {"id": 2, "kind": "done", "data": {"stopped_by": "weather", "found": True}, "at": 0.0}
+    trace = tmp_path / "run.jsonl"
+    trace.write_text(f'{{"foveal_trace": 1}}\n{BEGUN}\n{json.dumps(done)}\n')
+    assert "*Not complete: weather.*" in replay(trace).to_markdown()
+    whole = DeepResearch(Filler(), Pages()).report(QUESTION, mode="quick").ledger()
+    for wrong in ([], {}, whole | {"sources": 5}, whole | {"sections": [{}]}, {"foveal_report": 1}):
+        with pytest.raises(InputError, match="no ledger of a report"):
+            Report.of_ledger(wrong)

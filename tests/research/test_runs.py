@@ -19,6 +19,7 @@ from worlds import RESPOND, Facts, model_of, nodes_program
 
 import foveal.papers.people_schema  # noqa: F401  (its tables are part of the chain)
 from foveal import faults
+from foveal.cli.research import _went_on
 from foveal.database import Base, Database, upgrade
 from foveal.errors import InputError, UnknownRun
 from foveal.papers.schema import PersonRow
@@ -282,3 +283,28 @@ def test_an_edit_of_a_kept_run(database: Database) -> None:
     assert source.queries == ["Who was born in 1871?"]
     assert runs.get(key).answer == answer.text
     assert runs.get(key).status == "done"
+
+
+def test_what_another_process_added_before_the_hold_is_known_to_who_goes_on(database: Database) -> None:
+    class Late(Runs):
+        def keep(self, key: str) -> Keeper:
+            finished(Runs(database), key)
+            return super().keep(key)
+
+    runs, source = Runs(database), Facts()
+    key = runs.new(QUESTION)
+    _went_on(MindSearch(model_of([RESPOND]), source), Late(database), key, {}).result()
+    events = runs.events(key)
+    assert source.queries == []  # it was all found
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert [event.kind for event in events].count("done") == 2
+    assert runs.get(key).answer == researched(RunState.of(events)).text
+
+
+def test_a_run_that_is_killed_within_a_turn_knows_what_it_spent(database: Database) -> None:
+    runs = Runs(database)
+    key = runs.new(QUESTION)
+    finished(runs, key)
+    events = runs.events(key)
+    first = next(event.id for event in events if event.kind == "node.answer")
+    assert RunState.of(events[: first + 1]).usage["tokens"] > 0

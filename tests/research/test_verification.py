@@ -268,3 +268,18 @@ def test_on_made_pairs_it_is_better_than_words_and_flags_a_fifth_of_false_citati
     assert own > words
     assert np.mean(flagged) >= 0.9
     assert np.mean(alarms) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "year"),
+    [
+        ("奥拉磨坊由佩特拉·林德奎斯特于1842年设计。它为整个山谷磨大麦。", "1842"),
+        ("オラの水車小屋は1842年にペトラが設計した。", "1842"),
+        ("오라 방앗간은 1842년에 페트라가 설계하였다.", "1842"),
+        ("在１８４２年，奥拉磨坊由佩特拉设计。", "１８４２"),
+    ],
+)
+def test_a_number_that_stands_between_ideographs_is_held_against_the_text(text, year):
+    passage = Passage(Span("d", 0, len(text)), text)
+    right, wrong = Verifier().check_many([(text, [passage]), (text.replace(year, "1843"), [passage])])
+    assert (right.label, wrong.label, wrong.missing) == ("supported", "contradicted", ("1843",))

@@ -260,6 +260,31 @@ def test_one_process_looks_and_a_dead_ones_hold_is_free(watches: Watches) -> Non
     assert watches.take(number, NOW)
 
 
+def test_who_lost_a_hold_settles_nothing(watches: Watches) -> None:
+    number = watched(watches)
+    other = Watches(watches.database)
+    assert watches.take(number, NOW)
+    assert other.take(number, NOW + timedelta(hours=3))  # the first one looks for so long
+    watches.settle(number, next_at=NOW, report=BEFORE, run="late")
+    kept = watches.get(number)
+    assert (kept.report, kept.run) == (None, "")
+    assert not watches.take(number, NOW + timedelta(hours=3))
+    other.settle(number, next_at=NOW + timedelta(days=7), report=AFTER, run="kept")
+    assert watches.get(number).run == "kept"
+
+
+def test_what_a_report_had_no_time_to_find_again_is_no_news_later(watches: Watches) -> None:
+    whole = report((FAST, "a", "supported"), (MASKS, "b", "supported"))
+    short = report((FAST, "a", "supported"), stopped_by="budget")
+    newer = report((FASTER, "c", "supported"), stopped_by="budget")
+    last = report((FASTER, "c", "supported"), (MASKS, "b", "supported"))
+    watched(watches, every="daily", report=whole)
+    site = Site(short, whole, newer, last)
+    for day in range(1, 5):
+        site.at(watches, NOW + timedelta(days=day))
+    assert [counted for _, counted, _ in site.told] == ["1 claim flipped, 1 new source"]
+
+
 def test_what_can_be_watched(watches: Watches) -> None:
     number = watched(watches)
     for question, more, said in (

@@ -86,6 +86,21 @@ def test_two_places_have_two_names_and_no_name_tells_a_key(tmp_path, monkeypatch
     assert folders[0] != folders[1]  # summaries of one are not used again for the other
 
 
+def test_no_error_tells_a_key_and_no_address_ends_a_line():
+    def refused(call):
+        call.start(403)
+
+    routes = {"/search": refused, "/page": page("<p>no</p>"), "/moved": redirect("/search?key=secret")}
+    with serving(routes) as server:
+        for path in routes:
+            with pytest.raises(FetchFailed) as caught:
+                HttpSource(server.url(f"{path}?key=secret&q={{query}}"), Pages(OPEN)).search("mill", 3)
+            assert "secret" not in str(caught.value)
+            assert server.url("/")[:-1] in str(caught.value)
+    (hit,) = hits_in([{"url": "https://a.example/x\n\n# Ours\x01", "title": "x"}])
+    assert hit.url == "https://a.example/x%0A%0A#%20Ours%01"
+
+
 @pytest.mark.parametrize(
     "answer", [{}, {"error": "x"}, 5, None, {"results": {"results": {"results": {"results": []}}}}]
 )
@@ -259,6 +274,17 @@ def test_several_sources_are_asked_and_read_as_one():
     assert [both.read(hit).text for hit in found] == ["The mill is red.", "The mill is old."]
     with pytest.raises(FetchFailed, match="down"):
         Sources([broken]).search("mill", 5)
+
+
+def test_of_several_sources_that_are_stopped_no_part_of_an_answer_is_taken_for_the_whole():
+    class Stopped(Facts):
+        def search(self, query, k, *, cancel=None):  # noqa: ARG002
+            cancel.set()
+            cancel.check()
+
+    for first in (Facts({"a": "The mill is red."}), Facts(broken=lambda _: True)):
+        with pytest.raises(Cancelled):
+            Sources([first, Stopped()]).search("mill", 5, cancel=Cancel())
 
 
 def test_sources_by_name(tmp_path, own_settings: Settings):

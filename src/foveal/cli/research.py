@@ -237,6 +237,7 @@ def _went_on(search: MindSearch, runs: Runs, key: str, edits: dict[str, str]) ->
     events = runs.events(key)
     require_nodes(RunState.of(events), edits)
     keeper = runs.keep(key)
+    events = runs.events(key)  # read again: now nobody else adds to them
     if not events:
         return search.start(runs.get(key).question, key=key, keepers=[keeper])
     return search.go_on(events, edits=edits, keepers=[keeper])

@@ -127,6 +127,7 @@ def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], bud
         asked = dict(options) | {name: value for name, value in named.items() if value}
         research, planner = _research(settings, asked)
         keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
+        events = events_of(which, settings.home)[0]  # read again: now nobody else adds to them
         limited = None if budget == Budget() else budget  # 0 is a limit, too
         if events:
             run = research.go_on(events, budget=limited, keepers=[keeper])

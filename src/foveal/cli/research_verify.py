@@ -167,12 +167,18 @@ def eval_race(
         return
     from foveal.errors import InputError
 
-    weights = read_criteria(criteria)
+    weights = {str(task): one for task, one in read_criteria(criteria).items()}
     found = []
     for row in read_rows(rows, ("id", "target", "reference")):
-        if int(row["id"]) not in weights:
+        if str(row["id"]) not in weights:
             raise InputError(f"{criteria} has no weights for task {row['id']}; it has {len(weights)} tasks.")
-        scored = race(weights[int(row["id"])], row["target"], row["reference"])
+        try:
+            scored = race(weights[str(row["id"])], row["target"], row["reference"])
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"The scores of task {row['id']} cannot be read ({error}); target and reference need the form "
+                '{"dimension": {"criterion": 7}}.'
+            ) from error
         found.append(
             {**{name: scored.dimensions.get(name, 0.0) for name in DIMENSIONS}, "overall_score": scored.overall}
         )
@@ -202,7 +208,10 @@ def eval_fact(rows: Rows, as_json: AsJson = False) -> None:
 def eval_alce(
     report: Report, ledger: LedgerFile = None, model: ModelName = None, home: Home = None, as_json: AsJson = False
 ) -> None:
-    """ALCE of a report with a ledger: recall and precision of its citations; the verifier says what entails what."""
+    """ALCE of a report with a ledger: recall and precision of its citations; the verifier says what entails what.
+
+    A sentence that cites nothing counts where it states a number, a date or a name.
+    """
     from dataclasses import asdict
 
     from foveal.errors import InputError
@@ -221,7 +230,8 @@ def eval_alce(
     sentences: list[tuple[str, list[int]]] = []
     for claim in claims_of(markdown):
         behind = held.behind(claim, addresses)
-        sentences.append((claim.text, list(range(len(passages), len(passages) + len(behind)))))
+        lost = [-1] * any(not held.leads(key, addresses) for key in claim.evidence)  # no passage has that number
+        sentences.append((claim.text, [*range(len(passages), len(passages) + len(behind)), *lost]))
         passages += [f"{one.heading or ''}\n{one.text}".strip() for one in behind]
     _scores(asdict(alce(sentences, passages, entails(verifier_of(Settings.load(home), model)))), as_json)
 
@@ -238,7 +248,15 @@ def eval_answers(rows: Rows, as_json: AsJson = False) -> None:
     given = read_rows(rows, ("answers",))
     if not given:
         raise InputError(f"{rows} holds no answers.")
-    texts = [str(row.get("predicted", row.get("answer", ""))) for row in given]
+    texts: list[str] = []
+    for number, row in enumerate(given, start=1):
+        text, golds = row.get("predicted", row.get("answer")), row["answers"]
+        if not isinstance(text, str) or not isinstance(golds, list) or not all(isinstance(one, str) for one in golds):
+            raise InputError(
+                f"Answer {number} of {rows} cannot be scored; it needs a list of texts under answers, and a text under "
+                "predicted or answer."
+            )
+        texts.append(text)
     names = {"exact": "EM", "f1": "F1", "contains": "holds the gold answer"}
     found = {shown: fmean(score(name, text, row["answers"]) for text, row in zip(texts, given, strict=True))
              for name, shown in names.items()}  # fmt: skip

@@ -182,7 +182,7 @@ def answer_text(answer: Researched) -> Any:
     for question, reason in answer.missing:
         text.append(f"\nNot found: {question} {reason}\n", "yellow")
     if answer.stopped_by:
-        text.append(f"\nNot complete: {STOPPED[answer.stopped_by]}.\n", "yellow")
+        text.append(f"\nNot complete: {STOPPED.get(answer.stopped_by, answer.stopped_by)}.\n", "yellow")
     return text
 
 

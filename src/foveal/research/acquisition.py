@@ -24,6 +24,7 @@ from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, ChatModel, Message, Sampling
 from foveal.research.evidence import Stance
 from foveal.research.likeness import Likeness, diverse
+from foveal.research.markdown import word_count
 from foveal.research.prompts import as_data
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
@@ -157,7 +158,7 @@ def _extract(passage: Passage, texts: Sequence[str], near: Sequence[float], word
     chosen: list[int] = []
     left = words
     for place in sorted(range(len(texts)), key=lambda place: (-near[place], place)):
-        cost = len(texts[place].split())
+        cost = word_count(texts[place])
         if cost <= left or not chosen:
             chosen.append(place)
             left -= cost

@@ -50,22 +50,26 @@ class Researched(Answer):
         """The answer, its sources, and what is missing."""
         lines = [f"# {one_line(self.question)}", MARK.sub(_bracket, self.text)]
         if self.stopped_by:
-            lines.append(f"*Not complete: {STOPPED[self.stopped_by]}.*")
+            lines.append(f"*Not complete: {STOPPED.get(self.stopped_by, self.stopped_by)}.*")
         if self.citations:
             lines += ["## Sources", "\n".join(self._sources())]
         if self.unsupported:
             lines += ["## Not borne out by what was found", "\n".join(f"- {plain(one)}" for one in self.unsupported)]
         if self.missing:
-            missing = (f"- {one_line(question)}: {one_line(reason)}" for question, reason in self.missing)
+            missing = (f"- {plain(question)}: {plain(reason)}" for question, reason in self.missing)
             lines += ["## Not found", "\n".join(missing)]
         return "\n\n".join(lines) + "\n"
 
     def to_html(self) -> str:
-        """`to_markdown` as HTML. What pages and models wrote stays text, and no picture is loaded from anywhere."""
+        """`to_markdown` as HTML. What pages and models wrote stays text, no picture is loaded from anywhere, and links
+        lead to the sources alone.
+        """
         from markdown_it import MarkdownIt
 
-        rendered: str = MarkdownIt("commonmark", {"html": False}).disable("image").render(self.to_markdown())
-        return f"<article>\n{rendered}</article>\n"
+        made = MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "reference"])
+        safe, known = made.validateLink, {made.normalizeLink(address(one.url)) for one in self.citations}
+        made.validateLink = lambda url: url in known and safe(url)  # type: ignore[method-assign]
+        return f"<article>\n{made.render(self.to_markdown())}</article>\n"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for other programs."""
@@ -135,7 +139,7 @@ def _unsupported(state: RunState) -> list[str]:
 def partial_answer(state: RunState, stopped_by: str | None) -> str:
     """An answer without a model: what the searchers found, as they wrote it, with its citations."""
     found = [node for node in state.graph.searchers() if node.answer]
-    why = f" ({STOPPED[stopped_by]})" if stopped_by else ""
+    why = f" ({STOPPED.get(stopped_by, stopped_by)})" if stopped_by else ""
     if not found:
         return f"Nothing was found that answers this{why}."
     parts = [f"**{node.content}** {node.answer}" for node in found]

@@ -91,6 +91,14 @@ class Ledger:
         cited = by_key or (of_claim if of_claim and (as_it_was or not claim.evidence) else numbered)
         return [_under(one.passage, self.sources.get(one.source)) for one in cited]
 
+    def leads(self, key: str, addresses: Mapping[str, str]) -> bool:
+        """Whether a key or a number of the report leads to evidence."""
+        if key in self.evidence or key not in addresses:
+            return key in self.evidence
+        wanted = _written(addresses[key])
+        named = {self._one_source[which] for which, one in self.sources.items() if _written(one.url) == wanted}
+        return any(self._one_source.get(one.source) in named for one in self.evidence.values())
+
     @cached_property
     def _one_source(self) -> dict[str, str]:
         """By the key of each source, that of one source for all that share a name: a report gives them one number."""
@@ -125,8 +133,9 @@ class Checked:
 
     @property
     def good(self) -> bool:
-        """Whether there is something to check, and all of it is supported."""
-        return bool(self.claims) and all(one.verdict and one.verdict.label == "supported" for one in self.claims)
+        """Whether there is something to check, all of it is supported, and each mark leads somewhere."""
+        supported = all(one.verdict and one.verdict.label == "supported" for one in self.claims)
+        return bool(self.claims) and supported and not self.unknown
 
 
 def ledger_beside(report: Path) -> Path | None:
@@ -151,16 +160,26 @@ def check_report(
     verdicts = verifier.check_many(cases)
     checked = tuple(replace(one, verdict=verdict) for one, verdict in zip(claims, verdicts, strict=True))
     cited = dict.fromkeys(key for one in claims for key in one.evidence)
-    leads = {key for one, (_, passages) in zip(claims, cases, strict=True) if passages for key in one.evidence}
-    return Checked(checked, tuple(key for key in cited if key not in leads))
+
+    def leads(key: str) -> bool:
+        named = addresses.get(key, key)
+        return bool(ledger and ledger.leads(key, addresses)) or bool(find and _document(named, find))
+
+    return Checked(checked, tuple(key for key in cited if not leads(key)))
+
+
+def _document(address: str, find: Find) -> Document | None:
+    try:
+        return find(address)
+    except UnknownDocument:
+        return None
 
 
 def _documents(claim: Claim, addresses: Mapping[str, str], find: Find) -> list[Passage]:
     passages: list[Passage] = []
     for number in claim.evidence:
-        try:
-            document = find(addresses.get(number, number))
-        except UnknownDocument:
+        document = _document(addresses.get(number, number), find)
+        if document is None:
             continue
         read = BestPassages().read(document, claim.text, tokens=READ, count=len)
         passages += [replace(one, heading=one.heading or document.title) for one in read]

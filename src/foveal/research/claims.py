@@ -28,9 +28,11 @@ _HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
 _LIST = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]+\|[\s:|-]*$")
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
+_LISTS = r"sources?|references?|bibliography|works cited|quellen|literatur"
+_SOURCES = re.compile(_LISTS, re.IGNORECASE)
 _APART = re.compile(
-    r"sources?|references?|bibliography|checks?|verification|not covered|not found|experiment|where sources differ"
-    r"|what would change this answer|works cited|further reading|quellen|literatur|not borne out.*",
+    rf"{_LISTS}|checks?|verification|not covered|not found|experiment|where sources differ"
+    r"|what would change this answer|further reading|not borne out.*",
     re.IGNORECASE,
 )
 _LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+[^)]*\)")
@@ -75,19 +77,25 @@ def marks_left_out(text: str) -> str:
 
 
 def addresses_of(markdown: str) -> dict[str, str]:
-    """Number -> address, of the links that marks carry and of the report's list of sources."""
+    """Number -> address, of the links that marks carry and of the report's list of sources; where no heading says which
+    list that is, of any numbered one."""
     found = {
         number: one["address"]
         for one in _MARK.finditer(markdown)
         if one["address"]
         for number in _numbers(one["numbers"])
     }
+    named: dict[str, str] = {}
+    other: dict[str, str] = {}
+    into = other
     for line in markdown.splitlines():
+        if heading := _HEADING.match(line):
+            into = named if _SOURCES.fullmatch(without_marks(heading["title"])) else other
         entry = _ENTRY.match(line)
         address = _address(entry["rest"]) if entry else None
         if entry and address:
-            found.setdefault(str(int(entry["marked"] or entry["listed"])), address)
-    return found
+            into.setdefault(str(int(entry["marked"] or entry["listed"])), address)
+    return other | named | found
 
 
 def _address(entry: str) -> str | None:
@@ -114,7 +122,7 @@ def _claim(text: str, section: str) -> Claim | None:
     keys = cited(text)
     if not re.search(r"\w", said):
         return None
-    states = said[-1:] in ".!…。！" and bool(anchors(said))
+    states = said[-1:] in ".!…。！｡۔।॥" and bool(anchors(said))
     return Claim(text=said, evidence=keys, section=section) if keys or states else None
 
 

@@ -171,6 +171,8 @@ class DeepRun(Running[Report]):
         planner = self.parts.planner
         try:
             planner = self._hunted(desk, assembly)
+            if desk.failed and not desk.evidence and len(desk.failed) == len(desk.findings):
+                raise FetchFailed(f"No search came through. {next(iter(desk.failed.values()))}")
             whole = bool(desk.evidence) and not self._cancel.cancelled
             written = assembly.written() if whole else assembly.put_together()
         except (Cancelled, FetchFailed) as error:
@@ -265,14 +267,16 @@ class DeepRun(Running[Report]):
         name, why = (self.parts.planner, "It was asked for.") if self.parts.planner != "auto" else choose(self.question)
         self._tell_plan(name, why, desk)
         self._by(name, desk)
-        if self.parts.planner == "auto" and name != "tree" and not desk.over() and self.parts.settings.stage > 1:
+        stopped = desk.enough or self._cancel.cancelled
+        if self.parts.planner == "auto" and name != "tree" and not stopped and self.parts.settings.stage > 1:
             against = assembly.conflicts()
-            if against:
+            if against and not desk.over():
                 why = f"{len(against)} pairs of sources contradict each other, so branches are weighed by their checks."
                 self._tell_plan("tree", why, desk)
                 self._by("tree", desk)
                 name = f"{name}, then tree"
-        if desk.over() and self.stopped_by is None and (desk.meter.empty() or self._is_short(desk)):
+        wanting = desk.cut or desk.meter.short_of_pages  # a plan that came to its end lacks nothing, whatever is left
+        if wanting and self.stopped_by is None and (desk.meter.empty() or self._is_short(desk)):
             self.stopped_by = "budget"
         return name
 

@@ -81,6 +81,8 @@ class Desk:
         self.findings: list[Finding] = []
         self.memory: KeptMemory | None = None  # of what was read, where the run keeps one
         self.enough = False  # whether who asked wants the report now
+        self.failed: dict[str, str] = {}  # sub-query whose search failed -> why
+        self.cut = False  # whether a planner that had more to search was told that planning is over
         self.extra = 0  # searches that are allowed after planning, for claims that nothing bears out
         self._queries: list[str] = []
         self._known = Known()
@@ -119,7 +121,9 @@ class Desk:
             for name, most in (("tokens", budget.tokens), ("seconds", budget.seconds))
         )
         full = len(self._queries) >= self.settings.searches
-        return self.enough or spent or full or self.meter.empty() is not None or self.cancel.cancelled
+        over = self.enough or spent or full or self.meter.empty() is not None or self.cancel.cancelled
+        self.cut = self.cut or over
+        return over
 
     def research(self, subs: Sequence[SubQuery]) -> list[Finding]:
         """Search sub-queries, so many at once; what they found, in their order."""
@@ -156,6 +160,9 @@ class Desk:
             return [], [], draft
         self.board.tell("node.queries", name=name, queries=[query])
         found = self.once("search", query, lambda _: self._searched(query))
+        if error := found.get("error"):
+            self.failed[name] = error
+            self.board.tell("error", where=name, message=error)
         hits = [Found(**one) for one in found["hits"]]
         results = [
             {"index": place, "url": one.url, "title": one.title, "summ": one.snippet} for place, one in enumerate(hits)
@@ -269,7 +276,8 @@ class Desk:
         said = self.evidence[keys[0]].summary if keys else ""
         if said:
             self.board.tell("node.answer", name=name, text=said)
-        error = "" if keys else "The model did not want to search for this." if draft else "Nothing was found."
+        nothing = self.failed.get(name, "Nothing was found.")
+        error = "" if keys else "The model did not want to search for this." if draft else nothing
         self.board.tell("node.state", name=name, state=state, error=error)
         return finding
 

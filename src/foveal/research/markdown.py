@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
+
+from foveal.evaluation.scripts import UNSPACED
+
+ENDS = ".!?。！？｡؟۔।॥"
+"""What whole sentences end with."""
+
+_UNSPACED = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in UNSPACED)}]")
 
 
 def one_line(text: str) -> str:
@@ -16,8 +24,13 @@ def plain(text: str) -> str:
 
 
 def address(url: str | None) -> str:
-    """An address as it stands between < and >."""
-    return (url or "").replace(" ", "%20").replace("<", "%3C").replace(">", "%3E")
+    """An address as it stands between < and >: nothing in it ends the line."""
+    return re.sub(r"[<>\s\x00-\x1f\x7f]", lambda found: quote(found[0]), url or "")
+
+
+def word_count(text: str) -> int:
+    """The words of a text; where a script puts no spaces between words (Han, kana, Thai), two characters are one."""
+    return len(text.split()) + len(_UNSPACED.findall(text)) // 2
 
 
 def number_of(count: int, name: str, names: str = "") -> str:

@@ -2,7 +2,7 @@
 
     folder, report = train_planner(load_recorded(Path("hotpotqa")), home=home)         # HOME/models/<name>
 
-Held out  every tenth run that teaches, and as many questions for the recall; no stage learns from them
+Held out  the first tenth of the runs that teach, and as many questions for the recall; no stage learns from them
 Kept      if it finds the answers of more held-out questions than the question alone does at the same number of
           passages, and their recorded queries are likelier to it than to the model that it began with. It is the
           stage that finds most of them, of equal ones the first

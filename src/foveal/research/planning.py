@@ -152,7 +152,7 @@ def parallel(desk: Desk) -> list[Finding]:
         breadth = next_breadth(breadth)
         subs: list[SubQuery] = []
         for branch in level:
-            if desk.over() or not branch.evidence:
+            if not branch.evidence or desk.over():
                 continue
             subs += split(desk, branch.sub.goal, breadth, key=f"{depth} {branch.name}", after=branch, before=subs)
         if not subs or desk.over():

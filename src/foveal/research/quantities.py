@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from foveal.evaluation.scripts import UNSPACED
+
 Kind = Literal["number", "date", "name"]
 
 
@@ -25,6 +27,7 @@ _MONTH = {name[:length]: place for place, name in enumerate(MONTHS, 1) for lengt
 _MONTH_NAMES = "|".join(sorted(_MONTH, key=len, reverse=True))
 _DATES = (
     re.compile(r"\b(?P<y>[12]\d{3})-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)\b"),
+    re.compile(r"(?<!\d)(?P<y>[12]\d{3})[年년] ?(?P<m>0?[1-9]|1[0-2])[月월](?: ?(?P<d>[0-3]?\d)[日일])?"),
     re.compile(r"\b(?P<d>[0-3]?\d)\.(?P<m>0?[1-9]|1[0-2])\.(?P<y>[12]\d{3})\b"),
     re.compile(
         rf"\b(?P<d>[0-3]?\d)(?:st|nd|rd|th)?(?: of)? (?P<n>{_MONTH_NAMES})\.?(?:,? (?P<y>[12]\d{{3}}))?\b",
@@ -58,7 +61,10 @@ _ORDINALS = dict(
 )
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _VALUES = _SMALL | _TENS | _ORDINALS
-_SHORT_SCALES = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "tn": 1e12}
+_SHORT_SCALES = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "tn": 1e12, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8}
+_BESIDE = f"{''.join(f'{chr(first)}-{chr(last)}' for first, last in UNSPACED)}\uac00-\ud7af"
+"""Letters that stand right beside a number and are none of its own: those of scripts without spaces, and Hangul."""
+
 _UNITS = {
     unit: name
     for name, units in {
@@ -88,9 +94,10 @@ _UNITS = {
 _WORDED = "|".join(sorted((*_SMALL, *_TENS, *_SCALES, *_ORDINALS), key=len, reverse=True))
 _UNIT_NAMES = "|".join(re.escape(one) for one in sorted(_UNITS, key=len, reverse=True))
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<currency>[$€£])? ?(?P<digits>\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"(?:(?P<ordinal>st|nd|rd|th|['’]?s)\b|[- ]?(?P<scale>hundred|thousand|million|billion|trillion|k|mn|bn|tn)\b)?"
-    rf"(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?!\w)",
+    rf"(?<![^\W{_BESIDE}])(?<!\.)"
+    r"(?P<currency>[$€£])? ?(?P<digits>\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"(?:(?P<ordinal>st|nd|rd|th|['’]?s)\b|[- ]?(?P<scale>(?:hundred|thousand|million|billion|trillion|k|mn|bn|tn)\b"
+    rf"|[万萬亿億]))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?![^\W{_BESIDE}])",
     re.IGNORECASE,
 )
 _NUMBER_WORDS = re.compile(rf"\b(?:{_WORDED})(?:(?:[- ]| and )(?:{_WORDED}))*\b", re.IGNORECASE)

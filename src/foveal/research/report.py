@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Brief:
         known = {name: cls.__dataclass_fields__[name].type for name in cls.__dataclass_fields__}
         wrong = [name for name in row if name not in known]
         wrong += [name for name, kind in known.items() if name in row and not _fits(row[name], str(kind))]
+        wrong += [name for name in ("since", "until") if not _is_day(row.get(name, ""))]
         if not str(row.get("goal", "")).strip():
             wrong.append("goal")
         if wrong:
@@ -165,7 +167,7 @@ class Report:
         """The whole report."""
         parts = [f"# {one_line(self.title)}", *self._state()]
         for section in self.sections:
-            parts += [f"## {one_line(section.heading)}", self.numbered(section.text).strip()]
+            parts += [f"## {plain(section.heading)}", self.numbered(section.text).strip()]
         if self.conflicts:
             parts += ["## Where sources differ", *self._differences()]
         if turning := self.turning:
@@ -192,9 +194,17 @@ class Report:
 
     @classmethod
     def of_ledger(cls, row: Mapping[str, Any]) -> Report:
-        """The report of `ledger`. InputError: it is none."""
-        if row.get("foveal_report") != FORMAT:
-            raise InputError("This is no ledger of a report. Give the JSON that `foveal research --report` wrote.")
+        """The report of `ledger`. InputError: it is none, or a part of it is missing."""
+        none = "This is no ledger of a report. Give the JSON that `foveal research --report` wrote."
+        if not isinstance(row, Mapping) or row.get("foveal_report") != FORMAT:
+            raise InputError(none)
+        try:
+            return cls._of_row(row)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{none} A part of it is missing, or of another form ({error}).") from error
+
+    @classmethod
+    def _of_row(cls, row: Mapping[str, Any]) -> Report:
         kept = {name: value for name, value in row.items() if name in cls.__dataclass_fields__}
         kept["brief"] = Brief.from_row(kept["brief"])
         kept["sections"] = tuple(Section(**one) for one in kept["sections"])
@@ -285,6 +295,14 @@ def _fits(value: Any, kind: str) -> bool:
     if kind == "int":
         return isinstance(value, int) and not isinstance(value, bool) and value >= 50
     return isinstance(value, str)
+
+
+def _is_day(value: Any) -> bool:
+    """Whether a value is "", or a day that compares as its text does."""
+    try:
+        return value == "" or bool(date.fromisoformat(value).isoformat() == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _as_json(value: Any) -> Any:

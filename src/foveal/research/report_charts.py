@@ -4,7 +4,8 @@
 
 Cells     a number is drawn only if its row cites evidence, so that each bar leads to where it was found; what a writer
           put into a table without a source is in no chart
-Column    the first one that has a number in every row: "57.2", "1,204", "−3 %", "$4.5"
+Column    the first one that has a number in every row: "57.2", "1,204", "−3 %", "$4.5"; "1,5", as much of Europe writes
+          one and a half, is none
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from foveal.research.report_blocks import Block, Runs
 FEWEST, MOST = 2, 12
 """Rows of a table that is drawn."""
 
-_NUMBER = re.compile(r"[~≈<>≤≥$€£]?\s*([-−+]?\d[\d,]*(?:\.\d+)?)\s*(%|°|[a-zA-Zµ]{1,4})?")
+_NUMBER = re.compile(r"[~≈<>≤≥$€£]?\s*([-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)\s*(%|°|[a-zA-Zµ]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ def _link(paragraph: Any, text: str, *, anchor: str = "", address: str = "", tip
     if anchor:
         link.set(qn("w:anchor"), anchor)
     else:
-        known = paragraph.part.relate_to(address, RELATIONSHIP_TYPE.HYPERLINK, is_external=True)
+        known = paragraph.part.relate_to(_xml(address), RELATIONSHIP_TYPE.HYPERLINK, is_external=True)
         link.set(qn("r:id"), known)
     if tip:
         link.set(qn("w:tooltip"), _xml(tip if len(tip) <= MOST_TIP else f"{tip[: MOST_TIP - 1].rstrip()}…"))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.research.markdown import address
 from foveal.research.report import Report
 from foveal.text.bibtex import Keys, entry, key_of, tex
 
@@ -64,15 +65,20 @@ def bibtex(report: Report) -> str:
             "title": f"{{{tex(record.title)}}}",
             "author": " and ".join(map(tex, record.authors)),
             "year": year,
-            "doi": known.get("doi", ""),
+            "doi": _unbraced(known.get("doi", "")),
             "eprint": known.get("arxiv", ""),
             "archiveprefix": "arXiv" if "arxiv" in known else "",
-            "url": record.url if record.url.startswith(("http://", "https://")) else "",
+            "url": _unbraced(address(record.url)) if record.url.startswith(("http://", "https://")) else "",
             "urldate": (record.fetched_at or "")[:10],
             "note": f"Source {number} of: {tex(report.title or report.question)}",
         }
         entries.append(entry("misc", keys.fresh(key_of(family, year, record.title)), fields))
     return "\n".join(entries)
+
+
+def _unbraced(text: str) -> str:
+    """An address or DOI whose braces cannot end its field."""
+    return text.replace("{", "%7B").replace("}", "%7D")
 
 
 def _utf8(text: str) -> bytes:

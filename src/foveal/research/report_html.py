@@ -79,7 +79,8 @@ def _fragment(text: str) -> str:
     """What makes a browser show the quote in its page."""
     words = text.rstrip("…").split()
     parts = [" ".join(words[:6]), " ".join(words[-4:])] if len(words) > 12 else [" ".join(words)]
-    return f"#:~:text={','.join(quote(one, safe='').replace('-', '%2D') for one in parts)}" if words else ""
+    told = (quote(one, safe="", errors="replace").replace("-", "%2D") for one in parts)
+    return f"#:~:text={','.join(told)}" if words else ""
 
 
 def _page(template: str, view: ReportView, **more: Any) -> str:

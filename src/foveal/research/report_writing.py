@@ -24,7 +24,7 @@ from foveal.research.checks import Checks, WordChecks
 from foveal.research.claims import marks_left_out, without_marks
 from foveal.research.evidence import Evidence, SourceRecord, Verdict
 from foveal.research.likeness import Likeness
-from foveal.research.markdown import plain
+from foveal.research.markdown import ENDS, plain, word_count
 from foveal.research.outline import Planned
 from foveal.research.planning import parsed
 from foveal.research.prompts import CONCISE, as_data
@@ -95,8 +95,8 @@ class Sentence:
     marked: bool = False
 
     def shown(self) -> str:
-        """As Markdown, with its marks; in a page's own words nothing is Markdown."""
-        text = f"“{plain(self.text)}”" if self.quoted else self.text
+        """As Markdown, with its marks; in a page's own words nothing is Markdown, in a model's nothing is HTML."""
+        text = f"“{plain(self.text)}”" if self.quoted else self.text.replace("<", r"\<")
         return f"{with_note(text) if self.marked else text} {''.join(f'[[{key}]]' for key in self.keys)}"
 
     @property
@@ -107,7 +107,7 @@ class Sentence:
     @property
     def words(self) -> int:
         """How many it takes of the length."""
-        return len(self.text.split())
+        return word_count(self.text)
 
     @property
     def stands(self) -> bool:
@@ -173,7 +173,7 @@ class SectionWriter:
         """The sentences of a passage that can stand by themselves, those that are likest to the goal first."""
         text = self.evidence[key].passage.text
         cut = [marks_left_out(_LABEL.sub("", " ".join(text[start:end].split()))) for start, end in sentences(text)]
-        found = [one for one in cut if SHORTEST <= len(one.split()) <= LONGEST and one[-1] in ".!?。！？"]
+        found = [one for one in cut if SHORTEST <= word_count(one) <= LONGEST and one[-1] in ENDS]
         found = [one for one in found if not _ABOUT_ITSELF.match(one) and not one[0].islower() and one[0] not in "#|[("]
         near = [
             one - 0.3 * bool(_LEANS.match(text)) for one, text in zip(self.likeness.to(goal, found), found, strict=True)
@@ -300,7 +300,7 @@ def first_sentence(text: str) -> str:
     text = " ".join(text.split())
     for start, end in sentences(text):
         said = text[start:end].strip()
-        return said if said and said[-1] in ".!?。！？" and len(said.split()) >= SHORTEST else ""
+        return said if said and said[-1] in ENDS and word_count(said) >= SHORTEST else ""
     return ""
 
 
@@ -309,7 +309,7 @@ def all_sentences(text: str) -> Iterator[str]:
     text = " ".join(text.split())
     for start, end in sentences(text):
         said = text[start:end].strip()
-        if said and said[-1] in ".!?。！？":
+        if said and said[-1] in ENDS:
             yield said
 
 

@@ -220,6 +220,7 @@ class Run(Running[Researched]):
             if new:
                 self.board.tell("refs", added={str(number): ref for number, ref in new.items()})
             self.board.tell("node.answer", name=name, text=text, bad_citations=bad)
+            self.board.tell("usage", **self.meter.used())  # of a run that is killed before its turn ends, too
             self.board.tell(
                 "node.state", name=name, state="failed" if summary.error else "finished", error=summary.error
             )

@@ -152,8 +152,13 @@ class Runs:
 
     def keep(self, key: str) -> Keeper:
         """Hold a run, to add events to it. InputError: another process writes it. UnknownRun: there is none."""
-        keeper = Keeper(self.database, key, self.events(key))
+        keeper = Keeper(self.database, key)
         keeper.hold()
+        try:
+            keeper.go_on_from(self.events(key))  # read now: until it was held, another process may have added to them
+        except BaseException:
+            keeper.close()
+            raise
         return keeper
 
     def take_in(self, events: Sequence[Event], *, owner: Owner = Owner()) -> str:
@@ -202,14 +207,14 @@ class Runs:
 class Keeper:
     """Stores the events of one run as they come; a run's board calls `write` and `close`."""
 
-    def __init__(self, database: Database, key: str, before: Sequence[Event] = ()) -> None:
+    def __init__(self, database: Database, key: str) -> None:
         self.key = key
         self.failed = False  # whether something could not be stored: what comes after it is not, either
         self._database = database
         self._holder = new_holder()
-        self._state = RunState.of(before)
+        self._state = RunState()
         self._waiting: list[Event] = []
-        self._stored = self._state.last
+        self._stored = 0
         self._closing = False
         self._changed = Condition()
         self._thread = Thread(target=self._go, name=f"foveal-keeper-{key[:8]}", daemon=True)
@@ -231,6 +236,11 @@ class Keeper:
                     "This run goes on already, in this or another process. Wait for its end, or cancel it."
                 )
         self._thread.start()
+
+    def go_on_from(self, before: Sequence[Event]) -> None:
+        """Take it that these events are stored already."""
+        self._state = RunState.of(before)
+        self._stored = self._state.last
 
     def write(self, event: Event) -> None:
         """Take an event; what a run builds on is stored when this returns."""

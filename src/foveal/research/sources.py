@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from foveal.errors import FovealError, InputError
+from foveal.errors import Cancelled, FovealError, InputError
 from foveal.models.chat import Cancel
 from foveal.registry import RESEARCH_SOURCES, lookup
 from foveal.research.citations import canonical
@@ -68,12 +68,15 @@ class Sources:
         self.name = "+".join(one.name for one in sources)
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
-        """Hits of all, each marked with its source. The first one's error is raised if all fail."""
+        """Hits of all, each marked with its source. The first one's error is raised if all fail; Cancelled in any case:
+        what some of them found is not the whole answer."""
         answers: list[list[Found]] = []
         errors: list[FovealError] = []
         for name, source in self.sources.items():
             try:
                 hits = source.search(query, k, cancel=cancel)
+            except Cancelled:
+                raise
             except FovealError as error:
                 errors.append(error)
                 continue

@@ -34,6 +34,7 @@ class RunState:
     last: int = 0  # id of the last event
     # of deep research (deep.py)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)  # those that are over, by `steps.step_name`
+    ended: dict[str, float] = field(default_factory=dict)  # when they were, in seconds since the epoch
     busy: dict[str, None] = field(default_factory=dict)  # steps that go on, in the order in which they began
     values: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a tree's nodes: value, visits, verified
     plan: dict[str, Any] = field(default_factory=dict)  # planner, reason, searches
@@ -166,9 +167,10 @@ def _step_begun(state: RunState, data: dict[str, Any], _: float) -> None:
     state.busy[f"{data['step']} {data['key']}"] = None
 
 
-def _step(state: RunState, data: dict[str, Any], _: float) -> None:
+def _step(state: RunState, data: dict[str, Any], at: float) -> None:
     name = f"{data['step']} {data['key']}"
     state.steps.setdefault(name, data)
+    state.ended.setdefault(name, at)
     state.busy.pop(name, None)
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from foveal.errors import InputError
@@ -75,19 +76,29 @@ def step_name(kind: str, key: str) -> str:
 
 
 def used_by(board: Board) -> dict[str, Any]:
-    """What the finished steps of a run took."""
+    """What the finished steps of a run took; of seconds in which several went on each counts once."""
     with board.lock:
         done = list(board.state.steps.values())
+        spans = [(at - one["seconds"], at) for one, at in zip(done, board.state.ended.values(), strict=True)]
     kinds = [one["step"] for one in done]
     pages = sum(1 for one in done if one["step"] == "read" and one["output"].get("passages"))
     return {
         "tokens": sum(one["tokens"] for one in done),
         "calls": sum(one["calls"] for one in done),
         "pages": pages,
-        "seconds": round(sum(one["seconds"] for one in done), 3),
+        "seconds": round(_covered(spans), 3),
         "searches": kinds.count("search"),
         "steps": len(done),
     }
+
+
+def _covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The length of what spans (beginning, end) cover together."""
+    total, until = 0.0, -math.inf
+    for begun, ended in sorted(spans):
+        total += max(0.0, ended - max(begun, until))
+        until = max(until, ended)
+    return total
 
 
 def _plain(output: Any, kind: str) -> Any:

@@ -49,6 +49,9 @@ AROUND = 4
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+")
+_PARTS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+|[\u1100-\u11ff]+|[^\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff]+")
+"""Of a run of letters in plain form: ideographs, Hangul, and the number or Latin word that may stand between them."""
+
 _SUFFIX = re.compile(r"(?:ments|ment|ations|ation|ingly|edly|ings|ing|ies|ied|ers|er|ed|es|ly|s|e|y)\Z")
 _NOT = frozenset(
     _listed("not no never none nobody nothing neither nor without cannot failed fails lacks lacked unable")
@@ -130,12 +133,12 @@ def _stems_of(text: str) -> tuple[str, ...]:
     """Kept: passages, facts and lines are compared again and again."""
     found: list[str] = []
     for match in _WORD.finditer(text):
-        word = plain(match[0])
-        if _IDEOGRAPHS.search(word):
-            found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
-        elif word and word not in FUNCTION_WORDS:
-            cut = _SUFFIX.sub("", word)
-            found.append(cut if len(cut) >= 3 else word)
+        for word in _PARTS.findall(plain(match[0])):
+            if _IDEOGRAPHS.match(word):
+                found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
+            elif word not in FUNCTION_WORDS:
+                cut = _SUFFIX.sub("", word)
+                found.append(cut if len(cut) >= 3 else word)
     return tuple(found)
 
 

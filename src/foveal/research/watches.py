@@ -148,14 +148,15 @@ class Watches:
         run: str = "",
         error: str = "",
     ) -> None:
-        """Let go of a question, and keep what came of the look."""
+        """Let go of a question, and keep what came of the look; nothing where another process has taken it since."""
         values: dict[str, Any] = {"holder": "", "held_until": None, "due_at": next_at, "error": error[:500]}
         if looked_at is not None:
             values["looked_at"] = looked_at
         if report is not None:
             values |= {"report": _json(report.ledger()), "run_id": run}
         with self.database.writing() as session:
-            session.execute(update(WatchRow).where(WatchRow.id == number).values(**values))
+            mine = update(WatchRow).where(WatchRow.id == number, WatchRow.holder == self._holder)
+            session.execute(mine.values(**values))
 
     def hasten(self, number: int) -> None:
         """Let a question be due now. InputError: there is none."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -195,13 +195,28 @@ def look(
         change = compared(watch.report, report, checks=checks) if watch.report is not None else None
         if change is not None and change.matters:
             tell(watch, change, key)
-        watches.settle(watch.id, next_at=now + watch.pause, looked_at=now, report=report, run=key)
+        kept = _kept(watch.report, report, change)
+        watches.settle(watch.id, next_at=now + watch.pause, looked_at=now, report=kept, run=key)
         return Look(watch.id, watch.question, change)
     except Cancelled:
         watches.settle(watch.id, next_at=now)
         raise
     except FovealError as error:
         return _failed(watch, watches, now, str(error))
+
+
+def _kept(before: Report | None, after: Report, change: Change | None) -> Report | None:
+    """What the next look is held against; None: the report before.
+
+    A report that was broken off tells what it found, but what it had no time to find again is known all the same.
+    """
+    if before is None or change is None or after.stopped_by is None:
+        return after
+    if not change.matters:
+        return None
+    known = _names(after)
+    left = [replace(one, key=f"before {one.key}") for one in before.sources if not known.intersection(names_of(one))]
+    return replace(after, sources=(*after.sources, *left))
 
 
 def _failed(watch: Watch, watches: Watches, now: datetime, error: str) -> Look:

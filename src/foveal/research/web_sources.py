@@ -25,6 +25,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 
 from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.models.chat import Cancel
+from foveal.research.markdown import address
 from foveal.research.sources import Found
 from foveal.retrieval.terms import terms
 from foveal.text.arxiv import ArxivClient, arxiv_address
@@ -174,14 +175,17 @@ class _WebSource:
         limits = replace(
             settings.fetch, timeout_s=settings.search_timeout_s, retries=3, respect_robots=False, cancel=cancel
         )
-        with self._pages.hosts.turn(url, cancel):
-            answer = fetch(url, replace(limits, cache=None))
+        try:
+            with self._pages.hosts.turn(url, cancel):
+                answer = fetch(url, replace(limits, cache=None))
+        except FetchFailed as error:
+            raise FetchFailed(_keyless(str(error))) from error
         try:
             return json.loads(answer.content)
         except (ValueError, RecursionError) as error:
             raise FetchFailed(
-                f"{answer.final_url} answered with {answer.media_type or 'something'} that is no JSON. Is it the "
-                "address of a search, and does the server allow format=json?"
+                f"{_keyless(answer.final_url)} answered with {answer.media_type or 'something'} that is no JSON. Is it "
+                "the address of a search, and does the server allow format=json?"
             ) from error
 
 
@@ -286,7 +290,7 @@ def hits_in(answer: Any) -> list[Found]:
         )
     found = []
     for row in rows:
-        url = _field(row, "url")
+        url = address(_field(row, "url").strip())  # a line's end in it would stand in reports as one
         if _web_address(url) is not None:
             snippet = " ".join(_field(row, "snippet").split())[:SNIPPET]
             found.append(Found(url=url, title=_field(row, "title") or url, snippet=snippet, score=_score(row)))
@@ -332,6 +336,11 @@ def _web_address(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if parts.scheme.lower() in ("http", "https") and parts.hostname else None
+
+
+def _keyless(message: str) -> str:
+    """A message without the queries of its addresses, in which a key may stand: all who see the run read it."""
+    return re.sub(r"(https?://[^\s?#'\"]+)\?[^\s'\"]*", r"\1", message)
 
 
 def _name(parts: SplitResult) -> str:
