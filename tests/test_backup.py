@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from dataclasses import replace
@@ -89,6 +90,55 @@ def test_a_library_in_an_object_store_is_said_to_be_elsewhere(settings: Settings
     assert [one for one in made.elsewhere if "s3://bucket/papers/library" in one]
 
 
+def test_a_linked_file_is_copied_and_a_linked_folder_is_said_to_be_elsewhere(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """As where dotfiles are kept together, and models on a larger disk; "memory" is left out anyway."""
+    kept, large = tmp_path / "kept.toml", tmp_path / "large"
+    (settings.home / "foveal.toml").rename(kept)
+    (settings.home / "foveal.toml").symlink_to(kept)
+    (settings.home / "models").rename(large)
+    (settings.home / "models").symlink_to(large)
+    (settings.home / "memory" / "more").symlink_to(large)
+    (settings.home / "gone").symlink_to(tmp_path / "nowhere")
+    made = backup(settings, tmp_path / "copy")
+    restore(tmp_path / "copy", tmp_path / "new")
+    back = tmp_path / "new" / "foveal.toml"
+    assert (back.is_symlink(), back.read_bytes()) == (False, kept.read_bytes())
+    assert not (tmp_path / "new" / "models").exists()
+    assert [str(settings.home / "models") in one for one in made.elsewhere] == [True]
+
+
+def test_a_library_that_is_a_link_is_copied(settings: Settings, tmp_path: Path) -> None:
+    (settings.home / "library").rename(tmp_path / "large")
+    (settings.home / "library").symlink_to(tmp_path / "large")
+    assert backup(settings, tmp_path / "copy").elsewhere == ()
+    restore(tmp_path / "copy", tmp_path / "new")
+    is_whole(tmp_path / "new", settings.cache)
+
+
+def test_a_database_of_its_own_place_is_said_to_be_elsewhere(settings: Settings, tmp_path: Path) -> None:
+    made = backup(replace(settings, database=f"sqlite:///{tmp_path}/own.db"), tmp_path / "copy")
+    assert [f"{tmp_path}/own.db" in one for one in made.elsewhere] == [True]
+
+
+def test_a_name_that_is_no_text_comes_back(settings: Settings, tmp_path: Path) -> None:
+    name = os.fsdecode(b"uploads/ab/caf\xe9.pdf")
+    (settings.home / name).write_bytes(b"%PDF-")
+    backup(settings, tmp_path / "copy")
+    restore(tmp_path / "copy", tmp_path / "new")
+    assert (tmp_path / "new" / name).read_bytes() == b"%PDF-"
+
+
+def test_a_file_is_no_folder_to_copy_to(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="there already"):
+        backup(settings, tmp_path / "file")
+    backup(settings, tmp_path / "copy")
+    with pytest.raises(InputError, match="not an empty folder"):
+        restore(tmp_path / "copy", tmp_path / "file")
+
+
 def test_a_copy_that_is_made_while_others_write_is_of_one_moment(settings: Settings, tmp_path: Path) -> None:
     stop, database = threading.Event(), Database.open(settings)
 
@@ -129,7 +179,7 @@ def test_what_is_no_backup_is_refused_and_leaves_nothing(settings: Settings, tmp
     for wrong in (tmp_path / "copy", settings.home / "inside"):
         with pytest.raises(InputError):
             backup(settings, wrong)
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="not an empty"):
         restore(tmp_path / "copy", settings.home)
     victim = tmp_path / "copy" / "uploads/ab/paper.pdf"
     victim.write_text("uploads/ab/papEr.pdf", encoding="utf-8")

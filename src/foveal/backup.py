@@ -8,7 +8,7 @@ Order      tables of Lance under their writer's lock, so that none is copied whi
            too: SQL says what exists, and the index of papers is brought up to date from it
 Left out   `indexes/`, `memory/` and `runs/`, unless asked for: passages and texts that a model has read, and states of
            work, which are large and can be made again; PostgreSQL and libraries in an object store, which have tools of
-           their own
+           their own; folders that the home only links to (but for a library). A file that is a link is copied as a file
 Secrets    `secret.key` and foveal.toml are in it: keep a backup as you keep the home
 """
 
@@ -59,7 +59,7 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
     home, folder = settings.home, expanded(folder).resolve()
     if not home.is_dir():
         raise InputError(f"There is no home at {home} to back up.")
-    if folder.exists() and any(folder.iterdir()):
+    if _is_taken(folder):
         raise InputError(f"{folder} is there already. Name a new folder for each backup.")
     if folder.is_relative_to(home):
         raise InputError(f"{folder} lies in the home that it is to be a copy of. Name a folder elsewhere.")
@@ -79,15 +79,17 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
         for path in _files(home, but=left_out):
             if (relative := path.relative_to(home)) not in done and not _is_scratch(relative, copied):
                 _copy(path, folder / relative)
-        return _sealed(settings, folder)
+        return _sealed(settings, folder, _linked(home, left_out, copied))
 
 
 def restore(folder: Path, home: Path) -> Backup:
     """Put a backup into an empty home. InputError: it is none, is damaged, or the home is not empty."""
     folder, home = expanded(folder).resolve(), expanded(home).resolve()
     manifest = _manifest(folder)
-    if home.exists() and any(home.iterdir()):
-        raise InputError(f"{home} is not empty. A backup is put into a new home: move that one away, or name another.")
+    if _is_taken(home):
+        raise InputError(
+            f"{home} is not an empty folder. A backup is put into a new home: move that one away, or name another."
+        )
     for name, (size, digest) in manifest.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size or _hash(path) != digest:
@@ -96,6 +98,11 @@ def restore(folder: Path, home: Path) -> Backup:
         for name in manifest:
             _copy(folder / name, home / name)
     return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether there is a file, or a folder that is not empty."""
+    return place.exists() and (not place.is_dir() or any(place.iterdir()))
 
 
 def _libraries(home: Path) -> list[Path]:
@@ -109,8 +116,19 @@ def _files(folder: Path, but: Sequence[str] = ()) -> Iterator[Path]:
             folders[:] = [name for name in folders if name not in but]
         for name in sorted(names):
             path = Path(place) / name
-            if path.is_file() and not path.is_symlink():
+            if path.is_file():
                 yield path
+
+
+def _linked(home: Path, but: Sequence[str], libraries: Collection[Path]) -> list[str]:
+    """Of each folder that is but a link: that it is not in the backup."""
+    found = []
+    for place, folders, _ in os.walk(home):
+        for relative in (Path(place, name).relative_to(home) for name in sorted(folders)):
+            path = home / relative
+            if path.is_symlink() and relative.parts[0] not in but and relative not in libraries:
+                found.append(f"{path} is a link to the folder {path.resolve()}: copy that by itself")
+    return found
 
 
 def _is_scratch(relative: Path, libraries: Collection[Path]) -> bool:
@@ -138,15 +156,17 @@ def _copy_database(path: Path, to: Path) -> None:
         raise InputError(f"The database {path} is damaged ({found}). Put it back from an older backup.")
 
 
-def _sealed(settings: Settings, folder: Path) -> Backup:
+def _sealed(settings: Settings, folder: Path, linked: Sequence[str]) -> Backup:
     """Write down what there is; a folder without this is no backup."""
     files = {str(path.relative_to(folder)): (path.stat().st_size, _hash(path)) for path in _files(folder)}
     told = {"foveal": _version(), "at": faults.now().isoformat(timespec="seconds"), "files": files}
     with whole_file(folder / MANIFEST) as partial:
-        partial.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    elsewhere = []
+        partial.write_text(json.dumps(told, indent=1) + "\n", encoding="ascii")  # a name may be no UTF-8
+    elsewhere = list(linked)
     if not settings.database_url.startswith("sqlite"):
         elsewhere.append("the database is PostgreSQL's: copy it by pg_dump, right after this")
+    elif settings.database != "sqlite":
+        elsewhere.append(f"the database is at {settings.database}: copy it by SQLite's .backup, right after this")
     if settings.library_at != "home":
         elsewhere.append(f"the library is at {settings.library_uri}: keep it by the store's own versions")
     return Backup(folder, len(files), sum(size for size, _ in files.values()), tuple(elsewhere))

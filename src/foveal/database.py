@@ -12,6 +12,7 @@ Times      aware, in UTC, in both (`Moment`): SQLite would forget the zone
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import sqlite3
@@ -84,19 +85,28 @@ class Database:
     def open(cls, settings: Settings) -> Database:
         """The database of a home, with today's tables.
 
-        DatabaseError: it cannot be reached, its URL is none, or a newer Foveal made its tables.
+        DatabaseError: it cannot be reached, its URL is none, the home is none, or a newer Foveal made its tables.
         """
         url = settings.database_url
         if url.startswith("sqlite"):
-            settings.home.mkdir(parents=True, exist_ok=True)
+            try:
+                settings.home.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseError(
+                    f"The home {settings.home} cannot be made ({error.strerror}). Name a folder that you may write to."
+                ) from error
         try:
+            if make_url(url).get_backend_name() not in ("sqlite", "postgresql"):
+                raise exc.ArgumentError("no SQLite, and no PostgreSQL")
             engine = engine_of(url)
-            upgrade(engine)
-        except exc.ArgumentError as error:
+        except (exc.ArgumentError, ModuleNotFoundError, ValueError) as error:  # no driver; a port that is no number
+            got = re.sub("//.*@", "//***@", settings.database)  # nobody's password is told
             raise DatabaseError(
-                f"The setting database got {settings.database!r}; it needs 'sqlite', or a URL such as "
+                f"The setting database got {got!r}; it needs 'sqlite', or a URL such as "
                 "postgresql://user:password@host/name."
             ) from error
+        try:
+            upgrade(engine)
         except (exc.OperationalError, exc.DatabaseError) as error:
             raise DatabaseError(
                 f"The database {shown(url)} cannot be opened ({error.orig}). Check that it is there and that this "

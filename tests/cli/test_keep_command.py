@@ -103,6 +103,8 @@ def test_a_question_that_the_model_has_no_positions_for_is_refused(place, tmp_pa
     model = tiny("qwen", tmp_path / "small", positions=800)
     text = DocumentText(read_document(place / "rain.txt"))
     kept = KeptText.keep(model, text, tmp_path / "text", tokens=230)
+    with pytest.raises(ValueError, match="question is empty"):
+        kept.read(" ")
     with pytest.raises(ValueError, match="Ask in fewer words"):
         kept.read("When did it rain on the mill? " * 60)
     asked = "When did it rain? " * 30

@@ -1,10 +1,12 @@
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 
 from foveal.errors import InputError
 from foveal.evaluation.beir import load_beir
+from foveal.evaluation.judgements import read_queries
 
 DOCUMENTS = [
     {"_id": "d1", "title": "Eye", "text": "The fovea.", "url": "u"},
@@ -52,6 +54,7 @@ def test_compressed_files_read_the_same(tmp_path):
     [
         ({"corpus": '{"_id": "d1", "text": "x"}\n{"_id": "d1"'}, "line 2, is not JSON"),
         ({"corpus": "[1]"}, "holds a list"),
+        ({"corpus": "[" * 100_000}, "line 1, is not JSON"),
         ({"corpus": '{"_id": 7, "text": "x"}'}, "has 7 as '_id'; it needs a string"),
         ({"corpus": '{"_id": "d1"}'}, "has None as 'text'"),
         ({"corpus": '{"_id": "d1", "text": "x", "title": null}'}, "has None as 'title'"),
@@ -68,6 +71,17 @@ def test_compressed_files_read_the_same(tmp_path):
 def test_a_damaged_file_is_an_error_that_says_where(tmp_path, files, message):
     with pytest.raises(InputError, match=message):
         load_beir(written(tmp_path, **files))
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
+def test_a_byte_order_mark_is_no_damage(tmp_path, name):
+    for place in ("plain", "marked"):
+        (tmp_path / place).mkdir()
+    plain, marked = written(tmp_path / "plain"), written(tmp_path / "marked")
+    (marked / name).write_bytes(b"\xef\xbb\xbf" + (marked / name).read_bytes())
+    assert replace(load_beir(marked), name="plain") == load_beir(plain)
+    (tmp_path / "own.jsonl").write_bytes(b'\xef\xbb\xbf{"_id": "q", "text": "x"}\n')
+    assert read_queries(tmp_path / "own.jsonl") == {"q": "x"}
 
 
 def test_the_same_judgement_twice_is_one(tmp_path):

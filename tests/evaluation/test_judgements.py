@@ -118,6 +118,10 @@ def test_what_is_no_judgement_is_refused(path):
         keep_judgement(path, judgement(1))
     with pytest.raises(InputError, match="cannot be"):
         keep_judgement(path.parent, judgement(1))
+    for wrong in ("[" * 100_000, json.dumps(judgement(1).as_json()).replace('"start": 0', '"start": 1e400')):
+        path.write_text(wrong + "\n")
+        with pytest.raises(InputError, match="line 1, is no judgement"):
+            read_judgements(path)
 
 
 @pytest.mark.parametrize(

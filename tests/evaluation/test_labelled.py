@@ -122,7 +122,7 @@ def test_gains_are_means_with_errors_and_missing_values_are_left_out():
     first, second = gains(table)
     assert (first.mean, first.count) == (1.0, 3)
     assert first.error == pytest.approx(1 / np.sqrt(3))
-    assert (second.mean, second.error, second.p) == (0.5, 0.0, 0.0)
+    assert (second.mean, second.error, second.p) == (0.5, 0.0, 0.5**4)  # the same four times: as a coin
     assert gains([[0.0, 0.0]])[0].p == 1.0
     with pytest.raises(InputError, match="at least two"):
         gains([[1.0, float("nan")]])

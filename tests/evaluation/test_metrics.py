@@ -114,6 +114,8 @@ def test_an_unknown_metric_is_named_with_those_there_are(name):
 def test_nan_scores_and_empty_judgements_are_errors():
     with pytest.raises(InputError, match="Query 'q' has NaN as the score of document 'b'"):
         evaluate({"q": {"a": 1.0, "b": math.nan}}, {"q": {"a": 1}})
+    with pytest.raises(InputError, match="Query 'q' has a score that is no number"):
+        evaluate({"q": {"a": "high"}}, {"q": {"a": 1}})
     with pytest.raises(InputError, match="no judgements"):
         evaluate({}, {})
 

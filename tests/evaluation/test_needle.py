@@ -391,7 +391,8 @@ def test_growth_tells_what_r2_does_not():
 
 
 @pytest.mark.parametrize(
-    ("lengths", "seconds"), [([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, 3], [0, 1, 2]), ([], [])]
+    ("lengths", "seconds"),
+    [([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, 3], [0, 1, 2]), ([], []), ([1, 2, 3], [1, math.nan, 2])],
 )
 def test_a_fit_needs_three_lengths_with_a_time_each(lengths, seconds):
     for fit in (linear_fit, growth):

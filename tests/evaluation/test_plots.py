@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ def test_lines_have_a_colour_each(tmp_path):
     image = pixels(lines(np.array([10, 100, 1000]), series, tmp_path / "lines.png", logarithmic="xy", **LABELS))
     assert share_of(image, "#0072b2") > 0
     assert share_of(image, "#d55e00") > 0
+
+
+@pytest.mark.parametrize("days", [1, 4, 5, 14])
+def test_few_days_have_their_marks(tmp_path, days):
+    span = [date(2026, 1, 1) + timedelta(days=day) for day in range(days)]
+    assert lines(span, {"a": [1.0] * days}, tmp_path / "days.png", **LABELS).is_file()  # a warning would be an error
 
 
 def test_a_heat_map_has_a_cell_for_each_value(tmp_path):

@@ -59,6 +59,8 @@ def test_pk_of_the_published_vectors(hypothesis, reference, expected):
 @pytest.mark.parametrize(("reference", "k"), [([5], 2), ([7], 4), ([9], 4), ([1, 1, 1], 2), ([4, 4, 5], 2), ([13], 6)])
 def test_the_window_is_half_the_mean_segment_rounded_to_even_and_at_least_two(reference, k):
     assert window_size(reference) == k
+    with pytest.raises(InputError, match="no segments"):
+        window_size([])
 
 
 def test_the_metrics_are_their_definitions():

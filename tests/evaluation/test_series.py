@@ -46,12 +46,22 @@ def test_a_table_is_read_and_split_by_time(tmp_path):
         ("date,a\n2020-01-01,1\n2020-01-02,1,2\n", "needs 1 numbers"),
         ("date\n", "header"),
         ("date,a\n2020-01-01,1\n\n", "two rows or more"),
+        ("date,a\n2020-01-01,1\n2020-01-02,1e39\n", "at most 3.4e38"),
+        ("date,a\n2020-01-01,1\n2020-01-02T00:00+00:00,2\n", "line 3: its date has a zone"),
     ],
 )
 def test_a_table_that_is_none(tmp_path, text, told):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(InputError, match=told):
         read_table(tmp_path / "bad.csv")
+
+
+def test_a_damaged_archive_of_a_table_is_refused(tmp_path):
+    packed = bytearray(gzip.compress(b"date,a\n2020-01-01,1\n2020-01-02,2\n" * 100))
+    packed[20:22] = bytes(255 ^ one for one in packed[20:22])
+    (tmp_path / "bad.csv.gz").write_bytes(packed)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_table(tmp_path / "bad.csv.gz")
 
 
 def test_a_ts_file_with_missing_values_and_uneven_channels(tmp_path):

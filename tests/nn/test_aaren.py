@@ -316,6 +316,10 @@ def test_wrong_input_is_named():
         AarenBlock(AarenSettings(dim=8, heads=2), residual="query", mixer=Plain)
     with pytest.raises(InputError, match="without their order"):
         aaren(decay=0.1).read(drawn(2, 5, 8))
+    with pytest.raises(InputError, match="block = 0"):
+        layer.read(drawn(2, 5, 8), block=0)
+    with pytest.raises(InputError, match="feed_forward = 0"):
+        AarenBlock(AarenSettings(dim=8, heads=2), feed_forward=0)
     for options, words in (
         ({"heads": 3}, "multiple of heads"),
         ({"scan": "fast"}, "auto, step"),

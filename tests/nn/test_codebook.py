@@ -322,6 +322,8 @@ def test_what_a_filter_does_not_take():
         (torch.randn(1, 8, 6), goal, {}),
         (torch.randn(1, 9, 6), goal[:, :1], {}),
         (torch.randn(1, 9, 6), goal.float(), {}),
+        (torch.randn(1, 9, 6), goal + 4, {}),  # of the second field there are 3
+        (torch.randn(1, 9, 6), goal - 1, {}),
         (torch.randn(1, 9, 6), goal, {"mask": torch.ones(1, 9)}),
         (torch.randn(1, 9, 6), goal, {"extra": torch.randn(1, 2)}),
         (torch.full((1, 9, 6), math.nan), goal, {}),

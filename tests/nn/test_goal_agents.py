@@ -198,6 +198,8 @@ def test_an_agent_refuses_what_is_no_view():
         agent.act((one.expand(1, 48), one.expand(1, 2), one), agent.begin(1), one == 0)
     with pytest.raises(InputError, match="place"):
         AgentSettings(actions=3, goals=(7, 4), place="after")
+    with pytest.raises(InputError, match="no such setting"):
+        agent_for("BabyAI-GoToLocalS5N2-v0", {"width": 8}, 0)
 
 
 TINY = AgentTraining(

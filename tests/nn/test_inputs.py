@@ -14,7 +14,7 @@ from foveal.nn.causal_attention import CausalAttention, StreamSettings, encoder_
 from foveal.nn.codebook import CodebookSettings, LinearBottleneck, TaskCodebook
 from foveal.nn.full_attention import FullAttention, FullSettings
 from foveal.nn.gated_delta import GatedDelta, GatedDeltaSettings
-from foveal.nn.inputs import checked, require_numbers
+from foveal.nn.inputs import checked, require_ids, require_numbers
 from foveal.nn.neural_memory import MemorySettings, NeuralMemory
 from foveal.nn.passage_memory import PassageMemory, PassageSettings
 from foveal.nn.recurrent import Recurrent, RecurrentSettings
@@ -139,3 +139,17 @@ def test_numbers_whose_sum_is_none_are_numbers():
     x = torch.full((1, 4, 2), 3e38)
     require_numbers("A layer", x)
     assert torch.equal(checked("A layer", x, 2, torch.ones(1, 4, dtype=torch.bool)), x)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_batch_of_no_rows_is_named(name):
+    with pytest.raises(InputError, match="a batch of no rows"):
+        layer_of(name)(torch.zeros(0, 3, DIM))
+
+
+def test_ids_are_whole_numbers_that_there_are():
+    require_ids("A model", "ids", torch.tensor([[0, 4]]), 5)
+    require_ids("A model", "ids", torch.zeros(2, 0, dtype=torch.long), 5)
+    for wrong, words in (([5, 1], "1 to 5"), ([-1, 0], "-1 to 0"), ([1.0], "torch.float32")):
+        with pytest.raises(InputError, match=rf"A model got ids of {words}; .* from 0 to 4"):
+            require_ids("A model", "ids", torch.tensor(wrong), 5)

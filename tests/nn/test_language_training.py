@@ -84,6 +84,19 @@ def test_what_is_held_out_is_measured_all_over_by_its_own_characters():
     assert [int(one[0]) // 48 for one in dev] == [0, 2, 3, 5]
 
 
+def test_a_stream_is_measured_by_the_characters_that_it_reads():
+    text = ("a" * 800 + "文" * 300).encode()
+    _, held = _parts(text, replace(SMALL, held_out=0.99, length=16))
+    held = replace(held, tokens=encoded(text.decode())[0])  # its first 16 windows are letters of one byte
+    model = made(config_of("aaren", SIZE), 0).eval()
+    told = held.measured(model)["256 bytes as a stream"]["bits per character"]
+    assert told == pytest.approx(stream_nats(model, held.tokens[:256], 16) / math.log(2), rel=1e-5)
+
+
+def test_a_routing_model_of_one_head_routes_it():
+    assert config_of("routing", replace(SIZE, heads=1)).layer_settings(0).routing_heads == 1
+
+
 @pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     from foveal.training import watch

@@ -93,6 +93,16 @@ def test_the_loss_is_that_of_the_next_tokens_and_passes_over_padding():
     assert torch.isfinite(model(ids, attention_mask=0 * mask, labels=ids).loss)
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32])
+def test_ids_may_be_whole_numbers_of_any_width(kind):
+    model, ids = model_of("aaren"), ids_of(2, 7)
+    narrow, mask = ids.to(kind), torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
+    found, wanted = (model(one, attention_mask=mask, labels=one) for one in (narrow, ids))
+    assert torch.equal(found.logits, wanted.logits)
+    assert torch.equal(found.loss, wanted.loss)
+    assert torch.equal(model.generate(narrow, max_new_tokens=3), model.generate(ids, max_new_tokens=3))
+
+
 @pytest.mark.parametrize("name", ["mag", "routing"])
 def test_no_state_is_kept_of_padded_rows(name):
     model, ids = model_of(name), ids_of(2, 9)
@@ -160,6 +170,12 @@ def test_weights_that_are_missing_are_named(tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelUnavailable, match=r"blocks\.0\.mixer\.query"):
         layers.AarenLM.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ModelUnavailable, match="could not be loaded as AarenLM"):
+        layers.AarenLM.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelUnavailable, match="could not be loaded as AarenLM"):
+        layers.AarenLM.from_pretrained(tmp_path)
 
 
 def test_wrong_input_is_named():
@@ -172,6 +188,11 @@ def test_wrong_input_is_named():
         (lambda: model(ids, labels=ids[:, :3]), "Make them equal"),
         (lambda: model(ids, state=state), "'TitansLM', 2 layers"),
         (lambda: model.step(ids[:, 0], state), "init_state"),
+        (lambda: model(ids + 31), "input_ids of .* from 0 to 30"),
+        (lambda: model(ids.float()), "input_ids of torch.float32"),
+        (lambda: model(ids, labels=ids - 40), "labels of"),
+        (lambda: model.step(torch.tensor([31, 0]), model.init_state(2)), "ids of 0 to 31"),
+        (lambda: model.generate(ids, temperature=float("nan")), "temperature = nan"),
         (lambda: model_of("aaren", mixer={"depth": 3}), "depth"),
         (lambda: model_of("aaren", vocab_size=0), "vocab_size = 0"),
         (lambda: model_of("routing", mixer={"selection": "topk", "causal": False}), "to come"),

@@ -82,6 +82,7 @@ def test_wrong_input_is_named():
     for call, words in (
         (lambda: memory.write(unit(3, 7), torch.arange(3)), "needs \\(n, 8\\)"),
         (lambda: memory.write(unit(3, 8), torch.arange(2)), "one for each"),
+        (lambda: memory.write(unit(2, 8), torch.tensor([0.2, 0.7])), "a whole number"),
         (lambda: memory.recall(unit(1, 8), torch.arange(2), other.init_state()), "passage memory"),
         (lambda: PassageSettings(codes=100), "multiple of 64"),
         (lambda: PassageSettings(depth=0), "depth = 0"),

@@ -145,6 +145,43 @@ def test_padding_is_no_unit():
             assert one.li == pytest.approx(other.li, rel=1e-3)
 
 
+def test_a_jacobian_is_that_of_the_tokens_that_count():
+    model = hugging_face("Bert", vocab_size=20)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(8 if weight.dim() == 2 else 1)
+    padded = stiffness(model, [{"input_ids": IDS[1:], "attention_mask": MASK[1:]}], jacobian=True, iterations=60)
+    alone = stiffness(model, [{"input_ids": IDS[1:, :3]}], jacobian=True, iterations=60)
+    assert [one.ji for one in padded.blocks] == pytest.approx([one.ji for one in alone.blocks], rel=0.01)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("step", {"level": "diff"}), ("dia", {})])
+def test_in_a_jacobian_gates_know_the_padding_and_the_block_before(kind, options):
+    model = hugging_face("Bert", vocab_size=20).double()
+    torch.manual_seed(0)
+    attach(model, kind, **options)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(6 if weight.dim() == 2 else 1)
+    batches = [{"input_ids": IDS[1:], "attention_mask": MASK[1:]}, {"input_ids": IDS}]
+    padded = stiffness(model, batches, jacobian=True, iterations=25)
+    alone = stiffness(model, [{"input_ids": IDS[1:, :3]}], jacobian=True, iterations=25)
+    assert [one.ji for one in padded.blocks] == pytest.approx([one.ji for one in alone.blocks], rel=0.01)
+
+
+def test_positions_that_no_token_has_are_not_asked_for():
+    from types import SimpleNamespace
+
+    from foveal.nn.stiffness_texts import Opened, batches
+
+    model = hugging_face("Roberta", vocab_size=20, max_position_embeddings=10)
+    encode = lambda text, **_: SimpleNamespace(ids=[5] * len(text))  # noqa: E731
+    opened = Opened("tiny", model, SimpleNamespace(encode=encode), special=False)
+    assert stiffness(model, batches(opened, "a" * 50, windows=1, tokens=8)).units == 8
+    with pytest.raises(InputError, match="takes 8 tokens, and 9 were asked for"):
+        batches(opened, "a" * 50, windows=1, tokens=9)
+
+
 def test_narrow_weights_are_widened_for_jacobians():
     model = hugging_face("Qwen2", vocab_size=20, num_key_value_heads=1)
     batch = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -17,13 +17,13 @@ from foveal.errors import InputError
 from foveal.evaluation.event_sequences import Events
 from foveal.evaluation.series import Labelled, Table
 from foveal.nn.causal_attention import CausalAttention, StreamSettings, encoder_of, last_real
-from foveal.nn.classifier import ClassifierSettings, StreamClassifier, classification
+from foveal.nn.classifier import ClassifierSettings, StreamClassifier, classification, held_out
 from foveal.nn.counts import CountForecaster, CountSettings, targets
 from foveal.nn.decision_data import Trajectory, collected, episode, read_trajectories, write_trajectories
 from foveal.nn.decisions import DecisionSettings, deciding, returns
 from foveal.nn.event_model import EventModel, EventModelSettings, collate, event_forecasting, nats
 from foveal.nn.forecaster import Forecaster, ForecasterSettings, forecasting
-from foveal.nn.stream_training import fit, in_batches, load_model
+from foveal.nn.stream_training import fit, in_batches, load_model, save_model
 from foveal.training.loop import LoopSettings
 
 SMALL = StreamSettings(dim=16, heads=2, layers=2, dropout=0.0)
@@ -147,6 +147,9 @@ def test_dlinear_is_two_maps_of_the_window():
 def test_too_few_rows_and_broken_patches_are_refused():
     with pytest.raises(InputError, match="too few"):
         forecasting(waves(60), ForecasterSettings(input=24, horizon=30, encoder=SMALL))
+    newest_first = replace(waves(400), moments=waves(400).moments[::-1])
+    with pytest.raises(InputError, match="back in time"):
+        forecasting(newest_first, ForecasterSettings(input=24, horizon=8, encoder=SMALL))
     with pytest.raises(InputError, match="whole patches"):
         ForecasterSettings(input=20, patch=8)
     with pytest.raises(InputError, match="NaN in row 0, token 3"):
@@ -186,6 +189,28 @@ def test_a_classifier_learns_and_streams(tmp_path):
         classification(tones(4, 0), Labelled(tones(1, 0).series, ("loud",)))
     with pytest.raises(InputError, match="one series only"):
         classification(tones(2, 0), tones(2, 1))
+
+
+def test_of_every_class_one_series_is_learnt_from():
+    for share in (0.1, 0.9, 1.0):
+        held = held_out([0, 0, 1, 1, 1, 2], share, seed=0)
+        assert not {0, 1} <= held
+        assert not {2, 3, 4} <= held
+        assert 5 not in held
+        assert len(held) == (2 if share == 0.1 else 3)
+
+
+def test_files_that_hold_no_model_are_named(tmp_path):
+    plain = ForecasterSettings(input=8, horizon=2, patch=4, encoder=None, mean=(0.0,), spread=(1.0,))
+    folder = save_model(Forecaster(plain), "forecast", tmp_path / "one")
+    assert load_model(folder, task="forecast").settings == plain
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(folder)
+    for told in ("[1]", "{}"):
+        (folder / "stream.json").write_text(told)
+        with pytest.raises(InputError, match="holds none"):
+            load_model(folder)
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -247,6 +272,20 @@ def test_an_event_model_beats_a_constant_rate(tmp_path):
     assert after["nll"] < before["nll"] - 1
     assert after["accuracy"] == 1
     assert after["rmse"] < 0.5 * before["rmse"]
+
+
+def test_marks_that_were_not_learnt_are_named():
+    model = event_model()
+    gaps, marks = torch.ones(1, 2, dtype=torch.float64), torch.tensor([[0, 3]])
+    with pytest.raises(InputError, match=r"marks of 0 to 3; it was made for whole numbers from 0 to 2"):
+        model(gaps, marks)
+    with pytest.raises(InputError, match="marks of 3 to 3"):
+        model.step(gaps[:, 0], marks[:, 1], model.init_state(1))
+    with pytest.raises(InputError, match=r"gaps \(1, 2\) and marks \(1, 1\)"):
+        model(gaps, marks[:, :1])
+    of_names = Events(np.arange(3.0), np.array([0, 1, 123_456_789_012]))
+    with pytest.raises(InputError, match="A mark is 123,456,789,012"):
+        event_forecasting([of_names] * 3, [of_names])
 
 
 # -- decisions ---------------------------------------------------------------------------------------------------------
@@ -327,9 +366,66 @@ def test_trajectories_are_read_as_they_were_written(tmp_path):
     (tmp_path / "bad.jsonl").write_text(json.dumps({"observations": [[1]], "actions": [1, 2], "rewards": [1]}))
     with pytest.raises(InputError, match="for each step"):
         read_trajectories(tmp_path / "bad.jsonl")
-    with pytest.raises(InputError, match="do not fit"):
-        deciding("steps", [Trajectory(np.zeros((2, 5), np.float32), np.zeros(2), np.zeros(2, np.float32))],
-                 make=lambda _: Steps())  # fmt: skip
+    for rewards in ([float("nan")] * 2, [[1.0], [1.0]]):
+        told = {"observations": [[1], [2]], "actions": [0, 1], "rewards": rewards}
+        (tmp_path / "bad.jsonl").write_text(json.dumps(told))
+        with pytest.raises(InputError, match="for each step"):
+            read_trajectories(tmp_path / "bad.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("observed", "actions"), [(5, [0, 1]), (2, [0, 2]), (2, [0, -1]), (2, [0, 0.5]), (2, ["a", "b"]), (2, [[0], [1]])]
+)
+def test_trajectories_that_the_environment_could_not_have_seen_are_refused(observed, actions):
+    one = Trajectory(np.zeros((2, observed), np.float32), np.asarray(actions), np.zeros(2, np.float32))
+    with pytest.raises(InputError, match="2 numbers a step and takes a whole number from 0 to 1"):
+        deciding("steps", [one], make=lambda _: Steps())
+
+
+@dataclass
+class Levers(Steps):
+    """The same with two levers, of bounds of their own; the first is paid for."""
+
+    def __post_init__(self):
+        low, high = np.array([-1.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32)
+        self.taken: list[np.ndarray] = []
+        self.action_space = SimpleNamespace(shape=(2,), low=low, high=high, seed=lambda _: None, sample=lambda: low)
+
+    def step(self, action):
+        self.taken.append(np.asarray(action))
+        self.at += 1
+        return self.seen(), float(action[0]), self.at == 10, False, {}
+
+
+def test_actions_that_are_numbers_lie_within_each_ones_bounds():
+    made: list[Levers] = []
+
+    def make(_):
+        made.append(Levers())
+        return made[-1]
+
+    one = Trajectory(np.zeros((10, 2), np.float32), np.full((10, 2), 0.5), np.ones(10, np.float32))
+    model = deciding("levers", [one], DecisionSettings(encoder=SMALL), windows=4, make=make).model
+    assert model.settings.highest == 2.0
+    with torch.no_grad():
+        model.act.bias.copy_(torch.tensor([9.0, -9.0]))  # 2 and -2
+    returns(model, "levers", [0], make=make)
+    np.testing.assert_allclose(made[-1].taken, [[2.0, 0.0]] * 10, atol=1e-3)
+    wide = replace(one, actions=np.zeros((10, 3)))
+    with pytest.raises(InputError, match="takes 2 numbers"):
+        deciding("levers", [wide], make=make)
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space"])
+def test_environments_that_show_no_list_of_numbers_are_refused(name):
+    def make(_):
+        made = Steps()
+        setattr(made, name, SimpleNamespace(shape=None if name == "observation_space" else (2,)))
+        return made
+
+    one = Trajectory(np.zeros((2, 1), np.float32), np.zeros(2), np.zeros(2, np.float32))
+    with pytest.raises(InputError, match="needs a list of numbers that is seen"):
+        deciding("steps", [one], make=make)
 
 
 # -- counts ------------------------------------------------------------------------------------------------------------

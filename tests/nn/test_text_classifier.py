@@ -16,7 +16,7 @@ from nn.subject_texts import texts
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.labelled import LabelledText
 from foveal.nn import TextClassifier, TextClassifierConfig
-from foveal.nn.classified import Classified
+from foveal.nn.classified import Classified, numbers_of
 from foveal.nn.stream_training import fit
 from foveal.nn.text_classifier import together
 from foveal.nn.text_classifier_training import (
@@ -171,6 +171,12 @@ def test_it_is_loaded_as_it_was_saved(tmp_path):
     ]
     with pytest.raises(ModelUnavailable, match="no text classifier"):
         TextClassifier.from_pretrained(tmp_path / "none")
+    (tmp_path / "one" / "words.json").write_text('["pump"]')
+    with pytest.raises(ModelUnavailable, match=r"3 words, and the model .* do not belong together"):
+        TextClassifier.from_pretrained(tmp_path / "one")
+    (tmp_path / "one" / "model.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ModelUnavailable, match="no text classifier"):
+        TextClassifier.from_pretrained(tmp_path / "one")
 
 
 @pytest.mark.slow
@@ -196,6 +202,10 @@ def test_what_cannot_be_read_is_refused():
         model(torch.ones(2, 3, dtype=torch.long), attention_mask=torch.ones(2, 2))
     with pytest.raises(InputError, match="padded on the left"):
         model(torch.tensor([[0, 2, 3]]))
+    with pytest.raises(InputError, match="input_ids of 2 to 9999"):
+        model(torch.tensor([[2, 9999]]))
+    with pytest.raises(InputError, match="labels of 2 to 2"):
+        model(torch.tensor([[2, 3]]), labels=torch.tensor([2]))
     with pytest.raises(InputError, match="has no word"):
         model.classify(["The pump", " … "])
     model.words = None
@@ -300,6 +310,13 @@ def test_labels_that_are_numbers_are_ratings(tmp_path):
     assert after["mean absolute error"] < 1
 
 
+def test_a_label_that_is_missing_is_no_rating():
+    for missing in ("nan", "inf"):
+        assert numbers_of(["1", "2", missing]) is None
+        recipe = classifying(texts(60, labels={"water": "1", "sky": "2", "bread": missing}), (), SMALL)
+        assert (recipe.metric, recipe.lower) == ("accuracy", False)
+
+
 def test_batches_hold_texts_of_like_length_and_each_text_once():
     lengths = np.random.default_rng(0).integers(1, 100, 500).tolist()
     batches = by_length(lengths, 16, seed=0, epoch=1)
@@ -310,6 +327,8 @@ def test_batches_hold_texts_of_like_length_and_each_text_once():
 
 
 def test_texts_that_nothing_can_be_learnt_from_are_refused():
+    with pytest.raises(InputError, match="no label"):
+        classifying([])
     with pytest.raises(InputError, match="'x' only"):
         classifying([LabelledText("a a", "x")] * 3)
     with pytest.raises(InputError, match="no training text has"):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nn.streams import assert_streams, drawn, turned
 
+from foveal.errors import InputError
 from foveal.nn.window_attention import WindowAttention, WindowSettings
 
 
@@ -65,3 +66,9 @@ def test_whole_in_pieces_and_by_token_are_one(tokens, window, kind, cuts):
     layer = window_of(window=window, kind=kind)
     with torch.no_grad():
         assert_streams(layer, drawn(2, tokens, 8), [min(one, tokens) for one in cuts], atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("width", [-2, 0, 3])
+def test_heads_of_no_even_width_are_refused(width):
+    with pytest.raises(InputError, match=f"heads of width {width}"):
+        WindowSettings(dim=8, heads=2, dim_head=width)

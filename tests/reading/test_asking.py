@@ -139,6 +139,15 @@ def test_evidence_fits_what_the_model_is_shown(qwen, mill):
     assert 0 < sum(len(qwen.encode(one.excerpt.text)) for one in chosen.evidence) <= 44
 
 
+def test_the_best_sentence_is_evidence_however_little_the_model_is_shown(qwen):
+    told = "Orsin Vale, who is old, " + "and has seen it rain by the mill, " * 4 + "keeps the key."
+    long = document("long", f"It rained. {told} It rained.")
+    settings = replace(SMALL, answer=AnswerSettings(context=32))
+    assert len(qwen.encode(told)) > 32
+    chosen = ask(asker([long], reader=qwen, settings=settings, keeper={"Orsin": 0.3}), hit_in(long, told))[0]
+    assert [one.excerpt.text for one in chosen.evidence] == [told]
+
+
 def test_a_document_that_was_removed_is_left_out(qwen, mill, bread):
     made = asker([bread], reader=qwen, keeper={"oven": 0.2, "Orsin": 0.3})
     chosen, *_, answer = ask(made, hit_in(mill, "Orsin"), hit_in(bread, "bread"))

@@ -127,6 +127,12 @@ def test_excerpts_are_the_text_within_the_budget(reading_models, story, mode, se
             assert (reading.text, reading.citations) == ("", ())
 
 
+@pytest.mark.parametrize("floor", [QUICK.floor, 1e9])
+def test_it_is_told_whether_anything_was_looked_at(qwen, story, floor):
+    reading = InfiniRetri(qwen, replace(QUICK, floor=floor)).retrieve(story, QUESTION)
+    assert reading.found == bool(reading.excerpts) == (floor < 1e9)
+
+
 PIECES = ["He sat. ", "x;y\n", "漢字。", "\r\n\r\n", "\0", "👩‍👧 ", "| a | b |\n", "word " * 9]
 
 

@@ -176,6 +176,8 @@ def test_an_encoding_that_was_named_holds(tmp_path):
         ("ebcdick", InputError, "No encoding is called 'ebcdick'"),
         ("rot13", InputError, "No encoding is called 'rot13'"),
         ("utf-8", UnreadableSource, "is not utf-8: byte 5"),
+        ("undefined", UnreadableSource, "undefined"),
+        ("idna", UnreadableSource, "idna"),
     ],
 )
 @pytest.mark.parametrize("settings", [LoadSettings(), LoadSettings(max_bytes=5)])
@@ -186,6 +188,21 @@ def test_an_encoding_that_does_not_fit(tmp_path, encoding, error, said, settings
         return
     with pytest.raises(error, match=said):
         opened(tmp_path / "a.txt", settings, encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("settings", [LoadSettings(), LoadSettings(max_bytes=5)], ids=["small", "large"])
+def test_the_mark_of_an_encoding_that_was_named_is_no_part_of_the_text(tmp_path, encoding, settings):
+    data = LINE.encode(encoding)
+    mark = codecs.BOM_UTF8 if encoding == "utf-8" else codecs.BOM_UTF16_LE
+    (tmp_path / "a.txt").write_bytes(mark + data.removeprefix(codecs.BOM_UTF16_LE))
+    assert whole(opened(tmp_path / "a.txt", settings, encoding=encoding)) == LINE
+
+
+def test_a_large_file_in_utf16_without_its_mark_is_refused_by_name(tmp_path):
+    (tmp_path / "a.txt").write_bytes(LINE.encode("utf-16-le"))
+    with pytest.raises(UnreadableSource, match="utf-16-le"):
+        whole(opened(tmp_path / "a.txt", LoadSettings(max_bytes=5), encoding="utf-16"))
 
 
 def test_an_encoding_goes_with_a_file():

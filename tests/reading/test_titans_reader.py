@@ -21,7 +21,7 @@ from foveal.reading import TitansReader, TitansReadSettings, titans_memory
 from foveal.reading.events import Done, ReadStarted, WindowRead
 from foveal.reading.skim import content_words
 from foveal.reading.sources import DocumentText
-from foveal.reading.titans_training import ReaderTraining, load_memory, train_reader
+from foveal.reading.titans_training import ReaderTraining, load_memory, pairs_of, train_reader
 from foveal.training.loop import LoopSettings
 
 FACT = "The keeper of the mill is Orsin Vale. "
@@ -194,3 +194,10 @@ def test_done_is_the_last_event(mill):
     *_, last = reader().stream(mill, [QUESTION, "Where is the river?"])
     assert isinstance(last, Done)
     assert [one.question for one in last.readings] == [QUESTION, "Where is the river?"]
+
+
+def test_half_a_character_does_not_stop_a_training():
+    """A PDF's text may hold such; encoders pass over them."""
+    settings = ReaderTraining(stretch=8, passages=32)
+    text = rain(0, 30).replace("house", "house \ud800")
+    assert pairs_of([text], Words(), settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -98,3 +99,16 @@ def test_passages_cover_the_text():
     assert GraphSeg(encoder=HashedWords()).segment(document("b", "")) == []
     short = GraphSeg(encoder=HashedWords(), max_tokens=5).segment(document("c", text))
     assert all(len(HashedWords().token_offsets(passage.text)) <= 5 for passage in short)
+
+
+def test_long_segments_are_compared_piece_by_piece():
+    """All cosines of 6,000 units with 6,000 would take 288 MB."""
+    vectors = np.repeat(np.eye(2), 6000, axis=0)
+    tracemalloc.start()
+    assert graph_boundaries(vectors) == [6000]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+    vectors[-1] = vectors[0]
+    vectors[-2] = [0.7, 0.7]
+    assert graph_boundaries(vectors) == []

@@ -220,6 +220,8 @@ def test_a_text_file_is_kept_unchanged(tmp_path):
         ("Set\nheading\n===\n", "Set heading"),
         ("```\n# comment\n```\n\n## After code", "After code"),
         ('---\ntitle: "From the matter"\ndate: 2024-05-06\n---\n# Other', "From the matter"),
+        ("---\r\ntitle: >-\r\n  From the\r\n  matter\r\ndate: 2024-05-06\r\n---\r\n# Other", "From the matter"),
+        ("---\ntitle: The dogs'\ndate: 2024-05-06\n---\n# Other", "The dogs'"),
         ("---\nlang: de\n---\n# Heading", "Heading"),
         ("no heading", "file"),
     ],

@@ -4,9 +4,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from lxml.html import document_fromstring
 
 from foveal.errors import UnreadableSource
-from foveal.text.html import decode_html, read_html
+from foveal.text.html import _simplify, decode_html, read_html
 
 SENTENCE = (
     "The fovea is the small part of the retina that sees sharply, and the eye turns it to the few places that matter. "
@@ -58,6 +59,22 @@ def test_furniture_emphasis_and_source_line_breaks_go():
     for gone in ("Shop our glasses", "[edit]", "[1]", "scripted", "Copyright", "**small**"):
         assert gone not in text
     assert "It is small: 1.5\xa0mm², as H₂O is wet." in text.replace(" mm", "\xa0mm")
+
+
+@pytest.mark.parametrize("sentence", ["水車小屋がある。" * 20, "水車。"], ids=["long", "short"])
+def test_a_word_is_not_cut_by_how_it_is_read(sentence):
+    ruby = "<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp><rb>字</rb><rt>じ</rt></ruby>"
+    assert (
+        f"この漢字です。{sentence}" in read(f"<body><article><p>この{ruby}です。{sentence}</p></article></body>").text
+    )
+
+
+@pytest.mark.parametrize("block", ["<p>{}</p>", "<ul><li>{}</li></ul>", "<h2>{}</h2>"])
+def test_dates_and_quotations_stay_in_their_sentence(block):
+    said = "In <time datetime='1066'><b>October</b> 1066</time> he <q>fell <i>at</i> once</q>, they said."
+    inside = f"<p>{SENTENCE * 2}</p>{block.format(said)}<p>{SENTENCE * 2}</p>"
+    page = read(f"<body><article>{inside}</article></body>")
+    assert "In October 1066 he “fell at once”, they said." in page.text
 
 
 def test_prose_carries_no_backslashes_and_code_keeps_its_own():
@@ -156,6 +173,7 @@ POLISH = "Zażółć gęślą jaźń"
         (b'<meta charset="utf-8">' + POLISH.encode("iso8859-2"), "iso-8859-2"),
         (POLISH.encode(), "no-such-charset"),
         (b'<meta charset="ascii">' + POLISH.encode(), "utf-8"),
+        (b'<meta charset="utf-16"> ' + POLISH.encode(), None),  # an even number of bytes: they would pass for Chinese
     ],
 )
 def test_the_encoding_of_a_page(content, charset):
@@ -179,6 +197,18 @@ def test_elements_deeper_than_a_browser_keeps_cost_no_search_for_the_main_text(m
     monkeypatch.setattr("trafilatura.extract", lambda *_, **__: pytest.fail("trafilatura is quadratic in the depth"))
     page = read(f"<body><h1>The fovea</h1>{'<div>' * 600}<p>{SENTENCE}</p>{'</div>' * 600}<p>The end.</p></body>")
     assert page.text == f"# The fovea\n\n{SENTENCE.strip()}\n\nThe end."
+
+
+@pytest.mark.parametrize("block", ["p", "pre"])
+def test_a_transcript_by_words_is_one_piece_before_the_main_text_is_sought(block):
+    """Each word in an element of its own: the search is quadratic in them, and took minutes for ten thousand."""
+    words = "".join(f"<span class=word>word{n}</span> " for n in range(600))
+    tree = document_fromstring(f"<body><{block}>{words}</{block}></body>")
+    _simplify(tree)
+    assert len(tree.xpath(f"//{block}//text()")) == 1
+    page = read(f"<body><article><p>{SENTENCE * 2}</p><{block}>{words}</{block}></article></body>")
+    assert "word0 word1 word2 " in page.text
+    assert "word599" in page.text
 
 
 def test_control_characters_are_spaces():

@@ -188,6 +188,12 @@ def test_page_numbers_that_count_go_and_a_sentence_runs_on():
     assert [text[offset:].startswith("the fovea") for offset in offsets] == [True] * 3
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\u00a0\r\n "], ids=["empty", "space", "spaces"])
+def test_a_page_of_blanks_begins_where_the_next_one_does(blank):
+    text, offsets = joined(["The first page.", blank, "The third page.", blank])
+    assert offsets == (0, text.index("The third"), text.index("The third"), len(text))
+
+
 def running(count, head="A Book of Seeing", foot="page {} of 9", *, skip=()):
     pages = [
         f"{head}\r\nPage {name}: {LINES}\r\n{WORDS} {name}\r\n{foot.format(n)}"

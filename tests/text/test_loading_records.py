@@ -28,6 +28,20 @@ def test_each_text_field_is_read(tmp_path, field):
     assert document.title == "T"
 
 
+@pytest.mark.parametrize("blank", [" ", {"a": 1}, [1]], ids=["blank", "object", "numbers"])
+def test_the_field_that_the_text_is_taken_from_is_no_metadata(tmp_path, blank):
+    [document] = loaded(written(tmp_path / "a.jsonl", {"text": blank, "body": "Sharp sight."}))
+    assert document.text == "Sharp sight."
+    assert "body" not in document.metadata
+
+
+@pytest.mark.parametrize("given", [1610112312034, "1610112312034", "16101123120"])
+def test_a_row_of_digits_is_no_day_with_a_time(tmp_path, given):
+    [document] = loaded(written(tmp_path / "a.jsonl", {"text": "Sharp sight.", "date": given}))
+    expected = datetime(2021, 1, 8, 13, 25, 12, 34000, tzinfo=UTC) if isinstance(given, int) else None
+    assert document.published_at == expected
+
+
 def test_a_record_in_full(tmp_path):
     path = written(
         tmp_path / "a.jsonl",

@@ -207,6 +207,17 @@ def test_titles_are_phrases_of_the_segment_that_others_lack():
     assert segment_titles(["漢字の文章。"])[0] is not None
 
 
+@pytest.mark.parametrize(
+    "text", ["दिल्ली, दिल्ली। भारत", "re\u0301sume\u0301, re\u0301sume\u0301", "ที่นี่, ที่นี่"], ids=["hi", "nfd", "th"]
+)
+def test_a_title_keeps_the_marks_of_its_words(text):
+    assert segment_titles([text])[0].lower() == text.partition(",")[0]
+
+
+def test_what_no_space_parts_for_a_page_is_no_title():
+    assert segment_titles(["กรุงเทพมหานครเป็นเมืองหลวง" * 20]) == [None]
+
+
 def test_headless_segments_are_named_and_headed_ones_keep_their_names():
     text = paragraphs_of(("Cats", 3), ("Rain", 3))
     outline = segmenter().outline(document("a", text))

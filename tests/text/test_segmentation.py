@@ -142,6 +142,11 @@ def test_markdown_headings():
     assert outline(text) == [(1, "One"), (2, "Two"), (3, "Three x"), (2, "Four")]
 
 
+def test_a_fence_that_nothing_closes_hides_no_code_behind_it():
+    text = f"Intro\n\n~~~~~\n\n{BODY}```sh\n# code\n```\n\n# One\n\n{BODY}```\n# more code\n```\n\n## Two\n\n{BODY}"
+    assert outline(text) == [(1, "One"), (2, "Two")]
+
+
 def test_bold_lines_stand_below_marked_headings():
     text = f"# Top\n\n## Sub\n\n{BODY}**First**\n\ntext **not this**\n\n**a** and **b**\n\n## Sub 2\n\n{BODY}"
     text += f"**1. Second**\n\n{BODY}**Third:**\n\ntext\n"

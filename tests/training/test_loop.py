@@ -173,6 +173,13 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     checkpoints.save_weights(nn.Linear(2, 3), tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="does not fit this model"):
         checkpoints.load_weights(nn.Linear(3, 3), tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoints.load_weights(nn.Linear(3, 3), tmp_path / "gone.safetensors")
+
+
+def test_a_file_of_no_object_is_damaged(tmp_path):
+    (tmp_path / "told.json").write_text("[1]")
+    assert checkpoints.read(tmp_path / "told.json") is None
 
 
 def test_checkpoints_of_nobody_are_refused(tmp_path):
@@ -351,7 +358,8 @@ def test_a_model_trained_in_bfloat16_is_measured_and_left_as_it_computes_by_itse
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"batch": 0}, "batch = 0"), ({"learning_rate": -1.0}, "learning_rate"), ({"warm_up": 1.0}, "warm_up"),
-     ({"patience": 0}, "patience"), ({"steps": 0}, "steps")],
+     ({"patience": 0}, "patience"), ({"steps": 0}, "steps"), ({"epochs": float("inf")}, "epochs = inf"),
+     ({"weight_decay": -0.1}, "weight_decay = -0.1"), ({"seed": -1}, "seed = -1")],
 )  # fmt: skip
 def test_settings_are_checked(changes, said):
     with pytest.raises(InputError, match=said):

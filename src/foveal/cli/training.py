@@ -74,7 +74,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Batches, in place of epo
 Batch = Annotated[int | None, typer.Option(min=1, help="Examples of a batch.")]
 Rate = Annotated[float | None, typer.Option(help="Learning rate.")]
 Negatives = Annotated[int | None, typer.Option(min=1, help="Negatives of an example.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same model.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same model.")]
 Patience = Annotated[int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")]
 Anew = Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")]
 

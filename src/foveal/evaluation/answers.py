@@ -26,8 +26,9 @@ from foveal.errors import InputError, UnknownName
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 DROPPED = str.maketrans("", "", string.punctuation)
-SPACED = "[0-9A-Za-z\u00c0-\u1fff]"
-"""Characters of the scripts that set words apart by spaces: only beside these can a word be cut in two."""
+SPACED = "[0-9A-Za-z\u00c0-\u0dff\u10a0-\u177f\u1800-\u1fff]"
+"""Characters of the scripts that set words apart by spaces: only beside these can a word be cut in two. Thai, Lao,
+Tibetan, Burmese and Khmer do not."""
 
 CHOICE = re.compile(
     r"\((?P<in_brackets>[A-Da-d])\)"

@@ -81,7 +81,7 @@ def _rows(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any], str]]:
     for where, line in _lines(_present(folder, name)):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where} is not JSON ({error}). Each line must be one object.") from error
         if not isinstance(row, dict):
             raise InputError(f"{where} holds a {type(row).__name__}; each line must be one object with `_id`.")
@@ -124,7 +124,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Place and text of each line that is not blank."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{path}, line {number},", line.rstrip("\n")

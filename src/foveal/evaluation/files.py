@@ -66,7 +66,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Place (for errors) and content of each line that is not blank; `.gz` is unpacked. InputError: damaged."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     where = f"{path}, line {number},"

@@ -29,6 +29,9 @@ GRADES = {0: "not relevant", 1: "touches it", 2: "relevant", 3: "just what was a
 FILE = "judgements.jsonl"
 """In the home of a library."""
 
+WRONG = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What a line that is no judgement raises: 1e400 is no place, and brackets may stand in brackets for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -112,12 +115,12 @@ def _parsed(content: bytes, path: Path) -> tuple[dict[tuple[str, Span, str], Jud
         if line.strip():
             try:
                 found = Judgement.of(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except WRONG as error:
                 raise InputError(f"{path}, line {number}, is no judgement ({error!r}). Mend or remove it.") from error
             known[found.key] = found
     try:
         last = Judgement.of(json.loads(rest)) if rest.strip() else None
-    except (ValueError, KeyError, TypeError):  # cut off
+    except WRONG:  # cut off
         return known, len(content) - len(rest), True
     if last is not None:  # whole, but for its end: a person's editor left it out
         known[last.key] = last

@@ -66,8 +66,11 @@ def per_query(
 
 def ranked(scores: Mapping[str, float], query: str = "") -> list[str]:
     """The document ids, best first; ties in float32 by id, the largest first. `query` is named in the error."""
-    with np.errstate(over="ignore"):
-        keys = np.array(list(scores.values()), dtype=np.float64).astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            keys = np.array(list(scores.values()), dtype=np.float64).astype(np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"Query {query!r} has a score that is no number ({error}); scores must be numbers.") from error
     if np.isnan(keys).any():
         document = list(scores)[int(np.isnan(keys).argmax())]
         raise InputError(f"Query {query!r} has NaN as the score of document {document!r}; scores must be numbers.")

@@ -177,10 +177,11 @@ def growth(lengths: Sequence[float], seconds: Sequence[float]) -> float:
 def _times(lengths: Sequence[float], seconds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    if len(lengths) != len(seconds) or len(set(lengths)) < 3 or min(*lengths, *seconds) <= 0:
+    usable = all(0 < one < math.inf for one in (*lengths, *seconds))
+    if len(lengths) != len(seconds) or len(set(lengths)) < 3 or not usable:
         raise InputError(
             f"Times {list(seconds)} came of the lengths {list(lengths)}; give one for each of at least 3 different "
-            "lengths, all above 0."
+            "lengths, all of them finite and above 0."
         )
     return np.asarray(lengths, dtype=float), np.asarray(seconds, dtype=float)
 

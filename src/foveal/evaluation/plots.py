@@ -78,7 +78,7 @@ def lines(
 
 def _dated(axis: Any) -> None:
     dates: Any = import_module("matplotlib.dates")
-    places = dates.AutoDateLocator(maxticks=8)
+    places = dates.AutoDateLocator(minticks=3, maxticks=8)
     axis.xaxis.set_major_locator(places)
     axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(places))
 

@@ -106,7 +106,9 @@ def accuracy_within(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], wrong:
 
 
 def window_size(reference: Sequence[int]) -> int:
-    """Half the mean segment length, rounded half to even, at least 2."""
+    """Half the mean segment length, rounded half to even, at least 2. InputError: there are no segments."""
+    if not len(reference):
+        raise InputError("A window was to be chosen by the lengths of no segments; give at least one.")
     return max(2, round(sum(reference) / len(reference) / 2))
 
 

@@ -56,7 +56,7 @@ def gains(differences: object) -> list[Gain]:
     means, errors = np.nanmean(values, 1), np.nanstd(values, 1, ddof=1) / np.sqrt(counts)
     drawn = shrunk(means, errors)
     return [
-        Gain(float(mean), float(error), _p(mean, error), float(small), int(count))
+        Gain(float(mean), float(error), _p(mean, error, int(count)), float(small), int(count))
         for mean, error, small, count in zip(means, errors, drawn, counts, strict=True)
     ]
 
@@ -81,8 +81,8 @@ def passing(p: Sequence[float], rate: float) -> list[bool]:
     return [place in accepted for place in range(len(p))]
 
 
-def _p(mean: float, error: float) -> float:
-    """One-sided, by the normal approximation; a candidate that never changed anything has 1."""
+def _p(mean: float, error: float, count: int) -> float:
+    """One-sided, by the normal approximation; where all differences are one, by their signs. No change at all has 1."""
     if error == 0:
-        return 0.0 if mean > 0 else 1.0
+        return 0.5**count if mean > 0 else 1.0
     return 0.5 * math.erfc(mean / error / math.sqrt(2))

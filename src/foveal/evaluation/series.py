@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,7 +46,7 @@ def read_table(path: Path) -> Table:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             rows = list(csv.reader(file))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}). Name a CSV file of dates and numbers.") from error
     if sum(map(bool, rows)) < 3 or len(rows[0]) < 2:
         raise InputError(f"{path} needs a header, two rows or more, and a column of numbers behind the dates.")
@@ -55,12 +56,16 @@ def read_table(path: Path) -> Table:
             continue
         try:
             moments.append(datetime.fromisoformat(row[0].strip()))
+            if (moments[-1].tzinfo is None) != (moments[0].tzinfo is None):
+                raise ValueError("its date has a zone, or the first one has, and the other has none")
             values.append([float(one) for one in row[1:]])
         except ValueError as error:
             form = "A row is a date (2016-07-01 00:00), then numbers."
             raise InputError(f"{path}, line {number}: {error}. {form}") from error
-        if len(row) != len(rows[0]) or not np.isfinite(values[-1]).all():
-            raise InputError(f"{path}, line {number}, needs {len(rows[0]) - 1} numbers, as the header has names.")
+        if len(row) != len(rows[0]) or not (np.abs(values[-1]) <= np.finfo(np.float32).max).all():
+            raise InputError(
+                f"{path}, line {number}, needs {len(rows[0]) - 1} numbers, as the header has names, of at most 3.4e38."
+            )
     return Table(path.name, tuple(rows[0][1:]), np.asarray(values, dtype=np.float32), tuple(moments))
 
 

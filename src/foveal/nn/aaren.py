@@ -141,9 +141,11 @@ class Aaren(nn.Module):
     def read(self, x: Tensor, *, block: int = 64) -> tuple[Tensor, AarenState]:
         """The last output (B, dim) and the state alone, block by block: O(block) memory beside the input's.
 
-        Only without decay. InputError: as `forward`.
+        Only without decay. InputError: as `forward`, or a block of less than one token.
         """
         x = checked("Aaren", x, self.settings.dim)
+        if block < 1:
+            raise InputError(f"Aaren.read got block = {block}; it needs at least 1 token.")
         if self.settings.decay:
             raise InputError("Aaren.read sums blocks up without their order; use forward where there is a decay.")
         state = self.init_state(len(x))
@@ -219,6 +221,8 @@ class AarenBlock(nn.Module):
         super().__init__()
         if norm not in ("pre", "post") or residual not in ("input", "query", "none"):
             raise InputError(f"AarenBlock got norm = {norm!r}, residual = {residual!r}; see its documentation.")
+        if feed_forward is not None and feed_forward < 1:
+            raise InputError(f"AarenBlock got feed_forward = {feed_forward}; it needs at least 1, or None.")
         self.dim = dim = settings.dim
         self.aaren, self.norm, self.residual = mixer(settings), norm, residual
         if residual == "query" and not hasattr(self.aaren, "query"):

@@ -56,7 +56,10 @@ def agent_for(environment: str, form: dict[str, Any], seed: int) -> GoalAgent:
     usual = {"goal_dim": 16 * len(goals)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GoalAgent(AgentSettings(actions=ACTIONS[kind], goals=goals, **{**usual, **form}))
+        try:
+            return GoalAgent(AgentSettings(actions=ACTIONS[kind], goals=goals, **{**usual, **form}))
+        except TypeError as error:
+            raise InputError(f"An agent takes no such setting ({error}).") from error
 
 
 def measured(agent: Any, environment: str, first: int, episodes: int, look: Look | None = None) -> Metrics:

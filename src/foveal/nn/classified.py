@@ -10,6 +10,7 @@ falls.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +86,9 @@ class Classified:
 
 
 def numbers_of(classes: tuple[str, ...] | list[str]) -> list[float] | None:
-    """The classes as numbers, None where one is none."""
+    """The classes as numbers, None where one is none: a missing label ("nan") has no place among ratings."""
     try:
-        return [float(one) for one in classes]
+        found = [float(one) for one in classes]
     except ValueError:
         return None
+    return found if all(map(math.isfinite, found)) else None

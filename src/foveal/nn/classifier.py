@@ -169,7 +169,7 @@ def held_out(labels: Sequence[int], share: float, seed: int) -> set[int]:
     draw, chosen = np.random.default_rng(seed), set[int]()
     for one in sorted(set(labels)):
         own = [place for place, label in enumerate(labels) if label == one]
-        count = max(1, round(share * len(own))) if len(own) > 1 else 0
+        count = min(len(own) - 1, max(1, round(share * len(own))))  # one at least is learnt from
         chosen.update(int(place) for place in draw.permutation(own)[:count])
     return chosen
 

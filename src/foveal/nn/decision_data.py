@@ -127,7 +127,9 @@ def read_trajectories(path: Path) -> list[Trajectory]:
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{place} is no trajectory ({error!r}): observations, actions, rewards.") from error
-        if one.observations.ndim != 2 or not len(one.rewards) == len(one.actions) == len(one.observations) > 0:
+        numbers = np.isfinite(one.observations).all() and np.isfinite(one.rewards).all()
+        whole = (one.observations.ndim, one.rewards.ndim) == (2, 1) and numbers
+        if not whole or not len(one.rewards) == len(one.actions) == len(one.observations) > 0:
             raise InputError(f"{place} needs an observation (a list of numbers), an action and a reward for each step.")
         found.append(one)
     if not found:

@@ -23,6 +23,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -185,7 +186,8 @@ def returns(
                 for values in (one.to_go, one.seen):
                     values.append(values[-1])
             else:
-                one.take(int(action) if settings.discrete else action)
+                bounds = one.env.action_space
+                one.take(int(action) if settings.discrete else np.clip(action, bounds.low, bounds.high))
         if all(one.over for one in games):
             break
     for one in games:
@@ -285,11 +287,20 @@ def deciding(
 
 def known(env: Any, data: Sequence[Trajectory], settings: DecisionSettings) -> DecisionSettings:
     """The settings with what environment and trajectories say. InputError: they do not fit each other."""
-    discrete = hasattr(env.action_space, "n")
-    actions = int(env.action_space.n) if discrete else int(np.prod(env.action_space.shape))
-    width = int(np.prod(env.observation_space.shape))
-    if any(one.observations.shape[1] != width or (one.actions.ndim == 1) != discrete for one in data):
-        raise InputError(f"The trajectories do not fit the environment, which shows {width} numbers a step.")
+    shape, acts = env.observation_space.shape, env.action_space
+    form: tuple[int, ...] = getattr(acts, "shape", ())
+    discrete = hasattr(acts, "n") and not form and int(getattr(acts, "start", 0)) == 0
+    if not shape or len(shape) > 1 or not (discrete or (hasattr(acts, "high") and len(form) == 1)):
+        raise InputError(
+            f"The environment shows {env.observation_space} and takes {acts}; a decision model needs a list of numbers "
+            "that is seen, and a whole number from 0 or a list of numbers that is done."
+        )
+    width, actions = int(shape[0]), int(acts.n if discrete else form[0])
+    told = f"a whole number from 0 to {actions - 1}" if discrete else f"{actions} numbers"
+    if any(one.observations.shape[1] != width or not _fits(one.actions, actions, discrete) for one in data):
+        raise InputError(
+            f"The trajectories do not fit the environment, which shows {width} numbers a step and takes {told}."
+        )
     seen = np.concatenate([one.observations for one in data])
     sums = [float(one.rewards.sum()) for one in data]
     longest = max(len(one.rewards) for one in data)
@@ -297,9 +308,24 @@ def known(env: Any, data: Sequence[Trajectory], settings: DecisionSettings) -> D
     spread = np.maximum(seen.std(0), 1e-6)
     return replace(
         settings, observations=width, actions=actions, discrete=discrete, steps=max(int(most), longest),
-        highest=1.0 if discrete else float(np.abs(env.action_space.high).max()), best=max(sums),
+        highest=1.0 if discrete else _highest(acts, data), best=max(sums),
         scale=max(map(abs, sums)) or 1.0, mean=tuple(seen.mean(0).tolist()), spread=tuple(spread.tolist()),
     )  # fmt: skip
+
+
+def _highest(acts: Any, data: Sequence[Trajectory]) -> float:
+    """The greatest size of a number of an action that is taken; where there is no bound, that was done."""
+    most = float(np.abs([acts.low, acts.high]).max())
+    return most if np.isfinite(most) else max(float(np.abs(one.actions).max()) for one in data) or 1.0
+
+
+def _fits(done: npt.NDArray[Any], actions: int, discrete: bool) -> bool:
+    """Whether these are actions: whole numbers (T,) below `actions`, or (T, actions)."""
+    if done.dtype.kind not in "biuf" or not np.isfinite(done).all():
+        return False
+    if not discrete:
+        return done.ndim == 2 and done.shape[1] == actions
+    return done.ndim == 1 and bool(((done >= 0) & (done < actions) & (done == np.floor(done))).all())
 
 
 def _typed(one: Trajectory, settings: DecisionSettings) -> Trajectory:

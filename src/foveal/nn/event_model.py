@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.evaluation.event_sequences import Events
 from foveal.nn.causal_attention import StreamSettings, encoder_of
+from foveal.nn.inputs import require_ids
 from foveal.nn.states import State
 from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
 from foveal.training.examples import shuffled
@@ -37,6 +38,9 @@ from foveal.training.report import Metrics
 EVENT_FORECASTING = LoopSettings(epochs=6, batch=32, learning_rate=2e-3, warm_up=0.1, patience=3)
 SHORTEST = 1e-9
 """The shortest gap, in mean gaps: two events at once are so far apart."""
+
+MOST_MARKS = 2**17
+"""Each has an embedding, and a logit of every event: greater numbers are names of something else."""
 
 WIDEST = 1.5
 """Of a component's spread, in spreads of the logarithm: so that the mean of a gap stays finite in practice."""
@@ -102,7 +106,13 @@ class EventModel(nn.Module):
         return Reading(self.encoder.init_state(batch), self.turns.new_zeros(batch))
 
     def forward(self, gaps: Tensor, marks: Tensor, mask: Tensor | None = None) -> Told:
-        """After each event, of what comes next. Gaps in the unit of the data."""
+        """After each event, of what comes next. Gaps in the unit of the data.
+
+        InputError: shapes that differ, or a mark that was not learnt.
+        """
+        if gaps.dim() != 2 or marks.shape != gaps.shape:
+            shapes = f"gaps {tuple(gaps.shape)} and marks {tuple(marks.shape)}"
+            raise InputError(f"An event model got {shapes}; it needs (B, T) of both.")
         gaps = gaps / self.settings.mean_gap
         first = torch.zeros_like(gaps, dtype=torch.bool)
         first[:, 0] = True
@@ -119,6 +129,7 @@ class EventModel(nn.Module):
 
     def _tokens(self, gaps: Tensor, marks: Tensor, times: Tensor, first: Tensor) -> Tensor:
         angles = times[..., None] * self.turns
+        require_ids("An event model", "marks", marks, self.settings.marks)
         phases = torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
         told = torch.where(first, 0.0, self.standard(gaps))
         seen = torch.stack([told, first.to(told.dtype)], -1)
@@ -217,7 +228,7 @@ def event_forecasting(
 ) -> Recipe:
     """A model and what it learns from; a share `dev` of the sequences chooses the weights.
 
-    InputError: fewer than two sequences of a part, or all events at one time.
+    InputError: fewer than two sequences of a part, all events at one time, or marks that are numbers of no kind.
     """
     settings = settings or EventModelSettings()
     if len(train) < 2 or not test:
@@ -230,6 +241,10 @@ def event_forecasting(
         raise InputError("All events stand at one time; there is nothing to foretell.")
     logs = np.log(np.maximum(gaps / gaps.mean(), SHORTEST))
     marks = 1 + max(int(one.marks.max()) for one in (*train, *test))
+    if marks > MOST_MARKS:
+        raise InputError(
+            f"A mark is {marks - 1:,}; there may be {MOST_MARKS:,}. Number the kinds of events from 0, without holes."
+        )
     settings = replace(
         settings, marks=marks, mean_gap=float(gaps.mean()), log_mean=float(logs.mean()),
         log_spread=float(max(logs.std(), 1e-3)),

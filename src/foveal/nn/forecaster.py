@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -159,9 +160,12 @@ def forecasting(
 ) -> Recipe:
     """A model and what it learns from. Errors are those of standardised values, as published figures are.
 
-    InputError: too few rows.
+    InputError: too few rows, or rows that go back in time.
     """
     settings = settings or ForecasterSettings()
+    back = next((after for before, after in pairwise(table.moments) if after < before), None)
+    if back is not None:
+        raise InputError(f"{table.name} goes back in time at {back}. Sort its rows by date, the oldest first.")
     parts = parts or split_rows(table)
     values, mean, spread = standardised(table.values, parts.train)
     plain = {name: getattr(settings, name) for name in ("input", "horizon", "patch", "encoder")}

@@ -127,6 +127,19 @@ def steps_replaced(model: nn.Module, by: Callable[[str, Tensor], Tensor]) -> Ite
             handle.remove()
 
 
+def told_now(block: nn.Module) -> tuple[Any, ...]:
+    """What the gates in `block` would be told now: the padding, and the state of the gate before; () where none is."""
+    shared = _shared_in(block)
+    return () if shared is None else (shared.mask, shared.state, shared.shape)
+
+
+def tell(block: nn.Module, told: tuple[Any, ...]) -> None:
+    """Tell the gates in `block` what `told_now` was, or nothing: a block run by itself has no pass around it."""
+    shared = _shared_in(block)
+    if shared is not None:
+        shared.mask, shared.state, shared.shape = told or (None, None, None)
+
+
 # -- the hooks ---------------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +155,11 @@ class _Shared:
     def __reduce__(self) -> Any:
         """A copy begins anew: what is kept belongs to a pass."""
         return _Shared, ()
+
+
+def _shared_in(block: nn.Module) -> _Shared | None:
+    hooks = (getattr(hook, "__self__", None) for one in block.modules() for hook in one._forward_hooks.values())
+    return next((hook.shared for hook in hooks if isinstance(hook, _Placed)), None)
 
 
 class _Placed:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.codebook import BOTTLENECKS, CodebookSettings, bottleneck_of
-from foveal.nn.inputs import require_at_least_one, require_numbers, require_one_of
+from foveal.nn.inputs import require_at_least_one, require_ids, require_numbers, require_one_of
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
 
@@ -164,6 +164,8 @@ class GoalFilter(nn.Module):
         if goal.shape != wanted or goal.is_floating_point() == bool(settings.goals):
             what = "whole numbers" if settings.goals else "a vector a row"
             raise InputError(f"A goal filter got a goal {tuple(goal.shape)}, {goal.dtype}; it needs {wanted}, {what}.")
+        for place, count in enumerate(settings.goals):
+            require_ids("A goal filter", f"a goal's field {place}", goal[:, place], count)
         if mask is not None and (mask.shape != small.shape[:2] or mask.dtype != torch.bool):
             raise InputError(
                 f"A goal filter got a mask {tuple(mask.shape)}, {mask.dtype}; it needs {tuple(small.shape[:2])}, "

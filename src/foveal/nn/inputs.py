@@ -11,11 +11,13 @@ from foveal.errors import InputError
 
 
 def require_sequence(layer: str, x: Tensor, dim: int, mask: Tensor | None = None) -> None:
-    """InputError: x is not (B, T, dim) with at least one token, or the mask is not (B, T) of booleans."""
+    """InputError: x is not (B, T, dim) with at least one row and token, or the mask is not (B, T) of booleans."""
     if x.dim() != 3 or x.shape[-1] != dim:
         raise InputError(f"{layer} got an input of shape {tuple(x.shape)}; it needs (batch, tokens, {dim}).")
     if x.shape[1] == 0:
         raise InputError(f"{layer} got a sequence of no tokens; give at least one, or keep the state as it is.")
+    if x.shape[0] == 0:
+        raise InputError(f"{layer} got a batch of no rows; give at least one.")
     if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
         raise InputError(
             f"{layer} got a mask {tuple(mask.shape)}, {mask.dtype}; it needs {tuple(x.shape[:2])}, torch.bool, "
@@ -43,6 +45,21 @@ def require_token(layer: str, x: Tensor, dim: int) -> None:
             f"{layer}.step got an input of shape {tuple(x.shape)}; it needs a token a row, (batch, {dim})."
         )
     require_numbers(f"{layer}.step", x)
+
+
+def require_ids(model: str, name: str, ids: Tensor, most: int) -> None:
+    """InputError: these are not whole numbers from 0 to most - 1. Their range is asked where looking costs nothing."""
+    what = str(ids.dtype)
+    if not ids.is_floating_point():
+        if _hidden(ids) or ids.device.type != "cpu" or not ids.numel():
+            return
+        least, greatest = map(int, ids.aminmax())
+        if least >= 0 and greatest < most:
+            return
+        what = f"{least} to {greatest}"
+    raise InputError(
+        f"{model} got {name} of {what}; it was made for whole numbers from 0 to {most - 1}. Give such, or make it so."
+    )
 
 
 def require_numbers(layer: str, x: Tensor) -> None:

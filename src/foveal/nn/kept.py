@@ -21,11 +21,18 @@ class Kept(PreTrainedModel):  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_pretrained(cls, *names: Any, **options: Any) -> Any:
-        """As transformers'. ModelUnavailable: weights are missing, or of another shape."""
+        """As transformers'. ModelUnavailable: weights are missing, damaged, or of another shape."""
+        from safetensors import SafetensorError
+
         wanted = options.pop("output_loading_info", False)
         options.pop("use_safetensors", None)  # always
-        with quiet():
-            loaded: Any = super().from_pretrained(*names, use_safetensors=True, output_loading_info=True, **options)
+        try:
+            with quiet():
+                loaded: Any = super().from_pretrained(*names, use_safetensors=True, output_loading_info=True, **options)
+        except (OSError, SafetensorError) as error:
+            raise ModelUnavailable(
+                f"{names[0]} could not be loaded as {cls.__name__} ({error}). Train it anew, or name another."
+            ) from error
         model, told = loaded
         lost = sorted({*map(str, told["missing_keys"]), *map(str, told["mismatched_keys"])})
         if lost:

@@ -24,7 +24,7 @@ from transformers.utils.generic import ModelOutput
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenSettings
-from foveal.nn.inputs import require_one_of
+from foveal.nn.inputs import require_ids, require_one_of
 from foveal.nn.kept import Kept
 from foveal.nn.norms import RMSNorm
 from foveal.nn.routing import RoutingAttention, RoutingSettings
@@ -171,7 +171,7 @@ class StreamLM(Kept):
         if state is not None:
             self._fits(state)
             layers = state.layers
-        x, after, losses = self.embed(input_ids), [], []
+        x, after, losses = self.embed(input_ids.long()), [], []  # bytes are whole numbers, too
         for block, one in zip(self._stack, layers, strict=True):
             x, new, loss = block(x, one, mask, keep=keep_state)
             after.append(new)
@@ -183,7 +183,8 @@ class StreamLM(Kept):
     def step(self, ids: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """One token a row: ids (B,) -> logits (B, vocabulary) of the next, and the state."""
         self._fits(state)
-        x, after = self.embed(ids), []
+        require_ids(type(self).__name__, "ids", ids, self.config.vocab_size)
+        x, after = self.embed(ids.long()), []
         for block, one in zip(self._stack, state.layers, strict=True):
             x, new = block.step(x, one)
             after.append(new)
@@ -208,6 +209,10 @@ class StreamLM(Kept):
         for name, given in (("attention_mask", attention_mask), ("labels", labels)):
             if given is not None and given.shape != ids.shape:
                 raise InputError(f"{name} is {tuple(given.shape)}; input_ids are {tuple(ids.shape)}. Make them equal.")
+        require_ids(type(self).__name__, "input_ids", ids, self.config.vocab_size)
+        if labels is not None:
+            wanted = labels.masked_fill(labels == IGNORED, 0)
+            require_ids(type(self).__name__, "labels", wanted, self.config.vocab_size)
         if attention_mask is None:
             return None
         mask = attention_mask.bool()
@@ -269,7 +274,7 @@ class StreamLM(Kept):
 
 def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over the next tokens of labels (B, T), in float32; 0 where there is none to tell."""
-    wanted = labels[:, 1:]
+    wanted = labels[:, 1:].long()
     if mask is not None:
         wanted = wanted.masked_fill(~mask[:, 1:], IGNORED)
     flat = logits[:, :-1].flatten(0, 1)
@@ -280,7 +285,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor | None = None) ->
 
 def drawn(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """A token (B,) for each row of logits (B, V)."""
-    if temperature < 0 or (top_k is not None and top_k < 1):
+    if not temperature >= 0 or (top_k is not None and top_k < 1):
         raise InputError(f"Got temperature = {temperature}, top_k = {top_k}; they need 0 or more, and 1 or more.")
     if temperature == 0:
         return logits.argmax(-1)

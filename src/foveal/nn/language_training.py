@@ -117,7 +117,7 @@ def config_of(model: str, size: LanguageSize, *, vocabulary: int = BYTES) -> Any
         mixer = {"variant": model, **attention, **size.mixer, "memory": memory}
         return TitansConfig(**common, mixer=mixer)
     if model == "routing":
-        usual = {"heads": size.heads, "routing_heads": size.heads // 2, "local_window": size.window}
+        usual = {"heads": size.heads, "routing_heads": max(1, size.heads // 2), "local_window": size.window}
         mixer = {**usual, "window": size.window, **size.mixer}
         return RoutingConfig(**common, routing_from=size.layers // 2, mixer=mixer)
     if model == "aaren":
@@ -190,6 +190,12 @@ def stream_nats(model: StreamLM, text: Tensor, piece: int) -> float:
     return total / (len(text) - 1)
 
 
+def bits_of(text: Tensor) -> float:
+    """What a nat per byte of a text (n,) is in bits per character."""
+    characters = int(((text & 0xC0) != 0x80).sum())  # in UTF-8 all other bytes go on with one
+    return len(text) / max(1, characters) / math.log(2)
+
+
 @contextmanager
 def without_updates(model: StreamLM) -> Iterator[bool]:
     """Inside, the model's memories do not write; yields whether it has any."""
@@ -213,8 +219,12 @@ class _Held:
 
     tokens: Tensor
     length: int
-    bits: float  # of a nat per byte, in bits per character
     windows: int
+
+    @property
+    def bits(self) -> float:
+        """Of a nat per byte, in bits per character."""
+        return bits_of(self.tokens)
 
     def dev(self) -> Tensor:
         """Its windows (n, length), evenly spread over it."""
@@ -227,11 +237,11 @@ class _Held:
         streamed = self.tokens[: STREAMED * self.length]
 
         def told(note: str) -> dict[str, dict[str, float]]:
-            found = {f"{self.length} bytes at once{note}": window_nats(model, self.dev())}
+            found = {f"{self.length} bytes at once{note}": self.bits * window_nats(model, self.dev())}
             if streams and len(streamed) > self.length:
                 name = f"{len(streamed):,} bytes as a stream{note}"
-                found[name] = stream_nats(model, streamed, self.length)
-            return {place: {"bits per character": self.bits * nats} for place, nats in found.items()}
+                found[name] = bits_of(streamed) * stream_nats(model, streamed, self.length)
+            return {place: {"bits per character": bits} for place, bits in found.items()}
 
         measured = told("")
         with without_updates(model) as has_any:
@@ -285,10 +295,7 @@ def _parts(data: bytes, settings: LanguageTraining) -> tuple[Windows, _Held]:
         )
     tokens = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     rows = Windows(tokens[:-held], settings.length, settings.loop.seed)
-    end = tokens[-held:]
-    characters = int(((end & 0xC0) != 0x80).sum())  # in UTF-8 all other bytes go on with one
-    bits = held / max(1, characters) / math.log(2)
-    return rows, _Held(end.long(), settings.length, bits, settings.dev_windows)
+    return rows, _Held(tokens[-held:].long(), settings.length, settings.dev_windows)
 
 
 def next_bytes(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -134,8 +134,11 @@ class PassageMemory(nn.Module):
         shapes, vectors that are no numbers, or another's state.
         """
         vectors = self._vectors(vectors)
-        if places.shape != vectors.shape[:1]:
-            raise InputError(f"{len(vectors)} passages came with places {tuple(places.shape)}; give one for each.")
+        if places.shape != vectors.shape[:1] or places.is_floating_point():
+            raise InputError(
+                f"{len(vectors)} passages came with places {tuple(places.shape)}, {places.dtype}; give one for each, a "
+                "whole number."
+            )
         state = self.init_state() if state is None else state
         state.require_fit(self.init_state(), 1)
         keys, told = F.normalize(self.key(vectors), dim=-1), self.gates(vectors).sigmoid()

@@ -6,7 +6,7 @@ Each block is tallied as soon as it has run, for models may add in place what is
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.evaluation.classification import spearman
 from foveal.nn.branch_gates import Gated, pooled, wide
-from foveal.nn.gating import gates_of, given
+from foveal.nn.gating import gates_of, given, tell, told_now
 from foveal.nn.jacobians import greatest_stretch
 from foveal.nn.residual_branches import Branch, residual_branches
 
@@ -127,6 +127,8 @@ class Recorder:
         self.model, self.tally = model, Tally()
         self.parts = _parts(residual_branches(model), parts)
         self.calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self._told: dict[str, tuple[Any, ...]] = {}  # the gates of each, before it ran
+        self._counts: Tensor | None = None  # the mask of the batch whose calls are kept
         self._gates = gates_of(model)
         self._states: dict[str, Tensor] = {}
         self._ends: dict[str, Tensor] = {}
@@ -138,8 +140,10 @@ class Recorder:
         try:
             for number, batch in enumerate(batches):
                 own = [self._keep_call(part) for part in self.parts] if keep_calls and number == 0 else []
+                mask = _mask_of(batch)
+                self._counts = mask if own else self._counts
                 try:
-                    self.tally.begin(_mask_of(batch))
+                    self.tally.begin(mask)
                     _call(self.model, batch)
                 finally:
                     for handle in own:
@@ -160,15 +164,19 @@ class Recorder:
         return found
 
     def _stretch(self, part: Part, iterations: int) -> float:
-        args, options = self.calls[part.name]
+        (args, options), told = self.calls[part.name], self._told[part.name]
         end = None if part.branch is None else self._gates.get(part.branch.name, part.branch.leaves)
         owner, end = _in_float32(part.owner, end)
         args, options = _floats(args), _floats(options)
         named = "" if args else next(iter(options))
         x = args[0] if args else options[named]
 
+        def run(x: Tensor) -> Any:
+            tell(owner, told)
+            return owner(x, *args[1:], **options) if args else owner(**{**options, named: x})
+
         def whole(x: Tensor) -> Tensor:
-            output = owner(x, *args[1:], **options) if args else owner(**{**options, named: x})
+            output = run(x)
             after: Tensor = output[0] if isinstance(output, tuple) else output
             return after - x
 
@@ -181,12 +189,16 @@ class Recorder:
 
             handle = end.register_forward_hook(keep)  # type: ignore[union-attr]
             try:
-                owner(x, *args[1:], **options)
+                run(x)
             finally:
                 handle.remove()
             return kept[0]
 
-        return float(greatest_stretch(whole if end is None else branch, x, steps=iterations).mean())
+        f = whole if end is None else branch
+        try:
+            return float(greatest_stretch(_of_what_counts(f, x, self._counts), x, steps=iterations).mean())
+        finally:
+            tell(owner, ())
 
     # -- hooks ---------------------------------------------------------------------------------------------------------
 
@@ -207,7 +219,7 @@ class Recorder:
 
     def _keep_call(self, part: Part) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-            self.calls[part.name] = (args, options)
+            self.calls[part.name], self._told[part.name] = (args, options), told_now(part.owner)
 
         return part.owner.register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -285,6 +297,14 @@ def _ranks_together(steps: list[Tensor], stiff: list[Tensor]) -> float | None:
         return None
     found = spearman(one.tolist(), other.tolist())
     return None if found != found else found  # NaN: a step that never changes
+
+
+def _of_what_counts(f: Callable[[Tensor], Tensor], x: Tensor, mask: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """f of the tokens that count alone: padding stays as it is in x (B, T, C), and its part of f is left out."""
+    if mask is None or x.dim() != 3:
+        return f
+    there = mask.to(x.device)[..., None]
+    return lambda moved: f(torch.where(there, moved, x)).masked_fill(~there, 0)
 
 
 def _mask_of(batch: Any) -> Tensor | None:

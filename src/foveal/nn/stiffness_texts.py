@@ -86,6 +86,10 @@ def batches(model: Opened, text: str, *, windows: int, tokens: int) -> list[dict
     InputError: a text of fewer than two tokens, or more tokens than the model takes.
     """
     most = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    tables = (one for name, one in model.model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(tables, None), "padding_idx", None)
+    if most is not None and padding is not None:
+        most -= padding + 1  # models like RoBERTa count positions from behind the padding's
     if most is not None and tokens > most:
         raise InputError(f"{model.name} takes {most} tokens, and {tokens} were asked for; ask for fewer.")
     encoding = model.tokenizer.encode(text[: 16 * windows * tokens], add_special_tokens=False)

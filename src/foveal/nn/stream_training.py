@@ -145,10 +145,10 @@ def save_model(model: nn.Module, task: str, folder: Path) -> Path:
 
 def load_model(folder: Path, *, task: str | None = None) -> Any:
     """The model of a folder, in eval mode. InputError: no model of a stream, or of another task."""
-    told = checkpoints.read(folder / TOLD)
-    if told is None or (task is not None and told["task"] != task):
+    told = checkpoints.read(folder / TOLD) or {}
+    if "task" not in told or (task is not None and told["task"] != task):
         asked = f"for the task {task!r}" if task else "of a stream"
-        there = f"a model for {told['task']!r}" if told else "none"
+        there = f"a model for {told['task']!r}" if "task" in told else "none"
         raise InputError(f"{folder} holds {there}; needed is a model {asked} (foveal train aaren).")
     model = lookup(MODELS, told["task"], kind="task").from_plain(told["settings"])
     checkpoints.load_weights(model, folder / WEIGHTS)

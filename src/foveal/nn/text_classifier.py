@@ -28,7 +28,7 @@ from transformers.utils.generic import ModelOutput
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.nn.classified import Classified
-from foveal.nn.inputs import require_at_least_one, require_one_of
+from foveal.nn.inputs import require_at_least_one, require_ids, require_one_of
 from foveal.nn.kept import Kept
 from foveal.nn.lama import Pooled, diversity
 from foveal.nn.pooling import NAMES, pooler_of
@@ -37,6 +37,8 @@ from foveal.nn.words import Read, Words, sentences
 
 WORDS = "words.json"
 ENCODERS = ("gru", "lstm", "cnn", "none")
+UNASKED = -100
+"""A label that is passed over, as PyTorch's losses have it."""
 KERNELS = (3, 4, 5)
 """Words that Kim's convolutions see."""
 
@@ -187,19 +189,23 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
         mask = input_ids != 0 if attention_mask is None else attention_mask.bool()
         if mask.shape != input_ids.shape:
             raise InputError(f"attention_mask is {tuple(mask.shape)}; input_ids are {tuple(input_ids.shape)}.")
+        require_ids("A text classifier", "input_ids", input_ids, self.config.vocab_size)
+        if labels is not None:
+            asked = labels.masked_fill(labels == UNASKED, 0)
+            require_ids("A text classifier", "labels", asked, len(self.config.classes))
         read = self._document if self.config.hierarchical else self._flat
         pooled, attention, told = read(input_ids, mask)
         logits = self.decide(pooled.vectors.flatten(1))
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits.float(), labels)
+            loss = F.cross_entropy(logits.float(), labels.long(), ignore_index=UNASKED)
             if self.config.diversity:
                 loss = loss + self.config.diversity * diversity(pooled.attention)
         return ClassifierOutput(loss, logits, attention, pooled.vectors, told)
 
     def tokens(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Word vectors (B, T, word_dim), and what the encoder makes of them (B, T, width)."""
-        vectors = self.dropout(self.embed(ids))
+        vectors = self.dropout(self.embed(ids.long()))
         return vectors, vectors if self.encoder is None else self.encoder(vectors, mask)
 
     def _flat(self, ids: Tensor, mask: Tensor) -> tuple[Pooled, Tensor, None]:
@@ -285,13 +291,18 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
         """As transformers', with the words of a local folder. ModelUnavailable: it holds no text classifier."""
         try:
             loaded = super().from_pretrained(*names, **{**options, "use_safetensors": True})
-        except (OSError, ValueError, InputError) as error:
+        except (ValueError, ModelUnavailable) as error:
             raise ModelUnavailable(
                 f"{names[0]} holds no text classifier ({error}). Train one: foveal train classifier."
             ) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if (path := Path(names[0]) / WORDS).is_file():
             model.words = Words.load(path)
+            if len(model.words) != model.config.vocab_size:
+                raise ModelUnavailable(
+                    f"{path} has {len(model.words):,} words, and the model {model.config.vocab_size:,}: they do not "
+                    "belong together. Train it anew."
+                )
         return loaded
 
     def save_pretrained(self, *names: Any, **options: Any) -> None:

@@ -112,7 +112,8 @@ def classifying(
     size = size or ClassifierSize()
     classes = classes_of(train)
     if len(classes) < 2:
-        raise InputError(f"The texts have the label {classes[0]!r} only; a classifier needs two or more.")
+        found = f"the label {classes[0]!r} only" if classes else "no label"
+        raise InputError(f"The texts have {found}; a classifier needs two or more.")
     if unknown := sorted({one.label for one in test} - set(classes)):
         raise InputError(f"The test texts have the label {unknown[0]!r}, which no training text has.")
     held = held_out([classes.index(one.label) for one in train], dev, seed)

@@ -44,8 +44,9 @@ class WindowSettings:
     def __post_init__(self) -> None:
         require_at_least_one("Window attention", self, "dim", "heads", "window")
         require_one_of("Window attention", self, "kind", ("sliding", "blocks"))
-        if self.width % 2:
-            raise InputError(f"Window attention got heads of width {self.width}; rotary positions need an even one.")
+        width = self.width if self.dim_head is None else self.dim_head
+        if width % 2 or width < 1:
+            raise InputError(f"Window attention got heads of width {width}; rotary positions need an even one.")
 
     @property
     def width(self) -> int:

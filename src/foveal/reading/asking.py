@@ -256,13 +256,13 @@ def _whole_sentences(text: str, start: int, end: int, inside: Span) -> tuple[int
 def _within(found: Sequence[tuple[Document, Kept]], budget: int) -> list[Evidence]:
     """The best sentences that fit `budget` tokens, joined to excerpts; the document of the best one comes first.
 
-    What stands word for word in two documents is taken from one.
+    The best one is taken in any case. What stands word for word in two documents is taken from one.
     """
     taken: dict[int, tuple[Document, list[Kept]]] = {}
     texts = set[str]()
     for document, one in sorted(found, key=lambda pair: -pair[1].score):
         words = " ".join(one.text.split())
-        if one.tokens <= budget and words not in texts:
+        if (one.tokens <= budget or not texts) and words not in texts:  # the very best at least
             texts.add(words)
             budget -= one.tokens
             taken.setdefault(id(document), (document, []))[1].append(one)

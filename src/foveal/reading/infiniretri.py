@@ -198,7 +198,13 @@ class InfiniRetri:
             stats = self._stats(where, memories, begun)
             yield Done(
                 tuple(
-                    Reading("", question=one, excerpts=tuple(excerpts(memory.chosen())), stats=stats)
+                    Reading(
+                        "",
+                        question=one,
+                        excerpts=tuple(excerpts(memory.chosen())),
+                        stats=stats,
+                        found=bool(memory.kept),
+                    )
                     for one, memory in zip(questions, memories, strict=True)
                 )
             )

@@ -26,7 +26,7 @@ from foveal.reading.events import AnswerDelta, Done, Event, Reading, ReadStats
 from foveal.reading.memory import Excerpt
 from foveal.reading.process import peak_bytes
 from foveal.reading.prompts import prompt_of
-from foveal.reading.sources import Text
+from foveal.reading.sources import Text, questions_of
 from foveal.reading.tokens import PlainTokens
 from foveal.text.units import sentences
 
@@ -100,7 +100,8 @@ class KeptText:
     ) -> Iterator[Event]:
         """Answer from the whole text; the last event is `Done`, with one reading.
 
-        InputError: behind the text the model has no positions for the question; an answer ends where they do.
+        InputError: an empty question, or behind the text the model has no positions for it; an answer ends where they
+        do.
         """
         from foveal.attention.memory_decoding import MemoryDecoder
         from foveal.attention.memory_store import load
@@ -108,6 +109,7 @@ class KeptText:
 
         begun = time.perf_counter()
         settings = settings or AnswerSettings()
+        (question,) = questions_of(question)
         asked = self._prompt.tail(question)
         most = self._room(len(asked), settings.max_tokens)
         memory = load(self.folder, self.model)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from foveal.errors import InputError, UnreadableSource
-from foveal.reading.sources import DocumentText, FileText, Text
+from foveal.reading.sources import MARK, DocumentText, FileText, Text
 from foveal.settings import expanded
 from foveal.text.files import file_address, path_of, read_bytes, too_large
 from foveal.text.loading import LoadSettings, Source, discover, read_document
@@ -64,13 +64,15 @@ def _in_encoding(path: Path, max_bytes: int, encoding: str) -> Text:
 
 def _decoded(data: bytes, encoding: str, name: str) -> str:
     try:
-        return data.decode(encoding)
+        return data.decode(encoding).removeprefix(MARK)
     except LookupError as error:
         raise _no_encoding(encoding) from error
     except UnicodeDecodeError as error:
         raise UnreadableSource(
             f"{name} is not {encoding}: byte {error.start} does not fit ({error.reason}). Name another encoding."
         ) from error
+    except UnicodeError as error:
+        raise UnreadableSource(f"{name} is not {encoding} ({error}). Name another encoding.") from error
 
 
 def _no_encoding(name: str) -> InputError:

@@ -10,6 +10,7 @@ import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,10 @@ from foveal.reading.sentences import BLOCK, blocks_of
 from foveal.text.files import file_address, read_head
 from foveal.text.plain import SAMPLE, decode
 from foveal.types import Document, document_id, page_at
+
+MARK = "\ufeff"
+"""The byte order mark, where an encoding that was named leaves it: no part of a text, so that places are those of
+`foveal add`."""
 
 
 class Text(Protocol):
@@ -81,7 +86,12 @@ class FileText:
         if not head.strip():
             raise UnreadableSource(f"{path} holds no text: it is empty or blank.")
         self._encoding = encoding or _encoding(head, path)
-        text = head.decode(self._encoding, "ignore")
+        try:
+            text = head.decode(self._encoding, "ignore")
+        except LookupError:  # for who asked by this name
+            raise
+        except ValueError as error:  # an encoding that cannot pass over what is none in it
+            raise UnreadableSource(f"{path} cannot be read as {self._encoding} ({error}). Name another.") from error
         self.characters = max(1, int(path.stat().st_size * len(text) / len(head)))
 
     @cached_property
@@ -94,10 +104,13 @@ class FileText:
         """The text, in pieces; bytes that are none in its encoding become U+FFFD."""
         try:
             with self.path.open("r", encoding=self._encoding, errors="replace", newline="") as file:
-                while block := file.read(BLOCK):
-                    yield block
+                start = file.read(BLOCK).removeprefix(MARK)
+                yield from chain([start] if start else [], iter(lambda: file.read(BLOCK), ""))
         except OSError as error:
             raise UnreadableSource(f"{self.path} cannot be read any further ({error.strerror or error}).") from error
+        except UnicodeError as error:  # UTF-16 without its mark
+            reason = f"{error}. Name another encoding, such as utf-16-le or utf-16-be"
+            raise UnreadableSource(f"{self.path} cannot be read as {self._encoding}: {reason}.") from error
 
     def page(self, offset: int) -> int | None:  # noqa: ARG002 (plain text has no pages)
         """None: a plain text has no pages."""

@@ -117,7 +117,9 @@ def pairs_of(texts: Sequence[str], encoder: Encoder, settings: ReaderTraining) -
 
 
 def _pair(text: str, place: int, settings: ReaderTraining) -> Pair | None:
-    draw = np.random.default_rng([settings.loop.seed, int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)])
+    draw = np.random.default_rng(
+        [settings.loop.seed, int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8], 16)]
+    )
     asking = [(a, b) for a, b in sentences(text) if len(content_words(text[a:b])) >= 4]
     if not asking:
         return None

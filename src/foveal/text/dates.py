@@ -1,4 +1,5 @@
-"""Dates as documents write them, to aware datetimes: ISO 8601, RFC 2822, a bare year, Unix seconds, the PDF's own form.
+"""Dates as documents write them, to aware datetimes: ISO 8601, RFC 2822, a bare year, Unix seconds or
+milliseconds, the PDF's own form.
 
     aware("Fri, 02 Oct 2026 23:00:00 -0400")            # an instant
     day_of(moment, date(2026, 10, 2))                   # its day in UTC, where one can believe it
@@ -50,12 +51,16 @@ def _from_number(value: float) -> datetime | None:
     first, last = UNIX_SECONDS
     if first <= value < last:
         return datetime.fromtimestamp(value, UTC)
+    if 1000 * first <= value < 1000 * last:  # milliseconds, as JavaScript counts
+        return datetime.fromtimestamp(value / 1000, UTC)
     return _from_text(str(value))
 
 
 def _from_text(text: str) -> datetime | None:
     if _YEAR.fullmatch(text):
         return datetime(int(text), 1, 1, tzinfo=UTC)
+    if text.isdecimal() and len(text) != len("20261002"):  # any ninth digit would pass for the T of a time
+        return None
     try:
         moment: datetime | None = datetime.fromisoformat(text)
     except (ValueError, OverflowError):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,9 @@ from foveal.types import Document, Encoder, Passage
 
 Vectors = NDArray[np.float64]
 Stretch = tuple[int, int]
+
+ROWS = 1024
+"""Units of each side that are compared together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +76,17 @@ def _together(vectors: Vectors, segments: Sequence[Stretch], threshold: float) -
     """The segments, two that follow each other made one if any unit of the one is joined to any of the other."""
     made = [segments[0]]
     for before, after in pairwise(segments):
-        if (vectors[slice(*before)] @ vectors[slice(*after)].T > threshold).any():
+        if _joined(vectors[slice(*before)], vectors[slice(*after)], threshold):
             made[-1] = (made[-1][0], after[1])
         else:
             made.append(after)
     return made
+
+
+def _joined(one: Vectors, other: Vectors, threshold: float) -> bool:
+    """Whether any row of the one is joined to any of the other; `ROWS` at a time, as a log may be one long segment."""
+    blocks = range(0, len(one), ROWS), range(0, len(other), ROWS)
+    return any((one[a : a + ROWS] @ other[b : b + ROWS].T > threshold).any() for a, b in product(*blocks))
 
 
 def _large(vectors: Vectors, segments: Sequence[Stretch], least: int) -> list[Stretch]:
@@ -100,8 +109,8 @@ def _large(vectors: Vectors, segments: Sequence[Stretch], least: int) -> list[St
 
 
 def _related(vectors: Vectors, one: Stretch, other: Stretch) -> float:
-    """Mean cosine between the units of two segments."""
-    return float((vectors[slice(*one)] @ vectors[slice(*other)].T).mean())
+    """Mean cosine between the units of two segments: the product of their means."""
+    return float(vectors[slice(*one)].mean(0) @ vectors[slice(*other)].mean(0))
 
 
 def _check(threshold: float, least: int) -> None:

@@ -98,17 +98,29 @@ _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)(?:\n|\Z)", re.MULTILINE)
 
 
 def _closed_regions(text: str) -> Offsets:
-    """Front matter and fenced code. A fence that nothing closes is none."""
+    """Front matter and fenced code. A fence that nothing closes is none, and hides none behind it."""
     matter = _FRONT_MATTER.match(text)
     regions = [matter.span()] if matter else []
     opened: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text, regions[0][1] if regions else 0):
+    fences = list(_FENCE.finditer(text, regions[0][1] if regions else 0))
+    for fence, closes in zip(fences, _closed_later(fences), strict=True):
         if opened is None:
-            opened = None if _underlines(text, fence) else fence
+            opened = fence if closes and not _underlines(text, fence) else None
         elif fence[1].startswith(opened[1]) and not fence[2].strip():
             regions.append((opened.start(), fence.end()))
             opened = None
     return regions
+
+
+def _closed_later(fences: Sequence[re.Match[str]]) -> list[bool]:
+    """Of each fence whether one behind it could close it: of its mark, as long or longer, with nothing else."""
+    longest, found = {"`": 0, "~": 0}, list[bool]()
+    for fence in reversed(fences):
+        mark = fence[1]
+        found.append(len(mark) <= longest[mark[0]])
+        if not fence[2].strip():
+            longest[mark[0]] = max(longest[mark[0]], len(mark))
+    return found[::-1]
 
 
 def _underlines(text: str, fence: re.Match[str]) -> bool:

@@ -1,7 +1,8 @@
 """Web pages to Markdown: the main text with its headings, tables, lists and code, without menus and ornament.
 
 Encoding  byte order mark, then the server's word, then the page's own, then how the bytes fall (`plain.py`)
-Before    page furniture goes (edit links, footnote marks), emphasis is dropped, white space is folded as a browser does
+Before    page furniture goes (edit links, footnote marks, readings of ideographs), emphasis is dropped, white space is
+          folded as a browser does; dates within sentences, and quotations there, stay in them
 Text      trafilatura's main text; where it finds none, all of the body
 After     backslashes that Markdown wants and a reader does not are taken out, except where a line would change its kind
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,8 +33,16 @@ _FURNITURE = (
     "//*[contains(concat(' ', @class, ' '), ' mw-editsection ')]",
     "//*[contains(concat(' ', @class, ' '), ' mw-cite-backlink ')]",
     "//sup[.//a[contains(@href, '#')]]",  # a footnote's mark; its digit would stick to the word before it
+    *("//ruby//rt", "//ruby//rp"),  # how the word below is read; within the line it would cut the word in two
 )
 _EMPHASIS = ("b", "strong", "i", "em", "u")
+_RUBY = ("ruby", "rb", "rtc")
+_PROSE = ("p", "li", "dd", "dt", "td", "th", "blockquote", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6")
+_INLINE = (
+    *("a", "abbr", "acronym", "bdi", "bdo", "big", "cite", "data", "dfn", "font", "ins", "mark", "nobr", "small"),
+    "span",
+)
+_CROWD = 500  # of them in one element, as in a transcript by words: the extraction is quadratic in them
 _VERBATIM = ("pre", "code", "textarea", "script", "style")
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML has no place for them
@@ -91,8 +101,10 @@ def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str
     if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return decode(content, name)
     found = _DECLARED.search(content[:4096])
-    stated = (charset, (found[1] or found[2]).decode("ascii", "replace") if found else None)
-    for encoding in filter(None, map(known_encoding, stated)):
+    own = known_encoding((found[1] or found[2]).decode("ascii", "replace")) if found else None
+    if own and own.startswith(("utf-16", "utf-32")):  # read as ASCII, so it is neither: HTML says that UTF-8 is meant
+        own = "utf-8"
+    for encoding in filter(None, (known_encoding(charset), own)):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:  # the page says one thing and does another
@@ -166,13 +178,26 @@ def _simplify(tree: Any) -> None:
         table = _RAISED if element.tag == "sup" else _LOWERED
         if element.text and not len(element) and re.fullmatch(r"[\d+-]+", element.text):
             element.text = element.text.translate(table)
-    etree.strip_tags(tree, *_EMPHASIS, "sup", "sub")
+    _mark_words(tree)
+    etree.strip_tags(tree, *_EMPHASIS, *_RUBY, "q", "sup", "sub")
     verbatim = {inner for outer in tree.iter(*_VERBATIM) for inner in outer.iter()}
     for element in tree.iter():
-        if element.text and element not in verbatim and isinstance(element.tag, str):
-            element.text = _SPACE.sub(" ", element.text)
+        if element.text and isinstance(element.tag, str):  # set anew, too, the pieces that stripping left are one
+            element.text = element.text if element in verbatim else _SPACE.sub(" ", element.text)
         if element.tail and element.getparent() not in verbatim:
             element.tail = _SPACE.sub(" ", element.tail)
+
+
+def _mark_words(tree: Any) -> None:
+    """Make a `q`, whose tag is then taken off, of what the search for the main text would take out, or set apart."""
+    for element in tree.iter("q"):  # else a paragraph of its own
+        element.text, element.tail = f"“{element.text or ''}", f"”{element.tail or ''}"
+    for element in list(tree.iter("time")):  # else ornament, which goes with its words
+        if next(element.iterancestors(*_PROSE), None) is not None:
+            element.tag = "q"  # dropping tags one by one is quadratic
+    for parent, count in Counter(element.getparent() for element in tree.iter(*_INLINE)).items():
+        for element in parent if count > _CROWD else ():
+            element.tag = "q" if element.tag in _INLINE else element.tag
 
 
 def _readable(markdown: str) -> str:

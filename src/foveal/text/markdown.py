@@ -16,7 +16,9 @@ from foveal.text.dates import aware
 HEAD = 2**16  # characters searched for a title
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_FIELD = re.compile(r"^(title|date)[ \t]*:[ \t]*+(.+)$", re.MULTILINE)
+_FIELD = re.compile(  # in one line, or as a block (`title: >-`) in the indented lines below
+    r"^(title|date)[ \t]*:[ \t]*+(?:[|>][0-9+-]{0,2}[ \t]*\r?\n((?:[ \t]+\S.*(?:\n|\Z))+)|(.+)$)", re.MULTILINE
+)
 
 
 def markdown_title(text: str) -> str | None:
@@ -33,7 +35,12 @@ def markdown_date(text: str) -> datetime | None:
 def _fields(head: str) -> dict[str, str]:
     matter = _FRONT_MATTER.match(head)
     found = _FIELD.findall(matter[1]) if matter else []
-    return {name: value.rstrip(" \t\r").strip("\"'") for name, value in found}
+    return {name: " ".join(block.split()) or _unquoted(line.strip()) for name, block, line in found}
+
+
+def _unquoted(value: str) -> str:
+    """A value without the quotes around it: an apostrophe at one end is its own."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 def _body(head: str) -> str:

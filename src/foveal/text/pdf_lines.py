@@ -50,7 +50,8 @@ def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
     )
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
-    for page in (_spaced(page, width) for page in lines):
+    spaced = [_spaced(page, width) for page in lines]
+    for page in spaced:
         if page and parts:
             parts.append("\n" if _runs_on(parts[-1], page) else "\n\n")
             length += len(parts[-1])
@@ -58,7 +59,7 @@ def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
         if page:
             parts.append(page)
             length += len(page)
-    return "".join(parts), _with_empty_pages(offsets, [any(page) for page in lines], length)
+    return "".join(parts), _with_empty_pages(offsets, [bool(page) for page in spaced], length)
 
 
 def _with_empty_pages(offsets: Sequence[int], filled: Sequence[bool], length: int) -> tuple[int, ...]:

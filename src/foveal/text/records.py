@@ -56,7 +56,7 @@ def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipp
 
 def _document(line: bytes, number: int, source: Source, seen: set[str]) -> Document:
     record = _record(line, number)
-    text = _text(record)
+    text = _text_field(record)[1]
     if not text.strip():
         raise UnreadableSource(f"Line {number} has no text; its fields are: {', '.join(record) or 'none'}.")
     given = next((record[name] for name in _IDS if _is_id(record.get(name))), number)
@@ -87,14 +87,15 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
     return record
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text_field(record: Mapping[str, Any]) -> tuple[str, str]:
+    """The field that the text is taken from, and the text; none is empty."""
     for name in TEXT_FIELDS:
         value = record.get(name)
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
             value = " ".join(value)
         if isinstance(value, str) and value.strip():
-            return storable(value)
-    return ""
+            return name, storable(value)
+    return "text", ""
 
 
 def _title(record: Mapping[str, Any], text: str) -> str:
@@ -123,7 +124,7 @@ def _is_id(value: object) -> bool:
 
 
 def _metadata(record: Mapping[str, Any]) -> dict[str, Scalar]:
-    used = {"title", *_IDS, next((name for name in TEXT_FIELDS if record.get(name)), "text")}
+    used = {"title", *_IDS, _text_field(record)[0]}
     used |= {"url"} if _url(record) else set()
     used |= {name for name in _DATES if aware(record.get(name))}
     rest = {name: value for name, value in record.items() if name not in used and name != "metadata"}

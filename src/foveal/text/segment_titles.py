@@ -12,10 +12,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.evaluation.scripts import classes
 from foveal.text.texttiling import SMALL_WORDS
 from foveal.types import Encoder
 
@@ -31,8 +33,10 @@ LENGTH = (1.0, 1.8, 1.9, 1.7)
 READ = 6000
 """Characters of a segment that are looked through."""
 
+LONGEST_TITLE = 60
+"""Characters of a title: where no space parts words, what stands between two marks is one, and may be a page."""
+
 _PIECE = re.compile(r"[^.!?;:,()\[\]{}\"“”|*_#<>/\\\n•–—]+")
-_WORD = re.compile(r"[^\W_]+(?:[’'-][^\W_]+)*")
 _EMPTY = frozenset(
     re.findall(r"\w+", "shall please via per etc ie eg including include includes included use used using")
 )
@@ -73,13 +77,21 @@ def _phrases(text: str) -> dict[str, tuple[str, int]]:
     return counts
 
 
+@lru_cache(1)
+def _word() -> re.Pattern[str]:
+    """Letters and numbers, each with its marks: vowel signs and accents belong to the word that they stand in."""
+    run = rf"(?:[^\W_][{classes().marks}]*)+"
+    return re.compile(rf"{run}(?:[’'-]{run})*")
+
+
 def _runs(text: str) -> Iterator[str]:
     for piece in _PIECE.findall(text):
-        words = _WORD.findall(piece)
+        words = _word().findall(piece)
         for first in range(len(words)):
             for last in range(first, min(len(words), first + LONGEST_PHRASE)):
-                if _names(words[first]) and _names(words[last]):
-                    yield " ".join(words[first : last + 1])
+                phrase = " ".join(words[first : last + 1])
+                if len(phrase) <= LONGEST_TITLE and _names(words[first]) and _names(words[last]):
+                    yield phrase
 
 
 def _names(word: str) -> bool:

@@ -111,12 +111,14 @@ def save_changes(changes: nn.Module, told: Mapping[str, Any], folder: Path, *, t
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Read weights that `save_weights` wrote. InputError: they are those of another model."""
+    """Read weights that `save_weights` wrote. InputError: they are those of another model, damaged, or gone."""
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
     try:
         load_model(module, str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}). Begin the run anew (--anew).") from error
     except (RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"{path} does not fit this model ({first}). Begin the run anew (--anew).") from error
@@ -125,10 +127,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def read(path: Path) -> dict[str, Any] | None:
     """A JSON file's object; None where there is no such file, or it is damaged."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found
+    return found if isinstance(found, dict) else None
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

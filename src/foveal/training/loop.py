@@ -14,6 +14,7 @@ Models     SentenceTransformer, CrossEncoder, SparseEncoder, MultiVectorEncoder:
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -61,8 +62,13 @@ class LoopSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "learning_rate", "steps", "evaluate_every", "checkpoint_every", "patience"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise InputError(f"A training got {name} = {value}; it needs a number above 0.")
+        if not 0 <= self.weight_decay < math.inf or not 0 <= self.seed < 2**32:  # NumPy takes no other seeds
+            raise InputError(
+                f"A training got weight_decay = {self.weight_decay}, seed = {self.seed}; they need 0 or more, and 0 to "
+                f"{2**32 - 1}."
+            )
         if not 0 <= self.warm_up < 1:
             raise InputError(f"A training got warm_up = {self.warm_up}; it needs a share of the steps, 0 to below 1.")
 
