@@ -7,8 +7,8 @@
     Search Petra Lindqvist teacher                               <- learnt; or `Done`
 
 A transcript only ever grows, so that one pass over it teaches every query of a run, each from what stood before it.
-Of a passage one sentence is shown: the one with the most of the question's and the query's words, with its title where
-it does not begin with it. Tokens are made line by line, alike in training and in use.
+Of a passage one sentence is shown: the one with the most of the question's and the query's words (those that begin
+alike count: "director", "directed"), with its title where it does not begin with it. Tokens are made line by line, alike in training and in use.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from foveal.research.prompts import as_data
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 
+ALIKE = 5
+"""Letters in which two words are alike that count as one."""
+
 Shown = tuple[str, str]
 """Title and text of a passage."""
 
@@ -31,7 +34,7 @@ Shown = tuple[str, str]
 class TranscriptSettings:
     """How much of a search is read."""
 
-    passages: int = 2  # of a query that are shown
+    passages: int = 3  # of a query that are shown
     passage_tokens: int = 56  # of one of them
     question_tokens: int = 96
     query_tokens: int = 24
@@ -122,9 +125,13 @@ def line(title: str, text: str, wanted: str) -> str:
     while title and body.startswith(f"{title} {title}"):  # encyclopaedias say the title before the text
         body = body[len(title) :].lstrip()
     found = [body[start:end].strip() for start, end in sentences(body)] or [body]
-    named, asked = set(terms(title)), set(terms(wanted))
-    best = max(found, key=lambda one: len((asked - named) & set(terms(one))))
+    asked = _beginnings(wanted) - _beginnings(title)
+    best = max(found, key=lambda one: len(asked & _beginnings(one)))
     return best if not title or best.startswith(title) else f"{title}: {best}"
+
+
+def _beginnings(text: str) -> set[str]:
+    return {word[:ALIKE] for word in terms(text)}
 
 
 def plain(text: str) -> str:
