@@ -77,7 +77,7 @@ def _cell(size: int, real: Real, encoder: Encoder, settings: BenchSettings) -> C
     """The cell of a size, measured now or before."""
     store = settings.cache / "scale" / "library.jsonl"
     queries = QUICK_QUERIES if settings.quick else QUERIES
-    what = f"3 {__version__} {processor()} {usable_cores()} {size} {queries} {settings.seed} {encoder.fingerprint}"
+    what = f"4 {__version__} {processor()} {usable_cores()} {size} {queries} {settings.seed} {encoder.fingerprint}"
     key = text_digest(what, real.texts)[:16]
     cells = stored_lines(store, Cell, what="cells of bench scale")
     known = next((cell for cell in cells if cell.key == key), None)
