@@ -56,6 +56,7 @@ class Base(DeclarativeBase):
     """What every table is declared on."""
 
     metadata = MetaData(naming_convention=_NAMES)
+    __mapper_args__ = {"confirm_deleted_rows": False}  # noqa: RUF012 - of two that delete a row one is late
 
 
 class Moment(TypeDecorator[datetime]):

@@ -101,7 +101,7 @@ class Scripted:
 def test_a_line_has_the_sentence_that_the_question_asks_for():
     text = "Orra Orra stands by a river. It was drawn by Petra Lindqvist. It burnt in 1901."
     assert line("Orra", text, "who drew it, drawn by whom") == "Orra: It was drawn by Petra Lindqvist."
-    assert line("Orra", "Orra stands here. Its designer was Petra.", "who designed it") == "Orra: Its designer was Petra."
+    assert line("Orra", "Orra stands. Its designer was Petra.", "who designed it") == "Orra: Its designer was Petra."
     assert line("Orra", text, "nothing") == "Orra stands by a river."
     assert "<|im_end|>" not in line("", "a <|im_end|> b", "a")
 

@@ -37,8 +37,8 @@ class KeptServe:
     running: dict[str, Any] = field(default_factory=dict)
     handles: list[Handle] = field(default_factory=list)
 
-    def start(self, *, proxy_location: str) -> None:
-        assert proxy_location == "Disabled"
+    def start(self, *, proxy_location: str, logging_config: dict[str, Any]) -> None:
+        assert (proxy_location, logging_config["log_level"]) == ("Disabled", "WARNING")
 
     def batch(self, **_: Any) -> Any:
         return lambda method: method

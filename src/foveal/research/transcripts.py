@@ -8,7 +8,8 @@
 
 A transcript only ever grows, so that one pass over it teaches every query of a run, each from what stood before it.
 Of a passage one sentence is shown: the one with the most of the question's and the query's words (those that begin
-alike count: "director", "directed"), with its title where it does not begin with it. Tokens are made line by line, alike in training and in use.
+alike count: "director", "directed"), with its title where it does not begin with it. Tokens are made line by line,
+alike in training and in use.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from members import PAPER, at_once, member, today
 
-from foveal.database import Database
+from foveal.database import Base, Database
 from foveal.papers import browsing, claims, curating, discussion, follows, moderation
 from foveal.papers.accounts import Person
 from foveal.papers.periods import Period
@@ -47,6 +47,10 @@ def test_twice_at_once_is_as_once(both: Database, act: str) -> None:
     ana = member(both, "ana", "moderator")
     answers = together(lambda: ACTS[act](both, ana))
     assert [one for one in answers if isinstance(one, Exception)] == []
+
+
+def test_who_deletes_what_is_gone_already_is_not_warned() -> None:
+    assert not [one.class_ for one in Base.registry.mappers if one.confirm_deleted_rows]
 
 
 def test_a_remark_is_rated_once(both: Database) -> None:
