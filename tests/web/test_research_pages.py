@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from foveal.research.runs import Owner, Runs
 from foveal.research.state import RunState
 from foveal.web.job import Job, JobSettings
 from foveal.web.models import LocalModels
+from foveal.web.research_desk import sources_named
 from foveal.web.research_work import Asked, ResearchWork
 
 AT_TEACHER = "## Current problem\nWho taught Petra Lindqvist?"
@@ -71,6 +73,18 @@ def test_the_form_says_where_can_be_searched_and_what_is_wrong(client: TestClien
         assert said in words_of(answer.text), answer.text
         assert fields["question"].strip() in answer.text
     assert client.post("/research", data={"question": "q"}).status_code == 403  # not from a page of ours
+
+
+def test_no_page_tells_the_key_of_a_search(client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "https://somebody:word@search.example.org/find?key=s3cret&q={query}"
+    desk = app.state.site.research
+    monkeypatch.setitem(desk.__dict__, "settings", replace(desk.settings, sources=f"library, {secret}"))
+    page = client.get("/research").text
+    wrong = Visitor(client).post("/research", question="q", source="dir:/etc").text
+    assert "search.example.org/find" in page
+    assert not [told for told in ("s3cret", "somebody", "word@") if told in page + wrong]
+    [key] = re.findall(r'value="(search[^"]+)"', page)
+    assert sources_named([key, "library"], desk) == (secret, "library")
 
 
 def test_a_run_page_holds_graph_outline_answer_sources_and_a_node(client: TestClient, done: str) -> None:

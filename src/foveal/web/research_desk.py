@@ -11,6 +11,7 @@ Sources    those that the site's settings offer, and no others: a visitor names 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,16 @@ class Offered:
     name: str
     label: str
     lacks: str = ""
+
+    @property
+    def key(self) -> str:
+        """What pages call it: its name, but of an address neither its query, in which a key may stand, nor a login."""
+        place, query, _ = self.name.partition("?")
+        if not query and "@" not in place:
+            return self.name
+        return (
+            f"{place.rpartition('@')[2]}#{hashlib.sha256(self.name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+        )
 
 
 @dataclass
@@ -255,7 +266,7 @@ class Desk:
         checked(asked.question)
         for name in asked.sources:
             if name not in self.settings.named:
-                offered = ", ".join(self.settings.named)
+                offered = ", ".join(one.key for one in self.offered())
                 raise InputError(f"The source {name[:80]!r} is not offered here. There are: {offered}.")
             if lacks := self._lacks(name):
                 raise InputError(lacks)
@@ -319,10 +330,11 @@ def _label(name: str) -> str:
     scheme, _, place = name.partition(":")
     own = {"library": "The library", "papers": "The papers of this site", "arxiv": "arXiv", "searxng": "The web"}
     more = place if scheme in ("library", "papers", "dir") else ""
-    return f"{own.get(scheme.lower(), name.partition('?')[0])}{f' ({more})' if more else ''}"
+    return f"{own.get(scheme.lower(), name.partition('?')[0].rpartition('@')[2])}{f' ({more})' if more else ''}"
 
 
 def sources_named(given: Sequence[str], desk: Desk) -> tuple[str, ...]:
     """The sources that a form or a body names; the first that can be searched, where it names none."""
-    usable = [one.name for one in desk.offered() if not one.lacks]
-    return tuple(dict.fromkeys(given)) or tuple(usable[:1])
+    offered = desk.offered()
+    usable, names = [one.name for one in offered if not one.lacks], {one.key: one.name for one in offered}
+    return tuple(dict.fromkeys(names.get(one, one) for one in given)) or tuple(usable[:1])
