@@ -227,7 +227,7 @@ def test_a_report_says_which_test_pairs_were_learnt_from(tmp_path, unseen, undra
     learnt = pairs()
     mixed = HeadlineSet("mixed", (*unseen.pairs, *learnt.pairs[:3]))
     _, report = train_headline_judge(learnt, home=tmp_path, test=mixed)
-    assert report.notes[0].startswith(f"3 of the {len(mixed)} test pairs stand in the training pairs")
+    assert report.notes[0].startswith(f"3 of the {len(mixed)} test pairs stand among the training pairs")
 
 
 @pytest.fixture

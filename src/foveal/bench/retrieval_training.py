@@ -63,12 +63,12 @@ def training(settings: BenchSettings) -> Iterator[Row]:
     reports: dict[str, list[Report]] = {}
     for arm in ("in-batch", "mined") if settings.quick else TRIED:
         reports[arm] = [data.trained(arm, SEEDS[0])]
-        yield from arm_rows(arm, reports[arm])
+        yield from arm_rows(arm, reports[arm][0])
     best = max(reports, key=lambda arm: _mean(reports[arm], "dev"))
+    note = f"the arm with the best dev claims ({_mean(reports[best], 'dev'):.4f} there): {best}"
     if not settings.quick:
         reports[best] += [data.trained(best, seed) for seed in SEEDS[1:]]
     spread = [report.measured["test"][1]["ndcg@10"] for report in reports[best]]
-    note = f"the arm with the best dev claims ({_mean(reports[best], 'dev'):.4f} there): {best}"
     note += f"; {len(spread)} seeds, ± {stdev(spread):.4f}" if len(spread) > 1 else ""
     yield Row.of("the chosen arm", "ndcg@10", _mean(reports[best], "test"), at_least=TARGET, note=note)
     yield from joined_rows(data, best, reports[best])
@@ -143,15 +143,12 @@ class Arms:
         return dict(zip(queries, search(list(queries.values()), DEPTH), strict=True))
 
 
-def arm_rows(arm: str, reports: list[Report]) -> Iterator[Row]:
-    """Mean over seeds on dev and test claims, before and after."""
+def arm_rows(arm: str, report: Report) -> Iterator[Row]:
+    """On dev and test claims, before and after."""
     for kind in ("dev", "test"):
-        values = [report.measured[kind][1]["ndcg@10"] for report in reports]
-        before = fmean(report.measured[kind][0]["ndcg@10"] for report in reports)
-        spread = f", ± {stdev(values):.4f}" if len(values) > 1 else ""
-        seconds = fmean(report.curves.seconds for report in reports)
-        note = f"before {before:.4f}; {len(values)} seed(s){spread}; {seconds:.0f} s of training; {ARMS[arm].says}"
-        yield Row.of(f"{arm}, {kind} claims", "ndcg@10", fmean(values), note=note)
+        before, after = (side["ndcg@10"] for side in report.measured[kind])
+        note = f"before {before:.4f}; one seed; {report.curves.seconds:.0f} s of training; {ARMS[arm].says}"
+        yield Row.of(f"{arm}, {kind} claims", "ndcg@10", after, note=note)
 
 
 def joined_rows(data: Arms, arm: str, reports: list[Report]) -> Iterator[Row]:

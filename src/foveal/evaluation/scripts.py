@@ -26,6 +26,9 @@ UNSPACED = (
 )  # fmt: skip
 """Blocks whose letters stand for about a word or a syllable each."""
 
+UNSPACED_RANGES = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)
+"""The same as the inside of `[…]`."""
+
 LAST = 0x323AF
 """Past this point there are no letters, only tags and private use; the selectors of planes 14 and up are no words."""
 

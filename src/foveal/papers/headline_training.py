@@ -26,7 +26,7 @@ from foveal.papers.headline_writer import BASE, TRAIN_ON, HeadlineWriter
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings
 from foveal.training.headline_writers import METRIC, WriterSettings
 from foveal.training.loop import Curves
-from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.report import Metrics, Report, plain_settings, seen_before
 from foveal.training.runs import TrainingRun
 from foveal.training.watch import Progress
 
@@ -69,7 +69,7 @@ def train_headline_judge(
     }
     before, after = (side["macro F1"] for side in measured["dev"])
     worse = f"The judge was not kept: macro F1 on the dev pairs {after:.4f}, {before:.4f} by one label for all."
-    known = _known(test, (learnt, dev)) if test else ()
+    known = seen_before(_texts(test), [*_texts(learnt), *_texts(dev)], "pairs") if test else ()
     notes = (*((learnt.licence,) if learnt.licence else ()), *known, *(() if after > before else (worse,)))
     curves = Curves((), ((0, dict(measured["dev"][0])), (1, dict(measured["dev"][1]))), 1, 1, "finished", seconds)
     what = f"headline judge, {settings.kind}, {settings.view} labels"
@@ -80,13 +80,8 @@ def train_headline_judge(
     return (run.place if report.kept else None), report
 
 
-def _known(test: HeadlineSet, seen: Sequence[HeadlineSet]) -> tuple[str, ...]:
-    """What is to be said where test pairs are no news to the judge."""
-    before = {(one.headline, one.article) for pairs in seen for one in pairs.pairs}
-    count = sum((one.headline, one.article) in before for one in test.pairs)
-    if not count:
-        return ()
-    return (f"{count:,} of the {len(test):,} test pairs stand in the training pairs, too: what they show is too good.",)
+def _texts(pairs: HeadlineSet) -> list[tuple[str, str]]:
+    return [(one.headline, one.article) for one in pairs.pairs]
 
 
 def _judged(

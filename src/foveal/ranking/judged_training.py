@@ -25,7 +25,7 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.ranking.judged import Judged
 from foveal.training import checkpoints, model_folders
 from foveal.training.examples import Examples
-from foveal.training.report import Report
+from foveal.training.report import Report, seen_before
 from foveal.training.searches import run_of
 from foveal.training.watch import Progress
 
@@ -258,7 +258,7 @@ def train_articles(
         dev=_asking(collection, dev), test=test, name=run.name, on_progress=run.on_progress, anew=run.anew,
         cache=run.cache, **options,
     )  # fmt: skip
-    notes = _known(test, collection) if test else ()
+    notes = seen_before(_asked(test), _asked(collection), "questions") if test else ()
     if folder is not None:
         told = checkpoints.read(folder / LEGAL) or {}
         weight, curve = float(told["settings"]["weight"]), {float(one): f2 for one, f2 in told["curve"].items()}
@@ -279,16 +279,8 @@ def articles_of(judged: Judged) -> LegalCollection:
     return LegalCollection(examples.name, articles, examples.queries, examples.judged)
 
 
-def _known(test: LegalCollection, learnt: LegalCollection) -> tuple[str, ...]:
-    """What is to be said where test questions are no news to the model."""
-    before = {" ".join(one.split()) for one in learnt.queries.values()}
-    count = sum(" ".join(one.split()) in before for one in test.queries.values())
-    if not count:
-        return ()
-    return (
-        f"{count:,} of the {len(test.queries):,} test questions stand among the training questions, too: what they "
-        "show is too good.",
-    )
+def _asked(collection: LegalCollection) -> list[str]:
+    return [" ".join(one.split()) for one in collection.queries.values()]
 
 
 def _asking(collection: LegalCollection, examples: Examples) -> LegalCollection:

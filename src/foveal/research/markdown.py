@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from foveal.evaluation.scripts import UNSPACED
+from foveal.evaluation.scripts import UNSPACED_RANGES
 
 ENDS = ".!?。！？｡؟۔।॥"
 """What whole sentences end with."""
 
-_UNSPACED = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in UNSPACED)}]")
+_UNSPACED = re.compile(f"[{UNSPACED_RANGES}]")
 
 
 def one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from foveal.evaluation.scripts import UNSPACED
+from foveal.evaluation.scripts import UNSPACED_RANGES
 
 Kind = Literal["number", "date", "name"]
 
@@ -62,7 +62,7 @@ _ORDINALS = dict(
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _VALUES = _SMALL | _TENS | _ORDINALS
 _SHORT_SCALES = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "tn": 1e12, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8}
-_BESIDE = f"{''.join(f'{chr(first)}-{chr(last)}' for first, last in UNSPACED)}\uac00-\ud7af"
+_BESIDE = f"{UNSPACED_RANGES}\uac00-\ud7af"
 """Letters that stand right beside a number and are none of its own: those of scripts without spaces, and Hangul."""
 
 _UNITS = {

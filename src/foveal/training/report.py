@@ -6,7 +6,7 @@ report.json    all of it        curves.png    the loss, and each dev metric, ove
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,16 @@ class Report:
         if not self.curves.steps:
             return folder / "report.json", folder / "curves.png"
         return folder / "report.json", picture(self.curves, folder / "curves.png", title=self.name)
+
+
+def seen_before(test: Iterable[Hashable], learnt: Iterable[Hashable], what: str) -> tuple[str, ...]:
+    """What a report must say where some of what it is measured on was learnt from."""
+    asked, known = list(test), set(learnt)
+    count = sum(one in known for one in asked)
+    told = (
+        f"{count:,} of the {len(asked):,} test {what} stand among the training {what}, too: what they show is too good."
+    )
+    return (told,) if count else ()
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:

@@ -60,12 +60,9 @@ class Offered:
     @property
     def key(self) -> str:
         """What pages call it: its name, but of an address neither its query, in which a key may stand, nor a login."""
-        place, query, _ = self.name.partition("?")
-        if not query and "@" not in place:
-            return self.name
-        return (
-            f"{place.rpartition('@')[2]}#{hashlib.sha256(self.name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-        )
+        shown = _public(self.name)
+        digest = hashlib.sha256(self.name.encode("utf-8", "surrogatepass")).hexdigest()
+        return shown if shown == self.name else f"{shown}#{digest[:8]}"
 
 
 @dataclass
@@ -325,12 +322,16 @@ def lacking(models: Models) -> str:
     return f"pip install {known.requirement}"
 
 
+def _public(name: str) -> str:
+    return name.partition("?")[0].rpartition("@")[2]
+
+
 def _label(name: str) -> str:
     """A source for people."""
     scheme, _, place = name.partition(":")
     own = {"library": "The library", "papers": "The papers of this site", "arxiv": "arXiv", "searxng": "The web"}
     more = place if scheme in ("library", "papers", "dir") else ""
-    return f"{own.get(scheme.lower(), name.partition('?')[0].rpartition('@')[2])}{f' ({more})' if more else ''}"
+    return f"{own.get(scheme.lower(), _public(name))}{f' ({more})' if more else ''}"
 
 
 def sources_named(given: Sequence[str], desk: Desk) -> tuple[str, ...]:
