@@ -163,6 +163,18 @@ def test_half_types_are_as_near_as_their_roundings(dtype):
     close(block_attention(q, k, v, blocks), by_definition(q, k, v, blocks.seen(), scale=1 / 8), tolerance=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [15, 16, 33, 64, 80, 130])
+@pytest.mark.parametrize("heads", [2, 4])  # of two groups: a block is looked at once, or by two heads
+def test_keys_and_values_of_any_width_are_packed_whole(dtype, width, heads):
+    """Steps of sixteen keys and widths, and what is left of them; keys that are the last of a batch, and its end."""
+    q = drawn(2, heads, 40, width, dtype=dtype)
+    k, v = (drawn(2, 2, 703, wide, seed=wide, dtype=dtype) for wide in (width, width + 1))
+    blocks = some_blocks(2, heads, 40, 703, 0.7, query_block=48, key_block=24)
+    expected = by_definition(q, k, v, blocks.seen(), scale=0.2)
+    close(block_attention(q, k, v, blocks, scale=0.2), expected, 1e-5 if dtype == torch.float32 else 0.02)
+
+
 def test_all_blocks_are_dense_attention():
     q, k, v = (drawn(1, heads, 277, 64, seed=heads) for heads in (4, 2, 2))
     dense = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)

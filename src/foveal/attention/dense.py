@@ -1,8 +1,8 @@
 """Dense attention under a model's own mask, by whichever of two kernels is faster on this machine: PyTorch's, or ours.
 
 In bfloat16 on a processor ours is: PyTorch's leaves the products to a library that, without AMX, runs them at a
-fraction of what oneDNN gives, and with AMX spends more on its softmax; ours also skips what a sliding window hides. For
-a few queries, on a GPU and in float32, PyTorch's runs.
+fraction of what oneDNN gives, and with AMX spends more on packing and on its softmax; ours also skips what a sliding
+window hides. For a few queries, on a GPU and in float32, PyTorch's runs.
 
 Shapes    as in kernel.py
 """
@@ -21,7 +21,7 @@ from foveal.attention.estimates import capped
 from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
-LEAST, LEAST_WITH_AMX = 64, 256
+LEAST = 64
 """Queries below which PyTorch's runs: a block kernel has little to divide."""
 
 MEASURED, COSTLIEST = 2048, 10.0
@@ -65,15 +65,11 @@ def capped_attention(
 
 def prefers_blocks(query: Tensor) -> bool:
     """Whether the block kernel is the faster one for tensors like this."""
-    return query.shape[2] >= (LEAST_WITH_AMX if _has_amx() else LEAST) and _is_for_blocks(query)
+    return query.shape[2] >= LEAST and suits_blocks(query)
 
 
-def lacks_amx(query: Tensor) -> bool:
-    """Whether PyTorch's attention makes products of tensors like this at a fraction of the block kernel's rate."""
-    return not _has_amx() and _is_for_blocks(query)
-
-
-def _is_for_blocks(query: Tensor) -> bool:
+def suits_blocks(query: Tensor) -> bool:
+    """Whether the block kernel makes products of tensors like this at the processor's rate."""
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or (torch.is_grad_enabled() and query.requires_grad):
         return False
     return native(torch.bfloat16) == torch.bfloat16
@@ -96,11 +92,6 @@ def cost_of_blocks(dtype: torch.dtype, width: int) -> float:
         ours.append(between - start)
         theirs.append(time.perf_counter() - between)
     return min(COSTLIEST, min(ours) / min(theirs))
-
-
-@cache
-def _has_amx() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def dense_blocks(mask: Mask) -> Blocks:

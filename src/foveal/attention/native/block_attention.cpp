@@ -2,7 +2,8 @@
 //
 // The two products are oneDNN's batch-reduce matrix products, which PyTorch exports (AMX or AVX-512 where there is one);
 // between them runs the softmax that rescales as it goes (Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022).
-// Keys and values are packed once a call, in pairs of two for bfloat16, so that each block is one product.
+// Keys and values are packed once a call, in pairs of two for bfloat16, so that each block is one product; a block that
+// is looked at only once just before that, so that what is packed stays in the cache.
 //
 // Shapes   q (B, H, Q, D), k (B, G, K, D), v (B, G, K, E), out (B, H, Q, E), lse (B, H, Q); H a multiple of G
 // Scores   float32, whatever the inputs are; probabilities are rounded to the inputs' type before they meet the values
@@ -15,6 +16,9 @@
 #include <vector>
 
 #include <omp.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "softmax.h"
 
@@ -23,6 +27,7 @@ namespace {
 constexpr int64_t PANEL = 1024;  // keys between two rescalings: their scores stay in the second-level cache
 constexpr int64_t APART = 32;  // between rows of a panel: a power of two apart they would share a cache's few sets
 constexpr std::align_val_t LINE{64};
+constexpr int64_t HUGE_PAGE = 1 << 21;
 
 struct Strides {
   int64_t batch, head, row;  // in elements; the last dimension is dense
@@ -83,11 +88,18 @@ inline void keep(at::BFloat16 *to, float value) {  // the same for any value, wi
 }
 inline void keep(float *to, float value) { *to = value; }
 
-// Numbers that begin at a cache line; nobody has set them.
+// Numbers that begin at a cache line; nobody has set them. Many of them lie on large pages, where there are such: the
+// first touch of each small one would take longer than what is written there.
 template <typename T>
 class Line {
  public:
-  explicit Line(int64_t count) : at_(static_cast<T *>(::operator new[](count * sizeof(T), LINE))) {}
+  explicit Line(int64_t count) : at_(static_cast<T *>(::operator new[](count * sizeof(T), LINE))) {
+#if defined(__linux__)
+    const uintptr_t first = reinterpret_cast<uintptr_t>(at_.get()), end = first + count * sizeof(T);
+    const uintptr_t from = up(first, HUGE_PAGE), to = end / HUGE_PAGE * HUGE_PAGE;
+    if (to > from) madvise(reinterpret_cast<void *>(from), to - from, MADV_HUGEPAGE);  // a hint: it may be refused
+#endif
+  }
   T *data() { return at_.get(); }
   const T *data() const { return at_.get(); }
   T &operator[](int64_t place) { return at_.get()[place]; }
@@ -110,42 +122,111 @@ inline void product(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, i
   at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, false);
 }
 
+// to[j][n] = from[n][j] for n below `rows`, j below `columns`, in steps of four bytes; lines of `from` lie `apart`
+// bytes from each other, lines of `to` `stride` steps.
+void turn(const char *from, int64_t apart, int64_t rows, int64_t columns, uint32_t *to, int64_t stride) {
+  int64_t n = 0;
+#if defined(__AVX512F__)
+  for (; n + 16 <= rows; n += 16)
+    for (int64_t j = 0; j < columns; j += 16) {
+      const __mmask16 mask = columns - j < 16 ? (1u << (columns - j)) - 1 : 0xffff;
+      __m512i a[16], b[16];
+      for (int64_t i = 0; i < 16; ++i) a[i] = _mm512_maskz_loadu_epi32(mask, from + (n + i) * apart + 4 * j);
+      for (int i = 0; i < 16; i += 2) {  // steps of neighbouring lines side by side,
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+      }
+      for (int i = 0; i < 16; i += 4)  // then of four,
+        for (int h = 0; h < 2; ++h) {
+          a[i + 2 * h] = _mm512_unpacklo_epi64(b[i + h], b[i + 2 + h]);
+          a[i + 2 * h + 1] = _mm512_unpackhi_epi64(b[i + h], b[i + 2 + h]);
+        }
+      for (int i = 0; i < 4; ++i) {  // and whole quarters last
+        const __m512i lows = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88);
+        const __m512i highs = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
+        const __m512i more = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
+        const __m512i most = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
+        b[i] = _mm512_shuffle_i32x4(lows, more, 0x88);
+        b[8 + i] = _mm512_shuffle_i32x4(lows, more, 0xdd);
+        b[4 + i] = _mm512_shuffle_i32x4(highs, most, 0x88);
+        b[12 + i] = _mm512_shuffle_i32x4(highs, most, 0xdd);
+      }
+      for (int64_t i = 0; i < std::min<int64_t>(16, columns - j); ++i)
+        _mm512_storeu_si512(to + (j + i) * stride + n, b[i]);
+    }
+#endif
+  for (int64_t j = 0; j < columns; ++j)
+    for (int64_t i = n; i < rows; ++i) std::memcpy(to + j * stride + i, from + i * apart + 4 * j, 4);
+}
+
+// The values of two keys side by side; of one where no other follows.
+inline void pair_up(const at::BFloat16 *one, const at::BFloat16 *two, int64_t width, at::BFloat16 *to) {
+  int64_t d = 0;
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+  const __m512i last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  for (; two && d + 32 <= width; d += 32) {
+    const __m512i a = _mm512_loadu_si512(one + d), b = _mm512_loadu_si512(two + d);
+    const __m512i lows = _mm512_unpacklo_epi16(a, b), highs = _mm512_unpackhi_epi16(a, b);
+    _mm512_storeu_si512(to + 2 * d, _mm512_permutex2var_epi64(lows, first, highs));
+    _mm512_storeu_si512(to + 2 * d + 32, _mm512_permutex2var_epi64(lows, last, highs));
+  }
+#endif
+  for (; d < width; ++d) {
+    to[2 * d] = one[d];
+    if (two) to[2 * d + 1] = two[d];
+  }
+}
+
 // A block's keys as (depth / PAIR, key_block, PAIR) and values as (key_block / PAIR, value_width, PAIR).
 template <typename T>
 void pack_block(const Call &c, int64_t head, int64_t block, int64_t depth, T *keys, T *values) {
-  const int64_t b = head / c.groups, g = head % c.groups, first = block * c.key_block;
-  const int64_t count = std::min(c.key_block, c.keys - first);
-  const T *k = static_cast<const T *>(c.key) + b * c.key_strides.batch + g * c.key_strides.head;
-  const T *v = static_cast<const T *>(c.value) + b * c.value_strides.batch + g * c.value_strides.head;
   constexpr int64_t pair = PAIR<T>;
+  const int64_t b = head / c.groups, g = head % c.groups, first = block * c.key_block;
+  const int64_t count = std::min(c.key_block, c.keys - first), apart = c.key_strides.row, step = c.value_strides.row;
+  const T *k = static_cast<const T *>(c.key) + b * c.key_strides.batch + g * c.key_strides.head + first * apart;
+  const T *v = static_cast<const T *>(c.value) + b * c.value_strides.batch + g * c.value_strides.head + first * step;
   if (count < c.key_block || depth > c.width) {
     std::memset(static_cast<void *>(keys), 0, sizeof(T) * depth * c.key_block);
     std::memset(static_cast<void *>(values), 0, sizeof(T) * c.key_block * c.value_width);
   }
-  for (int64_t n = 0; n < count; ++n) {
-    const T *row = k + (first + n) * c.key_strides.row;
-    for (int64_t d = 0; d < c.width; ++d) keys[(d / pair * c.key_block + n) * pair + d % pair] = row[d];
-    const T *told = v + (first + n) * c.value_strides.row;
-    T *to = values + n / pair * c.value_width * pair + n % pair;
-    for (int64_t d = 0; d < c.value_width; ++d) to[d * pair] = told[d];
+  turn(reinterpret_cast<const char *>(k), apart * sizeof(T), count, c.width / pair, reinterpret_cast<uint32_t *>(keys),
+       c.key_block);
+  if (depth > c.width)
+    for (int64_t n = 0; n < count; ++n) keys[(c.width / pair * c.key_block + n) * pair] = k[n * apart + c.width - 1];
+  for (int64_t n = 0; n < count; n += pair) {
+    const T *one = v + n * step;
+    T *to = values + n * c.value_width;
+    if constexpr (pair == 2)
+      pair_up(one, n + 1 < count ? one + step : nullptr, c.value_width, to);
+    else
+      std::memcpy(to, one, sizeof(T) * c.value_width);
   }
 }
 
+// Packed keys and values of a head, all blocks of them; or none, and each is packed when it is looked at.
+template <typename T>
+struct Packed {
+  const T *keys, *values;
+};
+
+inline int64_t blocks_in_panel(const Call &c) { return std::max<int64_t>(1, PANEL / c.key_block); }
+
 template <typename T>
 struct Scratch {
-  Line<T> query, weights;
+  Line<T> query, weights, keys, values;
   Line<float> scores, output;
   std::vector<float> most, total;
-  Scratch(const Call &c, int64_t depth, int64_t stride)
+  Scratch(const Call &c, int64_t depth, int64_t stride, bool packs)
       : query(c.query_block * depth),
         weights(c.query_block * stride),
+        keys(packs ? blocks_in_panel(c) * c.key_block * depth : 0),
+        values(packs ? blocks_in_panel(c) * c.key_block * c.value_width : 0),
         scores(c.query_block * stride),
         output(c.query_block * c.value_width),
         most(c.query_block),
         total(c.query_block) {}
 };
-
-inline int64_t blocks_in_panel(const Call &c) { return std::max<int64_t>(1, PANEL / c.key_block); }
 
 // Where, in one (b, h, r), the kept blocks stand.
 struct Row {
@@ -290,7 +371,7 @@ void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch
 }
 
 template <typename T>
-void look(const Call &c, const Row &row, const T *keys, const T *values, int64_t depth, Scratch<T> &s) {
+void look(const Call &c, const Row &row, Packed<T> packed, int64_t depth, Scratch<T> &s) {
   const T *q = static_cast<const T *>(c.query) + row.b * c.query_strides.batch + row.h * c.query_strides.head;
   for (int64_t i = 0; i < row.count; ++i) {
     std::memcpy(static_cast<void *>(s.query.data() + i * depth), q + (row.first + i) * c.query_strides.row,
@@ -301,22 +382,28 @@ void look(const Call &c, const Row &row, const T *keys, const T *values, int64_t
   std::fill(s.total.begin(), s.total.end(), 0.0f);
   std::fill(s.most.begin(), s.most.end(), NOTHING);
   const int64_t in_panel = blocks_in_panel(c), stride = in_panel * c.key_block + APART;
+  const int64_t key_size = depth * c.key_block, value_size = c.value_width * c.key_block;
+  const int64_t head = row.b * c.groups + row.h / (c.heads / c.groups);
   for (int64_t start = 0; start < row.kept; start += in_panel) {
     const int64_t count = std::min(in_panel, row.kept - start);
     const int32_t *blocks = row.indices + start, *rules = row.rules + start;
     for (int64_t j = 0; j < count; ++j) {
       float *scores = s.scores.data() + j * c.key_block;
+      T *own = s.keys.data() + j * key_size;
+      if (!packed.keys) pack_block<T>(c, head, blocks[j], depth, own, s.values.data() + j * value_size);
       product(row.count, c.key_block, depth, depth, c.key_block, stride, false, s.query.data(),
-              keys + blocks[j] * depth * c.key_block, scores);
+              packed.keys ? packed.keys + blocks[j] * key_size : own, scores);
       if (c.bias || c.cap > 0.0f) adjust(c, row, blocks[j], scores, stride);
       const bool beyond = (blocks[j] + 1) * c.key_block > c.keys;
       if (rules[j] != WHOLE || beyond) hide(c, row, blocks[j], rules[j], scores, stride);
     }
     merge(c, row, count * c.key_block, stride, s);
     for (int64_t j = 0, end; j < count; j = end) {  // neighbours' values stand one behind the other: one product
-      for (end = j + 1; end < count && blocks[end] == blocks[end - 1] + 1;) ++end;
+      for (end = j + 1; end < count && (!packed.values || blocks[end] == blocks[end - 1] + 1);) ++end;
       product(row.count, c.value_width, (end - j) * c.key_block, stride, c.value_width, c.value_width, true,
-              s.weights.data() + j * c.key_block, values + blocks[j] * c.key_block * c.value_width, s.output.data());
+              s.weights.data() + j * c.key_block,
+              packed.values ? packed.values + blocks[j] * value_size : s.values.data() + j * value_size,
+              s.output.data());
     }
   }
 }
@@ -340,16 +427,18 @@ int run(const Call &c) {
   const int64_t depth = up(c.width, PAIR<T>), blocks = up(c.keys, c.key_block) / c.key_block;
   const int64_t rows = up(c.queries, c.query_block) / c.query_block, heads = c.batch * c.groups;
   const int64_t key_size = depth * c.key_block, value_size = c.value_width * c.key_block;
-  Line<T> keys(heads * blocks * key_size), values(heads * blocks * value_size);
   const int64_t shared = c.heads / c.groups, tasks = heads * shared * rows;
+  const bool once = shared * rows == 1;  // each block is looked at once at most
+  const int64_t held = once ? 0 : heads * blocks;
+  Line<T> keys(held * key_size), values(held * value_size);
   const int64_t stride = blocks_in_panel(c) * c.key_block + APART;
   std::vector<Scratch<T>> scratch;
-  for (int thread = 0; thread < c.threads; ++thread) scratch.emplace_back(c, depth, stride);
+  for (int thread = 0; thread < c.threads; ++thread) scratch.emplace_back(c, depth, stride, once);
   std::atomic<int> failed{0};
 #pragma omp parallel num_threads(c.threads)
   {
 #pragma omp for schedule(static)
-    for (int64_t n = 0; n < heads * blocks; ++n)
+    for (int64_t n = 0; n < held; ++n)
       pack_block<T>(c, n / blocks, n % blocks, depth, keys.data() + n * key_size, values.data() + n * value_size);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t task = 0; task < tasks; ++task) {
@@ -361,7 +450,8 @@ int run(const Call &c) {
       Scratch<T> &mine = scratch[omp_get_thread_num()];
       try {
         const int64_t first = head * blocks;
-        look<T>(c, row, keys.data() + first * key_size, values.data() + first * value_size, depth, mine);
+        const Packed<T> all{keys.data() + first * key_size, values.data() + first * value_size};
+        look<T>(c, row, once ? Packed<T>{} : all, depth, mine);
         finish<T>(c, row, mine);
       } catch (...) {
         failed = 1;
