@@ -272,7 +272,7 @@ def test_an_arm_is_trained_once_and_what_made_it_is_its_name(settings, model, mo
         ([0.1, 0.9, 0.2], {"precision@1": 1, "mrr": 1, "area under ROC": 1, "Spearman": math.sqrt(3) / 2}),
         ([0.5, 0.1, 0.2], {"precision@1": 0, "mrr": 1 / 3, "area under ROC": 0, "Spearman": -math.sqrt(3) / 2}),
         ([0.5, 0.4, 0.3], {"precision@1": 0, "mrr": 1 / 2, "area under ROC": 0.5, "Spearman": 0}),
-        ([0.4, 0.4, 0.4], {"precision@1": 1, "mrr": 1, "area under ROC": 0.5, "Spearman": 0}),
+        ([0.4, 0.4, 0.4], {"precision@1": 0, "mrr": 1 / 3, "area under ROC": 0.5, "Spearman": 0}),
     ],
 )
 def test_how_scores_go_with_relevance(scores, expected):

@@ -132,6 +132,13 @@ def test_what_was_judged_is_exported_in_beirs_layout(home, tmp_path):
     assert found.corpus[best[0]].title == "Retina"
     done = CliRunner().invoke(app, ["judge", "--export", str(tmp_path / "out"), "--home", str(home)])
     assert isinstance(done.exception, InputError)
+    for split in ("..", ".test", "a/b"):  # hidden files, and other folders
+        with pytest.raises(InputError, match="a plain name"):
+            CliRunner().invoke(
+                app, ["judge", "--export", str(tmp_path / "other"), "--split", split, "--home", str(home)],
+                catch_exceptions=False,
+            )  # fmt: skip
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_judgement_follows_its_passage_into_a_new_text(files, tmp_path):

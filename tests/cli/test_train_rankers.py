@@ -252,6 +252,8 @@ def test_options_that_do_not_go_together(plain, tmp_path):
     assert "--data has its own" in refused("ranker", "knrm", "--data", tmp_path, "--judgements", "x.tsv", home=plain)
     assert "--queries has the texts" in refused("ranker", "knrm", "--queries", "x.tsv", home=plain)
     assert "--test-split" in refused("legal", "--test-split", "test", home=plain)
+    for option in (["--base", "minilm"], ["--frozen"]):
+        assert "for a Paraformer" in refused("legal", "attentive-cnn", *option, home=plain)
     assert "--document-words" in refused("ranker", "cross-encoder", "--document-words", "9", home=plain)
     with pytest.raises(UnknownName, match="cross-encoder, pairwise"):
         train("ranker", "bert", home=plain)

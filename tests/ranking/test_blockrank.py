@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from foveal.attention import Recorder, attach, block_attention
-from foveal.attention.kernel import merge
 from foveal.attention.recorder import attention_rows
 from foveal.errors import Cancelled, InputError
 from foveal.models import lean as lean_layers
@@ -182,18 +181,6 @@ def test_groups_of_any_size_give_the_same(qwen, way, group, monkeypatch):
     torch.testing.assert_close(found.scores(1), expected.scores(1), atol=1e-6, rtol=1e-5)
 
 
-def test_the_questions_rows_over_two_parts_of_the_keys_are_one_attention():
-    """Heads folded into rows, no mask, and the few keys of the question's own: merged, they are masked attention."""
-    draw = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(1, heads, n, 16, generator=draw) for heads, n in ((4, 7), (2, 307), (2, 307)))
-    seen = torch.ones(1, 1, 7, 307, dtype=torch.bool)
-    seen[..., 300:] = seen[..., 300:].tril()
-    far = blockrank_forward.everything(query, key[:, :, :300], value[:, :, :300], scale=0.3)
-    near = blockrank_forward.within(query, key[:, :, 300:], value[:, :, 300:], seen[..., 300:], scale=0.3)
-    expected = scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=0.3, enable_gqa=True)
-    torch.testing.assert_close(merge([far, near])[0], expected, atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("held", [False, True])
 def test_long_prompts_through_the_block_kernel_give_the_same(qwen, held, monkeypatch):
     """The question's rows, and the branches behind them, by either kernel."""
@@ -204,7 +191,7 @@ def test_long_prompts_through_the_block_kernel_give_the_same(qwen, held, monkeyp
     expected = ranker.scores(QUERY, hits), decoder.scores(QUERY, hits)
     asked = []
     monkeypatch.setattr(blockrank_forward, "LONG", 1)
-    monkeypatch.setattr(blockrank_forward, "lacks_amx", lambda query: asked.append(query.shape) or True)
+    monkeypatch.setattr(blockrank_forward, "suits_blocks", lambda query: asked.append(query.shape) or True)
     assert ranker.scores(QUERY, hits) == pytest.approx(expected[0], abs=1e-5)
     assert decoder.scores(QUERY, hits) == pytest.approx(expected[1], abs=1e-5)
     assert len(asked) > 2
@@ -520,11 +507,14 @@ def test_a_ranker_that_cannot_be(qwen):
         BlockRank(qwen).keep(hits_of(TEXTS))
 
 
-def test_a_call_can_be_cancelled(qwen):
+@pytest.mark.parametrize("mode", ["attention", "decode"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_can_be_cancelled(models, kind, mode):
+    """Through lean layers, and of gemma2 through transformers."""
     cancel = Cancel()
     cancel.set()
     with pytest.raises(Cancelled):
-        BlockRank(qwen, layout=LAYOUT).rank(QUERY, hits_of(TEXTS), cancel=cancel)
+        BlockRank(models[kind], layout=LAYOUT, mode=mode).rank(QUERY, hits_of(TEXTS), cancel=cancel)
 
 
 def test_gemma_takes_its_signal_from_a_full_layer(models):
@@ -772,10 +762,15 @@ def test_pointwise_is_each_passage_read_alone(qwen):
         ids = torch.tensor([[*segments.instruction, *segments.documents[0].ids]])
         with torch.inference_mode():
             logits = qwen.model(input_ids=ids).logits[0, -1]
-        yes, no = (ranker.prompter.plain(word)[0] for word in (" Yes", " No"))
+        assert qwen.tokenizer.decode(ids[0]).endswith("Answer: ")  # this tokenizer parts the blank from either answer
+        yes, no = (ranker.prompter.plain(word)[0] for word in ("Yes", "No"))
         expected.append(float(torch.sigmoid(logits[yes] - logits[no])))
+    assert len({round(score, 4) for score in expected}) == len(TEXTS)
     assert ranker.scores(QUERY, hits_of(TEXTS)) == pytest.approx(expected, abs=1e-5)
     assert [hit.source for hit in ranker.rank(QUERY, hits_of(TEXTS))] == ["pointwise"] * 5
+    assert ranker.rank(QUERY, []) == []
+    with pytest.raises(InputError, match="no candidates"):
+        ranker.scores(QUERY, [])
     with pytest.raises(InputError, match="empty"):
         ranker.rank(" ", hits_of(TEXTS))
 

@@ -11,6 +11,7 @@ from tiny import tiny
 from foveal.errors import InputError, ModelUnavailable
 from foveal.ranking.blockrank import ordered, saved_settings
 from foveal.ranking.blockrank_cache import BlockCache, Scope
+from foveal.ranking.blockrank_plan import Held
 from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.blockrank_training import best_layer
 from foveal.ranking.by_name import load_ranker
@@ -52,7 +53,23 @@ def test_the_layer_of_full_attention_is_chosen_under_full_attention(qwen):
     assert reached != best_layer(qwen, lists, LAYOUT)[1]
 
 
-@pytest.mark.parametrize("content", ['{"layer": 1', "[1, 2]", "\udcff"], ids=["cut off", "a list", "no text"])
+def test_a_layer_whose_signal_is_no_number_is_not_the_best_one(tmp_path):
+    model = tiny("qwen", tmp_path)
+    documents = tuple(ListedDocument(str(n), text) for n, text in enumerate(TEXTS))
+    lists = [RankingList(f"Where is the key {n}?", documents, frozenset({str(n)})) for n in range(3)]
+    with torch.no_grad():
+        model.model.model.layers[1].self_attn.q_proj.weight.fill_(math.nan)
+    chosen, reached = best_layer(model, lists, LAYOUT)
+    assert chosen == 0
+    assert reached[0]["mrr"] > 1 / 3
+    assert [reached[layer] for layer in (1, 2)] == [{"precision@1": 0, "mrr": pytest.approx(1 / 3)}] * 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"layer": 1', "[1, 2]", "\udcff", '{"layer": 1, "layout": {"of another Foveal": 1}}', '{"layout": 3}'],
+    ids=["cut off", "a list", "no text", "unknown layout", "no layout"],
+)
 def test_damaged_settings_are_told_and_not_replaced_by_defaults(tmp_path, content):
     folder = tmp_path / "models" / "mine"
     folder.mkdir(parents=True)
@@ -60,6 +77,14 @@ def test_damaged_settings_are_told_and_not_replaced_by_defaults(tmp_path, conten
     (folder / "blockrank.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(ModelUnavailable, match=r"blockrank\.json is damaged"):
         load_ranker("mine", home=tmp_path)
+
+
+def test_blocks_from_files_and_from_a_pass_on_another_device_are_put_side_by_side():
+    """On a GPU a file's block lies in the machine's memory, beside one that was read just now."""
+    on_disk, read_now = ((torch.zeros(2, 1, size, 4), torch.zeros(1, 1, size, 4)) for size in (3, 5))
+    held = Held([on_disk, tuple(part.to("meta") for part in read_now)])
+    for found in (held.keys(1, torch.device("meta")), held.values(0, torch.device("meta"))):
+        assert (found.device.type, found.shape) == ("meta", (1, 1, 8, 4))
 
 
 @pytest.mark.parametrize("options", [{"budget": 0}, {"budget": -1}, {"document_tokens": 0}], ids=str)

@@ -21,16 +21,13 @@ from foveal.ranking.judged_training import (
     parted,
     train_articles,
     train_neural,
-    withdrawn,
 )
 from foveal.ranking.legal_training import examples_of
 from foveal.ranking.neural.training import METRICS, NeuralSettings
-from foveal.training import checkpoints
 from foveal.training.articles import FROM_SCRATCH
 from foveal.training.examples import Examples
-from foveal.training.loop import Curves, LoopSettings
+from foveal.training.loop import LoopSettings
 from foveal.training.negatives import filled, top_negatives
-from foveal.training.report import Report, read_report
 from foveal.training.searches import WordSearch, run_of
 from foveal.types import Document, Span, document_id
 
@@ -236,28 +233,3 @@ def test_test_queries_may_have_the_ids_of_others(tmp_path, monkeypatch):
     assert told["with"].curves.losses == told["without"].curves.losses
     (found,) = WordSearch(topics.corpus)(["b1 f2"], 6)
     assert told["with"].measured["test"][0] == evaluate({"q0-0": found}, test.judged, METRICS)
-
-
-def test_a_report_that_cannot_be_written_leaves_no_withdrawn_model_in_its_place(tmp_path):
-    """A kill between the two steps must not leave a model that was not kept where models are looked for."""
-    place, run = tmp_path / "models" / "mine", tmp_path / "runs" / "train" / "mine"
-    place.mkdir(parents=True)
-    (run / "report.json").mkdir(parents=True)
-    report = Report("mine", "what", "base", Curves((), (), 3, 1, "finished", 0.1), {"dev": ({}, {})}, True)
-    with pytest.raises(OSError, match=r"report\.json"):
-        withdrawn(tmp_path, report, "No better.")
-    assert not place.exists()
-    assert (run / "rejected").is_dir()
-
-
-def test_a_model_that_is_withdrawn_lies_aside_and_the_report_says_why(tmp_path):
-    place = tmp_path / "models" / "mine"
-    place.mkdir(parents=True)
-    (place / "blockrank.json").write_text("{}")
-    report = Report("mine", "what", "base", Curves((), (), 3, 1, "finished", 0.1), {"dev": ({}, {})}, True, ("seen",))
-    checkpoints.write(tmp_path / "runs" / "train" / "mine" / "report.json", report.as_json())
-    told = withdrawn(tmp_path, report, "No better.")
-    assert (told.kept, told.notes) == (False, ("seen", "No better."))
-    assert read_report(tmp_path / "runs" / "train" / "mine") == told
-    assert not place.exists()
-    assert (tmp_path / "runs" / "train" / "mine" / "rejected" / "blockrank.json").is_file()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -15,7 +16,16 @@ from foveal.errors import InputError, MissingExtra
 from foveal.evaluation.metrics import evaluate
 from foveal.ranking import fitting
 from foveal.ranking.features import BY_SOURCE, OWN, Features
-from foveal.ranking.fitting import FITS, Group, LambdaMART, LinearModel, delta_ndcg, fit_lambdamart, fit_pairwise
+from foveal.ranking.fitting import (
+    FITS,
+    Group,
+    LambdaMART,
+    LinearModel,
+    TreeModel,
+    delta_ndcg,
+    fit_lambdamart,
+    fit_pairwise,
+)
 from foveal.ranking.learned import LearnedRanker, cross_validated, judged_groups, load_model, run_of, save_model
 from foveal.types import Hit, Passage, Span
 
@@ -242,6 +252,16 @@ def test_what_cannot_be_fitted_is_an_error(name):
         FITS[name]([Group("q", ("a", "b"), np.zeros((2, 3)), np.ones(2))], NAMES[:2])
     with pytest.raises(InputError, match="not finite"):
         FITS[name]([Group("q", ("a", "b"), np.full((2, 3), np.nan), np.ones(2))], NAMES)
+    for grade in (-1.0, np.nan):
+        with pytest.raises(InputError, match="a grade that is below 0 or no number"):
+            FITS[name]([Group("q", ("a", "b"), np.zeros((2, 3)), np.array([1.0, grade]))], NAMES)
+
+
+def test_trees_take_whole_grades_and_say_so_where_they_are_damaged():
+    with pytest.raises(InputError, match="whole grades only"):
+        fit_lambdamart([replace(one, grades=one.grades / 2) for one in made(5)], NAMES)
+    with pytest.raises(InputError, match="trees are damaged"):
+        TreeModel(NAMES, "tree\nversion=v4\n").scores(np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"leaves": 1}, {"rate": 0.0}, {"held": 1.0}, {"patience": 0}])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -30,6 +31,7 @@ from foveal.models.event_attention import (
     joined,
 )
 from foveal.models.event_reading import token_states
+from foveal.retrieval import event_encoder, event_library
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.event_matching import (
@@ -258,11 +260,26 @@ def test_without_events_a_query_has_the_plain_encoders_vector(bert, tmp_path):
 
 def test_states_are_cut_and_only_so_many_events_are_looked_at(bert):
     assert [len(states) for states in token_states(bert, ["a1 f1 f2 f3 f4", "b1"], 4)] == [4, 3]
+    stray, told = token_states(bert, ["a1 \udcff", "a1 \ufffd"], 8)  # a shell's stray byte is no character
+    assert torch.equal(stray, told)
     one = EventEncoder.untrained(bert, small(events=1))
     events = [EventText("b1 f1"), EventText("b3 f2")]
     np.testing.assert_array_equal(one.encode_query(["a1"], [events]), one.encode_query(["a1"], [events[:1]]))
     narrow = EventEncoder.untrained(bert, small(projection=4))
     assert narrow.encode_document(["a1"]).shape == narrow.encode_query(["a1"], [events]).shape == (1, 4)
+
+
+def test_events_beyond_those_that_are_kept_are_read_again(bert, monkeypatch):
+    monkeypatch.setattr(event_encoder, "KEPT", 2)
+    model = EventEncoder.untrained(bert, small())
+    events = [EventText(f"b{n} f{n}") for n in range(6)]
+    for first in (0, 3, 1):  # the oldest go while some of them are asked for
+        some = events[first : first + 3]
+        for _ in range(2):
+            assert sum(model.weights("a1", some)) == pytest.approx(1, abs=1e-5)
+        fresh = EventEncoder.untrained(bert, small())
+        np.testing.assert_allclose(model.encode_query(["a1"], [some]), fresh.encode_query(["a1"], [some]), atol=1e-5)
+        assert len(model._states) <= 2
 
 
 @pytest.mark.model
@@ -354,6 +371,35 @@ def test_fresh_finds_what_is_new_and_nothing_of_the_future(library):
         library.search(query, retriever="fresh", at="yesterday")
 
 
+@dataclass(frozen=True)
+class CountingWords(HashedWords):
+    asked: list[str] = field(default_factory=list, compare=False)
+
+    def encode(self, texts):
+        self.asked.extend(texts)
+        return super().encode(texts)
+
+
+def test_a_second_search_reads_no_event_again(tmp_path):
+    words = CountingWords()
+    store = make(tmp_path / "library", encoder=words)
+    names = [f"Town {n} wins cup {n} at home" for n in range(9)]
+    put(store, [document(name, f"{name}\n", published_at=BASE, title=name) for name in names], encoder=words)
+    [first] = FreshRetriever(store, words, "2023-05-02").explained(["cup 4"], 3)
+    assert first.matches[0].event.text == names[4]
+    before = len(words.asked)
+    FreshRetriever(store, words, "2023-05-02").explained(["cup 5"], 3)
+    assert set(words.asked[before:]) == {"cup 5"}
+
+
+def test_a_search_without_events_does_not_look_for_them(library, monkeypatch):
+    monkeypatch.setattr(event_library, "_mined", {})
+    library.retriever("fresh", at="2023-05-21", events=False).explained(["striker"], 3)
+    assert event_library._mined == {}
+    library.retriever("fresh", at="2023-05-21").explained(["striker"], 3)
+    assert len(event_library._mined) == 1
+
+
 @pytest.mark.parametrize("fusion", ["rrf", "z-score", "weighted"])
 def test_quoted_words_bind_vectors_and_events_too(tmp_path, fusion):
     words = HashedWords()
@@ -421,6 +467,16 @@ def test_a_model_searches_a_library_that_its_encoder_made(bert, tmp_path):
         FreshRetriever.over(made, None, model=other)
     with pytest.raises(UnknownName, match="mine"):
         FreshRetriever.over(made, None, model="yours")
+
+
+def test_a_model_that_was_trained_anew_in_its_place_is_loaded_anew(bert, tmp_path):
+    place = tmp_path / "models" / "mine"
+    for age in (0.05, 0.5):
+        shutil.rmtree(place, ignore_errors=True)
+        EventEncoder.untrained(bert, small(age=age)).save(place)
+        first = event_encoder.loaded("mine", tmp_path)
+        assert float(first.attention.age.detach()) == pytest.approx(age)
+        assert event_encoder.loaded("mine", tmp_path) is first
 
 
 def test_a_weighted_sum_is_its_formula():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -284,6 +285,29 @@ def test_near_duplicates_count_for_their_event_and_are_no_items():
     assert sum(event.days.values()) == 2
 
 
+def test_a_burst_of_near_duplicates_alone_is_noted_at_night():
+    store, now = EventStore(), BASE
+    store.add(item("first"), now)
+    for number in range(30):  # a day later: what came so far is over
+        now = BASE + timedelta(days=1, minutes=number)
+        store.add(item(f"copy{number}", hours=24 + number / 60, text=item("first").text, source=f"s{number}"), now)
+    [event] = store.events(now)
+    assert (event.count, event.duplicates) == (1, 30)
+    assert event.burst > 10
+    for days in range(2, 9):  # until no bin of that day is open any more
+        now = BASE + timedelta(days=days)
+        store.add(item(f"other{days}", 1 + days % 2, hours=24 * days), now)
+    assert store.get(event.id, now).burst == pytest.approx(event.burst)
+
+
+def test_a_near_duplicate_that_comes_late_may_have_been_the_first():
+    store = EventStore()
+    store.add(item("a", hours=5), BASE + timedelta(hours=5))
+    store.add(item("b", hours=2, text=item("a").text), BASE + timedelta(hours=6))
+    [event] = store.events(BASE + timedelta(hours=6))
+    assert (event.duplicates, event.first_seen) == (1, BASE + timedelta(hours=2))
+
+
 def test_an_entry_that_is_delivered_again_is_no_burst(tmp_path):
     """A feed is polled each hour, and has the same entry for days; also one that was a near-duplicate of another."""
     store = EventStore()
@@ -375,6 +399,16 @@ def test_naive_and_aware_dates_are_not_mixed():
             store.add(item("b", 1), moment)
     with pytest.raises(InputError, match="aware"):
         store.add(Item("c", STORIES[0][0], "", BASE.replace(tzinfo=UTC)), BASE)
+
+
+def test_a_question_or_an_item_that_was_refused_does_not_decide_for_the_stream():
+    store, aware = EventStore(), BASE.replace(tzinfo=UTC)
+    assert store.events(BASE) == store.trending(BASE) == []
+    with pytest.raises(InputError, match="zone"):
+        store.add(replace(item("a"), published_at=aware), BASE)
+    assert store.add(replace(item("a"), published_at=aware), aware) == "e1"
+    with pytest.raises(InputError, match="zone"):
+        store.events(BASE)
 
 
 def test_twice_the_same_stream_gives_the_same_and_so_does_a_restart(tmp_path):

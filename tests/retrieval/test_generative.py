@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from title_models import KINDS, QUERIES, TITLES, plain_scores, title_model, toke
 
 from foveal.errors import InputError, LibraryCorrupt, ModelUnavailable, UnknownName
 from foveal.library import Library
-from foveal.models.title_models import CausalTitles, load_title_model
+from foveal.models.title_models import CausalTitles, learned_about, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
 from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, told_apart, unique_titles
@@ -194,6 +195,20 @@ def test_the_loss_is_the_mean_over_the_titles_tokens(model):
         assert float(model.loss(batch)) > 0
 
 
+@pytest.mark.parametrize("name", ["t5", "qwen"])
+def test_a_mention_deep_in_a_long_text_is_still_read(name, tmp_path):
+    """A model reads the beginning of a query: what stands before a mention must not push it out."""
+    model = title_model(name, tmp_path)  # 32 tokens
+    brain = CorpusBrain.of(model, {title: title for title in TITLES})
+    before = "the river of the capital " * 50
+    asked = [f"{before}{mention} and a club" for mention in ("Rome", "Paris")]
+    found = [brain.link_entities(text, [(len(before), text.index(" and a club"))], k=3)[0] for text in asked]
+    assert [hit.score for hit in found[0]] != [hit.score for hit in found[1]]
+    for text in asked:
+        query = brain._around(text, len(before), text.index(" and a club"))
+        assert model.reads(query[: query.index("[END_ENT]") + len("[END_ENT]")])
+
+
 def test_a_model_is_saved_and_loaded_with_the_way_it_is_asked(model, tmp_path):
     model.save(tmp_path / "model", learned=TITLES)
     loaded = load_title_model(tmp_path / "model", cache=tmp_path)
@@ -205,6 +220,16 @@ def test_a_model_is_saved_and_loaded_with_the_way_it_is_asked(model, tmp_path):
         atol=1e-4,
     )  # fmt: skip
     assert not list((tmp_path / "model").rglob("*.bin"))
+
+
+def test_stray_bytes_of_a_shell_are_read_as_an_unknown_letter(model, tmp_path):
+    """Such a byte comes as half a surrogate pair, which is no character to a tokenizer."""
+    stray, told = "the cap\udcffital", "the cap\ufffdital"
+    assert model.title_ids([stray]) == model.title_ids([told])
+    brain = CorpusBrain.of(model, {title: title for title in (*TITLES, stray)})
+    assert brain.retrieve([stray], 3) == brain.retrieve([told], 3)
+    model.save(tmp_path / "model", learned=[stray])
+    assert learned_about(tmp_path / "model")["titles"] == [stray]
 
 
 def test_titles_without_a_token_and_wrong_prompts_are_refused(model, tmp_path):
@@ -237,6 +262,7 @@ def test_documents_are_found_each_once_and_sorted(brain, caplog):
         scores = brain.score(QUERIES[found.index(hits)], [hit.title for hit in hits])
         np.testing.assert_allclose(np.log([hit.probability for hit in hits]), scores, atol=1e-3)
     assert found[-1] == []
+    assert brain.score(QUERIES[0], []).shape == (0,)
     with pytest.raises(InputError, match="k=0"):
         brain.retrieve(QUERIES, 0)
 
@@ -427,6 +453,18 @@ def test_under_a_condition_only_documents_that_meet_it_are_written(library, t5):
     assert GenerativeRetriever.over(library, "title = 'Oslo'").search(["the club", "zebra"], 3) == [[], []]
     plain = GenerativeRetriever.over(library, None).search(["zebra"], 7)[0]
     assert [hit.passage.text for hit in plain] == [f"{titles[hit.passage.span.document_id]} opens\n" for hit in plain]
+
+
+def test_a_model_that_was_trained_anew_in_its_place_writes_the_titles(library, t5, caplog):
+    place = library.settings.home / "models" / "brain"
+    t5.save(place, learned=TITLES)
+    first = GenerativeRetriever.over(library, None).brain
+    assert GenerativeRetriever.over(library, None).brain is first
+    assert "not yet learned" not in caplog.text
+    shutil.rmtree(place)
+    t5.save(place, learned=TITLES[1:])
+    assert GenerativeRetriever.over(library, None).brain is not first
+    assert f"1 of {len(TITLES)} titles are not yet learned" in caplog.text
 
 
 def test_titles_are_read_once_for_each_version_of_the_documents(library, t5, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -408,6 +409,15 @@ def test_a_bridged_query_finds_the_same_in_an_int8_index():
     assert (int8_search(quantise_int8(vectors), queries, 3)[0] == flat_search(vectors, queries, 3)[0]).all()
 
 
+@pytest.mark.parametrize("method", ["SLR", "LLR"])
+def test_stray_bytes_of_a_shell_are_read_as_an_unknown_letter(bert, method):
+    """Such a byte comes as half a surrogate pair, which is no character to a tokenizer."""
+    texts = ["a1 b2", "f3 \udcff b5"]
+    bridge = LexSemBridge.of_collection(bert, texts, settings=BridgeSettings(method=method), units="tokens")
+    made = bridge.encode_query(texts)
+    np.testing.assert_array_equal(made, bridge.encode_query(["a1 b2", "f3 \ufffd b5"]))
+
+
 # -- the folder -------------------------------------------------------------------------------------------------------
 
 
@@ -560,6 +570,20 @@ def test_the_retriever_takes_the_bridge_of_a_name_or_the_last_one(collection, tm
     later = LexSemBridge.of_collection(shelf.encoder, TEXTS[:2]).save(tmp_path / "models" / "later")
     os.utime(later / "lexsembridge.json", ns=(2**62, 2**62))
     assert LexSemBridgeRetriever.over(shelf, None).model.fingerprint != before.fingerprint
+
+
+def test_a_bridge_that_was_trained_anew_in_its_place_is_the_one_that_searches(collection, tmp_path):
+    shelf = SimpleNamespace(
+        store=collection.store, encoder=collection.encoder, settings=Settings(home=tmp_path, cache=tmp_path)
+    )
+    bridges = [LexSemBridge.of_collection(shelf.encoder, texts) for texts in (TEXTS, TEXTS[:2])]
+    place = tmp_path / "models" / "mine"
+    for bridge in bridges:
+        shutil.rmtree(place, ignore_errors=True)
+        bridge.save(place)
+        first, again = (LexSemBridgeRetriever.over(shelf, None, model="mine").model for _ in range(2))
+        assert first.fingerprint == bridge.fingerprint
+        assert again is first
 
 
 # -- images -----------------------------------------------------------------------------------------------------------

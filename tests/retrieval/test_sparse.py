@@ -327,6 +327,9 @@ def test_a_folder_of_sentence_transformers_gives_the_same_weights(splade_folder,
         assert np.array_equal(one.terms, two.terms)
         assert one.weights == pytest.approx(two.weights, abs=1e-5)
     assert len(theirs.encode([])) == len(ours.encode([])) == 0
+    for encoder in (ours, theirs):  # a shell's stray byte is no character
+        stray, told = (encoder.encode([text]).row(0) for text in ("eye \udcff", "eye \ufffd"))
+        np.testing.assert_array_equal(stray, told)
     few = SpladeEncoder(splade_folder, most=3)
     for number in range(len(texts)):
         kept = set(few.encode(texts).row(number)[0].tolist())

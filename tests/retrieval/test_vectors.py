@@ -434,6 +434,7 @@ def with_row(value, row=2):
         ([], np.empty((0, D)), {}, "got no vectors"),
         (IDS[:3], VECTORS, {}, r"shape \(400, 16\); it needs \(3, D\)"),
         (IDS, VECTORS[:, 0], {}, r"it needs \(400, D\)"),
+        (["a", "b"], [VECTORS[0], VECTORS[1, :5]], {}, "no table of numbers"),
         (["a", "b", "a"], VECTORS[:3], {}, "The id a was given more than once"),
         ([1.5, 2.5], VECTORS[:2], {}, "ids of type float64"),
         (["a", 2], VECTORS[:2], {}, "as text and as numbers"),

@@ -33,6 +33,7 @@ from foveal.training.articles import (
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.negatives import top_negatives
+from foveal.training.report import read_report
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -272,6 +273,27 @@ def test_a_stopped_training_goes_on_and_a_done_one_is_not_done_again(tmp_path):
         frozen(), examples, tmp_path / "cut", settings, on_progress=lambda _: pytest.fail("it trained")
     )
     assert (again, same) == (folder, report)
+
+
+def test_what_is_refused_in_the_end_leaves_the_earlier_model_in_its_place(tmp_path):
+    """Begun anew, better than untrained, but refused: what it was made of lies aside, and the model of before stays."""
+    earlier, seen = tmp_path / "models" / "law", []
+    earlier.mkdir(parents=True)
+    (earlier / "weights").write_text("of before")
+
+    def decide(place, report):
+        seen.append((place / "article-model.json").is_file())
+        (place / "added").write_text("")
+        return replace(report, kept=False, notes=(*report.notes, "refused"))
+
+    folder, report = learnt(frozen(), planted(), tmp_path, name="law", anew=True, decide=decide)
+    before, after = report.measured["dev"]
+    assert after["ndcg@20"] > before["ndcg@20"]
+    assert (folder, report.kept, report.notes[-1], seen) == (None, False, "refused", [True])
+    assert (earlier / "weights").read_text() == "of before"
+    run = tmp_path / "runs" / "train" / "law"
+    assert (run / "rejected" / "added").is_file()
+    assert read_report(run) == report
 
 
 def test_a_model_that_is_no_better_is_not_kept(tmp_path):

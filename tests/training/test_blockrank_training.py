@@ -31,6 +31,7 @@ from foveal.training.blockrank import (
     measured,
     read_lists,
     split,
+    train_blockrank,
 )
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
@@ -234,6 +235,15 @@ def test_lists_come_from_json_lines(tmp_path):
     assert second.id == ""
 
 
+def test_lists_are_parted_by_line_ends_alone(tmp_path):
+    """JSON may hold other separators as they are; a file may begin with a mark of its encoding, a title be null."""
+    told = line(query="one\u2028two", documents=[{"doc_id": "a", "text": "three\x85four", "title": None}])
+    path = tmp_path / "lists.jsonl"
+    path.write_text("\ufeff" + json.dumps({**told, "answer_ids": ["a"]}, ensure_ascii=False) + "\n", encoding="utf-8")
+    document = ListedDocument("a", "three\x85four")
+    assert read_lists(path) == [RankingList("one\u2028two", (document,), frozenset({"a"}))]
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
@@ -244,6 +254,10 @@ def test_lists_come_from_json_lines(tmp_path):
         (line(documents=[{"doc_id": 2, "text": "a"}] * 2), "'2' twice"),
         (line(documents=[{"text": "a"}]), "doc_id"),
         ([1], "no list of candidates"),
+        (line(answer_ids="21"), "answer_ids is a text"),
+        (line(query=None), "query is None"),
+        (line(documents=[{"doc_id": 2, "text": None}]), "text is None"),
+        (line(documents=[{"doc_id": 2, "text": "a", "title": 3}]), "title is 3"),
     ],
 )
 def test_a_line_that_is_no_list_is_said(tmp_path, record, message):
@@ -254,9 +268,13 @@ def test_a_line_that_is_no_list_is_said(tmp_path, record, message):
         read_lists(path)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there_or_no_text(tmp_path):
+    path = tmp_path / "lists.jsonl"
+    with pytest.raises(InputError, match="no file"):
+        read_lists(path)
+    path.write_bytes(b'{"query": "\xff"}')
     with pytest.raises(InputError, match="cannot be read"):
-        read_lists(tmp_path / "lists.jsonl")
+        read_lists(path)
 
 
 def test_lists_of_judged_examples():
@@ -294,6 +312,35 @@ def test_settings_that_cannot_be(options, error, message):
 
 LOOP = LoopSettings(steps=45, batch=3, learning_rate=1e-2, evaluate_every=45)
 AUX = BlockRankSettings(objective="aux", learned="layers", documents=4, loop=LOOP)
+
+
+def test_what_is_refused_in_the_end_leaves_the_earlier_model_in_its_place(model, tmp_path, undrawn):
+    """Begun anew, better than untrained, but no better than what it would stand behind: the model of before stays."""
+
+    def by_length(trained, listed):  # the longest text answers; a weight says what length is worth, at first the wrong
+        lengths = torch.tensor([float(len(one.text)) for one in listed.documents])
+        return (-trained.model.norm.weight[0] * lengths).softmax(0), None
+
+    documents = tuple(ListedDocument(str(n), "a" * n) for n in (1, 2, 3))
+    lists = [RankingList(f"q{n}", documents, frozenset({"3"})) for n in range(8)]
+    earlier = tmp_path / "models" / "mine"
+    earlier.mkdir(parents=True)
+    (earlier / "weights").write_text("of before")
+    how = {"home": tmp_path, "name": "mine", "dev": lists[:2]}
+    settings = BlockRankSettings(
+        learned="full", documents=3, loop=LoopSettings(steps=6, batch=2, learning_rate=1.0, evaluate_every=6)
+    )
+    folder, report = train_blockrank(
+        model, lists[2:], by_length, {"layer": 1}, settings, **how, anew=True, decide=lambda of: replace(of, kept=False)
+    )
+    was, now = report.measured["dev"]
+    assert now["mrr@10"] > was["mrr@10"]
+    assert (folder, report.kept) == (None, False)
+    assert (earlier / "weights").read_text() == "of before"
+    assert (tmp_path / "runs" / "train" / "mine" / "rejected" / "blockrank.json").is_file()
+    folder, report = train_blockrank(model, lists[2:], by_length, {"layer": 1}, settings, **how, anew=True)
+    assert (folder, report.kept) == (earlier, True)
+    assert not (earlier / "weights").exists()
 
 
 @pytest.mark.slow

@@ -262,6 +262,8 @@ def test_masked_words_alone_are_measured_by_what_is_guessed(tiny_encoder, tmp_pa
 def test_pairs_come_from_attention_against_the_collections(tiny_encoder, tokenizer):
     """The better set of a pair has the larger sum of c(t); PROP's have no attention, and other words of the texts."""
     reader = AttentionReader.load(str(tiny_encoder))
+    stray, told = reader.read(["a1 b2 \udcff", "a1 b2 \ufffd"])  # half a surrogate pair, as JSON may escape it
+    assert stray.words == told.words
     pairs, random = bprop.draw_pairs(TEXTS, reader, SETTINGS)
     assert random.texts == len(TEXTS)
     own = [set(TEXTS[name].split()) for name in pairs]

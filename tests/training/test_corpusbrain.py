@@ -194,6 +194,17 @@ def test_what_is_held_out_is_in_no_text_and_links_move_along():
         hold_out([text_of(["short", "shorter"])])
 
 
+def test_a_text_of_repeated_units_keeps_two_and_asks_each_once():
+    refrain, verse = "the sea the sea the wide blue sea", "a ship goes out by night and comes not back"
+    for seed in range(8):
+        kept, held = hold_out([text_of([refrain, refrain, refrain, verse])], each=2, seed=seed)
+        assert [pair.source for pair in held] == [verse]
+        assert kept[0].paragraphs == (refrain,) * 3
+        kept, held = hold_out([text_of([refrain, refrain, verse, "of the town", "of the land"])], each=2, seed=seed)
+        assert {pair.source for pair in held} == {refrain, verse}
+        assert len(held) == len(kept[0].paragraphs) == 2
+
+
 def test_units_are_cut_and_cleaned():
     assert units("One  two.\nThree.", lambda text: [(0, 10), (10, len(text))]) == ("One two.", "Three.")
 

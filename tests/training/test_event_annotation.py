@@ -89,6 +89,14 @@ def test_only_what_two_thirds_agree_on_is_kept():
         Annotator.fit(coarse_zoo(HashedWords()), triples, [True] * 20)
 
 
+def test_a_triple_gets_the_same_votes_whatever_stands_beside_it():
+    triples = [a_triple(n, relevant=n % 2 == 0) for n in range(20)]
+    annotator = Annotator.fit(coarse_zoo(HashedWords(dimension=256)), triples, [n % 2 == 0 for n in range(20)])
+    together = annotator.annotate(triples)
+    assert [label for one in triples for label in annotator.annotate([one])] == together
+    assert any(label.votes["words"] for label in together)
+
+
 def test_kappa_is_agreement_beyond_chance():
     assert cohen_kappa([1, 1, 0, 0], [1, 1, 0, 0]) == 1.0
     assert cohen_kappa([1, 0, 1, 0], [1, 1, 0, 0]) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from foveal.errors import InputError, UnknownName
 from foveal.models.event_attention import EventAttentionSettings, EventText
+from foveal.training import events
 from foveal.training.event_losses import margin_loss, own_negatives, scaled_info_nce
 from foveal.training.event_model import EventModel, gathered, looks_of
 from foveal.training.event_negatives import event_negatives, mixed
@@ -276,6 +278,18 @@ def test_a_training_that_was_stopped_gives_the_same_as_one_that_was_not(tiny_enc
 
 
 @pytest.mark.slow
+def test_documents_are_projected_where_the_block_is():
+    """As it lies on a GPU after training there."""
+
+    def documents(pooled):
+        assert pooled.device.type == "meta"
+        return torch.zeros(len(pooled), 4)
+
+    attention = SimpleNamespace(age=torch.empty((), device="meta"), documents=documents)
+    made = events._projected(SimpleNamespace(attention=attention), np.ones((3, 16), dtype=np.float32))
+    assert made.shape == (3, 4)
+
+
 def test_new_layers_learn_faster(tiny_encoder, tmp_path):
     class Two(torch.nn.Module):
         def __init__(self):

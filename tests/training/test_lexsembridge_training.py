@@ -31,7 +31,7 @@ from foveal.training.lexsembridge import (
     with_tasks,
 )
 from foveal.training.lexsembridge_both import BridgedEncoder
-from foveal.training.lexsembridge_frozen import FrozenRows, collate, joined, single
+from foveal.training.lexsembridge_frozen import Frozen, FrozenRows, collate, joined, single
 from foveal.training.loop import LoopSettings
 from foveal.training.searches import VectorSearch
 
@@ -210,6 +210,30 @@ def test_readings_joined_are_the_readings_of_a_batch(tiny_encoder, method):
     with torch.no_grad():
         parted = bridge(joined(single(reader, texts))).numpy()
     np.testing.assert_allclose(parted, bridged(bridge, reader, texts), atol=2e-2)  # states are kept in two bytes
+
+
+class Elsewhere(torch.nn.Module):
+    """Lies on another device than readings do, as a bridge does that learns on a GPU, and takes nothing of this one."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(1, device="meta"))
+
+    def forward(self, reading):
+        given = (reading.vectors, reading.ids, reading.states, reading.first)
+        assert {one.device.type for one in given} == {"meta"}
+        return torch.zeros(len(reading.vectors), 16)
+
+
+def test_readings_go_where_the_bridge_is_when_it_is_measured(topics, tiny_encoder):
+    encoder = load_encoder(str(tiny_encoder), dtype="float32")
+    settings = LexSemBridgeSettings(
+        bridge=BridgeSettings(method="LLR"), units="tokens", from_corpus=False, loop=LoopSettings(batch=8)
+    )
+    plain = VectorSearch.over(topics.corpus, encoder.encode)
+    trainee = Frozen(*begun(encoder, topics.corpus, plain.vectors, settings), encoder, plain, settings)
+    metrics = trainee.job(Rows(topics), topics).evaluate(Elsewhere())
+    assert set(metrics) == {"ndcg@10", "recall@100"}
 
 
 def test_the_shuffled_control_has_as_much_to_train_and_other_rows(topics, tiny_encoder):

@@ -18,11 +18,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.blocks import Blocks
 from foveal.attention.estimates import capped
+from foveal.attention.flash_decoding import last_queries
 from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
-LEAST = 64
-"""Queries below which PyTorch's runs: a block kernel has little to divide."""
+LEAST, MANY = 64, 8192
+"""Queries from which on the block kernel runs, and keys from which on for fewer queries; below, PyTorch's."""
 
 MEASURED, COSTLIEST = 2048, 10.0
 """Tokens that both kernels are measured on, and the most that the measurement says."""
@@ -32,6 +33,8 @@ def dense_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float, softcap: float | None = None
 ) -> Tensor:
     """The output (B, H, Q, D) of the queries under `mask`; `softcap` as in kernel.py."""
+    if mask.by_position and softcap is None and parts_keys(query, key, mask):
+        return last_queries(query, key, value, scale=scale)
     if mask.by_position and (softcap is not None or prefers_blocks(query)):
         return block_attention(query, key, value, dense_blocks(mask), scale=scale, softcap=softcap)[0]
     seen = mask.dense
@@ -66,6 +69,12 @@ def capped_attention(
 def prefers_blocks(query: Tensor) -> bool:
     """Whether the block kernel is the faster one for tensors like this."""
     return query.shape[2] >= LEAST and suits_blocks(query)
+
+
+def parts_keys(query: Tensor, key: Tensor, mask: Mask) -> bool:
+    """Whether these few queries see so many keys that flash-decoding is the faster one."""
+    few = query.shape[0] == 1 and query.shape[2] < LEAST and key.shape[2] >= MANY
+    return few and mask.window is None and mask.real is None and suits_blocks(query)
 
 
 def suits_blocks(query: Tensor) -> bool:

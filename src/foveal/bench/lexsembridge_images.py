@@ -27,7 +27,7 @@ from foveal.models.lexsembridge import Bridge, BridgeSettings, Reading
 from foveal.registry import require
 from foveal.retrieval.flat import Floats
 from foveal.retrieval.lexsembridge_vision import Image, PatchUnits, VisionBridge, patches
-from foveal.training.lexsembridge_frozen import fit_on_vectors, joined
+from foveal.training.lexsembridge_frozen import fit_on_vectors, joined, placed
 from foveal.training.loop import LoopSettings
 
 EDGE, STEP, COMPONENTS = 6, 3, 32
@@ -139,7 +139,8 @@ def trained(
     chosen = {share: joined(asked(learnt[cut:], share)) for share in SHARES}
 
     def measure(bridge: Any) -> Mapping[str, float]:
-        found = [recall_at_1(bridge(reading).cpu().numpy(), vectors[cut:]) for reading in chosen.values()]
+        made = [bridge(placed(reading, bridge)).cpu().numpy() for reading in chosen.values()]
+        found = [recall_at_1(one, vectors[cut:]) for one in made]
         return {"recall@1": float(np.mean(found))}
 
     readings = [reading for share in SHARES for reading in asked(learnt[:cut], share)]

@@ -183,10 +183,12 @@ def by_layer(found: Mapping[str, Mapping[str, Sequence[float]]], task: Task) -> 
 
 
 def agreement(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
-    """How scores (N,) go with relevance (N,) bool, of which some are true and some are not."""
+    """How scores (N,) go with relevance (N,) bool, of which some are true and some are not; of equal scores those of
+    what is relevant count as the lower ones for the first two.
+    """
     right, wrong = scores[relevant], scores[~relevant]
     pairs = right[:, None] - wrong
-    rank = 1 + int((wrong > right.max()).sum())
+    rank = 1 + int((wrong >= right.max()).sum())
     ranks = (scores[:, None] > scores).sum(1) + ((scores[:, None] == scores).sum(1) - 1) / 2
     spread = ranks.std() * relevant.std()
     return {

@@ -227,7 +227,7 @@ def _export(library: Library, judgements: Sequence[Judgement], folder: Path, spl
 
     if not judgements:
         raise InputError('Nothing was judged yet, so there is nothing to export. Begin: foveal judge "QUERY"')
-    if not split or Path(split).name != split:
+    if not split or Path(split).name != split or split.startswith("."):
         raise InputError(f"Judgements cannot be called {split!r}; give a plain name, such as train or test.")
     with notes().status("Reading the library …"):
         shelf = Shelf.of(library)

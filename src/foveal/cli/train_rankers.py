@@ -241,6 +241,8 @@ def legal(
     """Train a model that ranks articles by their sentences. Stopped with Ctrl-C, the same command goes on."""
     if engine not in ENGINES:
         raise UnknownName(f"No engine of legal search is called {engine!r}. There are: {', '.join(ENGINES)}.")
+    if engine == "attentive-cnn" and (base is not None or frozen):
+        raise InputError(f"{engine} reads by word vectors of its own; --base and --frozen are for a Paraformer.")
     require_one_source(data, test_split, judgements, queries)
     from foveal.ranking.judged_training import RunSettings, train_articles
     from foveal.settings import Settings

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
+from foveal.models.characters import scalar
 from foveal.models.event_attention import EventAttention, settings_of
 from foveal.types import Encoder
 
@@ -37,7 +38,7 @@ def token_states(encoder: Encoder, texts: Sequence[str], tokens: int) -> list[Te
             f"{encoder.name} does not give hidden states, which event attention reads; encoders of the BERT family do, "
             "such as minilm."
         )
-    read = [_cut(one.ids, tokens) for one in encoder._cutting_tokenizer.encode_batch(list(texts))]
+    read = [_cut(one.ids, tokens) for one in encoder._cutting_tokenizer.encode_batch(list(map(scalar, texts)))]
 
     def made(places: Sequence[int]) -> Tensor:
         lengths = torch.tensor([len(read[place]) for place in places])

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
+from foveal.models.characters import scalar
 from foveal.models.lexsembridge import Bridge, BridgeSettings, MaskedHead, Reading
 from foveal.types import Encoder
 
@@ -130,7 +131,7 @@ class Reader:
         from foveal.models.bert import BATCH_TOKENS, batches, pooled, workers
 
         encoder = bert_of(self.encoder, "its tokens and hidden states")
-        read = encoder._cutting_tokenizer.encode_batch(list(texts))
+        read = encoder._cutting_tokenizer.encode_batch(list(map(scalar, texts)))
         rows = [self.units.of_places(text, one.ids, one.offsets) for text, one in zip(texts, read, strict=True)]
         ids = padded(rows)
         if not self.settings.needs_states:
@@ -261,7 +262,7 @@ def held_units(encoder: Encoder, units: Units, texts: Sequence[str]) -> list[lis
     if units.words is not None:
         return [units.of_text(text) for text in texts]
     tokenizer = bert_of(encoder, "the ids of its tokens")._tokenizer
-    return [list(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    return [list(one.ids) for one in tokenizer.encode_batch(list(map(scalar, texts)), add_special_tokens=False)]
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def write_bridge(folder: Path, bridge: Bridge, units: Units, encoder: Encoder, *
 
 
 def read_bridge(folder: Path, encoder: Encoder | None = None) -> tuple[Bridge, Units, Encoder]:
-    """The bridge, its units and its encoder: the one in the folder, else `encoder`, else by the name that is stated.
+    """The bridge, its units and its encoder: the given one, else that in the folder, else by the name that is stated.
 
     ModelUnavailable: the bridge's files are missing or damaged. InputError: the encoder is another one than W was made
     for, or the words are not as many as W's rows.

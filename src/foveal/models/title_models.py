@@ -28,6 +28,7 @@ from torch import Tensor
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.kilt import MARKS
+from foveal.models.characters import scalar
 from foveal.models.folders import kept_fingerprint
 from foveal.models.quiet import quiet
 from foveal.settings import Settings
@@ -120,8 +121,12 @@ class TitleModel(ABC):
 
     def knows(self, query: str) -> bool:
         """Whether a token of the query is none of those that stand for anything unknown."""
-        ids = self.tokenizer(query, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(scalar(query), add_special_tokens=False)["input_ids"]
         return bool(set(ids) - {self.tokenizer.unk_token_id})
+
+    def reads(self, beginning: str) -> bool:
+        """Whether a query that begins so is read at least so far; the rest of a longer one is cut off."""
+        return len(self.tokenizer(scalar(beginning), verbose=False)["input_ids"]) <= self.max_query
 
     # -- reading and writing ------------------------------------------------------------------------------------
 
@@ -173,7 +178,7 @@ class TitleModel(ABC):
             self.tokenizer.save_pretrained(folder)
         about = {"kind": self.kind, "max_query": self.max_query, **self._about(), "titles": list(learned)}
         with whole_file(folder / ABOUT) as partial:
-            partial.write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+            partial.write_text(json.dumps(about), encoding="utf-8")
         return folder
 
     def _about(self) -> dict[str, Any]:
@@ -197,7 +202,7 @@ class Seq2SeqTitles(TitleModel):
 
     def _title_tokens(self, titles: Sequence[str]) -> list[list[int]]:
         """As the tokenizer makes labels of them."""
-        found: list[list[int]] = self.tokenizer(text_target=list(titles))["input_ids"]
+        found: list[list[int]] = self.tokenizer(text_target=list(map(scalar, titles)))["input_ids"]
         return [ids if ids[-1:] == [self.end] else [*ids, self.end] for ids in found]
 
     def collate(self, queries: Sequence[str], targets: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -237,7 +242,7 @@ class Seq2SeqTitles(TitleModel):
 
     def _read(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask (B, P) of the queries, padded on the right; a long one keeps its end token."""
-        made = self.tokenizer(list(queries), truncation=True, max_length=self.max_query)["input_ids"]
+        made = self.tokenizer(list(map(scalar, queries)), truncation=True, max_length=self.max_query)["input_ids"]
         made = [ids or [self.end] for ids in made]
         return padded(made, int(self.tokenizer.pad_token_id or 0)), padded([[1] * len(ids) for ids in made], 0)
 
@@ -274,7 +279,7 @@ class CausalTitles(TitleModel):
 
     def _title_tokens(self, titles: Sequence[str]) -> list[list[int]]:
         """A space, the title, the end."""
-        texts = [f" {title}" for title in titles]
+        texts = [f" {scalar(title)}" for title in titles]
         found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return [[*ids, self.end] for ids in found]
 
@@ -323,7 +328,7 @@ class CausalTitles(TitleModel):
         opening = [] if tokens.bos_token_id is None or tokens("a")["input_ids"][0] != tokens.bos_token_id else [
             tokens.bos_token_id]  # fmt: skip
         head, tail = (tokens(text, add_special_tokens=False)["input_ids"] for text in (before, after))
-        read = tokens(list(queries), add_special_tokens=False)["input_ids"]
+        read = tokens(list(map(scalar, queries)), add_special_tokens=False)["input_ids"]
         return [[*opening, *head, *ids[: self.max_query], *tail] for ids in read]
 
     def _about(self) -> dict[str, Any]:

@@ -284,6 +284,7 @@ def saved_settings(folder: Path) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = dict(json.loads((folder / SAVED).read_text(encoding="utf-8")))
+        Layout(**found.get("layout", {}))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, TypeError) as error:

@@ -25,10 +25,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.attach import Context, attach
-from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.dense import capped_attention, dense_attention, lacks_amx
+from foveal.attention.dense import capped_attention, dense_attention, suits_blocks
 from foveal.attention.estimates import capped
-from foveal.attention.kernel import block_attention, merge
+from foveal.attention.flash_decoding import every_key, within
+from foveal.attention.kernel import merge
 from foveal.attention.masks import Mask
 from foveal.models.lean import Layer, lean, supports
 from foveal.ranking.blockrank_plan import Ask, Held, Plan
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from foveal.models.chat import Cancel
 
 LONG = 4096
-"""Keys from which on the question's rows look through the block kernel, where that is the faster one; fewer do not pay
-for its lists."""
+"""Keys from which on the question's rows look through the block kernel; fewer do not pay for its lists."""
 
 
 @dataclass
@@ -80,7 +79,7 @@ def read(model: Any, segments: Segments, ask: Ask, *, held: Held | None = None, 
     plan = Plan(segments, ask, held, model.device)
     if not torch.is_grad_enabled() and supports(model):
         return _lean(model, plan, cancel)
-    return _attached(model, plan)
+    return _attached(model, plan, cancel)
 
 
 # -- one layer's attention ---------------------------------------------------------------------------------------------
@@ -155,8 +154,8 @@ class Looking:
         plan, rule = self.plan, self.rule
         seen = plan.seen(rule.window)
         plain = rule.window is None and rule.softcap is None
-        if plain and before.shape[2] >= LONG and lacks_amx(query):
-            far = everything(query, before, joined(self._values), scale=rule.scale)
+        if plain and before.shape[2] >= LONG and suits_blocks(query):
+            far = every_key(query, before, joined(self._values), scale=rule.scale)
             near = within(query, key, value, seen[..., plan.before :], scale=rule.scale)
             return merge([far, near])[0]
         keys, values = torch.cat([before, key], 2), torch.cat([*self._values, value], 2)
@@ -178,27 +177,6 @@ class Looking:
 def joined(parts: list[Tensor]) -> Tensor:
     """The parts one after another; one alone, as kept documents are, is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
-
-
-def everything(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
-    """Output (1, H, Q, D) and log-sum-exp (1, H, Q) of queries that see all keys, by the block kernel.
-
-    Heads that share keys become rows of one head, so that keys are gone through once for all of them.
-    """
-    folded = query.reshape(1, key.shape[1], -1, query.shape[3])
-    rows, keys = folded.shape[2], key.shape[2]
-    keep = torch.ones(1, 1, -(-rows // BLOCK), -(-keys // BLOCK), dtype=torch.bool)
-    output, sums = block_attention(folded, key, value, Blocks(keep, rows, keys, is_causal=False), scale=scale)
-    return output.reshape(query.shape), sums.reshape(query.shape[:3])
-
-
-def within(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
-    """The same of a few queries over a few keys, under a mask (1, 1, Q, K)."""
-    group = query.shape[1] // key.shape[1]
-    keys, values = (part.float().repeat_interleave(group, 1) for part in (key, value))
-    scores = (query.float() @ keys.transpose(-1, -2) * scale).masked_fill(~seen, -torch.inf)
-    sums = scores.logsumexp(-1)
-    return (scores - sums[..., None]).exp() @ values, sums
 
 
 def signal(query: Tensor, key: Tensor, *, scale: float, softcap: float | None = None) -> Tensor:
@@ -251,11 +229,13 @@ def _through(layer: Layer, state: Tensor, turn: tuple[Tensor, Tensor], looking: 
 class _Packed:
     """The same as an `AttentionMethod`, for transformers."""
 
-    def __init__(self, plan: Plan, found: Found) -> None:
-        self.plan, self.found = plan, found
+    def __init__(self, plan: Plan, found: Found, cancel: Cancel | None = None) -> None:
+        self.plan, self.found, self.cancel = plan, found, cancel
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
         """The output (1, H, T, D). Enough: the deepest layer that is asked for has said all."""
+        if self.cancel:
+            self.cancel.check()
         rule = Rule(context.layer, context.mask.window, context.scale, context.softcap)
         looking, parts = Looking(self.plan, rule, self.found), self.plan.slices()
         outputs = []
@@ -271,12 +251,12 @@ class _Packed:
         """Nobody records this pass."""
 
 
-def _attached(model: Any, plan: Plan) -> Found:
+def _attached(model: Any, plan: Plan, cancel: Cancel | None = None) -> Found:
     """By transformers' own layers: all parts of a layer at once."""
     found = Found(plan.order, plan.lengths)
     ids, places = plan.tensors()
     try:
-        with attach(model, _Packed(plan, found)) as attached:
+        with attach(model, _Packed(plan, found, cancel)) as attached:
             told = attached.base(input_ids=ids, position_ids=places, use_cache=False)
     except Enough:
         return found

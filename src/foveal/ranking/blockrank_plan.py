@@ -9,7 +9,7 @@ Shapes    packed: (1, heads, T, D); a group: (rows, heads, longest, D)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -36,10 +36,13 @@ class Ask:
 class Held:
     """What was read before of an instruction, then of documents: keys (layers + 1, G, L, D), values (layers, G, L, D).
 
-    They are put together layer by layer: of 500 passages all layers are 800 MB, one is 50.
+    They are put together layer by layer, into the same memory: of 500 passages all layers are 800 MB, one is 50, and
+    memory that is new to a process costs more than the copy. So what `keys` and `values` give holds until they are
+    asked for the next layer.
     """
 
     blocks: Sequence[tuple[Tensor, Tensor]]
+    _memory: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def instruction(self) -> int:
@@ -53,11 +56,20 @@ class Held:
 
     def keys(self, layer: int, device: torch.device) -> Tensor:
         """Of all tokens in one layer, (1, G, T, D)."""
-        return torch.cat([keys[layer] for keys, _ in self.blocks], 1)[None].to(device)
+        return self._side_by_side(0, layer, device)
 
     def values(self, layer: int, device: torch.device) -> Tensor:
         """The same of values."""
-        return torch.cat([values[layer] for _, values in self.blocks], 1)[None].to(device)
+        return self._side_by_side(1, layer, device)
+
+    def _side_by_side(self, which: int, layer: int, device: torch.device) -> Tensor:
+        parts = [block[which][layer] for block in self.blocks]
+        if len({part.device for part in parts}) > 1:  # some come from files, others from a pass just now
+            parts = [part.to(device) for part in parts]
+        if which not in self._memory:
+            heads, _, width = parts[0].shape
+            self._memory[which] = parts[0].new_empty(heads, sum(part.shape[1] for part in parts), width)
+        return torch.cat(parts, 1, out=self._memory[which])[None].to(device)
 
 
 class Group:

@@ -83,6 +83,7 @@ def fine_tune(
     name: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
+    decide: Callable[[Report], Report] = lambda report: report,
 ) -> tuple[Path | None, Report]:
     """Train a copy of `model` to rank lists by the attention of `layer`; see `training.blockrank.train_blockrank`.
 
@@ -101,7 +102,7 @@ def fine_tune(
     kept = {"layer": chosen, "layout": asdict(layout), **({"full": True} if full else {})}
     return train_blockrank(
         model, lists, reading, kept, settings,
-        home=home, name=name, dev=dev, test=test, on_progress=on_progress, anew=anew,
+        home=home, name=name, dev=dev, test=test, on_progress=on_progress, anew=anew, decide=decide,
     )  # fmt: skip
 
 
@@ -110,8 +111,8 @@ def best_layer(
 ) -> tuple[int, dict[int, dict[str, float]]]:
     """The layer whose signal finds an answer first most often on these lists, and what each layer reached.
 
-    Of equal ones by precision at 1 the best mean reciprocal rank counts, then the shallowest. One pass a list; `full`
-    as in `ListReading`.
+    Of equal ones by precision at 1 the best mean reciprocal rank counts, then the shallowest. An answer stands behind
+    what scores as high, so that a layer that says nothing is no good one. One pass a list; `full` as in `ListReading`.
     """
     layers = tuple(full_layers(model.model.config))
     prompter = Prompter(model, layout or Layout())
@@ -120,8 +121,9 @@ def best_layer(
         with torch.inference_mode():
             found = read(model.model, listed_segments(prompter, listed, full=full), Ask(layers=layers, full=full))
         for layer in layers:
-            scores = found.scores(layer)
-            ranks[layer].append(1 + int((scores > scores[listed.positives()].max()).sum()))
+            scores, answers = found.scores(layer), listed.positives()
+            rivals = [place for place in range(len(scores)) if place not in answers]
+            ranks[layer].append(1 + int((~(scores[rivals] < scores[answers].max())).sum()))  # NaN is below nothing
     reached = {
         layer: {
             "precision@1": sum(rank == 1 for rank in found) / len(found),

@@ -86,10 +86,14 @@ class TreeModel:
 
     @cached_property
     def _booster(self) -> Any:
-        return require("lightgbm", extra="train").Booster(model_str=self.text)
+        lightgbm = require("lightgbm", extra="train")
+        try:
+            return lightgbm.Booster(model_str=self.text)
+        except lightgbm.basic.LightGBMError as error:
+            raise InputError(f"The ranking model's trees are damaged ({error}). Fit and save it anew.") from error
 
     def scores(self, features: Floats) -> Floats:
-        """Features (n, F) -> (n,). MissingExtra: LightGBM is not installed."""
+        """Features (n, F) -> (n,). InputError: the trees are damaged. MissingExtra: LightGBM is not installed."""
         if not len(features):
             return np.empty(0)
         found: Floats = np.asarray(self._booster.predict(features, num_threads=1), dtype=np.float64)
@@ -127,7 +131,7 @@ def fit_pairwise(
     """Mean over queries of the mean over pairs of log(1 + exp(s_worse - s_better)), plus ridge / 2 |weights|^2.
 
     `by_gain` weighs a pair by how much nDCG@10 changes when the two change places in the order of the moment.
-    InputError: no query has a better and a worse hit, or features are not those of `names`.
+    InputError: no query has a better and a worse hit, features are not those of `names`, or a number is not finite.
     """
     taught = _checked(groups, names)
     mean, scale = _moments(taught)
@@ -178,10 +182,12 @@ def fit_coordinate_ascent(
 def fit_lambdamart(groups: Sequence[Group], names: tuple[str, ...], *, settings: LambdaMART | None = None) -> TreeModel:
     """Boosted trees by LightGBM's lambdarank, nDCG's gain the grade itself; the same seed gives the same trees.
 
-    Errors as for `fit_pairwise`; MissingExtra: LightGBM is not installed.
+    Errors as for `fit_pairwise`, and InputError: a grade is no whole number. MissingExtra: LightGBM is not installed.
     """
     settings = settings or LambdaMART()
     taught = _checked(groups, names)
+    if any((group.grades % 1).any() for group in taught):
+        raise InputError("LambdaMART takes whole grades only, as LightGBM does. Round them, or fit pairwise.")
     lightgbm = require("lightgbm", extra="train")
     order = np.random.default_rng(settings.seed).permutation(len(taught))
     held = int(settings.held * len(taught))
@@ -237,6 +243,8 @@ def _checked(groups: Sequence[Group], names: tuple[str, ...]) -> list[Group]:
             )
         if not np.isfinite(group.features).all():
             raise InputError(f"Query {group.query!r} has a feature that is not finite; mend the features.")
+        if not (np.isfinite(group.grades) & (group.grades >= 0)).all():
+            raise InputError(f"Query {group.query!r} has a grade that is below 0 or no number; give 0 or more.")
     taught = [group for group in groups if group.teaches]
     if not taught:
         raise InputError(

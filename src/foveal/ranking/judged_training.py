@@ -23,7 +23,6 @@ from foveal.errors import InputError
 from foveal.evaluation.legal import Article, LegalCollection
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.ranking.judged import Judged
-from foveal.training import checkpoints, model_folders
 from foveal.training.examples import Examples
 from foveal.training.report import Report, seen_before
 from foveal.training.searches import run_of
@@ -178,20 +177,21 @@ def train_blockrank(
     held, first = found_lists(judged, dev)
     test = found_lists(judged, run.test)[0] if run.test else None
     offset = min(Layout().query_offset, model.context_tokens // 2)  # for models of few positions
+    metric, shown = METRICS[0], {query: one for query, one in dev.judged.items() if query in first}
+    before = evaluate(first, shown, METRICS)[metric]
+
+    def decide(report: Report) -> Report:
+        if report.measured["dev"][1][metric] > before:
+            return report
+        return refused(report, "The model was not kept: on the dev queries it orders no better than the first stage.")
+
     folder, report = fine_tune(
         model, [_titled(one, judged.headings) for one in lists], settings, home=run.home, layer=layer,
         layout=replace(KEPT if kept else Layout(), query_offset=offset), dev=held, test=test, name=run.name,
-        on_progress=run.on_progress,
-        anew=run.anew,
+        on_progress=run.on_progress, anew=run.anew, decide=decide,
     )  # fmt: skip
-    metric, reached = METRICS[0], report.measured["dev"][1]
-    before = evaluate(first, {query: one for query, one in dev.judged.items() if query in first}, METRICS)
-    said = (
-        f"dev: {metric} {before[metric]:.4f} by the first stage ({judged.stage}), {reached[metric]:.4f} by the model."
-    )
-    if report.kept and not reached[metric] > before[metric]:
-        reason = "The model was not kept: on the dev queries it orders no better than the first stage."
-        folder, report = None, withdrawn(run.home, report, reason)
+    reached = report.measured["dev"][1][metric]
+    said = f"dev: {metric} {before:.4f} by the first stage ({judged.stage}), {reached:.4f} by the model."
     return folder, _with_notes(report, judged, (said,))
 
 
@@ -243,8 +243,7 @@ def train_articles(
 
     The first stage is words, BM25, whatever search stands before it later: that is what the weight is tuned beside.
     """
-    from foveal.ranking.legal import LEGAL
-    from foveal.ranking.legal_training import corpus_of, examples_of, train_legal
+    from foveal.ranking.legal_training import Tuned, corpus_of, examples_of, train_legal
 
     options = {"cut": "lines", "headings": True, "language": "plain", **options}
     texts = corpus_of(collection.articles.values(), cut=options["cut"], headings=options["headings"])
@@ -253,22 +252,24 @@ def train_articles(
     room = most_negatives(learnt, wanted)
     hard = round(training.hard * room / wanted)
     training = replace(training, hard=hard, random=room - hard)
+
+    def decide(found: Tuned, report: Report) -> Report:
+        weight, curve = found.settings.weight, found.curve
+        said = (
+            f"dev: F2 of the first {curve[0.0]:.4f} by words alone, {curve[1.0]:.4f} by the model alone, "
+            f"{curve[weight]:.4f} by both with weight {weight}."
+        )
+        report = replace(report, notes=(*report.notes, said))
+        if curve[weight] > curve[0.0]:
+            return report
+        return refused(report, "The model was not kept: beside words it adds nothing on the dev questions.")
+
     folder, report = train_legal(
         _asking(collection, learnt), engine, home=run.home, encoder=encoder, learns=learns, training=training,
         dev=_asking(collection, dev), test=test, name=run.name, on_progress=run.on_progress, anew=run.anew,
-        cache=run.cache, **options,
+        cache=run.cache, decide=decide, **options,
     )  # fmt: skip
     notes = seen_before(_asked(test), _asked(collection), "questions") if test else ()
-    if folder is not None:
-        told = checkpoints.read(folder / LEGAL) or {}
-        weight, curve = float(told["settings"]["weight"]), {float(one): f2 for one, f2 in told["curve"].items()}
-        notes += (
-            f"dev: F2 of the first {curve[0.0]:.4f} by words alone, {curve[1.0]:.4f} by the model alone, "
-            f"{curve[weight]:.4f} by both with weight {weight}.",
-        )
-        if not curve[weight] > curve[0.0]:
-            reason = "The model was not kept: beside words it adds nothing on the dev questions."
-            folder, report = None, withdrawn(run.home, report, reason)
     return folder, replace(report, notes=(*report.notes, *notes))
 
 
@@ -290,14 +291,9 @@ def _asking(collection: LegalCollection, examples: Examples) -> LegalCollection:
 # -- the guard --------------------------------------------------------------------------------------------------------
 
 
-def withdrawn(home: Path, report: Report, reason: str) -> Report:
-    """Put a model that was kept into its run's `rejected/`, and say so in the report on the disk."""
-    place, folder = home / "models" / report.name, home / "runs" / "train" / report.name
-    report = replace(report, kept=False, notes=(*report.notes, reason))
-    if place.is_dir():  # first: a kill between the two must leave no model where models are looked for
-        model_folders.moved(place, folder / "rejected", replace=True)
-    checkpoints.write(folder / "report.json", report.as_json())
-    return report
+def refused(report: Report, reason: str) -> Report:
+    """The report of a model that is not kept after all, said before it takes the place of an earlier one."""
+    return replace(report, kept=False, notes=(*report.notes, reason))
 
 
 def _with_notes(report: Report, judged: Judged, notes: Sequence[str] = ()) -> Report:

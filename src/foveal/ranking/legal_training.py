@@ -138,14 +138,15 @@ def train_legal(
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
     cache: Path | None = None,
+    decide: Callable[[Tuned, Report], Report] = lambda _, report: report,
 ) -> tuple[Path | None, Report]:
     """Train an article model on judged questions, tune both stages, and write all into HOME/models/<name>.
 
     The folder is None if the model orders dev questions no better than untrained (the report says so). A Paraformer
     stands on `encoder`, which learns with it if `learns`; an Attentive CNN learns words in `language` from the articles
     and questions. `dev` chooses and tunes (default: a share of the questions held out); `test` is measured only.
-    `aside` names, of questions, articles that count neither way. UnknownName: the engine, the encoder, the language.
-    Else as `training.articles.train_articles`.
+    `aside` names, of questions, articles that count neither way. `decide` gets what was tuned, and gives the report
+    that counts. UnknownName: the engine, the encoder, the language. Else as `training.articles.train_articles`.
     """
     training = training or (FROM_SCRATCH if engine == "attentive-cnn" else TUNED if learns else FROZEN)
     settings = settings or LegalSettings(candidates=training.candidates)
@@ -155,6 +156,18 @@ def train_legal(
     if held is None:
         learnt, held = learnt.split(dev=training.dev_share, seed=training.loop.seed)
     made = _new_model(engine, model, learnt, encoder=encoder, learns=learns, language=language, cache=cache)
+
+    def tune(place: Path) -> Tuned:
+        given = {} if isinstance(encoder, str) else {"encoder": encoder}
+        loaded = load_article_model(place, **({"cache": cache, **given} if engine == "paraformer" else {}))
+        ranker = SectionRanker(loaded, cut=cut, headings=headings)
+        law = LegalRetriever(ArticleWords(tuple(collection.articles.values()), language), ranker, settings)
+        found = tuned_on(_candidates(law, held), held.judged, settings)
+        kept = asdict(found.settings) | {"gap": str(found.settings.gap)}  # infinity is no JSON
+        about = {"settings": kept, "cut": cut, "headings": headings, "language": language}
+        checkpoints.write(place / LEGAL, about | {"curve": {str(one): value for one, value in found.curve.items()}})
+        return found
+
     folder, report = train_articles(
         made,
         learnt,
@@ -167,16 +180,10 @@ def train_legal(
         test=examples_of(test, texts) if test else None,
         on_progress=on_progress,
         anew=anew,
+        decide=lambda place, report: decide(tune(place), report),
     )
     if folder is not None and not _is_tuned(folder, settings):
-        given = {} if isinstance(encoder, str) else {"encoder": encoder}
-        loaded = load_article_model(folder, **({"cache": cache, **given} if engine == "paraformer" else {}))
-        ranker = SectionRanker(loaded, cut=cut, headings=headings)
-        law = LegalRetriever(ArticleWords(tuple(collection.articles.values()), language), ranker, settings)
-        found = tuned_on(_candidates(law, held), held.judged, settings)
-        kept = asdict(found.settings) | {"gap": str(found.settings.gap)}  # infinity is no JSON
-        about = {"settings": kept, "cut": cut, "headings": headings, "language": language}
-        checkpoints.write(folder / LEGAL, about | {"curve": {str(one): value for one, value in found.curve.items()}})
+        tune(folder)
     return folder, report
 
 

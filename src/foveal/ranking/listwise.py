@@ -153,16 +153,26 @@ class PointwiseRanker:
         return ordered(taken, self.scores(query, taken), "pointwise", hits) if taken else []
 
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
-        """P(Yes) of each hit, in order, among "Yes" and "No"."""
+        """P(Yes) of each hit, in order, among "Yes" and "No". Errors as in `rank`, and InputError where there is no
+        hit.
+        """
         if not query.strip():
             raise InputError("The query is empty, so no passage can answer it. Ask something.")
+        if not hits:
+            raise InputError("There are no candidates to rank. Give at least one passage.")
         segments = self._segments(query, [hit.passage.text for hit in hits])
         with torch.inference_mode(), Threads(self.model.device).chosen():
             logits = read(self.model.model, segments, Ask(rows="documents")).logits
         assert logits is not None
-        words = [self.prompter.plain(word)[0] for word in (YES, NO)]
-        scores: list[float] = logits[:, words].float().softmax(-1)[:, 0].tolist()
+        scores: list[float] = logits[:, self._answers[1]].float().softmax(-1)[:, 0].tolist()
         return scores
+
+    @cached_property
+    def _answers(self) -> tuple[list[int], list[int]]:
+        """What both answers begin with (a tokenizer may part the blank from the word), and the token of each behind."""
+        yes, no = map(self.prompter.plain, (YES, NO))
+        shared = next(place for place, pair in enumerate(zip(yes, no, strict=False)) if pair[0] != pair[1])
+        return yes[:shared], [yes[shared], no[shared]]
 
     def _segments(self, query: str, texts: Sequence[str]) -> Segments:
         """The prompts as one: what all begin with, then each passage with what all end with."""
@@ -170,7 +180,7 @@ class PointwiseRanker:
         before, _, after = self.model.render([{"role": "user", "content": content}]).partition("\ue000D\ue000")
         head, rest = before.split("\ue000Q\ue000")
         start = [*self.model.encode(head), *self.prompter.plain(f" {query.strip()}"), *self.model.encode(rest)]
-        end = self.model.encode(f"{after}Answer:")
+        end = [*self.model.encode(f"{after}Answer:"), *self._answers[0]]
         documents = []
         for text in texts:
             ids = (*self.prompter.plain(f" {text}")[: self.document_tokens], *end)

@@ -204,6 +204,8 @@ def score_titles(
     model: TitleModel, queries: Sequence[str], sequences: Sequence[Sequence[int]]
 ) -> list[npt.NDArray[np.float64]]:
     """For each query the log-probability (N,) of each sequence, its end included, by teacher forcing: exact."""
+    if not sequences:
+        return [np.empty(0) for _ in queries]
     scores = []
     counts = np.array([len(one) for one in sequences])
     targets = padded(sequences, model.end).numpy()

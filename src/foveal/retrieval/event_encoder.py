@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.retrieval.trained import trained_folder
+from foveal.retrieval.trained import trained_folder, written_at
 from foveal.settings import Settings
 from foveal.types import Encoder
 
@@ -69,11 +69,10 @@ class EventEncoder:
 
         UnknownName: none is called so. ModelUnavailable: none was trained, or its files are damaged.
         """
-        from foveal.models.event_reading import ABOUT, read_event_model
+        from foveal.models.event_reading import read_event_model
         from foveal.retrieval.fresh_fusion import Fusion
 
-        home = home or Settings.load().home
-        folder = trained_folder(home, ABOUT, name, kind="event model", command="foveal train events")
+        folder = event_folder(home or Settings.load().home, name)
         found, own = read_event_model(folder, encoder)
         return cls(own, found, Fusion.read(folder))
 
@@ -113,7 +112,9 @@ class EventEncoder:
         with torch.inference_mode():
             states, _, joined = self._read([query], [events])
             spread = self.attention.attention(states, joined)[0].mean(dim=(0, 1))
-            lengths = [len(self._states[event.text]) for event in self._taken(events)]
+            taken = [event.text for event in self._taken(events)]
+            held = self._states_of(taken)
+            lengths = [len(held[text]) for text in taken]
             parts = torch.split(spread[: sum(lengths)], lengths)
             return [float(part.sum()) for part in parts]
 
@@ -134,17 +135,23 @@ class EventEncoder:
         from foveal.models.event_attention import joined
         from foveal.models.event_reading import token_states
 
-        settings = self.attention.settings
         taken = [self._taken(one) for one in events]
-        new = [text for text in dict.fromkeys(event.text for one in taken for event in one) if text not in self._states]
-        if new:
-            self._states |= dict(zip(new, token_states(self.encoder, new, settings.event_tokens), strict=True))
-        asked = token_states(self.encoder, queries, settings.query_tokens)
+        held = self._states_of([event.text for one in taken for event in one])
+        asked = token_states(self.encoder, queries, self.attention.settings.query_tokens)
         mask = torch.arange(max(map(len, asked))) < torch.tensor([len(one) for one in asked])[:, None]
-        parts = [[(self._states[event.text], event) for event in one] for one in taken]
-        found = pad_sequence(asked, batch_first=True), mask, joined(parts, self.encoder.dimension)
-        while len(self._states) > KEPT + len(new):
-            del self._states[next(iter(self._states))]
+        parts = [[(held[event.text], event) for event in one] for one in taken]
+        return pad_sequence(asked, batch_first=True), mask, joined(parts, self.encoder.dimension)
+
+    def _states_of(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Of events, those that are kept and those read now. Threads may ask at once: none sees another one forget."""
+        from foveal.models.event_reading import token_states
+
+        held = self._states
+        found = {text: held[text] for text in texts if text in held}
+        new = [text for text in dict.fromkeys(texts) if text not in found]
+        if new:
+            found |= dict(zip(new, token_states(self.encoder, new, self.attention.settings.event_tokens), strict=True))
+            self._states = dict([*held.items(), *((text, found[text]) for text in new)][-KEPT:])
         return found
 
     def _taken(self, events: Sequence[EventText]) -> Sequence[EventText]:
@@ -160,7 +167,19 @@ class EventEncoder:
         return made
 
 
-@lru_cache(maxsize=2)
 def loaded(name: str, home: Path) -> EventEncoder:
     """A model by its name, loaded once, with the encoder in its folder."""
-    return EventEncoder.load(name, home=home)
+    folder = event_folder(home, name)
+    return _loaded(folder, home, written_at(folder))
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, home: Path, written: int) -> EventEncoder:  # noqa: ARG001
+    return EventEncoder.load(folder, home=home)
+
+
+def event_folder(home: Path, name: str | Path | None = None) -> Path:
+    """The folder of an event model: HOME/models/<name>, a folder, or, None, that of the one trained last."""
+    from foveal.models.event_reading import ABOUT
+
+    return trained_folder(home, ABOUT, name, kind="event model", command="foveal train events")

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from foveal.retrieval.event_items import DAY, event_terms, seconds
 from foveal.retrieval.events import EventStore, phrase_of
 
 Floats = npt.NDArray[np.float64]
+Kept = TypeVar("Kept")
 REMEMBERED = 50_000
 """Phrases whose vectors are kept."""
 
@@ -66,7 +68,7 @@ class Match:
 
 
 class EventMatcher:
-    """Matches queries with the events of a store, as the stream stands."""
+    """Matches queries with the events of a store, as the stream stands. Threads may share it."""
 
     def __init__(self, store: EventStore, encode: Encode | None = None, settings: MatchSettings | None = None) -> None:
         """`encode` gives unit vectors; None: by words only."""
@@ -102,19 +104,23 @@ class EventMatcher:
         if known is None or known[0] != cluster.count:
             known = (cluster.count, phrase_of(cluster, cluster.members))
             self._phrases[cluster.id] = known
-            if len(self._phrases) > REMEMBERED:
-                del self._phrases[next(iter(self._phrases))]
+            self._phrases = _last(self._phrases)
         return known[1]
 
     def _cosines(self, query: str, phrases: Sequence[str]) -> Floats:
         assert self.encode is not None
-        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._vectors]
+        held = self._vectors  # this one also where another thread forgets some
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in held]
         vectors = self.encode([query, *new])
-        self._vectors.update(zip(new, vectors[1:], strict=True))
-        rows = np.stack([self._vectors[phrase] for phrase in phrases])
-        while len(self._vectors) > REMEMBERED:
-            del self._vectors[next(iter(self._vectors))]
+        held.update(zip(new, vectors[1:], strict=True))
+        rows = np.stack([held[phrase] for phrase in phrases])
+        self._vectors = _last(held)
         return np.asarray(rows @ vectors[0], dtype=np.float64)
+
+
+def _last(held: dict[str, Kept]) -> dict[str, Kept]:
+    """What is remembered: all of it, or a new dict of what came last."""
+    return held if len(held) <= REMEMBERED else dict(list(held.items())[-REMEMBERED:])
 
 
 def overlap(asked: Mapping[str, float], cluster: Cluster) -> float:

@@ -116,9 +116,10 @@ class EventStore:
 
         InputError: naive and aware dates are mixed.
         """
-        clock = self._clock(now)
+        clock, aware = self._clock(now), now.tzinfo is not None
         if item.published_at is not None:
-            self._clock(item.published_at)
+            self._clock(item.published_at, aware)
+        self._aware = aware  # only now: what was refused, or only asked, says nothing of the stream
         self._release(clock)
         self.received += 1
         return self._add(item, clock)
@@ -158,7 +159,8 @@ class EventStore:
             cluster.duplicates += 1
             cluster.sources[item.source] += 1
             cluster.days[int(at // DAY)] += 1
-            cluster.last = max(cluster.last, at)
+            cluster.first, cluster.last = min(cluster.first, at), max(cluster.last, at)
+            cluster.grown = True  # else the night would not note the burst that they are
             self.reasons["duplicate"] += 1
         else:
             cluster = self.clusters.add(Member(item.id, item.title, item.source, at, vector, names), heavy)
@@ -286,14 +288,14 @@ class EventStore:
 
     # -- parts --------------------------------------------------------------------------------------------------
 
-    def _clock(self, moment: datetime) -> float:
-        aware = moment.tzinfo is not None
-        if self._aware is not None and aware != self._aware:
+    def _clock(self, moment: datetime, known: bool | None = None) -> float:
+        """Its seconds. InputError: it has a zone where the stream's dates (or what is `known` of them) have none."""
+        aware, known = moment.tzinfo is not None, self._aware if known is None else known
+        if known is not None and aware != known:
             kinds = ("naive", "aware") if aware else ("aware", "naive")
             raise InputError(
                 f"The stream's dates are {kinds[0]}, {moment.isoformat()} is {kinds[1]}. Give all a zone, or none."
             )
-        self._aware = aware
         return seconds(moment)
 
     def _bin(self, at: float) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ import numpy as np
 
 from foveal import faults
 from foveal.errors import InputError
+from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder, loaded
 from foveal.retrieval.event_examples import event_texts
 from foveal.retrieval.event_items import DAY, seconds
-from foveal.retrieval.event_library import mined
+from foveal.retrieval.event_library import KEPT, mined
 from foveal.retrieval.event_matching import EventMatcher, Match, MatchSettings, NeedClassifier, need_features
-from foveal.retrieval.events import EventSettings
+from foveal.retrieval.events import EventSettings, EventStore
 from foveal.retrieval.filters import literal
 from foveal.retrieval.fresh_fusion import LOOKED_AT, FreshSettings, fused, recency_prior
 from foveal.retrieval.lexical import LexicalRetriever
@@ -115,20 +117,23 @@ class FreshRetriever:
         """The same, with P(time-sensitive) and the events that were attached."""
         require_k(k)
         at = moment(self.at)
+        matcher = self._matcher(at) if self.events else None
+        return [self._found(query, k, at, matcher) for query in queries]
+
+    def _matcher(self, at: datetime) -> EventMatcher:
         encode = None if self.encoder is None else self.encoder.encode
         mark = "" if self.encoder is None else self.encoder.fingerprint
         events = mined(self.store, at, encode=encode, settings=self.mining, encoder=mark, kept=self.kept)
-        matcher = EventMatcher(events, encode, self.matching)
-        return [self._found(query, k, at, matcher) for query in queries]
+        return _matcher(events, encode, self.matching)
 
-    def _found(self, query: str, k: int, at: datetime, matcher: EventMatcher) -> Found:
+    def _found(self, query: str, k: int, at: datetime, matcher: EventMatcher | None) -> Found:
         if not query.strip():
             return Found([], 0.0, ())
         depth = max(self.settings.depth, k)
         past, fresh = self._conditions(at)
         lists = [LexicalRetriever(self.store, past).search([query], depth)[0]]
         ages = self._ages([hit.passage.span.document_id for hit in lists[0][:LOOKED_AT]], at)
-        matches = tuple(matcher.matches(query, at)) if self.events else ()
+        matches = tuple(matcher.matches(query, at)) if matcher else ()
         need = self._need(query, matches, ages)
         matches = matches if need >= self.settings.least_need else ()
         lists.append(LexicalRetriever(self.store, fresh).search([query], depth)[0])
@@ -190,6 +195,12 @@ class FreshRetriever:
         fresh = f"(published_at <= {stamp} AND published_at >= timestamp '{since.isoformat()}')"
         own = f" AND ({self.where})" if self.where else ""
         return past + own, fresh + own
+
+
+@lru_cache(maxsize=KEPT)
+def _matcher(events: EventStore, encode: Encode | None, settings: MatchSettings) -> EventMatcher:
+    """Kept as long as the events are: it has the vectors of their phrases, thousands in a large library."""
+    return EventMatcher(events, encode, settings)
 
 
 def moment(at: datetime | str | None) -> datetime:

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryCorrupt
-from foveal.evaluation.kilt import MENTION_WORDS, marked_mention
+from foveal.evaluation.kilt import MARKS, MENTION_WORDS, marked_mention
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import PLACES
 from foveal.retrieval.snapshots import read_snapshot
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
-from foveal.retrieval.trained import trained_folder
+from foveal.retrieval.trained import trained_folder, written_at
 from foveal.settings import Settings
 from foveal.types import Hit, Passage, Span
 
@@ -229,7 +229,16 @@ class CorpusBrain:
         self, text: str, spans: Sequence[tuple[int, int]], k: int = 1, *, settings: BeamSettings | None = None
     ) -> list[list[TitleHit]]:
         """For each mention, characters (start, end) of the text, the documents that it may mean."""
-        return self.retrieve([marked(text, start, end) for start, end in spans], k, settings=settings)
+        return self.retrieve([self._around(text, start, end) for start, end in spans], k, settings=settings)
+
+    def _around(self, text: str, start: int, end: int) -> str:
+        """The mention in what stands around it: so few words, where it must be, that the model reads up to it."""
+        words = MENTION_WORDS
+        while True:
+            query = marked(text, start, end, words)
+            if not words or self.model.reads(query[: query.rindex(MARKS[1]) + len(MARKS[1])]):
+                return query
+            words //= 2
 
     def _of(self, candidates: Sequence[str]) -> tuple[TitleTrie, list[int]]:
         from foveal.retrieval.title_trie import TitleTrie
@@ -304,7 +313,7 @@ class GenerativeRetriever:
         titles = _titles(collection.store)
         if not titles.of:
             raise InputError("The library holds no document with a title. Fill it: foveal add FILE_OR_FOLDER")
-        brain = _brain(folder, settings.cache, titles)
+        brain = _brain(folder, settings.cache, titles, written_at(folder))
         return cls(collection.store, brain, where, beams, model)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -393,7 +402,7 @@ def _titles_at(store: Store, version: int) -> _Titles:  # noqa: ARG001  # of one
 
 
 @lru_cache(maxsize=2)
-def _brain(folder: Path, cache: Path, titles: _Titles) -> CorpusBrain:
+def _brain(folder: Path, cache: Path, titles: _Titles, written: int) -> CorpusBrain:  # noqa: ARG001
     from foveal.models.title_models import learned_about, load_title_model
 
     model = load_title_model(folder, cache=cache)

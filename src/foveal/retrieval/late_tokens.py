@@ -213,11 +213,11 @@ class TrainedTokens:
 
     def queries(self, texts: Sequence[str]) -> list[Floats]:
         """One array (tokens, dimension) a text."""
-        return self._rows(self._model.encode_query(list(texts), **_AS_ARRAYS)) if len(texts) else []
+        return self._rows(self._model.encode_query(list(map(scalar, texts)), **_AS_ARRAYS)) if len(texts) else []
 
     def documents(self, texts: Sequence[str]) -> list[Floats]:
         """One array (tokens, dimension) a text."""
-        return self._rows(self._model.encode_document(list(texts), **_AS_ARRAYS)) if len(texts) else []
+        return self._rows(self._model.encode_document(list(map(scalar, texts)), **_AS_ARRAYS)) if len(texts) else []
 
     def _rows(self, encoded: Sequence[Any]) -> list[Floats]:
         rows = [np.asarray(one, dtype=np.float32) for one in encoded]

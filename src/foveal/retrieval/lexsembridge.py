@@ -31,7 +31,7 @@ from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
 from foveal.retrieval.towers import Towers
-from foveal.retrieval.trained import trained_folder
+from foveal.retrieval.trained import trained_folder, written_at
 from foveal.settings import Settings, expanded
 from foveal.types import Encoder, Hit
 
@@ -232,11 +232,11 @@ class LexSemBridgeRetriever:
         """
         encoder = collection.encoder
         settings = getattr(collection, "settings", None) or Settings.load()
-        loaded = (
-            model
-            if isinstance(model, LexSemBridge)
-            else _loaded(bridge_folder(settings.home, model), cast("Hashable", encoder))
-        )
+        if isinstance(model, LexSemBridge):
+            loaded = model
+        else:
+            folder = bridge_folder(settings.home, model)
+            loaded = _loaded(folder, cast("Hashable", encoder), written_at(folder))
         if loaded.encoder.fingerprint != encoder.fingerprint:
             raise InputError(
                 f"The bridge was made for the encoder {loaded.encoder.name} ({loaded.encoder.fingerprint[:12]}), the "
@@ -271,7 +271,7 @@ def bridge_folder(home: Path, name: str | Path | None = None) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _loaded(folder: Path, encoder: Any) -> LexSemBridge:
+def _loaded(folder: Path, encoder: Any, written: int) -> LexSemBridge:  # noqa: ARG001
     return LexSemBridge.load(folder, encoder=encoder)
 
 

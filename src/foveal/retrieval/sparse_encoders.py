@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from foveal.errors import InputError, ModelUnavailable
+from foveal.models.characters import scalar
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -103,7 +104,7 @@ class SpladeEncoder:
         from foveal.training.sparse import splade
 
         read = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            list(map(scalar, texts)), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
         with torch.inference_mode():
             weights = splade(self._model(**read).logits.float(), read["attention_mask"].bool()).numpy()
@@ -128,7 +129,9 @@ class SentenceTransformersSparse:
         if not texts:
             return SparseVectors.of_rows([], self.vocabulary)
         encode = self._model.encode_query if queries else self._model.encode_document
-        found = encode(list(texts), show_progress_bar=False, convert_to_sparse_tensor=True, save_to_cpu=True).coalesce()
+        found = encode(
+            list(map(scalar, texts)), show_progress_bar=False, convert_to_sparse_tensor=True, save_to_cpu=True
+        ).coalesce()
         rows, terms = found.indices().numpy()
         starts = np.searchsorted(rows, np.arange(len(texts) + 1))
         values = found.values().float().numpy()

@@ -182,18 +182,23 @@ def ids_like(ids: Names, stored: Names) -> Names:
 
 def ready(vectors: Floats, ids: Names, metric: str, dimension: int | None = None, *, what: str = "Vector") -> Floats:
     """A copy of the vectors as float32, of unit length for cos. InputError names the id of one that is unusable."""
-    given = np.asarray(vectors)
+    try:
+        floats = np.array(vectors, dtype=np.float32, order="C")
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"An index got vectors that are no table of numbers ({error}); it needs ({len(ids)}, {dimension or 'D'}), "
+            "rows of one length, all by one encoder."
+        ) from error
     if (
-        given.ndim != 2
-        or len(given) != len(ids)
-        or given.shape[1] == 0
-        or given.shape[1] != (dimension or given.shape[1])
+        floats.ndim != 2
+        or len(floats) != len(ids)
+        or floats.shape[1] == 0
+        or floats.shape[1] != (dimension or floats.shape[1])
     ):
         raise InputError(
-            f"An index got vectors of shape {given.shape}; it needs ({len(ids)}, {dimension or 'D'}), a row for each "
+            f"An index got vectors of shape {floats.shape}; it needs ({len(ids)}, {dimension or 'D'}), a row for each "
             "id, all by one encoder."
         )
-    floats = np.array(given, dtype=np.float32, order="C")
     bad = ~np.isfinite(floats).all(axis=1)
     if bad.any():
         raise InputError(f"{what} {ids[bad][0]} holds NaN or infinity; every number must be finite. Encode it again.")

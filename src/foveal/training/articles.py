@@ -249,15 +249,17 @@ def train_articles(
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
     last: bool = False,
+    decide: Callable[[Path, Report], Report] = lambda _, report: report,
 ) -> tuple[Path | None, Report]:
     """Train `model` in place; the folder it was saved to (HOME/models/<name>; None if it orders no better than before)
     and the report, whose notes say what the first stage does alone.
 
     `first_stage` finds what is ordered (default: words of the corpus); `dev` chooses among steps and decides (default:
     a share of the queries held out); `test` is measured only. With `last` no step is chosen: the model is that of the
-    last one (a control that dev queries chose might not have been trained at all). A run that was stopped goes on, one
-    that is done is not done again: the model then is as it was given. Errors: as `loop.train`; InputError: other
-    corpora, too few articles.
+    last one (a control that dev queries chose might not have been trained at all). `decide` gets a model that would be
+    kept, in a folder of its own, and the report; it may add files, and gives the report that counts, before the model
+    takes the place of an earlier one. A run that was stopped goes on, one that is done is not done again: the model
+    then is as it was given. Errors: as `loop.train`; InputError: other corpora, too few articles.
     """
     settings = settings or ArticleTraining()
     check_corpus(examples, dev, test)
@@ -301,7 +303,9 @@ def train_articles(
     what = f"{model.kind}, {settings.objective}, over {first_stage_name}"
     report = Report(run.name, what, model.kind, curves, measured, new > old, tuple(notes), plain_settings(settings))
     with run.candidate() as made:
-        run.settle(model.save(made), report)
+        saved = model.save(made)
+        report = decide(saved, report) if report.kept else report
+        run.settle(saved, report)
     return (run.place if report.kept else None), report
 
 

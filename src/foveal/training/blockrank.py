@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownName
+from foveal.evaluation.files import json_lines
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.quiet import quiet
 from foveal.training import checkpoints
@@ -90,11 +91,15 @@ class RankingList:
         """From a line's JSON. InputError: it is no list."""
         try:
             documents = tuple(
-                ListedDocument(str(one["doc_id"]), str(one["text"]), one.get("title") or None)
+                ListedDocument(
+                    str(one["doc_id"]), _text(one, "text"), _text({"title": one.get("title") or ""}, "title") or None
+                )
                 for one in record["documents"]
             )
+            if isinstance(record["answer_ids"], str):
+                raise TypeError("answer_ids is a text, not a list of ids")
             answers = frozenset(map(str, record["answer_ids"]))
-            return cls(str(record["query"]), documents, answers, str(record.get("query_id", "")))
+            return cls(_text(record, "query"), documents, answers, str(record.get("query_id", "")))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"A line is no list of candidates ({type(error).__name__}: {error}). It needs query, documents (each "
@@ -206,18 +211,20 @@ class DrawnLists:
 
 def read_lists(path: Path) -> list[RankingList]:
     """The lists of a file of JSON lines. InputError: a line is none, or there is no such file."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}). Name a file of JSON lines.") from error
     lists = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                lists.append(RankingList.of(json.loads(line)))
-            except ValueError as error:
-                raise InputError(f"{path}, line {number}: {error}") from error
+    for where, record in json_lines(path):
+        try:
+            lists.append(RankingList.of(record))
+        except InputError as error:
+            raise InputError(f"{where.removesuffix(',')}: {error}") from error
     return lists
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    """TypeError: that field is no text."""
+    if not isinstance(record[name], str):
+        raise TypeError(f"{name} is {record[name]!r}, not a text")
+    return str(record[name])
 
 
 def lists_of(examples: Examples, negatives: Negatives) -> list[RankingList]:
@@ -247,12 +254,14 @@ def train_blockrank(
     test: Sequence[RankingList] | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     anew: bool = False,
+    decide: Callable[[Report], Report] = lambda report: report,
 ) -> tuple[Path | None, Report]:
     """The folder of the trained model (HOME/models/<name>; None if it ranks no better than before) and the report.
 
     `model` itself stays as it is: a copy is trained, in float32, and saved in the model's own type. `kept` says what
     the reading depends on, its "layer" among it, and is saved beside the model. `dev` is split off unless given; `test`
-    is measured and decides nothing. InputError: fewer than two different queries, or as in `loop.train`.
+    is measured and decides nothing. `decide` gives the report that counts of a model that would be kept, before it
+    takes the place of an earlier one. InputError: fewer than two different queries, or as in `loop.train`.
     """
     settings = settings or BlockRankSettings()
     if dev is None:
@@ -290,6 +299,7 @@ def train_blockrank(
     note = () if now > was else (f"The model was not kept: {METRICS[0]} on the dev lists {now:.4f}, {was:.4f} before.",)
     what = f"BlockRank, {settings.objective}, {settings.learned}"
     report = Report(run.name, what, model.name, curves, table, now > was, note, plain_settings(settings))
+    report = decide(report) if report.kept else report
     merge_low_rank(trained)
     with run.candidate() as made:
         with quiet():

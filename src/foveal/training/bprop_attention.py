@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownName
 from foveal.models.bert import BATCH_TOKENS, batches, native_bfloat16, workers
+from foveal.models.characters import scalar
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.settings import Settings
@@ -147,7 +148,7 @@ class AttentionReader:
 
     def _tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]], list[int | None]]:
         """Ids, characters and word numbers of the text's tokens, uncut."""
-        read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        read = self.tokenizer(scalar(text), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return read["input_ids"], read["offset_mapping"], read.word_ids(0)
 
     def _end(self, numbers: Sequence[int | None], start: int) -> int:

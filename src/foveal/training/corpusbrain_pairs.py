@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
@@ -231,10 +231,12 @@ def hold_out(
     kept, held = [], []
     for place, text in enumerate(texts):
         fit = [n for n, one in enumerate(text.paragraphs) if len(one.split()) >= least_words and MARKER not in one]
-        room = len(text.paragraphs) - 2
-        drawn = rng.permutation(fit)[: min(each, max(0, room))].tolist() if place in chosen else []
-        gone = {text.paragraphs[number] for number in drawn}
-        held += [TitlePair(text.paragraphs[number], (text.title,), "held out") for number in drawn]
+        gone: dict[str, None] = {}
+        for number in rng.permutation(fit).tolist() if place in chosen else []:
+            more = {**gone, text.paragraphs[number]: None}
+            if len(gone) < each and sum(one not in more for one in text.paragraphs) >= 2:
+                gone = more
+        held += [TitlePair(one, (text.title,), "held out") for one in gone]
         kept.append(_without(text, gone))
     if not held:
         raise InputError(
@@ -244,7 +246,7 @@ def hold_out(
     return kept, held
 
 
-def _without(text: TitledText, gone: set[str]) -> TitledText:
+def _without(text: TitledText, gone: Collection[str]) -> TitledText:
     stay = [place for place, one in enumerate(text.paragraphs) if one not in gone]
     numbers = {place: number for number, place in enumerate(stay)}
     links = tuple(Link(numbers[link.paragraph], link.target) for link in text.links if link.paragraph in numbers)

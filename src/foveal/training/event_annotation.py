@@ -67,26 +67,42 @@ Vote = Callable[[Sequence[Triple]], Array]
 # -- the zoo ----------------------------------------------------------------------------------------------------------
 
 
-def words_vote(triples: Sequence[Triple]) -> Array:
-    """BM25's saturation over the query's and the event's words, weighed by how rare they are among these triples."""
-    from foveal.training.searches import K1
+@dataclass(frozen=True)
+class WordsVote:
+    """BM25's saturation over the query's and the event's words, weighed by how rare these are.
 
-    documents = [Counter(word_runs(one.document.lower())) for one in triples]
-    holding = Counter(word for counts in documents for word in counts)
-    count = len(triples)
-    scores = []
-    for one, counts in zip(triples, documents, strict=True):
-        asked = dict.fromkeys(word_runs(one.event.lower()), 1.0) | dict.fromkeys(word_runs(one.query.lower()), 2.0)
-        scores.append(
-            sum(
-                weight
-                * math.log(1 + (count - holding[word] + 0.5) / (holding[word] + 0.5))
-                * counts[word]
-                / (counts[word] + K1)
-                for word, weight in asked.items()
+    Rare among the documents that it was `fitted` to, so that a triple's score is the same whatever stands beside it;
+    before that, among those of the triples given.
+    """
+
+    holding: Mapping[str, int] | None = None  # word -> documents that hold it
+    count: int = 0  # documents
+
+    def fitted(self, triples: Sequence[Triple]) -> WordsVote:
+        """The vote by the words of these triples' documents."""
+        holding = Counter(word for one in triples for word in set(word_runs(one.document.lower())))
+        return WordsVote(holding, len(triples))
+
+    def __call__(self, triples: Sequence[Triple]) -> Array:
+        if self.holding is None:
+            return self.fitted(triples)(triples)
+        from foveal.training.searches import K1
+
+        scores = []
+        for one in triples:
+            counts = Counter(word_runs(one.document.lower()))
+            asked = dict.fromkeys(word_runs(one.event.lower()), 1.0) | dict.fromkeys(word_runs(one.query.lower()), 2.0)
+            held = ((weight, counts[word], self.holding.get(word, 0)) for word, weight in asked.items())
+            scores.append(
+                sum(
+                    weight * math.log(1 + (self.count - known + 0.5) / (known + 0.5)) * tf / (tf + K1)
+                    for weight, tf, known in held
+                )
             )
-        )
-    return np.array(scores)
+        return np.array(scores)
+
+
+words_vote = WordsVote()
 
 
 def cosine_vote(encoder: Encoder) -> Vote:
@@ -104,7 +120,7 @@ def cosine_vote(encoder: Encoder) -> Vote:
 
 
 def names_vote(triples: Sequence[Triple]) -> Array:
-    """The share of the query's and event's names that the document has, in its own names or its words."""
+    """The share of the query's names that the document has, in its own names or its words; 0 where it has none."""
 
     def share(one: Triple) -> float:
         text = one.document.lower()
@@ -193,6 +209,7 @@ class Annotator:
                 "votes or more, and judged triples of both kinds."
             )
         wanted = np.array(labels, dtype=np.float64)
+        zoo = {name: vote.fitted(triples) if isinstance(vote, WordsVote) else vote for name, vote in zoo.items()}
         return cls(zoo, {name: Isotonic.fit(vote(triples), wanted) for name, vote in zoo.items()})
 
     def annotate(self, triples: Sequence[Triple]) -> list[Label]:

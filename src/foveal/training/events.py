@@ -147,7 +147,7 @@ def train_events(
         made.mkdir(parents=True)
         model_folders.save_model(model.encoder, made / ENCODER)
         encoder = load_encoder(str(made / ENCODER), cache=cache)
-        write_event_model(made, model.attention.cpu(), encoder, copy_encoder=False)
+        write_event_model(made, model.attention, encoder, copy_encoder=False)
         sides = {"dev": dev} | ({"test": test} if test else {})
         measured = _measured(sides, base, model, made / ENCODER, cache, vectors)
         before, after = measured["dev"]
@@ -312,7 +312,8 @@ def _measured(
 
 def _projected(model: EventModel, vectors: Floats) -> Floats:
     with torch.no_grad():
-        made: Floats = model.attention.documents(torch.from_numpy(vectors)).numpy()
+        given = torch.from_numpy(vectors).to(model.attention.age.device)
+        made: Floats = model.attention.documents(given).cpu().numpy()
     return made
 
 

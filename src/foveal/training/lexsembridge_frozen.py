@@ -83,7 +83,7 @@ class Frozen:
     def _through(self, bridge: Bridge, readings: Sequence[Reading]) -> Floats:
         bridge.eval()
         with torch.no_grad():
-            parts = [bridge(joined(readings[at : at + 64])) for at in range(0, len(readings), 64)]
+            parts = [bridge(placed(joined(readings[at : at + 64]), bridge)) for at in range(0, len(readings), 64)]
         made: Floats = torch.cat(parts).cpu().numpy()
         return made
 
@@ -115,7 +115,8 @@ def fit_on_vectors(
 ) -> Curves:
     """Train a bridge in place on readings of one text or image each, and the row of `documents` that answers each.
 
-    For any encoder, of images, too; `evaluate` and `metric` choose the step. Resumes as `loop.train` does.
+    For any encoder, of images, too; `evaluate` and `metric` choose the step: the bridge that it is given may lie on a
+    GPU (`placed`), and is back on the processor at the end. Resumes as `loop.train` does.
     """
     every = torch.from_numpy(np.ascontiguousarray(documents, dtype=np.float32))
 
@@ -136,7 +137,9 @@ def fit_on_vectors(
         metric=metric,
         collate=collate,
     )
-    return train(job, loop, folder)
+    curves = train(job, loop, folder)
+    bridge.cpu()
+    return curves
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,13 @@ def single(reader: Reader, texts: Sequence[str]) -> list[Reading]:
             first = None if many.first is None else many.first[row : row + 1]
             found.append(Reading(many.vectors[row : row + 1], many.ids[row : row + 1, :length], states, first))
     return found
+
+
+def placed(reading: Reading, bridge: Any) -> Reading:
+    """The reading where the bridge's weights lie."""
+    device = next(bridge.parameters()).device
+    states, first = (None if part is None else part.to(device) for part in (reading.states, reading.first))
+    return Reading(reading.vectors.to(device), reading.ids.to(device), states, first)
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
