@@ -6,8 +6,9 @@ import pytest
 
 import foveal
 from foveal.errors import InputError, ModelUnavailable
+from foveal.papers.mail.settings import MailSettings
 from foveal.research.trained_planner import planner_folder
-from foveal.settings import Settings
+from foveal.settings import Settings, load_part
 
 
 def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tmp_path):
@@ -37,6 +38,15 @@ def test_a_wrong_file_is_named_and_the_mend_told(tmp_path, content, said):
     (tmp_path / "foveal.toml").write_text(content)
     with pytest.raises(InputError, match=said):
         Settings.load(tmp_path, environment={})
+
+
+def test_what_may_be_nothing_may_be_said_to_be_nothing(tmp_path):
+    (tmp_path / "foveal.toml").write_text('\ufeffclassifier = ""\n[mail]\nhost = ""\n', encoding="utf-8")  # of Notepad
+    settings = Settings.load(tmp_path, environment={})
+    assert settings.classifier == ""
+    assert load_part("mail", MailSettings, tmp_path, environment={"FOVEAL_MAIL_USER": ""}).host == ""
+    with pytest.raises(InputError, match="The setting encoder got ''; it needs a name"):
+        Settings.load(tmp_path, environment={"FOVEAL_ENCODER": ""})
 
 
 def test_a_table_is_handed_on_as_it_stands(tmp_path):

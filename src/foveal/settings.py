@@ -14,7 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,12 +52,12 @@ class Settings:
         local = next((one for one in asked if store_uri(one) is None), None)
         place = expanded(local or _user_folder("data")).resolve()
         settings = cls(home=place, cache=expanded(env.get("FOVEAL_CACHE") or _user_folder("cache")))
-        named = {f.name: f.type for f in fields(cls) if f.name not in ("home", "cache")}
+        named = {f.name: f for f in fields(cls) if f.name not in ("home", "cache")}
         given: dict[str, Any] = {**_from_file(place / "foveal.toml", named)}
         given |= {name: env[f"FOVEAL_{name.upper()}"] for name in named if f"FOVEAL_{name.upper()}" in env}
         if asked and (uri := store_uri(asked[0])):
             given["library_at"] = f"{uri}/library"
-        settings = replace(settings, **{name: _typed(name, value, str(named[name])) for name, value in given.items()})
+        settings = replace(settings, **{name: _typed(name, value, named[name]) for name, value in given.items()})
         if settings.library_at != "home" and store_uri(settings.library_at) is None:
             raise InputError(
                 f"The setting library_at got {settings.library_at!r}; it needs home, or the URI of an object store, "
@@ -99,7 +99,7 @@ def load_part(name: str, of: type[Part], home: Path, *, environment: Mapping[str
     InputError names a setting that is not one or has a wrong type.
     """
     env = os.environ if environment is None else environment
-    named = {field.name: str(field.type) for field in fields(of)}
+    named = {field.name: field for field in fields(of)}
     given = _toml(home / "foveal.toml").get(name, {})
     if not isinstance(given, dict):
         raise InputError(f"{home / 'foveal.toml'} sets {name!r} to a value; it is a table: write [{name}].")
@@ -143,7 +143,7 @@ def _toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML ({error}). Mend that line, or delete the file.") from error
 
@@ -153,7 +153,8 @@ def _only(given: Mapping[str, Any], named: Mapping[str, Any], where: str) -> Non
         raise InputError(f"{where} sets {name!r}, which is no setting. There are: {', '.join(named)}.")
 
 
-def _typed(name: str, value: Any, wanted: str) -> Any:
+def _typed(name: str, value: Any, field: Field[Any]) -> Any:
+    wanted = str(field.type)
     if wanted.startswith("Mapping"):
         if isinstance(value, Mapping):
             return value
@@ -165,7 +166,7 @@ def _typed(name: str, value: Any, wanted: str) -> Any:
         return text.lower() in ("1", "true", "yes")
     if wanted == "int" and text.isdecimal() and int(text) > 0:
         return int(text)
-    if wanted == "str" and text:
+    if wanted == "str" and (text or field.default == ""):  # where "" means something, a person may say so
         return text
     kinds = {"bool": "true or false", "int": "a whole number above 0", "str": "a name"}
     raise InputError(f"The setting {name} got {value!r}; it needs {kinds[wanted]}.")

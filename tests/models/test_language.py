@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -46,6 +47,15 @@ def test_a_model_is_loaded_once_and_knows_itself(qwen, files):
     assert not qwen.model.training
     assert qwen.device == qwen.model.device
     assert (files / "qwen2.gguf").is_file()
+
+
+def test_a_model_that_was_trained_anew_in_its_place_is_loaded_anew(qwen, tmp_path):
+    folder = Path(shutil.copytree(qwen.folder, tmp_path / "mine"))
+    first = load_language_model(str(folder), cache=tmp_path)
+    assert load_language_model(str(folder), cache=tmp_path) is first
+    weights = folder / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 10**9))
+    assert load_language_model(str(folder), cache=tmp_path) is not first
 
 
 def test_a_folder_gives_the_logits_of_the_file_it_came_from(qwen, files):

@@ -325,6 +325,11 @@ def test_a_server_that_cannot_score_says_so(server, routes):
         chat(server).score(ASK, " the fovea")
 
 
+def test_an_address_that_is_half_in_brackets_is_wrong_input():
+    with pytest.raises(InputError, match=r"is 'http://\[x/v1'; it needs the form"):
+        OpenAIChat("m", "http://[x/v1")
+
+
 def test_input_is_checked_before_anything_is_sent(server):
     with pytest.raises(InputError, match=r"needs the form http://127\.0\.0\.1:8080/v1"):
         OpenAIChat("tiny", "localhost:8080")

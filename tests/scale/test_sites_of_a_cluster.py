@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 from tiny import tiny
 
 from foveal.errors import LibraryError
+from foveal.models.offline import OFFLINE, unpacked
 from foveal.scale.serving import Served, served
+from foveal.settings import Settings
 
 
 @dataclass
@@ -22,7 +24,12 @@ class Handle:
     asking: bool = True
 
     def __getattr__(self, name: str) -> Any:
-        about = {"name": self.name, "context_tokens": 99}
+        own = (
+            {"dimension": 384, "max_tokens": 9, "fingerprint": "f"}
+            if "embedder" in self.name
+            else {"context_tokens": 9}
+        )
+        about = {"name": self.name} | own
         return SimpleNamespace(remote=lambda: SimpleNamespace(result=lambda: about))
 
     def shutdown(self) -> None:
@@ -88,3 +95,11 @@ def test_a_deployment_that_cannot_be_started_is_said_and_all_are_taken_down(serv
         pytest.fail("there is no reader")
     assert "/a/path" not in str(told.value)
     assert not serve.running
+
+
+def test_a_replica_finds_the_encoder_that_was_trained_in_the_home(serve, plan, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine").symlink_to(unpacked(OFFLINE["minilm"], Settings.load().cache))
+    with served(replace(plan, encoder="mine", home=tmp_path)):
+        kind, given = next(bound for name, bound in serve.running.items() if "embedder" in name)
+        assert kind(*given).about()["dimension"] == 384

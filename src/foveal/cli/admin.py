@@ -175,9 +175,7 @@ def restore(
 
 @app.command()
 def subscriptions(
-    state: Annotated[
-        str | None, typer.Option(help="Only unconfirmed, confirmed, unsubscribed, bounced or complained.")
-    ] = None,
+    state: Annotated[str | None, typer.Option(help=f"Only those that are {', '.join(digest.STATES)}.")] = None,
     lift: Annotated[
         str | None, typer.Option(help="Let this address be written to again after a bounce, complaint or request.")
     ] = None,

@@ -15,10 +15,15 @@ from foveal.errors import InputError
 from foveal.models.folders import existing
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from foveal.database import Database
     from foveal.papers.mail.outbox import Report
     from foveal.papers.mail.subscriptions import Subscription
     from foveal.settings import Settings
+
+STATES = ("unconfirmed", "confirmed", "unsubscribed", "bounced", "complained")
+"""What a subscription may be."""
 
 app = typer.Typer(help="The morning mail: preview, send, subscribe, and what comes back.", no_args_is_help=True)
 
@@ -41,6 +46,7 @@ def preview(
     html: Annotated[Path | None, typer.Option(help="Write the HTML part to this file.")] = None,
     eml: Annotated[Path | None, typer.Option(help="Write the whole message to this file.")] = None,
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the digest that a subscriber, or somebody with such wishes, would get now. Nothing is sent or kept."""
     from foveal.papers.mail import morning, schedule
@@ -57,10 +63,12 @@ def preview(
         wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query)
         one = next(iter(found), None) or morning.nobody(wanted)
         raw = morning.preview(outbox, composer, one, schedule.current(one.preferences.cadence, composer.now.date()))
-    if raw is None:
-        notes().print("There is nothing new: no mail would be sent.")
+    if raw is not None:
+        _show(raw, html, eml, as_json=as_json)
         return
-    _show(raw, html, eml)
+    notes().print("There is nothing new: no mail would be sent.")
+    if as_json:
+        print_json(None)
 
 
 @app.command()
@@ -148,6 +156,7 @@ def subscribe(
     hour: Annotated[int, typer.Option(min=0, max=23, help="Local hour.")] = 8,
     zone: Annotated[str, typer.Option(help="Time zone, such as Europe/Paris.")] = "UTC",
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Ask ADDRESS whether it wants the digest: it gets a mail with a link, and nothing before that is confirmed."""
     from foveal.papers.mail import subscriptions
@@ -159,9 +168,14 @@ def subscribe(
     with _opened(home) as (settings, database):
         links = Links(load_mail(settings).url or "http://localhost:8000")
         answer = subscriptions.subscribe(
-            database, secret_of(settings.home), address, wanted, deliver=deliverer(settings), links=links
+            database,
+            secret_of(settings.home),
+            address,
+            wanted,
+            deliver=deliverer(settings, notes() if as_json else results()),
+            links=links,
         )
-    results().print(answer)
+    print_json({"address": address, "said": answer}) if as_json else results().print(answer, markup=False)
 
 
 @app.command()
@@ -169,6 +183,7 @@ def unsubscribe(
     who: Annotated[str, typer.Argument(help="An address, or the token of a message.")],
     never_again: Annotated[bool, typer.Option("--never-again", help="Also refuse this address from now on.")] = False,
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """End the subscriptions of an address, or the one of a token."""
     from foveal.papers.mail import subscriptions
@@ -179,14 +194,16 @@ def unsubscribe(
             left = subscriptions.unsubscribe(database, who)
             if left is None:
                 raise InputError("This token belongs to no subscription.")
-            results().print(f"{left.address} is not sent {left.what} any more.", markup=False)
+            told = {"address": left.address, "said": f"{left.address} is not sent {left.what} any more."}
+            print_json(told) if as_json else results().print(told["said"], markup=False)
             return
         address = canonical(who)
         with database.writing() as session:
             new = subscriptions.suppress(session, address, "asked")
             if new and not never_again:  # an address that bounced or complained is not to be lifted by this
                 subscriptions.lift(session, address)
-    results().print(f"{address} gets no digest any more.", markup=False)
+    told = {"address": address, "said": f"{address} gets no digest any more."}
+    print_json(told) if as_json else results().print(told["said"], markup=False)
 
 
 @app.command()
@@ -215,6 +232,8 @@ def show_subscriptions(home: Path | None, state: str | None, lift: str | None, a
     from foveal.papers.mail import subscriptions
     from foveal.papers.mail.addresses import canonical
 
+    if state not in (None, *STATES):
+        raise InputError(f"No subscription is ever {state!r}. There are: {', '.join(STATES)}.")
     with _opened(home) as (_, database):
         if lift:
             with database.writing() as session:
@@ -247,8 +266,8 @@ def _opened(home: Path | None) -> Iterator[tuple[Settings, Database]]:
         database.close()
 
 
-def deliverer(settings: Settings) -> Callable[[str, str, str], None]:
-    """Sends at once, or shows the mail where none is set up."""
+def deliverer(settings: Settings, console: Console | None = None) -> Callable[[str, str, str], None]:
+    """Sends at once, or shows the mail, on standard output or `console`, where none is set up."""
     from foveal.papers.mail.postman import send_now
     from foveal.papers.mail.settings import load_mail
     from foveal.papers.mail.signing import dkim_of
@@ -258,7 +277,7 @@ def deliverer(settings: Settings) -> Callable[[str, str, str], None]:
 
     def show(address: str, subject: str, text: str) -> None:
         notes().print("No mail is set up (docs/mail.md). This is what would have been sent:")
-        results().print(f"To: {address}\nSubject: {subject}\n\n{text}", markup=False)
+        (console or results()).print(f"To: {address}\nSubject: {subject}\n\n{text}", markup=False)
 
     def deliver(address: str, subject: str, text: str) -> None:
         from foveal.errors import MailFailed
@@ -283,7 +302,7 @@ def _as_if_set_up(outbox: Any) -> Any:
     return replace(outbox, mail=replace(outbox.mail, **told))
 
 
-def _show(raw: bytes, html: Path | None, eml: Path | None) -> None:
+def _show(raw: bytes, html: Path | None, eml: Path | None, *, as_json: bool) -> None:
     import email
     from email.policy import default
 
@@ -296,7 +315,10 @@ def _show(raw: bytes, html: Path | None, eml: Path | None) -> None:
             with whole_file(path) as partial:
                 partial.write_bytes(content)
             notes().print(f"{path} was written.", markup=False)
-    results().print(f"Subject: {message['Subject']}\n\n{parts['plain']}", markup=False)
+    if as_json:
+        print_json({"subject": str(message["Subject"]), "text": parts["plain"], "html": parts["html"]})
+    else:
+        results().print(f"Subject: {message['Subject']}\n\n{parts['plain']}", markup=False)
 
 
 def _mails(source: str) -> Iterator[tuple[str, bytes]]:

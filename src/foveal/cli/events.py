@@ -78,6 +78,8 @@ def ab(
     from foveal.evaluation.interleaving import InterleavingLog, verdict
     from foveal.retrieval.interleaved import FILE, InterleavedRetriever
 
+    if query is not None and a == b:
+        raise typer.BadParameter(f"--a and --b are both {a}; a search compared with itself says nothing.")
     library = open_library(home)
     if query is not None:
         from foveal.cli.library import hit_text

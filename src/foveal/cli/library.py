@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.classes import ClassifierName, show_document_classes
-from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results, size
+from foveal.cli.output import AsJson, Home, echo, notes, open_library, print_json, progress_bar, results, size
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.evaluation.scripts import word_runs
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
@@ -73,6 +73,10 @@ def add(
     from foveal.library import Library
     from foveal.text.loading import discover
 
+    if not all(
+        one.strip() for one in sources
+    ):  # "" is this folder to a path, and to a person a variable that is not set
+        raise typer.BadParameter("A source is empty. Name a file, a folder (. is this one), a URL, or arxiv:ID.")
     discover(sources)  # a path that is not there is refused before a library is made
     with notes().status("Opening the library …"):
         library = Library.open(home, encoder=encoder, segmenter=segmenter)
@@ -229,7 +233,7 @@ def show(
         held = {"revisions": library.store.revisions(found.id), "span": place, "text": found.text[start:end]}
         print_json(about | held)
     else:
-        typer.echo(found.text[start:end])
+        echo(f"{found.text[start:end]}\n")
 
 
 def remove(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -38,7 +37,7 @@ from foveal.cli import (
     stiffness,
     train,
 )
-from foveal.cli.output import log_to_stderr, notes
+from foveal.cli.output import log_to_stderr, notes, open_streams
 from foveal.errors import FovealError
 
 INTERRUPTED = 130
@@ -88,8 +87,7 @@ def options(
 
 def run() -> None:
     """The entry point of `foveal`."""
-    with suppress(AttributeError, ValueError):  # what is piped in may be no text; a test's input no stream
-        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
+    open_streams()
     try:
         app()
     except FovealError as error:
@@ -122,7 +120,8 @@ def _of_machine(error: Exception) -> str | None:
     """What to say of a path, a disk or a right that is not as it must be; None: the error is another's, or ours."""
     if not isinstance(error, OSError) or error.errno not in OF_THE_MACHINE:
         return None
-    place = f"{str(error.filename)[:200]!r} cannot be used: " if error.filename else ""
+    named = error.filename2 or error.filename  # of a file that takes another's place, that one
+    place = f"{str(named)[:200]!r} cannot be used: " if named else ""
     return f"{place}{error.strerror}. Name another path, or see that there is room, and the right to write."
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,26 +56,57 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other prog
 UNCUT = 10_000
 """Columns of a table that a program reads (unless COLUMNS says): rich takes 80, and cuts words off to fit."""
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that steer a terminal, but for tabs and the ends of lines."""
+
+
+def plain(text: str) -> str:
+    """`text` without the control characters by which what was read could steer the terminal that it is shown in."""
+    return CONTROL.sub("", text)
+
+
+def echo(text: str) -> None:
+    """`text` on standard output: to the character where a program reads it, plain where a person does."""
+    sys.stdout.write(plain(text) if sys.stdout.isatty() else text)
+
+
+def open_streams() -> None:
+    """Let the standard streams take any text: a closed one leads nowhere, what an encoding lacks is a "?"."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell (>&-), or by what started us
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 (open to the end)
+        elif getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+            with suppress(AttributeError, ValueError):  # a test's stream
+                stream.reconfigure(errors="replace")
+
 
 def results() -> Console:
     """The console for what was asked for: standard output; not wrapped or cut where no person reads it."""
-    from rich.console import Console
+    from foveal.cli.terminal import PlainConsole
 
     read = sys.stdout.isatty()
     width = None if read or "COLUMNS" in os.environ else UNCUT
-    return Console(highlight=False, emoji=False, soft_wrap=not read, width=width)
+    return PlainConsole(highlight=False, emoji=False, soft_wrap=not read, width=width)
 
 
 def notes() -> Console:
     """The console for progress and remarks: standard error."""
-    from rich.console import Console
+    from foveal.cli.terminal import PlainConsole
 
-    return Console(stderr=True, highlight=False, emoji=False)
+    return PlainConsole(stderr=True, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
     """`value` as JSON on standard output; dataclasses as objects, times in ISO format."""
-    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    other = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, default=_plain, ensure_ascii=other, indent=2)
+    sys.stdout.write(_escaped(text) + "\n")
+
+
+def _escaped(text: str) -> str:
+    """JSON with the control characters that `json` leaves as they are: those from 7f on."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:
@@ -129,7 +162,7 @@ def size(count: int) -> str:
 def log_to_stderr(verbosity: int, *, as_json: bool) -> None:
     """Send the package's log to standard error: warnings, with -v progress, with -vv everything."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonLines() if as_json else Lines("%(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("foveal")
     logger.handlers = [handler]
     logger.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbosity, 2)])
@@ -143,6 +176,13 @@ def json_to_stderr(*loggers: str) -> None:
         logging.getLogger(name).handlers = [handler]
 
 
+class Lines(logging.Formatter):
+    """A record in words; a title in it cannot steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line; a record's `told`, a mapping, adds fields of its own."""
 
@@ -152,4 +192,4 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "told", {})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _escaped(json.dumps(line, ensure_ascii=False))

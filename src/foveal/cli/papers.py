@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ import typer
 
 from foveal.cli import papers_feeding, papers_trend
 from foveal.cli.classes import ClassifierName, show_paper_class
-from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.output import AsJson, Home, echo, notes, print_json, results
 from foveal.registry import RANKERS, RETRIEVERS
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def open_paper(
     address = found.pdf_url if pdf else found.page_url
     if not address:
         raise InputError(f"Of the paper {found.id} no {'PDF' if pdf else 'page'} is known: {found.title}")
-    typer.echo(address)
+    echo(f"{address}\n")
     if not print_only:
         typer.launch(address)
 
@@ -163,8 +162,8 @@ def topics(
     from foveal.papers.curating import remove_topic, set_topic
     from foveal.papers.store import PaperStore
 
-    if name is not None and remove == bool(query):
-        raise typer.BadParameter("Say of a topic what it finds (--query), or take it away (--remove).")
+    if (remove == bool(query)) if name is not None else bool(remove or query or title):
+        raise typer.BadParameter("Say of a topic, by its NAME, what it finds (--query), or take it away (--remove).")
     with papers_database(home) as database:
         if name is not None and query:
             set_topic(database, name, query=query, title=title)
@@ -206,7 +205,7 @@ def export(
             found = list(store.all_of(_period(store, day, week, month, everything)))
     text = EXPORTS[form](found)
     if out is None:
-        sys.stdout.write(text)
+        echo(text)
         return
     with whole_file(out) as partial:
         partial.write_text(text, encoding="utf-8", newline="")

@@ -55,13 +55,13 @@ def add(
 
 
 @app.command()
-def role(who: Who, role: Role, home: Home = None) -> None:
+def role(who: Who, role: Role, home: Home = None, as_json: AsJson = False) -> None:
     """Give a person another role."""
     from foveal.papers import accounts
 
     with _database(home) as database:
         person = accounts.set_role(database, who, role)
-    results().print(f"{person.login}: {person.role}.", markup=False)
+    print_json(person) if as_json else results().print(f"{person.login}: {person.role}.", markup=False)
 
 
 @app.command("list")
@@ -116,6 +116,7 @@ def remove(
     ] = "keep",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Delete a person and what is theirs, for good."""
     from foveal.papers import accounts, personal_data
@@ -125,7 +126,7 @@ def remove(
         if not yes:
             typer.confirm(f"Delete {person.login} <{person.email}> and what is theirs?", abort=True, err=True)
         personal_data.erase(database, person, remarks=remarks)
-    results().print(f"{person.login} is deleted.", markup=False)
+    print_json({"removed": person.login}) if as_json else results().print(f"{person.login} is deleted.", markup=False)
 
 
 def audit(

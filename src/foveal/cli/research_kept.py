@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.output import AsJson, Home, echo, notes, print_json, results
 from foveal.cli.research_report import shown_again
 from foveal.cli.research_setup import Which, events_of, kept_runs
 from foveal.cli.research_view import shown_answer
@@ -45,7 +45,7 @@ def replay(
     elif as_json or form == "answer":
         shown_answer(researched(state), key, as_json, trace)
     else:
-        typer.echo(_form(form, state, events), nl=False)
+        echo(_form(form, state, events))
 
 
 def list_runs(
@@ -85,14 +85,14 @@ def take_in(
     print_json({"run": key}) if as_json else results().print(key)
 
 
-def remove(which: Which, home: Home = None) -> None:
+def remove(which: Which, home: Home = None, as_json: AsJson = False) -> None:
     """Delete RUN from the home."""
     from foveal.settings import Settings
 
     with kept_runs(Settings.load(home)) as runs:
         key = runs.find(which).key
         runs.remove(key)
-    notes().print(f"Deleted: {key}", markup=False)
+    print_json({"removed": key}) if as_json else notes().print(f"Deleted: {key}", markup=False)
 
 
 def _form(form: str, state: RunState, events: list[Event]) -> str:

@@ -6,6 +6,7 @@ that can check each claim again, without a network. Exit status 3: the sources c
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from foveal.cli.output import notes, print_json, results
+from foveal.cli.output import echo, notes, plain, print_json, results
 from foveal.cli.research_setup import SOURCES, events_of, is_file, kept_runs, model_and_sources, sources_of
 from foveal.cli.research_view import listened
 
@@ -151,7 +152,7 @@ def shown_again(state: RunState, form: str, *, as_json: bool) -> None:
     if as_json:
         print_json(report.ledger())
     else:
-        typer.echo(EXPORTS["html" if form == "html" else "markdown"].write(report).decode(), nl=False)
+        echo(EXPORTS["html" if form == "html" else "markdown"].write(report).decode())
 
 
 def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearch, str]:
@@ -193,7 +194,7 @@ def _asked(questions: Sequence[str]) -> list[str] | None:
     if not sys.stdin.isatty():
         return None
     notes().print("Press Enter to skip a question.", style="dim")
-    return [typer.prompt(f"{one}", default="", show_default=False, err=True) for one in questions]
+    return [typer.prompt(plain(one), default="", show_default=False, err=True) for one in questions]
 
 
 def _approved(file: Path | None) -> Experiment | None:
@@ -241,14 +242,30 @@ def _show(report: Report) -> None:
     if console.is_terminal:
         console.print(Markdown(report.to_markdown()))
     else:
-        typer.echo(report.to_markdown(), nl=False)
+        echo(report.to_markdown())
 
 
 def _check_out(out: Path | None) -> None:
+    """InputError: no form ends so, or the ledger would take the place of a JSON file that is none."""
+    from foveal.errors import InputError
     from foveal.research.report_exports import form_of
 
-    if out:
-        form_of(out)
+    if out is None or form_of(out) == "ledger":
+        return
+    beside = out.with_suffix(".json")
+    if beside.exists() and not _is_ledger(beside):
+        raise InputError(
+            f"The ledger of {out} is written to {beside}, where another file is. Move that one, or name another --out."
+        )
+
+
+def _is_ledger(path: Path) -> bool:
+    """Whether a file is the ledger of an earlier report, which a new one may replace."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and "foveal_report" in row
 
 
 def _write(report: Report, out: Path) -> None:

@@ -111,14 +111,14 @@ def show(home: Home = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def remove(number: Number, home: Home = None) -> None:
+def remove(number: Number, home: Home = None, as_json: AsJson = False) -> None:
     """Watch question NUMBER no more."""
     from foveal.research.watches import Watches
     from foveal.settings import Settings
 
     with _opened(Settings.load(home)) as database:
         Watches(database).remove(number)
-    notes().print(f"Question {number} is not watched any more.")
+    print_json({"removed": number}) if as_json else notes().print(f"Question {number} is not watched any more.")
 
 
 @app.command()

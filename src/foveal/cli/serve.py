@@ -82,14 +82,15 @@ def serve(
     """
     if bool(answerer) != bool(answerer_url):
         raise typer.BadParameter("--answerer and --answerer-url go together: the model, and the server to ask it at.")
-    from urllib.parse import urlsplit
-
     from foveal.registry import require
     from foveal.settings import Settings
 
+    named = _name_in(url) if url else ""
     uvicorn = require("uvicorn", extra="web")
     for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "python_multipart", "prometheus_client"):
         require(module, extra="web")
+    from rich.markup import escape
+
     from foveal.web.app import create_app
     from foveal.web.background import Background
     from foveal.web.models import LocalModels
@@ -101,7 +102,7 @@ def serve(
     if demo:
         settings = _demo_home(settings)
     local = host in LOCAL
-    names = [*(name or []), *([urlsplit(url).hostname or ""] if url else [])]
+    names = [*(name or []), *([named] if named else [])]
     options = SiteSettings(
         base_url=url.rstrip("/"),
         hosts=tuple(dict.fromkeys([*SiteSettings().hosts, *names, *([] if local or names else ["*"])])),
@@ -118,8 +119,9 @@ def serve(
         app = create_app(settings, options, models=models if parts is None or answerer else parts, web=web)
         if parts is not None:
             _use(app.state.site, parts)
-        shown = "localhost" if local else host
-        notes().print(f"Open [bold]http://{shown}:{listening.getsockname()[1]}[/]   (Ctrl-C stops it)")
+        shown = "localhost" if local else f"[{host}]" if ":" in host else host
+        address = escape(f"http://{shown}:{listening.getsockname()[1]}")
+        notes().print(f"Open [bold]{address}[/]   (Ctrl-C stops it)")
         config = server_config(
             app,
             log_config=None if web.log == "json" else uvicorn.config.LOGGING_CONFIG,
@@ -128,6 +130,19 @@ def serve(
         )
         with Background(app.state.site), attentive():
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _name_in(url: str) -> str:
+    """The name in the address of the site. Wrong usage: it is no address."""
+    from urllib.parse import urlsplit
+
+    try:
+        name = urlsplit(url).hostname if urlsplit(url).scheme in ("http", "https") else None
+    except ValueError:
+        name = None
+    if not name:
+        raise typer.BadParameter(f"--url got {url!r}; it needs the site's address, such as https://papers.example.org.")
+    return name
 
 
 def _log_and_trace(web: WebSettings) -> None:

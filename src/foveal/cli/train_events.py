@@ -55,11 +55,16 @@ def events(
     """Train event attention: a query's tokens look at the events of its day. Stopped, the same command goes on."""
     from foveal.models.event_attention import EventAttentionSettings
     from foveal.retrieval.dated_collections import load_dated
+    from foveal.retrieval.event_items import seconds
+    from foveal.retrieval.fresh import moment
     from foveal.retrieval.fresh_fitting import write_fitted
     from foveal.settings import Settings
     from foveal.training.events import EventTrainingSettings, train_events
 
     settings = Settings.load(home)
+    if before is not None and len(before) <= len("2023-05-01"):
+        before = f"{before}T00:00"  # before the day: `moment` takes a day for its end
+    parted = None if before is None else seconds(moment(before))
     chosen = EventTrainingSettings(
         attention=EventAttentionSettings(events=events_of_query), stages=stages, frozen_layers=frozen_layers
     )
@@ -69,7 +74,7 @@ def events(
     chosen = replace(chosen, first=replace(loop, steps=steps and max(1, steps // 2), epochs=1), second=loop)
     with notes().status("Mining events …"):
         news = None if data is None else load_dated(data, split)
-        fine, stream, test = _learnt_from(news, before, coarse, base, settings.cache, home, seed)
+        fine, stream, test = _learnt_from(news, parted, coarse, base, settings.cache, home, seed)
     with training.progress() as on_progress:
         folder, report = train_events(
             fine, base, chosen, home=settings.home, name=name, coarse=stream, test=test, on_progress=on_progress,
@@ -81,7 +86,7 @@ def events(
 
 def _learnt_from(
     news: DatedCollection | None,
-    before: str | None,
+    before: float | None,
     coarse: int,
     base: str,
     cache: Path,
@@ -89,11 +94,9 @@ def _learnt_from(
     seed: int,
 ) -> tuple[EventExamples, EventExamples | None, EventExamples | None]:
     """Fine and coarse examples, and what is only measured."""
-    from datetime import datetime
-
     from foveal.models import load_encoder
     from foveal.retrieval.event_examples import coarse_examples, fine_examples, sweep
-    from foveal.retrieval.event_items import datetime_of, seconds
+    from foveal.retrieval.event_items import datetime_of
     from foveal.training.events import EventTrainingSettings, late_moment
 
     encode = load_encoder(base, cache=cache).encode
@@ -102,7 +105,7 @@ def _learnt_from(
             raise InputError("--before parts judged questions; name them by --data.")
         return coarse_examples(_library_items(home), encode, most=coarse, seed=seed), None, None
     fine = fine_examples(news.items, news.asked, news.judged, sweep(news.items, news.asked, encode))
-    learnt, test = fine.split(seconds(datetime.fromisoformat(before))) if before else (fine, None)
+    learnt, test = (fine, None) if before is None else fine.split(before)
     aware = any(moment.tzinfo is not None for _, moment in news.asked.values())
     until = datetime_of(late_moment(learnt, EventTrainingSettings.dev_share), aware=aware)  # dev questions are later
     return learnt, coarse_examples(news.items, encode, before=until, most=coarse, seed=seed), test

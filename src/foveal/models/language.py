@@ -153,8 +153,9 @@ def load_language_model(
         folder = _converted(path.resolve(), cache, on_progress)
     else:
         folder = folder_of(name, cache, kind="language model", on_progress=on_progress)
+    written = max((file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()), default=0)
     with _loading:
-        return _loaded(name, folder, dtype, cache)
+        return _loaded(name, folder, dtype, cache, written)
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def _converted(file: Path, cache: Path, on_progress: Progress | None) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, folder: Path, dtype: str | None, cache: Path) -> LanguageModel:
+def _loaded(name: str, folder: Path, dtype: str | None, cache: Path, written: int) -> LanguageModel:  # noqa: ARG001
+    """`written`: when its files were; a model that is trained anew in its place is loaded anew."""
     from safetensors import SafetensorError
 
     if not (folder / "config.json").is_file():

@@ -52,8 +52,11 @@ class OpenAIChat:
         The key is `api_key` or FOVEAL_CHAT_KEY; OPENAI_API_KEY goes to OpenAI's own servers only. Servers on this
         machine mostly need none. `timeout_s` is the longest silence, `retries` the tries after the first.
         """
-        host = urlsplit(url).hostname or ""
-        if urlsplit(url).scheme not in ("http", "https") or not host:
+        try:
+            host = (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname) or ""
+        except ValueError:  # a bracket without its other half
+            host = ""
+        if not host:
             raise InputError(f"The model server's address is {url!r}; it needs the form http://127.0.0.1:8080/v1.")
         self.name = model
         self.url = url

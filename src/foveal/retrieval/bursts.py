@@ -170,6 +170,10 @@ class BurstSettings:
         return max(1, math.ceil(self.late_hours / self.bin_hours)) + 1
 
 
+_Weighed = tuple[list[tuple[dict[str, int], float]], list[tuple[int, float]], float, float]
+"""Open bins' counts with their weights, places in the week that were seen twice with theirs, sum of w, sum of w^2."""
+
+
 class BurstTracker:
     """Counts of features in bins, and how far the last ones lie above what is usual for them.
 
@@ -194,6 +198,7 @@ class BurstTracker:
         self.weights = [0.0] * len(halves)  # sums of 1
         self.slots = [0.0] * self.settings.slots  # the same for each place in the week
         self.series: dict[str, Series] = {}
+        self._weights_at: dict[int, _Weighed] = {}
 
     def add(self, at: int, features: Iterable[str]) -> None:
         """A document in bin `at` with these features, each counted once. A bin that is closed takes no more."""
@@ -210,6 +215,7 @@ class BurstTracker:
 
     def advance(self, at: int) -> None:
         """Close the bins that are too old to be counted any more at bin `at`."""
+        self._weights_at.clear()
         last = at - self.settings.open_bins
         if self.closed is None:
             self.closed = last
@@ -220,21 +226,31 @@ class BurstTracker:
 
     def z(self, feature: str, at: int) -> float:
         """How far the feature's level lies above what is usual, in standard deviations; 0 where it has not come."""
-        level = first = second = of_week = 0.0
+        bins, weeks, first, second = self._weighed(at)
+        level = sum(weight * counts[feature] for counts, weight in bins if feature in counts)
         series = self.series.get(feature)
-        begun = (self.closed if self.closed is not None else at) + 1
-        for b in range(max(begun, at - self.settings.open_bins + 1), at + 1):
-            weight = 2 ** (-(at - b) * self.settings.bin_hours / self.settings.fast_hours)
-            level += weight * self.open.get(b, {}).get(feature, 0) * self._scale(self.totals.get(b, 0))
-            first += weight
-            second += weight * weight
-            of_week += weight * self._of_week(series, b)
         if series is None:
             return level  # nothing is usual: mean and variance are 0
+        of_week = sum(weight * self._of_week(series, slot) for slot, weight in weeks if slot in series.week)
         return min(
             (level - max(first * mean, of_week)) / math.sqrt(second * variance + max(first * mean, of_week) + 1)
             for mean, variance in self._moments(series)
         )
+
+    def _weighed(self, at: int) -> _Weighed:
+        """What `z` needs of the bins at `at`, whatever the feature; kept until anything is counted or closed."""
+        found = self._weights_at.get(at)
+        if found is None:
+            settings = self.settings
+            begun = (self.closed if self.closed is not None else at) + 1
+            bins = range(max(begun, at - settings.open_bins + 1), at + 1)
+            weights = {b: 2 ** (-(at - b) * settings.bin_hours / settings.fast_hours) for b in bins}
+            counted = [(self.open[b], w * self._scale(self.totals[b])) for b, w in weights.items() if b in self.totals]
+            slots = [(b % settings.slots, w) for b, w in weights.items()]
+            weeks = [(slot, w) for slot, w in slots if self.slots[slot] >= TWO_WEEKS]
+            squares = sum(w * w for w in weights.values())
+            found = self._weights_at[at] = counted, weeks, sum(weights.values()), squares
+        return found
 
     def state(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -249,6 +265,7 @@ class BurstTracker:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
+        self._weights_at.clear()
         self.open = {int(b): {name: int(n) for name, n in counts.items()} for b, counts in state["open"]}
         self.totals = {int(b): int(count) for b, count in state["totals"]}
         self.closed, self.usual = state["closed"], float(state["usual"])
@@ -295,11 +312,8 @@ class BurstTracker:
             found.append((mean, max(0.0, left * squares - mean * mean)))
         return found
 
-    def _of_week(self, series: Series | None, b: int) -> float:
-        """The mean count of the bins before at this place in the week; 0 before two of them were seen."""
-        slot = b % self.settings.slots
-        if series is None or slot not in series.week or self.slots[slot] < TWO_WEEKS:
-            return 0.0
+    def _of_week(self, series: Series, slot: int) -> float:
+        """The mean count of the bins before at this place in the week."""
         seen, last = series.week[slot]
         closed = self.closed or 0
         newest = closed - (closed - slot) % self.settings.slots

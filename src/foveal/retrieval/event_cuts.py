@@ -26,7 +26,8 @@ def two_parts(vectors: Sequence[Mapping[str, float]], *, rounds: int = 8) -> lis
     centres: list[Mapping[str, float]] = [vectors[first], vectors[second]]
     side: list[bool] = []
     for _ in range(rounds):
-        found = [_unit_dot(centres[1], one) > _unit_dot(centres[0], one) for one in vectors]
+        one, other = (_unit(centre) for centre in centres)
+        found = [_dot(vector, other) > _dot(vector, one) for vector in vectors]
         if found == side:
             break
         side = found
@@ -39,11 +40,16 @@ def two_parts(vectors: Sequence[Mapping[str, float]], *, rounds: int = 8) -> lis
 
 
 def _dot(a: Mapping[str, float], b: Mapping[str, float]) -> float:
-    return sum(weight * b.get(term, 0.0) for term, weight in a.items())
+    product = 0.0
+    for term, weight in a.items():  # faster than a sum of what is yielded
+        if term in b:
+            product += weight * b[term]
+    return product
 
 
-def _unit_dot(centre: Mapping[str, float], vector: Mapping[str, float]) -> float:
-    return _dot(vector, centre) / max(1e-12, math.sqrt(_dot(centre, centre)))
+def _unit(vector: Mapping[str, float]) -> Vector:
+    length = max(1e-12, math.sqrt(_dot(vector, vector)))
+    return {term: weight / length for term, weight in vector.items()}
 
 
 def _sum(vectors: Iterable[Mapping[str, float]]) -> Vector:

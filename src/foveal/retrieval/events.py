@@ -251,7 +251,7 @@ class EventStore:
 
     def burst(self, cluster: Cluster, clock: float) -> float:
         """The event's highest burst up to `clock`: noted at night, or that of its last item since, or that of now."""
-        since = self.burst_at(cluster, min(clock, cluster.last)) if cluster.grown else 0.0
+        since = self.burst_at(cluster, cluster.last) if cluster.grown and cluster.last < clock else 0.0
         return max(cluster.peak, since, self.burst_at(cluster, clock))
 
     def burst_at(self, cluster: Cluster, clock: float) -> float:

@@ -122,7 +122,7 @@ def served(plan: Served) -> Iterator[Parts]:
 
     try:
         encoder = (
-            ServedEncoder.of(deployed(_batched(serve, EmbedderReplica, "encode"), plan.encoder, plan.cache))
+            ServedEncoder.of(deployed(_batched(serve, EmbedderReplica, "encode"), plan.encoder, plan.cache, plan.home))
             if plan.encoder
             else None
         )
@@ -166,10 +166,10 @@ def _batched(serve: Any, kind: type, method: str) -> type:
 class EmbedderReplica:
     """The deployment of an encoder."""
 
-    def __init__(self, name: str, cache: Path) -> None:
+    def __init__(self, name: str, cache: Path, home: Path) -> None:
         from foveal.models import load_encoder
 
-        self._encoder = load_encoder(name, cache=cache)
+        self._encoder = load_encoder(name, cache=cache, home=home)  # one that was trained lies in the home
         self.together(["ready"])  # loads what is loaded when first used
 
     def about(self) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""The terminal is not steered by what is shown in it; streams that are closed, or of another encoding, are no error."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+from cli.test_cli import FOVEAL, run
+
+from foveal.cli import main, output
+
+STEERING = "A \x1b[31mred\x1b]0;owned\x07 and a \x9b2J title"
+SHOWN = "A [31mred]0;owned and a 2J title"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steered")
+    (folder / "page.md").write_text(f"# {STEERING}\n\nThe ferry leaves at six.\n", encoding="utf-8")
+    run("add", folder / "page.md", "--encoder", "none", home=folder / "home")
+    return folder / "home"
+
+
+def test_a_page_cannot_steer_the_terminal(home):
+    for command in (("list",), ("search", "ferry"), ("search", "ferry", "--full")):
+        shown = run(*command, home=home).stdout
+        assert SHOWN in shown
+        assert "\x1b" not in shown
+        assert "\x9b" not in shown
+    told = run("list", "--json", home=home).stdout
+    assert json.loads(told)[0]["title"] == STEERING
+    assert not output.CONTROL.search(told)
+    assert "\x1b" not in run("show", STEERING, home=home, status=1).stderr
+
+
+def test_a_text_is_whole_for_a_program_and_plain_for_a_person(home, monkeypatch):
+    one = json.loads(run("list", "--json", home=home).stdout)[0]["id"]
+    assert STEERING in run("show", one, home=home).stdout
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    output.echo(f"{STEERING}\r\n\tnext")
+    assert sys.stdout.getvalue() == f"{SHOWN}\n\tnext"
+
+
+def test_styles_of_our_own_pass(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    output.results().print(f"[bold]{SHOWN[:1]}[/]{STEERING}")
+    assert sys.stdout.getvalue() == f"\x1b[1mA\x1b[0m{SHOWN}\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
+def test_a_log_cannot_steer_the_terminal(as_json, capsys):
+    logger = logging.getLogger("foveal")
+    before = logger.handlers, logger.level
+    try:
+        output.log_to_stderr(0, as_json=as_json)
+        logger.warning("%s", STEERING)
+    finally:
+        logger.handlers, logger.level = before
+    assert not output.CONTROL.search(capsys.readouterr().err)
+
+
+def test_an_encoding_that_lacks_a_sign_shows_another(home):
+    env = {**os.environ, "FOVEAL_HOME": str(home), "PYTHONIOENCODING": "ascii", "COLUMNS": "100"}
+    for command in (["search", "ferry"], ["list", "--json"]):
+        done = subprocess.run([*FOVEAL, *command], env=env, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout"])
+def test_a_closed_stream_is_an_empty_one(closed, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["foveal", "models", "--home", str(tmp_path)])
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    assert not stop.value.code
+    getattr(sys, closed).close()
+
+
+# -- what is said in the wrong words ----------------------------------------------------------------------------------
+
+
+def test_an_empty_source_is_not_the_folder_one_stands_in(tmp_path, monkeypatch):
+    (tmp_path / "private.txt").write_text("What nobody asked for.\n")
+    monkeypatch.chdir(tmp_path)
+    said = run("add", "", "--encoder", "none", home=tmp_path / "home", status=2)
+    assert "A source is empty" in said.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_words_that_would_do_nothing_are_refused(home, tmp_path):
+    assert "compared with itself" in run("ab", "ferry", "--a", "fresh", home=home, status=2).stderr
+    assert "by its NAME" in run("papers", "topics", "--query", "q", home=tmp_path, status=2).stderr
+    assert "There are: unconfirmed" in run("admin", "subscriptions", "--state", "x", home=tmp_path, status=1).stderr
+    assert "https://papers.example.org" in run("serve", "--url", "papers.org", home=tmp_path, status=2).stderr
+    assert "is no date" in run("train", "events", "--before", "soon", home=tmp_path, status=1).stderr
+    assert "--url got" in run("serve", "--url", "http://[x", home=tmp_path, status=2).stderr
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    said = run("papers", "export", "--all", "-o", tmp_path, home=tmp_path / "home", status=1).stderr
+    assert str(tmp_path) in said
+    assert ".partial" not in said
+
+
+def test_a_ledger_takes_the_place_of_no_other_file(tmp_path):
+    (tmp_path / "x.json").write_text('["mine"]')
+    asked = ("research", "Which?", "--report", "--source", f"dir:{tmp_path}", "--url", "http://127.0.0.1:9/v1")
+    said = run(*asked, "--answerer", "m", "--out", tmp_path / "x.md", home=tmp_path / "home", status=1)
+    assert "where another file is" in said.stderr
+    assert (tmp_path / "x.json").read_text() == '["mine"]'
+    assert not (tmp_path / "x.md").exists()
+
+
+# -- JSON for programs ------------------------------------------------------------------------------------------------
+
+NO_JSON = {
+    ("serve",),  # goes on until it is stopped
+    ("headline", "annotate"),  # a talk
+    ("papers", "open"),  # prints an address
+    ("papers", "export"),  # writes in a form of its own
+    ("admin", "user", "export"),  # JSON as it is
+}
+
+
+def commands(of, path=()):
+    for name, one in of.commands.items():
+        yield from commands(one, (*path, name)) if hasattr(one, "commands") else [((*path, name), one)]
+
+
+def test_every_command_has_json_for_programs():
+    found = {
+        path: {name for one in made.params for name in one.opts}
+        for path, made in commands(typer.main.get_command(main.app))
+    }
+    assert {path for path, names in found.items() if "--json" not in names} == NO_JSON
+
+
+def test_json_of_what_changes_something(tmp_path):
+    def told(*arguments):
+        return json.loads(run(*arguments, "--json", home=tmp_path).stdout)
+
+    run("admin", "user", "add", "ana@example.org", "--login", "ana", home=tmp_path)
+    assert told("admin", "user", "role", "ana", "curator")["role"] == "curator"
+    assert told("admin", "user", "remove", "ana", "--yes") == {"removed": "ana"}
+    assert told("digest", "preview") is None
+    assert told("digest", "subscribe", "ana@example.org")["address"] == "ana@example.org"  # the mail goes to stderr
+    assert "ana@example.org" in told("digest", "unsubscribe", "ana@example.org")["said"]
+    assert told("research", "watch", "remove", str(told("research", "watch", "add", "Which?")["watch"])) == {
+        "removed": 1
+    }
