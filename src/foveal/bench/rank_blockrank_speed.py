@@ -133,7 +133,7 @@ def faster_than_full(load: Load, blocks: BlockRank, full: ListwiseRanker, count:
     """BlockRank's attention against naming an ID under full attention, over the same documents."""
     hits = load.hits(count, TOKENS)
     ratio = paired(
-        lambda: full.scores(QUERIES[0], hits), lambda: blocks.scores(QUERIES[0], hits), runs=1 if load.quick else 2,
+        lambda: full.scores(QUERIES[0], hits), lambda: blocks.scores(QUERIES[0], hits), runs=1 if load.quick else 5,
         warmup=0,
     )  # fmt: skip
     bar = 1.2 if load.quick else 3.0

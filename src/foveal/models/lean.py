@@ -190,7 +190,8 @@ def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _activation(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """The activation of a tensor that nobody else needs."""
-    return (lambda x: F.silu(x, inplace=True)) if isinstance(module, nn.SiLU) else module
+    silu = type(module).__name__ in ("SiLU", "SiLUActivation")  # of PyTorch, of transformers
+    return (lambda x: F.silu(x, inplace=True)) if silu else module
 
 
 def turned(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
