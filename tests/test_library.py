@@ -300,8 +300,10 @@ def test_a_library_without_encoder_says_so(library, files):
         library.search("taste", retriever="dense")
     with pytest.raises(UnknownName, match="lexical, dense, hybrid, lexsembridge, generative"):
         library.search("taste", retriever="telepathy")
-    with pytest.raises(InputError, match="has no option depth"):
+    with pytest.raises(InputError, match=r"lexical retriever has no option depth\. Those that have it: .*hybrid"):
         library.search("taste", retriever="lexical", depth=3)
+    with pytest.raises(InputError, match=r"no option wings\. No retriever has it\."):
+        library.search("taste", retriever="lexical", wings=2)
 
 
 def test_a_library_keeps_its_encoder_and_segmenter(library, own_settings, files):

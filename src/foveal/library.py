@@ -203,7 +203,11 @@ class Library:
         kind = lookup(RETRIEVERS, name, kind="retriever")
         unknown = options.keys() - getattr(kind, "__dataclass_fields__", options).keys()
         if unknown:
-            raise InputError(f"The {name} retriever has no option {', '.join(sorted(unknown))}.")
+            option = min(unknown)
+            kinds = {one: lookup(RETRIEVERS, one, kind="retriever") for one in RETRIEVERS}
+            others = [one for one, made in kinds.items() if option in getattr(made, "__dataclass_fields__", ())]
+            advice = f"Those that have it: {', '.join(others)}." if others else "No retriever has it."
+            raise InputError(f"The {name} retriever has no option {option}. {advice}")
         made: Retriever = kind.over(self, sql(where), **options)
         return made
 

@@ -110,6 +110,10 @@ def test_words_that_would_do_nothing_are_refused(home, tmp_path):
     assert "https://papers.example.org" in run("serve", "--url", "papers.org", home=tmp_path, status=2).stderr
     assert "is no date" in run("train", "events", "--before", "soon", home=tmp_path, status=1).stderr
     assert "--url got" in run("serve", "--url", "http://[x", home=tmp_path, status=2).stderr
+    series = tmp_path / "series.csv"
+    series.write_text("date,a\n" + "".join(f"2024-01-01,{n}\n" for n in range(300)))
+    forecast = ("train", "aaren", "forecast", "--data", series, "--mixer", "linear", "--width", 8)
+    assert "has no layers" in run(*forecast, home=tmp_path, status=1).stderr
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):

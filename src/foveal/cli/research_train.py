@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,7 +78,7 @@ def train_planner(
             EvolvingSettings(rounds=rounds) if rounds else None, home=settings.home, name=name,
             on_progress=on_progress, anew=anew, cache=settings.cache,
         )  # fmt: skip
-    use = f'Use it: foveal research "QUESTION" --planner {report.name} --home {settings.home}'
+    use = f'Use it: foveal research "QUESTION" --planner {report.name} --home {quote(str(settings.home))}'
     training.told(report, folder, use, settings, as_json=as_json)
 
 

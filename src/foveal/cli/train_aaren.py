@@ -37,7 +37,15 @@ class _Wanted:
     seed: int
 
     def stream(self, usual: StreamSettings) -> StreamSettings | None:
-        """The encoder: as usual, but for what was given; none where a model without one was asked for."""
+        """The encoder: as usual, but for what was given; none where a model without one was asked for.
+
+        InputError: sizes were given for one that there is not.
+        """
+        if self.linear and self.encoder:
+            raise InputError(
+                "The mixer linear has no layers, so --width, --layers, --heads, --decay and --conv-kernel say nothing "
+                "to it. Leave them out, or take another mixer."
+            )
         return None if self.linear else replace(usual, **self.encoder)
 
     def one_file(self, task: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,7 +67,7 @@ def headline_judge(
             learnt, chosen, home=settings.home, name=name, dev=dev, test=_sets(test)[0] if test else own_test,
             on_progress=on_progress, anew=anew, cache=settings.cache,
         )  # fmt: skip
-    use = f'Use it: foveal headline judge "HEADLINE" ARTICLE --judge {report.name} --home {settings.home}'
+    use = f'Use it: foveal headline judge "HEADLINE" ARTICLE --judge {report.name} --home {quote(str(settings.home))}'
     training.told(report, folder, use, settings, as_json=as_json)
 
 
@@ -108,7 +109,7 @@ def headline_writer(
             learnt, base, chosen, home=settings.home, name=name, train_on=tuple(train_on or TRAIN_ON), dev=dev,
             on_progress=on_progress, anew=anew, cache=settings.cache,
         )  # fmt: skip
-    use = f"Use it: foveal headline write ARTICLE --writer {report.name} --home {settings.home}"
+    use = f"Use it: foveal headline write ARTICLE --writer {report.name} --home {quote(str(settings.home))}"
     training.told(report, folder, use, settings, as_json=as_json)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -350,7 +351,7 @@ def told_ranker(report: Report, folder: Path | None, settings: Settings, *, as_j
     told(
         report,
         folder,
-        f"Use it: foveal search … --rank {report.name} --home {settings.home}",
+        f"Use it: foveal search … --rank {report.name} --home {quote(str(settings.home))}",
         settings,
         as_json=as_json,
     )
