@@ -175,6 +175,13 @@ def test_keys_and_values_of_any_width_are_packed_whole(dtype, width, heads):
     close(block_attention(q, k, v, blocks, scale=0.2), expected, 1e-5 if dtype == torch.float32 else 0.02)
 
 
+def test_blocks_of_an_odd_number_of_keys_are_right_in_bfloat16():
+    """oneDNN's products take pairs of keys there, and end the process where one has no other."""
+    q, k, v = (drawn(1, heads, 40, 16, seed=heads, dtype=torch.bfloat16) for heads in (4, 2, 3))
+    blocks = some_blocks(1, 4, 40, 40, query_block=16, key_block=15)
+    close(block_attention(q, k, v[:, :2], blocks), by_definition(q, k, v[:, :2], blocks.seen(), scale=1 / 4), 0.02)
+
+
 def test_all_blocks_are_dense_attention():
     q, k, v = (drawn(1, heads, 277, 64, seed=heads) for heads in (4, 2, 2))
     dense = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)

@@ -56,7 +56,8 @@ def block_attention(
         return plain(q, k, v, blocks, scale=scale, bias=bias, softcap=softcap)  # the only one that has a backward
     if q.device.type == "cuda" and min(_tile(blocks.query_block), _tile(blocks.key_block)) >= LEAST_TILE:
         return _flex(q, k, v, blocks, scale, bias, softcap)
-    computed = native(q.dtype) if q.device.type == "cpu" else None
+    even = q.dtype != torch.bfloat16 or blocks.key_block % 2 == 0  # its products take keys in pairs
+    computed = native(q.dtype if even else torch.float32) if q.device.type == "cpu" else None
     if computed:
         wide = q.to(computed), k.to(computed), v.to(computed)
         output, sums = _native(*wide, blocks, scale, bias, softcap)
