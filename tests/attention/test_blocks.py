@@ -218,6 +218,15 @@ def test_what_sees_nothing_is_zero_with_a_sum_of_nothing():
     assert (output[:, :, 32:48] != 0).all()
 
 
+def test_no_keys_are_nothing_to_see():
+    q, none = drawn(1, 2, 3, 16), drawn(1, 2, 0, 16)
+    blocks = Blocks(torch.ones(1, 1, 1, 0, dtype=torch.bool), 3, 0, is_causal=False)
+    output, sums = block_attention(q, none, none, blocks)
+    assert output.shape == q.shape
+    assert not output.any()
+    assert (sums == -math.inf).all()
+
+
 def test_large_scores_do_not_overflow():
     q, k, v = (drawn(1, 1, 64, 16, seed=n) * 300 for n in range(3))
     output, sums = block_attention(q, k, v, Blocks.causal(64, 64, query_block=16, key_block=16), scale=1.0)

@@ -33,7 +33,7 @@ def by_definition(query: Tensor, key: Tensor, value: Tensor, scale: float, *, ca
 
 
 @pytest.mark.parametrize("queries", [1, 7])
-@pytest.mark.parametrize("keys", [8, 100, 129, 300, 511])
+@pytest.mark.parametrize("keys", [7, 8, 100, 129, 300, 511])
 @pytest.mark.parametrize("heads", [(2, 2), (6, 2), (5, 1)], ids=str)
 def test_parts_are_merged_to_the_whole(queries, keys, heads, monkeypatch):
     """One part and many, keys that do not part evenly, one block of rows and several."""

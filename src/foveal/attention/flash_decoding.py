@@ -34,7 +34,7 @@ def last_queries(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> 
 
 
 def every_key(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp of queries that see all keys."""
+    """Output and log-sum-exp of queries that see all keys; 0 and -inf where there is none."""
     parts = max(1, key.shape[2] // PART)
     even = key.shape[2] // parts * parts
     folded = query.reshape(1, key.shape[1], -1, query.shape[3]).expand(parts, -1, -1, -1)

@@ -52,6 +52,8 @@ def block_attention(
         blocks = Blocks.from_block_mask(blocks)
     _check(q, k, v, blocks, bias)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if not k.shape[2]:
+        return q.new_zeros(*q.shape[:3], v.shape[3]), q.new_full(q.shape[:3], -math.inf, dtype=torch.float32)
     if torch.is_grad_enabled() and any(part.requires_grad for part in (q, k, v)):
         return plain(q, k, v, blocks, scale=scale, bias=bias, softcap=softcap)  # the only one that has a backward
     if q.device.type == "cuda" and min(_tile(blocks.query_block), _tile(blocks.key_block)) >= LEAST_TILE:
