@@ -52,7 +52,7 @@ def test_parts_are_merged_to_the_whole(queries, keys, heads, monkeypatch):
 
 
 @HALVES
-@pytest.mark.parametrize("queries", [1, 20])
+@pytest.mark.parametrize("queries", [32, 63])
 def test_dense_attention_takes_it_for_few_queries_over_many_keys(queries, monkeypatch):
     query, key, value = drawn(4, 2, queries, 9000, torch.bfloat16)
     expected = scaled_dot_product_attention(
@@ -71,9 +71,11 @@ def rows(queries: int) -> Tensor:
 
 
 @HALVES
-@pytest.mark.parametrize("why", ["a window", "padding", "a batch", "few keys", "many queries", "float32", "gradients"])
+@pytest.mark.parametrize(
+    "why", ["a window", "padding", "a batch", "few keys", "few rows", "many queries", "float32", "gradients"]
+)
 def test_what_it_is_not_for(why):
-    batch, queries, keys = 2 if why == "a batch" else 1, 100 if why == "many queries" else 1, 9000
+    batch, queries, keys = 2 if why == "a batch" else 1, {"many queries": 100, "few rows": 31}.get(why, 40), 9000
     keys = 1000 if why == "few keys" else keys
     dtype = torch.float32 if why == "float32" else torch.bfloat16
     query, key = torch.zeros(batch, 4, queries, 16, dtype=dtype), torch.zeros(batch, 2, keys, 16, dtype=dtype)
@@ -81,6 +83,37 @@ def test_what_it_is_not_for(why):
     real = torch.arange(keys)[None] > 5 if why == "padding" else None
     mask = Mask.causal(batch, queries, keys, window=4096 if why == "a window" else None, real=real)
     assert not parts_keys(query, key, mask)
-    assert parts_keys(
-        torch.zeros(1, 4, 1, 16, dtype=torch.bfloat16), torch.zeros(1, 2, 9000, 16), Mask.causal(1, 1, 9000)
+    usual = torch.zeros(1, 4, 40, 16, dtype=torch.bfloat16), torch.zeros(1, 2, 9000, 16, dtype=torch.bfloat16)
+    assert parts_keys(*usual, Mask.causal(1, 40, 9000))
+
+
+@pytest.mark.parametrize("queries", [1, 9])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("window", [None, 5])
+def test_heads_that_share_keys_are_rows_of_one(queries, batch, window, monkeypatch):
+    """Under a mask with padding and a window, for each head what plain attention says."""
+    draw = torch.Generator().manual_seed(0)
+    sizes = ((6, queries), (2, 40), (2, 40))
+    query, key, value = (torch.randn(batch, heads, n, 16, generator=draw) for heads, n in sizes)
+    real = torch.ones(batch, 40, dtype=torch.bool)
+    real[-1, :3] = batch == 1
+    mask = Mask.causal(batch, queries, 40, window=window, real=real)
+    seen = mask.rows(rows(queries).expand(batch, -1))
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=0.3, enable_gqa=True)
+    asked = []
+    monkeypatch.setattr(
+        dense,
+        "scaled_dot_product_attention",
+        lambda q, *more, **options: asked.append(tuple(q.shape)) or scaled_dot_product_attention(q, *more, **options),
     )
+    found = dense_attention(query, key, value, mask, scale=0.3)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert asked == [(batch, 2, 3 * queries, 16)]
+
+
+def test_a_mask_for_each_head_stays_one():
+    query, key = torch.randn(1, 6, 3, 16), torch.randn(1, 2, 40, 16)
+    mask = Mask.causal(1, 3, 40)
+    mask.given, mask.dense = True, torch.rand(1, 6, 3, 40) < 0.5
+    expected = scaled_dot_product_attention(query, key, key, attn_mask=mask.dense, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(dense_attention(query, key, key, mask, scale=0.3), expected)

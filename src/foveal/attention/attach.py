@@ -31,7 +31,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
-from foveal.attention.dense import dense_attention, parts_keys, prefers_blocks
+from foveal.attention.dense import dense_attention, folds, parts_keys, prefers_blocks
 from foveal.attention.masks import Mask, mask_function
 from foveal.attention.recorder import Recorder, check_rows
 from foveal.attention.report import Report
@@ -354,8 +354,9 @@ def _attention(
         output = method.attend(query, key, value, context) if method else None
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
-    ours = prefers_blocks(query) or parts_keys(query, key, mask)
-    if softcap is not None or (not dropout and mask.by_position and ours):
+    ours = mask.by_position and (prefers_blocks(query) or parts_keys(query, key, mask))
+    folded = folds(query, key) and (query.shape[2] == 1 or mask.dense is not None)
+    if softcap is not None or (not dropout and (ours or folded)):
         output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap)
         return output.transpose(1, 2).contiguous(), None
     return _own(module, query, key, value, mask.dense, dropout, scale, options)

@@ -2,7 +2,8 @@
 
 In bfloat16 on a processor ours is: PyTorch's leaves the products to a library that, without AMX, runs them at a
 fraction of what oneDNN gives, and with AMX spends more on packing and on its softmax; ours also skips what a sliding
-window hides. For a few queries, on a GPU and in float32, PyTorch's runs.
+window hides. For a few queries, on a GPU and in float32, PyTorch's runs; few queries of heads that share keys as rows
+of one head.
 
 Shapes    as in kernel.py
 """
@@ -22,8 +23,10 @@ from foveal.attention.flash_decoding import last_queries
 from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
-LEAST, MANY = 64, 8192
-"""Queries from which on the block kernel runs, and keys from which on for fewer queries; below, PyTorch's."""
+LEAST = 64
+"""Queries from which on the block kernel runs: it has little to divide in fewer."""
+ROWS, MANY = 64, 8192
+"""Queries times the heads that share keys, and keys, from which on fewer queries go through it by flash-decoding."""
 
 MEASURED, COSTLIEST = 2048, 10.0
 """Tokens that both kernels are measured on, and the most that the measurement says."""
@@ -40,6 +43,9 @@ def dense_attention(
     seen = mask.dense
     if softcap is not None:
         return capped_attention(query, key, value, seen, scale=scale, softcap=softcap)
+    alike = query.shape[2] == 1 if seen is None else tuple(seen.shape[1:]) == (1, query.shape[2], key.shape[2])
+    if alike and folds(query, key):
+        return _folded(query, key, value, seen, scale)
     return scaled_dot_product_attention(
         query,
         key,
@@ -71,10 +77,26 @@ def prefers_blocks(query: Tensor) -> bool:
     return query.shape[2] >= LEAST and suits_blocks(query)
 
 
+def folds(query: Tensor, key: Tensor) -> bool:
+    """Whether heads share keys that PyTorch, on a processor, would go through once for each of them."""
+    return query.device.type == "cpu" and query.shape[2] < LEAST and query.shape[1] > key.shape[1]
+
+
+def _folded(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scale: float) -> Tensor:
+    """PyTorch's attention with the heads of a group as rows of one."""
+    share = query.shape[1] // key.shape[1]
+    folded = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3])
+    rows = None if seen is None else seen.repeat(1, 1, share, 1)
+    found = scaled_dot_product_attention(folded, key, value, attn_mask=rows, scale=scale)
+    return found.reshape(*query.shape[:3], -1)
+
+
 def parts_keys(query: Tensor, key: Tensor, mask: Mask) -> bool:
     """Whether these few queries see so many keys that flash-decoding is the faster one."""
-    few = query.shape[0] == 1 and query.shape[2] < LEAST and key.shape[2] >= MANY
-    return few and mask.window is None and mask.real is None and suits_blocks(query)
+    few = query.shape[0] == 1 and query.shape[2] < LEAST
+    rows = query.shape[1] // key.shape[1] * query.shape[2]
+    many = few and rows >= ROWS and key.shape[2] >= MANY
+    return many and mask.window is None and mask.real is None and suits_blocks(query)
 
 
 def suits_blocks(query: Tensor) -> bool:
