@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import ModelUnavailable
-from foveal.models.folders import fingerprint
+from foveal.models.folders import fingerprint, written_at
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.registry import require
@@ -33,7 +33,7 @@ def load_encoder(
     UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched.
     """
     folder = folder_of(name, cache or Settings.load().cache, kind="encoder", home=home)
-    written = max((file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()), default=0)
+    written = written_at(folder)
     return _loaded(folder, name, dtype, written)
 
 

@@ -33,6 +33,15 @@ def existing(name: str | Path) -> Path | None:
         return None
 
 
+def written_at(folder: Path) -> int:
+    """When a file of the folder was written last, in ns: a model that is trained anew in its place is loaded anew."""
+    last = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # it is being replaced
+            last = max(last, path.stat().st_mtime_ns)
+    return last
+
+
 def made_once(folder: Path, make: Callable[[Path], None], *, name: str, megabytes: int) -> Path:
     """`folder`, filled by `make(empty folder)` if it is not there. ModelUnavailable: it cannot be written."""
     if folder.is_dir():

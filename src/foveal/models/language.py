@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Messages, checked
-from foveal.models.folders import Progress, existing, kept_fingerprint, made_once
+from foveal.models.folders import Progress, existing, kept_fingerprint, made_once, written_at
 from foveal.models.gguf import convert
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -153,7 +153,7 @@ def load_language_model(
         folder = _converted(path.resolve(), cache, on_progress)
     else:
         folder = folder_of(name, cache, kind="language model", on_progress=on_progress)
-    written = max((file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()), default=0)
+    written = written_at(folder)
     with _loading:
         return _loaded(name, folder, dtype, cache, written)
 

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.retrieval.trained import trained_folder, written_at
+from foveal.models.folders import written_at
+from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
 from foveal.types import Encoder
 

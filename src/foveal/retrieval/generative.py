@@ -28,13 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryCorrupt
 from foveal.evaluation.kilt import MARKS, MENTION_WORDS, marked_mention
+from foveal.models.folders import written_at
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import PLACES
 from foveal.retrieval.snapshots import read_snapshot
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
-from foveal.retrieval.trained import trained_folder, written_at
+from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
 from foveal.types import Hit, Passage, Span
 

@@ -27,11 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.models.folders import written_at
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.store_search import require_k
 from foveal.retrieval.towers import Towers
-from foveal.retrieval.trained import trained_folder, written_at
+from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings, expanded
 from foveal.types import Encoder, Hit
 

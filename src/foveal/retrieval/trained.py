@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from foveal.errors import ModelUnavailable, UnknownName
@@ -30,12 +29,3 @@ def trained_folder(
     raise UnknownName(
         f"No {kind} is called {str(name)!r}. Trained here: {there}; or give a folder. To train one: {command}"
     )
-
-
-def written_at(folder: Path) -> int:
-    """When a file of the folder was written last, in ns: a model that is trained anew in its place is loaded anew."""
-    last = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # it is being replaced
-            last = max(last, path.stat().st_mtime_ns)
-    return last
