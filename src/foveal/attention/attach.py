@@ -354,12 +354,17 @@ def _attention(
         output = method.attend(query, key, value, context) if method else None
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
-    ours = mask.by_position and (prefers_blocks(query) or parts_keys(query, key, mask))
-    folded = folds(query, key) and (query.shape[2] == 1 or mask.dense is not None)
-    if softcap is not None or (not dropout and (ours or folded)):
+    if softcap is not None or (not dropout and _is_ours(query, key, mask)):
         output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap)
         return output.transpose(1, 2).contiguous(), None
     return _own(module, query, key, value, mask.dense, dropout, scale, options)
+
+
+def _is_ours(query: Tensor, key: Tensor, mask: Mask) -> bool:
+    """Whether `dense_attention` is faster than what transformers asks PyTorch for; builds the mask only if need be."""
+    if mask.by_position and (prefers_blocks(query) or parts_keys(query, key, mask)):
+        return True
+    return folds(query, key) and (query.shape[2] == 1 or mask.dense is not None)
 
 
 def _own(

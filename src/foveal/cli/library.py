@@ -73,9 +73,8 @@ def add(
     from foveal.library import Library
     from foveal.text.loading import discover
 
-    if not all(
-        one.strip() for one in sources
-    ):  # "" is this folder to a path, and to a person a variable that is not set
+    # To a path "" is this folder, and to a person a variable that is not set.
+    if not all(one.strip() for one in sources):
         raise typer.BadParameter("A source is empty. Name a file, a folder (. is this one), a URL, or arxiv:ID.")
     discover(sources)  # a path that is not there is refused before a library is made
     with notes().status("Opening the library …"):

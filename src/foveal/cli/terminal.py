@@ -18,6 +18,6 @@ class PlainConsole(Console):
     """A console of rich that shows the texts of others without their control characters."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of a renderable; they have no width less, since control characters have none."""
+        """The segments of a renderable; their widths stay, since control characters have none."""
         for one in super().render(renderable, options):
             yield one if one.control or not CONTROL.search(one.text) else Segment(plain(one.text), one.style)
