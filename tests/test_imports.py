@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 import foveal
 from foveal import registry
+from foveal.cli import main
 from foveal.errors import MissingExtra, UnknownName
 
 HEAVY = ("torch", "transformers", "lancedb", "pyarrow", "numpy", "ray", "fastapi", "httpx", "trafilatura", "rich")
@@ -26,6 +28,22 @@ def test_importing_foveal_imports_nothing_heavy():
 
 def test_the_command_tree_imports_no_engine():
     assert _imported("import foveal.cli.main") <= {"rich"}
+
+
+def test_a_reader_loads_no_layers_that_it_does_not_need():
+    script = "import foveal.attention, sys; print('foveal.nn.routing' in sys.modules, 'foveal.nn.aaren' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("chosen", [None, "0"])
+def test_the_command_takes_memory_by_large_pages_unless_told_otherwise(chosen, monkeypatch):
+    monkeypatch.setattr(main, "app", lambda: None)
+    monkeypatch.setenv(main.LARGE_PAGES, chosen or "")
+    if chosen is None:
+        monkeypatch.delenv(main.LARGE_PAGES)
+    main.run()
+    assert os.environ[main.LARGE_PAGES] == (chosen or "1")
 
 
 @pytest.mark.parametrize("table", [registry.SEGMENTERS, registry.RETRIEVERS, registry.BENCHES, registry.PAPER_SOURCES])

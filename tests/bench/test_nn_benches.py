@@ -15,8 +15,8 @@ from foveal.bench.nn_language import Novels, Scale, clozes
 from foveal.bench.nn_tasks import MOTIFS, Motifs, Needles, Recall, learn, right_share
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.series import Table
-from foveal.nn.language_models import IGNORED
 from foveal.nn.language_training import LanguageSize, encoded
+from foveal.nn.next_tokens import IGNORED
 from foveal.training.loop import LoopSettings
 from foveal.training.windows import collate
 

@@ -36,7 +36,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
-from foveal.nn.language_models import LanguageOutput, cross_entropy, drawn
+from foveal.nn.next_tokens import LanguageOutput, cross_entropy, drawn
 from foveal.settings import Settings
 
 log = logging.getLogger("foveal.attention")

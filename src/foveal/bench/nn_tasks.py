@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
-from foveal.nn.language_models import IGNORED
 from foveal.nn.language_training import encoded
+from foveal.nn.next_tokens import IGNORED
 from foveal.training.loop import LoopSettings
 
 Row_ = dict[str, Tensor]

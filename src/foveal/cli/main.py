@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -45,6 +46,9 @@ OF_THE_MACHINE = tuple(
     getattr(errno, f"E{name}") for name in ["ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "NAMETOOLONG", "ISDIR", "NOTDIR"]
 )
 """Failures of a path or a disk that a person can mend, and no fault of the program."""
+
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Read by torch, which then takes memory from the system by 2 MB instead of by 4 kB: weights load and pack faster."""
 
 app = typer.Typer(
     name="foveal",
@@ -88,6 +92,7 @@ def options(
 def run() -> None:
     """The entry point of `foveal`."""
     open_streams()
+    os.environ.setdefault(LARGE_PAGES, "1")
     try:
         app()
     except FovealError as error:

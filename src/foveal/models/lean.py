@@ -86,7 +86,8 @@ class Product:
         self._layers = layers
         if self.packed:
             weights: list[Tensor] = [one.weight for one in layers]
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat(weights), 1)
+            whole = torch.cat(weights) if len(weights) > 1 else weights[0].detach()  # copying takes as long as packing
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(whole, 1)
             biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]
             self._bias = torch.cat(biases) if biases else None
 

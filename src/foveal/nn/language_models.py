@@ -13,26 +13,23 @@ Padding   on the right only, as attention_mask: no token that counts sees it; no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
-from transformers.utils.generic import ModelOutput
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenSettings
 from foveal.nn.inputs import require_ids, require_one_of
 from foveal.nn.kept import Kept
+from foveal.nn.next_tokens import IGNORED, LanguageOutput, cross_entropy, drawn
 from foveal.nn.norms import RMSNorm
 from foveal.nn.routing import RoutingAttention, RoutingSettings
 from foveal.nn.stack import Block
 from foveal.nn.states import StackState, State
 from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
-
-IGNORED = -100
 
 
 class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -101,15 +98,6 @@ class RoutingConfig(StreamConfig):  # type: ignore[no-untyped-call]
         if not settings.causal:
             raise InputError("RoutingConfig got causal = False; a language model must not see what is to come.")
         return settings
-
-
-@dataclass
-class LanguageOutput(ModelOutput):
-    """What a model gives; `loss` with labels, `state` with keep_state."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    state: StackState | None = None
 
 
 class StreamLM(Kept):
@@ -270,29 +258,6 @@ class StreamLM(Kept):
             else:
                 ids = torch.cat([ids, new[:, None]], 1)
                 logits = self(ids).logits[:, -1]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over the next tokens of labels (B, T), in float32; 0 where there is none to tell."""
-    wanted = labels[:, 1:].long()
-    if mask is not None:
-        wanted = wanted.masked_fill(~mask[:, 1:], IGNORED)
-    flat = logits[:, :-1].flatten(0, 1)
-    flat = flat if flat.dtype == torch.float64 else flat.float()
-    total = F.cross_entropy(flat, wanted.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total / (wanted != IGNORED).sum().clamp(min=1)
-
-
-def drawn(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """A token (B,) for each row of logits (B, V)."""
-    if not temperature >= 0 or (top_k is not None and top_k < 1):
-        raise InputError(f"Got temperature = {temperature}, top_k = {top_k}; they need 0 or more, and 1 or more.")
-    if temperature == 0:
-        return logits.argmax(-1)
-    if top_k is not None:
-        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=generator)[:, 0]
 
 
 class TitansLM(StreamLM):  # type: ignore[no-untyped-call]
