@@ -26,6 +26,7 @@ from foveal.models import decoding, threads
 from foveal.models.chat import Cancel, Sampling
 from foveal.models.decoding import Decoder, NotTogether, decode_rows, drawn, nucleus, shared_chunks, tokens
 from foveal.models.language import load_language_model
+from foveal.models.lean import lean, pack_ahead
 from foveal.models.threads import Threads, with_threads
 
 SIZES = {
@@ -192,6 +193,25 @@ def test_only_the_last_row_goes_through_the_head() -> None:
     handle.remove()
     assert seen == [1]
     assert decoder.lean
+
+
+def test_layers_packed_ahead_give_the_same_and_are_packed_once() -> None:
+    model, plain = tiny("gemma3"), tiny("gemma3")
+    packer = pack_ahead(model)
+    assert packer is not None
+    ahead, wanted = Decoder(model).prefill(prompt(30)), Decoder(plain).prefill(prompt(30))
+    packer.join()
+    assert torch.equal(ahead.logits, wanted.logits)
+    made = [lean(model).layer(number) for number in range(3)]
+    lean(model).pack(lambda: False)
+    assert [lean(model).layer(number) for number in range(3)] == made
+    assert pack_ahead(tiny("gpt2")) is None
+
+
+def test_packing_ahead_ends_with_the_program() -> None:
+    layers = lean(tiny("llama"))
+    layers.pack(lambda: True)
+    assert not layers._packed
 
 
 def test_what_is_attached_to_the_model_is_left_to_its_own_forward() -> None:

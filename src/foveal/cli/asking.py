@@ -75,7 +75,7 @@ def ask(
         )
     library = open_library(home)
     chat = server(url, answerer)
-    local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings)
+    local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings, at_once=True)
     from foveal.reading.answering import AnswerSettings, settings_for  # what takes seconds, after what can be wrong
     from foveal.reading.asking import AskSettings
 
@@ -151,9 +151,17 @@ def server(url: str | None, answerer: str | None) -> ChatModel | None:
     return load_chat(answerer, url=url) if url and answerer else None
 
 
-def language_model(name: str, settings: Settings) -> LanguageModel:
-    """The model of this machine; its conversion at the first use shows how far it is."""
+def language_model(name: str, settings: Settings, *, at_once: bool = False) -> LanguageModel:
+    """The model of this machine; its conversion at the first use shows how far it is.
+
+    `at_once`: it is sure to read or write, so that its weights are packed while the rest is loaded and searched.
+    """
     with loading(name) as on_progress:
         from foveal.models import load_language_model
 
-        return load_language_model(name, cache=settings.cache, on_progress=on_progress)
+        loaded = load_language_model(name, cache=settings.cache, on_progress=on_progress)
+    if at_once:
+        from foveal.models.lean import pack_ahead
+
+        pack_ahead(loaded.model)
+    return loaded

@@ -128,7 +128,8 @@ def read(
         else:
             print_readings(text, readings)
         return
-    chat, loaded = server(url, answerer), language_model(model, settings)  # first: a wrong name is said at once
+    chat = server(url, answerer)
+    loaded = language_model(model, settings, at_once=not (ray or ray_address))  # first: a wrong name is said at once
     from foveal.reading import InfiniRetri
     from foveal.reading.answering import settings_for
 

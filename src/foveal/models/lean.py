@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from threading import Lock
+from threading import Lock, Thread, main_thread
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -231,9 +231,24 @@ class Lean:
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, width) -> (…, vocabulary)."""
-        norm, head = self._once(-1, lambda: (Norm(self._final, gemma=self._gemma), Product(self._head_module)))
+        norm, head = self._last()
         logits: Tensor = head(norm(x))
         return logits
+
+    def pack(self, stop: Callable[[], bool]) -> None:
+        """Make all layers now, in their order, until `stop()`."""
+        for number in range(len(self)):
+            if stop():
+                return
+            self.layer(number)
+        if not stop():
+            self._last()
+
+    def _last(self) -> tuple[Norm, Product]:
+        made: tuple[Norm, Product] = self._once(
+            -1, lambda: (Norm(self._final, gemma=self._gemma), Product(self._head_module))
+        )
+        return made
 
     def _once(self, number: int, make: Callable[[], Any]) -> Any:
         if number not in self._packed:
@@ -259,6 +274,19 @@ def lean(model: Any) -> Lean:
         if found is None or found[0] != stamp:
             found = _MADE[model] = (stamp, Lean(model))
         return found[1]
+
+
+def pack_ahead(model: Any) -> Thread | None:
+    """Begin to pack the layers of `model` beside what its caller does until it needs them; None where none are packed.
+
+    Whoever comes to a layer first packs it. The end of the program waits for one layer at most.
+    """
+    if not supports(model):
+        return None
+    layers, main = lean(model), main_thread()
+    packer = Thread(target=layers.pack, args=(lambda: not main.is_alive(),), name="foveal-pack")
+    packer.start()
+    return packer
 
 
 @cache
