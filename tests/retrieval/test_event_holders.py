@@ -26,7 +26,7 @@ def test_they_are_a_dictionary_of_dictionaries():
         kind = draw.random()
         if kind < 0.7 or name not in lengths:
             weight, length = float(draw.random()), float(1 + draw.integers(3))
-            holders.hold(name, term, weight)
+            holders.hold(name, {term: weight})
             holders.length(name, length)
             held.setdefault(term, {})[name] = weight
             lengths[name] = length
@@ -53,7 +53,7 @@ def test_equal_ones_come_by_name_and_unknown_terms_find_nothing():
     holders = Holders()
     assert holders.nearest({"a": 1.0}, 3) == []
     for name in ("e3", "e1", "e2", "e0"):
-        holders.hold(name, "a", 1.0)
+        holders.hold(name, {"a": 1.0})
         holders.length(name, math.sqrt(2))
     assert holders.nearest({"a": 1.0, "b": 2.0}, 3) == ["e0", "e1", "e2"]
     holders.drop("nobody", "a")

@@ -227,15 +227,21 @@ class BurstTracker:
     def z(self, feature: str, at: int) -> float:
         """How far the feature's level lies above what is usual, in standard deviations; 0 where it has not come."""
         bins, weeks, first, second = self._weighed(at)
-        level = sum(weight * counts[feature] for counts, weight in bins if feature in counts)
+        level = of_week = 0.0
+        for counts, weight in bins:
+            if feature in counts:
+                level += weight * counts[feature]
         series = self.series.get(feature)
         if series is None:
             return level  # nothing is usual: mean and variance are 0
-        of_week = sum(weight * self._of_week(series, slot) for slot, weight in weeks if slot in series.week)
-        return min(
-            (level - max(first * mean, of_week)) / math.sqrt(second * variance + max(first * mean, of_week) + 1)
-            for mean, variance in self._moments(series)
-        )
+        for slot, weight in weeks:
+            if slot in series.week:
+                of_week += weight * self._of_week(series, slot)
+        lowest = math.inf
+        for mean, variance in self._moments(series):
+            usual = max(first * mean, of_week)
+            lowest = min(lowest, (level - usual) / math.sqrt(second * variance + usual + 1))
+        return lowest
 
     def _weighed(self, at: int) -> _Weighed:
         """What `z` needs of the bins at `at`, whatever the feature; kept until anything is counted or closed."""
@@ -294,10 +300,11 @@ class BurstTracker:
             self._prune()
 
     def _fold(self, series: Series, at: int, x: float) -> None:
+        sums, squares, gap, square = series.sums, series.squares, at - series.at, x * x
         for place, keep in enumerate(self._keep):
-            left = keep ** (at - series.at)
-            series.sums[place] = left * series.sums[place] + x
-            series.squares[place] = left * series.squares[place] + x * x
+            left = keep**gap
+            sums[place] = left * sums[place] + x
+            squares[place] = left * squares[place] + square
         slot = at % self.settings.slots
         seen, last = series.week.get(slot, (0.0, at))
         series.week[slot] = (self._keep[-1] ** (at - last) * seen + x, at)

@@ -1,6 +1,6 @@
 """Which clusters hold a term, and how much of it: the candidates of an item, found by a few products of arrays.
 
-    holders.hold("e7", "quake", 1.4); holders.length("e7", 3.2)     # kept up to date by whoever owns the clusters
+    holders.hold("e7", {"quake": 1.4}); holders.length("e7", 3.2)   # kept up to date by whoever owns the clusters
     holders.nearest({"quake": 0.5, "coast": 0.3}, k=12)            # ids by falling sum of products / length
 
 The sum over an item's terms is the beginning of a dot product. It is added up in float64, term after term, so that it
@@ -70,9 +70,14 @@ class Holders:
         place = self._place_of(name)
         self._lengths[place] = length
 
-    def hold(self, name: str, term: str, weight: float) -> None:
-        """Note a term's weight in a cluster's centroid."""
-        self.terms.setdefault(term, Postings()).put(self._place_of(name), weight)
+    def hold(self, name: str, weights: Mapping[str, float]) -> None:
+        """Note the weights of terms in a cluster's centroid."""
+        place, known = self._place_of(name), self.terms
+        for term, weight in weights.items():
+            postings = known.get(term)
+            if postings is None:
+                postings = known[term] = Postings()
+            postings.put(place, weight)
 
     def drop(self, name: str, term: str) -> None:
         """A cluster is not found by that term any more."""
@@ -135,5 +140,5 @@ class Holders:
         made = cls()
         for term, held in state:
             for name, weight in held.items():
-                made.hold(name, term, weight)
+                made.hold(name, {term: weight})
         return made

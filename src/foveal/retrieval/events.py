@@ -25,7 +25,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import nlargest
 from pathlib import Path
 
 from foveal.errors import InputError
@@ -396,7 +395,7 @@ def _kept(cluster: Cluster) -> int:
 
 def top_terms(cluster: Cluster) -> tuple[str, ...]:
     """The heaviest terms of the centroid."""
-    return tuple(nlargest(TOP_FEATURES, cluster.centroid, key=cluster.centroid.__getitem__))
+    return tuple(sorted(cluster.centroid, key=cluster.centroid.__getitem__, reverse=True)[:TOP_FEATURES])
 
 
 def phrase_of(cluster: Cluster, members: Sequence[Member]) -> str:
