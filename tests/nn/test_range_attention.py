@@ -300,3 +300,12 @@ def test_without_a_compiler_layers_go_the_other_way(monkeypatch, tmp_path):
         monkeypatch.undo()
         library.cache_clear()
         kernel._agrees.cache_clear()
+
+
+@pytest.mark.parametrize("place", [-1, 9, 2**40, 3])
+def test_an_order_that_is_none_is_told_before_anything_is_read(place):
+    q = torch.randn(1, 2, 9, 16)
+    every, order = torch.arange(9)[None, None], torch.arange(9).expand(1, 2, 9).clone()
+    order[0, 1, 8] = place
+    with pytest.raises(InputError, match="each head needs 0 to 8, each once"):
+        range_attention(q, q, q, every, every, scale=0.25, order=order)

@@ -390,6 +390,7 @@ def test_a_query_without_a_known_word_gets_the_words_answer():
     """A query with no known token: the BM25 answer, never NaN."""
     found = law().explain("quark mill", 3)
     assert [(one.hit.passage.span.document_id, one.neural) for one in found] == [("a", None), ("b", None), ("c", None)]
+    assert {one.hit.source for one in found} == {"words"}
     assert law().explain("nowhere", 3) == []
     assert law().applying("nowhere") == []
     with pytest.raises(InputError, match="empty question"):
@@ -403,6 +404,13 @@ def test_how_many_articles_apply():
     assert len(law(weight=1.0, fusion="raw").applying("mill")) == 1
     assert answers({"q": {"a": 1.0, "b": 0.7, "c": 0.2}}, 3, 0.3) == {"q": ["a", "b"]}
     assert rank_points({"a": 5.0, "b": 9.0, "c": 1.0}) == {"b": 2.0, "a": 1.0, "c": 0.0}
+
+
+def test_the_rule_of_sums_holds_for_words_alone():
+    """The gap was chosen on sums; BM25 by itself has another scale."""
+    by_gap = [len(law(weight=0.5, most=3, gap=gap).applying("quark mill")) for gap in (0.5, 0.7, 1.3)]
+    assert by_gap == [1, 2, 3]  # half of the z-scores 1.22, 0, -1.22; words alone fall by 1 and 2
+    assert [one.hit.score for one in law(weight=0.5, fusion="raw").explain("quark mill", 3)] == [1.5, 1.0, 0.5]
 
 
 def judged(right):

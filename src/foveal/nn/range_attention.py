@@ -55,8 +55,8 @@ def range_attention(
 ) -> Tensor:
     """Softmax attention over runs of keys, in q's type; gradients reach q, k and v, once. Only where `fits(q)`.
 
-    Keys before the first and behind the last are none. InputError: shapes that do not fit, or an order of another type
-    than torch.int64.
+    Keys before the first and behind the last are none. InputError: shapes that do not fit, an order of another type
+    than torch.int64, or that does not hold each place once.
     """
     _check(q, k, v, first, last, order)
     shape = [max(one, other) for one, other in zip(first.shape, last.shape, strict=True)]
@@ -78,8 +78,19 @@ def _check(q: Tensor, k: Tensor, v: Tensor, first: Tensor, last: Tensor, order: 
             f"range_attention got {shapes}; it needs queries (B, H, N, D), keys and values (B, H, M, D), ranges "
             "(B or 1, H or 1, N), and with an order (B, H, N) as many keys as queries."
         )
-    if order is not None and order.dtype != torch.int64:  # the kernel reads its bytes
+    if order is None:
+        return
+    if order.dtype != torch.int64:  # the kernel reads its bytes
         raise InputError(f"range_attention got an order of {order.dtype}; it needs torch.int64: give order.long().")
+    if not _each_once(order):  # what it reads and writes lies where the order says
+        raise InputError(f"range_attention got an order that is none: each head needs 0 to {queries - 1}, each once.")
+
+
+def _each_once(order: Tensor) -> bool:
+    """Whether the last dimension holds each of its places once."""
+    if order.amin() < 0 or order.amax() >= order.shape[-1]:
+        return False
+    return bool(torch.zeros_like(order, dtype=torch.bool).scatter_(-1, order, True).all())
 
 
 class _Attention(torch.autograd.Function):

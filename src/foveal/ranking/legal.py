@@ -176,9 +176,10 @@ class LegalRetriever:
         """
         require_k(k)
         found = self.candidates(query, max(k, self.settings.candidates), cancel=cancel)
-        scored = [one for one in found if one.neural is not None]
+        scored, source = [one for one in found if one.neural is not None], f"{self.ranker.model.kind}+words"
+        if not scored:  # the words' scores on the scale of the sums, by which the gap was chosen
+            scored, source = [replace(one, neural=0.0) for one in found[: self.settings.candidates]], "words"
         summed = fused(scored, self.settings.weight, self.settings.fusion)
-        source = f"{self.ranker.model.kind}+words"
         best = [replace(one, hit=replace(one.hit, score=summed[row], source=source)) for row, one in enumerate(scored)]
         best.sort(key=lambda one: -one.hit.score)
         known = {one.hit.passage.span: one for one in found}
