@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from datetime import timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -11,11 +13,14 @@ from foveal import faults
 from foveal.bench.mail_data import make_home, papers
 from foveal.bench.mail_server import MailServer
 from foveal.cli.main import app
-from foveal.database import Database
+from foveal.database import Database, new_holder
 from foveal.errors import FovealError
+from foveal.papers.mail.bounces import MOST_BYTES
+from foveal.papers.mail.delivery import LEASE
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import subscriptions, suppress
 from foveal.papers.people_schema import SubscriptionRow
+from foveal.papers.schema import LeaseRow
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 
@@ -81,6 +86,7 @@ def test_leaving_by_address_by_token_and_for_good(home, server):
     assert "is not sent the daily digest" in run("digest", "unsubscribe", token, "--home", home)
     assert [one.state for one in subscriptions(database)] == ["unsubscribed"] * 2
     assert "belongs to no subscription" in error("digest", "unsubscribe", "x" * 43, "--home", home)
+    assert "had no subscription" in run("digest", "unsubscribe", "raeder0@example.org", "--home", home)
     run("digest", "unsubscribe", "reader0@example.org", "--never-again", "--home", home)
     run("digest", "subscribe", "reader0@example.org", "--home", home)
     assert server.taken == []
@@ -114,6 +120,8 @@ def test_a_preview_is_of_a_digest_whatever_else_the_address_gets(home):
     database.close()
     assert "has no subscription to a digest" in error("digest", "preview", "ana@example.org", "--home", home)
     assert "Give one of: daily" in error("digest", "preview", "--cadence", "replies", "--home", home)
+    assert "No topic is called 'retreival'" in error("digest", "preview", "--topic", "retreival", "--home", home)
+    assert "The filter year:" in error("digest", "preview", "--query", "year:soon", "--home", home)
     upsert_now(home)
     assert "daily digest" in run("digest", "preview", "reader1@example.org", "--home", home)
     assert "weekly digest" in run("digest", "preview", "bo@example.org", "--home", home)
@@ -129,6 +137,10 @@ def test_reports_are_read_from_a_pipe_and_from_a_folder(home, tmp_path):
     [found] = json.loads(run("digest", "bounce", tmp_path / "maildir", "--home", home, "--json"))
     assert found["kind"] == "other"
     assert "is not there" in error("digest", "bounce", tmp_path / "nothing", "--home", home)
+    (tmp_path / "maildir" / "0").write_bytes(b"x" * (MOST_BYTES + 1))  # holds up nothing behind it
+    large, found = json.loads(run("digest", "bounce", tmp_path / "maildir", "--home", home, "--json"))
+    assert "was not read" in large["done"]
+    assert found["kind"] == "other"
     database.close()
 
 
@@ -136,6 +148,15 @@ def test_status_before_and_after(home):
     told = json.loads(run("digest", "status", "--home", home, "--json"))
     assert told == {"subscriptions": {"confirmed": 2}, "runs": [], "sending": None, "days": []}
     assert "2 confirmed" in run("digest", "status", "--home", home)
+    alive, dead = new_holder(), f"{socket.gethostname()[:50]}/{2**22 + 1}/gone"  # above what Linux numbers a process
+    database = Database.open(Settings.load(home))
+    for holder, left_s, sends in ((alive, 60, True), (alive, -1, False), (dead, 60, False)):
+        with database.writing() as session:
+            until = faults.now() + timedelta(seconds=left_s)
+            session.merge(LeaseRow(name=LEASE, holder=holder, until=until))
+        assert ("Sending: nobody" in run("digest", "status", "--home", home)) != sends
+        assert bool(json.loads(run("digest", "status", "--home", home, "--json"))["sending"]) == sends
+    database.close()
 
 
 def test_mail_that_is_not_set_up_is_named(tmp_path):

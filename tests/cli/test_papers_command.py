@@ -190,6 +190,7 @@ def test_search_by_words_and_by_id(filled):
     assert "attention" in first["title"].lower() + first["abstract"].lower()
     assert json.loads(run(filled, "search", first["id"], "--json"))["papers"][0]["paper"]["id"] == first["id"]
     assert "Nothing found" in run(filled, "search", "zzzzqq")
+    assert json.loads(run(filled, "search", "", "--json"))["note"].startswith("Type words")
 
 
 def test_summaries_by_rule_are_written_once(filled):

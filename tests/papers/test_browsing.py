@@ -13,7 +13,8 @@ from paper_site import TODAY, fill, records
 
 from foveal.database import Database
 from foveal.errors import UnknownPaper
-from foveal.papers import browsing
+from foveal.papers import browsing, pictures, stars
+from foveal.papers.schema import FetchRow
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
 
@@ -110,3 +111,17 @@ def test_no_two_texts_take_long_to_compare(count):
     started = time.process_time()
     browsing.changes("a b c " * count, "c b a " * count)
     assert time.process_time() - started < 2
+
+
+def test_a_repository_or_pdf_that_is_missing_is_no_failure_of_papers(database: Database):
+    """The page of a day would say that no papers came since; nor does a star counted hide that none did."""
+
+    def told(source: str, error: str = "") -> str:
+        with database.writing() as session:
+            session.add(FetchRow(source=source, url="https://example.org", error=error))
+        return browsing.freshness(database).failed
+
+    assert told("arxiv") == ""
+    assert told(stars.SOURCE, "there is no such repository") == told(pictures.SOURCE, "there is no such PDF") == ""
+    assert told("arxiv", "no answer") == "arxiv"
+    assert told(stars.SOURCE) == "arxiv"

@@ -132,3 +132,6 @@ def test_topics_are_made_changed_and_taken_away(database):
     for name, query in (("Long Texts", "x"), ("../x", "x"), ("x" * 81, "x"), ("x", " ")):
         with pytest.raises(InputError, match="small letters"):
             set_topic(database, name, query=query)
+    with pytest.raises(InputError, match="The filter year:"):  # it would fail on its page and in each digest
+        set_topic(database, "soon", query="attention year:soon")
+    assert len(PaperStore(database).topics()) == 1

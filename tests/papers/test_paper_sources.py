@@ -135,6 +135,16 @@ def test_repositories_and_withdrawals_in_words():
     assert repository_in("our code at https://github.com/a-b/c_d.") == "https://github.com/a-b/c_d"
     assert repository_in("https://github.com/only") == repository_in("") == ""
     assert is_withdrawn(None, "This paper has been withdrawn.")
+    for said in (
+        "Withdrawn due to an error in Theorem 2",
+        "Paper withdrawn",
+        "12 pages. This manuscript is withdrawn, since Lemma 3 is wrong",
+        "The preprint has been withdrawn because of a dispute",
+        "withdrawn from arXiv",
+    ):
+        assert is_withdrawn(said, "We show."), said
+    for said in ("This paper was withdrawn from ICLR 2026", "Withdrawn submission to ICLR", "Money withdrawn, 9 pages"):
+        assert not is_withdrawn(said, "We show."), said
     assert not is_withdrawn(
         "9 pages", "Troops have been withdrawn; we study this paper has been withdrawn as a phrase."
     )

@@ -265,6 +265,16 @@ def test_hidden_words_are_not_read_and_blocks_end_lines():
     assert [line.text for line in lines_of_html(page + b"<div class='sr-only'>g</div>", "x")] == ["a", "c", "d", "f"]
 
 
+def test_a_page_nests_as_deep_as_it_likes():
+    deep = 1_500
+    said = "<h3>Where to Look</h3><p>We choose where to look, and say what we found there.</p><p>2 authors · May 29</p>"
+    page = f"<html><body>{'<div>' * deep}{said}{'</div>' * deep}</body></html>".encode()
+    [found] = read_page(page, "x.html", today=TODAY)
+    assert (found.title, found.author_count) == ("Where to Look", 2)
+    [found] = read_page(page.replace(b"to Look<", b"to <!-- x -->Look<"), "x.html", today=TODAY)
+    assert found.title == "Where to Look"
+
+
 def test_links_lead_to_papers_or_elsewhere():
     assert paper_in("https://huggingface.co/papers/2502.20766#community") == "2502.20766"
     assert paper_in("https://arxiv.org/pdf/2502.20766v2.pdf") == "2502.20766"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from postgres import emptied
 from sqlalchemy import select
 
+from foveal import faults
 from foveal.database import Database
 from foveal.papers.people_schema import AuditRow, ClaimRow
 from foveal.papers.records import Linked, Named, PaperRecord
-from foveal.papers.schema import AuthorRow, EditionRow, PaperRow, PersonRow
+from foveal.papers.schema import AuthorRow, EditionRow, HeadlineRow, PaperRow, PersonRow
 from foveal.papers.store import Paper, PaperStore
 from foveal.papers.upserts import LONGEST, upsert
 from foveal.settings import Settings
@@ -144,6 +146,52 @@ def test_a_feed_lists_a_paper_once(database: Database) -> None:
     [which] = upsert(database, [ITEM]).added
     assert upsert(database, [replace(ITEM, listed_on=date(2026, 11, 3))]).unchanged == [which]
     assert [one.day for one in stored(database, which).listings] == [DAY]
+
+
+def test_an_item_without_a_date_is_listed_when_it_is_first_stored(database: Database) -> None:
+    first = datetime(2026, 11, 5, 12, tzinfo=UTC)
+    for days in (0, 1):
+        with faults.injected({}, clock=lambda days=days: first + timedelta(days=days)):
+            done = upsert(database, [replace(ITEM, listed_on=None)])
+    assert [one.day for one in stored(database, done.unchanged[0]).listings] == [first.date()]
+    upsert(database, [replace(RECORD, listed_on=None)])
+    assert stored(database).listings == ()  # other sources know their days
+
+
+def test_what_is_known_of_a_pasted_paper_goes_with_it_to_its_id(database: Database) -> None:
+    code = "https://github.com/example/look"
+    told = replace(RECORD, id="", url="", source="pasted", repo_url=code, repo_stars=30, organisation="Example Lab")
+    model = Linked(kind="model", url="https://example.org/model")
+    told = replace(told, summary="It looks.", summary_model="small", keywords=("looking",), links=(model,))
+    [pasted] = upsert(database, [replace(told, categories=("cs.IR",))]).added
+    with database.writing() as session:
+        session.add(HeadlineRow(paper_id=pasted, made_of="x", label="HREL", judge="mine"))
+    before = stored(database, pasted)
+    assert upsert(database, [replace(RECORD, published_at=None)]).updated == [PAPER]
+    known = ("organisation", "repo_stars", "summary", "summary_model", "keywords", "links", "categories", "listings")
+    for name in known:
+        assert getattr(stored(database), name) == getattr(before, name) != (), name
+    with database.reading() as session:
+        assert session.get(HeadlineRow, PAPER) is not None
+    assert upsert(database, [replace(RECORD, categories=("cs.CL", "cs.IR"))]).updated == [PAPER]
+    assert stored(database).categories == ("cs.CL", "cs.IR")
+
+
+def test_two_readers_of_the_same_papers_wait_for_each_other(database: Database) -> None:
+    """A schedule and a command: on PostgreSQL they used to fail on each other's rows."""
+    records = [replace(RECORD, id=f"2611.1{n:04d}", title=f"Paper {n}", organisation=f"Lab {n % 7}") for n in range(40)]
+    together, done = threading.Barrier(2), list[int]()
+
+    def read(order: int) -> None:
+        together.wait()
+        done.append(len(upsert(database, records[::order]).added))
+
+    threads = [threading.Thread(target=read, args=(order,)) for order in (1, -1)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(done) == [0, 40]
 
 
 def test_two_equal_links_are_one(database: Database) -> None:

@@ -50,9 +50,12 @@ def preview(
 ) -> None:
     """Show the digest that a subscriber, or somebody with such wishes, would get now. Nothing is sent or kept."""
     from foveal.papers.mail import morning, schedule
-    from foveal.papers.mail.subscriptions import Preferences, subscriptions
+    from foveal.papers.mail.subscriptions import Preferences, check_topics, subscriptions
 
+    wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query)
     with _opened(home) as (settings, database):
+        with database.reading() as session:
+            check_topics(session, wanted)
         outbox = _as_if_set_up(morning.outbox_of(settings, database, whole=False))
         composer = morning.composer_of(settings, database)
         kept = subscriptions(database, address=address) if address else []
@@ -60,7 +63,6 @@ def preview(
         found = sorted(digests, key=lambda one: one.state != "confirmed")
         if address and not found:
             raise InputError(f"{address} has no subscription to a digest. `foveal admin subscriptions` lists them.")
-        wanted = Preferences(cadence=cadence, topics=tuple(topic or ()), query=query)
         one = next(iter(found), None) or morning.nobody(wanted)
         raw = morning.preview(outbox, composer, one, schedule.current(one.preferences.cadence, composer.now.date()))
     if raw is not None:
@@ -122,6 +124,8 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
     """Show subscriptions by state, runs with what became of their messages, and who is sending."""
     from sqlalchemy import select
 
+    from foveal import faults
+    from foveal.database import is_dead
     from foveal.papers.mail import delivery, subscriptions
     from foveal.papers.people_schema import MailDayRow
     from foveal.papers.schema import LeaseRow
@@ -129,7 +133,8 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
     with _opened(home) as (_, database):
         states, runs = subscriptions.states(database), delivery.counts(database)
         with database.reading() as session:
-            lease = session.get(LeaseRow, delivery.LEASE)
+            kept = session.get(LeaseRow, delivery.LEASE)
+            lease = kept if kept and kept.until > faults.now() and not is_dead(kept.holder) else None
             days = session.scalars(select(MailDayRow).order_by(MailDayRow.day.desc(), MailDayRow.state).limit(60)).all()
     if as_json:
         print_json(
@@ -198,11 +203,13 @@ def unsubscribe(
             print_json(told) if as_json else results().print(told["said"], markup=False)
             return
         address = canonical(who)
+        known = bool(subscriptions.subscriptions(database, address=address)) or never_again
         with database.writing() as session:
             new = subscriptions.suppress(session, address, "asked")
             if new and not never_again:  # an address that bounced or complained is not to be lifted by this
                 subscriptions.lift(session, address)
-    told = {"address": address, "said": f"{address} gets no digest any more."}
+    said = "gets no digest any more." if known else "had no subscription; nothing was changed."
+    told = {"address": address, "said": f"{address} {said}"}
     print_json(told) if as_json else results().print(told["said"], markup=False)
 
 
@@ -218,7 +225,11 @@ def bounce(
     done = []
     with _opened(home) as (_, database):
         for name, raw in _mails(source):
-            report = read_report(raw)
+            try:
+                report = read_report(raw)
+            except InputError as error:  # one that is too large: those behind it are read
+                done.append({"mail": name, "kind": "other", "done": str(error)})
+                continue
             done.append({"mail": name, "kind": report.kind, "done": apply(database, report)})
     if as_json:
         print_json(done)

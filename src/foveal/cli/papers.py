@@ -121,11 +121,14 @@ def search(
                 "query": query,
                 "retriever": found.retriever,
                 "ranker": found.ranker,
+                "note": found.note,
                 "papers": [{"score": hit.score, "paper": _shown(hit.paper)} for hit in found.hits],
             }
         )
     else:
         print_papers([hit.paper for hit in found.hits], empty="Nothing found. Try other words.")
+        if found.note:
+            notes().print(found.note, markup=False)
 
 
 @app.command("open")
@@ -301,7 +304,8 @@ def _period(store: Any, day: str | None, week: str | None, month: str | None, ev
 def _last_reading(database: Database) -> Any:
     from sqlalchemy import func, select
 
+    from foveal.papers.browsing import brings_papers
     from foveal.papers.schema import FetchRow
 
     with database.reading() as session:
-        return session.scalar(select(func.max(FetchRow.at)).where(FetchRow.error == ""))
+        return session.scalar(select(func.max(FetchRow.at)).where(FetchRow.error == "", brings_papers()))

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 
 from foveal.database import Database
 from foveal.errors import UnknownPaper
+from foveal.papers.plans import PICTURES, STARS
 from foveal.papers.records import name_key
 from foveal.papers.schema import (
     AuthorRow,
@@ -80,14 +81,19 @@ class Freshness:
 
 
 def freshness(database: Database) -> Freshness:
-    """The last fetch that worked, and the last one after it that did not."""
-    latest = select(FetchRow).order_by(FetchRow.id.desc()).limit(1)
+    """The last fetch of papers that worked, and the last one after it that did not."""
+    latest = select(FetchRow).where(brings_papers()).order_by(FetchRow.id.desc()).limit(1)
     with database.reading() as session:
         good = session.scalar(latest.where(FetchRow.error == ""))
         bad = session.scalar(latest.where(FetchRow.error != ""))
     if bad is None or (good is not None and good.id > bad.id):
         return Freshness(good.at if good else None, "", None)
     return Freshness(good.at if good else None, bad.source, bad.at)
+
+
+def brings_papers() -> ColumnElement[bool]:
+    """Whether a fetch was one of papers: not of a repository's stars or a PDF, of which some are always missing."""
+    return FetchRow.source.not_in((STARS, PICTURES))
 
 
 def editions(database: Database, paper_id: str) -> list[Edition]:

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnknownPaper
+from foveal.papers.paper_filters import parse
 from foveal.papers.records import paper_id
 from foveal.papers.schema import ListingRow, PaperRow, PickRow, TopicRow
 from foveal.papers.store import Paper, PaperStore
@@ -166,18 +167,22 @@ def _list(session: Session, paper: str, day: date, position: int, by: str) -> No
 
 
 def set_topic(database: Database, name: str, *, query: str, title: str = "") -> TopicRow:
-    """Give a search a name and a page, or change what it finds. InputError: the name cannot stand in an address."""
+    """Give a search a name and a page, or change what it finds. InputError: the name cannot stand in an address, or
+    a filter of the search is none."""
     if len(name) > 80 or not _TOPIC.fullmatch(name) or not query.strip():
         raise InputError(
             f"A topic got the name {name[:90]!r} and the search {query[:80]!r}; it needs a name of small letters, "
             "digits and hyphens, up to 80, and a search."
         )
+    parse(query)
     with database.writing() as session:
         row = session.get(TopicRow, name)
         if row is None:
             last = session.scalar(select(func.max(TopicRow.position)))
-            row = TopicRow(id=name, title=title or name, query=query, position=0 if last is None else last + 1)
-            session.add(row)
+            with suppress(IntegrityError), session.begin_nested():  # another request may be quicker
+                place = 0 if last is None else last + 1
+                session.add(TopicRow(id=name, title=title or name, query=query, position=place))
+            row = session.get_one(TopicRow, name)
         row.query, row.title = query.strip(), title.strip() or row.title
     return row
 

@@ -29,6 +29,7 @@ from foveal.database import Base, Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers.accounts import Person, person_of
 from foveal.papers.known import must_be_here
+from foveal.papers.paper_filters import parse
 from foveal.papers.people_schema import FeedKeyRow, FollowRow, MuteRow, ReadMarkRow
 from foveal.papers.records import name_key
 from foveal.papers.schema import AuthorRow, CategoryRow, ListingRow, OrganisationRow, PaperRow, PersonRow, TopicRow, now
@@ -73,10 +74,12 @@ class Followed:
 def follow(database: Database, person: Person, kind: str, value: str, *, on: bool = True) -> Follow:
     """Follow something, or stop.
 
-    UnknownName: no such kind. UnknownPaper: no such topic. InputError: nothing, or too much.
+    UnknownName: no such kind. UnknownPaper: no such topic. InputError: nothing, too much, a filter that is none.
     """
     if kind not in KINDS:
         raise UnknownName(f"{kind[:40]!r} cannot be followed. There are: {', '.join(KINDS)}.")
+    if on and kind == "query":
+        parse(value)  # a filter that is none would fail each time that somebody looks
     with database.writing() as session:
         key = _key(session, kind, value, known=on)  # of a topic that was taken away one can stop
         row = session.get(FollowRow, (person.id, kind, key))
@@ -87,7 +90,7 @@ def follow(database: Database, person: Person, kind: str, value: str, *, on: boo
             _add(session, FollowRow(person_id=person.id, kind=kind, value=key))
         elif not on and row is not None:
             session.delete(row)
-        return _titled(session, [(kind, key)])[0]
+        return titled(session, [(kind, key)])[0]
 
 
 def follows(database: Database, person: Person) -> list[Follow]:
@@ -189,8 +192,9 @@ def following(
                 why[paper].append(one)
         marked = frozenset(session.scalars(select(ReadMarkRow.paper_id).where(ReadMarkRow.person_id == person.id)))
     for one, query in queries.items():  # no transaction is open while searching
-        for paper in search(query, FOUND):
-            why[paper].append(one)
+        with suppress(InputError):  # a filter that is none, followed or made a topic when that was not looked at
+            for paper in search(query, FOUND):
+                why[paper].append(one)
     newest = [one for one in _newest(database, list(why), days) if not (unread_only and one[0] in marked)]
     words = mutes(database, person)
     kept: list[Followed] = []
@@ -284,12 +288,12 @@ def _add(session: Session, row: Base) -> None:
 
 def _follows(session: Session, person: Person) -> list[Follow]:
     wanted = select(FollowRow.kind, FollowRow.value).where(FollowRow.person_id == person.id)
-    found = _titled(session, [(kind, value) for kind, value in session.execute(wanted)])
+    found = titled(session, [(kind, value) for kind, value in session.execute(wanted)])
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.title.casefold()))
 
 
-def _titled(session: Session, things: Sequence[tuple[str, str]]) -> list[Follow]:
-    """With what a page calls them, in few questions."""
+def titled(session: Session, things: Sequence[tuple[str, str]]) -> list[Follow]:
+    """Things followed, (kind, value) each, with what a page calls them, in few questions."""
     titles: dict[tuple[str, str], str] = {}
 
     def keys(kind: str) -> list[str]:

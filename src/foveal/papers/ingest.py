@@ -17,12 +17,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from threading import Event
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.database import Database
@@ -258,12 +261,17 @@ def _state(database: Database, name: str) -> SourceRow | None:
 def _note(database: Database, name: str, **told: object) -> None:
     """Set columns of a source's row, which is made where there is none."""
     with database.writing() as session:
-        row = session.get(SourceRow, name)
-        if row is None:
-            row = SourceRow(name=name)
-            session.add(row)
+        row = source_row(session, name)
         for column, value in told.items():
             setattr(row, column, value)
+
+
+def source_row(session: Session, name: str) -> SourceRow:
+    """The row of a source, made where there is none."""
+    if session.get(SourceRow, name) is None:
+        with suppress(IntegrityError), session.begin_nested():  # another process may be quicker
+            session.add(SourceRow(name=name))
+    return session.get_one(SourceRow, name)
 
 
 def _first_day(known: SourceRow | None, source: WebSource, day: date) -> date:

@@ -32,6 +32,7 @@ from foveal.papers.people_schema import (
     FollowRow,
     LoginLinkRow,
     MuteRow,
+    NoteRow,
     ReadMarkRow,
     SessionRow,
     SubscriptionRow,
@@ -82,6 +83,7 @@ def export(database: Database, person: Person) -> dict[str, Any]:
         told["deliveries"] = _rows(session, DeliveryRow, DeliveryRow.subscription_id.in_(subscriptions))
         sent = select(DeliveryRow.id).where(DeliveryRow.subscription_id.in_(subscriptions))
         told["papers_sent"] = _rows(session, DeliveryPaperRow, DeliveryPaperRow.delivery_id.in_(sent))
+        told["changes_told"] = _rows(session, NoteRow, NoteRow.subscription_id.in_(subscriptions))
         told["not_written_to"] = _rows(session, SuppressedRow, SuppressedRow.address_key == person.email)
         told["submitted"] = _rows(session, ListingRow, ListingRow.submitted_by == f"@{account.login}")
         told["picked"] = _rows(session, PickRow, PickRow.picked_by.in_(spellings(account.login)))

@@ -5,7 +5,7 @@
 
     [papers.sources.cs]                  # "cs" is the name that reports use
     from = "arxiv"                       # a name of registry.PAPER_SOURCES that is asked over HTTP; stars, pictures
-    ask = "cs.CL OR cat:cs.IR"           # what that source understands
+    ask = "cat:cs.CL OR cat:cs.IR"       # what that source understands
     at = ["06:30", "18:00"]              # hours of the day; default 06:30
     url = "https://…"                    # another server of the same kind; optional
 

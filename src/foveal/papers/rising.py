@@ -25,6 +25,7 @@ from sqlalchemy import func, select
 
 from foveal import faults
 from foveal.database import Database
+from foveal.papers.kept_rows import keep
 from foveal.papers.mail.plain import plain_tex
 from foveal.papers.schema import AuthorRow, KeptRow, ListingRow, PaperRow
 from foveal.retrieval.bursts import BurstSettings
@@ -97,11 +98,7 @@ def refresh(database: Database, *, now: datetime | None = None) -> bool:
         if row is not None and row.made_of == state:
             return False
     topics = mined(database, now=moment)
-    with database.writing() as session:
-        kept_row = session.get(KeptRow, NAME) or KeptRow(name=NAME)
-        kept_row.made_of, kept_row.made_at = state, moment
-        kept_row.value = json.dumps([asdict(one) for one in topics])
-        session.add(kept_row)
+    keep(database, NAME, made_of=state, made_at=moment, value=json.dumps([asdict(one) for one in topics]))
     return True
 
 

@@ -30,7 +30,7 @@ from foveal.database import Database
 from foveal.errors import FovealError, UnknownName
 from foveal.papers import headline_lines, lease, rising, stars, trend_forecast
 from foveal.papers.curating import publish
-from foveal.papers.ingest import Ingested, import_records, ingest, unexpected
+from foveal.papers.ingest import Ingested, import_records, ingest, source_row, unexpected
 from foveal.papers.plans import PICTURES, STARS, Plan, plans_of
 from foveal.papers.schema import SourceRow
 from foveal.papers.sources import Connection
@@ -157,10 +157,9 @@ def _noted(database: Database, plan: Plan, *, error: str) -> None:
     """Remember that a source was begun, and how it ended, as `ingest` does for those that it reads."""
     now = faults.now()
     with database.writing() as session:
-        row = session.get(SourceRow, plan.name) or SourceRow(name=plan.name)
+        row = source_row(session, plan.name)
         row.ask, row.started_at, row.error = plan.ask, now, error
         row.finished_at = row.finished_at if error else now
-        session.add(row)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers.attention_counts import Days, Series, chosen, counted, listed_before
+from foveal.papers.kept_rows import keep
 from foveal.papers.schema import KeptRow
 from foveal.papers.store import PaperStore
 
@@ -147,10 +148,7 @@ def refresh(database: Database, home: Path, *, now: datetime | None = None) -> b
     if found and found[0] == made_of:
         return False
     told = _told(database, home, series, first, last, model_id, found[1] if found else None)
-    with database.writing() as session:
-        row = session.get(KeptRow, NAME) or KeptRow(name=NAME)
-        row.made_of, row.made_at, row.value = made_of, now or faults.now(), json.dumps(told)
-        session.add(row)
+    keep(database, NAME, made_of=made_of, made_at=now or faults.now(), value=json.dumps(told))
     return True
 
 

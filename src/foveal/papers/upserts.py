@@ -8,6 +8,7 @@ Versions     a higher one, told by a source that is trusted as much or reads arX
              what it replaced; a lower one only fills what is empty
 Trust        of two sources of one version, the words of the better one hold (`TRUST`); what is empty fills any of them.
              A feed that tells of a paper of arXiv is somebody else: it only fills
+At once      one transaction at a time stores papers: another one waits for it
 Kept         votes, comments, listings, collections: no record touches them. Who claimed an author goes with the name
              when authors are reordered; where the name is gone, a claim that was granted is open again
 """
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
@@ -34,6 +35,7 @@ from foveal.papers.schema import (
     CommentRow,
     EditionRow,
     FetchRow,
+    HeadlineRow,
     KeywordRow,
     LinkRow,
     ListingRow,
@@ -74,11 +76,23 @@ FACTS = (
 )
 """Fields that any source fills; a later one that says something else replaces it if it is trusted as much."""
 
+_STORING = 7_031_988_412
+"""The number of the lock under which a server's papers are stored."""
+
 REMEMBERED = 200
 """Papers that a transaction keeps in memory."""
 
 _CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow, PickRow)
 """Rows of a paper whose key holds its id."""
+
+_PARTS = (AuthorRow, CategoryRow, KeywordRow, LinkRow, EditionRow, HeadlineRow)
+"""What sources tell of a paper, and what models wrote of it, in rows."""
+
+_KEPT = (
+    "votes_elsewhere", "comments_elsewhere", "organisation_id", "author_count", "source", "primary_category",
+    "repo_stars", "stars_seen_at", "summary", "summary_model",
+)  # fmt: skip
+"""Fields that go along when a paper gets its id, beside WORDS and FACTS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +128,7 @@ def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetch
     given = list(records)
     done = Upserted()
     with database.writing() as session:
+        one_at_a_time(session)
         for number, record in enumerate(map(_clipped, given)):
             if number % REMEMBERED == 0:
                 session.expunge_all()  # all is flushed; what is remembered makes each flush slower
@@ -124,6 +139,15 @@ def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetch
         if fetched is not None:
             session.add(FetchRow(**fetched.__dict__, **{k: len(set(v)) for k, v in done.__dict__.items()}))
     return done
+
+
+def one_at_a_time(session: Session) -> None:
+    """Let nobody else store papers before this transaction ends, as SQLite does by itself.
+
+    PostgreSQL would let two that read the same papers (a schedule, a command) fail on each other's rows.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(_STORING)))
 
 
 def _clipped(record: PaperRecord) -> PaperRecord:
@@ -157,10 +181,10 @@ def _address_key(url: str) -> str:
 
 
 def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
-    """Give the new row what people did with the old one, and drop the old one."""
-    for table in (*_CHILDREN, AuthorRow, ClaimRow, CommentRow, DeliveryPaperRow):
+    """Give the new row what is known of the old one, and what was done with it; drop the old one."""
+    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, DeliveryPaperRow):
         session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
-    for name in ("votes_elsewhere", "comments_elsewhere", "organisation_id", "author_count", "source", *WORDS, *FACTS):
+    for name in (*WORDS, *FACTS, *_KEPT):
         setattr(new, name, getattr(old, name))
     session.flush()
     session.execute(delete(PaperRow).where(PaperRow.id == old.id))
@@ -310,8 +334,9 @@ def _organisation(session: Session, name: str) -> str:
 def _listed(row: PaperRow, record: PaperRecord) -> None:
     if record.source == FEED and row.listings:
         return  # once: a date that is always ahead would list it on every day anew
-    if record.listed_on and record.listed_on not in {listing.day for listing in row.listings}:
-        row.listings.append(ListingRow(day=record.listed_on, submitted_by=record.submitted_by[:80]))
+    day = record.listed_on or (now().date() if record.source == FEED else None)  # no other page would ever show it
+    if day and day not in {listing.day for listing in row.listings}:
+        row.listings.append(ListingRow(day=day, submitted_by=record.submitted_by[:80]))
 
 
 def _stars(session: Session, row: PaperRow, record: PaperRecord) -> None:
@@ -321,6 +346,7 @@ def _stars(session: Session, row: PaperRow, record: PaperRecord) -> None:
 
 def record_stars(session: Session, repo_url: str, stars: int, at: datetime) -> None:
     """The stars of a repository, seen at a time: one sample a day, and the count on its papers."""
+    one_at_a_time(session)
     day = at.astimezone(UTC).date()
     session.merge(StarSampleRow(repo_url=repo_url[:200], day=day, stars=stars))
     session.execute(update(PaperRow).where(PaperRow.repo_url == repo_url).values(repo_stars=stars, stars_seen_at=at))

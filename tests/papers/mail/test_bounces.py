@@ -126,6 +126,17 @@ def test_a_complaint_ends_all_even_where_the_message_was_blacked_out(site):
     assert "complained" in apply(site.database, report)
 
 
+@pytest.mark.parametrize("kind", ["not-spam", "Auth-Failure"])
+def test_a_report_that_is_no_complaint_ends_nothing(site, kind):
+    """A reader who took the message out of the spam, or a receiver that found no signature (DMARC)."""
+    raw = complaint(raw_of(site, 2)).replace(b"Feedback-Type: abuse", f"Feedback-Type: {kind}".encode())
+    assert read_report(raw).kind == "other"
+    assert "nothing was changed" in apply(site.database, read_report(raw))
+    assert read_report(raw.replace(kind.encode(), b"fraud")).kind == "complaint"
+    assert read_report(raw.replace(f"Feedback-Type: {kind}\r\n".encode(), b"")).kind == "complaint"
+    assert states(site.database) == {"confirmed": 3}
+
+
 def test_a_report_that_names_no_message_of_ours_ends_nothing(site):
     forged = raw_of(site, 0).replace(b"Message-ID: <", b"Message-ID: <x")
     forged = forged.replace(b"papers.example.org/u/", b"papers.example.org/u/x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from papers.mail.conftest import rows, told
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer, skip_waiting
@@ -19,7 +20,7 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, LEASE_S, counts, durable, retry_unknown, send
-from foveal.papers.mail.morning import Morning, dry_run, outbox_of
+from foveal.papers.mail.morning import ASKED_AT_ONCE, Morning, anybody_due, dry_run, outbox_of
 from foveal.papers.mail.planning import plan
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import states, subscriptions, unsubscribe
@@ -115,6 +116,14 @@ def test_two_planners_with_clocks_a_day_apart(make_site):
     report = plan(site.outbox(), racing, now=NOW, everybody=True)
     assert (report.planned, report.empty) == (0, 0)
     assert counts(site.database) == {("daily", "2026-10-03"): {"queued": 5}}
+
+
+def test_there_may_be_more_subscribers_than_a_statement_has_variables(make_site):
+    site = make_site(ASKED_AT_ONCE + 60)
+    few = lambda connection, _: connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, ASKED_AT_ONCE + 50)  # noqa: E731
+    event.listen(site.database.engine, "connect", few)
+    site.database.close()  # what is open has no such limit
+    assert anybody_due(site.database, everybody=True)
 
 
 def test_nothing_new_is_no_mail(make_site):

@@ -13,8 +13,10 @@ from foveal.errors import InputError
 from foveal.papers.mail.digest import Composer, DigestSettings, Entry, reason
 from foveal.papers.mail.morning import nobody
 from foveal.papers.mail.subscriptions import Preferences, subscriptions
+from foveal.papers.paper_filters import parse
 from foveal.papers.people_schema import FollowRow, MuteRow, ReadMarkRow
 from foveal.papers.periods import Period
+from foveal.papers.records import Named
 from foveal.papers.schema import PersonRow
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
@@ -110,6 +112,58 @@ def test_follows_are_sections_mutes_and_read_marks_are_kept(site):
     assert not {"2610.00001", "2610.00004"} & set(ids(found))
     assert {"2610.00010", "2610.00014"} <= set(ids(found))  # words are muted whole, as on the pages
     assert "2610.00005" not in ids(found)
+
+
+def test_what_is_followed_counts_where_it_does_not_trend(site):
+    """On a busy day the papers that trend are the newest few hundred: whom one follows may not be among them."""
+    rare = replace(papers(NOW)[0], id="2610.20000", title="Rare", votes=0, authors=(Named(name="Rára Avis"),))
+    listed = [replace(rare, listed_on=DAY.first), replace(rare, id="2610.20001", listed_on=date(2026, 9, 20))]
+    gone = replace(rare, id="2610.20002", title="Gone", withdrawn=True, listed_on=DAY.first)
+    upsert(site.database, [*listed, gone])
+    with site.database.writing() as session:
+        session.add(PersonRow(id=7, login="ana", email="ana@example.org"))
+        session.flush()
+        session.add(FollowRow(person_id=7, kind="author", value="rara-avis", created_at=NOW))
+        session.add(FollowRow(person_id=7, kind="author", value="nobody-here", created_at=NOW))
+    made = Composer(site.database, trending=lambda *_: (), search=lambda *_: (), now=NOW)
+    found = made.entries(replace(nobody(Preferences()), person_id=7), DAY)
+    assert [(one.paper_id, one.section) for one in found] == [("2610.20000", "You follow Rára Avis")]
+    week = made.entries(replace(nobody(Preferences(cadence="weekly")), person_id=7), Period.of("week", "2026-W39"))
+    assert ids(week) == ["2610.20000"]  # 20 September is more than a week ago
+    month = made.entries(replace(nobody(Preferences(cadence="monthly")), person_id=7), Period.of("month", "2026-09"))
+    assert ids(month) == ["2610.20000", "2610.20001"]
+
+
+def test_who_signs_in_after_subscribing_is_the_same_reader(site):
+    """Most subscribe before they have an account: what they then follow, mute and read counts all the same."""
+    [one] = subscriptions(site.database)
+    assert one.person_id is None
+    with site.database.writing() as session:
+        session.add(PersonRow(id=7, login="ana", email=one.address))
+        session.flush()
+        session.add(FollowRow(person_id=7, kind="author", value="ivo-novak", created_at=NOW))
+        session.add(MuteRow(person_id=7, words="passage 4"))
+        session.add(ReadMarkRow(person_id=7, paper_id="2610.00009"))
+    made = composer(site.database, NOW)
+    assert not any(entry.section.startswith("You follow") for entry in made.entries(one, DAY))  # who is that?
+    with site.database.writing() as session:
+        session.get_one(PersonRow, 7).verified_at = NOW
+    found = made.entries(one, DAY)
+    assert [entry.paper_id for entry in found if entry.section == "You follow Ivo Novak"] == ["2610.00014"]
+    assert not {"2610.00004", "2610.00009"} & set(ids(found))
+
+
+def test_a_search_that_cannot_be_asked_stops_nobody_elses_digest(site):
+    def search(query, _):
+        parse(query)
+        return PaperStore(site.database).page(limit=2).papers
+
+    with pytest.raises(InputError, match="year:"):
+        nobody(Preferences(query="year:soon attention"))
+    kept = replace(nobody(Preferences()), preferences=Preferences(query="year:soon"))  # from before it was refused
+    made = Composer(site.database, trending=lambda *_: (), search=search, now=NOW)
+    assert made.entries(kept, DAY) == ()
+    assert len(made.entries(nobody(Preferences(query="attention")), DAY)) == 2
 
 
 def test_a_search_may_find_what_does_not_trend(site):

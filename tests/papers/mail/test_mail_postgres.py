@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from postgres import emptied
 
+from foveal import faults
+from foveal.bench.mail_data import composer
 from foveal.errors import TooMany
 from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, counts
 from foveal.papers.mail.links import Links
+from foveal.papers.mail.planning import plan
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import Preferences, forget_unconfirmed, subscribe, subscriptions, unsubscribe
+
+
+def test_two_planners_at_once_make_one_run(make_site, postgres):
+    """Two sites, or a site and `digest send`, at the first look of a day."""
+    site = make_site(5, database=emptied(postgres))
+    together = Barrier(4)
+
+    def look(_):
+        made, outbox = composer(site.database, faults.now()), site.outbox()
+        together.wait(10)
+        return plan(outbox, made, now=faults.now(), everybody=True).planned
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(look, range(4))) == 5
+    [found] = counts(site.database).values()
+    assert found == {"queued": 5}
 
 
 def test_a_run_on_postgresql(make_site, postgres):

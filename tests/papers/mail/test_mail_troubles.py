@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from papers.mail.conftest import rows, told
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer
 from foveal.errors import MissingExtra
 from foveal.papers.mail.delivery import TROUBLES, counts, retry_unknown, send
-from foveal.papers.mail.morning import dry_run
+from foveal.papers.mail.morning import dry_run, tick
 from foveal.papers.mail.planning import plan
 from foveal.papers.mail.subscriptions import states, subscriptions
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow
@@ -122,6 +122,22 @@ def test_a_message_that_cannot_be_written_holds_up_no_other(make_site, caplog):
     assert (row.state, row.smtp_text) == ("failed", "it could not be written; the log says why")
     assert told(site.database, "failed") == 1
     harmless(site, sent=2, failed=1)
+
+
+def test_a_digest_that_cannot_be_made_holds_up_nothing_that_is_queued(make_site, caplog):
+    """Whatever the search for papers dies of: an index that is damaged, a mistake of ours."""
+    site = make_site(2)
+    plan(site.outbox(), composer(site.database, NOW), now=NOW, everybody=True)
+    with site.database.writing() as session:
+        session.execute(delete(DeliveryRow).where(DeliveryRow.subscription_id == 2))
+
+    def broken():
+        raise RuntimeError("the index is damaged")
+
+    report = tick(site.outbox(), broken, everybody=True)
+    assert report.sent == 1
+    assert "RuntimeError: the index is damaged" in report.stopped
+    assert "no digest was made" in caplog.text
 
 
 def test_what_the_machine_lacks_fails_no_message(make_site):

@@ -120,6 +120,25 @@ def test_a_stranger_cannot_change_what_is_in_force(database, mails):
     assert (kept.preferences.hour, kept.preferences.query) == (6, "")
 
 
+def test_nobodys_words_are_mailed_to_somebody_elses_address(database, mails):
+    """Anybody may type anybody's address, and a search of 200 characters beside it."""
+    ask(database, mails, preferences=Preferences(query="You won: https://evil.example/claim"))
+    [(_, _, said)] = mails
+    assert "evil.example" not in said
+    assert "- a search of your own" in said
+
+
+def test_a_search_that_cannot_be_asked_is_refused_at_once(database, mails):
+    wrong = Preferences(query="attention year:soon")
+    with pytest.raises(InputError, match="The filter year:"):
+        ask(database, mails, preferences=wrong)
+    ask(database, mails)
+    own = unsubscribe_token(SECRET, subscriptions(database)[0].seed)
+    with pytest.raises(InputError, match="The filter year:"):
+        change(database, own, wrong)
+    assert len(mails) == len(subscriptions(database)) == 1
+
+
 def test_links_expire_are_replaced_and_are_of_no_use_after_leaving(database, mails):
     with at(START):
         ask(database, mails)

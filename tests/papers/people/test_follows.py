@@ -13,6 +13,7 @@ from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import curating, desk, follows
 from foveal.papers.accounts import find
 from foveal.papers.follows import Follow, follow, following, mute
+from foveal.papers.paper_filters import parse
 from foveal.papers.people_schema import FollowRow
 from foveal.papers.schema import TopicRow
 from foveal.papers.store import PaperStore
@@ -134,10 +135,26 @@ def test_what_cannot_be_followed_is_refused(database: Database) -> None:
     for value in ("", "  ", "---", "x" * 201):
         with pytest.raises(InputError, match="cannot be followed"):
             follow(database, ana, "query", value)
+    with pytest.raises(InputError, match="The filter year:"):
+        follow(database, ana, "query", "attention year:soon")
+    assert follow(database, ana, "query", "attention year:soon", on=False).kind == "query"
     with database.writing() as session:
         session.add_all(FollowRow(person_id=ana.id, kind="author", value=f"name-{n}") for n in range(follows.MOST))
     with pytest.raises(InputError, match="more than 200"):
         follow(database, ana, "author", "one more")
+
+
+def test_a_search_that_cannot_be_asked_hides_nothing_else(database: Database) -> None:
+    def search(query: str, k: int) -> list[str]:
+        parse(query)
+        return [PAPER][:k]
+
+    ana = member(database, "ana")
+    follow(database, ana, "query", "attention")
+    with database.writing() as session:  # from before it was refused
+        session.add(FollowRow(person_id=ana.id, kind="query", value="a year:soon"))
+    [found] = following(database, ana, search=search)
+    assert [one.value for one in found.because] == ["attention"]
 
 
 def test_what_is_searched_for_each_time_is_little(database: Database) -> None:

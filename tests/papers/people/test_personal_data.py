@@ -17,6 +17,7 @@ from foveal.papers.people_schema import (
     DeliveryPaperRow,
     DeliveryRow,
     DigestRunRow,
+    NoteRow,
     SubscriptionRow,
     SuppressedRow,
 )
@@ -63,6 +64,7 @@ def ana(database: Database) -> Person:
         session.flush()
         session.add(DeliveryRow(id=1, run_id=1, subscription_id=1))
         session.flush()
+        session.add(NoteRow(subscription_id=1, content='{"question": "What does ana-unique ask?"}'))
         session.add(DeliveryPaperRow(delivery_id=1, position=0, paper_id=PAPER, section="Trending"))
         for days, by in ((1, "ana-unique"), (2, "@ana-unique")):  # from the terminal and the desk
             session.add(PickRow(paper_id=OTHER, day=now().date() + timedelta(days), picked_by=by))
@@ -88,6 +90,7 @@ def test_the_export_holds_a_row_of_every_table_that_knows_a_person(database: Dat
     assert knows - exported == {"subscription", "feed_key"}  # under a name of its own; of no meaning to anybody
     assert told["remarks"][0]["raw"] == "Words of Ana"
     assert len(told["picked"]) == 2
+    assert "ana-unique ask" in told["changes_told"][0]["content"]
     assert not any("hash" in key for rows in told.values() if isinstance(rows, list) for row in rows for key in row)
 
 

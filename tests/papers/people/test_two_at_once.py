@@ -11,12 +11,23 @@ import pytest
 from members import PAPER, at_once, member, today
 
 from foveal.database import Base, Database
-from foveal.papers import browsing, claims, curating, discussion, follows, moderation
+from foveal.papers import browsing, claims, curating, discussion, follows, moderation, rising
 from foveal.papers.accounts import Person
+from foveal.papers.ingest import source_row
+from foveal.papers.mail import replies
+from foveal.papers.mail.links import Links
+from foveal.papers.mail.subscriptions import subscribe
 from foveal.papers.periods import Period
 from foveal.papers.store import PaperStore
 
 Result = TypeVar("Result")
+
+SECRET, LINKS = b"s" * 32, Links("https://papers.example.org")
+
+
+def _nobody(*_: str) -> None:
+    """Delivers no mail."""
+
 
 ACTS: dict[str, Callable[[Database, Person], object]] = {
     "follow": lambda database, ana: follows.follow(database, ana, "query", "attention"),
@@ -28,7 +39,18 @@ ACTS: dict[str, Callable[[Database, Person], object]] = {
     "list": lambda database, _: browsing.list_on(database, PAPER, date(2020, 1, 1)),
     "pick": lambda database, _: curating.pick(database, PAPER, today() + timedelta(days=1), by="ana"),
     "place": lambda database, _: curating.pick(database, PAPER, today() - timedelta(days=1), by="ana"),
+    "topic": lambda database, _: curating.set_topic(database, "looking", query="where to look"),
+    "digest": lambda database, _: subscribe(database, SECRET, "new@example.org", deliver=_nobody, links=LINKS),
+    "answers": lambda database, ana: replies.wish(database, SECRET, ana, on=True),
+    "rising": lambda database, _: rising.refresh(database),
+    "source": lambda database, _: read_nothing(database),
 }
+
+
+def read_nothing(database: Database) -> None:
+    """As two processes begin to read a source that was never read."""
+    with database.writing() as session:
+        source_row(session, "cs").ask = "cs.CL"
 
 
 def together(work: Callable[[], Result]) -> list[Result | Exception]:

@@ -7,6 +7,7 @@ Whose      a report counts only if it names a Message-ID or a token that we made
            end another person's subscription by writing a report. The address that a report names is not asked
 Failures   of the address (5.1.x, 5.2.1: no such mailbox, closed): the subscription has bounced. Of the message, of a
            full mailbox, after days of trying: three in a row are a bounce. Delays are not failures
+Complaints each report of a provider but those that are none: not-spam (RFC 6430), auth-failure (RFC 6591, DMARC)
 Once       the same report a second time changes nothing
 """
 
@@ -33,6 +34,7 @@ MOST_BYTES = 10 * 2**20
 
 _STATUS = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _OF_ADDRESS = {550, 551, 553}
+_NO_COMPLAINTS = {"not-spam", "auth-failure"}
 _ASKED = re.compile(r"unsubscribe\s+([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])", re.IGNORECASE)
 _IN_LINK = re.compile(r"/u/([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])")
 
@@ -86,6 +88,8 @@ def read_report(raw: bytes) -> Report:
     kinds = {part.get_content_type() for part in parts}
     message_id, token = _ours(parts)
     if "message/feedback-report" in kinds:
+        if _feedback_type(parts) in _NO_COMPLAINTS:
+            return Report(kind="other", message_id=message_id, token=token)
         return Report(kind="complaint", message_id=message_id, token=token)
     if "message/delivery-status" in kinds:
         return _bounce(parts, message_id, token)
@@ -151,9 +155,15 @@ def _bounce(parts: list[Message], message_id: str, token: str) -> Report:
     return Report(kind="bounce", message_id=message_id, token=token, status=status, text=text)
 
 
-def _blocks(parts: list[Message]) -> Iterator[Message]:
+def _feedback_type(parts: list[Message]) -> str:
+    """What a provider reports: "abuse", "not-spam", …; "" where it does not say."""
+    told = (str(fields.get("Feedback-Type", "")) for fields in _blocks(parts, "message/feedback-report"))
+    return next(told, "").strip().lower()
+
+
+def _blocks(parts: list[Message], kind: str = "message/delivery-status") -> Iterator[Message]:
     for part in parts:
-        if part.get_content_type() == "message/delivery-status":
+        if part.get_content_type() == kind:
             payload = part.get_payload()
             yield from (one for one in payload if isinstance(one, Message)) if isinstance(payload, list) else ()
 

@@ -7,31 +7,36 @@ Sections   what the person follows, then the topics and the search of the subscr
            there is neither. Sections take turns, so that none crowds another out; a paper stands in one of them only
 Trending   the order in which papers stand. One is news if it was listed in the period's days (3 for a daily digest, so
            that Monday sees the weekend; 7; 31), or is old and among the first dozen of what trends now
-Search     the first twentieth of all papers, 12 to 200, counts as found: a search by meaning finds everything
+Search     the first twentieth of all papers, 12 to 200, counts as found: a search by meaning finds everything. One
+           that cannot be asked finds nothing, and the log says so: it is one reader's, and the others get theirs
+Follows    what was listed in the period's days counts, also where it is not among the papers that trend
+Person     of the account with the address, if there is one, also where it came after the subscription
 Not twice  what a digest of this subscription held in the last 30 days, what the person has read, what holds muted words
 Nothing    no entry, no mail
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.follows import is_muted
+from foveal.papers.follows import Follow, is_muted, titled
 from foveal.papers.mail.subscriptions import Subscription
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, FollowRow, MuteRow, ReadMarkRow
 from foveal.papers.periods import Period, short_date
 from foveal.papers.records import name_key
-from foveal.papers.schema import TopicRow
-from foveal.papers.store import Paper, PaperStore
+from foveal.papers.schema import PersonRow, TopicRow
+from foveal.papers.store import MOST, Paper, PaperStore
 
 Trending = Callable[[datetime, int], Sequence[Paper]]
 """What trends at a moment, the first so many."""
@@ -40,6 +45,8 @@ Search = Callable[[str, int], Sequence[Paper]]
 """What a query finds, the first so many."""
 
 WINDOW_DAYS = {"day": 3, "week": 7, "month": 31}
+
+logger = logging.getLogger("foveal.papers.mail")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,32 +106,47 @@ class Composer:
         self.papers = [paper for paper in trending(now, settings.candidates) if not paper.withdrawn]
         self.places = {paper.id: place for place, paper in enumerate(self.papers, 1)}
         self._search = search
-        self._found: dict[Wish, list[Paper]] = {TRENDING: self.papers}
+        self._found: dict[tuple[Wish, date], list[Paper]] = {}
 
     def entries(self, subscription: Subscription, period: Period) -> tuple[Entry, ...]:
         """The papers of a period's digest for one subscriber."""
         since = self.now.date() - timedelta(days=WINDOW_DAYS[period.kind])
         with self.database.reading() as session:
+            subscription = replace(subscription, person_id=_person_of(session, subscription))
             wishes = _wishes(session, subscription)
             kept_out = self._kept_out(session, subscription)
             muted = _muted(session, subscription)
         sections = [
-            (wish, iter([p for p in self._of(wish) if self._is_news(p, since) and p.id not in kept_out]))
+            (wish, iter([p for p in self._of(wish, since) if self._is_news(p, since) and p.id not in kept_out]))
             for wish in wishes
         ]
         return tuple(self._entry(paper, wish) for wish, paper in _in_turns(sections, muted, self.settings.most))
 
-    def _of(self, wish: Wish) -> list[Paper]:
-        """What fits a wish: in the order of trending, then what only the search knows."""
-        if wish not in self._found:
-            if wish.kind == "query":
-                found = {paper.id: paper for paper in self._search(wish.value, self._believed)}
-                first = [paper for paper in self.papers if paper.id in found]
-                rest = [p for p in found.values() if p.id not in self.places and not p.withdrawn]
-                self._found[wish] = first + rest
-            else:
-                self._found[wish] = [paper for paper in self.papers if _fits(paper, wish)]
-        return self._found[wish]
+    def _of(self, wish: Wish, since: date) -> list[Paper]:
+        """What fits a wish: in the order of trending, then what only the search, or the list of a follow, knows."""
+        if wish == TRENDING:
+            return self.papers
+        if (wish, since) not in self._found:
+            asked = wish.kind == "query"
+            found = self._searched(wish) if asked else self._listed(wish, since)
+            ids = {paper.id for paper in found}
+            first = [paper for paper in self.papers if (paper.id in ids if asked else _fits(paper, wish))]
+            self._found[wish, since] = first + [p for p in found if p.id not in self.places and not p.withdrawn]
+        return self._found[wish, since]
+
+    def _searched(self, wish: Wish) -> Sequence[Paper]:
+        """What a search finds: nothing where it cannot be asked."""
+        try:
+            return list({paper.id: paper for paper in self._search(wish.value, self._believed)}.values())
+        except InputError as error:
+            logger.warning("the search %r is left out of digests: %s", wish.value, error)
+            return ()
+
+    def _listed(self, wish: Wish, since: date) -> Sequence[Paper]:
+        """Papers of what is followed that were listed since a day, the last first."""
+        days, most = Period("day", since, self.now.date()), min(self.settings.candidates, MOST)
+        followed: dict[str, Any] = {wish.kind: wish.value}
+        return PaperStore(self.database).page(days, sort="listed", limit=most, **followed).papers
 
     @cached_property
     def _believed(self) -> int:
@@ -162,13 +184,22 @@ def reason(paper: Paper, place: int | None, today: date) -> str:
     return " · ".join(told)
 
 
+def _person_of(session: Session, subscription: Subscription) -> int | None:
+    """Whose follows, mutes and read marks count: of the account that has the address, for sure."""
+    if subscription.person_id is not None:
+        return subscription.person_id
+    own = PersonRow.email == subscription.address, PersonRow.verified_at.is_not(None)
+    return session.scalar(select(PersonRow.id).where(*own))
+
+
 def _wishes(session: Session, subscription: Subscription) -> list[Wish]:
     """What a subscriber asked for, in order, each once."""
     wanted: list[Wish] = []
     if subscription.person_id is not None:
         follows = select(FollowRow).where(FollowRow.person_id == subscription.person_id)
         rows = session.scalars(follows.order_by(FollowRow.created_at, FollowRow.kind, FollowRow.value)).all()
-        wanted += [one for row in rows if (one := _followed(session, row.kind, row.value))]
+        named = titled(session, [(row.kind, row.value) for row in rows])
+        wanted += [one for follow in named if (one := _followed(session, follow))]
     topics = [_topic(session, name) for name in subscription.preferences.topics]
     chosen = [one for one in topics if one]
     if query := subscription.preferences.query:
@@ -177,11 +208,11 @@ def _wishes(session: Session, subscription: Subscription) -> list[Wish]:
     return list({(wish.kind, wish.value): wish for wish in reversed(wanted)}.values())[::-1]
 
 
-def _followed(session: Session, kind: str, value: str) -> Wish | None:
-    if kind == "topic":
-        return _topic(session, value)
+def _followed(session: Session, one: Follow) -> Wish | None:
+    if one.kind == "topic":
+        return _topic(session, one.value)
     title = {"author": "You follow", "organisation": "From", "category": "Subject", "query": "You follow the search"}
-    return Wish(kind, value, f"{title[kind]} {value}") if kind in title else None
+    return Wish(one.kind, one.value, f"{title[one.kind]} {one.title}") if one.kind in title else None
 
 
 def _topic(session: Session, name: str) -> Wish | None:

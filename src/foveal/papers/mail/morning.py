@@ -24,6 +24,7 @@ from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.evaluation.files import whole_file
 from foveal.papers.headline_lines import digest_line, headline_settings
+from foveal.papers.ingest import unexpected
 from foveal.papers.mail.delivery import made, send
 from foveal.papers.mail.digest import Composer
 from foveal.papers.mail.message import Headline
@@ -33,12 +34,15 @@ from foveal.papers.mail.replies import new_replies, queue_replies
 from foveal.papers.mail.settings import load_mail
 from foveal.papers.mail.signing import dkim_of, message_id
 from foveal.papers.mail.subscriptions import Preferences, Subscription, forget_unconfirmed, subscriptions
+from foveal.papers.paper_filters import parse
 from foveal.papers.periods import Period
 from foveal.papers.secrets import secret_of
 from foveal.papers.store import Paper, PaperStore
 from foveal.settings import Settings
 
 EVERY_S = 60.0
+ASKED_AT_ONCE = 500
+"""Subscribers of one question: databases bound how many they take."""
 
 logger = logging.getLogger("foveal.papers.mail")
 
@@ -102,6 +106,9 @@ def tick(
     except FovealError as error:
         logger.error("no digest was made: %s", error)
         made.stopped = str(error)
+    except Exception as error:  # whatever it is: answers, and what is queued, go out
+        logger.exception("no digest was made")
+        made.stopped = unexpected(error)
     made.planned += queue_replies(outbox, now=faults.now())
     done = send(outbox, limit=limit, on_sent=on_sent)
     return replace(done, planned=made.planned, empty=made.empty, stopped=made.stopped or done.stopped)
@@ -123,7 +130,8 @@ def preview(outbox: Outbox, composer: Composer, one: Subscription, period: Perio
 
 
 def nobody(preferences: Preferences, address: str = "reader@example.org") -> Subscription:
-    """A subscription that is not kept, to show what such a one would get."""
+    """A subscription that is not kept, to show what such a one would get. InputError: no such search."""
+    parse(preferences.query)
     return Subscription(
         id=0, address=address, person_id=None, preferences=preferences, state="confirmed", seed="preview",
         created_at=faults.now(), consent_at=faults.now(), consent_ip="", consent_text="", soft_bounces=0, ended_at=None,
@@ -185,6 +193,7 @@ def _kept(folder: Path, one: Waiting, raw: bytes) -> Path:
 
 def _new(database: Database, now: datetime, everybody: bool) -> Iterator[tuple[Subscription, Period]]:
     due = [(one, when) for one in subscriptions(database, state="confirmed") if (when := due_of(one, now, everybody))]
-    with database.reading() as session:
-        new = unplanned(session, due, now)
-    yield from ((one, when.period) for one, when in new)
+    for start in range(0, len(due), ASKED_AT_ONCE):
+        with database.reading() as session:
+            new = unplanned(session, due[start : start + ASKED_AT_ONCE], now)
+        yield from ((one, when.period) for one, when in new)

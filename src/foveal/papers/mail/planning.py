@@ -12,6 +12,7 @@ Clocks     after a period no older one: a digest that a wrong clock sent too ear
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select
@@ -70,9 +71,9 @@ def _plan_some(
         runs = {named: _run_of(session, *named) for named in wanted}
         for (one, when), entries in zip(new, chosen, strict=True):
             if one.id in still:
-                _queue(session, outbox, runs[one.preferences.cadence, when.period.key], one, when, entries)
-                report.planned += bool(entries)
-                report.empty += not entries
+                made = _queue(session, outbox, runs[one.preferences.cadence, when.period.key], one, when, entries)
+                report.planned += made and bool(entries)
+                report.empty += made and not entries
 
 
 def unplanned(
@@ -96,16 +97,17 @@ def _run_of(session: Session, cadence: str, period: str) -> DigestRunRow:
     wanted = select(DigestRunRow).where(DigestRunRow.cadence == cadence, DigestRunRow.period == period)
     row = session.scalar(wanted)
     if row is None:
-        row = DigestRunRow(cadence=cadence, period=period, created_at=faults.now())
-        session.add(row)
-        session.flush()
+        with suppress(IntegrityError), session.begin_nested():  # another process may be quicker
+            session.add(DigestRunRow(cadence=cadence, period=period, created_at=faults.now()))
+        row = session.scalars(wanted).one()
     row.finished_at = None
     return row
 
 
 def _queue(
     session: Session, outbox: Outbox, run: DigestRunRow, one: Subscription, when: Due, entries: Sequence[Entry]
-) -> None:
+) -> bool:
+    """Write a delivery down; False: another process did."""
     name = message_id(outbox.secret, f"{run.cadence}/{run.period}", one.seed, outbox.mail.domain)
     row = DeliveryRow(
         run_id=run.id,
@@ -118,7 +120,8 @@ def _queue(
         with session.begin_nested():
             session.add(row)
     except IntegrityError:  # another process planned it: its papers stand
-        return
+        return False
     session.add_all(
         DeliveryPaperRow(delivery_id=row.id, position=place, **entry.__dict__) for place, entry in enumerate(entries)
     )
+    return True

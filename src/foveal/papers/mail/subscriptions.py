@@ -30,6 +30,7 @@ from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.schedule import CADENCES, CHANGES, NO_DIGESTS, REPLIES, zone_of
 from foveal.papers.mail.signing import unsubscribe_token
+from foveal.papers.paper_filters import parse
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow, SuppressedRow
 from foveal.papers.rate_limits import Limit, network_of, take, taken
 from foveal.papers.schema import TopicRow
@@ -124,17 +125,18 @@ def subscribe(
     person_id: int | None = None,
     kinds: Sequence[str] = CADENCES,
 ) -> str:
-    """Ask for the digest; the answer is always the same. InputError: no address. TooMany: too often from this IP.
+    """Ask for the digest; the answer is always the same. InputError: no address, or no such
+    search. TooMany: too often from this IP.
 
     `person_id` is that of a person who is signed in with this very address; `kinds` are the cadences that may be asked
     for here.
     """
     key = canonical(address)
-    _digest(preferences, kinds)
+    _check(preferences, kinds)
     if ip:
         take(database, ASKED_FROM, network_of(ip))
     with database.writing() as session:
-        _known_topics(session, preferences)
+        check_topics(session, preferences)
         send = taken(session, MAILS_TO, key, faults.now()) and session.get(SuppressedRow, key) is None
         row = _row_of(session, secret, key, preferences)
         if person_id is not None:
@@ -196,7 +198,8 @@ def preferences_of(database: Database, token: str) -> Preferences | None:
 
 
 def change(database: Database, token: str, preferences: Preferences) -> Subscription:
-    """Give a subscription other preferences. InputError: nobody's token, no such topic, or two of a kind."""
+    """Give a subscription other preferences. InputError: nobody's token, no such topic or search, or two of a
+    kind."""
     with database.writing() as session:
         row = session.scalar(select(SubscriptionRow).where(SubscriptionRow.unsubscribe_hash == hash_of(token)))
         if row is None:
@@ -204,8 +207,8 @@ def change(database: Database, token: str, preferences: Preferences) -> Subscrip
         if row.cadence in NO_DIGESTS:
             what = what_of(row.cadence).capitalize()
             raise InputError(f"{what} come or do not: there is nothing to choose of them but to leave.")
-        _digest(preferences)
-        _known_topics(session, preferences)
+        _check(preferences)
+        check_topics(session, preferences)
         same = select(SubscriptionRow.id).where(
             SubscriptionRow.address_key == row.address_key, SubscriptionRow.cadence == preferences.cadence
         )
@@ -307,14 +310,17 @@ def _prefer(row: SubscriptionRow, preferences: Preferences) -> None:
     row.topics, row.query = "\n".join(preferences.topics), " ".join(preferences.query.split())
 
 
-def _known_topics(session: Session, preferences: Preferences) -> None:
+def check_topics(session: Session, preferences: Preferences) -> None:
+    """InputError: one of the topics is not here."""
     there = set(session.scalars(select(TopicRow.id).where(TopicRow.id.in_(preferences.topics))))
     for topic in preferences.topics:
         if topic not in there:
             raise InputError(f"No topic is called {topic[:80]!r}. `foveal papers topics` lists them.")
 
 
-def _digest(preferences: Preferences, kinds: Sequence[str] = CADENCES) -> None:
+def _check(preferences: Preferences, kinds: Sequence[str] = CADENCES) -> None:
+    """InputError: that cadence is not asked for here, or a filter of the search is none."""
+    parse(preferences.query)
     if preferences.cadence not in kinds:
         raise InputError(f"No digest is {preferences.cadence}. There are: {', '.join(CADENCES)}.")
 
@@ -337,7 +343,10 @@ def _words(row: SubscriptionRow, token: str, own: str, links: Links) -> tuple[st
             f"Somebody asked to send {what} to this address. It is sent already; nothing has changed.\n\n"
             f"{more}Leave:\n{links.unsubscribe(own)}\n",
         )
-    wanted = "".join(f"- {one}\n" for one in (*row.topics.splitlines(), *(f"search: {q}" for q in [row.query] if q)))
+    # nobody's own words: anybody may type anybody's address, and the mail would carry them there in our name
+    wanted = "".join(
+        f"- {one}\n" for one in (*row.topics.splitlines(), *(["a search of your own"] if row.query else ()))
+    )
     return (
         "Confirm your subscription to Daily Papers",
         f"Somebody, probably you, asked to send {what} to this address.\n\n{wanted and wanted + chr(10)}"

@@ -10,8 +10,10 @@ and bounces and complaints end all of them.
 from __future__ import annotations
 
 import secrets as random
+from contextlib import suppress
 
 from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
@@ -44,8 +46,9 @@ def wish(
             return
         _may_be_written_to(session, person)
         if row is None:
-            row = _new_wish(secret, person, cadence)
-            session.add(row)
+            with suppress(IntegrityError), session.begin_nested():  # another request of theirs may be quicker
+                session.add(_new_wish(secret, person, cadence))
+            row = session.scalars(_wish_of(person, cadence)).one()
         row.person_id = person.id
         if row.state != "confirmed":
             row.state, row.ended_at, row.soft_bounces = "confirmed", None, 0

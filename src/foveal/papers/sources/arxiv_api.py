@@ -34,7 +34,14 @@ _ARCHIVES = frozenset(
     "gr-qc hep-ex hep-lat hep-ph hep-th math-ph nucl-ex nucl-th quant-ph".split()  # noqa: SIM905
 )
 _REPOSITORY = re.compile(r"https?://(?:www\.)?(?:github|gitlab)\.com/[\w.-]+/[\w.-]*\w")
-_WITHDRAWN = re.compile(r"\b(?:this (?:paper|submission|article) has been withdrawn|withdrawn by)\b", re.IGNORECASE)
+_WITHDRAWN = re.compile(
+    r"\b(?:this (?:paper|submission|article) has been withdrawn|withdrawn by)\b"
+    # at a sentence's beginning, and not from a conference: "Paper withdrawn", "Withdrawn due to an error"
+    r"|(?:^|[.;:]\s+)(?:(?:this|the|our)\s+)?(?:(?:paper|submission|article|manuscript|preprint|work)\s+)?"
+    r"(?:(?:has|have)\s+been\s+|is\s+|was\s+)?withdrawn"
+    r"(?=\W*$|\s*[.,;:(]|\s+(?:due|because|as|since|for|owing|pending|until|from\s+arxiv)\b)",
+    re.IGNORECASE,
+)
 
 
 class ArxivApi:

@@ -6,6 +6,7 @@ Own parser over lxml: no entity is followed, no network is used; broken XML is m
 Against    arxiv_feed.py, which reads what arXiv puts into its items; here an item's summary is its abstract
 Believed   little: a day ahead is today's, a year before 1990 is no date; an item that leads to arXiv only fills what is
            empty of that paper (upserts.py), in whatever version its address names
+Listed     on the day of its date; without one on the day on which it is first stored (upserts.py)
 """
 
 from __future__ import annotations

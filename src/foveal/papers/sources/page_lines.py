@@ -115,35 +115,51 @@ class _Drawn:
     words: list[str] = field(default_factory=list)
     papers: list[str] = field(default_factory=list)
     around: list[str] = field(default_factory=list)
+    opened: list[tuple[bool, str, int]] = field(default_factory=list)
+    """Of each element that is being drawn: whether it is a block, what stands at its ends, how many papers it adds."""
 
-    def walk(self, element: Any) -> None:
-        """Draw an element and what is in it."""
-        name = element.tag if isinstance(element.tag, str) else ""
-        if name in _UNSEEN or not name or _is_hidden(element):
-            return
-        if name in _BLOCKS:
+    def walk(self, root: Any) -> None:
+        """Draw an element and what is in it, without recursion: a page nests as deep as it likes."""
+        from lxml import etree
+
+        steps = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
+        for event, element in steps:
+            if event == "start":
+                if not self._open(element):
+                    steps.skip_subtree()
+                continue
+            if event == "end":
+                self._close()
+            if element is not root:
+                self.words.append(element.tail or "")
+
+    def _open(self, element: Any) -> bool:
+        """Begin an element; whether what is in it is drawn, too."""
+        name = element.tag
+        seen = name not in _UNSEEN and not _is_hidden(element)
+        block, ends, papers = seen and name in _BLOCKS, "", list[str]()
+        if block or (seen and name == "br"):
             self.end()
-        if name == "br":
-            self.end()
-        elif name == "time" and (day := aware(element.get("datetime"))):
+        day = aware(element.get("datetime")) if seen and name == "time" else None
+        if day:
             self.words.append(f" {_MONTHS[day.month - 1]} {day.day}, {day.year} ")
-        else:
-            self._inside(element)
-        if name in _BLOCKS:
-            self.end()
+        inside = seen and name != "br" and not day
+        if inside:
+            target = str(element.get("href") or "") if name == "a" else ""
+            ends = " " if target.endswith("#community") else ""  # the number of remarks would stick to the date
+            papers = [paper_in(target)] if paper_in(target) else []
+            self.papers += papers
+            self.around += papers
+            self.words += [ends, element.text or ""]
+        self.opened.append((block, ends, len(papers)))
+        return inside
 
-    def _inside(self, element: Any) -> None:
-        target = str(element.get("href") or "") if element.tag == "a" else ""
-        blank = [" "] if target.endswith("#community") else []  # the number of remarks would stick to the date
-        paper = [paper_in(target)] if paper_in(target) else []
-        self.papers += paper
-        self.around += paper
-        self.words += [*blank, element.text or ""]
-        for child in element:
-            self.walk(child)
-            self.words.append(child.tail or "")
-        self.words += blank
-        del self.around[len(self.around) - len(paper) :]
+    def _close(self) -> None:
+        block, ends, papers = self.opened.pop()
+        self.words.append(ends)
+        del self.around[len(self.around) - papers :]
+        if block:
+            self.end()
 
     def end(self) -> None:
         """The line is full."""
