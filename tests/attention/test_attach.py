@@ -25,9 +25,21 @@ from transformers import (
     Gemma3TextConfig,
     Gemma3TextModel,
     GptOssConfig,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
     SiglipVisionConfig,
+    StaticCache,
 )
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import (
+    AttentionMaskInterface,
+    and_masks,
+    chunked_causal_mask_function,
+    packed_sequence_mask_function,
+    sliding_window_bidirectional_mask_function,
+    sliding_window_causal_mask_function,
+)
 
 from foveal.attention import Recorder, attach
 from foveal.attention.masks import Mask
@@ -135,15 +147,60 @@ def test_a_mask_of_the_callers_own_holds(model, additive):
     assert torch.equal(recorder.attention[0][0, 0, 0] > 0, sees[-1])
 
 
-def test_texts_packed_in_one_row_do_not_see_each_other(attention_models):
-    model = attention_models["qwen"].model
-    places = torch.tensor([[*range(10), *range(LENGTH - 10)]])
+@pytest.mark.parametrize("packed", ["qwen", "gemma"])
+def test_texts_packed_in_one_row_do_not_see_each_other(attention_models, packed):
+    """Also where a layer slides, and its window reaches back into the text before."""
+    model, first = attention_models[packed].model, LENGTH - 4
+    places = torch.tensor([[*range(first), *range(4)]])
     expected = logits(model, input_ids=tokens(), position_ids=places, use_cache=False)
     recorder = Recorder(torch.tensor([[LENGTH - 1]]), {0: None})
     with attach(model, recorder=recorder):
         found = logits(model, input_ids=tokens(), position_ids=places, use_cache=False)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert not recorder.attention[0][..., :10].any()
+    assert not recorder.attention[0][..., :first].any()
+
+
+def a_llama(**options) -> nn.Module:
+    """A small one, whose configuration names no kinds of layers."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LlamaForCausalLM(LlamaConfig(vocab_size=256, initializer_range=0.5, **sizes | options)).eval()
+
+
+def of_chunks() -> nn.Module:
+    """A small Llama 4, of whose text a query sees its own chunk."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Llama4TextConfig(
+        vocab_size=256, num_key_value_heads=1, head_dim=8, intermediate_size_mlp=16, num_local_experts=1,
+        attention_chunk_size=SLIDING, pad_token_id=0, **sizes,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Llama4ForCausalLM(config).eval()
+
+
+def test_a_query_sees_its_own_chunk_where_a_layer_attends_by_chunks():
+    model, row = of_chunks(), LENGTH - 2
+    recorder = Recorder(torch.tensor([[row]]), {0: None})
+    with attach(model, recorder=recorder):
+        logits(model, input_ids=tokens(), use_cache=False)
+    start = row // SLIDING * SLIDING
+    assert (recorder.attention[0][0, :, 0] > 0).nonzero()[:, 1].unique().tolist() == [*range(start, row + 1)]
+
+
+def test_only_the_rule_of_a_window_is_told_by_position():
+    """Chunks, packed and bidirectional texts come with a window, too, and the kernel knows nothing of them."""
+    windowed = sliding_window_causal_mask_function(SLIDING)
+    rules = {
+        "usual": windowed,
+        "wider": sliding_window_causal_mask_function(2 * SLIDING),
+        "chunks": chunked_causal_mask_function(SLIDING, torch.zeros(1, dtype=torch.long)),
+        "packed": and_masks(windowed, packed_sequence_mask_function(torch.zeros(1, LENGTH))),
+        "bidirectional": sliding_window_bidirectional_mask_function(SLIDING),
+    }
+    sizes = {"batch_size": 1, "q_length": LENGTH, "kv_length": LENGTH, "local_size": SLIDING}
+    assert [name for name, rule in rules.items() if Mask({**sizes, "mask_function": rule}).by_position] == ["usual"]
 
 
 @pytest.mark.parametrize("left", [0, 7])
@@ -173,6 +230,31 @@ def test_it_writes_what_the_model_writes(model, cache):
     expected = model.generate(**padded(), **options)
     with attach(model):
         assert torch.equal(model.generate(**padded(), **options), expected)
+
+
+@pytest.mark.parametrize("layers", ["named", "not named"])
+def test_what_is_written_over_a_static_cache_is_what_the_model_writes(attention_models, layers):
+    """A mask is made before the pass, and given to it by itself where a configuration names no kinds of layers."""
+    model = attention_models["qwen"].model if layers == "named" else a_llama(eos_token_id=None)
+    options = {"max_new_tokens": 6, "do_sample": False, "cache_implementation": "static"}
+    expected = model.generate(**padded(), **options)
+    with attach(model):
+        assert torch.equal(model.generate(**padded(), **options), expected)
+
+
+@pytest.mark.parametrize("kind", ["qwen", "gemma", "gemma2"])
+@pytest.mark.parametrize("cut", [0, 1, 9, LENGTH - 1])
+def test_a_text_read_into_a_static_cache_sees_what_came_before(attention_models, tmp_path, kind, cut):
+    """The cache counts in a tensor that it moves on, and behind the text there is room that nothing is in."""
+    model = tiny(kind, tmp_path).model if kind == "gemma2" else attention_models[kind].model
+    expected = logits(model, input_ids=tokens(2))
+    cache = StaticCache(config=model.config, max_cache_len=LENGTH + 5)
+    with attach(model):
+        parts = [
+            logits(model, input_ids=tokens(2)[:, start:end], **{CACHE: cache})
+            for start, end in pairwise(sorted({0, cut, LENGTH}))
+        ]
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_method_computes_the_attention_of_every_layer(model):

@@ -333,6 +333,15 @@ def test_a_damaged_store_is_refused(qwen, shelf, tmp_path, damage):
         load(folder, qwen)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "layer-01/layer.json", "layer-01/keys.npy"])
+def test_a_store_whose_files_hold_something_else_is_refused(qwen, shelf, tmp_path, name):
+    """As long as what was written: a machine that lost its power may leave zeros."""
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+    with pytest.raises(LibraryCorrupt, match="is damaged, or was being removed"):
+        load(folder, qwen)
+
+
 def test_a_store_of_another_version_or_of_nothing_is_refused(qwen, shelf, tmp_path):
     with pytest.raises(InputError, match="foveal prefill SOURCE --keep"):
         load(tmp_path, qwen)
@@ -341,9 +350,10 @@ def test_a_store_of_another_version_or_of_nothing_is_refused(qwen, shelf, tmp_pa
     (folder / "manifest.json").write_text(json.dumps(told | {"version": 99}))
     with pytest.raises(LibraryTooNew, match="version 99"):
         load(folder, qwen)
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(LibraryCorrupt, match="damaged"):
-        load(folder, qwen)
+    for damaged in ("{", "[]", "{}"):
+        (folder / "manifest.json").write_text(damaged)
+        with pytest.raises(LibraryCorrupt, match="damaged"):
+            load(folder, qwen)
     with pytest.raises(InputError, match="nothing to keep"):
         keep(qwen, [], tmp_path / "text", METHOD)
 

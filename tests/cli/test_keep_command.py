@@ -65,6 +65,31 @@ def test_a_text_is_kept_asked_and_forgotten(place):
     assert "No text is kept" in read(place, status=1).said
 
 
+@pytest.mark.parametrize("since", ["changed", "gone"])
+def test_a_text_is_forgotten_that_was_kept_before_it_changed(place, since):
+    path, home = place / f"{since}.txt", place / "home" / "memory"
+    asked = ("prefill", str(path), "--model", str(place / "model"))
+    for words in ("first", "second"):
+        path.write_text(f"It rained on the {words} day by the mill.\n" * 40)
+        call(place, *asked, *KEEP)
+    assert len(list(home.iterdir())) == 2
+    path.unlink() if since == "gone" else path.write_text("It did not rain.\n")
+    assert "is gone" in call(place, *asked, "--forget").stdout
+    assert not list(home.iterdir())
+    told = "No text is kept" if since == "changed" else "no file"
+    assert told in call(place, *asked, "--forget", status=1).said
+
+
+def test_of_standard_input_only_the_text_that_comes_is_forgotten(place):
+    asked, home = ("prefill", "-", "--model", str(place / "model")), place / "home" / "memory"
+    texts = ["It rained by the mill. " * 40, "The river rose by the mill. " * 40]
+    for text in texts:
+        call(place, *asked, *KEEP, input=text)
+    for left, text in ((1, texts[0]), (0, texts[1])):
+        assert "is gone" in call(place, *asked, "--forget", input=text).stdout
+        assert len(list(home.iterdir())) == left
+
+
 def test_what_does_not_go_together_is_wrong_usage(place):
     assert "--keep" in prefill(place, "--attention", "retrieval", status=2).said
     assert "not with dhsa" in prefill(place, "--keep", "--attention", "dhsa", status=2).said

@@ -55,6 +55,14 @@ def test_a_text_past_the_window_is_kept_asked_and_forgotten(place):
     assert "No text is kept" in read(place, status=1).said
 
 
+def test_what_is_to_be_done_first_is_said_for_this_method(place):
+    assert "--keep --attention NAME" in read(place, status=1).said
+    prefill(place, "--keep", "--tokens", "300")
+    told = prefill(place, "--keep", "--tokens", "400", status=1).said
+    assert "(foveal prefill SOURCE --forget --attention longheads)" in told
+    prefill(place, "--forget")
+
+
 def test_what_does_not_go_is_said(place):
     assert "keeps a text: give --keep" in prefill(place, status=2).said
     assert "no option top_k" in prefill(place, "--keep", "--set", "top_k=3", status=1).said

@@ -36,6 +36,9 @@ def dense_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float, softcap: float | None = None
 ) -> Tensor:
     """The output (B, H, Q, D) of the queries under `mask`; `softcap` as in kernel.py."""
+    if mask.begins:
+        key, value = (part[:, :, : query.shape[2]] for part in (key, value))
+        mask = Mask.causal(len(query), query.shape[2], query.shape[2], device=query.device)
     if mask.by_position and softcap is None and parts_keys(query, key, mask):
         return last_queries(query, key, value, scale=scale)
     if mask.by_position and (softcap is not None or prefers_blocks(query)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -22,11 +23,14 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_
 class Mask:
     """The mask of one forward pass, not yet built; transformers hands it through to the attention function."""
 
+    ndim = 4  # what transformers asks of a mask that was made before the pass, as `generate` does for static caches
+
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         """`arguments` are those that transformers gives a mask function."""
-        self._arguments = dict(arguments)
         self.q_offset = int(arguments.get("q_offset", 0))
         self.k_offset = int(arguments.get("kv_offset", 0))
+        # Now, as numbers: a static cache gives the tensor by which it counts, and moves on before `dense` is built.
+        self._arguments = {**arguments, "q_offset": self.q_offset, "kv_offset": self.k_offset}
         self.window: int | None = arguments.get("local_size")
         self.padding: Tensor | None = arguments.get("attention_mask")
         self.device: torch.device = torch.device(arguments.get("device") or "cpu")
@@ -72,6 +76,12 @@ class Mask:
         """Whether causality, window and padding say all, and the queries are the last of the keys."""
         return not self._unusual and self.q_offset - self.k_offset + self.shape[2] == self.shape[3]
 
+    @property
+    def begins(self) -> bool:
+        """Whether the queries are the first of the keys, and all behind them is the empty room of a static cache."""
+        first = self.q_offset == self.k_offset and self.shape[2] < self.shape[3]
+        return first and not self._unusual and self.dense is None
+
     @cached_property
     def real(self) -> Tensor | None:
         """(B, K) bool, False where a key is padding; None where none is. The empty room of a static cache is none."""
@@ -100,11 +110,30 @@ class Mask:
 
     @property
     def _unusual(self) -> bool:
-        """Whether the model's rule is not just causal, sliding and padded (packed or bidirectional texts)."""
-        usual = self.window or self._arguments.get("mask_function") in (None, causal_mask_function)
-        return self.given or bool(self._arguments.get("use_vmap")) or not usual
+        """Whether the model's rule is not just causal, sliding and padded (packed, chunked or bidirectional texts)."""
+        return self.given or bool(self._arguments.get("use_vmap")) or not self._usual
+
+    @cached_property
+    def _usual(self) -> bool:
+        """Whether the rule is that of `window`: chunks and packed texts, too, come with a window of theirs."""
+        usual = sliding_window_causal_mask_function(self.window) if self.window else causal_mask_function
+        return _alike(self._arguments.get("mask_function", causal_mask_function), usual)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two rules are made alike, of the same code over the same values: transformers makes each anew."""
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        return one.__code__ is other.__code__ and _alike(_held(one), _held(other))
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return one is other or (isinstance(one, int) and isinstance(other, int) and one == other)
+
+
+def _held(function: FunctionType) -> tuple[Any, ...]:
+    return tuple(cell.cell_contents for cell in function.__closure__ or ())
 
 
 def mask_function(**arguments: Any) -> Mask:
-    """What is registered with transformers: the arguments, kept."""
-    return Mask(arguments)
+    """What is registered with transformers: the arguments, kept; a mask that was made before the pass, as it is."""
+    given = arguments.get("attention_mask")
+    return given if isinstance(given, Mask) else Mask(arguments)

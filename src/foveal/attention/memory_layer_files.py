@@ -11,7 +11,8 @@ writes to one changes nobody's file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.retrieval_attention import AUTO, RetrievalAttention, windows
 from foveal.attention.rotation import rotations_of
 from foveal.attention.rows import Rows
-from foveal.errors import InputError
+from foveal.errors import FovealError, InputError, LibraryCorrupt
 from foveal.evaluation.files import whole_file
 from foveal.models.language import LanguageModel
 
@@ -40,6 +41,20 @@ Array = NDArray[Any]
 
 Memory = RetrievalAttention | LongHeads
 """The methods that keep a text; `registry.MEMORIES` names them."""
+
+
+@contextmanager
+def told_of_damage(folder: Path) -> Iterator[None]:
+    """LibraryCorrupt: a file of a kept text cannot be read, or is not what was written."""
+    try:
+        yield
+    except FovealError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LibraryCorrupt(
+            f"The text kept in {folder} is damaged, or was being removed ({type(error).__name__}: {error}). Remove it "
+            "and keep it anew."
+        ) from error
 
 
 def write_layer(making: Path, number: int, layer: MemoryLayer | LongHeadsLayer | SlidingLayer) -> None:

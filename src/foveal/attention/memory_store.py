@@ -48,6 +48,7 @@ from foveal.attention.memory_layer_files import (
     open_layer,
     plain_array,
     tensor_of,
+    told_of_damage,
     write_array,
     write_layer,
 )
@@ -104,29 +105,30 @@ def keep(
     """
     if not ids:
         raise InputError("There is nothing to keep: the text has no tokens.")
-    plan = _plan(model, ids, method or RetrievalAttention(), note or {})
+    method = method or RetrievalAttention()
+    plan = _plan(model, ids, method, note or {})
     if (folder / MANIFEST).is_file():
         if _same(_manifest(folder), plan):
             return folder
-        raise InputError(
-            f"{folder} holds another text, or one read in another way. Remove it (foveal prefill SOURCE --forget), or "
-            "name another folder."
-        )
-    _require_free(folder)
+        raise InputError(f"{folder} holds another text, or one read in another way. {_removed(method)}")
+    _require_free(folder, method)
     with _space_for(folder), _alone(folder, plan) as making:
         if not (making / LOGITS).is_file():
             read_in = _read_lean if supports(model.model) else _read_whole
-            read_in(model, ids, method or RetrievalAttention(), making, on_progress)
+            read_in(model, ids, method, making, on_progress)
         _finish(making, folder, ids, plan)
     return folder
 
 
-def _require_free(folder: Path) -> None:
+def _removed(method: Memory) -> str:
+    return f"Remove it (foveal prefill SOURCE --forget --attention {method.name}), or name another folder."
+
+
+def _require_free(folder: Path, method: Memory) -> None:
     """InputError: something else is in the place of what is to be kept, and only after all was read would it be met."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(
-            f"{folder} is there and holds no whole text, as where a --forget was stopped. Remove it (foveal prefill "
-            "SOURCE --forget), or name another folder."
+            f"{folder} is there and holds no whole text, as where a --forget was stopped. {_removed(method)}"
         )
 
 
@@ -236,13 +238,14 @@ def load(folder: Path, model: LanguageModel, method: Memory | None = None) -> Re
     if method.name != kept.method.name:
         raise InputError(f"The text in {folder} is kept by {kept.method.name}, not by {method.name}. Keep it anew.")
     turn = Turn()
-    if isinstance(method, LongHeads):
-        return LongHeadsCache(open_chunks(folder, method, kept.method, turn, manifest, model), method)
-    layers = [
-        open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window, model.device)
-        for number, window in enumerate(windows(model.model.config))
-    ]
-    return RetrievalCache(layers, method)
+    with told_of_damage(folder):
+        if isinstance(method, LongHeads):
+            return LongHeadsCache(open_chunks(folder, method, kept.method, turn, manifest, model), method)
+        layers = [
+            open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window, model.device)
+            for number, window in enumerate(windows(model.model.config))
+        ]
+        return RetrievalCache(layers, method)
 
 
 def kept_in(folder: Path) -> Kept:
@@ -285,15 +288,12 @@ def _loaded(folder: Path, name: str) -> Array:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise InputError(f"No text is kept in {folder}. Keep one by: foveal prefill SOURCE --keep")
-    try:
+        raise InputError(f"No text is kept in {folder}. Keep one by: foveal prefill SOURCE --keep --attention NAME")
+    with told_of_damage(folder):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LibraryCorrupt(f"{path} is damaged ({error}). Remove {folder} and keep the text anew.") from error
-    if found.get("version") != VERSION:
-        raise LibraryTooNew(
-            f"{folder} is of version {found.get('version')}; this Foveal reads {VERSION}. Keep it anew."
-        )
+        version = found["version"]
+    if version != VERSION:
+        raise LibraryTooNew(f"{folder} is of version {version}; this Foveal reads {VERSION}. Keep it anew.")
     return found
 
 

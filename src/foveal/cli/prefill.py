@@ -18,7 +18,7 @@ import typer
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.cli.reading import opened_source
-from foveal.errors import InputError
+from foveal.errors import FovealError, InputError
 from foveal.registry import MEMORIES, METHODS
 
 SHOWN = 4
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from foveal.attention.prefill import Looked
     from foveal.models.language import LanguageModel
     from foveal.reading.sources import Text
+    from foveal.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -120,18 +121,17 @@ def _kept(
 ) -> dict[str, Any]:
     """Keep the text, or forget it; what there is to tell of it."""
     from foveal.attention import memory_by_name
-    from foveal.attention.memory_store import forget as remove
     from foveal.reading.kept import KeptText, folder_of
     from foveal.settings import Settings
 
     settings = Settings.load(home)
-    text = opened_source(source, settings)
     method = memory_by_name(attention, **options)
+    if forget:
+        _forget(source, attention, language_model(model, settings), settings)
+        return {"source": source, "forgotten": True}
+    text = opened_source(source, settings)
     reader = language_model(model, settings)
     folder = folder_of(text, reader, settings.home, attention)
-    if forget:
-        remove(folder)
-        return {"source": source, "forgotten": True}
     begun = time.perf_counter()
     with progress_bar() as bar:
         task = bar.add_task("Layers", total=None)
@@ -153,6 +153,30 @@ def _kept(
         "folder": str(folder),
         "seconds": seconds,
     }
+
+
+def _forget(source: str, attention: str, reader: LanguageModel, settings: Settings) -> None:
+    """Remove every revision that is kept of a source, which may have changed, or be gone, since."""
+    from foveal.attention.memory_store import forget
+    from foveal.reading.kept import folder_of, revisions_of
+    from foveal.settings import expanded
+    from foveal.text.files import file_address
+    from foveal.types import document_id
+
+    try:
+        text = opened_source(source, settings)
+    except FovealError:
+        address = source if "://" in source else file_address(expanded(source))
+        folders = revisions_of(document_id(address), reader, settings.home, attention)
+        if not folders:
+            raise
+    else:
+        own = folder_of(text, reader, settings.home, attention)
+        # All that comes by standard input has one id: only this text of it is meant.
+        every = [] if source == "-" else revisions_of(text.document_id, reader, settings.home, attention)
+        folders = every or [own]
+    for folder in folders:
+        forget(folder)
 
 
 def _said_of_kept(kept: dict[str, Any]) -> str:

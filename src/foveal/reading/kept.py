@@ -12,6 +12,7 @@ must fit what the model was made for; LongHeads reads past it.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,3 +202,19 @@ def folder_of(text: Text, model: LanguageModel, home: Path, method: str = "retri
     """Where a text that this model reads is kept by a method: one folder for each of its revisions."""
     told = f"{text.document_id} {text.revision} {model.fingerprint}" + ("" if method == "retrieval" else f" {method}")
     return home / "memory" / hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def revisions_of(document_id: str, model: LanguageModel, home: Path, method: str = "retrieval") -> list[Path]:
+    """The folders in which revisions of a document are kept, or were begun to be, by this model and method."""
+    from foveal.attention.memory_store import MANIFEST, PLAN
+
+    found = set()
+    for path in (*home.glob(f"memory/*/{MANIFEST}"), *home.glob(f"memory/*.partial/{PLAN}")):
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            whose = told["note"].get("document_id"), told["fingerprint"], told.get("memory", "retrieval")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or gone since it was listed
+            continue
+        if whose == (document_id, model.fingerprint, method):
+            found.add(path.parent.with_name(path.parent.name.partition(".")[0]))  # .partial, or .forgotten midway
+    return sorted(found)
