@@ -198,6 +198,12 @@ def test_a_name_that_is_no_utf8_still_loads(tmp_path):
     (source.address + document.title).encode()
 
 
+def test_a_title_from_a_name_is_one_line(tmp_path):
+    (tmp_path / "two\nlines.txt").write_text("some words")
+    [source] = discover([tmp_path])
+    assert next(load(source)).title == "two lines"
+
+
 # load
 
 

@@ -1,5 +1,6 @@
 """Web pages: headings survive, furniture goes, the right encoding is found."""
 
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -7,7 +8,8 @@ import pytest
 from lxml.html import document_fromstring
 
 from foveal.errors import UnreadableSource
-from foveal.text.html import _simplify, decode_html, read_html
+from foveal.text.html import _parser, _simplify, decode_html, read_html
+from foveal.text.html_hidden import drop_hidden
 
 SENTENCE = (
     "The fovea is the small part of the retina that sees sharply, and the eye turns it to the few places that matter. "
@@ -180,6 +182,19 @@ def test_the_encoding_of_a_page(content, charset):
     assert decode_html(content, name="a page", charset=charset).endswith(POLISH)
 
 
+@pytest.mark.parametrize(
+    ("content", "charset", "text"),
+    [
+        (b'<meta charset="utf-8">' + "“naïve”".encode() + b" caf\xe9", None, "“naïve” caf\ufffd"),  # one byte is not it
+        ("“naïve”".encode() + b" caf\xe9", "utf-8", "“naïve” caf\ufffd"),
+        (b'<meta charset="utf-8">' + "灯塔看守人每天晚上写下经过的船只".encode("gb18030") * 9, None, "灯塔看守人每天"),
+        (b"<!-- <meta charset=utf-16> --><meta charset=cp1251>" + "Маяк".encode("cp1251"), None, "Маяк"),
+    ],
+)
+def test_a_page_that_is_nearly_what_it_says(content, charset, text):
+    assert text in decode_html(content, name="a page", charset=charset)
+
+
 def test_latin1_means_windows_1252_as_in_browsers():
     assert decode_html("“5 €”".encode("cp1252"), name="a page", charset="iso-8859-1") == "“5 €”"
 
@@ -219,3 +234,130 @@ def test_control_characters_are_spaces():
     assert page.text == "It sees, and sharp ly so."
     for name in (b"{foo", b"{}", b"a\x01b"):  # attributes that no tree takes
         assert read_html(b"<p " + name + b"='\x02'>It sees well.", name="x").text == "It sees well."
+
+
+def in_article(part, style="", heading=""):
+    """What a page says that holds `part` among sentences."""
+    styled = f"<style>{style}</style>" if style else ""
+    body = f"<article>{heading or '<h1>The fovea</h1>'}<p>{SENTENCE * 3}</p>{part}<p>So {SENTENCE * 3}</p></article>"
+    return read(f"<html><head><title>The fovea</title>{styled}</head><body>{body}</body></html>").text
+
+
+@pytest.mark.parametrize(
+    ("marks", "style"),
+    [
+        ("style='color: red; DISPLAY : none !important'", ""),
+        ("style='visibility:hidden'", ""),
+        ("hidden", ""),
+        ("class='x y'", ".x { color: red; display: none }"),
+        ("class='x'", "@media screen, print { p.x, .z { display: none; } }"),
+        ("class='x' style='display: block'", ".x { display: none !important }"),
+        ("class='x'", "/* .x { } */ article > .x { visibility: collapse }"),
+        ("class='x'", "h1 ~ .z { display: block } article .x { display: none }"),
+        ("class='x'", ".x { display: block } p.x { display: none } .x { display: block }"),
+        ("class='a:x'", r".a\:x { content: '}'; background: url(data:x;}); display: none }"),
+    ],
+)
+def test_what_a_browser_hides_is_not_read(marks, style):
+    text = in_article(f"<p {marks}>Nobody sees this sentence, whatever it says of the eye.</p>", style)
+    assert "Nobody" not in text
+    assert text.count("fovea is the small part") == 6
+
+
+@pytest.mark.parametrize(
+    ("marks", "style"),
+    [
+        ("aria-hidden='true'", ""),
+        ("style='overflow: hidden'", ""),
+        ("hidden='until-found'", ""),
+        ("hidden class='x'", ".x { display: block }"),
+        ("class='x'", "@media print { .x { display: none } } @keyframes k { from { display: none } }"),
+        ("class='x'", "@media (max-width: 500px) { .x { display: none } }"),
+        ("class='x'", ".x { display: none } @media (min-width: 500px) { .x { display: block } }"),
+        ("class='x'", ".x { display: none } .x:first-of-type { display: block }"),
+        ("class='x'", ".x:hover { display: none } .x::before { display: none } .z .x { display: none }"),
+        ("class='x'", "@media (min-width: 1px) { .x:is(p, q) { display: none } } /* .x { display: none }"),
+        ("class='x no-js'", ".no-js.x { display: none }"),
+        ("id='x'", ".x, p { display: none } #x { display: block }"),
+    ],
+)
+def test_what_a_browser_shows_or_may_show_is_read(marks, style):
+    text = in_article(f"<p {marks}>Everybody sees this sentence, whatever it says of the eye.</p>", style)
+    assert "Everybody sees this" in text
+
+
+def test_what_is_visible_within_the_invisible_is_read_and_words_behind_the_hidden_stay():
+    part = (
+        "<div style='visibility: hidden'>Unseen words. <p style='visibility: visible'>These words are seen.</p></div>"
+    )
+    text = in_article(
+        f"{part}<p>One<span hidden>SECRET</span>word and <b class='x'>no</b>thing.</p>", ".x{display:none}"
+    )
+    assert "These words are seen." in text
+    assert "Oneword and thing." in text
+    assert "Unseen" not in text
+
+
+def test_a_page_that_a_script_will_show_is_read():
+    body = f"<body style='display:none'><div hidden><h1>The fovea</h1><p>{SENTENCE}</p></div></body>"
+    assert SENTENCE.strip() in read(f"<style>body, p {{ visibility: hidden }}</style>{body}").text
+
+
+def test_a_hidden_title_is_none():
+    hidden = "<h1 style='display:none'>Home of eyes</h1><h1>The fovea</h1>"
+    assert in_article("", heading=hidden).startswith("# The fovea\n")
+    assert read(f"<body><svg><title>An icon</title></svg><h1>The fovea</h1><p>{SENTENCE}</p>").title == "The fovea"
+
+
+def test_rules_without_end_cost_no_time():
+    rules = "".join(f".x.y{n}{{display:none}}" for n in range(5000)) + "[" * 100_000 + "{}"
+    paragraphs = "".join(f"<p class='x z{n}'>{SENTENCE}</p>" for n in range(3000))
+    page = f"<style>{'div ' * 1500}p {{display:none}} {rules}</style><body>{'<div>' * 1500}{paragraphs}"
+    tree = document_fromstring(page, parser=_parser())
+    begun = time.process_time()
+    drop_hidden(tree)
+    assert time.process_time() - begun < 10  # without its limits, minutes
+    assert tree.text_content().count(SENTENCE) == 3000
+
+
+@pytest.mark.parametrize("inside", ["<!-- -->", "<!-- a comment -->", "<?php echo 1 ?>", "<![CDATA[ x ]]>"])
+def test_words_behind_a_comment_stay(inside):
+    assert "There are 3 items in it." in in_article(f"<p>There are {inside}3{inside} items in it.</p>")
+
+
+def test_a_section_named_by_its_heading_is_read():
+    for name in ("related-work", "sharing-memory", "footer"):
+        words = name.replace("-", " ").capitalize()
+        heading = f"<h2>2.1 {words}<a class='headerlink' href='#{name}'>¶</a></h2>"
+        text = in_article(f"<section id='{name}'>{heading}<p>Others have seen this before.</p></section>")
+        assert f"## 2.1 {words}\n\nOthers have seen" in text
+    assert "## Navigation" in in_article(
+        "<h2><span class='mw-headline' id='Navigation'>Navigation</span></h2><p>By eye."
+    )
+    assert "Buy" not in in_article("<section id='related'><h2>Related offers</h2><p>Buy our glasses.</p></section>")
+
+
+def test_captions_code_and_quotations_in_figures_and_lists_in_cells_are_read():
+    text = in_article(
+        "<figure><img src='a.png'><figcaption>Figure 1: the retina.</figcaption></figure>"
+        "<figure class='highlight'><pre>see(x)</pre></figure>"
+        "<figure><blockquote>I see.</blockquote><figcaption>Ada</figcaption></figure>"
+        "<table><tr><th>Part</th><th>Cells</th></tr><tr><td>fovea</td>"
+        "<td>both:<ul><li>cones<ol><li>red</li></ol></li><li>rods</li></ul></td></tr></table>"
+    )
+    for words in ("Figure 1: the retina.", "see(x)", "I see.", "Ada", "| fovea | both: cones red rods |"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("formula", "written"),
+    [
+        ("<mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup>", "E=mc^2"),
+        ("<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><msub><mi>c</mi><mi>i</mi></msub></mfrac>", "(a+b)/(c_i)"),
+        ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>x^{2}</annotation></semantics>", "$x^{2}$"),
+    ],
+)
+def test_formulas_are_read(formula, written):
+    hidden = f"<span style='display: none'><math>{formula}</math></span><img src='formula.svg'>"
+    for part in (f"<math>{formula}</math>", hidden):
+        assert f"We see {written} here." in in_article(f"<p>We see {part} here.</p>")

@@ -8,6 +8,7 @@ import pytest
 from fpdf import FPDF
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from foveal.errors import UnreadableSource
 from foveal.text.pdf import read_pdf
@@ -51,6 +52,24 @@ def test_each_page_begins_at_its_offset():
 def test_a_page_without_text_begins_where_the_next_one_does():
     found = read(made([f"Page one. {WORDS}.", "", f"Page three. {WORDS}."]))
     assert found.pages[1] == found.pages[2] == found.text.index("Page three")
+
+
+def test_pages_that_are_but_pictures_are_told(caplog):
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=11)
+    for n in range(4):
+        pdf.add_page()
+        if n % 2:
+            pdf.image(Image.new("L", (50, 70), 200), w=180)
+        else:
+            pdf.multi_cell(0, text=f"Page {n + 1}. {WORDS}." if n else "")
+    found = read(bytes(pdf.output()))
+    assert found.pages == (0, 0, 0, len(found.text))
+    [said] = caplog.messages
+    assert "a.pdf: 2 of its 4 pages are pictures without text (the first is page 2)" in said  # page 1 is but empty
+    caplog.clear()
+    read(made([WORDS, "", WORDS]))
+    assert not caplog.messages
 
 
 def test_properties():
@@ -228,6 +247,16 @@ def test_a_head_on_every_other_page_runs_along_too():
 )
 def test_lines_that_do_not_run_along_stay(pages):
     assert joined(pages)[0].count("A Book of Seeing") == sum("A Book of Seeing" in page for page in pages)
+
+
+def test_a_line_with_another_number_on_each_page_stays():
+    numbers = (4711, 4790, 5012, 5013, 6001, 6001)
+    pages = [f"Invoice {n} of 2024\r\n{LINES} {n % 97}\r\n{WORDS} {n}\r\nTotal due: {3 * n} euro" for n in numbers]
+    text, _ = joined(pages)
+    assert all(text.count(f"Invoice {n} of 2024") == 1 for n in numbers)
+    assert text.count("Total due") == 5
+    heads = [page.replace("A Book", f"Chapter {2 + (n > 4)}: A Book") for n, page in enumerate(running(9))]
+    assert [joined(heads)[0].count(f"Chapter {n}: A Book of Seeing") for n in (2, 3)] == [1, 1]
 
 
 def test_a_number_among_page_numbers_stays():

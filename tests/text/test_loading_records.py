@@ -116,6 +116,7 @@ def test_a_bad_line_is_skipped_and_the_rest_goes_on(tmp_path, line, reason):
     assert isinstance(bad, Skipped)
     assert bad.address == f"{path.resolve().as_uri()}#2"
     assert reason in bad.reason
+    assert bad.reason.startswith(f"{path.resolve()}: ")  # of the many files of a folder, which
 
 
 def test_nul_and_half_pairs_never_reach_a_document(tmp_path):

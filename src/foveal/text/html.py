@@ -22,11 +22,13 @@ from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
+from foveal.text.html_hidden import drop_hidden
 from foveal.text.plain import decode, known_encoding, require_text, storable
 
 _DECLARED = re.compile(
     rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([\w.:-]+)|<\?xml[^>]{0,100}?encoding=["']([\w.:-]+)""", re.I
 )
+_COMMENTED = re.compile(rb"<!--(?:.*?-->|.*\Z)", re.DOTALL)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 _FURNITURE = (
@@ -36,14 +38,17 @@ _FURNITURE = (
     *("//ruby//rt", "//ruby//rp"),  # how the word below is read; within the line it would cut the word in two
 )
 _EMPHASIS = ("b", "strong", "i", "em", "u")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_SIGNS = {"msup": "^", "mover": "^", "msub": "_", "munder": "_", "mfrac": "/", "msubsup": "_^", "munderover": "_^"}
 _RUBY = ("ruby", "rb", "rtc")
-_PROSE = ("p", "li", "dd", "dt", "td", "th", "blockquote", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6")
+_PROSE = ("p", "li", "dd", "dt", "td", "th", "blockquote", "figcaption", *_HEADINGS)
 _INLINE = (
     *("a", "abbr", "acronym", "bdi", "bdo", "big", "cite", "data", "dfn", "font", "ins", "mark", "nobr", "small"),
     "span",
 )
 _CROWD = 500  # of them in one element, as in a transcript by words: the extraction is quadratic in them
 _VERBATIM = ("pre", "code", "textarea", "script", "style")
+_ALNUM = re.compile(r"[^\W_]")
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML has no place for them
 _DEEPEST = 512  # elements within each other, as browsers allow; the search for the main text is quadratic in them
@@ -55,7 +60,7 @@ _BLANK_END = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
 _BLOCKS = (
     *("address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "figure", "footer", "form", "header", "hr"),
     *("li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul"),
-    *("h1", "h2", "h3", "h4", "h5", "h6"),
+    *_HEADINGS,
 )
 
 
@@ -78,14 +83,17 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
     source = _XML_DECLARATION.sub("", storable(decode_html(content, name=name, charset=charset)))
     require_text(source, name)
     try:
-        tree = html.document_fromstring(source.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
+        tree = html.document_fromstring(source.encode(), parser=_parser())
     except etree.ParserError as error:
         raise UnreadableSource(f"{name} is no HTML that can be read: {error}. Save the page anew.") from error
     _clean(tree)
-    title, author = _title(tree), _named(tree, "author") or _named(tree, "article:author")
+    author = _named(tree, "author") or _named(tree, "article:author")
     link, licence = _canonical(tree), _licence(tree)
     shallow = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
     published_at = _published_at(tree) if shallow else None
+    drop_hidden(tree)  # but what a page says of itself may stand hidden
+    _drop_anchors(tree)
+    title = _title(tree)
     if shallow:
         _simplify(tree)
     text = _headed(storable((shallow and _main_text(tree)) or _whole_body(tree)), tree, title)
@@ -100,16 +108,24 @@ def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str
     """The characters of a page, in the encoding that a browser would choose."""
     if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return decode(content, name)
-    found = _DECLARED.search(content[:4096])
+    found = _DECLARED.search(_COMMENTED.sub(b"", content[:4096]))
     own = known_encoding((found[1] or found[2]).decode("ascii", "replace")) if found else None
     if own and own.startswith(("utf-16", "utf-32")):  # read as ASCII, so it is neither: HTML says that UTF-8 is meant
         own = "utf-8"
-    for encoding in filter(None, (known_encoding(charset), own)):
+    stated = [encoding for encoding in (known_encoding(charset), own) if encoding]
+    for encoding in stated:
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:  # the page says one thing and does another
             continue
-    return decode(content, name)
+    return decode(content, name, stated="utf-8" if "utf-8" in stated else None)
+
+
+def _parser() -> Any:
+    """The extraction would drop the words behind a comment, to the end of the paragraph."""
+    from lxml import html
+
+    return html.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
 
 
 def _clean(tree: Any) -> None:
@@ -123,6 +139,14 @@ def _clean(tree: Any) -> None:
             if _CONTROL.search(value):
                 with suppress(ValueError):  # a name that no page should have
                     element.attrib[name] = _CONTROL.sub(" ", value)
+
+
+def _drop_anchors(tree: Any) -> None:
+    """Take out the signs (¶, #) by which a heading links to itself."""
+    for heading in tree.iter(*_HEADINGS):
+        for link in heading.xpath(".//a[starts-with(@href, '#')]"):
+            if not _ALNUM.search(link.text_content()):
+                link.drop_tree()
 
 
 def _depth(tree: Any) -> int:
@@ -179,6 +203,8 @@ def _simplify(tree: Any) -> None:
         if element.text and not len(element) and re.fullmatch(r"[\d+-]+", element.text):
             element.text = element.text.translate(table)
     _mark_words(tree)
+    _keep_words(tree)
+    _write_formulas(tree)
     etree.strip_tags(tree, *_EMPHASIS, *_RUBY, "q", "sup", "sub")
     verbatim = {inner for outer in tree.iter(*_VERBATIM) for inner in outer.iter()}
     for element in tree.iter():
@@ -192,12 +218,56 @@ def _mark_words(tree: Any) -> None:
     """Make a `q`, whose tag is then taken off, of what the search for the main text would take out, or set apart."""
     for element in tree.iter("q"):  # else a paragraph of its own
         element.text, element.tail = f"“{element.text or ''}", f"”{element.tail or ''}"
-    for element in list(tree.iter("time")):  # else ornament, which goes with its words
+    for element in list(tree.iter("time", "label")):  # else ornament, which goes with its words
         if next(element.iterancestors(*_PROSE), None) is not None:
             element.tag = "q"  # dropping tags one by one is quadratic
     for parent, count in Counter(element.getparent() for element in tree.iter(*_INLINE)).items():
         for element in parent if count > _CROWD else ():
             element.tag = "q" if element.tag in _INLINE else element.tag
+
+
+def _keep_words(tree: Any) -> None:
+    """Undo what the extraction takes for ornament by a guess from a style or an id, or because of where it stands."""
+    for element in tree.iter():
+        element.attrib.pop("style", None)  # what is hidden is gone by now; "overflow: hidden" hides nothing
+        if element.tag in _PROSE:
+            element.attrib.pop("aria-hidden", None)
+    for heading in tree.iter(*_HEADINGS):
+        for element in heading.iter():
+            element.attrib.pop("id", None)
+        part = heading.getparent()  # "Related work" by its own name is no box of related pages
+        if part is not None and "section" in (part.tag, *(part.get("class") or "").split()) and _names(part, heading):
+            del part.attrib["id"]
+    for element in tree.iter("figure", "figcaption"):
+        element.tag = "div" if element.tag == "figure" else "p"
+    for element in list(tree.iter("li", "dt", "dd", "ul", "ol", "dl")):  # lists in cells
+        if next(element.iterancestors("td", "th"), None) is not None:
+            element.tag = "p" if element.tag in ("li", "dt", "dd") else "q"
+
+
+def _write_formulas(tree: Any) -> None:
+    """Put words in the place of MathML that brings no TeX with it; with TeX, the extraction does."""
+    for formula in list(tree.iter("math")):
+        if not formula.get("alttext") and next(formula.iter("annotation"), None) is None:
+            words = _in_line(formula)
+            formula.clear(keep_tail=True)
+            formula.tag, formula.text = "q", words
+
+
+def _names(part: Any, heading: Any) -> bool:
+    """Whether an id is made of the words of a heading, as programs that write documentation do it."""
+    name, words = ("".join(_ALNUM.findall(one.casefold())) for one in (part.get("id") or "", heading.text_content()))
+    return bool(name) and words.lstrip("0123456789") == name.lstrip("0123456789")
+
+
+def _in_line(formula: Any) -> str:
+    """A formula of MathML as one writes it in a line: E=mc^2."""
+    for element in list(formula.iter(*_SIGNS)):
+        operands = [child for child in element if isinstance(child.tag, str)]
+        for sign, operand in zip(("", *_SIGNS[element.tag]), operands, strict=False):
+            begin, end = ("(", ")") if len(operand) > 1 else ("", "")
+            operand.text, operand.tail = f"{sign}{begin}{operand.text or ''}", end
+    return " ".join("".join(formula.itertext()).split())
 
 
 def _readable(markdown: str) -> str:
@@ -215,7 +285,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def _title(tree: Any) -> str | None:
-    shown, heading = _words(tree.find(".//title")), _words(tree.find(".//h1"))
+    shown, heading = _words(next(iter(tree.xpath("//title[not(ancestor::svg)]")), None)), _words(tree.find(".//h1"))
     if heading and shown.startswith(heading):
         return heading
     return shown or _named(tree, "og:title") or heading or None

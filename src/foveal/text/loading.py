@@ -242,5 +242,5 @@ def _decoded(raw: _Raw) -> str:
 
 
 def _printable(name: str) -> str:
-    """A file's name as text; bytes of it that are no UTF-8 become U+FFFD."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A file's name as text of one line; bytes of it that are no UTF-8 become U+FFFD."""
+    return " ".join(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").split())

@@ -4,13 +4,15 @@ Text      in the order in which the file holds it, put together by `pdf_lines.py
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
-Refuses   files that are locked, damaged, or hold no text at all (scans: they need text recognition first)
+Refuses   files that are locked, damaged, or hold no text at all (scans: they need text recognition first); of a file
+          with some such pages the log says how many
 
 pdfium is not made for threads: one file is read at a time. Handles are closed at once.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import threading
@@ -27,6 +29,8 @@ from foveal.text.dates import pdf_date
 from foveal.text.pdf_headings import Bookmark, Line, marked
 from foveal.text.pdf_lines import joined
 from foveal.text.plain import storable
+
+logger = logging.getLogger("foveal.text.pdf")
 
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
 
@@ -55,8 +59,9 @@ class PdfText:
 
 def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
     """The text of the PDF in `content`; UnreadableSource says why there is none."""
+    pictures: list[int] = []
     with PDFIUM, _opened(content, name) as pdf:
-        pages = marked(list(_pages(pdf, name, max_characters)), list(_outline(pdf)))
+        pages = marked(list(_pages(pdf, name, max_characters, pictures)), list(_outline(pdf)))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None
     text, offsets = joined(pages)
@@ -64,6 +69,15 @@ def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
         raise UnreadableSource(
             f"{name} is a PDF of {len(pages)} pages without text: probably a scan. Run text recognition (OCR) over it "
             "first, for instance: ocrmypdf in.pdf out.pdf"
+        )
+    if pictures:
+        logger.warning(
+            "%s: %d of its %d pages are pictures without text (the first is page %d) and cannot be read or found. "
+            "Text recognition (OCR) gives them text, for instance: ocrmypdf --skip-text in.pdf out.pdf",
+            name,
+            len(pictures),
+            len(pages),
+            pictures[0],
         )
     title = _sane(properties["Title"]) or largest or _first_line(text)
     return PdfText(text, offsets, title, properties["Author"] or None, pdf_date(properties["CreationDate"]))
@@ -88,7 +102,8 @@ def _opened(content: bytes, name: str) -> Iterator[Any]:
         yield pdf
 
 
-def _pages(pdf: Any, name: str, max_characters: int) -> Iterator[list[Line]]:
+def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Iterator[list[Line]]:
+    """The lines of each page; the numbers of those that are but a picture go to `pictures`."""
     import pypdfium2
 
     left = max_characters
@@ -96,6 +111,8 @@ def _pages(pdf: Any, name: str, max_characters: int) -> Iterator[list[Line]]:
         try:
             with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
                 lines = list(_lines(text))
+                if not any(line.text.strip() for line in lines) and _has_picture(page):
+                    pictures.append(number + 1)
         except pypdfium2.PdfiumError:  # a damaged page is empty, and the others keep their numbers
             lines = []
         left -= sum(len(line.text) + 1 for line in lines)
@@ -104,6 +121,12 @@ def _pages(pdf: Any, name: str, max_characters: int) -> Iterator[list[Line]]:
                 f"{name} unpacks to more than {max_characters:,} characters. Split it, or raise LoadSettings.max_bytes."
             )
         yield lines
+
+
+def _has_picture(page: Any) -> bool:
+    from pypdfium2 import raw
+
+    return next(iter(page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=2)), None) is not None
 
 
 def _lines(text: Any) -> Iterator[Line]:

@@ -1,6 +1,7 @@
 """The lines of a PDF's pages, put together so that they read: hyphens mended, page numbers gone, paragraphs apart.
 
-Lines that run along tops or feet of pages (title, chapter, address, "page 3 of 90") stay where they stand first.
+Lines that run along tops or feet of pages (title, chapter, address, "page 3 of 90") stay where they stand first, and
+where their number is another one ("Invoice 4711"), but for the page's own.
 
 A PDF knows characters at places, not paragraphs. Line breaks stay as they are printed; a blank line is put where a
 paragraph ends (a short line that ends a sentence) and around headings (a numbered or well-known title alone on its
@@ -20,6 +21,7 @@ from itertools import pairwise
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
 LONGEST_HEADING = 10  # words
 EDGE, RUNNING, LONGEST_RUNNING = 2, 4, 120  # outer lines of a page; pages in a row; characters
+COUNTED = 3  # pages whose number is as far from the page's own: then it is one of them
 
 _FULL = "\uffff"  # ends a line that a hyphen shows to have been full
 _CONTROLS = re.compile(r"[\x00-\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -115,7 +117,7 @@ def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
 
 
 def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
-    """Drop the outer lines that stand there on the pages around, too, but for their numbers."""
+    """Drop the outer lines that stand there on the pages before, too; numbers may count along with the pages."""
     for edge in (0, -1) * EDGE:
         found: dict[str, list[int]] = defaultdict(list)
         for number, page in enumerate(pages):
@@ -123,17 +125,36 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
             heading = _MARKED.match(page[edge])
             if re.search(r"[^\W\d_]", line) and len(line) <= LONGEST_RUNNING and not heading:
                 found[line].append(number)
-        dropped = {number for at in found.values() for number in _in_rows(at)}
+        dropped = {
+            number
+            for at in found.values()
+            for row in _rows(at)
+            for number in _said_before([pages[n][edge] for n in row], row)
+        }
         pages = [_trimmed(page, edge) if number in dropped else page for number, page in enumerate(pages)]
     return pages
 
 
-def _in_rows(numbers: Sequence[int]) -> Iterator[int]:
-    """The pages of each run of at least `RUNNING`, side by side or every other one, without the first of them."""
+def _rows(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The pages of each run of at least `RUNNING`, side by side or every other one."""
     starts = [0, *(n for n, (a, b) in enumerate(pairwise(numbers), 1) if b - a > 2), len(numbers)]
     for start, end in pairwise(starts):
         if end - start >= RUNNING:
-            yield from numbers[start + 1 : end]
+            yield numbers[start:end]
+
+
+def _said_before(lines: Sequence[str], pages: Sequence[int]) -> Iterator[int]:
+    """The pages whose line is that of the page before: its numbers are, too, or count along as page numbers do."""
+    found = [tuple(map(int, re.findall(r"\d+", line))) for line in lines]
+    shifts = Counter(
+        (at, value - page) for page, values in zip(pages, found, strict=True) for at, value in enumerate(values)
+    )
+    for before, values, page in zip(found, found[1:], pages[1:], strict=False):
+        if all(
+            value == old or shifts[at, value - page] >= COUNTED
+            for at, (old, value) in enumerate(zip(before, values, strict=True))
+        ):
+            yield page
 
 
 def _trimmed(page: list[str], edge: int) -> list[str]:

@@ -117,7 +117,7 @@ def _decoded(data: bytes, stated: str | None) -> str | None:
     text = _strictly(data, "utf-8")
     if text is None or "\0" in text:
         return _utf16_without_mark(data) or (
-            text if 0 in data else _as_stated(data, stated) or _nearly_utf8(data) or _legacy(data)
+            text if 0 in data else _as_stated(data, stated) or _nearly_utf8(data, stated) or _legacy(data)
         )
     return text
 
@@ -151,11 +151,12 @@ def _has_stray_zeros(sample: bytes) -> bool:
     return zeros * 4 < len(sample) and len(sample.translate(None, _NOT_PRINTABLE)) >= 0.9 * (len(sample) - zeros)
 
 
-def _nearly_utf8(data: bytes) -> str | None:
-    """UTF-8 with stray bytes: at least ten good sequences to a bad one, else it is another encoding."""
+def _nearly_utf8(data: bytes, stated: str | None = None) -> str | None:
+    """UTF-8 with stray bytes: ten good sequences to a bad one (or one, where it is stated), else another encoding."""
     sample = _sample(data).decode("utf-8", "replace")
     good, bad = len(_SEQUENCE.findall(sample)), sample.count("\ufffd")
-    return data.decode("utf-8", "replace") if good >= 10 * bad else None
+    least = bad if known_encoding(stated) == "utf-8" else 10 * bad
+    return data.decode("utf-8", "replace") if good >= least else None
 
 
 def _legacy(data: bytes) -> str | None:

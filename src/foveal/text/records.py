@@ -17,6 +17,7 @@ from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
+from foveal.text.files import path_of
 from foveal.text.plain import storable
 from foveal.text.sources import Skipped, Source
 from foveal.types import Document, Scalar
@@ -33,6 +34,7 @@ _OWN = ("source", "kind")
 def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipped]:
     """The documents in `lines`; UnreadableSource, at the end or after many bad lines, where none was good."""
     good, first_reason, seen = 0, "it is empty", set[str]()
+    name = str(path_of(source.address)) if source.address.startswith("file://") else source.address
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -41,7 +43,7 @@ def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipp
         except UnreadableSource as error:
             if number == 1 or first_reason == "it is empty":
                 first_reason = str(error)
-            yield Skipped(f"{source.address}#{number}", str(error))
+            yield Skipped(f"{source.address}#{number}", f"{name}: {error}")
             if not good and number >= GIVE_UP_AFTER:
                 break
         else:
