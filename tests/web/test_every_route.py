@@ -6,6 +6,7 @@ XSS      no parameter comes back as markup
 Leading  no parameter leads a browser to another site
 Rights   what is a member's is nobody's, and what is a moderator's no member's
 Crashes  no value of any parameter is a mistake of the server's
+Sizes    no form but the one that takes files may be large, and no form is read in another charset than UTF-8
 """
 
 from __future__ import annotations
@@ -272,3 +273,43 @@ def test_no_value_of_a_parameter_is_a_mistake_of_the_server(app: FastAPI, known:
             for name in one.in_path:
                 look(one, values | {name: odd})
     assert wrong == []
+
+
+def test_no_form_is_large_but_the_one_that_takes_files(app: FastAPI, known: dict[str, str]) -> None:
+    visitor = visitor_of(app, "large-admin", "admin")
+    many = "application/x-www-form-urlencoded", b"&" * 300_000
+    head = b'--B\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
+    file = "multipart/form-data; boundary=B", head + b"a" * 300_000 + b"\r\n--B--\r\n"
+    for one in WRITES:
+        address = one.address(values_for(one, known))
+        for kind, body in (many, file):
+            answer = visitor.request(one.method, address, content=body, headers={"content-type": kind})
+            taken = one.path == "/library/add" and kind == file[0]
+            assert answer.status_code == (403 if taken else 413), (one, kind, answer.status_code)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["charset=utf-7", 'Charset="UTF-7"', "charset*=us-ascii'en'utf-7", "charset=utf-8; charset=unicode_escape"],
+)
+def test_no_form_is_read_in_a_charset_of_its_own(app: FastAPI, known: dict[str, str], charset: str) -> None:
+    """UTF-7 writes NUL as "+AAA-", half a character as "+2AA-": no page and no database takes either."""
+    visitor = visitor_of(app)
+    kind = f"multipart/form-data; boundary=B; {charset}"
+    for one in WRITES:
+        parts = {**dict.fromkeys(one.names, "what +2AA- and +AAA- are"), "token": visitor.token()}
+        body = "".join(
+            f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts.items()
+        )
+        address = one.address(values_for(one, known))
+        content = f"{body}--B--\r\n".encode()
+        answer = visitor.request(one.method, address, content=content, headers={"content-type": kind, "origin": AT})
+        assert answer.status_code == 415, (one, kind, answer.status_code)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", '"UTF-8"'])
+def test_a_form_that_says_that_it_is_utf_8_is_read(app: FastAPI, charset: str) -> None:
+    visitor = visitor_of(app)
+    body = f'--B\r\nContent-Disposition: form-data; name="token"\r\n\r\n{visitor.token()}\r\n--B--\r\n'
+    headers = {"content-type": f"multipart/form-data; charset={charset}; boundary=B", "origin": AT}
+    assert "The question is empty" in visitor.request("POST", "/ask", content=body.encode(), headers=headers).text

@@ -191,6 +191,8 @@ def test_a_page_of_another_server_cancels_a_job(tmp_path: Path) -> None:
     with visiting(app) as one, visiting(made_app(tmp_path)) as two:
         page = one.post("/ask", question=QUESTION).url.path
         assert held.began.wait(10)
+        waiting = one.post("/ask", question=f"{QUESTION} Again.").url.path
+        wait_for(lambda: "Waiting: 1 job goes first" in two.client.get(waiting).text)
         assert two.post(f"/jobs/{page.rpartition('/')[2]}/cancel").status_code == 200
         wait_for(lambda: "It was cancelled." in one.client.get(page).text)
         wait_for(lambda: "It was cancelled." in two.client.get(page).text)

@@ -20,7 +20,7 @@ from foveal.settings import Settings
 from foveal.web import library_pages
 from foveal.web.jobs import Job
 from foveal.web.passage_marks import marked_words
-from foveal.web.uploads import LONGEST_NAME, file_given, pasted_given, safe_name
+from foveal.web.uploads import LONGEST_NAME, addresses_in, file_given, pasted_given, safe_name
 
 
 @pytest.fixture
@@ -136,6 +136,16 @@ def test_what_is_refused_is_said_beside_a_library_with_documents_too(visitor):
     assert "nonsense" in answer.text  # what was pasted is still there
 
 
+def test_addresses_that_are_pasted_together_are_each_fetched_and_are_no_text(visitor, tmp_path):
+    page = text_of(visitor.waited(visitor.post("/library/add", pasted="http://127.0.0.1:9/a\nhttp://127.0.0.1:9/b\n")))
+    assert page.count("only public ones are read") == 2
+    assert not (tmp_path / "uploads").exists()
+    answer = visitor.post("/library/add", pasted=" ".join(f"http://127.0.0.1:9/{n}" for n in range(21)))
+    assert "21 addresses were sent; at most 20" in text_of(answer.text)
+    assert addresses_in("2103.00020 https://example.org") == ["2103.00020", "https://example.org"]
+    assert addresses_in("See https://example.org\nand https://example.org/b") == []
+
+
 def test_an_address_of_this_machine_is_not_fetched(visitor):
     page = text_of(visitor.waited(visitor.post("/library/add", pasted="http://127.0.0.1:9/secret")))
     assert "was not added" in page
@@ -216,6 +226,14 @@ def test_what_is_too_large_is_a_clear_page(visitor):
     assert answer.status_code == 413
     assert answer.headers["content-type"].startswith("text/html")
     assert "larger than 1 MB" in text_of(answer.text)
+
+
+def test_a_text_that_is_too_long_to_be_pasted_says_what_to_do(tmp_path):
+    with visiting(made_app(tmp_path)) as visitor:
+        answer = visitor.post("/library/add", pasted="word " * 2**18, files=[("files", ("a.txt", b"Some text."))])
+        assert answer.status_code == 413
+        assert "Save it as a file" in text_of(answer.text)
+        assert "is in the library now" in visitor.add(("word.txt", b"word " * 2**18))
 
 
 def test_names_lead_nowhere_else_and_are_shown_as_text(visitor, tmp_path):
@@ -315,6 +333,26 @@ def test_a_search_as_of_a_day_sees_nothing_later(visitor):
         assert answer.status_code == 400
         assert said in text_of(answer.text)
         assert 'role="alert"' in answer.text
+
+
+def test_nothing_is_removed_while_something_is_added(visitor, app):
+    visitor.add(("mill.md", STORY.encode()))
+    with app.state.site.library.store.writing():
+        answer = visitor.post(f"/library/{visitor.only()}/remove")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    assert "is being added to just now. Nothing was removed" in text_of(answer.text)
+    assert "The mill" in visitor.client.get("/library").text
+
+
+def test_no_error_tells_where_the_home_lies(visitor, tmp_path):
+    visitor.add(("mill.md", STORY.encode()))
+    library = visitor.client.get("/library?q=mill&retriever=generative")
+    ask = visitor.post("/ask", question="Who?", retriever="generative")
+    for answer in (library, ask):
+        assert answer.status_code == 400
+        assert "There is no model of titles in HOME/models yet." in text_of(answer.text)
+        assert str(tmp_path) not in answer.text
+    assert "Who?</textarea>" in ask.text  # what was typed is still there
 
 
 def test_a_document_is_removed_after_a_question_with_the_file_that_was_kept(visitor, tmp_path):

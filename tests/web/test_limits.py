@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 
 import pytest
 from fastapi import Request
+from honest import document
 from hypothesis import given
 from hypothesis import strategies as st
 from paper_site import records, site_app
+from reading_site import made_app
 from starlette.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from foveal.web.limits import MOST_ADDRESSES, Limits, address_of
+from foveal.errors import InputError
+from foveal.web.limits import MOST_ADDRESSES, Limits, address_of, asked_by
+from foveal.web.serving import server_config
+from foveal.web.settings import WebSettings
 
 
 @given(st.lists(st.floats(0, 30), max_size=40), st.integers(1, 5))
@@ -62,6 +69,39 @@ def test_only_a_trusted_proxy_is_believed(client, forwarded, trusted, address):
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     request = Request({"type": "http", "client": (client, 1), "headers": headers})
     assert address_of(request, trusted) == address
+
+
+def test_searches_of_the_library_count_too(tmp_path: Path):
+    app = made_app(tmp_path, search_per_minute=2)
+    app.state.site.library.add_documents([document("a", "The mill stands at the river.")])
+    client = TestClient(app, base_url="http://localhost")
+    assert [client.get("/library?q=mill").status_code for _ in range(3)] == [200, 200, 429]
+    assert client.get("/library").status_code == 200
+    app.state.site.close()
+
+
+@pytest.mark.parametrize(("client", "address"), [("10.1.2.3", "1.2.3.4"), ("10.2.0.1", "10.2.0.1")])
+def test_proxies_of_a_network_are_named_in_the_home(tmp_path: Path, client: str, address: str):
+    """Both where requests are counted and where uvicorn says by which scheme somebody came."""
+    (tmp_path / "foveal.toml").write_text('[web]\ntrusted_proxies = "10.1.0.0/16, 10.9.9.9"\n')
+    app = made_app(tmp_path)
+    headers = [(b"x-forwarded-for", b"6.6.6.6, 1.2.3.4, 10.9.9.9"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "client": (client, 1), "headers": headers, "app": app, "scheme": "http"}
+    assert asked_by(Request(dict(scope))) == address
+    config = server_config(app, lifespan="off")
+    seen = {}
+
+    async def look(scope, receive, send):
+        seen.update(scope)
+
+    asyncio.run(ProxyHeadersMiddleware(look, config.forwarded_allow_ips)(dict(scope), None, None))
+    assert (seen["client"][0], seen["scheme"]) == (address, "https" if address == "1.2.3.4" else "http")
+    app.state.site.close()
+
+
+def test_a_proxy_that_is_no_address_is_said(tmp_path: Path):
+    with pytest.raises(InputError, match=r"trusted_proxies got 'proxy\.local'; it needs addresses or networks"):
+        WebSettings(trusted_proxies="10.0.0.7, proxy.local")
 
 
 def test_too_many_searches_get_a_page_and_too_many_calls_json(tmp_path: Path):

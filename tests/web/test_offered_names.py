@@ -53,6 +53,19 @@ def test_a_visitor_does_not_keep_a_ranker_busy_for_hours(home: Path, count: str)
         check_ranker(f"mine:{count},blockrank:20", home)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine:1000,pairwise:101", "at most 100 candidates, not 101"),
+        ("pairwise:100," * 4 + "pairwise:100", "at most 4 stages, not 5"),
+    ],
+)
+def test_a_visitor_does_not_keep_a_language_model_busy_for_hours(home: Path, name: str, said: str) -> None:
+    check_ranker("mine:1000,pairwise:100", home)
+    with pytest.raises(InputError, match=said):
+        check_ranker(name, home)
+
+
 @pytest.mark.parametrize("name", ["", None, "hybrid", "generative", "generative:mine"])
 def test_what_the_site_has_may_retrieve(home: Path, name: str | None) -> None:
     check_retriever(name, home)

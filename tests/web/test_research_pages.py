@@ -287,6 +287,30 @@ def test_a_run_of_another_process_is_looked_on_at(tmp_path: Path) -> None:
         assert any("It was so." in line for line in seen)
 
 
+def test_runs_of_another_server_wait_go_on_and_are_stopped_from_here(tmp_path: Path) -> None:
+    model = Held(Rules(TWO_HOPS), at=AT_TEACHER)
+    one, two = research_app(tmp_path, model), research_app(tmp_path)
+    one.state.site.jobs.keeping._beat_s = 0.05
+    with TestClient(one, base_url="http://localhost") as there, TestClient(two, base_url="http://localhost") as here:
+        going = begun(there)
+        wait_for(model.began.is_set)
+        waiting = begun(there)
+        here.cookies.update(there.cookies)
+        wait_for(lambda: "Waiting: 1 job goes first" in words_of(here.get(f"/research/{waiting}").text))
+        page = words_of(here.get(f"/research/{going}").text)
+        assert "It goes on in another process" in page
+        assert "Answer now" in page
+        listed = words_of(here.get("/research").text)
+        assert "waits" in listed
+        assert "did not begin" not in listed
+        visitor = Visitor(here)
+        for act in ("remove", "go-on"):
+            assert visitor.post(f"/research/{waiting}/{act}").status_code == 400, act
+        for key in (waiting, going):
+            visitor.post(f"/research/{key}/cancel")
+            assert "cancelled" in words_of(ended(there, key)).lower()
+
+
 def test_cancel_answer_now_go_on_and_edit(tmp_path: Path) -> None:
     model = Held(Rules(TWO_HOPS), at=AT_TEACHER)
     app = research_app(tmp_path, model)

@@ -80,7 +80,9 @@ def test_every_answer_carries_the_headers(client: TestClient) -> None:
 
 
 def test_a_name_that_is_not_ours_is_refused(client: TestClient) -> None:
-    assert client.get("/form", headers={"host": "evil.example"}).status_code == 400
+    refused = client.get("/form", headers={"host": "evil.example"})
+    assert refused.status_code == 400
+    assert "--name papers.example.org" in refused.text
 
 
 def test_a_form_of_our_own_page_may_write(client: TestClient) -> None:
@@ -193,6 +195,8 @@ def test_a_parameter_that_cannot_be_read_is_named(client: TestClient) -> None:
     answer = client.get("/number/many")
     assert answer.status_code == 400
     assert "The parameter n cannot be read" in answer.text
+    answer = client.post("/api/research/runs", content="{", headers={"content-type": "application/json"})
+    assert (answer.status_code, "The body is no JSON: " in answer.json()["error"]) == (400, True)
 
 
 def test_the_secret_is_made_once_and_is_its_owners(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
     kind      what                                                      room
     page      what is made from the database                            settings.pages_at_once, pages_waiting
     search    what keeps the processor busy: searches, papers alike     settings.searches_at_once, searches_waiting
+    rank      searches whose finds a ranker orders, maybe for minutes:  settings.searches_at_once, RANKED_WAITING
+              what needs none does not wait for them
     fetch     papers that are submitted: another server is asked        FETCHES, FETCHES_WAITING
     write     forms, once they have come whole                          WRITES, WRITES_WAITING
     upload    files, from their first byte: they lie on the disk        UPLOADS
@@ -25,6 +27,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from urllib.parse import unquote_plus
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -40,6 +43,9 @@ FETCHES, FETCHES_WAITING = 2, 8
 
 SLOW_S, SLOWEST = 20.0, 4096
 
+RANKED_WAITING = 8
+"""Searches that wait for others that a ranker orders."""
+
 LONGEST_WAIT_S = 60
 """The most that Retry-After says."""
 
@@ -47,6 +53,9 @@ FREE = ("/static/", "/health", "/ready", "/metrics")
 
 SEARCHED = ("/following", "/topics/", "/feed/q/", "/feed/topic/")
 """Where lists begin that are searched for."""
+
+ASKED = ("/papers", "/library", "/api/papers")
+"""Pages that search where they are asked something."""
 
 PACE = 0.1
 """Weight of the last answer in the mean time of a turn."""
@@ -224,6 +233,7 @@ def gates_of(settings: WebSettings) -> dict[str, Gate]:
     return {
         "page": Gate(settings.pages_at_once, settings.pages_waiting, patience),
         "search": Gate(settings.searches_at_once, settings.searches_waiting, patience),
+        "rank": Gate(settings.searches_at_once, RANKED_WAITING, patience),
         "fetch": Gate(FETCHES, FETCHES_WAITING, patience),
         "write": Gate(WRITES, WRITES_WAITING, patience),
         "upload": Gate(UPLOADS, UPLOADS, patience),
@@ -242,6 +252,14 @@ def kind_of(scope: Scope) -> str:
         return "free"
     if path.endswith("/events"):
         return "stream"
-    asks = b"q=" in scope["query_string"]
-    searches = (asks and path in ("/papers", "/library", "/api/papers")) or path.startswith(SEARCHED)
+    asked = _named(scope["query_string"])
+    searches = path.startswith(SEARCHED) or (path in ASKED and "q" in asked)
+    if searches and "rank" in asked:
+        return "rank"
     return "search" if searches or path.endswith(("/similar", "/search")) else "page"
+
+
+def _named(query: bytes) -> set[str]:
+    """The names in a query string that have a value, however they are written ("%71=…")."""
+    parts = (part.partition("=") for part in query.decode("latin-1").split("&"))
+    return {unquote_plus(name) for name, _, value in parts if value}

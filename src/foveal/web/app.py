@@ -17,6 +17,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -101,6 +102,7 @@ def create_app(
     """The app over one home; `models` read and answer (default: a model of this machine), `web` is the home's own."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
     web = web or load_web(settings)
+    options = replace(options, trusted_proxies=(*options.trusted_proxies, *web.proxies))
     local = LocalModels(cache=settings.cache, kept_mb=web.memory_mb)
     app.state.site = Site(settings, options, models or local, web=web)
     app.state.measures, app.state.gates = Measures(), {}
@@ -119,7 +121,7 @@ def create_app(
     app.add_middleware(NoNul, told=_told)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
     app.add_middleware(Admission, settings=web, gates=app.state.gates)
-    app.add_middleware(HostCheck, allowed_hosts=list(options.hosts), www_redirect=False)
+    app.add_middleware(HostCheck, allowed_hosts=options.hosts)
     app.add_middleware(Headers)
     app.add_middleware(HeadOnly)
     app.add_middleware(Measured, measures=app.state.measures, log=web.log == "json")
@@ -142,7 +144,9 @@ def _routes() -> list[BaseRoute]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
     web = site.web
-    to_thread.current_default_thread_limiter().total_tokens = web.pages_at_once + web.searches_at_once + SPARE_THREADS
+    to_thread.current_default_thread_limiter().total_tokens = (
+        web.pages_at_once + 2 * web.searches_at_once + SPARE_THREADS
+    )
     settle()
     if site.jobs.keeping is not None:
         site.jobs.keeping.begin()
@@ -177,7 +181,7 @@ def _our_error(request: Request, error: Exception) -> Response:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
     after = error.retry_after if isinstance(error, TooMany) else AWAY_S if status == 503 else None
     headers = None if after is None else {"retry-after": str(after)}
-    return _told(request, status, str(error), headers)
+    return _told(request, status, request.app.state.site.told(error), headers)
 
 
 def _database_error(request: Request, error: Exception) -> Response:
@@ -208,6 +212,8 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _wrong_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _told(request, 400, f"The body is no JSON: {first['ctx']['error']}.")
     name = ".".join(str(part) for part in first["loc"][1:])
     return _told(request, 400, f"The parameter {name or 'of this page'} cannot be read: {first['msg']}.")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from foveal.errors import InputError, UnknownDocument
+from foveal.errors import InputError, ModelUnavailable, UnknownDocument
 from foveal.library import Library
 from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
@@ -185,8 +185,8 @@ def ask(
         )
         if site.has_library:
             site.library.retriever(work.retriever, where=work.where)  # a name or filter that is wrong is said at once
-    except InputError as error:
-        known = {"question": question, "where": where, "retriever": retriever, "wrong": str(error)}
+    except (InputError, ModelUnavailable) as error:
+        known = {"question": question, "where": where, "retriever": retriever, "wrong": site.told(error)}
         return page(request, "ask/ask.html", _about(site) | known, status=400)
     return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
 

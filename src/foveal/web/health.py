@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveal.errors import FovealError
 from foveal.web.measured import Sample
@@ -80,15 +80,39 @@ def may_measure(request: Request, token: str) -> bool:
     return near and not token and "x-forwarded-for" not in request.headers and "forwarded" not in request.headers
 
 
-class HostCheck(TrustedHostMiddleware):
-    """Starlette's, which lets pass what watches the app."""
+NOT_OUR_NAME = (
+    "This site is not called by that name or address. Whoever runs it adds one with --name, such as: "
+    "foveal serve --name papers.example.org\n"
+)
+
+
+class HostCheck:
+    """ASGI middleware: only requests that call us by a name of ours, as Starlette finds, and what watches the app."""
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Sequence[str]) -> None:
+        self.app = app
+        self._names = TrustedHostMiddleware(_known, allowed_hosts=allowed_hosts, www_redirect=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, if the name is ours or does not matter."""
-        if scope["type"] == "http" and scope["path"] in PATHS:
-            await self.app(scope, receive, send)
-            return
-        await super().__call__(scope, receive, send)
+        """Pass on, if the name is ours or does not matter; else say what to do, in a page made from nothing."""
+        if scope["type"] == "http" and scope["path"] not in PATHS:
+            asked = dict(scope)
+            await self._names(asked, receive, _unsaid)
+            if not asked.get(KNOWN):
+                await PlainTextResponse(NOT_OUR_NAME, 400, NO_STORE)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+KNOWN = "foveal.known_host"
+
+
+async def _known(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    scope[KNOWN] = True
+
+
+async def _unsaid(message: Message) -> None:
+    """Starlette's own answer, which does not say what to do."""
 
 
 def samples(site: Site, gates: dict[str, Gate]) -> Iterator[Sample]:

@@ -83,10 +83,10 @@ class Jobs:
             )
         return elsewhere
 
-    def awaits(self, key: str) -> bool:
-        """Whether a job that is not this process's waits, runs, or is about to be taken over."""
+    def elsewhere(self, key: str) -> Job | None:
+        """A job that is not this process's, and waits, runs, or is about to be taken over."""
         found = self.keeping.find(key) if self.keeping is not None else None
-        return found is not None and not found.over
+        return None if found is None or found.over else found
 
     def has_room(self, lane: str) -> bool:
         """Whether one more may wait in a lane."""

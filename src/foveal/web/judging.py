@@ -22,8 +22,9 @@ from foveal.web.ask_pages import require_writable
 from foveal.web.library_pages import LONGEST_QUERY, entry_of
 from foveal.web.safety import guarded
 from foveal.web.site import site_of
+from foveal.web.small_forms import SmallForms
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 
 @router.post("/library/judge", dependencies=[Depends(guarded)])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
@@ -28,14 +28,15 @@ from foveal.web.answers import one_line, where_of
 from foveal.web.ask_pages import require_writable
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
-from foveal.web.limits import asked_by
+from foveal.web.limits import asked_by, limited
 from foveal.web.offered import check_ranker, check_retriever, retrievers
 from foveal.web.pages import page
 from foveal.web.papers_views import counted
 from foveal.web.passage_marks import Marked, marked_words
 from foveal.web.safety import guarded
 from foveal.web.site import Site, site_of
-from foveal.web.uploads import ACCEPT, Given, file_given, forget, pasted_given, upload_of
+from foveal.web.small_forms import SmallForms, Uploads
+from foveal.web.uploads import ACCEPT, Given, addresses_in, file_given, forget, pasted_given, upload_of
 from foveal.web.works import plain, whole
 
 LISTED = 50
@@ -52,13 +53,16 @@ LONGEST_QUERY = 2000
 BUSY_S, BUSY_LOOK_S = 1800.0, 0.5
 """Seconds that a job waits for another process that adds, and between two looks."""
 
+BUSY_AFTER_S = 10
+"""Seconds after which to come again to remove something meanwhile."""
+
 NOTHING_ASKED = {
     "query": "", "retriever": "", "rank": "", "where": "", "as_of": "", "found": (), "wrong": "", "judging": False,
     "asked": {},
 }  # fmt: skip
 EMPTY = {"why": "", "pasted": ""}
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 
 @dataclass(frozen=True)
@@ -222,10 +226,11 @@ def library_page(
     site = site_of(request)
     query, found, wrong = q.strip()[:LONGEST_QUERY], list[Found](), ""
     if query and site.has_library:
+        limited("search")(request)
         try:
             found = _search(site, query, retriever, rank, where, as_of, judging=judge)
         except FovealError as error:  # said beside the form, which keeps what was typed
-            wrong = str(error)
+            wrong = site.told(error)
     how = {"retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
     told: dict[str, object] = {"query": query, "asked": {"q": query} | how, "found": found, "wrong": wrong}
     return _shown(request, told | how | {"judging": judge and site.options.writable}, number=p)
@@ -259,7 +264,6 @@ def _shown(
     return page(request, "library/library.html", {**NOTHING_ASKED, **asked, **values}, status=status)
 
 
-@router.post("/library/add", dependencies=[Depends(guarded)])
 def add(
     request: Request,
     files: Annotated[list[UploadFile] | None, File()] = None,
@@ -282,6 +286,11 @@ def add(
     return RedirectResponse(job.page, 303)
 
 
+router.add_api_route(  # the one form that may be large
+    "/library/add", add, methods=["POST"], dependencies=[Depends(guarded)], route_class_override=Uploads
+)
+
+
 @router.get("/library/{which}/remove")
 def ask_to_remove(request: Request, which: str) -> Response:
     """The question whether it is meant."""
@@ -297,7 +306,13 @@ def remove(request: Request, which: str) -> Response:
     require_writable(site)
     entry = entry_of(site, which)
     kept = upload_of(site.settings, entry.source)
-    site.library.remove([entry])
+    try:
+        site.library.remove([entry])
+    except LibraryBusy:
+        raise HTTPException(
+            503, "The library is being added to just now. Nothing was removed; come again once that is done.",
+            {"Retry-After": str(BUSY_AFTER_S)},
+        ) from None  # fmt: skip
     if kept:
         forget(Given(kept, kept.name, entry.source, kept))
     return RedirectResponse("/library", 303)
@@ -315,11 +330,17 @@ def entry_of(site: Site, which: str) -> Entry:
 def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> Iterator[Given]:
     """All that a form holds, one by one; what was yielded is kept, also where InputError comes after it."""
     chosen = [file for file in files if file.filename]
-    if len(chosen) > MOST_FILES:
-        raise InputError(f"{len(chosen)} files were sent; at most {MOST_FILES} are taken at once. Send the rest after.")
+    addresses = addresses_in(pasted)
+    for given, what in ((chosen, "files"), (addresses, "addresses")):
+        if len(given) > MOST_FILES:
+            raise InputError(
+                f"{len(given)} {what} were sent; at most {MOST_FILES} are taken at once. Send the rest after."
+            )
     for file in chosen:
         yield file_given(site.settings, file.filename or "", file.file.read())
-    if pasted.strip() or not chosen:
+    if len(addresses) > 1:
+        yield from (pasted_given(site.settings, one) for one in dict.fromkeys(addresses))
+    elif pasted.strip() or not chosen:
         yield pasted_given(site.settings, pasted, title)
 
 

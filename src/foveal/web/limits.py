@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from fastapi import HTTPException, Request
 
@@ -88,7 +89,18 @@ def asked_by(request: Request) -> str:
 def asked_from(request: Request, trusted: tuple[str, ...]) -> str:
     """Who asks, as far as it can be believed; "" where the connection has no address."""
     address = request.client.host if request.client else ""
-    if address in trusted:
+    if _is_of(address, trusted):
         told = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
-        address = next((one for one in reversed(told) if one not in trusted), address)
+        address = next((one for one in reversed(told) if not _is_of(one, trusted)), address)
     return address
+
+
+def _is_of(address: str, trusted: tuple[str, ...]) -> bool:
+    """Whether an address is one of these, or lies in a network of theirs."""
+    networks = [one for one in trusted if "/" in one]
+    if not networks or address in trusted:
+        return address in trusted
+    try:
+        return any(ip_address(address) in ip_network(one) for one in networks)
+    except ValueError:  # no address at all
+        return False

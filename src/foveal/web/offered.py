@@ -16,7 +16,13 @@ from foveal.registry import RANKERS, RETRIEVERS
 from foveal.retrieval.passage_files import made_indexes
 
 MOST_CANDIDATES = 1000
-"""Passages that a stage of a visitor's ranker may read: a language model takes minutes for as many."""
+"""Passages that a stage of a visitor's ranker may read."""
+
+MOST_READ = 100
+"""Passages that a stage may that is a language model: it takes minutes for as many."""
+
+MOST_STAGES = 4
+"""Stages of a visitor's ranker."""
 
 _STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
 
@@ -38,16 +44,18 @@ def check_retriever(name: str | None, home: Path) -> None:
 def check_ranker(name: str | None, home: Path) -> None:
     """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20") is none that this site has.
 
-    InputError: one takes more than `MOST_CANDIDATES`.
+    InputError: there are more than `MOST_STAGES`, or one takes more than `MOST_CANDIDATES` (`MOST_READ`).
     """
-    for part in (name or "").split(","):
+    parts = (name or "").split(",")
+    if len(parts) > MOST_STAGES:
+        raise InputError(f"A ranker of this site has at most {MOST_STAGES} stages, not {len(parts)}. Name fewer.")
+    for part in parts:
         stage = _STAGE.fullmatch(part.strip())
         if stage and stage[1] and stage[1] not in RANKERS and stage[1] not in _trained(home):
             raise UnknownName(_message("ranker", stage[1], RANKERS, home))
-        if stage and stage[2] and (len(stage[2]) > 5 or int(stage[2][1:]) > MOST_CANDIDATES):
-            raise InputError(
-                f"A ranker of this site takes at most {MOST_CANDIDATES:,} candidates, not {stage[2][1:20]}."
-            )
+        most, what = (MOST_READ, "language model") if stage and stage[1] in RANKERS else (MOST_CANDIDATES, "ranker")
+        if stage and stage[2] and (len(stage[2]) > 5 or int(stage[2][1:]) > most):
+            raise InputError(f"A {what} of this site takes at most {most:,} candidates, not {stage[2][1:20]}.")
 
 
 def _trained(home: Path) -> list[str]:

@@ -35,9 +35,10 @@ from foveal.web.reader_views import without_muted, yours_of
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Reader, signed_in
 from foveal.web.site import Site, base_url, site_of
+from foveal.web.small_forms import SmallForms
 from foveal.web.topic_views import topic_of
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 SIMILAR = 6
 """Papers near another one that are shown."""

@@ -108,6 +108,10 @@ class Desk:
         job = self._live.get(key)
         return None if job is None or job.over else job
 
+    def elsewhere(self, run: KeptRun) -> Job | None:
+        """The job of a run that waits or goes on in another server; what a terminal does is no job."""
+        return self.site.jobs.elsewhere(run.key) if run.status in ("waiting", "running") else None
+
     def failure(self, key: str) -> str:
         """Why a run did not begin, where not even that could be stored; until the next one begins."""
         job = self._live.get(key)
@@ -169,7 +173,7 @@ class Desk:
         if asked.report is not None and edits:
             raise InputError("A report has no sub-questions to change. Ask anew, with the question that you mean.")
         require_nodes(self.state(key), edits)
-        if self.job(key) is not None or run.status == "running":
+        if self.job(key) is not None or run.status == "running" or self.elsewhere(run) is not None:
             raise InputError("This run goes on already. Wait for its end, or cancel it.")
         self._start(key, asked, owner, dict(edits or {}))
 
@@ -200,7 +204,7 @@ class Desk:
 
     def remove(self, key: str) -> None:
         """Delete a run. InputError: it goes on."""
-        if self.job(key) is not None:
+        if self.job(key) is not None or self.elsewhere(self.runs.get(key)) is not None:
             raise InputError("This run goes on. Cancel it first, and then delete it.")
         self.runs.remove(key)
         self._live.pop(key, None)

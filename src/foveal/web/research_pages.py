@@ -271,7 +271,7 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
 
 def _listed_as(desk: Desk, run: KeptRun) -> str:
     """A run's state in the list."""
-    if (job := desk.job(run.key)) is not None:
+    if (job := desk.job(run.key) or desk.elsewhere(run)) is not None:
         return "waits" if job.state == "waiting" else "goes on"
     if run.status == "done":
         return ENDED[run.stopped_by or ""]

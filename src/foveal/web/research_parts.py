@@ -29,16 +29,19 @@ DOWNLOADS = {
 def known_of(desk: Desk, run: KeptRun, state: RunState, chosen: str) -> dict[str, Any]:
     """What does not depend on who looks. `after` is the last event that is shown."""
     job = desk.job(run.key)
-    live = job is not None or run.status == "running"
+    there = desk.elsewhere(run) if job is None else None
+    doing = job or there
+    live = doing is not None or run.status == "running"
     common = {
         "run": run,
         "state": state,
         "after": state.last,
         "live": live,
         "here": job is not None,
-        "waits": job is not None and job.state == "waiting",
+        "stoppable": doing is not None,
+        "waits": doing is not None and doing.state == "waiting",
         "ahead": desk.site.jobs.ahead(job) if job is not None else 0,
-        "working": job.progress.text if job is not None else "",
+        "working": doing.progress.text if doing is not None else "",
         "ended": ended(run, state, desk.failure(run.key)) if not live else "",
         "question": state.question or run.question,
         "local": is_local(desk.site.models),
@@ -82,6 +85,8 @@ def ended(run: KeptRun, state: RunState, failure: str) -> str:
     """How a run ended, for people."""
     if run.status == "waiting":
         return failure or "It waited when the server was stopped, and did not begin."
+    if state.done is None and run.status == "done":  # it was cancelled before its turn: nothing is kept of it
+        return ENDED[run.stopped_by or ""]
     if state.done is None:
         return "Broken off: the process that did it is no more. What it had found is kept."
     said = ENDED[state.done.get("stopped_by") or ""]

@@ -173,7 +173,7 @@ async def _read(desk: Desk, key: str, after: int) -> Sequence[Event]:
 
 
 def _written_elsewhere(desk: Desk, key: str) -> bool:
-    return desk.runs.get(key).status == "running" or desk.site.jobs.awaits(key)
+    return desk.runs.get(key).status == "running" or desk.site.jobs.elsewhere(key) is not None
 
 
 def _event(kind: str, text: str, number: int) -> str:

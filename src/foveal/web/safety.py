@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -139,7 +140,11 @@ def _size_message(most: int) -> str:
 
 
 class NoNul:
-    """ASGI middleware: refuses an address with the character NUL, which no text has, and PostgreSQL does not take."""
+    """ASGI middleware: refuses an address with the character NUL, which no text has, and PostgreSQL does not take.
+
+    So it does a form that names a charset of its own, which would be decoded by it: UTF-7 and the like write NUL, and
+    halves of characters that no page can hold, in plain ASCII.
+    """
 
     def __init__(self, app: ASGIApp, *, told: Callable[[Request, int, str], Response]) -> None:
         self.app = app
@@ -150,9 +155,20 @@ class NoNul:
         if scope["type"] == "http" and (b"%00" in scope["query_string"] or "\x00" in scope["path"]):
             await self.told(Request({**scope, "path": "/"}), 400, NUL_MESSAGE)(scope, receive, send)
             return
+        if scope["type"] == "http" and _has_charset(Request(scope).headers.get("content-type", "")):
+            await self.told(Request(scope), 415, CHARSET_MESSAGE)(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 
+def _has_charset(kind: str) -> bool:
+    """Whether a form of parts names another charset than UTF-8, in whatever way a parser may read that."""
+    kind = kind.lower()
+    named = kind.startswith("multipart/") and "charset" in kind
+    return named and not (kind.count("charset") == 1 and re.search(r';\s*charset="?utf-?8"?\s*(?:;|$)', kind))
+
+
+CHARSET_MESSAGE = "A form is read as UTF-8 only. Send it again without another charset."
 NUL_MESSAGE = "What was sent holds the character NUL, which no text has. Take it out, and send the rest again."
 
 

@@ -8,6 +8,7 @@ memory_mb = 1024
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError, UnknownName
@@ -38,6 +39,7 @@ class WebSettings:
     streams: int = 1000  # open at a time: each is a page that looks on at a job
     patience_s: int = 15  # seconds that a request waits for its turn before it is refused
     answers_at_once: int = 4  # questions that a server's model is asked side by side
+    trusted_proxies: str = ""  # "10.0.0.7, 10.1.0.0/16": whose X-Forwarded-For and -Proto are believed
 
     def __post_init__(self) -> None:
         """InputError: a way of logging, or of attending, that is none."""
@@ -48,6 +50,18 @@ class WebSettings:
                 f"A site reads by no attention called {self.attention!r}. There are: {', '.join(ATTENTION)} "
                 "(docs/attention.md)."
             )
+        for one in self.proxies:
+            try:
+                ip_network(one)
+            except ValueError:
+                raise InputError(
+                    f"[web] trusted_proxies got {one!r}; it needs addresses or networks: '10.0.0.7, 10.1.0.0/16'."
+                ) from None
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """The addresses and networks of `trusted_proxies`."""
+        return tuple(one for part in self.trusted_proxies.split(",") if (one := part.strip()))
 
 
 def load_web(settings: Settings) -> WebSettings:

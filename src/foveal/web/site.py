@@ -179,6 +179,10 @@ class Site:
         """What is said beside the titles of papers, where a judge is named; looked up, never judged."""
         return lines_of(self.database, [paper.id for paper in papers]) if self.judges_titles and papers else {}
 
+    def told(self, error: Exception) -> str:
+        """What a visitor reads of an error: where the home lies on this machine is nobody's business."""
+        return str(error).replace(str(self.settings.home), "HOME")
+
     def close(self) -> None:
         """End the jobs, and close what was opened."""
         self.jobs.close()

@@ -1,8 +1,10 @@
 """Routes whose forms are small: what is larger is refused while it comes, long before it is parsed.
 
-router = APIRouter(route_class=SmallForms)
+router = APIRouter(route_class=SmallForms)          # every router that writes, but for
+router = APIRouter(route_class=Uploads)             # the one that takes files
 
-Against   safety.BodyLimit, which holds for uploads, too: tens of megabytes of form fields would keep the parser busy
+Against   safety.BodyLimit, which holds for uploads, too: tens of megabytes of form fields would keep the parser busy,
+          and files that nobody asked for would lie on the disk while they come
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from typing import Annotated, Any
 
 from fastapi import Form, HTTPException, Path, Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException as ParserRefusal
 from starlette.types import Message
 
 from foveal.web.safety import NUL_MESSAGE
 
 MOST = 160 * 1024
 """Bytes of a form: the longest remark, every character of it written as four escaped bytes, and what is around it."""
+
+MOST_FIELD = 2**20
+"""Bytes of a field that comes beside files: Starlette's own bound."""
 
 MOST_ROWS = 2**31 - 1
 """The largest number that a row can have in every database."""
@@ -59,6 +65,31 @@ class SmallForms(APIRoute):
             return await handler(Request(request.scope, counting))
 
         return limited
+
+
+class Uploads(SmallForms):
+    """A route that takes files, which may be as large as the site allows; what comes without any is small."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler, over a request that counts where no file can come."""
+        small, whole = super().get_route_handler(), APIRoute.get_route_handler(self)
+
+        async def either(request: Request) -> Response:
+            if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                return await small(request)
+            try:
+                return await whole(request)
+            except ParserRefusal as error:  # FastAPI's own is a class below it
+                if error.status_code == 400 and "exceeded maximum size" in str(error.detail):
+                    raise HTTPException(413, FIELD_MESSAGE) from None
+                raise
+
+        return either
+
+
+FIELD_MESSAGE = (
+    f"A text that is pasted may have {MOST_FIELD // 2**20} MB. Save it as a file, such as text.txt, and choose that."
+)
 
 
 def _too_large() -> HTTPException:

@@ -28,7 +28,7 @@ from foveal.web.pages import page
 from foveal.web.research_work import ResearchWork
 from foveal.web.safety import guarded
 from foveal.web.site import site_of
-from foveal.web.small_forms import MOST_ROWS
+from foveal.web.small_forms import MOST_ROWS, SmallForms
 
 KEEP_ALIVE_S = 15.0
 """Seconds of silence after which a comment is sent, so that nothing between takes the connection for dead."""
@@ -38,7 +38,7 @@ POLL_S = 1.0
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 
 @router.get("/jobs/{key}")

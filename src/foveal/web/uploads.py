@@ -41,6 +41,7 @@ SHORTEST_UNSPACED = 10
 ACCEPT = ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,application/pdf,text/html,text/markdown,text/plain"
 """For the browser's own file dialog."""
 
+_URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
@@ -78,7 +79,7 @@ def pasted_given(settings: Settings, pasted: str, title: str = "") -> Given:
         raise InputError("Nothing was given. Choose a file, or paste a URL, an arXiv id or a text.")
     if address := arxiv_address(text) or arxiv_address(f"arxiv:{text}"):
         return Given(address, address, address)
-    if re.fullmatch(r"https?://\S+", text, re.IGNORECASE):
+    if _URL.fullmatch(text):
         address = next(iter(discover([text]))).address  # as `add` will write it
         return Given(address, text, address)
     if not (re.search(r"\s", text) or len(_UNSPACED.findall(text)) >= SHORTEST_UNSPACED):
@@ -87,6 +88,13 @@ def pasted_given(settings: Settings, pasted: str, title: str = "") -> Given:
         )
     first = " ".join(text.split("\n", 1)[0].lstrip("#").split())[:LONGEST_TITLE]
     return file_given(settings, f"{safe_name(title.strip() or first) or 'Pasted text'}.txt", pasted.encode())
+
+
+def addresses_in(pasted: str) -> list[str]:
+    """The URLs and arXiv ids where nothing else was pasted; none of a text."""
+    parts = pasted.split()
+    known = all(_URL.fullmatch(one) or arxiv_address(one) or arxiv_address(f"arxiv:{one}") for one in parts)
+    return parts if known else []
 
 
 def safe_name(name: str) -> str:

@@ -38,7 +38,7 @@ def watch(request: Request, key: str, person: Member, every: Text = "weekly") ->
     report = report_of(site.research.state(key))
     if report is None:
         raise InputError("There is no report to hold later ones against. Wait for its end, or go on with the run.")
-    take(site.database, CHANGES, str(person.id))
+    take(site.database, CHANGES, f"person:{person.id}")
     asked = Asked.of(run)
     asked = Asked(run.question, asked.sources, asked.budget, report=asked.report or ReportAsk())
     watches = Watches(site.database)
@@ -55,6 +55,6 @@ def watch(request: Request, key: str, person: Member, every: Text = "weekly") ->
 def remove(request: Request, number: Row, person: Member) -> Response:
     """Watch it no more."""
     site = site_of(request)
-    take(site.database, CHANGES, str(person.id))
+    take(site.database, CHANGES, f"person:{person.id}")
     Watches(site.database).remove(number, owner=person.id)
     return RedirectResponse("/research#watched-title", 303)
