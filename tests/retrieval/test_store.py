@@ -365,6 +365,25 @@ def test_the_words_of_the_path_are_not_taken_for_damage():
     assert not isinstance(caught.value, LibraryCorrupt)
 
 
+def test_a_long_text_tells_how_far_it_is_and_can_be_stopped_on_its_way(store, monkeypatch):
+    monkeypatch.setattr(indexing, "PIECE", 4)
+    text = "".join(f"line number {i}\n" for i in range(10))
+    told: list[int] = []
+    with store.writing():
+        index = Indexer(store, Lines().segment, ENCODER.encode, lambda done: told.append(done.encoded))
+        index.index([document("long", text)], Indexed())
+    assert sorted(set(told)) == [0, 4, 8, 10]
+
+    def stop(done: Indexed) -> None:
+        if done.encoded:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), store.writing():
+        Indexer(store, Lines().segment, ENCODER.encode, stop).index([document("other", text)], done := Indexed())
+    assert done.encoded == 4
+    assert len(store.entries()) == 1
+
+
 REPLACER = """
 import sys
 sys.path.insert(0, {tests!r})

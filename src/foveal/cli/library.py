@@ -84,8 +84,9 @@ def add(
 
         def advance(report: AddReport) -> None:
             done = len(report.added) + len(report.updated)
-            rate = report.passages / max(1e-9, sum(report.seconds.values()))
-            text = f"{done:,} documents, {report.passages:,} passages ({rate:,.0f}/s); sources"
+            ready = max(report.passages, report.encoded)
+            rate = ready / max(1e-9, sum(report.seconds.values()))
+            text = f"{done:,} documents, {ready:,} passages ({rate:,.0f}/s); sources"
             bar.update(task, completed=report.sources_read, total=report.sources, description=text)
 
         with _work(library, ray=ray, address=ray_address) as work:

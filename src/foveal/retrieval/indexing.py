@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from foveal.errors import InputError
 from foveal.retrieval.rows import Prepared, passage_rows
 from foveal.retrieval.store import Store
@@ -25,6 +27,9 @@ from foveal.types import Document, Passage
 
 BATCH = 1024
 """Passages encoded and written together: a few seconds of work, the most that a kill costs."""
+
+PIECE = 256
+"""Passages encoded between two reports: seconds on a slow machine, which is how long a stop waits."""
 
 TITLE_SHOWN, HEADING_SHOWN = 300, 120
 """Characters of a title and of a heading path that stand before a passage in what search sees of it."""
@@ -41,6 +46,7 @@ class Indexed:
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     passages: int = 0
+    encoded: int = 0  # passages that have vectors, those too whose document is not whole yet
     characters: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -156,12 +162,26 @@ class _Batch:
         indexed = [indexed_text(document, passage) for document, _, passage in self._waiting]
         vectors: Any = None
         if indexed and self._indexer.encode:
-            with self._done.timed("encode"):
-                vectors = self._indexer.encode(indexed)
+            vectors = self._encoded(indexed, self._indexer.encode)
         self._begun.append(_Begun(self._waiting, indexed, vectors, self._complete))
         self._waiting, self._complete = [], []
         while len(self._begun) > self._indexer.ahead:
             self._finish()
+
+    def _encoded(self, indexed: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> Any:
+        """The vectors, or with `ahead` the call that gives them."""
+        if self._indexer.ahead:
+            with self._done.timed("encode"):
+                return encode(indexed)
+
+        def told(piece: Sequence[str]) -> Any:
+            with self._done.timed("encode"):
+                vectors = encode(piece)
+            self._done.encoded += len(piece)
+            self._indexer.on_progress(self._done)
+            return vectors
+
+        return in_pieces(told, indexed)
 
     def _finish(self) -> None:
         """Write the batch begun first, then publish its documents: all of their passages are stored now."""
@@ -171,6 +191,7 @@ class _Batch:
             if self._indexer.ahead and vectors is not None:
                 with self._done.timed("encode"):
                     vectors = vectors()
+                self._done.encoded += len(begun.passages)
             with self._done.timed("write"):
                 self._indexer.store.append(list(self._rows(begun, vectors)))
         with self._done.timed("write"):
@@ -193,6 +214,11 @@ class _Batch:
             part = None if vectors is None else vectors[start:end]
             yield passage_rows(schema, document, edition, passages, begun.indexed[start:end], part)
             start = end
+
+
+def in_pieces(encode: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Any:
+    """The vectors (n, dimension) of 1 text or more, `PIECE` at a time, wherever that is done: alike to the last bit."""
+    return np.concatenate([encode(texts[first : first + PIECE]) for first in range(0, len(texts), PIECE)])
 
 
 def indexed_text(document: Document, passage: Passage) -> str:

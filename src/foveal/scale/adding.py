@@ -34,7 +34,7 @@ from foveal.errors import LibraryError
 from foveal.library import Library
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport, OwnWork
-from foveal.retrieval.indexing import LOOKED_UP, Indexer
+from foveal.retrieval.indexing import LOOKED_UP, Indexer, in_pieces
 from foveal.retrieval.store import Store
 from foveal.scale.cluster import our_errors
 from foveal.scale.indexing import build_indexes
@@ -241,7 +241,7 @@ def encoded(recipe: Recipe, texts: Sequence[str]) -> Any:
     encoder = _encoder(recipe)
     if encoder is None:
         raise LibraryError("This library was made without an encoder, so nothing of it is encoded.")
-    return encoder.encode(texts)
+    return in_pieces(encoder.encode, texts)
 
 
 def _rows(found: Sequence[Document | Skipped], recipe: Recipe) -> Iterator[Row]:

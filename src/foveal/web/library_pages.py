@@ -169,7 +169,8 @@ def _there(site: Site) -> Library | None:
 
 
 def _advance(job: Job, report: AddReport) -> None:
-    text = f"{counted(report.passages, 'passage')} so far" if report.passages else "Cutting into passages"
+    ready = max(report.passages, report.encoded)
+    text = f"{counted(ready, 'passage')} so far" if ready else "Cutting into passages"
     job.progressed(text, report.sources_read, max(1, report.sources))
 
 
