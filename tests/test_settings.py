@@ -29,6 +29,7 @@ def test_home_comes_from_the_argument_then_the_environment(tmp_path):
     [
         ("encoder = ", "not valid TOML"),
         ("colour = 3", "which is no setting. There are: encoder"),
+        ("[headlnes]", r"'headlnes', which is no setting. There are: .*\[headlines\]"),
         ("max_file_mb = -1", "a whole number above 0"),
         ('allow_private_addresses = "maybe"', "true or false"),
         ("papers = 3", "papers got 3; it needs a table of foveal.toml"),

@@ -135,7 +135,8 @@ def _user_folder(kind: str) -> str:
 
 def _from_file(path: Path, named: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in _toml(path).items() if name not in PARTS}
-    _only(given, named, str(path))
+    tables = {f"[{part}]": None for part in PARTS}
+    _only(given, {**named, **tables}, str(path))
     return given
 
 

@@ -188,6 +188,13 @@ def test_help_names_every_choice(tmp_path, command, names):
     assert [name for name in names if name not in shown] == []
 
 
+@pytest.mark.parametrize("asks", [("research", "ask"), ("research", "watch", "add")])
+def test_the_help_of_a_group_that_takes_a_question_names_the_help_of_its_options(tmp_path, asks):
+    pointer = f"foveal {' '.join(asks)} --help"
+    assert pointer in " ".join(run(*asks[:-1], "--help", home=tmp_path).stdout.split())
+    assert "--source" in run(*asks, "--help", home=tmp_path).stdout
+
+
 @pytest.mark.slow
 def test_ctrl_c_during_add_ends_with_130_and_keeps_the_library_whole(tmp_path):
     (tmp_path / "texts").mkdir()

@@ -71,6 +71,13 @@ def test_each_line_grades_a_passage_and_is_kept_at_once(home):
     assert "fovea" in document.quote(kept.span)
 
 
+def test_the_training_that_it_advises_is_a_whole_command(home, tmp_path):
+    shown = " ".join(judge("eye", home=home, typed="3\nq\n").split())
+    advised = shown.rpartition("Train on what you judged: foveal ")[2].rstrip(".").split()
+    done = CliRunner().invoke(app, [*advised, "--home", str(tmp_path / "none")])
+    assert (advised[0], done.exit_code) == ("train", 1), done.output  # 2: wrong usage; 1: no library there
+
+
 def test_a_second_grade_replaces_the_first_and_says_so(home):
     judge("eye", home=home, typed="3\n1\n")  # the end of the input quits
     shown = judge(" eye ", home=home, typed="0\n1\ns\n")

@@ -12,6 +12,8 @@ from foveal.models import load_encoder
 from foveal.retrieval.late import LateInteraction, matches
 from foveal.retrieval.late_index import LateIndex
 from foveal.retrieval.late_tokens import COLBERT, TokenEncoder, TokenSettings, TrainedTokens, load_token_model
+from foveal.retrieval.passage_models import late_model
+from foveal.settings import Settings
 from foveal.types import Passage, Span
 
 pytestmark = pytest.mark.model
@@ -191,5 +193,7 @@ def test_names_lead_to_models(trained):
     assert len(model.queries(["eye"])[0]) == 32
     with pytest.raises(UnknownName, match="No encoder is called 'minilmm'"):
         load_token_model("minilmm")
+    with pytest.raises(UnknownName, match="To train one of your own: foveal train late"):
+        late_model("minilmm", Settings.load())
     with pytest.raises(ModelUnavailable, match="neither a sentence encoder of the BERT family"):
         load_token_model(str(trained.parent / "no-pooling0"))  # a BERT that says nothing of pooling

@@ -362,7 +362,7 @@ def test_no_text_an_empty_one_and_unknown_words(bert):
     bridge = of_bert(bert)
     assert bridge.encode_query([]).shape == (0, 16)
     assert bridge.encode_document([]).shape == (0, 16)
-    with pytest.raises(InputError, match="Text 1 of 2 is empty"):
+    with pytest.raises(InputError, match="Text 2 of 2 is empty"):
         bridge.encode_query(["a1", " \n"])
     words = LexSemBridge.of_collection(HashedWords(), TEXTS)
     assert words.lexical_weights("zebrafish 東京") == {}

@@ -416,3 +416,19 @@ def test_the_command_numbers_titles_that_the_base_writes_alike(tmp_path):
     found = {text.id: text.title for text in _texts(tmp_path, settings, "minilm")}
     assert found == {"d0": "Privacy Policy", "d1": "Privacy policy (2)", "d3": "Terms"}
     assert [text.title for text in _texts(tmp_path, settings, None)] == titles  # bytes tell all apart
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"_id": "d0", "title": null, "text": "Text."}', "line 1, has None as 'title'"),  # once called "None"
+        ('{"title": "Terms", "text": "Text."}', "line 1, has None as '_id'"),
+        ("[1]", "line 1, holds a list"),
+    ],
+)
+def test_the_command_names_a_line_that_is_no_document(tmp_path, line, said):
+    from foveal.cli.train_corpusbrain import _texts
+
+    (tmp_path / "corpus.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match=said):
+        _texts(tmp_path, Settings(home=tmp_path / "home", cache=tmp_path / "cache"), None)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from foveal.errors import InputError
 from foveal.evaluation.beir import Collection, Record
 from foveal.training.examples import ApartBatches, Examples, Rows, dataset, judged_half, shuffled
+from foveal.training.negatives import top_negatives
 
 QUERIES = {"q1": "where is sight sharpest", "q2": "what turns sound into signals", "q3": "sharpest sight"}
 CORPUS = {"d1": "the fovea", "d2": "the cochlea", "d3": "the  fovea", "d4": "the lens"}
@@ -118,6 +119,26 @@ def test_a_split_shares_no_query_nor_its_text(topics):
     assert doubled.split(dev=0.3, seed=5)[1].queries != dev.queries
     assert train.corpus == dev.corpus == doubled.corpus
     assert len({part.fingerprint for part in (doubled, train, dev)}) == 3
+
+
+def test_one_query_under_two_ids_has_the_answers_of_both_and_is_held_out_as_one():
+    """White space and capitals apart: what answers the one is no negative of the other, mined or in a batch."""
+    queries = {"q1": "Where is sight sharpest", "q2": "where is  sight sharpest", "q3": "what hears"}
+    judged = {"q1": {"d1": 1, "d2": 0}, "q2": {"d2": 1}, "q3": {"d4": 1}}
+    doubled = Examples(queries, CORPUS, judged)
+    for query in ("q1", "q2"):
+        assert [d for d in CORPUS if doubled.wrong(query, d)] == ["d4"]
+        assert top_negatives({query: {"d1": 3.0, "d2": 2.0, "d4": 1.0}}, doubled, depth=3)[query] == ["d4"]
+    assert doubled.irrelevant["q1"] == []
+    rows = Rows(doubled)
+    for epoch in range(4):
+        for places in ApartBatches(rows, 3)(epoch):
+            assert not {"q1", "q2"} <= {rows.pairs[place % len(rows)][0] for place in places}
+    for seed in range(4):
+        assert {frozenset(part.queries) for part in doubled.split(dev=0.3, seed=seed)} == {
+            frozenset({"q1", "q2"}),
+            frozenset({"q3"}),
+        }
 
 
 def test_a_split_needs_two_queries_and_a_share():

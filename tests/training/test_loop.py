@@ -120,7 +120,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, how, los
         train(job(hooks=[StopAt(9, how)]), SETTINGS, tmp_path / "cut", on_progress=said.append)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if how == "ctrl-c":
-        assert "Saved at step 9" in said[-1].note
+        assert said[-1].note == "Saved at step 9; the same command, without --anew, goes on."
     again = job(hooks=[StopAt(-1, "never")])
     curves = train(again, SETTINGS, tmp_path / "cut")
     assert curves.resumed_at == 9 - lost
@@ -283,6 +283,18 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
 
     with pytest.raises(TrainingFailed, match="learning rate"):
         train(job(loss=explode), SETTINGS, tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_told_before_they_are_measured(tmp_path):
+    """What measures would speak of its own trouble with them, and the loss of that step is not told yet."""
+
+    def strict(model):
+        assert model.weight.isfinite().all()
+        return closeness(model)
+
+    lost = replace(job(loss=lambda model, batch: model(**batch)["loss"] * float("nan")), evaluate=strict)
+    with pytest.raises(TrainingFailed, match=r"no finite number after step 1\. Lower the learning rate"):
+        train(lost, replace(SETTINGS, evaluate_every=1), tmp_path)
 
 
 def test_a_losses_own_weights_are_trained_and_resumed(tmp_path):

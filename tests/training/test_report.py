@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from foveal.errors import InputError
-from foveal.training import checkpoints
+from foveal.training import checkpoints, model_folders
 from foveal.training.loop import Curves
 from foveal.training.report import Report, read_report
 from foveal.training.runs import TrainingRun
@@ -66,3 +68,48 @@ def test_a_models_folder_is_never_anothers(tmp_path):
         if wrong:
             with pytest.raises(InputError, match="plain name"):
                 TrainingRun.opened(tmp_path, wrong, known, kind="encoder")
+
+
+def test_a_run_begun_anew_goes_on_after_a_stop_and_takes_the_place_then(tmp_path):
+    """Over a model of other settings, and without saying so again; only over the model that was there then."""
+
+    def opened(rate: str, *, anew: bool = False) -> TrainingRun:
+        return TrainingRun.opened(tmp_path, "mine", {"rate": rate}, kind="encoder", anew=anew)
+
+    def settled(run: TrainingRun, text: str) -> None:
+        with run.candidate() as made:
+            made.mkdir()
+            (made / "weights").write_text(text)
+            run.settle(made, REPORT)
+
+    settled(opened("1"), "first")
+    opened("2", anew=True)  # and stopped
+    with pytest.raises(InputError, match="a library may use it"):
+        opened("3")
+    settled(opened("2"), "second")
+    place = tmp_path / "models" / "mine"
+    assert (place / "weights").read_text() == "second"
+    assert [one.name for one in place.parent.iterdir()] == ["mine"]
+    assert opened("2").report() == REPORT
+    opened("3", anew=True)
+    checkpoints.write(place / "training.json", {"rate": "of another machine"})
+    with pytest.raises(InputError, match="a library may use it"):
+        opened("3")
+
+
+def test_a_model_that_is_replaced_is_never_half_there(tmp_path, monkeypatch):
+    """While the old one is removed the new one stands in its place already."""
+    place, made = tmp_path / "models" / "mine", tmp_path / "candidate" / "model"
+    for folder in (place, made):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text(folder.name)
+    removed, removing = [], shutil.rmtree
+
+    def remove(folder, **options):
+        removed.append(((folder / "weights").read_text(), (place / "weights").read_text()))
+        removing(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    model_folders.moved(made, place, replace=True)
+    assert removed == [("mine", "model")]
+    assert not list((tmp_path / "candidate").iterdir())

@@ -12,11 +12,12 @@ import torch
 from foveal.errors import InputError, UnknownName
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder
-from foveal.training import model_folders
+from foveal.training import encoders, model_folders
 from foveal.training.encoders import ARMS, EncoderSettings, train_encoder
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.report import read_report
+from foveal.training.searches import WordSearch
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -116,6 +117,22 @@ def test_without_a_teacher_words_and_base_together_teach(topics, tiny_encoder, t
     kept = json.loads((tmp_path / "runs" / "train" / report.name / "negatives.json").read_text())
     variances = [np.var(list(said.values())) for said in kept["scores"].values()]
     assert np.sqrt(np.mean(variances)) == pytest.approx(3.0)
+
+
+def test_of_what_words_find_one_query_is_held_at_a_time(topics, tiny_encoder, tmp_path, monkeypatch):
+    """For each query all documents are found: of all queries together that would be more than memory holds."""
+    asked = []
+
+    class Counted(WordSearch):
+        def __call__(self, queries, k):
+            asked.append((len(queries), k))
+            return super().__call__(queries, k)
+
+    monkeypatch.setattr(encoders, "WordSearch", Counted)
+    _, report = mined(topics, tiny_encoder, tmp_path, "kl")
+    assert report.what.startswith("encoder, kl")
+    assert any(k == len(topics.corpus) for _, k in asked)
+    assert all(count == 1 for count, k in asked if k == len(topics.corpus))
 
 
 def mined(topics, base, home, arm, **options):

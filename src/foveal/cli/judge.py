@@ -166,7 +166,7 @@ def _said(given: Sequence[Judgement], shown: int, path: Path) -> str:
         return f"Nothing was judged of {shown}."
     return (
         f"Judged {len(given)} of {shown}, {relevant} of them relevant; kept in {path}. "
-        "Train on what you judged: foveal train ranker."
+        "Train on what you judged: foveal train ranker pairwise."
     )
 
 

@@ -60,7 +60,8 @@ class Research(TyperGroup):
 
 app = typer.Typer(
     cls=Research,
-    help="Research a question that no single page answers: foveal research QUESTION.",
+    help="Research a question that no single page answers: foveal research QUESTION.\n\n"
+    "Its options: foveal research ask --help.",
     no_args_is_help=True,
 )
 

@@ -36,7 +36,8 @@ class Watching(TyperGroup):
 
 app = typer.Typer(
     cls=Watching,
-    help="Research a question again and again, and tell only what changed: foveal research watch QUESTION.",
+    help="Research a question again and again, and tell only what changed: foveal research watch QUESTION.\n\n"
+    "Its options: foveal research watch add --help.",
     no_args_is_help=True,
 )
 

@@ -142,6 +142,7 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
 
     Titles that are alike to the base are numbered, as the retriever does it.
     """
+    from foveal.evaluation.beir import load_corpus
     from foveal.retrieval.generative import told_apart
     from foveal.text.units import sentences
     from foveal.training.corpusbrain import naming_model
@@ -150,7 +151,7 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
     model = naming_model(base, settings.cache)
     with notes().status("Reading the documents …"):
         if data is not None:
-            named = _records(data)
+            named = [(name, record.title, record.text) for name, record in load_corpus(data).items()]
         else:
             library = open_library(settings)
             named = [(entry.id, entry.title, library.get(entry.id).text) for entry in library.documents()]
@@ -159,14 +160,3 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
         named = [one for one in named if one[0] in titles]
         cut = [units(text, sentences) for _, _, text in named]
     return [TitledText(name, titles[name], parts) for (name, _, _), parts in zip(named, cut, strict=True)]
-
-
-def _records(data: Path) -> list[tuple[str, str, str]]:
-    """Id, title and text of each line of corpus.jsonl."""
-    from foveal.evaluation.files import json_lines
-
-    path = next((path for path in (data / "corpus.jsonl", data / "corpus.jsonl.gz") if path.is_file()), None)
-    if path is None:
-        raise InputError(f"{data} holds no corpus.jsonl, the documents of a folder in BEIR's layout.")
-    lines = (line for _, line in json_lines(path))
-    return [(str(line["_id"]), str(line.get("title", "")), str(line["text"])) for line in lines]

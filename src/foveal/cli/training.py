@@ -212,9 +212,11 @@ def kept_apart(judged: Judged, test: Examples, split: str, test_split: str) -> J
 
     InputError: none is left.
     """
-    asked = {_words(text) for text in test.queries.values()}
+    from foveal.training.examples import words_of
+
+    asked = {words_of(text) for text in test.queries.values()}
     queries = judged.examples.queries
-    left = [query for query, text in queries.items() if query not in test.queries and _words(text) not in asked]
+    left = [query for query, text in queries.items() if query not in test.queries and words_of(text) not in asked]
     if len(left) == len(queries):
         return judged
     if not left:
@@ -224,11 +226,6 @@ def kept_apart(judged: Judged, test: Examples, split: str, test_split: str) -> J
         )
     said = f"{len(queries) - len(left):,} queries of {split} are asked in {test_split}, too, and were not learnt from."
     return replace(judged, examples=judged.examples.only(left), notes=(*judged.notes, said))
-
-
-def _words(query: str) -> str:
-    """The query but for white space and capitals."""
-    return " ".join(query.casefold().split())
 
 
 def judged_library(

@@ -52,7 +52,7 @@ def load_beir(folder: Path, split: str = "test") -> Collection:
 
     InputError: a file is missing or damaged, a line is not as the layout says, or an id is doubled or unknown.
     """
-    corpus = {identity: _record(identity, row, where) for identity, row, where in _rows(folder, "corpus.jsonl")}
+    corpus = load_corpus(folder)
     texts = {identity: _text(row, "text", where) for identity, row, where in _rows(folder, "queries.jsonl")}
     qrels: dict[str, dict[str, int]] = {}
     for where, query, document, grade in _judgements(folder / "qrels" / f"{split}.tsv"):
@@ -62,6 +62,11 @@ def load_beir(folder: Path, split: str = "test") -> Collection:
         if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
             raise InputError(f"{where} gives {document!r} grade {grade}, an earlier line another. Keep one of them.")
     return Collection(folder.name, corpus, {query: texts[query] for query in qrels}, qrels)
+
+
+def load_corpus(folder: Path) -> dict[str, Record]:
+    """The documents of the collection in `folder`, by id. InputError: as `load_beir`."""
+    return {identity: _record(identity, row, where) for identity, row, where in _rows(folder, "corpus.jsonl")}
 
 
 def _record(identity: str, row: dict[str, Any], where: str) -> Record:

@@ -109,7 +109,7 @@ class Reader:
 
     def __call__(self, texts: Sequence[str]) -> Reading:
         """Of each text the first `encoder.max_tokens` tokens count. InputError: a text without any word or sign."""
-        for number, text in enumerate(texts):
+        for number, text in enumerate(texts, start=1):
             if not text.strip():
                 raise InputError(f"Text {number} of {len(texts)} is empty, so that it has no unit. Leave it out.")
         if not texts:

@@ -125,7 +125,7 @@ class LocalChat:
     def chat_many(
         self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
     ) -> list[str]:
-        """The answer to each conversation, `ROWS` decoded together; each is what `chat` would give."""
+        """The answer to each conversation, `ROWS` decoded together; each as `chat` would answer, but for rounding."""
         prompts = [self._prompt(messages) for messages in conversations]
         for prompt in prompts:
             self._fitted(prompt, sampling)

@@ -221,7 +221,9 @@ def load_writer(name: str, settings: Settings) -> HeadlineWriter:
     try:
         return HeadlineWriter(load_language_model(name, cache=settings.cache))
     except UnknownName as error:
-        raise UnknownName(f"No headline writer is called {name!r}, and no language model ({error})") from error
+        raise UnknownName(
+            f"No headline writer is called {name!r} (to train one: foveal train headline-writer). {error}"
+        ) from error
 
 
 def _relevance(one: Headline, judge: HeadlineJudge) -> float:

@@ -31,7 +31,10 @@ OWN_CHOICE = {"late": "minilm"}
 
 def late_model(name: str | None, settings: Settings) -> TokenModel:
     """The model of token vectors of that name: of HOME/models, else as `load_token_model`; None: MiniLM's."""
-    return load_token_model(_named(name or OWN_CHOICE["late"], settings.home))
+    try:
+        return load_token_model(_named(name or OWN_CHOICE["late"], settings.home))
+    except UnknownName as error:
+        raise UnknownName(f"{error} To train one of your own: foveal train late") from None
 
 
 def sparse_model(name: str | None, settings: Settings) -> SparseEncoder:

@@ -313,12 +313,12 @@ def cosines_of(searched: VectorSearch, examples: Examples) -> Teacher:
 
 def _blend(examples: Examples, candidates: Negatives, searched: VectorSearch) -> dict[str, dict[str, float]]:
     """Words and base together as teacher: each one's scores of a query's candidates, brought to 0 to 1, summed."""
-    count = len(examples.corpus)
-    words = run_of(WordSearch(examples.corpus), examples, count)
+    words = WordSearch(examples.corpus)
     cosines = taught(examples, candidates, cosines_of(searched, examples))
     scores = {}
     for query, said in cosines.items():
-        by_word = {document: words[query].get(document, 0.0) for document in said}
+        found = words([examples.queries[query]], len(examples.corpus))[0]  # of one at a time: it is long
+        by_word = {document: found.get(document, 0.0) for document in said}
         scores[query] = {d: _unit(by_word)[d] + _unit(said)[d] for d in said}
     return scores
 

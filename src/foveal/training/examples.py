@@ -6,14 +6,15 @@ Rows       {"anchor", "positive", "negative_1" … "negative_n", "label"}: one j
            negatives as asked for, drawn anew in each epoch, half of them judged wrong where some are; the label is what
            a teacher says of these documents
 Batches    rows of one batch are negatives of each other, so two rows of which one holds a document that is relevant
-           to the other's query are kept apart: by id, and by text where one text stands under two ids. The sampler
-           NO_DUPLICATES of sentence-transformers sees equal texts only, not that a query has two answers
+           to the other's query are kept apart: by id, and by text where one text, or one query, stands under two ids.
+           The sampler NO_DUPLICATES of sentence-transformers sees equal texts only, not that a query has two answers
 Source     in-batch negatives and their mistakes: Qu et al. (RocketQA), NAACL 2021; the layout: `evaluation.beir`
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -95,8 +96,11 @@ class Examples:
 
     @cached_property
     def answers(self) -> dict[str, frozenset[int]]:
-        """Query id -> codes of all texts that answer it, under whichever id they stand."""
-        return {query: frozenset(self.codes[d] for d in documents) for query, documents in self.positives.items()}
+        """Query id -> codes of all texts that answer it, under whichever id they or its words stand."""
+        found: dict[str, set[int]] = defaultdict(set)
+        for query, documents in self.positives.items():
+            found[words_of(self.queries[query])].update(self.codes[document] for document in documents)
+        return {query: frozenset(found[words_of(self.queries[query])]) for query in self.positives}
 
     @cached_property
     def spared(self) -> dict[str, frozenset[int]]:
@@ -148,19 +152,24 @@ class Examples:
         )
 
     def split(self, *, dev: float = 0.1, seed: int = 0) -> tuple[Examples, Examples]:
-        """Training and dev queries over the same corpus; no query is in both, nor are two queries of one text.
+        """Training and dev queries over the same corpus; no query is in both, nor are two of the same words.
 
         `dev` is the share of dev queries, at least one. InputError: fewer than two texts of queries.
         """
         if not 0 < dev < 1:
             raise InputError(f"A split got a dev share of {dev}; it needs to lie between 0 and 1.")
-        texts = list(dict.fromkeys(" ".join(text.split()) for text in self.queries.values()))
+        texts = list(dict.fromkeys(map(words_of, self.queries.values())))
         if len(texts) < 2:
             raise InputError("There are fewer than two different queries, so none can be held out. Give more.")
         order = np.random.default_rng(seed).permutation(len(texts))
         held = {texts[place] for place in order[: max(1, min(len(texts) - 1, round(dev * len(texts))))]}
-        out = [query for query, text in self.queries.items() if " ".join(text.split()) in held]
+        out = [query for query, text in self.queries.items() if words_of(text) in held]
         return self.only(self.queries.keys() - set(out)), self.only(out)
+
+
+def words_of(query: str) -> str:
+    """A query but for white space and capitals: two that share this ask the same."""
+    return " ".join(query.casefold().split())
 
 
 def check_corpus(examples: Examples, *others: Examples | None) -> None:

@@ -144,7 +144,7 @@ def train(
         step = _stepped(job, trainer, watch, found[0] if found else None)
     steps = trainer.args.max_steps
     if watch.interrupted and step < steps:
-        on_progress(Progress(step, steps, note=f"Saved at step {step}; the same command goes on."))
+        on_progress(Progress(step, steps, note=f"Saved at step {step}; the same command, without --anew, goes on."))
         raise KeyboardInterrupt
     told = {
         **watch.kept(),

@@ -104,12 +104,16 @@ def save_model(model: Any, folder: Path, *, replace: bool = False) -> Path:
 
 def moved(made: Path, folder: Path, *, replace: bool = False) -> Path:
     """Rename a made folder into its place. InputError: the place is taken."""
-    if folder.exists():
-        if not replace:
-            raise InputError(f"{folder} is there already, and a library may use it. Give the new model another name.")
-        shutil.rmtree(folder)
+    if folder.exists() and not replace:
+        raise InputError(f"{folder} is there already, and a library may use it. Give the new model another name.")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    before = made.parent / f".{folder.name}-before"  # so that no reader, and no kill, finds half of it
+    if before.exists():
+        shutil.rmtree(before)
+    if folder.exists():
+        folder.rename(before)
     made.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
     return folder
 
 

@@ -3,7 +3,8 @@
     HOME/runs/train/<name>/     checkpoints, negatives, report.json, curves.png; rejected/, a model that was no better
     HOME/models/<name>/         the model, if it is better than what was there before; training.json says which run's
 
-A model's folder is never replaced by another run's: a library may have been made with it.
+A model's folder is never replaced by another run's: a library may have been made with it. A run that was begun anew may
+replace the one that was there then, also when it goes on after a stop; replaced.json says which that is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from foveal.errors import InputError
 from foveal.training import checkpoints, model_folders
 from foveal.training.report import Report, read_report
 
-TRAINING = "training.json"
+TRAINING, REPLACED = "training.json", "replaced.json"
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class TrainingRun:
         if Path(name).name != name or name.startswith("."):
             raise InputError(f"A trained model cannot be called {name!r}; give a plain name, such as my-encoder.")
         made = cls(name, home / "runs" / "train" / name, home / "models" / name, known_by, anew)
-        if made.place.exists() and not anew and not made._own():
+        if made.place.exists() and not anew and not made._may_replace():
             raise InputError(
                 f"{made.place} is there already, and a library may use it. Give the new model another name."
             )
         checkpoints.claim(made.folder, known_by, anew=anew)
+        if made.place.exists() and anew:
+            checkpoints.write(made.folder / REPLACED, {"of": checkpoints.read(made.place / TRAINING)})
         return made
 
     def report(self) -> Report | None:
@@ -71,11 +74,14 @@ class TrainingRun:
         """Put the model into its place, or aside if it is no better; then the report, after which the run is done."""
         checkpoints.write(made / TRAINING, self.known_by)
         if report.kept:
-            model_folders.moved(made, self.place, replace=self.anew or self._own())
+            model_folders.moved(made, self.place, replace=self.anew or self._may_replace())
         else:
             model_folders.moved(made, self.folder / "rejected", replace=True)
         report.save(self.folder)
         checkpoints.keep_best(self.folder, None)
 
-    def _own(self) -> bool:
-        return checkpoints.read(self.place / TRAINING) == self.known_by
+    def _may_replace(self) -> bool:
+        """Whether the model that is there is this run's, or the one that it was begun anew over."""
+        there, agreed = checkpoints.read(self.place / TRAINING), checkpoints.read(self.folder / REPLACED)
+        begun = checkpoints.read(self.folder / checkpoints.RUN) == self.known_by
+        return there == self.known_by or (begun and agreed == {"of": there})

@@ -33,6 +33,9 @@ Evaluate = Callable[[Any], Mapping[str, float]]
 """Model -> metrics; higher is better."""
 
 
+REMEDY = "Lower the learning rate or raise the temperature; in bfloat16, try without."
+
+
 class TrainingFailed(FovealError):
     """A training that went wrong on its way: its loss is no number any more."""
 
@@ -119,9 +122,14 @@ class Watch(TrainerCallback):
         return self.settings.patience is not None and self.seen.worse >= self.settings.patience
 
     def measure(self, step: int, steps: int) -> None:
-        """Evaluate, in full precision, and keep the weights if they are the best so far."""
+        """Evaluate, in full precision, and keep the weights if they are the best so far.
+
+        TrainingFailed: a weight is no number, which the loss may not have told yet.
+        """
         if self.evaluate is None:
             return
+        if not all(bool(one.isfinite().all()) for one in self.module.parameters() if one.requires_grad):
+            raise TrainingFailed(f"A weight was no finite number after step {step}. {REMEDY}")
         training = self.module.training
         self.module.eval()
         with same_randomness(), torch.no_grad(), plainly(self.module):
@@ -142,10 +150,7 @@ class Watch(TrainerCallback):
             return
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise TrainingFailed(
-                f"The loss was {loss} at step {state.global_step}. Lower the learning rate or raise the temperature; "
-                "in bfloat16, try without."
-            )
+            raise TrainingFailed(f"The loss was {loss} at step {state.global_step}. {REMEDY}")
         self.seen.losses.append((int(state.global_step), loss))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
