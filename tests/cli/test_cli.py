@@ -254,6 +254,12 @@ def test_what_is_piped_on_is_neither_cut_nor_drawn(monkeypatch, capsys):
 def test_a_part_is_named_once(home):
     one = json.loads(run("list", "--json", home=home).stdout)[0]["id"]
     assert "--span and --page" in run("show", one, "--span", "0:3", "--page", "1", home=home, status=2).stderr
+    assert "a document with pages" in run("show", one, "--page", "3", home=home, status=2).stderr
+
+
+def test_what_is_only_for_a_ranker_needs_one(home):
+    for option in ("--candidates", "--budget"):
+        assert "by --rank" in run("search", "fovea", option, "5", home=home, status=2).stderr
 
 
 def test_a_path_or_a_disk_that_fails_is_one_line(home, tmp_path):

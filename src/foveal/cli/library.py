@@ -143,6 +143,8 @@ def search(
     """Find the passages that fit QUERY best, each with the exact place it stands."""
     if budget is not None and not rank:
         raise typer.BadParameter("--budget says how long ranking may take; name a ranker by --rank.")
+    if candidates is not None and not rank:
+        raise typer.BadParameter("--candidates says how many passages a ranker orders; name one by --rank.")
     library = open_library(home)
     reports: list[CascadeReport] = []
     ranker = _ranker(rank, library, budget, reports) if rank else None
@@ -398,6 +400,8 @@ def _part(span: str | None, page: int | None, pages: tuple[int, ...], length: in
             raise typer.BadParameter(f"--span got {span!r}; it needs START:END with both from 0 to {length}.")
         return int(found[1]), int(found[2])
     if page:
+        if not pages:
+            raise typer.BadParameter("--page is for a document with pages, which this is not; give --span START:END.")
         if page > len(pages):
             raise typer.BadParameter(f"--page got {page}; the document has {len(pages)} pages.")
         return pages[page - 1], pages[page] if page < len(pages) else length
