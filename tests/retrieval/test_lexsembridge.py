@@ -22,6 +22,7 @@ from foveal.evaluation.fine_grained import crop, recall_at_1
 from foveal.models import load_encoder
 from foveal.models.lexsembridge import Bridge, BridgeSettings, MaskedHead, Reading, bounded, fused, least_cosine
 from foveal.models.lexsembridge_reading import ENCODER, Units, corpus_weights, held_units, made_bridge
+from foveal.models.lexsembridge_single import fits, of_one
 from foveal.models.quiet import quiet
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.flat import flat_search, int8_search, quantise_int8
@@ -116,6 +117,21 @@ def test_w_of_a_low_rank_is_the_product_of_its_parts(generator):
         torch.testing.assert_close(bridge(read), whole(read))
     fresh = Bridge(SIZE, WIDTH, BridgeSettings(rank=2))
     torch.testing.assert_close(fresh(read).detach(), fused(read.vectors, torch.ones(3, WIDTH)))
+
+
+@pytest.mark.parametrize("settings", [{}, {"reach": 0.5}, {"rank": 2}, {"vocabulary_filter": True}])
+@pytest.mark.parametrize(("method", "variant"), [("SLR", "code"), ("SLR", "paper"), ("LLR", "code")])
+def test_one_text_alone_is_the_same_by_fewer_steps(method, variant, settings, generator):
+    bridge = random_bridge(generator, special=(2,), method=method, variant=variant, **settings).eval()
+    assert fits(bridge)
+    with torch.no_grad():
+        for ids in ([[3, 1, 3, 2, -1]], [[2, 2, -1]], [[4]], *([[[]]] if method == "SLR" else [])):
+            read = reading(generator, torch.tensor(ids, dtype=torch.long))
+            np.testing.assert_allclose(of_one(bridge, read), bridge(read).numpy(), atol=1e-6)
+        with pytest.raises(InputError, match="another one than W"):
+            of_one(bridge, reading(generator, torch.tensor([[SIZE]])))
+    assert not fits(Bridge(SIZE, WIDTH, BridgeSettings(method="LLR", variant="paper")))
+    assert not fits(Bridge(SIZE, WIDTH).double())
 
 
 def test_slr_is_free_of_order_and_count(generator):

@@ -157,7 +157,7 @@ class Bridge(nn.Module):
 
     def enhancement(self, reading: Reading) -> Tensor:
         """v (B, d): above 0, rows of sum 1. InputError: vectors of another width, ids beyond W, or states that lack."""
-        self._check(reading)
+        self.check(reading)
         settings = self.settings
         if settings.sparse:
             ids = self._kept(reading.ids)
@@ -187,12 +187,17 @@ class Bridge(nn.Module):
         """The weights (B, L) of the units at their first places, 0 elsewhere: SLR's and LLR's w without its zeros."""
         first = first_of_its_kind(ids)
         if self.place is not None:
-            values = self.place(_given(reading.states, "LLR").float()).squeeze(-1).relu()
-            there = highest_of_its_kind(ids, values) * first
+            there = highest_of_its_kind(ids, self.places(reading)) * first
         else:
             one = self.scale if self.scale is not None else self.bias.new_tensor(math.log(2.0))
             there = one.relu() * first
         return there.amax(dim=1, keepdim=True) * first if self.settings.vocabulary_filter else there
+
+    def places(self, reading: Reading) -> Tensor:
+        """What LLR has learnt of each place (B, L), 0 or more. InputError: the reading holds no states."""
+        assert self.place is not None
+        found: Tensor = self.place(_given(reading.states, "LLR").float()).squeeze(-1).relu()
+        return found
 
     def _kept(self, ids: Tensor) -> Tensor:
         """The ids without those that get no weight; a place at least, so that sums have something to run over."""
@@ -200,7 +205,8 @@ class Bridge(nn.Module):
             return ids.new_full((len(ids), 1), -1)
         return ids.masked_fill(torch.isin(ids, self.ignored), -1) if len(self.ignored) else ids
 
-    def _check(self, reading: Reading) -> None:
+    def check(self, reading: Reading) -> None:
+        """InputError: vectors of another width, or ids beyond W."""
         if reading.vectors.ndim != 2 or reading.vectors.shape[1] != self.dimension:
             raise InputError(
                 f"The bridge is for vectors of {self.dimension} numbers; it got {tuple(reading.vectors.shape)}."

@@ -29,6 +29,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.models.characters import scalar
 from foveal.models.lexsembridge import Bridge, BridgeSettings, MaskedHead, Reading
+from foveal.models.lexsembridge_single import fits, of_one
 from foveal.types import Encoder
 
 if TYPE_CHECKING:
@@ -158,6 +159,9 @@ def bridged(
     bridge: Bridge, reader: Callable[[Sequence[str]], Reading], texts: Sequence[str]
 ) -> npt.NDArray[np.float32]:
     """Unit vectors (len(texts), d) of texts through the bridge."""
+    if len(texts) == 1 and fits(bridge):
+        with torch.inference_mode():
+            return of_one(bridge, reader(texts))
     step = AT_ONCE if bridge.settings.needs_states else max(1, len(texts))
     parts = [np.empty((0, bridge.dimension), dtype=np.float32)]
     with torch.inference_mode():
