@@ -191,6 +191,8 @@ def bert_of(encoder: Encoder, what: str) -> BertEncoder:
 
 def padded(rows: Sequence[Sequence[int]], *, fill: int = -1) -> Tensor:
     """Rows as (B, L), filled up at the end."""
+    if len(rows) == 1:
+        return torch.tensor([rows[0]], dtype=torch.long)
     made = torch.full((len(rows), max((len(row) for row in rows), default=0)), fill, dtype=torch.long)
     for number, row in enumerate(rows):
         made[number, : len(row)] = torch.tensor(row, dtype=torch.long)
