@@ -75,7 +75,7 @@ def test_later_queries_see_what_each_head_kept(model, policy):
         dropped[layer.number] = [every[~torch.isin(every, ids)] if ids is not None else every[:0] for ids in keeps]
     assert sorted(dropped) == list(whole_of(model))
     assert any(len(places) for of_layer in dropped.values() for places in of_layer)
-    torch.testing.assert_close(ours, by_mask(model, dropped), atol=3e-5, rtol=1e-4)  # float32, of logits to 10 and more
+    torch.testing.assert_close(ours, by_mask(model, dropped), atol=3e-5, rtol=1e-4)  # float32: 1.3e-5 was seen
     assert cache.share <= 0.75  # the share, and what came since
 
 
