@@ -42,6 +42,7 @@ from foveal.training.bprop import BPropSettings, pretrain_bprop
 from foveal.training.bprop_sampling import Contrast
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.training.rerankers import RerankerSettings, Scorer, reranked, train_reranker
 
@@ -74,7 +75,7 @@ class Scale:
         """B-PROP's settings."""
         loop = LoopSettings(
             steps=self.steps, batch=self.pairs, learning_rate=self.rate, weight_decay=0.01,
-            bfloat16=native_bfloat16(), evaluate_every=max(1, self.steps // 3),
+            bfloat16=mixed_precision(), evaluate_every=max(1, self.steps // 3),
         )  # fmt: skip
         return BPropSettings(max_tokens=self.window, held_out_texts=100, loop=loop)
 
@@ -92,7 +93,7 @@ class Scale:
         """The same for every arm; an epoch ends with a look at few dev queries."""
         pairs = sum(map(len, few.positives.values()))
         steps = math.ceil(max(pairs, min(4 * pairs, self.rows)) / 8)
-        loop = LoopSettings(steps=steps, batch=8, learning_rate=1e-4, bfloat16=native_bfloat16())
+        loop = LoopSettings(steps=steps, batch=8, learning_rate=1e-4, bfloat16=mixed_precision())
         return RerankerSettings(
             window=self.window, depth=self.depth, negatives=3, dev_queries=self.dev, dev_depth=10, loop=loop
         )

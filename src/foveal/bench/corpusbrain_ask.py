@@ -19,7 +19,6 @@ from foveal.evaluation.beir import Collection, Record
 from foveal.evaluation.files import json_lines
 from foveal.evaluation.tables import Row
 from foveal.models import load_chat
-from foveal.models.bert import native_bfloat16
 from foveal.models.title_models import load_title_model
 from foveal.reading.asking import Asked, Asker
 from foveal.retrieval.generative import CorpusBrain, told_apart
@@ -37,6 +36,7 @@ from foveal.training.corpusbrain_pairs import (
     units,
 )
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.small_seq2seq import SmallSettings
 from foveal.types import Document, Hit, Passage, Span
 
@@ -101,7 +101,7 @@ def small_training(steps: int, settings: BenchSettings, *, learning_rate: float 
     """How the small model is trained, in all parts of this bench."""
     loop = LoopSettings(
         steps=steps, batch=64, learning_rate=learning_rate, warm_up=0.05, weight_decay=0.01, seed=settings.seed,
-        evaluate_every=max(1, steps // 5), bfloat16=native_bfloat16(),
+        evaluate_every=max(1, steps // 5), bfloat16=mixed_precision(),
     )  # fmt: skip
     return CorpusBrainSettings(max_query=MAX_QUERY, dev_pairs=200, frozen_encoder=True, small=SMALL, loop=loop)
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from foveal.bench.events_data import News
 from foveal.errors import InputError
-from foveal.models.bert import native_bfloat16
 from foveal.models.event_attention import EventAttentionSettings
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.training.event_rows import EventExamples
 from foveal.training.events import EventTrainingSettings, late_moment, train_events
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.training.searches import Floats
 
@@ -31,7 +31,7 @@ def settings_of(news: News, arm: str) -> EventTrainingSettings:
     """How an arm is trained."""
     steps = QUICK if news.settings.quick else STEPS if arm == MAIN else SHORT
     loop = LoopSettings(
-        steps=steps, batch=BATCH, seed=news.settings.seed, evaluate_every=max(1, steps // 2), bfloat16=native_bfloat16()
+        steps=steps, batch=BATCH, seed=news.settings.seed, evaluate_every=max(1, steps // 2), bfloat16=mixed_precision()
     )
     whole = EventTrainingSettings(frozen_layers=FROZEN, first=loop, second=loop, dev_documents=600)
     arms = {

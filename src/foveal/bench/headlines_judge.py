@@ -22,13 +22,13 @@ from foveal.evaluation.classification import Confusion, calibration_error, fnc_s
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.headlines import TECLASS, HeadlineSet, load_teclass
 from foveal.evaluation.tables import Row
-from foveal.models.bert import native_bfloat16
 from foveal.papers.headline_features import FIVE, PLAIN
 from foveal.papers.headline_pairs import changed_number
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings
 from foveal.training import checkpoints
 from foveal.training.loop import LoopSettings
 from foveal.training.pair_classifiers import PairSettings
+from foveal.training.precision import mixed_precision
 
 MACRO, GAIN, FIVE_MACRO = 0.84, 0.25, 0.80
 """Macro F1 of the judge with relevance features, what it is above TF-IDF alone, and what the paper's five reach."""
@@ -184,7 +184,7 @@ def slow_rows(parts: Parts, settings: BenchSettings) -> Iterator[Row]:
     learnt, dev, test = (
         few(part, most, seed=settings.seed) for part, most in zip(parts, (1500, 200, 1000), strict=True)
     )
-    loop = LoopSettings(epochs=2, batch=8, learning_rate=5e-5, seed=42, bfloat16=native_bfloat16())
+    loop = LoopSettings(epochs=2, batch=8, learning_rate=5e-5, seed=42, bfloat16=mixed_precision())
     pairs = PairSettings(tokens=192, windows=2, dev_pairs=100, loop=loop)
     tuned = JudgeSettings(kind="encoder", encoder="minilm", pairs=pairs)
     some = Parts(learnt, dev, test)

@@ -29,7 +29,6 @@ from foveal.evaluation.legal import paired_bootstrap
 from foveal.evaluation.rouge import rouge
 from foveal.evaluation.tables import Row
 from foveal.models import load_language_model
-from foveal.models.bert import native_bfloat16
 from foveal.models.language import LanguageModel
 from foveal.papers.headline_features import ReadArticle
 from foveal.papers.headline_writer import HeadlineWriter
@@ -37,6 +36,7 @@ from foveal.papers.headlines import HeadlineJudge, JudgeSettings
 from foveal.training import checkpoints
 from foveal.training.headline_writers import WriterSettings
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 
 GAIN = 0.03
 """ROUGE-L of A above C: what the paper calls about five points, and was asked for here as three."""
@@ -63,7 +63,7 @@ class Sizes:
 
 def sizes_of(settings: BenchSettings) -> Sizes:
     """Full and quick."""
-    loop = LoopSettings(epochs=1, batch=4, learning_rate=5e-4, seed=42, bfloat16=native_bfloat16())
+    loop = LoopSettings(epochs=1, batch=4, learning_rate=5e-4, seed=42, bfloat16=mixed_precision())
     writer = WriterSettings(article_tokens=160, headline_tokens=24, beams=1, dev_pairs=8, loop=loop)
     if settings.quick:
         return Sizes(pairs=60, articles=16, judged=6, writer=writer, slack=0.05)

@@ -31,8 +31,8 @@ from foveal.attention.unrotated import Rotations
 from foveal.bench.read import text_of
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
-from foveal.models.bert import native_bfloat16
 from foveal.training.loop import Curves, LoopSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.windows import batches_of
 
 BOOKS = ("war_and_peace.txt", "moby_dick.txt")
@@ -58,7 +58,7 @@ class Scale:
         """The same for every arm of a kind."""
         return LoopSettings(
             steps=steps, batch=batch, learning_rate=rate, warm_up=0.03, weight_decay=1e-2, seed=seed,
-            bfloat16=native_bfloat16(), evaluate_every=steps, checkpoint_every=max(1, steps // 10),
+            bfloat16=mixed_precision(), evaluate_every=steps, checkpoint_every=max(1, steps // 10),
         )  # fmt: skip
 
 

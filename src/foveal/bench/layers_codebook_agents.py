@@ -23,7 +23,6 @@ from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
-from foveal.models.bert import native_bfloat16
 from foveal.nn.agent_training import (
     FINAL,
     METRIC,
@@ -39,6 +38,7 @@ from foveal.nn.grid_plans import FETCH, PUT, REACH
 from foveal.nn.gridworlds import FAMILIES, Look
 from foveal.training.loop import Curves
 from foveal.training.ppo import PPOSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.report import plain_settings
 
 FRAMES = {REACH: 40_000, FETCH: 60_000, PUT: 100_000}
@@ -61,7 +61,7 @@ def agents(settings: BenchSettings) -> Iterator[Row]:
 def training_of(settings: BenchSettings, family: str, arm: str, seed: int) -> AgentTraining:
     """How an arm is trained."""
     frames = QUICK if settings.quick else FRAMES[family]
-    ppo = PPOSettings(frames=frames, stretch=frames // 10, seed=seed, bfloat16=native_bfloat16())
+    ppo = PPOSettings(frames=frames, stretch=frames // 10, seed=seed, bfloat16=mixed_precision())
     return AgentTraining(form=FORMS[arm], ppo=ppo, episodes=50 if settings.quick else 100)
 
 

@@ -35,6 +35,7 @@ from foveal.nn.gating import attach, detach, steps_replaced
 from foveal.nn.jacobians import greatest_stretch
 from foveal.nn.ode_stiffness import linear, trajectory_stiffness, van_der_pol
 from foveal.nn.stiffness import Stiffness, stiffness
+from foveal.training.precision import mixed_precision
 
 SAME, NORM, FOLLOWS = 1e-6, 1e-3, 0.9
 BETTER = 100.0
@@ -146,7 +147,7 @@ def sizes(settings: BenchSettings) -> Iterator[Row]:
 
 def _step(model: nn.Module, batch: dict[str, Tensor]) -> None:
     model.train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed_precision()):
         loss = image_loss(model, batch)
     loss.backward()  # type: ignore[no-untyped-call]
     model.zero_grad()

@@ -24,6 +24,7 @@ from foveal.nn.gating import attach
 from foveal.nn.resnet import ResNet, ResNetSettings
 from foveal.training.examples import shuffled
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 
 KINDS: dict[str, tuple[str, dict[str, Any]] | None] = {
     "none": None,
@@ -140,7 +141,7 @@ class Arms:
         model = network(kind, depth, seed, placement or "all")
         loop = LoopSettings(
             steps=self.steps, batch=self.scale.batch, learning_rate=RATE, warm_up=0.3, seed=seed,
-            evaluate_every=self.steps, checkpoint_every=max(1, self.steps // 2), bfloat16=True,
+            evaluate_every=self.steps, checkpoint_every=max(1, self.steps // 2), bfloat16=mixed_precision(),
         )  # fmt: skip
         told = {
             "kind": kind, "depth": depth, "images": len(self.learnt), "side": SIDE, "placement": list(placement),
@@ -166,7 +167,7 @@ class Arms:
         """(n, classes), in mixed precision."""
         given = []
         for at in range(0, len(rows), batch):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed_precision()):
                 given.append(model(as_seen(rows.images[at : at + batch])).float())
         return torch.cat(given)
 

@@ -25,6 +25,7 @@ from foveal.evaluation.tables import Row
 from foveal.nn.gating import attach
 from foveal.training.examples import shuffled
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 
 KINDS: dict[str, tuple[str, dict[str, Any]] | None] = {
     "none": None,
@@ -138,7 +139,7 @@ def _learned(settings: BenchSettings, kind: str, classes: int, seed: int, learnt
     steps = epochs * math.ceil(len(learnt) / BATCH)
     loop = LoopSettings(
         steps=steps, batch=BATCH, learning_rate=RATE, seed=seed, evaluate_every=steps, checkpoint_every=steps,
-        bfloat16=True,
+        bfloat16=mixed_precision(),
     )  # fmt: skip
     model = model_of(kind, classes, seed)
     told = {"kind": kind, "words": WORDS, "length": LENGTH, "rows": len(learnt)}

@@ -36,6 +36,7 @@ from foveal.training.examples import Examples
 from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge
 from foveal.training.loop import LoopSettings
 from foveal.training.losses import LossSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.searches import VectorSearch
 
 SLOWER = 1.05
@@ -119,7 +120,7 @@ def both_rows(data: FineGrained) -> Iterator[Row]:
     steps, few = (QUICK_STEPS, 40) if quick else (STEPS, 200)
     part = Part.of(data, QUICK_ABSTRACTS if quick else ABSTRACTS, QUICK_CLAIMS if quick else None)
     loop = LoopSettings(
-        steps=steps, batch=16, learning_rate=3e-5, seed=settings.seed, evaluate_every=steps, bfloat16=True
+        steps=steps, batch=16, learning_rate=3e-5, seed=settings.seed, evaluate_every=steps, bfloat16=mixed_precision()
     )
     chosen = LexSemBridgeSettings(
         encoder="both", loop=loop, query_tokens=WINDOW, document_tokens=WINDOW, dev_documents=few

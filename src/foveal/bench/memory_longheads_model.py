@@ -25,6 +25,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import whole_file
 from foveal.models.quiet import quiet
 from foveal.training.loop import Job, LoopSettings, train
+from foveal.training.precision import mixed_precision
 
 log = logging.getLogger("foveal.bench")
 
@@ -138,7 +139,7 @@ def learn(model: Any, recipe: Recipe, run: Path) -> None:
         weight_decay=0.01,
         seed=recipe.seed,
         checkpoint_every=200,
-        bfloat16=True,
+        bfloat16=mixed_precision(),
     )
     told = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
     job = Job(

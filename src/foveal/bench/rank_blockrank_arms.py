@@ -40,6 +40,7 @@ from foveal.training.blockrank import (
 )
 from foveal.training.loop import Job, LoopSettings, train
 from foveal.training.low_rank import merge_low_rank
+from foveal.training.precision import mixed_precision
 from foveal.training.watch import Progress
 from foveal.types import Hit
 
@@ -52,7 +53,7 @@ KEPT_LAYOUT = replace(KEPT, document_tokens=200)
 LEARNING = BlockRankSettings(
     objective="aux",
     documents=6,
-    loop=LoopSettings(epochs=1, batch=4, learning_rate=2e-4, checkpoint_every=10, bfloat16=True),
+    loop=LoopSettings(epochs=1, batch=4, learning_rate=2e-4, checkpoint_every=10, bfloat16=mixed_precision()),
 )
 EVERY = 20
 """Lists after which scores are written down."""

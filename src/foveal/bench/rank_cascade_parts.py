@@ -26,6 +26,7 @@ import torch
 from foveal.bench.retrieval_fusion import DEPTH, Judged
 from foveal.bench.retrieval_late import claims_model, claims_vectors, token_vectors
 from foveal.bench.settings import BenchSettings
+from foveal.models.bert import native_bfloat16
 from foveal.models.language import load_language_model
 from foveal.ranking.blockrank import KEPT, BlockRank, default_layer
 from foveal.ranking.blockrank_cache import BlockCache
@@ -45,6 +46,7 @@ from foveal.training.blockrank import BlockRankSettings, lists_of
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.negatives import filled, top_negatives
+from foveal.training.precision import mixed_precision
 from foveal.training.rerankers import RerankerSettings, train_reranker
 from foveal.training.searches import run_of
 from foveal.types import Hit, Passage, Ranker, Span
@@ -209,14 +211,14 @@ class Late:
 
 @dataclass(frozen=True)
 class Bfloat16:
-    """A `Ranker` that multiplies in bfloat16: on a processor that can, a cross-encoder takes little over half the time,
-    and its scores differ in the fourth place."""
+    """A `Ranker` that multiplies in bfloat16 where the processor can: a cross-encoder then takes little over half the
+    time, and its scores differ in the fourth place."""
 
     ranker: Ranker
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """As the ranker itself."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=native_bfloat16()):
             return self.ranker.rank(query, hits)
 
 
@@ -303,7 +305,7 @@ class Parts:
         """Trained on the taught claims. It stands beside the scores before it, so it is used even if alone it is no
         better than the first stage."""
         loop = LoopSettings(
-            epochs=self.sizes.epochs, batch=8, learning_rate=3e-5, seed=self.settings.seed, bfloat16=True
+            epochs=self.sizes.epochs, batch=8, learning_rate=3e-5, seed=self.settings.seed, bfloat16=mixed_precision()
         )
         chosen = RerankerSettings(
             window=WINDOW, depth=self.sizes.best, negatives=3, dev_queries=20, dev_depth=10, loop=loop
@@ -328,7 +330,7 @@ class Parts:
         layout = replace(KEPT, document_tokens=self.sizes.document_tokens)
         model = load_language_model(dtype="float32")
         layer = default_layer(model.model.config)
-        loop = LoopSettings(epochs=1, batch=8, learning_rate=1e-4, seed=self.settings.seed, bfloat16=True)
+        loop = LoopSettings(epochs=1, batch=8, learning_rate=1e-4, seed=self.settings.seed, bfloat16=mixed_precision())
         chosen = BlockRankSettings(
             objective="aux", documents=self.sizes.documents, dev_lists=self.sizes.dev_lists, loop=loop
         )

@@ -34,6 +34,7 @@ from foveal.text.languages import word_cutter
 from foveal.training.articles import ordered, sentences_in, train_articles
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.types import Encoder, Hit
 
@@ -92,7 +93,7 @@ class Law:
             batch=8,
             learning_rate=RATES.get(name, 3e-5),
             seed=self.settings.seed,
-            bfloat16=arm.learns,
+            bfloat16=arm.learns and mixed_precision(),
         )
         _, report = train_articles(
             self._new(arm, learnt),

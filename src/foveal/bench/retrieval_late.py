@@ -44,6 +44,7 @@ from foveal.retrieval.terms import inverse_document_frequencies
 from foveal.training.examples import Examples
 from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
 from foveal.training.loop import LoopSettings
+from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.types import Hit, Passage, Span
 
@@ -181,7 +182,7 @@ def claims_model(judged: Judged, settings: BenchSettings) -> tuple[Path | None, 
     """The model that was trained on nine tenths of the training claims, now or before, its report, and the claims that
     it was not trained on.
     """
-    loop = LoopSettings(epochs=3, batch=16, learning_rate=3e-5, seed=settings.seed, bfloat16=True)
+    loop = LoopSettings(epochs=3, batch=16, learning_rate=3e-5, seed=settings.seed, bfloat16=mixed_precision())
     trained = LateEncoderSettings(window=128, loop=loop)
     learnt, dev = Examples.of(judged.train).split(dev=trained.dev_share, seed=settings.seed)
     test, name = Examples.of(judged.test), f"late-claims-{settings.seed}"
@@ -255,7 +256,11 @@ def limit(settings: BenchSettings) -> Iterator[Row]:
     found = shared(learnt, (record.whole for record in collection.corpus.values()))
     yield Row.of("LIMIT: training texts", "names and things shared with LIMIT", found, at_most=0)
     loop = LoopSettings(
-        steps=60 if settings.quick else 300, batch=16, learning_rate=1e-4, seed=settings.seed, bfloat16=True
+        steps=60 if settings.quick else 300,
+        batch=16,
+        learning_rate=1e-4,
+        seed=settings.seed,
+        bfloat16=mixed_precision(),
     )
     trained = LateEncoderSettings(negatives=0, loop=loop, dev_share=0.05)
     name = f"late-people-{len(learnt.corpus)}-{settings.seed}"

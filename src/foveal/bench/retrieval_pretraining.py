@@ -26,6 +26,7 @@ from foveal.models.quiet import quiet
 from foveal.settings import Settings
 from foveal.text.units import sentences
 from foveal.training.loop import Job, LoopSettings, train
+from foveal.training.precision import mixed_precision
 from foveal.training.pretraining import (
     Drawn,
     Tokens,
@@ -69,7 +70,7 @@ def pretraining(settings: BenchSettings) -> Iterator[Row]:
 
 def trained(module: Any, examples: Drawn[Any], pad_id: int, settings: BenchSettings, name: str, steps: int) -> None:
     """Train the module in place, or take what an earlier run of the bench made."""
-    loop = LoopSettings(steps=steps, batch=BATCH, learning_rate=3e-4, seed=settings.seed, bfloat16=True)
+    loop = LoopSettings(steps=steps, batch=BATCH, learning_rate=3e-4, seed=settings.seed, bfloat16=mixed_precision())
     job = Job(
         model=module,
         rows=examples,
@@ -102,7 +103,7 @@ def encoded(texts: Sequence[str], tokenizer: Any, encoder: Any, pooling: str, *,
         read = tokenizer(
             [texts[row] for row in rows], truncation=True, max_length=READ, padding=True, return_tensors="pt"
         )
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision()):
             found = vectors(encoder, read["input_ids"], read["attention_mask"].bool(), pooling)
         made[rows] = found.float().numpy()
     return made

@@ -39,6 +39,7 @@ from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.losses import LossSettings, make_loss
 from foveal.training.misspelling import misspelt
+from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.training.rerankers import RerankerSettings, Scorer, reranked, train_reranker
 from foveal.training.searches import VectorSearch, blended
@@ -104,7 +105,7 @@ class Arms:
         return self._trained(arm, seed, _name(f"distilled-{arm}", seed, self.settings), **told)
 
     def _trained(self, arm: str, seed: int, name: str, *, typos: float = 0.0, **teacher: Any) -> Report:
-        loop = LoopSettings(epochs=3, batch=32, learning_rate=3e-5, seed=seed, bfloat16=True)
+        loop = LoopSettings(epochs=3, batch=32, learning_rate=3e-5, seed=seed, bfloat16=mixed_precision())
         chosen = EncoderSettings(
             arm=arm, typos=typos, negatives=ARMS[arm].negatives, window=WINDOW, dev_documents=600, loop=loop
         )
@@ -172,7 +173,7 @@ def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
     hybrid = blended(
         [lambda queries, k: [_top(words[query], k) for query in queries], data.base()], [1 - DENSE_WEIGHT, DENSE_WEIGHT]
     )
-    loop = LoopSettings(epochs=1, batch=8, learning_rate=3e-5, seed=data.settings.seed, bfloat16=True)
+    loop = LoopSettings(epochs=1, batch=8, learning_rate=3e-5, seed=data.settings.seed, bfloat16=mixed_precision())
     chosen = RerankerSettings(window=192, depth=30, negatives=3, dev_queries=30, loop=loop)
     folder, report = train_reranker(
         data.learnt, hybrid, "minilm", chosen, home=data.home, name=f"scifact-reranker-{data.settings.seed}",

@@ -57,10 +57,10 @@ class Scale:
 
     def loop(self, seed: int, epochs: float) -> LoopSettings:
         """Of one fine-tuning."""
-        from foveal.models.bert import native_bfloat16
+        from foveal.training.precision import mixed_precision
 
         return LoopSettings(
-            epochs=epochs, batch=32, learning_rate=5e-5, weight_decay=0.01, seed=seed, bfloat16=native_bfloat16()
+            epochs=epochs, batch=32, learning_rate=5e-5, weight_decay=0.01, seed=seed, bfloat16=mixed_precision()
         )
 
 

@@ -49,9 +49,9 @@ def bprop(
     as_json: AsJson = False,
 ) -> None:
     """Pre-train a re-ranker on texts, without a query. Stopped with Ctrl-C, the same command goes on."""
-    from foveal.models.bert import native_bfloat16
     from foveal.settings import Settings
     from foveal.training.bprop import BPropSettings, pretrain_bprop
+    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     usual = BPropSettings()
@@ -66,7 +66,7 @@ def bprop(
     )
     given: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate}
     given = {key: value for key, value in given.items() if value is not None}
-    loop = replace(chosen.loop, seed=seed, bfloat16=native_bfloat16(), **given)
+    loop = replace(chosen.loop, seed=seed, bfloat16=mixed_precision(), **given)
     texts = _texts(data, settings)
     with training.progress() as on_progress:
         folder, report = pretrain_bprop(

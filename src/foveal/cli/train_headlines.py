@@ -90,16 +90,16 @@ def headline_writer(
     as_json: AsJson = False,
 ) -> None:
     """Train a writer of headlines on the relevant pairs only. Stopped with Ctrl-C, the same command goes on."""
-    from foveal.models.bert import native_bfloat16
     from foveal.papers.headline_training import train_headline_writer
     from foveal.papers.headline_writer import TRAIN_ON
     from foveal.settings import Settings
     from foveal.training.headline_writers import WriterSettings
+    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     usual = WriterSettings()
     loop = training.loop_of(
-        replace(usual.loop, bfloat16=native_bfloat16()), epochs=epochs, steps=steps, batch=batch,
+        replace(usual.loop, bfloat16=mixed_precision()), epochs=epochs, steps=steps, batch=batch,
         learning_rate=learning_rate, seed=seed, patience=patience,
     )  # fmt: skip
     chosen = replace(usual, loop=loop, article_tokens=article_tokens or usual.article_tokens)

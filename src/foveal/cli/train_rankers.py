@@ -99,6 +99,7 @@ def ranker(
     from foveal.ranking.judged_training import RunSettings, train_cross_encoder, train_neural
     from foveal.ranking.neural.training import NeuralSettings
     from foveal.settings import Settings
+    from foveal.training.precision import mixed_precision
     from foveal.training.rerankers import RerankerSettings
 
     settings = Settings.load(home)
@@ -123,8 +124,8 @@ def ranker(
         )
     chosen: Any = RerankerSettings() if crossed else NeuralSettings.of(which)
     loop = loop_of(
-        chosen.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
-        patience=patience,
+        replace(chosen.loop, bfloat16=crossed and mixed_precision()), epochs=epochs, steps=steps, batch=batch,
+        learning_rate=learning_rate, seed=seed, patience=patience,
     )  # fmt: skip
     given = {
         "negatives": negatives,
@@ -247,12 +248,13 @@ def legal(
     from foveal.ranking.judged_training import RunSettings, train_articles
     from foveal.settings import Settings
     from foveal.training.articles import FROM_SCRATCH, FROZEN, TUNED
+    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     defaults = FROM_SCRATCH if engine == "attentive-cnn" else FROZEN if frozen else TUNED
     loop = loop_of(
-        defaults.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
-        patience=patience,
+        replace(defaults.loop, bfloat16=defaults is TUNED and mixed_precision()), epochs=epochs, steps=steps,
+        batch=batch, learning_rate=learning_rate, seed=seed, patience=patience,
     )  # fmt: skip
     chosen = replace(defaults, loop=loop)
     if negatives:

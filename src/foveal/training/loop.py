@@ -57,7 +57,7 @@ class LoopSettings:
     evaluate_every: int | None = None  # steps; None: an epoch
     checkpoint_every: int | None = None  # steps; None: with each evaluation
     patience: int | None = None  # evaluations without a better one after which training stops
-    bfloat16: bool = False  # mixed precision; losses, and what is measured, stay in float32
+    bfloat16: bool = False  # mixed precision (see precision.py); losses, and what is measured, stay in float32
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "learning_rate", "steps", "evaluate_every", "checkpoint_every", "patience"):
@@ -203,8 +203,9 @@ def _load_best(model: nn.Module, folder: Path, step: int | None) -> None:
 
 
 def identity(depends_on: Mapping[str, str], settings: LoopSettings) -> dict[str, str]:
-    """What a run is known by: what it depends on, and the loop's settings."""
-    return {**depends_on, "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items())}
+    """What a run is known by: what it depends on, and the settings; it may go on where bfloat16 is not as fast."""
+    told = {**asdict(settings), "bfloat16": "where it is fast"}
+    return {**depends_on, "settings": ", ".join(f"{name} {value}" for name, value in told.items())}
 
 
 class PlannedBatches(Sampler[list[int]]):

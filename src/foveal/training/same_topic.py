@@ -26,10 +26,10 @@ import numpy as np
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.segmentation import boundary_f1, same_auc
 from foveal.models import load_encoder
-from foveal.models.bert import native_bfloat16
 from foveal.models.hub import folder_of
 from foveal.settings import Settings
 from foveal.training.loop import Curves, LoopSettings, identity
+from foveal.training.precision import mixed_precision
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.same_topic_fitting import Gaps, Platt, best_threshold, fit_linear, mean_pk
@@ -83,7 +83,7 @@ class SameTopicSettings:
     window: int = 256  # tokens of a pair, for a cross-encoder; of a paragraph, for a bi-encoder
     loop: LoopSettings = field(
         default_factory=lambda: LoopSettings(
-            epochs=2, batch=32, learning_rate=5e-5, weight_decay=0.01, bfloat16=native_bfloat16()
+            epochs=2, batch=32, learning_rate=5e-5, weight_decay=0.01, bfloat16=mixed_precision()
         )
     )
 
