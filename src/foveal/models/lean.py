@@ -3,12 +3,13 @@
 Whoever calls a layer brings its attention: a decoding step looks at the keys held before (decode_step.py), a reader at
 a text with many questions behind it (attention/watch.py). Packed by oneDNN, as torch.compile would pack them but at no
 compile time, weights are read at twice the speed for one token, and products of many tokens gain a tenth; the results
-are the same to the bit.
+are the same to the bit. Weights of float32 that are numbers of bfloat16, as published ones are, are packed as such for
+few tokens (half_products.py), and used as they are for many.
 
 Shapes    x (rows * N, width); queries (rows, N, heads, D), keys and values (rows, N, kv_heads, D)
 Needs     Llama, Qwen 2 and 3, or Gemma 3 (text), whole and unhooked. A layer is packed when it is first used, and
-          memory then holds its weights twice; a model whose weights have changed gets new layers, also in the midst
-          of its training
+          memory then holds its weights twice (in float32 once and a half); a model whose weights have changed gets
+          new layers, also in the midst of its training
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from foveal.models.half_products import HalfWeight
 from foveal.models.threads import with_threads
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3_text")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+FEW = 64
+"""Tokens up to which it takes longer to read the weights than to multiply by them."""
 
 AT_ONCE = 1024
 """Tokens that go through norms and feed-forward parts at a time: what these make inside is many times their size.
@@ -81,18 +86,22 @@ class Product:
 
     def __init__(self, *layers: nn.Linear) -> None:
         """Copy and pack the weights; on another device keep the layers' own."""
-        weight = layers[0].weight
-        self.packed = weight.device.type == "cpu" and _packs(weight.dtype)
-        self._layers = layers
-        if self.packed:
-            weights: list[Tensor] = [one.weight for one in layers]
-            whole = torch.cat(weights) if len(weights) > 1 else weights[0].detach()  # copying takes as long as packing
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(whole, 1)
-            biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]
-            self._bias = torch.cat(biases) if biases else None
+        self._layers, self.packed = layers, False
+        self._half: HalfWeight | None = None
+        weights: list[Tensor] = [one.weight for one in layers]
+        if weights[0].device.type != "cpu":
+            return
+        whole = torch.cat(weights) if len(weights) > 1 else weights[0].detach()  # copying takes as long as packing
+        biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]
+        self._bias = torch.cat(biases) if biases else None
+        self._half = HalfWeight.of(whole)
+        if not self._half and _packs(whole.dtype):
+            self._weight, self.packed = torch.ops.mkldnn._reorder_linear_weight(whole, 1), True
 
     def __call__(self, x: Tensor) -> Tensor:
         """The products, (N, the layers' outputs side by side)."""
+        if self._half and x.numel() // x.shape[-1] <= FEW:
+            return self._half(x, self._bias)
         if self.packed:
             product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
             return product
