@@ -1,3 +1,4 @@
+import gzip
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 from honest import HashedWords
 
-from foveal.bench.settings import BenchSettings, default_data
+from foveal.bench.settings import BenchSettings, code_digest, default_data
 from foveal.errors import InputError
 
 
@@ -76,3 +77,28 @@ def test_data_is_named_by_the_environment(monkeypatch):
     assert BenchSettings(cache=Path()).data == Path("/somewhere")
     monkeypatch.delenv("FOVEAL_DATA")
     assert default_data() == Path("../shared/data")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_may_be_packed(settings, packed):
+    folder = settings.data / "toy"
+    folder.mkdir(parents=True)
+    content = "ein Buch, 本".encode()
+    path = folder / ("book.txt.gz" if packed else "book.txt")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert settings.file("toy", "book.txt") == path
+    assert settings.text("toy", "book.txt") == "ein Buch, 本"
+
+
+def test_a_file_that_is_missing_or_damaged_is_named(settings):
+    (settings.data / "toy").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"book\.txt"):
+        settings.text("toy", "book.txt")
+    (settings.data / "toy" / "book.txt.gz").write_bytes(gzip.compress(b"a book")[:-6])
+    with pytest.raises(InputError, match=r"book\.txt\.gz"):
+        settings.text("toy", "book.txt")
+
+
+def test_code_is_known_by_its_source():
+    one, other = (code_digest(f"foveal.bench.{name}") for name in ("settings", "runner"))
+    assert one == code_digest("foveal.bench.settings") != other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 
@@ -78,6 +79,14 @@ def test_labels_are_balanced_and_parts_disjoint(settings):
     assert (len(own), len(others)) == (12, 18)
     assert not {one.prompt for one in own} & {one.prompt for one in others}
     assert {one.name for one in SEARCH}.isdisjoint(one.name for one in TEST)
+
+
+def test_questions_may_be_packed(settings, tmp_path):
+    (tmp_path / "xquad").mkdir()
+    content = (settings.data / "xquad" / "xquad.en.json").read_bytes()
+    (tmp_path / "xquad" / "xquad.en.json.gz").write_bytes(gzip.compress(content))
+    packed = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
+    assert words(packed, 4) == words(settings, 4)
 
 
 def test_options_hold_the_answer_under_its_letter(settings):

@@ -74,9 +74,10 @@ def test_mixes_ask_for_a_group_that_is_there_or_not():
         layers_codebook_text.mixed(groups % 2, 10, 0)
 
 
-def test_posts_are_cut_behind_their_tokens(tmp_path):
-    path = tmp_path / "train.csv.gz"
-    with gzip.open(path, "wt", encoding="utf-8", newline="") as file:
+@pytest.mark.parametrize("packed", [False, True])
+def test_posts_are_cut_behind_their_tokens(tmp_path, packed):
+    path = tmp_path / ("train.csv.gz" if packed else "train.csv")
+    with (gzip.open if packed else open)(path, "wt", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("label", "subject", "text"))
         writer.writerow(("a", "s", "few words"))

@@ -72,6 +72,17 @@ def test_arms_of_a_seed_begin_alike():
     assert list(gates_of(placed)) == ["layer2.0"]
 
 
+def test_texts_may_be_packed_or_not(data):
+    folder = data / "classification" / "r8"
+    packed = layers_stepnet_text.read(folder)
+    for path in folder.glob("*.gz"):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    for one, other in zip(packed, layers_stepnet_text.read(folder), strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.labels, other.labels)
+
+
 @pytest.mark.slow
 def test_an_arm_is_trained_once_and_found_again(data):
     settings = BenchSettings(data=data, cache=data / "cache", quick=True)

@@ -9,9 +9,20 @@ import torch
 from tiny import tiny
 
 from foveal.attention.rotation import rotations_of
+from foveal.bench import memory_longheads_tasks as tasks
 from foveal.bench.memory_longheads import exact_rows
 from foveal.bench.memory_longheads_heads import captured, mass_row, question_text
-from foveal.bench.memory_longheads_model import ASK, PARTS, SIGNS, WINDOW, Recipe, small_model, untrained, windows
+from foveal.bench.memory_longheads_model import (
+    ASK,
+    PARTS,
+    SIGNS,
+    WINDOW,
+    Recipe,
+    place_of,
+    small_model,
+    untrained,
+    windows,
+)
 from foveal.bench.memory_longheads_small import (
     METHOD,
     OURS,
@@ -27,6 +38,7 @@ from foveal.bench.memory_longheads_small import (
 from foveal.bench.memory_longheads_tasks import Cells, by_square, plain_rows
 from foveal.bench.memory_longheads_tasks import flat_rows as flat_over_lengths
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.longdoc import Question, Task
 
 
 def test_exact_rows_are_ok():
@@ -143,3 +155,25 @@ def test_a_plain_model_that_cannot_be_afforded_has_a_row_that_says_so(tmp_path, 
 def test_cells_come_back_from_their_file(tmp_path):
     made = Cells(tmp_path / "cells.jsonl").get(("a", 1), lambda: (0.5, "said"))
     assert Cells(tmp_path / "cells.jsonl").get(("a", 1), lambda: (0.7, "other")) == made
+
+
+def test_another_manual_makes_another_small_model(tmp_path, monkeypatch):
+    settings = BenchSettings(cache=tmp_path)
+    before = place_of(settings, Recipe())
+    monkeypatch.setattr("foveal.bench.memory_longheads_model.manual", lambda: (b"learnt", b"held out"))
+    after = place_of(settings, Recipe())
+    assert before != after == place_of(settings, Recipe()) != place_of(settings, Recipe(seed=1))
+
+
+def test_an_answer_is_of_its_document(tmp_path, monkeypatch):
+    """The same question on a document that has changed is asked again."""
+    said = []
+    monkeypatch.setattr(tasks, "document_answer", lambda _, question, method: said.append(method) or question.text)
+    model, settings = tiny("qwen", tmp_path / "model"), BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
+    cells = Cells(tmp_path / "cells.jsonl")
+    for text, count in (("by the mill", 2), ("by the mill", 2), ("by the river", 4)):
+        asked_for = Question("q", "d", text, "Where?", ("the river",))
+        monkeypatch.setattr(tasks, "load", lambda name, _, one=asked_for: Task(name, "contains", (one,)))
+        rows = list(tasks.question_rows(model, cells, settings))
+        assert len(said) == count
+    assert [row.value for row in rows[:2]] == [1, 1]

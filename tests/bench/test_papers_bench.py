@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +96,17 @@ def test_a_ranking_that_lacks_a_paper_is_refused(settings, tmp_path):
     pools = Pools(Collection("toy", {}, {}, {}), {"p_method": {"a": 1, "b": 0}})
     with pytest.raises(InputError, match="lacks 1 papers"):
         papers_csfcube.shipped(tmp_path, pools)
+    with pytest.raises(InputError, match="ranks nothing for other_method"):
+        papers_csfcube.shipped(tmp_path, replace(pools, judged={"other_method": {"a": 1}}))
+
+
+def test_rankings_may_be_packed(tmp_path):
+    (tmp_path / "specter_ranking").mkdir()
+    for facet in papers_csfcube.FACETS:
+        path = tmp_path / "specter_ranking" / f"{facet}.json.gz"
+        path.write_bytes(gzip.compress(b'{"p": [["a", 1], ["b", 2]]}'))
+    pools = Pools(Collection("toy", {}, {}, {}), {"p_method": {"a": 1, "b": 0}})
+    assert papers_csfcube.shipped(tmp_path, pools) == {"p_method": {"a": -1.0, "b": -2.0}}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -54,6 +55,14 @@ def test_all_rows_meet_their_bars(data):
     ]
     assert [row.note for row in rows[1:3]] == ["9 entries", "9 entries"]
     assert [row.note for row in rows[5:7]] == ["5 added by the first", "2 of 2"]
+
+
+def test_a_days_rows_may_be_packed(data):
+    path = data.data / "papers" / "hf-day.json"
+    path.with_name("hf-day.json.gz").write_bytes(gzip.compress(path.read_bytes()))
+    before = [row.value for row in ingest_rows(data)]
+    path.unlink()
+    assert [row.value for row in ingest_rows(data)] == before
 
 
 def test_a_wrong_field_and_a_paper_twice_fall_short():

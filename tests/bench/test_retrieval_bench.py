@@ -115,9 +115,14 @@ def test_indexes_are_measured_as_they_are_shipped(settings):
     found = values(retrieval_index.library_rows(data))
     for kind in ("flat", "ivf", "ivf-sq", "ivf-rq", "hnsw"):
         assert found[f"library, {kind}", "recall@10"] > 0.9
-    memory = values(retrieval_index.memory_rows(data))
+    rows = list(retrieval_index.memory_rows(data))
+    memory = values(rows)
     assert memory["in memory, flat", "recall@10"] == 1
     assert memory["in memory, int8", "bytes per vector"] == 100
+    assert memory["in memory, hnsw", "recall@10"] > 0.98
+    bars = {(row.system, row.metric): row.bar for row in rows if row.bar}
+    assert bars["in memory, hnsw", "recall@10"] == "≥ 0.98"
+    assert bars["in memory, hnsw", "speed over our flat search"] == "≥ 5"
 
 
 @pytest.mark.slow

@@ -27,6 +27,10 @@ def short(settings):
     yield Row.of("ours", "ms", 3)
 
 
+def unsized(settings):
+    yield Row.of("documents", "size", math.nan)
+
+
 def interrupted(settings):
     yield Row.of("ours", "ms", 3)
     raise KeyboardInterrupt
@@ -44,7 +48,7 @@ def killed(settings):
 
 @pytest.fixture(autouse=True)
 def _toy_benches(monkeypatch):
-    for bench in (good, short, interrupted, broken):
+    for bench in (good, short, unsized, interrupted, broken):
         monkeypatch.setitem(BENCHES, bench.__name__, f"{__name__}:{bench.__name__}")
 
 
@@ -82,6 +86,11 @@ def test_a_row_that_falls_short_fails_the_report(settings, tmp_path):
     assert report.status == "complete"
     assert not report.ok
     assert read(tmp_path / "short.json")["rows"][0]["value"] is None
+
+
+def test_a_size_that_is_no_number_is_null(settings, tmp_path):
+    assert run("unsized", settings, json=tmp_path / "out.json").status == "complete"
+    assert read(tmp_path / "out.json")["sizes"] == {"documents": None}
 
 
 @pytest.mark.parametrize(("name", "error"), [("interrupted", KeyboardInterrupt), ("broken", RuntimeError)])

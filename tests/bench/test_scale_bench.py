@@ -96,3 +96,6 @@ def test_a_size_that_was_measured_is_not_measured_again(real, tmp_path, monkeypa
     assert [row.value for row in foretold.values()] == pytest.approx([1.0] * 4)
     assert all(row.ok for row in foretold.values())
     assert asked == list(scale_library.QUICK_SIZES)
+    monkeypatch.setattr(scale_library, "code_digest", lambda *_: "other code")
+    list(scale_library.library(settings))
+    assert asked == [*scale_library.QUICK_SIZES] * 2

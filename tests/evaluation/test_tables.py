@@ -2,6 +2,7 @@ import io
 import json
 import math
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -27,6 +28,14 @@ from foveal.evaluation.tables import Row, shown, table
 def test_a_row_is_held_against_its_bounds(value, bounds, bar, ok):
     row = Row.of("system", "metric", value, **bounds)
     assert (row.bar, row.ok) == (bar, ok)
+
+
+@pytest.mark.parametrize("bounds", [{"at_least": np.float64(0.5)}, {"at_most": np.float32(0.1)}])
+def test_a_bar_of_numpy_is_a_plain_one(bounds):
+    """Its False is not `False`: such a row fell short in the table, and not in the exit status."""
+    row = Row.of("system", "metric", 0.2, **bounds)
+    assert row.ok is False
+    assert json.loads(json.dumps(row.as_json()))["ok"] is False
 
 
 def test_a_row_is_plain_json():

@@ -9,14 +9,13 @@ the model, the length, and the code that chose and looked. A bench that was stop
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 
 from foveal.attention import AttentionMethod
 from foveal.bench.attention_models import PromptReader
+from foveal.bench.settings import code_digest
 from foveal.evaluation.grid import Cell, Outcome, System, run
 from foveal.evaluation.likelihood import nats_per_token
 from foveal.evaluation.ruler import TASKS, Sample, accuracy, answer_tokens, make
@@ -56,17 +55,11 @@ def measured(reader: PromptReader, methods: Mapping[str, AttentionMethod], sampl
 
 def store_of(reader: PromptReader, method: AttentionMethod, length: int) -> Path:
     """Where the cells of a method lie. Benches of different lengths may run at once: none writes over another's."""
-    whole = f"{method!r} {reader.model.fingerprint} {_code(type(method).__module__)} {length}"
+    looking = (f"foveal.attention.{one}" for one in LOOKING)
+    code = code_digest(type(method).__module__, __name__, *looking)
+    whole = f"{method!r} {reader.model.fingerprint} {code} {length}"
     name = hashlib.sha256(whole.encode()).hexdigest()[:16]
     return reader.settings.cache / "attention-tasks" / f"{name}.jsonl"
-
-
-@cache
-def _code(module: str) -> str:
-    """A hash of the code that a method's cells come from."""
-    names = [module, __name__, *(f"foveal.attention.{one}" for one in LOOKING)]
-    sources = "".join(inspect.getsource(import_module(name)) for name in names)
-    return hashlib.sha256(sources.encode()).hexdigest()
 
 
 def samples_of(reader: PromptReader, length: int, count: int, tasks: Sequence[str] = tuple(TASKS)) -> list[Sample]:

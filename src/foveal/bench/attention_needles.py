@@ -90,8 +90,6 @@ def grid(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
 
 def _kept_rows(kept: Mapping[str, Sequence[tuple[int, int, float]]]) -> Iterator[Row]:
     sparse = [(depth, right) for length, depth, right in kept["flexprefill@0.95"] if length > DENSE_TO]
-    if not sparse:
-        return
     note = f"{len(sparse)} needles in texts that it does not read densely"
     yield Row.of(
         "needles, flexprefill@0.95", "share of dense's", _mean([one for _, one in sparse]), at_least=KEPT, note=note

@@ -126,10 +126,10 @@ class Probes:
 
 
 def learned(
-    name: str, lessons: Lessons, dev: Sequence[TitlePair], settings: BenchSettings, chosen: CorpusBrainSettings,
+    lessons: Lessons, dev: Sequence[TitlePair], settings: BenchSettings, chosen: CorpusBrainSettings,
     base: Path | None = None,
 ) -> tuple[Path, str]:  # fmt: skip
-    """The folder of what a run learned, now or before, and how long it took.
+    """The folder of what a run learned, now or before, and how long it took. Runs are named by what they depend on.
 
     What is no better than it began with is shown as it is, so that no untrained model stands in for an arm; a run that
     went on from `base` gives that back, as a user would have it.
@@ -137,7 +137,6 @@ def learned(
     folder, report = train_corpusbrain(
         lessons, corpusbrain_ask.BASE if base is None else str(base), chosen, dev=dev, judge=title_metrics,
         home=settings.cache / "training",
-        name=f"corpusbrain-{name}-{'quick' if settings.quick else 'full'}-{settings.seed}",
     )  # fmt: skip
     note = f"{report.curves.steps} steps, the best after {report.curves.best_step}, {report.curves.seconds:.0f} s"
     if folder is None:
@@ -161,7 +160,7 @@ def wiki(settings: BenchSettings) -> Iterator[Row]:
     every: dict[str, Lessons] = {"titles alone": replace(Lessons.of_titles(titles), texts=_texts(probes.corpus))}
     every |= {arm: Lessons.of_corpus(probes.corpus, replace(PAIRS, tasks=tasks)) for arm, tasks in ARMS.items()}
     for arm, lessons in every.items():
-        place, note = learned(f"wiki-{arm}-{steps}", lessons, probes.dev, settings, chosen)
+        place, note = learned(lessons, probes.dev, settings, chosen)
         model = load_title_model(place)
         runs[arm] = {}
         for task, pairs in probes.tests.items():
@@ -234,7 +233,7 @@ def scifact(settings: BenchSettings) -> Iterator[Row]:
     pairs = probes.tests["sentence"]
     yield from probes.rows("SciFact, BM25", "sentence", probes.words(pairs))
     lessons = Lessons.of_corpus(probes.corpus, replace(PAIRS, tasks=("ISS", "LPS")))
-    place, note = learned("scifact", lessons, probes.dev, settings, small_training(steps["scifact"], settings))
+    place, note = learned(lessons, probes.dev, settings, small_training(steps["scifact"], settings))
     model = load_title_model(place)
     yield from probes.rows("SciFact, ISS, LPS", "sentence", probes.found(model, pairs), note=note)
     titles = list(probes.corpus.titles.values())
@@ -274,7 +273,7 @@ def label_rows(judged: Judged, probes: Probes, base: Path, settings: BenchSettin
             tuned = small_training(steps, settings, learning_rate=2e-4)
             lessons = Lessons.of_pairs(_claims(judged, names, learnt), list(names.values()))
             own = _claims(judged, names, dev)
-            place, note = learned(f"scifact-{count}-labels", lessons, own, settings, tuned, base)
+            place, note = learned(lessons, own, settings, tuned, base)
         queries = {query: judged.queries[query] for query in [*judged.test.queries, *dev]}
         run = _written(load_title_model(place), names, queries)
         value = evaluate(run, judged.test.qrels, ("ndcg@10",))["ndcg@10"]

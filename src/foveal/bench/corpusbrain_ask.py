@@ -117,11 +117,10 @@ def learned_brain(shown: Shown, settings: BenchSettings) -> tuple[CorpusBrain, s
     corpus = TitledCorpus.of(kept)
     chosen = PairSettings(inner=60, seed=settings.seed)
     steps = QUICK_STEPS if settings.quick else STEPS
-    form = "quick" if settings.quick else "full"
     lessons = Lessons.of_corpus(corpus, chosen)
     folder, report = train_corpusbrain(
         lessons_with_titles(lessons), BASE, small_training(steps, settings), dev=dev, judge=title_metrics,
-        home=settings.cache / "training", name=f"corpusbrain-hotpotqa-{form}-{settings.seed}",
+        home=settings.cache / "training",
     )  # fmt: skip
     place = folder or settings.cache / "training" / "runs" / "train" / report.name / "rejected"
     note = f"{report.curves.steps} steps, {report.curves.seconds:.0f} s"

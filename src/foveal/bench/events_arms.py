@@ -68,21 +68,21 @@ class Arm:
 
 
 def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: str | None = None) -> Arm:
-    """An arm, trained now or before; `fine` (default: the questions before the split) with its own name `called`."""
+    """An arm, trained now or before; `fine` (default: the questions before the split) with its own name `called`.
+
+    Its run is named by the hash of what it depends on: of other news, or other settings, it is another run.
+    """
     settings = settings_of(news, arm)
     learnt, dev = learning_sides(news)
     learnt = fine or learnt
     if arm == "no events":
         learnt, dev = learnt.without_events(), dev.without_events()
     home = news.settings.cache / "training"
-    form = "quick" if news.settings.quick else "full"
-    name = f"events-{(called or arm).replace(' ', '-')}-{form}-{news.settings.seed}"
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     coarse = news.coarse.without_events() if arm == "no events" else news.coarse
-    folder, report = train_events(
-        learnt, base, settings, home=home, name=name, coarse=coarse, dev=dev, vectors=news.vectors
-    )
+    folder, report = train_events(learnt, base, settings, home=home, coarse=coarse, dev=dev, vectors=news.vectors)
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
+    name = f"events-{(called or arm).replace(' ', '-')}"
     documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)
     return Arm(arm, model, documents, report)
 

@@ -60,12 +60,10 @@ def trained_to_concatenate(news: News, count: int) -> Arm:
         whole, attention=replace(whole.attention, query_tokens=tokens), dropout=0.0, query_event=0.0, event_document=0.0
     )
     learnt, dev = (behind(side, count) for side in learning_sides(news))
-    home = news.settings.cache / "training"
-    form = "quick" if news.settings.quick else "full"
-    name = f"events-concatenating-{count}-{form}-{news.settings.seed}"
+    home, name = news.settings.cache / "training", f"events-concatenating-{count}"
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     folder, report = train_events(
-        learnt, base, settings, home=home, name=name, coarse=behind(news.coarse, count), dev=dev, vectors=news.vectors
+        learnt, base, settings, home=home, coarse=behind(news.coarse, count), dev=dev, vectors=news.vectors
     )
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
     documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)

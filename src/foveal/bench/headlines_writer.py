@@ -130,12 +130,13 @@ class Writing:
             if writer.learned is None
             else b"".join(value.float().numpy().tobytes() for value in writer.learned.state_dict().values())
         )
-        told = json.dumps([name, n, list(self.articles), asdict(writer.settings), self.model.fingerprint])
+        names = list(self.articles)[: self.sizes.judged if n > 1 else None]
+        articles = [(one, self.articles[one]) for one in names]  # ids are mere numbers: another set has the same
+        told = json.dumps([name, n, articles, asdict(writer.settings), self.model.fingerprint])
         key = hashlib.sha256(told.encode() + state).hexdigest()[:24]
         path = self.settings.cache / "headlines" / f"written-{key}.json"
         kept = checkpoints.read(path)
         if kept is None:
-            names = list(self.articles)[: self.sizes.judged if n > 1 else None]
             found = writer.candidates([self.articles[one] for one in names], n)
             kept = {one: [text for text, _ in texts] for one, texts in zip(names, found, strict=True)}
             with whole_file(path) as partial:
@@ -189,7 +190,7 @@ def difference_rows(scores: Mapping[str, Mapping[str, float]], slack: float) -> 
         least = {"at_least": bars[name]} if name in bars else {}
         yield Row.of(f"writer: A less {name}", "ROUGE-L", found.difference, note=note, **least)
         if name == "C, unrelated" and not slack:
-            yield Row.of(f"writer: A less {name}", "low end of the interval", found.low, at_least=0.0)
+            yield Row.of(f"writer: A less {name}", "low end of the interval", found.low, at_least=1e-4)
 
 
 def loop_rows(work: Writing, settings: BenchSettings) -> Iterator[Row]:

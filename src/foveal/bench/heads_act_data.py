@@ -13,7 +13,6 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from foveal.bench.settings import BenchSettings
@@ -113,7 +112,7 @@ TEST = (
 def examples(settings: BenchSettings, task: Task, count: int) -> list[Labelled]:
     """`count` examples of a task, or as many as there are, its labels in turn, in a drawn order."""
     folder, name = task.file.rsplit("/", 1)
-    path = _there(settings.folder(folder, (name,)) / name)
+    path = settings.file(folder, name)
     labels = tuple(dict.fromkeys(task.labels.values()))
     by_label: dict[str, list[str]] = {label: [] for label in labels}
     for _, row in csv_rows(path, ("label",)):
@@ -151,8 +150,7 @@ def test_examples(settings: BenchSettings, each: int) -> dict[str, list[Labelled
 
 def words(settings: BenchSettings, count: int) -> tuple[list[Labelled], list[Labelled]]:
     """Questions of XQuAD with four options, the others being answers of the same article; and with answers in words."""
-    path = _there(settings.folder("xquad", ("xquad.en.json",)) / "xquad.en.json")
-    articles: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["data"]
+    articles: list[dict[str, Any]] = json.loads(settings.text("xquad", "xquad.en.json"))["data"]
     draw = random.Random(settings.seed)
     options, open_ = [], []
     for article in draw.sample(articles, len(articles)):
@@ -167,10 +165,6 @@ def words(settings: BenchSettings, count: int) -> tuple[list[Labelled], list[Lab
             every = tuple(answer["text"] for answer in one["answers"])
             open_.append(Labelled(f"{asked}\nShort answer:", answers=every, task="xquad, in words"))
     return options[:count], open_[:count]
-
-
-def _there(path: Path) -> Path:
-    return path if path.is_file() else Path(f"{path}.gz")
 
 
 def _cut(text: str) -> str:

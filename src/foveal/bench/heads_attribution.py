@@ -94,7 +94,9 @@ def _place_rows(held: Sequence[Told]) -> Iterator[Row]:
     """Of the answers that hold the value, those whose value is traced to the right sentence."""
     given = [one for one in held if one.needle.answer.lower() in one.trace.answer.lower()]
     yield Row.of("answers that hold the value", "share", len(given) / len(held), note=f"{len(held)} questions")
-    if not given:
+    if not given:  # no number meets no bar
+        for name in ("the one that was copied", "both together, as citations go"):
+            yield Row.of(name, "share", float("nan"), at_least=0.8, note="not run: no answer holds the value")
         return
     first = fmean(one.right < one.double for one in given)
     yield Row.of("control: the first of the two", "share", first, note=f"{len(given)} answers; both hold the value")

@@ -30,7 +30,7 @@ from foveal.attention.landmark_training import (
 from foveal.attention.unrotated import Rotations
 from foveal.bench.read import text_of
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
 from foveal.training.loop import Curves, LoopSettings
 from foveal.training.precision import mixed_precision
 from foveal.training.windows import batches_of
@@ -231,7 +231,7 @@ class Novels:
         loop = self.scale.loop(self.scale.steps, batch, self.scale.rate, self.settings.seed)
         told = {"size": asdict(self.scale.size), "landmarks": asdict(self.scale.landmarks), "held": self.scale.held}
         return trained(
-            self.settings, "landmark", name, model, rows, loss, plan, loop, {**told, "tokens": len(self.learnt)}
+            self.settings, "landmark", name, model, rows, loss, plan, loop, {**told, "tokens": data_digest(self.learnt)}
         )
 
 

@@ -1,4 +1,4 @@
-"""Queries over a large library: 50,000 passages of real text (20,000 with --quick), one query after another.
+"""Queries over a large library: 50,000 passages of real text (24,000 with --quick), one query after another.
 
 The passages are cut from all text of the data folder: the corpora of its collections, then its plain texts.
 """

@@ -11,9 +11,7 @@ Training posts make what is learnt from, test posts what is measured. Three seed
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -30,6 +28,7 @@ from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
+from foveal.evaluation.files import csv_rows
 from foveal.evaluation.tables import Row
 from foveal.models.bert import BertEncoder, native_bfloat16
 from foveal.nn.text_filter import TextFilter, TextFilterSettings
@@ -67,8 +66,7 @@ class Mixes(NamedTuple):
 
 def posts(path: Path, most: int, encoder: BertEncoder, seed: int) -> Posts:
     """Some posts that have at least `HALF` tokens, cut behind them."""
-    with gzip.open(path, "rb") as file:
-        rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
+    rows = [row for _, row in csv_rows(path, ("label", "text"))]
     found: Posts = []
     for place in np.random.default_rng(seed).permutation(len(rows)):
         row = rows[place]
@@ -122,7 +120,7 @@ def _cell(settings: BenchSettings, arm: str, seed: int) -> Told:
     sizes = (LEARNT // 3, HELD // 3, EPOCHS // 3) if settings.quick else (LEARNT, HELD, EPOCHS)
     known_by = {
         "arm": arm, "seed": seed, "sizes": sizes, "rate": RATE, "data": settings.seed, "form": FORMS[arm],
-        "encoder": settings.encoder().fingerprint,
+        "encoder": settings.encoder().fingerprint, "posts": digest(settings),
     }  # fmt: skip
 
     def made(_: Path) -> Told:
@@ -131,14 +129,22 @@ def _cell(settings: BenchSettings, arm: str, seed: int) -> Told:
     return cell(settings, f"text-{arm}", known_by, made, bench=BENCH)
 
 
+def _files(settings: BenchSettings) -> list[Path]:
+    return [settings.file("classification/20ng", f"{name}.csv") for name in ("train", "test")]
+
+
+@cache
+def digest(settings: BenchSettings) -> str:
+    """Of the posts' files: what was learnt from others is another cell."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in _files(settings))).hexdigest()
+
+
 @cache
 def _data(settings: BenchSettings, sizes: tuple[int, int]) -> tuple[Halves, Halves]:
     """What is learnt from, and what is measured."""
-    folder = settings.folder("classification/20ng", ["train.csv", "test.csv"])
     states = TokenStates.of("minilm", HALF + 2)
     found = [
-        posts(folder / f"{name}.csv.gz", count, states.encoder, settings.seed)
-        for name, count in zip(("train", "test"), sizes, strict=True)
+        posts(path, count, states.encoder, settings.seed) for path, count in zip(_files(settings), sizes, strict=True)
     ]
     groups = sorted({group for group, _ in found[0]})
     learnt, held = (_encoded(one, groups, states) for one in found)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foveal.bench.layers_lama_arms import Arms
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
 from foveal.evaluation.beir import load_beir
 from foveal.evaluation.metrics import evaluate
 from foveal.evaluation.tables import Row
@@ -80,11 +80,11 @@ def pooling(settings: BenchSettings) -> Iterator[Row]:
         part: list(zip(states(settings, [one.text for one in own]), [classes.index(o.label) for o in own], strict=True))
         for part, own in (("train", texts.train), ("test", texts.test))
     }
-    shares = {}
+    shares, data = {}, data_digest(*(row for row, _ in parts["train"]), repr([label for _, label in parts["train"]]))
     for name in ("mean", "attention", "lama"):
         torch.manual_seed(settings.seed)
         model = Linear(name, len(classes))
-        learn(settings, f"tokens-mr-{name}", model, parts["train"], class_loss, batched, epochs=4)
+        learn(settings, f"tokens-mr-{name}", model, parts["train"], class_loss, batched, epochs=4, data=data)
         shares[name] = right(model, parts["test"])
         count = sum(one.numel() for one in model.pool.parameters())
         yield Row.of(f"mr, tokens of MiniLM: {name}", "accuracy", shares[name], note=f"{count:,} parameters pool")
@@ -110,11 +110,11 @@ def right(model: nn.Module, rows: Sequence[tuple[Tensor, int]]) -> float:
 
 
 def learn(
-    settings: BenchSettings, name: str, model: nn.Module, rows: Any, loss: Any, collate: Any, *, epochs: int
+    settings: BenchSettings, name: str, model: nn.Module, rows: Any, loss: Any, collate: Any, *, epochs: int, data: str
 ) -> None:
-    """Train, or find trained."""
+    """Train, or find trained; `data`: a hash of what the rows are."""
     loop = LoopSettings(epochs=epochs, batch=32, learning_rate=1e-3, warm_up=0.05, seed=settings.seed)
-    told = {"rows": len(rows), "tokens": TOKENS, "encoder": settings.encoder().fingerprint, "model": repr(model)}
+    told = {"rows": data, "tokens": TOKENS, "encoder": settings.encoder().fingerprint, "model": repr(model)}
     trained(
         settings, "layers", f"lama-{name}", model, rows, loss,
         lambda epoch: shuffled(len(rows), 32, settings.seed, epoch=epoch), loop, told, together=collate,
@@ -185,6 +185,7 @@ def retrieval(settings: BenchSettings) -> Iterator[Row]:
     ids, own = queries("train")
     answers = [frozenset(place[d] for d, grade in train.qrels[name].items() if grade > 0) for name in ids]
     pairs = [(q, at, all_of) for q, all_of in zip(own, answers, strict=True) for at in sorted(all_of)]
+    data = data_digest(*own, *documents, repr([sorted(one) for one in answers]))
 
     def collate(rows: Sequence[Claim]) -> dict[str, Tensor]:
         return claims(rows, documents)
@@ -200,7 +201,7 @@ def retrieval(settings: BenchSettings) -> Iterator[Row]:
         model = _drawn(make, settings)
         with torch.enable_grad():
             called = f"tokens-scifact-{name.replace(',', '').replace(' ', '-').lower()}"
-            learn(settings, called, model, pairs, claim_loss, collate, epochs=6)
+            learn(settings, called, model, pairs, claim_loss, collate, epochs=6, data=data)
         found[name] = measured(model)
     for name, value in found.items():
         yield Row.of(f"scifact, tokens of MiniLM: {name}", "ndcg@10", value)

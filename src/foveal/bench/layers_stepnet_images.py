@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from foveal.bench.photographs import SIDE, photographs
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
 from foveal.nn.gating import attach
 from foveal.nn.resnet import ResNet, ResNetSettings
 from foveal.training.examples import shuffled
@@ -135,6 +135,11 @@ class Arms:
         """Of a whole training."""
         return self.scale.epochs * math.ceil(len(self.learnt) / self.scale.batch)
 
+    @cached_property
+    def digest(self) -> str:
+        """Of what is learnt from: as many photographs of another folder make other arms."""
+        return data_digest(self.learnt.images, self.learnt.labels)
+
     def arm(self, kind: str, seed: int, *, depth: int | None = None, placement: Sequence[str] = ()) -> nn.Module:
         """The network in eval mode; with `placement` gates on those blocks only."""
         depth = depth or self.scale.depth
@@ -144,7 +149,7 @@ class Arms:
             evaluate_every=self.steps, checkpoint_every=max(1, self.steps // 2), bfloat16=mixed_precision(),
         )  # fmt: skip
         told = {
-            "kind": kind, "depth": depth, "images": len(self.learnt), "side": SIDE, "placement": list(placement),
+            "kind": kind, "depth": depth, "images": self.digest, "side": SIDE, "placement": list(placement),
             "descent": [RATE, MOMENTUM, DECAY],
         }  # fmt: skip
         trained(

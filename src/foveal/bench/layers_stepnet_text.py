@@ -5,8 +5,6 @@ The gates are put into transformers' own model; their means leave out padding, w
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +18,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
+from foveal.evaluation.files import csv_rows, present
 from foveal.evaluation.tables import Row
 from foveal.nn.gating import attach
 from foveal.training.examples import shuffled
@@ -61,13 +60,12 @@ def together(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 def rows_of(path: Path) -> list[tuple[str, list[str]]]:
     """Class and words of each line."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        return [(row["label"], row["text"].split()) for row in csv.DictReader(file)]
+    return [(row["label"], row["text"].split()) for _, row in csv_rows(path, ("label", "text"))]
 
 
 def read(folder: Path) -> tuple[Texts, Texts]:
     """What is learnt from and what is held out, in the most frequent words of the first."""
-    learnt, held = (rows_of(folder / f"{name}.csv.gz") for name in ("train", "test"))
+    learnt, held = (rows_of(present(folder, f"{name}.csv")) for name in ("train", "test"))
     counts = Counter(word for _, words in learnt for word in words)
     ids = {word: BEGINS + 1 + place for place, (word, _) in enumerate(counts.most_common(WORDS))}
     classes = sorted({label for label, _ in learnt})
@@ -142,7 +140,7 @@ def _learned(settings: BenchSettings, kind: str, classes: int, seed: int, learnt
         bfloat16=mixed_precision(),
     )  # fmt: skip
     model = model_of(kind, classes, seed)
-    told = {"kind": kind, "words": WORDS, "length": LENGTH, "rows": len(learnt)}
+    told = {"kind": kind, "words": WORDS, "length": LENGTH, "rows": data_digest(learnt.ids, learnt.labels)}
     trained(
         settings, "layers", f"stepnet-r8-{'-'.join(kind.replace(',', '').split()).lower()}-{seed}", model, learnt,
         text_loss, lambda epoch: shuffled(len(learnt), BATCH, seed, epoch=epoch), loop, told, together=together,

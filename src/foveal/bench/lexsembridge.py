@@ -120,12 +120,10 @@ class FineGrained:
 
     def trained(self, arm: str) -> tuple[Path | None, Report]:
         """An arm's folder and report, trained now or before."""
-        quick, seed = self.settings.quick, self.settings.seed
-        loop = LoopSettings(epochs=1 if quick else 3, batch=64, learning_rate=1e-3, seed=seed)
-        part = "-quick" if quick else ""
-        name = f"lexsembridge-{arm.split(',')[0].lower()}-{len(self.held)}-{seed}{part}"
+        epochs = 1 if self.settings.quick else 3
+        loop = LoopSettings(epochs=epochs, batch=64, learning_rate=1e-3, seed=self.settings.seed)
         return train_lexsembridge(
-            self.learnt, self.encoder_name, replace(ARMS[arm], loop=loop), home=self.home, name=name, dev=self.dev,
+            self.learnt, self.encoder_name, replace(ARMS[arm], loop=loop), home=self.home, dev=self.dev,
             vectors=self.vectors,
         )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 Python's manual, a byte a token, with a key somewhere in it: a sign of each of two alphabets of 32, above the bytes of
 the text. Wherever later in the window the byte `ASK` stands, the key follows. Whoever looks back can say it, one of
-1,024. The model is a Llama of transformers with grouped queries; its recipe is its name in the bench's cache.
+1,024. The model is a Llama of transformers with grouped queries; recipe and text are its
+name in the bench's cache.
 
 Shapes    windows (rows, 256) of bytes
 """
@@ -103,13 +104,19 @@ def untrained(recipe: Recipe) -> Any:
         return LlamaForCausalLM(config)
 
 
+def place_of(settings: BenchSettings, recipe: Recipe) -> Path:
+    """Where a model lies, by its recipe and its text: each Python has a manual of its own."""
+    learnt = hashlib.sha256(b"\0".join(manual())).hexdigest()
+    key = hashlib.sha256(json.dumps([asdict(recipe), learnt], sort_keys=True).encode()).hexdigest()[:16]
+    return settings.cache / "memory" / f"small-{key}"
+
+
 def small_model(settings: BenchSettings, recipe: Recipe | None = None) -> Any:
     """The trained model in float32, from the cache, or trained now (some minutes); a run that was stopped goes on."""
     from transformers import LlamaForCausalLM
 
     recipe = recipe or Recipe()
-    key = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:16]
-    folder = settings.cache / "memory" / f"small-{key}"
+    folder = place_of(settings, recipe)
     if not (folder / "whole").is_file():
         log.info("training the small model, %d steps; later runs read it from the cache", recipe.steps)
         model = untrained(recipe)
@@ -117,7 +124,7 @@ def small_model(settings: BenchSettings, recipe: Recipe | None = None) -> Any:
         with quiet():
             model.save_pretrained(folder)
         with whole_file(folder / "whole") as beside:
-            beside.write_text(key, encoding="utf-8")
+            beside.write_text(folder.name, encoding="utf-8")
     with quiet():
         loaded: Any = LlamaForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return loaded.eval()

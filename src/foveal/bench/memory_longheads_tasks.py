@@ -168,7 +168,7 @@ def question_rows(model: LanguageModel, cells: Cells, settings: BenchSettings) -
                     said = document_answer(model, question, method)
                     return score(task.metric, said, question.answers), said  # noqa: B023
 
-                key = ("question", model.fingerprint, method, question.id, question.question)
+                key = ("question", model.fingerprint, method, task.metric, question)  # its document and answers, too
                 scores.setdefault(system, []).append(cells.get(key, measure).value)
         dense = fmean(scores["model as it is"])
         for system, values in scores.items():

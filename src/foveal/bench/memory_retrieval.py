@@ -27,7 +27,7 @@ from foveal.attention.prefill import prefill
 from foveal.attention.roar_graph import Found
 from foveal.attention.rows import Rows
 from foveal.bench.memory_retrieval_data import LAYERS, LONG, QUICK_LAYERS, SHORT, ReadText, read_text
-from foveal.bench.memory_retrieval_search import PEERS, HeadCell, cells, visits_for, within_scan
+from foveal.bench.memory_retrieval_search import PEERS, HeadCell, cells, store_of, visits_for, within_scan
 from foveal.bench.memory_retrieval_speed import opening_rows, step_rows, whole_step_rows
 from foveal.bench.memory_retrieval_tasks import OTHER, likelihood_rows, needle_rows
 from foveal.bench.settings import BenchSettings
@@ -113,7 +113,7 @@ def _every_key_row() -> Row:
 def search_rows(settings: BenchSettings, text: ReadText) -> Iterator[Row]:
     """What is visited and found, and what that gives."""
     quick = settings.quick
-    store = settings.cache / "memory" / f"{text.folder.name}-cells.jsonl"
+    store = store_of(text.folder)
     layers = QUICK_LAYERS if quick else LAYERS
     short = min(SHORT, text.tokens)
     made = cells(text, [short], layers, store, hnsw_up_to=SHORT)

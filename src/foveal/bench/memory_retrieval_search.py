@@ -30,6 +30,7 @@ from foveal.attention.roar_graph import Found, RoarSettings, best_keys, link, re
 from foveal.attention.roar_graph import RoarGraph as Graph
 from foveal.attention.rows import Rows
 from foveal.bench.memory_retrieval_data import HEADS, Case, ReadText
+from foveal.bench.settings import code_digest
 from foveal.evaluation.files import stored_lines, write_lines
 
 K = 100
@@ -39,6 +40,9 @@ PROBES = (4, 8, 16, 24, 32, 48, 64, 96)
 LEAST = 0.95
 PEERS = ("hnsw", "hnsw, centred", "ivf", "ivf, centred")
 """As they come, and given keys less their mean, which is half of what the graph's coordinates do."""
+
+SEARCHING = ("kernel", "key_index", "memory_parts", "roar_graph", "rows")
+"""Modules of `foveal.attention` that cells depend on."""
 
 Curve = list[tuple[float, float]]
 """Keys visited and recall, by rising effort."""
@@ -63,6 +67,12 @@ class HeadCell:
     error: dict[str, float]
     missed: tuple[float, float]  # estimated and true, means
     controls: dict[str, float] = field(default_factory=dict)
+
+
+def store_of(folder: Path) -> Path:
+    """Where the cells of a kept text lie: beside it, and by the code that searches."""
+    searching = (f"foveal.attention.{one}" for one in SEARCHING)
+    return folder.with_name(f"{folder.name}-{code_digest(__name__, *searching)}-cells.jsonl")
 
 
 def cells(

@@ -97,7 +97,7 @@ def missing(what: str, error: Exception) -> Row:
 
 def forecasts(settings: BenchSettings) -> Iterator[Row]:
     """Mean squared error of standardised values."""
-    table = read_table(settings.folder("ett", ["ETTh1.csv"]) / "ETTh1.csv")
+    table = read_table(settings.file("ett", "ETTh1.csv"))
     loop = replace(FORECASTING, steps=120, evaluate_every=60) if settings.quick else FORECASTING
     for horizon in HORIZONS[::3] if settings.quick else HORIZONS:
         found = {mixer: _forecast_cells(settings, table, horizon, mixer, loop) for mixer in (*MIXERS, LINEAR)}

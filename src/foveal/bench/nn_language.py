@@ -26,7 +26,7 @@ from torch import Tensor
 
 from foveal.bench.read import text_of
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
 from foveal.errors import InputError
 from foveal.nn.language_models import StreamLM
 from foveal.nn.language_training import (
@@ -114,7 +114,7 @@ class Novels:
         trained(
             self.settings, "nn", f"language-{name}", model, rows, next_bytes,
             batches_of(rows, self.scale.batch, self.settings.seed), self.scale.loop(self.settings.seed),
-            {"scale": repr(sorted(scale.items(), key=str)), "mixer": told, "bytes": len(self.learnt)},
+            {"scale": repr(sorted(scale.items(), key=str)), "mixer": told, "bytes": data_digest(self.learnt)},
         )  # fmt: skip
         return model
 

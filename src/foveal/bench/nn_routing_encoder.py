@@ -7,7 +7,6 @@ them letters alone (a linear model of byte counts, of the same excerpts), which 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from foveal.bench.nn_tasks import together
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
-from foveal.errors import InputError
 from foveal.evaluation.tables import Row
 from foveal.nn.causal_attention import positions
 from foveal.nn.routing import RoutingSettings
@@ -110,12 +108,7 @@ def encoder(settings: BenchSettings) -> Iterator[Row]:
 
 
 def _read(settings: BenchSettings, name: str) -> Tensor:
-    path = settings.data / "text" / f"{name}.txt.gz"
-    try:
-        data = gzip.decompress(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}). Name the data folder by --data or FOVEAL_DATA.") from error
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(settings.text("text", f"{name}.txt").encode()), dtype=torch.uint8)
 
 
 def _digest(rows: Excerpts) -> str:

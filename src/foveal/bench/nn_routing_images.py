@@ -15,7 +15,7 @@ from torch import Tensor
 
 from foveal.bench.photographs import SIDE, photographs
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
 from foveal.evaluation.tables import Row
 from foveal.nn.language_training import LanguageSize, next_bytes, window_nats
 from foveal.training.examples import shuffled
@@ -60,7 +60,7 @@ def images(settings: BenchSettings) -> Iterator[Row]:
         trained(
             settings, "nn", f"images-{name}", model, Images(learnt), next_bytes,
             lambda epoch: shuffled(len(learnt), batch, settings.seed, epoch=epoch), loop,
-            {"size": repr(size), "images": len(learnt), "side": SIDE},
+            {"size": repr(size), "images": data_digest(learnt), "side": SIDE},
         )  # fmt: skip
         bits[name] = window_nats(model, held) / math.log(2)
         note = f"{steps * batch:,} images of {SIDE} x {SIDE} learnt from; 8 bits is nothing known"

@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import trained
+from foveal.bench.trained_arms import data_digest, trained
 from foveal.nn.language_training import encoded
 from foveal.nn.next_tokens import IGNORED
 from foveal.training.loop import LoopSettings
@@ -198,7 +198,7 @@ def learn(
 
 
 def _said(rows: Any) -> str:
-    """What rows are, without the text that they are cut from."""
+    """What rows are, and of which text."""
     if isinstance(rows, Needles):
-        return f"needles {rows.length} {rows.told} of {len(rows.filler)} {rows.seed}"
+        return f"needles {rows.length} {rows.told} of {data_digest(rows.filler)} {rows.seed}"
     return f"{type(rows).__name__} {sorted(asdict(rows).items())}"

@@ -224,7 +224,7 @@ DEV_MSE = "mse, dev part"
 
 def forecasts(settings: BenchSettings) -> Iterator[Row]:
     """Mean squared errors of standardised values, by the recipe of nn-aaren's tables in fewer steps."""
-    table = read_table(settings.folder("ett", ["ETTh1.csv"]) / "ETTh1.csv")
+    table = read_table(settings.file("ett", "ETTh1.csv"))
     horizons = HORIZONS[:1] if settings.quick else HORIZONS
     steps = 60 if settings.quick else 200
     errors: dict[str, float] = {}
@@ -297,7 +297,7 @@ def novels(arms: Novels) -> Iterator[Row]:
         yield Row.of(f"cloze: {name}", "right", cloze_share(model, asked), note=note)
     yield Row.of("novels: mag / window", "bits per character", bits["mag"] / bits["window"], at_most=1)
     gained = bits["mag, updates off"] / bits["mag"]
-    yield Row.of("novels: mag, updates off / on", "bits per character", gained, at_least=1)
+    yield Row.of("novels: mag, updates off / on", "bits per character", gained, at_least=1.0001)
     if "full" in bits:
         note = "expected at most 1; above, the memory is ahead of attention to all of the past"
         yield Row.of("novels: full / mag", "bits per character", bits["full"] / bits["mag"], note=note)

@@ -28,6 +28,7 @@ from foveal.bench.papers_data import paper_home
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.beir import Collection, load_beir
+from foveal.evaluation.files import present, text_in
 from foveal.evaluation.metrics import Run, per_query, randomisation_p_value
 from foveal.evaluation.tables import Row
 from foveal.papers.paper_index import head
@@ -169,7 +170,7 @@ def shipped(folder: Path, pools: Pools) -> Run:
     run: Run = {}
     for facet in FACETS:
         path = folder / "specter_ranking" / f"{facet}.json"
-        for paper, ranking in json.loads(path.read_text(encoding="utf-8")).items():
+        for paper, ranking in json.loads(text_in(present(path.parent, path.name))).items():
             pair = f"{paper}_{facet}"
             if pair in pools.judged:
                 known = {one: -float(distance) for one, distance in ranking}
@@ -177,6 +178,8 @@ def shipped(folder: Path, pools: Pools) -> Run:
                 if missing:
                     raise InputError(f"{path} lacks {len(missing)} papers that are judged for {pair}. Fetch it again.")
                 run[pair] = {one: known[one] for one in pools.judged[pair]}
+    if lacking := sorted(pools.judged.keys() - run.keys()):
+        raise InputError(f"{folder / 'specter_ranking'} ranks nothing for {', '.join(lacking[:3])}. Fetch it again.")
     return run
 
 

@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl, urlsplit
 from foveal.bench.settings import BenchSettings
 from foveal.database import Database
 from foveal.errors import InputError, UnreadableSource
+from foveal.evaluation.files import present, text_in
 from foveal.evaluation.tables import Row
 from foveal.papers.ingest import import_page, store
 from foveal.papers.sources import Connection, hf
@@ -67,7 +68,7 @@ def ingest_rows(settings: BenchSettings) -> Iterator[Row]:
     if not recorded:
         raise InputError(f"{folder / 'arxiv-fixtures'} holds no recorded answers (*.json).")
     yield from recorded_rows(recorded)
-    yield from hf_rows((folder / "hf-day.json").read_bytes())
+    yield from hf_rows(text_in(present(folder, "hf-day.json")).encode())
 
 
 def recorded_rows(recorded: Sequence[Recorded]) -> Iterator[Row]:

@@ -146,7 +146,10 @@ async def _asked(address: str, paths: Sequence[str], seconds: int) -> tuple[list
         async def one(number: int, begin: float) -> tuple[float, int, bool]:
             due = begin + number / RATE
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            answer = await client.get(paths[number % len(paths)])
+            try:
+                answer = await client.get(paths[number % len(paths)])
+            except httpx.HTTPError:  # no answer, or none within the time
+                return (time.perf_counter() - due) * 1e3, 0, True
             return (time.perf_counter() - due) * 1e3, len(answer.content), answer.status_code != 200
 
         begin = time.perf_counter()

@@ -25,6 +25,7 @@ from foveal.bench.settings import BenchSettings, text_digest
 from foveal.errors import InputError
 from foveal.evaluation.answer_selection import Choice, load_answer_selection
 from foveal.evaluation.beir import Collection, Record, load_beir
+from foveal.evaluation.files import text_in
 from foveal.evaluation.metrics import Run
 from foveal.training.blockrank import ListedDocument, RankingList
 from foveal.types import Hit, Passage, Span
@@ -132,8 +133,7 @@ class XQuad:
     @classmethod
     def of(cls, settings: BenchSettings) -> XQuad:
         """The set of the data folder, its articles dealt to the parts by the seed. InputError: it is not there."""
-        folder = settings.folder("xquad", ("xquad.en.json",))
-        found = tuple(_paragraphs(folder / "xquad.en.json"))
+        found = tuple(_paragraphs(settings.file("xquad", "xquad.en.json")))
         articles = sorted({one.article for one in found})
         order = np.random.default_rng(settings.seed).permutation(articles).tolist()
         test, dev = (max(1, round(SHARES[name] * len(articles))) for name in (TEST, DEV))
@@ -198,7 +198,7 @@ class XQuad:
 def _paragraphs(path: Path) -> list[Paragraph]:
     """The paragraphs of the file that answer at least one question after they were cut, and the others."""
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        articles = json.loads(text_in(path))["data"]
         return [
             _paragraph(f"{number}/{place}", number, paragraph)
             for number, article in enumerate(articles)

@@ -96,7 +96,8 @@ def apart_row(case: Case) -> Row:
     same = [all(torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in zip(before, after, strict=True)]
     others = [not told for place, told in enumerate(same) if place != 1]
     note = f"{len(others)} others, {last + 1} layers; the changed one differs: {not same[1]}"
-    return Row.of("one document changed", "others that change", sum(others), at_most=0, note=note)
+    count = float("nan") if same[1] else sum(others)  # keys that no text moves say nothing
+    return Row.of("one document changed", "others that change", count, at_most=0, note=note)
 
 
 def path_rows(case: Case) -> Iterator[Row]:

@@ -286,9 +286,9 @@ class Parts:
         model = load_token_model(str(folder))
         tokens = Tokens(self.first, model, claims_vectors(self.judged, model, self.settings), self.sizes.ranked)
         scored = {}
-        for claim in self.dev.queries.keys() & held.queries.keys():  # the others taught it
-            text = held.queries[claim]
-            scored[claim] = Late(tokens, 1.0).both(text, self.first.search([text], self.sizes.ranked)[0])
+        for claim, text in self.dev.queries.items():
+            if claim in held.queries:  # the others taught it
+                scored[claim] = Late(tokens, 1.0).both(text, self.first.search([text], self.sizes.ranked)[0])
         runs = tuple({claim: both[part] for claim, both in scored.items()} for part in (1, 0))
         share = tuned_weight(runs, {claim: held.judged[claim] for claim in scored}, held_out=self.test.judged)
         before, after = (values["ndcg@10"] for values in report.measured["dev"])

@@ -8,6 +8,7 @@ planted     the one sentence of an article that answers, among 15 of other artic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -160,7 +161,9 @@ def attention_rows(law: Law, models: dict[str, Any], *, asked: str, most: int) -
         cases = planted(law, hard=hard, seed=law.settings.seed, most=most)
         among = "those that BM25 finds" if hard else "any"
         if len(cases) < 2:
-            yield Row.of(f"attention, among {among}", "questions", len(cases), note="not run: fewer than 2 fit")
+            note = f"not run: {len(cases)} questions fit, and 2 are needed"
+            least = None if hard else FIRST
+            yield Row.of(f"{asked}, among {among}", "answer attended first", math.nan, at_least=least, note=note)
             continue
         for name, model in models.items():
             found = attended(model, cases)

@@ -227,7 +227,7 @@ def control_rows(
     alone = fmean(over_seeds(data, [one.alone for one in arms]).values())
     chance, learnt = fmean(by_chance(data).values()), fmean(real.values())
     note = f"{METRIC} {alone:.4f}; in random order {chance:.4f}, taught by the real ones {learnt:.4f}"
-    share = (alone - chance) / (learnt - chance)
+    share = (alone - chance) / (learnt - chance) if learnt > chance else float("nan")  # of nothing there is no share
     name = f"{data.name}: {model}, judgements moved"
     yield Row.of(name, "share of what is learnt", share, at_most=0.5, note=note)
     gain = fmean(over_seeds(data, [one.fused for one in arms]).values()) - fmean(level.values())

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from foveal.evaluation.answers import contains
-from foveal.evaluation.files import json_lines
+from foveal.evaluation.files import json_lines, text_in
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -86,7 +86,7 @@ class Pair:
 def xquad_pairs(path: Path, *, seed: int, most: int | None = None) -> list[Pair]:
     """True and false claims from XQuAD's questions, one of each kind that can be made of a question."""
     draw = np.random.default_rng([seed, 1])
-    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    articles = json.loads(text_in(path))["data"]
     asked = [
         (number, at, article["title"].replace("_", " "), article["paragraphs"], one)
         for number, article in enumerate(articles)

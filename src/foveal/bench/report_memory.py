@@ -13,7 +13,6 @@ read by a model    (full run) the answer of Qwen2.5-Coder-0.5B from what the mem
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -95,9 +94,7 @@ def memory_rows(settings: BenchSettings, chat: ChatModel | None = None) -> Itera
 
 def noise(settings: BenchSettings) -> list[str]:
     """Sentences of other matters: WikiText."""
-    path = next(settings.folder("text", ("wikitext2_valid.txt",)).glob("wikitext2_valid.txt*"))
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    text = settings.text("text", "wikitext2_valid.txt")
     pieces = (" ".join(text[start:end].split()) for start, end in sentences(text[:400_000]))
     return [one for one in pieces if 60 <= len(one) <= 260 and one[0].isupper() and one.endswith(".")]
 

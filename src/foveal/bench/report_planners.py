@@ -28,7 +28,7 @@ from typing import Any
 from foveal.bench.research_answers import NOISE, Answering, AnswerSizes, documents, measured, noise_for, with_noise
 from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, RecordedSet, Sizes
 from foveal.bench.research_react import ReAct
-from foveal.bench.research_retrieval import NAMES, gain_row, react_plans, set_of
+from foveal.bench.research_retrieval import ABOVE, NAMES, gain_row, react_plans, set_of
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.errors import Cancelled
@@ -274,9 +274,8 @@ def gain(
     )
     if work.arms.settings.quick or name == TWO_WIKI:
         return row
-    return Row.of(
-        row.system, row.metric, row.value, note=row.note, **({"at_most": 2.0} if name == HOTPOT else {"at_least": 0.0})
-    )
+    bar = {"at_most": 2.0} if name == HOTPOT else {"at_least": ABOVE}
+    return Row.of(row.system, row.metric, row.value, note=row.note, **bar)
 
 
 def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Trajectory]) -> dict[str, Any]:

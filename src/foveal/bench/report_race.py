@@ -15,6 +15,7 @@ from pathlib import Path
 
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.files import present, text_in
 from foveal.evaluation.reports import Criteria, fact, mean_of_tasks, race, read_criteria, read_race_rows
 from foveal.evaluation.tables import Row
 
@@ -32,16 +33,16 @@ def race_rows(settings: BenchSettings) -> Iterator[Row]:
         *(f"{SYSTEM}/{name}" for name in ("race_raw_results.jsonl", "race_result.txt", "fact_result.txt")),
     )
     folder = settings.folder("deepresearch", needs)
-    rows = read_race_rows(folder / SYSTEM / "race_raw_results.jsonl")
+    rows = read_race_rows(present(folder / SYSTEM, "race_raw_results.jsonl"))
     yield Row.of("tasks", SIZE, len(rows))
     means = mean_of_tasks(rows)
     yield Row.of(SYSTEM, "RACE, overall", means["overall_score"], at_least=MEAN - 5e-6, at_most=MEAN + 5e-6)
-    published = _numbers(folder / SYSTEM / "race_result.txt")
+    published = _numbers(present(folder / SYSTEM, "race_result.txt"))
     for name, shown in PUBLISHED.items():
         wanted = published[shown]
         yield Row.of(SYSTEM, f"RACE, {shown}, less the published", means[name] - wanted, at_least=-5e-5, at_most=5e-5)
-    yield from weight_rows(read_criteria(_present(folder, "criteria.jsonl")))
-    yield from fact_rows(_numbers(folder / SYSTEM / "fact_result.txt"))
+    yield from weight_rows(read_criteria(present(folder, "criteria.jsonl")))
+    yield from fact_rows(_numbers(present(folder / SYSTEM, "fact_result.txt")))
 
 
 def weight_rows(weights: dict[int, Criteria]) -> Iterator[Row]:
@@ -75,9 +76,5 @@ def fact_rows(published: dict[str, float]) -> Iterator[Row]:
 
 
 def _numbers(path: Path) -> dict[str, float]:
-    found = re.findall(r"^([^:\n]+):\s*([\d.]+)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r"^([^:\n]+):\s*([\d.]+)\s*$", text_in(path), re.MULTILINE)
     return {name.strip(): float(value) for name, value in found}
-
-
-def _present(folder: Path, name: str) -> Path:
-    return next(path for end in ("", ".gz") if (path := folder / f"{name}{end}").is_file())

@@ -20,7 +20,7 @@ from statistics import fmean
 import numpy as np
 
 from foveal.bench.research_arms import HOTPOT, TWO_WIKI, Arms, Plans, RecordedSet, Sizes, weights
-from foveal.bench.research_retrieval import NAMES, gain_row, react_plans, runs_of, set_of, taught_plans
+from foveal.bench.research_retrieval import ABOVE, NAMES, gain_row, react_plans, runs_of, set_of, taught_plans
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings, text_digest
 from foveal.evaluation.answers import score
@@ -160,9 +160,9 @@ def arm_rows(work: Answering, name: str) -> Iterator[Row]:
         scores[side] = rows["F1"]
         for metric, values in rows.items():
             yield Row.of(f"{NAMES[name]}: {side}", metric, fmean(values.values()))
-    slack = arms.sizes.slack
+    least = ABOVE - arms.sizes.slack
     for side in ("one-shot RAG", "ReAct", "no pages"):
-        row = gain_row(f"{NAMES[name]}: planner, taught, less {side}", scores["planner, taught"], scores[side], -slack)
+        row = gain_row(f"{NAMES[name]}: planner, taught, less {side}", scores["planner, taught"], scores[side], least)
         yield replace(row, metric="points of F1")
 
 

@@ -203,12 +203,15 @@ class Arms:
 
 
 def read_kept(path: Path) -> dict[str, tuple[str, ...]]:
-    """Plans that were kept; a last line that a kill cut short counts as none."""
+    """Plans that were kept; a line that a kill cut short, be it within a letter, counts as none.
+
+    Lines end with a line feed alone: texts hold other signs that Python takes for line ends.
+    """
     found: dict[str, tuple[str, ...]] = {}
     if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for content in path.read_bytes().split(b"\n"):
             try:
-                line = json.loads(text)
+                line = json.loads(content)
             except ValueError:
                 continue
             found[line["id"]] = tuple(line["made"])

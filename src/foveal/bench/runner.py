@@ -53,7 +53,7 @@ class Report:
             "seed": self.settings.seed,
             "machine": machine(),
             "versions": versions(),
-            "sizes": {row.system: row.value for row in self.rows if row.metric == SIZE},
+            "sizes": {row.system: row.as_json()["value"] for row in self.rows if row.metric == SIZE},
             "rows": [row.as_json() for row in self.rows],
         }
 

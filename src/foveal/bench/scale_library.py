@@ -1,8 +1,8 @@
 """bench scale-library: one library at 10,000, 100,000 and 1,000,000 passages (--quick: up to 100,000), and far beyond.
 
 Real passages come first; what is more are jittered copies (scale_data.py). Each size is built anew, then searched by a
-process of its own. A size is a cell: it is measured once for each version of what decides it, and kept in the cache,
-so that a run that was broken off goes on where it was.
+process of its own. A size is a cell: it is measured once for each text of the code that decides it (and machine and
+passages), and kept in the cache, so that a run that was broken off goes on where it was.
 
 The cost model (docs/scale.md) is first fitted to the smaller sizes and held against the largest. The last rows are no
 measurements: they follow from all sizes by the same model.
@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from foveal import __version__
 from foveal.bench.libraries import new_store
 from foveal.bench.machine import processor, usable_cores
 from foveal.bench.scale_data import REAL, Real, passages_of, power_law, real_passages, write
-from foveal.bench.settings import BenchSettings, text_digest
+from foveal.bench.settings import BenchSettings, code_digest, text_digest
 from foveal.errors import FovealError
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.tables import Row
@@ -39,6 +38,12 @@ QUERIES, QUICK_QUERIES = 300, 150
 P95_MS, RSS_MIB = 50, 2048
 BEYOND = (10**8, 10**10)
 """Sizes that are extrapolated to."""
+COSTING = (
+    "foveal.bench.scale_data", "foveal.bench.scale_search", "foveal.retrieval.dense", "foveal.retrieval.fusion",
+    "foveal.retrieval.hybrid", "foveal.retrieval.lance_indexes", "foveal.retrieval.lexical", "foveal.retrieval.rows",
+    "foveal.retrieval.store", "foveal.retrieval.store_search", "foveal.retrieval.tables",
+)  # fmt: skip
+"""The modules that decide what a size costs."""
 FORETOLD = 1.5
 """Times by which what the smaller sizes foretell of the largest may be too high or too low."""
 
@@ -77,7 +82,8 @@ def _cell(size: int, real: Real, encoder: Encoder, settings: BenchSettings) -> C
     """The cell of a size, measured now or before."""
     store = settings.cache / "scale" / "library.jsonl"
     queries = QUICK_QUERIES if settings.quick else QUERIES
-    what = f"4 {__version__} {processor()} {usable_cores()} {size} {queries} {settings.seed} {encoder.fingerprint}"
+    code = code_digest(*COSTING)
+    what = f"5 {code} {processor()} {usable_cores()} {size} {queries} {settings.seed} {encoder.fingerprint}"
     key = text_digest(what, real.texts)[:16]
     cells = stored_lines(store, Cell, what="cells of bench scale")
     known = next((cell for cell in cells if cell.key == key), None)

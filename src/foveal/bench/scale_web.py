@@ -114,13 +114,13 @@ def reader_rows(
     """Readers, and the server's memory."""
     asyncio.run(crowd(address, paths, 20, 3, 0.0, settings.seed))  # what a first page makes ready
     got, sizes = asyncio.run(_watched(address, process, paths, seconds, settings.seed))
-    waits = np.array(got.waits_ms)
-    note = f"{len(waits):,} pages, p50 {np.percentile(waits, 50):.0f} ms, longest {waits.max():.0f} ms"
+    waits = got.waits_ms
+    note = f"{len(waits):,} pages, p50 {_percentile(waits, 50):.0f} ms, longest {_percentile(waits, 100):.0f} ms"
     who = f"{READERS} readers, {seconds} s"
     errors = len(got.errors) + len(got.refusals_ms)
     said = "; ".join([*dict.fromkeys(got.errors), f"{got.reopened} connections reopened"])[:300]
     yield Row.of(who, "errors and refusals", errors, at_most=0, note=said)
-    yield Row.of(who, "p99, ms", float(np.percentile(waits, 99)), note=note)
+    yield Row.of(who, "p99, ms", _percentile(waits, 99), note=note)
     yield Row.of(who, "pages a second", len(waits) / seconds)
     third = len(sizes) // 3
     before, after = float(np.mean(sizes[third : 2 * third])), float(np.mean(sizes[2 * third :]))
@@ -136,19 +136,24 @@ def crowd_rows(name: str, address: str, paths: Sequence[str], settings: BenchSet
     got = asyncio.run(crowd(address, paths, CROWD, CROWD_S, 0.0, settings.seed))
     after = asyncio.run(crowd(address, paths, 1, 3, 0.0, settings.seed))
     guarded = name == "overload"
-    p99 = float(np.percentile(got.waits_ms, 99)) if got.waits_ms else float("nan")
+    p99 = _percentile(got.waits_ms, 99)
     note = f"{len(got.waits_ms):,} answered, {len(got.refusals_ms):,} refused in {CROWD_S} s by {CROWD} connections"
     yield Row.of(name, "p99 of what was answered, ms", p99, note=note)
     yield Row.of(name, "errors", len(got.errors), at_most=0 if guarded else None, note="; ".join(got.errors[:3]))
     if guarded:
-        slowest = float(np.percentile(got.refusals_ms, 99)) if got.refusals_ms else 0.0
+        slowest = _percentile(got.refusals_ms, 99)  # where none was refused nothing guards the site
         yield Row.of(name, "p99 of a refusal, ms", slowest, at_most=REFUSED_WITHIN_MS)
         yield Row.of(name, "refusals without Retry-After", got.without_hint, at_most=0)
-    before, then = (float(np.median(one.waits_ms)) for one in (alone, after))
+    before, then = (_percentile(one.waits_ms, 50) for one in (alone, after))
     said = f"{before:.0f} ms before, {then:.0f} ms after"
     yield Row.of(
         name, "median of a page afterwards, to before", then / before, at_most=2.0 if guarded else None, note=said
     )
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    """No number where there are no values."""
+    return float(np.percentile(values, share)) if values else float("nan")
 
 
 def paths_of(papers: Sequence[Drawn], day: str, seed: int) -> list[str]:

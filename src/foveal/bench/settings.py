@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
-from foveal.evaluation.files import whole_file
+from foveal.evaluation.files import present, text_in, whole_file
 from foveal.settings import Settings, expanded
 from foveal.types import Encoder
 
@@ -58,6 +61,14 @@ class BenchSettings:
             )
         return folder
 
+    def file(self, name: str, file: str) -> Path:
+        """One file of a data set, as it is or with `.gz`. InputError: it is not there."""
+        return present(self.folder(name, (file,)), file)
+
+    def text(self, name: str, file: str) -> str:
+        """The text of such a file, unpacked. InputError: it is not there, damaged, or not UTF-8."""
+        return text_in(self.file(name, file))
+
     def cached_vectors(self, key_parts: Sequence[str], texts: Sequence[str], encoder: Encoder) -> np.ndarray:
         """Vectors (len(texts), dimension), float32, encoded once for each encoder and texts, then read from the cache.
 
@@ -82,3 +93,10 @@ def text_digest(fingerprint: str, texts: Sequence[str]) -> str:
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)  # lengths keep ("ab", "c") and ("a", "bc") apart
     return digest.hexdigest()
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """A hash of the source of modules, by name: what was measured by other code is measured anew."""
+    sources = "".join(inspect.getsource(import_module(name)) for name in modules)
+    return hashlib.sha256(sources.encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveal.bench.settings import BenchSettings
 from foveal.training.loop import Curves, Job, LoopSettings, train
@@ -30,7 +30,8 @@ def trained(
     together: Callable[[list[Any]], Any] = collate,
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
 ) -> Curves:
-    """Train an arm of a bench in place, or find it trained, by the hash of what it depends on, which `told` says.
+    """Train an arm of a bench in place, or find it trained, by the hash of what it depends on, which `told` says: what
+    the rows are, too (`data_digest`).
 
     `together` makes a batch of rows, `optimizer` what the loop uses instead of its own.
     """
@@ -41,3 +42,19 @@ def trained(
     curves = train(job, loop, folder)
     model.eval()
     return curves
+
+
+def data_digest(*parts: Tensor | str) -> str:
+    """A hash of tensors and texts: arms that learnt from others are other arms, be there as many of them."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            told, content = "text", part.encode("utf-8", "surrogatepass")
+        else:
+            told, content = f"{part.dtype} {tuple(part.shape)}", _bytes(part)
+        digest.update(f"{told} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,6 +1,6 @@
 """Files written whole or not at all: a write that a crash or Ctrl-C cuts short leaves the old file as it was.
 
-And lines of JSON, and rows of tables, read with the place of each, for messages.
+And texts, lines of JSON, and rows of tables, read with the place of each, for messages; `.gz` is unpacked.
 """
 
 from __future__ import annotations
@@ -60,6 +60,20 @@ def write_lines(path: Path, records: Iterable[Any]) -> None:
     """Write dataclasses as JSON lines, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text("".join(f"{json.dumps(asdict(record))}\n" for record in records), encoding="utf-8")
+
+
+def present(folder: Path, name: str) -> Path:
+    """The file of that name, or else the same with `.gz`."""
+    return folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+
+
+def text_in(path: Path) -> str:
+    """The text of a file; `.gz` is unpacked. InputError: it is not there, damaged, or not UTF-8."""
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:

@@ -41,8 +41,8 @@ class Row:
     ) -> Row:
         """The row of `value` held against its bounds, both of which belong to what is asked."""
         value = float(value)
-        low = -math.inf if at_least is None else at_least
-        high = math.inf if at_most is None else at_most
+        low = -math.inf if at_least is None else float(at_least)  # NumPy's False is not `False`, and JSON has none
+        high = math.inf if at_most is None else float(at_most)
         asked = at_least is not None or at_most is not None
         return cls(system, metric, value, _bar(at_least, at_most), low <= value <= high if asked else None, note)
 
