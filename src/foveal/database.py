@@ -136,6 +136,16 @@ class Database:
         self.engine.dispose()
 
 
+def add_unless_taken(session: Session, row: Base) -> bool:
+    """Add a row; False where its key is taken by now, as another process or request was quicker. The rest holds."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except exc.IntegrityError:
+        return False
+    return True
+
+
 def engine_of(url: str) -> Engine:
     """An engine with what we want of its database set on each connection. MissingExtra: no driver for PostgreSQL."""
     if url.startswith("postgresql+psycopg"):

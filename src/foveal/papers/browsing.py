@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.exc import IntegrityError
 
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import UnknownPaper
 from foveal.papers.plans import PICTURES, STARS
 from foveal.papers.records import name_key
@@ -201,12 +200,7 @@ def list_on(database: Database, paper_id: str, day: date, by: str = "") -> bool:
             raise UnknownPaper(f"The paper {paper_id[:80]} is not here.")
         if session.get(ListingRow, (paper_id, day)) is not None:
             return False
-        try:
-            with session.begin_nested():
-                session.add(ListingRow(paper_id=paper_id, day=day, submitted_by=by[:80]))
-        except IntegrityError:  # somebody was quicker
-            return False
-    return True
+        return add_unless_taken(session, ListingRow(paper_id=paper_id, day=day, submitted_by=by[:80]))
 
 
 def changes(old: str, new: str) -> list[tuple[str, str]]:

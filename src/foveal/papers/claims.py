@@ -11,16 +11,14 @@ State      open, granted or refused; an author is then claimed_verified (by evid
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import LibraryError, NotAllowed, UnknownDocument, UnknownPaper
 from foveal.papers.accounts import Person, person_of
 from foveal.papers.moderation import must, record
@@ -66,9 +64,8 @@ def claim(database: Database, person: Person, paper: str, position: int, *, reas
         said = "\n".join(session.scalars(select(AuthorRow.affiliation).where(AuthorRow.paper_id == paper)))
         free = author.person_id in (None, person.id)
         sure = free and address_in(person.email, f"{text}\n{said}")
-        with suppress(IntegrityError), session.begin_nested():  # another request of theirs may be quicker
-            why = reason.strip()[:1_000]
-            session.add(ClaimRow(paper_id=paper, person_id=person.id, position=position, reason=why))
+        why = reason.strip()[:1_000]
+        add_unless_taken(session, ClaimRow(paper_id=paper, person_id=person.id, position=position, reason=why))
         row = session.get_one(ClaimRow, (paper, person.id))
         if sure:
             _grant(session, row, author, "claimed_verified")

@@ -11,14 +11,12 @@ A list that is somebody else's is not there, whether it is or not.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
@@ -86,8 +84,7 @@ def put(database: Database, person: Person, which: int, paper: str, *, on: bool 
             count, last = session.execute(there).one()
             if count >= MOST_PAPERS:
                 raise InputError(f"This collection holds {MOST_PAPERS:,} papers, which is all that it can.")
-            with suppress(IntegrityError), session.begin_nested():  # another request of theirs may be quicker
-                session.add(CollectedRow(collection_id=which, paper_id=paper, position=(last or 0) + 1))
+            add_unless_taken(session, CollectedRow(collection_id=which, paper_id=paper, position=(last or 0) + 1))
 
 
 def change(

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.paper_filters import parse
 from foveal.papers.records import paper_id
@@ -154,15 +152,13 @@ def _place(session: Session, day: date, ids: Sequence[str], *, by: str, today: d
             _list(session, paper, day, position, by)
             continue
         if session.get(PickRow, (paper, day)) is None:
-            with suppress(IntegrityError), session.begin_nested():  # another request may be quicker
-                session.add(PickRow(paper_id=paper, day=day, picked_by=by))
+            add_unless_taken(session, PickRow(paper_id=paper, day=day, picked_by=by))
         session.get_one(PickRow, (paper, day)).position = position
 
 
 def _list(session: Session, paper: str, day: date, position: int, by: str) -> None:
     if session.get(ListingRow, (paper, day)) is None:
-        with suppress(IntegrityError), session.begin_nested():  # another request may be quicker
-            session.add(ListingRow(paper_id=paper, day=day, submitted_by=by))
+        add_unless_taken(session, ListingRow(paper_id=paper, day=day, submitted_by=by))
     session.get_one(ListingRow, (paper, day)).position = position
 
 
@@ -179,9 +175,8 @@ def set_topic(database: Database, name: str, *, query: str, title: str = "") -> 
         row = session.get(TopicRow, name)
         if row is None:
             last = session.scalar(select(func.max(TopicRow.position)))
-            with suppress(IntegrityError), session.begin_nested():  # another request may be quicker
-                place = 0 if last is None else last + 1
-                session.add(TopicRow(id=name, title=title or name, query=query, position=place))
+            place = 0 if last is None else last + 1
+            add_unless_taken(session, TopicRow(id=name, title=title or name, query=query, position=place))
             row = session.get_one(TopicRow, name)
         row.query, row.title = query.strip(), title.strip() or row.title
     return row

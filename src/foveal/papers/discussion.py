@@ -18,17 +18,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete as deleting
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
@@ -186,8 +184,7 @@ def rate(database: Database, person: Person, comment: int, value: int) -> str:
         mine = CommentVoteRow.comment_id == comment, CommentVoteRow.person_id == person.id
         session.execute(deleting(CommentVoteRow).where(*mine))
         if value:
-            with suppress(IntegrityError), session.begin_nested():  # of two at once one holds
-                session.add(CommentVoteRow(comment_id=comment, person_id=person.id, value=value))
+            add_unless_taken(session, CommentVoteRow(comment_id=comment, person_id=person.id, value=value))
         return row.paper_id
 
 

@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from foveal.database import Base, Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers.accounts import Person, person_of
 from foveal.papers.known import must_be_here
@@ -87,7 +86,7 @@ def follow(database: Database, person: Person, kind: str, value: str, *, on: boo
             _room(session, FollowRow, person)
             if kind in SEARCHED:
                 _room_to_search(session, person)
-            _add(session, FollowRow(person_id=person.id, kind=kind, value=key))
+            add_unless_taken(session, FollowRow(person_id=person.id, kind=kind, value=key))
         elif not on and row is not None:
             session.delete(row)
         return titled(session, [(kind, key)])[0]
@@ -114,7 +113,7 @@ def mute(database: Database, person: Person, words: str, *, on: bool = True) -> 
         row = session.get(MuteRow, (person.id, plain))
         if on and row is None:
             _room(session, MuteRow, person)
-            _add(session, MuteRow(person_id=person.id, words=plain))
+            add_unless_taken(session, MuteRow(person_id=person.id, words=plain))
         elif not on and row is not None:
             session.delete(row)
 
@@ -153,7 +152,7 @@ def mark_read(database: Database, person: Person, paper: str, *, on: bool = True
         must_be_here(session, paper)
         row = session.get(ReadMarkRow, (person.id, paper))
         if on and row is None:
-            _add(session, ReadMarkRow(person_id=person.id, paper_id=paper))
+            add_unless_taken(session, ReadMarkRow(person_id=person.id, paper_id=paper))
         elif not on and row is not None:
             session.delete(row)
 
@@ -228,7 +227,7 @@ def renew_feed(database: Database, person: Person) -> None:
     with database.writing() as session:
         version = _version(session, person.id)
         if session.get(FeedKeyRow, person.id) is None:
-            _add(session, FeedKeyRow(person_id=person.id, version=version))
+            add_unless_taken(session, FeedKeyRow(person_id=person.id, version=version))
         session.get_one(FeedKeyRow, person.id).version = version + 1
 
 
@@ -278,12 +277,6 @@ def _room_to_search(session: Session, person: Person) -> None:
     searched = FollowRow.person_id == person.id, FollowRow.kind.in_(SEARCHED)
     if (session.scalar(select(func.count()).select_from(FollowRow).where(*searched)) or 0) >= MOST_SEARCHED:
         raise InputError(f"You follow {MOST_SEARCHED} topics and searches, as many as can be. Take one away first.")
-
-
-def _add(session: Session, row: Base) -> None:
-    """Add a row, unless another request of theirs was quicker."""
-    with suppress(IntegrityError), session.begin_nested():
-        session.add(row)
 
 
 def _follows(session: Session, person: Person) -> list[Follow]:

@@ -17,18 +17,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from threading import Event
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.records import PaperRecord
 from foveal.papers.schema import FetchRow, SourceRow
@@ -269,8 +267,7 @@ def _note(database: Database, name: str, **told: object) -> None:
 def source_row(session: Session, name: str) -> SourceRow:
     """The row of a source, made where there is none."""
     if session.get(SourceRow, name) is None:
-        with suppress(IntegrityError), session.begin_nested():  # another process may be quicker
-            session.add(SourceRow(name=name))
+        add_unless_taken(session, SourceRow(name=name))
     return session.get_one(SourceRow, name)
 
 

@@ -5,12 +5,9 @@ keep(database, "rising topics", made_of=state, made_at=moment, value=json.dumps(
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 
-from sqlalchemy.exc import IntegrityError
-
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.papers.schema import KeptRow
 
 
@@ -18,7 +15,6 @@ def keep(database: Database, name: str, *, made_of: str, made_at: datetime, valu
     """Keep a value, JSON, and what it was made of; of two processes at once the later one's stays."""
     with database.writing() as session:
         if session.get(KeptRow, name) is None:
-            with suppress(IntegrityError), session.begin_nested():  # another process may be quicker
-                session.add(KeptRow(name=name))
+            add_unless_taken(session, KeptRow(name=name))
         row = session.get_one(KeptRow, name)
         row.made_of, row.made_at, row.value = made_of, made_at, value

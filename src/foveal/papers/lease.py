@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, delete, exists, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
+from foveal.database import add_unless_taken
 from foveal.database import is_dead as is_dead
 from foveal.database import new_holder as new_holder
 from foveal.papers.schema import LeaseRow
@@ -30,12 +30,7 @@ def take(session: Session, name: str, holder: str, *, seconds: float) -> bool:
     until = moment + timedelta(seconds=seconds)
     row = session.get(LeaseRow, name)
     if row is None:
-        try:
-            with session.begin_nested():
-                session.add(LeaseRow(name=name, holder=holder, until=until))
-            return True
-        except IntegrityError:  # somebody was quicker
-            return False
+        return add_unless_taken(session, LeaseRow(name=name, holder=holder, until=until))
     wrong = LeaseRow.until > until + timedelta(seconds=seconds)  # no clock that is right gives so much
     free = (LeaseRow.holder == holder) | (LeaseRow.until <= moment) | wrong
     if is_dead(row.holder):

@@ -10,16 +10,14 @@ author deleted has no words left (see discussion.py), so that nobody can bring i
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import NotAllowed, UnknownPaper
 from foveal.papers.known import must_be_here
 from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow
@@ -117,8 +115,7 @@ def close(database: Database, paper: str, *, by: Person, closed: bool = True) ->
         if row is not None:
             session.delete(row)
         else:
-            with suppress(IntegrityError), session.begin_nested():  # another moderator may be quicker
-                session.add(ClosedDiscussionRow(paper_id=paper, closed_by=by.login))
+            add_unless_taken(session, ClosedDiscussionRow(paper_id=paper, closed_by=by.login))
         record(session, by.login, "close discussion" if closed else "open discussion", f"paper:{paper}")
 
 

@@ -12,14 +12,13 @@ Clocks     after a period no older one: a digest that a wrong clock sent too ear
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
+from foveal.database import add_unless_taken
 from foveal.papers.mail.digest import Composer, Entry
 from foveal.papers.mail.outbox import Outbox, Report
 from foveal.papers.mail.schedule import KINDS, NO_DIGESTS, Due, current, due
@@ -97,8 +96,7 @@ def _run_of(session: Session, cadence: str, period: str) -> DigestRunRow:
     wanted = select(DigestRunRow).where(DigestRunRow.cadence == cadence, DigestRunRow.period == period)
     row = session.scalar(wanted)
     if row is None:
-        with suppress(IntegrityError), session.begin_nested():  # another process may be quicker
-            session.add(DigestRunRow(cadence=cadence, period=period, created_at=faults.now()))
+        add_unless_taken(session, DigestRunRow(cadence=cadence, period=period, created_at=faults.now()))
         row = session.scalars(wanted).one()
     row.finished_at = None
     return row
@@ -116,10 +114,7 @@ def _queue(
         message_id=name,
         due_at=when.at,
     )
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:  # another process planned it: its papers stand
+    if not add_unless_taken(session, row):  # another process planned it: its papers stand
         return False
     session.add_all(
         DeliveryPaperRow(delivery_id=row.id, position=place, **entry.__dict__) for place, entry in enumerate(entries)

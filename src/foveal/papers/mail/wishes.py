@@ -10,14 +10,12 @@ and bounces and complaints end all of them.
 from __future__ import annotations
 
 import secrets as random
-from contextlib import suppress
 
 from sqlalchemy import Select, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, NotAllowed
 from foveal.papers.accounts import Person
 from foveal.papers.mail.addresses import canonical
@@ -46,8 +44,7 @@ def wish(
             return
         _may_be_written_to(session, person)
         if row is None:
-            with suppress(IntegrityError), session.begin_nested():  # another request of theirs may be quicker
-                session.add(_new_wish(secret, person, cadence))
+            add_unless_taken(session, _new_wish(secret, person, cadence))
             row = session.scalars(_wish_of(person, cadence)).one()
         row.person_id = person.id
         if row.state != "confirmed":
