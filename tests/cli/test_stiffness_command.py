@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from cli.test_reading import call
 from tiny import byte_tokenizer, tiny
 
+from foveal.errors import InputError
 from foveal.models.threads import with_threads
+from foveal.nn.stiffness_texts import Opened, batches
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +72,29 @@ def test_it_reads_the_manual_where_no_text_is_named(place):
         call(place, "stiffness", str(place / "encoder"), "--tokens", "8", "--windows", "3", "--json").stdout
     )
     assert told["units"] == 24
+
+
+def test_a_file_that_cannot_be_written_takes_no_figures_away(place, tmp_path):
+    (tmp_path / "in the way").write_text("")
+    table = tmp_path / "in the way" / "table.csv"
+    for more, what in ((("--json",), '"fsi"'), ((), "layers.0")):
+        done = stiff(place, "--csv", str(table), *more, status=1)
+        assert what in done.stdout
+        assert "cannot be written" in done.said
+    early = stiff(place, "--picture", str(tmp_path / "curves.jpg"), status=2)
+    assert "must end in .png" in early.said
+
+
+def test_a_models_own_tokens_need_room():
+    """With two around a text, two tokens hold nothing of it; the text was said to be too short."""
+    ids = {False: [5] * 40, True: [1, 2]}
+    tokenizer = SimpleNamespace(encode=lambda _, add_special_tokens: SimpleNamespace(ids=ids[add_special_tokens]))
+    config = SimpleNamespace(get_text_config=lambda: None)
+    model = SimpleNamespace(config=config, named_modules=list, device="cpu")
+    opened = Opened("an encoder", model, tokenizer, special=True)
+    with pytest.raises(InputError, match="puts 2 tokens of its own around a text, and 2 were asked for; ask for 3"):
+        batches(opened, "a text", windows=1, tokens=2)
+    assert batches(opened, "a text", windows=1, tokens=3)[0]["input_ids"].tolist() == [[1, 5, 2]]
 
 
 def test_mistakes_are_told(place):

@@ -73,9 +73,17 @@ def test_a_ts_file_with_missing_values_and_uneven_channels(tmp_path):
     (tmp_path / "bad.ts").write_text(TS.replace("@data", ""))
     with pytest.raises(InputError, match="@data"):
         read_ts(tmp_path / "bad.ts")
-    (tmp_path / "worse.ts").write_text(TS.replace("1,2,3", "1,x,3"))
-    with pytest.raises(InputError, match="line 5"):
-        read_ts(tmp_path / "worse.ts")
+    for number, told in (("x", "line 5"), ("inf", "line 5.*beyond"), ("-1e39", "line 5.*beyond")):
+        (tmp_path / "worse.ts").write_text(TS.replace("1,2,3", f"1,{number},3"))
+        with pytest.raises(InputError, match=told):
+            read_ts(tmp_path / "worse.ts")
+
+
+def test_a_ts_file_from_windows(tmp_path):
+    (tmp_path / "tones.ts").write_bytes(b"\xef\xbb\xbf@data\r\n1,2,3: a \r\n\r\n4:b\r\n")
+    found = read_ts(tmp_path / "tones.ts")
+    assert found.labels == ("a", "b")
+    assert [one[:, 0].tolist() for one in found.series] == [[1, 2, 3], [4]]
 
 
 def test_a_series_that_never_changes_in_training_has_no_spread():

@@ -283,6 +283,10 @@ def test_masked_cells_say_nothing():
     mask[:, :5] = True
     other[:, 5:] = 1e6
     torch.testing.assert_close(made(x, goal, mask), made(other, goal, mask))
+    other[:, 5:] = torch.nan
+    torch.testing.assert_close(made(x, goal, mask), made(other, goal, mask))
+    with pytest.raises(InputError, match="NaN in row 0, token 5"):
+        made(other, goal, ~mask)
     nothing = made(x, goal, torch.zeros_like(mask))
     assert torch.isfinite(nothing).all()
     torch.testing.assert_close(nothing[0], nothing[1])  # as no cell is seen, neither is the goal

@@ -124,6 +124,10 @@ def test_wrong_input_is_named(tmp_path):
     for call, words in (
         (lambda: train_language(["A few words."], SMALL, home=tmp_path), "Give more text"),
         (lambda: train_language(["", " "], SMALL, home=tmp_path), "0 bytes"),
+        (  # a share that is held out of much text is more than a window
+            lambda: train_language(["x" * 600], replace(SMALL, length=64, held_out=0.9), home=tmp_path),
+            "600 bytes; 64 to learn from and 540 to measure need 604",
+        ),
         (lambda: LanguageTraining(model="lstm"), "lmm, mac, mag, mal, routing"),
         (lambda: LanguageTraining(length=1), "length 1"),
         (lambda: LanguageSize(window=0), "below 1"),

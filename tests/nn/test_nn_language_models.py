@@ -10,6 +10,7 @@ from nn.streams import assert_same_state
 
 import foveal.nn as layers
 from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.nn.next_tokens import drawn
 from foveal.registry import LAYERS, lookup
 
 MEMORY = {"heads": 2, "chunk": 4}
@@ -178,6 +179,26 @@ def test_weights_that_are_missing_are_named(tmp_path):
         layers.AarenLM.from_pretrained(tmp_path)
 
 
+def test_the_weights_of_another_config_are_named(tmp_path, caplog):
+    model_of("mag").save_pretrained(tmp_path)
+    mixer = MODELS["mag"][1]
+    wider = layers.TitansConfig(vocab_size=31, hidden_size=32, num_hidden_layers=2, mixer=mixer)
+    with pytest.raises(ModelUnavailable, match=r"another shape than its config says: .* is \(16,\), needed is \(32,\)"):
+        layers.TitansLM.from_pretrained(tmp_path, config=wider)
+    assert not caplog.messages
+    lower = layers.TitansConfig(vocab_size=31, hidden_size=16, num_hidden_layers=1, mixer=mixer)
+    layers.TitansLM.from_pretrained(tmp_path, config=lower)
+    assert "has no place for: blocks.1." in caplog.messages[0]
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e38])
+def test_a_draw_may_be_as_cold_or_hot_as_there_are_numbers(temperature):
+    logits = torch.tensor([[1.0, 3.0, 2.0]]) * 1e4
+    draw = torch.Generator().manual_seed(0)
+    found = {int(drawn(logits, temperature, 2, draw)) for _ in range(20)}
+    assert found == ({1} if temperature < 1 else {1, 2})
+
+
 def test_wrong_input_is_named():
     model, ids = model_of("aaren"), ids_of(2, 6)
     left = torch.tensor([[0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
@@ -193,7 +214,13 @@ def test_wrong_input_is_named():
         (lambda: model(ids, labels=ids - 40), "labels of"),
         (lambda: model.step(torch.tensor([31, 0]), model.init_state(2)), "ids of 0 to 31"),
         (lambda: model.generate(ids, temperature=float("nan")), "temperature = nan"),
+        (lambda: model.generate(ids, temperature=float("inf")), "temperature = inf"),
         (lambda: model_of("aaren", mixer={"depth": 3}), "depth"),
+        (lambda: model_of("aaren", mixer={"dim": 32}), "hidden_size = 16 and a mixer of dim = 32"),
+        (lambda: model_of("mag", mixer={"heads": 4.0}), "heads = 4.0; it needs a whole number"),
+        (lambda: model_of("mag", mixer={"heads": "4"}), "heads = '4'; it needs a whole number"),
+        (lambda: model_of("mag", mixer={"memory": None}), "memory = None"),
+        (lambda: model_of("mag", mixer={"memory": {"theta_max": float("inf")}}), "theta_max = inf"),
         (lambda: model_of("aaren", vocab_size=0), "vocab_size = 0"),
         (lambda: model_of("routing", mixer={"selection": "topk", "causal": False}), "to come"),
     ):

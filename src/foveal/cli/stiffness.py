@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.errors import InputError
 
 if TYPE_CHECKING:
     from foveal.nn.stiffness import Stiffness
@@ -44,6 +46,8 @@ def stiffness(
 
     if parts not in PARTS:
         raise typer.BadParameter(f"--parts got {parts!r}; there are {', '.join(PARTS)}.")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise typer.BadParameter(f"--picture got {picture}; its name must end in .png.")
     loaded = opened(model, Settings.load(home))
     pieces = batches(loaded, text_of(text), windows=windows, tokens=tokens)
     with progress_bar() as bar:
@@ -58,17 +62,21 @@ def stiffness(
 
         chosen: Parts = "branches" if parts == "branches" else "blocks"
         report = measured(loaded.model, told(), parts=chosen, jacobian=jacobian, name=loaded.name)
-    if picture is not None:
-        report.plot(picture)
-    if csv is not None:
-        report.to_csv(csv)
     if as_json:
         print_json(report.as_json())
     else:
         _print(report)
-    for path in (picture, csv):
+    for path, write in ((picture, report.plot), (csv, report.to_csv)):  # after it was shown: a full disk takes nothing
         if path is not None:
-            notes().print(f"Kept in {path}", markup=False, soft_wrap=True)
+            _kept(path, write)
+
+
+def _kept(path: Path, write: Callable[[Path], Path]) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}). Name another file.") from error
+    notes().print(f"Kept in {path}", markup=False, soft_wrap=True)
 
 
 def _print(report: Stiffness) -> None:

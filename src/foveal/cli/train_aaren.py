@@ -55,7 +55,9 @@ class _Wanted:
         return self.data[0]
 
     def only(self, task: str, *fields: str) -> None:
-        """InputError: something was given that this task has no use for."""
+        """InputError: something was given that this task has no use for, and would pass over."""
+        if self.test and task not in ("classify", "events"):
+            raise InputError(f"The task {task} takes no --test-data: it makes its test part itself.")
         if wrong := sorted(self.model.keys() - set(fields)):
             raise InputError(f"The task {task} takes no --{wrong[0]}.")
 

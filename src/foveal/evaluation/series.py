@@ -128,6 +128,8 @@ def read_ts(path: Path) -> Labelled:
             raise InputError(f"{path}, line {number}: {error}. {form}") from error
         if not made or not label.strip():
             raise InputError(f"{path}, line {number}, has no channel, or no label.")
+        if any((np.abs(one) > np.finfo(np.float32).max).any() for one in made):
+            raise InputError(f"{path}, line {number}, has a number beyond 3.4e38. Give it in another unit, or as ?.")
         tokens = max(map(len, made))
         series.append(np.stack([_filled(one, tokens) for one in made], 1).astype(np.float32))
         labels.append(label.strip())
@@ -139,7 +141,7 @@ def read_ts(path: Path) -> Labelled:
 def _data_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines behind @data, with their numbers."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}). Name a .ts file.") from error
     begin = next((at for at, line in enumerate(lines) if line.strip().lower() == "@data"), None)

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
-from foveal.nn.states import StackState, State
+from foveal.nn.states import StackState, State, own, require_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class Aaren(nn.Module):
         pieces, tail = self._leaves(x, state.tail, mask)
         seen = prefixes(pieces, decay=self.settings.decay, scan=self.settings.scan, before=state.piece)
         y = self._given(output(seen), x)
-        return y, self._state(Piece(*(one[..., -1, :].to(state.m.dtype) for one in seen)), tail)
+        return y, self._state(Piece(*(own(one[..., -1, :].to(state.m.dtype)) for one in seen)), tail)
 
     def step(self, x: Tensor, state: AarenState) -> tuple[Tensor, AarenState]:
         """One token (B, dim)."""
@@ -135,7 +135,7 @@ class Aaren(nn.Module):
         The same as in one reading; with a convolution but for the first conv_kernel - 1 tokens of the right text.
         """
         for one in (left, right):
-            one.require_fit(self.init_state(left.batch), left.batch)
+            require_state(one, self.init_state(1), left.batch)
         return self._state(joined(left.piece, right.piece, self.settings.decay), right.tail)
 
     def read(self, x: Tensor, *, block: int = 64) -> tuple[Tensor, AarenState]:
@@ -166,7 +166,7 @@ class Aaren(nn.Module):
     def _checked(self, state: AarenState | None, rows: int) -> AarenState:
         if state is None:
             return self.init_state(rows)
-        state.require_fit(self.init_state(1), rows)
+        require_state(state, self.init_state(1), rows)
         return state
 
     def _state(self, now: Piece, tail: Tensor) -> AarenState:
@@ -179,7 +179,7 @@ class Aaren(nn.Module):
             x = x.masked_fill(~mask[..., None], 0)
         mixed, tail = self.convolution(x, tail)
         k, v = (one(mixed).view(*x.shape[:2], heads, width).transpose(1, 2) for one in (self.w_k, self.w_v))
-        with torch.autocast(x.device.type, enabled=False):
+        with as_it_is(x):
             k, v = k.to(_wide(k)), v.to(_wide(v))
             q = self.w_q(self.query).view(-1, heads, width).transpose(0, 1).to(k.dtype)  # (H, r, D)
             scores = (q * width**-0.5) @ k.mT
@@ -313,5 +313,5 @@ class AarenEncoder(nn.Module):
     def _checked(self, state: StackState | None, rows: int) -> StackState:
         if state is None:
             return self.init_state(rows)
-        state.require_fit(self.init_state(1), rows)
+        require_state(state, self.init_state(1), rows)
         return state

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.evaluation.series import Labelled
 from foveal.nn.causal_attention import StreamSettings, encoder_of, last_real, positions
-from foveal.nn.inputs import require_numbers
+from foveal.nn.inputs import checked
 from foveal.nn.states import State
 from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
 from foveal.training.loop import LoopSettings
@@ -87,7 +87,7 @@ class StreamClassifier(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits at the last value that counts."""
-        y, _ = self.encoder(self._tokens(x, 0), None, mask)
+        y, _ = self.encoder(self._tokens(x, 0, mask), None, mask)
         logits: Tensor = self.head(self.dropout(last_real(y, mask)))
         return logits
 
@@ -97,10 +97,8 @@ class StreamClassifier(nn.Module):
         y, state = self.encoder.step(token, reading.state)
         return self.head(y), Reading(state, reading.read + 1)
 
-    def _tokens(self, x: Tensor, first: int) -> Tensor:
-        if x.dim() != 3 or x.shape[-1] != len(self.settings.mean):
-            raise InputError(f"A classifier got {tuple(x.shape)}; it needs (B, T, {len(self.settings.mean)}).")
-        require_numbers("A classifier", x)
+    def _tokens(self, x: Tensor, first: int, mask: Tensor | None = None) -> Tensor:
+        x = checked("A classifier", x, len(self.settings.mean), mask)
         places = positions(x.shape[1], self.settings.encoder.dim, first=first).to(x.device)
         tokens: Tensor = self.dropout(self.embed((x - self.mean) / self.spread) + places)
         return tokens

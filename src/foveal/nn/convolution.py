@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from foveal.nn.states import own
+
 
 class CausalConvolution(nn.Module):
     """y_t = sum over j < kernel of w_j * x_(t - j) + b, channel by channel."""
@@ -32,4 +34,4 @@ class CausalConvolution(nn.Module):
         tokens = x.shape[1]
         line = torch.cat([tail.to(x.dtype), x], 1)
         y = self.bias + sum(self.weight[self.kernel - 1 - j] * line[:, j : j + tokens] for j in range(self.kernel))
-        return y.to(x.dtype), line[:, tokens:].to(tail.dtype)
+        return y.to(x.dtype), own(line[:, tokens:].to(tail.dtype))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from foveal.nn.causal_attention import StreamSettings, encoder_of
 from foveal.nn.inputs import require_at_least_one
-from foveal.nn.states import State
+from foveal.nn.states import State, own
 
 WEEKS = 4
 """Weeks of the seasonal mean."""
@@ -112,7 +112,7 @@ class CountForecaster(nn.Module):
             (counts == 0).to(counts.dtype), known,
         ]  # fmt: skip
         tokens = torch.cat([torch.stack(numbers, -1), F.one_hot(weekdays, 7).to(counts.dtype)], -1)
-        return tokens, weeks, whole[:, -7 * WEEKS :]
+        return tokens, weeks, own(whole[:, -7 * WEEKS :])
 
     def _band(self, y: Tensor, weekdays: Tensor, weeks: Tensor) -> Band:
         usual = self._seasonal(weeks) + 0.05

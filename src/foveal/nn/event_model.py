@@ -39,6 +39,9 @@ EVENT_FORECASTING = LoopSettings(epochs=6, batch=32, learning_rate=2e-3, warm_up
 SHORTEST = 1e-9
 """The shortest gap, in mean gaps: two events at once are so far apart."""
 
+SMALL = 1e-30
+"""What a mean gap, and one divided by the greatest gap, are at least: numbers here are float32."""
+
 MOST_MARKS = 2**17
 """Each has an embedding, and a logit of every event: greater numbers are names of something else."""
 
@@ -130,7 +133,7 @@ class EventModel(nn.Module):
     def _tokens(self, gaps: Tensor, marks: Tensor, times: Tensor, first: Tensor) -> Tensor:
         angles = times[..., None] * self.turns
         require_ids("An event model", "marks", marks, self.settings.marks)
-        phases = torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
+        phases = torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)[..., : self.settings.encoder.dim]
         told = torch.where(first, 0.0, self.standard(gaps))
         seen = torch.stack([told, first.to(told.dtype)], -1)
         tokens: Tensor = self.mark(marks) + self.gap(seen) + phases
@@ -239,6 +242,8 @@ def event_forecasting(
     gaps = np.concatenate([one.gaps for one in learnt])
     if not gaps.mean() > 0:
         raise InputError("All events stand at one time; there is nothing to foretell.")
+    if not SMALL < gaps.mean() < 1 / SMALL or max(one.gaps.max() for one in (*train, *test)) > 1 / SMALL:
+        raise InputError(f"Gaps of {gaps.mean():.3g} in the mean are beyond float32. Give times in another unit.")
     logs = np.log(np.maximum(gaps / gaps.mean(), SHORTEST))
     marks = 1 + max(int(one.marks.max()) for one in (*train, *test))
     if marks > MOST_MARKS:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, head_width, require_at_least_one, require_token
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import merged, rotated, turns
 
 
@@ -94,9 +94,5 @@ class FullAttention(nn.Module):
     def _checked(self, state: TextState | None, rows: int) -> TextState:
         if state is None:
             return self.init_state(rows)
-        if not isinstance(state, TextState) or state.layout != self.layout or state.batch != rows:
-            raise InputError(
-                f"The state is of ({getattr(state, 'layout', state)}), {state.batch} rows; this layer needs one of "
-                f"({self.layout}), {rows} rows. Begin with init_state."
-            )
+        require_state(state, self.init_state(1), rows)
         return state

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import checked, head_width, require_at_least_one, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_token
 from foveal.nn.norms import RMSNorm
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import merged
 
 KEPT = 4.6
@@ -95,7 +95,7 @@ class GatedDelta(nn.Module):
         x = checked("The gated delta rule", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
-        state.require_fit(self.init_state(1), len(x))
+        require_state(state, self.init_state(1), len(x))
         mixed, tail = self.convolution(self.project(x), state.tail)
         parts = F.silu(mixed.to(self._dtype)).view(*x.shape[:2], 3, self.settings.heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
@@ -103,7 +103,7 @@ class GatedDelta(nn.Module):
         write, keep = write.sigmoid(), F.logsigmoid(keep)
         if mask is not None:
             write, keep = write * mask[:, None], keep * mask[:, None]
-        with torch.autocast(x.device.type, enabled=False):
+        with as_it_is(x):
             y, matrix = self._over_chunks(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, write, keep, state.matrix)
         y = self.norm(merged(y).to(x.dtype)) * F.silu(self.open(x))
         return self.out(y), DeltaState(state.layout, matrix, tail)

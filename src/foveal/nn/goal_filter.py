@@ -106,7 +106,9 @@ class GoalFilter(nn.Module):
         return filtered
 
     def joint(self, features: Tensor, goal: Tensor, mask: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
-        """E (B, width): the goal is in it, and nothing is left out yet."""
+        """E (B, width): the goal is in it, and nothing is left out yet. What the mask leaves out may be no number."""
+        if mask is not None and mask.dtype == torch.bool and mask.shape == features.shape[:2]:
+            features = features.masked_fill(~(mask[..., None] | torch.isfinite(features)), 0)
         return self.join(self.compressed(features), goal, mask, extra)
 
     def compressed(self, features: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,11 +87,19 @@ def _sound(x: Tensor) -> bool:
     return not _hidden(x) and math.isfinite(float(x.detach().sum()))
 
 
+def as_it_is(x: Tensor) -> AbstractContextManager[Any]:
+    """Inside, autocast leaves the arithmetic of x alone. On "meta", where nothing is computed, there is no autocast."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 def require_at_least_one(layer: str, settings: object, *names: str) -> None:
-    """InputError: a field of that name is below 1."""
+    """InputError: a field of that name is no whole number, such as 4.0 or "4", or below 1."""
     for name in names:
-        if getattr(settings, name) < 1:
-            raise InputError(f"{layer} got {name} = {getattr(settings, name)}; it needs at least 1.")
+        value = getattr(settings, name)
+        if not hasattr(type(value), "__index__"):
+            raise InputError(f"{layer} got {name} = {value!r}; it needs a whole number, at least 1.")
+        if value < 1:
+            raise InputError(f"{layer} got {name} = {value}; it needs at least 1.")
 
 
 def require_one_of(layer: str, settings: object, name: str, choices: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,8 @@ from transformers import PreTrainedModel
 
 from foveal.errors import ModelUnavailable
 from foveal.models.quiet import quiet
+
+log = logging.getLogger("foveal.nn")
 
 
 class Kept(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -25,18 +28,25 @@ class Kept(PreTrainedModel):  # type: ignore[no-untyped-call]
         from safetensors import SafetensorError
 
         wanted = options.pop("output_loading_info", False)
-        options.pop("use_safetensors", None)  # always
+        always = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}  # told below
         try:
             with quiet():
-                loaded: Any = super().from_pretrained(*names, use_safetensors=True, output_loading_info=True, **options)
+                loaded: Any = super().from_pretrained(*names, **{**options, **always})
         except (OSError, SafetensorError) as error:
             raise ModelUnavailable(
                 f"{names[0]} could not be loaded as {cls.__name__} ({error}). Train it anew, or name another."
             ) from error
         model, told = loaded
-        lost = sorted({*map(str, told["missing_keys"]), *map(str, told["mismatched_keys"])})
-        if lost:
+        if lost := sorted(map(str, told["missing_keys"])):
             raise ModelUnavailable(f"{names[0]} lacks weights of {cls.__name__}: {', '.join(lost[:3])}. Train it anew.")
+        if apart := sorted(told["mismatched_keys"]):
+            name, there, needed = apart[0]
+            raise ModelUnavailable(
+                f"{names[0]} has weights of another shape than its config says: {name} is {tuple(there)}, needed is "
+                f"{tuple(needed)}. Load it with the config that it was saved with, or train it anew."
+            )
+        if left := sorted(map(str, told["unexpected_keys"])):
+            log.warning("%s has weights that %s has no place for: %s.", names[0], cls.__name__, ", ".join(left[:3]))
         return (model, told) if wanted else model
 
     def save_pretrained(self, *names: Any, **options: Any) -> None:

@@ -12,7 +12,7 @@ Padding   on the right only, as attention_mask: no token that counts sees it; no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any, cast
 
@@ -55,6 +55,11 @@ class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         raise NotImplementedError
 
     def _made(self, kind: Any, **more: Any) -> Any:
+        if isinstance(self.mixer, Mapping) and self.mixer.get("dim", self.hidden_size) != self.hidden_size:
+            raise InputError(
+                f"{type(self).__name__} got hidden_size = {self.hidden_size} and a mixer of dim = {self.mixer['dim']}; "
+                "they are one: leave dim out."
+            )
         try:
             return kind(**{"dim": self.hidden_size, **self.mixer, **more})
         except TypeError as error:

@@ -290,8 +290,8 @@ def _parts(data: bytes, settings: LanguageTraining) -> tuple[Windows, _Held]:
     held = max(settings.length, round(settings.held_out * len(data)))
     if len(data) < held + settings.length:
         raise InputError(
-            f"The texts have {len(data):,} bytes; a window of {settings.length:,} to learn from and one to measure "
-            f"need {2 * settings.length:,}. Give more text, or a shorter length."
+            f"The texts have {len(data):,} bytes; {settings.length:,} to learn from and {held:,} to measure need "
+            f"{settings.length + held:,}. Give more text, or a shorter length."
         )
     tokens = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     rows = Windows(tokens[:-held], settings.length, settings.loop.seed)

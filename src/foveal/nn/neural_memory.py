@@ -15,6 +15,7 @@ Against   attention keeps every token; here the state is `depth` matrices a head
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from foveal.errors import FovealError, InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.memory_rule import (
     Carried,
     Decays,
@@ -37,7 +38,7 @@ from foveal.nn.memory_rule import (
     through,
     write_token,
 )
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 
 THETA_SHARE, ETA, ALPHA = 0.5, 0.2, 0.005
 """What the gates give before any training: half of theta_max, eta, alpha."""
@@ -80,7 +81,7 @@ class MemorySettings:
             raise InputError(f"NeuralMemory got conv_kernel = {self.conv_kernel}; it needs 0 (none) or more.")
         for name in ("theta_max", "expansion", "max_surprise"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise InputError(f"NeuralMemory got {name} = {value}; it needs a number above 0.")
 
     @property
@@ -192,7 +193,7 @@ class NeuralMemory(nn.Module):
         x = checked("NeuralMemory", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         read = self._heads(x, state.tail, mask)
-        with torch.autocast(x.device.type, enabled=False):
+        with as_it_is(x):
             y, after, told = self._over_chunks(*read, state)
         if (lost := self._lost(after, y, mask)) is not None:
             return self.surprising(x, *self._anew(lost, state, mask, x))
@@ -203,7 +204,7 @@ class NeuralMemory(nn.Module):
         require_token("NeuralMemory", x, self.settings.dim)
         state = self._checked(state, len(x))
         queries, keys, values, gates, tail = self._heads(x[:, None], state.tail, None)
-        with torch.autocast(x.device.type, enabled=False):
+        with as_it_is(x):
             told = surprise(keys, values, self.weights(state, at_chunk_start=True), self.settings.max_surprise)
             carried = write_token(Carried(state.drift, state.momentum), told, gates.at(0))
             phase = (state.phase + 1) % self.settings.chunk
@@ -218,7 +219,7 @@ class NeuralMemory(nn.Module):
     def _checked(self, state: MemoryState | None, rows: int) -> MemoryState:
         if state is None:
             return self.init_state(rows)
-        state.require_fit(self.init_state(1), rows)
+        require_state(state, self.init_state(1), rows)
         return state
 
     def _heads(self, x: Tensor, tail: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Gates, Tensor]:
@@ -271,10 +272,10 @@ class NeuralMemory(nn.Module):
     def _lost(self, state: MemoryState, y: Tensor, mask: Tensor | None) -> Tensor | None:
         """Rows (B,) whose memory holds, or gives, what is no number; None: none. MemoryDiverged: it may not be reset.
 
-        Not asked inside torch.compile, which it would cut in two.
+        Not asked inside torch.compile, which it would cut in two, nor on "meta".
         """
         parts = (*state.drift, y)
-        if torch.compiler.is_compiling() or all(bool(torch.isfinite(one).all()) for one in parts):
+        if torch.compiler.is_compiling() or y.is_meta or all(bool(torch.isfinite(one).all()) for one in parts):
             return None
         lost = torch.stack([~torch.isfinite(one).flatten(1).all(1) for one in parts])  # (layers + 1, B)
         wrote = lost.any(0) if mask is None else lost.any(0) & mask.any(1)

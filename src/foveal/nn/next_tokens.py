@@ -7,6 +7,7 @@ Shapes    logits (B, T, vocabulary); labels (B, T) are shifted inside, -100 is p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +43,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor | None = None) ->
 
 def drawn(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """A token (B,) for each row of logits (B, V)."""
-    if not temperature >= 0 or (top_k is not None and top_k < 1):
+    if not 0 <= temperature < math.inf or (top_k is not None and top_k < 1):
         raise InputError(f"Got temperature = {temperature}, top_k = {top_k}; they need 0 or more, and 1 or more.")
     if temperature == 0:
         return logits.argmax(-1)
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=generator)[:, 0]
+    behind = logits.float() - logits.float().amax(-1, keepdim=True)  # of a cold draw no quotient may be infinite
+    return torch.multinomial((behind / temperature).softmax(-1), 1, generator=generator)[:, 0]

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.inputs import require_at_least_one, require_numbers
 from foveal.nn.memory_rule import Carried, Decays, Gates, Weights, carry, surprise
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 
 LARGEST = 0.5, 1e-3
 """Of theta (one passage alone is then learnt at once) and of alpha (half is forgotten after 700 passages)."""
@@ -140,7 +140,7 @@ class PassageMemory(nn.Module):
                 "whole number."
             )
         state = self.init_state() if state is None else state
-        state.require_fit(self.init_state(), 1)
+        require_state(state, self.init_state(), 1)
         keys, told = F.normalize(self.key(vectors), dim=-1), self.gates(vectors).sigmoid()
         values = codes(places, self.settings.codes).to(keys)
         size = self.settings.chunk
@@ -151,7 +151,7 @@ class PassageMemory(nn.Module):
 
     def recall(self, questions: Tensor, places: Tensor, state: PassageState) -> Tensor:
         """How strongly each place (m,) is recalled for each question (Q, vector): (Q, m)."""
-        state.require_fit(self.init_state(), 1)
+        require_state(state, self.init_state(), 1)
         asked = F.normalize(self.ask(self._vectors(questions)), dim=-1)
         *before, last = (one[0, 0] for one in self._weights(state.drift))
         for one in before:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, require_at_least_one, require_token
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Recurrent(nn.Module):
         x = checked("A GRU", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
-        state.require_fit(self.init_state(1), len(x))
+        require_state(state, self.init_state(1), len(x))
         y, hidden = self.gru(x, state.hidden[None].to(x.dtype))
         return self.out(y), HiddenState(state.layout, hidden[0])
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, require_token
 from foveal.nn.routing_heads import ClusterState, Members, RoutingHeads, RoutingSettings
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
 
 __all__ = ["Members", "RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
@@ -118,7 +118,7 @@ class RoutingAttention(nn.Module):
     def _checked(self, state: RoutingState | None, rows: int) -> RoutingState:
         if state is None:
             return self.init_state(rows)
-        state.require_fit(self.init_state(1), rows)
+        require_state(state, self.init_state(1), rows)
         return state
 
     @property

@@ -287,7 +287,7 @@ class RoutingHeads(nn.Module):
         The first forward after the weights have changed takes in what was counted, before anything is routed. So one
         step is one update, and a forward that is done again for its gradients counts nothing and routes the same.
         """
-        if torch._C._current_graph_task_id() != -1:  # inside a backward pass: this forward was counted
+        if q.is_meta or torch._C._current_graph_task_id() != -1:  # inside a backward pass: this forward was counted
             return self.means.nearest(q)
         weight = self.project.weight
         now = weight.detach()[0].clone()  # by value: fused optimisers do not raise the weight's version

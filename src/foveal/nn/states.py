@@ -73,13 +73,20 @@ class State:
     def reset(self: Own, rows: Sequence[int], start: Own) -> Own:
         """The same, but `rows` are those of `start` (a layer's `init_state`); the shared phase stays as it is.
 
-        InputError: there is no such row, or `start` is of another layer.
+        InputError: there is no such row, `start` is of another layer or has other rows, or the state is one that grows.
         """
         if wrong := [row for row in rows if not -self.batch <= row < self.batch]:
             raise InputError(f"reset got row {wrong[0]}; the state holds {self.batch} rows, counted from 0.")
         told = torch.zeros(self.batch, dtype=torch.bool)
         told[list(rows)] = True
         self.require_fit(start)
+        if _grows(self):
+            raise InputError(
+                f"A {type(self).__name__} gets longer with the text, and its rows are of one length: none begins anew "
+                "by itself. Begin all with init_state, or take the others by `rows`."
+            )
+        if start.batch not in (1, self.batch):
+            raise InputError(f"reset got a start of {start.batch} rows; it needs {self.batch}, or 1 for all.")
         made: Own = _paired(self, start, lambda old, new: torch.where(_as(told, old), new.to(old), old))
         return made
 
@@ -133,6 +140,26 @@ class State:
         made: Own = _filled(self, "", found, json.loads(about["numbers"]))
         made.require_fit(self)
         return made
+
+
+def require_state(state: object, like: State, rows: int | None = None) -> None:
+    """InputError: as `State.require_fit`; and what stands in a state's place is none, a mask for one."""
+    if not isinstance(state, State):
+        raise InputError(
+            f"A {type(state).__name__} came as the state; a layer needs a {type(like).__name__}, or None where a text "
+            "begins. A mask is given by its name: mask=…."
+        )
+    state.require_fit(like, rows)
+
+
+def own(part: Tensor) -> Tensor:
+    """The same numbers; in memory of their own, where they are a small part of what was computed of a whole text.
+
+    A state would else hold all of that for as long as it is kept, however few its own bytes are.
+    """
+    if torch.compiler.is_compiling() or part.is_meta or torch._C._are_functorch_transforms_active():
+        return part
+    return part.clone() if part.untyped_storage().nbytes() > 2 * part.nbytes else part
 
 
 def told_in(path: Path) -> dict[str, str]:

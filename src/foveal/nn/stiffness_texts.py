@@ -96,8 +96,13 @@ def batches(model: Opened, text: str, *, windows: int, tokens: int) -> list[dict
     ids = list(encoding.ids)
     ends = model.tokenizer.encode("", add_special_tokens=True).ids if model.special else []
     own = tokens - len(ends)
-    if len(ids) < 2 or own < 1:
-        raise InputError(f"{len(ids)} tokens of text came for windows of {tokens}; give a text of two tokens or more.")
+    if len(ids) < 2:
+        raise InputError(f"The text has {len(ids)} tokens; give a text of two tokens or more.")
+    if own < 1:
+        raise InputError(
+            f"{model.name} puts {len(ends)} tokens of its own around a text, and {tokens} were asked for; ask for "
+            f"{len(ends) + 1} or more."
+        )
     count = max(1, min(windows, len(ids) // own))
     step = len(ids) // count
     half = -(-len(ends) // 2)

@@ -118,7 +118,7 @@ def fit(
     kept = new < old if recipe.lower else new > old
     notes = (*recipe.notes, f"{sum(one.numel() for one in recipe.model.parameters()):,} parameters.")
     if not kept:
-        notes += (f"The model was not kept: {recipe.metric} on the dev part {new:.4f}; {recipe.base} has {old:.4f}.",)
+        notes += (f"The model was not kept: {recipe.metric} on the dev part {new:.4g}; {recipe.base} has {old:.4g}.",)
     report = Report(
         run.name, recipe.title or f"{recipe.task}, {_mixer(recipe.model)}", recipe.base, curves,
         {part: (before[part], after[part]) for part in recipe.parts}, kept, notes,
@@ -150,7 +150,13 @@ def load_model(folder: Path, *, task: str | None = None) -> Any:
         asked = f"for the task {task!r}" if task else "of a stream"
         there = f"a model for {told['task']!r}" if "task" in told else "none"
         raise InputError(f"{folder} holds {there}; needed is a model {asked} (foveal train aaren).")
-    model = lookup(MODELS, told["task"], kind="task").from_plain(told["settings"])
+    try:
+        model = lookup(MODELS, told["task"], kind="task").from_plain(told["settings"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds a model that another version of Foveal made, or its {TOLD} is damaged ({error}). Train it "
+            "anew: foveal train aaren."
+        ) from error
     checkpoints.load_weights(model, folder / WEIGHTS)
     return model.eval()
 

@@ -27,11 +27,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.memory_rule import Weights, through
 from foveal.nn.neural_memory import MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
-from foveal.nn.states import State
+from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import (
     WindowAttention,
     WindowSettings,
@@ -66,6 +66,8 @@ class TitansSettings:
             raise InputError(f"Titans got persistent = {self.persistent}; it needs 0 (none) or more.")
         if isinstance(self.memory, Mapping):
             object.__setattr__(self, "memory", MemorySettings(**{"dim": self.dim, **self.memory}))
+        if not isinstance(self.memory, MemorySettings):
+            raise InputError(f"Titans got memory = {self.memory!r}; it needs MemorySettings, or some of its fields.")
         if self.memory.dim != self.dim:
             raise InputError(
                 f"Titans got dim = {self.dim} and a memory of dim = {self.memory.dim}; they must be equal."
@@ -157,7 +159,7 @@ class LMM(Titans):
     ) -> tuple[Tensor, MemoryState]:
         """x (B, T, dim) -> (B, T, dim) and the state; where `mask` is False nothing is written."""
         x = checked("LMM", x, self.settings.dim, mask)
-        y, state = self.memory(x, state or self.init_state(len(x)), mask)
+        y, state = self.memory(x, self.init_state(len(x)) if state is None else state, mask)
         return self._projected(y, x), state
 
     def step(self, x: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
@@ -177,7 +179,8 @@ class _Beside(Titans):
         if state is None:
             return self.init_state(rows)
         if not isinstance(state, MixedState) or state.layout != self.layout:
-            raise InputError(f"The state is of ({state.layout}); this layer needs one of ({self.layout}).")
+            came = state.layout if isinstance(state, State) else type(state).__name__
+            raise InputError(f"The state is of ({came}); this layer needs one of ({self.layout}).")
         return state
 
     def init_state(self, batch: int) -> MixedState:
@@ -305,13 +308,13 @@ class MAC(Titans):
     def _checked(self, state: SegmentState | None, rows: int) -> SegmentState:
         if state is None:
             return self.init_state(rows)
-        state.require_fit(self.init_state(1), rows)
+        require_state(state, self.init_state(1), rows)
         return state
 
     def recall(self, x: Tensor, weights: Weights) -> Tensor:
         """What the memory, as it was at the segment's start, has for each token: (B, n, dim). Nothing is written."""
         s = self.settings.memory
-        with torch.autocast(x.device.type, enabled=False):
+        with as_it_is(x):
             queries = F.silu(self.ask(x.to(self.ask.weight.dtype)).to(weights[0].dtype))
             queries = F.normalize(queries.view(*x.shape[:2], s.heads, s.width).transpose(1, 2), dim=-1)
             recalled: Tensor = self.memory.out(merged(through(queries, weights)).to(self.ask.weight.dtype))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.range_attention import fits, range_attention
-from foveal.nn.states import State
+from foveal.nn.states import State, own, require_state
 
 ROTARY_BASE = 10_000.0
 
@@ -103,7 +103,7 @@ class WindowAttention(nn.Module):
         x = checked("Window attention", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))
-        state.require_fit(self.init_state(1), len(x))
+        require_state(state, self.init_state(1), len(x))
         q, k, v = self.heads(x)
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         keys, values = torch.cat([state.keys.to(k), k], 2), torch.cat([state.values.to(v), v], 2)
@@ -111,9 +111,9 @@ class WindowAttention(nn.Module):
         seen = None if prefix is None else self.heads(prefix[None])[1:]
         y = self._attend(q, keys, values, there, state.phase, seen)
         span, tokens = self.settings.span, x.shape[1]
-        kept = [one[:, :, tokens : tokens + span].to(state.keys.dtype) for one in (keys, values)]
+        kept = [own(one[:, :, tokens : tokens + span].to(state.keys.dtype)) for one in (keys, values)]
         phase = (state.phase + tokens) % self.settings.window if self.settings.kind == "blocks" else 0
-        after = WindowState(state.layout, kept[0], kept[1], there[:, tokens:], phase)
+        after = WindowState(state.layout, kept[0], kept[1], own(there[:, tokens:]), phase)
         return self.out(merged(y)), after
 
     def step(self, x: Tensor, state: WindowState, prefix: Tensor | None = None) -> tuple[Tensor, WindowState]:
