@@ -373,7 +373,7 @@ def test_without_a_compiler_the_plain_loop_gives_the_same(monkeypatch, tmp_path,
             close(block_attention(q, k, v, blocks), expected)
             close(block_attention(q, k, v, blocks), expected)
         assert [record.message for record in caplog.records if "compiler" in record.message] == [
-            "Attention runs without a compiled kernel, many times slower: "
+            "A part runs without its compiled code (attention/native/block_attention.cpp), many times slower: "
             "no C++ compiler was found. Install g++ or clang++, or name one by CXX."
         ]
     finally:
@@ -429,7 +429,7 @@ def test_what_a_full_disk_kept_from_being_made_is_tried_again_in_a_while(made, m
     lacks.touch()  # a file where a folder of ours should be
     for _ in range(3):
         assert compiled.library(kernel.SOURCE) is None
-    assert len([record for record in caplog.records if "compiled kernel" in record.message]) == 1
+    assert len([record for record in caplog.records if "compiled code" in record.message]) == 1
     lacks.unlink()
     assert compiled.library(kernel.SOURCE) is None  # not at every call
     later = time.monotonic() + compiled.AGAIN_S

@@ -18,7 +18,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def pretend(*, processor: bool, gpu: bool | None = None) -> None:
         monkeypatch.setattr(precision, "native_bfloat16", lambda: processor)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bool(gpu))
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bool(gpu))  # noqa: ARG005
 
     return pretend
 

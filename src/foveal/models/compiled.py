@@ -57,7 +57,7 @@ class _Libraries:
             return found
         except (OSError, subprocess.SubprocessError) as error:
             told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
-            log.warning("Attention runs without a compiled kernel, many times slower: %s", told)
+            log.warning("A part runs without its compiled code (%s), many times slower: %s", source, told)
             if _of_the_disk(error):
                 self._again[source] = time.monotonic() + AGAIN_S
             else:

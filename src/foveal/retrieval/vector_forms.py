@@ -1,7 +1,8 @@
 """The forms in which `vectors.DenseIndex` stores vectors: its settings, what is trained, what each vector becomes.
 
 Shapes    vectors (N, D), made ready by `ready`. Row arrays have N rows: ids, alive, and by kind full, int8, scales,
-          signs, codes, offsets, cell. Shared arrays, trained once: cells (cells, D), centroids (M, C, D / M), rotation
+          signs, codes, offsets, cell, links, levels. Shared arrays, trained once: cells (cells, D), centroids
+          (M, C, D / M), rotation; or not of N rows: upper, the graph's links above layer 0
 Letters   M parts of a product code, C centroids of a part (quantised.py)
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.retrieval import flat
+from foveal.retrieval import flat, hnsw
 from foveal.retrieval.flat import Floats
 from foveal.retrieval.quantised import MOST_CENTROIDS, Codes, ProductQuantiser, cell_centroids, nearest_cells
 
@@ -24,11 +25,14 @@ Names: TypeAlias = npt.NDArray[Any]
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
-KEPT = {"flat": "full", "ivf": "full", "int8": "int8", "binary": "int8", "pq": None, "ivfpq": None}
+KEPT = {"flat": "full", "ivf": "full", "hnsw": "full", "int8": "int8", "binary": "int8", "pq": None, "ivfpq": None}
 """The kinds, and the form in which each keeps vectors; None: as `rescore` says."""
 
 CANDIDATES = {"binary": 4, "pq": 10, "ivfpq": 10}
 """Times k that are re-scored, where `candidates` says nothing."""
+
+MOST_LINKS = 256
+"""Links of a vector in a graph, at most: each search compares with those of all that it passes."""
 
 VECTORS_PER_CELL = 32
 """Vectors that a cell holds at least, on average: with fewer its centroid says little."""
@@ -46,6 +50,9 @@ class IndexSettings:
     centroids: int = MOST_CENTROIDS  # of each part, 2 to 256
     rotate: bool = False  # fit a rotation before cutting vectors into parts (OPQ)
     rescore: str = "full"  # what product codes are re-scored by: full vectors, int8 (D + 4 bytes more), or none
+    links: int = 16  # of a vector of hnsw (M), twice as many on layer 0
+    construction: int = 200  # vectors that one of hnsw chooses its links from (efConstruction)
+    effort: int = 256  # vectors that a search of hnsw keeps on its way, at least (efSearch); no fewer than k
     candidates: int | None = None  # times k that are re-scored; None: 4 (binary) or 10 (pq, ivfpq)
     seed: int = 0
 
@@ -53,14 +60,18 @@ class IndexSettings:
         _require_one_of("kind", self.kind, tuple(KEPT))
         _require_one_of("metric", self.metric, ("cos", "ip", "l2"))
         _require_one_of("rescore", self.rescore, ("full", "int8", "none"))
-        for name in ("cells", "probes", "code_bytes", "candidates"):
+        for name in ("cells", "probes", "code_bytes", "candidates", "construction", "effort"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"An index got {name}={value}; it needs at least 1.")
+        if not 2 <= self.links <= MOST_LINKS:
+            raise InputError(
+                f"An index got links={self.links}; it needs 2 to {MOST_LINKS}, and 16 to 32 fit most vectors."
+            )
         if self.metric == "l2" and self.kind in ("int8", "binary"):
             raise InputError(
                 f"The kind {self.kind} compares by inner products and got metric='l2'. Use cos or ip, or one of the "
-                "kinds flat, ivf, pq, ivfpq."
+                "kinds flat, ivf, hnsw, pq, ivfpq."
             )
 
     @property
@@ -104,6 +115,8 @@ def trained(vectors: Floats, settings: IndexSettings, quantiser: ProductQuantise
         cells = settings.cells or default_cells(len(vectors))
         shared["cells"] = cell_centroids(vectors, cells, seed=settings.seed)
         left = vectors - shared["cells"][nearest_cells(vectors, shared["cells"])] if settings.coded else vectors
+    if settings.kind == "hnsw":
+        shared["upper"] = np.empty((0, settings.links), dtype=np.int32)
     if settings.coded:
         parts = settings.code_bytes or default_parts(vectors.shape[1])
         fitted = quantiser or ProductQuantiser.train(
@@ -125,6 +138,8 @@ def encoded(ids: Names, vectors: Floats, settings: IndexSettings, shared: Arrays
     if settings.coded:
         quantiser = quantiser_of(shared)
         rows["codes"] = quantiser.encode(left) if codes is None else _checked_codes(codes, quantiser, len(ids))
+    if settings.kind == "hnsw":
+        rows |= hnsw.unlinked(len(ids), settings.links)
     if settings.kind == "binary":
         rows["signs"] = flat.binarise(vectors).words
     offsets = -(vectors * vectors).sum(axis=1) / 2
@@ -216,8 +231,7 @@ def ready(vectors: Floats, ids: Names, metric: str, dimension: int | None = None
 
 def _require_one_of(name: str, given: str, known: Sequence[str]) -> None:
     if given not in known:
-        graph = " A library's own index can be a graph: Store.use_index('hnsw')." if given == "hnsw" else ""
-        raise InputError(f"An index got {name}={given!r}; it needs one of {', '.join(known)}.{graph}")
+        raise InputError(f"An index got {name}={given!r}; it needs one of {', '.join(known)}.")
 
 
 def _checked_codes(codes: Codes, quantiser: ProductQuantiser, count: int) -> Codes:

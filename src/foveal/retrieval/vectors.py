@@ -1,4 +1,4 @@
-"""One index over vectors in memory or mapped from disk: exact, in cells, in few bytes, or both.
+"""One index over vectors in memory or mapped from disk: exact, in cells, as a graph, in few bytes, or several of these.
 
     index = DenseIndex.build(ids, vectors, IndexSettings(kind="ivfpq"), fingerprint=encoder.fingerprint)
     found, scores = index.search(encoder.encode(queries), k=10, fingerprint=encoder.fingerprint)
@@ -10,12 +10,14 @@ Kinds     flat   all vectors, exact                                 4 D bytes a 
           int8   all vectors, a byte a number                       D + 4
           binary signs by Hamming distance, the best by int8        D / 8 + D + 4
           ivf    the vectors of the nearest cells (Jégou et al.)    4 D
+          hnsw   those that a walk over a graph meets (hnsw.py)     4 D, and about 8 `links` for the links
           pq     all vectors as product codes                       D / 8, or `code_bytes`; re-scored
           ivfpq  codes of what the cell's centroid leaves           the same; re-scored
 Scores    cos, ip: the inner product (cos: of unit vectors, made so here); l2: minus the squared distance
-Against   a library keeps its vectors in Lance (store.py), whose setting also offers a graph (HNSW); for that there is
-          no kind here. This index is for vectors without a library: training loops, experiments, a trained quantiser
-Rows are kept sorted by cell, so `add` copies what is stored: add in large parts.
+Against   a library keeps its vectors in Lance (store.py), which has a graph of its own. This index is for vectors
+          without a library: training loops, experiments, a trained quantiser. Figures: `foveal bench retrieval-index`
+Rows are kept sorted by cell, so `add` copies what is stored: add in large parts. What is deleted from a graph is still
+walked through until `compact` links the others anew, which takes as long as `build`.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.retrieval import flat
+from foveal.retrieval import flat, hnsw
 from foveal.retrieval.flat import Floats, Ids, Int8Vectors, SignVectors
 from foveal.retrieval.quantised import Cells, Codes, ProductQuantiser, table_scores
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
@@ -56,6 +59,7 @@ class IndexStats:
     dimension: int
     vectors: int  # that can be found
     deleted: int  # that wait for `compact`
+    compared: float | None  # vectors that hnsw compared with a query, on average; None where it was not measured
     trained_on: int  # vectors at the time of `build`; build anew once there are several times as many
     searched_bytes: float  # a vector: what each search runs through, or may
     kept_bytes: float  # a vector: what only the best candidates are re-scored by; stays on disk where mapped
@@ -68,8 +72,8 @@ class DenseIndex:
 
     def __init__(self, settings: IndexSettings, rows: Arrays, shared: Arrays, *, made: dict[str, Any]) -> None:
         self.settings = settings
-        self._rows = rows  # ids, alive, and by kind: full, int8, scales, signs, codes, offsets, cell
-        self._shared = shared  # by kind: cells, centroids, rotation
+        self._rows = rows  # ids, alive, and by kind: full, int8, scales, signs, codes, offsets, cell, links, levels
+        self._shared = shared  # by kind: cells, centroids, rotation, upper
         self._made = made  # dimension, fingerprint, trained_on
 
     # -- making -------------------------------------------------------------------------------------------------
@@ -97,9 +101,10 @@ class DenseIndex:
             raise InputError("An index got no vectors; it needs at least one. Add texts first.")
         usable = ready(vectors, named, settings.metric)
         shared = trained(usable, settings, quantiser)
-        rows = arranged(encoded(named, usable, settings, shared, codes))
         made = {"dimension": usable.shape[1], "fingerprint": fingerprint, "trained_on": len(named)}
-        return cls(settings, rows, shared, made=made)
+        index = cls(settings, {}, shared, made=made)
+        index._set(encoded(named, usable, settings, shared, codes))
+        return index
 
     def add(self, ids: Sequence[str] | Sequence[int] | Names, vectors: Floats, *, fingerprint: str = "") -> None:
         """Put more vectors in. What was trained at `build` (cells, centroids, rotation) stays as it is.
@@ -130,17 +135,19 @@ class DenseIndex:
         self._forget()
 
     def compact(self) -> None:
-        """Drop what was deleted."""
+        """Drop what was deleted; a graph is built anew, and holds what was added where there was no compiler."""
         alive = self._rows["alive"]
         if not alive.any():
             raise InputError("An index needs at least one vector, and all were deleted. Build a new one.")
         if not alive.all():
-            self._set({name: rows[alive] for name, rows in self._rows.items()})
+            self._set({name: rows[alive] for name, rows in self._rows.items()}, anew=True)
+        elif self.settings.kind == "hnsw":
+            self._set(self._rows)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return int(self._rows["alive"].sum())
+        return int(np.count_nonzero(self._rows["alive"]))  # a sum takes half as long as a walk
 
     @property
     def dimension(self) -> int:
@@ -181,10 +188,11 @@ class DenseIndex:
             dimension=self.dimension,
             vectors=len(self),
             deleted=len(self._rows["ids"]) - len(self),
+            compared=None if queries is None else self._compared(queries, k),
             trained_on=int(self._made["trained_on"]),
             searched_bytes=searched,
             kept_bytes=kept,
-            shared_bytes=sum(array.nbytes for array in self._shared.values()),
+            shared_bytes=sum(array.nbytes for name, array in self._shared.items() if name != "upper"),
             recall=recall,
         )
 
@@ -202,14 +210,18 @@ class DenseIndex:
         """The index in `folder`: its last snapshot, or that of the number `snapshot`.
 
         With `mmap` vectors stay on disk until a search touches them; changing the index does not change the files.
-        InputError: there is none, or it is of another kind. LibraryCorrupt: a file is missing or damaged.
+        InputError: there is none, or it is of another kind. LibraryCorrupt: a file is missing or damaged. A search says
+        so where links of a graph are, which only it reads.
         """
         about, arrays = read_snapshot(Path(folder), mmap=mmap, snapshot=snapshot)
         if not {"settings", "made"} <= about.keys():
             raise InputError(f"{folder} holds an index of another kind. Name a folder that DenseIndex.save wrote.")
         rows = {name.removeprefix("rows-"): array for name, array in arrays.items() if name.startswith("rows-")}
         shared = {name.removeprefix("shared-"): array for name, array in arrays.items() if name.startswith("shared-")}
-        return cls(IndexSettings(**about["settings"]), rows, shared, made=about["made"])
+        index = cls(IndexSettings(**about["settings"]), rows, shared, made=about["made"])
+        if index.settings.kind == "hnsw":
+            index._graph_of(rows)
+        return index
 
     # -- the forms of vectors -----------------------------------------------------------------------------------
 
@@ -223,12 +235,27 @@ class DenseIndex:
         count = len(self._shared["cells"])
         return Cells(self._shared["cells"], np.searchsorted(self._rows["cell"], np.arange(count + 1)))
 
-    def _set(self, rows: Arrays) -> None:
+    @cached_property
+    def _graph(self) -> hnsw.Graph:
+        return self._graph_of(self._rows)
+
+    def _graph_of(self, rows: Arrays) -> hnsw.Graph:
+        return hnsw.Graph(rows["full"], rows["links"], rows["levels"], self._shared["upper"], self.settings.metric)
+
+    def _set(self, rows: Arrays, *, anew: bool = False) -> None:
+        """Take these rows; `anew`: they are others than before, so that links of a graph do not hold for them."""
+        if self.settings.kind == "hnsw":
+            made = self.settings
+            start = hnsw.no_graph(rows["full"], made.links, made.metric) if anew else self._graph_of(rows)
+            graph = hnsw.linked(start, construction=made.construction, seed=made.seed)
+            rows = {**rows, "links": graph.links, "levels": graph.levels}
+            self._shared = {**self._shared, "upper": graph.upper}
         self._rows = arranged(rows)
         self._forget()
 
     def _forget(self) -> None:
-        self.__dict__.pop("_cells", None)
+        for name in ("_cells", "_graph"):
+            self.__dict__.pop(name, None)
 
     def _flat(self) -> DenseIndex:
         """This index as an exact one."""
@@ -249,12 +276,14 @@ class DenseIndex:
             asked = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
         if self.settings.coded or self.settings.in_cells:
             return self._one_by_one(queries, asked, k)
+        if self.settings.kind == "hnsw" and self._graph.walkable:
+            return self._walked(queries, asked, k)
         return self._without_deleted(self._scanned(asked, k), k)
 
     def _scanned(self, asked: Floats, k: int) -> tuple[Ids, Floats]:
         """The best of all rows, as many more than `k` as are deleted: so that k remain."""
         rows, more = self._rows, k + len(self._rows["ids"]) - len(self)
-        if self.settings.kind == "flat":
+        if self.settings.keeps == "full":
             return flat.flat_search(rows["full"], asked, more)
         small = Int8Vectors(rows["int8"], rows["scales"])
         if self.settings.kind == "int8":
@@ -262,6 +291,25 @@ class DenseIndex:
         candidates = self.settings.rescored(k) + more - k
         signs = SignVectors(rows["signs"], self.dimension)
         return flat.binary_rescored(signs, small, asked, more, candidates=candidates)
+
+    def _walked(self, queries: Floats, asked: Floats, k: int) -> tuple[Ids, Floats]:
+        """The best that walks over the graph find; where one finds fewer than `k`, of all rows."""
+        rows, scores, _ = self._graph.search(queries, k, effort=self.settings.effort, alive=self._living())
+        few = rows[:, -1] < 0
+        if few.any():
+            rows[few], scores[few] = self._without_deleted(self._scanned(asked[few], k), k)
+        return rows, scores
+
+    def _living(self) -> npt.NDArray[np.bool_] | None:
+        alive = self._rows["alive"]
+        return None if len(self) == len(alive) else alive
+
+    def _compared(self, queries: Floats, k: int) -> float | None:
+        if self.settings.kind != "hnsw" or not self._graph.walkable or not len(queries):
+            return None
+        usable = ready(queries, np.arange(len(queries)), self.settings.metric, self.dimension, what="Query")
+        few = min(k, len(self))
+        return float(self._graph.search(usable, few, effort=self.settings.effort, alive=self._living())[2].mean())
 
     def _without_deleted(self, found: tuple[Ids, Floats], k: int) -> tuple[Ids, Floats]:
         rows, scores = found
@@ -321,6 +369,8 @@ class DenseIndex:
         """Bytes a vector of what is searched, and of what only re-scores."""
         kept = {"full", "int8", "scales"} if self.settings.coded or self.settings.kind == "binary" else set()
         sizes = {name: array.nbytes / len(array) for name, array in self._rows.items() if name not in ("ids", "alive")}
+        if "upper" in self._shared:
+            sizes["upper"] = self._shared["upper"].nbytes / len(self._rows["ids"])
         return (
             sum(size for name, size in sizes.items() if name not in kept),
             sum(size for name, size in sizes.items() if name in kept),
