@@ -127,6 +127,18 @@ def test_evidence_whose_text_changed_is_named():
     other = Document.of("https://example.org/mill", TEXT.replace("40", "41"), "Harrow Mill")
     assert held.changed(lambda _: other) == ["e2"]
 
+    row = ledger()
+    row["evidence"][1] |= {"url": "https://mirror.example/mill"}
+    moved = f"From the archive. {TEXT}"
+    at = moved.index("It grinds")
+    row["evidence"][1]["passage"] = {
+        "span": {"document_id": "m", "start": at, "end": len(moved)},
+        "text": moved[at:],
+        "heading": None,
+    }
+    texts = {"https://example.org/mill": TEXT, "https://mirror.example/mill": moved}
+    assert Ledger.of(row).changed(lambda url: Document.of(url, texts[url], "Harrow Mill")) == []
+
     def nothing(address):
         raise UnknownDocument("no")
 

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.research.citations import Marks, Origin, References, canonical, cited, renumbered, resolved, traced
+from foveal.research.citations import (
+    Marks,
+    Origin,
+    References,
+    canonical,
+    cited,
+    fitting,
+    renumbered,
+    resolved,
+    said_before,
+    traced,
+)
 from foveal.types import Passage, Span
 
 
@@ -75,6 +86,42 @@ def test_the_quote_is_the_sentence_that_bears_the_statement_out():
     _, new, _ = References().cite("It was built in 1871. [[0]] Other.", {0: origin("https://x.org")}, "n")
     assert new[1]["quote"] == "The mill was built in 1871."
     assert new[1]["span"] == {"document_id": "d" * 32, "start": 10, "end": 37}
+
+
+def test_each_statement_of_a_source_has_the_sentence_that_bears_it_out():
+    references, mill = (
+        References(),
+        origin("https://x.org", "The mill was built in 1871. Its wheel is of oak. It is red."),
+    )
+    _, new, _ = references.cite("It was built in 1871 [[0]].", {0: mill}, "n")
+    references.refs |= new
+    later = "The wheel is of oak [[4]]. It was built in 1871 [[4]]; it is red [[4]][[7]]."
+    references.cite(later, {4: mill}, "m")
+    found = references.quotes(later, {4: mill})
+    assert {number: [one["quote"] for one in held] for number, held in found.items()} == {
+        1: ["Its wheel is of oak.", "It is red."]
+    }
+    for one in found[1]:
+        start, end = one["span"]["start"] - 10, one["span"]["end"] - 10
+        assert mill.passages[0].text[start:end] == one["quote"]
+    assert references.refs == new
+    places = [references.refs[1], *found[1]]
+    assert fitting("The wheel, said to be of oak", places)["quote"] == "Its wheel is of oak."
+    assert fitting("nothing of it", places) is places[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("It is red. It is old [[1]].", "It is old"),
+        ("It is old. [[1]]", "It is old."),
+        ("It is red [[2]], but old [[1]].", ", but old"),
+        ("It is old [[2]] [[1]].", "It is old"),
+        ("[[1]] It is old.", ""),
+    ],
+)
+def test_what_stands_before_a_mark(text, said):
+    assert said_before(text, text.index("[[1]]")) == said
 
 
 def test_a_mark_that_comes_to_be_as_another_goes_is_not_left():

@@ -20,6 +20,8 @@ from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.draft_signals import drafted, watched
 from foveal.research.identities import Known, doi_of, identities
 from foveal.research.likeness import Likeness, diverse
+from foveal.research.report_html import web_place
+from foveal.research.report_view import ReportView
 from foveal.research.structure import StructureRules, structured
 from foveal.research.timing import (
     TIMINGS,
@@ -217,6 +219,17 @@ def test_filter_drops_below_the_cut_off_and_a_score_that_cannot_be_read_is_no_lo
     assert len(found) == 3
 
 
+def test_a_server_that_is_down_is_not_asked_for_each_passage():
+    asked = []
+
+    def down(text):
+        asked.append(text)
+        raise FetchFailed("The server is down.") from ConnectionError("refused")
+
+    found = Filter(Likeness(), FilterSettings()).choose("mill of Orra", passages(4), Filler({"Summarised": down}))
+    assert (len(asked), bool(found)) == (1, True)
+
+
 def test_filter_extracts_a_passages_own_sentences_with_a_score():
     text = "It rained. The Orra mill grinds barley. The Orra mill stands. Nobody came."
     (rated,) = extracted("What does the Orra mill grind?", [Passage(Span("d", 0, len(text)), text)], Likeness(), 9)
@@ -282,6 +295,21 @@ def test_one_paper_from_four_hosts_is_one_source_of_a_report():
     assert len(report.sources) == len(report.bibliography) == 1
     assert report.sources[0].trust == "primary"
     assert report.sources[0].url in hosts  # an address that can be opened, not only what the paper is known by
+
+
+def test_two_texts_of_one_paper_are_two_places_each_where_it_was_read():
+    pages = [
+        page("Mill", "The Orra mill grinds barley for all.", url="https://arxiv.org/abs/2501.00001"),
+        page("Mill", "The Orra mill grinds oats by night.", url="https://host.example/mill.pdf"),
+    ]
+    pages[1] = replace(pages[1], metadata={"arxiv_id": "arxiv:2501.00001"})
+    report = DeepResearch(Filler(), Pages(pages)).report("What does the Orra mill grind?")
+    assert len(report.bibliography) == 1
+    assert {one.passage.text: one.url or report.sources[0].url for one in report.evidence} == {
+        one.text: one.url for one in pages
+    }
+    quotes = {quote.text: web_place(quote) for _, _, held in ReportView.of(report).sources for quote in held}
+    assert quotes["The Orra mill grinds oats by night."].startswith("https://host.example/mill.pdf#")
 
 
 def test_a_source_is_named_by_the_address_it_was_read_at():

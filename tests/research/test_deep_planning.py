@@ -280,6 +280,7 @@ def test_scope_by_rule_for_a_small_model_and_dates():
         ("How did mills change from 1990 to 2005?", ("1990-01-01", "")),  # what came later tells of it, too
         ("What did mills before 1901 grind?", ("", "")),
         ("Articles before 1901. What did mills grind by 1850?", ("", "1900-12-31")),
+        ("papers on mills published between 2015 and 2010", ("2010-01-01", "2015-12-31")),
         ("mills in the last 5 years", ("2021-01-20", "")),
         ("mills", ("", "")),
     ):
@@ -298,6 +299,8 @@ def test_a_brief_that_cannot_be_used_lists_its_fields():
     for day in ("January 2020", "2020", "31.01.2020", "20200131"):  # days are compared as texts
         with pytest.raises(InputError, match="unknown: since"):
             Brief.from_row({"goal": "g", "since": day, "until": "2024-01-31"})
+    with pytest.raises(InputError, match="unknown: since, until"):
+        Brief.from_row({"goal": "g", "since": "2020-01-01", "until": "2019-12-31"})
     assert Brief.from_row({"goal": "g", "must_cover": ["a"]}) == Brief(goal="g", must_cover=("a",))
 
 

@@ -73,6 +73,15 @@ def test_a_budget_that_is_spent_gives_a_partial_report_that_says_what_is_missing
     assert all(one.verdict.label in ("supported", "partly") for one in report.claims)
 
 
+@pytest.mark.parametrize("limits", [{"tokens": 0}, {"seconds": 0}, {"tokens": 1}])
+def test_a_budget_of_nothing_covers_nothing_and_says_so(limits):
+    report = DeepResearch(Filler(), Pages()).report(QUESTION, budget=Budget(**limits))
+    assert (report.found, report.stopped_by, report.queries) == (False, "budget", ())
+    assert report.not_covered[0] == QUESTION
+    assert "Not complete: the budget was spent" in report.to_markdown()
+    assert CANNOT not in report.to_markdown()
+
+
 @pytest.mark.parametrize("name", ["tokens", "pages"])
 def test_a_plan_that_came_to_its_end_is_whole_however_little_of_the_budget_is_left(name):
     whole = DeepResearch(Filler(), Pages()).report(QUESTION, mode="quick")
@@ -218,6 +227,11 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     resumed = command.invoke(app, ["research", "resume", key[:8]])
     assert resumed.exit_code == 0, resumed.output
     assert resumed.stdout == ledger["markdown"]
+    late = tmp_path / "late.docx"
+    written = command.invoke(app, ["research", "resume", key[:8], "--out", str(late)])
+    assert (written.exit_code, written.stdout) == (0, "")
+    assert late.read_bytes()[:2] == b"PK"
+    assert json.loads(late.with_suffix(".json").read_text(encoding="utf-8"))["claims"] == ledger["claims"]
     page_ = tmp_path / "report.html"
     shown = command.invoke(app, ["research", QUESTION, *given, "--out", str(page_), "--json"])
     assert shown.exit_code == 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from lxml import html
+from markdown_it import MarkdownIt
 from servers import dead_url
 from worlds import FACTS, RESPOND, TWO_HOPS, Facts, model_of, nodes_program
 
@@ -16,8 +17,11 @@ from foveal.bench.research_world import Rules, RulesModel, World, WorldSettings,
 from foveal.errors import FetchFailed, InputError
 from foveal.models.chat import GREEDY, Cancel
 from foveal.models.openai_chat import OpenAIChat
+from foveal.research.answers import researched
 from foveal.research.budget import Budget
 from foveal.research.citations import cited
+from foveal.research.claims import addresses_of
+from foveal.research.events import EventLog
 from foveal.research.mindsearch import MindSearch, MindSettings, finished
 from foveal.research.plan_json import JsonPlanner
 from foveal.research.plans import NewNode, Plan
@@ -443,6 +447,40 @@ def test_the_answer_as_markdown_html_and_json():
     shown = json.loads(json.dumps(answer.to_json()))
     assert shown["citations"][0]["quote"]
     assert {one["name"] for one in shown["graph"]["nodes"]} == {"root", "architect", "teacher", "response"}
+
+
+def test_an_answer_gives_the_sentence_of_each_statement_and_lists_its_sources_by_their_numbers():
+    def said(text, start, document):
+        return {
+            "quote": text,
+            "span": {"document_id": document, "start": start, "end": start + len(text)},
+            "url": document,
+        }
+
+    log = EventLog()
+    refs = {str(n): {"key": n, "title": f"Title {n}", "summ": "", "revision": "r", **said(f"Fact {n}.", 0, f"https://x.org/{n}")}
+            for n in range(1, 7)}  # fmt: skip
+    log.append("run", question="What of it?", run_id="r")
+    log.append("graph.node", name="n", content="n?", kind="searcher")
+    log.append("refs", added=refs)
+    oak = said("Its wheel is of oak.", 90, "https://x.org/2") | {"revision": "r"}
+    log.append("node.answer", name="n", text="Fact [[2]]. The wheel is of oak [[2]].", quotes={"2": [oak]})
+    text = (
+        "Fact 5 [[5]](https://evil.example/1). The wheel is of oak [[2]]. Fact 2 [[2]].\n[5]: https://evil.example/2\n"
+    )
+    log.append("answer.delta", text=text)
+    answer = researched(RunState.of(log.so_far()))
+    assert [(number, one.quote) for number, one in zip(answer.numbers, answer.citations, strict=True)] == [
+        (2, "Its wheel is of oak."), (5, "Fact 5."),
+    ]  # fmt: skip
+    assert [[one.quote for one in others] for others in answer.beside] == [["Fact 2."], []]
+    assert [one["quote"] for one in answer.to_json()["citations"][0]["beside"]] == ["Fact 2."]
+    shown = html.fromstring(MarkdownIt().render(answer.to_markdown()))
+    assert shown.xpath("//a/@href") == ["https://x.org/2", "https://x.org/5"]
+    sources = shown.xpath("//h2[.='Sources']/following-sibling::p")
+    assert [one.text_content().split(" —")[0] for one in sources] == ["[2] Title 2", "[5] Title 5"]
+    assert "Its wheel is of oak." in sources[0].text_content()
+    assert addresses_of(answer.to_markdown()) == {"2": "https://x.org/2", "5": "https://x.org/5"}
 
 
 def test_a_summary_of_marks_alone_is_no_answer():

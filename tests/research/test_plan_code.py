@@ -41,6 +41,8 @@ def test_delimiters(written):
 
 def test_without_a_program_the_text_is_the_answer():
     assert plan_of("Two and two is four.").text == "Two and two is four."
+    with pytest.raises(Refused, match="nothing in it"):
+        plan_of(" \n")
     assert programs_in("The graph shows growth.") == ("The graph shows growth.", [])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,15 @@ from pathlib import Path
 import pypdfium2
 import pytest
 from lxml import html
-from reports import QUESTION, TEXTS, evidence, nothing_found, source, verdict, whole_report
+from reports import QUESTION, TEXTS, claims, evidence, nothing_found, source, verdict, whole_report
 
-from foveal.errors import InputError
+from foveal.errors import InputError, MissingExtra
 from foveal.research.claims import claims_of
 from foveal.research.evidence import Claim, SourceRecord
 from foveal.research.report import Report, Section
 from foveal.research.report_blocks import Block, blocks_of
 from foveal.research.report_charts import chart_of
-from foveal.research.report_exports import EXPORTS, bibtex, file_name, written
+from foveal.research.report_exports import EXPORTS, bibtex, file_name, ready, written
 from foveal.research.report_html import html_of, slides_of
 from foveal.research.report_view import ReportView
 from foveal.research.report_writing import Sentence
@@ -135,6 +136,11 @@ def test_a_report_of_nothing_says_so_in_every_form() -> None:
         text = EXPORTS[form].write(nothing_found()).decode()
         assert "This cannot be answered from these sources." in text
     assert "block masks quality" in html_of(nothing_found())
+    stopped = replace(nothing_found(), stopped_by="budget")
+    for form in ("html", "slides", "markdown"):  # who did not look to the end cannot say so
+        text = EXPORTS[form].write(stopped).decode()
+        assert "Not complete: the budget was spent. Nothing was found until then." in text
+        assert "cannot be answered" not in text
     assert pdf_text(EXPORTS["pdf"].write(nothing_found())).count("Searches that were tried") == 1
     assert "This cannot be answered" in docx_text(EXPORTS["docx"].write(nothing_found()))
 
@@ -215,6 +221,53 @@ def test_the_docx_holds_all_of_it_and_shows_quotes_on_numbers() -> None:
     tips = re.findall(r'w:tooltip="([^"]+)"', body)
     assert any("On 32,000 tokens, sparse attention takes 0.094 s" in one for one in tips)
     assert max(map(len, tips)) <= 255
+
+
+def test_a_long_title_is_whole_in_every_form() -> None:
+    words = " ".join(f"word{n}" for n in range(200))
+    for form, text in (
+        ("docx", docx_text),
+        ("html", lambda made: made.decode()),
+        ("markdown", lambda made: made.decode()),
+    ):
+        assert words in text(EXPORTS[form].write(replace(whole_report(), title=words))), form
+
+
+def test_a_form_that_cannot_be_made_is_known_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [ready(tmp_path / f"r{one.ending}") for one in EXPORTS.values()] == list(EXPORTS)
+    (tmp_path / "r.md").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        ready(tmp_path / "r.md")
+    for ending, module in ((".pdf", "typst"), (".docx", "docx"), (".html", "jinja2")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingExtra, match=module):
+            ready(tmp_path / f"r{ending}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The grid has 2*3*4 cells of a<b>c.", "It calls `a*b*c<d>` and 2*3*4.", "Of `one, 2*3*4 are left.", "*5* it."],
+)
+def test_no_sign_of_a_models_sentence_is_lost_to_formatting(text: str) -> None:
+    (block,) = blocks_of(Sentence(text, ("e1",)).shown())
+    assert block.text.strip() == text.replace("`a*b*c<d>`", "a*b*c<d>")
+
+
+def test_a_long_quote_of_the_checks_says_that_it_goes_on() -> None:
+    words = "The mill | ground " + "sacks of barley " * 30
+    report = whole_report(claims=(replace(claims()[0], verdict=replace(claims()[0].verdict, quote=words)),))
+    (row,) = [one for one in report.to_markdown().splitlines() if "The mill" in one]
+    assert row.endswith(("sacks of … |", "barley … |", "sacks … |"))
+    assert r"mill \| ground" in row
+
+
+def test_what_was_run_stands_in_the_report_as_it_was() -> None:
+    ran = {"code": "print('~~~')", "output": "~~~\n# no heading", "status": "done", "seed": 1}
+    text = whole_report(experiment=ran).to_markdown()
+    assert "~~~~python\nprint('~~~')\n~~~~" in text
+    assert "~~~~\n~~~\n# no heading\n~~~~" in text
+    apart = text.replace("## Experiment", "## Trial").replace("# no heading", "# no heading [1].")
+    assert not [one for one in claims_of(apart) if "heading" in one.text]
 
 
 def test_an_experiment_stands_in_the_html() -> None:

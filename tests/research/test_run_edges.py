@@ -11,9 +11,9 @@ from report_worlds import QUESTION, Filler, Pages
 from sqlalchemy import text
 from worlds import RESPOND, Facts, model_of, nodes_program
 
-from foveal.bench.research_world import program
+from foveal.bench.research_world import Rules, RulesModel, program
 from foveal.database import Database
-from foveal.errors import DatabaseError, FovealError, InputError
+from foveal.errors import DatabaseError, FetchFailed, FovealError, InputError
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.citations import cited
 from foveal.research.deep import DeepResearch
@@ -98,6 +98,81 @@ def test_what_is_scored_is_counted_too():
     meter = Meter(Budget())
     Metered(Filler(), meter).score([{"role": "user", "content": "one two"}], "three four five")
     assert meter.used()["tokens"] == 5
+
+
+def test_halves_of_characters_are_put_together_or_replaced():
+    class Halves(Filler):
+        def stream(self, messages, sampling=None, *, cancel=None):  # noqa: ARG002
+            yield from ("Eyes \ud83d", "\udc40 look", "\udc40 a", "t \ud83d")
+
+    model = Metered(Halves({"chat": lambda _: "\ud83d"}), Meter(Budget()))
+    asked = [{"role": "user", "content": "Say it."}]
+    assert model.chat(asked) == "Eyes 👀 look\ufffd at \ufffd"
+    assert model.chat_many([asked]) == ["\ufffd"]
+
+
+def test_a_question_with_half_a_character_is_researched():
+    asked = f"{QUESTION} \ud83d"
+    answer = MindSearch(model_of(), Facts()).ask(asked)
+    report = DeepResearch(Filler(), Pages()).report(asked, mode="quick")
+    assert (answer.question, report.question) == (f"{QUESTION} \ufffd",) * 2
+    assert report.found
+
+
+def test_a_question_longer_than_a_model_reads_is_refused_before_anything_is_searched():
+    source = Pages()
+    with pytest.raises(InputError, match="more than a quarter of the 8,192 tokens"):
+        DeepResearch(Filler(), source).report("mill " * 20_000)
+    assert source.queries == []
+
+
+def test_a_model_that_says_nothing_has_the_question_itself_searched():
+    class Empty(Rules):
+        def text(self, messages):
+            return "" if messages[0]["content"].startswith("You plan") else super().text(messages)
+
+    source = Facts()
+    answer = MindSearch(RulesModel(Empty([])), source).ask("Who designed the mill at Orra?")
+    assert "Petra Lindqvist" in answer.text
+    assert answer.found
+
+    class Silent(Rules):
+        def text(self, messages):  # noqa: ARG002
+            return ""
+
+    nothing = MindSearch(RulesModel(Silent([])), source).ask("Who designed the mill at Orra?")
+    assert (nothing.found, nothing.citations) == (False, ())
+
+
+def test_a_report_whose_model_server_is_down_says_so_and_keeps_no_step_of_what_stood_in_for_it():
+    def down(_):
+        raise FetchFailed("The server is down.") from ConnectionError("refused")
+
+    source = Pages()
+    with pytest.raises(FetchFailed, match="server is down"):
+        DeepResearch(Filler({"Clarify": down}), source).report(QUESTION)
+    assert source.queries == []
+    broken, events = Filler({"Goals": down}), None
+    run = DeepResearch(broken, source).start(QUESTION)
+    with pytest.raises(FetchFailed, match="server is down"):
+        run.result()
+    events = run.log.so_far()
+    assert not [one for one in events if one.kind == "step" and one.data["step"] == "plan"]
+    report = DeepResearch(Filler(), source).go_on(events).result()  # the server is back
+    assert report.sections == DeepResearch(Filler(), Pages()).report(QUESTION).sections
+
+
+def test_a_server_that_fails_later_leaves_a_report_of_what_was_found():
+    calls = []
+
+    def then_down(text):
+        calls.append(text)
+        raise FetchFailed("The server is down.") from ConnectionError("refused")
+
+    run = DeepResearch(Filler({"Summarised": then_down, "WrittenSection": then_down}), Pages()).start(QUESTION)
+    report = run.result()
+    assert (report.found, report.stopped_by) == (True, "model")
+    assert len(calls) <= 1 + len(report.queries)  # once for each sub-question, not for each passage
 
 
 BEGUN = '{"id": 1, "kind": "run", "data": {"question": "q"}}'

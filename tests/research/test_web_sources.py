@@ -126,6 +126,8 @@ def test_any_http_search_by_its_template():
         assert server.requests[-1].path == "/find?text=a%20b%2Fc&n=4"
         HttpSource(server.url("/find?x=1"), Pages(OPEN)).search("a", 4)
         assert server.requests[-1].path == "/find?x=1&q=a"
+        HttpSource(server.url("/find#top"), Pages(OPEN)).search("mill", 4)
+        assert server.requests[-1].path == "/find?q=mill"
         with pytest.raises(FetchFailed, match="no JSON"):
             HttpSource(server.url("/html"), Pages(OPEN)).search("a", 4)
     with pytest.raises(InputError, match="form https://HOST"):

@@ -188,6 +188,7 @@ def test_streams_resume_and_send_each_event_once(client: TestClient, done: str) 
     rest = sent(client.get(f"/api/research/runs/{done}/events", headers={"Last-Event-ID": "40"}).text)
     assert rest == whole[40:]
     assert sent(client.get(f"/api/research/runs/{done}/events?after={ids[-1]}").text) == []
+    assert sent(client.get(f"/api/research/runs/{done}/events", headers={"Last-Event-ID": "99999"}).text) == []
     parts = sent(client.get(f"/research/{done}/events?after=40&node=teacher").text)
     assert [kind for _, kind, _ in parts][-2:] == ["over", "end"]
     last = {kind: data for _, kind, data in parts}

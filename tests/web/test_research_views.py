@@ -62,6 +62,24 @@ def test_numbers_become_buttons_each_with_its_pop_up(text: str, buttons: list[st
     assert "[[" not in written.html
 
 
+def test_a_number_opens_the_sentence_that_bears_out_what_stands_before_it() -> None:
+    state = state_of("https://a.example/1", "https://b.example/2")
+    oak = {"quote": "Its wheel is of oak.", "span": {"document_id": "e" * 32, "start": 40, "end": 60}, "revision": "s"}
+    node = Node("n", "What of the wheel?", answer="The wheel is of oak [[1]].", quotes={"1": [oak]})
+    state.graph.add(node)
+    written = Views().written("It was built in 1899 [[1]]. The wheel is of oak [[1]]. Built in 1899 [[1]].", state, "a")
+    assert [(popup, [one.quote for one in opened]) for popup, opened in written.popups] == [
+        ("a-1", ["It was built in 1899."]),
+        ("a-1_2", ["Its wheel is of oak."]),
+    ]
+    page = html.fromstring(f"<div>{written.html}</div>")
+    assert [one.get("popovertarget") for one in page.iter("button")] == ["a-1", "a-1_2", "a-1"]
+    assert written.popups[1][1][0].where == "characters 41 to 60"
+    panel = Views().panel(state, "n")
+    assert panel is not None
+    assert [one.quote for one in panel.quotes] == ["Its wheel is of oak."]
+
+
 @pytest.mark.parametrize(
     ("url", "address", "host"),
     [

@@ -174,6 +174,7 @@ def resume(
     tokens: Tokens = None,
     seconds: Seconds = None,
     pages: PageCount = None,
+    out: Out = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -188,8 +189,10 @@ def resume(
     limits = {"max_parallel": parallel, "max_turns": turns}
     budget = _budget(tokens, seconds, pages)
     named = {"sources": source, "model": model, "url": url, "answerer": answerer, "planner": planner}
-    if resumed_report(settings, which, named, budget, as_json=as_json):
+    if resumed_report(settings, which, named, budget, out=out, as_json=as_json):
         return
+    if out:
+        raise typer.BadParameter("--out: that is of a report, and this run is none. Leave it out.")
     if is_file(which):
         search = _search(settings, named, front_end, limits, budget)
         shown_answer(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))

@@ -112,8 +112,10 @@ def new_report(
     _finished(run, key, wanted.out, as_json=wanted.json)
 
 
-def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], budget: Budget, *, as_json: bool) -> bool:
-    """Go on with the run of a report; whether it is one."""
+def resumed_report(
+    settings: Settings, which: str, named: Mapping[str, Any], budget: Budget, *, out: Path | None, as_json: bool
+) -> bool:
+    """Go on with the run of a report, which is then written to `out`; whether it is one."""
     from foveal.research.budget import Budget
     from foveal.research.deep import settings_of
     from foveal.research.state import RunState
@@ -125,6 +127,7 @@ def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], bud
         state = RunState.of(events)
         if not options.get("report") and state.run.get("settings", {}).get("kind") != "report":
             return False
+        _check_out(out)
         asked = dict(options) | {name: value for name, value in named.items() if value}
         research, planner = _research(settings, asked)
         keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
@@ -139,7 +142,7 @@ def resumed_report(settings: Settings, which: str, named: Mapping[str, Any], bud
             run = research.start(
                 runs.get(str(key)).question, settings=own, planner=planner, timing=timing, key=key, keepers=[keeper]
             )
-        _finished(run, key or str(trace), None, as_json=as_json)
+        _finished(run, key or str(trace), out, as_json=as_json)
     return True
 
 
@@ -246,11 +249,12 @@ def _show(report: Report) -> None:
 
 
 def _check_out(out: Path | None) -> None:
-    """InputError: no form ends so, or the ledger would take the place of a JSON file that is none."""
+    """InputError: no form ends so, or the ledger would take the place of a JSON file that is none. MissingExtra:
+    what makes the form is not installed; a run of an hour must not end with that."""
     from foveal.errors import InputError
-    from foveal.research.report_exports import form_of
+    from foveal.research.report_exports import ready
 
-    if out is None or form_of(out) == "ledger":
+    if out is None or ready(out) == "ledger":
         return
     beside = out.with_suffix(".json")
     if beside.exists() and not _is_ledger(beside):

@@ -143,10 +143,10 @@ def run(
         looks = _looks(settings, database, number, named)
     if as_json:
         print_json([_look_json(one) for one in looks])
-        return
-    for look in looks:
-        _show(look)
-    if not looks:
+    else:
+        for look in looks:
+            _show(look)
+    if not (looks or as_json):
         results().print("No watched question is due.")
     if any(look.error for look in looks):
         raise typer.Exit(1)

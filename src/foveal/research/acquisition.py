@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, ChatModel, Message, Sampling
+from foveal.research.budget import is_unreadable
 from foveal.research.evidence import Stance
 from foveal.research.likeness import Likeness, diverse
 from foveal.research.markdown import word_count
@@ -90,7 +91,7 @@ class Filter:
         near = self.ranked(question, passages)[: self.settings.ranked]
         by_model = model if self.settings.by_model else None
         extracts = extracted(question, near, self.likeness, self.settings.words)
-        rated = [self._rated(question, one, by_model, cancel) for one in extracts]
+        rated = self._rated(question, extracts, by_model, cancel)
         kept = [one for one in rated if one.relevance >= self.settings.cut_off and one.summary]
         kept = self._of_sources(kept)[: 2 * self.settings.kept]
         vectors = self.likeness.vectors([one.summary for one in kept])
@@ -106,20 +107,28 @@ class Filter:
         hits = [Hit(passages[place], near[place], "likeness") for place in order]
         return [hit.passage for hit in self.ranker.rank(question, hits)]
 
-    def _rated(self, question: str, own: Rated, model: ChatModel | None, cancel: Cancel | None) -> Rated:
-        """What the model says of a passage; where it cannot, its `own` sentences."""
-        if model is None:
-            return own
-        try:
-            said = model.parse(
-                summary_messages(question, own.passage, self.settings.words), Summarised, Sampling(max_tokens=320),
-                cancel=cancel,
-            )  # fmt: skip
-        except Cancelled:
-            raise
-        except (FetchFailed, InputError):
-            return own
-        return replace(own, summary=said.summary.strip(), relevance=float(said.relevance), stance=said.stance)
+    def _rated(
+        self, question: str, extracts: Sequence[Rated], model: ChatModel | None, cancel: Cancel | None
+    ) -> list[Rated]:
+        """What the model says of each passage; where it cannot, the passage's own sentences. Once its server has
+        failed, it is not asked again for each of the rest."""
+        rated = []
+        for own in extracts:
+            if model is None:
+                rated.append(own)
+                continue
+            messages = summary_messages(question, own.passage, self.settings.words)
+            try:
+                said = model.parse(messages, Summarised, Sampling(max_tokens=320), cancel=cancel)
+            except Cancelled:
+                raise
+            except (FetchFailed, InputError) as error:
+                rated.append(own)
+                model = model if is_unreadable(error) else None
+                continue
+            summary = said.summary.strip()
+            rated.append(replace(own, summary=summary, relevance=float(said.relevance), stance=said.stance))
+        return rated
 
     def _of_sources(self, rated: Sequence[Rated]) -> list[Rated]:
         """The most relevant first, each source's so many at most; those that say the same once."""

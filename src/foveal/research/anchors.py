@@ -4,7 +4,8 @@
     missing(claim_anchors, Held.of(cited_text))                 # those that the text does not hold
 
 Number   1,200 = 1200 = 1.2 thousand = twelve hundred; "3rd" and "third" are 3, "1970s" is 1970; with a unit where one
-         stands by it (12 % is not 12 kg). A rounded one ("about 1,200", "1.2 million") is held by one that rounds to it
+         stands by it (12 % is not 12 kg). A rounded one ("about 1,200", "1.2 million") is held by one that rounds to
+         it; −5 by 5 only where a word beside it says so ("fell by 5"), and the other way round
 Date     day, month and year as far as they are given: "March 2021" is held by 2021-03-05, not the other way round.
          A bare year is a number; "1913-16" is 1913 and 1916
 Name     a run of capitalised words. Its last word must stand in the text, and half of all; a possessive, an accent, a

@@ -7,10 +7,12 @@ found.to_markdown(), found.to_html(), found.to_json()
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from foveal.research.citations import MARK, cited, not_borne_out
+from foveal.research.citations import MARK, cited, fitting, not_borne_out, said_before
 from foveal.research.graph import Graph
 from foveal.research.markdown import address, one_line, plain
 from foveal.research.state import RunState
@@ -37,6 +39,7 @@ class Researched(Answer):
 
     question: str = ""
     numbers: tuple[int, ...] = ()  # of the citations
+    beside: tuple[tuple[Citation, ...], ...] = ()  # other places that the text rests on, for each of the citations
     graph: Graph = field(default_factory=Graph)
     usage: dict[str, Any] = field(default_factory=dict)
     stopped_by: str | None = None
@@ -48,11 +51,11 @@ class Researched(Answer):
 
     def to_markdown(self) -> str:
         """The answer, its sources, and what is missing."""
-        lines = [f"# {one_line(self.question)}", MARK.sub(_bracket, self.text)]
+        lines = [f"# {one_line(self.question)}", _linkless(MARK.sub(_bracket, self.text))]
         if self.stopped_by:
             lines.append(f"*Not complete: {STOPPED.get(self.stopped_by, self.stopped_by)}.*")
         if self.citations:
-            lines += ["## Sources", "\n".join(self._sources())]
+            lines += ["## Sources", *self._sources()]
         if self.unsupported:
             lines += ["## Not borne out by what was found", "\n".join(f"- {plain(one)}" for one in self.unsupported)]
         if self.missing:
@@ -79,7 +82,8 @@ class Researched(Answer):
             "found": self.found,
             "stopped_by": self.stopped_by,
             "citations": [
-                _citation_json(number, one) for number, one in zip(self.numbers, self.citations, strict=True)
+                _citation_json(number, one) | {"beside": [_place_json(other) for other in others]}
+                for number, one, others in zip(self.numbers, self.citations, self.beside, strict=True)
             ],
             "graph": {
                 "nodes": [_node_json(self.graph, name) for name in self.graph.nodes],
@@ -95,9 +99,11 @@ class Researched(Answer):
         }
 
     def _sources(self) -> list[str]:
+        """One paragraph each: a list would be numbered anew from its first number, whatever the others are."""
+        quotes = [[one, *others] for one, others in zip(self.citations, self.beside, strict=True)]
         return [
-            f"{number}. {plain(one.title)} — <{address(one.url)}>  \n   “{plain(one.quote)}”"
-            for number, one in zip(self.numbers, self.citations, strict=True)
+            "  \n".join((f"[{number}] {plain(own[0].title)} — <{address(own[0].url)}>", *(_quoted(one) for one in own)))
+            for number, own in zip(self.numbers, quotes, strict=True)
         ]
 
 
@@ -107,12 +113,14 @@ def researched(state: RunState) -> Researched:
     numbers = [number for number in cited(state.answer) if number in state.refs]
     numbers.sort()
     nodes = state.graph.searchers()
+    quoted = [_citations(state, number) for number in numbers]
     return Researched(
         state.answer,
-        tuple(_citation(state.refs[number]) for number in numbers),
+        tuple(own[0] for own in quoted),
         None,
         question=state.question,
         numbers=tuple(numbers),
+        beside=tuple(own[1:] for own in quoted),
         graph=state.graph.copy(),
         usage=dict(state.usage),
         stopped_by=done.get("stopped_by"),
@@ -132,7 +140,8 @@ def _unsupported(state: RunState) -> list[str]:
     if not state.done or not any(node.answer for node in nodes) or state.done.get("put_together"):
         return []
     return not_borne_out(
-        state.answer, [*(node.answer for node in nodes), *(ref["quote"] for ref in state.refs.values())]
+        state.answer,
+        [*(node.answer for node in nodes), *(one["quote"] for number in state.refs for one in state.quotes(number))],
     )
 
 
@@ -146,22 +155,45 @@ def partial_answer(state: RunState, stopped_by: str | None) -> str:
     return "\n\n".join([f"The answer was not written to its end{why}. What was found so far:", *parts])
 
 
-def _citation(ref: dict[str, Any]) -> Citation:
+def _citations(state: RunState, number: int) -> tuple[Citation, ...]:
+    """What of a source bears out what the answer says by its number: a place for each statement, each once."""
+    marks = (mark for mark in MARK.finditer(state.answer) if number in cited(mark[0]))
+    places = state.quotes(number)
+    best = [fitting(said_before(state.answer, mark.start()), places) for mark in marks]
+    return tuple(dict.fromkeys(map(_citation, best or places[:1])))
+
+
+def _citation(ref: Mapping[str, Any]) -> Citation:
     span = ref["span"]
     place = Span(span["document_id"], span["start"], span["end"])
     return Citation(place, ref["quote"], ref["title"], ref["url"], ref["revision"] or None)
 
 
 def _citation_json(number: int, one: Citation) -> dict[str, Any]:
+    return {"number": number, "title": one.title, "url": one.url} | _place_json(one)
+
+
+def _place_json(one: Citation) -> dict[str, Any]:
     span = {"document_id": one.span.document_id, "start": one.span.start, "end": one.span.end}
-    return {
-        "number": number,
-        "title": one.title,
-        "url": one.url,
-        "quote": one.quote,
-        "span": span,
-        "revision": one.revision,
-    }
+    return {"quote": one.quote, "span": span, "revision": one.revision}
+
+
+def _quoted(one: Citation) -> str:
+    return f"“{plain(one.quote)}”"
+
+
+def _linkless(text: str) -> str:
+    """A model's Markdown in which nothing is a link, a picture or HTML: the addresses in it were checked by nobody.
+
+    What stands in fences of code is shown as it is.
+    """
+    parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"<(?=[a-z/!?])", r"\<", text.replace("](", "]\\("), flags=re.IGNORECASE)
+    return re.sub(r"^([ >]*)\[(?=[^\]\n]+\]:)", r"\1\[", text, flags=re.MULTILINE)
 
 
 def _node_json(graph: Graph, name: str) -> dict[str, Any]:

@@ -11,15 +11,18 @@ that the next one shares.
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from foveal.errors import Cancelled, InputError
+from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import GREEDY, Cancel, ChatModel, Messages, Sampling, SchemaT
+
+_HALF, _BEGUN = re.compile("[\ud800-\udfff]"), re.compile("[\ud800-\udbff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,13 @@ class Meter:
             self._on_empty()
 
 
+def is_unreadable(error: FovealError) -> bool:
+    """Whether a model answered, and only its words could not be used; else its server failed."""
+    from pydantic import ValidationError
+
+    return not isinstance(error, FetchFailed) or isinstance(error.__cause__, ValidationError)
+
+
 class Metered:
     """A `ChatModel` that counts what another one reads and writes. Cancelled: tokens or seconds have run out."""
 
@@ -130,7 +140,7 @@ class Metered:
             self._begin(messages, cancel)
             pieces = []
             try:
-                for piece in self.model.stream(messages, sampling, cancel=cancel):
+                for piece in _characters(self.model.stream(messages, sampling, cancel=cancel)):
                     pieces.append(piece)
                     yield piece
             finally:
@@ -166,7 +176,8 @@ class Metered:
         with self._turn:
             for messages in conversations:
                 self._begin(messages, cancel)
-            answers = self.model.chat_many(conversations, sampling, cancel=cancel)
+            said = self.model.chat_many(conversations, sampling, cancel=cancel)
+            answers = ["".join(_characters([one])) for one in said]
             self.meter.spend(tokens=sum(map(self.count_tokens, answers)))
             return answers
 
@@ -183,3 +194,24 @@ class Metered:
     def _require_left(self) -> None:
         if self.meter.empty() in ("tokens", "seconds"):
             raise Cancelled("The budget of this run is spent. Give a larger one, and resume the run.")
+
+
+def _characters(pieces: Iterable[str]) -> Iterator[str]:
+    """Pieces of an answer without halves of characters, which no event, file or database takes.
+
+    A server may send the two halves of one in two pieces: these are put together.
+    """
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        held = text[-1:] if _BEGUN.fullmatch(text[-1:]) else ""
+        if shown := _whole(text[: len(text) - len(held)]):
+            yield shown
+    if held:
+        yield _whole(held)
+
+
+def _whole(text: str) -> str:
+    if not _HALF.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -70,7 +70,7 @@ class Ledger:
         """From a file. InputError: there is none, or it holds no ledger."""
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{path} cannot be read as a ledger ({error}). Name the JSON beside the report."
             ) from error
@@ -115,7 +115,7 @@ class Ledger:
         for one in self.evidence.values():
             source = self.sources.get(one.source)
             try:
-                document = find(source.url) if source else None
+                document = find(one.url or source.url) if source else None
             except (InputError, KeyError):
                 continue
             span = one.passage.span

@@ -2,6 +2,7 @@
 
 canonical(url)     one address for what is one source: no fragment, no tracking parameters, arXiv's pages as one id
 References.cite    a node's answer with its own numbers [[i]] -> the run's [[n]]; new sources are appended, none moves
+References.quotes  the sentences that each statement of the answer rests on, beside the one that a source is listed with
 Marks              the same check for words that stream: a [[n]] that nothing stands behind is never shown
 
 Source    MindSearch's references (arXiv 2407.20183), whose numbers there move and leave gaps; here they are append-only
@@ -26,6 +27,12 @@ _BEGUN = re.compile(r"\[(?:\[[\s\d,;]{0,127}\]?)?\Z")
 _TRACKING = re.compile(
     r"utm_\w+|gclid|dclid|fbclid|msclkid|yclid|mc_[ce]id|igshid|ref_src|ref_url|spm|_hsenc|_hsmi|vero_id|oly_\w+_id"
 )
+MOST_QUOTES = 8
+"""Of a source, of one node's answer."""
+
+LONGEST_SAID = 800
+"""Characters before a mark in which its sentence is looked for."""
+
 BORNE_OUT = 0.5
 """Share of a sentence's words that a source must hold for the sentence to be traced to it."""
 
@@ -89,6 +96,26 @@ class References:
         text, worse = resolved(text, set(numbers.values()))
         return text, new, bad + worse
 
+    def quotes(self, answer: str, origins: Mapping[int, Origin]) -> dict[int, list[dict[str, Any]]]:
+        """By the run's numbers: what in a source bears out each statement of the answer, where that is another sentence
+        than the source is listed with. `self.refs` holds what `cite` found new.
+        """
+        known = {ref["key"]: number for number, ref in self.refs.items()}
+        found: dict[int, list[dict[str, Any]]] = {}
+        for mark in MARK.finditer(answer):
+            said = said_before(answer, mark.start())
+            for local in _numbers(mark):
+                number = known.get(canonical(origins[local].url)) if local in origins else None
+                if number is None:
+                    continue
+                place = _place(said, origins[local])
+                held = found.setdefault(number, [])
+                if len(held) < MOST_QUOTES and not any(
+                    one["span"] == place["span"] for one in (self.refs[number], *held)
+                ):
+                    held.append(place)
+        return {number: held for number, held in found.items() if held}
+
 
 def traced(answer: str, origins: Mapping[int, Origin]) -> str:
     """An answer in which nothing is cited, with the number of the source behind each sentence that one bears out.
@@ -132,17 +159,37 @@ def _share(said: str, origin: Origin) -> float:
 
 
 def _ref(key: str, origin: Origin, answer: str, local: int, node: str) -> dict[str, Any]:
-    quote = best_sentence(said_by(answer, local), origin.passages)
+    told = {"key": key, "title": origin.title, "summ": origin.summary, "node": node}
+    return told | _place(said_by(answer, local), origin)
+
+
+def _place(said: str, origin: Origin) -> dict[str, Any]:
+    """The sentence of a source that bears `said` out, and where it stands."""
+    quote = best_sentence(said, origin.passages)
     return {
-        "key": key,
         "url": origin.url,
-        "title": origin.title,
-        "summ": origin.summary,
-        "node": node,
         "quote": quote.text,
         "span": {"document_id": quote.span.document_id, "start": quote.span.start, "end": quote.span.end},
         "revision": origin.revision,
     }
+
+
+def said_before(text: str, at: int) -> str:
+    """What a mark that stands at `at` is behind: the words since the mark before it, or its whole sentence."""
+    before = text[max(0, at - LONGEST_SAID) : at]
+    pieces = [
+        before[start:end] for start, end in sentences(before) if re.search(r"\w", MARK.sub("", before[start:end]))
+    ]
+    if not pieces:
+        return ""
+    own = MARK.split(pieces[-1])[-1]
+    return (own if terms(own) else MARK.sub(" ", pieces[-1])).strip()
+
+
+def fitting(said: str, places: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of a source's quotes the one that holds most of the words of `said`; of equals the first."""
+    words = set(terms(MARK.sub(" ", said)))
+    return max(places, key=lambda one: len(words & set(terms(one["quote"]))))
 
 
 def said_by(answer: str, local: int) -> str:

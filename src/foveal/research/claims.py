@@ -134,7 +134,7 @@ def _blocks(markdown: str) -> Iterator[tuple[str, str]]:
         opened = _FENCE.match(line)
         if fence or opened:
             if opened and (not fence or opened[1].startswith(fence)):
-                fence = "" if fence else opened[1][:3]
+                fence = "" if fence else opened[1]
             line = ""
         heading = _HEADING.match(line)
         if (

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foveal.errors import InputError, UnknownName
+from foveal.models.characters import scalar
 from foveal.models.chat import ChatModel, is_local
 from foveal.research.acquisition import FilterSettings
 from foveal.research.board import Keeps
@@ -159,8 +160,14 @@ class DeepResearch:
     ) -> DeepRun:
         """Begin a run that goes on whether or not anybody listens; `settings` stand in the place of a mode's,
         and an `experiment` is one that a person has read and approved."""
+        question = scalar(question)
         if not question.strip():
             raise InputError("The question is empty. Ask something that can be searched for.")
+        if self.model.count_tokens(question) > self.model.context_tokens // 4:
+            raise InputError(
+                f"The question takes more than a quarter of the {self.model.context_tokens:,} tokens that "
+                f"{self.model.name} reads. Shorten it, or take a model with a longer context."
+            )
         settings = settings or settings_of(mode, self.model, budget)
         settings = settings if self.remember else replace(settings, memory=None)
         parts = self._parts(settings, planner, timing, experiment)

@@ -208,6 +208,10 @@ class DeepRun(Running[Report]):
         except Cancelled:
             self.stopped_by = self.stopped_by or "budget"
             return report
+        except FetchFailed as error:  # of the reviewer's model: the report and the experiment are there
+            self.board.tell("error", where="review", message=str(error))
+            self.stopped_by = self.stopped_by or "model"
+            return report
 
     def _with_all(self, report: Report, desk: Desk, planner: str) -> Report:
         usage = self.steps.used()

@@ -86,7 +86,7 @@ class Desk:
         self.extra = 0  # searches that are allowed after planning, for claims that nothing bears out
         self._queries: list[str] = []
         self._known = Known()
-        self._places: dict[tuple[str, int, int], str] = {}  # source and span -> key of evidence
+        self._places: dict[tuple[str, str], str] = {}  # source and text -> key of evidence
         self._pages: dict[str, Document] = {}
         self._lock = Lock()
 
@@ -297,12 +297,13 @@ class Desk:
             if source not in self.board.state.sources:
                 self.board.tell("source", **record.to_row())
         passage = _passage(page, page["passages"][place])
-        at = (source, passage.span.start, passage.span.end)
+        at = (source, passage.text)  # by its words: copies of a paper begin alike, and then differ
+        elsewhere = page["url"] != self.sources[source].url
         if at not in self._places:
             self._places[at] = f"e{len(self.evidence) + 1}"
             one = Evidence(
                 key=self._places[at], source=source, question=sub.goal, passage=passage, summary=summary,
-                relevance=relevance, stance=stance,
+                relevance=relevance, stance=stance, url=page["url"] if elsewhere else "",
             )  # fmt: skip
             self.evidence[one.key] = one
             if one.key not in self.board.state.evidence:

@@ -35,7 +35,7 @@ KINDS = {
     "node.page": "a page was read, or why not; what reads like orders to a model is shown in `orders`",
     "answer.node.delta": "words of a node's answer, citations numbered as in its results",
     "node.reused": "a node's answer is that of an earlier run: to which question, and when",
-    "node.answer": "a node's whole answer, citations numbered as in the run",
+    "node.answer": "a node's whole answer, citations numbered as in the run, and `quotes` of its statements by number",
     "refs": "new citations by their numbers, which never change",
     "answer.delta": "words of the answer",
     "answer.reset": "the answer is written anew: what was streamed of it is void",

@@ -60,6 +60,7 @@ class Evidence:
     summary: str = ""
     relevance: float = 0.0  # 0 … 10
     stance: Stance = "supports"
+    url: str = ""  # where its text was read, if that is not the address of its source: another copy of one paper
 
     def to_row(self) -> dict[str, Any]:
         """As plain values."""

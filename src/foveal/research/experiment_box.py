@@ -8,6 +8,7 @@ error says how the network is kept out: "box: namespace" (Linux, where users may
 
 from __future__ import annotations
 
+import _posixsubprocess
 import ctypes
 import json
 import os
@@ -59,6 +60,11 @@ def ends_with_its_parent() -> None:
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def no_process(*_: Any) -> int:
+    """In the place of what begins processes below `subprocess`, where no hook hears of it."""
+    raise PermissionError("An experiment may not begin a process.")
 
 
 def inside(path: Any, places: Sequence[str]) -> bool:
@@ -115,6 +121,7 @@ def main() -> None:
     random.seed(told["seed"])
     code = compile(Path("experiment.py").read_text(encoding="utf-8"), "experiment.py", "exec")
     sys.argv = ["experiment.py"]
+    _posixsubprocess.fork_exec = no_process
     sys.addaudithook(guard(folder, libraries))
     exec(code, {"__name__": "__main__", "__file__": "experiment.py", "SEED": told["seed"]})
 

@@ -37,6 +37,7 @@ class Node:
     draft: str = ""  # what was written so far, numbered as in `results`
     error: str = ""
     bad_citations: int = 0
+    quotes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by number: citations.References.quotes
     reused: str = ""  # the question of an earlier run whose answer this is
     started: float | None = None  # seconds since the epoch
     ended: float | None = None

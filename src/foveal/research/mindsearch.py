@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import InputError
+from foveal.models.characters import scalar
 from foveal.models.chat import ChatModel, Message, is_local
 from foveal.research.answers import Researched, researched
 from foveal.research.board import Keeps
@@ -152,6 +153,7 @@ class MindSearch:
 
         `keepers` keep them elsewhere (runs.py), where the run is called `key`.
         """
+        question = scalar(question)
         if not question.strip():
             raise InputError("The question is empty. Ask something that can be searched for.")
         if self.model.count_tokens(question) > self.model.context_tokens // 2:

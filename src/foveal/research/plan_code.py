@@ -66,8 +66,13 @@ class CodePlanner:
 
 
 def plan_of(text: str) -> Plan:
-    """The plan in what a model wrote; without a program, the text is its answer. InputError: a program is refused."""
+    """The plan in what a model wrote; without a program, the text is its answer.
+
+    InputError: there is nothing in it, or a program is refused.
+    """
     thought, programs = programs_in(text)
+    if not text.strip():
+        raise Refused("There was nothing in it. Write a thought and a program, or the answer.", text)
     if not programs:
         return Plan(thought=thought, text=text.strip(), source=text)
     if len(programs) > 1:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import ChatModel, Message, Sampling
+from foveal.research.budget import is_unreadable
 from foveal.research.graph import same_question
 from foveal.research.likeness import Likeness, distinct
 from foveal.research.prompts import as_data
@@ -316,14 +317,18 @@ def goal_messages(question: str, count: int, lines: Sequence[str], brief: Brief)
 
 
 def parsed(model: ChatModel, messages: Sequence[Message], schema: type[Any], tokens: int) -> Any:
-    """What the model wrote, drawn anew twice where it cannot be read; None: it never could."""
+    """What the model wrote, drawn anew twice where it cannot be read; None: it never could.
+
+    FetchFailed: its server failed. What stands in for an answer would be kept as the step's, also once it is back.
+    """
     for seed in range(3):
         try:
             return model.parse(messages, schema, Sampling(max_tokens=tokens, temperature=0.7 * bool(seed), seed=seed))
         except Cancelled:
             raise
-        except (FetchFailed, InputError):
-            continue
+        except (FetchFailed, InputError) as error:
+            if not is_unreadable(error):
+                raise
     return None
 
 

@@ -61,7 +61,18 @@ _ORDINALS = dict(
 )
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _VALUES = _SMALL | _TENS | _ORDINALS
-_SHORT_SCALES = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "tn": 1e12, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8}
+_SHORT_SCALES = {
+    "k": 1e3,
+    "m": 1e6,
+    "mn": 1e6,
+    "b": 1e9,
+    "bn": 1e9,
+    "tn": 1e12,
+    "万": 1e4,
+    "萬": 1e4,
+    "亿": 1e8,
+    "億": 1e8,
+}
 _BESIDE = f"{UNSPACED_RANGES}\uac00-\ud7af"
 """Letters that stand right beside a number and are none of its own: those of scripts without spaces, and Hangul."""
 
@@ -97,12 +108,27 @@ _NUMBER = re.compile(
     rf"(?<![^\W{_BESIDE}])(?<!\.)"
     r"(?P<currency>[$€£])? ?(?P<digits>\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
     r"(?:(?P<ordinal>st|nd|rd|th|['’]?s)\b|[- ]?(?P<scale>(?:hundred|thousand|million|billion|trillion|k|mn|bn|tn)\b"
-    rf"|[万萬亿億]))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?![^\W{_BESIDE}])",
+    rf"|[万萬亿億]|(?(currency)[mb]\b|(?!))))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?![^\W{_BESIDE}])",
     re.IGNORECASE,
 )
 _NUMBER_WORDS = re.compile(rf"\b(?:{_WORDED})(?:(?:[- ]| and )(?:{_WORDED}))*\b", re.IGNORECASE)
 _AFTER_WORDS = re.compile(rf"[- ]?({_UNIT_NAMES})(?!\w)", re.IGNORECASE)
 _RANGE = re.compile(r"\b([12]\d)(\d\d)[-–—/](\d\d)(?!\d)")
+NEAR = 80
+"""Characters around a number in which a word speaks of less."""
+
+_TRUE_MINUS = re.compile(r"(?<!\d)(?<!\d\s)−\Z")
+_MINUS = re.compile(rf"{_TRUE_MINUS.pattern}|(?:^|(?<=[\s(]))(?<!\d\s)-\Z")
+"""A hyphen is one only where a number with a unit, or a fraction, stands right behind it: others join words."""
+
+_LESS = re.compile(
+    r"\b(?:f[ae]ll|fell|declin|decreas|drop|down|lower|below|minus|negative|loss|lost|los[ei]|reduc|shr[aiu]nk|contract"
+    r"|cut|less|fewer|deficit|under)",
+    re.IGNORECASE,
+)
+_DECADE = re.compile(r"\d['’]?s\Z", re.IGNORECASE)
+"""The end of "80s"; that of "5 metres" is none."""
+
 _ROUNDED = re.compile(
     r"\b(?:about|around|approximately|roughly|nearly|almost|some|over|under|(?:more|less) than|at least|up to)\s*$",
     re.IGNORECASE,
@@ -123,6 +149,8 @@ class Anchor:
     value: float = 0.0
     unit: str = ""
     rounded: bool = False
+    below: bool = False  # a number with a minus before it
+    falls: bool = False  # what stands around it speaks of less: "fell", "below", "loss"
     date: tuple[int, int, int] = (0, 0, 0)
     words: tuple[str, ...] = ()
 
@@ -170,9 +198,13 @@ def _from_digits(one: re.Match[str], text: str) -> Anchor:
     rounded = factor > 1 or _ROUNDED.search(text[max(0, one.start() - 24) : one.start()]) is not None
     written = one[0]
     start = one.start() + len(written) - len(written.lstrip())
+    exact = bool(unit) or "." in one["digits"]
+    below = (_MINUS if exact else _TRUE_MINUS).search(text[max(0, start - 3) : start]) is not None
+    falls = _LESS.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
     return Anchor(
-        "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.casefold(), ""), rounded=rounded
-    )
+        "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.casefold(), ""), rounded=rounded,
+        below=below, falls=falls,
+    )  # fmt: skip
 
 
 def _worded(text: str) -> float:
@@ -199,6 +231,8 @@ def same_number(one: Anchor, other: Anchor) -> bool:
         return not one.unit and one.value == float(other.date[0])
     if other.kind != "number" or (one.unit and other.unit and one.unit != other.unit):
         return False
+    if one.below != other.below and not (other if one.below else one).falls:
+        return False
     if one.value == other.value or (_decade(one) and one.value == other.value % 100):
         return True
     return one.rounded and one.value > 0 and other.value > 0 and _rounds(other.value, one.value)
@@ -206,7 +240,7 @@ def same_number(one: Anchor, other: Anchor) -> bool:
 
 def _decade(one: Anchor) -> bool:
     """Whether a number is "the 80s"."""
-    return one.text.endswith("s") and one.value < 100
+    return one.value < 100 and _DECADE.search(one.text) is not None
 
 
 def rivals(lost: Iterable[Anchor], among: Sequence[Anchor], said: Sequence[Anchor]) -> bool:

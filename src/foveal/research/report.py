@@ -36,6 +36,9 @@ FORMAT = 1
 LEAD = "In short"
 """The heading of the short answer at a report's head."""
 
+LONGEST_CELL = 300
+"""Characters of a quote in the table of checks."""
+
 LEFT_OUT = "Left out, as nothing bears it out: "
 """What stands before a sentence that is "not covered" because nothing bore it out."""
 
@@ -61,6 +64,8 @@ class Brief:
         wrong += [name for name in ("since", "until") if not _is_day(row.get(name, ""))]
         if not str(row.get("goal", "")).strip():
             wrong.append("goal")
+        if not wrong and row.get("since") and row.get("until") and row["since"] > row["until"]:
+            wrong += ["since", "until"]
         if wrong:
             raise InputError(
                 f"The brief cannot be used; wrong or unknown: {', '.join(dict.fromkeys(wrong))}. It has a goal; lists "
@@ -116,6 +121,15 @@ class Report:
         """Whether there is anything to report."""
         return bool(self.sections)
 
+    @property
+    def state(self) -> str:
+        """What a reader must know first, "" where the report is whole. Of sources that were not searched to the end
+        nobody can say that they do not answer."""
+        if self.stopped_by:
+            nothing = "" if self.found else " Nothing was found until then."
+            return f"Not complete: {STOPPED.get(self.stopped_by, self.stopped_by)}.{nothing}"
+        return "" if self.found else CANNOT
+
     @cached_property
     def by_key(self) -> dict[str, Evidence]:
         """Evidence by its key."""
@@ -165,7 +179,7 @@ class Report:
 
     def to_markdown(self) -> str:
         """The whole report."""
-        parts = [f"# {one_line(self.title)}", *self._state()]
+        parts = [f"# {one_line(self.title) or one_line(self.question)}", *self._state()]
         for section in self.sections:
             parts += [f"## {plain(section.heading)}", self.numbered(section.text).strip()]
         if self.conflicts:
@@ -218,13 +232,10 @@ class Report:
         return cls(**kept | {name: tuple(kept[name]) for name in ("not_covered", "queries")})
 
     def _state(self) -> list[str]:
-        lines = []
-        if self.stopped_by:
-            lines.append(f"*Not complete: {STOPPED.get(self.stopped_by, self.stopped_by)}.*")
-        if not self.found:
-            lines.append(f"{CANNOT} These queries were tried:")
-            lines.append("\n".join(f"- {plain(one)}" for one in self.queries) or "- none")
-        return lines
+        if self.found:
+            return [f"*{self.state}*"] if self.state else []
+        tried = "\n".join(f"- {plain(one)}" for one in self.queries) or "- none"
+        return [f"{self.state} These queries were tried:", tried]
 
     def _differences(self) -> list[str]:
         """Each conflict as a table of pairs: who says what, and who says the contrary."""
@@ -246,7 +257,7 @@ class Report:
             said = f"{verdict.label} ({verdict.score:.2f})" if verdict else "not checked"
             missing = f"; missing: {', '.join(verdict.missing)}" if verdict and verdict.missing else ""
             marks = self.numbered("".join(f"[[{key}]]" for key in claim.evidence)) or "none"
-            quote = plain(verdict.quote)[:300] if verdict else ""
+            quote = plain(_cut(one_line(verdict.quote))) if verdict else ""
             rows.append(f"| {plain(claim.text)} | {marks} | {said}{plain(missing)} | {quote} |")
         return "\n".join(rows)
 
@@ -259,6 +270,11 @@ def cited_keys(text: str) -> list[str]:
 def names_of(source: SourceRecord) -> tuple[str, ...]:
     """What a source is known by: where two records share one of these they are one source."""
     return tuple(dict.fromkeys((*source.identities, source.url)))
+
+
+def _cut(quote: str) -> str:
+    """A quote as a table's cell holds it; that it goes on is shown."""
+    return quote if len(quote) <= LONGEST_CELL else f"{quote[:LONGEST_CELL].rpartition(' ')[0]} …"
 
 
 def _party(side: Quote | None) -> str:
@@ -278,9 +294,10 @@ def _entry(numbered: tuple[int, SourceRecord]) -> str:
 
 
 def _experiment(one: Mapping[str, Any]) -> str:
-    fence = "~~~"
-    parts = [f"{fence}python\n{one.get('code', '').replace(fence, '')}\n{fence}"]
-    parts.append(f"{fence}\n{str(one.get('output', '')).replace(fence, '')}\n{fence}")
+    code, output = str(one.get("code", "")), str(one.get("output", ""))
+    longest = max(map(len, re.findall("~+", code + output)), default=0)
+    fence = "~" * max(3, longest + 1)  # nothing of what was run, or printed, ends its own block
+    parts = [f"{fence}python\n{code}\n{fence}", f"{fence}\n{output}\n{fence}"]
     parts.insert(0, f"It was {one.get('status', 'not run')}, with the seed {one.get('seed', 0)}.")
     if review := one.get("review"):
         said = [*review.get("strengths", ()), *review.get("weaknesses", ())]

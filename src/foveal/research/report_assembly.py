@@ -245,7 +245,8 @@ class Assembly:
         desk = self.desk
         opening = Planned(LEAD, desk.question, ())
         whole = replace(draft, sections=(((opening, tuple(lead)),) if lead else ()) + draft.sections)
-        missing = not_covered(desk.findings, planned, desk.brief, desk.likeness)
+        missing = [] if desk.findings else [desk.question]
+        missing += not_covered(desk.findings, planned, desk.brief, desk.likeness)
         missing += [f"{LEFT_OUT}{one.text}" for one in draft.left_out()]
         sections = with_tables(draft.sections, whole.to_sections(), desk.evidence)
         return Report(
@@ -267,8 +268,8 @@ def answer_events(report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
             "end": one.passage.span.end,
         }
         added[str(number)] = {
-            "key": source.url, "url": source.url, "title": source.title, "summ": one.summary, "node": "",
-            "quote": one.passage.text, "span": span, "revision": source.revision,
+            "key": source.url, "url": one.url or source.url, "title": source.title, "summ": one.summary, "node": "",
+            "quote": one.passage.text, "span": span, "revision": "" if one.url else source.revision,
         }  # fmt: skip
     if added:
         yield "refs", {"added": added}

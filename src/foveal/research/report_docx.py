@@ -21,6 +21,9 @@ from foveal.research.report_view import Check, Cite, Difference, Quote, ReportVi
 MOST_TIP = 255
 """Characters of a screen tip."""
 
+MOST_PROPERTY = 255
+"""Characters of a property of the document; python-docx refuses more."""
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -49,7 +52,7 @@ class _Writer:
 
     def head(self, view: ReportView) -> None:
         """Title, how it was made, and what to know first."""
-        self.document.core_properties.title = _xml(view.title)
+        self.document.core_properties.title = _xml(view.title)[:MOST_PROPERTY]
         self.document.core_properties.author = "Foveal"
         self.document.add_heading(_xml(view.title), 0)
         if view.asked:

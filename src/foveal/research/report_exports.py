@@ -24,12 +24,13 @@ from foveal.text.bibtex import Keys, entry, key_of, tex
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A form: what people call it, the ending of its files, and how it is made."""
+    """A form: what people call it, the ending of its files, how it is made, and the package that this needs."""
 
     title: str
     ending: str
     media_type: str
     write: Callable[[Report], bytes]
+    needs: str = ""
 
 
 def form_of(path: Path) -> str:
@@ -39,6 +40,19 @@ def form_of(path: Path) -> str:
         endings = ", ".join(one.ending for one in EXPORTS.values())
         raise InputError(f"No form of a report is kept in {path.name!r}. Give a file that ends in {endings}.")
     return found
+
+
+def ready(path: Path) -> str:
+    """The form of a file that is to be written later. InputError: no form ends so, or the path is a folder.
+    MissingExtra: what makes the form is not installed."""
+    from foveal.registry import require
+
+    form = form_of(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Name a file for the report.")
+    if EXPORTS[form].needs:
+        require(EXPORTS[form].needs, extra="research")
+    return form
 
 
 def written(report: Report, path: Path, form: str = "") -> None:
@@ -118,11 +132,12 @@ def _docx(report: Report) -> bytes:
     return docx_of(report)
 
 
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 EXPORTS = {
-    "slides": Export("Slides", ".slides.html", "text/html", _slides),
-    "html": Export("HTML, one file", ".html", "text/html", _html),
-    "pdf": Export("PDF", ".pdf", "application/pdf", _pdf),
-    "docx": Export("Word", ".docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", _docx),
+    "slides": Export("Slides", ".slides.html", "text/html", _slides, "jinja2"),
+    "html": Export("HTML, one file", ".html", "text/html", _html, "jinja2"),
+    "pdf": Export("PDF", ".pdf", "application/pdf", _pdf, "typst"),
+    "docx": Export("Word", ".docx", WORD, _docx, "docx"),
     "markdown": Export("Markdown", ".md", "text/markdown", _markdown),
     "bibtex": Export("BibTeX", ".bib", "application/x-bibtex", lambda report: _utf8(bibtex(report))),
     "ledger": Export("Ledger, to check it again", ".json", "application/json", _ledger),

@@ -69,7 +69,7 @@ def style() -> str:
 
 def web_place(one: Quote) -> str:
     """The source's address with the words to be shown, "" where it is no page of the web."""
-    url = one.source.url
+    url = one.url
     if not url.lower().startswith(("http://", "https://")) or re.search(r"[\s\"'<>]", url):
         return ""
     return url if "#" in url else f"{url}{_fragment(one.text)}"

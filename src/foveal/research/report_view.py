@@ -16,11 +16,10 @@ from functools import cached_property
 from itertools import zip_longest
 
 from foveal.evaluation.scripts import word_runs
-from foveal.research.answers import STOPPED
 from foveal.research.citations import best_sentence
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 from foveal.research.markdown import number_of, one_line
-from foveal.research.report import CANNOT, STAGES, Conflict, Report, Section
+from foveal.research.report import STAGES, Conflict, Report, Section
 from foveal.research.report_blocks import Block, Runs, blocks_of
 from foveal.types import Passage
 
@@ -52,6 +51,7 @@ class Quote:
     end: int
     heading: str
     document_id: str
+    url: str  # of the text that it stands in
 
     @property
     def dated(self) -> str:
@@ -161,10 +161,7 @@ class ReportView:
     @property
     def state(self) -> str:
         """What a reader must know first, "" where the report is whole."""
-        if not self.report.found:
-            return CANNOT
-        stopped = self.report.stopped_by
-        return f"Not complete: {STOPPED.get(stopped, stopped)}." if stopped else ""
+        return self.report.state
 
     @property
     def about(self) -> str:
@@ -296,6 +293,7 @@ class _Quoting:
             end=whole.span.start + last,
             heading=one_line(whole.heading or ""),
             document_id=whole.span.document_id,
+            url=evidence.url or record.url,
         )
 
 

@@ -68,6 +68,9 @@ _ASIDE = re.compile(
 )
 _ADDRESS = re.compile(r"(?:https?|ftp|file)://|\bwww\.\w", re.IGNORECASE)
 
+_SIGNS = re.compile(r"((?:`[^`]*`|[^`*<])*)([*<])")
+"""What would begin emphasis or HTML, outside of code."""
+
 NOT_BORNE_OUT = "(not borne out)"
 
 HELD = 0.8
@@ -95,8 +98,9 @@ class Sentence:
     marked: bool = False
 
     def shown(self) -> str:
-        """As Markdown, with its marks; in a page's own words nothing is Markdown, in a model's nothing is HTML."""
-        text = f"“{plain(self.text)}”" if self.quoted else self.text.replace("<", r"\<")
+        """As Markdown, with its marks; in a page's own words nothing is Markdown, in a model's there is code alone:
+        2*3*4 is no 234 with a slanted 3."""
+        text = f"“{plain(self.text)}”" if self.quoted else _SIGNS.sub(r"\1\\\2", self.text)
         return f"{with_note(text) if self.marked else text} {''.join(f'[[{key}]]' for key in self.keys)}"
 
     @property

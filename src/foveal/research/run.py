@@ -219,7 +219,9 @@ class Run(Running[Researched]):
             text, new, bad = References(self.board.state.refs).cite(summary.answer, summary.origins, name)
             if new:
                 self.board.tell("refs", added={str(number): ref for number, ref in new.items()})
-            self.board.tell("node.answer", name=name, text=text, bad_citations=bad)
+            quotes = References(self.board.state.refs).quotes(summary.answer, summary.origins)
+            more = {"quotes": {str(number): held for number, held in quotes.items()}} if quotes else {}
+            self.board.tell("node.answer", name=name, text=text, bad_citations=bad, **more)
             self.board.tell("usage", **self.meter.used())  # of a run that is killed before its turn ends, too
             self.board.tell(
                 "node.state", name=name, state="failed" if summary.error else "finished", error=summary.error
@@ -288,7 +290,8 @@ class Run(Running[Researched]):
         self._io.shutdown(wait=False, cancel_futures=True)
         with self.board.lock:
             nodes = self.board.state.graph.searchers()
-            found = any(node.answer for node in nodes) or (not nodes and self.stopped_by is None)
+            by_planner = not nodes and self.stopped_by is None and not self._writer.put_together
+            found = any(node.answer for node in nodes) or by_planner
             self.board.tell("usage", **self.meter.used())
             self.board.tell(
                 "done",

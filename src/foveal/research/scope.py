@@ -101,7 +101,7 @@ def dates_in(text: str, today: date, *, of_sources: bool = False) -> tuple[str, 
     """
     for pattern, years in _DATES:
         if found := pattern.search(text):
-            since, until = _days(found.groups(), years)
+            since, until = _days(sorted(found.groups()), years)
             return since, until if of_sources or _SOURCES.search(text[: found.start()]) else ""
     if found := _LAST.search(text):
         return date(today.year - int(found[1]), today.month, min(today.day, 28)).isoformat(), ""

@@ -59,6 +59,12 @@ class RunState:
         """What was asked."""
         return str(self.run.get("question", ""))
 
+    def quotes(self, number: int) -> list[dict[str, Any]]:
+        """What is quoted of a source, as `refs` has it: the quote that it is listed with, then those of each node."""
+        ref = self.refs[number]
+        nodes = self.graph.nodes.values()
+        return [ref, *(ref | place for node in nodes for place in node.quotes.get(str(number), ()))]
+
     def apply(self, event: Event) -> None:
         """Take one event in."""
         self.last = event.id
@@ -149,6 +155,7 @@ def _node_answer(state: RunState, data: dict[str, Any], _: float) -> None:
     node = state.graph.nodes.get(data["name"])
     if node is not None:
         node.answer, node.bad_citations = data["text"], data.get("bad_citations", 0)
+        node.quotes = data.get("quotes", {})
 
 
 def _refs(state: RunState, data: dict[str, Any], _: float) -> None:

@@ -67,7 +67,9 @@ class Steps:
 
 def digest(*parts: Any) -> str:
     """A short hash of what a step depends on, for its key: changed, it is another step."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        json.dumps(parts, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
+    ).hexdigest()[:12]
 
 
 def step_name(kind: str, key: str) -> str:

@@ -25,11 +25,12 @@ from itertools import combinations
 from statistics import fmean
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.errors import FetchFailed, InputError, UnknownName
 from foveal.evaluation.answers import score
 from foveal.models.chat import Cancel, ChatModel, Message, Sampling
+from foveal.research.budget import is_unreadable
 from foveal.research.draft_signals import drafted, watched
 from foveal.research.graph import same_question
 from foveal.research.prompts import CONCISE, as_data
@@ -146,8 +147,8 @@ class Tagged:
         try:
             act = model.parse(asked, Act, Sampling(max_tokens=96), cancel=cancel)
         except (FetchFailed, InputError) as error:
-            if isinstance(error, FetchFailed) and not isinstance(error.__cause__, ValidationError):
-                raise  # the server failed
+            if not is_unreadable(error):
+                raise
             logger.info("no act for %r: %s", moment.question, error)
             return Draft("", moment.question)
         return Draft("", act.text) if act.action == "search" else Draft(act.text)

@@ -214,6 +214,7 @@ class HttpSource(_WebSource):
     def __init__(self, url: str, pages: Pages | None = None) -> None:
         """`url` holds {query}, and may hold {k}; without {query}, ?q=… is put behind it."""
         super().__init__(pages or Pages())
+        url = url.partition("#")[0]  # what stands behind it is sent to no server, the query least of all
         parts = _web_address(url)
         if parts is None:
             raise InputError(

@@ -88,7 +88,7 @@ def _known(seen: RunState) -> set[int]:
 
 def _origins(seen: RunState, known: Collection[int]) -> dict[int, Origin]:
     """What stands behind each number, as far as the answer's writer saw it: quotes, and what searchers said by them."""
-    texts = {number: [seen.refs[number]["quote"]] for number in known}
+    texts = {number: [one["quote"] for one in seen.quotes(number)] for number in known}
     for node in seen.graph.searchers():
         for number in known:
             texts[number].append(without_marks(said_by(node.answer, number)))

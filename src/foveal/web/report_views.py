@@ -120,6 +120,6 @@ def _in_place(one: Quote, view: ReportView, place: Callable[[Quote], str]) -> In
     passage = view.report.by_key[one.key].passage
     first, last = one.start - passage.span.start, one.end - passage.span.start
     address = place(one)
-    host = "this library" if address.startswith("/") else urlsplit(one.source.url).hostname or one.source.url
+    host = "this library" if address.startswith("/") else urlsplit(one.url).hostname or one.url
     claims = tuple(check for check in view.checks if any(quote.key == one.key for quote in check.quotes))
     return InPlace(one, passage.text[:first], passage.text[last:], address, host, claims)

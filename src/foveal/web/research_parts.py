@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from foveal.research.answers import researched
+from foveal.research.citations import said_by
 from foveal.research.graph import RESPONSE, ROOT
 from foveal.research.runs import KeptRun
 from foveal.research.state import RunState
@@ -72,7 +73,7 @@ def _answer_known(desk: Desk, run: KeptRun, state: RunState, node: str, *, live:
         "outline": outline(state.graph),
         "panel": views.panel(state, chosen),
         "written": views.written(state.answer, state, "a"),
-        "sources": views.sources(state, found.numbers),
+        "sources": views.sources(state, found.numbers, lambda number: said_by(state.answer, number)),
         "missing": found.missing if not live else (),
         "unsupported": found.unsupported,
         "node_query": node_query,

@@ -134,6 +134,10 @@ async def run_events(request: Request, key: str, after: int = 0) -> Response:
 
 async def _events(desk: Desk, key: str, after: int) -> AsyncIterator[str]:
     yield "retry: 1000\n\n"
+    if after and not await _read(desk, key, after - 1):
+        # It has heard more than is kept: the machine lost power, and the run went on from what was on the disk.
+        kept = await _read(desk, key, 0)
+        after = kept[-1].id if kept else 0
     async for batch in followed(desk, key, after):
         yield "".join(map(sse, batch)) or ALIVE
 

@@ -1,7 +1,7 @@
 """What the pages of a run show of its events: answers with numbers that open, the graph in words, a node.
 
-Numbers    each [[n]] of a text becomes a button that opens its source: title, host, the sentence it rests on and where
-           that stands. Numbers side by side are one button
+Numbers    each [[n]] of a text becomes a button that opens its source: title, host, the sentence that bears out what
+           stands before the number, and its place. Numbers side by side are one button
 Safety     what models and pages wrote is Markdown without HTML, links and pictures; the only links are the sources',
            to http and https, or to places of the library
 """
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from foveal.research.answers import STOPPED
-from foveal.research.citations import MARK, cited
+from foveal.research.citations import MARK, cited, fitting, said_before, said_by
 from foveal.research.graph import RESPONSE, ROOT, Graph, Node
 from foveal.research.mermaid import tree_children
 from foveal.research.state import RunState
@@ -111,32 +111,43 @@ class Views:
 
     known: Known = field(default=lambda _: {})
 
-    def sources(self, state: RunState, numbers: Sequence[int] | None = None) -> list[Source]:
-        """The sources of a run, or those of some numbers."""
+    def sources(
+        self, state: RunState, numbers: Sequence[int] | None = None, said: Callable[[int], str] = lambda _: ""
+    ) -> list[Source]:
+        """The sources of a run, or those of some numbers, each with its quote that fits best what is `said` by it."""
         wanted = sorted(state.refs) if numbers is None else [number for number in numbers if number in state.refs]
-        held = self.known([state.refs[number]["span"]["document_id"] for number in wanted])
-        return [_source(number, state.refs[number], held) for number in wanted]
+        return self._opened([(number, fitting(said(number), state.quotes(number))) for number in wanted])
 
     def written(self, text: str, state: RunState, prefix: str) -> Written:
         """A text as HTML; ids of its pop-ups begin with `prefix`."""
-        groups: list[tuple[int, ...]] = []
+        groups: dict[tuple[tuple[int, str], ...], tuple[tuple[int, Mapping[str, Any]], ...]] = {}
 
         def held(found: re.Match[str]) -> str:
-            numbers = tuple(dict.fromkeys(number for number in cited(found[0]) if number in state.refs))
+            numbers = dict.fromkeys(number for number in cited(found[0]) if number in state.refs)
             if not numbers:
                 return ""
-            if numbers not in groups:
-                groups.append(numbers)
-            return f"\ue000{groups.index(numbers)}\ue001"
+            said = said_before(found.string, found.start())
+            chosen = tuple((number, fitting(said, state.quotes(number))) for number in numbers)
+            key = tuple((number, str(place["span"])) for number, place in chosen)
+            groups.setdefault(key, chosen)
+            return f"\ue000{list(groups).index(key)}\ue001"
 
         marked = _RUN.sub(held, text.translate(_NOT_OURS))
-        sources = {one.number: one for one in self.sources(state, sorted({n for group in groups for n in group}))}
-        popups = tuple(
-            (f"{prefix}-{'-'.join(map(str, group))}", tuple(sources[number] for number in group)) for group in groups
-        )
+        opened = iter(self._opened([one for group in groups.values() for one in group]))
+        popups: list[tuple[str, tuple[Source, ...]]] = []
+        for group in groups.values():
+            own = tuple(next(opened) for _ in group)
+            name = f"{prefix}-{'-'.join(str(one.number) for one in own)}"
+            again = sum([one.number for one in others] == [one.number for one in own] for _, others in popups)
+            popups.append((f"{name}_{again + 1}" if again else name, own))
         rendered = _markdown().render(marked)
         html = _HELD.sub(lambda found: str(_button(*popups[int(found[1])])), rendered)
-        return Written(Markup(html), popups)  # Markdown without HTML, and our own buttons
+        return Written(Markup(html), tuple(popups))  # Markdown without HTML, and our own buttons
+
+    def _opened(self, places: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Source]:
+        """Numbers and quotes as sources; the library is asked once for all of them."""
+        held = self.known([place["span"]["document_id"] for _, place in places])
+        return [_source(number, place, held) for number, place in places]
 
     def panel(self, state: RunState, name: str) -> Panel | None:
         """A node; None: there is none of that name."""
@@ -152,7 +163,7 @@ class Views:
             parents=parents if node.kind == "searcher" else (),
             read={page["index"]: page for page in node.pages},
             answer=self.written(shown, state, "p"),
-            quotes=tuple(self.sources(state, cited(node.answer))),
+            quotes=tuple(self.sources(state, cited(node.answer), lambda number: said_by(node.answer, number))),
             plan=tuple((turn.source, turn.observation) for turn in state.turns) if node.kind == "root" else (),
         )
 

@@ -1,0 +1,28 @@
+"""research watch run: what it says to a timer, which reads the exit status."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from foveal.cli.main import app
+
+
+@pytest.mark.parametrize("form", [["--json"], []], ids=["json", "text"])
+def test_a_look_that_failed_is_an_exit_status_in_every_form(tmp_path, monkeypatch, form):
+    monkeypatch.setenv("FOVEAL_ENCODER", "none")
+    told = CliRunner()
+    at = ["--home", str(tmp_path / "home")]
+    gone = f"dir:{tmp_path / 'gone'}"
+    assert told.invoke(app, ["research", "watch", "How fast?", "--source", gone, *at]).exit_code == 0
+    looked = told.invoke(
+        app, ["research", "watch", "run", "--url", "http://127.0.0.1:1/v1", "--answerer", "m", *form, *at]
+    )
+    assert looked.exit_code == 1
+    assert "gone" in looked.stdout
+    if form:
+        assert "gone" in json.loads(looked.stdout)[0]["error"]
+    rest = told.invoke(app, ["research", "watch", "run", *form, *at])  # it is tried again in an hour
+    assert (rest.exit_code, rest.stdout.strip()) == (0, "[]" if form else "No watched question is due.")
