@@ -27,8 +27,10 @@ from foveal.ranking.neural import build
 from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs, placed, words
 from foveal.ranking.neural.losses import LOSSES, RankLossSettings, make_loss, ndcg_changes, teaches
 from foveal.ranking.neural.matches import (
+    binned,
     bins,
     cosine_matches,
+    counted,
     indicator_matches,
     kernel_sums,
     kernels,
@@ -303,6 +305,14 @@ def test_bins_are_equal_parts_with_one_for_exact_matches(value, count):
     assert 0 <= place[0] <= count - 2
     low = -1 + 2 * place[0] / (count - 1)
     assert low - 1e-5 <= value <= low + 2 / (count - 1) + 1e-5
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 50), (2, 3, 0)], ids=str)
+def test_what_is_counted_is_the_sum_of_ones(shape):
+    draw = torch.Generator().manual_seed(3)
+    places, mask = torch.randint(0, 7, shape, generator=draw), torch.rand(shape, generator=draw) < 0.7
+    assert counted(places, mask, 7).equal(binned(torch.ones(shape), places, mask, 7))
+    assert not counted(places, torch.zeros_like(mask), 7).any()
 
 
 def test_a_softmax_over_nothing_is_nothing():

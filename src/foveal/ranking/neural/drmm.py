@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
-from foveal.ranking.neural.matches import binned, bins, masked_softmax, pair_mask, same_word
+from foveal.ranking.neural.matches import bins, counted, masked_softmax, pair_mask, same_word
 from foveal.ranking.neural.vectors import WordVectors
 
 HISTOGRAMS = ("log", "count", "share")
@@ -82,7 +81,7 @@ class DRMM(NeuralRanker):
     def counts(self, matches: Tensor, pairs: Pairs) -> Tensor:
         """M (B, m, n) -> (B, m, bins): how many of a word's matches each bin holds."""
         places = bins(matches, same_word(pairs), self.settings.bins)
-        return binned(torch.ones_like(matches), places, pair_mask(pairs), self.settings.bins)
+        return counted(places, pair_mask(pairs), self.settings.bins)
 
 
 class TermGate(nn.Module):

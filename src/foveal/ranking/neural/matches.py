@@ -106,6 +106,14 @@ def binned(values: Tensor, places: Tensor, mask: Tensor, count: int) -> Tensor:
     return sums.scatter_add(2, places, values * mask)
 
 
+def counted(places: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Bins and mask (B, m, n) -> (B, m, count), float32: how many places of each bin the mask has."""
+    lines = torch.arange(places.shape[0] * places.shape[1], device=places.device).view(*places.shape[:2], 1)
+    whole = places.masked_fill(~mask, count) + lines * (count + 1)  # one bin more, of what is left out
+    found = torch.bincount(whole.flatten(), minlength=lines.numel() * (count + 1))
+    return found.view(*places.shape[:2], count + 1)[..., :count].float()
+
+
 def top_matches(matches: Tensor, mask: Tensor, k: int, *, fill: float = 0.0) -> Tensor:
     """Values and mask (…, n) -> (…, k): the highest where the mask is, falling, then `fill` where there are fewer."""
     if k < 1:
