@@ -11,6 +11,7 @@ Many processes may search while one adds; what `add` reported done survives a ki
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -291,6 +292,11 @@ class Library:
     def documents(self) -> list[Entry]:
         """All documents, without their texts, in the order in which they were added."""
         return self.store.entries()
+
+    def metadata_keys(self) -> set[str]:
+        """What the metadata of any document here has; reads those of all."""
+        kept = set(self.store.listed("metadata")["metadata"].to_pylist())
+        return {key for one in kept for key in json.loads(one)}
 
     def entries(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Id -> document without its text, for those of `document_ids` that are there."""

@@ -142,6 +142,9 @@ def test_a_mistyped_source_makes_no_library(tmp_path):
 
 def test_nothing_found_is_an_answer(home):
     assert "Nothing found" in run("search", "xylophone", home=home).stdout
+    slip = run("search", "xylophone", "--where", "kind=text", "--where", "autor=Ada", home=home)
+    assert "No document has autor. Names to ask by:" in " ".join(slip.stderr.split())
+    assert "No document has" not in run("search", "xylophone", "--where", "kind=text", home=home).stderr
     assert json.loads(run("search", "xylophone", "--json", home=home).stdout)["hits"] == []
 
 

@@ -198,3 +198,14 @@ def test_an_export_is_a_collection_in_beirs_layout(tmp_path):
     assert read_qrels(folder / "qrels" / "train.tsv") == qrels
     with pytest.raises(InputError, match="not an empty folder"):
         write_beir(folder, corpus, queries, qrels)
+
+
+def test_grades_as_tables_of_numbers_write_them(tmp_path):
+    (tmp_path / "qrels.tsv").write_text("q1\td1\t2.0\nq1\td2\t0.00\nq2\td1\t1\n")
+    assert read_qrels(tmp_path / "qrels.tsv") == {"q1": {"d1": 2, "d2": 0}, "q2": {"d1": 1}}
+
+
+def test_a_query_without_an_id_is_refused(tmp_path):
+    (tmp_path / "queries.jsonl").write_text('{"_id": null, "text": "looms"}\n')
+    with pytest.raises(InputError, match="is no query"):
+        read_queries(tmp_path / "queries.jsonl")

@@ -168,10 +168,22 @@ def search(
             results().print(hit_text(place, hit, entry, query, full=full, explained=one))
         if not shown:
             results().print("Nothing found. Try other words, or fewer conditions.")
+            _tell_unknown_keys(library, where)
         if reports:
             notes().print(str(reports[-1]), markup=False)
     if picture and explained:
         _draw(explained[0], picture)
+
+
+def _tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
+    """Which names of the conditions no document's metadata has: a slip of the pen finds nothing, and says nothing."""
+    from foveal.retrieval.filters import COLUMNS, metadata_keys
+
+    if asked := metadata_keys(where):
+        known = library.metadata_keys()
+        if unknown := [name for name in asked if name not in known]:
+            names = ", ".join(sorted({*COLUMNS, *known}))
+            notes().print(f"No document has {' or '.join(unknown)}. Names to ask by: {names}.", markup=False)
 
 
 def _ranker(name: str, library: Library, budget: float | None, reports: list[CascadeReport]) -> Ranker:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,10 +110,15 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
     for where, line in lines:
         try:
             query, document, grade = line.split("\t")
-            judgement = where, query, document, int(grade)
+            judgement = where, query, document, grade_of(grade)
         except ValueError as error:
             raise InputError(f"{where} is {line!r}; it needs query id, document id, whole grade, by tabs.") from error
         yield judgement
+
+
+def grade_of(text: str) -> int:
+    """A whole grade, "2" or "2.0", as tables of numbers are often written. ValueError: it is none."""
+    return int(re.sub(r"(?<=\d)\.0+\s*\Z", "", text))
 
 
 def _present(folder: Path, name: str) -> Path:

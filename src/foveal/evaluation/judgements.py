@@ -20,7 +20,7 @@ from typing import Any
 
 from foveal.errors import InputError
 from foveal.evaluation.appended import append, locked
-from foveal.evaluation.beir import HEADER, Record
+from foveal.evaluation.beir import HEADER, Record, grade_of
 from foveal.evaluation.files import json_lines, whole_file
 from foveal.types import Span
 
@@ -154,7 +154,7 @@ def _judged(given: list[str], where: str) -> tuple[str, str, int]:
     columns = [given[0], *given[2:]] if len(given) == 4 else given  # TREC's second column says nothing
     try:
         query, document, grade = columns
-        return query, document, int(grade)
+        return query, document, grade_of(grade)
     except ValueError as error:
         raise InputError(
             f"{where} is {' '.join(given)!r}; it needs query id, document id and a whole grade, with tabs between."
@@ -179,7 +179,7 @@ def read_queries(path: Path) -> dict[str, str]:
 
 def _queries_of_json(path: Path) -> Iterator[tuple[str, str, str]]:
     for where, row in json_lines(path):
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str) or "_id" not in row:
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str) or row.get("_id") is None:
             raise InputError(f'{where} is no query; each line needs {{"_id": …, "text": …}}.')
         yield where, str(row["_id"]), row["text"]
 

@@ -53,6 +53,13 @@ def sql(where: str | Sequence[str] | None) -> str | None:
     return " AND ".join(f"({_condition(text)})" for text in conditions) or None
 
 
+def metadata_keys(where: str | Sequence[str] | None) -> list[str]:
+    """The names in `where` that are no columns, so keys of the metadata, in their order."""
+    given = [where] if isinstance(where, str) else list(where or ())
+    found = [_CONDITION.fullmatch(part) for text in given if text.strip() for part in _parts(text)]
+    return list(dict.fromkeys(one["name"] for one in found if one and one["name"] not in COLUMNS))
+
+
 def _parts(text: str) -> list[str]:
     """The conditions that "and" joins; an "and" inside quotes joins nothing."""
     parts, start = [], 0

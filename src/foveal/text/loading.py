@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -24,7 +24,7 @@ from foveal.text.arxiv import ArxivClient
 from foveal.text.discovery import KINDS, beir_corpus, discover, kind_of
 from foveal.text.fetching import Fetched, fetch
 from foveal.text.files import path_of, read_bytes, read_lines
-from foveal.text.markdown import markdown_date, markdown_title
+from foveal.text.markdown import markdown_date, markdown_fields, markdown_title
 from foveal.text.plain import decode, require_text, storable
 from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
@@ -180,7 +180,8 @@ def _from_text(raw: _Raw) -> Document:
 
 def _from_markdown(raw: _Raw) -> Document:
     text = _decoded(raw)
-    return _made(raw, text, markdown_title(text) or raw.stem, published_at=markdown_date(text))
+    stated = markdown_fields(text)
+    return _made(raw, text, markdown_title(text) or raw.stem, published_at=markdown_date(text), stated=stated)
 
 
 def _from_html(raw: _Raw) -> Document:
@@ -224,6 +225,7 @@ def _made(
     author: str | None = None,
     created: str | None = None,
     licence: str | None = None,
+    stated: Mapping[str, str] | None = None,
     **origin: object,
 ) -> Document:
     metadata: dict[str, Scalar | None] = {
@@ -233,8 +235,9 @@ def _made(
         "created": created,
         "licence": licence,
     }
-    stated = {name: value for name, value in metadata.items() if value is not None}
-    return Document.of(raw.source.address, text, title, **{"url": raw.url, **origin}, metadata=stated)
+    own = {name: value for name, value in metadata.items() if value is not None}
+    whole = {f"record.{name}" if name in own else name: value for name, value in (stated or {}).items()} | own
+    return Document.of(raw.source.address, text, title, **{"url": raw.url, **origin}, metadata=whole)
 
 
 def _decoded(raw: _Raw) -> str:

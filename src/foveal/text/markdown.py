@@ -1,4 +1,4 @@
-"""Markdown: the text stays as it is written; only title and date are read from it.
+"""Markdown: the text stays as it is written; title, date and the other fields of its front matter are read from it.
 
 The title is that of the front matter, else the first heading (ATX or setext) as markdown-it reads it, so that a `#`
 in a code block is none. Front matter (`---` lines at the top) must be set aside first: CommonMark would take its last
@@ -14,11 +14,15 @@ from itertools import pairwise
 from foveal.text.dates import aware
 
 HEAD = 2**16  # characters searched for a title
+LONGEST = 1_000  # characters of a field's value: more is a text, by which nobody asks
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _FIELD = re.compile(  # in one line, or as a block (`title: >-`) in the indented lines below
     r"^(title|date)[ \t]*:[ \t]*+(?:[|>][0-9+-]{0,2}[ \t]*\r?\n((?:[ \t]+\S.*(?:\n|\Z))+)|(.+)$)", re.MULTILINE
 )
+
+_LINE = re.compile(r"(\w[\w.-]*)[ \t]*:(?:[ \t]+(.*))?")
+_ITEM = re.compile(r"[ \t]*-[ \t]+(.+)")
 
 
 def markdown_title(text: str) -> str | None:
@@ -30,6 +34,35 @@ def markdown_title(text: str) -> str | None:
 def markdown_date(text: str) -> datetime | None:
     """The date that the front matter gives."""
     return aware(_fields(text[:HEAD]).get("date"))
+
+
+def markdown_fields(text: str) -> dict[str, str]:
+    """The other fields of the front matter that are one value or a list of values, which "; " then joins.
+
+    Maps, blocks of text, and what stands deeper in them, are passed over.
+    """
+    matter = _FRONT_MATTER.match(text[:HEAD])
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in matter[1].splitlines() if matter else ():
+        if field := _LINE.fullmatch(line):
+            name = field[1]
+            found[name] = _values(field[2] or "")
+        elif (item := _ITEM.fullmatch(line)) and name:
+            found[name] += _values(item[1])
+        elif line.strip() and not line.lstrip().startswith("#"):
+            name = ""
+    joined = {name: "; ".join(values) for name, values in found.items() if name not in ("title", "date")}
+    return {name: value for name, value in joined.items() if 0 < len(value) <= LONGEST}
+
+
+def _values(told: str) -> list[str]:
+    told = told.strip()
+    if told[:1] not in ("'", '"'):
+        told = re.sub(r"(?:^|[ \t]+)#.*", "", told)
+    if told.startswith("[") and told.endswith("]"):
+        return [value for part in told[1:-1].split(",") if (value := _unquoted(part.strip()))]
+    return [] if told[:1] in ("|", ">", "{", "&", "*", "!") or told in ("", "~", "null") else [_unquoted(told)]
 
 
 def _fields(head: str) -> dict[str, str]:
