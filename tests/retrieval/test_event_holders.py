@@ -34,7 +34,7 @@ def test_they_are_a_dictionary_of_dictionaries():
             holders.drop(name, term)
             held.get(term, {}).pop(name, None)
         elif kind < 0.85:
-            holders.forget(name, [one for one in held if name in held[one]])
+            holders.forget(name)
             lengths.pop(name)
             for own in held.values():
                 own.pop(name, None)
@@ -57,6 +57,6 @@ def test_equal_ones_come_by_name_and_unknown_terms_find_nothing():
         holders.length(name, math.sqrt(2))
     assert holders.nearest({"a": 1.0, "b": 2.0}, 3) == ["e0", "e1", "e2"]
     holders.drop("nobody", "a")
-    holders.forget("nobody", ["a"])
+    holders.forget("nobody")
     assert holders.of("a").keys() == {"e0", "e1", "e2", "e3"}
     assert holders.of("b") == {}

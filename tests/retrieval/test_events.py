@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import InputError
-from foveal.retrieval.event_clusters import ClusterSettings, Member, StreamClusters, StreamTerms, two_parts
+from foveal.retrieval import event_items
+from foveal.retrieval.event_clusters import (
+    Cluster,
+    ClusterSettings,
+    Member,
+    StreamClusters,
+    StreamTerms,
+    length_without,
+    two_parts,
+)
 from foveal.retrieval.event_items import (
     DAY,
     FilterSettings,
@@ -23,6 +32,7 @@ from foveal.retrieval.event_items import (
     NearDuplicates,
     entities,
     event_terms,
+    is_bulletin,
     jaccard,
     language_of,
     seconds,
@@ -30,7 +40,7 @@ from foveal.retrieval.event_items import (
     template,
 )
 from foveal.retrieval.event_phrases import trimmed, triple, written
-from foveal.retrieval.events import EventSettings, EventStore
+from foveal.retrieval.events import EVENT, EventSettings, EventStore, top_terms
 from foveal.retrieval.terms import terms
 
 BASE = datetime(2023, 5, 1, 12)
@@ -137,6 +147,36 @@ def test_shingles_and_jaccard_are_their_definition(words, changes):
     assert jaccard(shingles(words), shingles(other)) == pytest.approx(expected)
 
 
+def test_keys_of_a_text_are_the_least_of_each_order_and_its_grams_stand_once():
+    draw, index = np.random.default_rng(4), NearDuplicates()
+    for length in (1, 2, 3, 4, 60, 300):
+        words = [f"w{number}" for number in draw.integers(4 if length < 300 else 50, size=length)]
+        own = shingles(words)
+        assert own.tolist() == sorted(set(own.tolist()))
+        orders = [
+            [(int(gram) * int(times) + int(plus)) % 2**64 >> 32 for gram in own]
+            for times, plus in zip(index._multiply, index._plus, strict=True)
+        ]
+        least = np.array([min(order) for order in orders], dtype=np.uint32)
+        expected = [bytes([band]) + least[4 * band : 4 * band + 4].tobytes() for band in range(12)]
+        assert list(index._keys_of(own)) == expected
+
+
+TITLE_WORDS = "Live Updates spot Fixing CLOSE gmt 4th QTR shr vs net May Sept 3.5% off best deals Monday today's quiz -"
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from([*TITLE_WORDS.split(), "Élan", "ſept", "\u0130"]), min_size=1, max_size=9))
+def test_patterns_find_the_same_in_lower_case_as_in_any(words):
+    title = " ".join(words)
+    if title.isascii():
+        assert bool(event_items._BULLETIN.plain.search(title.lower())) == bool(event_items._BULLETIN.any.search(title))
+    numbers = sum(any(sign.isdigit() for sign in word) for word in words)
+    assert is_bulletin(title) == (bool(event_items._BULLETIN.any.search(title)) or numbers > len(words) / 2)
+    varied = event_items._VARIES.any.sub(" ", title.lower())
+    assert template(title) == event_items._NOT_WORDS.sub(" ", varied).strip()
+
+
 def test_nearly_the_same_text_is_found_and_what_is_remembered_is_bounded():
     index = NearDuplicates(remembered=20)
     texts = [[f"w{number}-{place}" for place in range(40)] for number in range(30)]
@@ -178,6 +218,47 @@ def test_weights_are_the_formula_with_counts_so_far():
     length = math.sqrt(sum(weight**2 for weight in weights.values()))
     assert found == pytest.approx({word: weight / length for word, weight in weights.items()})
     assert stream.vector([], []) == {}
+
+
+def test_a_vector_is_that_of_one_word_after_the_other_to_the_last_bit():
+    draw, stream, df = np.random.default_rng(6), StreamTerms(vocabulary=40), Counter()
+    for number in range(1, 80):
+        title, text = ([f"w{int(n)}" for n in draw.integers(300, size=size) ** 2 // 300] for size in (6, 30))
+        counts: dict[str, float] = {}
+        for words, share in ((title, 1.0), (text, 0.5)):
+            for word in words:
+                counts[word] = counts.get(word, 0.0) + share
+        df.update(counts.keys())
+        if len(df) > 80:
+            df = Counter(dict(sorted(df.items(), key=lambda one: (-one[1], one[0]))[:40]))
+        weights = {word: (1 + math.log(tf)) * math.log((1 + number) / df.get(word, 1)) for word, tf in counts.items()}
+        length = math.sqrt(sum(weight * weight for weight in weights.values()))
+        found = stream.vector(title, text)
+        assert list(found.items()) == [(word, weight / length) for word, weight in weights.items()]
+        assert stream.frequencies == df
+
+
+@pytest.mark.parametrize("kept", [10, 200])
+def test_no_cosine_lies_above_its_bound(kept):
+    draw, stream, clusters = (
+        np.random.default_rng(7),
+        StreamTerms(),
+        StreamClusters(ClusterSettings(centroid_terms=kept)),
+    )
+    for number in range(300):
+        title, text = ([f"w{int(n)}" for n in draw.integers(90, size=size)] for size in (6, 20))
+        vector = stream.vector(title, text)
+        heavy = clusters.heaviest(vector)
+        assert heavy == sorted(vector, key=lambda term: (-vector[term], term))[:12]
+        rest = length_without(heavy, vector)
+        assert rest == pytest.approx(
+            math.sqrt(sum(vector[term] ** 2 for term in vector if term not in heavy)), abs=1e-4
+        )
+        for cluster in clusters.live.values():
+            assert cluster.cosine(vector) <= cluster.most(vector, heavy, rest) <= cluster.cosine(vector) + rest + 1e-6
+            assert top_terms(cluster) == tuple(sorted(cluster.centroid, key=cluster.centroid.get, reverse=True)[:5])
+        clusters.add(Member(f"m{number}", "", "", 0.0, vector), heavy)
+    assert Cluster("e1", 0.0, 0.0).most({"a": 1.0}, ["a"], 0.0) >= 0
 
 
 def joined_by_definition(members, settings):
@@ -457,6 +538,8 @@ def test_events_grow_fade_and_close():
     assert stages == ["growing", "steady", "fading"]
     store.add(item("other", 1, hours=24 * 20), BASE + timedelta(days=20))
     assert store.get(name, BASE + timedelta(days=20)).stage == "closed"
+    counted = {feature.removeprefix(EVENT) for feature in store.bursts.series.rows if feature.startswith(EVENT)}
+    assert counted <= store.clusters.live.keys()  # of what is over nothing is counted any more
     with pytest.raises(InputError, match="No event is called 'e99'"):
         store.get("e99", BASE)
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.retrieval.burst_series import Left, Series
 
 HIGHEST_RATE = 0.9999
 WEEK_HOURS = 168
@@ -170,8 +171,9 @@ class BurstSettings:
         return max(1, math.ceil(self.late_hours / self.bin_hours)) + 1
 
 
-_Weighed = tuple[list[tuple[dict[str, int], float]], list[tuple[int, float]], float, float]
-"""Open bins' counts with their weights, places in the week that were seen twice with theirs, sum of w, sum of w^2."""
+_Weighed = tuple[list[tuple[dict[str, int], float]], list[int], list[tuple[int, float, int]], float, float]
+"""Open bins' counts with their weights, places in the week that were seen twice, these with their weights and the last
+bin that closed there, sum of w, sum of w^2."""
 
 
 class BurstTracker:
@@ -190,6 +192,7 @@ class BurstTracker:
         self.settings = settings or BurstSettings()
         halves = [24 * days / self.settings.bin_hours for days in self.settings.slow_days]
         self._keep = [2 ** (-1 / half) for half in halves]  # what a bin leaves of the sums before it
+        self._left = Left(self._keep)
         self._forgotten = math.ceil(FORGOTTEN * max(halves))  # bins
         self.open: dict[int, dict[str, int]] = {}  # bin -> feature -> documents
         self.totals: dict[int, int] = {}  # of the open bins
@@ -197,7 +200,7 @@ class BurstTracker:
         self.usual = 0.0  # documents of a bin, over the longest half-life
         self.weights = [0.0] * len(halves)  # sums of 1
         self.slots = [0.0] * self.settings.slots  # the same for each place in the week
-        self.series: dict[str, Series] = {}
+        self.series = Series(len(halves), self.settings.slots)
         self._weights_at: dict[int, _Weighed] = {}
 
     def add(self, at: int, features: Iterable[str]) -> None:
@@ -226,19 +229,34 @@ class BurstTracker:
 
     def z(self, feature: str, at: int) -> float:
         """How far the feature's level lies above what is usual, in standard deviations; 0 where it has not come."""
-        bins, weeks, first, second = self._weighed(at)
-        level = of_week = 0.0
-        for counts, weight in bins:
-            if feature in counts:
-                level += weight * counts[feature]
-        series = self.series.get(feature)
-        if series is None:
+        weighed = self._weighed(at)
+        return self._above_usual(feature, _level(feature, weighed), weighed)
+
+    def highest(self, features: Iterable[str], at: int) -> float:
+        """The highest z-score of the features; 0 where none is above."""
+        weighed, highest = self._weighed(at), 0.0
+        for feature in features:
+            level = _level(feature, weighed)
+            if level > highest:  # no z-score lies above its level
+                highest = max(highest, self._above_usual(feature, level, weighed))
+        return highest
+
+    def _above_usual(self, feature: str, level: float, weighed: _Weighed) -> float:
+        row = self.series.rows.get(feature)
+        if row is None:
             return level  # nothing is usual: mean and variance are 0
-        for slot, weight in weeks:
-            if slot in series.week:
-                of_week += weight * self._of_week(series, slot)
-        lowest = math.inf
-        for mean, variance in self._moments(series):
+        _, slots, weeks, first, second = weighed
+        of_week = 0.0
+        at, *sums = self.series.sums[row].tolist()
+        for (seen, last), (slot, weight, newest) in zip(self.series.week[row, slots].tolist(), weeks, strict=True):
+            if seen:  # the mean count of the bins before at this place in the week
+                of_week += weight * (self._left[newest - int(last)][-1] * seen / self.slots[slot])
+        lowest, halves = math.inf, len(self.weights)
+        lefts = self._left[(self.closed or 0) - int(at)]
+        for keep, weight, total, squares in zip(lefts, self.weights, sums[:halves], sums[halves:], strict=True):
+            left = keep / weight
+            mean = left * total
+            variance = max(0.0, left * squares - mean * mean)
             usual = max(first * mean, of_week)
             lowest = min(lowest, (level - usual) / math.sqrt(second * variance + usual + 1))
         return lowest
@@ -252,21 +270,28 @@ class BurstTracker:
             bins = range(max(begun, at - settings.open_bins + 1), at + 1)
             weights = {b: 2 ** (-(at - b) * settings.bin_hours / settings.fast_hours) for b in bins}
             counted = [(self.open[b], w * self._scale(self.totals[b])) for b, w in weights.items() if b in self.totals]
-            slots = [(b % settings.slots, w) for b, w in weights.items()]
-            weeks = [(slot, w) for slot, w in slots if self.slots[slot] >= TWO_WEEKS]
+            closed, week = self.closed or 0, len(self.slots)
+            slots = [(b % week, w) for b, w in weights.items()]
+            weeks = [(slot, w, closed - (closed - slot) % week) for slot, w in slots if self.slots[slot] >= TWO_WEEKS]
             squares = sum(w * w for w in weights.values())
-            found = self._weights_at[at] = counted, weeks, sum(weights.values()), squares
+            places = [slot for slot, _, _ in weeks]
+            found = self._weights_at[at] = counted, places, weeks, sum(weights.values()), squares
         return found
+
+    def forget(self, features: Iterable[str]) -> None:
+        """These features will not be asked for again."""
+        names = list(features)
+        self.series.forget(names)
+        for counts in self.open.values():
+            for name in names:
+                counts.pop(name, None)
 
     def state(self) -> dict[str, Any]:
         """All of it as plain values."""
         return {
             "open": [[b, counts] for b, counts in self.open.items()], "totals": list(self.totals.items()),
             "closed": self.closed, "usual": self.usual, "weights": self.weights, "slots": self.slots,
-            "series": {
-                name: [one.at, one.sums, one.squares, [[slot, *seen] for slot, seen in one.week.items()]]
-                for name, one in self.series.items()
-            },
+            "series": self.series.state(),
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -276,10 +301,7 @@ class BurstTracker:
         self.totals = {int(b): int(count) for b, count in state["totals"]}
         self.closed, self.usual = state["closed"], float(state["usual"])
         self.weights, self.slots = list(state["weights"]), list(state["slots"])
-        self.series = {
-            name: Series(at, list(sums), list(squares), {slot: (seen, last) for slot, seen, last in week})
-            for name, (at, sums, squares, week) in state["series"].items()
-        }
+        self.series.restore(state["series"])
 
     # -- parts --------------------------------------------------------------------------------------------------
 
@@ -289,64 +311,21 @@ class BurstTracker:
         self.closed = at
         self.weights = [keep * weight + 1 for keep, weight in zip(self._keep, self.weights, strict=True)]
         self.usual += (total - self.usual) / self.weights[-1]
-        slot = at % self.settings.slots
-        self.slots[slot] = self._keep[-1] ** self.settings.slots * self.slots[slot] + 1
-        for feature, count in self.open.pop(at, {}).items():
-            series = self.series.get(feature)
-            if series is None:
-                series = self.series[feature] = Series(at, [0.0] * len(self._keep), [0.0] * len(self._keep), {})
-            self._fold(series, at, count * scale)
+        slot = at % len(self.slots)
+        self.slots[slot] = self._left[len(self.slots)][-1] * self.slots[slot] + 1
+        counts = self.open.pop(at, {})
+        self.series.fold(counts, at, np.fromiter(counts.values(), np.float64, len(counts)) * scale, self._left)
         if len(self.series) > 2 * self.settings.features:
-            self._prune()
-
-    def _fold(self, series: Series, at: int, x: float) -> None:
-        sums, squares, gap, square = series.sums, series.squares, at - series.at, x * x
-        for place, keep in enumerate(self._keep):
-            left = keep**gap
-            sums[place] = left * sums[place] + x
-            squares[place] = left * squares[place] + square
-        slot = at % self.settings.slots
-        seen, last = series.week.get(slot, (0.0, at))
-        series.week[slot] = (self._keep[-1] ** (at - last) * seen + x, at)
-        series.at = at
-
-    def _moments(self, series: Series) -> list[tuple[float, float]]:
-        """Mean and variance of a bin's count, for each half-life."""
-        found = []
-        for keep, weight, sums, squares in zip(self._keep, self.weights, series.sums, series.squares, strict=True):
-            left = keep ** ((self.closed or 0) - series.at) / weight
-            mean = left * sums
-            found.append((mean, max(0.0, left * squares - mean * mean)))
-        return found
-
-    def _of_week(self, series: Series, slot: int) -> float:
-        """The mean count of the bins before at this place in the week."""
-        seen, last = series.week[slot]
-        closed = self.closed or 0
-        newest = closed - (closed - slot) % self.settings.slots
-        return float(self._keep[-1] ** (newest - last) * seen / self.slots[slot])
+            self.series.prune(self.settings.features, at, self._left)
 
     def _scale(self, total: int) -> float:
         steady = self.settings.steady
         return min(1.0, (self.usual + steady) / (total + steady)) if self.usual else 1.0
 
-    def _prune(self) -> None:
-        """Forget the features whose sums are the lowest."""
-        closed = self.closed or 0
 
-        def left(name: str) -> float:
-            series = self.series[name]
-            return float(self._keep[-1] ** (closed - series.at) * series.sums[-1])
-
-        kept = sorted(self.series, key=lambda name: (-left(name), name))[: self.settings.features]
-        self.series = {name: self.series[name] for name in sorted(kept)}
-
-
-@dataclass
-class Series:
-    """What is kept of a feature: sums up to bin `at`, and for each place in the week a sum and its last bin."""
-
-    at: int
-    sums: list[float]
-    squares: list[float]
-    week: dict[int, tuple[float, int]]
+def _level(feature: str, weighed: _Weighed) -> float:
+    level = 0.0
+    for counts, weight in weighed[0]:
+        if feature in counts:
+            level += weight * counts[feature]
+    return level

@@ -21,6 +21,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, repeat
+from operator import mul, truediv
 from typing import Any
 
 import numpy as np
@@ -35,7 +38,10 @@ Floats = npt.NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Floats]
 
 IN_TEXT = 0.5
-"""What a term counts that stands in the text, where one in the title counts 1."""
+"""What a term counts that stands in the text, where one in the title counts 1: twice as much."""
+
+ROUNDED = 1e-9
+"""What a bound is raised by, so that no rounding makes it wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,31 +78,25 @@ class StreamTerms:
 
     def __init__(self, vocabulary: int = 200_000) -> None:
         self.vocabulary, self.count = vocabulary, 0
-        self.frequencies: dict[str, int] = {}
+        self.frequencies: Counter[str] = Counter()
 
     def vector(self, title: Sequence[str], text: Sequence[str]) -> Vector:
         """Count an item's terms, and weigh them by what came so far; empty where it has none."""
-        counts: dict[str, float] = {}
-        for word in title:
-            counts[word] = counts.get(word, 0.0) + 1.0
-        for word in text:
-            counts[word] = counts.get(word, 0.0) + IN_TEXT
+        counts = Counter(chain(title, title, text))  # halves
         self.count += 1
         known = self.frequencies
-        for word in counts:
-            known[word] = known.get(word, 0) + 1
+        known.update(iter(counts))
         if len(known) > 2 * self.vocabulary:
             kept = sorted(known, key=lambda word: (-known[word], word))[: self.vocabulary]
-            self.frequencies = {word: known[word] for word in kept}
+            self.frequencies = Counter({word: known[word] for word in kept})
         return self.weighted(counts)
 
-    def weighted(self, counts: Mapping[str, float]) -> Vector:
-        """Counts of terms as a vector of unit length, by what came so far; unknown terms count as come once."""
-        more = 1 + self.count
-        log, known = math.log, self.frequencies
-        weights = {word: (1 + log(tf)) * log(more / known.get(word, 1)) for word, tf in counts.items()}
-        length = math.sqrt(sum(weight * weight for weight in weights.values()))
-        return {word: weight / length for word, weight in weights.items()} if length else {}
+    def weighted(self, halves: Mapping[str, int]) -> Vector:
+        """Terms, by how many halves they count, as a vector of unit length; unknown terms count as come once."""
+        shares = map(truediv, repeat(1 + self.count), map(self.frequencies.get, halves, repeat(1)))
+        weights = list(map(mul, map(_dampened, halves.values()), map(math.log, shares)))
+        length = math.sqrt(sum(map(mul, weights, weights)))
+        return dict(zip(halves, map(truediv, weights, repeat(length)), strict=False)) if length else {}
 
     def idf(self, word: str) -> float:
         """ln((1 + N) / df)."""
@@ -104,11 +104,16 @@ class StreamTerms:
 
     def state(self) -> dict[str, Any]:
         """As plain values."""
-        return {"count": self.count, "frequencies": self.frequencies}
+        return {"count": self.count, "frequencies": dict(self.frequencies)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
-        self.count, self.frequencies = int(state["count"]), dict(state["frequencies"])
+        self.count, self.frequencies = int(state["count"]), Counter(dict(state["frequencies"]))
+
+
+@lru_cache(maxsize=1000)
+def _dampened(halves: int) -> float:
+    return 1 + math.log(halves * IN_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,16 @@ class Cluster:
             product += vector[term] * held[term]
         return product / math.sqrt(self.squared)
 
+    def most(self, vector: Mapping[str, float], heavy: Iterable[str], rest: float) -> float:
+        """What the cosine is at most, by some terms alone; `rest` is the length of the vector without them."""
+        held, product, square = self.centroid, 0.0, 0.0
+        for term in filter(held.__contains__, heavy):
+            weight = held[term]
+            product += vector[term] * weight
+            square += weight * weight
+        other = max(0.0, 1 - square / self.squared) + ROUNDED if self.squared else 0.0
+        return product / (math.sqrt(self.squared) or 1.0) + rest * math.sqrt(other) + ROUNDED
+
 
 class StreamClusters:
     """The live clusters, and which of them hold a term among the heaviest of a member."""
@@ -179,18 +194,27 @@ class StreamClusters:
 
     def heaviest(self, vector: Mapping[str, float]) -> list[str]:
         """The terms by which candidates are found."""
-        return heaviest_first(vector)[: self.settings.heavy_terms]
+        most = self.settings.heavy_terms
+        first = sorted(vector, key=vector.__getitem__, reverse=True)[: most + 1]
+        if len({vector[term] for term in first}) < len(first):  # equal ones go by name
+            return heaviest_first(vector)[:most]
+        return first[:most]
 
     def _best(self, member: Member, heavy: Sequence[str]) -> Cluster | None:
         """Of the clusters that share most of the item's heavy terms `compared` are compared in full."""
         settings, at, live = self.settings, member.at, self.live
         best, best_id, highest = None, 0, settings.threshold
+        rest = length_without(heavy, member.vector)
         for name in self.holding.nearest({term: member.vector[term] for term in heavy}, settings.compared):
             cluster = live[name]
             gap = max(0.0, at - cluster.last, cluster.first - at) / DAY
             if gap > settings.alive_days:
                 continue
-            found = cluster.cosine(member.vector) * half_life(gap, settings.half_life_days)
+            faded = half_life(gap, settings.half_life_days)
+            likely = best is not None and rest * faded < highest  # else the bound is hardly ever low enough
+            if likely and cluster.most(member.vector, heavy, rest) * faded < highest:
+                continue
+            found = cluster.cosine(member.vector) * faded
             if found < highest:
                 continue
             number = int(name[1:])
@@ -218,7 +242,8 @@ class StreamClusters:
         if len(cluster.members) > self.settings.members:
             del cluster.members[0]
         cluster.sources[member.source] += 1
-        cluster.entities.update(member.entities)
+        if member.entities:
+            cluster.entities.update(member.entities)
         cluster.days[int(member.at // DAY)] += 1
         cluster.waiting.append(member.title)
         if len(cluster.waiting) > self.settings.members:
@@ -231,8 +256,8 @@ class StreamClusters:
     def _hold(self, cluster: Cluster, terms: Iterable[str]) -> None:
         """Note the weights of those terms by which the cluster is found."""
         self.holding.length(cluster.id, math.sqrt(cluster.squared) or 1.0)
-        heavy, centroid = cluster.heavy, cluster.centroid
-        self.holding.hold(cluster.id, {term: centroid.get(term, 0.0) for term in terms if term in heavy})
+        held = list(filter(cluster.heavy.__contains__, terms))
+        self.holding.hold(cluster.id, dict(zip(held, map(cluster.centroid.get, held, repeat(0.0)), strict=False)))
 
     def _truncate(self, cluster: Cluster) -> None:
         held = cluster.centroid
@@ -342,7 +367,7 @@ class StreamClusters:
 
     def _take_out(self, cluster: Cluster) -> None:
         del self.live[cluster.id]
-        self.holding.forget(cluster.id, cluster.heavy)
+        self.holding.forget(cluster.id)
 
     # -- as plain values ----------------------------------------------------------------------------------------
 
@@ -358,6 +383,11 @@ class StreamClusters:
         self.holding = Holders.restored(state["holding"])
         for one in self.live.values():
             self.holding.length(one.id, math.sqrt(one.squared) or 1.0)
+
+
+def length_without(terms: Iterable[str], vector: Mapping[str, float]) -> float:
+    """What is left of the length of a unit vector without these terms, rounded up."""
+    return math.sqrt(max(0.0, 1 - sum(vector[term] ** 2 for term in terms)) + ROUNDED)
 
 
 def heaviest_first(weights: Mapping[str, float]) -> list[str]:

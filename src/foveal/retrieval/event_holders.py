@@ -5,51 +5,46 @@
 
 The sum over an item's terms is the beginning of a dot product. It is added up in float64, term after term, so that it
 is the same to the last bit whatever the order in which clusters came, went, or were read from a file.
+
+All weights lie in one array, each pair of a cluster and a term in a slot of its own: a term lists its slots, a cluster
+finds them by the term. So what an item changes is written at once, and what it asks for is read at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 FIRST_ROOM = 4
 
+Slots = npt.NDArray[np.int64]
+
 
 class Postings:
-    """The clusters of one term, as places in the table of clusters, and its weights in them."""
+    """The slots of one term."""
 
-    __slots__ = ("at", "places", "size", "weights")
+    __slots__ = ("size", "slots")
 
     def __init__(self) -> None:
-        self.places = np.empty(FIRST_ROOM, dtype=np.int64)
-        self.weights = np.empty(FIRST_ROOM)
+        self.slots: Slots = np.empty(FIRST_ROOM, dtype=np.int64)
         self.size = 0
-        self.at: dict[int, int] = {}  # place -> where it stands here
 
-    def put(self, place: int, weight: float) -> None:
-        """Note the weight; a place that is here is overwritten."""
-        where = self.at.get(place)
-        if where is None:
-            where = self.at[place] = self.size
-            if where == len(self.places):
-                self.places = np.concatenate([self.places, np.empty_like(self.places)])
-                self.weights = np.concatenate([self.weights, np.empty_like(self.weights)])
-            self.places[where] = place
-            self.size += 1
-        self.weights[where] = weight
+    def put(self, slot: int) -> None:
+        """Note a slot that is not here."""
+        if self.size == len(self.slots):
+            self.slots = _wider(self.slots)
+        self.slots[self.size] = slot
+        self.size += 1
 
-    def drop(self, place: int) -> None:
-        """Forget the place; the last one takes its room."""
-        where = self.at.pop(place, None)
-        if where is None:
-            return
+    def drop(self, slot: int) -> None:
+        """Forget the slot; the last one takes its room."""
         self.size -= 1
-        last = int(self.places[self.size])
-        if last != place:
-            self.places[where], self.weights[where] = last, self.weights[self.size]
-            self.at[last] = where
+        where = self.slots[: self.size + 1] == slot
+        self.slots[where.argmax()] = self.slots[self.size]
 
 
 class Holders:
@@ -61,6 +56,11 @@ class Holders:
         self._names: list[str] = []
         self._lengths = np.ones(FIRST_ROOM)
         self._free: list[int] = []
+        self._slots: dict[str, dict[str, int]] = {}  # cluster -> term -> slot
+        self._weights = np.empty(FIRST_ROOM)  # of each slot
+        self._holder: Slots = np.empty(FIRST_ROOM, dtype=np.int64)  # of each slot: the place of its cluster
+        self._made = 0
+        self._free_slots: list[int] = []
 
     def __len__(self) -> int:
         return len(self.terms)
@@ -72,42 +72,55 @@ class Holders:
 
     def hold(self, name: str, weights: Mapping[str, float]) -> None:
         """Note the weights of terms in a cluster's centroid."""
-        place, known = self._place_of(name), self.terms
-        for term, weight in weights.items():
-            postings = known.get(term)
-            if postings is None:
-                postings = known[term] = Postings()
-            postings.put(place, weight)
+        place = self._place_of(name)
+        known = self._slots[name]
+        slots = list(map(known.get, weights, repeat(-1)))
+        if -1 in slots:
+            for at, term in enumerate(weights):
+                if slots[at] < 0:
+                    slots[at] = known[term] = self._slot_of(term, place)
+        if slots:
+            self._weights[slots] = list(weights.values())
 
     def drop(self, name: str, term: str) -> None:
         """A cluster is not found by that term any more."""
-        postings = self.terms.get(term)
-        if postings is not None and name in self._place:
-            postings.drop(self._place[name])
-            if not postings.size:
-                del self.terms[term]
+        slot = self._slots.get(name, {}).pop(term, None)
+        if slot is None:
+            return
+        postings = self.terms[term]
+        postings.drop(slot)
+        if not postings.size:
+            del self.terms[term]
+        self._free_slots.append(slot)
 
-    def forget(self, name: str, terms: Iterable[str]) -> None:
-        """The cluster is gone; `terms` are all that it was held by."""
-        for term in terms:
-            self.drop(name, term)
+    def forget(self, name: str) -> None:
+        """The cluster is gone."""
         place = self._place.pop(name, None)
-        if place is not None:
-            self._free.append(place)
+        if place is None:
+            return
+        for term in list(self._slots[name]):
+            self.drop(name, term)
+        del self._slots[name]
+        self._free.append(place)
 
     def nearest(self, weights: Mapping[str, float], k: int) -> list[str]:
         """The `k` clusters with the largest sum of weight times held weight over their length, equal ones by name."""
-        postings = [(self.terms[term], weight) for term, weight in weights.items() if term in self.terms]
-        if not postings:
+        held = [(self.terms[term], weight) for term, weight in weights.items() if term in self.terms]
+        if not held:
             return []
-        places = np.concatenate([one.places[: one.size] for one, _ in postings])
-        products = np.concatenate([weight * one.weights[: one.size] for one, weight in postings])
-        sums = np.bincount(places, products, minlength=len(self._names)) / self._lengths[: len(self._names)]
-        found = np.flatnonzero(sums)
+        slots = np.concatenate([one.slots[: one.size] for one, _ in held])
+        products = np.array([weight for _, weight in held]).repeat([one.size for one, _ in held])
+        products *= self._weights.take(slots)
+        sums = np.bincount(self._holder.take(slots), products, len(self._names)) / self._lengths[: len(self._names)]
+        found = sums.nonzero()[0]
+        totals = sums.take(found)
         if len(found) > k:
-            found = found[sums[found] >= np.partition(sums[found], -k)[-k]]
-        order = sorted((-float(sums[place]), self._names[place]) for place in found.tolist())
-        return [name for _, name in order[:k]]
+            last = totals.copy()
+            last.partition(len(last) - k)
+            most = (totals >= last[len(last) - k]).nonzero()[0]
+            found, totals = found.take(most), totals.take(most)
+        names = [self._names[place] for place in found.tolist()]
+        return [name for _, name in sorted(zip((-totals).tolist(), names, strict=True))[:k]]
 
     def state(self) -> list[list[Any]]:
         """[term, {cluster: weight}] of each."""
@@ -115,8 +128,11 @@ class Holders:
 
     def of(self, term: str) -> dict[str, float]:
         """Cluster -> the term's weight in it."""
-        postings = self.terms.get(term, Postings())
-        return {self._names[place]: float(postings.weights[where]) for place, where in postings.at.items()}
+        if term not in self.terms:
+            return {}
+        slots = self.terms[term].slots[: self.terms[term].size]
+        names = (self._names[place] for place in self._holder[slots].tolist())
+        return dict(zip(names, self._weights[slots].tolist(), strict=True))
 
     def _place_of(self, name: str) -> int:
         place = self._place.get(name)
@@ -129,10 +145,26 @@ class Holders:
             place = len(self._names)
             self._names.append(name)
             if place == len(self._lengths):
-                self._lengths = np.concatenate([self._lengths, np.ones_like(self._lengths)])
+                self._lengths = _wider(self._lengths)
         self._lengths[place] = 1.0
-        self._place[name] = place
+        self._place[name], self._slots[name] = place, {}
         return place
+
+    def _slot_of(self, term: str, place: int) -> int:
+        """A new slot of the term for the cluster at that place."""
+        if self._free_slots:
+            slot = self._free_slots.pop()
+        else:
+            slot = self._made
+            self._made += 1
+            if slot == len(self._weights):
+                self._weights, self._holder = _wider(self._weights), _wider(self._holder)
+        self._holder[slot] = place
+        postings = self.terms.get(term)
+        if postings is None:
+            postings = self.terms[term] = Postings()
+        postings.put(slot)
+        return slot
 
     @classmethod
     def restored(cls, state: Iterable[tuple[str, Mapping[str, float]]]) -> Holders:
@@ -142,3 +174,7 @@ class Holders:
             for name, weight in held.items():
                 made.hold(name, {term: weight})
         return made
+
+
+def _wider(row: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.concatenate([row, np.ones_like(row)])

@@ -15,11 +15,10 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,9 @@ from foveal.retrieval.words import FUNCTION_WORDS
 
 DAY = 86_400.0
 
+Kept = TypeVar("Kept")
 Words = Sequence[str]
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,31 @@ class Item:
 def event_terms(text: str) -> list[str]:
     """The terms of a text, an English plural as its singular."""
     plain = text.isascii()  # then the same as `terms`, which looks for ideographs in each word
-    found = [word for word in word_runs(text.lower()) if word not in FUNCTION_WORDS] if plain else terms(text)
-    return [term[:-1] if term[-1] == "s" and len(term) > 3 and term[-2] != "s" else term for term in found]
+    return list(filter(None, map(_TERMS.__getitem__, word_runs(text.lower()) if plain else terms(text))))
+
+
+def _term(word: str) -> str:
+    """The word's singular; "" for a function word."""
+    if word in FUNCTION_WORDS:
+        return ""
+    return word[:-1] if word[-1] == "s" and len(word) > 3 and word[-2] != "s" else word
+
+
+class _Remembered(dict[str, Kept]):
+    """What a function makes of a word, remembered for 100,000 words; then it begins anew."""
+
+    def __init__(self, make: Callable[[str], Kept]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, word: str) -> Kept:
+        if len(self) >= 100_000:
+            self.clear()
+        found = self[word] = self.make(word)
+        return found
+
+
+_TERMS = _Remembered(_term)
 
 
 def seconds(moment: datetime) -> float:
@@ -88,34 +112,44 @@ class FilterSettings:
             raise InputError(f"A filter got jaccard={self.jaccard}; it needs a number above 0.")
 
 
-_BULLETIN = re.compile(
+class _Pattern:
+    """A pattern in lower case for any: a text of ASCII that is lowered itself is looked through faster."""
+
+    def __init__(self, pattern: str) -> None:
+        self.plain, self.any = re.compile(pattern), re.compile(pattern, re.IGNORECASE)
+
+
+_BULLETIN = _Pattern(
     r"^\s*(?:today'?s|daily|weekly|morning|evening|midday)\s+(?:briefing|digest|newsletter|horoscope|crossword|quiz)\b"
     r"|\b(?:highlights|futures|prices?|quotations?|exchs?|exchange rates?|spot|fixing|deposit rates?|midsession|"
     r"t-?bills?)\b[^a-z]*(?:noon|close|closing|opening|opg|open|gmt|ends?|report|table|[-–]\s*\w+\s*\d)"
     r"|\b(?:live updates?|live blog|as it happened|in pictures|photos of the (?:day|week))\s*$"
     r"|\b(?:coupons?|promo codes?|best deals?|black friday deals?|\d+\s?% off|sponsored|advertisement)\b"
     r"|\b(?:shr|qtr|qtly|div)\b.*\b(?:net|vs|shr|qtr|pay)\b|\b(?:1st|2nd|3rd|4th|first|second|third|fourth) qtr\b",
-    re.IGNORECASE,
 )
-_VARIES = re.compile(
+_VARIES = _Pattern(
     r"\d[\d.,:/%-]*|\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b"
     r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b",
-    re.IGNORECASE,
 )
 _NOT_WORDS = re.compile(r"[\W_]+")
 
 
 def is_bulletin(title: str) -> bool:
     """Whether a title reads as a listing, a price table or an advert, by rule; numbers for most of its words do."""
+    if _BULLETIN.plain.search(title.lower()) if title.isascii() else _BULLETIN.any.search(title):
+        return True
+    if not any(map(str.isdigit, title)):
+        return False
     words = title.split()
-    numbers = sum(any(sign.isdigit() for sign in word) for word in words)
-    return bool(_BULLETIN.search(title)) or numbers > len(words) / 2
+    return sum(any(map(str.isdigit, word)) for word in words) > len(words) / 2
 
 
 def template(title: str) -> str:
     """A title without what changes from one issue of a bulletin to the next: numbers, months, days."""
-    return _NOT_WORDS.sub(" ", _VARIES.sub(" ", title.lower())).strip()
+    lowered = title.lower()
+    varies = _VARIES.plain if lowered.isascii() else _VARIES.any
+    return _NOT_WORDS.sub(" ", varies.sub(" ", lowered)).strip()
 
 
 class ItemFilter:
@@ -225,26 +259,38 @@ class LastIds:
 ORDERS, BAND = 48, 4
 """Minima of a text, and of a band: two texts of coefficient 0.8 share a band with a probability of 0.998."""
 
+BAND_BYTES = 4 * BAND
+BANDS = tuple((bytes([band]), BAND_BYTES * band) for band in range(ORDERS // BAND))
+"""What a band's key begins with, and where its minima stand."""
 
-def shingles(words: Words) -> npt.NDArray[np.uint64]:
+
+def shingles(words: Words) -> Hashes:
     """The distinct hashes of all 3-grams of the words; shorter texts are one gram."""
     if not words:
         return np.empty(0, dtype=np.uint64)
-    hashes = np.fromiter(map(_hash, words), dtype=np.uint64, count=len(words))
+    hashes = np.frombuffer(b"".join(map(_HASHES.__getitem__, words)), dtype=np.uint64)
     if len(words) < 3:
         return np.array([int(hashes.sum()) & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
     a, b, c = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
-    return np.unique(hashes[:-2] * a + hashes[1:-1] * b + hashes[2:] * c)
+    grams: Hashes = hashes[:-2] * a + hashes[1:-1] * b + hashes[2:] * c
+    grams.sort()
+    new = grams[1:] != grams[:-1]
+    return grams if np.count_nonzero(new) == len(new) else np.concatenate([grams[:1], grams[1:][new]])
 
 
-@lru_cache(maxsize=100_000)
-def _hash(word: str) -> int:
-    return zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1
+def _hash(word: str) -> bytes:
+    """A number of the word as the bytes of an array's element: joined they are read at once."""
+    return np.uint64(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1).tobytes()
 
 
-def jaccard(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> float:
-    """The share of common elements in two sorted sets; 0 where both are empty."""
-    common = len(np.intersect1d(a, b, assume_unique=True))
+_HASHES = _Remembered(_hash)
+
+
+def jaccard(a: Hashes, b: Hashes) -> float:
+    """The share of common elements in two sets; 0 where both are empty."""
+    both = np.concatenate([a, b])
+    both.sort()
+    common = int(np.count_nonzero(both[1:] == both[:-1]))
     whole = len(a) + len(b) - common
     return common / whole if whole else 0.0
 
@@ -255,11 +301,11 @@ class NearDuplicates:
     def __init__(self, threshold: float = 0.8, remembered: int = 20_000) -> None:
         self.threshold, self.remembered = threshold, remembered
         draw = np.random.default_rng(0)
-        self._multiply = draw.integers(1, 2**63, size=(ORDERS, 1), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        self._plus = draw.integers(0, 2**63, size=(ORDERS, 1), dtype=np.uint64)
-        self._sets: dict[str, npt.NDArray[np.uint64]] = {}  # in the order in which they came
-        self._bands: dict[bytes, list[str]] = {}
-        self._keys: dict[str, list[bytes]] = {}
+        self._multiply = draw.integers(1, 2**63, size=ORDERS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        self._plus = draw.integers(0, 2**63, size=ORDERS, dtype=np.uint64)
+        self._sets: dict[str, Hashes] = {}  # in the order in which they came
+        self._bands: dict[bytes, tuple[str, ...]] = {}  # tuples of strings are none of the garbage collector's work
+        self._keys: dict[str, tuple[bytes, ...]] = {}
 
     def seen(self, words: Words, name: str) -> str | None:
         """The earlier item that is nearly the same; None: there is none, and this one is remembered."""
@@ -267,33 +313,37 @@ class NearDuplicates:
         if not len(own) or self.threshold > 1:
             return None
         keys = self._keys_of(own)
-        known = dict.fromkeys(one for key in keys for one in self._bands.get(key, ()))
+        known: dict[str, None] = {}
+        for key in filter(self._bands.__contains__, keys):
+            known.update(dict.fromkeys(self._bands[key]))
         for one in known:
-            if jaccard(own, self._sets[one]) >= self.threshold:
+            other = self._sets[one]
+            smaller, larger = sorted((len(own), len(other)))
+            if smaller / larger >= self.threshold and jaccard(own, other) >= self.threshold:  # the first is the most
                 return one
         self._remember(name, own, keys)
         return None
 
-    def _keys_of(self, own: npt.NDArray[np.uint64]) -> list[bytes]:
-        minima = ((own[None] * self._multiply + self._plus) >> np.uint64(32)).min(axis=1).astype(np.uint32)
-        return [bytes([band]) + minima[band * BAND : (band + 1) * BAND].tobytes() for band in range(ORDERS // BAND)]
+    def _keys_of(self, own: Hashes) -> tuple[bytes, ...]:
+        minima = np.minimum.reduce(own[:, None] * self._multiply + self._plus)  # the upper halves' minima, too
+        packed = (minima >> np.uint64(32)).astype(np.uint32).tobytes()
+        return tuple([band + packed[at : at + BAND_BYTES] for band, at in BANDS])
 
-    def _remember(self, name: str, own: npt.NDArray[np.uint64], keys: list[bytes]) -> None:
+    def _remember(self, name: str, own: Hashes, keys: tuple[bytes, ...]) -> None:
         if name in self._sets:
             self._forget(name)
         self._sets[name], self._keys[name] = own, keys
         for key in keys:
-            self._bands.setdefault(key, []).append(name)
+            self._bands[key] = (*self._bands.get(key, ()), name)
         if len(self._sets) > self.remembered:
             self._forget(next(iter(self._sets)))
 
     def _forget(self, name: str) -> None:
         del self._sets[name]
         for key in self._keys.pop(name):
-            held = self._bands[key]
-            held.remove(name)
-            if not held:
-                del self._bands[key]
+            left = tuple([one for one in self._bands.pop(key) if one != name])
+            if left:
+                self._bands[key] = left
 
     def __len__(self) -> int:
         return len(self._sets)
@@ -323,6 +373,8 @@ def entities(title: str) -> tuple[str, ...]:
 
     A title in capitals throughout has none: they cannot be told from other words.
     """
+    if title.isascii() and title.isupper():
+        return ()
     letters = [sign for sign in title if sign.isalpha()]
     if not letters or sum(sign.isupper() for sign in letters) > 0.7 * len(letters) or _headline_case(title):
         return ()

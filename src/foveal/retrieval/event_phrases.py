@@ -27,9 +27,10 @@ SHOWN_TITLES = 8
 
 def trimmed(title: str, *, source: str = "") -> str:
     """The title without the names of its source and section, which separators set apart at its ends."""
-    parts = [part.strip() for part in SEPARATORS.split(" ".join(title.split())) if part.strip()]
+    plain = " ".join(title.split())
+    parts = [part.strip() for part in SEPARATORS.split(plain) if part.strip()]
     if len(parts) < 2:
-        return " ".join(title.split())
+        return plain
     names = set(word_runs(source.lower())) - {"www", "com", "org", "net", "co", "uk"}
     kept = [part for part in parts if not _names_source(part, names)] or parts
     longest = max(kept, key=lambda part: len(part.split()))

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import nlargest
 from pathlib import Path
 
 from foveal.errors import InputError
@@ -116,7 +117,7 @@ class EventStore:
         InputError: naive and aware dates are mixed.
         """
         clock, aware = self._clock(now), now.tzinfo is not None
-        if item.published_at is not None:
+        if item.published_at is not None and item.published_at is not now:
             self._clock(item.published_at, aware)
         self._aware = aware  # only now: what was refused, or only asked, says nothing of the stream
         self._release(clock)
@@ -261,8 +262,7 @@ class EventStore:
             *(NAME + name for name, _ in cluster.entities.most_common(2)),
         ]
         at = self._bin(clock)
-        highest = max(self.bursts.z(feature, at) for feature in features)
-        return max(0.0, highest) * math.log(1 + len(cluster.sources))
+        return self.bursts.highest(features, at) * math.log(1 + len(cluster.sources))
 
     def sizes(self) -> dict[str, int]:
         """How many of each are kept: what has to stay bounded."""
@@ -338,8 +338,10 @@ class EventStore:
         for cluster in self.clusters.live.values():
             if cluster.grown and cluster.count + cluster.duplicates > 1:  # what came once does not burst
                 cluster.peak = self.burst(cluster, cluster.last)
-        for cluster in self.clusters.expired(midnight):
+        expired = self.clusters.expired(midnight)
+        for cluster in expired:
             self.closed[cluster.id] = self._event(cluster, midnight, stage="closed")
+        self.bursts.forget(EVENT + cluster.id for cluster in expired)  # else each event would leave one for long
         while len(self.closed) > self.settings.closed:
             del self.closed[next(iter(self.closed))]
 
@@ -348,7 +350,9 @@ class EventStore:
         for _, new in self.clusters.split():
             self._owner |= {member.id: new.id for member in new.members if member.id in self._owner}
         if self.encode is not None:
-            self._now |= {gone: kept for kept, gone in self.clusters.merge(self.encode)}
+            merged = {gone: kept for kept, gone in self.clusters.merge(self.encode)}
+            self.bursts.forget(EVENT + gone for gone in merged)
+            self._now |= merged
         if len(self._now) > 2 * self.settings.closed:
             known = self.clusters.live.keys() | self.closed.keys()
             self._now = {gone: kept for gone, kept in self._now.items() if self._today(kept) in known}
@@ -395,7 +399,10 @@ def _kept(cluster: Cluster) -> int:
 
 def top_terms(cluster: Cluster) -> tuple[str, ...]:
     """The heaviest terms of the centroid."""
-    return tuple(sorted(cluster.centroid, key=cluster.centroid.__getitem__, reverse=True)[:TOP_FEATURES])
+    centroid = cluster.centroid
+    least = min(nlargest(TOP_FEATURES, centroid.values()), default=0.0)  # few terms are left to be put in order
+    found = [term for term, weight in centroid.items() if weight >= least]
+    return tuple(sorted(found, key=centroid.__getitem__, reverse=True)[:TOP_FEATURES])
 
 
 def phrase_of(cluster: Cluster, members: Sequence[Member]) -> str:
