@@ -104,15 +104,18 @@ def mlp(network, x):
 
 
 @pytest.mark.parametrize("log", ["clamp", "log1p"])
-def test_knrm_by_definition(log):
-    """K-NRM: phi_k = sum_i log max(sum_j K_k(M_ij), 1e-10); f = tanh(w . 0.01 phi + b)."""
-    model = model_of("knrm", log=log)
+@pytest.mark.parametrize("words", ["equal", "idf"])
+def test_knrm_by_definition(log, words):
+    """K-NRM: phi_k = sum_i log max(sum_j K_k(M_ij), 1e-10), by choice times idf_i; f = tanh(w . 0.01 phi + b)."""
+    model = model_of("knrm", log=log, words=words)
     held = weights(model.output)
     floor = math.log1p if log == "log1p" else lambda total: math.log(max(total, 1e-10))
-    expected = [
-        math.tanh(held["weight"][0] @ (0.01 * np.array(kernel_logs(match(*row[:4]), floor=floor))) + held["bias"][0])
-        for row in rows(model)
-    ]
+    expected = []
+    for q, d, qv, dv, idf in rows(model):
+        counted = idf if words == "idf" else [1.0] * len(q)
+        each = [np.array(kernel_logs(row[None], floor=floor)) for row in match(q, d, qv, dv)]
+        phi = sum(0.01 * one * logs for one, logs in zip(counted, each, strict=True))
+        expected.append(math.tanh(held["weight"][0] @ phi + held["bias"][0]))
     assert scores(model) == pytest.approx(expected, abs=1e-5)
 
 

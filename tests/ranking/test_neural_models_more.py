@@ -578,6 +578,27 @@ def test_both_sides_may_change_places(name):
     torch.testing.assert_close(there, back, atol=1e-6, rtol=0)
 
 
+def test_untrained_dssm_ranks_by_the_letters_in_common():
+    """DSSM: random maps that keep angles give about the cosine of the counts, and no bias covers it."""
+    made, found = build("dssm", vectors(), seed=1).eval(), batch(list(product(*zip(*TEXTS[:6], strict=True))))
+    sides = [[counts(made.letters.grams, one) for one in side] for side in (found.query_words, found.document_words)]
+    expected = np.array([cosine(*both) for both in zip(*sides, strict=True)])
+    with torch.no_grad():
+        scores = made(found).numpy()
+    assert np.abs(scores - expected).max() < 0.3  # 128 random directions: a standard deviation of 0.09
+    assert np.corrcoef(scores, expected)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("name", ["dssm", "cdssm"])
+def test_untrained_models_of_letters_prefer_texts_that_share_words(name):
+    """What shares the query's words lies above what shares no letters, whatever the seed."""
+    texts = [(query, text) for query in ("sharp sight", "rod cone cell") for text in ("sharp sight", "rod cone cell")]
+    for seed in range(5):
+        with torch.no_grad():
+            scores = build(name, vectors(), seed=seed).eval()(batch(texts)).view(2, 2)
+        assert (scores.diagonal() - scores.flip(1).diagonal() > 0.3).all()
+
+
 def test_match_srnn_changes_places_with_its_weights():
     """Symmetric: s and t change places when T, W and the GRU's left and upper parts do."""
     made, other = model("match-srnn"), model("match-srnn")
@@ -608,6 +629,20 @@ def test_match_srnn_starts_by_cosines():
     assert torch.equal(made(found), made(found))
     made.train()
     assert not torch.equal(made(found), made(found))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_match_srnn_starts_by_keeping_what_its_neighbours_hold(seed):
+    """Match-SRNN: more of what the last state depends on lies in other cells than with four equal shares."""
+    gru, given = build("match-srnn", vectors(), seed=seed).gru, torch.rand(1, 1, 5, 30, 10)
+    elsewhere = []
+    for _ in range(2):
+        inputs = given.clone().requires_grad_()
+        gru(inputs, torch.tensor([5]), torch.tensor([30])).abs().sum().backward()
+        reached = inputs.grad[0, 0].norm(dim=-1)
+        elsewhere.append(float(1 - reached[4, 29] / reached.sum()))
+        torch.nn.init.zeros_(gru.bias)
+    assert elsewhere[0] > elsewhere[1] + 0.03
 
 
 @pytest.mark.parametrize("name", ["pacrr", "co-pacrr"])

@@ -8,6 +8,8 @@ Shapes      words of B queries and B documents -> (B,), -1 to 1. Their ids are n
 Edges       beyond the first and the last word stands a word without letters. A text without words has v = 0
 Sums        W_c l_t is the sum of one matrix per place of the window, each applied to one word: no (n, 90,000) counts
 Symmetric   both sides have the same weights: f(s, t) = f(t, s)
+Start       the semantic layer keeps angles, and a window's middle word counts more than those beside it, so that a word
+            has nearly the same h in any place before anything is learnt
 Train       the paper's softmax takes gamma * f, gamma about 10. MatchZoo takes 64 filters for small data
 """
 
@@ -22,9 +24,20 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
-from foveal.ranking.neural.letters import LetterGrams, LetterSums, Words, lengths_of, letters_of, window_sums
+from foveal.ranking.neural.letters import (
+    LetterGrams,
+    LetterSums,
+    Words,
+    keeping_angles,
+    lengths_of,
+    letters_of,
+    window_sums,
+)
 from foveal.ranking.neural.matches import cosines
 from foveal.ranking.neural.vectors import WordVectors
+
+MIDDLE, BESIDE = 3.0, 0.9
+"""Times the usual size: the matrix of a window's middle word, and those of the words beside it, at first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +70,12 @@ class CDSSM(NeuralRanker):
         chosen = settings or CDSSMSettings()
         super().__init__(vectors, chosen)
         self.letters = LetterSums(LetterGrams(chosen.features), chosen.window * chosen.filters)
+        with torch.no_grad():
+            parts = self.letters.table.weight.view(-1, chosen.window, chosen.filters)
+            parts.mul_(BESIDE)
+            parts[:, chosen.window // 2].mul_(MIDDLE / BESIDE)
         self.bias = nn.Parameter(torch.zeros(chosen.filters))
-        self.semantic = nn.Linear(chosen.filters, chosen.output)
+        self.semantic = keeping_angles(nn.Linear(chosen.filters, chosen.output))
 
     def forward(self, pairs: Pairs) -> Tensor:
         """Cosines (B,)."""

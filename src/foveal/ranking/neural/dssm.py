@@ -5,6 +5,7 @@ Deep Structured Semantic Models for Web Search using Clickthrough Data", CIKM 20
 
 Shapes      words of B queries and B documents -> (B,), -1 to 1. Their ids are not looked at
 Symmetric   both sides have the same weights: f(s, t) = f(t, s)
+Start       the matrices keep angles, and there is no bias: untrained, f is about the cosine of the counts
 Train       the paper's softmax takes gamma * f, gamma about 10: a cosine alone is too flat
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
-from foveal.ranking.neural.letters import LetterGrams, LetterSums, Words, letters_of
+from foveal.ranking.neural.letters import LetterGrams, LetterSums, Words, keeping_angles, letters_of
 from foveal.ranking.neural.matches import cosines
 from foveal.ranking.neural.vectors import WordVectors
 
@@ -54,7 +55,7 @@ class DSSM(NeuralRanker):
         self.letters = LetterSums(LetterGrams(chosen.features), chosen.hidden)
         self.bias = nn.Parameter(torch.zeros(chosen.hidden))
         sizes = [*[chosen.hidden] * chosen.layers, chosen.output]
-        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.layers = nn.ModuleList(keeping_angles(nn.Linear(before, after)) for before, after in pairwise(sizes))
 
     def forward(self, pairs: Pairs) -> Tensor:
         """Cosines (B,)."""

@@ -4,6 +4,8 @@
 
 Shapes    M (B, m, n) cosines of word vectors, K kernels -> phi (B, K) -> (B,), -1 to 1
 Exact     the first kernel (mu 1, sigma 1e-3) counts equal ids, not cosines near 1
+Words     the paper adds up all words of the query alike, and learns vectors by which a common one matches little; where
+          vectors stay as they are, `words="idf"` multiplies each word's logarithms with its idf
 Against   drmm.py counts in hard bins, through which no gradient goes: here the word vectors are trained, too.
           `log="log1p"` is MatchZoo's form, log(1 + x), whose scores are others. `scale` keeps the tanh from its ends
 """
@@ -38,11 +40,15 @@ class KNRMSettings:
     exact_sigma: float = 1e-3
     scale: float = 0.01  # of phi
     log: str = "clamp"  # or "log1p"
+    words: str = "equal"  # or "idf": how much each word of the query counts
 
     def __post_init__(self) -> None:
         kernels(self.kernels, sigma=self.sigma, exact=self.exact_sigma)
-        if not self.scale > 0 or self.log not in ("clamp", "log1p"):
-            raise InputError(f'K-NRM got scale={self.scale}, log={self.log!r}; it needs > 0, and "clamp" or "log1p".')
+        if not self.scale > 0 or self.log not in ("clamp", "log1p") or self.words not in ("equal", "idf"):
+            raise InputError(
+                f"K-NRM got scale={self.scale}, log={self.log!r}, words={self.words!r}; it needs a scale above 0, "
+                '"clamp" or "log1p", and "equal" or "idf".'
+            )
 
 
 class KNRM(NeuralRanker):
@@ -71,7 +77,8 @@ class KNRM(NeuralRanker):
         matches, mask = self.explain(pairs), pair_mask(pairs)
         exact = kernel_sums(indicator_matches(pairs), mask, self.kernels[:1])
         sums = torch.cat([exact, kernel_sums(matches, mask, self.kernels[1:])], dim=-1)
-        return self.settings.scale * log_sums(sums, pairs.query_mask, smooth=self.settings.log == "log1p")
+        logs = self.settings.scale * log_sums(sums, pairs.query_mask, smooth=self.settings.log == "log1p")
+        return logs * pairs.idf.unsqueeze(-1) if self.settings.words == "idf" else logs
 
     def explain(self, pairs: Pairs) -> Tensor:
         """(B, m, n): cosines."""

@@ -8,7 +8,8 @@ Modeling the Recursive Matching Structure with Spatial RNN", IJCAI 2016).
 Shapes      B pairs of m and n words -> (B,); m and n are each pair's own, so that h_mn is the state of its last words
 Symmetric   both texts are treated alike; changed over, T, W and the GRU's left and upper parts change over, too
 Start       T is the identity plus noise, so that words match by their cosine before anything is learned; from noise
-            alone the tensor learns small training sets by heart. Dropout as in MatchZoo
+            alone the tensor learns small training sets by heart. Dropout as in MatchZoo. The GRU's cells begin by
+            keeping most of what their neighbours hold: with four equal shares a quarter of it is lost at each step
 Train       m + n - 1 steps, one after the other: the slowest of the small models for long documents
 """
 
@@ -24,6 +25,9 @@ from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.grid_gru import GridGRU
 from foveal.ranking.neural.inputs import Pairs
 from foveal.ranking.neural.vectors import WordVectors
+
+KEPT = 2.0
+"""So much lower than the logits of the neighbours' shares is that of a cell's own input, at first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,8 @@ class MatchSRNN(NeuralRanker):
         self.of_query = nn.Linear(size, chosen.channels)  # W's left half, and b
         self.of_document = nn.Linear(size, chosen.channels, bias=False)
         self.gru = GridGRU(chosen.channels, chosen.units)
+        with torch.no_grad():
+            self.gru.bias[:, 6 * chosen.units : 7 * chosen.units] -= KEPT  # z_in
         self.drop = nn.Dropout(chosen.dropout)
         self.output = nn.Linear(chosen.units, 1)
 
