@@ -28,10 +28,11 @@ class Kept(PreTrainedModel):  # type: ignore[no-untyped-call]
         from safetensors import SafetensorError
 
         wanted = options.pop("output_loading_info", False)
-        always = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}  # told below
+        options.pop("use_safetensors", None)  # always
+        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told below
         try:
             with quiet():
-                loaded: Any = super().from_pretrained(*names, **{**options, **always})
+                loaded: Any = super().from_pretrained(*names, use_safetensors=True, **options)
         except (OSError, SafetensorError) as error:
             raise ModelUnavailable(
                 f"{names[0]} could not be loaded as {cls.__name__} ({error}). Train it anew, or name another."
