@@ -30,13 +30,14 @@ from foveal.ranking.neural.matches import (
     binned,
     bins,
     cosine_matches,
-    counted,
+    histograms,
     indicator_matches,
     kernel_sums,
     kernels,
     log_sums,
     masked_softmax,
     pair_mask,
+    same_word,
     top_matches,
 )
 from foveal.ranking.neural.ranker import Neural
@@ -307,12 +308,13 @@ def test_bins_are_equal_parts_with_one_for_exact_matches(value, count):
     assert low - 1e-5 <= value <= low + 2 / (count - 1) + 1e-5
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 50), (2, 3, 0)], ids=str)
-def test_what_is_counted_is_the_sum_of_ones(shape):
-    draw = torch.Generator().manual_seed(3)
-    places, mask = torch.randint(0, 7, shape, generator=draw), torch.rand(shape, generator=draw) < 0.7
-    assert counted(places, mask, 7).equal(binned(torch.ones(shape), places, mask, 7))
-    assert not counted(places, torch.zeros_like(mask), 7).any()
+@pytest.mark.parametrize("count", [2, 30])
+def test_histograms_are_sums_of_ones(count):
+    vocabulary = Vocabulary.of_texts(["a b c d e"], ["a b"], min_frequency=1)
+    both = pairs(vocabulary, ["a b", "c", ""], ["b a a e", "", "d d"], query_length=3, document_length=5)
+    matches = torch.rand(*both.query.shape, both.document.shape[1], generator=torch.Generator().manual_seed(3)) * 2 - 1
+    places = bins(matches, same_word(both), count)
+    assert histograms(matches, both, count).equal(binned(torch.ones_like(matches), places, pair_mask(both), count))
 
 
 def test_a_softmax_over_nothing_is_nothing():

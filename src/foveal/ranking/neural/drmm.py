@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
-from foveal.ranking.neural.matches import bins, counted, masked_softmax, pair_mask, same_word
+from foveal.ranking.neural.matches import histograms, masked_softmax
 from foveal.ranking.neural.vectors import WordVectors
 
 HISTOGRAMS = ("log", "count", "share")
@@ -80,8 +80,7 @@ class DRMM(NeuralRanker):
 
     def counts(self, matches: Tensor, pairs: Pairs) -> Tensor:
         """M (B, m, n) -> (B, m, bins): how many of a word's matches each bin holds."""
-        places = bins(matches, same_word(pairs), self.settings.bins)
-        return counted(places, pair_mask(pairs), self.settings.bins)
+        return histograms(matches, pairs, self.settings.bins)
 
 
 class TermGate(nn.Module):

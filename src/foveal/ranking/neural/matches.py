@@ -106,12 +106,18 @@ def binned(values: Tensor, places: Tensor, mask: Tensor, count: int) -> Tensor:
     return sums.scatter_add(2, places, values * mask)
 
 
-def counted(places: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Bins and mask (B, m, n) -> (B, m, count), float32: how many places of each bin the mask has."""
-    lines = torch.arange(places.shape[0] * places.shape[1], device=places.device).view(*places.shape[:2], 1)
-    whole = places.masked_fill(~mask, count) + lines * (count + 1)  # one bin more, of what is left out
-    found = torch.bincount(whole.flatten(), minlength=lines.numel() * (count + 1))
-    return found.view(*places.shape[:2], count + 1)[..., :count].float()
+def histograms(matches: Tensor, pairs: Pairs, count: int) -> Tensor:
+    """M (B, m, n) -> (B, m, count), float32: how many matches of each query word each of its `bins` holds.
+
+    The same as summing ones into `bins` by `binned`, in a third of the time.
+    """
+    rows, words, _ = matches.shape
+    places = matches.add(1).mul_((count - 1) / 2).int().clamp_(0, count - 2)
+    places.masked_fill_(same_word(pairs), count - 1).masked_fill_(~pairs.document_mask.unsqueeze(1), count)
+    lines = torch.arange(rows * words, dtype=torch.int32, device=matches.device).view(rows, words, 1)
+    places += lines * (count + 1)  # one bin more, of what is no word
+    found = torch.bincount(places.view(-1), minlength=rows * words * (count + 1)).view(rows, words, count + 1)
+    return found[..., :count].float() * pairs.query_mask.unsqueeze(-1)
 
 
 def top_matches(matches: Tensor, mask: Tensor, k: int, *, fill: float = 0.0) -> Tensor:
