@@ -60,6 +60,21 @@ def test_any_number_of_dimensions_threads_and_strides_gives_the_same() -> None:
 
 
 @needs_compiler
+def test_the_callers_defaults_change_nothing() -> None:
+    weight, x = published(40, 8), drawn(3, 8)
+    wanted = x @ weight.T
+    with torch.device("meta"):
+        half = HalfWeight.of(weight)
+        assert half is not None
+        torch.set_default_dtype(torch.float64)
+        try:
+            told = half(x)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(told, wanted, rtol=1e-5, atol=1e-5)
+
+
+@needs_compiler
 def test_numbers_that_are_not_finite_stay_so() -> None:
     weight = published(40, 8)
     weight[3, 2], weight[39, 7] = float("inf"), float("nan")

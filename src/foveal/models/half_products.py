@@ -51,7 +51,7 @@ class HalfWeight:
         """The products of x (…, depth), float32; no gradient comes back."""
         outputs, depth = self.shape
         rows = x.reshape(-1, depth).contiguous()
-        out = torch.empty(*x.shape[:-1], outputs)
+        out = torch.empty(*x.shape[:-1], outputs, dtype=torch.float32, device="cpu")
         numbers = len(rows), depth, outputs, torch.get_num_threads()
         places = _at(rows), _at(self._panels), None if bias is None else _at(bias), _at(out)
         native: ctypes.CDLL = library(SOURCE)  # type: ignore[assignment]  # `of` found it
@@ -63,7 +63,7 @@ class HalfWeight:
 def _packed(weight: Tensor) -> Tensor | None:
     native: ctypes.CDLL = library(SOURCE)  # type: ignore[assignment]
     native.half_size.restype = ctypes.c_int64
-    panels = torch.empty(native.half_size(*_n(weight.shape)), dtype=torch.int32)
+    panels = torch.empty(native.half_size(*_n(weight.shape)), dtype=torch.int32, device="cpu")
     return panels if native.half_pack(_at(weight), *_n(weight.shape), _at(panels)) else None
 
 

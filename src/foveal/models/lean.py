@@ -100,7 +100,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The products, (N, the layers' outputs side by side)."""
-        if self._half and x.numel() // x.shape[-1] <= FEW:
+        if self._half and x.dtype == torch.float32 and x.numel() // x.shape[-1] <= FEW:
             return self._half(x, self._bias)
         if self.packed:
             product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
