@@ -54,17 +54,24 @@ class HalfWeight:
         out = torch.empty(*x.shape[:-1], outputs, dtype=torch.float32, device="cpu")
         numbers = len(rows), depth, outputs, torch.get_num_threads()
         places = _at(rows), _at(self._panels), None if bias is None else _at(bias), _at(out)
-        native: ctypes.CDLL = library(SOURCE)  # type: ignore[assignment]  # `of` found it
-        if not native.half_product(*places, *_n(numbers)):
+        if not _native().half_product(*places, *_n(numbers)):
             raise MemoryError(f"There is no memory for {len(rows)} tokens of {depth} numbers.")
         return out
 
 
 def _packed(weight: Tensor) -> Tensor | None:
-    native: ctypes.CDLL = library(SOURCE)  # type: ignore[assignment]
-    native.half_size.restype = ctypes.c_int64
+    native = _native()
     panels = torch.empty(native.half_size(*_n(weight.shape)), dtype=torch.int32, device="cpu")
     return panels if native.half_pack(_at(weight), *_n(weight.shape), _at(panels)) else None
+
+
+@cache
+def _native() -> ctypes.CDLL:
+    """The compiled source, where `_agrees` found it."""
+    found = library(SOURCE)
+    assert found is not None
+    found.half_size.restype = ctypes.c_int64
+    return found
 
 
 def _at(tensor: Tensor) -> ctypes.c_void_p:
