@@ -1,7 +1,7 @@
 """bench nn-aaren, tables: the paper's four settings, each by Aaren, causal attention and a GRU in the same block.
 
 forecasts    ETTh1, 96 rows in; 96, 192, 336 and 720 out; DLinear and the last value beside them
-classes      JapaneseVowels and BasicMotions of the UEA archive, causal, read at the last value
+classes      JapaneseVowels, BasicMotions and GunPoint of the UEA and UCR archives, causal, read at the last value
 events       so (fold 1 is measured, the others learnt from) and hawkes, whose true likelihood is known
 actions      CartPole-v1 and Pendulum-v1, learnt from a scripted behaviour of mixed quality; cloning beside them
 
@@ -40,7 +40,7 @@ from foveal.training.loop import LoopSettings, train
 WORSE_MSE, POINTS, NATS, RETURN = 1.03, 0.02, 0.02, 10.0
 HORIZONS = (96, 192, 336, 720)
 LINEAR = "DLinear"
-VOWELS, MOTIONS = "JapaneseVowels", "BasicMotions"
+VOWELS, MOTIONS, GUN = "JapaneseVowels", "BasicMotions", "GunPoint"
 HAWKES = 0.2, 0.8
 """Base rate and jump of the made set: rate 0.2 + 0.8 Σ exp(-(t - t_i))."""
 
@@ -146,7 +146,7 @@ def archive(settings: BenchSettings, name: str) -> tuple[Path, Path]:
 
 def classes(settings: BenchSettings) -> Iterator[Row]:
     """Accuracy."""
-    for name in (VOWELS, MOTIONS):
+    for name in (VOWELS, MOTIONS, GUN):
         try:
             train_file, test_file = archive(settings, name)
         except InputError as error:
