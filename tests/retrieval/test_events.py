@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from foveal.errors import InputError
 from foveal.retrieval import event_items
 from foveal.retrieval.event_clusters import (
-    Cluster,
     ClusterSettings,
     Member,
     StreamClusters,
     StreamTerms,
-    length_without,
     two_parts,
 )
+from foveal.retrieval.event_index import PlainSums, cosine, length_without, most
 from foveal.retrieval.event_items import (
     DAY,
     FilterSettings,
@@ -40,7 +39,7 @@ from foveal.retrieval.event_items import (
     template,
 )
 from foveal.retrieval.event_phrases import trimmed, triple, written
-from foveal.retrieval.events import EVENT, EventSettings, EventStore, top_terms
+from foveal.retrieval.events import EVENT, EventSettings, EventStore
 from foveal.retrieval.terms import terms
 
 BASE = datetime(2023, 5, 1, 12)
@@ -248,17 +247,18 @@ def test_no_cosine_lies_above_its_bound(kept):
     for number in range(300):
         title, text = ([f"w{int(n)}" for n in draw.integers(90, size=size)] for size in (6, 20))
         vector = stream.vector(title, text)
-        heavy = clusters.heaviest(vector)
+        heavy = clusters.index.heaviest(vector)
         assert heavy == sorted(vector, key=lambda term: (-vector[term], term))[:12]
         rest = length_without(heavy, vector)
         assert rest == pytest.approx(
             math.sqrt(sum(vector[term] ** 2 for term in vector if term not in heavy)), abs=1e-4
         )
         for cluster in clusters.live.values():
-            assert cluster.cosine(vector) <= cluster.most(vector, heavy, rest) <= cluster.cosine(vector) + rest + 1e-6
-            assert top_terms(cluster) == tuple(sorted(cluster.centroid, key=cluster.centroid.get, reverse=True)[:5])
+            found, bound = cosine(cluster.sums, vector), most(cluster.sums, vector, heavy, rest)
+            assert found <= bound <= found + rest + 1e-6
+            assert cluster.sums.top(5) == tuple(sorted(cluster.centroid, key=cluster.centroid.get, reverse=True)[:5])
         clusters.add(Member(f"m{number}", "", "", 0.0, vector), heavy)
-    assert Cluster("e1", 0.0, 0.0).most({"a": 1.0}, ["a"], 0.0) >= 0
+    assert most(PlainSums(), {"a": 1.0}, ["a"], 0.0) >= 0
 
 
 def joined_by_definition(members, settings):
@@ -299,9 +299,9 @@ def test_joining_with_bounds_is_joining_by_comparing_with_all(seed):
     clusters = StreamClusters(settings)
     assert [clusters.add(member).id for member in members] == joined_by_definition(members, settings)
     for cluster in clusters.live.values():
-        assert cluster.squared == pytest.approx(sum(weight**2 for weight in cluster.centroid.values()))
-        for term in cluster.heavy:
-            assert clusters.holding.of(term)[cluster.id] == cluster.centroid[term]
+        assert cluster.sums.squared == pytest.approx(sum(weight**2 for weight in cluster.centroid.values()))
+        for term in cluster.sums.heavy:
+            assert clusters.index.of(term)[cluster.id] == cluster.centroid[term]
         pairs = [
             sum(w * b.vector.get(t, 0.0) for t, w in a.vector.items())
             for a, b in itertools.permutations(cluster.members, 2)
@@ -323,10 +323,10 @@ def test_a_cluster_that_fell_apart_is_cut_and_what_means_the_same_becomes_one():
     assert (old.peak, new.peak) == (3.5, 0.0)  # of that name it stays the highest burst so far
     assert {member.id for member in new.members} == {"m1", "m3"}
     assert (old.id, old.count, new.count, set(clusters.live)) == ("e1", 3, 2, {"e1", "e2"})
-    assert list(clusters.holding.of("b")) == ["e2"]
+    assert list(clusters.index.of("b")) == ["e2"]
     assert clusters.merge(lambda titles: np.ones((len(titles), 4), np.float32) / 2) == [("e1", "e2")]
     assert clusters.live["e1"].count == 5
-    assert list(clusters.holding.of("b")) == ["e1"]
+    assert list(clusters.index.of("b")) == ["e1"]
 
 
 # -- the store --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ Joining    of the live clusters that share one of the 12 heaviest terms the one 
            cos(item, centroid) 2^(-gap / 7 days), if that is 0.17 or more; the centroid is the sum of the members
 At night   clusters whose titles' mean vectors have a cosine of 0.75 and whose lives overlap become one; one whose
            members' mean cosine fell below 0.1 is cut in two (spherical 2-means over the members that are kept)
+Sums       lie in an index (`event_index.py`), from some hundred clusters on in a compiled one: it gives the same
 Memory     terms of the stream, terms of a centroid, members of a cluster: each has a bound, the lightest or oldest go
 Against    other threshold clusterings drift into clusters of everything on a name; here age, heavy terms and the night
            hold them apart (single pass: Allan, Papka and Lavrenko, SIGIR 1998)
@@ -19,7 +20,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, repeat
@@ -31,8 +32,10 @@ import numpy.typing as npt
 
 from foveal.errors import InputError
 from foveal.retrieval.event_cuts import Vector, two_parts
-from foveal.retrieval.event_holders import Holders
-from foveal.retrieval.event_items import DAY, half_life
+from foveal.retrieval.event_index import Index, PlainIndex, PlainSums, Sums, shortened
+from foveal.retrieval.event_index_compiled import CompiledIndex
+from foveal.retrieval.event_items import DAY
+from foveal.retrieval.event_native import native
 
 Floats = npt.NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Floats]
@@ -40,8 +43,8 @@ Encode = Callable[[Sequence[str]], Floats]
 IN_TEXT = 0.5
 """What a term counts that stands in the text, where one in the title counts 1: twice as much."""
 
-ROUNDED = 1e-9
-"""What a bound is raised by, so that no rounding makes it wrong."""
+COMPILED_FROM = 500
+"""Live clusters from which on the index is a compiled one: before that it is not worth to load and compile it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +138,9 @@ class Cluster:
     id: str
     first: float  # seconds
     last: float
-    centroid: Vector = field(default_factory=dict)  # the sum of the members' vectors
-    squared: float = 0.0  # of the centroid's length
+    sums: Sums = field(default_factory=PlainSums)
     count: int = 0
     duplicates: int = 0
-    heavy: dict[str, int] = field(default_factory=dict)  # term -> members that have it among their heaviest
     members: list[Member] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
     entities: Counter[str] = field(default_factory=Counter)
@@ -150,94 +151,67 @@ class Cluster:
     peak: float = 0.0  # the highest burst so far
 
     @property
+    def centroid(self) -> Vector:
+        """The sum of the members' vectors; not to be changed, and made anew each time where it lies in an index."""
+        return self.sums.centroid
+
+    @property
     def coherence(self) -> float:
         """The mean cosine between two different members; 1 for one alone."""
-        return (self.squared - self.count) / (self.count * (self.count - 1)) if self.count > 1 else 1.0
-
-    def cosine(self, vector: Mapping[str, float]) -> float:
-        """Of a vector of unit length and the centroid."""
-        if not self.squared:
-            return 0.0
-        held, product = self.centroid, 0.0
-        for term in filter(held.__contains__, vector):  # few are in both: the fastest way to pass over the others
-            product += vector[term] * held[term]
-        return product / math.sqrt(self.squared)
-
-    def most(self, vector: Mapping[str, float], heavy: Iterable[str], rest: float) -> float:
-        """What the cosine is at most, by some terms alone; `rest` is the length of the vector without them."""
-        held, product, square = self.centroid, 0.0, 0.0
-        for term in filter(held.__contains__, heavy):
-            weight = held[term]
-            product += vector[term] * weight
-            square += weight * weight
-        other = max(0.0, 1 - square / self.squared) + ROUNDED if self.squared else 0.0
-        return product / (math.sqrt(self.squared) or 1.0) + rest * math.sqrt(other) + ROUNDED
+        return (self.sums.squared - self.count) / (self.count * (self.count - 1)) if self.count > 1 else 1.0
 
 
 class StreamClusters:
-    """The live clusters, and which of them hold a term among the heaviest of a member."""
+    """The live clusters."""
 
     def __init__(self, settings: ClusterSettings | None = None) -> None:
         self.settings = settings or ClusterSettings()
         self.live: dict[str, Cluster] = {}
-        self.holding = Holders()  # of the terms that are among the heaviest of a member
+        self.index: Index = PlainIndex(self.settings)
         self.made = 0
+        self.compiled_from: float = COMPILED_FROM
 
     def add(self, member: Member, heavy: Sequence[str] | None = None) -> Cluster:
         """The cluster that the item joined or opened; `heavy`: its heaviest terms, where they are known."""
-        heavy = self.heaviest(member.vector) if heavy is None else heavy
-        best = self._best(member, heavy)
-        if best is None:
-            best = self._open(member.at)
-        self._join(best, member, heavy)
-        return best
+        if len(self.live) >= self.compiled_from:
+            self._compile()
+        heavy = self.index.heaviest(member.vector) if heavy is None else heavy
+        best = self.index.best(member, heavy)
+        cluster = self._open(member.at) if best is None else self.live[best]
+        self._join(cluster, member, heavy)
+        return cluster
 
-    def heaviest(self, vector: Mapping[str, float]) -> list[str]:
-        """The terms by which candidates are found."""
-        most = self.settings.heavy_terms
-        first = sorted(vector, key=vector.__getitem__, reverse=True)[: most + 1]
-        if len({vector[term] for term in first}) < len(first):  # equal ones go by name
-            return heaviest_first(vector)[:most]
-        return first[:most]
+    def again(self, cluster: Cluster, source: str, at: float) -> None:
+        """A near-duplicate of a member came."""
+        cluster.duplicates += 1
+        cluster.sources[source] += 1
+        cluster.days[int(at // DAY)] += 1
+        cluster.first, cluster.last = min(cluster.first, at), max(cluster.last, at)
+        cluster.grown = True  # else the night would not note the burst that they are
+        self.index.span(cluster)
 
-    def _best(self, member: Member, heavy: Sequence[str]) -> Cluster | None:
-        """Of the clusters that share most of the item's heavy terms `compared` are compared in full."""
-        settings, at, live = self.settings, member.at, self.live
-        best, best_id, highest = None, 0, settings.threshold
-        rest = length_without(heavy, member.vector)
-        for name in self.holding.nearest({term: member.vector[term] for term in heavy}, settings.compared):
-            cluster = live[name]
-            gap = max(0.0, at - cluster.last, cluster.first - at) / DAY
-            if gap > settings.alive_days:
-                continue
-            faded = half_life(gap, settings.half_life_days)
-            likely = best is not None and rest * faded < highest  # else the bound is hardly ever low enough
-            if likely and cluster.most(member.vector, heavy, rest) * faded < highest:
-                continue
-            found = cluster.cosine(member.vector) * faded
-            if found < highest:
-                continue
-            number = int(name[1:])
-            if found > highest or best is None or number < best_id:
-                best, best_id, highest = cluster, number, found
-        return best
+    def _compile(self) -> None:
+        """From now on sums lie in the compiled index, if there is a compiler."""
+        self.compiled_from = math.inf
+        calls = native()
+        if calls is not None:
+            index = CompiledIndex(self.settings, calls)
+            for one in self.live.values():
+                index.put(one, PlainSums(one.sums.centroid, one.sums.heavy, one.sums.squared))
+            self.index = index
 
     def _open(self, at: float) -> Cluster:
         self.made += 1
         cluster = self.live[f"e{self.made}"] = Cluster(f"e{self.made}", at, at)
+        self.index.open(cluster)
         return cluster
 
-    def _join(self, cluster: Cluster, member: Member, heavy: Iterable[str]) -> None:
-        centroid, product = cluster.centroid, 0.0
-        for term, weight in member.vector.items():
-            before = centroid.get(term, 0.0)
-            product += weight * before
-            centroid[term] = before + weight
-        cluster.squared += 2 * product + (1.0 if member.vector else 0.0)
+    def _join(self, cluster: Cluster, member: Member, heavy: Sequence[str]) -> None:
         cluster.count += 1
-        if len(centroid) > 2 * self.settings.centroid_terms:
-            self._truncate(cluster)
         cluster.first, cluster.last = min(cluster.first, member.at), max(cluster.last, member.at)
+        self.index.span(cluster)
+        if self.index.add(cluster, member.vector, heavy):
+            self._shorten(cluster)
         cluster.members.append(member)
         if len(cluster.members) > self.settings.members:
             del cluster.members[0]
@@ -249,27 +223,12 @@ class StreamClusters:
         if len(cluster.waiting) > self.settings.members:
             del cluster.waiting[0]
         cluster.grown = True
-        for term in heavy:
-            cluster.heavy[term] = cluster.heavy.get(term, 0) + 1
-        self._hold(cluster, heavy if cluster.count == 1 else member.vector)
 
-    def _hold(self, cluster: Cluster, terms: Iterable[str]) -> None:
-        """Note the weights of those terms by which the cluster is found."""
-        self.holding.length(cluster.id, math.sqrt(cluster.squared) or 1.0)
-        held = list(filter(cluster.heavy.__contains__, terms))
-        self.holding.hold(cluster.id, dict(zip(held, map(cluster.centroid.get, held, repeat(0.0)), strict=False)))
-
-    def _truncate(self, cluster: Cluster) -> None:
-        held = cluster.centroid
-        kept = heaviest_first(held)[: self.settings.centroid_terms]
-        cluster.centroid = {term: held[term] for term in kept}
+    def _shorten(self, cluster: Cluster) -> None:
+        """Sources and names are bounded as the terms are."""
         for counts in (cluster.sources, cluster.entities):
             for name, _ in counts.most_common()[self.settings.centroid_terms :]:
                 del counts[name]
-        for term in heaviest_first(cluster.heavy)[self.settings.centroid_terms :]:
-            self.holding.drop(cluster.id, term)
-            del cluster.heavy[term]
-        self._hold(cluster, cluster.heavy)
 
     # -- at night -----------------------------------------------------------------------------------------------
 
@@ -298,10 +257,11 @@ class StreamClusters:
         self._take_out(cluster)
         new = self._open(members[leaving[0]].at)
         old = self.live[cluster.id] = Cluster(cluster.id, math.inf, -math.inf, duplicates=duplicates)
+        self.index.open(old)
         old.peak = cluster.peak  # the highest burst of that name so far
         old.first = old.last = next(member.at for place, member in enumerate(members) if place not in away)
         for place, member in enumerate(members):
-            self._join(new if place in away else old, member, self.heaviest(member.vector))
+            self._join(new if place in away else old, member, self.index.heaviest(member.vector))
         return new
 
     def merge(self, encode: Encode) -> list[tuple[str, str]]:
@@ -329,6 +289,7 @@ class StreamClusters:
         """The night is over: nothing has grown since."""
         for cluster in self.live.values():
             cluster.grown = False
+        self.index.rest()
 
     def _encode(self, encode: Encode) -> None:
         clusters = [one for one in self.live.values() if one.waiting]
@@ -344,10 +305,13 @@ class StreamClusters:
 
     def _swallow(self, older: Cluster, younger: Cluster) -> None:
         self._take_out(younger)
-        product = sum(weight * older.centroid.get(term, 0.0) for term, weight in younger.centroid.items())
+        sums = PlainSums(dict(older.centroid), dict(older.sums.heavy), older.sums.squared)
+        product = sum(weight * sums.centroid.get(term, 0.0) for term, weight in younger.centroid.items())
         for term, weight in younger.centroid.items():
-            older.centroid[term] = older.centroid.get(term, 0.0) + weight
-        older.squared += younger.squared + 2 * product
+            sums.centroid[term] = sums.centroid.get(term, 0.0) + weight
+        for term, count in younger.sums.heavy.items():
+            sums.heavy[term] = sums.heavy.get(term, 0) + count
+        sums.squared += younger.sums.squared + 2 * product
         older.count += younger.count
         older.duplicates += younger.duplicates
         older.peak = max(older.peak, younger.peak)
@@ -359,40 +323,28 @@ class StreamClusters:
         older.days.update(younger.days)
         if older.dense is not None and younger.dense is not None:
             older.dense = older.dense + younger.dense
-        for term, count in younger.heavy.items():
-            older.heavy[term] = older.heavy.get(term, 0) + count
-        self._hold(older, older.heavy)
-        if len(older.centroid) > 2 * self.settings.centroid_terms:
-            self._truncate(older)
+        if len(sums.centroid) > 2 * self.settings.centroid_terms:
+            sums = shortened(sums, self.settings.centroid_terms)
+            self._shorten(older)
+        self.index.put(older, sums)
+        self.index.span(older)
 
     def _take_out(self, cluster: Cluster) -> None:
         del self.live[cluster.id]
-        self.holding.forget(cluster.id)
+        self.index.take_out(cluster)
 
     # -- as plain values ----------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """All of it."""
         return {"made": self.made, "live": [cluster_state(one) for one in self.live.values()],
-                "holding": self.holding.state()}  # fmt: skip
+                "holding": self.index.state()}  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.made = int(state["made"])
         self.live = {one["id"]: cluster_of(one) for one in state["live"]}
-        self.holding = Holders.restored(state["holding"])
-        for one in self.live.values():
-            self.holding.length(one.id, math.sqrt(one.squared) or 1.0)
-
-
-def length_without(terms: Iterable[str], vector: Mapping[str, float]) -> float:
-    """What is left of the length of a unit vector without these terms, rounded up."""
-    return math.sqrt(max(0.0, 1 - sum(vector[term] ** 2 for term in terms)) + ROUNDED)
-
-
-def heaviest_first(weights: Mapping[str, float]) -> list[str]:
-    """Terms by falling weight, equal ones by name."""
-    return sorted(sorted(weights), key=weights.__getitem__, reverse=True)  # two plain sorts: faster than one of pairs
+        self.index = PlainIndex.restored(self.settings, state["holding"], self.live.values())
 
 
 def _near(rows: Floats, grown: Sequence[bool], least: float) -> list[tuple[int, int]]:
@@ -421,7 +373,9 @@ def cluster_state(cluster: Cluster) -> dict[str, Any]:
     dense = None if cluster.dense is None else base64.b64encode(cluster.dense.astype("<f4").tobytes()).decode()
     members = [[one.id, one.title, one.source, one.at, dict(one.vector), list(one.entities)] for one in cluster.members]
     counts = {name: list(getattr(cluster, name).items()) for name in ("sources", "entities", "days")}
-    return {**vars(cluster), **counts, "dense": dense, "members": members}
+    sums = {name: getattr(cluster.sums, name) for name in ("centroid", "squared", "heavy")}
+    kept = {name: value for name, value in vars(cluster).items() if name != "sums"}
+    return {**kept, **sums, **counts, "dense": dense, "members": members}
 
 
 def cluster_of(state: Mapping[str, Any]) -> Cluster:
@@ -432,6 +386,8 @@ def cluster_of(state: Mapping[str, Any]) -> Cluster:
         for name, title, source, at, vector, names in state["members"]
     ]
     changed = {name: Counter(dict(state[name])) for name in ("sources", "entities", "days")}
-    made = {**state, **changed, "members": members}
+    sums = PlainSums(state["centroid"], state["heavy"], state["squared"])
+    kept = {name: value for name, value in state.items() if name not in ("centroid", "heavy", "squared")}
+    made = {**kept, **changed, "members": members, "sums": sums}
     made["dense"] = None if dense is None else np.frombuffer(base64.b64decode(dense), dtype="<f4").astype(np.float32)
     return Cluster(**made)

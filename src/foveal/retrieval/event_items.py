@@ -7,7 +7,9 @@ Dates      naive or aware datetimes, but not both in one stream; naive ones are 
 Bulletins  listings, prices and adverts, by rules, and by a title that comes on many days with other numbers in it
 MinHash    Broder, 1997: the share of equal minima over random orders of the 3-grams of words estimates their Jaccard
            coefficient; bands of 4 minima find candidates, whose coefficient is then computed exactly
-Memory     all tables have a bound; the oldest entries go first
+Compiled   from some thousand texts on grams and minima are computed in C++ (`event_native.py`): the same numbers
+Memory     all tables have a bound; the oldest entries go first. So they are ordered dictionaries: a plain one looks for
+           its first entry behind the room of all that went before
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +30,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError
 from foveal.evaluation.scripts import word_runs
+from foveal.retrieval.event_native import native
 from foveal.retrieval.terms import terms
 from foveal.retrieval.words import FUNCTION_WORDS
 
@@ -157,7 +163,8 @@ class ItemFilter:
 
     def __init__(self, settings: FilterSettings | None = None) -> None:
         self.settings = settings or FilterSettings()
-        self._days: dict[str, tuple[int, int]] = {}  # template -> days on which it came, the last of them
+        self._days: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Template -> days on which it came, the last of them."""
 
     def refused(self, item: Item, words: int, day: int) -> str | None:
         """Why the item of `day` with so many words in its title is no evidence; None: it is."""
@@ -181,7 +188,7 @@ class ItemFilter:
         count += day > last  # what comes late makes no day anew
         self._days[key] = (count, max(day, last))  # at the end: the one that came last
         if len(self._days) > self.settings.remembered:
-            del self._days[next(iter(self._days))]
+            self._days.popitem(last=False)
         return count >= self.settings.bulletin_days
 
     def state(self) -> list[Any]:
@@ -190,7 +197,7 @@ class ItemFilter:
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take what `state` gave."""
-        self._days = {key: (count, last) for key, count, last in state}
+        self._days = OrderedDict((key, (count, last)) for key, count, last in state)
 
 
 _SCRIPTS = (
@@ -226,7 +233,7 @@ class LastIds:
 
     def __init__(self, remembered: int) -> None:
         self.remembered = remembered
-        self._ids: dict[str, None] = {}
+        self._ids: OrderedDict[str, None] = OrderedDict()
 
     def again(self, name: str) -> bool:
         """Whether the id is remembered; then it counts as come anew."""
@@ -240,7 +247,7 @@ class LastIds:
         self._ids.pop(name, None)
         self._ids[name] = None
         if len(self._ids) > self.remembered:
-            del self._ids[next(iter(self._ids))]
+            self._ids.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -251,7 +258,7 @@ class LastIds:
 
     def restore(self, state: Sequence[str]) -> None:
         """Take what `state` gave."""
-        self._ids = dict.fromkeys(state)
+        self._ids = OrderedDict.fromkeys(state)
 
 
 # -- the same text again ----------------------------------------------------------------------------------------------
@@ -262,6 +269,10 @@ ORDERS, BAND = 48, 4
 BAND_BYTES = 4 * BAND
 BANDS = tuple((bytes([band]), BAND_BYTES * band) for band in range(ORDERS // BAND))
 """What a band's key begins with, and where its minima stand."""
+
+
+COMPILED_FROM = 2000
+"""Texts remembered from which on minima are computed by compiled code: before that it is not worth to load it."""
 
 
 def shingles(words: Words) -> Hashes:
@@ -295,6 +306,11 @@ def jaccard(a: Hashes, b: Hashes) -> float:
     return common / whole if whole else 0.0
 
 
+def _banded(minima: bytes) -> tuple[bytes, ...]:
+    """The keys of a text with these minima."""
+    return tuple([band + minima[at : at + BAND_BYTES] for band, at in BANDS])
+
+
 class NearDuplicates:
     """The items remembered last, by what their words are."""
 
@@ -303,16 +319,20 @@ class NearDuplicates:
         draw = np.random.default_rng(0)
         self._multiply = draw.integers(1, 2**63, size=ORDERS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         self._plus = draw.integers(0, 2**63, size=ORDERS, dtype=np.uint64)
-        self._sets: dict[str, Hashes] = {}  # in the order in which they came
+        self._orders = self._multiply.ctypes.data, self._plus.ctypes.data
+        self.compiled_from: float = COMPILED_FROM
+        self._native: SimpleNamespace | None = None
+        self._sets: OrderedDict[str, Hashes] = OrderedDict()  # in the order in which they came
         self._bands: dict[bytes, tuple[str, ...]] = {}  # tuples of strings are none of the garbage collector's work
         self._keys: dict[str, tuple[bytes, ...]] = {}
 
     def seen(self, words: Words, name: str) -> str | None:
         """The earlier item that is nearly the same; None: there is none, and this one is remembered."""
-        own = shingles(words)
-        if not len(own) or self.threshold > 1:
+        if not words or self.threshold > 1:
             return None
-        keys = self._keys_of(own)
+        if len(self._sets) >= self.compiled_from:
+            self.compiled_from, self._native = math.inf, native()
+        own, keys = self._known_by(words)
         known: dict[str, None] = {}
         for key in filter(self._bands.__contains__, keys):
             known.update(dict.fromkeys(self._bands[key]))
@@ -324,10 +344,21 @@ class NearDuplicates:
         self._remember(name, own, keys)
         return None
 
+    def _known_by(self, words: Words) -> tuple[Hashes, tuple[bytes, ...]]:
+        """The text's shingles, and its keys."""
+        if self._native is None:
+            own = shingles(words)
+            return own, self._keys_of(own)
+        hashes, count = b"".join(map(_HASHES.__getitem__, words)), len(words)
+        grams, minima = array("Q", bytes(8 * count)), array("I", bytes(4 * ORDERS))
+        places = grams.buffer_info()[0], minima.buffer_info()[0]
+        found = self._native.grams(hashes, count, *self._orders, ORDERS, *places)
+        return np.array(grams[:found], dtype=np.uint64), _banded(minima.tobytes())
+
     def _keys_of(self, own: Hashes) -> tuple[bytes, ...]:
         minima = np.minimum.reduce(own[:, None] * self._multiply + self._plus)  # the upper halves' minima, too
         packed = (minima >> np.uint64(32)).astype(np.uint32).tobytes()
-        return tuple([band + packed[at : at + BAND_BYTES] for band, at in BANDS])
+        return _banded(packed)
 
     def _remember(self, name: str, own: Hashes, keys: tuple[bytes, ...]) -> None:
         if name in self._sets:
@@ -357,7 +388,7 @@ class NearDuplicates:
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take what `state` gave."""
-        self._sets, self._bands, self._keys = {}, {}, {}
+        self._sets, self._bands, self._keys = OrderedDict(), {}, {}
         for name, held in state:
             own = np.array(held, dtype=np.uint64)
             self._remember(name, own, self._keys_of(own))

@@ -25,12 +25,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import nlargest
 from pathlib import Path
 
 from foveal.errors import InputError
 from foveal.retrieval.bursts import BurstSettings, BurstTracker
 from foveal.retrieval.event_clusters import Cluster, ClusterSettings, Encode, Member, StreamClusters, StreamTerms
+from foveal.retrieval.event_index import PlainSums, Sums, cosine
 from foveal.retrieval.event_items import (
     DAY,
     FilterSettings,
@@ -151,16 +151,12 @@ class EventStore:
 
     def _counted(self, item: Item, at: float, title: Sequence[str], text: Sequence[str]) -> str:
         vector = self.terms.vector(title, text)
-        names, heavy = entities(item.title), self.clusters.heaviest(vector)
+        names, heavy = entities(item.title), self.clusters.index.heaviest(vector)
         same = self.duplicates.seen([*title, *text], item.id)
         known = self.event_of(same) if same is not None else None
         if known is not None and known in self.clusters.live:
             cluster = self.clusters.live[known]
-            cluster.duplicates += 1
-            cluster.sources[item.source] += 1
-            cluster.days[int(at // DAY)] += 1
-            cluster.first, cluster.last = min(cluster.first, at), max(cluster.last, at)
-            cluster.grown = True  # else the night would not note the burst that they are
+            self.clusters.again(cluster, item.source, at)
             self.reasons["duplicate"] += 1
         else:
             cluster = self.clusters.add(Member(item.id, item.title, item.source, at, vector, names), heavy)
@@ -223,6 +219,7 @@ class EventStore:
             (event for event in self.events(now) if event.score > 0), key=lambda event: (-event.score, event.id)
         )
         pool: list[Event] = events[: 10 * k]
+        sums = {event.id: _read(alive[event.id]) for event in pool}
         chosen: list[Event] = []
         most = max((event.score for event in pool), default=1.0)
         likeness = {event.id: 0.0 for event in pool}
@@ -232,7 +229,7 @@ class EventStore:
             pool.remove(best)
             chosen.append(best)
             for one in pool:
-                likeness[one.id] = max(likeness[one.id], _alike(alive[best.id], alive[one.id]))
+                likeness[one.id] = max(likeness[one.id], _alike(sums[best.id], sums[one.id]))
         return chosen
 
     def get(self, name: str, now: datetime) -> Event:
@@ -258,7 +255,7 @@ class EventStore:
         """The highest z-score among the event and its heaviest terms, times ln(1 + sources); 0 where none is above."""
         features = [
             EVENT + cluster.id,
-            *top_terms(cluster),
+            *cluster.sums.top(TOP_FEATURES),
             *(NAME + name for name, _ in cluster.entities.most_common(2)),
         ]
         at = self._bin(clock)
@@ -268,7 +265,7 @@ class EventStore:
         """How many of each are kept: what has to stay bounded."""
         return {
             "clusters": len(self.clusters.live), "members": sum(map(_kept, self.clusters.live.values())),
-            "terms": len(self.terms.frequencies), "heavy terms": len(self.clusters.holding),
+            "terms": len(self.terms.frequencies), "heavy terms": len(self.clusters.index),
             "features": len(self.bursts.series), "texts": len(self.duplicates), "owners": len(self._owner),
             "ids": len(self.came), "closed": len(self.closed), "waiting": len(self._waiting),
             "renamed": len(self._now),
@@ -374,7 +371,7 @@ class EventStore:
             duplicates=cluster.duplicates,
             burst=burst,
             score=burst * half_life(age, self.settings.trend_half_life_days) * spread,
-            terms=top_terms(cluster),
+            terms=cluster.sums.top(TOP_FEATURES),
             entities=tuple(name for name, _ in cluster.entities.most_common(TOP_FEATURES)),
             sources=dict(cluster.sources.most_common()),
             titles=tuple(member.title for member in reversed(members)),
@@ -397,17 +394,15 @@ def _kept(cluster: Cluster) -> int:
     return len(cluster.members)
 
 
-def top_terms(cluster: Cluster) -> tuple[str, ...]:
-    """The heaviest terms of the centroid."""
-    centroid = cluster.centroid
-    least = min(nlargest(TOP_FEATURES, centroid.values()), default=0.0)  # few terms are left to be put in order
-    found = [term for term, weight in centroid.items() if weight >= least]
-    return tuple(sorted(found, key=centroid.__getitem__, reverse=True)[:TOP_FEATURES])
+def _read(cluster: Cluster) -> PlainSums:
+    """Its centroid, read once for many looks at it."""
+    return PlainSums(cluster.centroid, squared=cluster.sums.squared)
 
 
 def phrase_of(cluster: Cluster, members: Sequence[Member]) -> str:
     """The title nearest the centroid, trimmed; of equally near ones the earliest."""
-    nearest = max(members, key=lambda member: (cluster.cosine(member.vector), -member.at))
+    sums = _read(cluster)
+    nearest = max(members, key=lambda member: (cosine(sums, member.vector), -member.at))
     return trimmed(nearest.title, source=nearest.source)
 
 
@@ -417,7 +412,7 @@ def _length(title: str) -> int:
     return max(spaced, len(terms(title)) if not title.isascii() else 0)
 
 
-def _alike(one: Cluster, other: Cluster) -> float:
+def _alike(one: Sums, other: Sums) -> float:
     """The cosine of two centroids."""
     if not one.squared or not other.squared:
         return 0.0
