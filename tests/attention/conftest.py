@@ -12,6 +12,7 @@ import torch
 from tiny import KINDS, tiny
 
 from foveal.models.language import LanguageModel
+from foveal.models.lean import supports
 from foveal.models.threads import with_threads
 
 
@@ -25,6 +26,15 @@ def _one_thread(request):
 @pytest.fixture(scope="session")
 def attention_models(tmp_path_factory) -> dict[str, LanguageModel]:
     return {kind: tiny(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
+
+
+@pytest.fixture(autouse=True)
+def _left_as_they_were(request):
+    """A hook or a switch that a test leaves on a model of all tests would change what later ones compute, and round."""
+    yield
+    if "attention_models" in request.fixturenames:
+        changed = [kind for kind, one in request.getfixturevalue("attention_models").items() if not supports(one.model)]
+        assert not changed, f"{request.node.name} left something on {changed}"
 
 
 @pytest.fixture(params=KINDS)

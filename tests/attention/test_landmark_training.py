@@ -24,6 +24,7 @@ from foveal.attention.landmark_training import (
 from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.training.loop import LoopSettings
+from foveal.training.low_rank import LowRank
 from foveal.training.windows import batches_of
 
 TEXT = " ".join(
@@ -108,6 +109,29 @@ def test_from_a_decoder_that_there_is(tmp_path, rank, monkeypatch):
     assert not torch.equal(made.landmark, model.landmark)
     kept = torch.equal(made.base.model.embed_tokens.weight, model.base.model.embed_tokens.weight)
     assert kept == bool(rank)  # low-rank changes leave the embedding as it was
+    tiny("qwen", tmp_path / "base", seed=1)  # another model in its place
+    with pytest.raises(InputError, match="there already"):
+        train_landmark([TEXT], str(tmp_path / "base"), chosen, home=tmp_path, name="fine")
+
+
+def test_low_rank_changes_learn_in_mixed_precision_and_are_measured_without(tmp_path):
+    """The loop knows the changes alone: it cast nothing, and what was to be bfloat16 learnt in float32."""
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    tiny("qwen", tmp_path / "base")
+    seen = set()
+
+    def note(module, _):
+        if isinstance(module, LowRank):
+            seen.add((module.training, torch.is_autocast_enabled("cpu")))
+
+    chosen = replace(SMALL, loop=replace(SMALL.loop, steps=1, bfloat16=True))
+    hook = register_module_forward_pre_hook(note)
+    try:
+        train_landmark([TEXT], str(tmp_path / "base"), chosen, home=tmp_path)
+    finally:
+        hook.remove()
+    assert seen == {(True, True), (False, False)}
 
 
 def test_too_little_text_is_refused(tmp_path):

@@ -394,6 +394,14 @@ SIZES = {
     "eos_token_id": None,
     "initializer_range": 0.2,
 }
+LONG = {
+    "rope_type": "longrope",
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0, 1.0, 1.0, 1.0],
+    "long_factor": [1.0, 1.5, 2.0, 4.0],
+}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 10_000.0}
 
 
@@ -403,8 +411,9 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
         (lambda: CohereForCausalLM(CohereConfig(**SIZES)), "pairs"),
         (lambda: GlmForCausalLM(GlmConfig(**SIZES, head_dim=8, partial_rotary_factor=0.5)), "pairs"),
         (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=YARN)), "halves"),
+        (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=LONG)), "halves"),
     ],
-    ids=["cohere", "glm", "yarn"],
+    ids=["cohere", "glm", "yarn", "longrope"],
 )
 @torch.inference_mode()
 def test_other_rotary_positions_are_taken_in_hand(made, layout):
@@ -414,6 +423,22 @@ def test_other_rotary_positions_are_taken_in_hand(made, layout):
     assert rotations_of(model).of("full_attention").layout == layout
     wide = LongHeads(chunk_size=8, attention_length=160)
     torch.testing.assert_close(logits(model, wide, (100, 101, 150), ids)[0], dense, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("reach", [64, 128])
+def test_angles_do_not_depend_on_what_was_asked_before(reach):
+    """Of a model that turns otherwise in longer texts, which it has just read."""
+    parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    model = LlamaForCausalLM(LlamaConfig(**SIZES | {"max_position_embeddings": 64}, rope_parameters=parameters))
+    ground = 10_000.0 * (2.0 * reach / 64 - 1.0) ** (8 / 6)  # NTK's, of a text of `reach` tokens
+    places = torch.arange(200)
+    known = (places[:, None] * ground ** -(torch.arange(0, 8, 2) / 8)).cos().repeat(1, 2)
+    model(input_ids=torch.zeros(1, 300, dtype=torch.long))
+    for _ in range(2):
+        rotation = rotations_of(model, reach=reach).of("full_attention")
+        for some in (places, places[:5], places[reach - 1 :]):
+            torch.testing.assert_close(rotation.angles(some)[0], known[some], atol=1e-5, rtol=0)
+        model(input_ids=torch.zeros(1, 300, dtype=torch.long))
 
 
 def test_models_without_rotary_positions_are_refused():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich import get_console
 from tiny import CACHE, tiny
 from torch import Tensor
 from transformers import DynamicCache
@@ -612,6 +613,10 @@ def test_a_report_explains_itself(model, tmp_path, capsys):
         logits(model, tokens(200))
     attached.explain(tmp_path / "blocks.png")
     assert "looks, density" in capsys.readouterr().out
+    with get_console().capture() as captured:  # the one that the program prints with, as it was set up
+        attached.explain()
+    assert "looks, density" in captured.get()
+    assert not capsys.readouterr().out
     assert (tmp_path / "blocks.png").stat().st_size > 1000
 
 

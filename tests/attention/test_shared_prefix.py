@@ -9,6 +9,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from test_methods import Everything, small
 from tiny import LAYERS, SLIDING, tiny
+from transformers import Llama4ForCausalLM, Llama4TextConfig
 
 from foveal.attention import Recorder, SharedPrefix, Streaming, attach
 from foveal.errors import InputError
@@ -125,3 +126,18 @@ def test_texts_attend_to_themselves_by_a_method(models, kind):
     dense = last_states(models[kind], texts, None)
     torch.testing.assert_close(last_states(models[kind], texts, Everything()), dense, rtol=1e-4, atol=1e-4)
     assert (both - dense).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_layers_that_see_chunks_are_refused():
+    """Their window is told by the same number as one that slides: questions saw what they were not to see, or lacked
+    what they were to."""
+    config = Llama4TextConfig(
+        vocab_size=256, hidden_size=32, intermediate_size=16, intermediate_size_mlp=16, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, attention_chunk_size=8, num_local_experts=1,
+        moe_layers=[], max_position_embeddings=256, pad_token_id=0, layer_types=["full_attention", "chunked_attention"],
+    )  # fmt: skip
+    model = Llama4ForCausalLM(config).eval()
+    texts, questions = drawn([11, 6], 0), drawn([3, 4], 1)
+    with pytest.raises(InputError, match="Layer 1 of this model sees chunks"):
+        together(model, 2, texts, questions)

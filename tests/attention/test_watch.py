@@ -6,10 +6,12 @@ import pytest
 import torch
 from models.test_decoding import LEAN, WINDOW
 from models.test_decoding import tiny as made
+from test_methods import small
 from tiny import FULL, LAYERS
 from torch import nn
 
-from foveal.attention import Recorder, SharedPrefix, attach, watch
+from foveal.attention import Dense, LongHeads, Recorder, SharedPrefix, Streaming, attach, watch
+from foveal.errors import InputError
 from foveal.models import lean as lean_layers
 from foveal.models.language import load_language_model
 from foveal.models.lean import PROJECTIONS, lean, supports
@@ -68,6 +70,32 @@ def test_a_pass_ends_at_the_deepest_layer_that_is_watched(kind, monkeypatch):
     watch(model, IDS, whole)
     assert len(run) > 2
     torch.testing.assert_close(recorder.attention[0], whole.attention[0][:, [1, 0]])
+
+
+def test_a_block_of_attach_around_it_holds():
+    """Its method, layers and report; a method of its own goes before it."""
+    model, method = made("llama"), small(Streaming, sinks=16, recent=16)
+    ids, rows = IDS.repeat(1, 4), torch.tensor([[60, 90], [70, 110]])
+    layers = [1]
+
+    def seen(own=None):
+        recorder = Recorder(rows, EVERY)
+        watch(model, ids, recorder, method=own)
+        return recorder.attention
+
+    dense = seen()
+    with attach(model, method, layers=layers) as around:
+        expected = Recorder(rows, EVERY)
+        with torch.inference_mode(), attach(model, method, layers=layers, recorder=expected) as attached:
+            attached.base(input_ids=ids, use_cache=False)
+        found = seen()
+        assert_same(found, expected.attention)
+        assert {look.layer for look in around.report.looks} == {1}
+        assert_same(seen(small(Dense)), dense)
+    assert not torch.allclose(found[2], dense[2], atol=1e-3)  # what layer 1 gave is other
+    assert_same(seen(), dense)
+    with attach(model, LongHeads(chunk_size=8, attention_length=64)), pytest.raises(InputError, match="LongHeads"):
+        seen()
 
 
 def test_other_errors_come_through():

@@ -159,6 +159,11 @@ def test_texts_are_read_from_tables_and_lines(tmp_path):
     assert [one.label for one in read_texts(tmp_path / "some.jsonl.gz")] == ["sky", "bad", "3"]
 
 
+def test_a_number_is_one_label_with_a_point_and_without(tmp_path):
+    (tmp_path / "some.jsonl").write_text("\n".join(f'{{"text": "x", "label": {one}}}' for one in ("1", "1.0", "1.5")))
+    assert [one.label for one in read_texts(tmp_path / "some.jsonl")] == ["1", "1", "1.5"]
+
+
 def test_a_gold_label_is_a_place_among_choices_or_the_label_itself(tmp_path):
     path = tmp_path / "some.jsonl"
     path.write_text('{"text": "x", "gold": 1}\n')

@@ -93,6 +93,22 @@ def test_another_architecture_is_left_to_sentence_transformers(folder, tmp_path)
         BertEncoder(other)
 
 
+@pytest.mark.parametrize("kind", ["a layer behind the pooling", "a prompt before each text"])
+def test_an_encoder_of_more_parts_is_left_to_sentence_transformers(folder, tmp_path, kind):
+    """Its vectors were made without them: other ones than the model's, without a word."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    assert supports(other)
+    if kind.startswith("a layer"):
+        parts = json.loads((other / "modules.json").read_text())
+        dense = {"idx": len(parts), "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+        (other / "modules.json").write_text(json.dumps([*parts, dense]))
+    else:
+        told = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+        (other / "config_sentence_transformers.json").write_text(json.dumps(told))
+    assert not supports(other)
+
+
 def test_an_encoder_is_loaded_once():
     assert load_encoder("minilm") is load_encoder("minilm")
 

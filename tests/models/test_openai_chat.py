@@ -286,6 +286,18 @@ def test_a_schema_is_sent_and_its_answer_checked(server, routes):
     assert stated["schema"] == Place.model_json_schema()
 
 
+def test_half_a_surrogate_pair_is_neither_sent_nor_given(server, routes):
+    """JSON may escape what is no character: it was given on, and could be neither written nor sent."""
+    routes[PATH] = answering("an \ud83d eye \U0001f441")
+    asked = [{"role": "user", "content": "What \udce9 is it?"}]
+    assert chat(server).chat(asked) == "".join(chat(server).stream(asked)) == "an \ufffd eye \U0001f441"
+    assert sent(server)["messages"][0]["content"] == "What \ufffd is it?"
+    routes[PATH] = in_turn(answering('{"name": "\ud83d", "degr'), answering('{"name": "\ud83d", "degrees": 2}'))
+    found = chat(server).parse(asked, Place)
+    assert found == Place(name="\ufffd", degrees=2)
+    assert found.model_dump_json().encode()
+
+
 def test_a_wrong_answer_is_asked_again_once(server, routes):
     routes[PATH] = in_turn(answering('{"name": "fovea"}'), answering('{"name": "fovea", "degrees": 2}'))
     assert chat(server).parse(ASK, Place).degrees == 2

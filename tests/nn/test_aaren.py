@@ -220,6 +220,32 @@ def test_texts_that_were_read_apart_are_merged():
     assert_same_state(state, plain(x)[1])
 
 
+@pytest.mark.parametrize("parts", [(9, 0), (9, 1), (9, 2), (1, 1), (2, 1), (0, 2), (1, 0)], ids=str)
+def test_a_text_shorter_than_the_convolution_is_merged_as_if_read_on(parts):
+    """Also where its tokens do not count, in a row or in all: the convolution finds zeros in their places."""
+    layer, x = aaren(conv_kernel=4, decay=0.05), drawn(3, sum(parts), 8)
+    mask = torch.ones(3, sum(parts), dtype=torch.bool)
+    mask[1, -1], mask[2] = False, False
+    rest = drawn(3, 5, 8)
+    for real in (None, mask):
+        states = [
+            layer(one, mask=None if real is None else there)[1] if one.shape[1] else layer.init_state(3)
+            for one, there in zip(x.split(parts, 1), mask.split(parts, 1), strict=True)
+        ]
+        merged, whole = layer.merge(*states), layer(x, mask=real)[1]
+        assert_same_state(merged, whole)
+        assert torch.equal(merged.places[0], whole.places[0])
+        torch.testing.assert_close(layer(rest, merged)[0], layer(rest, whole)[0])
+
+
+def test_a_longer_text_behind_a_convolution_is_merged_but_for_its_first_tokens():
+    layer, x = aaren(conv_kernel=4), drawn(2, 2000, 8)
+    left, right = (layer(one)[1] for one in x.split([1000, 1000], 1))
+    merged, whole = layer.merge(left, right), layer(x)[1]
+    assert torch.equal(merged.tail, whole.tail)
+    torch.testing.assert_close(merged.a / merged.c, whole.a / whole.c, atol=1e-2, rtol=0)
+
+
 def test_masked_and_padded_tokens_are_skipped():
     layer, x = aaren(), drawn(1, 12, 8)
     mask = torch.tensor([[False, False, True, True, False, True, True, True, True, True, False, False]])

@@ -102,19 +102,20 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     from foveal.training import watch
 
     settings = replace(SMALL, model="routing")
-    folder, _ = train_language([TEXT], settings, home=tmp_path / "whole", name="mine")
+    text = TEXT[:1000]  # an epoch is 4 steps: the run is stopped in the second
+    folder, _ = train_language([text], settings, home=tmp_path / "whole", name="mine")
     step = watch.Watch.on_step_end
 
     def stopped(self, args, state, control, **more):
-        self.interrupted = self.interrupted or state.global_step == 4
+        self.interrupted = self.interrupted or state.global_step == 5
         return step(self, args, state, control, **more)
 
     monkeypatch.setattr(watch.Watch, "on_step_end", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train_language([TEXT], settings, home=tmp_path / "cut", name="mine")
+        train_language([text], settings, home=tmp_path / "cut", name="mine")
     monkeypatch.setattr(watch.Watch, "on_step_end", step)
-    other, report = train_language([TEXT], settings, home=tmp_path / "cut", name="mine")
-    assert report.curves.resumed_at == 4
+    other, report = train_language([text], settings, home=tmp_path / "cut", name="mine")
+    assert report.curves.resumed_at == 5
     theirs = language_model(other).state_dict()
     for name, weight in language_model(folder).state_dict().items():
         assert torch.equal(weight, theirs[name]), name
@@ -153,6 +154,20 @@ def test_the_command(tmp_path):
     shown = CliRunner().invoke(app, [*command, *size], env=env)
     assert "bits per character" in shown.stdout
     assert "numbers learnt from 192 bytes" in shown.stdout
+
+
+def test_what_could_not_be_read_is_told(tmp_path):
+    """One damaged file ended a training on a folder; what was no text was left out without a word."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "book.txt").write_text("A few words.")
+    for number in range(6):
+        (tmp_path / "texts" / f"{number}.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    command = ["train", "language-model", "--data", str(tmp_path / "texts"), "--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(app, command)
+    assert "Give more text" in str(done.exception)
+    assert done.stderr.count("Not learnt from: ") == 5
+    assert "0.pdf" in done.stderr
+    assert "1 more could not be read" in done.stderr
 
 
 def test_a_memory_in_training_shortens_its_errors_unless_it_is_told_not_to():

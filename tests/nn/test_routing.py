@@ -363,6 +363,50 @@ def test_members_are_the_nearest_tokens_of_each_cluster_and_no_others_are_read(s
         only_routed().members(x.detach())
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"self_penalty": 3.0, "logit_scale": "none"},
+        {"selection": "topk"},
+        {"selection": "topk", "causal": False, "self_penalty": 3.0},
+    ],
+    ids=["causal", "causal, penalty", "topk, causal", "topk"],
+)
+def test_neighbours_and_their_weights_are_what_a_token_gets(options, masked):
+    layer, x = only_routed(**options), drawn(2, 23, 16)
+    real = torch.rand(2, 23, generator=torch.Generator().manual_seed(1)) > 0.3 if masked else None
+    with torch.no_grad():
+        output, _, v = layer(x, mask=real, keep=False).output, *layer.routed._heads(x)[1:]
+    for place in range(23):
+        found = layer.neighbours(x, place, real)
+        given = layer.routed.out((found.weights[..., None, :] @ v).transpose(1, 2).flatten(2))[:, 0]
+        counts = torch.ones(2, dtype=torch.bool) if real is None else real[:, place]
+        torch.testing.assert_close(given[counts], output[counts, place], atol=1e-9, rtol=1e-9)
+        assert not found.weights[~found.seen].any()
+        if layer.settings.causal:
+            assert not found.seen[..., place + 1 :].any()
+        listed = found.listed(row=1, head=1)
+        assert {one for one, _ in listed} == set(found.seen[1, 1].nonzero()[:, 0].tolist())
+        assert listed == sorted(listed, key=lambda one: -one[1])
+    with pytest.raises(InputError, match="places 0 to 22"):
+        layer.neighbours(x, 23)
+    with pytest.raises(InputError, match="no routing heads"):
+        routing(routing_heads=0).neighbours(x, 0)
+
+
+def test_clusters_are_chosen_in_float32_also_under_autocast():
+    """In bfloat16 near ties fell otherwise: a token then sat in another cluster than where it was to be found."""
+    means, x = OnlineMeans(heads=2, clusters=64, width=16), on_sphere(drawn(1, 2, 2000, 16).float())
+    expected = means.nearest(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(means.nearest(x), expected)
+        assert means.products(x).dtype == torch.float32
+    half = x.bfloat16()
+    assert torch.equal(means.nearest(half), means.nearest(half.float()))
+
+
 def test_what_was_observed_is_saved_and_does_not_outlive_loaded_weights():
     layer, x = routing().train(), drawn(2, 20, 16)
     held = {name: one.clone() for name, one in layer.state_dict().items()}

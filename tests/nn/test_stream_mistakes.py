@@ -11,7 +11,7 @@ from nn.streams import drawn
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
 from foveal.evaluation.event_sequences import Events
 from foveal.nn.causal_attention import StreamSettings
 from foveal.nn.classifier import ClassifierSettings, StreamClassifier
@@ -71,3 +71,10 @@ def test_a_test_file_that_would_be_passed_over_is_refused(task, tmp_path):
     said = CliRunner().invoke(app, command, env={"FOVEAL_HOME": str(tmp_path)}).exception
     assert isinstance(said, InputError)
     assert f"The task {task} takes no --test-data" in str(said)
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify"])
+def test_a_mixer_that_is_not_there_is_told_all_that_are(task, tmp_path):
+    said = CliRunner().invoke(app, ["train", "aaren", task, "--mixer", "nope", "--home", str(tmp_path)]).exception
+    assert isinstance(said, UnknownName)
+    assert "'nope'. There are: aaren, attention, gru, lmm; of forecast and decide also linear." in str(said)

@@ -185,6 +185,13 @@ def test_a_classifier_learns_and_streams(tmp_path):
     for value in x.unbind(1):
         logits, state = model.step(value, state)
     torch.testing.assert_close(logits, model(x), atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="there already"):  # else it would be told how another test went
+        fit(
+            classification(tones(40, 0), tones(30, 2), ClassifierSettings(encoder=SMALL)),
+            loop,
+            home=tmp_path,
+            name="tones",
+        )
     with pytest.raises(InputError, match="class 'loud'"):
         classification(tones(4, 0), Labelled(tones(1, 0).series, ("loud",)))
     with pytest.raises(InputError, match="one series only"):
@@ -255,6 +262,32 @@ def test_events_one_by_one_are_told_as_all_at_once(mixer):
     torch.testing.assert_close(torch.cat(told_time), time)
     assert torch.isfinite(time).all()  # two events at one time
     assert len(mark) == 4
+
+
+def test_a_clock_that_has_run_for_long_still_moves():
+    """After a million mean gaps a float32 clock moves by sixteenths; here by what came, alone and all at once."""
+    model = EventModel(EventModelSettings(encoder=small("aaren"), components=4, marks=3)).eval()
+    late, mark = 2.0**24, torch.zeros(1, dtype=torch.long)
+    seen = []
+    with torch.no_grad():
+        for begin in (0.0, late):
+            told, reading = model.step(torch.zeros(1), mark, model.init_state(1), first=True)
+            reading = reading._replace(time=reading.time + begin)
+            for _ in range(8):
+                told, reading = model.step(torch.full((1,), 0.25), mark, reading)
+            seen.append(float(reading.time) - begin)
+        assert seen == [2.0, 2.0]
+        assert told.weights.dtype == torch.float32
+        gaps = torch.tensor([[0.0, late, *[0.25] * 8]])
+        tokens = []
+        model.encoder.register_forward_pre_hook(lambda _, given: tokens.append(given[0]))
+        model(gaps, torch.zeros(1, 10, dtype=torch.long))
+        phase = tokens[0][0, 3:] - tokens[0][0, 2]  # of gaps alike, so that only the clock tells them apart
+    turns = model.turns.double()
+    times = late + 0.25 * torch.arange(1, 9, dtype=torch.float64)
+    angles = times[:, None] * turns
+    known = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    torch.testing.assert_close(phase.double(), known[1:] - known[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow
@@ -411,6 +444,12 @@ def test_actions_that_are_numbers_lie_within_each_ones_bounds():
         model.act.bias.copy_(torch.tensor([9.0, -9.0]))  # 2 and -2
     returns(model, "levers", [0], make=make)
     np.testing.assert_allclose(made[-1].taken, [[2.0, 0.0]] * 10, atol=1e-3)
+    with torch.no_grad():
+        model.act.bias.copy_(torch.tensor([0.3, -6.0]))  # the second is always 0 in the end: that is what was done
+    for stream in (False, True):
+        returns(model, "levers", [0], make=make, stream=stream)
+    assert all(action[1] == 0 for action in made[-1].taken)
+    np.testing.assert_allclose(made[-1].taken, made[-2].taken, atol=1e-4)
     wide = replace(one, actions=np.zeros((10, 3)))
     with pytest.raises(InputError, match="takes 2 numbers"):
         deciding("levers", [wide], make=make)

@@ -310,6 +310,16 @@ def test_labels_that_are_numbers_are_ratings(tmp_path):
     assert after["mean absolute error"] < 1
 
 
+def test_equal_numbers_are_one_class_however_they_are_spelled():
+    spelled = {"water": ("1", "1.0"), "sky": ("2.50", "2.5"), "bread": ("7", "7")}
+    learnt = [replace(one, label=spelled[one.label][n // 3 % 2]) for n, one in enumerate(texts(40))]
+    recipe = classifying(learnt, [replace(learnt[0], label="1.00")], WORDS_ALONE)
+    assert list(recipe.model.classes) == ["1", "2.5", "7"]
+    assert recipe.measure(recipe.model, "test").keys() >= {"mean absolute error"}
+    names = [replace(one, label=f"v{one.label}") for one in learnt]  # no numbers, so of each spelling its own
+    assert list(classifying(names, [], WORDS_ALONE).model.classes) == ["v1", "v1.0", "v2.5", "v2.50", "v7"]
+
+
 def test_a_label_that_is_missing_is_no_rating():
     for missing in ("nan", "inf"):
         assert numbers_of(["1", "2", missing]) is None

@@ -343,6 +343,27 @@ def test_what_is_refused_in_the_end_leaves_the_earlier_model_in_its_place(model,
     assert not (earlier / "weights").exists()
 
 
+def test_what_is_measured_is_what_is_saved(model, tmp_path, undrawn):
+    """Learnt in float32, but nothing of it is left in the model's own type: no better, so not kept."""
+
+    def by_length(trained, listed):
+        lengths = torch.tensor([float(len(one.text)) for one in listed.documents])
+        return 1e3 * (trained.model.norm.weight[0].float() - 1 - 1e-5) * lengths, None  # at first the wrong way
+
+    documents = tuple(ListedDocument(str(n), "a" * n) for n in (1, 2, 3))
+    lists = [RankingList(f"q{n}", documents, frozenset({"3"})) for n in range(8)]
+    settings = BlockRankSettings(
+        learned="full", documents=3, loop=LoopSettings(steps=4, batch=2, learning_rate=1e-4, evaluate_every=4)
+    )
+    for kind, kept in ((torch.float32, True), (torch.bfloat16, False)):
+        one = replace(model, model=copy.deepcopy(model.model).to(kind))
+        one.model.model.norm.weight.data.fill_(1)
+        how = {"home": tmp_path, "name": str(kind), "dev": lists[:2]}
+        folder, report = train_blockrank(one, lists[2:], by_length, {"layer": 1}, settings, **how)
+        assert (folder is not None, report.kept) == (kept, kept)
+        assert report.curves.metrics[-1][1]["mrr@10"] == 1  # while it was trained
+
+
 @pytest.mark.slow
 def test_training_makes_attention_find_the_answer(model, tmp_path, undrawn):
     """Decisive: training lifts attention ranking on lists that were held out; the saved model ranks so, too."""

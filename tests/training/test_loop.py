@@ -92,15 +92,18 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_randomness_al
     assert not torch.equal(first.model.weight, other.model.weight)
 
 
+ASKED = {"ctrl-c": signal.SIGINT, "shut down": signal.SIGTERM}
+
+
 class StopAt:
-    """A hook that behaves as a person who presses Ctrl-C at a step, or as a bug."""
+    """A hook that behaves as a person who presses Ctrl-C at a step, as a machine that shuts down, or as a bug."""
 
     def __init__(self, step: int, how: str) -> None:
         self.step, self.how = step, how
 
     def at_step(self, step: int, model: nn.Module) -> None:  # noqa: ARG002
-        if step == self.step and self.how == "ctrl-c":
-            os.kill(os.getpid(), signal.SIGINT)
+        if step == self.step and self.how in ASKED:
+            os.kill(os.getpid(), ASKED[self.how])
         elif step == self.step:
             raise RuntimeError(self.how)
 
@@ -111,15 +114,16 @@ class StopAt:
         assert state == {"asked": 9}
 
 
-@pytest.mark.parametrize(("how", "lost"), [("ctrl-c", 0), ("the plug was pulled", 1)])
+@pytest.mark.parametrize(("how", "lost"), [("ctrl-c", 0), ("shut down", 0), ("the plug was pulled", 1)])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, how, lost):
     whole = job()
     expected = train(whole, SETTINGS, tmp_path / "whole")
     said: list[Progress] = []
-    with pytest.raises(KeyboardInterrupt if how == "ctrl-c" else RuntimeError):
+    with pytest.raises(KeyboardInterrupt if how in ASKED else RuntimeError):
         train(job(hooks=[StopAt(9, how)]), SETTINGS, tmp_path / "cut", on_progress=said.append)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if how == "ctrl-c":
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if how in ASKED:
         assert said[-1].note == "Saved at step 9; the same command, without --anew, goes on."
     again = job(hooks=[StopAt(-1, "never")])
     curves = train(again, SETTINGS, tmp_path / "cut")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from foveal.cli.main import app
 from foveal.cli.training import learnt_from
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelUnavailable
 from foveal.library import Library
 from foveal.ranking.judged import Judged
 from foveal.settings import Settings
@@ -111,6 +111,17 @@ def test_what_is_only_measured_is_not_learnt_from(data, tmp_path):
     assert judged.notes == ("2 queries of train are asked in test, too, and were not learnt from.",)
     with pytest.raises(InputError, match="nothing is left to learn from"):
         given("test")
+
+
+def test_a_base_that_was_trained_in_the_home_is_found_by_its_name(data, tmp_path):
+    """It was looked for in the default home: what `train bprop --home H` made, no other training of H knew."""
+    made = tmp_path / "home" / "models" / "mine"
+    made.mkdir(parents=True)
+    (made / "config.json").write_text("{}")  # found, that is, and no model
+    command = ["train", "encoder", "--data", str(data), "--base", "mine", "--home", str(tmp_path / "home")]
+    said = CliRunner().invoke(app, command, env={"FOVEAL_HOME": ""}).exception
+    assert isinstance(said, ModelUnavailable)
+    assert f"{made} could not be loaded" in str(said)
 
 
 def test_help_names_every_choice():

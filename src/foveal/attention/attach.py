@@ -203,16 +203,21 @@ def needs_unrotated(method: AttentionMethod | None) -> bool:
     return bool(getattr(method, "needs_unrotated", False))
 
 
-def _rotations(model: Any, method: AttentionMethod | None, *, alone: bool) -> Rotations | None:
-    """Those of the model, if the method turns queries and keys itself."""
+def rotations_for(model: Any, method: Any) -> Rotations | None:
+    """The rotary positions of the model, if the method turns queries and keys itself."""
     if not needs_unrotated(method):
         return None
-    if not alone:
+    return rotations_of(model, reach=method.reach(model.config) if hasattr(method, "reach") else None)
+
+
+def _rotations(model: Any, method: AttentionMethod | None, *, alone: bool) -> Rotations | None:
+    """The same, for a method that does all of the model."""
+    if needs_unrotated(method) and not alone:
         raise InputError(
             f"{type(method).__name__} takes the model's positions into its own hands: it does all layers and heads, "
             "and no recorder can watch it. Attach it without layers, heads and recorder."
         )
-    return rotations_of(model)
+    return rotations_for(model, method)
 
 
 def _unturn(module: nn.Module, arguments: tuple[Any, ...], angles: Any) -> Any:  # noqa: ARG001
@@ -305,6 +310,11 @@ def _configs(model: Any) -> list[Any]:
 def _set_back(before: Sequence[tuple[Any, str]]) -> None:
     for config, implementation in before:
         config._attn_implementation = {"": implementation}  # a mapping: of a bare name its parts would get the same
+
+
+def attached_here(model: Any) -> Attached | None:
+    """What the innermost block around this call, in this thread, has attached to the model."""
+    return next((one for one in reversed(_ACTIVE.get()) if one.model is model), None)
 
 
 def _attached_to(module: nn.Module) -> Attached | None:

@@ -20,6 +20,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from foveal.attention.landmark_cache import ReadSettings
 from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
 from foveal.errors import InputError
+from foveal.models.folders import kept_fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.settings import Settings
@@ -178,23 +180,23 @@ def own_decoder(size: DecoderSize, vocabulary: int, seed: int, *, positions: int
 
 @dataclass(frozen=True, eq=False)
 class WindowLoss:
-    """The loss of a window's tokens. The loop may know only what learns of the model."""
+    """The loss of a window's tokens. The loop may know only what learns of the model, and so cast nothing else."""
 
     model: LandmarkModel
+    bfloat16: bool = False  # whether the loop cannot bring mixed precision about by itself
 
     def __call__(self, learning: nn.Module, batch: Tensor | Mapping[str, Tensor]) -> Tensor:
         ids = batch["ids"] if isinstance(batch, Mapping) else batch
         self.model.train(learning.training)
-        loss: Tensor = self.model(ids, labels=ids).loss
+        with torch.autocast(ids.device.type, torch.bfloat16) if self.bfloat16 else nullcontext():
+            loss: Tensor = self.model(ids, labels=ids).loss
         return loss
 
     @torch.no_grad()
     def nats(self, windows: Sequence[Tensor], batch: int = 8) -> float:
         """The mean over windows of one length."""
-        told = [
-            float(self.model(ids := torch.stack(list(windows[at : at + batch])), labels=ids).loss) * len(ids)
-            for at in range(0, len(windows), batch)
-        ]
+        parts = (torch.stack(list(windows[at : at + batch])) for at in range(0, len(windows), batch))
+        told = [float(self.model(ids := part.to(self.model.device), labels=ids).loss) * len(part) for part in parts]
         return sum(told) / len(windows)
 
 
@@ -218,6 +220,8 @@ def train_landmark(
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     plain = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
     depends_on = {"what": "landmark", "base": base or SCRATCH, "texts": digest, "landmark": json.dumps(plain)}
+    if base is not None:  # another model may be trained anew under that name, while this run is stopped
+        depends_on["weights"] = kept_fingerprint(_base_folder(base), Settings.load().cache)
     known_by = identity(depends_on, settings.loop)
     run = TrainingRun.opened(home, name, known_by, kind="landmark", anew=anew)
     found = run.report()
@@ -225,6 +229,8 @@ def train_landmark(
         return run.place, found
     model, tokenizer = _begun(text, base, settings)
     learnt, held = _parts(tokenizer, text, settings)
+    if torch.cuda.is_available():
+        model.to("cuda")  # the loop moves what learns, which may be a part of it alone
     report = _trained(model, tokenizer, learnt, held, settings, run, on_progress)
     with run.candidate() as made:
         model.save_pretrained(made)
@@ -232,6 +238,10 @@ def train_landmark(
             tokenizer.save_pretrained(str(made))
         run.settle(made, report)
     return run.place, report
+
+
+def _base_folder(base: str) -> Path:
+    return folder_of(base, Settings.load().cache, kind="language model")
 
 
 def _begun(text: str, base: str | None, settings: LandmarkTraining) -> tuple[LandmarkModel, Any]:
@@ -244,7 +254,7 @@ def _begun(text: str, base: str | None, settings: LandmarkTraining) -> tuple[Lan
         return LandmarkModel(made, settings.landmarks), tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    folder = folder_of(base, Settings.load().cache, kind="language model")
+    folder = _base_folder(base)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     return LandmarkModel.from_pretrained(folder, settings.landmarks), tokenizer
 
@@ -276,12 +286,12 @@ def _trained(
     run: TrainingRun,
     on_progress: Callable[[Progress], None],
 ) -> Report:
-    loss = WindowLoss(model)
     fine = run.known_by["base"] != SCRATCH
     learning: nn.Module = model
     if fine and settings.rank is not None:
         changes = add_low_rank(model.base, rank=settings.rank, alpha=2.0 * settings.rank, seed=settings.loop.seed)
         learning = nn.ModuleDict({"changes": changes, "landmark": nn.ParameterList([model.landmark])})
+    loss = WindowLoss(model, settings.loop.bfloat16 and learning is not model)
     dev = list(held[: len(held) // learnt.length * learnt.length].view(-1, learnt.length)[: settings.dev_windows])
     before = _measured(model, loss, dev, held, learnt, tokenizer)
     job = Job(
@@ -310,7 +320,7 @@ def _measured(
     """Perplexity within a window, and of the text read from its beginning; pass keys found at both lengths."""
     model.eval()
     told = {f"{learnt.length} tokens at once": {"perplexity": math.exp(loss.nats(dev))}}
-    longer = held[None, : LONGER * learnt.length]
+    longer = held[None, : LONGER * learnt.length].to(model.device)
     if longer.shape[1] > learnt.length:
         nats = -float(model.logprobs(longer).mean())
         told[f"{longer.shape[1]:,} tokens read"] = {"perplexity": math.exp(nats)}
@@ -339,6 +349,7 @@ def pass_keys_found(
         at = int(draw.integers(max(1, len(filler) - length + 1)))
         some = filler[at : at + length] if len(filler) >= length else filler.repeat(length // len(filler) + 1)[:length]
         ids, answer = keys.window(some, draw, depth=(number + 0.5) / count)
+        ids = ids.to(model.device)
         states = torch.cat(list(model.states(ids[None, :-1], model.make_cache(read))), 1)[:, -answer:]
         right += (model.logits(states).argmax(-1)[0] == ids[-answer:]).tolist()
     return sum(right) / len(right)

@@ -99,6 +99,12 @@ class LongHeads:
             _say_once(length, window)
         return Shape(chunk, length // chunk, begin)
 
+    def reach(self, config: Any) -> int:
+        """The greatest distance, in tokens, at which a token is seen."""
+        shape = self.shape_for(config)
+        seen = max(shape.begin, shape.chunk * shape.chunks)
+        return seen if self.remap else max(seen, int(config.get_text_config(decoder=True).max_position_embeddings))
+
     def free(self, shape: Shape) -> int:
         """Chunks that a query may choose."""
         return 0 if self.representation == "none" else shape.chunks - FORCED

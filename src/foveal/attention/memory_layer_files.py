@@ -147,7 +147,8 @@ def open_chunks(
     """The layers of a text that LongHeads keeps."""
     dtype = getattr(torch, manifest["layout"]["dtype"])
     layers: list[LongHeadsLayer | SlidingLayer] = []
-    rotations, config = rotations_of(model.model), model.model.config
+    config = model.model.config
+    rotations = rotations_of(model.model, reach=method.reach(config))
     for number, window in enumerate(windows(config)):
         place = folder / f"layer-{number:02}"
         if window is not None:

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from foveal import faults
-from foveal.attention.attach import Context, attach, needs_unrotated
+from foveal.attention.attach import Context, attach, rotations_for
 from foveal.attention.key_index import IndexSettings
 from foveal.attention.longheads import LongHeads
 from foveal.attention.longheads_cache import LongHeadsCache
@@ -57,7 +57,7 @@ from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.prefill import attended
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache, windows
 from foveal.attention.roar_graph import RoarSettings
-from foveal.attention.rotation import rotations_of, unturned
+from foveal.attention.rotation import unturned
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
 from foveal.evaluation.files import whole_file
 from foveal.models.decoding import Decoder, State
@@ -161,7 +161,7 @@ def _read_lean(
     stack, count = lean(model.model), len(ids)
     told = torch.tensor([list(ids)], device=model.device)
     x, turns = stack.start(told, torch.arange(count, device=model.device)[None])
-    rotations = rotations_of(model.model) if needs_unrotated(method) else None
+    rotations = rotations_for(model.model, method)
     if rotations:
         turns = {kind: unturned(angles) for kind, angles in turns.items()}
     begun, x = _begun(making, x)

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context, attach, needs_unrotated
+from foveal.attention.attach import AttentionMethod, Context, attach, rotations_for
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.report import Report
-from foveal.attention.rotation import rotations_of, unturned
+from foveal.attention.rotation import unturned
 from foveal.errors import InputError
 from foveal.models.key_values import KeyValues
 from foveal.models.lean import lean, supports
@@ -75,7 +75,7 @@ def prefill(
     held = layers[0].get_seq_length()
     positions = torch.arange(held, held + length, device=ids.device).expand(batch, -1)
     x, turns = stack.start(ids, positions)
-    rotations = rotations_of(model) if needs_unrotated(method) else None
+    rotations = rotations_for(model, method)
     if rotations:
         turns = {kind: unturned(turn) for kind, turn in turns.items()}
     masks: dict[tuple[int | None, int], Mask] = {}

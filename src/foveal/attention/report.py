@@ -131,10 +131,10 @@ class Report:
         return as_text(self.table())
 
     def explain(self, picture: Path | None = None) -> None:
-        """Print the table; with `picture` also draw the blocks there, if they were kept."""
-        from rich.console import Console
+        """Print the table by the program's own console; with `picture` draw the blocks there, if they were kept."""
+        from rich import get_console
 
-        Console().print(self.table())
+        get_console().print(self.table())
         if picture is not None:
             self.picture(picture)
 

@@ -1,11 +1,13 @@
 """Rotary positions, taken in hand: queries and keys are asked for as they are before they are turned, and turned here.
 
-    rotations = rotations_of(model)                       # InputError: a model without them, or of another kind
+    rotations = rotations_of(model, reach=4096)           # InputError: a model without them, or of another kind
     turned = rotations.of("full_attention")(keys, positions)
 
 A method that gives tokens other positions than they have in the text (`needs_unrotated`) must turn them itself. Which
 of the two layouts a model uses, and how much of a head it turns, is found by turning a sample as the model's own code
-does. Models that lengthen what they turn (YaRN) do so here by the scale of the products.
+does. Models that lengthen what they turn (YaRN) do so here by the scale of the products. Models that turn by other
+angles in a longer text (dynamic, LongRoPE) turn here as in one text of `reach` tokens, whatever is asked for: keys are
+turned bit by bit, and the bits must belong together.
 
 Shapes    x (…, n, D), positions (n,) or any shape that fits x's; angles are computed, and applied, in float32
 Layouts   "halves": dimension i turns with i + d / 2 (Llama, Qwen, Gemma); "pairs": 2 i with 2 i + 1 (Cohere, GLM)
@@ -14,6 +16,8 @@ Source    RoFormer (Su et al., arXiv 2104.09864)
 
 from __future__ import annotations
 
+import copy
+import inspect
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -75,15 +79,33 @@ class Rotations:
         return self.of(getattr(module, "layer_type", None) or "full_attention")
 
 
-_KNOWN: WeakKeyDictionary[Any, Rotations] = WeakKeyDictionary()
+class _Settled:
+    """A module whose angles depend on how far it is asked, as it is in a text of `reach` tokens."""
+
+    def __init__(self, module: Any, kind: tuple[str, ...], reach: int) -> None:
+        self._module = copy.deepcopy(module)
+        for last in (0, reach - 1):  # back to the beginning, whatever was read before
+            _asked(self._module, torch.tensor([[last]], device=next(iter(module.buffers())).device), kind)
+        self._plain = inspect.unwrap(type(module).forward)  # without what looks at the positions
+
+    def forward(self, like: Tensor, positions: Tensor, *kind: str) -> Any:
+        with torch.no_grad():
+            return self._plain(self._module.to(positions.device), like, positions, *kind)
 
 
-def rotations_of(model: Any) -> Rotations:
-    """The rotary positions of a transformers decoder. InputError: it has none, or turns in a way that is not known."""
-    found = _KNOWN.get(model)
-    if found is None:
-        found = _KNOWN[model] = _found(model)
-    return found
+_KNOWN: WeakKeyDictionary[Any, dict[int, Rotations]] = WeakKeyDictionary()
+
+
+def rotations_of(model: Any, *, reach: int | None = None) -> Rotations:
+    """The rotary positions of a transformers decoder, for distances of up to `reach` tokens (None: its window).
+
+    InputError: it has none, or turns in a way that is not known.
+    """
+    reach = reach or int(model.config.get_text_config(decoder=True).max_position_embeddings)
+    known = _KNOWN.setdefault(model, {})
+    if reach not in known:
+        known[reach] = _found(model, reach)
+    return known[reach]
 
 
 def unturned(angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -91,7 +113,7 @@ def unturned(angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.ones_like(angles[0]), torch.zeros_like(angles[1])
 
 
-def _found(model: Any) -> Rotations:
+def _found(model: Any, reach: int) -> Rotations:
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)
     owners = [
@@ -109,10 +131,10 @@ def _found(model: Any) -> Rotations:
     owner, module = owners[0]
     own = getattr(sys.modules[type(owner).__module__], "apply_rotary_pos_emb", None)
     kinds = sorted(set(getattr(config, "layer_types", None) or ["full_attention"]))
-    return Rotations(module, {kind: _tried(name, module, kind, own) for kind in kinds})
+    return Rotations(module, {kind: _tried(name, module, kind, own, reach) for kind in kinds})
 
 
-def _tried(name: str, module: Any, kind: str, own: Any) -> Rotation:
+def _tried(name: str, module: Any, kind: str, own: Any, reach: int) -> Rotation:
     """The rotation that turns a sample as the model does."""
     places = torch.arange(SAMPLE, device=next(iter(module.buffers())).device)
     try:
@@ -121,6 +143,9 @@ def _tried(name: str, module: Any, kind: str, own: Any) -> Rotation:
             cos, sin = _asked(module, places[None], asked_with)
         except TypeError:
             asked_with = ()
+            cos, sin = _asked(module, places[None], asked_with)
+        if _looks_at_positions(module, kind):
+            module = _Settled(module, asked_with, reach)
             cos, sin = _asked(module, places[None], asked_with)
         sample = torch.linspace(-1, 1, SAMPLE * cos.shape[-1], device=cos.device).view(1, 1, SAMPLE, -1)
         theirs = own(sample, sample, cos, sin)[0]
@@ -135,6 +160,13 @@ def _tried(name: str, module: Any, kind: str, own: Any) -> Rotation:
         if torch.allclose(tried(sample, places) * length, theirs, atol=1e-5):
             return tried
     raise InputError(f"{name} turns its keys in a way that is not known here. Choose a model such as Llama or Qwen.")
+
+
+def _looks_at_positions(module: Any, kind: str) -> bool:
+    """Whether its angles are others where it is asked for a longer text."""
+    told = getattr(module, "rope_type", "")
+    told = told.get(kind, "") if isinstance(told, dict) else str(told)
+    return "dynamic" in told or told == "longrope"
 
 
 def _asked(module: Any, positions: Tensor, kind: tuple[str, ...]) -> tuple[Tensor, Tensor]:

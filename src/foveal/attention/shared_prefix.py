@@ -59,7 +59,8 @@ class SharedPrefix:
         return rows.expand(len(self.lengths), -1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
-        """The output (B, H, N + T, D)."""
+        """The output (B, H, N + T, D). InputError: a layer whose tokens see their own chunk alone."""
+        _require_no_chunks(context)
         n, window = self.padded, context.mask.window
         mask = Mask.causal(len(self.lengths), n, n, window=window, device=query.device)
         of_text = query[:, :, :n], key[:, :, :n], value[:, :, :n]
@@ -102,3 +103,13 @@ class SharedPrefix:
                 seen &= positions[:, self.padded :, None] - positions[:, None, :] < window
             self._seen[window] = seen[:, None]
         return self._seen[window]
+
+
+def _require_no_chunks(context: Context) -> None:
+    """A window of chunks is told by the same number as one that slides, and is none."""
+    kinds = getattr(getattr(context.module, "config", None), "layer_types", None) or ()
+    if context.layer < len(kinds) and kinds[context.layer] == "chunked_attention":
+        raise InputError(
+            f"Layer {context.layer} of this model sees chunks of the text, at whose edges a question behind it would "
+            "be cut. Send text and question as one, or take a model with full or sliding layers."
+        )

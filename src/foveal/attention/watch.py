@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context, attach, check_choice, record
+from foveal.attention.attach import AttentionMethod, Context, attach, attached_here, check_choice, record
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
@@ -32,14 +32,19 @@ def watch(
 ) -> None:
     """Read ids (B, N), none of them padding, at `positions` (B, N; default 0, 1, …), attending by `method`.
 
-    A recorder with `stop` ends the pass at the deepest layer that it watches. InputError: no such layer, head or row.
+    Without one it attends as a block of `attach` around it says, else densely. A recorder with `stop` ends the pass at
+    the deepest layer that it watches. InputError: no such layer, head or row, or a method that nobody can watch.
     """
     check_choice(model.config.get_text_config(), recorder.heads)
     try:
         if supports(model):
             _lean(model, ids, recorder, method, positions)
         else:
-            with attach(model, method, recorder=recorder) as attached:
+            around = attached_here(model) if method is None else None
+            how: dict[str, Any] = {}
+            if around:
+                method, how = around.method, {"layers": around.layers, "heads": around.heads, "report": around.report}
+            with attach(model, method, recorder=recorder, **how) as attached:
                 attached.base(input_ids=ids, position_ids=positions, use_cache=False)
     except DeepestLayerDone:
         pass

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from foveal.settings import Settings
 
 
-def _at_home(context: typer.Context, home: Path | None) -> Path | None:
+def at_home(context: typer.Context, home: Path | None) -> Path | None:
     """The home is that of the whole command: a model trained there is found by name, however deep it is asked for."""
     if home is not None and store_uri(home) is None:
         before = os.environ.get("FOVEAL_HOME")
@@ -45,7 +45,7 @@ Home = Annotated[
     Path | None,
     typer.Option(
         "--home",
-        callback=_at_home,
+        callback=at_home,
         help="Folder of the library and all of Foveal's files; s3://BUCKET/PATH for a library on an object store.",
         envvar="FOVEAL_HOME",
         show_default=False,

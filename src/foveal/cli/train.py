@@ -104,12 +104,11 @@ def encoder(
     from foveal.settings import Settings
     from foveal.training.encoders import EncoderSettings, check_teacher, train_encoder
     from foveal.training.loop import LoopSettings
-    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     loop = loop_of(
-        LoopSettings(bfloat16=mixed_precision()), epochs=epochs, steps=steps, batch=batch,
-        learning_rate=learning_rate, seed=seed, patience=patience,
+        LoopSettings(), epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
+        patience=patience, mixed=True,
     )  # fmt: skip
     chosen = EncoderSettings(arm=arm, negatives=negatives, window=window, loop=loop, typos=typos)
     check_teacher(arm, given=teacher is not None)  # before anything is read
@@ -181,12 +180,11 @@ def late(
     from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
     from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
-    from foveal.training.precision import mixed_precision
 
     settings, usual = Settings.load(home), LateEncoderSettings()
     loop = loop_of(
-        replace(usual.loop, epochs=3, batch=16, bfloat16=mixed_precision()), epochs=epochs, steps=steps, batch=batch,
-        learning_rate=learning_rate, seed=seed, patience=patience,
+        replace(usual.loop, epochs=3, batch=16), epochs=epochs, steps=steps, batch=batch,
+        learning_rate=learning_rate, seed=seed, patience=patience, mixed=True,
     )  # fmt: skip
     chosen = LateEncoderSettings(
         dimension=dimension, negatives=usual.negatives if negatives is None else negatives, window=window, loop=loop

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PAPERS = "papers"
 """The task that learns from the home's database."""
 
+MIXERS, LINEAR = ("aaren", "attention", "gru", "lmm"), "linear"
+"""Of an encoder, and what is named in the place of one: a model without."""
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -96,10 +99,14 @@ def aaren(
 
     if task not in (*TASKS, PAPERS):
         raise UnknownName(f"No task is called {task!r}. There are: {', '.join((*TASKS, PAPERS))}.")
+    if mixer not in (*MIXERS, LINEAR):
+        raise UnknownName(
+            f"No mixer is called {mixer!r}. There are: {', '.join(MIXERS)}; of forecast and decide also {LINEAR}."
+        )
     sizes = {"dim": width, "layers": layers, "heads": heads, "decay": decay, "conv_kernel": conv_kernel}
-    encoder = _given(sizes) if mixer == "linear" else {"mixer": mixer, **_given(sizes)}
+    encoder = _given(sizes) if mixer == LINEAR else {"mixer": mixer, **_given(sizes)}
     model = _given({"input": input, "horizon": horizon, "patch": patch, "context": context})
-    wanted = _Wanted(data or (), test_data or (), encoder, model, mixer == "linear", environment, episodes, asked.seed)
+    wanted = _Wanted(data or (), test_data or (), encoder, model, mixer == LINEAR, environment, episodes, asked.seed)
     if task == PAPERS:
         _papers(wanted, asked)
         return
@@ -142,7 +149,7 @@ def _classify(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     settings = ClassifierSettings()
     encoder = wanted.stream(settings.encoder)
     if encoder is None:
-        raise InputError("A classifier needs an encoder: the mixers are aaren, attention, gru and lmm.")
+        raise InputError(f"A classifier needs an encoder: the mixers are {', '.join(MIXERS)}.")
     made = classification(read_ts(train), read_ts(test), replace(settings, encoder=encoder), seed=wanted.seed)
     return made, CLASSIFICATION
 
@@ -157,7 +164,7 @@ def _events(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
     settings = EventModelSettings()
     encoder = wanted.stream(settings.encoder)
     if encoder is None:
-        raise InputError("A model of events needs an encoder: the mixers are aaren, attention, gru and lmm.")
+        raise InputError(f"A model of events needs an encoder: the mixers are {', '.join(MIXERS)}.")
     train = [one for path in wanted.data for one in read_events(path)]
     test = [one for path in wanted.test for one in read_events(path)]
     if not test:  # the last tenth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,7 +51,6 @@ def bprop(
     """Pre-train a re-ranker on texts, without a query. Stopped with Ctrl-C, the same command goes on."""
     from foveal.settings import Settings
     from foveal.training.bprop import BPropSettings, pretrain_bprop
-    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     usual = BPropSettings()
@@ -64,9 +63,10 @@ def bprop(
         used=max(1, pairs // 2),
         max_tokens=window,
     )
-    given: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate}
-    given = {key: value for key, value in given.items() if value is not None}
-    loop = replace(chosen.loop, seed=seed, bfloat16=mixed_precision(), **given)
+    loop = training.loop_of(
+        chosen.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None,
+        mixed=True,
+    )  # fmt: skip
     texts = _texts(data, settings)
     with training.progress() as on_progress:
         folder, report = pretrain_bprop(

@@ -60,7 +60,6 @@ def events(
     from foveal.retrieval.fresh_fitting import write_fitted
     from foveal.settings import Settings
     from foveal.training.events import EventTrainingSettings, train_events
-    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     if before is not None and len(before) <= len("2023-05-01"):
@@ -70,9 +69,9 @@ def events(
         attention=EventAttentionSettings(events=events_of_query), stages=stages, frozen_layers=frozen_layers
     )
     loop = training.loop_of(
-        chosen.second, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None
-    )
-    loop = replace(loop, bfloat16=mixed_precision())
+        chosen.second, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None,
+        mixed=True,
+    )  # fmt: skip
     chosen = replace(chosen, first=replace(loop, steps=steps and max(1, steps // 2), epochs=1), second=loop)
     with notes().status("Mining events …"):
         news = None if data is None else load_dated(data, split)

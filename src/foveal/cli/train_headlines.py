@@ -94,13 +94,12 @@ def headline_writer(
     from foveal.papers.headline_writer import TRAIN_ON
     from foveal.settings import Settings
     from foveal.training.headline_writers import WriterSettings
-    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     usual = WriterSettings()
     loop = training.loop_of(
-        replace(usual.loop, bfloat16=mixed_precision()), epochs=epochs, steps=steps, batch=batch,
-        learning_rate=learning_rate, seed=seed, patience=patience,
+        usual.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
+        patience=patience, mixed=True,
     )  # fmt: skip
     chosen = replace(usual, loop=loop, article_tokens=article_tokens or usual.article_tokens)
     learnt, dev, _ = _sets(pairs)

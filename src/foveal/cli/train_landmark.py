@@ -52,13 +52,13 @@ def landmark(
 ) -> None:
     """Train a decoder with landmarks, to read far beyond its window. Stopped with Ctrl-C, the same command goes on."""
     from foveal.attention.landmark_training import LandmarkTraining, train_landmark
-    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     usual = LandmarkTraining.usual(fine_tuned=base is not None)
     loop = training.loop_of(
-        usual.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None
-    )
+        usual.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None,
+        mixed=True,
+    )  # fmt: skip
     if epochs is not None and steps is None:
         loop = replace(loop, steps=None)
     size = {"layers": layers, "width": width, "heads": heads, "vocabulary": vocabulary}
@@ -69,7 +69,7 @@ def landmark(
     chosen = replace(
         usual, landmarks=_given(usual.landmarks, block=block, train_length=train_length, jump=jump),
         size=_given(usual.size, **size), rank=rank or None, pass_keys=pass_keys,
-        loop=replace(loop, bfloat16=mixed_precision()),
+        loop=loop,
     )  # fmt: skip
     texts = training.texts_of(data, settings)
     with training.progress() as on_progress:

@@ -99,7 +99,6 @@ def ranker(
     from foveal.ranking.judged_training import RunSettings, train_cross_encoder, train_neural
     from foveal.ranking.neural.training import NeuralSettings
     from foveal.settings import Settings
-    from foveal.training.precision import mixed_precision
     from foveal.training.rerankers import RerankerSettings
 
     settings = Settings.load(home)
@@ -124,8 +123,8 @@ def ranker(
         )
     chosen: Any = RerankerSettings() if crossed else NeuralSettings.of(which)
     loop = loop_of(
-        replace(chosen.loop, bfloat16=crossed and mixed_precision()), epochs=epochs, steps=steps, batch=batch,
-        learning_rate=learning_rate, seed=seed, patience=patience,
+        chosen.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
+        patience=patience, mixed=crossed,
     )  # fmt: skip
     given = {
         "negatives": negatives,
@@ -248,13 +247,12 @@ def legal(
     from foveal.ranking.judged_training import RunSettings, train_articles
     from foveal.settings import Settings
     from foveal.training.articles import FROM_SCRATCH, FROZEN, TUNED
-    from foveal.training.precision import mixed_precision
 
     settings = Settings.load(home)
     defaults = FROM_SCRATCH if engine == "attentive-cnn" else FROZEN if frozen else TUNED
     loop = loop_of(
-        replace(defaults.loop, bfloat16=defaults is TUNED and mixed_precision()), epochs=epochs, steps=steps,
-        batch=batch, learning_rate=learning_rate, seed=seed, patience=patience,
+        defaults.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
+        patience=patience, mixed=defaults is TUNED,
     )  # fmt: skip
     chosen = replace(defaults, loop=loop)
     if negatives:

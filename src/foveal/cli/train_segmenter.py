@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from foveal.text.sectioned import SectionSettings
     from foveal.text.topic_tables import TopicTable
     from foveal.training.same_topic_pairs import Sectioned
+    from foveal.types import Document
 
 TERMS = "terms"
 """Said in place of a file: the topics of terms, policies and contracts that Foveal knows."""
@@ -104,14 +106,11 @@ def _documents(
     data: list[Path] | None, settings: Settings, chosen: SectionSettings, table: TopicTable | None, *, only: bool
 ) -> list[Sectioned]:
     """The documents that have sections enough. InputError: none has."""
-    from foveal.text.loading import Skipped, discover, load
     from foveal.text.sectioned import sectioned
-    from foveal.text.sources import load_settings
 
-    loading = load_settings(settings)
+    read: Iterator[Document]
     if data:
-        sources = (source for source in discover(data, loading) if not isinstance(source, Skipped))
-        read = (one for source in sources for one in load(source, loading) if not isinstance(one, Skipped))
+        read = training.documents_of(data, settings)
     else:
         library = open_library(settings)
         read = (library.get(entry.id) for entry in library.documents())

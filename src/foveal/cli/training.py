@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from foveal.cli.output import AsJson, Home, notes, open_library, print_json, progress_bar, results
-from foveal.errors import InputError
+from foveal.cli.output import AsJson, Home, at_home, notes, open_library, print_json, progress_bar, results
+from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.registry import RETRIEVERS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from foveal.training.loop import LoopSettings
     from foveal.training.report import Report
     from foveal.training.watch import Progress
-    from foveal.types import Encoder
+    from foveal.types import Document, Encoder
 
 MADE = "none"
 """Said in place of a file of judgements: let headings, titles and sentences ask."""
@@ -43,6 +43,7 @@ LibraryHome = Annotated[
     typer.Option(
         "--library",
         "--home",
+        callback=at_home,
         help="Home of the library that is learnt from, and of the model.",
         envvar="FOVEAL_HOME",
         show_default=False,
@@ -89,8 +90,9 @@ def loop_of(
     learning_rate: float | None,
     seed: int,
     patience: int | None,
+    mixed: bool = False,
 ) -> LoopSettings:
-    """The defaults, but for what was given."""
+    """The defaults, but for what was given; `mixed`: in bfloat16, where that is faster here."""
     given: dict[str, Any] = {
         "epochs": epochs,
         "steps": steps,
@@ -98,6 +100,10 @@ def loop_of(
         "learning_rate": learning_rate,
         "patience": patience,
     }
+    if mixed:
+        from foveal.training.precision import mixed_precision
+
+        given["bfloat16"] = mixed_precision()
     return replace(defaults, seed=seed, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -285,19 +291,39 @@ def _file(path: Path, queries: Path | None) -> tuple[dict[str, str], dict[str, d
     return read_queries(found), qrels
 
 
-def texts_of(data: list[Path] | None, settings: Settings) -> list[str]:
-    """The texts of files, or of the library's documents."""
+SHOWN_SKIPPED = 5
+"""Files that could not be read, of which it is told why."""
+
+
+def documents_of(data: list[Path], settings: Settings) -> Iterator[Document]:
+    """The documents of files and folders; at the end it is told what could not be read, on standard error."""
     from foveal.text.loading import Skipped, discover, load
     from foveal.text.sources import load_settings
 
+    loading, lost = load_settings(settings), []
+    for source in discover(data, loading):
+        try:
+            for one in (source,) if isinstance(source, Skipped) else load(source, loading):
+                if isinstance(one, Skipped):
+                    lost.append(one.reason)
+                else:
+                    yield one
+        except (UnreadableSource, FetchFailed) as error:
+            lost.append(str(error))
+    for reason in lost[:SHOWN_SKIPPED]:
+        notes().print(f"Not learnt from: {reason}", markup=False, soft_wrap=True)
+    if len(lost) > SHOWN_SKIPPED:
+        notes().print(f"… and {len(lost) - SHOWN_SKIPPED:,} more could not be read.")
+
+
+def texts_of(data: list[Path] | None, settings: Settings) -> list[str]:
+    """The texts of files, or of the library's documents."""
     if not data:
         library = open_library(settings)
         with notes().status("Reading the library …"):
             return [library.get(entry.id).text for entry in library.documents()]
-    loading = load_settings(settings)
     with notes().status("Reading texts …"):
-        sources = (source for source in discover(data, loading) if not isinstance(source, Skipped))
-        found = [one.text for source in sources for one in load(source, loading) if not isinstance(one, Skipped)]
+        found = [one.text for one in documents_of(data, settings)]
     if not any(text.strip() for text in found):
         raise InputError(f"{', '.join(map(str, data))} hold no text. Name files or folders of text by --data.")
     return found

@@ -166,4 +166,6 @@ def _labelled_text(row: Mapping[str, Any], text: Sequence[str], label: str | Non
         if not 0 <= given < len(choices):
             raise InputError(f"its gold label is number {given} of {len(choices)} choices, counted from 0")
         given = choices[given]
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)  # 1.0 and 1 are one number, and so one class
     return LabelledText("\n".join(str(row[name]) for name in parts), str(given).strip())

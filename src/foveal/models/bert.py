@@ -4,7 +4,8 @@ Importing transformers' BERT takes 3 s, half of what a cold search may cost in a
 tokenizers and safetensors only, and gives sentence-transformers' vectors (tested to 1e-5 in float32).
 
 Shapes    token ids (B, L) -> hidden states (B, L, D) -> mean or first token, scaled to unit length (B, D)
-Needs     a sentence-transformers folder whose config says model_type "bert" (MiniLM, BGE, GTE, E5 of that size)
+Needs     a sentence-transformers folder whose config says model_type "bert" (MiniLM, BGE, GTE, E5 of that size), with
+          nothing between tokens and vector but the model and its pooling
 Speed     texts are sorted by length and batched by tokens, so that little is spent on padding and a batch's
           activations stay in the cache; batches run side by side, one thread each, so that no core waits for another
           inside a layer; bfloat16 where the processor multiplies it natively, pooling in float32
@@ -43,12 +44,13 @@ def supports(folder: Path) -> bool:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         pooling = _pooling(folder)
+        nothing_else = _nothing_else(folder)
     except (OSError, ValueError):
         return False
     files = all((folder / name).is_file() for name in ("model.safetensors", "tokenizer.json"))
     plain = config.get("model_type") == "bert" and config.get("hidden_act") == "gelu"
     absolute = config.get("position_embedding_type", "absolute") == "absolute"
-    return files and plain and absolute and pooling is not None
+    return files and plain and absolute and pooling is not None and nothing_else
 
 
 def native_bfloat16() -> bool:
@@ -226,6 +228,17 @@ def pooled(hidden: Tensor, mask: Tensor, pooling: str | None) -> Tensor:
         return F.normalize(hidden[:, 0], dim=-1)
     counts = mask[:, :, None].float()
     return F.normalize((hidden * counts).sum(1) / counts.sum(1), dim=-1)
+
+
+def _nothing_else(folder: Path) -> bool:
+    """Whether a vector is made by these parts alone: LaBSE has a layer behind the pooling, others a prompt before."""
+    path = folder / "modules.json"
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if any(str(one.get("type")).rpartition(".")[2] not in ("Transformer", "Pooling", "Normalize") for one in parts):
+        return False
+    path = folder / "config_sentence_transformers.json"
+    prompted = path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("default_prompt_name")
+    return not prompted
 
 
 def _pooling(folder: Path) -> str | None:

@@ -19,6 +19,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from foveal.errors import Cancelled, InputError
+from foveal.models.characters import scalar
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -136,7 +137,10 @@ def is_local(model: ChatModel) -> bool:
 
 
 def checked(messages: Messages) -> list[dict[str, str]]:
-    """The messages as plain dictionaries. InputError: none, a wrong role, or content that is no text."""
+    """The messages as plain dictionaries; half of a surrogate pair, which no model can be sent, is U+FFFD there.
+
+    InputError: none, a wrong role, or content that is no text.
+    """
     if not messages:
         raise InputError("There are no messages; a chat needs at least one of the user.")
     for place, message in enumerate(messages):
@@ -144,4 +148,4 @@ def checked(messages: Messages) -> list[dict[str, str]]:
             raise InputError(
                 f"Message {place} is {dict(message)!r:.200}; it needs a role ({', '.join(ROLES)}) and a text."
             )
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+    return [{"role": message["role"], "content": scalar(message["content"])} for message in messages]

@@ -19,6 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, ModelUnavailable
+from foveal.models.characters import scalar
 from foveal.models.chat import Messages, checked
 from foveal.models.folders import Progress, existing, kept_fingerprint, made_once, written_at
 from foveal.models.gguf import convert
@@ -80,7 +81,7 @@ class LanguageModel:
 
     def encode(self, text: str) -> list[int]:
         """The tokens of `text`; control tokens written in it are kept, none is added."""
-        ids: list[int] = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self.tokenizer.backend_tokenizer.encode(scalar(text), add_special_tokens=False).ids
         return ids
 
     def render(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from foveal.errors import FetchFailed, InputError
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
+from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 from foveal.models.language import completion_prompt
 from foveal.models.remote import heard, retried
@@ -132,6 +133,7 @@ class OpenAIChat:
         has no /completions, or gives no log-probabilities of what it is sent.
         """
         prompt = completion_prompt(checked(messages))
+        continuation = scalar(continuation)
         request = {"model": self.name, "prompt": prompt + continuation, "echo": True, "logprobs": 1, "max_tokens": 1}
 
         def once() -> Any:
@@ -224,11 +226,14 @@ class OpenAIChat:
 
 
 def _part(chunk: Any) -> tuple[str, bool]:
-    """A chunk's text and whether the model is done; one without choices (of usage, or garbage) has neither."""
+    """A chunk's text and whether the model is done; one without choices (of usage, or garbage) has neither.
+
+    Half of a surrogate pair, which JSON may escape, is U+FFFD: nobody could write it.
+    """
     choices = getattr(chunk, "choices", None)
     first = choices[0] if isinstance(choices, list) and choices else None
     text = getattr(getattr(first, "delta", None), "content", None)
-    return text if isinstance(text, str) else "", getattr(first, "finish_reason", None) is not None
+    return scalar(text) if isinstance(text, str) else "", getattr(first, "finish_reason", None) is not None
 
 
 def iter_one(call: Callable[[], Any]) -> Generator[Any, None, None]:

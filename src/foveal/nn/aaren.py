@@ -56,6 +56,10 @@ class AarenSettings:
             )
 
 
+BEFORE, MASKED, REAL = 0, 1, 2
+"""A place of a convolution's tail: before the text began, or of a token that does not count, or does."""
+
+
 @dataclass(frozen=True)
 class AarenState(State):
     """What was read: greatest score, sum of weights, weighted sum, tokens; and the convolution's last inputs."""
@@ -65,6 +69,7 @@ class AarenState(State):
     a: Tensor  # (B, H, r, D)
     length: Tensor
     tail: Tensor
+    places: tuple[Tensor, ...] = ()  # with a convolution one (B, kernel - 1): what stands in each row of the tail
 
     @property
     def piece(self) -> Piece:
@@ -101,9 +106,10 @@ class Aaren(nn.Module):
         s, like = self.settings, self.query
         one = like.new_zeros(batch, s.heads, s.n_queries, 1, dtype=_wide(like))
         wide = one.expand(-1, -1, -1, s.dim // s.heads)
-        return AarenState(
-            self.layout, torch.full_like(one, -torch.inf), one, wide, one, self.convolution.init_tail(batch, like)
-        )
+        tail = self.convolution.init_tail(batch, like)
+        places = torch.full(tail.shape[:2], BEFORE, dtype=torch.int8, device=like.device)
+        m = torch.full_like(one, -torch.inf)
+        return AarenState(self.layout, m, one, wide, one, tail, (places,) if places.shape[1] else ())
 
     def forward(
         self, x: Tensor, state: AarenState | None = None, mask: Tensor | None = None
@@ -118,7 +124,8 @@ class Aaren(nn.Module):
         pieces, tail = self._leaves(x, state.tail, mask)
         seen = prefixes(pieces, decay=self.settings.decay, scan=self.settings.scan, before=state.piece)
         y = self._given(output(seen), x)
-        return y, self._state(Piece(*(own(one[..., -1, :].to(state.m.dtype)) for one in seen)), tail)
+        places = _gone_on(state.places, x, mask)
+        return y, self._state(Piece(*(own(one[..., -1, :].to(state.m.dtype)) for one in seen)), tail, places)
 
     def step(self, x: Tensor, state: AarenState) -> tuple[Tensor, AarenState]:
         """One token (B, dim)."""
@@ -127,16 +134,42 @@ class Aaren(nn.Module):
         pieces, tail = self._leaves(x[:, None], state.tail, None)
         now = joined(state.piece, Piece(*(one[..., 0, :] for one in pieces)), self.settings.decay)
         y = self._given(output(now)[..., None, :], x[:, None])
-        return y[:, 0], self._state(Piece(*(one.to(state.m.dtype) for one in now)), tail)
+        places = _gone_on(state.places, x[:, None], None)
+        return y[:, 0], self._state(Piece(*(one.to(state.m.dtype) for one in now)), tail, places)
 
     def merge(self, left: AarenState, right: AarenState) -> AarenState:
         """The state after a text and the one behind it, each read from the beginning.
 
-        The same as in one reading; with a convolution but for the first conv_kernel - 1 tokens of the right text.
+        The same as in one reading. With a convolution, a right text of conv_kernel - 1 tokens or more was read as if
+        nothing stood before it: but for its first conv_kernel - 1 tokens.
         """
         for one in (left, right):
             require_state(one, self.init_state(1), left.batch)
-        return self._state(joined(left.piece, right.piece, self.settings.decay), right.tail)
+        both = joined(left.piece, right.piece, self.settings.decay)
+        if not right.places:
+            return self._state(both, right.tail, ())
+        short = (right.places[0] == BEFORE).any(1)  # the tail holds all of the right text: it is read on from the left
+        on = self._read_on(left, right)
+
+        def of(one: Tensor, read_on: Tensor) -> Tensor:
+            return torch.where(short.view(-1, *[1] * (one.dim() - 1)), read_on.to(one.dtype), one)
+
+        places = of(*right.places, *on.places)
+        return self._state(Piece(*map(of, both, on.piece)), of(right.tail, on.tail), (places,))
+
+    def _read_on(self, left: AarenState, right: AarenState) -> AarenState:
+        """The state after `left` and what stands in the tail of `right`."""
+        places = torch.cat([*left.places, *right.places], 1)
+        of_right = torch.arange(places.shape[1], device=places.device) >= left.tail.shape[1]
+        order = (places != BEFORE).byte().argsort(dim=1, stable=True)  # what was before either text comes first
+        line = torch.cat([left.tail, right.tail.to(left.tail.dtype)], 1)
+        line = line.gather(1, order[..., None].expand_as(line))
+        places, read = places.gather(1, order), (places == REAL) & of_right
+        scores, values, tail = self._scores(line, torch.zeros_like(left.tail))
+        pieces = leaves(scores, values, read.gather(1, order)[:, None, None])
+        seen = prefixes(pieces, decay=self.settings.decay, scan=self.settings.scan, before=left.piece)
+        now = Piece(*(one[..., -1, :].to(left.m.dtype) for one in seen))
+        return self._state(now, tail, (places[:, -tail.shape[1] :],))
 
     def read(self, x: Tensor, *, block: int = 64) -> tuple[Tensor, AarenState]:
         """The last output (B, dim) and the state alone, block by block: O(block) memory beside the input's.
@@ -154,7 +187,7 @@ class Aaren(nn.Module):
             scores, values, tail = self._scores(part, tail)
             now = last(scores, values, block=block, before=now)
         y = self._given(output(now)[..., None, :], x)
-        return y[:, 0], self._state(now, tail)
+        return y[:, 0], self._state(now, tail, _gone_on(state.places, x, None))
 
     def weights(self, x: Tensor) -> Tensor:
         """(B, H, r, T): the share of each token in the last output."""
@@ -169,8 +202,8 @@ class Aaren(nn.Module):
         require_state(state, self.init_state(1), rows)
         return state
 
-    def _state(self, now: Piece, tail: Tensor) -> AarenState:
-        return AarenState(self.layout, now.m, now.u, now.w, now.length, tail)
+    def _state(self, now: Piece, tail: Tensor, places: tuple[Tensor, ...]) -> AarenState:
+        return AarenState(self.layout, now.m, now.u, now.w, now.length, tail, places)
 
     def _scores(self, x: Tensor, tail: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, H, r, T), values (B, H, 1, T, D) and the convolution's next tail."""
@@ -194,6 +227,17 @@ class Aaren(nn.Module):
         flat = o.permute(0, 3, 2, 1, 4).flatten(2).to(x.dtype)
         given: Tensor = self.dropout(self.w_o(flat))
         return given
+
+
+def _gone_on(places: tuple[Tensor, ...], x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+    """What stands in the tail behind tokens x (B, T, dim)."""
+    if not places:
+        return ()
+    count, (before,) = places[0].shape[1], places
+    new = torch.full_like(x[:, -count:, 0], REAL, dtype=torch.int8)
+    if mask is not None:
+        new = new.masked_fill(~mask[:, -count:], MASKED)
+    return (torch.cat([before, new], 1)[:, -count:],)
 
 
 def _wide(x: Tensor) -> torch.dtype:

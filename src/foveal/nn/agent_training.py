@@ -179,10 +179,14 @@ def save_agent(agent: GoalAgent, environment: str, folder: Path) -> Path:
 
 
 def load_agent(folder: Path) -> tuple[GoalAgent, dict[str, Any]]:
-    """The agent of a folder, in eval mode, and what is told of it. InputError: it holds none."""
+    """The agent of a folder, in eval mode, and what is told of it.
+
+    InputError: it holds none, or one that another version of Foveal made.
+    """
     told = checkpoints.read(folder / TOLD)
     if told is None:
         raise InputError(f"{folder} holds no agent; foveal train agent makes one.")
-    agent = GoalAgent.from_plain(told["settings"])
+    with checkpoints.as_was_made(folder, "trained agent", "Train it anew: foveal train agent."):
+        agent = GoalAgent.from_plain(told["settings"])
     checkpoints.load_weights(agent, folder / WEIGHTS)
     return agent.eval(), told

@@ -152,12 +152,14 @@ def classification(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = StreamClassifier(settings)
+    tested = hashlib.sha256(np.concatenate(test.series).tobytes() + "|".join(test.labels).encode()).hexdigest()[:16]
     digest = hashlib.sha256(values.tobytes() + "|".join(train.labels).encode()).hexdigest()[:16]
     return Recipe(
         "classify", model, learnt, cross_entropy, lower=False, metric="accuracy",
         measure=lambda model, part: accuracy(model, rows[part]),
         baseline=lambda part: {"accuracy": float(np.mean([y == most for _, y in rows[part]]))},
-        base="the most frequent class", data=digest, collate=collate, depends_on={"seed": str(seed), "dev": str(dev)},
+        base="the most frequent class", data=digest, collate=collate,
+        depends_on={"seed": str(seed), "dev": str(dev), "test": tested},
         notes=(f"{len(learnt)} series to learn from, {len(held)} to choose the weights, {len(classes)} classes.",),
     )  # fmt: skip
 

@@ -28,6 +28,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from foveal.nn.inputs import as_it_is
+
 log = logging.getLogger("foveal.nn")
 
 EPSILON = 1e-6
@@ -64,8 +66,13 @@ class OnlineMeans(nn.Module):
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
 
     def products(self, x: Tensor) -> Tensor:
-        """x (B, H, T, D) -> (B, H, T, k), with gradients to x alone."""
-        return x @ self.means.to(x.dtype).detach().mT
+        """x (B, H, T, D) -> (B, H, T, k), with gradients to x alone; in float32, or wider, also under autocast.
+
+        What is chosen by them would else be another choice wherever two are nearly alike.
+        """
+        wide = torch.promote_types(x.dtype, torch.float32)
+        with as_it_is(x):
+            return x.to(wide) @ self.means.detach().to(wide).mT
 
     def nearest(self, x: Tensor) -> Tensor:
         """x (B, H, T, D) -> the number of its centroid (B, H, T)."""

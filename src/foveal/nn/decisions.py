@@ -179,20 +179,25 @@ def returns(
             told, state = model.step(to_go.to(device), seen.to(device), place, state, before)
         else:
             told = model(*(one.to(device) for one in _window(games, place, settings)))[:, -1]
-        actions = told.argmax(-1) if settings.discrete else told
-        before = actions
-        for one, action in zip(games, actions.cpu().numpy(), strict=True):
+        actions = told.argmax(-1).cpu().numpy() if settings.discrete else _bounded(told.cpu().numpy(), games)
+        before = torch.from_numpy(actions).to(device)
+        for one, action in zip(games, actions, strict=True):
             if one.over:  # its row goes on, unread, so that the rows stay as they are
                 for values in (one.to_go, one.seen):
                     values.append(values[-1])
             else:
-                bounds = one.env.action_space
-                one.take(int(action) if settings.discrete else np.clip(action, bounds.low, bounds.high))
+                one.take(int(action) if settings.discrete else action)
         if all(one.over for one in games):
             break
     for one in games:
         one.env.close()
     return [one.total for one in games]
+
+
+def _bounded(actions: npt.NDArray[np.float32], games: Sequence[_Played]) -> npt.NDArray[np.float32]:
+    """What is done, (games, actions): each number within what the environment takes. It is what the model sees, too."""
+    bounds = games[0].env.action_space
+    return np.clip(actions, bounds.low, bounds.high).astype(np.float32)
 
 
 def _window(games: Sequence[_Played], place: int, settings: DecisionSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:

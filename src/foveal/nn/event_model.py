@@ -76,7 +76,10 @@ class Told(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The encoder's state, and the time since the first event, in mean gaps (B,)."""
+    """The encoder's state, and the time since the first event, in mean gaps (B,).
+
+    In float64, where the device has it: in float32 a clock that has run for 10^8 gaps moves by 8 at once.
+    """
 
     state: State
     time: Tensor
@@ -106,7 +109,7 @@ class EventModel(nn.Module):
 
     def init_state(self, batch: int) -> Reading:
         """Nothing seen."""
-        return Reading(self.encoder.init_state(batch), self.turns.new_zeros(batch))
+        return Reading(self.encoder.init_state(batch), self.turns.new_zeros(batch, dtype=_of_clocks(self.turns)))
 
     def forward(self, gaps: Tensor, marks: Tensor, mask: Tensor | None = None) -> Told:
         """After each event, of what comes next. Gaps in the unit of the data.
@@ -119,13 +122,13 @@ class EventModel(nn.Module):
         gaps = gaps / self.settings.mean_gap
         first = torch.zeros_like(gaps, dtype=torch.bool)
         first[:, 0] = True
-        y, _ = self.encoder(self._tokens(gaps, marks, gaps.cumsum(1), first), None, mask)
+        y, _ = self.encoder(self._tokens(gaps, marks, gaps.cumsum(1, dtype=_of_clocks(gaps)), first), None, mask)
         return self._told(y)
 
     def step(self, gap: Tensor, mark: Tensor, reading: Reading, *, first: bool = False) -> tuple[Told, Reading]:
         """One event of each row: gap (B,), mark (B,); `first`: nothing came before it."""
         gap = torch.zeros_like(gap) if first else gap / self.settings.mean_gap
-        time = reading.time.to(gap.dtype) + gap
+        time = reading.time.to(_of_clocks(gap)) + gap
         begins = torch.full_like(gap, first, dtype=torch.bool)
         y, state = self.encoder.step(self._tokens(gap, mark, time, begins), reading.state)
         return self._told(y), Reading(state, time)
@@ -134,6 +137,7 @@ class EventModel(nn.Module):
         angles = times[..., None] * self.turns
         require_ids("An event model", "marks", marks, self.settings.marks)
         phases = torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)[..., : self.settings.encoder.dim]
+        phases = phases.to(gaps.dtype)
         told = torch.where(first, 0.0, self.standard(gaps))
         seen = torch.stack([told, first.to(told.dtype)], -1)
         tokens: Tensor = self.mark(marks) + self.gap(seen) + phases
@@ -161,6 +165,10 @@ class EventModel(nn.Module):
         s = self.settings
         mean = s.log_mean + s.log_spread * told.means + (s.log_spread * told.spreads).square() / 2
         return (told.weights + mean).logsumexp(-1).exp() * s.mean_gap
+
+
+def _of_clocks(like: Tensor) -> torch.dtype:
+    return torch.float32 if like.device.type == "mps" else torch.float64
 
 
 # -- the recipe --------------------------------------------------------------------------------------------------------

@@ -146,11 +146,12 @@ class GoalFilter(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> GoalFilter:
-        """From a folder, in eval mode. InputError: it holds none."""
+        """From a folder, in eval mode. InputError: it holds none, or one that another version of Foveal made."""
         told = checkpoints.read(folder / TOLD)
         if told is None:
             raise InputError(f"{folder} holds no goal filter: it needs {TOLD} and {WEIGHTS}, as `save` writes them.")
-        made = cls.from_plain(told)
+        with checkpoints.as_was_made(folder, "goal filter", "Train it anew: foveal train goal-ranker."):
+            made = cls.from_plain(told)
         checkpoints.load_weights(made, folder / WEIGHTS)
         return made.eval()
 

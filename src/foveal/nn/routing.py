@@ -28,11 +28,11 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, require_token
-from foveal.nn.routing_heads import ClusterState, Members, RoutingHeads, RoutingSettings
+from foveal.nn.routing_heads import ClusterState, Members, Neighbours, RoutingHeads, RoutingSettings
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
 
-__all__ = ["Members", "RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
+__all__ = ["Members", "Neighbours", "RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,16 @@ class RoutingAttention(nn.Module):
     def members(self, x: Tensor, mask: Tensor | None = None) -> Members:
         """Which tokens topk puts into each cluster, (B, H, k, T) bool. InputError: the selection is causal."""
         return self._routing.members(checked("Routing attention", x, self.settings.dim, mask), mask)
+
+    def neighbours(self, x: Tensor, place: int, mask: Tensor | None = None) -> Neighbours:
+        """The tokens that the one at `place` of x (B, T, dim) sees by its clusters, and their weights.
+
+        InputError: there is no such place, or no routing head.
+        """
+        x = checked("Routing attention", x, self.settings.dim, mask)
+        if not 0 <= place < x.shape[1]:
+            raise InputError(f"neighbours got place {place}; the text has places 0 to {x.shape[1] - 1}.")
+        return self._routing.neighbours(x, place, mask)
 
     def stats(self, x: Tensor) -> dict[str, float]:
         """How tokens x fall into clusters; see `RoutingHeads.stats`."""

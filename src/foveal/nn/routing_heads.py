@@ -106,6 +106,20 @@ class Members(NamedTuple):
     read: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What one place of a text sees: of each routing head the tokens, and how much of what it gets is theirs."""
+
+    weights: Tensor  # (B, H, T), 0 where nothing is seen; by topk they add up to a little less than 1, or to 0
+    seen: Tensor  # (B, H, T) bool
+
+    def listed(self, *, row: int = 0, head: int = 0) -> list[tuple[int, float]]:
+        """Places of tokens and their weights, the greatest first."""
+        weights = self.weights[row, head]
+        places = self.seen[row, head].nonzero()[:, 0].tolist()
+        return sorted(((place, float(weights[place])) for place in places), key=lambda one: -one[1])
+
+
 class RoutingHeads(nn.Module):
     """The heads that see their clusters."""
 
@@ -316,6 +330,30 @@ class RoutingHeads(nn.Module):
         held = torch.zeros(*places.shape[:3], x.shape[2], dtype=torch.bool, device=x.device)
         held = held.scatter(3, places, torch.ones_like(places, dtype=torch.bool))
         return held if mask is None else held & mask[:, None, None]  # a window may be longer than what counts
+
+    @torch.no_grad()
+    def neighbours(self, x: Tensor, place: int, mask: Tensor | None = None) -> Neighbours:
+        """What the token at `place` sees: of the causal rule its cluster so far, of topk all of its clusters."""
+        s, (q, k, _) = self.settings, self._heads(x)
+        there = torch.arange(x.shape[1], device=x.device)
+        past = there <= place if s.causal else torch.ones_like(there, dtype=torch.bool)
+        if mask is not None:
+            past = past & mask[:, None]  # (B, 1, T)
+        if s.selection == "topk":
+            mine = self._held(q, mask)[..., place]  # (B, H, k)
+            seen = mine[..., None] & self._held(k, mask) & past[..., None, :]
+        else:
+            ids = self.means.nearest(q)
+            alike = (ids == ids[..., place, None]) & past
+            latest = alike.flip(-1).cumsum(-1).flip(-1) <= s.window
+            seen = (alike & latest)[..., None, :]  # a cluster of its own
+            mine = torch.ones_like(seen[..., 0]) if mask is None else mask[:, None, place, None]
+            seen = seen & mine[..., None]
+        scores = (q[:, :, place, None] @ k.mT)[..., 0, :] * s.scale - s.self_penalty * (there == place)
+        weights = scores[:, :, None].masked_fill(~seen, -torch.inf).softmax(-1).nan_to_num(0.0).sum(2)
+        if s.selection == "topk":
+            weights = weights / (mine.sum(-1, keepdim=True, dtype=weights.dtype) + SOFTENED)
+        return Neighbours(weights, seen.any(2))
 
     @torch.no_grad()
     def stats(self, x: Tensor) -> dict[str, float]:

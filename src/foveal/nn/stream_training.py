@@ -150,13 +150,9 @@ def load_model(folder: Path, *, task: str | None = None) -> Any:
         asked = f"for the task {task!r}" if task else "of a stream"
         there = f"a model for {told['task']!r}" if "task" in told else "none"
         raise InputError(f"{folder} holds {there}; needed is a model {asked} (foveal train aaren).")
-    try:
-        model = lookup(MODELS, told["task"], kind="task").from_plain(told["settings"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder} holds a model that another version of Foveal made, or its {TOLD} is damaged ({error}). Train it "
-            "anew: foveal train aaren."
-        ) from error
+    made = lookup(MODELS, told["task"], kind="task")
+    with checkpoints.as_was_made(folder, "model", "Train it anew: foveal train aaren."):
+        model = made.from_plain(told["settings"])
     checkpoints.load_weights(model, folder / WEIGHTS)
     return model.eval()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ def classifying(
     InputError: fewer than two classes, a text without a word, or a class of the test that was not learnt.
     """
     size = size or ClassifierSize()
+    train, test = _spelled_alike(train, test)
     classes = classes_of(train)
     if len(classes) < 2:
         found = f"the label {classes[0]!r} only" if classes else "no label"
@@ -137,6 +138,18 @@ def classifying(
         settings=model.config.plain, save=lambda model, folder: model.save_pretrained(folder),
         notes=(f"{len(learnt):,} texts to learn from, {len(held):,} to choose the weights, {len(classes)} classes.",),
     )  # fmt: skip
+
+
+def _spelled_alike(*parts: Sequence[LabelledText]) -> list[list[LabelledText]]:
+    """The same texts; where all labels are numbers, equal ones as they are spelled shortest: "1" for "1.0", too."""
+    labels = sorted({one.label for part in parts for one in part}, key=lambda label: (len(label), label))
+    values = numbers_of(labels)
+    if values is None:
+        return [list(part) for part in parts]
+    shortest: dict[float, str] = {}
+    for label, value in zip(labels, values, strict=True):
+        shortest.setdefault(value, label)
+    return [[replace(one, label=shortest[float(one.label)]) for one in part] for part in parts]
 
 
 def collate(rows: Sequence[tuple[Any, int]]) -> dict[str, Tensor]:

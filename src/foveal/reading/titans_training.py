@@ -302,13 +302,17 @@ def save_memory(memory: PassageMemory, encoder: Encoder, folder: Path) -> None:
 
 
 def load_memory(folder: Path, encoder: Encoder) -> PassageMemory:
-    """A trained memory. ModelUnavailable: the folder holds none. InputError: it was trained for another encoder."""
+    """A trained memory. ModelUnavailable: the folder holds none.
+
+    InputError: it was trained for another encoder, or by another version of Foveal.
+    """
     about = checkpoints.read(folder / CONFIG)
     if about is None:
         raise ModelUnavailable(f"{folder} holds no memory of a reader. Train one: foveal train titans-reader.")
-    if about["fingerprint"] != encoder.fingerprint:
-        raise InputError(f"{folder} was trained for the encoder {about['encoder']}; here is {encoder.name}.")
-    memory = PassageMemory(PassageSettings(**about["settings"]))
+    with checkpoints.as_was_made(folder, "memory", "Train it anew: foveal train titans-reader."):
+        if about["fingerprint"] != encoder.fingerprint:
+            raise InputError(f"{folder} was trained for the encoder {about['encoder']}; here is {encoder.name}.")
+        memory = PassageMemory(PassageSettings(**about["settings"]))
     checkpoints.load_weights(memory, folder / WEIGHTS)
     memory.eval()
     return memory

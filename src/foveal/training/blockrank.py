@@ -258,10 +258,11 @@ def train_blockrank(
 ) -> tuple[Path | None, Report]:
     """The folder of the trained model (HOME/models/<name>; None if it ranks no better than before) and the report.
 
-    `model` itself stays as it is: a copy is trained, in float32, and saved in the model's own type. `kept` says what
-    the reading depends on, its "layer" among it, and is saved beside the model. `dev` is split off unless given; `test`
-    is measured and decides nothing. `decide` gives the report that counts of a model that would be kept, before it
-    takes the place of an earlier one. InputError: fewer than two different queries, or as in `loop.train`.
+    `model` itself stays as it is: a copy is trained, in float32, then measured and saved in the model's own type.
+    `kept` says what the reading depends on, its "layer" among it, and is saved beside the model. `dev` is split off
+    unless given; `test` is measured and decides nothing. `decide` gives the report that counts of a model that would be
+    kept, before it takes the place of an earlier one. InputError: fewer than two different queries, or as in
+    `loop.train`.
     """
     settings = settings or BlockRankSettings()
     if dev is None:
@@ -281,9 +282,9 @@ def train_blockrank(
     report = run.report()
     if report is not None:
         return (run.place if report.kept else None), report
-    trained = copy.deepcopy(model.model).float().eval()
     held = {"dev": dev} | ({"test": test} if test else {})
-    before = {kind: measured(trained, reading, of) for kind, of in held.items()}
+    before = {kind: measured(model.model, reading, of) for kind, of in held.items()}
+    trained = copy.deepcopy(model.model).float().eval()
     job = Job(
         model=learned_of(trained, settings, int(kept["layer"])),
         rows=DrawnLists(lists, settings.documents, settings.loop.seed),
@@ -294,16 +295,17 @@ def train_blockrank(
         collate=list,
     )
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    merge_low_rank(trained)
+    trained.to(model.dtype)  # as it is saved, so that what is measured is what is kept
     table = {kind: (before[kind], measured(trained, reading, of)) for kind, of in held.items()}
     was, now = (values[METRICS[0]] for values in table["dev"])
     note = () if now > was else (f"The model was not kept: {METRICS[0]} on the dev lists {now:.4f}, {was:.4f} before.",)
     what = f"BlockRank, {settings.objective}, {settings.learned}"
     report = Report(run.name, what, model.name, curves, table, now > was, note, plain_settings(settings))
     report = decide(report) if report.kept else report
-    merge_low_rank(trained)
     with run.candidate() as made:
         with quiet():
-            trained.to(model.dtype).save_pretrained(made)
+            trained.save_pretrained(made)
             model.tokenizer.save_pretrained(made)
         checkpoints.write(made / KEPT, kept)
         run.settle(made, report)

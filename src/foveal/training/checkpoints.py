@@ -1,5 +1,6 @@
 """The folder of one training run: whose it is, its whole checkpoints, its best weights.
 
+    .training             the lock of the process that trains (alone.py)
     run.json              what the run was begun with; another model, other data or settings are refused
     checkpoint-<step>/    weights, optimiser and random states (transformers writes them), and whole.json, written last:
                           a kill in the midst leaves a folder without it, which the next start removes
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.training.alone import LOCK
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +35,7 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
     InputError: it is that of another run, or of no run at all.
     """
     if anew and (folder / RUN).is_file():
-        shutil.rmtree(folder)
+        _emptied(folder)
     found = read(folder / RUN)
     if found is None:
         if folder.is_dir() and any(folder.glob("checkpoint-*")):
@@ -46,6 +49,15 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
             f"The checkpoints in {folder} are of another run ({shown}), so this one cannot go on from them. Give it "
             "another name, or begin anew (--anew removes what is there)."
         )
+
+
+def _emptied(folder: Path) -> None:
+    """Remove what a run kept, but for its lock, which is held. What says whose it is goes last: a kill may come."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == RUN):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -122,6 +134,18 @@ def load_weights(module: nn.Module, path: Path) -> None:
     except (RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"{path} does not fit this model ({first}). Begin the run anew (--anew).") from error
+
+
+@contextmanager
+def as_was_made(folder: Path, what: str, remedy: str) -> Iterator[None]:
+    """Inside, a model is made of the settings in `folder`. InputError: they are of another version, or damaged."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds a {what} that another version of Foveal made, or its settings are damaged "
+            f"({type(error).__name__}: {error}). {remedy}"
+        ) from error
 
 
 def read(path: Path) -> dict[str, Any] | None:

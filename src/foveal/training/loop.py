@@ -30,6 +30,7 @@ from foveal.errors import InputError
 from foveal.models.quiet import quiet
 from foveal.registry import require
 from foveal.training import checkpoints
+from foveal.training.alone import hold
 from foveal.training.examples import shuffled
 from foveal.training.watch import Evaluate, Hook, Progress, Seen, Watch, same_randomness
 from foveal.training.windows import plain_again
@@ -122,11 +123,22 @@ def train(
     """Train `job.model` in place, going on from the last whole checkpoint in `folder` if there is one.
 
     Afterwards the model has the weights that were best on the dev metric (the last ones where nothing is evaluated).
-    A run that is done already is not done again. InputError: no rows, or checkpoints of another run.
-    KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved. TrainingFailed: the loss is no number.
+    A run that is done already is not done again. InputError: no rows, or checkpoints of another run. RunBusy: another
+    process trains there. KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved. TrainingFailed: the loss is no
+    number.
     """
     if len(job.rows) == 0:
         raise InputError("There are no rows to train on. Give examples with at least one relevant pair.")
+    held = hold(folder)
+    try:
+        return _begun(job, settings, folder, on_progress, anew=anew)
+    finally:
+        del held  # here, not where the frames of an error are kept: the folder is free again, unless its run holds it
+
+
+def _begun(
+    job: Job, settings: LoopSettings, folder: Path, on_progress: Callable[[Progress], None], *, anew: bool
+) -> Curves:
     checkpoints.claim(folder, identity(job.identity, settings), anew=anew)
     done = checkpoints.read(folder / checkpoints.DONE)
     if done is not None:

@@ -15,11 +15,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveal.errors import InputError
 from foveal.training import checkpoints, model_folders
+from foveal.training.alone import Held, hold
 from foveal.training.report import Report, read_report
 
 TRAINING, REPLACED = "training.json", "replaced.json"
@@ -34,6 +35,7 @@ class TrainingRun:
     place: Path
     known_by: Mapping[str, str]
     anew: bool = False
+    held: Held | None = field(default=None, repr=False, compare=False)  # while it is there, no other process trains it
 
     @classmethod
     def opened(
@@ -41,7 +43,7 @@ class TrainingRun:
     ) -> TrainingRun:
         """The run that is called so (default: `kind` and a few digits of what it is known by), begun or gone on with.
 
-        InputError: the name is no name, or is taken by another run or model.
+        InputError: the name is no name, or is taken by another run or model. RunBusy: another process trains it.
         """
         digest = hashlib.sha256(json.dumps(dict(known_by), sort_keys=True).encode()).hexdigest()
         name = name or f"{kind}-{digest[:8]}"
@@ -52,6 +54,7 @@ class TrainingRun:
             raise InputError(
                 f"{made.place} is there already, and a library may use it. Give the new model another name."
             )
+        made = replace(made, held=hold(made.folder))
         checkpoints.claim(made.folder, known_by, anew=anew)
         if made.place.exists() and anew:
             checkpoints.write(made.folder / REPLACED, {"of": checkpoints.read(made.place / TRAINING)})
@@ -79,6 +82,8 @@ class TrainingRun:
             model_folders.moved(made, self.folder / "rejected", replace=True)
         report.save(self.folder)
         checkpoints.keep_best(self.folder, None)
+        if self.held:
+            self.held.free()
 
     def _may_replace(self) -> bool:
         """Whether the model that is there is this run's, or the one that it was begun anew over."""

@@ -173,21 +173,26 @@ class Watch(TrainerCallback):
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Inside, the first Ctrl-C asks the loop to save and stop; the second one stops at once."""
+        """Inside, the first Ctrl-C, or SIGTERM, asks the loop to save and stop; the second one stops at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.getsignal(signal.SIGINT)
+        before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+
+        def put_back() -> None:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
         def ask(*_: Any) -> None:
             self.interrupted = True
-            signal.signal(signal.SIGINT, before)
+            put_back()
 
-        signal.signal(signal.SIGINT, ask)
+        for one in before:
+            signal.signal(one, ask)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            put_back()
 
 
 @contextmanager
