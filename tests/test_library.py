@@ -11,11 +11,20 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from honest import document
+from honest import HashedWords, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.errors import InputError, LibraryCorrupt, LibraryError, ModelUnavailable, UnknownDocument, UnknownName
+from foveal import faults
+from foveal.errors import (
+    InputError,
+    LibraryCorrupt,
+    LibraryError,
+    ModelUnavailable,
+    StorageFull,
+    UnknownDocument,
+    UnknownName,
+)
 from foveal.library import Library
 from foveal.registry import RETRIEVERS, SEGMENTERS
 from foveal.retrieval.adding import OwnWork
@@ -373,6 +382,15 @@ def test_searching_goes_on_while_another_thread_adds(library, files, own_setting
     assert len(library.documents()) == 3004
 
 
+def test_stats_count_no_passage_that_a_full_disk_left_behind(library, files):
+    library.add([files])
+    before = library.stats().passages
+    with faults.injected({"store.write": "full@2"}), pytest.raises(StorageFull):  # between passages and documents
+        library.add_documents([document("late", "what was not made visible")])
+    assert library.store.counts()["passages"] > before
+    assert library.stats().passages == before
+
+
 def test_stats_and_compact(library, files):
     library.add([files])
     before = library.stats()
@@ -464,6 +482,22 @@ library = Library.open(settings=settings, encoder="none")
 def test_segmenters_that_need_vectors_say_so():
     with pytest.raises(InputError, match="needs a library with an encoder"):
         make_segmenter("dp", None)
+
+
+@pytest.mark.parametrize("read", [12, 40, 64, 81, 82, 256])
+def test_headings_fit_encoders_that_read_little(read):
+    encoder = HashedWords(max_tokens=read)
+    made = make_segmenter("headings", encoder)
+    assert made.max_tokens == (read - 42 if read >= 82 else (read - 2) // 2)
+    text = "# Title\n\n" + "\n\n".join(f"## Part {n}\n\n" + "Some words of a sentence. " * n for n in range(1, 30))
+    passages = made.segment(Document.of("test:parts", text, "Title"))
+    assert "".join(one.text for one in passages) == text
+    assert max(len(encoder.token_offsets(one.text)) for one in passages) <= made.max_tokens
+
+
+def test_an_encoder_that_reads_nothing_fits_no_segmenter():
+    with pytest.raises(InputError, match="the encoder reads 3 tokens"):
+        make_segmenter("headings", HashedWords(max_tokens=3))
 
 
 names = st.sampled_from(["a.txt", "b.md", "c.txt"])

@@ -293,10 +293,10 @@ class Library:
         """All documents, without their texts, in the order in which they were added."""
         return self.store.entries()
 
-    def metadata_keys(self) -> set[str]:
-        """What the metadata of any document here has; reads those of all."""
-        kept = set(self.store.listed("metadata")["metadata"].to_pylist())
-        return {key for one in kept for key in json.loads(one)}
+    def metadata_keys(self) -> tuple[set[str], int]:
+        """What the metadata of documents here has, and of how many: of all, or of a sample of many (`Store.sample`)."""
+        looked_at = self.store.sample("metadata")
+        return {key for one in set(looked_at) for key in json.loads(one)}, len(looked_at)
 
     def entries(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Id -> document without its text, for those of `document_ids` that are there."""
@@ -352,7 +352,7 @@ class Library:
             encoder=settings["encoder"],
             segmenter=settings["segmenter"],
             schema=int(settings["schema"]),
-            **self.store.counts(),
+            **(self.store.counts() | {"passages": self.store.visible_passages()}),
         )
 
     def compact(self) -> None:

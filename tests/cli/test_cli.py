@@ -19,6 +19,7 @@ import pytest
 
 from foveal.cli import main, output
 from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
+from foveal.retrieval import store
 
 FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
 PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
@@ -146,6 +147,14 @@ def test_nothing_found_is_an_answer(home):
     assert "No document has autor. Names to ask by:" in " ".join(slip.stderr.split())
     assert "No document has" not in run("search", "xylophone", "--where", "kind=text", home=home).stderr
     assert json.loads(run("search", "xylophone", "--json", home=home).stdout)["hits"] == []
+
+
+def test_in_a_large_library_a_sample_says_which_names_there_are(home, monkeypatch):
+    """All documents' metadata took 15 seconds in a library of 300,000."""
+    monkeypatch.setattr(store, "SAMPLED", 1)
+    monkeypatch.setattr(store, "RUNS", 1)
+    slip = run("search", "xylophone", "--where", "autor=Ada", home=home)
+    assert "Of 1 documents that were looked at, none has autor. Names" in " ".join(slip.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,32 @@ def test_one_thing_in_two_forms_is_held(claim, text):
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("Es gab 1.200 Besucher und 3,5 Prozent mehr als 2019.", [1200, 3.5, 2019]),
+        ("Das kostet 1.200,50 Euro, nicht 12.50 Euro.", [1200.5, 12.5]),
+        ("Die Stadt hat 3.700.000 Einwohner; 0.125 davon kamen.", [3_700_000, 0.125]),
+        ("Il y avait 1\u202f200,5 tonnes dans le port.", [1200.5]),
+        ("Había 12.500 personas en la plaza.", [12_500]),
+        ("Insgesamt 1.234.567,8 kg", [1_234_567.8]),
+        ("The dose was 1.200 mg, and 1,200 came.", [1.2, 1200]),
+        ("A share of 0.125 was lost in 1,5 and 2.", [0.125, 1, 5, 2]),
+        ("1.200 rooms", [1.2]),
+        ("Release 1.200.3 is out.", [1.2]),
+        ("Goethe wrote that the die was cast: 2.125 lines.", [2.125]),
+    ],
+)
+def test_points_and_commas_are_read_as_the_text_writes_them(text, values):
+    assert [one.value for one in anchors(text) if one.kind == "number"] == values
+
+
+def test_a_claim_is_held_by_a_number_of_another_language():
+    assert lost("It had 1,200 visitors.", "Es hatte 1.200 Besucher im Jahr.") == []
+    assert lost("It had 1.2 visitors.", "Es hatte 1.200 Besucher im Jahr.") == ["1.2"]
+    assert lost("Es gab 3,5 kg und 1.200 Besucher.", "There were 3.5 kg for the 1,200 visitors.") == ["Besucher"]
+
+
+@pytest.mark.parametrize(
     ("claim", "text", "what"),
     [
         ("It has 1,200 rooms.", "It has 1,300 rooms.", ["1,200"]),

@@ -69,6 +69,18 @@ def test_a_killed_run_goes_on_and_pays_for_nothing_twice(tmp_path):
     assert replay(trace).to_json() == answer.to_json()
 
 
+def test_a_run_that_was_killed_before_it_told_of_edges_leaves_no_node_apart(tmp_path):
+    trace = tmp_path / "run.jsonl"
+    MindSearch(model_of([nodes_program(3), RESPOND]), Facts()).ask(QUESTION, trace=trace)
+    lines = trace.read_bytes().splitlines(keepends=True)
+    until = next(place for place, line in enumerate(lines) if b'"graph.edge"' in line)
+    trace.write_bytes(b"".join(lines[:until]))
+    answer = MindSearch(model_of([RESPOND]), Facts()).resume(trace).result()
+    assert len(answer.graph.searchers()) == 3
+    assert all(answer.graph.parents(node.name) == ["root"] for node in answer.graph.searchers())
+    assert answer.missing == ()
+
+
 def test_a_cancelled_run_can_go_on(tmp_path):
     trace = tmp_path / "run.jsonl"
     source = Facts(seconds=0.4)

@@ -95,6 +95,30 @@ def test_what_is_found_does_not_depend_on_the_batch_or_the_pieces(model, monkeyp
         np.testing.assert_allclose([f.score for f in one], [f.score for f in other], atol=1e-4)
 
 
+def test_many_beams_are_searched_few_queries_at_a_time(model, monkeypatch):
+    """A thousand beams of eight queries each took gigabytes."""
+    trie, rows, begin = trie_of(model), [], model.begin
+    monkeypatch.setattr(constrained_beams, "BEAMS_AT_ONCE", 2 * len(TITLES))
+    monkeypatch.setattr(model, "begin", lambda queries: rows.append(len(queries)) or begin(queries))
+    found = search_titles(model, trie, QUERIES, 3, ALL)
+    assert rows == [2, 1]
+    search_titles(model, trie, QUERIES, 3, BeamSettings(beams=2))
+    assert rows == [2, 1, 3]
+    monkeypatch.setattr(constrained_beams, "BEAMS_AT_ONCE", 1)
+    alone = search_titles(model, trie, QUERIES, 3, ALL)
+    assert [[one.title for one in titles] for titles in found] == [[one.title for one in titles] for titles in alone]
+
+
+def test_what_an_encoder_read_of_one_query_is_held_once(t5):
+    state, _ = t5.begin(QUERIES[:1])
+    for rows, written in ((torch.zeros(50, dtype=torch.long), 1), (torch.arange(10, 40), 2)):
+        state, _ = t5.advance(state, rows, torch.full((len(rows), written), 5))
+    [layer] = state.cache.cross_attention_cache.layers
+    assert layer.keys.shape[0] == state.encoded.shape[0] == 30
+    for held in (layer.keys, layer.values, state.encoded):
+        assert held.untyped_storage().nbytes() * 30 == held.numel() * held.element_size()
+
+
 def test_asking_for_fewer_titles_changes_none_of_them(model):
     """The bound leaves out only what could not have entered."""
     trie = trie_of(model)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from honest import HashedWords, Lines, document
 
@@ -19,11 +22,15 @@ def put(store: Store, documents) -> None:
         store.refresh_indexes()
 
 
+def make(place: Path) -> Store:
+    values = {"encoder": "hashed-words", "segmenter": "lines", "dimension": str(ENCODER.dimension)}
+    tables.create(str(place), values, ENCODER.dimension)
+    return Store.open(str(place))
+
+
 @pytest.fixture
 def store(tmp_path):
-    values = {"encoder": "hashed-words", "segmenter": "lines", "dimension": str(ENCODER.dimension)}
-    tables.create(str(tmp_path / "library"), values, ENCODER.dimension)
-    opened = Store.open(str(tmp_path / "library"))
+    opened = make(tmp_path / "library")
     put(opened, [document(f"d{number}", f"{text}\n") for number, text in enumerate(TEXTS)])
     return opened
 
@@ -65,7 +72,7 @@ def test_words_find_the_same_with_places_held(store, k, monkeypatch):
 
 def test_a_row_that_is_not_known_is_told(store):
     store.hold_vectors()
-    held = store._held.at(store._documents.version)
+    held = store._held.at(store.moment())
     known = next(iter(held.by_number))
     assert held.placed([{"_rowid": known, "_score": 1.0}])[0].keys() >= {"document_id", "start", "_score"}
     assert held.placed([{"_rowid": known, "_score": 1.0}, {"_rowid": -1, "_score": 1.0}]) is None
@@ -87,6 +94,20 @@ def test_what_is_added_changed_and_removed_is_seen(store):
     assert zebra not in {one.passage.span.document_id for one in store.nearest(query, 50, texts=False)}
 
 
+def test_another_library_in_the_same_place_is_seen(store, tmp_path):
+    """It was made by the same number of steps, so that its tables have the same versions."""
+    store.hold_vectors()
+    query = ENCODER.encode(["the quick brown fox"])[0]
+    before, version = store.nearest(query, 1, texts=False), store.moment()[0]
+    shutil.rmtree(tmp_path / "library")
+    again = make(tmp_path / "library")
+    put(again, [document("another", "the quick brown fox\n")])
+    assert again.moment()[0] == version
+    for found in (store.nearest(query, 1, texts=False), store.lexical("fox", 1)):
+        assert [one.passage.span.document_id for one in found] == [document("another", "").id]
+        assert found[0].passage.span != before[0].passage.span
+
+
 def test_the_table_is_asked_where_a_condition_texts_or_too_many_passages_need_it(store, monkeypatch):
     store.hold_vectors()
     query = ENCODER.encode(["a lazy dog sleeps"])[0]
@@ -98,5 +119,5 @@ def test_the_table_is_asked_where_a_condition_texts_or_too_many_passages_need_it
     monkeypatch.setattr(held_vectors, "HELD", 2)
     store._held = None
     store.hold_vectors()
-    assert store._held.at(store._documents.version) is None
+    assert store._held.at(store.moment()) is None
     assert len(store.nearest(query, 3, texts=False)) == 3

@@ -182,6 +182,7 @@ def test_the_compiled_graph_is_the_plain_one_and_hangs_on_no_thread(metric, part
             graph = index._graph
             found, scores, compared = graph.search(queries / (4 if metric == "cos" else 1), 5, effort=9)
         plain = Plain(vectors / (4 if metric == "cos" else 1), graph.levels, parts, metric)
+        assert not (graph.levels == hnsw.TWIN).any()
         assert max(plain.levels) >= 2
         assert plain.reached == 300
         for one in range(300):
@@ -289,6 +290,67 @@ def test_equal_vectors_are_all_found_and_hide_no_other():
         products = (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ unit.T
         best = -np.sort(-products, axis=1)[:, :40]
         assert (scores >= best - 1e-5).mean() >= least
+
+
+def with_copies(copies, *, noise=0.0):
+    """Vectors of which four, in the midst of others, stand there so many times, each time a little different."""
+    centres = np.random.default_rng(99).normal(size=(40, 32))[:4].astype(np.float32)
+    vectors = np.concatenate([clustered(2000), np.repeat(centres, copies, axis=0)])
+    vectors *= 1 + noise * np.random.default_rng(5).normal(size=vectors.shape).astype(np.float32)
+    return vectors[np.random.default_rng(0).permutation(len(vectors))], centres
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("noise", [0.0, 2e-7])
+@pytest.mark.parametrize("metric", ["cos", "l2", "ip"])
+def test_hundreds_of_equal_vectors_hide_none_of_the_others(metric, noise):
+    vectors, centres = with_copies(400, noise=noise)
+    index = DenseIndex.build(range(len(vectors)), vectors, IndexSettings(kind="hnsw", metric=metric, effort=64))
+    flat = DenseIndex.build(range(len(vectors)), vectors, IndexSettings(metric=metric))
+    for queries, k in ((clustered(100, seed=1), 10), (centres, 400)):
+        found, scores = index.search(queries, k)
+        assert np.mean(scores >= flat.search(queries, k)[1] - 1e-4) >= 0.99
+        assert all(len(set(row)) == k for row in found.tolist())
+    assert np.mean(index.search(clustered(2000)[::10], 1)[1] >= flat.search(clustered(2000)[::10], 1)[1] - 1e-4) >= 0.99
+
+
+@pytest.mark.usefixtures("compiler")
+def test_twins_come_and_go(tmp_path):
+    vectors, centres = with_copies(30)
+    index = DenseIndex.build(range(1000), vectors[:1000], IndexSettings(kind="hnsw"))
+    index.save(tmp_path)
+    index = DenseIndex.load(tmp_path)
+    index.add(range(1000, len(vectors)), vectors[1000:])
+    unit = centres[:1] / np.linalg.norm(centres[:1])
+    copies = np.flatnonzero(vectors @ unit[0] / np.linalg.norm(vectors, axis=1) > 1 - 1e-6)
+    assert len(copies) == 30
+    assert (index._graph.levels[copies[1:]] == hnsw.TWIN).all()
+    assert sorted(index.search(centres[:1], 30)[0][0].tolist()) == copies.tolist()
+    index.delete(copies[:2].tolist())  # the one that stands in the graph, and one beside it
+    assert sorted(index.search(centres[:1], 28)[0][0].tolist()) == copies[2:].tolist()
+    index.delete(copies[2:].tolist())
+    assert not np.isin(index.search(centres[:1], 50)[0], copies).any()
+    index.compact()
+    assert (index._graph.levels == hnsw.TWIN).sum() == 3 * 29  # those of the three others
+    assert len(index) == len(vectors) - 30
+
+
+@pytest.mark.usefixtures("compiler")
+def test_where_all_are_equal_as_many_are_found_as_were_asked_for():
+    vectors = np.repeat(clustered(1), 300, axis=0)
+    index = DenseIndex.build(range(300), vectors, IndexSettings(kind="hnsw"))
+    assert (index._graph.levels == hnsw.TWIN).sum() == 299
+    assert len(set(index.search(vectors[:2], 40)[0][1].tolist())) == 40
+    assert sorted(index.search(vectors[:1], 400)[0][0].tolist()) == list(range(300))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_twin_of_nothing_is_damage():
+    index = DenseIndex.build(range(90), np.repeat(clustered(30), 3, axis=0), IndexSettings(**SMALL))
+    index._rows["links"][np.flatnonzero(index._rows["levels"] == hnsw.TWIN)[0], 0] = 90
+    index._forget()
+    with pytest.raises(LibraryCorrupt, match="lead to no vector"):
+        index.search(clustered(3, seed=1), 5)
 
 
 @pytest.mark.usefixtures("compiler")

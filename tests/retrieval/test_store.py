@@ -29,6 +29,7 @@ from foveal.errors import (
     UnknownDocument,
 )
 from foveal.retrieval import indexing, tables
+from foveal.retrieval import store as store_module
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.event_library import items_of
 from foveal.retrieval.filters import sql
@@ -94,6 +95,16 @@ def test_quoted_words_must_stand_as_a_phrase(store):
 def test_a_query_without_words_finds_nothing(store, query):
     put(store, [document("a", "some text\n")])
     assert store.lexical(query, 5) == []
+
+
+@pytest.mark.parametrize("count", [0, 7, 8, 9, 100])
+def test_a_sample_is_all_or_some_from_each_part(store, monkeypatch, count):
+    monkeypatch.setattr(store_module, "SAMPLED", 8)
+    monkeypatch.setattr(store_module, "RUNS", 4)
+    put(store, [document(f"d{n:03}", f"line {n}\n") for n in range(count)])
+    found = sorted(store.sample("title"))
+    whole = [f"d{n:03}" for n in range(count)]
+    assert found == (whole if count <= 8 else [whole[(count - 2) * run // 3 + n] for run in range(4) for n in (0, 1)])
 
 
 def test_chinese_is_found_by_its_words(store):

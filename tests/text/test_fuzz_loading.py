@@ -20,6 +20,7 @@ import pytest
 from fpdf import FPDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from text.books import epub, paragraph, word
 
 from foveal.errors import FovealError, UnreadableSource
 from foveal.text.loading import LoadSettings, Skipped, Source, discover, load
@@ -71,8 +72,12 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "note.txt.gz": lambda: gzip.compress(MARKDOWN.encode()),
     "book.pdf": pdf,
     "book.zip": archive,
-    "book.docx": archive,
-    "book.epub": archive,
+    "empty.docx": archive,
+    "terms.docx": lambda: word(paragraph("Terms", "H1") + paragraph("words", level=2)),
+    "empty.epub": archive,
+    "book.epub": lambda: epub({"one.xhtml": "<h1>One</h1><p>The fovea.</p>", "two.xhtml": "<p>The rods.</p>"}),
+    "cells.ipynb": b'{"cells": [{"cell_type": "code", "source": ["x = 1"]}, {"source": "words"}]}'.__bytes__,
+    "letter.eml": b"From: a@b.example\nSubject: =?utf-8?q?=C3=A9?=\nContent-Type: text/html\n\n<p>Words.</p>".__bytes__,
     "nothing": archive,
     "latin.txt": lambda: "Ein Müller aus Örsta hat große Räder. ".encode("latin-1"),
     "wide.txt": lambda: "Der Müller".encode("utf-16"),
@@ -134,7 +139,8 @@ def test_what_the_seeds_are_without_a_change(tmp_path: Path) -> None:
         counts[name] = len(held(tmp_path / name))
     assert counts == {
         "page.html": 1, "note.md": 1, "rows.jsonl": 4, "rows.jsonl.gz": 4, "note.txt.gz": 1, "book.pdf": 1,
-        "book.zip": 0, "book.docx": 0, "book.epub": 0, "nothing": 0, "latin.txt": 1, "wide.txt": 1,
+        "book.zip": 0, "empty.docx": 0, "terms.docx": 1, "empty.epub": 0, "book.epub": 1,
+        "cells.ipynb": 1, "letter.eml": 1, "nothing": 0, "latin.txt": 1, "wide.txt": 1,
     }  # fmt: skip
 
 

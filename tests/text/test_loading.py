@@ -76,8 +76,8 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.docx", b"PK\x03\x04", "Save it as PDF, HTML or text"),
-        ("a.epub", b"PK\x03\x04", "Convert it"),
+        ("a.odt", b"PK\x03\x04", "Save it as PDF, HTML or text"),
+        ("a.mobi", b"PK\x03\x04", "Convert it"),
         ("a.zip", b"PK\x03\x04", "Unpack it first"),
         ("a.tar.gz", b"\x1f\x8b\x08", "Unpack it first"),
         ("a.unknown", b"\x89PNG\r\n\x1a\n\0\0", "not text"),

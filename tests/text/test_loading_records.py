@@ -93,6 +93,25 @@ def test_without_id_and_title_the_line_and_the_text_serve(tmp_path):
     assert document.title == "word " * 15 + "word…"
 
 
+@pytest.mark.parametrize(
+    ("ids", "called"),
+    [
+        (["3", "a", None, 4, None], ["3", "a", "line=3", "4", "line=5"]),
+        ([None, None, "b", 2, None], ["1", "2", "b", "id=2", "5"]),
+        ([None, 1, "1"], ["1", "id=1", None]),  # the last one has the id of an earlier line
+    ],
+    ids=["ids", "lines", "twice"],
+)
+def test_a_line_without_an_id_takes_no_place_of_one_with_its_number(tmp_path, ids, called):
+    records = [{"text": f"text {n}"} | ({"id": one} if one else {}) for n, one in enumerate(ids)]
+    path = written(tmp_path / "a.jsonl", *records)
+    for one, name in zip(loaded(path), called, strict=True):
+        if name is None:
+            assert isinstance(one, Skipped)
+        else:
+            assert one.id == Document.of(f"{path.resolve().as_uri()}#{name}", "", "").id
+
+
 def test_sentences_in_a_list_are_joined(tmp_path):
     [document] = loaded(written(tmp_path / "a.jsonl", {"abstract": ["One.", "Two."]}))
     assert document.text == "One. Two."

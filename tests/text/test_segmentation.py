@@ -54,6 +54,16 @@ def test_windows_end_at_paragraphs_then_sentences_then_words():
     assert texts_of(segmenter, "x" * 200) == ["x" * 192, "x" * 8]
 
 
+@pytest.mark.parametrize("overlap", [0, 20])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_logs_and_programs_are_cut_between_their_lines(end, overlap):
+    lines = [f"{n},Person {n},{1900 + n % 99},remark number {n} on eyes{end}" for n in range(200)]
+    for passage in FixedSegmenter(max_tokens=50, overlap=overlap).segment(document("".join(lines))):
+        assert passage.text in "".join(lines)
+        assert passage.text.splitlines(keepends=True)[0] in lines
+        assert passage.text.splitlines(keepends=True)[-1] in lines
+
+
 def test_a_window_does_not_end_at_a_paragraph_that_leaves_it_nearly_empty():
     text = "A.\n\n" + " ".join(["word"] * 20)
     assert len(words(texts_of(FixedSegmenter(max_tokens=12), text)[0])) == 12

@@ -180,10 +180,12 @@ def _tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
     from foveal.retrieval.filters import COLUMNS, metadata_keys
 
     if asked := metadata_keys(where):
-        known = library.metadata_keys()
+        known, looked_at = library.metadata_keys()
         if unknown := [name for name in asked if name not in known]:
             names = ", ".join(sorted({*COLUMNS, *known}))
-            notes().print(f"No document has {' or '.join(unknown)}. Names to ask by: {names}.", markup=False)
+            whole = looked_at >= library.store.counts()["documents"]
+            none = "No document has" if whole else f"Of {looked_at:,} documents that were looked at, none has"
+            notes().print(f"{none} {' or '.join(unknown)}. Names to ask by: {names}.", markup=False)
 
 
 def _ranker(name: str, library: Library, budget: float | None, reports: list[CascadeReport]) -> Ranker:

@@ -144,7 +144,7 @@ class TitleModel(ABC):
         cache = selected(state.cache, rows)
         given = {self._cache_name: cache, "use_cache": True, **self._asked(state, rows, tokens)}
         logits: Tensor = self.model(**given).logits
-        encoded = None if state.encoded is None else state.encoded[rows]
+        encoded = None if state.encoded is None else _rows(state.encoded, rows)
         return TitleState(cache, state.mask[rows], encoded, state.written + tokens.shape[1]), logits
 
     def loss(self, batch: dict[str, Tensor], *, smoothing: float = 0.1) -> Tensor:
@@ -227,7 +227,7 @@ class Seq2SeqTitles(TitleModel):
     def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:
         from transformers.modeling_outputs import BaseModelOutput
 
-        encoded = None if state.encoded is None else state.encoded[rows]
+        encoded = None if state.encoded is None else _rows(state.encoded, rows)
         return {
             "encoder_outputs": BaseModelOutput(last_hidden_state=encoded),
             "attention_mask": state.mask[rows],
@@ -379,11 +379,22 @@ def selected(cache: Any, rows: Tensor) -> Any:
     """A cache of `rows` (R,) of a cache, which itself stays as it is."""
     made = copy.copy(cache)
     if hasattr(cache, "cross_attention_cache"):
-        parts = (selected(part, rows) for part in (cache.self_attention_cache, cache.cross_attention_cache))
-        return type(cache)(*parts)
+        read = copy.copy(cache.cross_attention_cache)  # of the query: nothing is ever written behind it
+        read.layers = [copy.copy(layer) for layer in read.layers]
+        for layer in read.layers:
+            if layer.is_initialized:
+                layer.keys, layer.values = _rows(layer.keys, rows), _rows(layer.values, rows)
+        return type(cache)(selected(cache.self_attention_cache, rows), read)
     made.layers = [copy.copy(layer) for layer in cache.layers]
     made.reorder_cache(rows)
     return made
+
+
+def _rows(held: Tensor, rows: Tensor) -> Tensor:
+    """`rows` (R,) of a tensor that is only read; of one row, given many times, no copy is made."""
+    if len(held) == 1 or held.stride(0) == 0:
+        return held[:1].expand(len(rows), *held.shape[1:])
+    return held[rows]
 
 
 def padded(rows: Sequence[Sequence[int]], filled: int, *, left: bool = False) -> Tensor:

@@ -60,6 +60,9 @@ class Hunt:
 
     def go_on(self) -> str | None:
         """What an earlier run of this trace left: nodes that were not searched to their end, a turn without its end."""
+        for node in self.board.seen().graph.searchers():
+            if not self.board.state.graph.parents(node.name):  # a kill came between it and its edges
+                self.board.tell("graph.edge", id=uuid.uuid4().hex, source=ROOT, target=node.name)
         graph = self.board.seen().graph
         left = [node for node in graph.searchers() if node.state not in ("finished", "failed")]
         self.scheduler.add({node.name: graph.parents(node.name) for node in left})

@@ -3,7 +3,8 @@
     numbers("about 1.2 million euros")     # [Anchor(value=1200000, unit="€", rounded=True)]
     dates("on 5 March 2021")               # [Anchor(date=(2021, 3, 5))]
 
-The units known are those of lengths, weights, times, money and per cent; of others the number alone counts.
+The units known are those of lengths, weights, times, money and per cent; of others the number alone counts. Texts of
+languages that write 1.200,5 where English has 1,200.5 are known by their small words, or by a number that says so.
 """
 
 from __future__ import annotations
@@ -104,13 +105,38 @@ _UNITS = {
 }
 _WORDED = "|".join(sorted((*_SMALL, *_TENS, *_SCALES, *_ORDINALS), key=len, reverse=True))
 _UNIT_NAMES = "|".join(re.escape(one) for one in sorted(_UNITS, key=len, reverse=True))
-_NUMBER = re.compile(
+_BLANKS = "\u00a0\u2009\u202f"
+_ENGLISH_DIGITS = rf"\d{{1,3}}(?:[,{_BLANKS}]\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?"
+_OTHER_DIGITS = rf"[1-9]\d{{0,2}}(?:[.{_BLANKS}]\d{{3}})+(?!\d)(?:,\d+)?|\d+(?:[.,]\d+)?"
+_NUMBER_FORM = (
     rf"(?<![^\W{_BESIDE}])(?<!\.)"
-    r"(?P<currency>[$€£])? ?(?P<digits>\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"(?P<currency>[$€£])? ?(?P<digits>DIGITS)"
     r"(?:(?P<ordinal>st|nd|rd|th|['’]?s)\b|[- ]?(?P<scale>(?:hundred|thousand|million|billion|trillion|k|mn|bn|tn)\b"
-    rf"|[万萬亿億]|(?(currency)[mb]\b|(?!))))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?![^\W{_BESIDE}])",
-    re.IGNORECASE,
+    rf"|[万萬亿億]|(?(currency)[mb]\b|(?!))))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?![^\W{_BESIDE}])"
 )
+_NUMBER, _OTHER_NUMBER = (
+    re.compile(_NUMBER_FORM.replace("DIGITS", digits), re.IGNORECASE) for digits in (_ENGLISH_DIGITS, _OTHER_DIGITS)
+)
+_SIGNED = re.compile(r"\d\.\d{3}(?!\d)|\d,\d")
+"""Where English and other languages read a number differently."""
+
+_SAYS_OTHER = re.compile(r"(?<![\d.])[1-9]\d{0,2}(?:(?:\.\d{3})+,\d|(?:\.\d{3}){2}(?![.\d]))")
+_ENGLISH = frozenset(
+    _listed("the of and to that for with by from which are were this it been or not have has is was at")
+)
+_OTHER = frozenset(
+    _listed(
+        "der die das den dem des ein eine einen und ist sind mit nicht auf von zu im für bei es gab wurde wurden hat "
+        "le les la une est sont dans pour avec sur par du au aux et il elle qui que ont était "
+        "el los las una es son con por para del y se un no su fue "
+        "il lo gli che di della nel per è sono "
+        "het een van zijn niet voor met op er en "
+        "os uma não com em foi do da na ao "
+        "och att som på av är inte till det "
+    )
+)
+"""Small words of German, French, Spanish, Italian, Dutch, Portuguese, Swedish; those that English has are left out."""
+
 _NUMBER_WORDS = re.compile(rf"\b(?:{_WORDED})(?:(?:[- ]| and )(?:{_WORDED}))*\b", re.IGNORECASE)
 _AFTER_WORDS = re.compile(rf"[- ]?({_UNIT_NAMES})(?!\w)", re.IGNORECASE)
 _RANGE = re.compile(r"\b([12]\d)(\d\d)[-–—/](\d\d)(?!\d)")
@@ -126,6 +152,7 @@ _LESS = re.compile(
     r"|cut|less|fewer|deficit|under)",
     re.IGNORECASE,
 )
+_LETTERS = re.compile(r"[^\W\d_]+")
 _DECADE = re.compile(r"\d['’]?s\Z", re.IGNORECASE)
 """The end of "80s"; that of "5 metres" is none."""
 
@@ -171,7 +198,8 @@ def dates(text: str) -> list[Anchor]:
 
 def numbers(text: str) -> list[Anchor]:
     """The numbers of a text; those that are written as words from 2 on."""
-    found = [_from_digits(one, text) for one in _NUMBER.finditer(text)]
+    other = _SIGNED.search(text) is not None and _reads_otherwise(text)
+    found = [_from_digits(one, text, other=other) for one in (_OTHER_NUMBER if other else _NUMBER).finditer(text)]
     found += [
         Anchor("number", one[0], one.start(3), one.end(3), value=float(one[1] + one[3]))  # 1913-16
         for one in _RANGE.finditer(text)
@@ -190,21 +218,37 @@ def numbers(text: str) -> list[Anchor]:
     return found
 
 
-def _from_digits(one: re.Match[str], text: str) -> Anchor:
+def _reads_otherwise(text: str) -> bool:
+    """Whether a text sets thousands apart by points, and fractions by a comma."""
+    if _SAYS_OTHER.search(text):
+        return True
+    words = _LETTERS.findall(text.casefold())
+    return sum(word in _OTHER for word in words) > sum(word in _ENGLISH for word in words)
+
+
+def _from_digits(one: re.Match[str], text: str, *, other: bool) -> Anchor:
     scale = (one["scale"] or "").lower()
     factor = _SCALES.get(scale) or _SHORT_SCALES.get(scale) or 1.0
-    value = float(re.sub(r"[^\d.]", "", one["digits"])) * factor
+    digits = _in_english(one["digits"]) if other else one["digits"]
+    value = float(re.sub(r"[^\d.]", "", digits)) * factor
     unit = one["unit"] or one["currency"] or ""
     rounded = factor > 1 or _ROUNDED.search(text[max(0, one.start() - 24) : one.start()]) is not None
     written = one[0]
     start = one.start() + len(written) - len(written.lstrip())
-    exact = bool(unit) or "." in one["digits"]
+    exact = bool(unit) or "." in digits
     below = (_MINUS if exact else _TRUE_MINUS).search(text[max(0, start - 3) : start]) is not None
     falls = _LESS.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
     return Anchor(
         "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.casefold(), ""), rounded=rounded,
         below=below, falls=falls,
     )  # fmt: skip
+
+
+def _in_english(digits: str) -> str:
+    """1.200,5 as 1200.5; a point before other than three digits parts a fraction there, too."""
+    if "," in digits or re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+", digits):
+        digits = digits.replace(".", "")
+    return digits.replace(",", ".")
 
 
 def _worded(text: str) -> float:

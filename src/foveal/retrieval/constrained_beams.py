@@ -34,6 +34,11 @@ NUMBERS_AT_ONCE = 2**26
 """Logits that one forward pass may make: bounds the memory where the vocabulary is large."""
 
 
+BEAMS_AT_ONCE = 512
+"""Beams of all queries that are searched for together: each holds what the model knows of its query. One query may have
+more, of which an encoder's share is held once."""
+
+
 ROWS_AT_ONCE = 128
 """Rows of such a pass: what was found meanwhile rules out many of those that wait."""
 
@@ -124,8 +129,11 @@ def search_titles(
     require_same_tokens(model, trie)
     order = sorted(range(len(queries)), key=lambda place: len(queries[place]))  # alike in length: little is padding
     found: dict[int, list[Written]] = {}
-    for first in range(0, len(order), settings.queries_at_once):
-        places = order[first : first + settings.queries_at_once]
+    beams = max(settings.beams, settings.first_beams or 0)
+    fitting = min(BEAMS_AT_ONCE, NUMBERS_AT_ONCE // model.vocabulary) // beams
+    together = max(1, min(settings.queries_at_once, fitting))
+    for first in range(0, len(order), together):
+        places = order[first : first + together]
         batch = _search(model, trie, [queries[place] for place in places], k, settings)
         found.update(zip(places, batch, strict=True))
     return [found[place] for place in range(len(queries))]

@@ -23,7 +23,6 @@ from foveal.retrieval import tables
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.events import EventSettings, EventStore
-from foveal.retrieval.passage_names import seen_of
 from foveal.retrieval.rows import records
 from foveal.retrieval.store import Store
 
@@ -76,7 +75,7 @@ def mined(
     Documents without a date are counted in `reasons` only. `encoder` is the fingerprint of what encodes; the files of
     `kept` are of one library, moment, encoder and settings each, and only the newest are left there.
     """
-    seen = seen_of(store)
+    seen = store.moment()
     with tables.lance_errors(store.uri):
         past = store._documents.count_rows(f"published_at <= timestamp '{at.astimezone(UTC).isoformat()}'")
     settings = settings or EventSettings()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from foveal.models.title_models import TitleModel
     from foveal.retrieval.constrained_beams import BeamSettings
+    from foveal.retrieval.open_tables import Moment
     from foveal.retrieval.title_trie import TitleTrie
 
 log = logging.getLogger("foveal.retrieval")
@@ -389,13 +390,11 @@ class _Titles:
 
 def _titles(store: Store) -> _Titles:
     """The titles of a library as they are now, in the order in which documents were added."""
-    with tables.lance_errors(store.uri):
-        version = store._documents.version
-    return _titles_at(store, version)
+    return _titles_at(store, store.moment())
 
 
 @lru_cache(maxsize=2)
-def _titles_at(store: Store, version: int) -> _Titles:  # noqa: ARG001  # of one version they are always the same
+def _titles_at(store: Store, moment: Moment) -> _Titles:  # noqa: ARG001  # of one moment they are always the same
     rows = store.listed("id", "title")
     pairs = zip(rows["id"].to_pylist(), rows["title"].to_pylist(), strict=True)
     titles = {document: title for document, title in pairs if title.strip()}

@@ -1,6 +1,6 @@
 """The vectors and places of a store's passages, in memory: for a process that answers many searches over few of them.
 
-    held = HeldVectors(tables).at(version)   # of the documents; None: search the table this time
+    held = HeldVectors(tables).at(moment)    # of the documents; None: search the table this time
     rows = held.nearest(vector, k)                        # as Lance gives them
     rows = held.placed(rows)                              # rows that name themselves by `_rowid`, with their places
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from foveal.retrieval.rows import PLACES
 
 if TYPE_CHECKING:
-    from foveal.retrieval.open_tables import OpenTables
+    from foveal.retrieval.open_tables import Moment, OpenTables
 
 HELD = 100_000
 """Passages whose vectors are held; of more, none."""
@@ -33,9 +33,9 @@ HELD = 100_000
 
 @dataclass(frozen=True)
 class Held:
-    """What a table of passages held at one `version` of the documents."""
+    """What a table of passages held at one moment of the documents."""
 
-    version: int
+    moment: Moment
     vectors: npt.NDArray[np.float32]  # (N, D)
     columns: tuple[list[Any], ...]  # N values of each of PLACES
     by_number: dict[int, int]  # Lance's number of a row -> n
@@ -68,10 +68,10 @@ class HeldVectors:
         self._held: Held | None = None
         self._reading = Lock()
 
-    def at(self, version: int) -> Held | None:
-        """What the table holds for that version of the documents, the present one; None: nothing is held now."""
+    def at(self, moment: Moment) -> Held | None:
+        """What the table holds for that moment of the documents, the present one; None: nothing is held now."""
         held = self._held
-        if held is not None and held.version == version:
+        if held is not None and held.moment == moment:
             return held
         if not self._reading.acquire(blocking=False):
             return None
@@ -80,17 +80,17 @@ class HeldVectors:
             self._held = held = self._read()
         finally:
             self._reading.release()
-        return held if held is not None and held.version == version else None
+        return held if held is not None and held.moment == moment else None
 
     def _read(self) -> Held | None:
-        documents, passages, _ = self._tables.now()
-        version, count = documents.version, passages.count_rows()
+        moment, passages = self._tables.moment(), self._tables.now().passages
+        count = passages.count_rows()
         if not 0 < count <= HELD:
             return None
         rows = passages.search().select([*PLACES, "vector"]).with_row_id(True).limit(count).to_arrow()
-        if documents.version != version:
+        if self._tables.moment() != moment:
             return None  # the next search reads again
         flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors = np.ascontiguousarray(flat, dtype=np.float32).reshape(len(rows), -1)
         by_number = {number: n for n, number in enumerate(rows["_rowid"].to_pylist())}
-        return Held(version, vectors, tuple(rows[name].to_pylist() for name in PLACES), by_number)
+        return Held(moment, vectors, tuple(rows[name].to_pylist() for name in PLACES), by_number)

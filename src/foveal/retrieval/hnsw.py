@@ -10,17 +10,18 @@ for, or a vector is not linked since there was no compiler, vectors.py compares 
 
 Shapes    vectors (N, D) float32; links (N, 2 M) of layer 0 and upper (sum of levels, M), int32, -1 where there are
           fewer; levels (N,) uint8; a vector of level l has l rows of `upper`, in the order of the vectors
+Twins     a vector that is equal to an earlier one stands beside the graph, on the level TWIN: its only link leads to
+          that one, and it is found with it. Within the graph hundreds of equal ones would lead to one another before
+          all else: walks stay among them, and miss others that lie near
 Source    Malkov and Yashunin, TPAMI 2018: algorithms 1 (insert), 2 (search a layer), 4 (choose neighbours, without its
           two extensions), 5 (search); level floor(-ln U / ln M). Ours: vectors come in batches, so that the graph is
-          the same under any number of threads; at the end vectors to which no way leads get one; equal candidates, all
-          but one of which the paper drops, are kept, the last one first
+          the same under any number of threads; at the end vectors to which no way leads get one; candidates that are as
+          near to one another as to the target are kept, of equally near ones the last one first; twins
 Products  of vectors of any length (ip) are no metric: the longest are near to everything, the short ones not even to
           themselves. Links and walks go by the product itself (Morozov and Babenko, NeurIPS 2018): the short ones get
           few links, and are seldom an answer. A number more that makes all vectors equally long (Bachrach et al.,
           RecSys 2014) gives a metric, by which all crowd together far from any query: walks over it found far less
 Needs     a C++ compiler, once (models/compiled.py)
-Known     equal vectors lead to one another before all else: where there are hundreds, a walk may stay among them and
-          miss others that lie near. Keep each text once
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ Links: TypeAlias = npt.NDArray[np.int32]
 Levels: TypeAlias = npt.NDArray[np.uint8]
 
 SOURCE = "retrieval/native/hnsw.cpp"
+DAMAGED = "Links of a graph lead to no vector: its files are damaged. Build the index anew."
 
 BATCH = 128
 """Vectors that are inserted at once."""
@@ -52,6 +54,15 @@ BETWEEN = 32 * BATCH
 
 UNLINKED = 255
 """The level of a vector that is not in the graph yet; those that are come before it."""
+
+TWIN = 254
+"""The level of a vector that is equal to an earlier one."""
+
+CLOSE = 4e-6
+"""Share of its length by which a vector differs at most from its twin: as those of one text from two batches do."""
+
+HASHED, ROUNDED = 4096, 6.5e-4
+"""Vectors that are hashed at once; to what share of the usual number of a vector they are rounded for it, times D."""
 
 LONGEST = 1e18
 """Length of a vector from which on products may not fit into float32."""
@@ -99,7 +110,7 @@ class Graph:
         types = [one.dtype.name for one in arrays] == ["float32", "int32", "uint8", "int32"]
         types = types and all(one.flags.c_contiguous for one in arrays)  # the source reads them as they lie
         shapes = (self.links.shape, self.levels.shape) == ((count, most), (count,))
-        above = (int(self.levels[: self.count].sum()), most // 2)
+        above = (int(_heights(self.levels).sum()), most // 2)
         if not types or not shapes or self.upper.shape != above:
             raise LibraryCorrupt(
                 f"A graph of {count:,} vectors has links {self.links.shape}, levels {self.levels.shape} and links "
@@ -132,14 +143,24 @@ class Graph:
 
     @cached_property
     def _entry(self) -> int:
-        return int(np.argmax(self.levels))
+        return int(np.argmax(np.where(self.levels < TWIN, self.levels.astype(np.int16), -1)))
 
     @cached_property
     def _starts(self) -> Ids:
         before = np.zeros(len(self.levels), dtype=np.int64)
-        above = np.where(self.levels == UNLINKED, 0, self.levels)
-        np.cumsum(above[:-1], out=before[1:])
+        np.cumsum(_heights(self.levels)[:-1], out=before[1:])
         return before
+
+    @cached_property
+    def _twins(self) -> dict[int, Ids]:
+        """Vector -> those beside the graph that are equal to it. LibraryCorrupt: it is none that can be found."""
+        twins = np.flatnonzero(self.levels == TWIN)
+        firsts = self.links[twins, 0]
+        if not ((firsts >= 0) & (firsts < self.count)).all():
+            raise LibraryCorrupt(DAMAGED)
+        order = np.argsort(firsts, kind="stable")
+        found, begins = np.unique(firsts[order], return_index=True)
+        return dict(zip(found.tolist(), np.split(twins[order], begins[1:]), strict=False))
 
     def search(
         self, queries: Floats, k: int, *, effort: int, alive: npt.NDArray[np.bool_] | None = None
@@ -150,10 +171,12 @@ class Graph:
         """
         import torch
 
+        twins = self._twins
+        walked = _any_alive(alive, twins) if alive is not None and twins else alive
         asked = np.ascontiguousarray(queries)
         ids, scores = np.empty((len(asked), k), dtype=np.int64), np.empty((len(asked), k), dtype=np.float32)
         compared = np.empty(len(asked), dtype=np.int64)
-        living = None if alive is None else np.ascontiguousarray(alive, dtype=bool)
+        living = None if walked is None else np.ascontiguousarray(walked, dtype=bool)
         if asked.shape[1:] != (self.width,) or (living is not None and living.shape != self.levels.shape):
             raise LibraryCorrupt("Parts of a graph's index do not fit one another. Build the index and save it again.")
         native = _native()
@@ -167,6 +190,8 @@ class Graph:
             *(ctypes.c_void_p(one.ctypes.data) for one in (ids, scores, compared)),
         )
         _check(failed)
+        if twins:
+            _put_in_twins(ids, scores, twins, alive)
         return ids, scores, compared
 
     def _call(self) -> _Graph:
@@ -196,9 +221,11 @@ def linked(graph: Graph, *, construction: int, seed: int) -> Graph:
         return graph
     _check_lengths(graph.vectors[first:, : graph.width])
     levels = graph.levels.copy()
-    levels[first:] = drawn_levels(count - first, first, links, seed)
-    above = np.full((int(levels[first:].sum()), links), -1, dtype=np.int32)
-    made = replace(graph, links=graph.links.copy(), levels=levels, upper=np.concatenate([graph.upper, above]))
+    equal, own = _equal_to_earlier(graph.vectors[:, : graph.width], first), graph.links.copy()
+    levels[first:] = np.where(equal < 0, drawn_levels(count - first, first, links, seed), TWIN)
+    own[first:, 0] = equal
+    above = np.full((int(_heights(levels[first:]).sum()), links), -1, dtype=np.int32)
+    made = replace(graph, links=own, levels=levels, upper=np.concatenate([graph.upper, above]))
     call = made._call()
     call.count = first
     for last in range(first + BETWEEN, count + BETWEEN, BETWEEN):
@@ -206,6 +233,54 @@ def linked(graph: Graph, *, construction: int, seed: int) -> Graph:
         _check(native.foveal_hnsw_insert(ctypes.byref(call), *(ctypes.c_int64(size) for size in sizes)))
     _check(native.foveal_hnsw_attach(ctypes.byref(call)))
     return made
+
+
+def _heights(levels: Levels) -> Ids:
+    """The rows of `upper` that vectors have."""
+    return np.where(levels < TWIN, levels, 0).astype(np.int64)
+
+
+def _equal_to_earlier(vectors: Floats, first: int) -> Ids:
+    """For each vector (N, D) from row `first` on, an equal one that stands before it; -1: there is none.
+
+    Equal ones have the same hash of their rounded numbers, but for few that lie where rounding changes.
+    """
+    some = vectors[:: max(1, len(vectors) // HASHED)]
+    step = vectors.shape[1] * ROUNDED * float(np.abs(some).mean()) or 1.0
+    factors = np.random.default_rng(0).integers(2**62, size=vectors.shape[1]) | 1
+    parts = (vectors[at : at + HASHED] for at in range(0, len(vectors), HASHED))
+    hashed = np.concatenate([np.rint(part / step).astype(np.int64) @ factors for part in parts])
+    order = np.argsort(hashed, kind="stable")
+    same = np.flatnonzero(hashed[order][1:] == hashed[order][:-1]) + 1
+    found, lead = np.full(len(vectors), -1, dtype=np.int64), -1
+    for place in same.tolist():
+        if lead < 0 or hashed[lead] != hashed[order[place]]:
+            lead = int(order[place - 1])
+        one = int(order[place])
+        if one >= first and np.linalg.norm(vectors[one] - vectors[lead]) <= CLOSE * np.linalg.norm(vectors[lead]):
+            found[one] = lead
+    return found[first:]
+
+
+def _any_alive(alive: npt.NDArray[np.bool_], twins: dict[int, Ids]) -> npt.NDArray[np.bool_]:
+    """Which vectors of the graph are to be found: themselves, or for the sake of a twin."""
+    living = alive.copy()
+    for one, beside in twins.items():
+        living[one] |= alive[beside].any()
+    return living
+
+
+def _put_in_twins(ids: Ids, scores: Floats, twins: dict[int, Ids], alive: npt.NDArray[np.bool_] | None) -> None:
+    """Set the twins of what was found beside it, in place, of all those that are alive; (Q, k) stays."""
+    for row, found in enumerate(ids.tolist()):
+        if not any(one in twins for one in found):
+            continue
+        groups = [np.append(one, twins.get(one, [])).astype(np.int64) for one in found if one >= 0]
+        if alive is not None:
+            groups = [group[alive[group]] for group in groups]
+        whole, sizes = np.concatenate(groups)[: len(found)], [len(group) for group in groups]
+        scores[row, : len(whole)] = np.repeat(scores[row, : len(groups)], sizes)[: len(found)]
+        ids[row, : len(whole)] = whole
 
 
 def _check_lengths(vectors: Floats) -> None:
@@ -220,7 +295,7 @@ def _check_lengths(vectors: Floats) -> None:
 
 def _check(failed: int) -> None:
     if failed == 2:
-        raise LibraryCorrupt("Links of a graph lead to no vector: its files are damaged. Build the index anew.")
+        raise LibraryCorrupt(DAMAGED)
     if failed:
         raise MemoryError("There is no memory for a graph of vectors.")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foveal.retrieval import tables
@@ -30,6 +31,11 @@ class Tables(NamedTuple):
     documents: LanceTable
     passages: LanceTable
     revisions: LanceTable
+
+
+Moment = tuple[int, ...]
+"""Changes whenever the documents do, or another library lies at their place: one that is made anew counts its versions
+from one again."""
 
 
 class OpenTables:
@@ -48,6 +54,16 @@ class OpenTables:
         if self._pinned and time.monotonic() > self._until:
             self.refresh()
         return self._held
+
+    def moment(self) -> Moment:
+        """What tells the documents of now from those of before."""
+        with tables.lance_errors(self._uri):
+            version = self.now().documents.version
+        if self._pinned:
+            return (version,)
+        with tables.storage_errors(self._uri):
+            found = (Path(self._uri) / "documents.lance").stat()
+        return version, found.st_ino, found.st_ctime_ns
 
     def refresh(self) -> None:
         """Look at the newest commits, whatever is due."""

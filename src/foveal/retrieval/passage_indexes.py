@@ -26,12 +26,13 @@ import pyarrow as pa
 
 from foveal.errors import InputError, LibraryError
 from foveal.retrieval import passage_files
+from foveal.retrieval.open_tables import Moment
 from foveal.retrieval.passage_files import Stamp
 from foveal.retrieval.passage_kinds import Mask
 from foveal.retrieval.passage_making import EMPTY, with_read
 from foveal.retrieval.passage_making import bring_up_to_date as bring_up_to_date
 from foveal.retrieval.passage_models import Asked
-from foveal.retrieval.passage_names import Seen, edition_of, passages_called, seen_of, stored_names, visible_names
+from foveal.retrieval.passage_names import edition_of, passages_called, stored_names, visible_names
 from foveal.retrieval.passage_segments import PassageIndex
 from foveal.retrieval.rows import Found, found_in, hits
 from foveal.retrieval.store import Collection, Store
@@ -57,7 +58,7 @@ class Known:
     index: PassageIndex[Any]
     visible: pa.LargeStringArray
     missing: int  # passages that it lacks
-    seen: Seen  # of the library
+    seen: Moment  # of the library
     written: Stamp | None  # what of the index lay on the disk
     fits: dict[str, tuple[Mask, ...]] = field(default_factory=dict)
 
@@ -104,11 +105,11 @@ def _known(asked: Asked) -> Known:
         held.lock.release()
 
 
-def _state(asked: Asked) -> tuple[Seen, Stamp | None]:
-    return seen_of(asked.store), passage_files.stamp(asked.folder)
+def _state(asked: Asked) -> tuple[Moment, Stamp | None]:
+    return asked.store.moment(), passage_files.stamp(asked.folder)
 
 
-def _renewed(asked: Asked, known: Known | None, seen: Seen, written: Stamp | None) -> Known:
+def _renewed(asked: Asked, known: Known | None, seen: Moment, written: Stamp | None) -> Known:
     """The index that is written, or what is known of it, as the library is now."""
     visible = known.visible if known and known.seen == seen else visible_names(asked.store)
     if not len(visible):

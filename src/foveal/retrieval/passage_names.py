@@ -7,7 +7,6 @@ library stay in Arrow: a million are joined and compared in seconds, and no row 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,24 +21,10 @@ from foveal.retrieval.store_search import filtered
 Name = str
 """A passage: start, edition and document, with colons between."""
 
-Seen = tuple[int, ...]
-"""Changes whenever documents of a library do, or another library lies at its place."""
-
 TEXT = pa.large_string()
 
 LOOKED_UP = 200
 """Passages that are fetched by one query."""
-
-
-def seen_of(store: Store) -> Seen:
-    """What of a library there is to see now."""
-    with tables.lance_errors(store.uri):
-        version = store._documents.version
-    if tables.is_remote(store.uri):
-        return (version,)
-    with tables.storage_errors(store.uri):
-        found = (Path(store.uri) / "documents.lance").stat()
-    return version, found.st_ino, found.st_ctime_ns  # a library that is made again has the same versions again
 
 
 def visible_names(store: Store) -> pa.LargeStringArray:

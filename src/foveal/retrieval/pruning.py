@@ -30,7 +30,7 @@ def gone(entries: Iterable[Entry], sources: Sequence[str | Path], report: AddRep
     unread: list[str] = []  # files and folders
     for one in (one.address for one in report.skipped if one.address.startswith("file://")):
         if "#" in one:  # of a record: a "#" in a file's name is written %23
-            kept.add(document_id(one))
+            kept |= {document_id(one), document_id("#line=".join(one.rsplit("#", 1)))}  # see text/records.py
         else:
             unread.append(address_of(one))
     return [

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from foveal import faults
 from foveal.errors import UnknownDocument
@@ -39,6 +40,9 @@ RETRAIN_AT = 3
 
 KEPT_VERSIONS = timedelta(hours=1)
 """Versions of a table older than this go when indexes are refreshed: no reader needs one that long."""
+
+SAMPLED, RUNS = 4_096, 16
+"""Documents that stand for all in `sample`, and the runs of neighbours that they are taken in."""
 
 KEPT_BY_COMPACT = timedelta(minutes=1)
 """The same for `compact`: a search that is under way still finds the version that it began with."""
@@ -100,6 +104,20 @@ class Store(StoreSearch):
             found = builder.limit(max(1, self._documents.count_rows())).to_arrow()
         return found.sort_by([(name, "ascending") for name in order]).select(list(columns))
 
+    def sample(self, column: str) -> list[Any]:
+        """That column of all documents, or of `SAMPLED` where these are more: some from each part of the table."""
+        with tables.lance_errors(self.uri):
+            count = self._documents.count_rows()
+            if count <= SAMPLED:
+                found = self._documents.search().select([column]).limit(max(1, count)).to_arrow()
+            else:
+                run = SAMPLED // RUNS
+                starts = np.linspace(0, count - run, RUNS, dtype=np.int64)
+                places = (starts[:, None] + np.arange(run)).ravel().tolist()
+                found = self._documents.take_offsets(places).select([column]).to_arrow()
+        values: list[Any] = found[column].to_pylist()
+        return values
+
     def sources(self) -> dict[str, str]:
         """Document -> source, of every document. Far cheaper than `entries`, and lets other threads go on."""
         with tables.lance_errors(self.uri):
@@ -154,6 +172,12 @@ class Store(StoreSearch):
                 "passages": self._passages.count_rows(),
                 "revisions": self._revisions.count_rows(),
             }
+
+    def visible_passages(self) -> int:
+        """Passages of the documents that are there: without those that are being written, or that a kill left."""
+        with tables.lance_errors(self.uri):
+            column = self._documents.search().select(["passages"]).limit(max(1, self._documents.count_rows()))
+            return int(pc.sum(column.to_arrow()["passages"]).as_py() or 0)
 
     def bytes(self) -> int:
         """What the library takes: its files, or on an object store those of the present version of its tables."""

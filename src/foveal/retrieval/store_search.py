@@ -23,7 +23,7 @@ from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.held_vectors import HeldVectors
 from foveal.retrieval.lance_indexes import LanceIndex, chosen_index
-from foveal.retrieval.open_tables import OpenTables
+from foveal.retrieval.open_tables import Moment, OpenTables
 from foveal.retrieval.rows import FOUND, PLACES, Current, Found, found_in
 from foveal.retrieval.words import lexical_query
 
@@ -57,7 +57,7 @@ class StoreSearch:
         self.settings = dict(settings)
         self._tables = OpenTables(uri)
         self._held: HeldVectors | None = None
-        self._remembered: tuple[int, dict[str, Current | None]] = (-1, {})  # of this version of the documents
+        self._remembered: tuple[Moment | None, dict[str, Current | None]] = (None, {})  # of the documents then
 
     @property
     def dimension(self) -> int | None:
@@ -87,9 +87,9 @@ class StoreSearch:
         if full_text is None:
             return []
 
-        def search(limit: int, version: int) -> Rows:
+        def search(limit: int, moment: Moment) -> Rows:
             builder = self._by_words(full_text, where).limit(limit)
-            held = self._held.at(version) if self._held and not texts else None
+            held = self._held.at(moment) if self._held and not texts else None
             if held and (placed := held.placed(_rows(builder.select(["_score"]).with_row_id(True)))) is not None:
                 return placed
             return _rows(builder.select([*columns, "_score"]))
@@ -100,8 +100,8 @@ class StoreSearch:
         """The `k` visible passages whose vectors have the highest cosine with `vector` (dimension,)."""
         columns = FOUND if texts else PLACES
 
-        def search(limit: int, version: int) -> Rows:
-            held = self._held.at(version) if self._held and not (where or texts) else None
+        def search(limit: int, moment: Moment) -> Rows:
+            held = self._held.at(moment) if self._held and not (where or texts) else None
             if held is not None:
                 return held.nearest(vector, limit)
             return _rows(self._by_vector(vector, limit, where).select([*columns, "_distance"]).limit(limit))
@@ -132,7 +132,7 @@ class StoreSearch:
         for tries in range(RETRIES + 1):
             with tables.lance_errors(self.uri):
                 before = self._remembered[0]
-                before = self._documents.version if tries or before < 0 else before
+                before = self.moment() if tries or before is None else before
             ranking = rank()
             found, hidden = self._best_of(ranking, k)
             if found is not None and self._remembered[0] == before:
@@ -142,19 +142,23 @@ class StoreSearch:
     def current(self, document_ids: Sequence[str]) -> dict[str, Current]:
         """What of each document is visible, for those that exist. Remembered while the documents stay as they are."""
         with tables.lance_errors(self.uri):
-            version = self._documents.version
-            known = self._remembered[1] if self._remembered[0] == version else self._look_all_up()
+            moment = self.moment()
+            known = self._remembered[1] if self._remembered[0] == moment else self._look_all_up()
             if unknown := [one for one in dict.fromkeys(document_ids) if one not in known]:
                 known = (known if len(known) < REMEMBERED else {}) | self._look_up(unknown)
-            self._remembered = (version, known)
+            self._remembered = (moment, known)
         return {one: now for one in document_ids if (now := known.get(one))}
+
+    def moment(self) -> Moment:
+        """Changes whenever the documents do, or another library lies at their place."""
+        return self._tables.moment()
 
     def hold_vectors(self) -> None:
         """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""
         if self.dimension and self._held is None:
             self._held = HeldVectors(self._tables)
 
-    def _visible(self, search: Callable[[int, int], Rows], score: str, k: int) -> list[Found]:
+    def _visible(self, search: Callable[[int, Moment], Rows], score: str, k: int) -> list[Found]:
         """The first `k` rows of a search that belong to the current edition of their document.
 
         Rows of other editions exist only while a document is being replaced, or after a kill; then more are asked for.
@@ -164,8 +168,8 @@ class StoreSearch:
         limit, tries = k, 0
         while True:
             with tables.lance_errors(self.uri):
-                before = self._remembered[0]  # versions only grow: the same one afterwards held all the while
-                before = self._documents.version if tries or before < 0 else before
+                before = self._remembered[0]  # no moment comes twice: the same one afterwards held all the while
+                before = self.moment() if tries or before is None else before
                 rows = search(limit, before)
             current = self.current([row["document_id"] for row in rows])
             tries += 1

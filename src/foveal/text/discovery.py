@@ -31,6 +31,10 @@ KINDS = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
     ".pdf": "pdf",
+    ".ipynb": "notebook",
+    ".eml": "mail",
+    ".epub": "epub",
+    ".docx": "docx",
 }
 _JUNK = frozenset(
     (
@@ -49,10 +53,9 @@ _JUNK = frozenset(
 )
 _OFFICE = "is an office document, which is not read. Save it as PDF, HTML or text, and add that."
 _UNREAD = {
-    **dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), _OFFICE),
-    **dict.fromkeys(
-        (".epub", ".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."
-    ),
+    **dict.fromkeys((".doc", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), _OFFICE),
+    **dict.fromkeys((".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."),
+    **dict.fromkeys((".svg", ".svgz", ".eps"), "is a picture. Put what it says into a text beside it."),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "is an archive. Unpack it first."),
 }
 _HTML = re.compile(  # a comment ends at its first -->: else many in a row could be read in very many ways
@@ -148,7 +151,9 @@ def _walk(start: Path, settings: LoadSettings) -> Iterator[Source | Skipped]:
 
 
 def _wanted(name: str, settings: LoadSettings) -> bool:
-    return name not in _JUNK and (settings.include_hidden or not name.startswith("."))
+    if name in _JUNK or name.startswith("~$"):  # beside a document that an office program has open
+        return False
+    return settings.include_hidden or not name.startswith(".")
 
 
 def _file(path: Path, about: os.stat_result) -> Source | Skipped:

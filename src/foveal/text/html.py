@@ -2,7 +2,8 @@
 
 Encoding  byte order mark, then the server's word, then the page's own, then how the bytes fall (`plain.py`)
 Before    page furniture goes (edit links, footnote marks, readings of ideographs), emphasis is dropped, white space is
-          folded as a browser does; dates within sentences, and quotations there, stay in them
+          folded as a browser does; dates within sentences, and quotations there, stay in them, numbers of lists, blank
+          lines of code and asides of prose (`html_kept.py`)
 Text      trafilatura's main text; where it finds none, all of the body
 After     backslashes that Markdown wants and a reader does not are taken out, except where a line would change its kind
 
@@ -23,6 +24,7 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.html_hidden import drop_hidden
+from foveal.text.html_kept import MARK, mark_kept, written
 from foveal.text.plain import decode, known_encoding, require_text, storable
 
 _DECLARED = re.compile(
@@ -80,7 +82,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
     """The page in `content`; `charset` is what the server said. UnreadableSource where it has no text."""
     from lxml import etree, html
 
-    source = _XML_DECLARATION.sub("", storable(decode_html(content, name=name, charset=charset)))
+    source = _XML_DECLARATION.sub("", storable(decode_html(content, name=name, charset=charset)).replace(MARK, ""))
     require_text(source, name)
     try:
         tree = html.document_fromstring(source.encode(), parser=_parser())
@@ -96,12 +98,30 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
     title = _title(tree)
     if shallow:
         _simplify(tree)
-    text = _headed(storable((shallow and _main_text(tree)) or _whole_body(tree)), tree, title)
+        mark_kept(tree)
+    text = _headed(storable(written((shallow and _main_text(tree)) or _whole_body(tree))), tree, title)
     if not text:
         raise UnreadableSource(
             f"{name} holds no text. If a browser shows some, scripts draw it: save the page as PDF, and add that."
         )
     return HtmlPage(text, title, link, published_at, author, licence)
+
+
+def read_chapter(content: bytes, *, name: str) -> str:
+    """All that a page of a book says, as Markdown; "" where that is nothing. There are no menus to look past."""
+    from lxml import etree, html
+
+    source = _XML_DECLARATION.sub("", storable(decode_html(content, name=name)).replace(MARK, ""))
+    try:
+        tree = html.document_fromstring(source.encode(), parser=_parser())
+    except etree.ParserError:
+        return ""
+    _clean(tree)
+    drop_hidden(tree)
+    if _depth(tree) <= _DEEPEST:
+        _simplify(tree)
+        mark_kept(tree)
+    return storable(written(_whole_body(tree)))
 
 
 def decode_html(content: bytes, *, name: str, charset: str | None = None) -> str:

@@ -145,7 +145,7 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
 
 
 _READERS: dict[str, Callable[[Source, LoadSettings], Loaded]] = {
-    **dict.fromkeys(("text", "markdown", "html", "pdf"), _load_file),
+    **dict.fromkeys(("text", "markdown", "html", "pdf", "notebook", "mail", "epub", "docx"), _load_file),
     "jsonl": _load_jsonl,
     "beir": _load_beir,
     "url": _load_url,
@@ -184,6 +184,36 @@ def _from_markdown(raw: _Raw) -> Document:
     return _made(raw, text, markdown_title(text) or raw.stem, published_at=markdown_date(text), stated=stated)
 
 
+def _from_notebook(raw: _Raw) -> Document:
+    from foveal.text.notebooks import notebook_text
+
+    text = require_text(storable(notebook_text(_decoded(raw), raw.name)), raw.name)
+    return _made(raw, text, markdown_title(text) or raw.stem)
+
+
+def _from_mail(raw: _Raw) -> Document:
+    from foveal.text.messages import read_message
+
+    mail = read_message(raw.content, name=raw.name)
+    stated = {"to": mail.to} if mail.to else None
+    title = mail.title or raw.stem
+    return _made(raw, mail.text, title, author=mail.author, published_at=mail.published_at, stated=stated)
+
+
+def _from_epub(raw: _Raw) -> Document:
+    from foveal.text.epub import read_epub
+
+    book = read_epub(raw.content, name=raw.name, max_bytes=raw.max_bytes)
+    return _made(raw, book.text, book.title or raw.stem, author=book.author, published_at=book.published_at)
+
+
+def _from_docx(raw: _Raw) -> Document:
+    from foveal.text.docx import read_docx
+
+    found = read_docx(raw.content, name=raw.name, max_bytes=raw.max_bytes)
+    return _made(raw, found.text, found.title or raw.stem, author=found.author, created=found.created)
+
+
 def _from_html(raw: _Raw) -> Document:
     from foveal.text.html import read_html
 
@@ -214,6 +244,10 @@ _PARSERS: dict[str, Callable[[_Raw], Document]] = {
     "markdown": _from_markdown,
     "html": _from_html,
     "pdf": _from_pdf,
+    "notebook": _from_notebook,
+    "mail": _from_mail,
+    "epub": _from_epub,
+    "docx": _from_docx,
 }
 
 

@@ -1,6 +1,7 @@
 """PDF to text, page by page, by pdfium.
 
-Text      in the order in which the file holds it, put together by `pdf_lines.py`
+Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`); put
+          together by `pdf_lines.py`
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
@@ -17,8 +18,9 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from ctypes import c_double
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, takewhile
@@ -26,6 +28,7 @@ from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
+from foveal.text.pdf_columns import Box, in_columns
 from foveal.text.pdf_headings import Bookmark, Line, marked
 from foveal.text.pdf_lines import joined
 from foveal.text.plain import storable
@@ -40,6 +43,7 @@ LONG = 100  # characters of a line that is hardly a heading
 PDFIUM = threading.Lock()
 """Held by whoever calls pdfium: see thumbnails.py and cards.py of the papers, too."""
 
+_LINE = re.compile(r"^[^\n]*+", re.MULTILINE)
 _LETTER = re.compile(r"[^\W_]")
 _NO_TITLE = re.compile(
     r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd)$", re.IGNORECASE
@@ -131,13 +135,27 @@ def _has_picture(page: Any) -> bool:
 
 def _lines(text: Any) -> Iterator[Line]:
     """The lines of a page with how their letters are set: the middle one, of short lines the first and last, too."""
-    characters, start = text.get_text_range(), 0
+    characters = text.get_text_range()
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
-    for line in characters.split("\n"):
+    columns = in_columns(characters, _boxes(text)) if placed else None
+    for start, end in columns or ((line.start(), line.end()) for line in _LINE.finditer(characters)):
+        line = characters[start:end]
         looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
         yield Line(storable(line.rstrip("\r")), sorted(sizes)[len(sizes) // 2], min(weights))
-        start += len(line) + 1
+
+
+def _boxes(text: Any) -> Callable[[int], Box]:
+    """Where the character at a place of a page's text stands."""
+    from pypdfium2 import raw
+
+    left, right, bottom, top = (c_double() for _ in range(4))
+
+    def box_of(place: int) -> Box:
+        raw.FPDFText_GetCharBox(text, place, left, right, bottom, top)
+        return left.value, bottom.value, right.value, top.value
+
+    return box_of
 
 
 def _letters(line: str) -> set[int]:

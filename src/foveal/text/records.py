@@ -1,7 +1,9 @@
 """Lines of JSON to documents, one line held at a time: JSONL files, and the corpus of a BEIR folder.
 
 Text      the first of the fields text, contents, content, body, abstract that is filled; a list of sentences is joined
-Address   `<source>#<id>` by the field id or _id, else `<source>#<number of the line>`
+Address   `<source>#<id>` by the field id or _id, else `<source>#<number of the line>`. Which of the two a source has,
+          its first record says: those of the other sort are `<source>#line=<number>` and, numbers alone,
+          `<source>#id=<id>`, so that no line takes the place of a record that is called by its number
 Metadata  other fields with plain values; an object's are named with dots (`a.b`), those of `metadata` keep their own
           names; a list of plain values becomes one string joined by "; "; null, and lists of objects, are dropped
 Bad lines give Skipped (`<source>#<number of the line>`), and the rest goes on; a source without one good line fails
@@ -12,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,13 +36,13 @@ _OWN = ("source", "kind")
 
 def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipped]:
     """The documents in `lines`; UnreadableSource, at the end or after many bad lines, where none was good."""
-    good, first_reason, seen = 0, "it is empty", set[str]()
+    good, first_reason, names = 0, "it is empty", _Names(source)
     name = str(path_of(source.address)) if source.address.startswith("file://") else source.address
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            document = _document(line, number, source, seen)
+            document = _document(line, number, names)
         except UnreadableSource as error:
             if number == 1 or first_reason == "it is empty":
                 first_reason = str(error)
@@ -56,19 +59,37 @@ def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipp
         )
 
 
-def _document(line: bytes, number: int, source: Source, seen: set[str]) -> Document:
-    record = _record(line, number)
+@dataclass
+class _Names:
+    """The addresses of a source's records, each given once."""
+
+    source: Source
+    by_id: bool | None = None  # whether the first record has an id; None before it
+    given: set[str] = field(default_factory=set)
+
+    def of(self, record: Mapping[str, Any], number: int) -> str:
+        """The address of the record in line `number`. UnreadableSource: an earlier one has it."""
+        own = next((storable(str(record[name])) for name in _IDS if _is_id(record.get(name))), None)
+        by_id = own is not None if self.by_id is None else self.by_id
+        if own is None:
+            name = f"line={number}" if by_id else str(number)
+        else:
+            name = own if by_id or not own.isdecimal() else f"id={own}"
+        if name in self.given:
+            raise UnreadableSource(f"Line {number} has the id {own or name!r} of an earlier line, which stays.")
+        self.by_id = by_id
+        self.given.add(name)
+        return f"{self.source.address}#{name}"
+
+
+def _document(line: bytes, number: int, names: _Names) -> Document:
+    source, record = names.source, _record(line, number)
     text = _text_field(record)[1]
     if not text.strip():
         raise UnreadableSource(f"Line {number} has no text; its fields are: {', '.join(record) or 'none'}.")
-    given = next((record[name] for name in _IDS if _is_id(record.get(name))), number)
-    address = f"{source.address}#{storable(str(given))}"
-    if address in seen:
-        raise UnreadableSource(f"Line {number} has the id {given!r} of an earlier line, which stays.")
-    seen.add(address)
     own: dict[str, Scalar] = {"source": source.address, "kind": source.kind}
     return Document.of(
-        address,
+        names.of(record, number),
         text,
         _title(record, text),
         url=_url(record),

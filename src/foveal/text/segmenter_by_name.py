@@ -6,6 +6,7 @@ make_segmenter("same-topic:mine", encoder, home=home)   # one that decides by a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ DEFAULT_TOKENS, LONGEST = 256, 512
 """Tokens of a passage where no encoder sets a limit, and where its limit is that of a whole chapter."""
 
 TITLE_TOKENS = 40
-"""Tokens kept free in a passage for the title and heading that search sees in front of it."""
+"""Tokens kept free in a passage for the title and heading that search sees in front of it; at most half of all."""
 
 
 def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = None) -> Segmenter:
@@ -38,7 +39,7 @@ def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = No
         options["token_offsets"] = encoder.token_offsets
     if "max_tokens" in fields:
         read = min(encoder.max_tokens, LONGEST) if encoder else DEFAULT_TOKENS
-        options["max_tokens"] = read - SPECIAL_TOKENS - TITLE_TOKENS
+        options |= _limits(read - SPECIAL_TOKENS, fields)
     if "encoder" in fields:
         if encoder is None:
             raise InputError(f"The segmenter {name} compares vectors; it needs a library with an encoder.")
@@ -51,3 +52,10 @@ def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = No
         limit = f"the encoder reads {encoder.max_tokens} tokens" if encoder else "no encoder"
         raise InputError(f"The segmenter {name} does not fit ({limit}): {error}") from error
     return made
+
+
+def _limits(room: int, fields: Mapping[str, Any]) -> dict[str, int]:
+    """Most and, where that is less than usual, fewest tokens of a passage, for a reader with room for so many."""
+    most = max(room - TITLE_TOKENS, room // 2)
+    least = fields["min_tokens"].default if "min_tokens" in fields else None
+    return {"max_tokens": most, **({"min_tokens": most} if least is not None and least > most else {})}

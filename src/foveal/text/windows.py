@@ -1,9 +1,9 @@
 """Windows of at most so many tokens over a stretch of text, ending where a reader would stop.
 
-A window ends at the last paragraph end in it (but not after "as follows:" or a title), else sentence end, else word
-end, else between two tokens; the first of these that leaves the window full enough (a quarter of the limit for a
-paragraph end, half for the others). A token is never cut; what is blank after a token stays with it, up to the begin
-of the next line.
+A window ends at the last paragraph end in it (but not after "as follows:" or a title), else sentence end, else line
+end (of a table, a log, a program), else word end, else between two tokens; the first of these that leaves the window
+full enough (a quarter of the limit for a paragraph end, half for the others). A token is never cut; what is blank after
+a token stays with it, up to the begin of the next line.
 
 Tokens    any function from a text to (start, end) pairs. Pairs that share characters (the bytes of one emoji) stay
           together; a token longer than 32 characters (a tokenizer's one "unknown" for a whole blob) counts as several
@@ -13,6 +13,7 @@ Time      linear in the text
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ Positions = NDArray[np.int64]
 
 BLOCK = 2**16
 """Characters tokenised together."""
+
+_LINE_END = re.compile(r"\r\n?|\n")
 
 LONGEST = 32
 """Characters of a token; a longer one counts as several."""
@@ -140,6 +143,11 @@ class Block:
         return self._opened([*paragraph_starts(self.text), *sentence_starts(self.text)])
 
     @cached_property
+    def lines(self) -> list[int]:
+        """The atoms that open a line."""
+        return self._opened([found.end() for found in _LINE_END.finditer(self.text)])
+
+    @cached_property
     def words(self) -> list[int]:
         """The atoms with a gap before them."""
         opened: list[int] = (np.flatnonzero(self.starts[1:] > self.ends[:-1]) + 1).tolist()
@@ -177,7 +185,7 @@ def _window_end(block: Block, first: int, floor: int, rule: WindowRule, *, whole
     for atom in reversed(_between(block.paragraphs, quarter, ceiling)):
         if not block.led_into(atom):
             return atom
-    for opened in (block.sentences, block.words):
+    for opened in (block.sentences, block.lines, block.words):
         places = _between(opened, half, ceiling)
         if places:
             return places[-1]
@@ -187,9 +195,8 @@ def _window_end(block: Block, first: int, floor: int, rule: WindowRule, *, whole
 def _nearest(block: Block, lowest: int, highest: int, middle: int) -> int:
     """The best place to cut from `lowest` to `highest`: of the best kind that there is, the one nearest to `middle`."""
     paragraphs = [atom for atom in _between(block.paragraphs, lowest, highest) if not block.led_into(atom)]
-    places = (
-        paragraphs or _between(block.sentences, lowest, highest) or _between(block.words, lowest, highest) or [middle]
-    )
+    others = (_between(opened, lowest, highest) for opened in (block.sentences, block.lines, block.words))
+    places = paragraphs or next(filter(None, others), [middle])
     return min(max(lowest, min(places, key=lambda place: abs(place - middle))), highest)
 
 
@@ -198,11 +205,11 @@ def _between(atoms: list[int], lowest: int, highest: int) -> list[int]:
 
 
 def _next_first(block: Block, first: int, last: int, overlap: int) -> int:
-    """The atom that opens the window after (first, last): `overlap` tokens back at most, at a sentence or word."""
+    """The atom that opens the window after (first, last): `overlap` tokens back at most, where one may begin."""
     if overlap == 0 or last == block.count:
         return last
     earliest = max(first + 1, int(np.searchsorted(block.before, block.before[last] - overlap)))
-    for opened in (block.sentences, block.words):
+    for opened in (block.sentences, block.lines, block.words):
         at = bisect_left(opened, earliest)
         if at < len(opened) and opened[at] < last:
             return opened[at]

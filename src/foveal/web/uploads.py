@@ -23,8 +23,11 @@ from foveal.text.discovery import HEAD, KINDS, discover, kind_of
 from foveal.text.files import file_address
 from foveal.text.plain import format_of
 
-TAKEN = ("pdf", "html", "markdown", "text")
+TAKEN = ("pdf", "html", "markdown", "text", "epub", "docx", "notebook", "mail")
 """Kinds of files that are taken."""
+
+SAID = "PDF, EPUB, Word, HTML, Markdown, text, mail and notebook"
+"""The same, for people."""
 
 ENDINGS = {"pdf": ".pdf", "html": ".html", "text": ".txt"}
 """The ending of a file whose name has none, by its first bytes."""
@@ -38,7 +41,10 @@ LONGEST_TITLE = 80
 SHORTEST_UNSPACED = 10
 """Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
 
-ACCEPT = ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,application/pdf,text/html,text/markdown,text/plain"
+ACCEPT = (
+    ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,.epub,.docx,.ipynb,.eml,application/pdf,text/html,text/markdown,"
+    "text/plain,application/epub+zip,message/rfc822"
+)
 """For the browser's own file dialog."""
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
@@ -139,5 +145,5 @@ def _with_ending(name: str, content: bytes) -> str:
     found = kind_of(content[:HEAD]) if kind is None and not name.lower().endswith(".gz") else None
     if found is None:
         said = format_of(content[:HEAD]) or (kind and f"a file of kind {kind}") or "no text"
-        raise InputError(f"{name} is not taken: it is {said}. Taken are PDF, HTML, Markdown and text files.")
+        raise InputError(f"{name} is not taken: it is {said}. Taken are {SAID} files.")
     return name + ENDINGS[found]

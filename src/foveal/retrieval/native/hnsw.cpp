@@ -4,6 +4,8 @@
 // vectors walk the graph that the batch before left, are compared with those before them in the batch, and choose; then
 // each row that was chosen takes them in. So the graph is the same under any number of threads.
 //
+// A vector that is equal to an earlier one is its twin: no part of the graph, its only link leads to that one.
+//
 // Shapes   vectors (n, width) float32; links of layer 0 (n, 2 m) and of those above (sum of levels, m) int32, -1 where there
 //          are fewer; a vector of level l has l rows above, the first at starts[id]
 
@@ -43,6 +45,8 @@ struct Near {
 inline bool before(const Near &a, const Near &b) { return a.score > b.score || (a.score == b.score && a.id > b.id); }
 
 struct Damaged {};
+
+constexpr uint8_t twin = 254;  // in a level's place, as in hnsw.py
 
 typedef float Lane __attribute__((vector_size(64)));
 
@@ -176,7 +180,7 @@ void walk(const Graph &g, const Asked &asked, int64_t layer, int64_t most, const
     const int32_t *links = links_of(g, w.queue[place].id, layer);
     w.fresh.clear();
     for (int64_t n = 0; n < each && links[n] >= 0; ++n) {
-      if (links[n] >= g.count || g.levels[links[n]] < layer) throw Damaged{};
+      if (links[n] >= g.count || g.levels[links[n]] < layer || g.levels[links[n]] >= twin) throw Damaged{};
       if (w.mark(links[n])) w.fresh.push_back(links[n]);
     }
     place = std::min(place + 1, take(g, asked, most, alive, w));
@@ -184,7 +188,10 @@ void walk(const Graph &g, const Asked &asked, int64_t layer, int64_t most, const
 }
 
 // The vector from which all walks begin: the first of the highest level.
-inline int32_t entry_of(const Graph &g) { return std::max_element(g.levels, g.levels + g.count) - g.levels; }
+inline int32_t entry_of(const Graph &g) {
+  const auto lower = [](uint8_t a, uint8_t b) { return (a < twin ? a + 1 : 0) < (b < twin ? b + 1 : 0); };
+  return std::max_element(g.levels, g.levels + g.count, lower) - g.levels;
+}
 
 // From the top down to above `layer`, each time from the nearest of the layer above.
 void descend(const Graph &g, const Asked &asked, int32_t entry, int64_t layer, std::vector<int32_t> &entries, Walk &w) {
@@ -244,15 +251,16 @@ struct Inserter {
 
   // The neighbours of one vector on each of its layers (algorithm 1), among those linked and those before it in the batch.
   void look(int64_t id, int32_t entry, Walk &w, std::vector<Link> &links) const {
+    links.clear();
+    if (g.levels[id] >= twin) return;
     const Asked asked = stored(g, id);
     const int64_t level = g.levels[id];
     std::vector<Near> peers, candidates;
     for (int64_t other = g.count; other < id; ++other)
-      peers.push_back({score(g, asked, other), static_cast<int32_t>(other), false, true});
+      if (g.levels[other] < twin) peers.push_back({score(g, asked, other), static_cast<int32_t>(other), false, true});
     std::sort(peers.begin(), peers.end(), before);
     std::vector<int32_t> entries, kept;
     if (g.count) descend(g, asked, entry, level, entries, w);
-    links.clear();
     for (int64_t layer = level; layer >= 0; --layer) {
       candidates.clear();
       if (g.count && layer <= g.levels[entry]) {
@@ -297,6 +305,7 @@ struct Inserter {
     each(last - first, [&](int64_t n) { look(first + n, entry, walks[omp_get_thread_num()], chosen[n]); });
     std::vector<Link> back;
     for (int64_t n = 0; n < last - first; ++n) {
+      if (chosen[n].empty()) continue;
       std::vector<int64_t> held(g.levels[first + n] + 1, 0);
       for (const Link &one : chosen[n]) links_of(g, one.to, one.layer)[held[one.layer]++] = one.from;
       back.insert(back.end(), chosen[n].begin(), chosen[n].end());
@@ -347,7 +356,7 @@ void attach(Graph &g) {
   for (bool again = true; again;) {
     again = false;
     for (int64_t id = 0; id < g.count; ++id) {
-      int32_t *at = seen[id] ? nullptr : place(id);
+      int32_t *at = seen[id] || g.levels[id] >= twin ? nullptr : place(id);
       if (!at) continue;
       *at = id;
       follow(id);

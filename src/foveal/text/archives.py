@@ -1,0 +1,61 @@
+"""Documents that are ZIP archives (EPUB, Word): their files by name, unpacked up to a limit, and the XML among them.
+
+    with opened(content, name, max_bytes=max_bytes) as files:   # UnreadableSource: it is no archive, or damaged
+        root = files.xml("word/document.xml")
+
+XML is read without entities of its own and without anything from outside of the archive.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from foveal.errors import UnreadableSource
+from foveal.text.files import too_large
+
+
+class ArchiveFiles:
+    """The files of an archive, of which at most so many bytes are unpacked."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:
+        self.archive, self.name, self.max_bytes, self.left = archive, name, max_bytes, max_bytes
+        self.names = set(archive.namelist())
+
+    def read(self, place: str) -> bytes:
+        """The bytes of a file that is there. UnreadableSource: they exceed what is left of the limit."""
+        with self.archive.open(place) as file:
+            data = file.read(self.left + 1)
+        self.left -= len(data)
+        if self.left < 0:
+            raise too_large(self.name, None, self.max_bytes)
+        return data
+
+    def xml(self, place: str) -> Any:
+        """The root of an XML file. UnreadableSource: it is not there, or has none."""
+        from lxml import etree
+
+        if place not in self.names:
+            said = place or "its parts"
+            raise UnreadableSource(f"{self.name} is not what its name says: it lacks {said}. Get it anew.")
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=True)
+        root = etree.fromstring(self.read(place), parser=parser)
+        if root is None:
+            raise UnreadableSource(f"{self.name} is damaged: {place} is no XML. Get it anew.")
+        return root
+
+
+@contextmanager
+def opened(content: bytes, name: str, *, max_bytes: int) -> Iterator[ArchiveFiles]:
+    """The files of the archive in `content`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            yield ArchiveFiles(archive, name, max_bytes)
+    except UnreadableSource:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise UnreadableSource(f"{name} cannot be read: it is damaged ({error}). Get it anew.") from error

@@ -1,0 +1,85 @@
+"""EPUB books to Markdown: the chapters in the order of reading, all of each, with their headings.
+
+A book is a ZIP archive of pages in XHTML. Its container names a package, which lists the files (manifest) and the order
+in which they are read (spine). Of the archive only these are unpacked, up to a limit. Tables of contents are left out.
+
+Refuses   what is no such archive, or damaged; books whose chapters are locked for one reader (DRM)
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from foveal.errors import UnreadableSource
+from foveal.text.archives import ArchiveFiles, opened
+from foveal.text.dates import aware
+from foveal.text.html import read_chapter
+from foveal.text.plain import storable
+
+CONTAINER, LOCKS = "META-INF/container.xml", "META-INF/encryption.xml"
+_PAGES = ("application/xhtml+xml", "text/html")
+
+
+@dataclass(frozen=True)
+class Book:
+    """What a book says, and what it says of itself."""
+
+    text: str
+    title: str | None
+    author: str | None
+    published_at: datetime | None
+
+
+def read_epub(content: bytes, *, name: str, max_bytes: int) -> Book:
+    """The book in `content`; UnreadableSource says why there is none."""
+    with opened(content, name, max_bytes=max_bytes) as files:
+        place = _package_place(files)
+        package = files.xml(place)
+        chapters = list(_chapters(files, package, posixpath.dirname(place)))
+    texts = [text for page in chapters if (text := read_chapter(page, name=name))]
+    if not texts:
+        raise UnreadableSource(f"{name} is a book without text: its pages may be pictures, which are not read.")
+    date = aware(_said(package, "date"))
+    return Book("\n\n".join(texts), _said(package, "title"), _said(package, "creator"), date)
+
+
+def _package_place(files: ArchiveFiles) -> str:
+    return next((str(one) for one in files.xml(CONTAINER).xpath("//*[local-name()='rootfile']/@full-path")), "")
+
+
+def _chapters(files: ArchiveFiles, package: Any, folder: str) -> Iterator[bytes]:
+    """The pages in the order of reading, each once."""
+    listed = {one.get("id"): one for one in package.xpath("//*[local-name()='manifest']/*[local-name()='item']")}
+    locked = _locked(files)
+    seen: set[str] = set()
+    for reference in package.xpath("//*[local-name()='spine']/*[local-name()='itemref']/@idref"):
+        item = listed.get(reference)
+        if item is None or item.get("media-type") not in _PAGES or "nav" in (item.get("properties") or "").split():
+            continue
+        place = posixpath.normpath(posixpath.join(folder, unquote(urlsplit(item.get("href") or "").path)))
+        if place in locked:
+            raise UnreadableSource(f"{files.name} is locked for one reader (DRM), so its text cannot be read.")
+        if place in files.names and place not in seen:
+            seen.add(place)
+            yield files.read(place)
+
+
+def _locked(files: ArchiveFiles) -> set[str]:
+    """Files that are encrypted; of books that can be read, fonts may be."""
+    if LOCKS not in files.names:
+        return set()
+    return {unquote(str(one)) for one in files.xml(LOCKS).xpath("//*[local-name()='CipherReference']/@URI")}
+
+
+def _said(package: Any, what: str) -> str | None:
+    """What a package says of its book, several with "; " between."""
+    found = package.xpath(f"//*[local-name()='metadata']/*[local-name()='{what}']")
+    words = dict.fromkeys(" ".join("".join(one.itertext()).split()) for one in found)
+    if what != "creator":
+        return next((storable(one) for one in words if one), None)
+    return storable("; ".join(filter(None, words))) or None

@@ -1,0 +1,118 @@
+"""What the search for a page's main text would lose, marked before it and written as it should be after it.
+
+    mark_kept(tree);  text = written(trafilatura's Markdown)
+
+Code      blank lines within `pre`
+Lists     numbers that do not begin at one or leave some out, and letters or Roman numerals: "see point (b)" needs them
+Asides    notes and boxes within the main part that are prose; those that are links, or stand beside it, are left to go
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+MARK = "\u205c\u2e17"
+"""Two signs that nobody sets side by side, and that the search takes for words: it drops what cannot be printed."""
+
+PROSE, LINKED = 60, 1 / 3
+"""Characters from which on an aside says something, and the share that links may have."""
+
+LONGEST = 10_000
+"""Lists count so far: a number in a page may be any."""
+
+_BLANK_LINE = re.compile(rf"^[ \t]*{MARK}[ \t]*$", re.MULTILINE)
+_LABEL = re.compile(rf"(?:(?<=\n)|^)([ \t]*)(?:\d+\.|-) {MARK}(\w+){MARK} ?|{MARK}(\w+){MARK} ?")
+_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
+          (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
+
+
+def mark_kept(tree: Any) -> None:
+    """Put marks into a page, in place."""
+    for block in tree.iter("pre"):
+        _mark_blank_lines(block)
+    for listed in tree.iter("ol"):
+        for place, (item, label) in enumerate(_labels(listed), 1):
+            if label != str(place):
+                item.text = f"{MARK}{label}{MARK} {(item.text or '').lstrip()}"
+    for aside in tree.iter("aside"):
+        if _is_prose(aside) and next(aside.iterancestors("main", "article"), None) is not None:
+            aside.tag = "div"
+
+
+def written(markdown: str) -> str:
+    """The text with what the marks stand for."""
+    if MARK not in markdown:
+        return markdown
+    return _LABEL.sub(_labelled, _BLANK_LINE.sub("", markdown)).replace(MARK, "")
+
+
+def _labelled(match: re.Match[str]) -> str:
+    indent, label, alone = match.groups()
+    return f"{alone}. " if alone else f"{indent}{label}. "
+
+
+def _mark_blank_lines(block: Any) -> None:
+    """The pieces of text of a block in their order: a line may begin in one and end in another."""
+    empty = False  # whether the line so far has nothing in it; a block's first line is no blank one
+    for element, part in _texts(block):
+        lines = (getattr(element, part) or "").split("\n")
+        for n, line in enumerate(lines):
+            if n + 1 < len(lines) and empty and not line.strip():
+                lines[n] = MARK
+            empty = not line.strip() if n else empty and not line.strip()
+            empty = empty or n + 1 < len(lines)
+        if len(lines) > 1:
+            setattr(element, part, "\n".join(lines))
+
+
+def _texts(block: Any) -> Iterator[tuple[Any, str]]:
+    from lxml import etree
+
+    for event, element in etree.iterwalk(block, events=("start", "end")):
+        if event == "start":
+            yield element, "text"
+        elif element is not block:
+            yield element, "tail"
+
+
+def _labels(listed: Any) -> Iterator[tuple[Any, str]]:
+    """The items of a list, each with what a browser would write in front of it."""
+    items = listed.findall("li")
+    step = -1 if "reversed" in listed.attrib else 1
+    number, kind = _number(listed.get("start"), len(items) if step < 0 else 1), listed.get("type", "1")
+    for item in items:
+        number = _number(item.get("value"), number)
+        yield item, label_of(number, item.get("type", kind))
+        number += step
+
+
+def _number(stated: str | None, otherwise: int) -> int:
+    with suppress(ValueError):
+        return max(-LONGEST, min(int(stated or ""), LONGEST))
+    return otherwise
+
+
+def label_of(number: int, kind: str) -> str:
+    """A number as lists of HTML write it: kind 1, a, A, i or I; what letters cannot say stays a number."""
+    if number > 0 and kind in "aA":
+        label = ""
+        while number:
+            number, rest = divmod(number - 1, 26)
+            label = chr(ord("a") + rest) + label
+        return label.upper() if kind == "A" else label
+    if number > 0 and kind in "iI":
+        label = ""
+        for value, sign in _ROMAN:
+            label += sign * (number // value)
+            number %= value
+        return label.upper() if kind == "I" else label
+    return str(number)
+
+
+def _is_prose(aside: Any) -> bool:
+    words = " ".join(aside.text_content().split())
+    linked = sum(len(" ".join(link.text_content().split())) for link in aside.iter("a"))
+    return len(words) >= PROSE and linked <= LINKED * len(words) and re.search(r"\w[.!?。](\s|$)", words) is not None

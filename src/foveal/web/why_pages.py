@@ -1,0 +1,154 @@
+"""Why a passage was found: what of it counted, as what ordered the search sees it.
+
+GET  /library/{which}/why?q=…&rank=…&start=…&end=…&revision=…
+         the passage with what counted marked, the strongest reasons, and a match matrix where words look one by one
+
+What explains is the ranker that was asked for; without one, or where it cannot, the words of the query, weighed by how
+rare they are in the library (ranking/explaining.py). The page is of one passage: a language model explains none by
+leaving out its sentences for twenty of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from foveal.errors import InputError
+from foveal.ranking.explanation import Explanation, Reason
+from foveal.types import Hit, Passage, Span
+from foveal.web.answers import where_of
+from foveal.web.document_text import place_address
+from foveal.web.library_pages import LONGEST_QUERY, entry_of, place_of
+from foveal.web.limits import asked_by, limited
+from foveal.web.offered import check_ranker
+from foveal.web.pages import page
+from foveal.web.site import Site, site_of
+from foveal.web.small_forms import SmallForms
+
+STRENGTHS = 4
+"""Shades of what counted."""
+
+FAINT = 0.1
+"""Share of the strongest weight below which nothing is marked."""
+
+REASONS, COLUMNS = 8, 16
+"""Reasons in words, and words of the passage in a match matrix: the strongest."""
+
+router = APIRouter(route_class=SmallForms, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Characters of the passage; `strength` 1 to 4 for the passage, -1 to -4 against it, 0: it did not count."""
+
+    text: str
+    strength: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Words of the query by words of the passage, each cell as (weight, strength)."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[tuple[float, int]]]]
+
+
+@router.get("/library/{which}/why")
+def why(
+    request: Request,
+    which: str,
+    q: str = "",
+    start: int = 0,
+    end: int = 0,
+    revision: str = "",
+    retriever: str = "",
+    rank: str = "",
+    where: str = "",
+    as_of: str = "",
+) -> Response:
+    """What counted in a passage. InputError: nothing is asked, or the passage is not there any more."""
+    site, query = site_of(request), q.strip()[:LONGEST_QUERY]
+    if not query:
+        raise InputError("Why for what? This page explains a passage that a search found: begin with a search.")
+    entry = entry_of(site, which)
+    heading = place_of(site, entry, start, end, revision)
+    check_ranker(rank, site.settings.home)
+    limited("search")(request)
+    if rank and asked_by(request):
+        limited("rank")(request)
+    span = Span(entry.id, start, end)
+    text = site.library.get(entry.id, revision=entry.revision).text[start:end]
+    told = _explained(site, query, Hit(Passage(span, text, heading), 0.0, rank or "words", entry.revision), rank)
+    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
+    values: dict[str, Any] = {
+        "entry": entry,
+        "query": query,
+        "asked": {name: value for name, value in asked.items() if value},
+        "place": where_of(entry.pages, heading, entry.title, span),
+        "address": place_address(entry.id, start, end, entry.revision),
+        "told": told,
+        "pieces": pieces(told),
+        "reasons": reasons(told),
+        "matrix": matrix(told),
+    }
+    return page(request, "library/why.html", values)
+
+
+def _explained(site: Site, query: str, hit: Hit, rank: str) -> Explanation:
+    ranker = site.rankers.get(rank, site.settings.home) if rank else None
+    return site.library.explain(query, [hit], ranker)[0]
+
+
+# -- what the template draws -------------------------------------------------------------------------------------------
+
+
+def pieces(told: Explanation) -> list[Piece]:
+    """The whole passage in pieces; together they are its text."""
+    text, most = told.hit.passage.text, _most(told.of_parts)
+    found, at = list[Piece](), 0
+    for (start, end), weight in zip(told.parts, told.of_parts.tolist(), strict=True):
+        first = max(at, start)
+        if first < end:
+            found += [Piece(text[at:first], 0), Piece(text[first:end], strength(weight, most))]
+            at = end
+    return [one for one in (*found, Piece(text[at:], 0)) if one.text]
+
+
+def reasons(told: Explanation) -> list[tuple[Reason, int]]:
+    """The strongest reasons with their strengths."""
+    best = told.best(REASONS)
+    most = max((one.weight for one in best), default=0.0)
+    return [(one, max(1, strength(one.weight, most))) for one in best]
+
+
+def matrix(told: Explanation) -> Matrix | None:
+    """The strongest words in the order of the text, each once; None where the query's words do not look one by one."""
+    if told.adds or len(told.query) < 2 or not told.parts:
+        return None
+    words = dict[str, int]()  # word -> where it matches best
+    for number in np.argsort(-told.of_parts, kind="stable").tolist():
+        words.setdefault(told.text(told.parts[number]).lower(), number)
+    strongest = np.sort(list(words.values())[:COLUMNS])
+    weights = told.weights[:, strongest]
+    most = _most(weights)
+    rows = [
+        (word, [(weight, max(0, strength(weight, most))) for weight in row])
+        for word, row in zip(told.query, weights.tolist(), strict=True)
+    ]
+    return Matrix([told.text(told.parts[number]) for number in strongest.tolist()], rows)
+
+
+def strength(weight: float, most: float) -> int:
+    """How dark: 1 to 4 by the share of the strongest, its sign kept; 0 below a tenth of it."""
+    share = abs(weight) / most if most > 0 else 0.0
+    if not share >= FAINT:
+        return 0
+    return (1 if weight > 0 else -1) * min(STRENGTHS, 1 + int(share * STRENGTHS))
+
+
+def _most(weights: np.ndarray) -> float:
+    return float(np.abs(weights).max(initial=0.0))

@@ -1,0 +1,167 @@
+"""Word documents: what they say now, with headings, the numbers in front of paragraphs, tables and notes."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from text.books import epub, paragraph, word
+
+from foveal.errors import UnreadableSource
+from foveal.text.docx import read_docx
+from foveal.text.loading import LoadSettings, read_document
+
+
+def read(body, **others):
+    return read_docx(word(body, **others), name="a.docx", max_bytes=10**6)
+
+
+def style(called, *, own, based="", more=""):
+    on = f'<w:basedOn w:val="{based}"/>' if based else ""
+    return f'<w:style w:styleId="{own}"><w:name w:val="{called}"/>{on}<w:pPr>{more}</w:pPr></w:style>'
+
+
+STYLES = "".join(
+    (
+        style("Title", own="T"),
+        style("heading 1", own="H1"),
+        style("Heading 2", own="H2"),
+        style("My heading", own="Mine", based="H2"),
+        style("Clause", own="Clause", more='<w:outlineLvl w:val="3"/>'),
+        style("Body", own="B"),
+    )
+)
+
+
+def test_headings_are_known_by_their_styles_or_their_levels(tmp_path):
+    body = "".join(
+        (
+            paragraph("Of eyes", "T"), paragraph("Cones", "H1"), paragraph("By day.", "B"), paragraph("Red", "H2"),
+            paragraph("Blue", "Mine"), paragraph("Clause one", "Clause"), paragraph("Own", level=1), paragraph(""),
+            paragraph("Body text", level=9),
+        )
+    )  # fmt: skip
+    (tmp_path / "a.docx").write_bytes(word(body, styles=STYLES, about="<dc:creator>Ada</dc:creator>"))
+    found = read_document(tmp_path / "a.docx")
+    assert found.text.split("\n\n") == [
+        "# Of eyes", "# Cones", "By day.", "## Red", "## Blue", "#### Clause one", "## Own", "Body text",
+    ]  # fmt: skip
+    assert (found.title, found.metadata["author"], found.metadata["kind"]) == ("Of eyes", "Ada", "docx")
+
+
+def levels(*given):
+    return "".join(
+        f'<w:lvl w:ilvl="{n}"><w:start w:val="{start}"/><w:numFmt w:val="{kind}"/><w:lvlText w:val="{text}"/></w:lvl>'
+        for n, (kind, text, start) in enumerate(given)
+    )
+
+
+LISTS = (
+    '<w:abstractNum w:abstractNumId="7">'
+    f"{levels(('decimal', '%1.', 1), ('decimal', '%1.%2', 1), ('lowerLetter', '(%3)', 2))}"
+    f'</w:abstractNum><w:abstractNum w:abstractNumId="8">{levels(("bullet", "x", 1), ("upperRoman", "%2)", 4))}'
+    '</w:abstractNum><w:num w:numId="1"><w:abstractNumId w:val="7"/></w:num>'
+    '<w:num w:numId="2"><w:abstractNumId w:val="8"/></w:num><w:num w:numId="3"><w:abstractNumId w:val="7"/></w:num>'
+)
+
+
+def test_paragraphs_are_called_by_the_numbers_that_word_writes():
+    places = [(1, 0), (1, 1), (1, 2), (1, 2), (1, 1), (3, 0), (1, 1), (2, 0), (2, 1), (9, 0), (0, 0)]
+    body = "".join(paragraph(f"text {n}", listed=place) for n, place in enumerate(places))
+    labels = [one.rsplit("text", 1)[0].strip() for one in read(body, numbering=LISTS).text.split("\n\n")]
+    assert labels == ["1.", "1.1", "(b)", "(c)", "1.2", "2.", "2.1", "-", "IV)", "-", ""]
+
+
+def test_a_heading_has_its_number_and_a_style_may_bring_a_list():
+    listed = '<w:numPr><w:numId w:val="1"/></w:numPr>'
+    styles = style("heading 1", own="H1", more=listed)
+    body = paragraph("Terms", "H1") + paragraph("Liability", "H1")
+    assert read(body, styles=styles, numbering=LISTS).text == "# 1. Terms\n\n# 2. Liability"
+
+
+def test_what_was_deleted_or_is_there_twice_is_read_once_or_not_at_all():
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    box = f"<w:txbxContent>{paragraph('In a box.')}</w:txbxContent>"
+    body = paragraph(
+        f"{run.format('It is ')}<w:del><w:r><w:delText>not </w:delText></w:r></w:del><w:ins>{run.format('so')}</w:ins>"
+        f"<w:moveFrom>{run.format(' gone')}</w:moveFrom><w:hyperlink>{run.format(' linked')}</w:hyperlink>"
+        "<w:r><w:instrText>PAGE</w:instrText><w:tab/><w:t>x</w:t><w:br/><w:t>y</w:t></w:r>"
+        f"<mc:AlternateContent><mc:Choice><w:r>{box}</w:r></mc:Choice><mc:Fallback><w:r>{box}</w:r></mc:Fallback>"
+        "</mc:AlternateContent>"
+    )
+    assert read(body).text == "It is so linked\tx\ny\n\nIn a box."
+    assert read(f"<w:sdt><w:sdtContent>{paragraph('Within.')}</w:sdtContent></w:sdt>").text == "Within."
+
+
+def test_tables_are_rows():
+    cell = "<w:tc>{}</w:tc>"
+    rows = [["Part", "Size | x"], ["fovea", "1.5 mm"], ["", ""]]
+    table = "".join(f"<w:tr>{''.join(cell.format(paragraph(one)) for one in row)}</w:tr>" for row in rows)
+    assert read(f"<w:tbl>{table}</w:tbl>").text == "| Part | Size \\| x |\n|---|---|\n| fovea | 1.5 mm |"
+
+
+def test_notes_stand_behind_the_text():
+    call = '<w:r><w:t>Seen</w:t><w:footnoteReference w:id="5"/></w:r><w:r><w:endnoteReference w:id="2"/></w:r>'
+    note = '<w:footnote w:id="{}">{}</w:footnote>'
+    found = read(
+        paragraph(call),
+        footnotes=note.format(0, paragraph("no note")) + note.format(5, paragraph("By Ada.")),
+        endnotes=note.format(2, paragraph("By Bob.")).replace("footnote", "endnote"),
+    )
+    assert found.text == "Seen[^1][^2]\n\n[^1]: By Ada.\n\n[^2]: By Bob."
+
+
+def test_a_document_of_a_program_that_writes_them():
+    docx = pytest.importorskip("docx")
+    made = docx.Document()
+    made.core_properties.title = "A study"
+    made.add_heading("Intro", 1)
+    made.add_paragraph("The fovea sees.")
+    made.add_paragraph("first", style="List Bullet")
+    made.add_paragraph("one", style="List Number")
+    held = io.BytesIO()
+    made.save(held)
+    found = read_docx(held.getvalue(), name="a", max_bytes=10**7)
+    assert (found.title, found.text) == ("A study", "# Intro\n\nThe fovea sees.\n\n- first\n\n1. one")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04", "is damaged"),
+        (word(paragraph("words"))[:-30], "is damaged"),
+        (word(""), "holds no text"),
+        (epub({"a.xhtml": "<p>Words.</p>"}), "lacks word/document.xml"),
+    ],
+    ids=["zip", "cut", "empty", "book"],
+)
+def test_what_is_no_document_says_so(content, reason):
+    with pytest.raises(UnreadableSource, match=reason):
+        read_docx(content, name="a.docx", max_bytes=10**6)
+
+
+def test_what_unpacks_to_more_than_the_limit_or_names_files_of_this_machine(tmp_path):
+    (tmp_path / "a.docx").write_bytes(word(paragraph("word " * 400_000)))
+    with pytest.raises(UnreadableSource, match="more than 1,000,000 bytes"):
+        read_document(tmp_path / "a.docx", LoadSettings(max_bytes=10**6))
+    outside = '<!DOCTYPE d [<!ENTITY e SYSTEM "file:///etc/passwd"><!ENTITY f "xxxx">]>'
+    found = read_docx(word(paragraph("a &e; &f; b"), before=outside), name="a", max_bytes=10**6)
+    assert found.text.split() in (["a", "b"], ["a"])
+
+
+@given(st.data())
+def test_a_document_with_damage_anywhere_is_read_or_refused(data):
+    content = bytearray(SMALL)
+    for _ in range(data.draw(st.integers(1, 20))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = read_docx(bytes(content), name="a", max_bytes=10**6)
+    except UnreadableSource:
+        return
+    assert found.text
+    assert "\0" not in found.text
+
+
+SMALL = word(paragraph("Terms", "H1") + paragraph("text", listed=(1, 0)), styles=STYLES, numbering=LISTS)

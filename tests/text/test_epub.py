@@ -1,0 +1,98 @@
+"""Books: all chapters in their order, with headings; what cannot be read says why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from text.books import epub
+
+from foveal.errors import UnreadableSource
+from foveal.text.epub import read_epub
+from foveal.text.loading import LoadSettings, read_document
+
+PAGES = {
+    "nav.xhtml": "<nav><ol><li><a href='one.xhtml'>One</a></li></ol></nav>",
+    "two words.xhtml": "<h1>Rods</h1><p>They see at <i>night</i>.</p><pre>a\n\nb</pre>",
+    "one.xhtml": "<h1>Cones</h1><aside>Seen by day.</aside><h2>Red</h2><ol start='3'><li>third</li></ol>",
+    "left.xhtml": "<p>In no order.</p>",
+}
+ORDER = ["nav.xhtml", "one.xhtml", "two words.xhtml", "one.xhtml"]
+
+
+def read(content, **given):
+    return read_epub(content, name="a.epub", **{"max_bytes": 10**6, **given})
+
+
+def test_chapters_are_read_in_their_order_each_once(tmp_path):
+    (tmp_path / "a.epub").write_bytes(epub(PAGES, spine=ORDER))
+    found = read_document(tmp_path / "a.epub")
+    lines = [line for line in found.text.split("\n") if line]
+    assert lines == [
+        "# Cones", "Seen by day.", "## Red", "3. third", "# Rods", "They see at night.", "a", "b",
+    ]  # fmt: skip
+    assert (found.title, found.metadata["author"], found.metadata["kind"]) == ("Of eyes", "Ada", "epub")
+    assert found.published_at == datetime(2001, 2, 3, tzinfo=UTC)
+
+
+def test_a_book_that_says_little_of_itself_and_one_of_two_authors():
+    book = read(epub({"a.xhtml": "<p>Words.</p>"}, metadata=""))
+    assert (book.text, book.title, book.author, book.published_at) == ("Words.", None, None, None)
+    two = "<dc:creator>Ada</dc:creator><dc:creator> Bob\n Hart</dc:creator><dc:creator>Ada</dc:creator>"
+    assert read(epub({"a.xhtml": "<p>Words.</p>"}, metadata=two)).author == "Ada; Bob Hart"
+
+
+LOCK = "<encryption><EncryptedData><CipherReference URI='OEBPS/{}'/></EncryptedData></encryption>"
+
+
+def test_a_locked_book_is_told_from_one_with_locked_fonts():
+    pages = {"a.xhtml": "<p>Words.</p>"}
+    assert read(epub(pages, others={"META-INF/encryption.xml": LOCK.format("font.otf")})).text == "Words."
+    with pytest.raises(UnreadableSource, match="locked for one reader"):
+        read(epub(pages, others={"META-INF/encryption.xml": LOCK.format("text/a.xhtml")}))
+
+
+def test_a_book_that_unpacks_to_more_than_the_limit_is_refused(tmp_path):
+    content = epub({"a.xhtml": f"<p>{'word ' * 400_000}</p>"})
+    assert len(content) < 50_000
+    (tmp_path / "a.epub").write_bytes(content)
+    with pytest.raises(UnreadableSource, match="more than 1,000,000 bytes"):
+        read_document(tmp_path / "a.epub", LoadSettings(max_bytes=10**6))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04", "is damaged"),
+        (epub(PAGES)[:-40], "is damaged"),
+        (epub({"a.xhtml": ""}), "without text"),
+        (epub({}), "without text"),
+        (epub(PAGES, others={"META-INF/container.xml": "<container/>"}), "lacks its parts"),
+    ],
+    ids=["zip", "cut", "blank", "empty", "package"],
+)
+def test_what_is_no_book_says_so(content, reason):
+    with pytest.raises(UnreadableSource, match=reason):
+        read(content)
+
+
+def test_names_outside_of_the_archive_lead_nowhere():
+    assert read(epub({"../../../../etc/passwd": "<p>Inside.</p>", "a.xhtml": "<p>Words.</p>"})).text.endswith("Words.")
+
+
+@given(st.data())
+def test_a_book_with_damage_anywhere_is_read_or_refused(data):
+    content = bytearray(SMALL)
+    for _ in range(data.draw(st.integers(1, 20))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = read(bytes(content))
+    except UnreadableSource:
+        return
+    assert found.text
+    assert "\0" not in found.text
+
+
+SMALL = epub(PAGES, spine=ORDER)

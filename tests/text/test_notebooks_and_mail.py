@@ -1,0 +1,125 @@
+"""Notebooks and mail: what a person wrote is read; pictures and attachments in base64 are not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.errors import UnreadableSource
+from foveal.text.loading import Skipped, discover, load, read_document
+from foveal.text.messages import read_message
+from foveal.text.notebooks import notebook_text
+
+BLOB = base64.b64encode(random.Random(0).randbytes(9000)).decode()
+
+
+def notebook(*cells, **about):
+    return json.dumps({"cells": cells, "nbformat": 4, **about})
+
+
+def test_cells_are_read_and_what_programs_put_out_is_not(tmp_path):
+    picture = {"output_type": "display_data", "data": {"image/png": BLOB, "text/plain": ["<Figure>"]}}
+    (tmp_path / "a.ipynb").write_text(
+        notebook(
+            {"cell_type": "markdown", "source": ["# Eyes\n", "\n", "The fovea sees *sharply*.\n"]},
+            {"cell_type": "code", "source": "x = 1\nprint(x)\n", "outputs": [picture]},
+            {"cell_type": "code", "source": [], "outputs": []},
+            {"cell_type": "raw", "source": "as it is"},
+            metadata={"language_info": {"name": "julia"}},
+        )
+    )
+    found = read_document(tmp_path / "a.ipynb")
+    assert found.text == "# Eyes\n\nThe fovea sees *sharply*.\n\n```julia\nx = 1\nprint(x)\n```\n\nas it is"
+    assert (found.title, found.metadata["kind"]) == ("Eyes", "notebook")
+
+
+def test_a_notebook_of_format_3_and_code_that_holds_fences():
+    old = {"worksheets": [{"cells": [
+        {"cell_type": "heading", "level": 2, "source": "Rods"}, {"cell_type": "code", "input": "s = '''\n```\n'''"},
+    ]}]}  # fmt: skip
+    assert notebook_text(json.dumps(old), "a") == "## Rods\n\n````python\ns = '''\n```\n'''\n````"
+
+
+BROKEN = ["{", "[]", "3", '{"cells": 3}', '{"cells": [3]}', '{"worksheets": [1]}', "[" * 9999]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_what_is_no_notebook_says_so(content):
+    with pytest.raises(UnreadableSource, match="a is no notebook"):
+        notebook_text(content, "a")
+
+
+def test_a_notebook_without_a_word_is_refused(tmp_path):
+    (tmp_path / "a.ipynb").write_text(notebook({"cell_type": "code", "source": " \n"}))
+    with pytest.raises(UnreadableSource, match="holds no text"):
+        read_document(tmp_path / "a.ipynb")
+
+
+MAIL = (
+    "From: Ada <ada@eyes.example>\r\nTo: Bob <bob@eyes.example>\r\n"
+    "Subject: =?utf-8?q?The_fovea_=E2=80=94?=\r\n seen\r\nDate: Mon, 1 Jan 2024 10:00:00 +0200\r\n"
+    "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+    "--x\r\nContent-Type: {type}; charset={charset}\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{body}\r\n"
+    f"--x\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n{BLOB}\r\n--x--\r\n"
+)
+
+
+def mail(body, *, kind="text/plain", charset="utf-8"):
+    return MAIL.format(type=kind, charset=charset, body=body).encode()
+
+
+def test_a_mail_is_its_body_with_subject_sender_and_date(tmp_path):
+    (tmp_path / "a.eml").write_bytes(mail("Dear Bob,=\r\n\r\nit =E2=80=94 sees."))
+    found = read_document(tmp_path / "a.eml")
+    assert found.text.strip() == "Dear Bob,\nit — sees."
+    assert found.title == "The fovea — seen"
+    assert found.published_at == datetime(2024, 1, 1, 8, tzinfo=UTC)
+    assert {name: found.metadata[name] for name in ("kind", "author", "to")} == {
+        "kind": "mail", "author": "Ada <ada@eyes.example>", "to": "Bob <bob@eyes.example>",
+    }  # fmt: skip
+
+
+def test_a_body_in_html_or_another_encoding():
+    words = "The fovea is the small part of the retina that sees sharply. " * 3
+    assert read_message(mail(f"<p>{words}</p>", kind="text/html"), name="a").text == words.strip()
+    assert read_message(mail("caf=E9", charset="iso-8859-1"), name="a").text.strip() == "café"
+    assert read_message(mail("caf=C3=A9", charset="nonsense"), name="a").text.strip() == "café"
+    assert read_message(b"From: a\n\nplain words\n", name="a").text == "plain words\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"just words", "is no mail"), (b"", "is no mail"), (b"From: a\n\n", "without text"), (mail(" "), "without text")],
+    ids=["words", "empty", "headers", "blank"],
+)
+def test_what_is_no_mail_or_says_nothing(content, reason):
+    with pytest.raises(UnreadableSource, match=reason):
+        read_message(content, name="a")
+
+
+@given(st.data())
+def test_a_mail_with_damage_anywhere_is_read_or_refused(data):
+    content = bytearray(mail("Dear Bob, it sees.", kind=data.draw(st.sampled_from(["text/plain", "text/html"]))))
+    for _ in range(data.draw(st.integers(1, 20))):
+        content[data.draw(st.integers(0, 700))] = data.draw(st.integers(0, 255))
+    try:
+        found = read_message(bytes(content), name="a")
+    except UnreadableSource:
+        return
+    assert "\0" not in found.text + (found.title or "") + (found.author or "")
+
+
+def test_pictures_are_told_and_locks_of_office_programs_are_no_files(tmp_path):
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><path d="M1 2"/></svg>')
+    (tmp_path / "~$report.docx").write_text("x")
+    (tmp_path / "b.txt").write_text("words")
+    skipped, source = discover([tmp_path])
+    assert isinstance(skipped, Skipped)
+    assert "a.svg is a picture" in skipped.reason
+    assert [one.title for one in load(source)] == ["b"]
