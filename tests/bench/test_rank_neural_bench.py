@@ -119,6 +119,7 @@ def test_answers_are_held_to_published_figures_and_word_counts(settings, monkeyp
         }  # fmt: skip
         gain = found[f"{name}: drmm-tks", "map"] - 1
         assert found[f"{name}: drmm-tks", "map above word counts"] == pytest.approx(gain)
+        assert found[f"{name}: drmm-tks beside shared words", "map"] == 1
     assert found["wikiqa: drmm-tks", "map"] > 0.7  # by chance 0.52
     bars = {(row.system, row.metric): row.bar for row in rows if row.bar}
     assert bars["wikiqa: dssm", "map"] == "≥ 0.476"
@@ -178,7 +179,29 @@ def test_word_counts_are_chosen_by_dev_questions(settings, monkeypatch):
         return {"BM25": runs, "shared words": runs}
 
     monkeypatch.setattr(rank_neural, "_counted", counted)
-    assert rank_neural.word_counts(drawn) == {"BM25": [run("test", -1)], "shared words": [run("test", -1)]}
+    counted = {"dev": [run("dev", 1)], "test": [run("test", -1)]}
+    assert rank_neural.word_counts(drawn) == {"BM25": counted, "shared words": counted}
+
+
+def test_a_ranker_beside_shared_words_has_its_weight_from_dev_questions(settings):
+    drawn = [Questions.of(settings, "wikiqa", seed) for seed in (0, 1)]
+
+    def runs(right):
+        judged = {split: drawn[0].splits[split].qrels for split in ("dev", "test")}
+        return {
+            split: {query: {name: label * right for name, label in one.items()} for query, one in found.items()}
+            for split, found in judged.items()
+        }
+
+    def row(model, counts):
+        made = [rank_neural_runs.Trained(model, 1, 1, 1.0, 1, 0)] * 2
+        counted = {split: [counts[split]] * 2 for split in ("dev", "test")}
+        return rank_neural.beside_row("wikiqa", "arc-i", made, drawn[:1] * 2, counted)
+
+    assert row(runs(-1), runs(1)).value == row(runs(1), runs(-1)).value == 1
+    misled = row({"dev": runs(1)["dev"], "test": runs(-1)["test"]}, runs(0))
+    assert misled.value < 0.6  # on the test questions alone its weight would be 0
+    assert (misled.system, misled.metric, misled.bar) == ("wikiqa: arc-i beside shared words", "map", None)
 
 
 def measured(system, test, dev):

@@ -645,6 +645,37 @@ def test_match_srnn_starts_by_keeping_what_its_neighbours_hold(seed):
     assert elsewhere[0] > elsewhere[1] + 0.03
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_cdssm_starts_by_what_the_texts_share(seed):
+    """CDSSM: few filters of a trigram keep shared words through the maximum, where all of them hide them."""
+    draw = np.random.default_rng(seed)
+    known = ["".join(draw.choice(list("abcdefghijklmnopqrst"), size=6)) for _ in range(400)]
+    asked = known[:8]
+    shares = [number % 9 for number in range(180)]
+    texts = [[*draw.permutation(asked)[:share], *draw.choice(known[8:], size=30 - share)] for share in shares]
+    made, scores = build("cdssm", vectors(), seed=seed).eval(), []
+    assert (made.letters.table.weight != 0).float().mean() == pytest.approx(15 / 300, rel=0.02)
+    for dense in (False, True):
+        if dense:
+            torch.nn.init.xavier_uniform_(made.letters.table.weight)
+        with torch.no_grad():
+            rows = made.represented([asked, *([draw.permutation(one).tolist() for one in texts])])
+        scores.append(np.corrcoef(torch.cosine_similarity(rows[:1], rows[1:]).numpy(), shares)[0, 1])
+    assert scores[0] > scores[1] + 0.1
+    assert scores[0] > 0.7
+
+
+def test_cdssm_drops_numbers_of_its_windows_in_training_only():
+    """CDSSM: dropout before the maximum, so that another window's number may be the highest."""
+    made, found = build("cdssm", vectors(), dropout=0.5), batch(TEXTS)
+    assert torch.equal(made.eval()(found), build("cdssm", vectors())(found))
+    made.train()
+    assert not torch.equal(made(found), made(found))
+    assert torch.equal(model("cdssm", dropout=0.5).eval()(found), model("cdssm")(found))
+    with pytest.raises(InputError, match="dropout=1"):
+        build("cdssm", vectors(), dropout=1.0)
+
+
 @pytest.mark.parametrize("name", ["pacrr", "co-pacrr"])
 def test_idf_is_a_number_of_each_row(name):
     """PACRR, Co-PACRR: softmax(idf) reaches the score."""

@@ -30,6 +30,7 @@ from foveal.ranking.neural.matches import (
     binned,
     bins,
     cosine_matches,
+    cosines,
     histograms,
     indicator_matches,
     kernel_sums,
@@ -225,6 +226,18 @@ def test_vectors_of_texts_factor_the_pointwise_mutual_information():
         WordVectors.trained_on(texts, vocabulary, 5)
     with pytest.raises(InputError, match="No two frequent words"):
         WordVectors.trained_on(["a", "b"], vocabulary, 2)
+
+
+def test_vectors_beside_others_have_the_mean_of_both_cosines():
+    """beside: also for vectors that are not of length 1; padding stays zero."""
+    one, other = WordVectors.random(9, 4, seed=1, unit=False), WordVectors.random(9, 7, seed=2)
+    both, ids = one.beside(other), torch.arange(1, 9)
+    assert both.dimension == 11
+    assert both(torch.tensor([0])).abs().max() == 0
+    expected = (cosines(one(ids)[None], one(ids)[None]) + cosines(other(ids)[None], other(ids)[None])) / 2
+    torch.testing.assert_close(cosines(both(ids)[None], both(ids)[None]), expected)
+    with pytest.raises(InputError, match="the same vocabulary"):
+        one.beside(WordVectors.random(8, 4))
 
 
 def test_principal_directions_do_not_depend_on_signs():

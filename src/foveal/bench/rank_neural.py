@@ -1,13 +1,16 @@
 """bench rank-neural: the small neural rankers, on questions with candidate answers, on Cranfield, and by their speed.
 
 answers   WikiQA and TREC QA: each of the eighteen by three seeds, trained on the training questions, its weights chosen
-          by MAP on the dev questions, measured on the test questions; BM25, shared words and MiniLM in the same table
+          by MAP on the dev questions, measured on the test questions, alone and beside the number of shared words;
+          BM25, shared words and MiniLM in the same table
 adhoc     Cranfield in five folds (rank_neural_adhoc.py)
 speed     pairs a second, and DRMM's histogram against a plain loop (rank_neural_speed.py)
           Each is a bench of its own: rank-neural-wikiqa, -trecqa, -adhoc, -speed
 
 Bars      WikiQA: a test MAP no more than 0.03 below the lower published figure of a model, and above BM25 and shared
           words; of five interaction models the one with the best dev MAP 0.62; DSSM below the best interaction model
+Beside    convolutional rankers were published on TREC QA with counts of shared words as further features (Yu et al.,
+          2014; Severyn and Moschitti, SIGIR 2015): what they have to be compared with is the row "beside shared words"
 Clean     questions with only right or only wrong candidates are left out, in all splits
 Order     in these files right answers tend to come first. Candidates are put into an order drawn from the seed, so that
           ties give that away to nobody
@@ -33,6 +36,8 @@ from foveal.evaluation.tables import Row
 from foveal.ranking.neural import MODELS, model_class
 from foveal.ranking.neural.training import NeuralSettings
 from foveal.registry import require
+from foveal.retrieval.fusion import weighted_sum
+from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.training.examples import Examples
 
 METRICS = ("map", "mrr", "ndcg@3", "ndcg@5")
@@ -66,7 +71,8 @@ PUBLISHED: Mapping[str, tuple[float, ...]] = {
 BELOW = 0.03
 FIVE = ("drmm-tks", "match-pyramid", "knrm", "drmm", "anmm")
 BEST_OF_FIVE = 0.62
-WORD_COUNTS = ("BM25", "shared words")
+SHARED = "shared words"
+WORD_COUNTS = ("BM25", SHARED)
 
 
 def neural(settings: BenchSettings) -> Iterator[Row]:
@@ -98,7 +104,9 @@ def of_set(name: str, settings: BenchSettings) -> Iterator[Row]:
     drawn = [Questions.of(settings, name, settings.seed + seed) for seed in seeds]
     yield Row.of(f"{name}: test questions", "size", len(drawn[0].examples["test"].queries))
     words = drawn[0].words()
-    systems = {**word_counts(drawn), "MiniLM": [minilm(one, settings) for one in drawn]}
+    counted = word_counts(drawn)
+    systems = {system: runs["test"] for system, runs in counted.items()}
+    systems["MiniLM"] = [minilm(one, settings) for one in drawn]
     measured = {system: Measured.of(system, runs, drawn) for system, runs in systems.items()}
     for one in measured.values():
         yield from one.rows(name)
@@ -111,6 +119,7 @@ def of_set(name: str, settings: BenchSettings) -> Iterator[Row]:
         dev, test = ([one.runs[split] for one in made] for split in ("dev", "test"))
         rankers[model] = Measured.of(model, test, drawn, dev)
         yield from ranker_rows(name, rankers[model], made, level)
+        yield beside_row(name, model, made, drawn, counted[SHARED])
     if name == "wikiqa":
         yield from together(rankers)
 
@@ -178,18 +187,20 @@ def reordered(selection: AnswerSelection, generator: np.random.Generator) -> Ans
 # -- what needs no training -------------------------------------------------------------------------------------------
 
 
-def word_counts(drawn: Sequence[Questions]) -> dict[str, list[Run]]:
-    """BM25S, and how many words question and candidate share; stems and stop words as is best on the dev questions."""
-    best: dict[str, tuple[float, list[Run]]] = {}
+def word_counts(drawn: Sequence[Questions]) -> dict[str, dict[str, list[Run]]]:
+    """BM25S, and how many words question and candidate share; stems and stop words as is best on the dev questions.
+
+    System -> split -> a run for each of `drawn`.
+    """
+    best: dict[str, tuple[float, dict[str, list[Run]]]] = {}
     for stemmed in (True, False):
         for stop in (True, False):
             found = [_counted(one, stemmed=stemmed, stop=stop) for one in drawn]
             for system in WORD_COUNTS:
-                dev = fmean(
-                    _mean(runs[system]["dev"], one.splits["dev"].qrels) for runs, one in zip(found, drawn, strict=True)
-                )
+                runs = {split: [one[system][split] for one in found] for split in ("dev", "test")}
+                dev = fmean(_mean(run, one.splits["dev"].qrels) for run, one in zip(runs["dev"], drawn, strict=True))
                 if system not in best or dev > best[system][0]:
-                    best[system] = (dev, [runs[system]["test"] for runs in found])
+                    best[system] = (dev, runs)
     return {system: runs for system, (_, runs) in best.items()}
 
 
@@ -295,6 +306,25 @@ def ranker_rows(name: str, one: Measured, made: Sequence[Trained], level: Measur
     asked = {"at_least": 1e-4} if name == "wikiqa" else {}
     note = f"{level.system}, {level.mean('map'):.4f}, is the better of it and shared words; p {p_value:.2g}"
     yield Row.of(f"{name}: {one.system}", "map above word counts", gain, note=note, **asked)
+
+
+def beside_row(
+    name: str, model: str, made: Sequence[Trained], drawn: Sequence[Questions], counted: Mapping[str, Sequence[Run]]
+) -> Row:
+    """A ranker beside the number of shared words, as the published figures of convolutional rankers on TREC QA are."""
+    weights, values = [], []
+    for place, (one, run) in enumerate(zip(drawn, made, strict=True)):
+        first = {split: counted[split][place] for split in ("dev", "test")}
+        judged = one.splits["dev"].qrels
+        weight = tuned_weight((first["dev"], run.runs["dev"]), judged, metric="map", held_out=first["test"])
+        fused = {
+            query: weighted_sum([scores, run.runs["test"][query]], [1 - weight, weight])
+            for query, scores in first["test"].items()
+        }
+        weights.append(weight)
+        values.append(_mean(fused, one.splits["test"].qrels))
+    note = f"its weight {min(weights)} to {max(weights)}, from the dev questions{spread(values)}"
+    return Row.of(f"{name}: {model} beside {SHARED}", "map", fmean(values), note=note)
 
 
 def together(rankers: Mapping[str, Measured]) -> Iterator[Row]:

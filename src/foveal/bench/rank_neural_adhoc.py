@@ -3,6 +3,7 @@
 Cranfield   five folds: each fold's queries are tested by rankers that were trained on the other four, of which a fifth
             of the queries (dev) chooses the weights; how much BM25 counts beside the ranker comes from the same four
 SciFact     the second collection, by its own split: claims of the training part learn and choose, the others test
+Vectors     of words: those of MiniLM's table beside those learnt from the collection's own texts, 100 numbers of each
 Bars        DRMM and K-NRM beside BM25 at least 0.01 nDCG@10 above BM25 alone, on both; DSSM and ARC-I by themselves
             must lose to BM25: if they win, something leaks
 Control     judgements moved to other documents of the same 100: what learns from those must gain nothing on BM25, by
@@ -177,7 +178,7 @@ def with_moved(examples: Examples, found: Mapping[str, Mapping[str, float]], see
 def of_collection(data: AdHoc, settings: BenchSettings) -> Iterator[Row]:
     """BM25, the rankers that must add to it, those that must lose to it, and the control."""
     asked = [data.examples.queries[query] for query in data.examples.queries if query not in set(data.tested)]
-    words = Words.of(data.examples.corpus.values(), asked)
+    words = Words.of(data.examples.corpus.values(), asked, learnt=True)
     level = data.values(data.found)
     note = f"stems, stop words out; its best {DEPTH} are ordered anew; {len(data.tested)} queries"
     yield Row.of(f"{data.name}: BM25S", METRIC, fmean(level.values()), note=note)

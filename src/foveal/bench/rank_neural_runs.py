@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,11 +49,19 @@ class Words:
     vectors: WordVectors
 
     @classmethod
-    def of(cls, texts: Iterable[str], queries: Iterable[str], *, dimension: int = DIMENSION) -> Words:
-        """From the texts to order and the queries to learn from; queries that are tested with are not among them."""
+    def of(
+        cls, texts: Collection[str], queries: Iterable[str], *, dimension: int = DIMENSION, learnt: bool = False
+    ) -> Words:
+        """From the texts to order and the queries to learn from; queries that are tested with are not among them.
+
+        `learnt`: beside the encoder's vectors stand those that are learnt from the texts, as long as they are.
+        """
         vocabulary = Vocabulary.of_texts(texts, queries)
         folder = folder_of("minilm", Settings.load().cache, kind="encoder")
-        return cls(vocabulary, WordVectors.from_encoder(folder, vocabulary, dimension))
+        vectors = WordVectors.from_encoder(folder, vocabulary, dimension)
+        if learnt:
+            vectors = vectors.beside(WordVectors.trained_on(texts, vocabulary, dimension))
+        return cls(vocabulary, vectors)
 
     @property
     def digest(self) -> str:

@@ -8,14 +8,16 @@ Shapes      words of B queries and B documents -> (B,), -1 to 1. Their ids are n
 Edges       beyond the first and the last word stands a word without letters. A text without words has v = 0
 Sums        W_c l_t is the sum of one matrix per place of the window, each applied to one word: no (n, 90,000) counts
 Symmetric   both sides have the same weights: f(s, t) = f(t, s)
-Start       the semantic layer keeps angles, and a window's middle word counts more than those beside it, so that a word
-            has nearly the same h in any place before anything is learnt
-Train       the paper's softmax takes gamma * f, gamma about 10. MatchZoo takes 64 filters for small data
+Start       a letter trigram feeds few of the filters: where it fed all, the highest of a filter would nearly always be
+            another word's, and what two texts share would be lost. A window's middle word counts more than those beside
+            it, so that a word has nearly the same h in any place, and the semantic layer keeps angles
+Train       the paper's softmax takes gamma * f, gamma about 10. MatchZoo takes 64 filters for small data, and drops
+            most numbers of h before the highest are taken (`dropout`)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -36,8 +38,11 @@ from foveal.ranking.neural.letters import (
 from foveal.ranking.neural.matches import cosines
 from foveal.ranking.neural.vectors import WordVectors
 
-MIDDLE, BESIDE = 3.0, 0.9
-"""Times the usual size: the matrix of a window's middle word, and those of the words beside it, at first."""
+MIDDLE, BESIDE = 0.3, 0.09
+"""Standard deviation of a trigram's numbers, at first: of a window's middle word, and of those beside it."""
+
+FED = 15
+"""Filters that a trigram feeds at first, of 300 about one in twenty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +53,10 @@ class CDSSMSettings:
     window: int = 3  # words, an odd number
     filters: int = 300
     output: int = 128  # numbers of a text's vector
+    dropout: float = 0.0  # of h
 
     def __post_init__(self) -> None:
-        require_sizes("CDSSM", self, *(one.name for one in fields(self)))
+        require_sizes("CDSSM", self, "features", "window", "filters", "output")  # and the dropout
         if self.window % 2 == 0:
             raise InputError(f"CDSSM got window={self.window}; it needs an odd number, the same on either side.")
 
@@ -72,9 +78,11 @@ class CDSSM(NeuralRanker):
         self.letters = LetterSums(LetterGrams(chosen.features), chosen.window * chosen.filters)
         with torch.no_grad():
             parts = self.letters.table.weight.view(-1, chosen.window, chosen.filters)
-            parts.mul_(BESIDE)
+            parts.normal_(std=BESIDE)
             parts[:, chosen.window // 2].mul_(MIDDLE / BESIDE)
+            parts.mul_(torch.rand(len(parts), 1, chosen.filters) < FED / chosen.filters)
         self.bias = nn.Parameter(torch.zeros(chosen.filters))
+        self.drop = nn.Dropout(chosen.dropout)
         self.semantic = keeping_angles(nn.Linear(chosen.filters, chosen.output))
 
     def forward(self, pairs: Pairs) -> Tensor:
@@ -84,7 +92,7 @@ class CDSSM(NeuralRanker):
 
     def represented(self, texts: Words) -> Tensor:
         """Word lists -> (texts, output)."""
-        windows = self._windows(texts, None)
+        windows = self.drop(self._windows(texts, None))
         real = torch.arange(windows.shape[1], device=windows.device) < lengths_of(texts, windows.device)[:, None]
         best = windows.masked_fill(~real.unsqueeze(2), -torch.inf).amax(dim=1)
         best = torch.where(real.any(1, keepdim=True), best, torch.zeros_like(best))

@@ -57,6 +57,20 @@ class WordVectors(nn.Module):
         """A copy that is trained, or frozen."""
         return WordVectors(self.table, unit=self.unit, trained=trained)
 
+    def beside(self, other: WordVectors) -> WordVectors:
+        """Both vectors of each word in one, each at length 1 first: a cosine is the mean of both cosines.
+
+        Vectors of an encoder know words that the texts hold once; those learnt from the texts know what a word means
+        there. InputError: tables of different vocabularies.
+        """
+        if len(self.table) != len(other.table):
+            raise InputError(
+                f"Word vectors of {len(self.table)} ids cannot stand beside those of {len(other.table)}. Make both for "
+                "the same vocabulary."
+            )
+        parts = [F.normalize(one.table.detach(), dim=-1) for one in (self, other)]
+        return WordVectors(torch.cat(parts, dim=1), unit=self.unit, trained=self.trained)
+
     @classmethod
     def random(
         cls, size: int, dimension: int = 100, *, seed: int = 0, unit: bool = True, trained: bool = False
