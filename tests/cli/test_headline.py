@@ -123,6 +123,39 @@ def test_write_prints_headlines_and_keeps_the_authors(folder, home, tmp_path):
     assert few.read_text() == "".join(lines[:3])
 
 
+def test_a_file_that_was_broken_off_goes_on_where_it_was(folder, home, tmp_path, monkeypatch):
+    from foveal.papers import headline_rewriting
+
+    model = tiny("qwen", tmp_path / "qwen")
+    few, out = tmp_path / "few.jsonl", tmp_path / "both.jsonl"
+    few.write_text("".join((folder / "pairs.jsonl").read_text().splitlines(keepends=True)[:5]))
+    asked = ("headline", "write", few, "--writer", model.folder, "--judge", "mine", "--home", home, "--out")
+    run(*asked, tmp_path / "whole.jsonl")
+    before, done = headline_rewriting.rewrite, []
+
+    def rewritten(writer, headline, *given, **more):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(headline)
+        return before(writer, headline, *given, **more)
+
+    monkeypatch.setattr(headline_rewriting, "rewrite", rewritten)
+    stopped = CliRunner().invoke(app, [*map(str, (*asked, out))])
+    assert stopped.exit_code == 130
+    assert "both.jsonl.part; the same command goes on" in stopped.stderr.replace("\n", "")
+    part = tmp_path / "both.jsonl.part"
+    assert len(part.read_text().splitlines()) == 1 + 3
+    assert not out.exists()
+    with part.open("a") as file:
+        file.write('{"id": "cut o')  # as a kill leaves it
+    assert "holds what another command has done" in str(error(*asked, out, "-n", 2))
+    monkeypatch.setattr(headline_rewriting, "rewrite", lambda *given, **more: done.append(1) or before(*given, **more))
+    assert "Wrote 5 pairs" in run(*asked, out)
+    assert len(done) == 5
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
+    assert not part.exists()
+
+
 def test_train_a_writer(folder, tmp_path):
     model = tiny("qwen", tmp_path / "qwen")
     told = json.loads(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paper_site import TODAY, fill, records
 
+from foveal import faults
 from foveal.database import Database
 from foveal.errors import UnknownPaper
 from foveal.papers import browsing, pictures, stars
@@ -125,3 +127,23 @@ def test_a_repository_or_pdf_that_is_missing_is_no_failure_of_papers(database: D
     assert told(stars.SOURCE, "there is no such repository") == told(pictures.SOURCE, "there is no such PDF") == ""
     assert told("arxiv", "no answer") == "arxiv"
     assert told(stars.SOURCE) == "arxiv"
+
+
+def test_a_source_that_failed_is_told_until_it_works_again_whatever_others_do(tmp_path: Path):
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path))
+
+    def told(source: str, error: str = "", days: float = 0.0) -> tuple[str, bool]:
+        at = faults.now() - timedelta(days=days)
+        with database.writing() as session:
+            session.add(FetchRow(source=source, url="https://example.org", error=error, at=at))
+        found = browsing.freshness(database)
+        return found.failed, found.at is not None
+
+    assert told("old", "nobody asks it any more", days=4) == ("", False)
+    assert told("arxiv") == ("", True)
+    assert told("arxiv", "no answer") == ("arxiv", True)
+    assert told("hf") == ("arxiv", True)
+    assert told("hf", "no answer") == ("hf", True)
+    assert told("hf") == ("arxiv", True)
+    assert told("arxiv") == ("", True)
+    database.close()

@@ -170,6 +170,18 @@ def test_a_source_that_failed_is_tried_again_after_a_while(database, clock, tmp_
         assert server.asked("/rss/cs.CL") == 2
 
 
+def test_old_requests_are_forgotten_once_a_day(database, clock, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(schedule.fetches, "prune", lambda _: done.append(clock.now))
+    kept, stop = Schedule(database, settings(tmp_path)), threading.Event()
+    for hours, times in ((0, 1), (23, 1), (24.1, 2), (24.2, 2)):
+        clock.now = NOON + timedelta(hours=hours)
+        kept.tick(stop)
+        assert len(done) == times, hours
+    list(update(database, settings(tmp_path)))
+    assert len(done) == 3
+
+
 def test_one_source_that_is_wrong_stops_no_other(database, clock, tmp_path):
     with serving({"/rss/cs.CL": page(rss(item("2610.00001")))}) as server:
         wrong = {"from": "arxiv-feed", "ask": "no category!"}

@@ -10,12 +10,20 @@ from report_worlds import Filler, Pages, page
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
+from foveal.database import Database
+from foveal.errors import InputError
+from foveal.research.board import Board
 from foveal.research.deep import DeepResearch, settings_of
+from foveal.research.events import EventLog
 from foveal.research.evidence import Evidence, SourceRecord
 from foveal.research.memory import MemorySettings, RunMemory
+from foveal.research.memory_edits import cited, edit, remembered
 from foveal.research.memory_kept import KeptMemory, MemoryShown
 from foveal.research.prompts import CONCISE
+from foveal.research.runs import Runs
 from foveal.research.state import RunState
+from foveal.research.steps import Steps
+from foveal.settings import Settings
 from foveal.types import Passage, Span
 
 OWNERS = (
@@ -184,3 +192,105 @@ def test_what_was_remembered_is_replayed_and_told(tmp_path, monkeypatch):
 def test_a_sentence_that_points_to_something_else_is_no_fact(text):
     memory = RunMemory(count=words)
     assert memory.consolidate(text, source="e1") == []
+
+
+# -- a person's changes --------------------------------------------------------------------------------------------
+
+
+def facts_of(runs, key):
+    return {one.key: one for one in remembered(RunState.of(runs.events(key))).facts}
+
+
+@pytest.fixture
+def run_kept(tmp_path):
+    """A run of a report over the owners' pages, in a database; its key."""
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path))
+    runs = Runs(database)
+    key = runs.new(OWNER, options={"report": True})
+    DeepResearch(Filler(), Pages(OWNERS)).start(OWNER, mode="quick", key=key, keepers=[runs.keep(key)]).result()
+    yield runs, key
+    database.close()
+
+
+def test_what_a_person_pins_and_deletes_is_kept_and_the_run_is_over_as_before(run_kept):
+    runs, key = run_kept
+    before, last = facts_of(runs, key), runs.events(key)[-1]
+    free = [one for one in before.values() if one.source not in cited(RunState.of(runs.events(key)))]
+    assert {one.key for one in remembered(RunState.of(runs.events(key))).facts} == set(before)
+    pins, gone = next(iter(before)), [one.key for one in free][-1:]
+    edit(runs, key, [("pin", pins), *(("delete", one) for one in gone)])
+    after = facts_of(runs, key)
+    assert after[pins].pinned
+    assert set(after) == set(before) - set(gone)
+    assert (runs.get(key).status, runs.get(key).stopped_by) == ("done", None)
+    assert runs.events(key)[-1].data == last.data
+    edit(runs, key, [("unpin", pins)])
+    assert not facts_of(runs, key)[pins].pinned
+
+
+def test_what_is_cited_is_not_deleted_and_what_is_not_there_is_said(run_kept):
+    runs, key = run_kept
+    before, events = facts_of(runs, key), runs.events(key)
+    held = cited(RunState.of(events))
+    named = next(one.key for one in before.values() if one.source in held)
+    for edits, said in (
+        ([("delete", named)], "is cited by a claim"),
+        ([("pin", "m999")], "holds no fact 'm999'"),
+        ([("forget", named)], "no change called 'forget'"),
+        ([("pin", named), ("pin", "m999")], "holds no fact"),
+    ):
+        with pytest.raises(InputError, match=said):
+            edit(runs, key, edits)
+    assert runs.events(key) == events
+    bare = runs.new("What?")
+    with pytest.raises(InputError, match="kept no memory"):
+        edit(runs, bare, [("pin", "m1")])
+
+
+def test_changes_hold_from_the_next_search_on_and_a_kill_after_it_loses_none():
+    board = Board(EventLog())
+    steps = Steps(board, Filler())
+    settings = MemorySettings(most=4)
+    first = fed(KeptMemory(steps.once, board, count=words, settings=settings), *TOLD[:3])
+    owner = next(one for one in first.memory.facts if one.object == "Bo Lund")
+    other = next(one for one in first.memory.facts if one.key != owner.key and not one.superseded_by)
+    board.tell("memory.edit", edit="pin", fact=owner.key)
+    board.tell("memory.edit", edit="delete", fact=other.key)
+
+    def again(upto):
+        """The run anew, over the steps that are done."""
+        events = EventLog(board.log.so_far())
+        own = Board(events)
+        kept = KeptMemory(Steps(own, Filler()).once, own, count=words, settings=settings)
+        return fed(kept, *TOLD[:upto]), own
+
+    replayed, _ = again(3)
+    assert replayed.memory.to_row() == first.memory.to_row()  # what is done is not done otherwise
+    went_on, board = again(4)
+    keys = {one.key: one for one in went_on.memory.facts}
+    assert keys[owner.key].pinned
+    assert other.key not in keys
+    killed, _ = again(4)
+    assert killed.memory.to_row() == went_on.memory.to_row()
+
+
+def test_the_command_shows_pins_and_deletes(tmp_path):
+    settings = Settings(home=tmp_path, cache=tmp_path)
+    database = Database.open(settings)
+    runs = Runs(database)
+    key = runs.new(OWNER, options={"report": True})
+    DeepResearch(Filler(), Pages(OWNERS)).start(OWNER, mode="quick", key=key, keepers=[runs.keep(key)]).result()
+    database.close()
+
+    def command(*given):
+        return CliRunner().invoke(app, ["research", "memory", key[:8], *given, "--home", str(tmp_path)])
+
+    told = json.loads(command("--json").stdout)
+    assert {one["key"] for one in told} >= {"m1"}
+    assert not any(one["pinned"] for one in told)
+    shown = command("--pin", "m1")
+    assert shown.exit_code == 0, shown.output
+    assert "pinned" in shown.stdout
+    assert [one["pinned"] for one in json.loads(command("--json").stdout) if one["key"] == "m1"] == [True]
+    named = next(one["key"] for one in told if one["cited"])
+    assert "is cited by a claim" in str(command("--delete", named).exception)

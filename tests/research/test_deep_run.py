@@ -18,7 +18,8 @@ from foveal.research.budget import Budget
 from foveal.research.deep import MODES, DeepResearch, report_of, settings_of
 from foveal.research.report import CANNOT, Report
 from foveal.research.runs import Runs
-from foveal.research.state import RunState
+from foveal.research.state import RunState, has_failed
+from foveal.research.steps import step_name
 
 
 def test_a_report_from_pages_every_sentence_checked_and_cited():
@@ -99,6 +100,70 @@ def test_searches_that_all_failed_are_no_finding_that_there_is_nothing():
     with pytest.raises(FetchFailed, match=r"No search came through. The search at x\.example is down"):
         run.result()
     assert {node.error for node in run.state.graph.searchers()} == {"The search at x.example is down."}
+
+
+def test_who_goes_on_searches_again_what_did_not_come_through_and_nothing_else():
+    class Half(Pages):
+        """One search is down and one page is gone, until it is `back`."""
+
+        back = False
+
+        def search(self, query, k, *, cancel=None):
+            hits = super().search(query, k, cancel=cancel)
+            if "designed" in query and "grind" not in query and not self.back:
+                raise FetchFailed("The search is down.")
+            return [replace(one, snippet="") for one in hits]
+
+        def read(self, found, *, cancel=None):
+            page_ = super().read(found, cancel=cancel)
+            if found.title == "River mills" and not self.back:
+                raise FetchFailed("It is gone.")
+            return page_
+
+    source, model = Half(), Filler()
+    run = DeepResearch(model, source).start(QUESTION)
+    run.result()
+    steps = run.state.steps
+    down = {one["key"] for one in steps.values() if one["step"] == "search" and one["output"].get("error")}
+    came = {one["key"] for one in steps.values() if one["step"] == "search"} - down
+    assert down
+    assert came
+    gone = {one["output"]["url"] for one in steps.values() if one["step"] == "read" and one["output"].get("error")}
+    assert gone
+    worked = {name for name, one in steps.items() if not has_failed(one)}
+    before, source.queries, source.read_urls, source.back = run.log.so_far(), [], [], True
+    other = DeepResearch(model, source).go_on(before)
+    report = other.result()
+    assert down <= set(source.queries)
+    assert not came & set(source.queries)
+    assert gone <= set(source.read_urls)
+    assert report.found
+    assert not any(map(has_failed, other.state.steps.values()))
+    done = [
+        step_name(one.data["step"], one.data["key"]) for one in other.log.so_far(before[-1].id) if one.kind == "step"
+    ]
+    assert done
+    assert not worked & set(done)  # nothing is paid for twice
+    source.queries = []
+    DeepResearch(model, source).go_on(other.log.so_far()).result()
+    assert source.queries == []
+
+
+def test_a_run_whose_searches_all_failed_goes_on_once_the_server_is_back():
+    class Down(Pages):
+        back = False
+
+        def search(self, query, k, *, cancel=None):
+            if not self.back:
+                raise FetchFailed("The search at x.example is down.")
+            return super().search(query, k, cancel=cancel)
+
+    source = Down()
+    run = DeepResearch(Filler(), source).start(QUESTION, mode="quick")
+    with pytest.raises(FetchFailed):
+        run.result()
+    source.back = True
+    assert DeepResearch(Filler(), source).go_on(run.log.so_far()).result().found
 
 
 def test_a_run_that_is_stopped_tells_what_it_has():

@@ -137,6 +137,17 @@ def test_a_run_goes_on_with_the_brief_that_it_was_given():
     assert third.result().brief == brief
 
 
+def test_a_kill_between_a_search_and_its_edge_loses_no_edge():
+    first = DeepResearch(Filler(), Pages()).start(QUESTION, budget=Budget(pages=2))
+    first.result()
+    events = first.log.so_far()
+    until = next(place for place, event in enumerate(events) if event.kind == "graph.edge")
+    assert events[until - 1].kind == "graph.node"
+    again = DeepResearch(Filler(), Pages()).go_on(events[:until], budget=Budget(pages=2))
+    again.result()
+    assert again.state.graph.edges == first.state.graph.edges != {}
+
+
 def test_what_nothing_bears_out_stays_marked_where_that_was_asked_for_also_when_the_run_goes_on():
     def section(text):
         key = re.findall(r"^(e\d+) \(", text, re.MULTILINE)[0]

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveal.errors import FetchFailed, InputError
+from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.models.chat import Cancel
+from foveal.scale import asking
 from foveal.scale.serving import ServedChat, ServedEncoder, ServedRanker
 from foveal.web.app import status_of
 
@@ -90,7 +92,9 @@ def calls(handle: Handle) -> dict[str, Callable[[], object]]:
 @pytest.mark.parametrize("kind", [BackPressureError, RayActorError, ActorDiedError])
 @pytest.mark.parametrize("at_once", [True, False], ids=["at the call", "at its result"])
 @pytest.mark.parametrize("call", calls(Handle(print)))
-def test_what_is_refused_is_a_503_in_words_whatever_was_asked(call, at_once, kind):
+def test_what_is_refused_is_a_503_in_words_whatever_was_asked(call, at_once, kind, monkeypatch):
+    monkeypatch.setattr(asking, "AGAIN_S", (0.0, 0.0))
+
     def answer(*_):
         return ([], kind("no room")) if call == "stream" and not at_once else kind("no room")
 
@@ -107,10 +111,47 @@ def test_an_answer_that_breaks_off_is_said_after_its_first_words():
         next(said)
 
 
-def test_of_several_requests_one_that_is_refused_is_enough():
-    answers = iter(["one", BackPressureError("no room"), "three"])
+def test_of_several_texts_one_that_is_refused_is_enough():
+    answers = iter([np.zeros(2, dtype=np.float32), BackPressureError("no room"), np.zeros(2, dtype=np.float32)])
     with pytest.raises(FetchFailed):
-        ServedChat(Handle(lambda *_: next(answers)), "c", 99).chat_many([[], [], []])
+        ServedEncoder(Handle(lambda *_: next(answers)), **ABOUT[ServedEncoder]).encode(["a", "b", "c"])
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at the call", "at its result"])
+def test_many_conversations_wait_for_room_and_keep_their_order(monkeypatch, at_once):
+    """A deployment that takes two at a time."""
+    room, asked = [2], []
+
+    def answer(request):
+        asked.append(request[0])
+        if not room[0]:
+            return BackPressureError("no room")
+        room[0] -= 1
+        return f"answer to {request[0][0]}"
+
+    def freed(*_):
+        room[0] = 2
+
+    monkeypatch.setattr(asking, "_paused", freed)
+    found = ServedChat(Handle(answer, at_once), "c", 99).chat_many([[number] for number in range(7)])
+    assert found == [f"answer to {number}" for number in range(7)]
+    assert len(asked) == 7 + 5 + 3 + 1
+
+
+def test_many_conversations_wait_longer_each_time_and_not_for_ever(monkeypatch):
+    waited = []
+    monkeypatch.setattr(asking, "_paused", lambda seconds, _: waited.append(seconds))
+    chat = ServedChat(Handle(lambda *_: BackPressureError("no room")), "c", 99)
+    with pytest.raises(FetchFailed, match="takes no more requests of this kind now"):
+        chat.chat_many([[], []])
+    assert waited == list(asking.AGAIN_S) == sorted(asking.AGAIN_S)
+
+
+def test_a_wait_for_room_ends_where_it_is_cancelled():
+    cancel = Cancel()
+    chat = ServedChat(Handle(lambda *_: cancel.set() or BackPressureError("no room")), "c", 99)
+    with pytest.raises(Cancelled):
+        chat.chat_many([[]], cancel=cancel)
 
 
 @pytest.mark.parametrize("error", [InputError("no such schema"), ZeroDivisionError("a mistake")], ids=str)

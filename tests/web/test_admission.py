@@ -218,3 +218,62 @@ def test_what_a_request_costs(address: str, kind: str) -> None:
     method, _, rest = address.partition(" ")
     path, _, query = rest.partition("?")
     assert kind_of({"type": "http", "method": method, "path": path, "query_string": query.encode()}) == kind
+
+
+FORM = {"content-type": "multipart/form-data; boundary=b", "sec-fetch-site": "same-origin"}
+BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="mill.txt"\r\n\r\nThe mill'
+
+
+def from_(app: ASGIApp, address: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(address, 1)), base_url="http://localhost")
+
+
+def test_uploads_that_trickle_are_few_of_one_address_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A form may come as slowly as that: it holds no room."""
+    monkeypatch.setattr(admission, "SLOW_S", 0.5)
+    monkeypatch.setattr(admission, "SLOWEST", 1)
+
+    async def trickling() -> Any:
+        yield BEGUN
+        for _ in range(3000):
+            await asyncio.sleep(0.01)
+            yield b"."
+
+    async def walked() -> None:
+        app = made_app(tmp_path)
+        async with from_(app, "9.9.9.9") as one, from_(app, "8.8.8.8") as other, from_(app, "127.0.0.1") as owner:
+
+            async def sent(client: httpx.AsyncClient) -> httpx.Response:
+                return await client.post("/library/add", content=trickling(), headers=FORM)
+
+            begun = time.perf_counter()
+            told = await asyncio.wait_for(asyncio.gather(*(sent(client) for client in [one] * 6 + [other] * 2)), 20)
+            assert sorted(answer.status_code for answer in told[:6]) == [408] * 4 + [429] * 2
+            assert [answer.status_code for answer in told[6:]] == [408] * 2
+            assert time.perf_counter() - begun < 10
+            refused = next(answer for answer in told if answer.status_code == 429)
+            assert "4 uploads of yours are under way already" in refused.text
+            assert refused.headers["retry-after"] == "20"
+            assert app.state.gates["upload"].inside == 0
+            again = await asyncio.gather(*(sent(client) for client in [one] * 4 + [owner] * 6))
+            assert {answer.status_code for answer in again} == {408}  # none of them counts any more
+
+    asyncio.run(walked())
+
+
+def test_where_visitors_only_look_an_upload_is_refused_before_it_comes(tmp_path: Path) -> None:
+    read = 0
+
+    async def counted() -> Any:
+        nonlocal read
+        for _ in range(50):
+            read += 1
+            yield BEGUN
+
+    async def walked() -> None:
+        async with from_(made_app(tmp_path, writable=False), "9.9.9.9") as client:
+            answer = await client.post("/library/add", content=counted(), headers=FORM)
+            assert (answer.status_code, "Visitors may look around" in answer.text) == (403, True)
+
+    asyncio.run(walked())
+    assert read <= 1

@@ -216,6 +216,46 @@ def test_a_job_has_all_threads_also_where_a_model_took_one_as_it_began(jobs, mon
     assert found == [3]
 
 
+class NoThread(threading.Thread):
+    """What the system does not give."""
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_lane_goes_on_though_the_system_gave_no_thread(jobs, monkeypatch):
+    """A job that gets no thread waits, and begins at a later look."""
+    with monkeypatch.context() as none_left:
+        none_left.setattr("foveal.web.jobs.threading.Thread", NoThread)
+        first, second = jobs.start(Task(lambda _: None)), jobs.start(Task(lambda _: None))
+        assert (first.state, second.state) == ("waiting", "waiting")
+        assert first.progress.text == "Waiting: the server is too busy"
+        jobs.go_on()
+        assert first.state == "waiting"
+    jobs.go_on()
+    assert [ended(job).state for job in (first, second)] == ["done", "done"]
+
+
+def test_what_looks_after_jobs_begins_those_that_could_not(tmp_path: Path, monkeypatch):
+    with visiting(made_app(tmp_path)) as visitor:
+        jobs = visitor.client.app.state.site.jobs
+        with monkeypatch.context() as none_left:
+            none_left.setattr("foveal.web.jobs.threading.Thread", NoThread)
+            job = jobs.start(Task(lambda _: None))
+        assert ended(job).state == "done"
+
+
+def test_a_page_says_what_went_wrong_without_where_things_lie_and_the_log_says_all(tmp_path: Path, caplog):
+    def broken(_):
+        raise InputError(f"{tmp_path}/models/mine/ranker.json is damaged; see {tmp_path / 'cache'}/x, {Path.home()}/y.")
+
+    site = made_app(tmp_path).state.site
+    job = ended(site.jobs.start(Task(broken)))
+    assert job.error == "HOME/models/mine/ranker.json is damaged; see CACHE/x, ~/y."
+    assert f"{tmp_path}/models/mine/ranker.json is damaged" in caplog.text
+    site.close()
+
+
 def test_cancel_ends_a_running_job_and_one_that_waits_never_runs(jobs):
     ran, gate = [], Gate()
     first, second = jobs.start(Task(gate)), jobs.start(Task(ran.append))

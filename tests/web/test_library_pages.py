@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reading_site import STORY, made_app, pdf, text_of, visiting
 from servers import page, serving
+from text.books import epub, paragraph, word
 
 from foveal.errors import InputError
 from foveal.retrieval.store import Store
@@ -152,11 +153,23 @@ def test_an_address_of_this_machine_is_not_fetched(visitor):
     assert "only public ones are read" in page
 
 
+def test_a_book_and_a_word_document_are_read(visitor):
+    text = "The fovea sees sharply."
+    book = epub({"one.xhtml": f"<h1>Sight</h1><p>{text}</p>"})
+    page = text_of(
+        visitor.add(("sight.epub", book), ("letter.docx", word(paragraph(text))), ("bad.docx", b"PK\x03\x04"))
+    )
+    assert "bad.docx" in page
+    assert "damaged" in page
+    found = visitor.client.get("/library", params={"q": "fovea"}).text
+    assert found.count('class="hit-title"') == 2
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
-        ("report.docx", b"PK\x03\x04" + bytes(64), "an Office document"),
+        ("report.xlsx", b"PK\x03\x04" + bytes(64), "an Office document"),
         ("notes.txt.gz", b"\x1f\x8b" + bytes(64), "compressed with gzip"),
         ("rows.jsonl", b'{"text": "x"}\n', "of kind jsonl"),
         ("empty.txt", b"", "is empty"),
@@ -388,7 +401,11 @@ def test_visitors_who_may_only_look_change_nothing(tmp_path):
             f"/library/{which}/read": {"question": "Who?"},
         }.items():
             assert visitor.post(path, **fields).status_code == 403, path
-        assert visitor.client.get(f"/library/{which}").status_code == 200
+        for path in ("/library", "/library?q=mill", f"/library/{which}"):
+            page = visitor.client.get(path)
+            assert page.status_code == 200
+            links = page.text.split("<main", 1)[1]
+            assert not re.search(r">(Ask|Remove|Grade)\b[^<]*</a>", links), path  # what would be refused
 
 
 def test_every_write_needs_a_form_of_ours(visitor):

@@ -228,11 +228,14 @@ def test_what_cannot_be_subscribed_says_why_and_keeps_nothing(
 def test_a_site_without_mail_says_so_and_keeps_nothing(filled: Path, tmp_path: Path) -> None:
     app = made(filled, tmp_path)
     visitor = Visitor(app)
-    assert "This site sends no mail yet" in visitor.get("/subscribe").text
+    form = visitor.get("/subscribe").text
+    assert "This site sends no mail yet" in form
+    assert "Nothing was kept" not in form  # nothing was sent
     assert "this site sends no mail yet" in visitor.get(day()).text
     answer = visitor.submit("/subscribe", "/subscribe", email="ana@example.org")
     assert answer.status_code == 503
     assert "This site sends no mail yet" in answer.text
+    assert "Nothing was kept" in answer.text
     assert (state(app), list(app.state.site.deliver)) == ({}, [])
     app.state.site.close()
 

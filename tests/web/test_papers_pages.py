@@ -411,3 +411,10 @@ def test_dates_are_read_as_people_write_them():
 def test_published_days_are_shown_with_their_year_where_it_is_another(client: TestClient):
     assert NOW.year == TODAY.year
     assert "Published" in select(tree(client, "/papers/2611.00002"), ".paper-facts")[0].text_content()
+
+
+def test_the_search_that_was_made_is_the_one_that_is_marked(client: TestClient):
+    """Where there are no vectors the usual search is one of words."""
+    page = tree(client, "/papers?q=sparse+attention")
+    assert "lexical search" in select(page, ".how")[0].text_content()
+    assert select(page, '.choices [aria-current="true"]')[0].text == "words"

@@ -18,9 +18,13 @@ from reading_site import Visitor, served, wait_for
 from research_site import FACTS, QUESTION, TWO_HOPS, Held, ended, key_of, research_app, sent, words_of
 
 from foveal.bench.research_world import Rules, program
+from foveal.errors import Cancelled, LibraryError
+from foveal.research.board import Board
+from foveal.research.events import EventLog
 from foveal.research.mindsearch import replay
 from foveal.research.runs import Owner, Runs
 from foveal.research.state import RunState
+from foveal.research.text_sources import LibrarySource
 from foveal.web.job import Job, JobSettings
 from foveal.web.models import LocalModels
 from foveal.web.research_desk import sources_named
@@ -368,6 +372,49 @@ def test_a_run_that_was_broken_off_goes_on_by_itself_after_a_restart(tmp_path: P
         asked = "\n".join(one[-1]["content"] for one in model.prompts[before:])
         assert "## Current problem\nWho designed" not in asked
     again.state.site.close()
+
+
+def test_what_another_process_told_last_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was written after somebody looked at the run, and before this process held it."""
+    app = research_app(tmp_path)
+    desk = app.state.site.research
+    key = desk.runs.new(QUESTION, options=Asked(QUESTION, ("library",)).options())
+    work, keep, seen = ResearchWork(key, Asked.of(desk.runs.get(key)), desk, {}, "lane"), desk.runs.keep, []
+
+    def kept_late(which: str) -> Any:
+        with keep(which) as other:
+            Board(EventLog(), [other]).tell("run", question=QUESTION, run_id=key)
+        return keep(which)
+
+    def stopped(_: Any, events: Any, __: Any) -> None:
+        seen.extend(events)
+        raise Cancelled("It is to begin later.")
+
+    monkeypatch.setattr(desk.runs, "keep", kept_late)
+    monkeypatch.setattr(work, "_begun", stopped)
+    with pytest.raises(Cancelled):
+        work(Job(work, JobSettings()))
+    assert [event.kind for event in seen] == ["run"]
+    assert [(event.id, event.kind) for event in desk.runs.events(key)] == [(1, "run"), (2, "done")]
+    app.state.site.close()
+
+
+def test_what_a_source_says_of_this_machine_is_no_event_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(LibrarySource):
+        def search(self, *_: Any, **__: Any) -> Any:
+            raise LibraryError(f"{tmp_path}/library/passages.lance is damaged.")
+
+    monkeypatch.setattr("foveal.web.research_desk.source_of", lambda *_, **__: Broken(app.state.site.library))
+    app = research_app(tmp_path)
+    with TestClient(app, base_url="http://localhost") as client:
+        key = begun(client)
+        ended(client, key)
+        told = "\n".join(event.line() for event in app.state.site.research.runs.events(key))
+    assert "HOME/library/passages.lance is damaged." in told
+    assert str(tmp_path) not in told
+    app.state.site.close()
 
 
 def test_limits_of_a_person_and_of_the_site(tmp_path: Path) -> None:

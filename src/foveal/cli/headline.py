@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foveal.evaluation.headlines import HeadlinePair, HeadlineSet
     from foveal.evaluation.votes import Vote
     from foveal.papers.headline_writer import Writer
-    from foveal.papers.headlines import HeadlineJudge, Judgement
+    from foveal.papers.headlines import HeadlineJudge
     from foveal.settings import Settings
 
 SKIP, QUIT, BACK, HELP = "s", "q", "b", "?"
@@ -135,7 +135,8 @@ def write(
     chosen = _judge(name, settings) if name else None
     made = _writer(writer, url, settings)
     if Path(article).suffix in (".csv", ".jsonl") or article.endswith((".csv.gz", ".jsonl.gz")):
-        _rewrite_all(Path(article), made, chosen, out, n, as_json=as_json)
+        how = {"writer": writer, "url": url, "judge": name}
+        _rewrite_all(Path(article), made, chosen, out, n, how, as_json=as_json)
         return
     if out is not None:
         raise InputError("--out is for a file of pairs (.csv or .jsonl); a single article's headlines are printed.")
@@ -149,34 +150,37 @@ def write(
 
 
 def _rewrite_all(
-    file: Path, writer: Writer, judge: HeadlineJudge | None, out: Path | None, n: int, *, as_json: bool
+    file: Path,
+    writer: Writer,
+    judge: HeadlineJudge | None,
+    out: Path | None,
+    n: int,
+    how: Mapping[str, Any],
+    *,
+    as_json: bool,
 ) -> None:
     """Rewrite each pair of the file. InputError: no judge, or no place to write to."""
-    from foveal.evaluation.files import whole_file
     from foveal.evaluation.headlines import read_pairs
-    from foveal.papers.headline_writer import rewrite
+    from foveal.papers.headline_rewriting import Done, part_of, rewrite_all
 
     if judge is None or out is None:
         raise InputError("Rewriting a file of pairs needs --judge NAME, which says what is better, and --out FILE.")
     pairs = read_pairs(file)
-    better = 0
-    with whole_file(out) as partial, partial.open("w", encoding="utf-8") as lines:
-        for one in pairs.pairs:
-            found = rewrite(writer, one.headline, one.article, judge, n=n)
-            better += found.written is not None
-            lines.write(json.dumps(_beside(one, found.author.judgement, found.written), ensure_ascii=False) + "\n")
+    with notes().status("Writing …") as status:
+
+        def show(now: Done) -> None:
+            status.update(f"Writing: {now.pairs:,} of {len(pairs):,} pairs, {now.better:,} better")
+
+        try:
+            done = rewrite_all(writer, pairs, judge, out, n=n, how=how, on_progress=show)
+        except KeyboardInterrupt:
+            notes().print(f"What is done is kept in {part_of(out)}; the same command goes on.", markup=False)
+            raise
     if as_json:
-        print_json({"pairs": len(pairs), "better": better, "out": str(out)})
+        print_json({"pairs": done.pairs, "better": done.better, "out": str(out)})
         return
-    said = f"Wrote {len(pairs):,} pairs to {out}; {better:,} have a headline that is judged better, as `written`."
+    said = f"Wrote {done.pairs:,} pairs to {out}; {done.better:,} have a headline that is judged better, as `written`."
     results().print(said, markup=False, soft_wrap=True)
-
-
-def _beside(one: HeadlinePair, author: Judgement | None, written: Any) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": one.id, "headline": one.headline, "judged": author.label if author else None}
-    if written is not None:
-        told |= {"written": written.text, "written_judged": written.judgement.label if written.judgement else None}
-    return {**told, "article": one.article}
 
 
 # -- annotate, agree --------------------------------------------------------------------------------------------------

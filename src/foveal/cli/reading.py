@@ -92,7 +92,9 @@ def read(
     resume: Annotated[
         Path | None, typer.Option(help="State file to go on from; made if it is not there.", dir_okay=False)
     ] = None,
-    passages_only: Annotated[bool, typer.Option("--passages-only", help="Show what was kept; do not answer.")] = False,
+    passages_only: Annotated[
+        bool, typer.Option("--passages-only", help="Show what was kept, as it stands in the text; do not answer.")
+    ] = False,
     encoding: Annotated[str | None, typer.Option(help="Encoding of SOURCE, where it cannot be told.")] = None,
     ray: OnRay = False,
     ray_address: RayAddress = None,
@@ -339,6 +341,8 @@ def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:
             console.print(Text.assemble((said, "dim"), "\n", one.text, "\n"))
         if not reading.excerpts:
             console.print("Nothing in the text was looked at because of this question.")
+        elif len(reading.excerpts) > 1:
+            notes().print("In the order of the text; the last number of each line is what it is worth.", style="dim")
 
 
 def readings_json(text: Readable, readings: Sequence[Reading]) -> dict[str, Any]:

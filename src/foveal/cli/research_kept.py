@@ -1,4 +1,4 @@
-"""research: the runs that the home keeps: shown again, listed, taken in from a trace, removed."""
+"""research: the runs that the home keeps: shown again, listed, taken in from a trace, removed; what one remembers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_runs)
     app.command("import")(take_in)
     app.command()(remove)
+    app.command()(memory)
 
 
 def replay(
@@ -93,6 +94,41 @@ def remove(which: Which, home: Home = None, as_json: AsJson = False) -> None:
         key = runs.find(which).key
         runs.remove(key)
     print_json({"removed": key}) if as_json else notes().print(f"Deleted: {key}", markup=False)
+
+
+def memory(
+    which: Which,
+    pin: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Never forget this fact (repeatable).")] = None,
+    unpin: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Let it be forgotten again.")] = None,
+    delete: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Take out a fact that is wrong; not one that is cited.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the facts that RUN remembers, by their keys; pin or delete some, which holds once the run goes on."""
+    from foveal.research.memory_edits import cited, edit, remembered
+    from foveal.research.state import RunState
+    from foveal.settings import Settings
+
+    asked = [(what, key) for what, keys in (("pin", pin), ("unpin", unpin), ("delete", delete)) for key in keys or ()]
+    with kept_runs(Settings.load(home)) as runs:
+        key = runs.find(which).key
+        if asked:
+            edit(runs, key, asked)
+        state = RunState.of(runs.events(key))
+    facts, held = remembered(state).facts, cited(state)
+    if as_json:
+        print_json([one.to_row() | {"cited": one.source in held} for one in facts])
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("fact", "", "says", box=None, pad_edge=False)
+    for one in facts:
+        marks = {"pinned": one.pinned, "cited": one.source in held, "superseded": bool(one.superseded_by)}
+        table.add_row(one.key, ", ".join(name for name, holds in marks.items() if holds), escape(one.line))
+    results().print(table if facts else "This run remembers nothing.")
 
 
 def _form(form: str, state: RunState, events: list[Event]) -> str:

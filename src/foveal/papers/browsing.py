@@ -10,10 +10,11 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
 
+from foveal import faults
 from foveal.database import Database, add_unless_taken
 from foveal.errors import UnknownPaper
 from foveal.papers.plans import PICTURES, STARS
@@ -35,6 +36,9 @@ from foveal.papers.schema import (
 
 MOST_PAIRS = 90_000
 """Words of one text times words of the other that are compared, which takes a third of a second at worst."""
+
+FAILED_DAYS = 3
+"""Days for which a failure is told: whatever is still asked is tried again within one."""
 
 _WORD = re.compile(r"\s+|(?:\w+|[^\w\s])\s*")
 _SENTENCE = re.compile(r"\s+|\S.*?(?:[.!?](?=\s)|$)\s*", re.DOTALL)
@@ -80,14 +84,19 @@ class Freshness:
 
 
 def freshness(database: Database) -> Freshness:
-    """The last fetch of papers that worked, and the last one after it that did not."""
+    """The last fetch of papers that worked, and the source whose own last one did not.
+
+    That another source was fetched since mends nothing; a failure that is `FAILED_DAYS` old is of a source that nobody
+    asks any more.
+    """
     latest = select(FetchRow).where(brings_papers()).order_by(FetchRow.id.desc()).limit(1)
+    recent = FetchRow.at > faults.now() - timedelta(days=FAILED_DAYS)
+    last = select(func.max(FetchRow.id)).where(brings_papers(), recent).group_by(FetchRow.source)
     with database.reading() as session:
         good = session.scalar(latest.where(FetchRow.error == ""))
-        bad = session.scalar(latest.where(FetchRow.error != ""))
-    if bad is None or (good is not None and good.id > bad.id):
-        return Freshness(good.at if good else None, "", None)
-    return Freshness(good.at if good else None, bad.source, bad.at)
+        bad = session.scalar(latest.where(FetchRow.error != "", FetchRow.id.in_(last)))
+    at = good.at if good else None
+    return Freshness(at, bad.source, bad.at) if bad else Freshness(at, "", None)
 
 
 def brings_papers() -> ColumnElement[bool]:

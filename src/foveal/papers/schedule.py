@@ -11,7 +11,7 @@ One        of all processes on a database one runs the schedule: who holds the r
            however long one page takes, a small thread prolongs it; a holder that dies loses it after `LEASE_S`
 Beside     stars of repositories (stars.py) and first pages (pictures.py) are read as a source is; picks whose day has
            come go on their page; rising topics are mined anew (rising.py), counts foretold (trend_forecast.py), new
-           titles judged (headline_lines.py)
+           titles judged (headline_lines.py); once a day old requests are forgotten (fetches.py)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlalchemy import exc
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import FovealError, UnknownName
-from foveal.papers import headline_lines, lease, rising, stars, trend_forecast
+from foveal.papers import fetches, headline_lines, lease, rising, stars, trend_forecast
 from foveal.papers.curating import publish
 from foveal.papers.ingest import Ingested, import_records, ingest, source_row, unexpected
 from foveal.papers.plans import PICTURES, STARS, Plan, plans_of
@@ -76,6 +76,7 @@ def update(
     for plan in plans:
         if not names or plan.name in names:
             yield read(database, settings, plan, force=force, stop=stop, on_page=on_page)
+    fetches.prune(database)
     rising.refresh(database)
     trend_forecast.refresh(database, settings.home)
 
@@ -175,6 +176,7 @@ class Schedule:
         self.plans = plans_of(self.settings)
         self._tried: dict[str, datetime] = {}
         self._waits: dict[str, datetime] = {}
+        self._forgot: datetime | None = None
 
     def run(self, stop: Event) -> None:
         """Read what is due, look again, until `stop` is set; what a source costs is logged, never raised."""
@@ -201,6 +203,7 @@ class Schedule:
             self._beside("rising topics are not mined", stop, lambda: rising.refresh(self.database))
             home = self.settings.home
             self._beside("nothing is foretold", stop, lambda: trend_forecast.refresh(self.database, home))
+            self._beside("old requests are kept", stop, self._forget)
             judge = headline_lines.judge_new
             self._beside("titles are not judged", stop, lambda: judge(self.database, self.settings, stop=stop))
         return done
@@ -228,6 +231,12 @@ class Schedule:
         else:
             return
         self._waits[failed] = faults.now() + timedelta(minutes=RETRY_MINUTES)
+
+    def _forget(self) -> None:
+        """Forget old requests to sources, once a day."""
+        if self._forgot is None or faults.now() - self._forgot >= timedelta(days=1):
+            fetches.prune(self.database)
+            self._forgot = faults.now()
 
     def is_due(self, plan: Plan, now: datetime) -> bool:
         """Whether an hour of the plan has passed since it was last begun, or it failed a while ago."""

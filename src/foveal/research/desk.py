@@ -311,10 +311,11 @@ class Desk:
         return self._places[at]
 
     def _tell_node(self, name: str, sub: SubQuery) -> None:
-        if name in self.board.state.graph.nodes:
-            return
-        self.board.tell("graph.node", name=name, content=sub.goal, kind="searcher")
-        self.board.tell("graph.edge", id=f"{name} edge", source=sub.parent or ROOT, target=name)
+        graph, parent = self.board.state.graph, sub.parent or ROOT
+        if name not in graph.nodes:
+            self.board.tell("graph.node", name=name, content=sub.goal, kind="searcher")
+        if (parent, name) not in graph.edges:  # a kill may come between the two
+            self.board.tell("graph.edge", id=f"{name} edge", source=parent, target=name)
 
 
 def _kept(page: Document, found: Found, chosen: Sequence[Passage]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ class RunMemory:
         return row | {
             "facts": [one for one in row["facts"] if old.get(one["key"]) != one],
             "gone": [key for key in old if key not in kept],
-            "conflicts": row["conflicts"][len(before["conflicts"]) :],
+            "conflicts": [one for one in row["conflicts"] if one not in before["conflicts"]],
         }
 
     def take(self, changes: dict[str, Any]) -> None:
@@ -230,6 +230,8 @@ class RunMemory:
         self.notes = Notes(notes["summary"], tuple(notes["open_questions"]), tuple(notes["prose"]))
         raised = [Conflict(**one | {"raised": datetime.fromisoformat(one["raised"])}) for one in changes["conflicts"]]
         self.conflicts += [one for one in raised if one not in self.conflicts]
+        deleted = set(changes.get("deleted", ()))
+        self.conflicts = [one for one in self.conflicts if not deleted & {one.one, one.other}]
         self._made = int(changes["made"])
         for key in gone:
             self._vectors.pop(key, None)

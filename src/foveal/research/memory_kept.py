@@ -25,6 +25,7 @@ from foveal.research.evidence import Evidence, SourceRecord
 from foveal.research.markdown import number_of
 from foveal.research.memory import MemorySettings, RunMemory
 from foveal.research.memory_consolidation import CITED, Count, cited_keys
+from foveal.research.memory_edits import with_edits
 from foveal.research.memory_facts import Fact
 from foveal.research.memory_updating import Choice
 from foveal.research.steps import digest
@@ -85,13 +86,20 @@ class KeptMemory:
     def _changed(self, texts: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
         """Change the memory by texts (key of the evidence, text, date or ""), and say what changed."""
         memory, before = self.memory, self.memory.to_row()
+        deleted = self._edited()
         done: list[tuple[Fact, Choice]] = []
         for key, text, date in texts:
             at = datetime.fromisoformat(date).replace(tzinfo=UTC) if date else None
             done += memory.consolidate(text, source=key, at=at, undated=at is None)
         gone = memory.forget(cited=self.cited)
-        changes = memory.changes_since(before)
+        changes = memory.changes_since(before) | ({"deleted": deleted} if deleted else {})
         return {"changes": changes, "told": _told(before, changes, done, gone, memory, len(texts))}
+
+    def _edited(self) -> list[str]:
+        """Make a person's changes, again where they are made already; the keys of facts that are deleted."""
+        edits = self._board.state.edits if self._board is not None else []
+        with_edits(self.memory, edits)
+        return [one["fact"] for one in edits if one["edit"] == "delete"]
 
     # -- out ----------------------------------------------------------------------------------------------------------
 

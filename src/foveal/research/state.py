@@ -8,7 +8,7 @@ trace as if it had not been.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,6 +42,7 @@ class RunState:
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     memory: dict[str, dict[str, Any]] = field(default_factory=dict)  # what each search changed in it
+    edits: list[dict[str, Any]] = field(default_factory=list)  # of the memory, by a person
     drafts: list[dict[str, Any]] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] | None = None  # its ledger
@@ -176,9 +177,15 @@ def _step_begun(state: RunState, data: dict[str, Any], _: float) -> None:
 
 def _step(state: RunState, data: dict[str, Any], at: float) -> None:
     name = f"{data['step']} {data['key']}"
-    state.steps.setdefault(name, data)
-    state.ended.setdefault(name, at)
+    if name not in state.steps or has_failed(state.steps[name]):
+        state.steps[name], state.ended[name] = data, at
     state.busy.pop(name, None)
+
+
+def has_failed(step: Mapping[str, Any]) -> bool:
+    """Whether a step's search did not come through, or its page could not be had."""
+    output = step["output"]
+    return step["step"] in ("search", "read") and isinstance(output, dict) and bool(output.get("error"))
 
 
 def _value(state: RunState, data: dict[str, Any], _: float) -> None:
@@ -203,6 +210,10 @@ def _evidence(state: RunState, data: dict[str, Any], _: float) -> None:
 
 def _memory(state: RunState, data: dict[str, Any], _: float) -> None:
     state.memory[data["name"]] = data
+
+
+def _edit(state: RunState, data: dict[str, Any], _: float) -> None:
+    state.edits.append(data)
 
 
 def _written_draft(state: RunState, data: dict[str, Any], _: float) -> None:
@@ -256,6 +267,7 @@ _CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {
     "source": _source,
     "evidence": _evidence,
     "memory": _memory,
+    "memory.edit": _edit,
     "draft": _written_draft,
     "claim": _claim,
     "report": _report,

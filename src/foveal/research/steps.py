@@ -6,7 +6,8 @@
 A run of deep research is a program whose slow parts are steps. What a step gave is an event, on the disk before the run
 goes on; a run that was killed is begun again from its first line, and each finished step gives what it gave before: it
 asks no model, fetches nothing, and is not paid for twice. All else in the program follows from what steps gave, in an
-order that does not depend on threads, so that a run with kills in it ends as one without.
+order that does not depend on threads, so that a run with kills in it ends as one without. A search that did not come
+through, and a page that could not be had, are tried once more by a run that goes on: the server may be back.
 
 Kinds      clarify, plan, search, read, note, reflect, write, verify, experiment
 Values     plain ones, as JSON holds them; a step that was cancelled or broken leaves nothing
@@ -25,6 +26,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.board import Board
 from foveal.research.budget import Budget, Meter, Metered
+from foveal.research.state import has_failed
 
 KINDS = ("clarify", "plan", "search", "read", "note", "reflect", "write", "verify", "experiment")
 Work = Callable[[ChatModel], Any]
@@ -38,14 +40,14 @@ class Steps:
         """`board` may hold the steps of a run that goes on; `model` is the run's own, metered; `cancel` stops its
         calls."""
         self.board, self.model, self.cancel = board, model, cancel
+        self._again = {name for name, one in board.state.steps.items() if has_failed(one)}
 
     def once(self, kind: str, key: str, work: Work) -> Any:
         """What `work` gives, or gave before. InputError: no such kind, or a value that JSON does not hold."""
         if kind not in KINDS:
             raise InputError(f"No step is called {kind!r}. There are: {', '.join(KINDS)}.")
-        done = self.board.state.steps.get(step_name(kind, key))
-        if done is not None:
-            return done["output"]
+        if self.is_done(kind, key):
+            return self.board.state.steps[step_name(kind, key)]["output"]
         self.board.tell("step.begun", step=kind, key=key)
         own, begun = Meter(Budget()), time.monotonic()
         output = _plain(work(Metered(self.model, own, self.cancel)), kind)
@@ -54,11 +56,13 @@ class Steps:
             "step", step=kind, key=key, output=output, tokens=used["tokens"], calls=used["calls"],
             seconds=round(time.monotonic() - begun, 3),
         )  # fmt: skip
+        self._again.discard(step_name(kind, key))
         return output
 
     def is_done(self, kind: str, key: str) -> bool:
-        """Whether a step is over."""
-        return step_name(kind, key) in self.board.state.steps
+        """Whether a step is over, and was not one that failed before this run."""
+        name = step_name(kind, key)
+        return name in self.board.state.steps and name not in self._again
 
     def used(self) -> dict[str, Any]:
         """What all steps took, of this run and of those before it: the same however often it was killed."""

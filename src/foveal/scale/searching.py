@@ -5,11 +5,14 @@
 
 The planner, the graph and the answer stay with the process that was asked. A task tells what it does as it goes, and
 what its model read and wrote: the run's meter counts it, and a run that is stopped stops its tasks. Pages are taken of
-the budget before a task begins, and those that it did not read given back. A task whose node died begins again.
+the budget before a task begins, and those that it did not read given back. A task whose node or process died is begun
+again, up to `tasks.TRIES` times in all, and what it had told is void. Ray itself is told to retry nothing: it would
+leave out of the second telling as much as came of the first, which was another one.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +20,15 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
 
-from foveal.errors import FetchFailed
+from foveal.errors import FetchFailed, LibraryError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.pages import PageReader
 from foveal.research.prompts import Problem
 from foveal.research.searcher import Searcher, SearchSettings, Summary, Tell
 from foveal.research.sources import Source
-from foveal.scale.cluster import our_errors
+from foveal.scale.cluster import our_errors, rays_own
+from foveal.scale.tasks import CRASHED, LOST, TRIES
 
 TICK_S = 0.05
 """How often a waiting run looks whether it was stopped, and a task what its model has spent."""
@@ -32,8 +36,7 @@ TICK_S = 0.05
 REQUESTS = 8
 """Searches and pages at a time, of one task."""
 
-RETRIES = 3
-"""Times that a task is begun again because its node died."""
+logger = logging.getLogger("foveal.scale.searching")
 
 
 class SearcherParts(NamedTuple):
@@ -72,10 +75,22 @@ class RaySearcher:
     settings: SearchSettings
 
     def run(self, problem: Problem, tell: Tell, cancel: Cancel) -> Summary:
-        """As `Searcher.run`."""
+        """As `Searcher.run`. LibraryError: the task's process or node died at every try."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._searched(problem, tell, cancel)
+            except LibraryError as error:
+                if not left or not rays_own(error.__cause__) & (CRASHED | LOST):
+                    raise
+                logger.warning("the task that searched %r died, and is begun again: %s", problem.question, error)
+                tell("node.state", state="running")  # anew
+        raise AssertionError  # the last try returned or raised
+
+    def _searched(self, problem: Problem, tell: Tell, cancel: Cancel) -> Summary:
+        """One task, from its beginning to its end."""
         pages = self.meter.pages(self.settings.max_pages, ahead=True)
         task = self.ray.remote(searched).options(
-            num_cpus=1, max_retries=RETRIES, num_returns="streaming", scheduling_strategy="SPREAD"
+            num_cpus=1, max_retries=0, num_returns="streaming", scheduling_strategy="SPREAD"
         )
         stream, used, short = task.remote(self.make, self.settings, problem, pages), 0, False
         try:

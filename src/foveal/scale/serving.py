@@ -11,14 +11,15 @@ Ranker      rankers by name, the two used last kept; a request is one query with
 Reader      a language model: whole answers of the same settings are decoded together (`chat_many`), streams one by one,
             windows of a text as they come
 Scaling     a deployment has `fewest` to `most` replicas, by the requests that wait; a replica that dies is replaced,
-            and Ray Serve sends its requests to another. Requests beyond `QUEUED` a deployment are refused at once
+            and Ray Serve sends its requests to another. Requests beyond `QUEUED` a deployment are refused at once;
+            those of `chat_many` are asked again (asking.py), since they come from one run, and may be more than that
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -30,10 +31,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.errors import Cancelled, FetchFailed, LibraryError
+from foveal.errors import Cancelled, LibraryError
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT
 from foveal.models.language import LanguageModel, described_model
 from foveal.reading.looking import Looking, Window
+from foveal.scale.asking import answering, asked, asked_at_once, asked_until_answered, check
 from foveal.scale.cluster import our_errors
 from foveal.scale.reading import scored, sight
 from foveal.types import Hit, Ranker
@@ -255,37 +257,6 @@ class ReaderReplica:
 # -- what the web app holds --------------------------------------------------------------------------------------------
 
 
-GONE = ("BackPressureError", "DeploymentUnavailableError", "RayActorError")
-"""Ray's errors (and what inherits from them) of a deployment that takes no more requests, or whose replica died."""
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Around every call of a deployment. FetchFailed, which a site answers with 503: it takes no more, or is gone."""
-    with our_errors():
-        try:
-            yield
-        except Exception as error:
-            if not any(kind.__name__ in GONE for kind in type(error).__mro__):
-                raise
-            raise FetchFailed(
-                f"The cluster takes no more requests of this kind now ({type(error).__name__}). Try again in a moment."
-            ) from error
-
-
-def _asked(method: Any, *given: Any) -> Any:
-    """What a deployment answers. FetchFailed: it takes no more, or is gone."""
-    with _answering():
-        return method.remote(*given).result()
-
-
-def _asked_at_once(method: Any, given: Iterable[Any]) -> list[Any]:
-    """What it answers to several requests that are made together; errors as above."""
-    with _answering():
-        begun = [method.remote(one) for one in given]
-        return [one.result() for one in begun]
-
-
 @dataclass
 class ServedEncoder:
     """An `Encoder` whose texts are encoded by replicas."""
@@ -299,7 +270,7 @@ class ServedEncoder:
     @classmethod
     def of(cls, handle: Any) -> ServedEncoder:
         """That of a deployment."""
-        return cls(handle, **_asked(handle.about))
+        return cls(handle, **asked(handle.about))
 
     def require(self, fingerprint: str) -> None:
         """LibraryError: another encoder's vectors are to be searched."""
@@ -312,13 +283,13 @@ class ServedEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors (len(texts), dimension), float32."""
         if not texts or len(texts) > FEW:
-            vectors: np.ndarray = _asked(self.handle.together, list(texts))
+            vectors: np.ndarray = asked(self.handle.together, list(texts))
             return vectors
-        return np.stack(_asked_at_once(self.handle.encode, texts))
+        return np.stack(asked_at_once(self.handle.encode, texts))
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token."""
-        offsets: list[tuple[int, int]] = _asked(self.handle.offsets, text)
+        offsets: list[tuple[int, int]] = asked(self.handle.offsets, text)
         return offsets
 
 
@@ -332,7 +303,7 @@ class ServedRanker:
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """Order the hits anew, best first."""
-        ranked: list[Hit] = _asked(self.handle.rank, self.name, self.home, query, list(hits))
+        ranked: list[Hit] = asked(self.handle.rank, self.name, self.home, query, list(hits))
         return ranked
 
 
@@ -363,18 +334,18 @@ class ServedChat:
     @classmethod
     def of(cls, handle: Any) -> ServedChat:
         """That of a deployment."""
-        return cls(handle, **_asked(handle.about))
+        return cls(handle, **asked(handle.about))
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer, decoded together with others'."""
-        _check(cancel)
-        answer: str = _asked(self.handle.chat, (list(messages), sampling))
+        check(cancel)
+        answer: str = asked(self.handle.chat, (list(messages), sampling))
         return answer
 
     def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
         """The answer in pieces."""
-        _check(cancel)
-        with _answering():
+        check(cancel)
+        with answering():
             pieces = self.handle.options(stream=True).stream.remote(list(messages), sampling)
             for piece in pieces:
                 if cancel is not None and cancel.cancelled:
@@ -386,36 +357,32 @@ class ServedChat:
         self, messages: Messages, schema: type[SchemaT], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
     ) -> SchemaT:
         """An answer that `schema` accepts."""
-        _check(cancel)
-        parsed: SchemaT = _asked(self.handle.parse, list(messages), schema, None if sampling is GREEDY else sampling)
+        check(cancel)
+        parsed: SchemaT = asked(self.handle.parse, list(messages), schema, None if sampling is GREEDY else sampling)
         return parsed
 
     def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
         """Natural-log probabilities of the tokens of `continuation`."""
-        _check(cancel)
-        scores: list[float] = _asked(self.handle.score, list(messages), continuation)
+        check(cancel)
+        scores: list[float] = asked(self.handle.score, list(messages), continuation)
         return scores
 
     def chat_many(
         self, conversations: Sequence[Messages], sampling: Sampling = GREEDY, *, cancel: Cancel | None = None
     ) -> list[str]:
-        """The whole answer to each conversation, by as many replicas as there are."""
-        _check(cancel)
-        return _asked_at_once(self.handle.chat, [(list(messages), sampling) for messages in conversations])
+        """The whole answer to each conversation, by as many replicas as there are; what they refuse is asked again."""
+        check(cancel)
+        wanted = [(list(messages), sampling) for messages in conversations]
+        return asked_until_answered(self.handle.chat, wanted, cancel)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`."""
-        count: int = _asked(self.handle.count, text)
+        count: int = asked(self.handle.count, text)
         return count
 
     def looked(
         self, looking: Looking, windows: Sequence[Window], questions: Sequence[str], content_free: bool
     ) -> list[Tensor]:
         """The scores of windows, by a replica (see `models.language.described_model`)."""
-        found = _asked(self.handle.looked, sight(looking), list(windows), list(questions), content_free)
+        found = asked(self.handle.looked, sight(looking), list(windows), list(questions), content_free)
         return [torch.from_numpy(one.copy()) for one in found]
-
-
-def _check(cancel: Cancel | None) -> None:
-    if cancel is not None:
-        cancel.check()

@@ -7,7 +7,7 @@
               what needs none does not wait for them
     fetch     papers that are submitted: another server is asked        FETCHES, FETCHES_WAITING
     write     forms, once they have come whole                          WRITES, WRITES_WAITING
-    upload    files, from their first byte: they lie on the disk        UPLOADS
+    upload    files, from their first byte: they lie on the disk        UPLOADS, of one address UPLOADS_OF_ONE
     stream    server-sent events, open as long as a page is             settings.streams
     free      /health, /ready, /metrics, static files                   any number
 
@@ -17,7 +17,8 @@ Refused     503 with Retry-After, in a fraction of a millisecond: when the queue
             `patience_s`. Retry-After is what the queue takes at the pace of the last answers
 Turns       first come, first served. A turn ends when the answer begins: who reads slowly holds no room, nor does who
             sends a form slowly
-Slow        a body that takes longer than `SLOW_S`, and more than a second for each `SLOWEST` bytes, ends in 408
+Slow        a body that takes longer than `SLOW_S`, and more than a second for each `SLOWEST` bytes (of an upload, which
+            holds its room meanwhile, `SLOWEST_UPLOAD`), ends in 408
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
@@ -36,12 +38,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from foveal.web.settings import WebSettings
 
 WRITES, WRITES_WAITING = 6, 256
-UPLOADS = 16
+UPLOADS, UPLOADS_OF_ONE = 16, 4
 
 FETCHES, FETCHES_WAITING = 2, 8
 """Requests that wait for another server, and those that wait for these."""
 
-SLOW_S, SLOWEST = 20.0, 4096
+SLOW_S, SLOWEST, SLOWEST_UPLOAD = 20.0, 4096, 32 * 1024
+
+UPLOAD_AGAIN_S = 20
+"""Seconds after which to come again with one more upload."""
 
 RANKED_WAITING = 8
 """Searches that wait for others that a ranker orders."""
@@ -128,9 +133,18 @@ class Gate:
 class Admission:
     """ASGI middleware: lets requests in, kind by kind."""
 
-    def __init__(self, app: ASGIApp, *, settings: WebSettings, gates: dict[str, Gate]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: WebSettings,
+        gates: dict[str, Gate],
+        asked_by: Callable[[Request], str] = lambda _: "",
+    ) -> None:
         self.app = app
         self.gates = gates
+        self.asked_by = asked_by  # whose uploads count together; "" does not count
+        self._uploads = Counter[str]()  # that come now, by address
         gates |= gates_of(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,6 +154,26 @@ class Admission:
         if gate is None:
             await self.app(scope, receive, send)
             return
+        if kind == "upload" and (address := self.asked_by(Request(scope))):
+            await self._uploaded(address, gate, scope, receive, send)
+            return
+        await self._in_turn(kind, gate, scope, receive, send)
+
+    async def _uploaded(self, address: str, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+        """An upload of somebody who may have a few under way: they hold their room as long as they come."""
+        if self._uploads[address] >= UPLOADS_OF_ONE:
+            told = f"{UPLOADS_OF_ONE} uploads of yours are under way already. Send this once one of them is done."
+            await refusal(Request(scope), UPLOAD_AGAIN_S, told, 429)(scope, receive, send)
+            return
+        self._uploads[address] += 1
+        try:
+            await self._in_turn("upload", gate, scope, receive, send)
+        finally:
+            self._uploads[address] -= 1
+            if not self._uploads[address]:
+                del self._uploads[address]
+
+    async def _in_turn(self, kind: str, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
         late = kind in ("write", "fetch") and scope["method"] not in ("GET", "HEAD")
         try:
             if not late:
@@ -147,7 +181,7 @@ class Admission:
         except Refused as refused:
             await refusal(Request(scope), refused.seconds)(scope, receive, send)
             return
-        turn = _Turn(gate, kind == "stream", inside=not late)
+        turn = _Turn(gate, kind == "stream", inside=not late, slowest=SLOWEST_UPLOAD if kind == "upload" else SLOWEST)
         if scope["method"] not in ("GET", "HEAD"):
             receive = turn.receiving(receive)
         try:
@@ -163,6 +197,7 @@ class _Turn:
     gate: Gate
     whole: bool  # until the last byte, not the first
     inside: bool  # or only once its body has come
+    slowest: int  # bytes of a body a second
     begun: float = field(default_factory=time.perf_counter)
 
     def sending(self, send: Send) -> Send:
@@ -192,7 +227,7 @@ class _Turn:
             nonlocal seen, whole
             if whole:
                 return await receive()
-            left = started + SLOW_S + seen / SLOWEST - time.perf_counter()
+            left = started + SLOW_S + seen / self.slowest - time.perf_counter()
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, left))
             except TimeoutError:
@@ -213,14 +248,14 @@ class _Turn:
         self.inside, self.begun = True, time.perf_counter()
 
 
-def refusal(request: Request, seconds: int) -> Response:
+def refusal(request: Request, seconds: int, said: str = "", status: int = 503) -> Response:
     """What somebody gets who cannot come in: made from nothing, since the database has enough to do."""
-    said = _said(seconds)
+    said = said or _said(seconds)
     headers = {"retry-after": str(seconds), "cache-control": "no-store"}
     if request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"error": said}, 503, headers)
+        return JSONResponse({"error": said}, status, headers)
     html = f'<!doctype html><html lang="en"><title>Not now</title><h1>Not now</h1><p>{said}</p></html>'
-    return HTMLResponse(html, 503, headers)
+    return HTMLResponse(html, status, headers)
 
 
 def _said(seconds: int) -> str:

@@ -42,6 +42,7 @@ from foveal.web.admission import Admission
 from foveal.web.closing import closed_by_signals
 from foveal.web.collector import settle
 from foveal.web.health import HostCheck, samples
+from foveal.web.limits import asked_by
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
@@ -65,6 +66,7 @@ ROUTERS: tuple[str, ...] = (
     "cards",
     "streams",
     "judging",
+    "why_pages",
     "library_pages",
     "document_pages",
     "ask_pages",
@@ -120,7 +122,7 @@ def create_app(
     app.add_middleware(BrowserCookie)
     app.add_middleware(NoNul, told=_told)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
-    app.add_middleware(Admission, settings=web, gates=app.state.gates)
+    app.add_middleware(Admission, settings=web, gates=app.state.gates, asked_by=asked_by)
     app.add_middleware(HostCheck, allowed_hosts=options.hosts)
     app.add_middleware(Headers)
     app.add_middleware(HeadOnly)

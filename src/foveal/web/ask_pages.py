@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, ModelUnavailable, UnknownDocument
@@ -24,7 +24,7 @@ from foveal.web.limits import asked_by
 from foveal.web.offered import check_retriever, retrievers
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.site import Site, site_of
+from foveal.web.site import Site, require_writable, site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
 from foveal.web.works import plain, whole
@@ -198,12 +198,6 @@ def answer_page(request: Request, key: str) -> Response:
     if not isinstance(job.work, AskWork):
         return RedirectResponse(job.page, 303)
     return shown(request, job, "ask/answer.html", model=job.work.models.name)
-
-
-def require_writable(site: Site) -> None:
-    """HTTPException 403 where visitors may only look."""
-    if not site.options.writable:
-        raise HTTPException(403, "Visitors may look around here, but not add, ask or remove.")
 
 
 def checked_question(question: str) -> str:

@@ -200,6 +200,7 @@ class Keeping:
         looked = forgot = 0.0
         while not self._stop.is_set():
             try:
+                self._jobs.go_on()
                 if time.monotonic() - looked >= LOOK_S or not looked:
                     looked = time.monotonic()
                     self.look()

@@ -21,6 +21,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ class Jobs:
 
     settings: JobSettings = field(default_factory=JobSettings)
     keeping: Keeping | None = None
+    told: Callable[[Exception], str] = str  # what a page says of an error; the log has the whole
     closing: bool = False
     _jobs: dict[str, Job] = field(default_factory=dict)  # in the order in which they were started
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -69,6 +71,13 @@ class Jobs:
     def resume(self, job: Job) -> None:
         """Do what another process left."""
         self._queued(job)
+
+    def go_on(self) -> None:
+        """Let those begin whose turn it is, and which could not when it came."""
+        with self._lock:
+            for lane in {job.work.lane for job in self._jobs.values() if job.state == "waiting"}:
+                if len(self._running(lane)) < self._at_once(lane):
+                    self._begin(lane)
 
     def get(self, key: str) -> Job:
         """The job of that key; of another process, what the database has of it. HTTPException 404: none (any more)."""
@@ -196,11 +205,17 @@ class Jobs:
         for job in self._waiting(lane)[: max(0, free)]:
             job.state = "running"
             thread = threading.Thread(target=self._run, args=(job,), name=f"job-{job.id}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system gives no more threads: a later look may get one
+                logger.warning("%s waits: %s", job.work.title, error)
+                job.state = "waiting"
+                break
             self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-            thread.start()
         for place, job in enumerate(self._waiting(lane)):
             first = place + len(self._running(lane))
-            job.progress = Progress(f"Waiting: {first} {'job goes' if first == 1 else 'jobs go'} first")
+            goes = f"{first} {'job goes' if first == 1 else 'jobs go'} first" if first else "the server is too busy"
+            job.progress = Progress(f"Waiting: {goes}")
             job.tell("progress", text=job.progress.text, done=0, total=None)
 
     def _run(self, job: Job) -> None:
@@ -236,7 +251,8 @@ class Jobs:
         except Cancelled:
             return "cancelled", None
         except FovealError as error:
-            return "failed", str(error)
+            logger.warning("%s failed: %s", job.work.title, error)
+            return "failed", self.told(error)
         except BaseException as error:  # a thread's end, and a panic of Rust is no Exception: no page waits for ever
             logger.exception("%s failed", job.work.title)
             said = f"Something that nobody foresaw went wrong ({type(error).__name__}). The log says more."

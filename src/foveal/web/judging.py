@@ -15,13 +15,11 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal import faults
-from foveal.errors import InputError
 from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
 from foveal.types import Span
-from foveal.web.ask_pages import require_writable
-from foveal.web.library_pages import LONGEST_QUERY, entry_of
+from foveal.web.library_pages import LONGEST_QUERY, entry_of, place_of
 from foveal.web.safety import guarded
-from foveal.web.site import site_of
+from foveal.web.site import require_writable, site_of
 from foveal.web.small_forms import SmallForms
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
@@ -46,11 +44,7 @@ def judge(
     site = site_of(request)
     require_writable(site)
     entry, query = entry_of(site, document), q.strip()[:LONGEST_QUERY]
-    there = {(begin, stop) for begin, stop, _ in site.library.store.places(entry.id)}
-    if revision != entry.revision or (start, end) not in there:
-        raise InputError(
-            f"{entry.title or 'The document'} has changed since it was found. Search again, and grade that."
-        )
+    place_of(site, entry, start, end, revision)
     moment = faults.now().isoformat(timespec="seconds")
     keep_judgement(site.settings.home / FILE, Judgement(query, Span(entry.id, start, end), revision, grade, moment))
     asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of}

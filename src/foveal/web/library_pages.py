@@ -25,7 +25,6 @@ from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry
 from foveal.types import Hit, Span, document_id
 from foveal.web.answers import one_line, where_of
-from foveal.web.ask_pages import require_writable
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
 from foveal.web.limits import asked_by, limited
@@ -33,9 +32,11 @@ from foveal.web.offered import check_ranker, check_retriever, retrievers
 from foveal.web.pages import page
 from foveal.web.papers_views import counted
 from foveal.web.passage_marks import Marked, marked_words
+from foveal.web.ranked import within
 from foveal.web.safety import guarded
-from foveal.web.site import Site, site_of
+from foveal.web.site import Site, require_writable, site_of
 from foveal.web.small_forms import SmallForms, Uploads
+from foveal.web.telling import told
 from foveal.web.uploads import ACCEPT, Given, addresses_in, file_given, forget, pasted_given, upload_of
 from foveal.web.works import plain, whole
 
@@ -58,7 +59,7 @@ BUSY_AFTER_S = 10
 
 NOTHING_ASKED = {
     "query": "", "retriever": "", "rank": "", "where": "", "as_of": "", "found": (), "wrong": "", "judging": False,
-    "asked": {},
+    "note": "", "asked": {},
 }  # fmt: skip
 EMPTY = {"why": "", "pasted": ""}
 
@@ -182,7 +183,8 @@ def _outcome(given: Given, report: AddReport, library: Library) -> Added:
             return Added(given.name, state, done[0], count=len(done), twin=_twin(library, done[0]))
     reasons = [one.reason for one in report.skipped if one.address.partition("#")[0] == given.address]
     reason = reasons[0] if reasons else "It gave no document."
-    return Added(given.name, "skipped", said=reason.replace(str(given.kept or given.name), given.name))
+    said = told(reason.replace(str(given.kept or given.name), given.name), library.settings)
+    return Added(given.name, "skipped", said=said)
 
 
 def _made_of(given: Given, library: Library) -> list[Entry]:
@@ -225,15 +227,21 @@ def library_page(
 ) -> Response:
     """Documents, or what a search finds."""
     site = site_of(request)
-    query, found, wrong = q.strip()[:LONGEST_QUERY], list[Found](), ""
+    query, found, wrong, note = q.strip()[:LONGEST_QUERY], list[Found](), "", ""
     if query and site.has_library:
         limited("search")(request)
         try:
-            found = _search(site, query, retriever, rank, where, as_of, judging=judge)
+            found, note = _search(request, query, retriever, rank, where, as_of, judging=judge)
         except FovealError as error:  # said beside the form, which keeps what was typed
             wrong = site.told(error)
     how = {"retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
-    told: dict[str, object] = {"query": query, "asked": {"q": query} | how, "found": found, "wrong": wrong}
+    told: dict[str, object] = {
+        "query": query,
+        "asked": {"q": query} | how,
+        "found": found,
+        "wrong": wrong,
+        "note": note,
+    }
     return _shown(request, told | how | {"judging": judge and site.options.writable}, number=p)
 
 
@@ -283,7 +291,7 @@ def add(
         AddWork.of(site, tuple(given)).dropped()
         if not isinstance(error, InputError):
             raise
-        return _shown(request, {"wrong": ""}, refused={"why": str(error), "pasted": pasted})
+        return _shown(request, {"wrong": ""}, refused={"why": site.told(error), "pasted": pasted})
     return RedirectResponse(job.page, 303)
 
 
@@ -328,6 +336,14 @@ def entry_of(site: Site, which: str) -> Entry:
     return site.library.store.entry(which)
 
 
+def place_of(site: Site, entry: Entry, start: int, end: int, revision: str) -> str | None:
+    """The heading that a passage stands under. InputError: the document has changed since it was found."""
+    there = {(begin, stop): heading for begin, stop, heading in site.library.store.places(entry.id)}
+    if revision != entry.revision or (start, end) not in there:
+        raise InputError(f"{entry.title or 'The document'} has changed since it was found. Search again.")
+    return there[start, end]
+
+
 def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> Iterator[Given]:
     """All that a form holds, one by one; what was yielded is kept, also where InputError comes after it."""
     chosen = [file for file in files if file.filename]
@@ -345,7 +361,11 @@ def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> 
         yield pasted_given(site.settings, pasted, title)
 
 
-def _search(site: Site, query: str, retriever: str, rank: str, where: str, as_of: str, *, judging: bool) -> list[Found]:
+def _search(
+    request: Request, query: str, retriever: str, rank: str, where: str, as_of: str, *, judging: bool
+) -> tuple[list[Found], str]:
+    """The passages, and what is to be said of how they were ordered."""
+    site = site_of(request)
     check_retriever(retriever, site.settings.home)
     as_of = as_of.strip()
     if as_of and retriever not in ("", "fresh"):
@@ -355,18 +375,22 @@ def _search(site: Site, query: str, retriever: str, rank: str, where: str, as_of
     moment: dict[str, Any] = {"at": as_of} if as_of else {}  # of the search that knows what was fresh
     retriever = retriever or ("fresh" if moment else "")
     check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster
-    ranker = site.rankers.get(rank, site.settings.home) if rank else None
+    bounded = within(request, rank) if rank else None
+    ranker = bounded or (site.rankers.get(rank, site.settings.home) if rank else None)
+    candidates = bounded.candidates if bounded else None
     hits = site.library.search(
-        query, FOUND, retriever=retriever or None, rank=ranker, where=where.strip() or None, **moment
-    )
+        query, FOUND, retriever=retriever or None, rank=ranker, candidates=candidates, where=where.strip() or None,
+        **moment,
+    )  # fmt: skip
+    note = bounded.said() if bounded else ""
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
     pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
     found = [_found(hit, entry, query) for hit, entry in pairs]
     if not judging:
-        return found
+        return found, note
     given = {one.key: one.grade for one in read_judgements(site.settings.home / FILE)}
     asked = query_id(query)
-    return [replace(one, grade=given.get((asked, one.span, one.revision))) for one in found]
+    return [replace(one, grade=given.get((asked, one.span, one.revision))) for one in found], note
 
 
 def _found(hit: Hit, entry: Entry, query: str) -> Found:

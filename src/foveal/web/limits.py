@@ -24,8 +24,11 @@ from foveal.papers.rate_limits import network_of
 MOST_ADDRESSES = 20_000
 """Addresses that are remembered; the one that has been quiet for longest is forgotten."""
 
-PERIODS = {"search": 60.0, "api": 3600.0}
+PERIODS = {"search": 60.0, "rank": 60.0, "api": 3600.0}
 """Seconds in which a bucket fills."""
+
+REQUESTS = {"search": "requests", "rank": "searches that a ranker orders", "api": "requests"}
+"""What is counted, for people."""
 
 
 @dataclass
@@ -57,16 +60,19 @@ def limited(kind: str) -> Callable[[Request], None]:
         from foveal.web.site import site_of
 
         site = site_of(request)
-        allowed = site.options.search_per_minute if kind == "search" else site.options.api_per_hour
+        options = site.options
+        allowed = {
+            "search": options.search_per_minute, "rank": options.ranked_per_minute, "api": options.api_per_hour
+        }[kind]  # fmt: skip
         if allowed <= 0:
             return
-        wait = site.limits.wait(kind, address_of(request, site.options.trusted_proxies), allowed)
+        wait = site.limits.wait(kind, address_of(request, options.trusted_proxies), allowed)
         if wait > 0:
             seconds = math.ceil(wait)
             raise HTTPException(
                 429,
-                f"That is more than {allowed} requests in {PERIODS[kind] / 60:.0f} min from one address. Ask again in "
-                f"{seconds} s.",
+                f"That is more than {allowed} {REQUESTS[kind]} in {PERIODS[kind] / 60:.0f} min from one address. Ask "
+                f"again in {seconds} s.",
                 headers={"Retry-After": str(seconds)},
             )
 

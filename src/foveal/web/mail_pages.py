@@ -60,7 +60,7 @@ def wishes_form(request: Request, wanted: Preferences) -> dict[str, Any]:
 def ask(request: Request, person: Reader, query: str = "") -> Response:
     """The form."""
     wanted = Preferences(query=query[: subscriptions.MOST_QUERY])
-    values = {**wishes_form(request, wanted), "address": person.email if person else ""}
+    values = {**wishes_form(request, wanted), "address": person.email if person else "", "refused": False}
     return page(request, "mail/subscribe.html", values)
 
 
@@ -69,7 +69,7 @@ def asked(request: Request, person: Reader, wanted: Wished, email: Text = "") ->
     """Mail a link to confirm, where there is mail; say the same whoever the address belongs to."""
     site = site_of(request)
     if site.mail is None:
-        values = {**wishes_form(request, wanted), "address": email}
+        values = {**wishes_form(request, wanted), "address": email, "refused": True}
         return page(request, "mail/subscribe.html", values, status=503)
     answer = subscriptions.subscribe(
         site.database,

@@ -11,6 +11,7 @@ A list takes `sort`, `code=yes` and `p`; all are links, and work without JavaScr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from foveal.web.caching import conditional
 from foveal.web.limits import limited
 from foveal.web.offered import check_ranker, check_retriever
 from foveal.web.pages import environment, page
+from foveal.web.ranked import within
 from foveal.web.reader_views import NOBODYS, follow_of, without_muted, yours_of
 from foveal.web.signed_in import signed_in
 from foveal.web.site import base_url, site_of
@@ -322,7 +324,13 @@ def _search(
     check_ranker(choices.get("rank"), site.settings.home)
     given: dict[str, Any] = {name: value or None for name, value in choices.items() if name != "year"}
     year = int(choices["year"]) if choices.get("year") else None
+    bounded = within(request, choices["rank"]) if choices.get("rank") else None
+    if bounded:
+        given |= {"rank": bounded, "candidates": bounded.candidates}
     found = site.search.search(q, FOUND, page=p, year=year, **given)
+    if bounded:
+        note = " ".join(filter(None, (found.note, bounded.said())))
+        found = replace(found, ranker=choices["rank"], note=note)
     told = dict(choices) if topic else {"q": q, **choices}
     path = f"/topics/{topic[0]}" if topic else "/papers"
     pages = None if found.total is None else -(-found.total // FOUND)
@@ -343,7 +351,7 @@ def _search(
         **(_outlook(request, "topic", topic[0]) if topic and p == 0 else {}),
         "choices": choices,
         "retrievers": [
-            views.Choice(name, views.address(path, told, retriever=key), key == (choices.get("retriever") or "hybrid"))
+            views.Choice(name, views.address(path, told, retriever=key), key == found.retriever)
             for key, name in RETRIEVERS.items()
         ],
         "filters": [

@@ -19,14 +19,14 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.library import Library
 from foveal.types import Document
 from foveal.web.answers import Cited, cited, one_line, pieces
-from foveal.web.ask_pages import checked_question, require_writable
+from foveal.web.ask_pages import checked_question
 from foveal.web.jobs import MODEL, Job
 from foveal.web.library_pages import entry_of
 from foveal.web.limits import asked_by
 from foveal.web.models import is_served
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.site import Site, site_of
+from foveal.web.site import Site, require_writable, site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
 from foveal.web.works import plain, whole

@@ -28,7 +28,6 @@ from foveal.research.compat import asked as solve_asked
 from foveal.research.compat import message
 from foveal.research.report_runs import ReportAsk
 from foveal.research.state import RunState
-from foveal.web.ask_pages import require_writable
 from foveal.web.limits import limited
 from foveal.web.report_views import is_report
 from foveal.web.research_desk import Desk, sources_named
@@ -37,7 +36,7 @@ from foveal.web.research_streams import ALIVE, followed
 from foveal.web.research_work import Asked
 from foveal.web.safety import COOKIE, same_site
 from foveal.web.signed_in import private
-from foveal.web.site import site_of
+from foveal.web.site import require_writable, site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import HEADERS
 

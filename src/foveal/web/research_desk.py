@@ -12,8 +12,9 @@ Sources    those that the site's settings offer, and no others: a visitor names 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Event
@@ -34,13 +35,17 @@ from foveal.web.models import LocalModels, is_local
 from foveal.web.research_work import Asked, ResearchWork
 
 if TYPE_CHECKING:
+    from foveal.models.chat import Cancel
     from foveal.research.mindsearch import MindSearch
     from foveal.research.report import Report
     from foveal.research.report_runs import Reporter
-    from foveal.research.sources import Source
+    from foveal.research.sources import Found, Source
     from foveal.research.watches import Watch
+    from foveal.types import Document
     from foveal.web.models import Models
     from foveal.web.site import Site
+
+logger = logging.getLogger("foveal.web.research")
 
 LONGEST_QUESTION = 2000
 """Characters."""
@@ -63,6 +68,39 @@ class Offered:
         shown = _public(self.name)
         digest = hashlib.sha256(self.name.encode("utf-8", "surrogatepass")).hexdigest()
         return shown if shown == self.name else f"{shown}#{digest[:8]}"
+
+
+@dataclass
+class Discreet:
+    """A `Source` whose errors say what a visitor may read: they become events of a run that may be shared."""
+
+    source: Source
+    told: Callable[[Exception], str]
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.source.name
+
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+        """Its hits."""
+        with self._discreetly():
+            return self.source.search(query, k, cancel=cancel)
+
+    def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
+        """Its text."""
+        with self._discreetly():
+            return self.source.read(found, cancel=cancel)
+
+    @contextmanager
+    def _discreetly(self) -> Iterator[None]:
+        try:
+            yield
+        except Cancelled:
+            raise
+        except FovealError as error:
+            logger.info("%s: %s", self.name, error)
+            error.args = (self.told(error), *error.args[1:])
+            raise
 
 
 @dataclass
@@ -244,7 +282,7 @@ class Desk:
     def source(self, name: str) -> Source:
         """One of the sources that are offered."""
         papers = {"papers": self.site.search} if scheme_of(name) == "papers" else {}
-        return source_of(name, self.site.settings, **papers)
+        return Discreet(source_of(name, self.site.settings, **papers), self.site.told)
 
     def taken_over(self, key: str, job: Job) -> None:
         """A run that another process left goes on here."""

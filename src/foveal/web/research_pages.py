@@ -32,7 +32,6 @@ from foveal.research.runs import KeptRun, Owner
 from foveal.research.state import RunState
 from foveal.research.traces import text_of
 from foveal.research.watches import Watches
-from foveal.web.ask_pages import require_writable
 from foveal.web.limits import address_of
 from foveal.web.models import is_local
 from foveal.web.pages import environment, page
@@ -43,7 +42,7 @@ from foveal.web.research_views import ENDED
 from foveal.web.research_work import Asked
 from foveal.web.safety import COOKIE, guarded, token_of
 from foveal.web.signed_in import hash_of, private, signed_in
-from foveal.web.site import site_of
+from foveal.web.site import require_writable, site_of
 from foveal.web.small_forms import SmallForms, Text
 
 LISTED = 20
@@ -79,7 +78,7 @@ def begin(
         asked = Asked(question.strip(), sources_named(source, site.research), budget, report=report)
         key = begun(request, asked)
     except InputError as error:
-        given = {"question": question, "chosen": source, "minutes": minutes, "pages": pages, "wrong": str(error)}
+        given = {"question": question, "chosen": source, "minutes": minutes, "pages": pages, "wrong": site.told(error)}
         return _form(request, given | {"kind": kind, "mode": mode, "planner": planner})
     return RedirectResponse(f"/research/{key}", 303)
 

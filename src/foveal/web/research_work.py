@@ -105,11 +105,12 @@ class ResearchWork:
     def __call__(self, job: Job) -> None:
         """Run it to its end."""
         job.progressed(f"Making {self.desk.site.models.name} ready", now=True)
-        events = self.desk.runs.events(self.key)
-        if self.again and self._is_over(events):
+        if self.again and self._is_over(self.desk.runs.events(self.key)):
             return
         keeper = self.desk.runs.keep(self.key)
+        events: Sequence[Event] = ()
         try:
+            events = self.desk.runs.events(self.key)  # now that nobody else adds to them
             run = self._begun(job, events, keeper)
         except BaseException as error:
             self._note(Board(EventLog(events), [keeper]), error)
@@ -160,7 +161,7 @@ class ResearchWork:
         if not board.state.run:
             board.tell("run", question=self.asked.question, run_id=self.key)
         if isinstance(error, FovealError) and not isinstance(error, Cancelled):
-            board.tell("error", where="run", message=str(error))
+            board.tell("error", where="run", message=self.desk.site.told(error))
         stopped = "cancelled" if isinstance(error, Cancelled) else "error"
         found = board.found()
         board.tell("done", stopped_by=stopped, bad_citations=0, found=found, put_together=True)

@@ -36,6 +36,7 @@ class WebSettings:
     pages_waiting: int = 256  # more are refused with 503
     searches_at_once: int = 2  # searches, which keep the processor busy
     searches_waiting: int = 128
+    ranking_s: int = 20  # seconds that a ranker may take for a search of a stranger; 0: as long as it takes
     streams: int = 1000  # open at a time: each is a page that looks on at a job
     patience_s: int = 15  # seconds that a request waits for its turn before it is refused
     answers_at_once: int = 4  # questions that a server's model is asked side by side
@@ -50,6 +51,8 @@ class WebSettings:
                 f"A site reads by no attention called {self.attention!r}. There are: {', '.join(ATTENTION)} "
                 "(docs/attention.md)."
             )
+        if self.ranking_s < 0:
+            raise InputError(f"[web] ranking_s got {self.ranking_s}; it needs seconds, or 0 for as long as it takes.")
         for one in self.proxies:
             try:
                 ip_network(one)

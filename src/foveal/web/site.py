@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 
 from foveal.database import Database
 from foveal.errors import InputError, ModelUnavailable, UnknownName
@@ -31,7 +31,9 @@ from foveal.web.kept_jobs import KeptJobs
 from foveal.web.limits import Limits
 from foveal.web.models import LocalModels, Models, Rankers, RankersByName, is_served
 from foveal.web.papers_parts import PaperParts
+from foveal.web.ranked import Timed
 from foveal.web.settings import WebSettings
+from foveal.web.telling import told
 from foveal.web.works import remade
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class SiteSettings:
     demo: bool = False  # a banner says that the papers are invented
     max_upload_mb: int = 64
     search_per_minute: int = 60  # searches of one address; 0 is any number
+    ranked_per_minute: int = 6  # of these such that a ranker orders, by strangers; 0 is any number
     api_per_hour: int = 600  # answers of the API and feeds of searches for one address; 0 is any number
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
 
@@ -101,6 +104,7 @@ class Site:
     models: Models = field(default_factory=LocalModels)
     jobs: Jobs = field(default_factory=Jobs)
     rankers: RankersByName = field(default_factory=Rankers)
+    timed: Timed = field(default_factory=Timed)
     parts: PaperParts = field(default_factory=PaperParts)
     limits: Limits = field(default_factory=Limits)
     web: WebSettings = field(default_factory=WebSettings)
@@ -110,6 +114,7 @@ class Site:
 
     def __post_init__(self) -> None:
         """Jobs outlive this process: they are kept in the database."""
+        self.jobs.told = self.told
         if is_served(self.models):
             self.jobs.settings = replace(self.jobs.settings, answering=self.web.answers_at_once)
         self.jobs.keeping = Keeping(
@@ -180,8 +185,8 @@ class Site:
         return lines_of(self.database, [paper.id for paper in papers]) if self.judges_titles and papers else {}
 
     def told(self, error: Exception) -> str:
-        """What a visitor reads of an error: where the home lies on this machine is nobody's business."""
-        return str(error).replace(str(self.settings.home), "HOME")
+        """What a visitor reads of an error: where anything lies on this machine is nobody's business."""
+        return told(str(error), self.settings)
 
     def close(self) -> None:
         """End the jobs, and close what was opened."""
@@ -193,6 +198,12 @@ class Site:
 def site_of(request: Request) -> Site:
     """The site that a request came to."""
     return cast(Site, request.app.state.site)
+
+
+def require_writable(site: Site) -> None:
+    """HTTPException 403 where visitors may only look."""
+    if not site.options.writable:
+        raise HTTPException(403, "Visitors may look around here, but not add, ask or remove.")
 
 
 def base_url(request: Request) -> str:

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException as ParserRefusal
 from starlette.types import Message
 
 from foveal.web.safety import NUL_MESSAGE
+from foveal.web.site import require_writable, site_of
 
 MOST = 160 * 1024
 """Bytes of a form: the longest remark, every character of it written as four escaped bytes, and what is around it."""
@@ -75,6 +76,7 @@ class Uploads(SmallForms):
         small, whole = super().get_route_handler(), APIRoute.get_route_handler(self)
 
         async def either(request: Request) -> Response:
+            require_writable(site_of(request))  # before any of it is read
             if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 return await small(request)
             try:

@@ -18,11 +18,10 @@ from foveal.papers.rate_limits import CHANGES, take
 from foveal.research.report_runs import ReportAsk, report_of
 from foveal.research.runs import Owner
 from foveal.research.watches import Watches
-from foveal.web.ask_pages import require_writable
 from foveal.web.research_work import Asked
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, ip_of
-from foveal.web.site import site_of
+from foveal.web.site import require_writable, site_of
 from foveal.web.small_forms import Row, SmallForms, Text
 
 router = APIRouter(include_in_schema=False, route_class=SmallForms)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import email
 import sqlite3
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from email.policy import default
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,11 +23,12 @@ from foveal.errors import InputError
 from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, LEASE_S, counts, durable, retry_unknown, send
 from foveal.papers.mail.morning import ASKED_AT_ONCE, Morning, anybody_due, dry_run, outbox_of
+from foveal.papers.mail.outbox import waiting
 from foveal.papers.mail.planning import plan
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import states, subscriptions, unsubscribe
 from foveal.papers.people_schema import DeliveryRow, DigestRunRow, SubscriptionRow
-from foveal.papers.schema import LeaseRow
+from foveal.papers.schema import LeaseRow, PaperRow
 from foveal.settings import Settings
 
 NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)  # a Friday
@@ -154,7 +157,7 @@ def test_passing_refusals_wait_longer_each_time_and_end(make_site):
     assert report.failed == 1
     row = rows(site.database)["reader0@example.org"]
     assert (row.state, row.attempts) == ("failed", 4)
-    assert subscriptions(site.database)[0].soft_bounces == 1
+    assert subscriptions(site.database)[0].soft_bounces == 0  # of a server that is full, or busy: no reader's fault
     assert states(site.database) == {"confirmed": 1}
 
 
@@ -182,6 +185,45 @@ def test_a_message_that_arrives_forgives_earlier_failures(make_site):
         session.execute(update(SubscriptionRow).values(soft_bounces=2))
     site.tick()
     assert subscriptions(site.database)[0].soft_bounces == 0
+
+
+def test_papers_that_are_withdrawn_after_the_digest_was_queued_are_not_in_it(make_site):
+    site = make_site(2)
+    outbox = site.outbox()
+    plan(outbox, composer(site.database, NOW), now=NOW, everybody=True)
+    queued = waiting(site.database)
+    kept = {one.subscription.address: one.entries[-1].paper_id for one in queued}
+    gone = {entry.paper_id for one in queued for entry in one.entries} - set(kept.values())
+    assert gone
+    with site.database.writing() as session:
+        session.execute(update(PaperRow).where(PaperRow.id.in_(gone)).values(withdrawn=True))
+    assert send(outbox).sent == 2
+    for raw in site.server.taken:
+        told = email.message_from_bytes(raw.raw, policy=default).get_body(("plain",)).get_content()
+        assert not [one for one in gone if f"/papers/{one}" in told]
+        assert [one for one in kept.values() if f"/papers/{one}" in told]
+
+
+def test_a_digest_of_nothing_but_withdrawn_papers_does_not_go_out(make_site):
+    site = make_site(2)
+    outbox = site.outbox()
+    plan(outbox, composer(site.database, NOW), now=NOW, everybody=True)
+    with site.database.writing() as session:
+        session.execute(update(PaperRow).values(withdrawn=True))
+    assert send(outbox).sent == 0
+    assert {row.state for row in rows(site.database).values()} == {"empty"}
+
+
+def test_who_chooses_another_rhythm_gets_no_digest_of_the_old_one(make_site):
+    site = make_site(2)
+    outbox = site.outbox()
+    plan(outbox, composer(site.database, NOW), now=NOW, everybody=True)
+    first = subscriptions(site.database)[0]
+    with site.database.writing() as session:
+        session.execute(update(SubscriptionRow).where(SubscriptionRow.id == first.id).values(cadence="weekly"))
+    report = send(outbox)
+    assert (report.sent, report.suppressed) == (1, 1)
+    assert rows(site.database)[first.address].state == "suppressed"
 
 
 def test_who_leaves_while_the_run_is_under_way_is_not_written_to(make_site):

@@ -6,13 +6,14 @@
 States     queued -> sending -> sent; queued again after a passing refusal (1, 5, 30, 120 minutes later); failed;
            suppressed (left, bounced or complained meanwhile, or too late); unknown; empty (there was nothing new)
 Claim      only when the server has said that it would take the message (354) is the delivery marked as being sent, by
-           one conditional UPDATE: it is still queued, the subscriber has not left, this process holds the lease. The
-           body follows at once. So whoever left before is not written to, and two senders never send one message
+           one conditional UPDATE: it is still queued, the subscriber has neither left nor chosen another rhythm, this
+           process holds the lease. The body follows at once. So whoever left before is not written to, and two senders
+           never send one message
 In doubt   between the body's first byte and our commit of the server's 250 nobody can know: a sender that dies there,
            or hears no answer, leaves "unknown". An unknown message is not sent again by itself; a person may have it
            sent once more, with the same Message-ID (`retry_unknown`)
-Refusals   4xx: passing. 5xx: of the address (bounced at once) or of this message (`bounces.verdict`); three messages in
-           a row that failed otherwise count as a bounce
+Refusals   4xx: passing, and no fault of the address however long it lasts. 5xx: of the address (bounced at once) or of
+           this message (`bounces.verdict`); three messages in a row that failed so count as a bounce
 Trouble    of the server, or of us with it (`Refused.of_us`, Gone before the body): no reader's fault. The message stays
            due and no try is counted; a refusal of the sender, and the third trouble in a row, stop the run
 Late       a digest that waited for longer than `schedule.CATCH_UP` is not sent any more
@@ -197,7 +198,11 @@ class _Sender:
     def _claim(self, one: Waiting) -> bool:
         """Mark as being sent, if it still may be; the lease is prolonged with it."""
         moment = faults.now()
-        stays = exists().where(SubscriptionRow.id == DeliveryRow.subscription_id, SubscriptionRow.state == "confirmed")
+        stays = exists().where(
+            SubscriptionRow.id == DeliveryRow.subscription_id,
+            SubscriptionRow.state == "confirmed",
+            SubscriptionRow.cadence == one.cadence,
+        )
         barred = exists().where(
             SubscriptionRow.id == DeliveryRow.subscription_id,
             SuppressedRow.address_key == SubscriptionRow.address_key,
@@ -258,7 +263,7 @@ class _Sender:
         if kind == "later":
             self._later(one, refused.code, refused.text, claimed=claimed)
         else:
-            self._failed(one, refused.code, refused.text, permanent=kind == "permanent")
+            self._failed(one, refused.code, refused.text, kind)
 
     def _put_off(self, one: Waiting, no: Refused | Gone, *, claimed: bool) -> None:
         """It stays due, and this pass goes on without it. MailFailed: the pass would meet nothing but trouble."""
@@ -293,14 +298,16 @@ class _Sender:
                 row.due_at = faults.now() + timedelta(minutes=BACKOFF_MIN[attempts - 1])
                 self.report.later += 1
                 return
-        self._failed(one, code, text, permanent=False)
+        self._failed(one, code, text, "later")
 
-    def _failed(self, one: Waiting, code: int, text: str, *, permanent: bool) -> None:
+    def _failed(self, one: Waiting, code: int, text: str, kind: str) -> None:
+        """It will not arrive. "permanent" and "soft" count against the address; "later" is a server's trouble."""
         with self.database.writing() as session:
             row = session.get_one(DeliveryRow, one.id)
             row.state, row.smtp_code, row.smtp_text = "failed", code, text
             subscription = session.get_one(SubscriptionRow, one.subscription.id)
-            (bounced if permanent else failed_softly)(session, subscription)
+            if kind != "later":
+                (bounced if kind == "permanent" else failed_softly)(session, subscription)
             _tally(session, "failed")
         self.report.failed += 1
 

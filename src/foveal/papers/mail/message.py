@@ -102,8 +102,8 @@ def digest_of(
     links: Links,
     headline: Headline | None = None,
 ) -> Digest:
-    """The entries with what is known of their papers; a paper that is gone is left out."""
-    there = [entry for entry in entries if entry.paper_id in papers]
+    """The entries with what is known of their papers now; one that is gone, or was withdrawn since, is left out."""
+    there = [one for one in entries if one.paper_id in papers and not papers[one.paper_id].withdrawn]
     sections = tuple(
         (one_line(section), tuple(item(papers[one.paper_id], one.why, links=links, headline=headline) for one in group))
         for section, group in groupby(there, key=lambda entry: entry.section)

@@ -120,7 +120,7 @@ def waiting(database: Database, most: int | None = None, *, but: Collection[int]
 
 
 def message_of(outbox: Outbox, one: Waiting, papers: Mapping[str, Paper]) -> bytes | None:
-    """The digest as it is sent, None where all its papers are gone."""
+    """The digest as it is sent, None where all its papers are gone or were withdrawn."""
     assert one.period is not None
     digest = digest_of(
         papers, one.entries, one.period, cadence=one.cadence, links=outbox.links, headline=outbox.headline

@@ -1,0 +1,117 @@
+"""Searches of strangers that a ranker orders: as many candidates as fit into the time, and not too often."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from honest import document
+from paper_site import records, site_app
+from reading_site import made_app
+from starlette.testclient import TestClient
+
+from foveal.errors import InputError
+from foveal.web.settings import WebSettings
+
+STRANGER, OWNER = ("9.9.9.9", 1), ("127.0.0.1", 1)
+
+
+@dataclass
+class Slow:
+    """A ranker that turns its hits round, and takes a hundredth of a second for each."""
+
+    given: list[int] = field(default_factory=list)
+
+    def rank(self, query, hits):  # noqa: ARG002
+        self.given.append(len(hits))
+        time.sleep(0.01 * len(hits))
+        return [replace(hit, score=float(at), source="slow") for at, hit in enumerate(hits)][::-1]
+
+
+@dataclass
+class Named:
+    """The rankers of a site: one, under each name."""
+
+    slow: Slow = field(default_factory=Slow)
+
+    def get(self, name, home):  # noqa: ARG002
+        return self.slow
+
+
+def library_app(home: Path, **options: object):
+    app = made_app(home, **options)
+    texts = [document(f"d{n}", f"The mill number {n} stands at the river.") for n in range(30)]
+    app.state.site.library.add_documents(texts)
+    app.state.site.rankers = Named()
+    return app
+
+
+@pytest.fixture
+def app(tmp_path: Path):
+    app = library_app(tmp_path, writable=False)
+    yield app
+    app.state.site.close()
+
+
+def asked(app, client, path="/library?q=mill&rank=pairwise"):
+    return TestClient(app, base_url="http://localhost", client=client).get(path)
+
+
+def test_a_stranger_gets_what_fits_into_the_time_and_is_told(app):
+    site, slow = app.state.site, app.state.site.rankers.slow
+    site.web = replace(site.web, ranking_s=0.1)
+    page = asked(app, STRANGER)
+    assert page.status_code == 200
+    assert 5 <= slow.given[-1] <= 10
+    said = (
+        f"pairwise read {slow.given[-1]} of 20 candidates: more would have taken longer than the 0.1 s that this site"
+    )
+    assert said in page.text
+    before = len(slow.given)
+    asked(app, STRANGER)
+    assert len(slow.given) == before + 1  # its times are known by now
+
+
+def test_who_has_time_enough_gets_all_and_no_word_of_it(app):
+    page = asked(app, STRANGER)
+    assert app.state.site.rankers.slow.given[-1] == 20
+    assert "slow 19.000" in page.text
+    assert "this site gives a search" not in page.text
+
+
+def test_a_time_below_none_is_said():
+    with pytest.raises(InputError, match="ranking_s got -1; it needs seconds"):
+        WebSettings(ranking_s=-1)
+
+
+@pytest.mark.parametrize(("client", "seconds"), [(OWNER, 0.1), (STRANGER, 0)])
+def test_this_machine_itself_may_take_its_time_and_so_may_all_where_none_is_set(app, client, seconds):
+    site = app.state.site
+    site.web = replace(site.web, ranking_s=seconds)
+    asked(app, client)
+    assert site.rankers.slow.given == [20]
+
+
+def test_a_stranger_has_few_of_them_a_minute(tmp_path: Path):
+    app = library_app(tmp_path, writable=False, ranked_per_minute=2)
+    assert [asked(app, STRANGER).status_code for _ in range(3)] == [200, 200, 429]
+    refused = asked(app, STRANGER)
+    assert "more than 2 searches that a ranker orders in 1 min" in refused.text
+    assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert asked(app, STRANGER, "/library?q=mill").status_code == 200
+    assert asked(app, ("8.8.8.8", 1)).status_code == 200
+    assert {asked(app, OWNER).status_code for _ in range(4)} == {200}
+    app.state.site.close()
+
+
+def test_papers_are_ordered_within_the_time_too(tmp_path: Path):
+    app = site_app(tmp_path, records(12), ranked_per_minute=1)
+    app.state.site.rankers = Named()
+    path = "/papers?q=sparse+attention&rank=blockrank"
+    page = TestClient(app, client=STRANGER).get(path)
+    told = app.state.site.search.asked[-1]
+    assert (told["rank"].cascade.budget_ms, told["candidates"]) == (20_000, 20)
+    assert "ordered by blockrank" in page.text
+    assert TestClient(app, client=STRANGER).get(path).status_code == 429
