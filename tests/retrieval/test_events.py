@@ -319,7 +319,10 @@ def test_a_cluster_that_fell_apart_is_cut_and_what_means_the_same_becomes_one():
     for number, vector in enumerate(vectors):
         clusters._join(one, Member(f"m{number}", f"title {number}", "s", float(number), vector), list(vector))
     one.peak = 3.5
+    clusters.again(one, "other", 2 * 86400.0)
     ((old, new),) = clusters.split()
+    assert (old.duplicates, old.sources, old.days) == (1, {"s": 3, "other": 1}, {0: 3, 2: 1})
+    assert (new.duplicates, new.sources, new.days) == (0, {"s": 2}, {0: 2})
     assert (old.peak, new.peak) == (3.5, 0.0)  # of that name it stays the highest burst so far
     assert {member.id for member in new.members} == {"m1", "m3"}
     assert (old.id, old.count, new.count, set(clusters.live)) == ("e1", 3, 2, {"e1", "e2"})

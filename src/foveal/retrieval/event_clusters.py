@@ -251,9 +251,14 @@ class StreamClusters:
         return made
 
     def _cut(self, cluster: Cluster, leaving: Sequence[int]) -> Cluster:
-        """Members at these places become a cluster of their own; both are summed anew from the members kept."""
+        """Members at these places become a cluster of their own; both are summed anew from the members kept.
+
+        What is counted and is none of them, near-duplicates and members that were forgotten, stays with the old one.
+        """
         away = set(leaving)
-        members, duplicates = cluster.members, cluster.duplicates
+        members, duplicates = cluster.members, cluster.duplicates + cluster.count - len(cluster.members)
+        days = cluster.days - Counter(int(member.at // DAY) for member in members)
+        sources = cluster.sources - Counter(member.source for member in members)
         self._take_out(cluster)
         new = self._open(members[leaving[0]].at)
         old = self.live[cluster.id] = Cluster(cluster.id, math.inf, -math.inf, duplicates=duplicates)
@@ -262,6 +267,9 @@ class StreamClusters:
         old.first = old.last = next(member.at for place, member in enumerate(members) if place not in away)
         for place, member in enumerate(members):
             self._join(new if place in away else old, member, self.index.heaviest(member.vector))
+        old.days.update(days)
+        old.sources.update(sources)
+        self._shorten(old)
         return new
 
     def merge(self, encode: Encode) -> list[tuple[str, str]]:
