@@ -17,10 +17,10 @@ demo: $(READY)
 	$(BIN)/foveal demo
 
 # Three processes with a thread each on two cores: most tests are too small for two threads, and many wait for a browser
-# or a server. A file's tests stay together.
+# or a server. A file's tests stay together; files come in our order (tests/conftest.py), not by how many tests they have.
 test: $(READY)
 	$(MAKE) -j2 lint rewritten
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not fuzz" -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not fuzz" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # pytest rewrites the asserts of every file and keeps the bytecode: once, beside the linters, instead of in each process.
 # What cannot be collected is reported by the tests themselves.

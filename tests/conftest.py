@@ -24,8 +24,8 @@ settings.load_profile("foveal")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the pages: their files take longest, and no process is to wait for the other's last file."""
-    items.sort(key=lambda item: "/web/" not in item.nodeid)
+    """Begin with the pages in a browser: their files take longest, and no process is to wait for the last of them."""
+    items.sort(key=lambda item: ("/test_browser_" not in item.nodeid, "/web/" not in item.nodeid))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,7 +10,7 @@ from paper_site import site_app
 from starlette.testclient import TestClient
 
 from foveal.errors import InputError, UnknownName
-from foveal.web.offered import check_ranker, check_retriever
+from foveal.web.offered import check_ranker, check_retriever, rankers
 
 ELSEWHERE = [
     "/etc",
@@ -39,6 +39,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(home: Path) -> Iterator[TestClient]:
     with TestClient(site_app(home)) as opened:
         yield opened
+
+
+def test_of_models_trained_here_those_that_rank_are_offered(tmp_path: Path) -> None:
+    one_score = '{"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}'
+    held = {
+        "drmm": {"ranker.json": "{}"},
+        "law": {"article-model.json": "{}"},
+        "cross": {"config.json": one_score},
+        "late": {"config.json": "{}", "config_sentence_transformers.json": '{"model_type": "MultiVectorEncoder"}'},
+        "encoder": {"config.json": '{"architectures": ["BertModel"]}'},
+        "topics": {"config.json": '{"architectures": ["BertForSequenceClassification"]}'},  # of two classes
+        "odd": {"config.json": "[1]"},
+        "damaged": {"config.json": "{"},
+        "empty": {},
+        "blockrank": {"blockrank.json": "{}"},
+    }
+    for name, files in held.items():
+        (tmp_path / "models" / name).mkdir(parents=True)
+        for file, text in files.items():
+            (tmp_path / "models" / name / file).write_text(text)
+    offered = rankers(tmp_path)
+    assert offered[-4:] == ["cross", "drmm", "late", "law"]
+    assert len(offered) == len(set(offered))
 
 
 @pytest.mark.parametrize("name", ["", None, "blockrank", "mine", "mine:100,blockrank:20", " mine , blockrank"])

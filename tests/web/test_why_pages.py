@@ -57,6 +57,7 @@ def test_a_ranker_that_reads_word_by_word_shows_its_match_matrix(visitor, tmp_pa
     scorer = Scorer(build("knrm", WordVectors.random(len(vocabulary), 8)), vocabulary)
     scorer.save(tmp_path / "models" / "own")
     page = visitor.client.get("/library", params={"q": " ".join(words), "rank": "own", "where": "kind=text"}).text
+    assert "<option selected>own</option>" in page
     answer = visitor.client.get(links(page)[0]).text
     grid = answer.split('class="matrix"')[1].split("</table>")[0]
     heads = re.findall(r'<th scope="col"[^>]*><span>(.*?)</span>', grid)

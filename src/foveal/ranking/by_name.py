@@ -11,6 +11,7 @@ goal-ranker.json (a goal filter), a model of token vectors (`foveal train late`)
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,11 @@ LAST = 20
 """Candidates of a cascade's last stage where none are named: a language model is slow at it."""
 NARROWING = 5
 """Times as many candidates that the stage before another one takes where none are named."""
+
+FILES = (
+    "ranker.json", "feature-ranker.json", "blockrank.json", "legal.json", "article-model.json", "goal-ranker.json"
+)  # fmt: skip
+"""One of them is in each folder of a ranker that is no model of token vectors and no cross-encoder."""
 
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
@@ -85,6 +91,24 @@ def load_cascade(
         Stage(load_ranker(name, home=home), count, name=name) for (name, _), count in zip(sized, counts, strict=True)
     ]
     return Cascade(stages, budget_ms, on_report=on_report)
+
+
+def trained_rankers(home: Path) -> list[str]:
+    """The names of the models trained here that rank; what cannot be read is left out."""
+    return sorted(path.name for path in (home / "models").glob("*") if path.is_dir() and _ranks(path))
+
+
+def _ranks(folder: Path) -> bool:
+    from foveal.retrieval.late_tokens import is_multi_vector
+
+    if any((folder / name).is_file() for name in FILES):
+        return True
+    try:
+        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        one_score = "ForSequenceClassification" in str(told.get("architectures")) and len(told.get("id2label", ())) == 1
+        return one_score or is_multi_vector(folder)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
 
 
 def _counts(named: Sequence[int | None]) -> list[int]:

@@ -20,7 +20,6 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
 from foveal.evaluation.judgements import FILE, GRADES, query_id, read_judgements
 from foveal.library import AddReport, Library
-from foveal.registry import RANKERS
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry
 from foveal.types import Hit, Span, document_id
@@ -28,7 +27,7 @@ from foveal.web.answers import one_line, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
 from foveal.web.limits import asked_by, limited
-from foveal.web.offered import check_ranker, check_retriever, retrievers
+from foveal.web.offered import check_ranker, check_retriever, rankers, retrievers
 from foveal.web.pages import page
 from foveal.web.papers_views import counted
 from foveal.web.passage_marks import Marked, marked_words
@@ -263,7 +262,7 @@ def _shown(
         "number": number,
         "last": last,
         "retrievers": retrievers(site.settings.home),
-        "rankers": list(RANKERS),
+        "rankers": rankers(site.settings.home),
         "adding": site.jobs.unfinished(LIBRARY),
         "accept": ACCEPT,
         "refused": refused,

@@ -33,6 +33,13 @@ def retrievers(home: Path) -> list[str]:
     return [name for name in RETRIEVERS if name not in ("late", "sparse")] + sorted(made)
 
 
+def rankers(home: Path) -> list[str]:
+    """Those that a page offers: the package's own, then those trained here."""
+    from foveal.ranking.by_name import trained_rankers
+
+    return [*RANKERS, *(name for name in trained_rankers(home) if name not in RANKERS)]
+
+
 def check_retriever(name: str | None, home: Path) -> None:
     """UnknownName: `name` ("hybrid", "generative:MODEL") is none that this site has; "" is its own choice."""
     kind, _, model = (name or "").partition(":")
