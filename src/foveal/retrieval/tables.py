@@ -13,10 +13,9 @@ document visible at once, whole, by one commit. What a kill leaves behind is inv
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from foveal.errors import LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooNew
+from foveal.evaluation.files import other_holder
 from foveal.retrieval.lease import Right, lease
 from foveal.retrieval.storage_errors import lance_errors as lance_errors
 from foveal.retrieval.storage_errors import storage_errors as storage_errors
@@ -242,17 +242,12 @@ def writer_lock(uri: str) -> Iterator[Right]:
         Path(uri).mkdir(parents=True, exist_ok=True)
         lock = os.open(Path(uri) / ".writer", os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        holder = other_holder(lock, str(os.getpid()))
+        if holder is not None:
             raise LibraryBusy(
                 f"Another process (pid {holder}) is writing to the library at {uri}. Wait until it is done; "
                 "searching goes on meanwhile."
-            ) from None
-        with suppress(OSError):  # a full disk must not keep the lock from being held: the pid only informs
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            )
         yield Right(uri)
     finally:
         os.close(lock)

@@ -8,15 +8,14 @@ ends, also by a kill. A process that holds a folder may take it again: a run doe
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import threading
 import weakref
-from contextlib import suppress
 from pathlib import Path
 
 from foveal.errors import FovealError
+from foveal.evaluation.files import other_holder
 
 LOCK = ".training"
 
@@ -59,15 +58,11 @@ def hold(folder: Path) -> Held:
 
 def _locked(handle: int, folder: Path) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 300, 0).decode("utf-8", "replace").strip() or "unknown"
+        holder = other_holder(handle, f"pid {os.getpid()} on {socket.gethostname()}")
+    except OSError:  # some network file systems have no locks
+        return
+    if holder is not None:
         raise RunBusy(
             f"Another process ({holder}) is training in {folder}. Wait until it is done, or stop it, and do the same "
             "again; or give this training another name."
-        ) from None
-    except OSError:  # some network file systems have no locks
-        return
-    with suppress(OSError):  # a full disk must not keep the lock from being held: what is written only informs
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        )
