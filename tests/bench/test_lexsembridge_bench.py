@@ -11,8 +11,8 @@ import pytest
 from training.conftest import FILLERS, make_encoder
 
 from foveal.bench import lexsembridge as bench
-from foveal.bench import lexsembridge_images, lexsembridge_parts
-from foveal.bench.lexsembridge import FineGrained
+from foveal.bench import lexsembridge_data, lexsembridge_images, lexsembridge_parts
+from foveal.bench.lexsembridge_data import FineGrained
 from foveal.bench.lexsembridge_images import PatchEncoder, image_rows, load
 from foveal.bench.people import people
 from foveal.bench.quality import bm25s_run
@@ -65,7 +65,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture
 def data(settings, monkeypatch):
-    monkeypatch.setattr(bench, "SPANS", (4, 8))
+    monkeypatch.setattr(lexsembridge_data, "SPANS", (4, 8))
     return FineGrained(settings, passages=20)
 
 
@@ -240,8 +240,7 @@ def test_the_whole_bench_goes_through_its_parts(settings, monkeypatch):
     """In order, each once; a bridge in a cache is used again."""
     called = []
     monkeypatch.setattr(bench, "FineGrained", lambda _: "data")
-    for place, name in ((bench, "scifact"), (lexsembridge_parts, "cost_rows"), (lexsembridge_parts, "both_rows"),
-                        (lexsembridge_parts, "limit_rows"), (bench, "images")):  # fmt: skip
-        monkeypatch.setattr(place, name, lambda given, name=name: iter(called.append((name, given)) or ()))
+    for name in ("scifact", "cost_rows", "both_rows", "limit_rows", "images"):
+        monkeypatch.setattr(bench, name, lambda given, name=name: iter(called.append((name, given)) or ()))
     assert list(bench.lexsembridge(settings)) == []
     assert [name for name, _ in called] == ["scifact", "cost_rows", "both_rows", "limit_rows", "images"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from foveal.bench import nn_peers, nn_routing, nn_routing_encoder, nn_titans
+from foveal.bench import nn_peers, nn_routing, nn_routing_arms, nn_routing_encoder, nn_titans
 from foveal.bench.nn_language import Novels, Scale, clozes
 from foveal.bench.nn_tasks import MOTIFS, Motifs, Needles, Recall, learn, right_share
 from foveal.bench.settings import BenchSettings
@@ -147,7 +147,7 @@ def test_places_are_told_from_their_prefix_alone():
     windows = torch.randint(31, (3, 400), generator=torch.Generator().manual_seed(0))
     assert list(nn_routing.places_of(windows)) == [128, 256, 384]
     for name, same in (("routing", True), ("topk", False)):
-        model = nn_routing.routed_model(name, size, 31, 0).eval()
+        model = nn_routing_arms.routed_model(name, size, 31, 0).eval()
         alone, at_once = nn_routing.one_by_one(model, windows), nn_routing.all_at_once(model, windows)
         each = [
             float(torch.nn.functional.cross_entropy(model(one[None, :place]).logits[0, -1:], one[place : place + 1]))
@@ -175,7 +175,7 @@ def bars(rows):
 
 
 def test_arms_of_routing_recall_learn_alike_and_are_not_tied(monkeypatch):
-    model = nn_routing.routed_model("routing", nn_routing.RECALL_SIZE, 64, 0, tied=False)
+    model = nn_routing_arms.routed_model("routing", nn_routing.RECALL_SIZE, 64, 0, tied=False)
     assert model.head.weight is not model.embed.weight
     assert model.embed.weight.std().item() == pytest.approx(1.0)
     steps = untrained(monkeypatch, nn_routing)
@@ -267,7 +267,7 @@ def test_the_dev_part_chooses_how_each_forecaster_is_trained(monkeypatch):
 
 def test_random_buckets_go_by_place_alone():
     size = LanguageSize(layers=2, width=16, heads=2, window=8, mixer={"clusters": 4})
-    model = nn_routing.routed_model("random", size, 31, 0).train()
+    model = nn_routing_arms.routed_model("random", size, 31, 0).train()
     means = model.blocks[1].mixer.routed.means
     one, other = torch.randn(2, 1, 20, 8), torch.randn(2, 1, 20, 8)
     assert torch.equal(means.nearest(one), means.nearest(other))

@@ -15,39 +15,19 @@ texts of all abstracts are known to every arm, as they are to BM25: word counts 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
-import numpy as np
-
+from foveal.bench.lexsembridge_data import ARMS, CLAIMS, CONTROL, KEYWORDS, FineGrained
 from foveal.bench.lexsembridge_images import images
-from foveal.bench.quality import bm25s_run
-from foveal.bench.retrieval_fusion import Judged
+from foveal.bench.lexsembridge_parts import both_rows, cost_rows, limit_rows
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.beir import Collection
-from foveal.evaluation.fine_grained import Keywords, Task, held_out, make_keyword_task, make_part_of_passage_task
+from foveal.evaluation.fine_grained import Task
 from foveal.evaluation.metrics import Run, compare, evaluate
 from foveal.evaluation.tables import Row
-from foveal.models.lexsembridge import BridgeSettings
-from foveal.models.lexsembridge_reading import REACH
-from foveal.retrieval.flat import flat_search, int8_search, quantise_int8
 from foveal.retrieval.fusion import reciprocal_ranks
 from foveal.retrieval.lexsembridge import LexSemBridge
-from foveal.training.examples import Examples
-from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge, with_tasks
-from foveal.training.loop import LoopSettings
-from foveal.training.report import Report
 
 METRICS = ("ndcg@10", "recall@10")
-DEPTH = 100
-PASSAGES, QUICK_PASSAGES = 1000, 200
-"""Abstracts that tasks are made of, half of them held out."""
-
-KEYWORDS, SPANS = (1, 3), (16, 32, 64)
-CLAIMS = "query"
-"""The task of the test claims."""
 
 GAIN, OVER_CONTROL, LOSS, METHODS = 0.03, 0.02, 0.01, 2
 """nDCG@10 on three keywords over the plain encoder and over the control, the most that the test claims may lose by it,
@@ -56,96 +36,15 @@ and how many methods must have all three."""
 RECALL_GAIN = 0.10
 """Recall@10 on one keyword. On three, the plain encoder already finds 95 of 100, so that ten more are not to be had."""
 
-ARMS: Mapping[str, LexSemBridgeSettings] = {
-    "SLR": LexSemBridgeSettings(),
-    "LLR": LexSemBridgeSettings(bridge=BridgeSettings(method="LLR", reach=REACH)),
-    "CLR": LexSemBridgeSettings(
-        bridge=BridgeSettings(method="CLR", reach=REACH), units="tokens", init_mlm_head=True, from_corpus=False
-    ),
-    "control, words exchanged": LexSemBridgeSettings(shuffled=True),
-}
-CONTROL = "control, words exchanged"
-
 
 def lexsembridge(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench generative-lexsembridge`."""
-    from foveal.bench.lexsembridge_parts import both_rows, cost_rows, limit_rows
-
     data = FineGrained(settings)
     yield from scifact(data)
     yield from cost_rows(data)
     yield from both_rows(data)
     yield from limit_rows(settings)
     yield from images(settings)
-
-
-class FineGrained:
-    """SciFact with its tasks: what is learnt from, what is held out, and the runs over them."""
-
-    def __init__(self, settings: BenchSettings, *, passages: int | None = None) -> None:
-        self.settings, self.judged, self.encoder = settings, Judged.of(settings), settings.encoder()
-        train = Examples.of(self.judged.train)
-        self.corpus = dict(train.corpus)
-        self.ids = list(self.corpus)
-        self.vectors = settings.cached_vectors(("scifact", "corpus"), list(self.corpus.values()), self.encoder)
-        count = passages or (QUICK_PASSAGES if settings.quick else PASSAGES)
-        self.open, self.held = held_out(self.corpus, count=count, seed=settings.seed)
-        tasks = self._tasks(self.open, settings.seed + 1)
-        self.learnt, self.dev = with_tasks(train, tasks).split(dev=0.1, seed=settings.seed)
-        self.tasks = [*self._tasks(self.held, settings.seed), self._claims()]
-        self.home = settings.cache / "training"
-
-    @cached_property
-    def queries(self) -> dict[str, str]:
-        """All held-out queries."""
-        return {query: text for task in self.tasks for query, text in task.queries.items()}
-
-    @cached_property
-    def lexical(self) -> Run:
-        """BM25S over all of them."""
-        found = bm25s_run(Collection("scifact", self.judged.test.corpus, self.queries, {}))
-        return {query: dict(list(run.items())[:DEPTH]) for query, run in found.items()}
-
-    def run(self, vectors: np.ndarray) -> Run:
-        """The `DEPTH` nearest abstracts to the vectors of `queries`."""
-        found, scores = flat_search(self.vectors, np.ascontiguousarray(vectors, dtype=np.float32), DEPTH)
-        return {
-            query: {self.ids[row]: float(score) for row, score in zip(rows, values, strict=True)}
-            for query, rows, values in zip(self.queries, found.tolist(), scores.tolist(), strict=True)
-        }
-
-    def plain(self) -> np.ndarray:
-        """The plain encoder's vectors of `queries`."""
-        return self.settings.cached_vectors(("scifact", "fine-grained"), list(self.queries.values()), self.encoder)
-
-    def trained(self, arm: str) -> tuple[Path | None, Report]:
-        """An arm's folder and report, trained now or before."""
-        epochs = 1 if self.settings.quick else 3
-        loop = LoopSettings(epochs=epochs, batch=64, learning_rate=1e-3, seed=self.settings.seed)
-        return train_lexsembridge(
-            self.learnt, self.encoder_name, replace(ARMS[arm], loop=loop), home=self.home, dev=self.dev,
-            vectors=self.vectors,
-        )  # fmt: skip
-
-    @property
-    def encoder_name(self) -> str:
-        """What `load_encoder` is asked for: the folder of the bench's encoder, or its name."""
-        return str(getattr(self.encoder, "folder", self.encoder.name))
-
-    def _tasks(self, passages: Sequence[str], seed: int) -> list[Task]:
-        made = [make_keyword_task(self.corpus, k, seed, passages=passages, keywords=self._keywords) for k in KEYWORDS]
-        offsets = self.encoder.token_offsets
-        return made + [
-            make_part_of_passage_task(self.corpus, n, seed, token_offsets=offsets, passages=passages) for n in SPANS
-        ]
-
-    @cached_property
-    def _keywords(self) -> Keywords:
-        return Keywords(self.corpus)
-
-    def _claims(self) -> Task:
-        test = Examples.of(self.judged.test)
-        return Task(CLAIMS, dict(test.queries), {query: dict(found) for query, found in test.judged.items()})
 
 
 def scifact(data: FineGrained) -> Iterator[Row]:
@@ -232,23 +131,6 @@ def gain_rows(
         yield Row.of(f"{system}, fused with BM25S, over MiniLM fused", "ndcg@10", fused)
     failed = gain(CONTROL, "MiniLM", f"keyword-{KEYWORDS[0]}", "recall@10")
     yield Row.of("the control gains nothing on one keyword", "recall@10", failed, at_most=RECALL_GAIN / 2)
-
-
-def int8_row(data: FineGrained, bridge: LexSemBridge) -> Row:
-    """What passages of one byte a number lose on the test claims."""
-    claims = data.tasks[-1]
-    vectors = bridge.encode_query(list(claims.queries.values()))
-    found = []
-    for rows, scores in (
-        flat_search(data.vectors, vectors, DEPTH),
-        int8_search(quantise_int8(data.vectors), vectors, DEPTH),
-    ):
-        run = {
-            query: {data.ids[row]: float(score) for row, score in zip(*pair, strict=True)}
-            for query, *pair in zip(claims.queries, rows.tolist(), scores.tolist(), strict=True)
-        }
-        found.append(evaluate(run, claims.qrels, ("ndcg@10",))["ndcg@10"])
-    return Row.of("int8 passages lose", "ndcg@10", found[0] - found[1], at_most=0.005, note="test claims")
 
 
 def _bar(task: str, metric: str, share: float) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foveal.bench.lexsembridge import FineGrained, int8_row
+from foveal.bench.lexsembridge_data import DEPTH, FineGrained
 from foveal.bench.people import people
 from foveal.bench.quality import bm25s_run
 from foveal.bench.retrieval_late import limit
@@ -28,6 +28,7 @@ from foveal.evaluation.tables import Row
 from foveal.models import load_encoder
 from foveal.models.lexsembridge import Bridge, BridgeSettings, Reading
 from foveal.models.lexsembridge_reading import ENCODER, REACH
+from foveal.retrieval.flat import flat_search, int8_search, quantise_int8
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.retrieval.lexsembridge import LexSemBridge
@@ -109,6 +110,23 @@ def memory_row(method: str, *, units: int = 250_000, width: int = 384, texts: in
     note = f"{texts} texts of {tokens} tokens, {units:,} units; all texts by all units would be {texts * units:,}"
     most = texts * tokens * width
     return Row.of(f"{method}, {units:,} units", "numbers in the largest tensor", seen.numbers, at_most=most, note=note)
+
+
+def int8_row(data: FineGrained, bridge: LexSemBridge) -> Row:
+    """What passages of one byte a number lose on the test claims."""
+    claims = data.tasks[-1]
+    vectors = bridge.encode_query(list(claims.queries.values()))
+    found = []
+    for rows, scores in (
+        flat_search(data.vectors, vectors, DEPTH),
+        int8_search(quantise_int8(data.vectors), vectors, DEPTH),
+    ):
+        run = {
+            query: {data.ids[row]: float(score) for row, score in zip(*pair, strict=True)}
+            for query, *pair in zip(claims.queries, rows.tolist(), scores.tolist(), strict=True)
+        }
+        found.append(evaluate(run, claims.qrels, ("ndcg@10",))["ndcg@10"])
+    return Row.of("int8 passages lose", "ndcg@10", found[0] - found[1], at_most=0.005, note="test claims")
 
 
 # -- encoder and bridge together --------------------------------------------------------------------------------------

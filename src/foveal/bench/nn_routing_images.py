@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from foveal.bench.nn_routing_arms import routed_model
 from foveal.bench.photographs import SIDE, photographs
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import data_digest, trained
@@ -42,8 +43,6 @@ class Images:
 
 def images(settings: BenchSettings) -> Iterator[Row]:
     """Routing, local heads alone, and full attention in the full run."""
-    from foveal.bench.nn_routing import routed_model
-
     folder = settings.folder("cifar10-small", ["train.tar.gz", "test.tar.gz"])
     learnt = pixels(folder / "train.tar.gz", 400 if settings.quick else 4000)
     held = pixels(folder / "test.tar.gz", 64 if settings.quick else 256)
