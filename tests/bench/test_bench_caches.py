@@ -18,7 +18,7 @@ from foveal.bench import (
     layers_lama_tokens,
     layers_stepnet_images,
     layers_stepnet_text,
-    lexsembridge,
+    lexsembridge_data,
     nn_language,
     nn_routing_images,
     nn_tasks,
@@ -148,8 +148,8 @@ def test_runs_are_named_by_what_they_depend_on(tmp_path, monkeypatch):
     monkeypatch.setattr(events_search_concatenation, "behind", lambda one, _: one)
     events_arms.trained(news, "no events")
     events_search_concatenation.trained_to_concatenate(news, 1)
-    monkeypatch.setattr(lexsembridge, "train_lexsembridge", train)
-    data = object.__new__(lexsembridge.FineGrained)
+    monkeypatch.setattr(lexsembridge_data, "train_lexsembridge", train)
+    data = object.__new__(lexsembridge_data.FineGrained)
     data.settings, data.encoder, data.home, data.vectors = settings, encoder, tmp_path, None
     data.learnt = data.dev = data.held = side
     data.trained("SLR")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from honest import HashedWords
 
-from foveal.bench.settings import BenchSettings, code_digest, default_data
+from foveal.bench.settings import BenchSettings, default_data
 from foveal.errors import InputError
 
 
@@ -97,8 +97,3 @@ def test_a_file_that_is_missing_or_damaged_is_named(settings):
     (settings.data / "toy" / "book.txt.gz").write_bytes(gzip.compress(b"a book")[:-6])
     with pytest.raises(InputError, match=r"book\.txt\.gz"):
         settings.text("toy", "book.txt")
-
-
-def test_code_is_known_by_its_source():
-    one, other = (code_digest(f"foveal.bench.{name}") for name in ("settings", "runner"))
-    assert one == code_digest("foveal.bench.settings") != other

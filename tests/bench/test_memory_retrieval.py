@@ -8,6 +8,7 @@ from tiny import tiny
 
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_parts import Scores, Snapped
+from foveal.bench.code import code_digest
 from foveal.bench.memory_retrieval import exact_rows
 from foveal.bench.memory_retrieval_data import KINDS, Case, read_text
 from foveal.bench.memory_retrieval_search import (
@@ -21,7 +22,7 @@ from foveal.bench.memory_retrieval_search import (
 )
 from foveal.bench.memory_retrieval_speed import UNSEEN, _stepper, looked_bytes
 from foveal.bench.memory_retrieval_tasks import TOP_K, answer_rows, opened, stepped
-from foveal.bench.settings import BenchSettings, code_digest
+from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.models.threads import with_threads
 

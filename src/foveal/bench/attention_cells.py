@@ -15,7 +15,7 @@ from pathlib import Path
 
 from foveal.attention import AttentionMethod
 from foveal.bench.attention_models import PromptReader
-from foveal.bench.settings import code_digest
+from foveal.bench.code import code_digest
 from foveal.evaluation.grid import Cell, Outcome, System, run
 from foveal.evaluation.likelihood import nats_per_token
 from foveal.evaluation.ruler import TASKS, Sample, accuracy, answer_tokens, make

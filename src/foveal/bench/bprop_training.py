@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from foveal.bench.code import code_digest
 from foveal.bench.quality import bm25s_run
 from foveal.bench.retrieval_fusion import Judged, fuse
 from foveal.bench.settings import BenchSettings
@@ -217,7 +218,8 @@ class Arms:
             return reranked(queries, run, scorer, len(self.task.texts))
 
     def _kept(self, parts: Sequence[str], make: Callable[[], dict[str, Run]]) -> dict[str, Run]:
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+        code = code_digest("foveal.training.rerankers", "foveal.training.losses", __name__)
+        digest = hashlib.sha256("\n".join([*parts, code]).encode()).hexdigest()[:24]
         path = self.settings.cache / "bprop" / f"{digest}.json"
         found: dict[str, Run] | None = checkpoints.read(path)
         if found is None:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.headlines_data import Parts, by_body, by_body_and_headline, few, fnc
 from foveal.bench.headlines_exact import pairs_a_second
 from foveal.bench.runner import SIZE
@@ -40,6 +41,8 @@ FLIPPED = 0.9
 """Of best headlines with a number: how many are no longer called so once it is changed."""
 
 BAND = 0.2
+PAIR_CLASSIFIERS = "foveal.training.pair_classifiers"
+"""Where encoders are trained as judges."""
 PAIRS_A_SECOND = 2_000
 SLACK = 0.10
 """Taken from bars with `--quick`, where a fifth of the pairs is used."""
@@ -217,7 +220,7 @@ def teclass_rows(settings: BenchSettings) -> Iterator[Row]:
 
 def answered(arm: JudgeSettings, parts: Parts, settings: BenchSettings) -> Said:
     """What the judge says of the test pairs, from the cache if it said so before."""
-    told = json.dumps([asdict(arm), *(part.fingerprint for part in parts)], sort_keys=True)
+    told = json.dumps([asdict(arm), *(part.fingerprint for part in parts), _code()], sort_keys=True)
     key = hashlib.sha256(told.encode()).hexdigest()[:24]
     path = settings.cache / "headlines" / f"{arm.kind}-{key}.json"
     kept = checkpoints.read(path)
@@ -236,8 +239,13 @@ def answered(arm: JudgeSettings, parts: Parts, settings: BenchSettings) -> Said:
     return Said(tuple(kept["gold"]), tuple(kept["given"]), shares, float(kept["temperature"]))
 
 
+def _code() -> str:
+    """What a judge is: its features and what is fitted to them."""
+    return code_digest("foveal.papers.headlines", within="foveal.papers") + code_digest(PAIR_CLASSIFIERS)
+
+
 def _fitted(arm: JudgeSettings, parts: Parts, settings: BenchSettings) -> HeadlineJudge:
     """The judge; an encoder's run lies in the cache, so that it goes on."""
-    told = json.dumps([asdict(arm), parts.learnt.fingerprint, parts.dev.fingerprint])
+    told = json.dumps([asdict(arm), parts.learnt.fingerprint, parts.dev.fingerprint, _code()])
     key = hashlib.sha256(told.encode()).hexdigest()[:24]
     return HeadlineJudge(arm).fit(parts.learnt, parts.dev, folder=settings.cache / "headlines" / f"run-{key}")

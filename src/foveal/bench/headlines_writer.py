@@ -20,6 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.headlines_data import Parts, by_body, fnc
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
@@ -112,7 +113,7 @@ class Writing:
     def writer(self, kind: str) -> HeadlineWriter:
         """The writer of that kind, trained at the first call ever."""
         pairs, settings = self.drawn(kind), self.sizes.writer
-        told = json.dumps([kind, pairs.fingerprint, asdict(settings), self.model.fingerprint])
+        told = json.dumps([kind, pairs.fingerprint, asdict(settings), self.model.fingerprint, _code()])
         key = hashlib.sha256(told.encode()).hexdigest()[:24]
         folder = self.settings.cache / "headlines" / f"writer-{key}"
         labels = ("HREL",) if kind == SHUFFLED else KINDS[kind]
@@ -132,7 +133,7 @@ class Writing:
         )
         names = list(self.articles)[: self.sizes.judged if n > 1 else None]
         articles = [(one, self.articles[one]) for one in names]  # ids are mere numbers: another set has the same
-        told = json.dumps([name, n, articles, asdict(writer.settings), self.model.fingerprint])
+        told = json.dumps([name, n, articles, asdict(writer.settings), self.model.fingerprint, _code()])
         key = hashlib.sha256(told.encode() + state).hexdigest()[:24]
         path = self.settings.cache / "headlines" / f"written-{key}.json"
         kept = checkpoints.read(path)
@@ -172,6 +173,11 @@ def writer_rows(settings: BenchSettings, model: LanguageModel | None = None) -> 
         yield Row.of(f"writer: {kind}", "ROUGE-L", fmean(scores[kind].values()), note=note)
     yield from difference_rows(scores, work.sizes.slack)
     yield from loop_rows(work, settings)
+
+
+def _code() -> str:
+    """What a writer is, and how it is taught."""
+    return code_digest("foveal.papers.headline_writer", "foveal.training.headline_writers")
 
 
 def lead(article: str) -> str:

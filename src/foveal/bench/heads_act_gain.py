@@ -23,7 +23,6 @@ from statistics import fmean
 
 import numpy as np
 
-from foveal import __version__
 from foveal.attention.act import ACT
 from foveal.attention.act_controls import OURS, PLAIN, arms
 from foveal.attention.act_evaluation import (
@@ -40,6 +39,7 @@ from foveal.attention.act_files import Calibration, HeadGain
 from foveal.attention.act_search import SearchSettings, head_gains, search_heads, search_key, tried
 from foveal.attention.retrieval_heads import by_layer, head_scores
 from foveal.attention.sinks import OtherColumns
+from foveal.bench.code import code_digest
 from foveal.bench.heads_act_data import search_parts, test_examples, words
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
@@ -219,7 +219,7 @@ def _digest(model: LanguageModel, made: Calibration, tests: Mapping[str, Sequenc
         made.beta,
         made.rule,
         {name: list(own) for name, own in tests.items()},
-        __version__,
+        code_digest("foveal.attention.act_evaluation", "foveal.attention.act_controls", within="foveal.attention"),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 

@@ -29,12 +29,12 @@ from statistics import fmean
 
 import torch
 
-from foveal import __version__
 from foveal.attention.head_cache import HeadCache
 from foveal.attention.head_gates import train_gates
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
 from foveal.bench.attention_models import QWEN
+from foveal.bench.code import code_digest
 from foveal.bench.heads_data import Key, Observed, ReadText, answered, read_text
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
@@ -146,7 +146,8 @@ def grid_bars(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
 
 def _digest(text: ReadText, gates: HeadScores, copy: HeadScores, keep: float) -> str:
     """What the cells depend on."""
-    told = f"{text.model.fingerprint} {text.ids} {gates.as_json()} {copy.as_json()} {keep} {__version__}"
+    code = code_digest("foveal.attention.head_cache", __name__, within="foveal.attention")
+    told = f"{text.model.fingerprint} {text.ids} {gates.as_json()} {copy.as_json()} {keep} {code}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -22,6 +22,7 @@ from foveal.attention import AttentionMethod, Context, FlexPrefill
 from foveal.attention.head_cache import OBSERVED
 from foveal.attention.head_detection import placed, prompt_parts
 from foveal.attention.prefill import prefill
+from foveal.bench.code import code_digest
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
@@ -118,7 +119,8 @@ def read_text(settings: BenchSettings, model: LanguageModel, length: int, count:
 
 
 def _digest(model: LanguageModel, ids: Sequence[int]) -> str:
-    return hashlib.sha256(f"{model.fingerprint} {model.dtype} {list(ids)}".encode()).hexdigest()[:24]
+    code = code_digest("foveal.attention.prefill", "foveal.attention.flexprefill", __name__, within="foveal.attention")
+    return hashlib.sha256(f"{model.fingerprint} {model.dtype} {list(ids)} {code}".encode()).hexdigest()[:24]
 
 
 def _read(model: LanguageModel, ids: Sequence[int], path: Path) -> tuple[list[KeyValues], dict[int, Tensor]]:

@@ -26,6 +26,7 @@ import torch
 from foveal.attention import LongHeads
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.prefill import prefill
+from foveal.bench.code import code_digest
 from foveal.bench.memory_longheads_heads import KEY_TOKENS, MODEL, answered, passkey
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import contains, score
@@ -78,7 +79,8 @@ class Cells:
 
     def get(self, what: Sequence[object], measure: Callable[[], tuple[float, str]]) -> Cell:
         """The cell of `what`, which names all that it depends on."""
-        key = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+        code = code_digest("foveal.attention.longheads", __name__, within="foveal.attention")
+        key = hashlib.sha256(f"{what!r} {code}".encode()).hexdigest()[:16]
         if key not in self.known:
             begun = time.process_time()
             value, said = measure()

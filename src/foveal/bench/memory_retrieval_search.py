@@ -29,8 +29,8 @@ from foveal.attention.memory_parts import Part, Scores, Tail, Window, read_found
 from foveal.attention.roar_graph import Found, RoarSettings, best_keys, link, recall, spread
 from foveal.attention.roar_graph import RoarGraph as Graph
 from foveal.attention.rows import Rows
+from foveal.bench.code import code_digest
 from foveal.bench.memory_retrieval_data import HEADS, Case, ReadText
-from foveal.bench.settings import code_digest
 from foveal.evaluation.files import stored_lines, write_lines
 
 K = 100

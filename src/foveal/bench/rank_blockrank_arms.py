@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from foveal.bench.code import code_digest
 from foveal.bench.rank_blockrank_data import Asked, Task
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import whole_file
@@ -169,6 +170,7 @@ class Arms:
             "prompt": self._prompt(arm.layout),
             "full": str(arm.full),
             "learning": json.dumps(asdict(self._learning(arm)), sort_keys=True),
+            "code": code_digest("foveal.training.blockrank") + _ranking(),
         }
 
     def _learning(self, arm: Arm) -> BlockRankSettings:
@@ -224,7 +226,7 @@ def kept(
     compute: Callable[[Asked], Any],
 ) -> dict[str, Any]:
     """`compute` of each query by its id, as plain JSON, written down every few and never computed twice."""
-    digest = _digest({**made_by, **{one.id: one.digest for one in asked}})
+    digest = _digest({**made_by, "code": _ranking(), **{one.id: one.digest for one in asked}})
     path = settings.cache / "blockrank" / "scores" / f"{name}-{digest[:24]}.json"
     found: dict[str, Any] = checkpoints.read(path) or {}
     missing = [one for one in asked if one.id not in found]
@@ -234,6 +236,11 @@ def kept(
             with whole_file(path) as partial:
                 partial.write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def _ranking() -> str:
+    """The code by which blocks are read, in training and in ranking, and lists as a whole."""
+    return code_digest("foveal.ranking.blockrank_training", "foveal.ranking.listwise", within="foveal.ranking")
 
 
 def _digest(made_by: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.rank_legal_arms import RATES, SENTENCES, Arm, Sizes, arms
 from foveal.bench.settings import BenchSettings, text_digest
 from foveal.evaluation.files import whole_file
@@ -148,7 +149,9 @@ class Law:
         asked = Examples(
             {**self.dev.queries, **self.test.queries}, corpus or self.corpus, {**self.dev.judged, **self.test.judged}
         )
-        digest = hashlib.sha256(f"{name} {self._digest(self.dev, self.test)} {asked.fingerprint}".encode()).hexdigest()
+        code = code_digest("foveal.ranking.paraformer", "foveal.ranking.attentive_cnn", within="foveal.ranking")
+        made_by = f"{name} {self._digest(self.dev, self.test)} {asked.fingerprint} {code}"
+        digest = hashlib.sha256(made_by.encode()).hexdigest()
         path = self.settings.cache / "legal" / f"scores-{digest[:24]}.npy"
         if not path.is_file():
             run = ordered(model(), asked, self.found, self.sizes.candidates)

@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.libraries import new_store
 from foveal.bench.machine import processor, usable_cores
 from foveal.bench.scale_data import REAL, Real, passages_of, power_law, real_passages, write
-from foveal.bench.settings import BenchSettings, code_digest, text_digest
+from foveal.bench.settings import BenchSettings, text_digest
 from foveal.errors import FovealError
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.tables import Row

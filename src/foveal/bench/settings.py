@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,10 +90,3 @@ def text_digest(fingerprint: str, texts: Sequence[str]) -> str:
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)  # lengths keep ("ab", "c") and ("a", "bc") apart
     return digest.hexdigest()
-
-
-@cache
-def code_digest(*modules: str) -> str:
-    """A hash of the source of modules, by name: what was measured by other code is measured anew."""
-    sources = "".join(inspect.getsource(import_module(name)) for name in modules)
-    return hashlib.sha256(sources.encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal.bench.code import digest_of
 from foveal.bench.settings import BenchSettings
 from foveal.training.loop import Curves, Job, LoopSettings, train
 from foveal.training.windows import collate
@@ -30,12 +31,13 @@ def trained(
     together: Callable[[list[Any]], Any] = collate,
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
 ) -> Curves:
-    """Train an arm of a bench in place, or find it trained, by the hash of what it depends on, which `told` says: what
-    the rows are, too (`data_digest`).
+    """Train an arm of a bench in place, or find it trained, by the hash of what it depends on: the code of its model
+    and loss, and what `told` says; what the rows are, too (`data_digest`).
 
     `together` makes a batch of rows, `optimizer` what the loop uses instead of its own.
     """
-    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__}
+    code = digest_of(model, loss, *((optimizer,) if optimizer else ()))
+    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__, "code": code}
     digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
     folder = settings.cache / bench / f"{name}-{digest}"
     job = Job(model, rows, loss, identity=known_by, plan=plan, collate=together, optimizer=optimizer)
