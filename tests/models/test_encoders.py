@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from foveal.errors import ModelUnavailable
 from foveal.models import OFFLINE, load_encoder
-from foveal.models.bert import BertEncoder, batches, pooled, supports, workers
+from foveal.models.bert import BertEncoder, supports
+from foveal.models.bert_torch import batches, pooled, workers
 from foveal.models.encoders import SentenceTransformerEncoder
 from foveal.models.offline import unpacked
 from foveal.settings import Settings

@@ -343,8 +343,8 @@ def test_llr_reads_the_words_own_hidden_states(bert):
     with torch.no_grad():
         bridge.place.weight.normal_(generator=torch.Generator().manual_seed(0))
     found = LexSemBridge(bert, bridge, units).lexical_weights("b2 a1 b2")
-    ids = torch.tensor([bert._tokenizer.encode("b2 a1 b2").ids])
-    values = bridge.place(bert._hidden(ids, torch.ones_like(ids, dtype=torch.bool)))[0, :, 0].relu().tolist()
+    ids = torch.tensor([bert.tokenizer.encode("b2 a1 b2").ids])
+    values = bridge.place(bert.hidden(ids, torch.ones_like(ids, dtype=torch.bool)))[0, :, 0].relu().tolist()
     expected = {"b2": max(values[1], values[3]), "a1": values[2]}
     assert {word: found.get(word, 0.0) for word in expected} == pytest.approx(expected, abs=1e-5)
 
@@ -354,11 +354,11 @@ def test_clr_reads_the_models_own_head_at_the_first_token(masked_bert):
     encoder, model = masked_bert
     bridge = LexSemBridge(encoder, made_bridge(encoder, Units.of_tokens(encoder), BridgeSettings(method="CLR")),
                           Units.of_tokens(encoder))  # fmt: skip
-    ids = torch.tensor([encoder._tokenizer.encode("a1 b2").ids])
+    ids = torch.tensor([encoder.tokenizer.encode("a1 b2").ids])
     with torch.no_grad():
         expected = torch.log1p(model(input_ids=ids).logits[0, 0].relu())
     expected[list(bridge.units.special)] = 0
-    names = {encoder._tokenizer.id_to_token(unit): float(expected[unit]) for unit in expected.nonzero()[:, 0].tolist()}
+    names = {encoder.tokenizer.id_to_token(unit): float(expected[unit]) for unit in expected.nonzero()[:, 0].tolist()}
     found = bridge.lexical_weights("a1 b2")
     assert found == pytest.approx(names, abs=1e-4)
     assert set(found) - {"a1", "b2"}
@@ -530,7 +530,7 @@ def test_what_does_not_fit_is_refused(bert, generator):
         LexSemBridge.of_collection(HashedWords(), TEXTS, np.ones((2, 64), np.float32))
     with pytest.raises(InputError, match="holds no word"):
         LexSemBridge.of_collection(HashedWords(), [])
-    assert held_units(bert, Units.of_tokens(bert), ["a1 b2"]) == [bert._tokenizer.encode("a1 b2").ids[1:-1]]
+    assert held_units(bert, Units.of_tokens(bert), ["a1 b2"]) == [bert.tokenizer.encode("a1 b2").ids[1:-1]]
 
 
 # -- a library's search -----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import torch
 from foveal.bench.retrieval_fusion import DEPTH, Judged
 from foveal.bench.retrieval_late import claims_model, claims_vectors, token_vectors
 from foveal.bench.settings import BenchSettings
-from foveal.models.bert import native_bfloat16
+from foveal.models.bert_torch import native_bfloat16
 from foveal.models.language import load_language_model
 from foveal.ranking.blockrank import KEPT, BlockRank, default_layer
 from foveal.ranking.blockrank_cache import BlockCache

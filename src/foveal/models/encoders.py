@@ -1,6 +1,6 @@
 """Encoders by name: an offline wheel, a folder, or a hub id.
 
-The BERT family (most small sentence encoders) is computed by `bert.py`, which starts three times faster; any other
+The BERT family (most small sentence encoders) is computed by `bert.py`, which starts many times faster; any other
 architecture goes through sentence-transformers, an extra.
 """
 
@@ -21,6 +21,7 @@ from foveal.types import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 def load_encoder(
@@ -46,9 +47,7 @@ def _loaded(folder: Path, name: str, dtype: str | None, written: int) -> Encoder
 
     try:
         if supports(folder):
-            import torch
-
-            return BertEncoder(folder, name=name, dtype=getattr(torch, dtype) if dtype else None)
+            return BertEncoder(folder, name=name, dtype=_torch_type(dtype))
         if not (folder / "config.json").is_file():
             raise ModelUnavailable(
                 f"{folder} holds no model: there is no config.json in it. Name a model's own folder."
@@ -60,6 +59,15 @@ def _loaded(folder: Path, name: str, dtype: str | None, written: int) -> Encoder
         ) from error
 
 
+def _torch_type(dtype: str | None) -> torch.dtype | None:
+    if dtype is None:
+        return None
+    import torch
+
+    named: torch.dtype = getattr(torch, dtype)
+    return named
+
+
 class SentenceTransformerEncoder:
     """An `Encoder` over any model that sentence-transformers loads."""
 
@@ -68,9 +76,9 @@ class SentenceTransformerEncoder:
         module = require("sentence_transformers", extra="train")
         import torch
 
-        from foveal.models.bert import native_bfloat16
+        from foveal.models.bert_torch import native_bfloat16
 
-        chosen = getattr(torch, dtype) if dtype else torch.bfloat16 if native_bfloat16() else torch.float32
+        chosen = _torch_type(dtype) or (torch.bfloat16 if native_bfloat16() else torch.float32)
         self.name = name or folder.name
         with quiet():
             self._model: Any = module.SentenceTransformer(

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
-from foveal.models.characters import scalar
 from foveal.models.event_attention import EventAttention, settings_of
 from foveal.types import Encoder
 
@@ -31,14 +30,15 @@ def token_states(encoder: Encoder, texts: Sequence[str], tokens: int) -> list[Te
 
     ModelUnavailable: the encoder is not of the BERT family.
     """
-    from foveal.models.bert import BATCH_TOKENS, BertEncoder, batches, workers
+    from foveal.models.bert import BertEncoder
+    from foveal.models.bert_torch import BATCH_TOKENS, batches, workers
 
     if not isinstance(encoder, BertEncoder):
         raise ModelUnavailable(
             f"{encoder.name} does not give hidden states, which event attention reads; encoders of the BERT family do, "
             "such as minilm."
         )
-    read = [_cut(one.ids, tokens) for one in encoder._cutting_tokenizer.encode_batch(list(map(scalar, texts)))]
+    read = [_cut(one.ids, tokens) for one in encoder.tokens(texts)]
 
     def made(places: Sequence[int]) -> Tensor:
         lengths = torch.tensor([len(read[place]) for place in places])
@@ -47,7 +47,7 @@ def token_states(encoder: Encoder, texts: Sequence[str], tokens: int) -> list[Te
             ids[row, : len(read[place])] = torch.tensor(read[place])
         mask = torch.arange(ids.shape[1]) < lengths[:, None]
         with torch.inference_mode():
-            return encoder._hidden(ids, mask).float()
+            return encoder.hidden(ids, mask).float()
 
     groups = list(batches([len(ids) for ids in read], BATCH_TOKENS))
     found: dict[int, Tensor] = {}

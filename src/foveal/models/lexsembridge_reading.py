@@ -70,7 +70,7 @@ class Units:
     @classmethod
     def of_tokens(cls, encoder: Encoder) -> Units:
         """The encoder's own tokens. ModelUnavailable: it does not give them."""
-        vocabulary = bert_of(encoder, "the ids of its tokens")._tokenizer
+        vocabulary = bert_of(encoder, "the ids of its tokens").tokenizer
         special = [number for number, token in vocabulary.get_added_tokens_decoder().items() if token.special]
         named = [vocabulary.token_to_id(token) for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
         known = sorted({*special, *(number for number in named if number is not None)})
@@ -129,10 +129,10 @@ class Reader:
         return text if len(offsets) <= room else text[: offsets[room - 1][1]]
 
     def _with_states(self, texts: Sequence[str]) -> Reading:
-        from foveal.models.bert import BATCH_TOKENS, batches, pooled, workers
+        from foveal.models.bert_torch import BATCH_TOKENS, batches, pooled, workers
 
         encoder = bert_of(self.encoder, "its tokens and hidden states")
-        read = encoder._cutting_tokenizer.encode_batch(list(map(scalar, texts)))
+        read = encoder.tokens(texts)
         rows = [self.units.of_places(text, one.ids, one.offsets) for text, one in zip(texts, read, strict=True)]
         ids = padded(rows)
         if not self.settings.needs_states:
@@ -142,8 +142,8 @@ class Reader:
             tokens = padded([read[place].ids for place in places], fill=0)
             mask = torch.arange(tokens.shape[1]) < torch.tensor([len(read[place].ids) for place in places])[:, None]
             with torch.inference_mode():
-                hidden = encoder._hidden(tokens, mask).float()
-                return pooled(hidden, mask, encoder._pooling), hidden
+                hidden = encoder.hidden(tokens, mask).float()
+                return pooled(hidden, mask, encoder.pooling), hidden
 
         groups = list(batches([len(one.ids) for one in read], BATCH_TOKENS))
         if len(texts) == 1:
@@ -201,7 +201,7 @@ def padded(rows: Sequence[Sequence[int]], *, fill: int = -1) -> Tensor:
 
 def masked_head(encoder: Encoder, *, fresh: bool = False) -> MaskedHead:
     """The encoder's masked-language head. InputError: it has none, and no `fresh` one was asked for."""
-    weights = bert_of(encoder, "a masked-language head")._weights
+    weights = bert_of(encoder, "a masked-language head").weights
     head = MaskedHead(weights["embeddings.word_embeddings.weight"])
     part = "cls.predictions."
     if f"{part}bias" in weights:
@@ -267,7 +267,7 @@ def held_units(encoder: Encoder, units: Units, texts: Sequence[str]) -> list[lis
     """The rows of W that each text holds, all of it."""
     if units.words is not None:
         return [units.of_text(text) for text in texts]
-    tokenizer = bert_of(encoder, "the ids of its tokens")._tokenizer
+    tokenizer = bert_of(encoder, "the ids of its tokens").tokenizer
     return [list(one.ids) for one in tokenizer.encode_batch(list(map(scalar, texts)), add_special_tokens=False)]
 
 

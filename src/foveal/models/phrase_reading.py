@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from foveal.errors import InputError
-from foveal.models.bert import BATCH_TOKENS, batches
+from foveal.models.bert_torch import BATCH_TOKENS, batches
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

@@ -201,6 +201,8 @@ class PaperSearch:
     def warm(self) -> None:
         """Load what the first search and the first page with similar papers would wait for, and keep it in memory."""
         if self.index.encodes:
+            import torch  # noqa: F401 - once it is here, a query is encoded in a third of the time (models/bert.py)
+
             self.index.library.store.hold_vectors()
             self.search("warm", 1)
         self._similar.words.refresh()

@@ -36,7 +36,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.models.bert import batches
+from foveal.models.bert_torch import batches
 from foveal.ranking.article_models import (
     Floats,
     Sentences,

@@ -162,7 +162,7 @@ class TokenEncoder:
         return np.array([number for token, number in vocabulary if _is_punctuation(token)], dtype=np.int64)
 
     def _encoded(self, asked: Sequence[_Asked]) -> list[Tokens]:
-        from foveal.models.bert import BATCH_TOKENS, batches, workers
+        from foveal.models.bert_torch import BATCH_TOKENS, batches, workers
 
         vectors: list[Floats] = [np.empty((0, self.dimension), dtype=np.float32)] * len(asked)
         cut = list(batches([len(one.ids) for one in asked], BATCH_TOKENS))
@@ -185,7 +185,7 @@ class TokenEncoder:
             ids[row, : len(one.ids)] = torch.from_numpy(one.ids)
         mask = torch.arange(length) < torch.tensor([one.attended for one in asked])[:, None]
         with torch.inference_mode():
-            hidden: Tensor = self._encoder._hidden(ids, mask).float()
+            hidden: Tensor = self._encoder.hidden(ids, mask).float()
             hidden = hidden if self._head is None else hidden @ self._head.T
             rows = F.normalize(hidden, dim=-1).numpy()
         return [rows[row, : len(one.ids)][one.kept] for row, one in enumerate(asked)]
@@ -197,7 +197,7 @@ class TrainedTokens:
     def __init__(self, folder: Path, *, name: str | None = None) -> None:
         """Load the model, whose own settings hold. MissingExtra: sentence-transformers is not installed."""
         module = require("sentence_transformers.multi_vector_encoder", extra="train")
-        from foveal.models.bert import native_bfloat16
+        from foveal.models.bert_torch import native_bfloat16
         from foveal.models.folders import fingerprint
         from foveal.models.quiet import quiet
 

@@ -185,7 +185,7 @@ class LexSemBridge:
             return self.units.words[unit]
         from foveal.models.lexsembridge_reading import bert_of
 
-        return str(bert_of(self.encoder, "its tokens")._tokenizer.id_to_token(unit))
+        return str(bert_of(self.encoder, "its tokens").tokenizer.id_to_token(unit))
 
 
 class _Documents:

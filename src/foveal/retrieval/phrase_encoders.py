@@ -132,7 +132,7 @@ class PhraseEncoder:
 
     def passages(self, texts: Sequence[str]) -> list[PassageTokens]:
         """The tokens of each text, all of them: a text longer than the encoder's window is read in several."""
-        from foveal.models.bert import workers
+        from foveal.models.bert_torch import workers
 
         made = read(self._tokenizer, texts)
         found = token_states(made, self._tokenizer, self._hidden, room=self._room, over=workers().map)
@@ -164,7 +164,7 @@ class PhraseEncoder:
 
     def _hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         with torch.inference_mode():
-            return self._encoder._hidden(ids, mask)
+            return self._encoder.hidden(ids, mask)
 
 
 def load_phrase_encoder(name: str = "minilm", *, cache: Path | None = None) -> PhraseEncoder:

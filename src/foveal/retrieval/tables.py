@@ -24,19 +24,20 @@ import pyarrow as pa
 
 from foveal.errors import LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooNew
 from foveal.evaluation.files import other_holder
+from foveal.retrieval.lance_import import lancedb
 from foveal.retrieval.lease import Right, lease
 from foveal.retrieval.storage_errors import lance_errors as lance_errors
 from foveal.retrieval.storage_errors import storage_errors as storage_errors
 from foveal.settings import store_uri
 
 if TYPE_CHECKING:
-    import lancedb
+    from lancedb import DBConnection
     from lancedb.index import FTS
 
 SCHEMA = 1
 """Version of the tables that this Foveal writes."""
 
-Migration = Callable[["lancedb.DBConnection"], None]
+Migration = Callable[["DBConnection"], None]
 
 MIGRATIONS: dict[int, Migration] = {}
 """From a schema version to the step that makes the next one; each may be run again after a kill."""
@@ -101,16 +102,14 @@ def is_remote(uri: str) -> bool:
     return store_uri(uri) is not None
 
 
-def connect(uri: str, *, pinned: bool = False) -> lancedb.DBConnection:
+def connect(uri: str, *, pinned: bool = False) -> DBConnection:
     """A connection to the tables at `uri` (a folder, or an object store's URI); `pinned` ones stay as they are opened.
 
     What an object store asks for (keys, endpoint, region) comes from the environment, by its own names (AWS_…).
     """
     os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings are about itself: errors reach us as exceptions
-    import lancedb
-
     with lance_errors(uri):
-        return lancedb.connect(uri, read_consistency_interval=None if pinned else FRESHNESS)
+        return lancedb().connect(uri, read_consistency_interval=None if pinned else FRESHNESS)
 
 
 def exists(uri: str) -> bool:
@@ -132,7 +131,7 @@ def exists(uri: str) -> bool:
     return made
 
 
-def _is_written(database: lancedb.DBConnection, name: str) -> bool:
+def _is_written(database: DBConnection, name: str) -> bool:
     """Whether a table that is listed has a version: while it is made, or after a kill, only its folder is there."""
     try:
         database.open_table(name)

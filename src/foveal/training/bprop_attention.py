@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownName
-from foveal.models.bert import BATCH_TOKENS, batches, native_bfloat16, workers
+from foveal.models.bert_torch import BATCH_TOKENS, batches, native_bfloat16, workers
 from foveal.models.characters import scalar
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from foveal.errors import ModelUnavailable
-from foveal.models.bert import _pooling, pooled, supports
+from foveal.models.bert import pooling_of, supports
+from foveal.models.bert_torch import pooled
 from foveal.models.event_attention import EventAttention, EventAttentionSettings, EventStates, EventText
 from foveal.models.quiet import quiet
 from foveal.training import model_folders
@@ -45,7 +46,7 @@ class EventModel(nn.Module):
     @classmethod
     def of(cls, folder: Path, settings: EventAttentionSettings, *, writer: bool, seed: int) -> EventModel:
         """The model that training begins with. ModelUnavailable: the folder's encoder does not fit."""
-        if not supports(folder) or _pooling(folder) != "mean":
+        if not supports(folder) or pooling_of(folder) != "mean":
             raise ModelUnavailable(
                 f"{folder} is no sentence encoder of the BERT family with mean pooling, so no query of it can look at "
                 "events token by token. Begin with one, such as minilm."

@@ -19,15 +19,17 @@ from torch import Tensor, nn
 
 from foveal.errors import ModelUnavailable
 from foveal.models import load_encoder
-from foveal.models.bert import _pooling, pooled, supports
+from foveal.models.bert import pooling_of, supports
+from foveal.models.bert_torch import pooled
 from foveal.models.lexsembridge import Bridge, Reading
 from foveal.models.lexsembridge_reading import ENCODER, Reader, Units, bridged, padded, write_bridge
 from foveal.training import model_folders
 from foveal.training.encoders import dev_metrics
 from foveal.training.examples import ApartBatches, Examples, Rows
+from foveal.training.first_stage import dev_part
 from foveal.training.lexsembridge import Batch, LexSemBridgeSettings, info_nce, own_only, presence_loss
 from foveal.training.loop import Job
-from foveal.training.searches import Floats, VectorSearch, WordSearch, run_of
+from foveal.training.searches import Floats, VectorSearch, WordSearch
 
 
 class BridgedEncoder(nn.Module):
@@ -96,14 +98,15 @@ class Both:
                 'with one, such as minilm, or train the bridge alone: encoder="frozen".'
             )
         encoder = model_folders.sentence_transformer(folder)
-        self.model = BridgedEncoder(encoder, bridge, units, pooling=_pooling(folder))
+        self.model = BridgedEncoder(encoder, bridge, units, pooling=pooling_of(folder))
         self.settings, self.window = settings, int(encoder.max_seq_length)
         self._saved: Path | None = None
         self._documents: Floats | None = None  # of the whole corpus, by what was saved
 
     def job(self, learnt: Rows, dev: Examples) -> Job:
         """Rows of texts, their loss, and the dev queries' metrics over a part of the corpus."""
-        settings, part = self.settings, _part(dev, self.settings.dev_documents)
+        settings = self.settings
+        part = dev_part(dev, WordSearch(dev.corpus), settings.dev_documents)
 
         def measure(model: Any) -> Mapping[str, float]:
             documents = model.encoded(list(part.values()), model.documents, self.window)
@@ -160,15 +163,3 @@ class Both:
             both = bridge.settings.fuse_passage
             self._documents = bridged(bridge, reader, texts) if both else encoder.encode(texts)
         return VectorSearch(list(examples.corpus), self._documents, lambda asked: bridged(bridge, reader, asked))
-
-
-def _part(dev: Examples, most: int) -> dict[str, str]:
-    """The dev queries' answers, what words find for them, and the corpus from its beginning, up to `most`."""
-    chosen = dict.fromkeys(document for documents in dev.positives.values() for document in documents)
-    for found in run_of(WordSearch(dev.corpus), dev, max(1, most // (2 * len(dev.queries)))).values():
-        chosen |= dict.fromkeys(found)
-    for document in dev.corpus:
-        if len(chosen) >= most:
-            break
-        chosen.setdefault(document)
-    return {document: dev.corpus[document] for document in chosen}
