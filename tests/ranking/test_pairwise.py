@@ -34,6 +34,16 @@ def test_so_many_passes_bring_so_many_to_the_top():
     assert sum(hit.score for hit in whole) == pytest.approx(1.0)
 
 
+def test_nothing_is_asked_twice():
+    asked = []
+    ranker = PairwiseRanker(None, passes=4, prefers=by_number(asked))
+    found = ranker.rank("q", hits("9", "8", "7", "5", "6", "4"))
+    assert [hit.passage.text for hit in found] == ["9", "8", "7", "6", "5", "4"]
+    assert asked == [("4", "6"), ("6", "5"), ("6", "7"), ("7", "8"), ("8", "9"), ("4", "5")]
+    ranker.rank("another", hits("9", "8"))
+    assert asked[6:] == [("8", "9")]  # what was said for one query says nothing of another
+
+
 def test_what_is_behind_the_budget_keeps_its_place_and_few_or_none_are_ranked():
     ranker = PairwiseRanker(None, passes=1, budget=2, prefers=by_number([]))
     assert [hit.passage.text for hit in ranker.rank("q", hits("1", "2", "9"))] == ["2", "1", "9"]

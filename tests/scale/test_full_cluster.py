@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.errors import Cancelled, FetchFailed, InputError, UnknownName
 from foveal.models.chat import Cancel
 from foveal.scale import asking
-from foveal.scale.serving import ServedChat, ServedEncoder, ServedRanker
+from foveal.scale.serving import RankerReplica, ServedChat, ServedEncoder, ServedRanker, ServedRankers
+from foveal.types import Hit, Passage, Span
 from foveal.web.app import status_of
 
 ABOUT = {
@@ -79,6 +81,7 @@ def calls(handle: Handle) -> dict[str, Callable[[], object]]:
         "a batch": lambda: encoder.encode(["a"] * 20),
         "offsets": lambda: encoder.token_offsets("a"),
         "ranking": lambda: ServedRanker(handle, "r", Path()).rank("Where?", []),
+        "a ranker": lambda: ServedRankers(handle).get("r", Path()),
         "answer": lambda: chat.chat(asked),
         "answers": lambda: chat.chat_many([asked] * 3),
         "stream": lambda: list(chat.stream(asked)),
@@ -166,3 +169,26 @@ def test_queries_are_encoded_in_their_order():
     handle = Handle(lambda text: np.full(2, len(text), dtype=np.float32))
     found = ServedEncoder(handle, **ABOUT[ServedEncoder]).encode(["a", "bbb"])
     assert found.tolist() == [[1, 1], [3, 3]]
+
+
+class InThisProcess:
+    """A `DeploymentHandle` of one replica, whose methods are called at once."""
+
+    def __init__(self, replica: Any) -> None:
+        self.replica = replica
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=lambda *given: Response(getattr(self.replica, name)(*given)))
+
+
+def test_a_ranker_is_had_before_anything_is_asked_of_it(tmp_path):
+    from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
+
+    words = Vocabulary.of(["the rent is due in may", "the roof leaks"], least=1)
+    AttentiveCNN(words, AttentiveCNNSettings(dimension=4, filters=4)).save(tmp_path / "models" / "articles")
+    rankers = ServedRankers(InThisProcess(RankerReplica()))
+    ranker = rankers.get("articles", tmp_path)  # it refuses an empty query, so that none may be asked to load it
+    hits = [Hit(Passage(Span(text, 0, len(text)), text, None), 0.0, "words") for text in ("the roof leaks", "rent")]
+    assert {hit.passage.text for hit in ranker.rank("rent", hits)} == {"the roof leaks", "rent"}
+    with pytest.raises(UnknownName, match="No ranker is called"):
+        rankers.get("no-such-ranker", tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from honest import HashedWords
@@ -14,6 +16,7 @@ from foveal.retrieval import indexing, tables
 from foveal.retrieval.adding import OwnWork
 from foveal.scale import cluster
 from foveal.scale.adding import PART_BYTES, SMALL_PART_BYTES, parted
+from foveal.scale.indexing import NAMES, build_indexes
 from foveal.text.loading import Source
 
 
@@ -91,3 +94,43 @@ def test_without_ray_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"foveal\[scale\]"), cluster.cluster():
         pytest.fail("there is no ray")
+
+
+@dataclass
+class WordTable:
+    """A table of passages none of which an index covers: lancedb's, and lance-ray, which makes indexes of it."""
+
+    names: list[str]
+    fewest: int = 9  # indexes that a reader may have found
+
+    def open_table(self, _name: str) -> WordTable:
+        return self
+
+    def count_rows(self) -> int:
+        return 10
+
+    def list_indices(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=one, columns=["indexed"], num_unindexed_rows=10) for one in self.names]
+
+    def create_scalar_index(self, _uri: str, *, name: str, **_: object) -> None:
+        assert name not in self.names
+        self.names.append(name)
+
+    def drop_index(self, name: str) -> None:
+        self.names.remove(name)
+        self.fewest = min(self.fewest, len(self.names))
+
+    def checkout_latest(self) -> None:
+        """It is the latest."""
+
+
+@pytest.mark.parametrize("before", [[], [NAMES[0]], [NAMES[1]], list(NAMES)], ids=["none", "one", "two", "both"])
+def test_an_index_of_words_takes_the_place_of_those_before_even_after_a_kill(before, monkeypatch):
+    table = WordTable(list(before))
+    monkeypatch.setattr(tables, "connect", lambda _: table)
+    monkeypatch.setitem(sys.modules, "lance_ray", table)
+    store = SimpleNamespace(uri="library", index=SimpleNamespace(name="ivf-rq"))
+    assert build_indexes(store, workers=2, at_least=1) == ["indexed"]
+    assert len(table.names) == 1
+    assert table.fewest >= 1  # a reader finds one at any time
+    assert not before or table.names != before

@@ -166,6 +166,16 @@ def test_words_of_the_collection_may_be_drawn_and_frequent_ones_are_passed_over(
         Likelihood.fit([[], []])
 
 
+@pytest.mark.parametrize("others", [0, 1, 5, 40])
+def test_other_words_are_those_whose_exponential_clocks_ring_first(others):
+    likelihood = Likelihood.fit([[f"w{n}" for n in range(40) for _ in range(1 + n % 3)]], others=others)
+    names, shares = zip(*likelihood.frequencies.items(), strict=True)
+    for seed in range(20):
+        clocks = np.random.default_rng(seed).exponential(size=40) / np.array(shares)
+        expected = [names[place] for place in sorted(range(40), key=lambda place: clocks[place])][:others]
+        assert likelihood.choices(["w0"], np.random.default_rng(seed)).words[:others] == tuple(expected)
+
+
 # -- sets ------------------------------------------------------------------------------------------------------------
 
 NONE_OUT = Sets(least=1, left_out=())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from title_models import TINY, plain_scores
 from typer.testing import CliRunner
 
@@ -178,6 +181,21 @@ def test_mentions_of_other_titles_become_links():
     linked = mention_links(texts)
     assert set(linked[0].links) == {Link(0, "b"), Link(2, "d"), Link(2, "c")}
     assert [one.links for one in linked[1:]] == [(), (), ()]
+
+
+def mentions_by_definition(titles: list[str], text: str) -> list[str]:
+    """The longest title at each place where none of its ends is within a word, from left to right."""
+    by_length = "|".join(map(re.escape, sorted(titles, key=len, reverse=True)))
+    return [match[0] for match in re.finditer(rf"(?<!\w)(?:{by_length})(?!\w)", text)]
+
+
+@given(st.sets(st.text("aé b.", min_size=1, max_size=5), min_size=1, max_size=12), st.text("aé b.", max_size=40))
+def test_mentions_are_those_of_the_definition(titles, text):
+    titles = sorted(titles)
+    texts = [text_of(["-"], title=title, name=str(number)) for number, title in enumerate(titles)]
+    found = mention_links([text_of([text], title="(none of them)", name="t"), *texts], least=1)[0].links
+    expected = dict.fromkeys(str(titles.index(title)) for title in mentions_by_definition(titles, text))
+    assert [link.target for link in found] == list(expected)
 
 
 def test_what_is_held_out_is_in_no_text_and_links_move_along():

@@ -12,6 +12,7 @@ from foveal.errors import InputError
 from foveal.evaluation.beir import Collection, Record
 from foveal.training.examples import ApartBatches, Examples, Rows, dataset, judged_half, shuffled
 from foveal.training.negatives import top_negatives
+from foveal.training.searches import WordSearch, run_of
 
 QUERIES = {"q1": "where is sight sharpest", "q2": "what turns sound into signals", "q3": "sharpest sight"}
 CORPUS = {"d1": "the fovea", "d2": "the cochlea", "d3": "the  fovea", "d4": "the lens"}
@@ -105,6 +106,26 @@ def test_a_collection_without_what_teaches_nothing():
     found = Examples.of(Collection("senses", corpus, {"a": "eye?", "b": "nothing?", "c": "ear?"}, qrels))
     assert found.corpus == {"1": "Eyes see", "3": "ears hear"}
     assert (found.queries, found.judged, found.name) == ({"a": "eye?"}, {"a": {"1": 1}}, "senses")
+
+
+def test_a_query_that_is_a_document_of_its_collection_is_not_told_from_itself():
+    """ArguAna: what counters an argument of the corpus is asked for; the argument itself is not the answer."""
+    corpus = {
+        "pro": Record("pro", "Diet", "Eat  plants."),
+        "con": Record("con", "Diet", "Plants lack iron."),
+        "7": Record("7", "", "plants need light"),
+        "ask": Record("ask", "", "Plants?"),
+    }
+    queries = {"pro": "eat plants.", "7": "what do plants need", "ask": "plants?"}
+    qrels = {"pro": {"con": 1}, "7": {"con": 1}, "ask": {"con": 1, "ask": 0}}
+    found = Examples.of(Collection("arguments", corpus, queries, qrels))
+    assert not found.wrong("pro", "pro")
+    assert found.wrong("7", "7")  # another text: that both are called 7 is chance
+    assert found.wrong("ask", "ask")  # a person said so
+    searched = run_of(WordSearch(found.corpus), found, 2)
+    assert "pro" not in searched["pro"]
+    assert "7" in searched["7"]
+    assert top_negatives({"pro": dict.fromkeys(corpus, 1.0)}, found, depth=4)["pro"] == ["7", "ask"]
 
 
 def test_a_split_shares_no_query_nor_its_text(topics):

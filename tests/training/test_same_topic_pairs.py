@@ -83,6 +83,22 @@ def test_random_pairs_follow_the_topics_across_documents():
     assert (pairs.left != pairs.right).all()
 
 
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=30), st.sets(st.integers(0, 29)), st.integers(0, 99))
+def test_random_pairs_are_drawn_from_all_of_the_topic_and_all_of_others(topics, blocked, seed):
+    column = np.array(topics)
+    texts = tuple(f"text {at}" for at in range(len(topics)))
+    corpus = Corpus(texts, column, column, column, blocked=frozenset(blocked))
+    pairs, rng, expected = random_paragraph(corpus, np.random.default_rng(seed)), np.random.default_rng(seed), []
+    known = np.array([at for at in range(len(topics)) if topics[at] >= 0 and at not in blocked], dtype=np.int64)
+    for at in known:
+        alike = known[(column[known] == topics[at]) & (known != at)]
+        unlike = known[column[known] != topics[at]]
+        for pool, same in ((alike, True), (unlike, False)):
+            chosen = rng.choice(pool, size=min(3, len(pool)), replace=False)
+            expected += [(at, other, same) for other in chosen]
+    assert list(zip(pairs.left, pairs.right, pairs.same, strict=True)) == expected
+
+
 def test_section_pairs_are_of_whole_sections():
     corpus = Corpus.of(DOCUMENTS)
     whole, pairs = pairs_of("section", corpus, seed=0)

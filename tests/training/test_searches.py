@@ -40,6 +40,29 @@ def test_word_search_is_bm25(texts, query):
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
+@given(st.lists(TEXTS, min_size=1, max_size=6), TEXTS)
+def test_the_scores_of_some_documents_are_those_of_the_search(texts, query):
+    corpus = {f"d{n}": text for n, text in enumerate(texts)}
+    search = WordSearch(corpus)
+    (found,) = search([query], len(corpus))
+    some = list(corpus)[::2]
+    assert search.of(query, some) == {name: found.get(name, 0.0) for name in some}
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=30), st.integers(1, 40))
+def test_the_best_come_first_and_of_equal_ones_the_first_row(scores, k):
+    vectors = np.array(scores, dtype=np.float32)[:, None]
+    search = VectorSearch([f"d{n}" for n in range(len(scores))], vectors, lambda texts: np.ones((len(texts), 1)))
+    expected = sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:k]
+    assert list(search(["?"], k)[0]) == [f"d{row}" for row in expected]
+
+
+def test_what_is_no_number_comes_last():
+    vectors = np.array([[np.nan], [1.0], [np.nan], [3.0], [2.0]], dtype=np.float32)
+    search = VectorSearch(list("abcde"), vectors, lambda texts: np.ones((len(texts), 1)))
+    assert [list(search(["?"], k)[0]) for k in (2, 4)] == [["d", "e"], ["d", "e", "b", "a"]]
+
+
 def test_word_search_adds_up_in_one_order_whatever_the_process():
     """A set of words has another order in each process, and sums of numbers depend on theirs."""
     draw = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from foveal.training import encoders, model_folders
 from foveal.training.encoders import ARMS, EncoderSettings, train_encoder
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
+from foveal.training.negatives import spread
 from foveal.training.report import read_report
 from foveal.training.searches import WordSearch
 
@@ -119,20 +120,33 @@ def test_without_a_teacher_words_and_base_together_teach(topics, tiny_encoder, t
     assert np.sqrt(np.mean(variances)) == pytest.approx(3.0)
 
 
-def test_of_what_words_find_one_query_is_held_at_a_time(topics, tiny_encoder, tmp_path, monkeypatch):
-    """For each query all documents are found: of all queries together that would be more than memory holds."""
+def test_the_blend_is_the_sum_of_what_words_and_the_base_say_of_the_candidates(
+    topics, tiny_encoder, tmp_path, monkeypatch
+):
+    """T8, by definition; words are asked for the candidates' scores alone, and never to order the whole corpus."""
     asked = []
 
     class Counted(WordSearch):
         def __call__(self, queries, k):
-            asked.append((len(queries), k))
+            asked.append(len(queries))
             return super().__call__(queries, k)
 
     monkeypatch.setattr(encoders, "WordSearch", Counted)
-    _, report = mined(topics, tiny_encoder, tmp_path, "kl")
+    kept, report = mined(topics, tiny_encoder, tmp_path, "kl")
     assert report.what.startswith("encoder, kl")
-    assert any(k == len(topics.corpus) for _, k in asked)
-    assert all(count == 1 for count, k in asked if k == len(topics.corpus))
+    assert len(asked) == 1  # the first search, of all queries together
+    words, encoder = WordSearch(topics.corpus), load_encoder(str(tiny_encoder))
+    summed = {}
+    for query, said in kept["scores"].items():
+        found = words([topics.queries[query]], len(topics.corpus))[0]
+        parts = (
+            [found.get(name, 0.0) for name in said],
+            encoder.encode([topics.corpus[name] for name in said]) @ encoder.encode([topics.queries[query]])[0],
+        )
+        units = [(np.array(part) - min(part)) / (max(part) - min(part)) if np.ptp(part) else 0.5 for part in parts]
+        summed[query] = dict(zip(said, (sum(units) * np.ones(len(said))).tolist(), strict=True))
+    told = spread(summed, FAST.teacher_spread)
+    assert all(kept["scores"][query] == pytest.approx(told[query], abs=1e-3) for query in told)
 
 
 def mined(topics, base, home, arm, **options):

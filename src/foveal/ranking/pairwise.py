@@ -3,13 +3,14 @@
 Source    "Large Language Models are Effective Text Rankers with Pairwise Ranking Prompting" (Qin et al., Findings of
           NAACL 2024, arXiv 2306.17563), its sliding windows: k passes from the last candidate to the first, neighbours
           compared in both orders, and swapped where the lower one wins; so many passes bring so many to the top
-Cost      2 · passes · (budget - 1) prompts of two passages; only two letters are scored, nothing is generated
+Cost      at most 2 · passes · (budget - 1) prompts of two passages; only two letters are scored, nothing is generated.
+          Two that meet again are asked for once: the better the first order, the more is spared
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from foveal.errors import InputError
@@ -37,7 +38,7 @@ class PairwiseRanker:
     model: LanguageModel
     passes: int = 5  # places at the top that are brought into order
     budget: int | None = None  # hits that are compared; None: all that are given
-    prefers: Callable[[str, str, str], float] | None = field(default=None)  # query, two texts -> above 0 for the first
+    prefers: Callable[[str, str, str], float] | None = None  # query, two texts -> above 0 for the first, else below
 
     def __post_init__(self) -> None:
         """InputError: a value below 1."""
@@ -56,10 +57,14 @@ class PairwiseRanker:
         if not query.strip():
             raise InputError("The query is empty, so no passage can answer it. Ask something.")
         order = list(hits[: self.budget])
-        better = self.prefers or self._prefers
+        told: dict[tuple[str, str], float] = {}  # passes meet the same neighbours again
         for settled in range(min(self.passes, len(order) - 1)):
             for place in range(len(order) - 1, settled, -1):
-                if better(query, order[place].passage.text, order[place - 1].passage.text) > 0:
+                one, other = order[place].passage.text, order[place - 1].passage.text
+                if (one, other) not in told:
+                    told[one, other] = (self.prefers or self._prefers)(query, one, other)
+                    told[other, one] = -told[one, other]
+                if told[one, other] > 0:
                     order[place - 1], order[place] = order[place], order[place - 1]
         order += hits[len(order) :]
         total = len(order) * (len(order) + 1) / 2

@@ -41,6 +41,7 @@ from foveal.types import Hit, Passage, Span
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pyarrow as pa
 
     from foveal.models.title_models import TitleModel
     from foveal.retrieval.constrained_beams import BeamSettings
@@ -208,7 +209,8 @@ class CorpusBrain:
         from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 
         require_k(k)
-        settings, trie, numbers = settings or BeamSettings(), self.trie, list(range(len(self.titles)))
+        numbers: Sequence[int] = range(len(self.titles))
+        settings, trie = settings or BeamSettings(), self.trie
         if candidates is not None:
             trie, numbers = self._of(candidates)
         if k > len(trie):
@@ -333,8 +335,8 @@ class GenerativeRetriever:
 
     def _matching(self, where: str) -> list[str]:
         """The titles of the documents of which a visible passage meets the condition."""
-        rows = self._rows(where, ["document_id", "edition"])
-        pairs = {(row["document_id"], row["edition"]) for row in rows}
+        found = self._rows(where, ["document_id", "edition"]).group_by(["document_id", "edition"]).aggregate([])
+        pairs = set(zip(found["document_id"].to_pylist(), found["edition"].to_pylist(), strict=True))
         current = self.store.current(sorted({document for document, _ in pairs}))
         seen = {document for document, now in current.items() if (document, now.edition) in pairs}
         titles = zip(self.brain.documents, self.brain.titles, strict=True)
@@ -355,20 +357,19 @@ class GenerativeRetriever:
     def _first(self, document_id: str, condition: str) -> tuple[Passage, str] | None:
         """The first visible passage that meets the condition, and its revision; None: the document is gone."""
         now = self.store.current([document_id]).get(document_id)
-        places = [row for row in self._rows(condition, PLACES) if now and row["edition"] == now.edition]
+        places = [row for row in self._rows(condition, PLACES).to_pylist() if now and row["edition"] == now.edition]
         if not places or now is None:
             return None
         first = min(places, key=lambda row: int(row["start"]))
         span = Span(document_id, first["start"], first["end"])
         return Passage(span, self.store.text(document_id, now.revision).quote(span), first["heading"]), now.revision
 
-    def _rows(self, condition: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    def _rows(self, condition: str, columns: Sequence[str]) -> pa.Table:
         """The rows of all passages that meet the condition, visible or not."""
         with tables.lance_errors(self.store.uri):
             passages = self.store._passages
             builder = passages.search().where(condition).select(list(columns))
-            rows: list[dict[str, Any]] = builder.limit(max(1, passages.count_rows())).to_arrow().to_pylist()
-        return rows
+            return builder.limit(max(1, passages.count_rows())).to_arrow()
 
 
 def title_model_folder(home: Path, model: str | None = None) -> Path:

@@ -24,7 +24,7 @@ from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.registry import require
-from foveal.retrieval.sparse_lists import SparseVectors
+from foveal.retrieval.sparse_lists import Floats, Ints, SparseVectors
 from foveal.settings import Settings
 
 
@@ -95,8 +95,13 @@ class SpladeEncoder:
 
     def encode(self, texts: Sequence[str], *, queries: bool = False) -> SparseVectors:  # noqa: ARG002
         """Vectors (len(texts), vocabulary)."""
-        parts = [self._encode(texts[first : first + self.batch]) for first in range(0, len(texts), self.batch)]
-        return SparseVectors.joined(parts, self.vocabulary)
+        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))  # of one length together: little padding
+        rows: dict[int, tuple[Ints, Floats]] = {}
+        for first in range(0, len(order), self.batch):
+            part = order[first : first + self.batch]
+            made = self._encode([texts[row] for row in part])
+            rows.update((row, made.row(place)) for place, row in enumerate(part))
+        return SparseVectors.of_rows([rows[row] for row in range(len(texts))], self.vocabulary)
 
     def _encode(self, texts: Sequence[str]) -> SparseVectors:
         import torch

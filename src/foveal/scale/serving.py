@@ -197,15 +197,22 @@ class RankerReplica:
     def __init__(self) -> None:
         self._made: dict[tuple[str, Path], Ranker] = {}
 
+    def load(self, name: str, home: Path) -> None:
+        """Have the ranker called `name` at hand. UnknownName, ModelUnavailable: as `load_ranker`."""
+        self._ranker(name, home)
+
     def rank(self, name: str, home: Path, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """The hits in the order of the ranker called `name`."""
+        return self._ranker(name, home).rank(query, hits)
+
+    def _ranker(self, name: str, home: Path) -> Ranker:
         from foveal.ranking.by_name import load_ranker
 
         ranker = self._made.pop((name, home), None) or load_ranker(name, home=home)
         self._made[name, home] = ranker
         for old in list(self._made)[:-2]:
             del self._made[old]
-        return ranker.rank(query, hits)
+        return ranker
 
 
 class ReaderReplica:
@@ -316,11 +323,10 @@ class ServedRankers:
 
     def get(self, name: str, home: Path) -> ServedRanker:
         """The ranker of that name. UnknownName: there is none, as the first replica that is asked says."""
-        ranker = ServedRanker(self.handle, name, home)
         if (name, home) not in self._known:
-            ranker.rank("", [])
+            asked(self.handle.load, name, home)
             self._known.add((name, home))
-        return ranker
+        return ServedRanker(self.handle, name, home)
 
 
 @dataclass

@@ -23,7 +23,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -197,12 +197,18 @@ class ArticleRows:
     def _of_batch(self, place: int) -> np.random.Generator:
         """What all rows of the row's batch draw the same from."""
         epoch, row = divmod(place, len(self))
-        batches = shuffled(len(self), self.together, self.seed, epoch=epoch)
-        return np.random.default_rng([self.seed, epoch, next(n for n, rows in enumerate(batches) if row in rows)])
+        return np.random.default_rng([self.seed, epoch, _batch_of(len(self), self.together, self.seed, epoch)[row]])
 
     @cached_property
     def _ids(self) -> list[str]:
         return list(self.examples.corpus)
+
+
+@lru_cache(maxsize=2)  # an epoch asks once a row
+def _batch_of(count: int, batch: int, seed: int, epoch: int) -> dict[int, int]:
+    """Row -> the number of its batch in that epoch."""
+    batches = shuffled(count, batch, seed, epoch=epoch)
+    return {row: number for number, rows in enumerate(batches) for row in rows}
 
 
 def sentences_in(text: str) -> list[str]:

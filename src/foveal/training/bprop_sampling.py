@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -254,9 +255,12 @@ class Likelihood:
         return Choices(tuple(counts), drawn / drawn.sum(), np.log(likely))
 
     def _drawn(self, rng: np.random.Generator) -> list[str]:
-        names = list(self.frequencies)
-        count = min(self.others, len(names))
-        return [names[place] for place in _without_replacement(np.array(list(self.frequencies.values())), count, rng)]
+        names, shares = self._collection
+        return [names[place] for place in _without_replacement(shares, min(self.others, len(names)), rng)]
+
+    @cached_property
+    def _collection(self) -> tuple[list[str], Floats]:
+        return list(self.frequencies), np.array(list(self.frequencies.values()))
 
     def _kept(self, frequencies: Floats) -> Floats:
         """Probability that a word is not passed over."""
@@ -312,4 +316,7 @@ def _without_replacement(weights: Floats, count: int, rng: np.random.Generator) 
     """`count` places, one after the other by the weights of those that are left: the least of exponential clocks."""
     with np.errstate(divide="ignore"):  # a weight that underflowed to 0 never rings
         clocks = rng.exponential(size=len(weights)) / weights
-    return np.argsort(clocks, kind="stable")[:count]
+    early = np.arange(len(clocks))
+    if 0 < count < len(clocks):  # few of a whole collection's words: the others need no order
+        early = np.flatnonzero(clocks <= np.partition(clocks, count - 1)[count - 1])
+    return early[np.argsort(clocks[early], kind="stable")][:count]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
@@ -31,6 +31,10 @@ MARKER = "::::"
 
 EXTRA = (0.70, 0.20, 0.05, 0.03, 0.02)
 """Probabilities of 0, 1, … titles behind the document's own."""
+
+_WORD = re.compile(r"\w")
+_BEGINS = re.compile(r"(?<!\w)(?:\w+|\W)")
+"""Where a name may begin: a whole word, or a sign that stands behind no word."""
 
 
 class Link(NamedTuple):
@@ -121,7 +125,8 @@ class TitledCorpus:
                 )
         here = {text.id for text in long}
         kept = [
-            replace(text, links=tuple(one for one in text.links if one.target in here - {text.id})) for text in long
+            replace(text, links=tuple(one for one in text.links if one.target in here and one.target != text.id))
+            for text in long
         ]
         dropped = sum(len(one.links) for one in long) - sum(len(one.links) for one in kept)
         return cls(tuple(kept), len(texts) - len(long), dropped)
@@ -206,17 +211,34 @@ def mention_links(texts: Sequence[TitledText], *, least: int = 4) -> list[Titled
 
     For collections without links of their own; titles of fewer than `least` characters link nothing.
     """
-    named = {text.title: text.id for text in texts if len(text.title) >= least}
-    if not named:
-        return list(texts)
-    longest_first = sorted(named, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+    named = {text.title: text.id for text in texts if len(text.title) >= max(1, least)}
+    sizes: dict[str, set[int]] = {}
+    for title in named:
+        sizes.setdefault(_BEGINS.findall(title)[0], set()).add(len(title))
+    longest_first = {beginning: sorted(found, reverse=True) for beginning, found in sizes.items()}
     made = []
     for text in texts:
-        found = [Link(place, named[match[0]]) for place, one in enumerate(text.paragraphs)
-                 for match in pattern.finditer(one) if named[match[0]] != text.id]  # fmt: skip
+        found = [Link(place, named[title]) for place, one in enumerate(text.paragraphs)
+                 for title in _mentioned(one, named, longest_first) if named[title] != text.id]  # fmt: skip
         made.append(replace(text, links=tuple(dict.fromkeys((*text.links, *found)))))
     return made
+
+
+def _mentioned(text: str, named: Collection[str], sizes: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """The titles that stand in a text as whole words, in order, none within another: at each place the longest.
+
+    `sizes` holds, by a title's first word (or sign), the lengths that such titles have: however many titles there are,
+    only these are looked up.
+    """
+    done = 0
+    for beginning in _BEGINS.finditer(text):
+        start = beginning.start()
+        for size in sizes.get(beginning[0], ()) if start >= done else ():
+            title = text[start : start + size]
+            if title in named and not _WORD.match(text, start + size):
+                done = start + size
+                yield title
+                break
 
 
 def hold_out(

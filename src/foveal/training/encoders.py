@@ -31,6 +31,7 @@ from foveal.settings import Settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.dynamic_negatives import Refresh
 from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores, check_corpus
+from foveal.training.first_stage import dev_part
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.losses import LossSettings, make_loss
 from foveal.training.negatives import (
@@ -259,7 +260,8 @@ def _mined(
     arm = ARMS[settings.arm]
     if not arm.found_by:
         return {}, {}, None
-    searches: dict[str, Search] = {"words": WordSearch(examples.corpus), "vectors": searched}
+    words = WordSearch(examples.corpus)
+    searches: dict[str, Search] = {"words": words, "vectors": searched}
     chosen = [searches[kind] for kind in arm.found_by]
     found = chosen[0] if len(chosen) == 1 else blended(chosen, [1.0] * len(chosen))
     run = run_of(found, examples, settings.depth + SPARE)
@@ -268,7 +270,7 @@ def _mined(
     negatives = filled(negatives, more, settings.per_row, seed=settings.loop.seed)
     if not arm.distils:
         return pseudo, negatives, None
-    scores = taught(examples, negatives, teacher) if teacher else _blend(examples, negatives, searched)
+    scores = taught(examples, negatives, teacher) if teacher else _blend(examples, negatives, words, searched)
     return pseudo, negatives, spread(scores, settings.teacher_spread)
 
 
@@ -311,15 +313,15 @@ def cosines_of(searched: VectorSearch, examples: Examples) -> Teacher:
     return cosines
 
 
-def _blend(examples: Examples, candidates: Negatives, searched: VectorSearch) -> dict[str, dict[str, float]]:
+def _blend(
+    examples: Examples, candidates: Negatives, words: WordSearch, searched: VectorSearch
+) -> dict[str, dict[str, float]]:
     """Words and base together as teacher: each one's scores of a query's candidates, brought to 0 to 1, summed."""
-    words = WordSearch(examples.corpus)
     cosines = taught(examples, candidates, cosines_of(searched, examples))
     scores = {}
     for query, said in cosines.items():
-        found = words([examples.queries[query]], len(examples.corpus))[0]  # of one at a time: it is long
-        by_word = {document: found.get(document, 0.0) for document in said}
-        scores[query] = {d: _unit(by_word)[d] + _unit(said)[d] for d in said}
+        by_word, by_meaning = _unit(words.of(examples.queries[query], said)), _unit(said)
+        scores[query] = {document: by_word[document] + by_meaning[document] for document in said}
     return scores
 
 
@@ -332,16 +334,9 @@ def _part_of_corpus(
     dev: Examples, searched: VectorSearch, settings: EncoderSettings, tokens: int
 ) -> Callable[[Any], Mapping[str, float]]:
     """Evaluation while training: over the dev queries' answers, what the base finds for them, and random others."""
-    chosen = dict.fromkeys(document for documents in dev.positives.values() for document in documents)
-    share = max(1, settings.dev_documents // (2 * len(dev.queries)))
-    for found in run_of(searched, dev, share).values():
-        chosen |= dict.fromkeys(found)
     ids = list(dev.corpus)
-    for place in np.random.default_rng(settings.loop.seed).permutation(len(ids)):
-        if len(chosen) >= settings.dev_documents:
-            break
-        chosen.setdefault(ids[place])
-    part = {name: dev.corpus[name] for name in chosen}
+    others = (ids[place] for place in np.random.default_rng(settings.loop.seed).permutation(len(ids)))
+    part = dev_part(dev, searched, settings.dev_documents, others)
 
     def measure(model: Any) -> Mapping[str, float]:
         return dev_metrics(dev, VectorSearch.over(part, model_folders.encoding(model, tokens=tokens)))

@@ -52,7 +52,8 @@ class Examples:
         """A collection in BEIR's layout, each document as title, space, text.
 
         Left out, since nothing can be learnt from them: documents without text (their judgements, too), and queries
-        without a relevant document.
+        without a relevant document. Aside lies a query's own document, under its id and with its words, unless it is
+        judged (ArguAna asks with documents of its corpus). BEIR goes by the id alone, which elsewhere is chance.
         """
         corpus = {name: record.whole for name, record in collection.corpus.items() if record.whole}
         judged = {
@@ -60,7 +61,10 @@ class Examples:
             for query, grades in collection.qrels.items()
         }
         judged = {query: grades for query, grades in judged.items() if any(grade > 0 for grade in grades.values())}
-        return cls({query: collection.queries[query] for query in judged}, corpus, judged, collection.name)
+        queries = {query: collection.queries[query] for query in judged}
+        own = (query for query in queries if query in corpus and query not in judged[query])
+        aside = {query: [query] for query in own if _says(collection.corpus[query], queries[query])}
+        return cls(queries, corpus, judged, collection.name, aside)
 
     @classmethod
     def gathered(
@@ -170,6 +174,11 @@ class Examples:
 def words_of(query: str) -> str:
     """A query but for white space and capitals: two that share this ask the same."""
     return " ".join(query.casefold().split())
+
+
+def _says(record: beir.Record, query: str) -> bool:
+    """Whether the query is this document, with its title or without."""
+    return words_of(query) in (words_of(record.text), words_of(record.whole))
 
 
 def check_corpus(examples: Examples, *others: Examples | None) -> None:

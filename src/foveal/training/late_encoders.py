@@ -28,10 +28,10 @@ from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.registry import require
 from foveal.settings import Settings
-from foveal.training import checkpoints, model_folders
+from foveal.training import model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows, check_corpus
+from foveal.training.first_stage import dev_part, kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
-from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
@@ -131,8 +131,10 @@ def train_late_encoder(
     judged = {"dev": dev} | ({"test": test} if test else {})
     on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
     before = _measured(model, judged)
-    rows = Rows(learnt, _negatives(run, learnt, settings), settings.negatives, seed=settings.loop.seed)
-    part = _part(dev, settings)
+    words, count, seed = WordSearch(examples.corpus), settings.negatives, settings.loop.seed
+    negatives = kept_negatives(run.folder, words, learnt, depth=settings.depth, spare=50, count=count, seed=seed)
+    rows = Rows(learnt, negatives, count, seed=seed)
+    part = dev_part(dev, words, settings.dev_documents)
     job = Job(
         model=model,
         rows=rows,
@@ -187,29 +189,3 @@ def _loss(model: Any, settings: LateEncoderSettings) -> nn.Module:
     losses = require("sentence_transformers.multi_vector_encoder.losses", extra="train")
     made: nn.Module = losses.MultiVectorMultipleNegativesRankingLoss(model, scale=1 / settings.temperature)
     return made
-
-
-def _negatives(run: TrainingRun, examples: Examples, settings: LateEncoderSettings) -> dict[str, list[str]]:
-    """What words find wrong, kept in the run's folder."""
-    if not settings.negatives:
-        return {}
-    kept = checkpoints.read(run.folder / "negatives.json")
-    if kept is None:
-        found = run_of(WordSearch(examples.corpus), examples, settings.depth + 50)
-        negatives = top_negatives(found, examples, depth=settings.depth)
-        kept = filled(negatives, examples, settings.negatives, seed=settings.loop.seed)
-        checkpoints.write(run.folder / "negatives.json", kept)
-    return kept
-
-
-def _part(dev: Examples, settings: LateEncoderSettings) -> dict[str, str]:
-    """The dev queries' answers, what words find for them, and the corpus from its beginning, up to so many."""
-    chosen = dict.fromkeys(document for documents in dev.positives.values() for document in documents)
-    share = max(1, settings.dev_documents // (2 * len(dev.queries)))
-    for found in run_of(WordSearch(dev.corpus), dev, share).values():
-        chosen |= dict.fromkeys(found)
-    for document in dev.corpus:
-        if len(chosen) >= settings.dev_documents:
-            break
-        chosen.setdefault(document)
-    return {document: dev.corpus[document] for document in chosen}

@@ -39,14 +39,13 @@ from foveal.models.lexsembridge_reading import (
     units_of,
 )
 from foveal.settings import Settings
-from foveal.training import checkpoints
 from foveal.training.encoders import METRICS, dev_metrics
 from foveal.training.examples import Examples, Rows, check_corpus
+from foveal.training.first_stage import kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
-from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import TrainingRun
-from foveal.training.searches import Floats, VectorSearch, WordSearch, run_of
+from foveal.training.searches import Floats, VectorSearch, WordSearch
 from foveal.training.watch import Progress
 from foveal.types import Encoder
 
@@ -166,7 +165,9 @@ def train_lexsembridge(
     bridge, units = begun(encoder, examples.corpus, vectors, settings)
     trainee = _trainee(settings, bridge, units, encoder, plain, folder_of(base, cache, kind="encoder"))
     per_row = 0 if settings.frozen and settings.whole_corpus else settings.negatives
-    rows = Rows(learnt, _negatives(run, learnt, settings) if per_row else {}, per_row, seed=settings.loop.seed)
+    words, depth, seed = WordSearch(examples.corpus), settings.depth, settings.loop.seed
+    negatives = kept_negatives(run.folder, words, learnt, depth=depth, spare=50, count=per_row, seed=seed)
+    rows = Rows(learnt, negatives, per_row, seed=seed)
     job = replace(trainee.job(rows, dev), identity=depends_on)
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)
     with run.candidate() as made:
@@ -248,17 +249,6 @@ def _trainee(
         return Frozen(bridge, units, encoder, plain, settings)
 
     return Both(bridge, units, folder, settings)
-
-
-def _negatives(run: TrainingRun, examples: Examples, settings: LexSemBridgeSettings) -> dict[str, list[str]]:
-    """What words find wrong, kept in the run's folder."""
-    kept = checkpoints.read(run.folder / "negatives.json")
-    if kept is None:
-        found = run_of(WordSearch(examples.corpus), examples, settings.depth + 50)
-        negatives = top_negatives(found, examples, depth=settings.depth)
-        kept = filled(negatives, examples, settings.negatives, seed=settings.loop.seed)
-        checkpoints.write(run.folder / "negatives.json", kept)
-    return kept
 
 
 def _identity(

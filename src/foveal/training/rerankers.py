@@ -27,10 +27,10 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.settings import Settings
-from foveal.training import checkpoints, model_folders
-from foveal.training.examples import ApartBatches, Examples, Negatives, Rows
+from foveal.training import model_folders
+from foveal.training.examples import ApartBatches, Examples, Rows
+from foveal.training.first_stage import kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
-from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import Search, run_of
@@ -150,7 +150,9 @@ def train_reranker(
     if report is not None:
         return (run.place if report.kept else None), report
     model = model_folders.cross_encoder(folder, seed=settings.loop.seed, window=settings.window)
-    rows = Rows(learnt, _negatives(run, learnt, first_stage, settings), settings.negatives, seed=settings.loop.seed)
+    depth, count, seed = settings.depth, settings.negatives, settings.loop.seed
+    negatives = kept_negatives(run.folder, first_stage, learnt, depth=depth, count=count, seed=seed)
+    rows = Rows(learnt, negatives, count, seed=seed)
     judged = {"dev": dev} | ({"test": test} if test else {})
     found = {kind: run_of(first_stage, queries, settings.depth) for kind, queries in judged.items()}
     looked_at = dev.only(list(dev.queries)[: settings.dev_queries])
@@ -178,16 +180,6 @@ def train_reranker(
     with run.candidate() as made:
         run.settle(model_folders.save_model(model, made), report)
     return (run.place if kept else None), report
-
-
-def _negatives(run: TrainingRun, examples: Examples, first_stage: Search, settings: RerankerSettings) -> Negatives:
-    """What the first stage finds wrong, kept in the run's folder."""
-    kept = checkpoints.read(run.folder / "negatives.json")
-    if kept is None:
-        found = top_negatives(run_of(first_stage, examples, settings.depth), examples, depth=settings.depth)
-        kept = filled(found, examples, settings.negatives, seed=settings.loop.seed)
-        checkpoints.write(run.folder / "negatives.json", kept)
-    return kept
 
 
 def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:

@@ -147,9 +147,10 @@ class Corpus:
     def of_sections(self) -> Corpus:
         """Each section as one text, its paragraphs joined."""
         numbers, firsts = np.unique(self.section, return_index=True)
-        texts = tuple(
-            "\n\n".join(self.texts[at] for at in np.flatnonzero(self.section == number)) for number in numbers
-        )
+        within = defaultdict(list)
+        for number, text in zip(self.section.tolist(), self.texts, strict=True):
+            within[number].append(text)
+        texts = tuple("\n\n".join(within[number]) for number in numbers.tolist())
         blocked = frozenset(np.searchsorted(numbers, self.section[sorted(self.blocked)]).tolist())
         return Corpus(texts, self.document[firsts], numbers, self.topic[firsts], self.topics, blocked)
 
@@ -215,16 +216,23 @@ def consecutive(corpus: Corpus, rng: np.random.Generator, *, each: int = 3) -> P
 def random_paragraph(corpus: Corpus, rng: np.random.Generator, *, each: int = 3) -> Pairs:
     """For each paragraph with a topic `each` of the same topic and `each` of another one, from any document."""
     known = np.array([at for at in np.flatnonzero(corpus.topic >= 0) if at not in corpus.blocked], dtype=np.int64)
+    members = {topic: np.flatnonzero(corpus.topic[known] == topic) for topic in np.unique(corpus.topic[known])}
     left, right, same = [], [], []
-    for at in known:
-        alike = known[(corpus.topic[known] == corpus.topic[at]) & (known != at)]
-        unlike = known[corpus.topic[known] != corpus.topic[at]]
-        for pool, answer in ((alike, True), (unlike, False)):
-            chosen = rng.choice(pool, size=min(each, len(pool)), replace=False)
-            left += [at] * len(chosen)
-            right += chosen.tolist()
-            same += [answer] * len(chosen)
+    for place, at in enumerate(known):
+        own = members[corpus.topic[at]]
+        alike = rng.choice(len(own) - 1, size=min(each, len(own) - 1), replace=False)
+        others = len(known) - len(own)
+        unlike = rng.choice(others, size=min(each, others), replace=False)
+        left += [at] * (len(alike) + len(unlike))
+        right += known[own[_beside(alike, np.searchsorted(own, [place]))]].tolist()
+        right += known[_beside(unlike, own)].tolist()
+        same += [True] * len(alike) + [False] * len(unlike)
     return _made(corpus, left, right, same)
+
+
+def _beside(numbers: Ids, taken: Ids) -> Ids:
+    """The places of these numbers where those beside the `taken` ones, which rise, are counted from 0."""
+    return numbers + np.searchsorted(taken - np.arange(len(taken)), numbers, side="right")
 
 
 def section(corpus: Corpus, rng: np.random.Generator, *, each: int = 3) -> Pairs:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -88,16 +88,30 @@ class WordSearch:
 
     def __call__(self, queries: Sequence[str], k: int) -> list[dict[str, float]]:
         """The best `k` documents that hold a word of the query."""
-        ids, index = self._index
+        ids, _ = self._index
         found = []
-        for query in queries:
-            scores = np.zeros(len(ids))
-            for word in sorted(set(word_runs(query.lower())) & index.keys()):  # a set's own order is the process's
-                rows, added = index[word]
-                scores[rows] += added
+        for scores in map(self._scores, queries):
             best = _best(scores, k)
             found.append({ids[row]: float(scores[row]) for row in best if scores[row] > 0})
         return found
+
+    def of(self, query: str, documents: Iterable[str]) -> dict[str, float]:
+        """The scores of these documents; 0 for one that holds no word of the query."""
+        scores = self._scores(query)
+        return {document: float(scores[self._rows[document]]) for document in documents}
+
+    def _scores(self, query: str) -> npt.NDArray[np.float64]:
+        """Those of all documents (N,)."""
+        ids, index = self._index
+        scores = np.zeros(len(ids))
+        for word in sorted(set(word_runs(query.lower())) & index.keys()):  # a set's own order is the process's
+            rows, added = index[word]
+            scores[rows] += added
+        return scores
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.corpus)}
 
 
 @dataclass(frozen=True)
@@ -155,5 +169,10 @@ def _best(scores: npt.NDArray[np.floating[Any]], k: int) -> list[int]:
     """The rows of the `k` highest scores, the first one first; ties by row."""
     if k < 1:
         raise InputError(f"A search got k = {k}; it needs at least 1.")
-    order: list[int] = np.argsort(-scores, kind="stable")[:k].tolist()
+    falling = -scores
+    if k < len(scores):  # all that can be among them: a fifth of the time of sorting all
+        near = np.flatnonzero(~(falling > np.partition(falling, k - 1)[k - 1]))  # of no number nothing is known
+    else:
+        near = np.arange(len(scores))
+    order: list[int] = near[np.argsort(falling[near], kind="stable")][:k].tolist()
     return order
