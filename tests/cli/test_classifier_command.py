@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from foveal.cli.main import app
 from foveal.database import Database
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
 from foveal.nn.text_classifier_training import classifier_named
 from foveal.papers.classes import labelled_papers
 from foveal.papers.store import PaperStore
@@ -61,6 +61,15 @@ def test_it_is_trained_told_and_found_done(home):
     assert "text classifier, lama" in said
     assert "accuracy" in said
     assert "foveal show ID --classifier" in said
+
+
+def test_the_words_of_another_encoder_are_asked_for(home):
+    learn = ("train", "classifier", "--data", home / "texts.jsonl", "--name", "plain", *SMALL)
+    assert "accuracy" in run(*learn, "--words-of", "none", home=home)
+    done = CliRunner().invoke(
+        app, [*map(str, learn), "--words-of", "nowhere"], env={"FOVEAL_HOME": str(home)}, catch_exceptions=True
+    )
+    assert isinstance(done.exception, UnknownName)
 
 
 def test_a_documents_passages_have_their_classes(home):

@@ -12,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nn.subject_texts import texts
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.labelled import LabelledText
@@ -345,3 +347,48 @@ def test_texts_that_nothing_can_be_learnt_from_are_refused():
         classifying(texts(), [LabelledText("a a", "x")])
     with pytest.raises(InputError, match="one text only"):
         classifying([LabelledText("a a", "x"), LabelledText("b b", "y")])
+
+
+# -- words that an encoder knows ---------------------------------------------------------------------------------------
+
+
+def encoder_of(folder, known):
+    """A folder with a table of 6 numbers for each of these words, and nothing else of an encoder."""
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["[UNK]", *known])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    table = torch.randn(1 + len(known), 6, generator=torch.Generator().manual_seed(1))
+    save_file({"embeddings.word_embeddings.weight": table}, str(folder / "model.safetensors"))
+    return folder, table[1:]
+
+
+def test_words_begin_with_an_encoders_vectors(tmp_path):
+    """Those that it spells, along their main directions; others, padding and the unknown word as they are drawn."""
+    told, classes, size = [one.text for one in texts()], ["a", "b"], replace(WORDS_ALONE, word_dim=4)
+    known = ["pump", "oven", "star", "river", "dough", "comet"]
+    folder, table = encoder_of(tmp_path / "encoder", known)
+    plain, begun = made(told, classes, size, 0), made(told, classes, size, 0, folder)
+    rows = [begun.words.read(word).ids[0] for word in known]
+    own = begun.embed.weight[rows].detach()
+    assert own.norm(dim=1).mean().item() == pytest.approx(0.5 * 4**0.5, rel=1e-5)
+    centred = table - table.mean(0)
+    expected = np.abs(centred.numpy() @ np.linalg.svd(centred.numpy())[2][:4].T)
+    np.testing.assert_allclose(own.abs() / own.norm(), expected / np.linalg.norm(expected), atol=1e-5)
+    others = [row for row in range(len(begun.words)) if row not in rows]
+    assert torch.equal(begun.embed.weight[others], plain.embed.weight[others])
+    recipes = [classifying(texts(), (), size, words_of=one) for one in (None, folder)]
+    assert recipes[0].depends_on["words"] != recipes[1].depends_on["words"]
+
+
+def test_too_few_words_of_an_encoder_are_left_out(tmp_path):
+    told, size = [one.text for one in texts()], replace(WORDS_ALONE, word_dim=4)
+    folder, _ = encoder_of(tmp_path / "encoder", ["pump", "oven", "unheard"])
+    plain, begun = made(told, ["a", "b"], size, 0), made(told, ["a", "b"], size, 0, folder)
+    assert torch.equal(begun.embed.weight, plain.embed.weight)
+
+
+def test_a_folder_without_a_table_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelUnavailable, match=r"tokenizer\.json|model\.safetensors"):
+        made([one.text for one in texts()], ["a", "b"], SMALL, 0, tmp_path / "empty")

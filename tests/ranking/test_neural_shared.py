@@ -23,6 +23,7 @@ from foveal.errors import Cancelled, InputError, ModelUnavailable, UnknownName
 from foveal.models import OFFLINE
 from foveal.models.chat import Cancel
 from foveal.models.offline import unpacked
+from foveal.models.word_vectors import principal
 from foveal.ranking.neural import build
 from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs, placed, words
 from foveal.ranking.neural.losses import LOSSES, RankLossSettings, make_loss, ndcg_changes, teaches
@@ -52,7 +53,7 @@ from foveal.ranking.neural.training import (
     train_ranker,
     untrained,
 )
-from foveal.ranking.neural.vectors import WordVectors, principal
+from foveal.ranking.neural.vectors import WordVectors
 from foveal.retrieval.pipeline import Pipeline
 from foveal.settings import Settings
 from foveal.training.examples import Examples, Rows

@@ -107,6 +107,7 @@ def documents(arms: Arms) -> Iterator[Row]:
     forms = {
         "mean": Arm("mean", ClassifierSize(pooling="mean", max_words=200)),
         "LAMA, flat": Arm("LAMA-flat", ClassifierSize(max_words=200)),
+        "LAMA, flat, words of MiniLM": Arm("LAMA-flat-words", ClassifierSize(max_words=200), words_of_encoder=True),
         "LAMA, sentence by sentence": Arm("LAMA-sentences", ClassifierSize(hierarchical=True)),
     }
     for called, arm in forms.items():

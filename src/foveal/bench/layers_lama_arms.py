@@ -1,7 +1,7 @@
 """bench layers-lama, the arms: text classifiers that differ in one part, trained once and kept; and their data.
 
-All have word vectors of 100 (drawn at random, words seen twice), a GRU of 50 in each direction, dropout 0.3, a layer of
-64 and a softmax, and read the first 100 words; five epochs of AdamW at 1e-3, batches of 64.
+All have word vectors of 100 (drawn at random but for one arm; words seen twice), a GRU of 50 in each direction, dropout
+0.3, a layer of 64 and a softmax, and read the first 100 words; five epochs of AdamW at 1e-3, batches of 64.
 
     "LAMA"  as in the paper     "learned scale"  its scores times a learned number     "ctx"  the mean word as context
     "CNN", "BiLSTM"  other encoders, under max-pooling     all others  the same GRU under another pooling
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ import torch
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
 from foveal.evaluation.labelled import LabelledText, read_texts
+from foveal.models.folders import fingerprint
+from foveal.models.hub import folder_of
 from foveal.nn.text_classifier import TextClassifier, length_of
 from foveal.nn.text_classifier_training import (
     ClassifierSize,
@@ -30,6 +33,7 @@ from foveal.nn.text_classifier_training import (
     made,
     measured,
 )
+from foveal.settings import Settings
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
 
@@ -44,6 +48,7 @@ class Arm:
 
     name: str
     size: ClassifierSize
+    words_of_encoder: bool = False  # word vectors begin with the encoder's
 
 
 def _of(pooling: str, **more: object) -> ClassifierSize:
@@ -65,7 +70,7 @@ ARMS = {
         "CNN": _of("max", encoder="cnn", hidden=100),
         "BiLSTM": _of("max", encoder="lstm"),
     }.items()
-}
+} | {"LAMA, words of MiniLM": Arm("LAMA, words of MiniLM", _of("lama"), words_of_encoder=True)}
 QUICK = {
     "r8": ("LAMA", "LAMA, learned scale", "mean", "max", "one head", "structured", "full multi-head"),
     "mr": ("LAMA", "mean", "structured", "full multi-head"),
@@ -104,7 +109,10 @@ class Arms:
         place = name, arm.name, seed
         if place not in self._models:
             texts = self.texts(name).train
-            self._models[place] = learnt_on(self.settings, f"{name}-{arm.name}", texts, arm.size, seed, self.epochs)
+            self._models[place] = learnt_on(
+                self.settings, f"{name}-{arm.name}", texts, arm.size, seed, self.epochs,
+                folder_of("minilm", Settings.load().cache, kind="encoder") if arm.words_of_encoder else None,
+            )  # fmt: skip
         return self._models[place]
 
     def _texts(self, name: str) -> Texts:
@@ -122,15 +130,18 @@ class Arms:
 
 
 def learnt_on(
-    settings: BenchSettings, name: str, texts: Sequence[LabelledText], size: ClassifierSize, seed: int, epochs: int
-) -> TextClassifier:
+    settings: BenchSettings, name: str, texts: Sequence[LabelledText], size: ClassifierSize, seed: int, epochs: int,
+    words_of: Path | None = None,
+) -> TextClassifier:  # fmt: skip
     """A classifier of these texts, trained or found trained."""
     classes = classes_of(texts)
-    model = made([one.text for one in texts], classes, size, seed)
+    model = made([one.text for one in texts], classes, size, seed, words_of)
     rows = [(model.read(one.text), classes.index(one.label)) for one in texts]
     lengths = [length_of(row) for row, _ in rows]
     loop = LoopSettings(epochs=epochs, batch=64, learning_rate=1e-3, warm_up=0.02, seed=seed)
     told = {"config": repr(sorted(model.config.plain.items(), key=str)), "texts": digest(texts)}
+    if words_of is not None:
+        told["words"] = fingerprint(words_of)
     called = f"lama-{name}-{seed}".lower().replace(" ", "-").replace(",", "").replace("+", "and")
     with torch.enable_grad():
         trained(

@@ -11,10 +11,11 @@ import typer
 
 from foveal.cli import training
 from foveal.cli.output import notes
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelUnavailable, UnknownName
 
 if TYPE_CHECKING:
     from foveal.evaluation.labelled import LabelledText
+    from foveal.settings import Settings
 
 
 @training.command
@@ -40,6 +41,12 @@ def classifier(
     ] = "lama",
     heads: Annotated[int | None, typer.Option(min=1, help="Heads (8).")] = None,
     hidden: Annotated[int | None, typer.Option(min=1, help="Width of the GRU in each direction (50).")] = None,
+    words_of: Annotated[
+        str | None,
+        typer.Option(
+            help='Encoder whose word vectors are begun with, or "none" (default: that of foveal.toml, if it has any).'
+        ),
+    ] = None,
     diversity: Annotated[
         float | None, typer.Option(min=0, help="What heads pay for looking at the same words.")
     ] = None,
@@ -58,7 +65,7 @@ def classifier(
     with notes().status("Reading …"):
         learnt = _papers(asked) if papers else _texts(data or (), text or (), label)
         tested = _texts(test_data, text or (), label) if test_data else []
-        recipe = classifying(learnt, tested, size, seed=asked.seed)
+        recipe = classifying(learnt, tested, size, seed=asked.seed, words_of=_words_of(words_of, asked.settings))
     use = "Use it: foveal show ID --classifier {}, foveal papers show ID --classifier {} (docs/lama.md)"
     asked.carried_out(partial(fit, recipe, asked.loop(CLASSIFYING)), use)
 
@@ -78,3 +85,21 @@ def _papers(asked: training.Asked) -> list[LabelledText]:
 
     with papers_database(asked.settings.home) as database:
         return labelled_papers(database)
+
+
+def _words_of(name: str | None, settings: Settings) -> Path | None:
+    """The folder of the encoder that is meant; None where the usual one has no table of words, or cannot be had."""
+    from foveal.models.hub import folder_of
+    from foveal.models.word_vectors import word_vectors
+
+    chosen = name or settings.encoder
+    if chosen == "none":
+        return None
+    try:
+        folder = folder_of(chosen, settings.cache, kind="encoder", home=settings.home)
+        word_vectors(folder, ["word"])
+    except (ModelUnavailable, UnknownName):
+        if name:
+            raise
+        return None
+    return folder

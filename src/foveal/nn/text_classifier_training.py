@@ -22,11 +22,13 @@ from torch import Tensor
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.classification import Confusion
 from foveal.evaluation.labelled import LabelledText
+from foveal.models.folders import fingerprint
+from foveal.models.word_vectors import principal, word_vectors
 from foveal.nn.classified import Classified, numbers_of
 from foveal.nn.classifier import held_out
 from foveal.nn.stream_training import DEV, TEST, Recipe
 from foveal.nn.text_classifier import TextClassifier, TextClassifierConfig, length_of, together
-from foveal.nn.words import Words
+from foveal.nn.words import FIRST, Words
 from foveal.training import checkpoints
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
@@ -34,6 +36,9 @@ from foveal.training.report import Metrics
 CLASSIFYING = LoopSettings(epochs=8, batch=32, learning_rate=3e-3, warm_up=0.02, patience=3)
 SHARPNESS = 10.0
 """Where the learned scale of a classifier's heads begins: with scores in [-1, 1] alone they stay nearly even."""
+
+SPREAD = 0.5
+"""Of word vectors that an encoder gives, against drawn ones, whose numbers spread by 1."""
 
 POOL = 20
 """Batches among which texts are sorted by length."""
@@ -69,14 +74,33 @@ def classes_of(texts: Sequence[LabelledText]) -> list[str]:
     return found if values is None else sorted(found, key=lambda one: float(one))
 
 
-def made(texts: Sequence[str], classes: Sequence[str], size: ClassifierSize, seed: int) -> TextClassifier:
-    """A model that knows the words of these texts, its weights drawn from the seed."""
+def made(
+    texts: Sequence[str], classes: Sequence[str], size: ClassifierSize, seed: int, words_of: Path | None = None
+) -> TextClassifier:
+    """A model that knows the words of these texts, its weights drawn from the seed.
+
+    `words_of`: the folder of an encoder whose table the words' vectors begin with, where it can spell them.
+    ModelUnavailable: it has no table.
+    """
     words = Words.of(texts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = TextClassifier(size.config(words, classes))
     model.words = words
+    if words_of is not None:
+        _begin_with(model, *word_vectors(words_of, words.words))
     return model
+
+
+@torch.no_grad()
+def _begin_with(model: TextClassifier, places: Sequence[int], vectors: Tensor) -> None:
+    """Give words, by their places, vectors (N, D), brought to the model's width and `SPREAD` of what is drawn."""
+    width = model.config.word_dim
+    if min(vectors.shape) < width:
+        return  # so few words are learnt as they come
+    own = principal(vectors, width)
+    own *= SPREAD * width**0.5 / own.norm(dim=1).mean()
+    model.embed.weight[torch.tensor(places) + FIRST] = own
 
 
 def text_classifier(folder: Path) -> TextClassifier:
@@ -103,11 +127,12 @@ def _is_one(folder: Path) -> bool:
 
 def classifying(
     train: Sequence[LabelledText], test: Sequence[LabelledText] = (), size: ClassifierSize | None = None, *,
-    dev: float = 0.1, seed: int = 0,
+    dev: float = 0.1, seed: int = 0, words_of: Path | None = None,
 ) -> Recipe:  # fmt: skip
-    """A model and what it learns from; `test` is only measured.
+    """A model and what it learns from; `test` is only measured. `words_of` as in `made`.
 
     InputError: fewer than two classes, a text without a word, or a class of the test that was not learnt.
+    ModelUnavailable: `words_of` holds no encoder with a table of words.
     """
     size = size or ClassifierSize()
     train, test = _spelled_alike(train, test)
@@ -122,7 +147,7 @@ def classifying(
     parts = {DEV: [train[place] for place in sorted(held)], TEST: list(test)}
     if not parts[DEV]:
         raise InputError("Every label has one text only, so that none can be held out. Give more of each.")
-    model = made([one.text for one in learnt], classes, size, seed)
+    model = made([one.text for one in learnt], classes, size, seed, words_of)
     rows = [(model.read(one.text), classes.index(one.label)) for one in learnt]
     for one in (*parts[DEV], *test):
         model.read(one.text)  # a text without a word is named now, not after the training
@@ -134,7 +159,8 @@ def classifying(
         measure=lambda model, part: measured(model, told[part]), parts=tuple(told), base="the most frequent class",
         baseline=lambda part: guessed(classes, learnt, told[part]), data=digest([*train, *test]), collate=collate,
         plan=lambda epoch, batch, seed: by_length(lengths, batch, seed, epoch),
-        depends_on={"seed": str(seed), "dev": str(dev)}, title=f"text classifier, {size.pooling}",
+        depends_on={"seed": str(seed), "dev": str(dev), "words": fingerprint(words_of) if words_of else ""},
+        title=f"text classifier, {size.pooling}",
         settings=model.config.plain, save=lambda model, folder: model.save_pretrained(folder),
         notes=(f"{len(learnt):,} texts to learn from, {len(held):,} to choose the weights, {len(classes)} classes.",),
     )  # fmt: skip

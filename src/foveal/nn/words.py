@@ -21,7 +21,7 @@ from pathlib import Path
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
-PADDING, UNKNOWN = 0, 1
+PADDING, UNKNOWN, FIRST = 0, 1, 2
 MOST = 50_000
 """Words that are known, the most frequent ones."""
 
@@ -47,7 +47,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Words:
-    """The words that are known, from id 2 on."""
+    """The words that are known, from id FIRST on."""
 
     words: tuple[str, ...]
 
@@ -62,7 +62,7 @@ class Words:
 
     def __len__(self) -> int:
         """The ids that there are, padding and the unknown word included."""
-        return 2 + len(self.words)
+        return FIRST + len(self.words)
 
     def read(self, text: str) -> Read:
         """The words of a text; of one without any, none."""
@@ -71,7 +71,7 @@ class Words:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words, start=2)}
+        return {word: place for place, word in enumerate(self.words, start=FIRST)}
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from foveal.errors import InputError, ModelUnavailable
+from foveal.errors import InputError
+from foveal.models.word_vectors import principal, word_vectors
 from foveal.ranking.neural.inputs import Vocabulary, words
 
 
@@ -95,14 +96,14 @@ class WordVectors(nn.Module):
         A word that the encoder cannot spell, and ids of unseen words, get random vectors of like length.
         ModelUnavailable: the folder holds no tokenizer and table. InputError: a dimension above that of the encoder.
         """
-        table, spelt = _spelt(encoder_folder, vocabulary.words)
-        if not 1 <= dimension <= min(table.shape[1], len(spelt)):
+        places, means = word_vectors(encoder_folder, vocabulary.words)
+        most = min(means.shape)
+        if not 1 <= dimension <= most:
             raise InputError(
-                f"Word vectors of {dimension} numbers were asked for; {len(spelt)} words and an encoder of "
-                f"{table.shape[1]} numbers give at least 1 and at most {min(table.shape[1], len(spelt))}."
+                f"Word vectors of {dimension} numbers were asked for; {len(places)} words and an encoder of "
+                f"{means.shape[1]} numbers give at least 1 and at most {most}."
             )
-        rows = list(spelt)
-        means = torch.stack([table[spelt[row]].mean(0) for row in rows])
+        rows = [place + 1 for place in places]
         return cls(_filled(vocabulary, rows, principal(means, dimension), seed), unit=unit, trained=trained)
 
     @classmethod
@@ -130,41 +131,6 @@ class WordVectors(nn.Module):
         left, sizes = _factors(_near(texts, vocabulary, window), vocabulary.known, dimension, seed)
         rows = list(range(1, 1 + vocabulary.known))
         return cls(_filled(vocabulary, rows, left * sizes.sqrt(), seed), unit=unit, trained=trained)
-
-
-def principal(vectors: Tensor, dimension: int) -> Tensor:
-    """(N, D) -> (N, dimension): the coordinates along the directions of most variance, the mean taken off."""
-    centred = (vectors - vectors.mean(0)).double()
-    _, directions = torch.linalg.eigh(centred.T @ centred)  # in rising order
-    chosen = directions.flip(1)[:, :dimension]
-    signs = chosen.gather(0, chosen.abs().argmax(0, keepdim=True)).sign()  # else they differ between machines
-    coordinates: Tensor = (centred @ (chosen * signs)).float()
-    return coordinates
-
-
-def _spelt(folder: Path, words_: Sequence[str]) -> tuple[Tensor, dict[int, list[int]]]:
-    """The encoder's table (pieces, D), and id -> pieces of each word that it can spell."""
-    from safetensors import SafetensorError, safe_open
-    from tokenizers import Tokenizer
-
-    missing = [name for name in ("tokenizer.json", "model.safetensors") if not (folder / name).is_file()]
-    if missing:
-        raise ModelUnavailable(f"{folder} holds no {missing[0]}. Name the folder of an encoder of the BERT family.")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    try:
-        with safe_open(str(folder / "model.safetensors"), framework="pt") as opened:
-            name = next((key for key in opened.keys() if key.endswith("word_embeddings.weight")), None)  # noqa: SIM118
-            table = opened.get_tensor(name).float() if name else None
-    except SafetensorError as error:
-        raise ModelUnavailable(f"{folder}/model.safetensors is damaged ({error}). Fetch or unpack it anew.") from error
-    if table is None:
-        raise ModelUnavailable(f"{folder} has no table called word_embeddings. Name an encoder of the BERT family.")
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    unknown = {tokenizer.token_to_id(one) for one in ("[UNK]", "<unk>")}
-    encoded = tokenizer.encode_batch(list(words_), add_special_tokens=False)
-    pieces = {place: list(one.ids) for place, one in enumerate(encoded, start=1)}
-    return table, {row: ids for row, ids in pieces.items() if ids and unknown.isdisjoint(ids)}
 
 
 def _near(texts: Iterable[str], vocabulary: Vocabulary, window: int) -> Counter[tuple[int, int]]:
