@@ -80,7 +80,7 @@ class ScriptedDeep:
     MADE: ClassVar[list[Report]] = []
     ASKED: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
-    def __init__(self, *_: Any, encoder: Any, checks: Any, remember: bool) -> None:  # noqa: ARG002
+    def __init__(self, *_: Any, encoder: Any, checks: Any, remember: bool, denied: Sequence[str]) -> None:  # noqa: ARG002
         self.encoder = encoder
 
     def start(self, question: str, *, key: str | None = None, keepers: Sequence[Keeps] = (), **wanted: Any) -> Any:

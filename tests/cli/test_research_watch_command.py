@@ -24,5 +24,8 @@ def test_a_look_that_failed_is_an_exit_status_in_every_form(tmp_path, monkeypatc
     assert "gone" in looked.stdout
     if form:
         assert "gone" in json.loads(looked.stdout)[0]["error"]
+    listed = told.invoke(app, ["research", "watch", "list", *at]).stdout
+    assert "failed" in listed
+    assert "gone" in " ".join(listed.split("How fast?")[1].split())  # why it failed
     rest = told.invoke(app, ["research", "watch", "run", *form, *at])  # it is tried again in an hour
     assert (rest.exit_code, rest.stdout.strip()) == (0, "[]" if form else "No watched question is due.")

@@ -292,6 +292,19 @@ def test_scope_by_rule_for_a_small_model_and_dates():
     assert (asked.since, asked.until) == ("1901-01-01", "1950-12-31")
 
 
+def test_what_a_brief_leaves_out_and_its_language_are_told_to_planner_and_writer():
+    model = Filler()
+    brief = Brief(goal=QUESTION, out_of_scope=("the bridges of Vasa",), language="Swedish", words=300)
+    DeepResearch(model, Pages()).report(QUESTION, mode="quick", brief=brief)
+    told = dict(zip(model.calls, model.prompts, strict=True))
+    assert "leaves out, so ask nothing on it: the bridges of Vasa." in told["Goals"]
+    assert "Leave out: the bridges of Vasa. Write in this language: Swedish." in told["WrittenSection"]
+    assert "Write in this language: Swedish." in told["chat"]  # the short answer
+    plain = Filler()
+    DeepResearch(plain, Pages()).report(QUESTION, mode="quick", brief=Brief(goal=QUESTION, words=300))
+    assert not any("Leave out:" in one or "leaves out" in one or "in this language" in one for one in plain.prompts)
+
+
 def test_a_brief_that_cannot_be_used_lists_its_fields():
     with pytest.raises(InputError, match="colour, goal, must_cover, words") as caught:
         Brief.from_row({"colour": "red", "goal": 3, "words": 10, "must_cover": "all"})

@@ -274,7 +274,7 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     texts.mkdir()
     for one in PAGES:
         (texts / f"{one.title}.txt").write_text(one.text, encoding="utf-8")
-    from foveal.cli import research_setup
+    from foveal.cli import research_report, research_setup
 
     monkeypatch.setattr(research_setup, "server", lambda url, answerer: Filler())  # noqa: ARG005
     given = ("--report", "--source", f"dir:{texts}", "--mode", "quick")
@@ -293,7 +293,9 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     assert resumed.exit_code == 0, resumed.output
     assert resumed.stdout == ledger["markdown"]
     late = tmp_path / "late.docx"
-    written = command.invoke(app, ["research", "resume", key[:8], "--out", str(late)])
+    with monkeypatch.context() as gone:  # a file of a report that is whole takes neither a model nor its sources
+        gone.setattr(research_report, "model_and_sources", None)
+        written = command.invoke(app, ["research", "resume", key[:8], "--out", str(late)])
     assert (written.exit_code, written.stdout) == (0, "")
     assert late.read_bytes()[:2] == b"PK"
     assert json.loads(late.with_suffix(".json").read_text(encoding="utf-8"))["claims"] == ledger["claims"]

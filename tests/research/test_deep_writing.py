@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from report_worlds import PAGES, QUESTION, Filler, Pages, page
@@ -216,6 +217,39 @@ def test_a_draft_is_shortened_where_it_is_least_borne_out():
     assert len(more) == 2
     twice = ((plan, said), (plan, said))
     assert [len(part) for _, part in without_repeats(twice, Likeness())] == [3, 0]
+
+
+def test_a_long_section_stands_in_paragraphs_that_begin_with_a_sentence_of_their_own():
+    plan = Planned("H", "g", ("e1",), words=400)
+    texts = [
+        f"The mill of Orra ground {one} sacks of barley for the whole valley in the year {one}." for one in range(24)
+    ]
+    texts[7], texts[8] = "However, this was a bad year.", "9 of them were sold."  # no beginnings of a paragraph
+    said = tuple(Sentence(text, ("e1",)) for text in texts)
+    (section,) = Draft(((plan, said),)).to_sections()
+    parts = section.text.split("\n\n")
+    assert [part.count("[[e1]]") for part in parts] == [9, 7, 8]
+    assert " ".join(parts) == " ".join(one.shown() for one in said)
+    (short,) = Draft(((plan, said[:10]),)).to_sections()
+    assert "\n\n" not in short.text  # what would be left is no paragraph
+
+
+def test_a_sentence_is_encoded_once_however_often_it_is_compared():
+    seen = []
+
+    class Encoder:
+        dimension = 4
+
+        def encode(self, texts):
+            seen.extend(texts)
+            return np.eye(4, dtype=np.float32)[[len(text) % 4 for text in texts]]
+
+    near = Likeness(Encoder())
+    said = tuple(Sentence(f"{'a' * one} mill stands in the valley of Orra.", ("e1",)) for one in range(1, 30))
+    plan = Planned("H", "g", ("e1",), words=200)
+    fitted(((plan, said[:1]),), 200, lambda _: said[1:], near)
+    assert len(seen) == len(set(seen))
+    assert near.to("abc", ["abcd", "abc", "abcd"]) == [0.0, 1.0, 0.0]
 
 
 def test_a_small_model_writes_a_sentence_a_passage_and_a_wrong_one_is_quoted_instead():

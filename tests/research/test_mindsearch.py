@@ -14,6 +14,7 @@ from servers import dead_url
 from worlds import FACTS, RESPOND, TWO_HOPS, Facts, model_of, nodes_program
 
 from foveal.bench.research_world import Rules, RulesModel, World, WorldSettings, program
+from foveal.cli.research_view import answer_text
 from foveal.errors import FetchFailed, InputError
 from foveal.models.chat import GREEDY, Cancel
 from foveal.models.openai_chat import OpenAIChat
@@ -167,6 +168,10 @@ def test_a_trivial_question_needs_no_search():
     answer = MindSearch(model_of(["Two and two is four [[1]]."]), source).ask("What is two and two?")
     assert answer.text == "Two and two is four ."
     assert (answer.found, answer.citations, answer.bad_citations, source.queries) == (True, (), 1, [])
+    assert "Nothing was searched" in answer.to_markdown()  # who reads it must know
+    assert "Nothing was searched" in str(answer_text(answer))
+    searched = MindSearch(model_of(), Facts()).ask(QUESTION)
+    assert "Nothing was searched" not in searched.to_markdown() + str(answer_text(searched))
 
 
 def test_numbers_that_the_writer_invents_are_never_shown():

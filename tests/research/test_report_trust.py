@@ -12,9 +12,11 @@ from report_worlds import PAGES, QUESTION, Filler, Pages
 from foveal.errors import InputError, UnknownDocument, UnknownPaper
 from foveal.research.budget import Budget
 from foveal.research.checking import Ledger, check_report
+from foveal.research.claims import without_marks
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.report import Brief
-from foveal.research.report_writing import own_words
+from foveal.research.report_blocks import blocks_of
+from foveal.research.report_writing import Sentence, own_words
 from foveal.research.sources import Found, Sources
 from foveal.research.text_sources import DocumentsSource, PapersSource
 from foveal.research.verification import Verifier
@@ -32,11 +34,32 @@ from foveal.retrieval.terms import terms
         ("It grinds barley, as https://invented.example/x says.", ""),
         ("It grinds [barley](https://invented.example/x).", "It grinds barley."),
         ("| rye | 120 |.", ""),
+        ("## The mill grinds barley.", "The mill grinds barley."),
+        ("- * The mill grinds barley.", "The mill grinds barley."),
+        ("#1 of all mills is that at Orra.", "#1 of all mills is that at Orra."),
+        ("- 5 °C is what it stands.", "- 5 °C is what it stands."),
         ("It grinds 3.5 tonnes (of barley).", "It grinds 3.5 tonnes (of barley)."),
     ],
 )
 def test_a_models_sentence_brings_no_marks_and_no_addresses(said, kept):
     assert own_words(said) == kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [  # none of them an item of a list, or a quotation
+        "> 900 sacks were ground.",
+        "3. Oktober 1990 it burnt.",
+        "12) of the laws says so.",
+        "+ 4 °C it was.",
+        "1842. No.",
+    ],
+)
+def test_a_sentence_that_begins_with_a_sign_keeps_it_and_is_a_paragraph(said):
+    shown = Sentence(said, ("e1",)).shown()
+    (block,) = blocks_of(shown, {"e1"}.__contains__)
+    assert (block.kind, block.text.rstrip()) == ("paragraph", said)
+    assert without_marks(shown) == said  # so that the file is checked as what was written
 
 
 def test_what_a_hostile_model_writes_into_sentences_is_in_no_report():

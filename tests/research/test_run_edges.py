@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,8 @@ from foveal.database import Database
 from foveal.errors import DatabaseError, FetchFailed, FovealError, InputError
 from foveal.research.budget import Budget, Meter, Metered
 from foveal.research.citations import cited
-from foveal.research.deep import DeepResearch
+from foveal.research.deep import DeepResearch, settings_of
+from foveal.research.desk import WANTED_NOW
 from foveal.research.graph import OVER, Graph, Node
 from foveal.research.mindsearch import MindSearch, replay
 from foveal.research.plans import Turn
@@ -256,6 +258,54 @@ def test_a_report_that_is_asked_for_now_is_written_without_another_search():
     report = run.result()
     assert report.stopped_by == "asked"
     assert len(source.queries) == asked[0]
+
+
+def test_a_report_that_is_asked_for_while_notes_are_taken_asks_no_model_for_the_rest_and_goes_on_later():
+    parts = [{"goal": f"the mill and its {word}", "query": f"Orra mill {word}"} for word in ("barley", "wheel", "oats")]
+    taken: list[str] = []
+
+    def summarised(text: str) -> object:
+        taken.append(text)
+        if asked:
+            run.answer_now()
+        return {"summary": "The Orra mill grinds barley.", "relevance": 8, "stance": "supports"}
+
+    asked = True
+    model = Filler({"Goals": lambda _: {"parts": parts}, "Summarised": summarised})
+    source = Pages()
+    run = DeepResearch(model, source).start(QUESTION, mode="quick", planner="parallel")
+    report = run.result()
+    assert report.stopped_by == "asked"
+    assert report.found
+    assert len(taken) <= 3  # of three sub-queries, those that were being taken
+    few, asked = len(taken), False
+    whole = DeepResearch(model, source).go_on(run.log.so_far()).result()
+    assert whole.stopped_by is None
+    assert len(whole.queries) == 3
+    again = DeepResearch(Filler({"Goals": lambda _: {"parts": parts}}), Pages())
+    usual = again.report(QUESTION, mode="quick", planner="parallel")
+    assert again.model.calls.count("Summarised") > few
+    assert {one.title for one in whole.sources} == {one.title for one in usual.sources}
+
+
+def test_a_sub_query_that_had_not_begun_is_not_searched_once_the_report_is_asked_for():
+    parts = [{"goal": f"the mill and its {word}", "query": f"Orra mill {word}"} for word in ("barley", "wheel", "oats")]
+
+    @dataclass
+    class Asking(Pages):
+        def search(self, query, k, *, cancel=None):
+            run.answer_now()
+            return super().search(query, k, cancel=cancel)
+
+    source = Asking()
+    research = DeepResearch(Filler({"Goals": lambda _: {"parts": parts}}), source)
+    own = settings_of("quick", research.model)
+    own = replace(own, plan=replace(own.plan, parallel=1))
+    run = research.start(QUESTION, settings=own, planner="parallel")
+    report = run.result()
+    assert source.queries == ["Orra mill barley"]
+    assert [node.error for node in run.state.graph.searchers()] == ["", WANTED_NOW, WANTED_NOW]
+    assert (report.found, report.stopped_by) == (True, "asked")  # by what that one search found
 
 
 def test_no_search_of_a_report_that_is_over_goes_on_for_ever():

@@ -14,7 +14,7 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
-from foveal.research.report import Brief, Report, Section
+from foveal.research.report import NOT_SEARCHED, Brief, Report, Section
 from foveal.research.watches import Watch, Watches
 from foveal.research.watching import Change, Look, compared, look_at_due
 from foveal.settings import Settings
@@ -139,6 +139,8 @@ def test_new_is_what_rests_on_a_new_source_and_gone_what_a_whole_report_leaves_o
     assert change.counted == "1 new, 1 gone, 1 new source"
     partial = compared(before, replace(after, stopped_by="budget"))
     assert told(partial)["gone"] == []
+    silent = compared(before, replace(after, not_covered=(f"{NOT_SEARCHED}far: Nobody is there.",)))
+    assert told(silent)["gone"] == []
     lost = compared(before, report((FAST, "a", "supported")))
     assert (told(lost)["gone"], lost.matters) == ([MASKS], False)
 
@@ -281,6 +283,18 @@ def test_what_a_report_had_no_time_to_find_again_is_no_news_later(watches: Watch
     watched(watches, every="daily", report=whole)
     site = Site(short, whole, newer, last)
     for day in range(1, 5):
+        site.at(watches, NOW + timedelta(days=day))
+    assert [counted for _, counted, _ in site.told] == ["1 claim flipped, 1 new source"]
+
+
+def test_what_a_source_that_did_not_answer_would_have_said_is_no_news_once_it_does(watches: Watches) -> None:
+    silent = (f"{NOT_SEARCHED}far: Nobody is there.",)
+    whole = report((FAST, "a", "supported"), (MASKS, "b", "supported"))
+    short = report((FASTER, "c", "supported"), not_covered=silent)
+    last = report((FASTER, "c", "supported"), (MASKS, "b", "supported"))
+    watched(watches, every="daily", report=whole)
+    site = Site(short, last)
+    for day in (1, 2):
         site.at(watches, NOW + timedelta(days=day))
     assert [counted for _, counted, _ in site.told] == ["1 claim flipped, 1 new source"]
 

@@ -120,6 +120,30 @@ def test_searxng_over_a_connection():
         assert server.requests[-1].path == "/base/search?language=de&q=M%C3%BChle&format=json"
 
 
+def test_a_searxng_server_that_refuses_json_is_told_what_to_set():
+    def refused(call):
+        call.start(403)
+
+    with serving({"/search": refused}) as server:
+        with pytest.raises(FetchFailed, match=r"status 403\. In its settings\.yml, json must stand under search"):
+            SearxngSource(server.url(), Pages(OPEN)).search("mill", 3)
+        with pytest.raises(FetchFailed, match=r"status 403\. It refuses programs, or asks for a key"):
+            HttpSource(server.url("/search?q={query}"), Pages(OPEN)).search("mill", 3)
+
+
+def test_engines_that_did_not_answer_are_no_empty_answer():
+    silent = {"results": [], "unresponsive_engines": [["google", "CAPTCHA"], ["brave"], "odd", []]}
+    found = {"results": [{"url": "https://a.example/", "title": "A"}], "unresponsive_engines": [["google", "CAPTCHA"]]}
+    bodies = {"/none": silent, "/some": found, "/empty": {"results": [], "unresponsive_engines": None}}
+    with serving(
+        {f"{path}/search": page(json.dumps(body), "application/json") for path, body in bodies.items()}
+    ) as one:
+        with pytest.raises(FetchFailed, match=r"did not answer: google \(CAPTCHA\), brave\."):
+            SearxngSource(one.url("/none"), Pages(OPEN)).search("mill", 3)
+        assert len(SearxngSource(one.url("/some"), Pages(OPEN)).search("mill", 3)) == 1
+        assert SearxngSource(one.url("/empty"), Pages(OPEN)).search("mill", 3) == []
+
+
 def test_any_http_search_by_its_template():
     with serving({"/find": page(json.dumps(ROWS), "application/json"), "/html": page("<p>no</p>")}) as server:
         HttpSource(server.url("/find?text={query}&n={k}"), Pages(OPEN)).search("a b/c", 4)

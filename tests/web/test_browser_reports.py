@@ -175,5 +175,12 @@ def test_the_files_open_quotes_and_slides_without_a_script(browser: Any, tmp_pat
     page.wait_for_url("**#slide-2")
     page.wait_for_timeout(100)
     assert abs(page.locator("#slide-2").bounding_box()["y"]) < 20
+    page.mouse.move(600, 400)
+    page.mouse.wheel(0, 700)  # as the space bar does: not quite a page
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if abs(page.locator("#slide-3").bounding_box()["y"]) < 20:
+            break
+    assert abs(page.locator("#slide-3").bounding_box()["y"]) < 20
     assert (seen, said) == ([], [])
     page.context.close()

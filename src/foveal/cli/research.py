@@ -178,7 +178,7 @@ def resume(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with RUN where it was broken off; what was searched to its end is not searched again.
+    """Go on with RUN where it was broken off; what failed is searched again, what was searched to its end is not.
 
     A run that the home keeps asks the sources and the model that it asked before, unless others are named.
     """
@@ -275,9 +275,10 @@ def _search(
     """The search that the options name (`asked`: sources, model, url, answerer, planner); `reuse` holds summaries."""
     from foveal.research.mindsearch import MindSearch, MindSettings
     from foveal.research.reuse import memory_of
+    from foveal.research.settings import load_research
 
     chat, places = model_and_sources(asked, settings)
-    own = MindSettings.of(chat, front_end=front_end).with_budget(budget)
+    own = MindSettings.of(chat, front_end=front_end).with_budget(budget).without(load_research(settings).hosts)
     given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
     named = "+".join(one.name for one in places)
     memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None

@@ -117,7 +117,7 @@ def resumed_report(
 ) -> bool:
     """Go on with the run of a report, which is then written to `out`; whether it is one."""
     from foveal.research.budget import Budget
-    from foveal.research.deep import settings_of
+    from foveal.research.deep import report_of, settings_of
     from foveal.research.state import RunState
     from foveal.research.traces import TraceFile
 
@@ -128,6 +128,9 @@ def resumed_report(
         if not options.get("report") and state.run.get("settings", {}).get("kind") != "report":
             return False
         _check_out(out)
+        if out and budget == Budget() and not any(named.values()) and _is_whole(state):
+            _told(report_of(state), key or str(trace), out, as_json=as_json)  # nothing is left to do but the file
+            return True
         asked = dict(options) | {name: value for name, value in named.items() if value}
         research, planner = _research(settings, asked)
         keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
@@ -176,9 +179,11 @@ def _research(settings: Settings, asked: Mapping[str, Any]) -> tuple[DeepResearc
             "sequential",
         )
     encoder = None if settings.encoder == "none" else load_encoder(settings.encoder, cache=settings.cache)
-    remember = load_research(settings).memory
-    checks = Verifier(encoder)
-    return DeepResearch(chat, places, encoder=encoder, checks=checks, taught=taught, remember=remember), planner
+    own, checks = load_research(settings), Verifier(encoder)
+    research = DeepResearch(
+        chat, places, encoder=encoder, checks=checks, taught=taught, remember=own.memory, denied=own.hosts
+    )
+    return research, planner
 
 
 def _sources(named: Sequence[str], settings: Settings) -> Any:
@@ -219,8 +224,18 @@ def _approved(file: Path | None) -> Experiment | None:
     return planned
 
 
+def _is_whole(state: RunState) -> bool:
+    """Whether a run has its report, nothing stopped it, and all its searches came through."""
+    ended = state.done is not None and not state.done.get("stopped_by")
+    return state.report is not None and ended and not state.search_failed
+
+
 def _finished(run: DeepRun, key: str, out: Path | None, *, as_json: bool) -> None:
-    report: Report = listened(run, json=as_json)
+    _told(listened(run, json=as_json), key, out, as_json=as_json)
+
+
+def _told(report: Report, key: str, out: Path | None, *, as_json: bool) -> None:
+    """Write and print a report, and what it took."""
     if out:
         _write(report, out)
     if as_json:

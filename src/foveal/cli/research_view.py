@@ -169,7 +169,7 @@ def answer_text(answer: Researched) -> Any:
     """The answer, its sources by their numbers, and what is missing."""
     from rich.text import Text
 
-    from foveal.research.answers import STOPPED
+    from foveal.research.answers import BY_ITSELF, STOPPED
     from foveal.research.citations import MARK
 
     text = Text(MARK.sub(lambda found: f"[{found[1]}]", answer.text))
@@ -177,10 +177,14 @@ def answer_text(answer: Researched) -> Any:
     for number, one in zip(answer.numbers, answer.citations, strict=True):
         text.append(f"\n[{number}] ", "cyan").append(f"“{' '.join(one.quote.split())}”\n")
         text.append(f"    {one.title} · {one.url}\n", "dim")
+    if answer.by_itself:
+        text.append(f"\n{BY_ITSELF}\n", "yellow")
     for claim in answer.unsupported:
         text.append(f"\nNot borne out by what was found: “{claim}”\n", "yellow")
     for question, reason in answer.missing:
         text.append(f"\nNot found: {question} {reason}\n", "yellow")
+    for source, why in answer.unsearched:
+        text.append(f"\nNot searched to the end: {source}: {why}\n", "yellow")
     if answer.stopped_by:
         text.append(f"\nNot complete: {STOPPED.get(answer.stopped_by, answer.stopped_by)}.\n", "yellow")
     return text
@@ -200,3 +204,6 @@ def shown_answer(answer: Researched, key: str | None, as_json: bool, trace: Path
     )
     where = " and ".join(filter(None, (f"run {key[:8]}" if key else "", str(trace or ""))))
     notes().print(f"{spent}kept as {where}", style="dim", markup=False, soft_wrap=True)
+    if any(node.broken for node in answer.graph.searchers()):
+        again = f"foveal research resume {trace or (key or '')[:8]}"
+        notes().print(f"What failed is searched again by: {again}", style="dim", markup=False, soft_wrap=True)

@@ -107,6 +107,7 @@ def show(home: Home = None, as_json: AsJson = False) -> None:
     for one in found:
         last = "failed" if one.error else f"{one.looked_at:%Y-%m-%d}" if one.looked_at else "not yet"
         question = escape(one.question[:200]) + (f" [dim](mailed to {escape(one.address)})[/]" if one.address else "")
+        question += f"\n[red]{escape(one.error)}[/]" if one.error else ""
         table.add_row(str(one.id), one.every, last, f"{one.due_at:%Y-%m-%d %H:%M}", question)
     results().print(table if found else "No question is watched. Watch one: foveal research watch QUESTION")
 
@@ -234,6 +235,7 @@ def _looks(settings: Settings, database: Database, number: int | None, named: Ma
 def _researched(settings: Settings, database: Database, watch: Watch, named: Mapping[str, Any]) -> tuple[str, Report]:
     """The report of a watched question, made anew: the key of its run, and the report. Ctrl-C stops it."""
     from foveal.cli.research_setup import sources_of
+    from foveal.cli.research_view import ResearchView
     from foveal.errors import Cancelled, FovealError
     from foveal.research.budget import Budget
     from foveal.research.report_runs import ReportAsk, report_of, reporter_of
@@ -249,8 +251,10 @@ def _researched(settings: Settings, database: Database, watch: Watch, named: Map
     with runs.keep(key) as keeper:
         run = reporter.start(watch.question, key=key, keepers=[keeper])
         try:
-            while not run.join(0.5):
-                pass
+            with ResearchView() as view:
+                for event in run.log.follow():
+                    view.show(event)
+            run.join()
         except KeyboardInterrupt:
             run.cancel()
             run.join(5.0)

@@ -14,7 +14,7 @@ Source      the survey's section 3.2.3 (arXiv 2512.02038); PaperQA2's defaults (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -85,13 +85,19 @@ class Filter:
     ranker: Ranker | None = None
 
     def choose(
-        self, question: str, passages: Sequence[Passage], model: ChatModel | None, *, cancel: Cancel | None = None
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        model: ChatModel | None,
+        *,
+        cancel: Cancel | None = None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> list[Rated]:
-        """What of the passages is evidence, the most relevant first."""
+        """What of the passages is evidence, the most relevant first; the model is not asked once there is `enough`."""
         near = self.ranked(question, passages)[: self.settings.ranked]
         by_model = model if self.settings.by_model else None
         extracts = extracted(question, near, self.likeness, self.settings.words)
-        rated = self._rated(question, extracts, by_model, cancel)
+        rated = self._rated(question, extracts, by_model, cancel, enough)
         kept = [one for one in rated if one.relevance >= self.settings.cut_off and one.summary]
         kept = self._of_sources(kept)[: 2 * self.settings.kept]
         vectors = self.likeness.vectors([one.summary for one in kept])
@@ -108,13 +114,18 @@ class Filter:
         return [hit.passage for hit in self.ranker.rank(question, hits)]
 
     def _rated(
-        self, question: str, extracts: Sequence[Rated], model: ChatModel | None, cancel: Cancel | None
+        self,
+        question: str,
+        extracts: Sequence[Rated],
+        model: ChatModel | None,
+        cancel: Cancel | None,
+        enough: Callable[[], bool],
     ) -> list[Rated]:
         """What the model says of each passage; where it cannot, the passage's own sentences. Once its server has
         failed, it is not asked again for each of the rest."""
         rated = []
         for own in extracts:
-            if model is None:
+            if model is None or enough():
                 rated.append(own)
                 continue
             messages = summary_messages(question, own.passage, self.settings.words)

@@ -28,6 +28,8 @@ STOPPED = {
 }
 """Why a run was over before its planner said so."""
 
+BY_ITSELF = "Nothing was searched: the model answered by itself."
+
 
 @dataclass(frozen=True, slots=True)
 class Researched(Answer):
@@ -48,12 +50,20 @@ class Researched(Answer):
     found: bool = True
     unsupported: tuple[str, ...] = ()  # sentences that cite nothing and that nothing found bears out
     errors: tuple[str, ...] = ()
+    unsearched: tuple[tuple[str, str], ...] = ()  # sources that did not answer while others did, with the reason
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether the model answered without a search: then nothing bears the answer out."""
+        return self.found and bool(self.text) and not self.graph.searchers()
 
     def to_markdown(self) -> str:
         """The answer, its sources, and what is missing."""
         lines = [f"# {one_line(self.question)}", _linkless(MARK.sub(_bracket, self.text))]
         if self.stopped_by:
             lines.append(f"*Not complete: {STOPPED.get(self.stopped_by, self.stopped_by)}.*")
+        if self.by_itself:
+            lines.append(f"*{BY_ITSELF}*")
         if self.citations:
             lines += ["## Sources", *self._sources()]
         if self.unsupported:
@@ -61,6 +71,9 @@ class Researched(Answer):
         if self.missing:
             missing = (f"- {plain(question)}: {plain(reason)}" for question, reason in self.missing)
             lines += ["## Not found", "\n".join(missing)]
+        if self.unsearched:
+            silent = (f"- {plain(source)}: {plain(why)}" for source, why in self.unsearched)
+            lines += ["## Not searched to the end", "\n".join(silent)]
         return "\n\n".join(lines) + "\n"
 
     def to_html(self) -> str:
@@ -96,6 +109,7 @@ class Researched(Answer):
             "usage": self.usage,
             "bad_citations": self.bad_citations,
             "errors": list(self.errors),
+            "unsearched": [{"source": source, "reason": why} for source, why in self.unsearched],
         }
 
     def _sources(self) -> list[str]:
@@ -131,6 +145,7 @@ def researched(state: RunState) -> Researched:
         found=bool(done.get("found", any(node.answer for node in nodes))),
         unsupported=tuple(_unsupported(state)),
         errors=tuple(state.errors),
+        unsearched=tuple(state.unsearched.items()),
     )
 
 

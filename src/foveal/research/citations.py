@@ -226,6 +226,18 @@ def best_sentence(said: str, passages: Sequence[Passage]) -> Passage:
     return best
 
 
+def cut_short(draft: str, question: str, origins: Mapping[int, Origin]) -> str:
+    """What can be said where there is no time for a summary: the whole sentences of one that was begun, else of each
+    source the sentence that is nearest to the question, in its own words.
+    """
+    begun = traced("".join(_sentences(draft)[:-1]).strip(), origins)
+    if any(number in origins for number in cited(begun)):
+        return begun
+    nearest = {number: best_sentence(question, one.passages).text for number, one in origins.items()}
+    said = {number: " ".join(MARK.sub("", text).lstrip("# ").split()) for number, text in nearest.items()}
+    return " ".join(f"“{text}” [[{number}]]" for number, text in said.items() if text)
+
+
 def renumbered(text: str, number: Callable[[int], int | None]) -> tuple[str, int]:
     """The text with each [[i]] as [[number(i)]], in one pass; those without a number go, and are counted."""
     bad = 0

@@ -68,7 +68,7 @@ def without_marks(text: str) -> str:
     """A text without marks, links and emphasis."""
     bare = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", _MARK.sub("", text))
     bare = re.sub(r"(?<!\w)([*_]{1,3})(\S(?:.*?\S)?)\1(?!\w)", r"\2", _LINK.sub(r"\1", bare))
-    return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(re.sub(r"\\([\\`*_\[\]<>!#|])", r"\1", bare).split()))
+    return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(re.sub(r"\\([\\`*_\[\]<>!#|.)+])", r"\1", bare).split()))
 
 
 def marks_left_out(text: str) -> str:

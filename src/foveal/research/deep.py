@@ -103,16 +103,19 @@ class DeepResearch:
         ranker: Ranker | None = None,
         taught: NextQuery | None = None,
         remember: bool = True,
+        denied: Sequence[str] = (),
     ) -> None:
         """`encoder` compares texts by meaning (default: by their words); `checks` says what is borne out (default: by
         words); `ranker` orders passages; `taught` is a trained planner, for the sequential one; `remember`: whether
-        runs that begin keep a memory of what they read (memory_kept.py), which their prompts are told from.
+        runs that begin keep a memory of what they read (memory_kept.py), which their prompts are told from; `denied`
+        are hosts that nothing is read from.
 
         InputError: no source.
         """
         self.model = model
         self.source = one_source(source)
         self.encoder, self.ranker, self.taught, self.remember = encoder, ranker, taught, remember
+        self.denied = tuple(denied)
         self.checks: Checks = checks or WordChecks()
 
     def report(
@@ -200,6 +203,8 @@ class DeepResearch:
         timing_of(timing)
         if settings.plain and self.encoder is not None:
             settings = replace(settings, choose=replace(settings.choose, cut_off=EMBEDDED_CUT_OFF))
+        if self.denied:
+            settings = replace(settings, desk=replace(settings.desk, denied=self.denied))
         return Parts(
             model=self.model, source=self.source, encoder=self.encoder, checks=self.checks, ranker=self.ranker,
             taught=self.taught, settings=settings, planner=planner, timing=timing, experiment=experiment,

@@ -43,6 +43,11 @@ from foveal.types import Document, Passage, Span
 LEAD = 3000
 """Characters of a page by which the same text elsewhere is known."""
 
+TOLD = ("url", "title", "document_id", "revision", "characters", "orders")
+"""Of a page, for who watches."""
+
+WANTED_NOW = "The report was wanted before this came."
+
 RECALLED = 3
 """Lines of the memory that a draft is told, by which the timing decides."""
 
@@ -82,6 +87,8 @@ class Desk:
         self.memory: KeptMemory | None = None  # of what was read, where the run keeps one
         self.enough = False  # whether who asked wants the report now
         self.failed: dict[str, str] = {}  # sub-query whose search failed -> why
+        self.silent: dict[str, str] = {}  # source that did not answer while others did -> why
+        self.skipped: set[str] = set()  # sub-queries that were not searched, as who asked wanted the report
         self.cut = False  # whether a planner that had more to search was told that planning is over
         self.extra = 0  # searches that are allowed after planning, for claims that nothing bears out
         self._queries: list[str] = []
@@ -154,12 +161,18 @@ class Desk:
 
     def _found(self, name: str, sub: SubQuery, pages: ThreadPoolExecutor) -> tuple[list[Any], list[Any], str]:
         """Pages that were read for a sub-query, and rows of what in them is evidence; or the draft that needs none."""
+        if self.enough and not self.steps.is_done("search", sub.query):
+            self.skipped.add(name)
+            return [], [], ""
         self.board.tell("node.state", name=name, state="running")
         query, draft = self._wanted(sub)
         if query is None:
             return [], [], draft
         self.board.tell("node.queries", name=name, queries=[query])
         found = self.once("search", query, lambda _: self._searched(query))
+        for source, why in found.get("failed", ()):
+            self.silent[source] = why
+            self.board.tell("error", name=name, source=source, message=why)
         if error := found.get("error"):
             self.failed[name] = error
             self.board.tell("error", where=name, message=error)
@@ -174,7 +187,7 @@ class Desk:
         for place, task in enumerate(tasks):
             page = waited(task, self.cancel)
             read.append(page)
-            told = {name: page[name] for name in ("url", "title", "document_id", "revision", "orders") if name in page}
+            told = {name: page[name] for name in TOLD if name in page}
             error = {"error": page["error"]} if page.get("error") else {}
             self.board.tell("node.page", name=name, index=place, **{"url": hits[place].url} | told | error)
         seen = digest(sub.goal, [[page["url"], page.get("revision"), page.get("passages")] for page in read])
@@ -205,13 +218,15 @@ class Desk:
 
     def _searched(self, query: str) -> dict[str, Any]:
         try:
-            hits = merged([self.source.search(query, self.settings.hits, cancel=self.cancel)], self.settings.denied)
+            answer = self.source.search(query, self.settings.hits, cancel=self.cancel)
         except Cancelled:
             raise
         except FovealError as error:
             return {"hits": [], "error": str(error)}
         names = ("url", "title", "snippet", "score", "address", "revision")
-        return {"hits": [{name: getattr(one, name) for name in names} for one in hits]}
+        hits = [{name: getattr(one, name) for name in names} for one in merged([answer], self.settings.denied)]
+        silent = [list(one) for one in getattr(answer, "failed", ())]
+        return {"hits": hits} | ({"failed": silent} if silent else {})
 
     def _read_once(self, query: str, sub: SubQuery, found: Found) -> dict[str, Any]:
         key = f"{query} | {found.url}"
@@ -255,7 +270,7 @@ class Desk:
                 if places.setdefault(passage.span, (number, place)) == (number, place):
                     passages.append(passage)
         wanted = sub.goal if sub.goal in (self.question, self.brief.goal) else f"{sub.goal} (for: {self.question})"
-        chosen = self.chooser.choose(wanted, passages, model, cancel=self.cancel)
+        chosen = self.chooser.choose(wanted, passages, model, cancel=self.cancel, enough=lambda: self.enough)
         return [[*places[one.passage.span], one.summary, one.relevance, one.stance] for one in chosen]
 
     def _in_time(self, page: Any) -> bool:
@@ -276,7 +291,7 @@ class Desk:
         said = self.evidence[keys[0]].summary if keys else ""
         if said:
             self.board.tell("node.answer", name=name, text=said)
-        nothing = self.failed.get(name, "Nothing was found.")
+        nothing = WANTED_NOW if name in self.skipped else self.failed.get(name, "Nothing was found.")
         error = "" if keys else "The model did not want to search for this." if draft else nothing
         self.board.tell("node.state", name=name, state=state, error=error)
         return finding
@@ -334,6 +349,7 @@ def _kept(page: Document, found: Found, chosen: Sequence[Passage]) -> dict[str, 
         "trust": "primary" if names[0].startswith(("arxiv:", "doi:")) else "",
         "licence": str(page.metadata.get("licence") or page.metadata.get("license") or "")[:200],
         "lead": page.text[:LEAD],
+        "characters": len(page.text),
         "orders": orders_in(page.text),
         "passages": [[one.span.start, one.span.end, one.text, one.heading] for one in chosen],
     }

@@ -28,7 +28,7 @@ KINDS = {
     "graph.reset": "the graph begins anew",
     "graph.node": "a node is added, or its question changed",
     "graph.edge": "an edge is added",
-    "node.state": "waiting, running, finished, failed, cancelled, stale",
+    "node.state": "waiting, running, finished, failed (`broken`: a search or the model failed), cancelled, stale",
     "node.queries": "what is searched for",
     "node.results": "what was found: index, url, title, summ",
     "node.selected": "which of the results are read",
@@ -52,7 +52,7 @@ KINDS = {
     "claim": "deep research: a sentence of the report, and whether its evidence bears it out",
     "report": "deep research: the report, as its ledger",
     "usage": "what was spent so far",
-    "error": "something failed; the run goes on without it, or ends",
+    "error": "something failed; the run goes on without it, or ends; `source`: one of several did not answer",
     "done": "the run has ended: `stopped_by` is None where nothing stopped it",
 }
 

@@ -36,6 +36,8 @@ class Node:
     answer: str = ""  # its citations numbered as in the whole run
     draft: str = ""  # what was written so far, numbered as in `results`
     error: str = ""
+    broken: bool = False  # whether it failed because a search or the model did: it may be found once these are back
+    unsearched: dict[str, str] = field(default_factory=dict)  # sources that did not answer, and why; others did
     bad_citations: int = 0
     quotes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by number: citations.References.quotes
     reused: str = ""  # the question of an earlier run whose answer this is

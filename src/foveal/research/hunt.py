@@ -7,7 +7,7 @@ searched as it stands. Cancelled and spent runs leave the loop within a tick.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from foveal.errors import Cancelled, FetchFailed, InputError
@@ -59,18 +59,35 @@ class Hunt:
         return None
 
     def go_on(self) -> str | None:
-        """What an earlier run of this trace left: nodes that were not searched to their end, a turn without its end."""
+        """What an earlier run of this trace left: nodes that were not searched to their end, a turn without its end.
+
+        A node that failed because a search or the model did is searched again; where it is found now, so is what builds
+        on it, as it was searched without its answer.
+        """
         for node in self.board.seen().graph.searchers():
             if not self.board.state.graph.parents(node.name):  # a kill came between it and its edges
                 self.board.tell("graph.edge", id=uuid.uuid4().hex, source=ROOT, target=node.name)
         graph = self.board.seen().graph
-        left = [node for node in graph.searchers() if node.state not in ("finished", "failed")]
-        self.scheduler.add({node.name: graph.parents(node.name) for node in left})
-        if left:
-            self.wait([node.name for node in left])
-        if self.board.state.turns and not self.board.state.turns[-1].observation and not self.cancel.cancelled:
-            self._observe([node.name for node in graph.searchers()], note="The run was broken off here.")
+        broken = [node.name for node in graph.searchers() if node.state == "failed" and node.broken]
+        left = [node.name for node in graph.searchers() if node.state not in ("finished", "failed")] + broken
+        self._search(graph, left)
+        found = [name for name in broken if self.board.seen().graph.nodes[name].state == "finished"]
+        lacked = {child for name in found for child in graph.descendants(name)} - {*left}
+        stale = [node.name for node in graph.searchers() if node.name in lacked]
+        for name in stale:
+            self.board.tell("node.state", name=name, state="stale")
+        self._search(graph, stale)
+        turns = self.board.state.turns
+        if turns and (found or not turns[-1].observation) and not self.cancel.cancelled:
+            note = "" if turns[-1].observation else "The run was broken off here."
+            self._observe([node.name for node in graph.searchers()], note=note)
         return None
+
+    def _search(self, graph: Graph, names: Collection[str]) -> None:
+        """Search nodes of a graph, and wait for them."""
+        if names:
+            self.scheduler.add({name: graph.parents(name) for name in names})
+            self.wait(names)
 
     def _gave_up(self) -> bool:
         """Whether the planner was refused so often in a row that it is not asked again."""
@@ -80,9 +97,7 @@ class Hunt:
         """The planner's next plan; None: it gave none that may be, or was stopped."""
         turn = self._turn()
         try:
-            plan = self.planner.plan(
-                turn, on_text=lambda text: self.board.tell("plan.delta", text=text), cancel=self.cancel
-            )
+            plan = self._asked(turn)
         except Cancelled:
             return None
         except Refused as refused:
@@ -96,6 +111,22 @@ class Hunt:
             return None
         self.board.tell("plan.turn", source=plan.source or plan.thought, thought=plan.thought)
         return plan
+
+    def _asked(self, turn: Turn) -> Plan:
+        """What the planner plans; it is asked once more where its server broke off in the middle of its words."""
+        heard: list[str] = []
+
+        def on_text(text: str) -> None:
+            heard.append(text)
+            self.board.tell("plan.delta", text=text)
+
+        try:
+            return self.planner.plan(turn, on_text=on_text, cancel=self.cancel)
+        except FetchFailed:
+            if not heard:
+                raise
+        on_text("\n\n")
+        return self.planner.plan(turn, on_text=on_text, cancel=self.cancel)
 
     def _turn(self) -> Turn:
         seen = self.board.seen()

@@ -4,11 +4,14 @@ likeness = Likeness(encoder)
 likeness.to(question, texts)                      # cosines, (texts,)
 distinct(queries, likeness)                       # those that ask the same (cosine > 0.92) are one
 diverse(scores, likeness.vectors(texts), 5)       # MMR (Carbonell and Goldstein, SIGIR 1998)
+
+A run holds the same sentences against each other many times: each is encoded once.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any
@@ -24,6 +27,9 @@ SAME = 0.92
 """Cosine above which two queries ask the same."""
 
 BUCKETS = 4096
+KEPT = 10_000
+"""Texts whose vectors are kept, those that were wanted last: 15 MB of 384 dimensions."""
+
 Floats = NDArray[Any]
 
 
@@ -32,6 +38,7 @@ class Likeness:
 
     def __init__(self, encoder: Encoder | None = None) -> None:
         self.encoder = encoder
+        self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._turn = Lock()
 
     def vectors(self, texts: Sequence[str]) -> Floats:
@@ -40,7 +47,7 @@ class Likeness:
             return np.zeros((0, BUCKETS if self.encoder is None else self.encoder.dimension), np.float32)
         if self.encoder is not None:
             with self._turn:
-                return np.asarray(self.encoder.encode(list(texts)), np.float32)
+                return self._encoded(self.encoder, texts)
         return np.stack([_bag(one) for one in texts])
 
     def to(self, wanted: str, texts: Sequence[str]) -> list[float]:
@@ -49,6 +56,19 @@ class Likeness:
             return []
         vectors = self.vectors([wanted, *texts])
         return [float(one) for one in vectors[1:] @ vectors[0]]
+
+    def _encoded(self, encoder: Encoder, texts: Sequence[str]) -> Floats:
+        """The vectors of texts; those that are kept are not computed again. The turn is held."""
+        new = [one for one in dict.fromkeys(texts) if one not in self._kept]
+        if new:
+            for text, vector in zip(new, np.asarray(encoder.encode(new), np.float32), strict=True):
+                self._kept[text] = vector.copy()  # a view would hold all of its batch
+        vectors = np.stack([self._kept[one] for one in texts])
+        for one in texts:
+            self._kept.move_to_end(one)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return vectors
 
 
 def _bag(text: str) -> Floats:

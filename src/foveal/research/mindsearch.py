@@ -81,6 +81,10 @@ class MindSettings:
         """The same with a budget."""
         return replace(self, limits=replace(self.limits, budget=budget))
 
+    def without(self, hosts: Sequence[str]) -> MindSettings:
+        """The same, but nothing is read from these hosts, nor from what lies below them."""
+        return replace(self, search=replace(self.search, denied=(*self.search.denied, *hosts)))
+
 
 class MindSearch:
     """Answers questions from a source, or several. One object runs any number of questions, also at once."""

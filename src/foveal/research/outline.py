@@ -81,7 +81,7 @@ COVERED = 0.35
 
 def heading_of(goal: str) -> str:
     """A goal as a heading."""
-    text = " ".join(goal.split()).rstrip(" .:;")
+    text = " ".join(goal.split()).rstrip(" .,:;")
     return f"{text[:1].upper()}{text[1:]}"[:120]
 
 

@@ -42,6 +42,9 @@ LONGEST_CELL = 300
 LEFT_OUT = "Left out, as nothing bears it out: "
 """What stands before a sentence that is "not covered" because nothing bore it out."""
 
+NOT_SEARCHED = "Not searched to the end: "
+"""What stands before a source that did not answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
@@ -120,6 +123,11 @@ class Report:
     def found(self) -> bool:
         """Whether there is anything to report."""
         return bool(self.sections)
+
+    @property
+    def searched_all(self) -> bool:
+        """Whether all of its sources answered."""
+        return not any(one.startswith(NOT_SEARCHED) for one in self.not_covered)
 
     @property
     def state(self) -> str:

@@ -17,7 +17,7 @@ from foveal.research.desk import Desk
 from foveal.research.evidence import Verdict
 from foveal.research.outline import Planned, not_covered, outline
 from foveal.research.planning import SubQuery
-from foveal.research.report import LEAD, LEFT_OUT, Conflict, Report, cited_keys
+from foveal.research.report import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, Report, cited_keys
 from foveal.research.report_drafts import (
     Draft,
     Drafted,
@@ -105,7 +105,8 @@ class Assembly:
 
     def _writer(self) -> SectionWriter:
         desk = self.desk
-        return SectionWriter(desk.evidence, desk.sources, desk.likeness, self.checks, plain=self.settings.plain)
+        plain = self.settings.plain
+        return SectionWriter(desk.evidence, desk.sources, desk.likeness, self.checks, plain=plain, brief=desk.brief)
 
     def _best(self, planned: Sequence[Planned]) -> Draft:
         """The draft that is borne out best; the first of equals. Another one is written while it could be better."""
@@ -194,7 +195,9 @@ class Assembly:
         shown = [desk.evidence[key].summary for key in best]
 
         def write(model: ChatModel) -> Any:
-            return model.chat(answer_messages(desk.question, shown), Sampling(max_tokens=120)).strip()
+            return model.chat(
+                answer_messages(desk.question, shown, desk.brief.language), Sampling(max_tokens=120)
+            ).strip()
 
         text = desk.once("write", f"answer {digest(shown)}", write)
         rows = desk.once("verify", f"answer {digest(text, best)}", lambda _: self._traced(text, best))
@@ -247,6 +250,7 @@ class Assembly:
         whole = replace(draft, sections=(((opening, tuple(lead)),) if lead else ()) + draft.sections)
         missing = [] if desk.findings else [desk.question]
         missing += not_covered(desk.findings, planned, desk.brief, desk.likeness)
+        missing += [f"{NOT_SEARCHED}{source}: {why}" for source, why in sorted(desk.silent.items())]
         missing += [f"{LEFT_OUT}{one.text}" for one in draft.left_out()]
         sections = with_tables(draft.sections, whole.to_sections(), desk.evidence)
         return Report(

@@ -22,10 +22,13 @@ from foveal.research.evidence import Claim, Evidence, Verdict
 from foveal.research.likeness import SAME, Likeness
 from foveal.research.outline import Planned
 from foveal.research.report import Section
-from foveal.research.report_writing import Sentence
+from foveal.research.report_writing import Sentence, leans
 
 SLACK = 0.15
 """Of the length that was asked for, either way."""
+
+PARAGRAPH = 110
+"""Words after which a paragraph may end: a section of a long report would be one of two pages."""
 
 Drafted = tuple[tuple[Planned, tuple[Sentence, ...]], ...]
 
@@ -40,11 +43,7 @@ class Draft:
 
     def to_sections(self) -> tuple[Section, ...]:
         """As a report holds them; sections without a sentence are none."""
-        return tuple(
-            Section(heading=plan.heading, text=" ".join(one.shown() for one in said))
-            for plan, said in self.sections
-            if said
-        )
+        return tuple(Section(heading=plan.heading, text=paragraphs(said)) for plan, said in self.sections if said)
 
     def claims(self) -> tuple[Claim, ...]:
         """All sentences, with their verdicts."""
@@ -63,6 +62,20 @@ class Draft:
     def words(self) -> int:
         """Its length."""
         return sum(one.words for _, said in self.sections for one in said)
+
+
+def paragraphs(said: Sequence[Sentence]) -> str:
+    """Sentences as Markdown, in paragraphs. One ends where it is long enough, enough is left for another, and the next
+    sentence stands by itself; what begins with a sign would be a list or a heading there."""
+    parts: list[list[Sentence]] = [[]]
+    left = sum(one.words for one in said)
+    for one in said:
+        full = sum(other.words for other in parts[-1]) >= PARAGRAPH
+        if full and left >= PARAGRAPH // 2 and one.text[:1].isalpha() and not leans(one.text):
+            parts.append([])
+        parts[-1].append(one)
+        left -= one.words
+    return "\n\n".join(" ".join(one.shown() for one in part) for part in parts)
 
 
 def checked(sections: Drafted, evidence: Mapping[str, Evidence], checks: Checks) -> Drafted:

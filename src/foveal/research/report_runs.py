@@ -148,8 +148,10 @@ def reporter_of(
     from foveal.research.verification import Verifier
 
     encoder = load_encoder(settings.encoder, cache=settings.cache) if settings.encoder != "none" else None
-    remember = load_research(settings).memory
-    research = DeepResearch(chat, sources, encoder=encoder, checks=Verifier(encoder), remember=remember)
+    own = load_research(settings)
+    research = DeepResearch(
+        chat, sources, encoder=encoder, checks=Verifier(encoder), remember=own.memory, denied=own.hosts
+    )
     return DeepReporter(research, ask, budget)
 
 

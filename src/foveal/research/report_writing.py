@@ -28,6 +28,7 @@ from foveal.research.markdown import ENDS, plain, word_count
 from foveal.research.outline import Planned
 from foveal.research.planning import parsed
 from foveal.research.prompts import CONCISE, as_data
+from foveal.research.report import Brief
 from foveal.text.units import sentences
 
 SENTENCE_WORDS = 22
@@ -68,6 +69,12 @@ _ASIDE = re.compile(
 )
 _ADDRESS = re.compile(r"(?:https?|ftp|file)://|\bwww\.\w", re.IGNORECASE)
 
+_BLOCK = re.compile(r"^\s*(?:(?:#{1,6}|[-*•])\s+(?!\d))+")
+"""Signs with which a heading or an item begins."""
+
+_OPENING = re.compile(r"^(\d{1,9}(?=[.)]\s)|(?=>|\+\s))")
+"""Where a sign would begin a quotation or a list, and may mean something: "> 5 g", "3. Oktober"."""
+
 _SIGNS = re.compile(r"((?:`[^`]*`|[^`*<])*)([*<])")
 """What would begin emphasis or HTML, outside of code."""
 
@@ -100,7 +107,7 @@ class Sentence:
     def shown(self) -> str:
         """As Markdown, with its marks; in a page's own words nothing is Markdown, in a model's there is code alone:
         2*3*4 is no 234 with a slanted 3."""
-        text = f"“{plain(self.text)}”" if self.quoted else _SIGNS.sub(r"\1\\\2", self.text)
+        text = f"“{plain(self.text)}”" if self.quoted else _OPENING.sub(r"\1\\", _SIGNS.sub(r"\1\\\2", self.text))
         return f"{with_note(text) if self.marked else text} {''.join(f'[[{key}]]' for key in self.keys)}"
 
     @property
@@ -121,13 +128,15 @@ class Sentence:
 
 @dataclass(frozen=True)
 class SectionWriter:
-    """Writes sections; `evidence` and `sources` are the run's, by key."""
+    """Writes sections; `evidence` and `sources` are the run's, by key. A large model is told what the `brief` leaves
+    out, and the language that it names."""
 
     evidence: Mapping[str, Evidence]
     sources: Mapping[str, SourceRecord]
     likeness: Likeness
     checks: Checks
     plain: bool = False
+    brief: Brief | None = None
 
     def write(
         self,
@@ -179,9 +188,7 @@ class SectionWriter:
         cut = [marks_left_out(_LABEL.sub("", " ".join(text[start:end].split()))) for start, end in sentences(text)]
         found = [one for one in cut if SHORTEST <= word_count(one) <= LONGEST and one[-1] in ENDS]
         found = [one for one in found if not _ABOUT_ITSELF.match(one) and not one[0].islower() and one[0] not in "#|[("]
-        near = [
-            one - 0.3 * bool(_LEANS.match(text)) for one, text in zip(self.likeness.to(goal, found), found, strict=True)
-        ]
+        near = [one - 0.3 * leans(text) for one, text in zip(self.likeness.to(goal, found), found, strict=True)]
         order = sorted(range(len(found)), key=lambda place: (-near[place], place))
         return [Sentence(found[place], (key,)) for place in order]
 
@@ -245,10 +252,17 @@ class SectionWriter:
         bad = f"\nNot borne out before, so write nothing like it: {'; '.join(wrong[:6])}" if wrong else ""
         content = (
             f"{shown}\n\nSection: {section.heading}\nIt is to say: {section.goal}\n"
-            f"Up to {count} sentences.{told}{bad}\n\n"
+            f"Up to {count} sentences.{self._wished()}{told}{bad}\n\n"
             'Answer with JSON: {"plan": "…", "sentences": [{"text": "…", "cites": ["…"]}]}.'
         )
         return [{"role": "system", "content": WRITER}, {"role": "user", "content": content}]
+
+    def _wished(self) -> str:
+        """What the brief asks of the words."""
+        if self.brief is None:
+            return ""
+        without = f" Leave out: {'; '.join(self.brief.out_of_scope)}." if self.brief.out_of_scope else ""
+        return without + in_language(self.brief.language)
 
 
 def section_form(keys: Sequence[str], count: int) -> type[BaseModel]:
@@ -272,16 +286,26 @@ def sentence_messages(goal: str, passage: str) -> list[Message]:
     return [{"role": "system", "content": ""}, {"role": "user", "content": content}]
 
 
-def answer_messages(question: str, summaries: Sequence[str]) -> list[Message]:
+def in_language(language: str) -> str:
+    """Asks for a language, where one is named."""
+    return f" Write in this language: {language}." if language else ""
+
+
+def answer_messages(question: str, summaries: Sequence[str], language: str = "") -> list[Message]:
     """Asks for the answer in short."""
     shown = "\n".join(as_data(one) for one in summaries)
-    content = f"{CONCISE}\n\n{shown}\n\nQuestion: {question}\n\nAnswer:"
+    content = f"{CONCISE}{in_language(language)}\n\n{shown}\n\nQuestion: {question}\n\nAnswer:"
     return [{"role": "system", "content": ""}, {"role": "user", "content": content}]
 
 
 def with_note(text: str) -> str:
     """A sentence with the note that nothing bears it out."""
     return f"{text.rstrip('.!?…')} {NOT_BORNE_OUT}."
+
+
+def leans(text: str) -> bool:
+    """Whether a sentence leans on the one before it."""
+    return bool(_LEANS.match(text))
 
 
 def bare(text: str) -> str:
@@ -293,9 +317,10 @@ def bare(text: str) -> str:
 def own_words(text: str) -> str:
     """What a model said, without marks and bracketed addresses; "" where it still names one, or is a table's line.
 
-    A sentence's sources are the keys beside it: no number or address in its words was checked.
+    A sentence's sources are the keys beside it: no number or address in its words was checked. Nor is it a heading or
+    a list's item.
     """
-    said = _ASIDE.sub("", without_marks(text))
+    said = _ASIDE.sub("", without_marks(_BLOCK.sub("", text)))
     return "" if _ADDRESS.search(said) or said.count("|") > 1 else said
 
 

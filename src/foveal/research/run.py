@@ -189,7 +189,7 @@ class Run(Running[Researched]):
             if not isinstance(error, FovealError):
                 logger.exception("the searcher of %r broke", name)
             self.board.tell("error", where=name, message=str(error) or type(error).__name__)
-            tell("node.state", state="failed", error=str(error) or type(error).__name__)
+            tell("node.state", state="failed", error=str(error) or type(error).__name__, broken=True)
         else:
             self._summarised(name, summary)
 
@@ -201,7 +201,7 @@ class Run(Running[Researched]):
             tell("node.reused", question=recalled.question, at=recalled.at.isoformat())
             return recalled.summary
         summary = self._searcher.run(problem, tell, self._hunt)
-        if memory:
+        if memory and not summary.cut:
             memory.keep(problem, summary)
         return summary
 
@@ -223,9 +223,9 @@ class Run(Running[Researched]):
             more = {"quotes": {str(number): held for number, held in quotes.items()}} if quotes else {}
             self.board.tell("node.answer", name=name, text=text, bad_citations=bad, **more)
             self.board.tell("usage", **self.meter.used())  # of a run that is killed before its turn ends, too
-            self.board.tell(
-                "node.state", name=name, state="failed" if summary.error else "finished", error=summary.error
-            )
+            broken = {"broken": True} if summary.broken else {}
+            state = "failed" if summary.error else "cancelled" if summary.cut else "finished"
+            self.board.tell("node.state", name=name, state=state, error=summary.error, **broken)
 
     def _answer(self, given: str | None) -> None:
         """Write the answer; `given` is the planner's own."""
@@ -236,8 +236,13 @@ class Run(Running[Researched]):
             self._writer.put(self.stopped_by)
 
     def _written(self) -> bool:
-        """Whether the model wrote the answer to its end."""
+        """Whether the model wrote the answer to its end; where its server broke off in the middle, at a second try."""
         try:
+            try:
+                return self._writer.write()
+            except FetchFailed:
+                if not self._writer.begun:
+                    raise
             return self._writer.write()
         except (FetchFailed, InputError) as error:
             self.board.tell("error", where="answer", message=str(error))

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.research.budget import Meter
-from foveal.research.citations import Origin, says_something, traced
+from foveal.research.citations import Origin, cut_short, says_something, traced
 from foveal.research.graph import same_question
 from foveal.research.pages import PageReader
 from foveal.research.prompts import (
@@ -96,11 +96,14 @@ class Tell(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a searcher found out; `origins` are what its numbers stand for. `error`: nothing, and why."""
+    """What a searcher found out; `origins` are what its numbers stand for. `error`: nothing, and why; `broken`: because
+    a search failed, so that there may be something all the same; `cut`: the run was stopped as it was written."""
 
     answer: str
     origins: dict[int, Origin] = field(default_factory=dict)
     error: str = ""
+    broken: bool = False
+    cut: bool = False
 
 
 class Searches(Protocol):
@@ -142,19 +145,27 @@ class Searcher:
     def run(self, problem: Problem, tell: Tell, cancel: Cancel) -> Summary:
         """Find out the problem's question. Cancelled: `cancel` was set. FetchFailed: the model cannot be reached."""
         failed: list[str] = []
-        trouble = ""
+        trouble: dict[str, str] = {}  # source -> why it did not answer
         for _ in range(self.settings.max_turns):
             queries = self._queries(problem, failed, cancel)
             if not queries:
                 break
             tell("node.queries", queries=[*failed, *queries])
-            found, trouble = self._search(queries, cancel)
+            found, silent, answered = self._search(queries, cancel)
             if found:
+                for source, why in silent.items():
+                    tell("error", source=source, message=why)
                 return self._summary(problem, found, tell, cancel)
             failed += queries
+            trouble |= silent
+            if not answered:  # whatever else is asked, nobody answers
+                break
         tell("node.results", results=[])
         tried = "; ".join(failed)
-        return Summary("", error=f"These queries found nothing: {tried}.{f' {trouble}' if trouble else ''}")
+        if not trouble:
+            return Summary("", error=f"These queries found nothing: {tried}.")
+        why = " ".join(dict.fromkeys(trouble.values()))
+        return Summary("", error=f"The search failed: {why} It was asked for: {tried}.", broken=True)
 
     def _queries(self, problem: Problem, failed: Sequence[str], cancel: Cancel) -> list[str]:
         """New queries; the sub-question itself where the model writes none that can be read."""
@@ -173,19 +184,20 @@ class Searcher:
                 wanted.append(query)
         return wanted[: self.settings.max_queries] if written else wanted[:1]
 
-    def _search(self, queries: Sequence[str], cancel: Cancel) -> tuple[list[Found], str]:
-        """What all queries find, merged; and what went wrong with one of them."""
+    def _search(self, queries: Sequence[str], cancel: Cancel) -> tuple[list[Found], dict[str, str], bool]:
+        """What all queries find, merged; which sources did not answer, and why; whether any search came through."""
         asked = [self.io.submit(self.source.search, query, self.settings.topk, cancel=cancel) for query in queries]
         answers: list[list[Found]] = []
-        trouble = ""
+        silent: dict[str, str] = {}
         for one in asked:
             try:
                 answers.append(waited(one, cancel))
+                silent |= dict(getattr(answers[-1], "failed", ()))
             except Cancelled:
                 raise
             except FovealError as error:
-                trouble = str(error)
-        return merged(answers, self.settings.denied), trouble
+                silent[self.source.name] = str(error)
+        return merged(answers, self.settings.denied), silent, bool(answers)
 
     def _summary(self, problem: Problem, found: Sequence[Found], tell: Tell, cancel: Cancel) -> Summary:
         results = [
@@ -199,7 +211,16 @@ class Searcher:
         indices = [index for index in selected if index in read] or list(range(len(found)))
         origins = {index: _origin(found[index], read.get(index)) for index in indices}
         shown = [(index, one.url, one.title, one.passages) for index, one in origins.items()]
-        answer = self._answer(problem, shown, tell, cancel)
+        pieces: list[str] = []
+        try:
+            self._write(problem, shown, pieces, tell, cancel)
+        except Cancelled:
+            answer = cut_short("".join(pieces), problem.question, origins)
+            if not (read and says_something(answer)):
+                raise
+            return Summary(answer, origins, cut=True)
+        answer = "".join(pieces).strip()
+        answer = unbracketed(answer) if self.settings.plain else answer
         if not says_something(answer):
             return Summary("", error="The model wrote no answer to this from what was read.")
         return Summary(traced(answer, origins), origins)
@@ -226,13 +247,15 @@ class Searcher:
         """Index -> page and what is shown of it, for the pages that could be had and that the budget allows."""
         allowed = selected[: self.meter.pages(len(selected))]
         asked = {index: self.io.submit(self._page, problem, found[index], len(allowed), cancel) for index in allowed}
-        read = {}
+        read: dict[int, tuple[Document, list[Passage]]] = {}
         for index, one in asked.items():
             place = {"index": index, "url": found[index].url}
             try:
                 page, passages = waited(one, cancel)
             except Cancelled:
-                raise
+                if not read:
+                    raise
+                break  # what was read by now can be told
             except FovealError as error:
                 tell("node.page", **place, title=found[index].title, error=str(error))
                 continue
@@ -250,15 +273,13 @@ class Searcher:
             raise InputError(f"{found.url} holds nothing that can be shown.")
         return page, passages
 
-    def _answer(self, problem: Problem, shown: Sequence[Shown], tell: Tell, cancel: Cancel) -> str:
-        pieces = []
+    def _write(self, problem: Problem, shown: Sequence[Shown], pieces: list[str], tell: Tell, cancel: Cancel) -> None:
+        """Write the summary into `pieces`."""
         sampling = Sampling(max_tokens=self.settings.answer_tokens)
         messages = plain_messages(problem, shown) if self.settings.plain else answer_messages(problem, shown)
         for piece in self.model.stream(messages, sampling, cancel=cancel):
             pieces.append(piece)
             tell("answer.node.delta", text=piece)
-        answer = "".join(pieces).strip()
-        return unbracketed(answer) if self.settings.plain else answer
 
 
 def waited(future: Future[T], cancel: Cancel) -> T:

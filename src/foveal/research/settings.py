@@ -29,6 +29,7 @@ class ResearchSettings:
     per_hour: int = 20  # runs of one person or address
     reuse: bool = False  # take summaries of earlier runs, anybody's, for the same sub-question (reuse.py)
     memory: bool = True  # reports keep a memory of what they read (memory_kept.py); of the command line, too
+    denied: str = ""  # hosts that nothing is read from, with all below them, parted by commas; of the command line, too
     at_once: int = 2  # runs of one person or browser that wait or go on
 
     def __post_init__(self) -> None:
@@ -43,6 +44,11 @@ class ResearchSettings:
     def named(self) -> tuple[str, ...]:
         """The sources, each as `sources.source_of` takes it."""
         return tuple(dict.fromkeys(one.strip() for one in self.sources.split(",") if one.strip()))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that are left out."""
+        return tuple(dict.fromkeys(one.strip().lower() for one in self.denied.split(",") if one.strip()))
 
 
 def load_research(settings: Settings) -> ResearchSettings:

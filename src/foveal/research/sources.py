@@ -40,6 +40,12 @@ class Found:
     revision: str | None = None
 
 
+class Hits(list[Found]):
+    """Hits of several sources; `failed`: those that did not answer, and why."""
+
+    failed: tuple[tuple[str, str], ...] = ()
+
+
 class Source(Protocol):
     """A place to search. Calls may come from many threads at once."""
 
@@ -68,23 +74,25 @@ class Sources:
         self.name = "+".join(one.name for one in sources)
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
-        """Hits of all, each marked with its source. The first one's error is raised if all fail; Cancelled in any case:
-        what some of them found is not the whole answer."""
+        """Hits of all, each marked with its source, as `Hits`, which say who did not answer. The first one's error is
+        raised if all fail; Cancelled in any case: what some of them found is not the whole answer."""
         answers: list[list[Found]] = []
-        errors: list[FovealError] = []
+        errors: dict[str, FovealError] = {}
         for name, source in self.sources.items():
             try:
                 hits = source.search(query, k, cancel=cancel)
             except Cancelled:
                 raise
             except FovealError as error:
-                errors.append(error)
+                errors[name] = error
                 continue
             answers.append([replace(one, address=f"{name}\n{one.address}") for one in hits])
         if errors and not answers:
-            raise errors[0]
+            raise next(iter(errors.values()))
         longest = max(map(len, answers), default=0)
-        return [hits[place] for place in range(longest) for hits in answers if place < len(hits)][:k]
+        made = Hits([hits[place] for place in range(longest) for hits in answers if place < len(hits)][:k])
+        made.failed = tuple((name, str(error)) for name, error in errors.items())
+        return made
 
     def read(self, found: Found, *, cancel: Cancel | None = None) -> Document:
         """The text, from the source that found it. InputError: a run before this one found it elsewhere."""

@@ -60,6 +60,17 @@ class RunState:
         """What was asked."""
         return str(self.run.get("question", ""))
 
+    @property
+    def unsearched(self) -> dict[str, str]:
+        """Sources that did not answer while others did, and why."""
+        return {name: why for node in self.graph.searchers() for name, why in node.unsearched.items()}
+
+    @property
+    def search_failed(self) -> bool:
+        """Whether a search did not come through, so that a run that goes on makes it again."""
+        steps = any(one["step"] == "search" and has_failed(one) for one in self.steps.values())
+        return steps or any(node.broken for node in self.graph.searchers())
+
     def quotes(self, number: int) -> list[dict[str, Any]]:
         """What is quoted of a source, as `refs` has it: the quote that it is listed with, then those of each node."""
         ref = self.refs[number]
@@ -120,7 +131,7 @@ def _node_state(state: RunState, data: dict[str, Any], at: float) -> None:
     if node is None:
         return  # a searcher that was still busy when the graph began anew
     node.state = data["state"]
-    node.error = data.get("error", "")
+    node.error, node.broken = data.get("error", ""), bool(data.get("broken"))
     if node.state == "running":
         begun = Node(node.name, node.content, node.kind, "running", started=at)
         state.graph.nodes[node.name] = begun
@@ -183,9 +194,10 @@ def _step(state: RunState, data: dict[str, Any], at: float) -> None:
 
 
 def has_failed(step: Mapping[str, Any]) -> bool:
-    """Whether a step's search did not come through, or its page could not be had."""
+    """Whether a step's search did not come through, also in one of its sources, or its page could not be had."""
     output = step["output"]
-    return step["step"] in ("search", "read") and isinstance(output, dict) and bool(output.get("error"))
+    of_source = step["step"] in ("search", "read") and isinstance(output, dict)
+    return of_source and bool(output.get("error") or output.get("failed"))
 
 
 def _value(state: RunState, data: dict[str, Any], _: float) -> None:
@@ -233,7 +245,10 @@ def _usage(state: RunState, data: dict[str, Any], _: float) -> None:
 
 
 def _error(state: RunState, data: dict[str, Any], _: float) -> None:
-    state.errors.append(data["message"])
+    if "source" not in data:
+        state.errors.append(data["message"])
+    elif data.get("name") in state.graph.nodes:
+        state.graph.nodes[data["name"]].unsearched[data["source"]] = data["message"]
 
 
 def _done(state: RunState, data: dict[str, Any], _: float) -> None:

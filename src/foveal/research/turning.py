@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from foveal.research.evidence import Claim, Evidence
 from foveal.research.markdown import plain
-from foveal.research.report import LEAD, LEFT_OUT, Conflict, Report, Section
+from foveal.research.report import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, Report, Section
 from foveal.retrieval.terms import terms
 
 HEADING = "What would change this answer"
@@ -65,8 +65,8 @@ def main_claims(report: Report) -> list[Claim]:
 
 
 def unanswered(report: Report) -> list[str]:
-    """What was asked for and not found; sentences that were left out are none."""
-    return [one for one in report.not_covered if not one.startswith(LEFT_OUT)]
+    """What was asked for and not found; sentences that were left out are none, nor are sources that did not answer."""
+    return [one for one in report.not_covered if not one.startswith((LEFT_OUT, NOT_SEARCHED))]
 
 
 def turning_of(report: Report) -> Section | None:

@@ -8,7 +8,8 @@ Same       claims of two reports are one where they share most of their words; e
 Flipped    a pair of which one says what the other denies (another number, a "not"), or whose verdict turned; and a
            claim of the report before that a passage of a new source contradicts
 New        what rests on a source that the report before did not cite. Other words for what was known are no news
-Gone       what is said no more, in a report that is whole. It alone is no reason to write to anybody
+Gone       what is said no more, in a report that is whole, all of whose sources answered. It alone is no reason to
+           write to anybody
 
 Source     "watch mode" of the project's own list beyond the survey (arXiv 2512.02038)
 """
@@ -114,7 +115,7 @@ def compared(before: Report, after: Report, *, checks: Checks | None = None) -> 
             for one in after.claims
             if one.text not in paired and _label(one) in HELD and _sources(one, after) & fresh
         ),
-        gone=tuple(_told(one, before) for one in lost if after.stopped_by is None and after.found),
+        gone=tuple(_told(one, before) for one in lost if _is_whole(after) and after.found),
         sources=tuple(
             Told(text="", said="", source=one.title, url=one.url, date=_day(one))
             for one in after.bibliography.values()
@@ -208,15 +209,21 @@ def look(
 def _kept(before: Report | None, after: Report, change: Change | None) -> Report | None:
     """What the next look is held against; None: the report before.
 
-    A report that was broken off tells what it found, but what it had no time to find again is known all the same.
+    A report that was broken off, or of which a source did not answer, tells what it found, but what it could not find
+    again is known all the same.
     """
-    if before is None or change is None or after.stopped_by is None:
+    if before is None or change is None or _is_whole(after):
         return after
     if not change.matters:
         return None
     known = _names(after)
     left = [replace(one, key=f"before {one.key}") for one in before.sources if not known.intersection(names_of(one))]
     return replace(after, sources=(*after.sources, *left))
+
+
+def _is_whole(report: Report) -> bool:
+    """Whether what a report does not say was looked for."""
+    return report.stopped_by is None and report.searched_all
 
 
 def _failed(watch: Watch, watches: Watches, now: datetime, error: str) -> Look:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from foveal.settings import Settings
 
 SNIPPET = 400
+_REFUSED = re.compile(r".* answered with status 40[13]\.")
 LISTS = ("results", "hits", "items", "data", "documents", "webPages", "value", "organic")
 """Keys under which search services list what they found, one within the other."""
 
@@ -161,6 +162,8 @@ class Pages:
 class _WebSource:
     """What sources share that give addresses of pages."""
 
+    refusal = "It refuses programs, or asks for a key, which may stand in its address."
+
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
 
@@ -179,7 +182,9 @@ class _WebSource:
             with self._pages.hosts.turn(url, cancel):
                 answer = fetch(url, replace(limits, cache=None))
         except FetchFailed as error:
-            raise FetchFailed(_keyless(str(error))) from error
+            told = _keyless(str(error))
+            refused = _REFUSED.match(told)
+            raise FetchFailed(f"{refused[0]} {self.refusal}" if refused else told) from error
         try:
             return json.loads(answer.content)
         except (ValueError, RecursionError) as error:
@@ -192,6 +197,10 @@ class _WebSource:
 class SearxngSource(_WebSource):
     """A SearXNG server, or what answers as one does: /search?q=…&format=json."""
 
+    refusal = (
+        "In its settings.yml, json must stand under search: formats, and its limiter must let this machine through."
+    )
+
     def __init__(self, url: str, pages: Pages | None = None) -> None:
         super().__init__(pages or Pages())
         self.url = _search_url(url)
@@ -203,9 +212,13 @@ class SearxngSource(_WebSource):
         return cls(place, Pages(WebSettings.of(settings)))
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
-        """What the server finds."""
+        """What the server finds. FetchFailed: nothing, as engines that it asks did not answer."""
         asked = urlencode({"q": query, "format": "json"})
-        return hits_in(self._json(f"{self.url}{'&' if '?' in self.url else '?'}{asked}", cancel))[:k]
+        answer = self._json(f"{self.url}{'&' if '?' in self.url else '?'}{asked}", cancel)
+        found = hits_in(answer)
+        if not found and (silent := _silent_engines(answer)):
+            raise FetchFailed(f"{self.name} found nothing, and these engines of it did not answer: {silent}.")
+        return found[:k]
 
 
 class HttpSource(_WebSource):
@@ -318,6 +331,13 @@ def _score(row: Mapping[str, Any]) -> float:
         return float(told) if math.isfinite(told) else 0.0
     except OverflowError:
         return 0.0
+
+
+def _silent_engines(answer: Any) -> str:
+    """The engines that a SearXNG server had no answer from, with their reasons; "" where all answered."""
+    listed = answer.get("unresponsive_engines") if isinstance(answer, dict) else None
+    told = [one for one in listed if isinstance(one, list) and one] if isinstance(listed, list) else []
+    return ", ".join(f"{one[0]} ({one[1]})" if len(one) > 1 else str(one[0]) for one in told[:8])
 
 
 def _search_url(url: str) -> str:

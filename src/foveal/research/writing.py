@@ -31,6 +31,7 @@ class Writer:
     plain: bool  # whether the model is a small one
     bad: int = 0
     put_together: bool = False  # whether the answer was made without a model
+    begun: bool = False  # whether the model said anything
 
     def direct(self, text: str) -> None:
         """The planner answered without a program: of the numbers that it wrote, those of its searchers stay."""
@@ -65,6 +66,7 @@ class Writer:
         known = _known(seen)
         marks = Marks(known.__contains__)
         for piece in self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel):
+            self.begun = True
             self._say(marks.add(piece))
         self._say(marks.rest())
         shown, more = resolved(self.board.state.answer, known)

@@ -259,7 +259,8 @@ class Desk:
 
         chat = self.site.models.chat()
         sources = [self.source(name) for name in asked.sources]
-        settings = MindSettings.of(chat).with_budget(_more(self.within(asked.budget), used))
+        settings = MindSettings.of(chat).without(self.settings.hosts)
+        settings = settings.with_budget(_more(self.within(asked.budget), used))
         home, name = self.site.settings, "+".join(one.name for one in sources)
         memory = memory_of(self.site.database, name, home.encoder, home.cache) if self.settings.reuse else None
         return MindSearch(chat, sources, settings=settings, memory=memory)

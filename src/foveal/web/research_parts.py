@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from foveal.research.answers import researched
+from foveal.research.answers import BY_ITSELF, researched
 from foveal.research.citations import said_by
 from foveal.research.graph import RESPONSE, ROOT
 from foveal.research.runs import KeptRun
@@ -44,6 +44,7 @@ def known_of(desk: Desk, run: KeptRun, state: RunState, chosen: str) -> dict[str
         "ahead": desk.site.jobs.ahead(job) if job is not None else 0,
         "working": doing.progress.text if doing is not None else "",
         "ended": ended(run, state, desk.failure(run.key)) if not live else "",
+        "failed": state.search_failed,
         "question": state.question or run.question,
         "local": is_local(desk.site.models),
         "writable": desk.site.options.writable,
@@ -76,6 +77,8 @@ def _answer_known(desk: Desk, run: KeptRun, state: RunState, node: str, *, live:
         "sources": views.sources(state, found.numbers, lambda number: said_by(state.answer, number)),
         "missing": found.missing if not live else (),
         "unsupported": found.unsupported,
+        "silent": found.unsearched,
+        "by_itself": BY_ITSELF if found.by_itself and not live else "",
         "node_query": node_query,
         "downloads": [(f"/research/{run.key}/export/{form}", title) for form, title in DOWNLOADS.items()],
         "line": "research/_line.html",

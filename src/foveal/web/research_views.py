@@ -196,6 +196,8 @@ def said_of(node: Node) -> str:
     if node.state == "running" and node.selected:
         read = sum("error" not in page for page in node.pages)
         return f"reading, {read} of {len(node.selected)} pages"
+    if node.state == "cancelled" and node.answer:
+        return "cut short"
     return STATES[node.state]
 
 
