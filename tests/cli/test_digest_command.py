@@ -17,9 +17,12 @@ from foveal.database import Database, new_holder
 from foveal.errors import FovealError
 from foveal.papers.mail.bounces import MOST_BYTES
 from foveal.papers.mail.delivery import LEASE
+from foveal.papers.mail.digest import DigestSettings
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import subscriptions, suppress
+from foveal.papers.paper_search import SYNC_AT_ONCE
 from foveal.papers.people_schema import SubscriptionRow
+from foveal.papers.records import PaperRecord
 from foveal.papers.schema import LeaseRow
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
@@ -55,6 +58,16 @@ def home(tmp_path, server):
     database, _ = make_home(tmp_path, server.port, subscribers=2, seed=10)  # without topics
     database.close()
     return tmp_path
+
+
+def test_a_search_of_a_digest_sees_what_nobody_has_indexed(home, monkeypatch):
+    monkeypatch.setenv("FOVEAL_ENCODER", "none")
+    database, today = Database.open(Settings.load(home)), faults.now().date()
+    named = [f"A zygomorphic quasar, part {number}" for number in range(SYNC_AT_ONCE + 1)]  # more than a search indexes
+    upsert(database, [PaperRecord(title=one, source="pasted", listed_on=today) for one in named])
+    database.close()
+    shown = run("digest", "preview", "--query", "zygomorphic quasar", "--home", home)
+    assert shown.count("A zygomorphic quasar, part") >= DigestSettings().most
 
 
 def test_subscribing_without_mail_shows_the_link_and_with_mail_sends_it(tmp_path, home, server):

@@ -19,7 +19,7 @@ from foveal.cli.main import app
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import sample
-from foveal.papers.schema import AuthorRow
+from foveal.papers.schema import AuthorRow, PaperRow
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
 
@@ -99,6 +99,31 @@ def test_an_author_who_is_hidden_is_not_shown(filled):
     assert (same["id"], [one["name"] for one in same["authors"]].count(name)) == (paper["id"], 0)
 
 
+def test_an_id_as_lists_show_it_and_the_address_of_a_page_are_enough(home):
+    run(home, "import-page", "-", text=PAGE)
+    [paper] = json.loads(run(home, "list", "--all", "--json"))["papers"]
+    shown = next(word for word in run(home, "list", "--all").split() if word.startswith("title-"))
+    assert paper["id"].startswith(shown) != (paper["id"] == shown)
+    for given in (shown, f"http://localhost:8000/papers/{paper['id']}"):
+        assert "Where to Look [a study]" in run(home, "show", given)
+        assert f"1. {paper['id']}" in run(home, "pick", given, "--day", "tomorrow")
+        assert "Where to Look" in run(home, "export", given)
+    assert "1 written" in run(home, "summarise", shown, "--model", "none")
+    assert "is not here" in run(home, "pick", "title-0123456789", fails=UnknownPaper)
+    assert "is not here" in run(home, "summarise", "2609.00009", "--model", "none", fails=UnknownPaper)
+
+
+def test_a_paper_that_was_withdrawn_is_shown_as_such(home):
+    run(home, "import-page", "-", text=PAGE)
+    assert "withdrawn" not in run(home, "list", "--all") + run(home, "show", _one(home))
+    database = Database.open(Settings(home=home, cache=home))
+    with database.writing() as session:
+        session.get_one(PaperRow, _one(home)).withdrawn = True
+    database.close()
+    assert "[withdrawn] Where" in run(home, "list", "--all")
+    assert "This paper was withdrawn." in run(home, "show", _one(home))
+
+
 def test_a_page_from_a_file_on_a_day(home):
     (home / "page.txt").write_text(PAGE)
     run(home, "import-page", str(home / "page.txt"), "--day", "2026-10-01")
@@ -117,7 +142,10 @@ def test_lists_by_period_and_filter(filled):
     assert 0 < total("--all", "--author", "Suri Valtonen") < 10
     assert 0 < total("--all", "--with-code") < 64
     assert "No papers here" in run(filled, "list", "--day", "2020-01-01")
-    assert "A day looks like" in run(filled, "list", "--day", "yesterday", fails=InputError)
+    assert total("--day", "yesterday") == total("--day", "2026-10-01") > 0
+    assert total("--week", "last") == total("--week", "2026-W39") > 0
+    assert total("--month", "next") == total("--day", "tomorrow") == 0
+    assert "A day looks like" in run(filled, "list", "--day", "someday", fails=InputError)
     assert "No order is called" in run(filled, "list", "--sort", "best", fails=InputError)
     run(filled, "list", "--day", "today", "--all", fails=2)
     assert "No format" in run(filled, "export", "--format", "docx", fails=UnknownName)
@@ -129,7 +157,7 @@ def test_open_prints_the_address(home):
     with serving({"/api": page(answer(entry()), "application/atom+xml")}) as server:
         _allow_private(home)
         said = run(home, "add", "https://arxiv.org/abs/2609.00001", "--url", server.url("/api"))
-    assert said == "add:arxiv: 1 new (1 requests).\n"
+    assert said == "add:arxiv: 1 new (1 request).\n"
     assert run(home, "open", "2609.00001", "--print") == "https://arxiv.org/abs/2609.00001\n"
     assert run(home, "open", "2609.00001", "--print", "--pdf") == "https://arxiv.org/pdf/2609.00001v1\n"
     assert "is no paper's id" in run(home, "add", "nothing", fails=InputError)
@@ -138,7 +166,9 @@ def test_open_prints_the_address(home):
 def test_a_source_that_fails_is_said_with_status_1(home):
     _allow_private(home)
     with serving({"/api": page("Rate exceeded.")}) as server:
-        run(home, "add", "--from", "arxiv", "cs.CL", "--since", "2026-10-01", "--url", server.url("/api"), fails=1)
+        ask = ("--from", "arxiv", "cs.CL", "--since", "2026-10-01")
+        said = run(home, "add", *ask, "--url", server.url("/api"), fails=1)
+    assert said == "add:arxiv: not read (1 request).\n"  # nobody knows whether there is something new
     assert (
         "no library"
         in CliRunner().invoke(app, ["papers", "add", "--from", "library", "all", "--home", str(home)]).output
@@ -150,7 +180,7 @@ def test_update_reads_what_the_file_names(home):
     body = b"<rss><channel><item><title>One</title><link>http://example.org/1</link></item></channel></rss>"
     with serving({"/feed": page(body)}) as server:
         _allow_private(home, f'[papers.sources.blog]\nfrom = "feed"\nask = "{server.url("/feed")}"\n')
-        assert run(home, "update") == "blog: 1 new (1 requests).\n"
+        assert run(home, "update") == "blog: 1 new (1 request).\n"
         [told] = json.loads(run(home, "update", "blog", "--json"))
         assert told["upserted"]["unchanged"] != []
         assert "There are: blog" in run(home, "update", "other", fails=UnknownName)
@@ -220,3 +250,14 @@ def test_titles_are_judged_only_by_a_judge_of_ones_own(filled):
     assert json.loads(run(filled, "headlines", "--json"))["judged"] == []
     assert "No headline judge is called 'mine'" in run(filled, "headlines", "--judge", "mine", fails=UnknownName)
     assert "a judge where it names a writer" in run(filled, "headlines", "--writer", "mine", fails=InputError)
+
+
+def test_an_export_of_a_time_without_papers_says_so(filled):
+    done = CliRunner().invoke(app, ["papers", "export", "--day", "2020-01-01", "--home", str(filled)])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "nothing is exported" in " ".join(done.stderr.split())
+
+
+def _one(home: Path) -> str:
+    [paper] = json.loads(run(home, "list", "--all", "--json"))["papers"]
+    return paper["id"]

@@ -95,6 +95,13 @@ def test_ris_in_full(papers):
     assert lines.count("ER  - ") == 2
 
 
+def test_a_paper_that_was_withdrawn_is_cited_as_such(papers):
+    gone = [replace(papers[0], withdrawn=True), papers[1]]
+    assert bibtex(gone).count("  note = {Withdrawn},\n") == 1
+    assert ris(gone).count("\r\nN1  - Withdrawn\r\n") == 1
+    assert [row["withdrawn"] for row in csv.DictReader(io.StringIO(as_csv(gone)))] == ["yes", ""]
+
+
 def test_csv_reads_back_and_holds_no_formula(papers):
     rows = list(csv.DictReader(io.StringIO(as_csv(papers))))
     assert [row["title"] for row in rows] == [RECORD.title, "'=SUM(A1)"]

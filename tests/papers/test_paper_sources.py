@@ -27,6 +27,7 @@ from papers.arxiv_answers import (
     oai_record,
     rss,
 )
+from servers import page, serving
 
 from foveal.bench.papers_ingest import Recorded, by_feedparser, equal_share, fields_of, pairs, recorded_rows
 from foveal.errors import FetchFailed, InputError, UnreadableSource
@@ -41,6 +42,7 @@ from foveal.papers.sources.oai import Oai
 from foveal.registry import PAPER_SOURCES, lookup
 from foveal.text.arxiv import parse_entries, parse_page
 from foveal.text.dates import aware, day_of
+from foveal.text.fetching import FetchSettings
 
 SINCE, TODAY = date(2026, 9, 29), date(2026, 10, 2)
 
@@ -249,6 +251,81 @@ def test_items_of_any_site_as_papers():
 def test_what_is_no_feed_is_said(content):
     with pytest.raises(FetchFailed, match="Check the address"):
         read_feed(content, "http://example.org/feed")
+
+
+def test_a_page_in_the_place_of_a_feed_leads_to_the_feed():
+    link = '<link rel="alternate" type="application/{}+xml" href="{}">'
+    site = f"<!doctype html><html><head>{link.format('rss', '/news.xml')}{link.format('atom', 'x')}</head><p>Lab</html>"
+    for content in (site, site.removeprefix("<!doctype html>"), f"\ufeff\n{site}"):
+        with pytest.raises(FetchFailed, match=r"a web page, .* names its feed: http://example.org/news.xml\. Put"):
+            read_feed(content.encode(), "http://example.org/lab/")
+    for content, said in (
+        (b"<!DOCTYPE html><p>Sign in", "a web page, not"),
+        (b'{"version": "1.1"}', "JSON"),
+        (b"", "no"),
+    ):
+        with pytest.raises(FetchFailed, match=f"answered with {said}"):
+            read_feed(content, "http://example.org/lab/")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("é".encode("latin-1"), "application/xml; charset=iso-8859-1"),
+        ("é".encode("latin-1"), "application/xml"),
+        (b'<?xml version="1.0" encoding="utf-8"?>' + "é".encode("latin-1"), "application/xml; charset=no-such-thing"),
+        (b'<?xml version="1.0" encoding="iso-8859-1"?>' + "é".encode("latin-1"), "application/xml; charset=utf-8"),
+        ("é".encode("utf-16"), "application/xml"),
+        ("é".encode(), "application/xml; charset=iso-8859-1"),
+        ("é".encode("cp437"), "application/xml; charset=cp437"),
+    ],
+    ids=["told", "untold", "wrong", "named", "utf-16", "utf-8", "of its own"],
+)
+def test_a_feed_in_another_encoding_than_it_says_is_read(content, kind):
+    around = "<rss><channel><item><title>Id{}e claire</title></item></channel></rss>"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        body = around.format("é").encode("utf-16")
+    else:
+        head, letter = content[: content.find(b">") + 1], content.rpartition(b">")[2]
+        body = head + around.encode().replace(b"{}", letter)
+    with serving({"/feed": page(body, kind)}) as server:
+        source = Feed(Connection(fetch=FetchSettings(allow_private=True)))
+        answer = source.get(server.url("/feed"))
+        assert [one.title for one in source.read(answer.content, server.url("/feed")).records] == ["Idée claire"]
+
+
+@pytest.mark.parametrize("cut", [b"/1</li", b"One", b"<item>", b"http"])
+def test_an_item_in_which_a_feed_breaks_off_is_left_out(cut):
+    item = "<item><title>{0}</title><link>http://example.org/{1}</link></item>"
+    feed = f"<rss><channel>{item.format('Two', 2)}{item.format('One', 1)}</channel></rss>".encode()
+    ends = feed.rfind(cut) + len(cut)
+    read = Feed().read(feed[:ends], "http://example.org/feed")
+    assert [one.title for one in read.records] == ["Two"]
+    assert [one.endswith("breaks off in the midst of its last item.") for one in read.left_out] == [True]
+    for whole in (
+        feed,
+        feed[: -len("</channel></rss>")],
+        feed[: -len("</channel></rss>")] + b"<item",
+        feed + b"<item/>",
+    ):
+        assert [one.title for one in Feed().read(whole, "http://example.org/feed").records] == ["Two", "One"]
+
+
+def test_an_entry_of_atom_in_which_a_feed_breaks_off_is_left_out():
+    entry = '<entry><title>{0}</title><link href="http://example.org/{0}"/><summary>It is long.</summary></entry>'
+    feed = f'<feed xmlns="http://www.w3.org/2005/Atom">{entry.format("One")}{entry.format("Two")}'.encode()
+    read = Feed().read(feed[: -len("long.</summary></entry>")], "http://example.org/feed")
+    assert ([one.title for one in read.records], len(read.left_out)) == (["One"], 1)
+
+
+def test_one_wrong_byte_of_a_feed_in_utf_8_costs_one_letter():
+    body = "<rss><channel><item><title>Idées très claires {}</title></item></channel></rss>".encode().replace(
+        b"{}", b"\xff"
+    )
+    with serving({"/feed": page(body, "application/xml")}) as server:
+        source = Feed(Connection(fetch=FetchSettings(allow_private=True)))
+        [record] = source.read(source.get(server.url("/feed")).content, server.url("/feed")).records
+    assert record.title.startswith("Idées très claires")
 
 
 def test_entities_of_a_feed_are_not_followed(tmp_path):

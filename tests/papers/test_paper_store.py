@@ -184,16 +184,37 @@ def test_a_database_that_cannot_be_opened_is_named(url: str, tmp_path: Path) -> 
         ("https://arxiv.org/abs/hep-th/9901001", "hep-th/9901001"),
         ("math.GT/0309136v2", "math.GT/0309136"),
         ("doc-0123456789ab", "doc-0123456789ab"),
+        ("https://huggingface.co/papers/2103.00020", "2103.00020"),
+        ("http://localhost:8000/papers/title-0123456789ab?authors=all#c-1", "title-0123456789ab"),
+        ("https://a.example/foveal/papers/hep-th%2F9901001.md", "hep-th/9901001"),
     ],
 )
 def test_ids_as_people_paste_them(given_id: str, expected: str) -> None:
     assert paper_id(given_id) == expected
 
 
-@pytest.mark.parametrize("given_id", ["", "../../etc/passwd", "2103.1", "<script>", "2103.00020/../x", "x" * 999])
+@pytest.mark.parametrize(
+    "given_id",
+    ["", "http://x/papers/date/2026-10-02", "../../etc/passwd", "2103.1", "<script>", "2103.00020/../x", "x" * 999],
+)
 def test_what_is_no_id_is_refused(given_id: str) -> None:
     with pytest.raises(InputError, match="is no paper's id"):
         paper_id(given_id)
+
+
+def test_the_first_digits_of_an_id_of_ours_are_enough_where_they_are_of_one_paper(database: Database) -> None:
+    ids = ["title-0123456789abcdef0123456789abcdef", "title-0123456789abff000000000000000000", "title-" + "f" * 32]
+    upsert(database, [replace(RECORD, id=one, title=one) for one in (*ids, "2605.01234")])
+    store = PaperStore(database)
+    assert [store.id_of(one) for one in (ids[0], "title-0123456789abc", "title-ffffffffff", "2605.01234v2")] == [
+        *(ids[0], ids[0], ids[2], "2605.01234"),
+    ]
+    assert store.get("title-0123456789abf").id == ids[1]
+    with pytest.raises(InputError, match="Several papers"):
+        store.id_of("title-0123456789")
+    for unknown in ("title-1123456789", "2605.01235"):
+        with pytest.raises(UnknownPaper, match="is not here"):
+            store.id_of(unknown)
 
 
 @given(st.text(min_size=1))

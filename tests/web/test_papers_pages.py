@@ -15,6 +15,7 @@ from paper_site import NOW, TODAY, day_address, records, select, site_app
 from starlette.testclient import TestClient
 
 from foveal.library import Library
+from foveal.papers.curating import pick
 from foveal.papers.periods import Period
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.store import PaperStore
@@ -235,6 +236,35 @@ def test_a_paper_shows_what_is_known_and_nothing_that_is_not(client: TestClient)
     assert "not a link" not in text
     assert "https://arxiv.org/pdf/2611.00001v2" in links(page, ".paper-do")
     assert not select(page, ".paper form, .paper textarea")
+
+
+def test_a_paper_that_was_withdrawn_is_marked_wherever_it_stands(tmp_path: Path):
+    client = TestClient(site_app(tmp_path, [replace(records()[0], withdrawn=True), records()[1]]))
+    which = records()[0].id
+    for path in (day_address(TODAY), "/papers/trending", "/papers?q=attention"):
+        marked = [one.getparent().getparent() for one in select(tree(client, path), ".pill.withdrawn")]
+        assert [[a.get("href") for a in select(one, "h2 a, h3 a")] for one in marked] == [[f"/papers/{which}"]], path
+    told = client.get("/feed/day.json").json()["items"]
+    assert [one["url"].endswith(which) for one in told if "was withdrawn" in one["content_html"]] == [True]
+    assert "- State: withdrawn" in client.get(f"/papers/{which}.md").text
+
+
+def test_a_paper_is_listed_by_whoever_listed_it_on_the_day_that_is_named(tmp_path: Path):
+    earlier = replace(records()[0], listed_on=TODAY - timedelta(days=2), submitted_by="")
+    client = TestClient(site_app(tmp_path, [earlier]))
+    pick(client.app.state.site.database, earlier.id, TODAY, by="@ana")
+    facts = " ".join(select(tree(client, f"/papers/{earlier.id}"), ".paper-facts")[0].text_content().split())
+    assert f"Listed on {Period.around('day', earlier.listed_on).title}" in facts
+    assert "by ana" not in facts
+
+
+def test_a_day_with_very_many_papers_fits_into_the_strip_of_a_phone(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    site = client.app.state.site
+    monkeypatch.setattr(site.papers, "days", lambda *_: {TODAY: 10_024})
+    shown = [one.text for one in select(tree(client, day_address(TODAY)), ".strip b")]
+    assert "10k" in shown
 
 
 def test_a_summary_names_its_model(client: TestClient):

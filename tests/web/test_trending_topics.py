@@ -68,7 +68,7 @@ def test_lines_show_only_where_a_judge_is_named_and_never_as_the_title(client):
     assert "In short" not in client.get(day_address(TODAY)).text
 
 
-def test_papers_to_come_stand_on_the_page_of_a_subject_a_topic_and_what_trends(client, tmp_path):
+def test_papers_to_come_stand_on_the_page_of_a_subject_a_topic_and_what_trends(client, tmp_path, monkeypatch):
     assert trend_forecast.refresh(client.app.state.site.database, tmp_path, now=NOW + timedelta(days=1))
     for address in ("/categories/cs.CL", "/topics/sparse"):
         (block,) = select(html.fromstring(client.get(address).text), "section.outlook")
@@ -79,3 +79,6 @@ def test_papers_to_come_stand_on_the_page_of_a_subject_a_topic_and_what_trends(c
     page = html.fromstring(client.get("/papers/trending").text)
     assert "no model is trained on this home’s history yet" in page.text_content()
     assert select(html.fromstring(client.get("/categories/cs.CL?p=1").text), "section.outlook") == []
+    assert select(page, "#to-come")
+    monkeypatch.setattr(trend_forecast.Forecasts, "changing", lambda _: [])  # all are too small to say
+    assert not select(html.fromstring(client.get("/papers/trending").text), "#to-come")

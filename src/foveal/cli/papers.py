@@ -29,9 +29,9 @@ app = typer.Typer(help="The daily papers: what is new in a field.", no_args_is_h
 papers_feeding.register(app)
 app.command()(papers_trend.trend)
 
-Day = Annotated[str | None, typer.Option("--day", help="A day, such as 2026-10-02, or today.", show_default=False)]
-Week = Annotated[str | None, typer.Option("--week", help="A week, such as 2026-W40.", show_default=False)]
-Month = Annotated[str | None, typer.Option("--month", help="A month, such as 2026-10.", show_default=False)]
+Day = Annotated[str | None, typer.Option("--day", help="A day, such as 2026-10-02, or yesterday.", show_default=False)]
+Week = Annotated[str | None, typer.Option("--week", help="A week, such as 2026-W40, or last.", show_default=False)]
+Month = Annotated[str | None, typer.Option("--month", help="A month, such as 2026-10, or last.", show_default=False)]
 Category = Annotated[str | None, typer.Option(help="Of this category, such as cs.CL, or cs.* for all of cs.")]
 AuthorName = Annotated[str | None, typer.Option("--author", help="By this author.", show_default=False)]
 
@@ -111,9 +111,10 @@ def search(
     from foveal.papers.paper_search import PaperSearch
     from foveal.settings import Settings
 
-    with papers_database(home) as database, notes().status("Searching …"):
+    with papers_database(home) as database, notes().status("Searching …") as status:
         searcher = PaperSearch.open(Settings.load(home), database=database)
-        searcher.sync()
+        searcher.sync(lambda told: status.update(f"Indexing papers: {told.encoded or told.passages:,} done …"))
+        status.update("Searching …")
         found = searcher.search(query, k=k, retriever=retriever, rank=rank)
     if as_json:
         print_json(
@@ -206,6 +207,10 @@ def export(
         found = [store.get(one) for one in papers or ()]
         if not papers:
             found = list(store.all_of(_period(store, day, week, month, everything)))
+    if not found:
+        notes().print(
+            "No papers are of that time: nothing is exported. `foveal papers list --all` shows what there is."
+        )
     text = EXPORTS[form](found)
     if out is None:
         echo(text)
@@ -240,7 +245,8 @@ def print_papers(
         return
     table = Table("votes", "id", "title", "by", "date", "said", box=None, pad_edge=False)
     for paper in papers:
-        cells = (_votes(paper), paper.id[:16], paper.title, by_whom(paper), _date(paper), str(paper.all_comments or ""))
+        title = f"[withdrawn] {paper.title}" if paper.withdrawn else paper.title
+        cells = (_votes(paper), paper.id[:16], title, by_whom(paper), _date(paper), str(paper.all_comments or ""))
         table.add_row(*map(Text, cells))  # Text: a title may look like markup
     results().print(table)
 
@@ -279,6 +285,7 @@ def _whole(paper: Paper) -> Text:
     return Text.assemble(
         (f"{paper.title}\n", "bold"),
         " · ".join(filter(None, (names + (f" and {more} more" if more > 0 and names else ""), by_whom(paper)))) + "\n",
+        ("This paper was withdrawn.\n" if paper.withdrawn else "", "bold red"),
         (f"{paper.id} · " + " · ".join(filter(None, about)) + f" · from {paper.source}\n\n", "dim"),
         f"{paper.abstract}\n\n",
         "\n".join(filter(None, (paper.comment, ", ".join(paper.keywords), *lines))),
@@ -296,8 +303,7 @@ def _period(store: Any, day: str | None, week: str | None, month: str | None, ev
         return None
     today = faults.now().date()
     if given:
-        kind, key = given[0]
-        return Period.around(kind, today) if key in ("today", "this") else Period.of(kind, key)
+        return Period.said(*given[0], today)
     return Period.around("day", store.latest_day() or today)
 
 

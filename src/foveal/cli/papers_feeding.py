@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foveal.papers.upserts import Upserted
 
 SOURCES = [name for name in PAPER_SOURCES if name != "pasted"]
+NOTHING = "nothing new"
 
 
 def register(app: typer.Typer) -> None:
@@ -110,7 +111,9 @@ def import_page(
 
 def pick(
     papers: Annotated[list[str] | None, typer.Argument(help="Ids; without any, what is picked and what waits.")] = None,
-    day: Annotated[str | None, typer.Option("--day", help="For this day (default: today).")] = None,
+    day: Annotated[
+        str | None, typer.Option("--day", help="For this day, such as 2026-10-02, or tomorrow (default: today).")
+    ] = None,
     place: Annotated[int | None, typer.Option(min=1, help="At this place (default: at the end).")] = None,
     order: Annotated[bool, typer.Option("--order", help="Give the day's picks the order of these ids.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take these off the day.")] = False,
@@ -125,16 +128,18 @@ def pick(
 
     when = _day(day)
     with papers_database(home) as database:
+        store = PaperStore(database)
+        ids = [store.id_of(one) for one in papers or ()]
         if order:
-            curating.order(database, when, papers or (), by=by)
+            curating.order(database, when, ids, by=by)
         else:
-            for offset, one in enumerate(papers or ()):
+            for offset, one in enumerate(ids):
                 if remove:
                     curating.unpick(database, one, when)
                 else:
                     curating.pick(database, one, when, by=by, place=place + offset if place else None)
         chosen = curating.picks(database, when)
-        titles = {one.id: one for one in PaperStore(database).many([one.paper for one in chosen])}
+        titles = {one.id: one for one in store.many([one.paper for one in chosen])}
         waiting = [] if papers else curating.queue(database)
     if as_json:
         print_json({"day": when, "picks": chosen, "queue": [one.id for one in waiting]})
@@ -162,7 +167,7 @@ def _day(given: str | None) -> date:
     from foveal import faults
     from foveal.papers.periods import Period
 
-    return faults.now().date() if given in (None, "today") else Period.of("day", given or "").first
+    return Period.said("day", given or "today", faults.now().date()).first
 
 
 def _progress(status: Any) -> Callable[[Ingested], None]:
@@ -179,8 +184,11 @@ def _print_readings(told: list[Ingested], as_json: bool) -> None:
     if as_json:
         print_json(told)
     for one in told if not as_json else ():
-        said = one.skipped or f"{one.name}: {_counts(one.upserted)} ({one.requests} requests)."
-        results().print(said, markup=False)
+        counts = _counts(one.upserted)
+        if one.error:  # it is not known whether there was something new
+            counts = "not read" if counts == NOTHING else f"{counts}; the rest is not read"
+        requests = f"{one.requests} request{'s' * (one.requests != 1)}"
+        results().print(one.skipped or f"{one.name}: {counts} ({requests}).", markup=False)
         if one.error:
             notes().print(f"  {one.name}: {one.error}", markup=False, soft_wrap=True)
     if any(one.error for one in told):
@@ -189,7 +197,7 @@ def _print_readings(told: list[Ingested], as_json: bool) -> None:
 
 def _counts(done: Upserted) -> str:
     counts = {"new": done.added, "changed": done.updated, "as before": done.unchanged}
-    return ", ".join(f"{len(set(ids)):,} {kind}" for kind, ids in counts.items() if ids) or "nothing new"
+    return ", ".join(f"{len(set(ids)):,} {kind}" for kind, ids in counts.items() if ids) or NOTHING
 
 
 def summarise(
@@ -205,12 +213,12 @@ def summarise(
     """Write one sentence and keywords for papers, by a model of this machine; Ctrl-C keeps what is written."""
     from foveal.cli.output import progress_bar
     from foveal.cli.papers import papers_database
-    from foveal.papers.records import paper_id
+    from foveal.papers.store import PaperStore
     from foveal.papers.summaries import summarise as write
 
     chosen = None if model == "none" else model
-    ids = [paper_id(one) for one in papers] if papers else None
     with papers_database(home) as database, progress_bar() as bar:
+        ids = [PaperStore(database).id_of(one) for one in papers] if papers else None
         task = bar.add_task("Summaries", total=None)
         told = write(
             database,

@@ -28,7 +28,7 @@ CSV_COLUMNS = (
         "categories",
         "votes",
     ),
-    *("comments", "doi", "journal_ref", "url", "repo_url", "repo_stars", "abstract"),
+    *("comments", "doi", "journal_ref", "url", "repo_url", "repo_stars", "abstract", "withdrawn"),
 )
 
 
@@ -84,6 +84,7 @@ def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
         "archiveprefix": "arXiv" if paper.is_arxiv else "",
         "primaryclass": paper.categories[0] if paper.is_arxiv and paper.categories else "",
         "url": paper.page_url,
+        "note": "Withdrawn" if paper.withdrawn else "",
         "abstract": tex(paper.abstract) if abstract else "",
     }
     return entry("article" if paper.journal_ref else "misc", key, fields)
@@ -107,6 +108,7 @@ def _ris(paper: Paper) -> Iterator[str]:
         ("UR", paper.page_url),
         ("L1", paper.pdf_url),
         *(("KW", word) for word in paper.keywords),
+        ("N1", "Withdrawn" if paper.withdrawn else ""),
         ("AB", paper.abstract),
         ("ID", paper.id),
     ]
@@ -131,7 +133,7 @@ def _row(paper: Paper) -> list[Any]:
         ),
         *(paper.organisation, published, paper.listed_on or "", " ".join(paper.categories), paper.all_votes),
         *(paper.all_comments, paper.doi, paper.journal_ref, paper.page_url, paper.repo_url),
-        *("" if paper.repo_stars is None else paper.repo_stars, paper.abstract),
+        *("" if paper.repo_stars is None else paper.repo_stars, paper.abstract, "yes" if paper.withdrawn else ""),
     ]
 
 

@@ -38,6 +38,13 @@ class Period:
             ) from error
 
     @classmethod
+    def said(cls, kind: str, words: str, today: date) -> Period:
+        """The period by its key, or by a word: today, yesterday, tomorrow; this, last, next. InputError: it is none."""
+        this = cls.around(kind, today)
+        near = {**dict.fromkeys(("today", "this"), this), **dict.fromkeys(("yesterday", "last"), this.before)}
+        return near.get(words) or (this.after if words in ("tomorrow", "next") else None) or cls.of(kind, words)
+
+    @classmethod
     def around(cls, kind: str, day: date) -> Period:
         """The period of that kind in which `day` lies. InputError: no such kind, or the calendar ends."""
         if kind not in KINDS:

@@ -1,6 +1,6 @@
 """A paper as a source tells of it, and the ids by which papers are one.
 
-    paper_id("https://arxiv.org/pdf/2605.01234v2")      # "2605.01234"
+    paper_id("https://arxiv.org/pdf/2605.01234v2")      # "2605.01234"; also of huggingface.co/papers/…
     title_key("Where  to Look:\\nA Study")               # the same for every spelling of white space, case and marks
 
 A record says only what its source knows: None and empty fields leave what is stored as it is. A record without id
@@ -14,13 +14,17 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime
+from urllib.parse import unquote
 
 from foveal.errors import InputError
 from foveal.text.arxiv import arxiv_address
 
+OURS = ("doc-", "title-")
+"""How ids begin that no archive gave."""
+
 _BARE = re.compile(r"(?:\d{4}\.\d{4,5}|[a-z-]+(?:\.[A-Z]{2})?/\d{7})(?:v\d+)?")
 _VERSION = re.compile(r"v\d+$")
-_OWN = re.compile(r"(?:doc|title)-[0-9a-f]{12,32}")
+_OWN = re.compile(r"(?:doc|title)-[0-9a-f]{10,32}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +90,22 @@ def paper_id(given: str) -> str:
     """The id of a paper, without version, from an id or address as people paste it. InputError: it is none."""
     text = given.strip()
     address = arxiv_address(text)
-    bare = address.removeprefix("arxiv:") if address else text
+    bare = address.removeprefix("arxiv:") if address else _of_page(text)
     if _OWN.fullmatch(bare):
         return bare
     if not _BARE.fullmatch(bare):
-        raise InputError(f"{given[:80]!r} is no paper's id. One looks like 2103.00020, hep-th/9901001 or an arXiv URL.")
+        raise InputError(
+            f"{given[:80]!r} is no paper's id. One looks like 2103.00020, hep-th/9901001, "
+            "or the address of a paper's page, at arXiv or here."
+        )
     return _VERSION.sub("", bare)
+
+
+def _of_page(text: str) -> str:
+    """What stands for the paper in the address of its page, at any site with the shapes of ours; else the text."""
+    path = text.partition("#")[0].partition("?")[0].rstrip("/")
+    before, _, last = path.rpartition("/papers/")
+    return unquote(last).removesuffix(".md") if before.lower().startswith(("http://", "https://")) else text
 
 
 def title_key(title: str) -> str:

@@ -23,7 +23,7 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.periods import Period
-from foveal.papers.records import name_key, paper_id
+from foveal.papers.records import OURS, name_key, paper_id
 from foveal.papers.schema import (
     AuthorRow,
     CategoryRow,
@@ -175,8 +175,17 @@ class PaperStore:
         self.database = database
 
     def get(self, which: str) -> Paper:
-        """The paper with that id or address. InputError: that is no id. UnknownPaper: it is not here."""
-        found = self.many([paper_id(which)])
+        """The paper with that id or address. InputError: that is no id, or of several. UnknownPaper: it is not here."""
+        return self.many([self.id_of(which)])[0]
+
+    def id_of(self, which: str) -> str:
+        """The id of a paper that is here. Of one that is our own (title-…) its first digits are enough, as in lists."""
+        given = paper_id(which)
+        last = given + "f" * 32 if given.startswith(OURS) else given  # after it in every collation, as LIKE is in none
+        with self.database.reading() as session:
+            found = session.scalars(select(PaperRow.id).where(PaperRow.id.between(given, last)).limit(2)).all()
+        if len(found) > 1:
+            raise InputError(f"Several papers have an id that begins with {given}. Give more of it.")
         if not found:
             raise UnknownPaper(f"The paper {which[:80]} is not here. `foveal papers update` fetches what is new.")
         return found[0]

@@ -246,9 +246,10 @@ def _json_item(paper: Paper, base: str, line: Line | None) -> dict[str, Any]:
 
 
 def _content(paper: Paper, line: Line | None) -> str:
-    """What a reader shows: a written line below the title, people, the summary, the abstract."""
+    """What a reader shows: that it was withdrawn, a written line below the title, people, the summary, the abstract."""
     short = f"In short, by {line.writer}: {line.written}" if line and line.written else ""
-    parts = [short, views.people(paper, 6), plain(paper.summary)]
+    withdrawn = "This paper was withdrawn." if paper.withdrawn else ""
+    parts = [withdrawn, short, views.people(paper, 6), plain(paper.summary)]
     told = "".join(f"<p>{html_of(part)}</p>" for part in parts if part)
     return f"{told}<p>{html_of(paper.abstract[: views.ABSTRACT_SHOWN])}</p>"
 

@@ -155,6 +155,7 @@ def markdown_of(paper: Paper, base: str) -> str:
         "Published": f"{paper.published_at:%Y-%m-%d}" if paper.published_at else "",
         "Listed": str(paper.listed_on or ""),
         "Subjects": ", ".join(paper.categories),
+        "State": "withdrawn" if paper.withdrawn else "",
         "Votes": str(paper.all_votes),
         "Paper": paper.page_url,
         "PDF": paper.pdf_url,

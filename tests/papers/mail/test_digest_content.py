@@ -10,6 +10,7 @@ import pytest
 from foveal import faults
 from foveal.bench.mail_data import composer, papers
 from foveal.errors import InputError
+from foveal.papers.curating import pick
 from foveal.papers.mail.digest import Composer, DigestSettings, Entry, reason
 from foveal.papers.mail.morning import nobody
 from foveal.papers.mail.subscriptions import Preferences, subscriptions
@@ -49,6 +50,21 @@ def test_without_wishes_it_is_what_trends_in_that_order_and_no_more_than_twelve(
     assert {entry.section for entry in found} == {"Trending"}
     assert found[0] == Entry("2610.00000", "Trending", "no. 1 of what trends · 200 votes · listed Oct 2")
     assert found[3].why == "no. 4 of what trends · 197 votes · 30 stars · listed Oct 1"
+
+
+def test_what_curators_chose_comes_before_what_trends(site):
+    late, lone = "2610.00013", "2610.00014"  # neither is among the twelve that trend
+    pick(site.database, late, DAY.first)
+    pick(site.database, lone, DAY.first - timedelta(days=1))
+    pick(site.database, "2610.00001", DAY.first - timedelta(days=9))  # too long ago
+    pick(site.database, "2610.00002", DAY.first + timedelta(days=1))  # of tomorrow's page
+    upsert(site.database, [replace(next(one for one in papers(NOW) if one.id == lone), withdrawn=True)])
+    found = entries(site)
+    assert [(one.paper_id, one.section) for one in found[:2]] == [
+        *((late, "Chosen by a curator"), ("2610.00000", "Trending")),
+    ]
+    assert len(set(ids(found))) == 12
+    assert {one.section for one in entries(site, Preferences(topics=("retrieval",)))} == {"Retrieval"}
 
 
 def test_topics_and_search_take_turns_and_a_paper_stands_once(site):

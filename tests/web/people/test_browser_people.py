@@ -183,7 +183,7 @@ def test_subscribing_confirming_and_leaving_by_keyboard_alone(
     app.state.site.mail = MailSettings(
         host="127.0.0.1", security="none", sender="papers@example.org", url=address, postal="Here"
     )
-    page = browser.new_context(color_scheme=theme).new_page()
+    page = browser.new_context(color_scheme=theme, timezone_id="Europe/Lisbon").new_page()
     page.set_default_timeout(20_000)
     page.goto(f"{address}/papers/trending")
     to(page, ".mail-band a")
@@ -205,6 +205,7 @@ def test_subscribing_confirming_and_leaving_by_keyboard_alone(
     (one,) = subscriptions(database)
     wanted = one.preferences
     assert (one.state, wanted.cadence, wanted.query) == ("confirmed", "weekly", "sparse attention")
+    assert wanted.zone == "Europe/Lisbon"  # the browser's own, since eight there is not eight in UTC
     to(page, "main a[href^='/mail/']")
     page.keyboard.press("Enter")
     page.locator("main a[href^='/u/']").wait_for()

@@ -15,6 +15,7 @@ from visitors import Visitor
 from foveal.database import Database
 from foveal.errors import UnknownPaper
 from foveal.papers import accounts, discussion, sessions
+from foveal.papers.schema import PaperRow
 from foveal.papers.store import PaperStore
 from foveal.web.pages import ago, xml_text
 from foveal.web.signed_in import COOKIE
@@ -116,6 +117,17 @@ def test_following_is_a_page_and_a_feed(app: FastAPI, visitor: Visitor) -> None:
 
 
 @pytest.mark.usefixtures("searching")
+def test_a_paper_that_was_withdrawn_says_so_to_those_who_follow(visitor: Visitor, database: Database) -> None:
+    visitor.sign_in("ana")
+    visitor.submit("/follow", "/following", kind="author", value="Léa Martin")
+    with database.writing() as session:
+        session.get_one(PaperRow, PAPER).withdrawn = True
+    page = visitor.get("/following").text
+    assert page.count("pill withdrawn") == 1
+    address = page.split("http://localhost/following/feed/")[1].split(".xml")[0]
+    assert visitor.get(f"/following/feed/{address}.xml").text.count("This paper was withdrawn. ") == 1
+
+
 def test_what_one_follows_counts_as_a_search(app: FastAPI, visitor: Visitor) -> None:
     visitor.sign_in("ana")
     key = visitor.get("/following").text.split("http://localhost/following/feed/")[1].split(".xml")[0]

@@ -3,8 +3,9 @@
     composer = Composer(database, trending=…, search=…, now=now)
     composer.entries(subscription, due.period)      # at most 12 Entry(paper_id, section, why), none sent lately
 
-Sections   what the person follows, then the topics and the search of the subscription; what trends as a whole where
-           there is neither. Sections take turns, so that none crowds another out; a paper stands in one of them only
+Sections   what the person follows, then the topics and the search of the subscription; where there is neither, what
+           curators chose for the period's days, and what trends as a whole. Sections take turns, so that none crowds
+           another out; a paper stands in one of them only
 Trending   the order in which papers stand. One is news if it was listed in the period's days (3 for a daily digest, so
            that Monday sees the weekend; 7; 31), or is old and among the first dozen of what trends now
 Search     the first twentieth of all papers, 12 to 200, counts as found: a search by meaning finds everything. One
@@ -35,7 +36,7 @@ from foveal.papers.mail.subscriptions import Subscription
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, FollowRow, MuteRow, ReadMarkRow
 from foveal.papers.periods import Period, short_date
 from foveal.papers.records import name_key
-from foveal.papers.schema import PersonRow, TopicRow
+from foveal.papers.schema import ListingRow, PersonRow, TopicRow
 from foveal.papers.store import MOST, Paper, PaperStore
 
 Trending = Callable[[datetime, int], Sequence[Paper]]
@@ -77,13 +78,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Wish:
-    """Something that a person wants to hear of: kind is trending, query, author, organisation or category."""
+    """Something that a person wants to hear of: kind is chosen, trending, query, author, organisation or category."""
 
     kind: str
     value: str
     title: str
 
 
+CHOSEN = Wish("chosen", "", "Chosen by a curator")
 TRENDING = Wish("trending", "", "Trending")
 DEFAULTS = DigestSettings()
 
@@ -127,12 +129,15 @@ class Composer:
         if wish == TRENDING:
             return self.papers
         if (wish, since) not in self._found:
-            asked = wish.kind == "query"
-            found = self._searched(wish) if asked else self._listed(wish, since)
-            ids = {paper.id for paper in found}
-            first = [paper for paper in self.papers if (paper.id in ids if asked else _fits(paper, wish))]
-            self._found[wish, since] = first + [p for p in found if p.id not in self.places and not p.withdrawn]
+            self._found[wish, since] = self._chosen(since) if wish == CHOSEN else self._fitting(wish, since)
         return self._found[wish, since]
+
+    def _fitting(self, wish: Wish, since: date) -> list[Paper]:
+        asked = wish.kind == "query"
+        found = self._searched(wish) if asked else self._listed(wish, since)
+        ids = {paper.id for paper in found}
+        first = [paper for paper in self.papers if (paper.id in ids if asked else _fits(paper, wish))]
+        return first + [paper for paper in found if paper.id not in self.places and not paper.withdrawn]
 
     def _searched(self, wish: Wish) -> Sequence[Paper]:
         """What a search finds: nothing where it cannot be asked."""
@@ -147,6 +152,15 @@ class Composer:
         days, most = Period("day", since, self.now.date()), min(self.settings.candidates, MOST)
         followed: dict[str, Any] = {wish.kind: wish.value}
         return PaperStore(self.database).page(days, sort="listed", limit=most, **followed).papers
+
+    def _chosen(self, since: date) -> list[Paper]:
+        """What curators chose for the days since one, the last day first, each in its order."""
+        days, placed = ListingRow.day.between(since, self.now.date()), ListingRow.position.is_not(None)
+        order = ListingRow.day.desc(), ListingRow.position, ListingRow.paper_id
+        with self.database.reading() as session:
+            ids = session.scalars(select(ListingRow.paper_id).where(days, placed).order_by(*order)).all()
+        papers = PaperStore(self.database).many(list(dict.fromkeys(ids))[:MOST])
+        return [paper for paper in papers if not paper.withdrawn]
 
     @cached_property
     def _believed(self) -> int:
@@ -204,7 +218,7 @@ def _wishes(session: Session, subscription: Subscription) -> list[Wish]:
     chosen = [one for one in topics if one]
     if query := subscription.preferences.query:
         chosen.append(Wish("query", query, f"Your search: {query}"))
-    wanted += chosen or [TRENDING]
+    wanted += chosen or [CHOSEN, TRENDING]
     return list({(wish.kind, wish.value): wish for wish in reversed(wanted)}.values())[::-1]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exc
 
@@ -39,6 +39,9 @@ from foveal.papers.periods import Period
 from foveal.papers.secrets import secret_of
 from foveal.papers.store import Paper, PaperStore
 from foveal.settings import Settings
+
+if TYPE_CHECKING:
+    from foveal.papers.paper_search import PaperSearch
 
 EVERY_S = 60.0
 ASKED_AT_ONCE = 500
@@ -77,7 +80,8 @@ def composer_of(settings: Settings, database: Database, *, now: datetime | None 
         if not opened:
             from foveal.papers.paper_search import PaperSearch
 
-            opened.append(PaperSearch.open(settings))
+            opened.append(PaperSearch.open(settings, database=database))
+            _index_all(opened[0])
         found = opened[0].search(query, k)
         marked = [hit.paper for hit in found.hits if any(hit.marks)]  # that hold a word of it
         return marked or ([] if found.note else [hit.paper for hit in found.hits])  # or a query of filters alone
@@ -87,6 +91,14 @@ def composer_of(settings: Settings, database: Database, *, now: datetime | None 
         return papers
 
     return Composer(database, trending=trends, search=search, now=now or faults.now())
+
+
+def _index_all(search: PaperSearch) -> None:
+    """Index what is new, so that a digest's searches find it: where nobody serves pages, nobody else does."""
+    try:
+        search.sync()
+    except FovealError as error:  # the site is at it, or it cannot be done: what is indexed is searched
+        logger.warning("digests may lack what is new of searches and topics: %s", error)
 
 
 def tick(

@@ -3,6 +3,7 @@
     items = read_feed(content, url)             # Item(id, title, link, summary, authors, published, updated, …)
 
 Own parser over lxml: no entity is followed, no network is used; broken XML is mended as far as it goes, as in browsers.
+Encoding   what the XML names; of what is not in it, nor in UTF-8, what the server names, else Windows-1252 (`_in_utf8`)
 Against    arxiv_feed.py, which reads what arXiv puts into its items; here an item's summary is its abstract
 Believed   little: a day ahead is today's, a year before 1990 is no date; an item that leads to arXiv only fills what is
            empty of that paper (upserts.py), in whatever version its address names
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -31,6 +32,9 @@ LONGEST = 100_000
 """Characters of HTML that are read for one abstract."""
 
 _VERSION = re.compile(r"v\d+$")
+_NAMED = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding=[\"']([\w.:-]+)")
+_DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
+_EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
 _BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
 
 
@@ -68,7 +72,8 @@ class Feed:
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Fetched:
         """The feed, or 304."""
-        return fetch(url, self._connection.fetch, accept=(200, 304), headers=headers)
+        answer = fetch(url, self._connection.fetch, accept=(200, 304), headers=headers)
+        return replace(answer, content=_in_utf8(answer.content, answer.charset))
 
     def read(self, content: bytes | None, url: str) -> Reading:
         """The items that have a title."""
@@ -122,14 +127,69 @@ def items_of(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...
     try:
         root = etree.fromstring(content.strip(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise FetchFailed(f"{url} answered with something other than a feed ({error}). Check the address.") from error
+        raise _no_feed(content, url, f"something other than a feed ({error})") from error
     if root is None or _local(root) not in ("rss", "RDF", "feed"):
-        name = "nothing" if root is None else f"<{_local(root)}>"
-        raise FetchFailed(
-            f"{url} answered with {name}, where a feed begins with <rss>, <RDF> or <feed>. Check the address."
-        )
+        raise _no_feed(content, url, "something else" if root is None else f"<{_local(root)}>")
     base = _base(root, url)
-    return each(lambda one: _item(one, base), (one for one in root.iter() if _local(one) in ("item", "entry")))
+    items = [one for one in root.iter() if _local(one) in ("item", "entry")]
+    whole = items[:-1] if _breaks_off(content) else items
+    made, wrong = each(lambda one: _item(one, base), whole)
+    return made, wrong if whole == items else (*wrong, f"{url} breaks off in the midst of its last item.")
+
+
+def _breaks_off(content: bytes) -> bool:
+    """Whether the feed ends inside an item: what is cut may be its title, or its address."""
+    last = max(content.rfind(b"<item"), content.rfind(b"<entry"))
+    left = content[last:] if last >= 0 else b""
+    return b">" in left and not (b"</item" in left or b"</entry" in left or _EMPTY.match(left))
+
+
+def _no_feed(content: bytes, url: str, otherwise: str) -> FetchFailed:
+    """What to say of an answer that is no feed: most often it is the site's page, which names its feed."""
+    from lxml import etree, html
+
+    begins = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not begins:
+        return FetchFailed(f"{url} answered with nothing. Check the address, or try again later.")
+    if begins.startswith(b"{"):
+        otherwise = "JSON"
+    said = f"{url} answered with {otherwise}, where a feed begins with <rss>, <RDF> or <feed>. Check the address."
+    if not (begins.startswith((b"<!doctype html", b"<html")) or b"<html" in begins):
+        return FetchFailed(said)
+    said = f"{url} answered with a web page, not with a feed."
+    try:
+        links = html.document_fromstring(content[:LONGEST]).iter("link")
+        named = [urljoin(url, str(one.get("href"))) for one in links if one.get("href") and _leads_to_a_feed(one)]
+    except (etree.ParserError, ValueError):
+        named = []
+    if named:
+        return FetchFailed(f"{said} The page names its feed: {named[0][:300]}. Put that address in its place.")
+    return FetchFailed(f"{said} Check the address: on many sites a link called RSS or Atom leads to the feed.")
+
+
+def _leads_to_a_feed(link: Any) -> bool:
+    return "alternate" in link.get("rel", "").lower() and link.get("type", "").strip().lower() in (
+        "application/rss+xml",
+        "application/atom+xml",
+    )
+
+
+def _in_utf8(content: bytes, told: str | None) -> bytes:
+    """The feed as it came; in UTF-8 where it is neither that nor in an encoding that it names itself."""
+    named = _NAMED.match(content)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or (named and named[1].lower() not in (b"utf-8", b"utf8")):
+        return content
+    text = content.decode("utf-8", "replace")
+    wrong = text.count("\ufffd")
+    if not wrong:
+        return content
+    try:
+        text = content.decode(told or "")
+    except (LookupError, UnicodeDecodeError):
+        if wrong <= sum(character > "\x7f" for character in text) - wrong:
+            return content  # UTF-8 with a slip
+        text = content.decode("windows-1252", "replace")
+    return _DECLARED.sub("", text, count=1).encode()
 
 
 def plain(text: str) -> str:
