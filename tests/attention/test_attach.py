@@ -41,7 +41,7 @@ from transformers.masking_utils import (
     sliding_window_causal_mask_function,
 )
 
-from foveal.attention import Recorder, attach
+from foveal.attention import FlexPrefill, Recorder, attach
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
@@ -496,6 +496,14 @@ def test_padding_as_flash_attention_is_told_of_it_is_understood(model):
 def test_what_is_no_model_is_refused():
     with pytest.raises(InputError, match="attach got Linear; it needs a transformers model"), attach(nn.Linear(2, 2)):
         pass
+
+
+@pytest.mark.parametrize("method", ["flexprefill", FlexPrefill], ids=["a name", "a class"])
+def test_a_method_that_is_not_made_is_refused(attention_models, method):
+    model = attention_models["qwen"].model
+    with pytest.raises(InputError, match=r"needs one that is made, such as FlexPrefill\(gamma"), attach(model, method):
+        pass
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_model_that_cannot_be_switched_is_refused():

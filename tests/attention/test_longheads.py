@@ -8,14 +8,20 @@ import pytest
 import torch
 from tiny import CACHE, FULL, tiny
 from transformers import (
+    Cohere2Config,
+    Cohere2ForCausalLM,
     CohereConfig,
     CohereForCausalLM,
+    Exaone4Config,
+    Exaone4ForCausalLM,
     GlmConfig,
     GlmForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    ModernBertDecoderConfig,
+    ModernBertDecoderForCausalLM,
 )
 
 from foveal.attention import LongHeads, Recorder, RetrievalAttention, attach, longheads_choice, memory_by_name
@@ -423,6 +429,41 @@ def test_other_rotary_positions_are_taken_in_hand(made, layout):
     assert rotations_of(model).of("full_attention").layout == layout
     wide = LongHeads(chunk_size=8, attention_length=160)
     torch.testing.assert_close(logits(model, wide, (100, 101, 150), ids)[0], dense, atol=2e-4, rtol=1e-3)
+
+
+KINDS_OF_LAYERS = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 16}
+
+
+@torch.inference_mode()
+def test_layers_that_turn_by_other_angles_are_turned_by_theirs():
+    """Their attention does not say of which kind it is; the configuration does."""
+    angles = {"full_attention": 1_000_000.0, "sliding_attention": 100.0}
+    parameters = {kind: {"rope_type": "default", "rope_theta": base} for kind, base in angles.items()}
+    model = ModernBertDecoderForCausalLM(
+        ModernBertDecoderConfig(**SIZES | {"bos_token_id": 1}, **KINDS_OF_LAYERS, rope_parameters=parameters)
+    ).eval()
+    ids = IDS % 200
+    wide = LongHeads(chunk_size=8, attention_length=160)
+    torch.testing.assert_close(
+        logits(model, wide, (100, 150), ids)[0], model(input_ids=ids).logits, atol=2e-4, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Cohere2ForCausalLM(Cohere2Config(**SIZES, **KINDS_OF_LAYERS)),
+        lambda: Exaone4ForCausalLM(Exaone4Config(**SIZES, **KINDS_OF_LAYERS)),
+    ],
+    ids=["cohere2", "exaone4"],
+)
+def test_models_that_turn_only_some_layers_are_refused(made):
+    """Their configuration does not say so; their keys do."""
+    model = made().eval()
+    before = model(input_ids=IDS % 200).logits
+    with pytest.raises(InputError, match="turns the keys of its layers 1 not at all"), attach(model, SMALL):
+        pass
+    assert torch.equal(model(input_ids=IDS % 200).logits, before)
 
 
 @pytest.mark.parametrize("reach", [64, 128])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -519,6 +520,46 @@ def test_a_padded_batch_is_each_text_alone(side, model):
         torch.testing.assert_close(both[1:, mine], logits(model, short), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("pad", [0, 23])
+@pytest.mark.parametrize("method", SMALL, ids=names)
+def test_a_static_cache_changes_neither_what_is_looked_at_nor_what_is_written(method, pad, model):
+    """Behind the text it has room that nothing is in; a method that decodes sparsely does so over it, too."""
+    ids, real = tokens(150), torch.ones(1, 150, dtype=torch.long)
+    real[0, :pad] = 0
+    method = replace(method, sparse_decode=True) if isinstance(method, DHSA) else method
+    written, looked = [], []
+    for cache in ("dynamic", "static"):
+        options = {"cache_implementation": cache, "disable_compile": True, "do_sample": False}
+        with attach(model, method) as attached:
+            written.append(model.generate(ids, attention_mask=real, max_new_tokens=6, **options))
+        looked.append([(look.layer, look.queries, look.keys, look.density.tolist()) for look in attached.report.looks])
+    assert torch.equal(*written)
+    assert looked[0] == looked[1] != []
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("method", [small(Dense), small(DHSA, density=1.0, boundaries="fixed")], ids=["dense", "dhsa"])
+def test_autocast_is_what_it_is_without_a_method(method, gradients, tmp_path):
+    """A model in float32 hands over queries and keys in float32, and values in bfloat16."""
+    model, ids = tiny("qwen", tmp_path).model, tokens(150)
+
+    def found() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(gradients):
+            output = model(input_ids=ids, labels=ids)
+        if gradients:
+            model.zero_grad()
+            output.loss.backward()
+            return model.model.layers[0].self_attn.q_proj.weight.grad.clone()
+        return output.logits.float()
+
+    expected = found()
+    with attach(model, method) as attached:
+        ours = found()
+    assert attached.report.recall == pytest.approx(1, abs=1e-4)
+    assert not any(look.recall.requires_grad for look in attached.report.looks)
+    assert (ours - expected).norm() < 0.06 * expected.norm()  # both round
+
+
 def test_generate_prefills_sparsely_and_decodes_exactly(model):
     ids = tokens(150)
     with attach(model, Everything()) as attached:
@@ -685,6 +726,7 @@ def test_short_texts_and_masks_of_ones_own_stay_dense(model):
         torch.testing.assert_close(logits(model, ids), logits(model, ids))
     assert not attached.report.looks
     assert attached.report.density == 1
+    assert "All dense: texts too short for the method" in " ".join(str(attached.report).split())
 
 
 def test_a_method_that_raises_leaves_the_model_as_it_was(model):

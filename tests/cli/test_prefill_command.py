@@ -57,6 +57,15 @@ def test_all_of_the_blocks_change_nothing(place):
     assert told["divergence_nats"] == pytest.approx(0, abs=1e-3)
 
 
+def test_no_more_is_read_than_the_model_was_made_for(place):
+    """A model whose positions are learnt has none beyond."""
+    tiny("qwen", place / "narrow", positions=700)
+    more = ("--attention", "streaming", "--set", "recent=128", "--question", "When?", "--json", "--model")
+    done = prefill(place, *more, str(place / "narrow"))
+    assert json.loads(done.stdout)["tokens"] == 700
+    assert "was made for 700 tokens" in done.stderr
+
+
 def test_a_short_text_stays_dense_and_says_so(place):
     done = prefill(place, source="short.txt")
     assert "every layer stayed dense" in done.stdout

@@ -83,6 +83,14 @@ def test_the_template_renders_turns_and_their_ends_stop(qwen):
     assert names == ["<|endoftext|>", "<|im_end|>"]
 
 
+def test_a_model_that_may_reason_first_is_asked_to_answer_at_once(qwen, monkeypatch):
+    """As Qwen 3's template does it: a thought that is over already."""
+    off = "{% if add_generation_prompt and enable_thinking is false %}<think></think>{% endif %}"
+    monkeypatch.setattr(qwen.tokenizer, "chat_template", qwen.tokenizer.chat_template + off)
+    assert qwen.render(USER).endswith("assistant\n<think></think>")
+    assert "<think>" not in qwen.render(USER, add_generation_prompt=False)
+
+
 def test_a_base_model_completes_after_its_first_token(gemma):
     assert gemma.tokenizer.chat_template is None
     text = gemma.render([{"role": "system", "content": "a b."}, *USER])

@@ -253,6 +253,17 @@ def test_reasoning_is_left_out(text: str, thinking: bool, expected: str) -> None
     assert "".join(shown(text, thinking=thinking)) == expected
 
 
+def test_reasoning_that_takes_all_tokens_is_an_error_and_no_empty_answer(monkeypatch) -> None:
+    """Of a model whose template begins to reason, and cannot be told not to."""
+    chat = tiny_chat()
+    tokenizer = chat.language_model.tokenizer
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[0].content }}<think>\n")
+    asked = [{"role": "user", "content": "one"}]
+    for answer in (chat.chat, lambda *given: chat.chat_many([given[0]] * 2, given[1])):
+        with pytest.raises(InputError, match="reasoned to its last token, and gave no answer"):
+            answer(asked, Sampling(max_tokens=6))
+
+
 class City(BaseModel):
     model_config = ConfigDict(extra="forbid")
     country: str = Field(max_length=30)

@@ -16,7 +16,7 @@ from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_model, remote
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
 from foveal.models.chat import PARSE_TOKENS
-from foveal.models.openai_chat import OpenAIChat
+from foveal.models.openai_chat import THOUGHT_TOKENS, OpenAIChat
 
 ASK = [{"role": "user", "content": "Where is sight sharpest?"}]
 PATH = "/v1/chat/completions"
@@ -378,3 +378,63 @@ def test_the_estimate_of_tokens_is_not_below_the_real_number():
         assert real <= most_tokens(text) <= max(4 * real, 8)
     assert most_tokens("") == 0
     assert math.isclose(most_tokens("word " * 100), 300, rel_tol=0.01)
+
+
+def budgets(server: Server) -> list[int]:
+    return [json.loads(one.body)["max_tokens"] for one in server.requests if one.path == PATH]
+
+
+THOUGHT = (event(reasoning_content="hm "), event(reasoning_content="eyes "))
+"""Of a server that sends reasoning apart."""
+
+
+@pytest.mark.parametrize(
+    "spent",
+    [events(*THOUGHT, event(finish="length")), events(event("<think>hm "), event("eyes"), event(finish="length"))],
+    ids=["apart", "in the text"],
+)
+def test_a_model_that_reasons_until_its_tokens_are_spent_gets_room_for_it(server, routes, spent):
+    answered = events(*THOUGHT, event("fovea"), event(finish="stop"))
+    model = chat(server)
+    routes[PATH] = in_turn(spent, answered)
+    assert model.chat(ASK, Sampling(max_tokens=20)) == "fovea"
+    assert list(model.stream(ASK, Sampling(max_tokens=20))) == ["fovea"]  # it is known by now
+    assert budgets(server) == [20, 20 + THOUGHT_TOKENS, 20 + THOUGHT_TOKENS]
+
+
+def test_a_model_that_never_comes_to_its_answer_says_so(server, routes):
+    """Not "": that would read as if nothing had been found."""
+    routes[PATH] = events(*THOUGHT, event(finish="length"))
+    small = chat(server, context_tokens=200)
+    for ask in (small.chat, lambda *given: list(small.stream(*given))):
+        with pytest.raises(FetchFailed, match="spent all of its tokens on reasoning, and gave no answer"):
+            ask(ASK, Sampling(max_tokens=20))
+    assert budgets(server)[0] == 20
+    assert 20 < max(budgets(server)) <= 200
+
+
+def test_an_answer_that_is_cut_is_given_as_far_as_it_goes(server, routes):
+    routes[PATH] = events(event("the fov"), event(finish="length"))
+    assert chat(server).chat(ASK, Sampling(max_tokens=2)) == "the fov"
+    assert server.asked(PATH) == 1
+
+
+def test_what_a_model_refuses_to_be_told_is_left_out(server, routes):
+    """OpenAI's reasoning models draw by themselves, and take no temperature."""
+
+    def route(call: Call) -> None:
+        asked = json.loads(call.asked.body)
+        for name in ("temperature", "top_p"):
+            if name in asked:
+                told = {"message": f"Unsupported value: '{name}'", "param": name, "code": "unsupported_value"}
+                return page(json.dumps({"error": told}), "application/json", status=400)(call)
+        return answering("fovea")(call)
+
+    routes[PATH] = route
+    model = chat(server)
+    assert [model.chat(ASK), model.chat(ASK)] == ["fovea", "fovea"]
+    assert server.asked(PATH) == 4
+    assert {"temperature", "top_p", "seed"} & set(sent(server)) == {"seed"}
+    routes[PATH] = page(json.dumps({"error": {"message": "no", "param": "messages"}}), "application/json", status=400)
+    with pytest.raises(InputError, match="status 400"):
+        model.chat(ASK)

@@ -268,6 +268,24 @@ def test_it_compiles_without_a_break():
     torch.testing.assert_close(compiled(x, mask).vectors, pooler(x, mask).vectors)
 
 
+def test_it_works_where_no_number_can_be_looked_at():
+    """On "meta", and under the transforms of torch.func: the gradients of each text alone, at once."""
+    with torch.device("meta"):
+        pooled = LowRankPooler(LamaSettings(dim=D, heads=M))(torch.empty(2, 5, D), torch.empty(2, 5, dtype=torch.bool))
+    assert [tuple(part.shape) for part in pooled] == [(2, M, D), (2, M, 5)]
+    layer = LowRankPooler(LamaSettings(dim=D, heads=M))
+    x, mask = torch.randn(4, 5, D), torch.arange(5) < torch.tensor([[5], [3], [1], [5]])
+    weights = {name: weight.detach() for name, weight in layer.named_parameters()}
+
+    def loss(weights, x, mask):
+        return torch.func.functional_call(layer, weights, (x[None], mask[None])).vectors.square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(weights, x, mask)
+    layer(x, mask).vectors.square().sum().backward()
+    for name, weight in layer.named_parameters():
+        torch.testing.assert_close(each[name].sum(0), weight.grad)
+
+
 def test_the_state_dict_is_stable():
     assert list(LowRankPooler(LamaSettings(dim=4, learn_scale=True, output_dim=2)).state_dict()) == [
         "attend.p", "attend.q", "attend.c", "attend.log_scale", "attend.token_layer.weight", "attend.token_layer.bias",

@@ -33,6 +33,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 
 from foveal.attention.dense import dense_attention, folds, parts_keys, prefers_blocks
 from foveal.attention.masks import Mask, mask_function
+from foveal.attention.owned_layers import layer_of
 from foveal.attention.recorder import Recorder, check_rows
 from foveal.attention.report import Report
 from foveal.attention.rotation import Rotation, Rotations, rotations_of, unturned
@@ -150,7 +151,7 @@ def attach(
     Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, or has sinks of its own,
     which the kernels here do not compute; or there is no such layer or head.
     """
-    _check(model)
+    _check(model, method)
     check_choice(model.config.get_text_config(), layers, heads)
     if recorder is not None:
         check_choice(model.config.get_text_config(), recorder.heads)
@@ -179,10 +180,18 @@ def attach(
         _restore(model)
 
 
-def _check(model: Any) -> None:
+def _check(model: Any, method: Any) -> None:
     name = type(model).__name__
     if not hasattr(model, "set_attn_implementation"):
-        raise InputError(f"attach got {name}; it needs a transformers model (AutoModelForCausalLM.from_pretrained(…)).")
+        raise InputError(
+            f"attach got {name}; it needs a transformers model (AutoModelForCausalLM.from_pretrained(…), or what "
+            "load_language_model(…) holds as .model)."
+        )
+    if method is not None and (isinstance(method, type) or not hasattr(method, "attend")):
+        raise InputError(
+            f"attach got {method!r} for a method; it needs one that is made, such as FlexPrefill(gamma=0.95). "
+            "foveal.attention.method_by_name('flexprefill') makes one by its name."
+        )
     config = model.config
     if config.model_type == "gpt_oss":
         raise InputError(f"{name} has learned attention sinks, which no method here computes. Choose another model.")
@@ -344,6 +353,12 @@ def _attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in every layer: output (B, Q, H, D)."""
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind) and layer_of(key) is None:  # as PyTorch's own attention does it
+        wanted = torch.get_autocast_dtype(kind)
+        q, k, v = (part if part.dtype == torch.float64 else part.to(wanted) for part in (query, key, value))
+        with torch.autocast(kind, enabled=False):
+            return _attention(module, q, k, v, attention_mask, dropout, scaling, softcap, **options)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     _require_known(module, options)
     causal = options.get("is_causal")

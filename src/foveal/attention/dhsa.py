@@ -178,12 +178,12 @@ class DHSA(BlockMethod):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """As every method does; where a step cannot go by its budget, and looks at all keys, that is said once."""
-        keys = key.shape[2]
-        if self.sparse_decode and query.shape[2] == 1 and context.mask.window is None and self.budget_for(keys) < keys:
-            if len(query) > 1 or context.mask.real is not None:
+        keys, mask = key.shape[2], context.mask.read
+        if self.sparse_decode and query.shape[2] == 1 and mask.window is None and self.budget_for(keys) < keys:
+            if len(query) > 1 or mask.real is not None:
                 _say_once("it decodes one text at a time, and this is a batch, or padded")
-            elif not context.mask.by_position:
-                _say_once("its cache has empty room (a static cache), or its mask is the caller's own")
+            elif not mask.by_position:
+                _say_once("its mask is the caller's own")
         return super().attend(query, key, value, context)
 
     def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:

@@ -74,7 +74,13 @@ class Mask:
     @property
     def by_position(self) -> bool:
         """Whether causality, window and padding say all, and the queries are the last of the keys."""
-        return not self._unusual and self.q_offset - self.k_offset + self.shape[2] == self.shape[3]
+        return not self._unusual and self._read == self.shape[3]
+
+    @property
+    def read(self) -> Mask:
+        """The same of the keys up to the last query's; itself, unless empty room (a static cache) follows."""
+        whole = self._unusual or self._read >= self.shape[3]
+        return self if whole else Mask({**self._arguments, "kv_length": self._read})
 
     @property
     def begins(self) -> bool:
@@ -107,6 +113,11 @@ class Mask:
         if self.real is not None:
             seen &= self.real[:, None, None]
         return seen
+
+    @property
+    def _read(self) -> int:
+        """Keys up to the last query's own."""
+        return self.q_offset - self.k_offset + self.shape[2]
 
     @property
     def _unusual(self) -> bool:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -54,7 +55,9 @@ class BlockMethod(ABC):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, Q, D) over the blocks of `prefill`, or None: dense attention."""
-        mask = context.mask
+        mask = context.mask.read
+        if mask is not context.mask:  # a static cache, whose empty room is nothing to choose among
+            context, key, value = replace(context, mask=mask), key[:, :, : mask.shape[3]], value[:, :, : mask.shape[3]]
         if query.shape[2] == 1 and key.shape[2] > 1 and mask.window is None and mask.by_position and mask.real is None:
             return self._step(query, key, value, context)
         if query.shape[2] > 1 and context.memory is not None:

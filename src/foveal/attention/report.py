@@ -108,7 +108,10 @@ class Report:
         from rich.table import Table
 
         names = sorted({name for look in self.looks for name in look.notes})
-        table = Table(title=f"{len(self.looks)} looks, density {self.density:.3f}, recall {self.recall:.3f}")
+        title = f"{len(self.looks)} looks, density {self.density:.3f}, recall {self.recall:.3f}"
+        if not self.looks:
+            title = "All dense: texts too short for the method, or with masks of their own"
+        table = Table(title=title)
         for column in ("layer", "queries", "keys", "density", "of heads", "recall", *names, "choosing", "looking"):
             table.add_column(column, justify="right")
         for look in self.looks:
@@ -156,6 +159,7 @@ class Report:
         return grids(panels, path, columns=len(looks[0].density), title="Blocks looked at: queries down, keys across")
 
 
+@torch.no_grad()  # a report that is kept while a model is trained must hold no graph
 def recall(
     query: Tensor, key: Tensor, sums: Tensor, *, scale: float, rows: int = ROWS, softcap: float | None = None
 ) -> Tensor:

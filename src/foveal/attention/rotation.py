@@ -5,9 +5,10 @@
 
 A method that gives tokens other positions than they have in the text (`needs_unrotated`) must turn them itself. Which
 of the two layouts a model uses, and how much of a head it turns, is found by turning a sample as the model's own code
-does. Models that lengthen what they turn (YaRN) do so here by the scale of the products. Models that turn by other
-angles in a longer text (dynamic, LongRoPE) turn here as in one text of `reach` tokens, whatever is asked for: keys are
-turned bit by bit, and the bits must belong together.
+does; that all layers turn so, by a pass over a few tokens with the model's turning and one with ours. Models that
+lengthen what they turn (YaRN) do so here by the scale of the products. Models that turn by other angles in a longer
+text (dynamic, LongRoPE) turn here as in one text of `reach` tokens, whatever is asked for: keys are turned bit by bit,
+and the bits must belong together.
 
 Shapes    x (…, n, D), positions (n,) or any shape that fits x's; angles are computed, and applied, in float32
 Layouts   "halves": dimension i turns with i + d / 2 (Llama, Qwen, Gemma); "pairs": 2 i with 2 i + 1 (Cohere, GLM)
@@ -19,17 +20,23 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from foveal.errors import InputError
+from foveal.models.lean import supports
 
-SAMPLE = 5
-"""Positions at which the model's own turning is compared with ours."""
+if TYPE_CHECKING:
+    from foveal.attention.attach import Context
+
+SAMPLE, CLOSE = 5, 2e-2
+"""Positions at which the model's own turning is compared with ours; how far keys may lie apart (in bfloat16)."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,11 @@ class Rotation:
 class Rotations:
     """Those of a model, by the kind of its layers."""
 
-    def __init__(self, module: Any, kinds: dict[str, Rotation]) -> None:
+    def __init__(self, module: Any, kinds: dict[str, Rotation], layers: Sequence[str] = ()) -> None:
+        """`layers`: the kind of each, where the configuration tells it."""
         self.module = module
         self._kinds = kinds
+        self._layers = layers
 
     def of(self, kind: str) -> Rotation:
         """The one of layers of this kind."""
@@ -76,7 +85,8 @@ class Rotations:
 
     def for_layer(self, module: Any) -> Rotation:
         """The one of an attention module."""
-        return self.of(getattr(module, "layer_type", None) or "full_attention")
+        told = getattr(module, "layer_type", None)
+        return self.of(told or (self._layers[module.layer_idx] if self._layers else "full_attention"))
 
 
 class _Settled:
@@ -130,8 +140,65 @@ def _found(model: Any, reach: int) -> Rotations:
         raise InputError(f"{name} turns only some of its layers, or parts of its keys apart. Choose another model.")
     owner, module = owners[0]
     own = getattr(sys.modules[type(owner).__module__], "apply_rotary_pos_emb", None)
-    kinds = sorted(set(getattr(config, "layer_types", None) or ["full_attention"]))
-    return Rotations(module, {kind: _tried(name, module, kind, own, reach) for kind in kinds})
+    layers = list(getattr(config, "layer_types", None) or ())
+    kinds = sorted(set(layers or ["full_attention"]))
+    found = Rotations(module, {kind: _tried(name, module, kind, own, reach) for kind in kinds}, layers)
+    if not supports(model):  # what is read by lean layers is known
+        _check_layers(model, found)
+    return found
+
+
+class _Keys:
+    """Takes down the keys of each layer, and looks at nothing: no layer's keys then depend on how another turns."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, tuple[Any, Tensor]] = {}
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        self.of[context.layer] = context.module, key
+        return query.new_zeros(*query.shape[:3], value.shape[3])
+
+    def seen(self, rows: Tensor, context: Context) -> None:  # noqa: ARG002
+        return None
+
+
+def _check_layers(model: Any, rotations: Rotations) -> None:
+    """InputError: layers that do not turn their keys, or in a way of their own."""
+    from foveal.attention.attach import attach  # which needs this module
+
+    thread, theirs, plain = threading.current_thread(), _Keys(), _Keys()
+    ids = torch.arange(SAMPLE, device=model.device)[None] % model.config.get_text_config().vocab_size
+
+    def still(module: Any, arguments: Any, angles: Any) -> Any:  # noqa: ARG001
+        return unturned(angles) if threading.current_thread() is thread else angles
+
+    def read(keys: _Keys) -> None:
+        with torch.no_grad(), attach(model, keys):
+            model.base_model(input_ids=ids, use_cache=False)
+
+    training = model.training
+    model.eval()
+    try:
+        read(theirs)
+        hook = rotations.module.register_forward_hook(still)
+        try:
+            read(plain)
+        finally:
+            hook.remove()
+    finally:
+        model.train(training)
+    others = []
+    for layer, (module, turned) in theirs.of.items():
+        rotation = rotations.for_layer(module)
+        key = plain.of[layer][1]
+        ours = rotation(key, torch.arange(SAMPLE, device=key.device)).float() * rotation.length
+        if not float((ours - turned.float()).norm()) <= CLOSE * float(turned.float().norm()):
+            others.append(layer)
+    if others:
+        raise InputError(
+            f"{type(model).__name__} turns the keys of its layers {', '.join(map(str, sorted(others)))} not at all, or "
+            "otherwise than the rest. Choose a model that turns all alike, such as Llama or Qwen."
+        )
 
 
 def _tried(name: str, module: Any, kind: str, own: Any, reach: int) -> Rotation:

@@ -155,11 +155,13 @@ def trace(
         {"role": "user", "content": f"{line}\n\nAnswer from the text.\nQuestion: {question}\nAnswer:"},
     ]
     prompt = loaded.render(messages)
-    answer = LocalChat(loaded).chat(messages, Sampling(max_tokens=64))
     start = prompt.find(line)
     if start < 0:
         raise InputError(f"The chat template of {loaded.name} changed the text; nothing can be traced in it.")
-    found = traced(loaded, prompt, answer, scores, sources=[(start, start + len(line))])
+    with notes().status("Answering …") as status:
+        answer = LocalChat(loaded).chat(messages, Sampling(max_tokens=64))
+        status.update("Looking what was copied …")
+        found = traced(loaded, prompt, answer, scores, sources=[(start, start + len(line))])
     if as_json:
         print_json(_trace_json(found, start, text, places))
     else:

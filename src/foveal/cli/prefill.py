@@ -85,8 +85,10 @@ def prefill(
     text = opened_source(source, settings)
     reader = language_model(model, settings)
     ids = _ids(reader, text, question, tokens or 8192)
-    sparse = look(reader.model, ids, method, keep_blocks=picture is not None)
-    dense = look(reader.model, ids, None) if compare else None
+    with notes().status(f"Reading {len(ids):,} tokens by {attention} …") as status:
+        sparse = look(reader.model, ids, method, keep_blocks=picture is not None)
+        status.update(f"Reading {len(ids):,} tokens densely …")
+        dense = look(reader.model, ids, None) if compare else None
     told = summary(attention, len(ids), sparse, dense)
     if picture and sparse.report.looks:
         told["picture"] = str(sparse.report.picture(picture, layers=_drawn(sparse.report, layer)))
@@ -204,8 +206,11 @@ def _options(given: Sequence[str]) -> dict[str, object]:
 
 
 def _ids(reader: LanguageModel, text: Text, question: str, most: int) -> list[int]:
-    """The first `most` tokens of the text, and the question behind them."""
+    """The first `most` tokens of the text, or as many as the model holds, and the question behind them."""
     behind = reader.tokenizer(f"\n\n{question.strip()}", add_special_tokens=False).input_ids if question.strip() else []
+    if len(behind) >= reader.context_tokens:
+        raise InputError(f"The question alone fills the {reader.context_tokens:,} tokens of {reader.name}. Shorten it.")
+    wanted, most = most, min(most, reader.context_tokens - len(behind))
     ids: list[int] = list(reader.tokenizer("").input_ids)  # what the model expects before any text
     for block in text.blocks():
         ids += reader.tokenizer(block, add_special_tokens=False).input_ids
@@ -214,6 +219,12 @@ def _ids(reader: LanguageModel, text: Text, question: str, most: int) -> list[in
     else:
         if len(ids) < most:
             notes().print(f"{len(ids):,} tokens are all of it.", style="dim")
+    if most < min(wanted, len(ids)):
+        notes().print(
+            f"{reader.name} was made for {reader.context_tokens:,} tokens: {most:,} are read.",
+            style="dim",
+            markup=False,
+        )
     return [*ids[:most], *behind]
 
 

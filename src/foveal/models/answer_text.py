@@ -32,6 +32,11 @@ class AnswerText:
         self._ids, self._shown = self._ids[self._shown :], len(self._ids) - self._shown
         return self._unstopped(self._thoughts.without(new))
 
+    @property
+    def thinking(self) -> bool:
+        """Whether reasoning was begun, and has not come to its end."""
+        return self._thoughts.open
+
     def rest(self) -> str:
         """What still waits when no more tokens come."""
         if self.ended:

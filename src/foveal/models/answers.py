@@ -30,6 +30,11 @@ class Thoughts:
             return ""
         return text if self._thought else self._held
 
+    @property
+    def open(self) -> bool:
+        """Whether a thought was begun, and has not come to its end."""
+        return self._thought and "</think>" not in self._held
+
     def rest(self) -> str:
         """At the end: what was held because it might have become a thought."""
         return "" if self._answering or self._thought else self._held

@@ -88,6 +88,7 @@ class LanguageModel:
         """The messages as the one text that the model was trained to answer; `encode` it.
 
         Control tokens within a message are broken by a space, so that no document can end its turn and begin another.
+        Where the template lets reasoning be turned off (Qwen 3), it is: no answer shows it, and it takes its tokens.
         """
         turns = [turn | {"content": self._plain(turn["content"])} for turn in checked(messages)]
         if self.tokenizer.chat_template is None:
@@ -99,7 +100,7 @@ class LanguageModel:
 
         try:
             text: str = self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=add_generation_prompt
+                turns, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
             )
         except TemplateError as error:
             if turns[0]["role"] == "system" and len(turns) > 1:  # a template that knows no system: it opens the talk

@@ -70,7 +70,16 @@ class LocalChat:
                 yield from filter(None, [text.add(token)])
                 if text.ended:
                     return
+        self._require_answer(text)
         yield from filter(None, [text.rest()])
+
+    def _require_answer(self, text: AnswerText) -> None:
+        """InputError: all of it was reasoning; an empty answer would read as if nothing had been found."""
+        if text.thinking:
+            raise InputError(
+                f"{self.name} reasoned to its last token, and gave no answer. Raise max_tokens, or take a model that "
+                "answers at once."
+            )
 
     def parse(
         self,
@@ -158,6 +167,8 @@ class LocalChat:
             stop_ids=self.language_model.stop_ids,
             cancel=cancel,
         )
+        for text in texts:
+            self._require_answer(text)
         return ["".join([*found, text.rest()]) for found, text in zip(pieces, texts, strict=True)]
 
     def count_tokens(self, text: str) -> int:
@@ -206,7 +217,7 @@ class LocalChat:
 
     def _text(self, prompt: list[int], sampling: Sampling) -> AnswerText:
         tokenizer = self.language_model.tokenizer
-        thinking = tokenizer.decode(prompt[-4:]).rstrip().endswith("<think>")
+        thinking = tokenizer.decode(prompt[-16:]).rstrip().endswith("<think>")
         return AnswerText(tokenizer, sampling.stop, thinking=thinking)
 
     @cached_property

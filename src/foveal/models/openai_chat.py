@@ -3,7 +3,8 @@
     OpenAIChat("qwen2.5-7b-instruct", "http://127.0.0.1:8080/v1").chat([{"role": "user", "content": "..."}])
 
 Answers are always streamed, so a time-out means silence, not length. Reasoning is not part of an answer: neither
-what a server sends apart from it, nor a text up to `</think>` that stands before it.
+what a server sends apart from it, nor a text up to `</think>` that stands before it. A model that spends all of an
+answer's tokens on it is asked again, with room for both.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ CONTEXT_TOKENS = 8192
 
 AT_ONCE = 8
 """Conversations that `chat_many` has open at a time."""
+
+THOUGHT_TOKENS = 4096
+"""Room for reasoning, beside the answer's own, once a model was seen to need it; less where its context is small."""
+
+DRAWING = ("temperature", "top_p", "seed", "stop")
+"""What some models refuse to be told, OpenAI's reasoning ones most of it; they are then asked without."""
 
 LONGEST_TOKEN = 64
 """Characters; a server that sends more than max_tokens of these does not stop, and is left."""
@@ -64,6 +71,8 @@ class OpenAIChat:
         self.context_tokens = context_tokens
         self._timeout_s = timeout_s
         self._retries = retries
+        self._reasons = False
+        self._refused: set[str] = set()  # of DRAWING
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
         self._key = api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "none"
@@ -176,6 +185,11 @@ class OpenAIChat:
         return most_tokens(text)
 
     @property
+    def _length(self) -> str:
+        """What the most tokens are called: OpenAI's newer models know only the first name."""
+        return "max_completion_tokens" if self._openai else "max_tokens"
+
+    @property
     def _place(self) -> str:
         return f"{self.name} at {self.url}"
 
@@ -190,11 +204,10 @@ class OpenAIChat:
         return retried(run, retries=tries, name=self._place, cancel=cancel)
 
     def _request(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
-        length = "max_completion_tokens" if self._openai else "max_tokens"  # OpenAI's newer models know only the first
         request: dict[str, Any] = {
             "model": self.name,
             "messages": checked(messages),
-            length: sampling.max_tokens,
+            self._length: sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": sampling.seed,
@@ -202,38 +215,76 @@ class OpenAIChat:
         return request | ({"stop": list(sampling.stop)} if sampling.stop else {})
 
     def _pieces(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
-        """The answer's text as it comes, without reasoning. ConnectionError: it ended before the model was done."""
-        longest = LONGEST_TOKEN * (request.get("max_tokens") or request.get("max_completion_tokens") or 0)
-        finished = False
-        sent = 0
+        """The answer's text as it comes, without reasoning, for which there is room where the model needs it.
+
+        ConnectionError: it ended before the model was done. FetchFailed: it reasons until no token is left.
+        """
+        thinks = self._reasons
+        told = yield from self._answer(request, self._room(request) if thinks else 0, cancel)
+        if not told and not thinks and self._room(request):
+            self._reasons = True
+            told = yield from self._answer(request, self._room(request), cancel)
+        if not told:
+            raise FetchFailed(
+                f"{self._place} spent all of its tokens on reasoning, and gave no answer. Turn reasoning off at the "
+                "server, or take a model that answers at once."
+            )
+
+    def _answer(self, request: dict[str, Any], room: int, cancel: Cancel | None) -> Generator[str, None, bool]:
+        """One answer, with so many tokens more; False where they were spent before a word of it came."""
+        most = request[self._length] + room
+        finish: str | None = None
+        sent, shown = 0, False
         thoughts = Thoughts()
-        for chunk in heard(lambda: self._chunks(request), silence_s=self._timeout_s, cancel=cancel):
+        asked = request | {self._length: most}
+        for chunk in heard(lambda: self._chunks(asked), silence_s=self._timeout_s, cancel=cancel):
             text, done = _part(chunk)
-            finished = finished or done
+            finish = done or finish
             sent += len(text)
-            if sent > longest:
-                raise FetchFailed(f"{self._place} sent more than the {longest} characters that max_tokens allows.")
-            if shown := thoughts.without(text):
-                yield shown
-        if shown := thoughts.rest():
-            yield shown
-        if not finished:
+            if sent > LONGEST_TOKEN * most:
+                raise FetchFailed(
+                    f"{self._place} sent more than the {LONGEST_TOKEN * most} characters that max_tokens allows."
+                )
+            if piece := thoughts.without(text):
+                shown = True
+                yield piece
+        if piece := thoughts.rest():
+            shown = True
+            yield piece
+        if finish is None:
             raise ConnectionError("the answer ended before the model was done")
+        return shown or finish != "length"
+
+    def _room(self, request: dict[str, Any]) -> int:
+        """Tokens that may be spent on reasoning, as far as the context allows."""
+        prompt = sum(most_tokens(message["content"]) for message in request["messages"])
+        return max(0, min(THOUGHT_TOKENS, self.context_tokens - prompt - int(request[self._length])))
 
     def _chunks(self, request: dict[str, Any]) -> Generator[Any, None, None]:
-        with self._client.chat.completions.create(**request, stream=True) as chunks:
+        import openai
+
+        asked = {name: value for name, value in request.items() if name not in self._refused}
+        try:
+            chunks = self._client.chat.completions.create(**asked, stream=True)
+        except openai.BadRequestError as error:
+            if error.param not in DRAWING or error.param not in asked:
+                raise
+            self._refused.add(error.param)
+            yield from self._chunks(request)
+            return
+        with chunks:
             yield from chunks
 
 
-def _part(chunk: Any) -> tuple[str, bool]:
-    """A chunk's text and whether the model is done; one without choices (of usage, or garbage) has neither.
+def _part(chunk: Any) -> tuple[str, str | None]:
+    """A chunk's text, and why the model is done, if it is; one without choices (of usage, or garbage) has neither.
 
     Half of a surrogate pair, which JSON may escape, is U+FFFD: nobody could write it.
     """
     choices = getattr(chunk, "choices", None)
     first = choices[0] if isinstance(choices, list) and choices else None
-    text = getattr(getattr(first, "delta", None), "content", None)
-    return scalar(text) if isinstance(text, str) else "", getattr(first, "finish_reason", None) is not None
+    text, finish = getattr(getattr(first, "delta", None), "content", None), getattr(first, "finish_reason", None)
+    return scalar(text) if isinstance(text, str) else "", None if finish is None else str(finish)
 
 
 def iter_one(call: Callable[[], Any]) -> Generator[Any, None, None]:

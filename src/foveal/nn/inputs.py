@@ -53,7 +53,7 @@ def require_ids(model: str, name: str, ids: Tensor, most: int) -> None:
     """InputError: these are not whole numbers from 0 to most - 1. Their range is asked where looking costs nothing."""
     what = str(ids.dtype)
     if not ids.is_floating_point():
-        if _hidden(ids) or ids.device.type != "cpu" or not ids.numel():
+        if hidden(ids) or ids.device.type != "cpu" or not ids.numel():
             return
         least, greatest = map(int, ids.aminmax())
         if least >= 0 and greatest < most:
@@ -69,7 +69,7 @@ def require_numbers(layer: str, x: Tensor) -> None:
 
     Not asked where no value can be looked at: inside torch.compile, and under the transforms of torch.func.
     """
-    if _hidden(x) or _sound(x):
+    if hidden(x) or _sound(x):
         return
     for told, wrong in (("a NaN", torch.isnan(x)), ("an infinite number", torch.isinf(x))):
         if bool(wrong.any()):
@@ -78,13 +78,14 @@ def require_numbers(layer: str, x: Tensor) -> None:
             raise InputError(f"{layer} got {told} in {where or 'its input'}. Look for it in what made the input.")
 
 
-def _hidden(x: Tensor) -> bool:
+def hidden(x: Tensor) -> bool:
+    """Whether no value of x can be looked at: inside torch.compile, on "meta", under the transforms of torch.func."""
     return torch.compiler.is_compiling() or x.is_meta or torch._C._are_functorch_transforms_active()
 
 
 def _sound(x: Tensor) -> bool:
     """Whether all of x is surely finite. The sum is read in one pass, and is none where any part of it is none."""
-    return not _hidden(x) and math.isfinite(float(x.detach().sum()))
+    return not hidden(x) and math.isfinite(float(x.detach().sum()))
 
 
 def as_it_is(x: Tensor) -> AbstractContextManager[Any]:

@@ -29,7 +29,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one, require_numbers, require_one_of, require_sequence
+from foveal.nn.inputs import hidden, require_at_least_one, require_numbers, require_one_of, require_sequence
 
 log = logging.getLogger("foveal.nn")
 
@@ -177,7 +177,7 @@ def cleared(x: Tensor, mask: Tensor | None, dim: int, layer: str = "LAMA") -> Te
     require_sequence(layer, x, dim, mask)
     if mask is not None:
         x = x.masked_fill(~mask[..., None], 0)
-        if not torch.compiler.is_compiling() and not bool(mask.any(-1).all()):
+        if not hidden(x) and not bool(mask.any(-1).all()):
             empty = int((~mask.any(-1)).sum())
             log.warning("%s got %d of %d rows without any token; they get zeros.", layer, empty, len(x))
     return x
@@ -185,7 +185,7 @@ def cleared(x: Tensor, mask: Tensor | None, dim: int, layer: str = "LAMA") -> Te
 
 def _require_numbers(x: Tensor, scores: Tensor) -> None:
     """InputError: a score is none; asked of the scores, which are fewer, and a NaN in a token is one in its scores."""
-    if torch.compiler.is_compiling() or not bool(torch.isnan(scores.detach()).any()):
+    if hidden(x) or not bool(torch.isnan(scores.detach()).any()):
         return
     require_numbers("LAMA", x)
     raise InputError("LAMA's scores are no numbers: its context or weights hold a NaN, or a token is infinite.")
