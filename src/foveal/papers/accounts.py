@@ -17,8 +17,6 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
@@ -28,40 +26,12 @@ from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, MuteRow
+from foveal.papers.person import RIGHTS as RIGHTS
+from foveal.papers.person import Person as Person
 from foveal.papers.schema import ListingRow, PersonRow, PickRow
-
-RIGHTS = {
-    "member": frozenset[str](),
-    "curator": frozenset({"curate"}),
-    "moderator": frozenset({"moderate"}),
-    "admin": frozenset({"curate", "moderate", "administer"}),
-}
-"""Role -> what it allows beside what everybody may."""
 
 _LOGIN = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 _TAKEN = frozenset({"admin", "system", "foveal", "moderator", "curator", "deleted", "anonymous", "root", "support"})
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody with an account, as a value."""
-
-    id: int
-    login: str
-    email: str
-    name: str
-    role: str
-    created_at: datetime
-    verified_at: datetime | None
-
-    @property
-    def shown(self) -> str:
-        """What others call them."""
-        return self.name or self.login
-
-    def may(self, right: str) -> bool:
-        """Whether the role allows to curate, moderate or administer."""
-        return right in RIGHTS[self.role]
 
 
 def person_of(row: PersonRow) -> Person:

@@ -24,7 +24,7 @@ from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow
 from foveal.papers.schema import CommentRow, PersonRow, now
 
 if TYPE_CHECKING:
-    from foveal.papers.accounts import Person
+    from foveal.papers.person import Person
 
 
 @dataclass(frozen=True)

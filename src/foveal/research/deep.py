@@ -24,7 +24,8 @@ from foveal.research.acquisition import FilterSettings
 from foveal.research.board import Keeps
 from foveal.research.budget import Budget
 from foveal.research.checks import Checks, WordChecks
-from foveal.research.deep_run import DeepRun, DeepSettings, Parts
+from foveal.research.deep_run import DeepRun, Parts
+from foveal.research.deep_settings import DeepSettings
 from foveal.research.desk import DeskSettings
 from foveal.research.events import Event, EventLog
 from foveal.research.experiment import Experiment

@@ -13,25 +13,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from foveal import faults
 from foveal.errors import Cancelled, FetchFailed, FovealError
 from foveal.models.chat import Cancel, ChatModel
-from foveal.research.acquisition import Filter, FilterSettings
+from foveal.research.acquisition import Filter
 from foveal.research.board import Keeps, today
-from foveal.research.budget import Budget, Meter, Metered
+from foveal.research.budget import Meter, Metered
 from foveal.research.checks import Checks
-from foveal.research.desk import Desk, DeskSettings
+from foveal.research.deep_settings import DeepSettings
+from foveal.research.desk import Desk
 from foveal.research.events import EventLog
 from foveal.research.experiment import Experiment, Outcome, review, run
 from foveal.research.graph import OVER
 from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
-from foveal.research.memory import MemorySettings
 from foveal.research.memory_kept import KeptMemory
-from foveal.research.planning import Finding, NextQuery, PlanSettings, choose, parallel, predicted, sequential, single
+from foveal.research.planning import Finding, NextQuery, choose, parallel, predicted, sequential, single
 from foveal.research.planning_tree import tree
 from foveal.research.report import Brief, Report
 from foveal.research.report_assembly import Assembly, answer_events
@@ -43,25 +43,6 @@ from foveal.research.timing import timing_of
 from foveal.types import Encoder, Ranker
 
 logger = logging.getLogger("foveal.research.deep")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepSettings:
-    """How a question is researched; `deep.settings_of` makes those of a mode."""
-
-    mode: str = "normal"
-    stage: int = 2
-    words: int = 1200
-    drafts: int = 2
-    mended: int = 3
-    debate: bool = False
-    mark: bool = False  # whether what nothing bears out stays in the report, marked
-    plain: bool = False  # for a small model
-    memory: MemorySettings | None = None  # of what is kept in mind; None: nothing is (deep.MEMORY has the usual)
-    budget: Budget = field(default_factory=Budget)
-    plan: PlanSettings = field(default_factory=PlanSettings)
-    choose: FilterSettings = field(default_factory=FilterSettings)
-    desk: DeskSettings = field(default_factory=DeskSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

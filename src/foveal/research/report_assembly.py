@@ -36,7 +36,7 @@ from foveal.research.report_writing import SectionWriter, Sentence, all_sentence
 from foveal.research.steps import digest
 
 if TYPE_CHECKING:
-    from foveal.research.deep_run import DeepSettings
+    from foveal.research.deep_settings import DeepSettings
 
 GOOD = 0.95
 """Score of a draft after which no other is written."""

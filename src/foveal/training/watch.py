@@ -27,7 +27,7 @@ from foveal.training.windows import plainly
 if TYPE_CHECKING:
     from torch import nn
 
-    from foveal.training.loop import LoopSettings
+    from foveal.training.loop_settings import LoopSettings
 
 Evaluate = Callable[[Any], Mapping[str, float]]
 """Model -> metrics; higher is better."""
