@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +11,7 @@ import typer
 from foveal.cli import papers_feeding, papers_trend
 from foveal.cli.classes import ClassifierName, show_paper_class
 from foveal.cli.output import AsJson, Home, echo, notes, print_json, results
+from foveal.cli.papers_output import by_whom, date_of, papers_database, print_papers
 from foveal.registry import RANKERS, RETRIEVERS
 
 if TYPE_CHECKING:
@@ -220,57 +219,9 @@ def export(
     notes().print(f"{len(found)} papers in {out}", markup=False)
 
 
-@contextmanager
-def papers_database(home: Path | None) -> Iterator[Database]:
-    """The database of a home, closed when the block ends."""
-    from foveal.database import Database
-    from foveal.settings import Settings
-
-    database = Database.open(Settings.load(home))
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def print_papers(
-    papers: Sequence[Paper], *, empty: str = "No papers here. `foveal papers update` fetches some."
-) -> None:
-    """A table on standard output."""
-    from rich.table import Table
-    from rich.text import Text
-
-    if not papers:
-        results().print(empty)
-        return
-    table = Table("votes", "id", "title", "by", "date", "said", box=None, pad_edge=False)
-    for paper in papers:
-        title = f"[withdrawn] {paper.title}" if paper.withdrawn else paper.title
-        cells = (_votes(paper), paper.id[:16], title, by_whom(paper), _date(paper), str(paper.all_comments or ""))
-        table.add_row(*map(Text, cells))  # Text: a title may look like markup
-    results().print(table)
-
-
 def _shown(paper: Paper) -> Paper:
     """A paper without the authors that are hidden."""
     return replace(paper, authors=paper.named_authors)
-
-
-def by_whom(paper: Paper) -> str:
-    """The organisation, or the number of authors, as on the page."""
-    count = paper.author_count
-    return paper.organisation or (f"{count} author{'s' * (count != 1)}" if count else "")
-
-
-def _votes(paper: Paper) -> str:
-    return str(paper.all_votes) if paper.all_votes else "-"
-
-
-def _date(paper: Paper) -> str:
-    from foveal import faults
-    from foveal.papers.periods import short_date
-
-    return short_date(paper.published_at.date(), faults.now().date()) if paper.published_at else ""
 
 
 def _whole(paper: Paper) -> Text:
@@ -278,7 +229,7 @@ def _whole(paper: Paper) -> Text:
 
     seen = paper.named_authors[:20]
     names, more = ", ".join(author.name for author in seen), paper.author_count - len(seen)
-    about = [_date(paper), ", ".join(paper.categories), f"{paper.all_votes} votes", f"{paper.all_comments} comments"]
+    about = [date_of(paper), ", ".join(paper.categories), f"{paper.all_votes} votes", f"{paper.all_comments} comments"]
     links = {"page": paper.page_url, "pdf": paper.pdf_url, "code": paper.repo_url, "project": paper.project_url}
     stars = f" ({paper.repo_stars:,} stars)" if paper.repo_stars is not None else ""
     lines = [f"{name}: {url}{stars if name == 'code' else ''}" for name, url in links.items() if url]

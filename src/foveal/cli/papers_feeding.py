@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.papers_output import papers_database, print_papers
 from foveal.registry import PAPER_SOURCES
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Read the sources that foveal.toml names, now; what is here already stays as it is."""
-    from foveal.cli.papers import papers_database
     from foveal.errors import InputError
     from foveal.papers.plans import plans_of
     from foveal.papers.schedule import update as read_all
@@ -62,7 +62,6 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Fetch single papers by their ids, or what a source has, once."""
-    from foveal.cli.papers import papers_database
     from foveal.papers.ingest import ingest
     from foveal.papers.plans import Plan
     from foveal.papers.schedule import connection_of, read
@@ -97,7 +96,6 @@ def import_page(
     as_json: AsJson = False,
 ) -> None:
     """Import a page of daily papers that was copied from a browser, or saved."""
-    from foveal.cli.papers import papers_database
     from foveal.papers.ingest import import_page as take_in
 
     content = sys.stdin.buffer.read() if file == "-" else _content(Path(file))
@@ -122,7 +120,6 @@ def pick(
     as_json: AsJson = False,
 ) -> None:
     """Choose what a day shows first, and in which order; a day to come waits until it is there."""
-    from foveal.cli.papers import papers_database, print_papers
     from foveal.papers import curating
     from foveal.papers.store import PaperStore
 
@@ -212,7 +209,6 @@ def summarise(
 ) -> None:
     """Write one sentence and keywords for papers, by a model of this machine; Ctrl-C keeps what is written."""
     from foveal.cli.output import progress_bar
-    from foveal.cli.papers import papers_database
     from foveal.papers.store import PaperStore
     from foveal.papers.summaries import summarise as write
 
@@ -248,7 +244,6 @@ def headlines(
     from dataclasses import replace
 
     from foveal.cli.output import progress_bar
-    from foveal.cli.papers import papers_database
     from foveal.papers.headline_lines import headline_settings, judge_new
     from foveal.settings import Settings
 

@@ -23,7 +23,7 @@ def trend(
     as_json: AsJson = False,
 ) -> None:
     """Show how many papers are expected of each subject and topic, with a band (`train aaren papers` trains it)."""
-    from foveal.cli.papers import papers_database
+    from foveal.cli.papers_output import papers_database
     from foveal.errors import UnknownName
     from foveal.papers.trend_forecast import kept, refresh
     from foveal.settings import Settings

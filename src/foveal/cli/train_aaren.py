@@ -194,7 +194,7 @@ def _decide(wanted: _Wanted) -> tuple[Recipe, LoopSettings]:
 
 def _papers(wanted: _Wanted, asked: training.Asked) -> None:
     """Learn from the home's own papers, and foretell anew."""
-    from foveal.cli.papers import papers_database
+    from foveal.cli.papers_output import papers_database
     from foveal.papers.trend_forecast import MODEL, refresh
     from foveal.papers.trend_training import TREND, train_trend
 

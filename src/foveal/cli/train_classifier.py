@@ -80,7 +80,7 @@ def _texts(files: Sequence[Path], text: Sequence[str], label: str | None) -> lis
 
 
 def _papers(asked: training.Asked) -> list[LabelledText]:
-    from foveal.cli.papers import papers_database
+    from foveal.cli.papers_output import papers_database
     from foveal.papers.classes import labelled_papers
 
     with papers_database(asked.settings.home) as database:
