@@ -82,10 +82,11 @@ class Decays:
             (last[..., -1, :] * gates.theta)[..., None],
         )
 
-    def at(self, chunk: int) -> Decays:
-        """Those of one chunk of (B, H, chunks, …)."""
+    def each(self, chunks: int) -> list[Decays]:
+        """Those of each chunk of (B, H, chunks, …): cut at once, since a gradient of each cut is as long as all."""
         parts = (self.kept, self.pushed, self.written, self.momentum, self.surprise)
-        return Decays(*(None if one is None else one[:, :, chunk] for one in parts))  # type: ignore[arg-type]
+        cut = ([None] * chunks if one is None else one.unbind(2) for one in parts)
+        return [Decays(*of_one) for of_one in zip(*cut, strict=True)]  # type: ignore[arg-type]
 
     def before(self) -> Decays:
         """What is there before each token instead of after it, for reading."""

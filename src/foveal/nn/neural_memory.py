@@ -247,17 +247,17 @@ class NeuralMemory(nn.Module):
         chunk = min(self.settings.chunk, front + tokens)
         count = -(-(front + tokens) // chunk)
         room = (front, count * chunk - front - tokens)
-        q, k, v = (_chunks(one, count, (0, 0, *room)) for one in (queries, keys, values))
+        chunks = (_chunks(one, count, (0, 0, *room)).unbind(2) for one in (queries, keys, values))
         padded = Gates(*(_chunks(F.pad(g, room, value=idle), count) for g, idle in _idle(gates)))
-        over = Decays.of(padded, momentum=self.settings.momentum)
-        seen = over if self.settings.read == "after" else over.before()
+        decays = Decays.of(padded, momentum=self.settings.momentum)
+        lasting = decays.each(count)
+        seen = lasting if self.settings.read == "after" else decays.before().each(count)
         carried, base, rest, read, losses = Carried(state.drift, state.momentum), state.base, self._rest, [], []
-        for place in range(count):
-            weights = Carried(base, ()).weights(rest)
-            told = surprise(k[:, :, place], v[:, :, place], weights, self.settings.max_surprise)
-            read.append(read_chunk(q[:, :, place], carried, rest, told, seen.at(place)))
+        for place, (q, k, v, over, before) in enumerate(zip(*chunks, lasting, seen, strict=True)):
+            told = surprise(k, v, Carried(base, ()).weights(rest), self.settings.max_surprise)
+            read.append(read_chunk(q, carried, rest, told, before))
             losses.append(told.loss)
-            carried = carry(carried, told, over.at(place))
+            carried = carry(carried, told, over)
             full = chunk == self.settings.chunk and (place + 1) * chunk <= front + tokens
             base = carried.drift if full else base
         phase = (front + tokens) % self.settings.chunk
