@@ -548,6 +548,24 @@ def test_loading_ends_where_adding_does(library, files):
     assert broken.tb
 
 
+def test_each_document_that_is_read_is_told_and_then_how_much_of_them_is_encoded(own_settings, tmp_path):
+    for n in range(5):
+        (tmp_path / f"{n}.txt").write_text("A word to each line.\n\n" * 400)
+    library = Library.open(settings=own_settings, encoder="none")
+    read, encoded = list[int](), list[tuple[int, int]]()
+
+    def told(report):
+        read.append(report.sources_read)
+        if report.sources_read == report.sources:
+            encoded.append((max(report.passages, report.encoded), report.cut))
+
+    report = library.add([tmp_path / f"{n}.txt" for n in range(5)], on_progress=told)
+    assert read[:5] == [0, 1, 2, 3, 4]  # while they are read, and not only once all are
+    assert encoded[-1] == (report.passages, report.cut)
+    assert report.passages == report.cut > 5
+    assert encoded[0][0] < encoded[0][1]  # there is something left to wait for
+
+
 def test_no_name_is_not_the_folder_that_one_is_in(library, files, monkeypatch):
     library.add([files])
     monkeypatch.chdir(files)

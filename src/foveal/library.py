@@ -27,7 +27,7 @@ from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport as AddReport
 from foveal.retrieval.adding import OwnWork, Work
-from foveal.retrieval.filters import literal, sql
+from foveal.retrieval.filters import DOCUMENT_COLUMNS, literal, sql
 from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.pruning import address_of, gone
@@ -289,9 +289,9 @@ class Library:
     def _stored(self, which: str, revision: str | None) -> Document:
         return self.get(which, revision=revision)
 
-    def documents(self) -> list[Entry]:
-        """All documents, without their texts, in the order in which they were added."""
-        return self.store.entries()
+    def documents(self, where: str | Sequence[str] | None = None) -> list[Entry]:
+        """The documents that fulfil `where`, without their texts, in the order in which they were added."""
+        return self.store.entries(sql(where, DOCUMENT_COLUMNS))
 
     def metadata_keys(self) -> tuple[set[str], int]:
         """What the metadata of documents here has, and of how many: of all, or of a sample of many (`Store.sample`)."""

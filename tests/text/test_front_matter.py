@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foveal.text.loading import discover, load
-from foveal.text.markdown import LONGEST, markdown_fields
+from foveal.text.markdown import LONGEST, behind_front_matter, markdown_fields
 from foveal.types import Document
 
 
@@ -35,6 +35,14 @@ def matter(*lines: str, end: str = "\n") -> str:
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
 def test_fields_are_read(lines: list[str], fields: dict[str, str], end: str) -> None:
     assert markdown_fields(matter(*lines, end=end)) == fields
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_where_the_text_behind_it_begins(end: str) -> None:
+    text = matter("title: T", "tags: [a]", end=end)
+    assert text[behind_front_matter(text) :].startswith("# Heading")
+    for none in ("# A\n\ntext\n", "---\na: b\n", "---\na: b\n---\n\n", "", "text\n---\na: b\n---\nmore\n"):
+        assert behind_front_matter(none) == 0
 
 
 @pytest.mark.parametrize("text", ["", "# A\n\nb: c\n", "---\na: b\n", "text\n---\na: b\n---\n"], ids=str)

@@ -122,6 +122,10 @@ def test_binary_is_refused_with_the_reason(data, reason):
     assert not is_text(data)
 
 
+def test_a_picture_is_no_text_however_its_zeros_fall():
+    assert not is_text(b"\x89PNG\r\n\x1a\n" + b"a\0b\0c\0d\0" * 20)
+
+
 @given(st.binary(max_size=400))
 def test_whatever_comes_is_text_that_can_be_stored_or_refused(data):
     try:

@@ -1,14 +1,17 @@
 """Headings of PDFs: by type and by outline, at their levels, and nothing that only looks like one."""
 
+from contextlib import closing
+
 import pytest
 from fpdf import FPDF
 from hypothesis import given
 from hypothesis import strategies as st
+from pypdfium2 import PdfDocument
 
 from foveal.errors import UnreadableSource
 from foveal.text.headings import find_headings
 from foveal.text.loading import read_document
-from foveal.text.pdf import read_pdf
+from foveal.text.pdf import _boxes, _cells, read_pdf
 from foveal.text.pdf_headings import Bookmark, Line, marked
 from foveal.text.segmentation import HeadingSegmenter
 
@@ -44,6 +47,13 @@ def test_larger_lines_are_headings_the_larger_the_higher():
 def test_bold_lines_of_the_texts_size_stand_below_larger_ones():
     pages = [[*chapters("Seeing"), *chapters("Eyes", "Light", size=10.0, weight=700), *chapters("Thinking")]]
     assert found(pages) == [(1, "Seeing"), (2, "Eyes"), (2, "Light"), (1, "Thinking")]
+
+
+def test_the_head_of_a_table_is_no_heading():
+    head = [Line("Station Level Keeper", 10, 700, cells=3), Line("Oldham 310 J. Cray", 10, 400)]
+    numbered = [Line("1.1 Eyes", 10, 700, cells=2), *text()]
+    pages = [[*chapters("Seeing"), *head, *numbered, *head, *chapters("Thinking"), *numbered]]
+    assert found(pages) == [(1, "Seeing"), (2, "1.1 Eyes"), (1, "Thinking"), (2, "1.1 Eyes")]
 
 
 def test_nothing_else_changes():
@@ -164,6 +174,20 @@ def test_a_pdf(outline, sizes):
         (1, "Thinking"), (2, "Eyes of Thinking"), (2, "Light of Thinking"),
     ]  # fmt: skip
     assert read.text[read.pages[1] :].startswith("# Thinking")
+
+
+def test_the_head_of_a_table_is_in_cells_and_a_heading_is_not():
+    pdf = FPDF()
+    pdf.add_page()
+    put(pdf, "1.1    Measured in all of them", 11, "B")
+    with pdf.table(col_widths=(30, 30, 30)) as table:
+        for row in (("Station", "Level (cm)", "Keeper"), ("Oldham", "310", "J. Cray")):
+            table.row(row)
+    with closing(PdfDocument(bytes(pdf.output()))) as opened:
+        text = opened[0].get_textpage()
+        whole, box_of = text.get_text_range(), _boxes(text)
+        lines = whole.splitlines()
+        assert [_cells(line, whole.index(line), box_of) for line in lines] == [2, 3, 3]
 
 
 BOOK = book(outline=True)

@@ -83,6 +83,23 @@ def test_lines_that_were_broken_for_the_paper_are_joined_and_others_are_not():
     assert "3. and one\n" in lines
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["Kettle North 1914 122 A. Pell", "Nine Elms North 1915 214", "Farrow South 1916 92", "310 in all 1917"],
+        [f"{word} is what it begins with" for word in ("Water", "Wind", "Grain", "Stone", "Flour", "Bread", "Salt")],
+    ],
+    ids=["table", "verses"],
+)
+def test_rows_stay_lines_of_their_own(rows):
+    prose = "The levels of the year are told, as the\nkeepers wrote them down; the one at\nKettle kept none.\n"
+    text = "\n".join([*rows, ""]) + prose
+    breaks = hard_breaks(text, 0, len(text))
+    lines = [text[a:b] for a, b in pairwise([0, *breaks, len(text)])]
+    assert [line.rstrip("\n") for line in lines[: len(rows)]] == rows
+    assert hard_breaks(prose, 0, len(prose)) == [len(prose)]  # a capital alone makes no row
+
+
 def test_an_outline_is_of_headings_or_else_of_pages():
     text = "# A\n\ntext\n\n## B\n\ntext\n\n### C\n\ntext\n"
     headings = find_headings(text)
@@ -154,6 +171,46 @@ def test_pages_of_a_pdf_are_named(visitor):
     assert "Cited: page 2" in text_of(visitor.client.get(f"/library/{which}?span={start + 2}-{start + 6}").text)
 
 
+def test_a_page_of_a_pdf_is_gone_to_by_its_number(visitor, app):
+    text = "".join(f"Page {n} has {'words ' * 900}.\n" for n in range(1, 41))
+    pages = tuple(text.index(f"Page {n} ") for n in range(1, 41))
+    made = document("long", text, title="Long", pages=(*pages[:20], *pages[19:]))  # the 20th is empty
+    app.state.site.library.add_documents([made])
+    form = visitor.client.get(f"/library/{made.id}").text
+    assert 'name="page" min="1" max="41"' in form
+    for asked, shown in ((1, 1), (20, 21), (21, 21), (41, 41)):
+        answer = visitor.client.get(f"/library/{made.id}", params={"page": asked}, follow_redirects=False)
+        assert answer.status_code == 303
+        part, _, anchor = answer.headers["location"].partition("#")
+        assert anchor == f"page-{shown}"
+        assert f'id="{anchor}"' in visitor.client.get(part).text
+    for wrong in ("0", "42", "x", "000000000000001"):
+        answer = visitor.client.get(f"/library/{made.id}", params={"page": wrong})
+        assert answer.status_code == 400
+        assert "It has 41 of them." in answer.text
+
+
+def test_a_search_within_one_document_finds_nothing_else(visitor, app):
+    one = document("one", "# Mills\n\nThe wheel turns.\n\n" + "Water runs. " * 400, title="One")
+    other = document("other", "The wheel is elsewhere.", title="Other")
+    app.state.site.library.add_documents([one, other])
+    page = visitor.client.get(f"/library/{one.id}").text
+    where = re.search(r'name="where" value="([^"]*)"', page)[1]
+    found = visitor.client.get("/library", params={"q": "wheel", "where": where, "retriever": "lexical"}).text
+    assert re.findall(r'class="hit-title"[^>]*>([^<]*)<', found) == ["One"]
+    assert 'name="where"' not in visitor.client.get(f"/library/{other.id}").text  # one passage: nothing to look for
+
+
+def test_a_mail_says_who_sent_it_and_when(visitor):
+    mail = b'Subject: Books\nFrom: "Ada <i>Gray" <ada@example.org>\nDate: Mon, 3 Jun 2019 09:12:00 +0000\n\nHere.\n'
+    visitor.add(("books.eml", mail))
+    for address in (f"/library/{visitor.only()}", "/library", "/library?q=here"):
+        page = visitor.client.get(address).text
+        assert "Gray" in page
+        assert "<i>Gray" not in page
+        assert "Jun 3, 2019" in page
+
+
 def test_a_cited_revision_is_shown_though_it_was_replaced(visitor, app):
     old, new = document("x", STORY, title="The mill"), document("x", STORY.replace("Orsin", "Arvid"), title="The mill")
     library = app.state.site.library
@@ -207,3 +264,11 @@ def test_the_marks_of_headings_are_in_the_text_and_not_in_sight(visitor, app):
     page = visitor.client.get(f"/library/{made.id}").text
     hidden = re.findall(r'<span class="hashes" aria-hidden="true">([^<]*)</span>([^<]*)', page)
     assert [(marks, line.strip()) for marks, line in hidden] == [("## ", "Eyes of #1"), ("#\t", "Light")]
+
+
+def test_the_marks_of_a_heading_below_a_heading_are_not_in_sight_in_a_pdf(visitor, app):
+    made = document("marks", "# Eyes\n\n## Of hawks\n\nThey have two foveas.\n", pages=(0,))
+    app.state.site.library.add_documents([made])
+    page = visitor.client.get(f"/library/{made.id}").text
+    hidden = re.findall(r'<span class="hashes" aria-hidden="true">([^<]*)</span>([^<]*)', page)
+    assert [(marks, line.strip()) for marks, line in hidden] == [("# ", "Eyes"), ("## ", "Of hawks")]

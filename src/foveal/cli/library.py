@@ -1,4 +1,4 @@
-"""add, search, list, show, remove, stats: one library, from the terminal."""
+"""add, search, show, remove, stats: one library, from the terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,25 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 import typer
 
 from foveal.cli.classes import ClassifierName, show_document_classes
-from foveal.cli.output import AsJson, Home, echo, notes, open_library, print_json, progress_bar, results, size
+from foveal.cli.output import (
+    AsJson,
+    Home,
+    echo,
+    notes,
+    open_library,
+    print_json,
+    progress_bar,
+    results,
+    shortened,
+    size,
+)
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.evaluation.scripts import word_runs
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
@@ -25,9 +37,15 @@ if TYPE_CHECKING:
     from foveal.ranking.explanation import Explanation
     from foveal.retrieval.adding import Work
     from foveal.retrieval.rows import Entry
+    from foveal.text.sources import Skipped
     from foveal.types import Hit, Ranker
 
-SHOWN_SKIPPED = 20
+SHOWN_SKIPPED, FEW_ALIKE = 20, 3
+"""Reasons that are told of what was skipped, and files that share one without being summed up."""
+
+AUTHOR = 60
+"""Characters of an author beside a passage."""
+
 KINDS = ("added", "updated", "unchanged", "removed", "skipped")
 
 RANK = (
@@ -54,7 +72,6 @@ def register(app: typer.Typer) -> None:
     """Put this module's commands into `app`."""
     for command in (add, search, show, remove, stats):
         app.command()(command)
-    app.command("list")(list_documents)
 
 
 def add(
@@ -86,6 +103,10 @@ def add(
             done = len(report.added) + len(report.updated)
             ready = max(report.passages, report.encoded)
             rate = ready / max(1e-9, sum(report.seconds.values()))
+            if report.sources_read == report.sources and ready < report.cut:  # what is left is to be encoded
+                text = f"{done:,} documents ({rate:,.0f}/s); passages"
+                bar.update(task, completed=ready, total=report.cut, description=text)
+                return
             text = f"{done:,} documents, {ready:,} passages ({rate:,.0f}/s); sources"
             bar.update(task, completed=report.sources_read, total=report.sources, description=text)
 
@@ -168,14 +189,14 @@ def search(
             results().print(hit_text(place, hit, entry, query, full=full, explained=one))
         if not shown:
             results().print("Nothing found. Try other words, or fewer conditions.")
-            _tell_unknown_keys(library, where)
+            tell_unknown_keys(library, where)
         if reports:
             notes().print(str(reports[-1]), markup=False)
     if picture and explained:
         _draw(explained[0], picture)
 
 
-def _tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
+def tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
     """Which names of the conditions no document's metadata has: a slip of the pen finds nothing, and says nothing."""
     from foveal.retrieval.filters import COLUMNS, metadata_keys
 
@@ -206,23 +227,6 @@ def _draw(explanation: Explanation, path: Path) -> None:
     from foveal.ranking.explanation import draw
 
     notes().print(f"Drawn: {draw(explanation, path)}", markup=False)
-
-
-def list_documents(home: Home = None, as_json: AsJson = False) -> None:
-    """List the documents of the library."""
-    entries = open_library(home).documents()
-    if as_json:
-        print_json(entries)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("id", "title", "kind", "pages", "passages", "characters", "source", box=None, pad_edge=False)
-    for entry in entries:
-        counts = (str(len(entry.pages) or ""), f"{entry.passages:,}", f"{entry.characters:,}")
-        cells = (entry.id[:8], entry.title, str(entry.metadata.get("kind", "")), *counts, _short(entry.source))
-        table.add_row(*map(Text, cells))  # Text: a title may look like markup
-    results().print(table if entries else "The library is empty.")
 
 
 def show(
@@ -301,10 +305,27 @@ def _print_report(report: AddReport) -> None:
     said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing found"
     seconds = sum(report.seconds.values())
     console.print(f"Documents: {said}. {report.passages:,} passages in {seconds:.1f} s.")
-    for one in report.skipped[:SHOWN_SKIPPED]:
-        notes().print(f"  skipped: {one.reason}", markup=False, soft_wrap=True)
-    if len(report.skipped) > SHOWN_SKIPPED:
-        notes().print(f"  … and {len(report.skipped) - SHOWN_SKIPPED} more; --json lists them all.")
+    told = _told(report.skipped)
+    for reason in told[:SHOWN_SKIPPED]:
+        notes().print(f"  skipped: {reason}", markup=False, soft_wrap=True)
+    if len(told) > SHOWN_SKIPPED:
+        notes().print(f"  … and {len(told) - SHOWN_SKIPPED} more; --json lists them all.")
+
+
+def _told(skipped: Sequence[Skipped]) -> list[str]:
+    """Why each was skipped; of many files that share a reason (the pictures beside notes) the first stands for all."""
+    alike: dict[str, list[str]] = {}
+    for one in skipped:
+        name = PurePosixPath(unquote(urlsplit(one.address).path)).name
+        before, found, behind = one.reason.partition(name)
+        alike.setdefault(behind if name and found else before, []).append(one.reason)
+    told: list[str] = []
+    for reasons in alike.values():
+        if len(reasons) > FEW_ALIKE:
+            told.append(f"{reasons[0]} {len(reasons) - 1:,} more for the same reason; --json lists them all.")
+        else:
+            told += reasons
+    return told
 
 
 def _add_json(report: AddReport) -> dict[str, Any]:
@@ -327,6 +348,8 @@ def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
         "title": entry.title,
         "url": entry.url,
         "source": entry.source,
+        "author": entry.metadata.get("author"),
+        "published": entry.published_at,
         "revision": hit.revision,
         "heading": hit.passage.heading,
         "page": page_at(entry.pages, span.start),
@@ -341,16 +364,21 @@ def hit_text(
     from rich.text import Text
 
     from foveal.ranking.explanation import wrapped
+    from foveal.retrieval.rows import shown_from
     from foveal.types import page_at
 
     span = hit.passage.span
-    lines = wrapped(hit.passage.text, 110)
+    begin = 0 if full else shown_from(hit, entry)
+    lines = [line for line in wrapped(hit.passage.text, 110) if line[0] >= begin]
     held = _held(lines, explained) if explained else _words_held([text for _, text in lines], query)
     first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], held)
     start = span.start + (lines[first][0] if lines else 0)
     end = span.start + lines[last][0] if last < len(lines) else span.end
     page = page_at(entry.pages, start)
-    place = f"{span.document_id[:8]} {start}:{end}" + (f" · page {page}" if page else "")
+    author = shortened(str(entry.metadata.get("author") or ""), AUTHOR)
+    day = entry.published_at.date().isoformat() if entry.published_at else ""
+    known = (f"{span.document_id[:8]} {start}:{end}", f"page {page}" if page else "", author, day)
+    place = " · ".join(part for part in known if part)
     path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
     text = Text.assemble(
         (f"{rank}. {entry.title}", "bold"), (f" › {path}" if path else "", "cyan"), "\n",
@@ -420,15 +448,3 @@ def _part(span: str | None, page: int | None, pages: tuple[int, ...], length: in
             raise typer.BadParameter(f"--page got {page}; the document has {len(pages)} pages.")
         return pages[page - 1], pages[page] if page < len(pages) else length
     return 0, length
-
-
-def _short(address: str) -> str:
-    """An address as a person writes it: a path for a file, relative where it lies below this folder."""
-    if not address.startswith("file://"):
-        return address
-    from urllib.parse import unquote, urlsplit
-
-    parts = urlsplit(address)
-    path = Path(unquote(parts.path))
-    shown = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-    return shown + (f"#{unquote(parts.fragment)}" if parts.fragment else "")

@@ -28,6 +28,7 @@ from foveal.cli import (
     heads,
     judge,
     library,
+    listing,
     models,
     papers,
     prefill,
@@ -58,9 +59,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (library, reading, asking, calibrating, events, judge, segment, models, prefill, serve, demo, bench):
+for group in (library, listing, reading, asking, calibrating, events, judge, segment, models, prefill, serve, demo):
     group.register(app)
-stiffness.register(app)
+for group in (bench, stiffness):
+    group.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")
 app.add_typer(headline.app, name="headline")

@@ -151,6 +151,12 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=notes(), transient=True)
 
 
+def shortened(text: str, most: int) -> str:
+    """A text in one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
 def size(count: int) -> str:
     """A number of bytes as a person says it: "3.1 MB"."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

@@ -27,7 +27,7 @@ from foveal.cli.asking import (
     not_empty,
     server,
 )
-from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.output import AsJson, Home, notes, print_json, results, shortened
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
 from foveal.registry import MEMORIES, READERS, lookup
@@ -320,12 +320,6 @@ def _print_nearest(text: Readable, reading: Reading) -> None:
         where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
         quote = shortened(one.text, QUOTED)
         console.print(Text.assemble("  “", quote, "”\n    ", (" · ".join(part for part in where if part), "dim")))
-
-
-def shortened(text: str, most: int) -> str:
-    """A text in one line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from foveal.errors import InputError
@@ -32,6 +32,13 @@ COLUMNS = {
     "published_at": "published_at",
 }
 
+DOCUMENT_COLUMNS = {
+    name: "id" if column == "document_id" else column
+    for name, column in COLUMNS.items()
+    if column not in ("heading", "page")
+}
+"""The same in the table of documents, which knows no passages."""
+
 DATES, NUMBERS = {"published_at"}, {"page"}
 
 _NAME = r"[\w.\-]+"
@@ -46,11 +53,14 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LARGEST = 2**31 - 1  # of a page, as tables have it
 
 
-def sql(where: str | Sequence[str] | None) -> str | None:
-    """`where` as one SQL expression over the passages, None where it asks for nothing. InputError: not understood."""
+def sql(where: str | Sequence[str] | None, columns: Mapping[str, str] = COLUMNS) -> str | None:
+    """`where` as one SQL expression, over the passages or, by DOCUMENT_COLUMNS, over the documents.
+
+    None where it asks for nothing. InputError: not understood.
+    """
     given = [where] if isinstance(where, str) else list(where or ())
     conditions = [part for text in given if text.strip() for part in _parts(text)]
-    return " AND ".join(f"({_condition(text)})" for text in conditions) or None
+    return " AND ".join(f"({_condition(text, columns)})" for text in conditions) or None
 
 
 def metadata_keys(where: str | Sequence[str] | None) -> list[str]:
@@ -70,7 +80,7 @@ def _parts(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _condition(text: str) -> str:
+def _condition(text: str, columns: Mapping[str, str]) -> str:
     found = _CONDITION.fullmatch(text)
     if not found:
         raise InputError(
@@ -78,24 +88,26 @@ def _condition(text: str) -> str:
             'such as "kind=pdf", "published>=2024-01-01" or "title~neural".'
         )
     name, op, value = found["name"], found["op"], found["value"]
+    if name in COLUMNS and name not in columns:
+        raise InputError(f"The condition {text!r} is of passages, and documents are asked for; leave {name} out.")
     if op == "in":
         inner = value[1:-1] if value.startswith("(") and value.endswith(")") else value
         values = [found[1].strip() for found in _LISTED.finditer(inner) if found[1].strip()]
-        return " OR ".join(f"({_compare(name, '=', one)})" for one in values) or "FALSE"
-    return _compare(name, op, value)
+        return " OR ".join(f"({_compare(name, '=', one, columns)})" for one in values) or "FALSE"
+    return _compare(name, op, value, columns)
 
 
-def _compare(name: str, op: str, value: str) -> str:
+def _compare(name: str, op: str, value: str, columns: Mapping[str, str]) -> str:
     value = _unquoted(value)
-    column = COLUMNS.get(name)
+    column = columns.get(name)
     if op == "~" and column in DATES | NUMBERS:
         raise InputError(f"{name} is no text, so nothing can be contained in it; compare it with = != < <= > >=.")
     if column in DATES:
         return _compare_date(name, op, value)
     if column in NUMBERS:
         return f"{column} {op} {_whole(name, value)}"
-    if column == "document_id" and op in ("=", "!="):
-        return f"{'' if op == '=' else 'NOT '}starts_with(document_id, {literal(value)})"
+    if column == columns["document"] and op in ("=", "!="):
+        return f"{'' if op == '=' else 'NOT '}starts_with({column}, {literal(value)})"
     return _compare_text(column or f"json_get_string(metadata, {literal(name)})", op, value, numeric=column is None)
 
 

@@ -45,6 +45,7 @@ class Indexed:
     added: list[str] = field(default_factory=list)  # ids of documents
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    cut: int = 0  # passages of documents that are new or changed
     passages: int = 0
     encoded: int = 0  # passages that have vectors, those too whose document is not whole yet
     characters: int = 0
@@ -79,6 +80,7 @@ class Indexer:
         for document, edition, known in self._changed(documents, done):
             with done.timed("segment"):
                 passages = [passage for passage in self.segment(document) if passage.text.strip()]
+            done.cut += len(passages)
             batch.add(document, edition, passages, known=known)
             self.on_progress(done)
         batch.flush()
@@ -97,7 +99,7 @@ class Indexer:
         """Document, its edition, and whether the library has an older one; each address once."""
         seen: set[str] = set()
         waiting = iter(documents)
-        while chunk := list(_timed_slice(waiting, LOOKED_UP, done)):
+        while chunk := _timed_slice(waiting, LOOKED_UP, done, self.on_progress):
             known = self.store.current([document.id for document in chunk])
             for document in chunk:
                 if document.id in seen:
@@ -111,13 +113,16 @@ class Indexer:
             self.on_progress(done)
 
 
-def _timed_slice(documents: Iterator[Document], size: int, done: Indexed) -> list[Document]:
+def _timed_slice(
+    documents: Iterator[Document], size: int, done: Indexed, on_progress: Callable[[Indexed], None]
+) -> list[Document]:
     """The next documents, at most `size` of them or 8 million characters, and their loading time counted."""
     chunk: list[Document] = []
     characters = 0
     with done.timed("load"):
         for document in islice(documents, size):
             chunk.append(document)
+            on_progress(done)
             characters += len(document.text)
             if characters > 8_000_000:
                 break

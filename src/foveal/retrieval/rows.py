@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from foveal import faults
 from foveal.errors import LibraryCorrupt
+from foveal.text.markdown import behind_front_matter
 from foveal.types import Document, Hit, Passage, Scalar, Span, revision_of
 
 PLACES = ["document_id", "edition", "start", "end", "heading"]
@@ -69,6 +70,12 @@ class Prepared:
 def hits(found: Sequence[Found], source: str) -> list[Hit]:
     """What a search found, as hits of the retriever `source`."""
     return [Hit(one.passage, one.score, source, one.revision) for one in found]
+
+
+def shown_from(hit: Hit, entry: Entry) -> int:
+    """Where what a hit shows may begin in its passage: behind a note's front matter (its title is told)."""
+    at_head = hit.passage.span.start == 0 and entry.metadata.get("kind") == "markdown"
+    return behind_front_matter(hit.passage.text) if at_head else 0
 
 
 def found_in(row: Mapping[str, Any], score: str, revision: str) -> Found:

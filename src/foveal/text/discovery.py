@@ -51,7 +51,7 @@ _JUNK = frozenset(
         "Thumbs.db",
     )
 )
-_OFFICE = "is an office document, which is not read. Save it as PDF, HTML or text, and add that."
+_OFFICE = "is an office document, which is not read. Save it as .docx, PDF, HTML or text, and add that."
 _UNREAD = {
     **dict.fromkeys((".doc", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), _OFFICE),
     **dict.fromkeys((".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."),

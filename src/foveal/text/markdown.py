@@ -56,6 +56,14 @@ def markdown_fields(text: str) -> dict[str, str]:
     return {name: value for name, value in joined.items() if 0 < len(value) <= LONGEST}
 
 
+def behind_front_matter(text: str) -> int:
+    """Where the text behind the front matter begins; 0 where there is none, or nothing behind it."""
+    matter = _FRONT_MATTER.match(text[:HEAD])
+    if matter is None or not text[matter.end() :].strip():
+        return 0
+    return len(text) - len(text[matter.end() :].lstrip())
+
+
 def _values(told: str) -> list[str]:
     told = told.strip()
     if told[:1] not in ("'", '"'):

@@ -23,13 +23,13 @@ from contextlib import closing, contextmanager
 from ctypes import c_double
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
-from foveal.text.pdf_columns import Box, in_columns
-from foveal.text.pdf_headings import Bookmark, Line, marked
+from foveal.text.pdf_columns import WIDE, Box, in_columns
+from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, marked
 from foveal.text.pdf_lines import joined
 from foveal.text.plain import storable
 
@@ -39,12 +39,14 @@ FIRST_CHARACTERS = 4000  # of the first page, searched for the title
 
 OUTLINE, MOST_BOOKMARKS = 6, 20_000  # levels; entries
 LONG = 100  # characters of a line that is hardly a heading
+BOLD = 600  # weight of letters from which on a line may be the head of a table
 
 PDFIUM = threading.Lock()
 """Held by whoever calls pdfium: see thumbnails.py and cards.py of the papers, too."""
 
 _LINE = re.compile(r"^[^\n]*+", re.MULTILINE)
 _LETTER = re.compile(r"[^\W_]")
+_WORD = re.compile(r"\S+")
 _NO_TITLE = re.compile(
     r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd)$", re.IGNORECASE
 )
@@ -137,12 +139,22 @@ def _lines(text: Any) -> Iterator[Line]:
     """The lines of a page with how their letters are set: the middle one, of short lines the first and last, too."""
     characters = text.get_text_range()
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
-    columns = in_columns(characters, _boxes(text)) if placed else None
+    box_of = _boxes(text)
+    columns = in_columns(characters, box_of) if placed else None
     for start, end in columns or ((line.start(), line.end()) for line in _LINE.finditer(characters)):
         line = characters[start:end]
         looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
-        yield Line(storable(line.rstrip("\r")), sorted(sizes)[len(sizes) // 2], min(weights))
+        cells = _cells(line, start, box_of) if min(weights) >= BOLD and len(line) < LONG else 1
+        yield Line(storable(line.rstrip("\r")), sorted(sizes)[len(sizes) // 2], min(weights), cells)
+
+
+def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:
+    """The parts of a line between gaps that no blank makes: the head of a table has several."""
+    words = [(start + word.start(), start + word.end() - 1) for word in _WORD.finditer(line)]
+    boxes = [(box_of(first), box_of(last)) for first, last in words] if len(words) > MOST_CELLS else []
+    height = max((box[3] - box[1] for pair in boxes for box in pair), default=0.0)
+    return 1 + sum(after[0][0] - before[1][2] > WIDE * height for before, after in pairwise(boxes))
 
 
 def _boxes(text: Any) -> Callable[[int], Box]:

@@ -7,8 +7,8 @@ By type   few words, at least 1.08 times the size of the body, or as large and b
           are one heading; text of the body's size follows. A style counts where it is used twice
 By name   bookmarks whose words stand on the page that they lead to, where at least half of them do
 Levels    those of the outline; of other styles by size, the larger the higher
-Never     what stands on three pages in a row (running heads), addresses, what comes before the abstract; and none where
-          they would be more than a quarter of all lines
+Never     what stands on three pages in a row (running heads), heads of tables, addresses, what comes before the
+          abstract; and none where they would be more than a quarter of all lines
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ WORDS, CHARACTERS, LINES = 16, 200, 3
 SHORT = 0.85
 """Of the usual line: a bold line of the body's size is shorter, as it would else be a part of a paragraph."""
 
+MOST_CELLS = 2
+"""Parts of a heading between wide gaps, such as its number and its words; the head of a table has more."""
+
 LEAST = 3
 """Headings of a document, or bookmarks that are found, below which there are none."""
 
@@ -51,6 +54,7 @@ class Line:
     text: str
     size: float
     weight: int
+    cells: int = 1  # parts of a bold line between wide gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class _Body:
         """Whether a line is set, and reads, as (a part of) a heading."""
         larger = line.size >= LARGER * self.size
         bold = line.weight >= self.weight + BOLDER and line.size >= (1 - ALIKE / 2) * self.size
-        if not line.size or not (larger or bold):
+        if not line.size or not (larger or bold) or line.cells > MOST_CELLS:
             return False
         text = line.text.strip()
         if len(text.split()) > WORDS or text[-1] in ",;" or not _wordy(text) or _ADDRESS.search(text):

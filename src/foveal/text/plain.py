@@ -86,9 +86,11 @@ def is_text(head: bytes) -> bool:
     """Whether a file that begins with `head` (cut anywhere) looks like text."""
     if any(head.startswith(mark) for mark, _ in _MARKS):
         return True
+    if format_of(head) is not None:
+        return False
     if 0 in head:
         return _utf16_without_mark(head[: len(head) & ~1], cut=True) is not None
-    return format_of(head) is None and _controls(head.decode("latin-1").translate(_UPPER_HALF)) <= MOST_CONTROLS
+    return _controls(head.decode("latin-1").translate(_UPPER_HALF)) <= MOST_CONTROLS
 
 
 def known_encoding(name: str | None) -> str | None:

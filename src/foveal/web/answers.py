@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foveal.types import Citation, Span, page_at
@@ -59,6 +59,12 @@ def pages_of(pages: Sequence[int], span: Span) -> str:
     if first is None:
         return ""
     return f"page {first}" if first == last else f"pages {first} to {last}"
+
+
+def author_of(metadata: Mapping[str, object], most: int = 120) -> str:
+    """Who wrote a document, or sent it, as its metadata has it; "" where it does not say."""
+    author = metadata.get("author")
+    return one_line(author, most) if isinstance(author, str) else ""
 
 
 def one_line(text: str, most: int = 240) -> str:

@@ -16,6 +16,7 @@ from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, ModelUnavailable, UnknownDocument
 from foveal.library import Library
+from foveal.retrieval.rows import shown_from
 from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
@@ -219,7 +220,8 @@ def found_places(library: Library, hits: tuple[Hit, ...]) -> tuple[Cited, ...]:
         if entry:
             where = where_of(entry.pages, hit.passage.heading, entry.title, span)
             address = place_address(span.document_id, span.start, span.end, hit.revision)
-            found.append(Cited(number, one_line(hit.passage.text), entry.title, where, address))
+            text = hit.passage.text[shown_from(hit, entry) :]
+            found.append(Cited(number, one_line(text), entry.title, where, address))
     return tuple(found)
 
 

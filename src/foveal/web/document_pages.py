@@ -2,20 +2,24 @@
 
 GET /library/{which}?part=2                       a long text comes in parts
 GET /library/{which}?span=120-180&revision=…      the part that holds these characters, marked; in that revision
+GET /library/{which}?page=347                     leads to that page
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from functools import lru_cache
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError
 from foveal.library import Library
 from foveal.text.headings import Heading, find_headings
 from foveal.types import Document, Span
-from foveal.web.answers import pages_of
+from foveal.web.answers import author_of, pages_of
 from foveal.web.document_text import Place, blocks_of, borders, outline, part_of, place_address
 from foveal.web.library_pages import entry_of
 from foveal.web.pages import page
@@ -25,7 +29,14 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/library/{which}")
-def document_page(request: Request, which: str, part: int = 1, span: str = "", revision: str = "") -> Response:
+def document_page(
+    request: Request,
+    which: str,
+    part: int = 1,
+    span: str = "",
+    revision: str = "",
+    number_of_page: Annotated[str, Query(alias="page")] = "",
+) -> Response:
     """A part of a document."""
     site = site_of(request)
     entry = entry_of(site, which)
@@ -34,6 +45,8 @@ def document_page(request: Request, which: str, part: int = 1, span: str = "", r
     places = site.library.store.places(entry.id) if newest else []
     marked = _marked(span, document)
     cut = borders(document.text, _preferred(document, places))
+    if number_of_page:
+        return _to_page(document, cut, number_of_page, "" if newest else document.revision[:16])
     number = part_of(cut, marked.start) if marked else max(1, min(part, len(cut) - 1))
     start, end = cut[number - 1], cut[number]
     headings = _headings(document.id, document.revision, document.text)
@@ -41,6 +54,7 @@ def document_page(request: Request, which: str, part: int = 1, span: str = "", r
     values = {
         "document": document,
         "entry": entry,
+        "author": author_of(document.metadata),
         "newest": newest,
         "revision": "" if newest else document.revision[:16],
         "revisions": _earlier(site.library, document, entry.revision),
@@ -71,6 +85,18 @@ def _marked(span: str, document: Document) -> Span | None:
             f"with 0 <= START < END <= {len(document.text)}."
         )
     return Span(document.id, int(found[1]), int(found[2]))
+
+
+def _to_page(document: Document, cut: list[int], asked: str, revision: str) -> Response:
+    """To the part that holds a page, at the page. InputError: the document has no such page."""
+    pages = document.pages
+    if not re.fullmatch(r"\d{1,7}", asked) or not 1 <= int(asked) <= len(pages):
+        has = f"It has {len(pages):,} of them." if pages else "It has none."
+        raise InputError(f"{asked[:60]!r} is no page of this document. {has}")
+    offset = pages[int(asked) - 1]
+    number = bisect_right(pages, offset)  # an empty page begins where the next one does, which is the one shown
+    of = f"&revision={revision}" if revision else ""
+    return RedirectResponse(f"/library/{document.id}?part={part_of(cut, offset)}{of}#page-{number}", 303)
 
 
 def _hash(revision: str) -> str | None:

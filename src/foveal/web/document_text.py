@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from urllib.parse import quote
 
 from foveal.text.headings import Heading
@@ -20,6 +20,9 @@ from foveal.types import Document
 
 PART = 60_000
 """Most characters of a part: even of Chinese text, 180 KB."""
+
+NUMBERED, CAPITALS = 3, 6
+"""Lines in a row that begin with a capital or a digit, from which on they are rows: if most hold a number, and else."""
 
 _HASHES = re.compile(r" {0,2}#{1,6}[ \t]+(?=\S)")
 _LINE = re.compile(r"[^\n]*\n?")
@@ -41,9 +44,14 @@ class Slice:
     first: bool = False  # of what is marked
 
     @property
+    def opening(self) -> int:
+        """Which of the lines has the first character: a break before it is a line of none."""
+        return next((n for n, line in enumerate(self.lines) if line), 0)
+
+    @property
     def hashes(self) -> str:
         """The `## ` that a heading's first slice begins with, which a page need not show."""
-        found = _HASHES.match(self.lines[0]) if self.anchor is not None else None
+        found = _HASHES.match(self.lines[self.opening]) if self.anchor is not None else None
         return found[0] if found else ""
 
 
@@ -116,15 +124,30 @@ def blocks_of(
 
 
 def hard_breaks(text: str, start: int, end: int) -> list[int]:
-    """Where a line of text[start:end] really ends: all line ends but those after a full line that words go on from."""
+    """Where a line of text[start:end] really ends: all line ends but those after a full line that words go on from.
+
+    The rows of a table are lines of their own, though they may all be as long as the longest of them.
+    """
     lines = [(start + one.start(), one.group()) for one in _LINE.finditer(text[start:end])]
     lengths = sorted(len(line) for _, line in lines if line.strip())
     full = 0.7 * lengths[int(0.9 * len(lengths))] if lengths else 0.0
+    rows = _rows([line for _, line in lines])
     found = []
-    for (at, line), (_, following) in pairwise(lines):
+    for number, ((at, line), (_, following)) in enumerate(pairwise(lines), start=1):
         goes_on = len(line) >= full and following[:1].isalnum() and not _ITEM.match(following)
-        if not goes_on:
+        if not goes_on or number in rows:
             found.append(at + len(line))
+    return found
+
+
+def _rows(lines: Sequence[str]) -> set[int]:
+    """Numbers of lines that are rows of a table, or verses: many in a row begin with a capital or a digit."""
+    found: set[int] = set()
+    for begins, group in groupby(range(1, len(lines)), lambda n: lines[n][:1].isupper() or lines[n][:1].isdigit()):
+        run = list(group)
+        numbers = sum(any(map(str.isdigit, lines[n])) for n in run)
+        if begins and len(run) >= (NUMBERED if 2 * numbers > len(run) else CAPITALS):
+            found.update(run)
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
@@ -21,9 +22,9 @@ from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
 from foveal.evaluation.judgements import FILE, GRADES, query_id, read_judgements
 from foveal.library import AddReport, Library
 from foveal.retrieval.filters import literal
-from foveal.retrieval.rows import Entry
+from foveal.retrieval.rows import Entry, shown_from
 from foveal.types import Hit, Span, document_id
-from foveal.web.answers import one_line, where_of
+from foveal.web.answers import author_of, one_line, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
 from foveal.web.limits import asked_by, limited
@@ -49,6 +50,9 @@ MOST_FILES = 20
 """Files that are taken at once."""
 
 LONGEST_QUERY = 2000
+
+SHORT_AUTHOR = 80
+"""Characters of an author in a list."""
 
 BUSY_S, BUSY_LOOK_S = 1800.0, 0.5
 """Seconds that a job waits for another process that adds, and between two looks."""
@@ -170,6 +174,9 @@ def _there(site: Site) -> Library | None:
 
 def _advance(job: Job, report: AddReport) -> None:
     ready = max(report.passages, report.encoded)
+    if report.sources_read == report.sources and ready < report.cut:  # what is left is to be encoded
+        job.progressed(f"{ready:,} of {counted(report.cut, 'passage')}", ready, report.cut)
+        return
     text = f"{counted(ready, 'passage')} so far" if ready else "Cutting into passages"
     job.progressed(text, report.sources_read, max(1, report.sources))
 
@@ -210,6 +217,8 @@ class Found:
     source: str
     span: Span
     revision: str
+    author: str = ""
+    published_at: datetime | None = None
     grade: int | None = None  # what it was given for this query, where grades are shown
 
 
@@ -267,6 +276,7 @@ def _shown(
         "accept": ACCEPT,
         "refused": refused,
         "grades": GRADES,
+        "author_of": author_of,
     }
     status = 400 if refused["why"] or asked["wrong"] else 200
     return page(request, "library/library.html", {**NOTHING_ASKED, **asked, **values}, status=status)
@@ -396,5 +406,6 @@ def _found(hit: Hit, entry: Entry, query: str) -> Found:
     span = hit.passage.span
     where = where_of(entry.pages, hit.passage.heading, entry.title, span)
     address = place_address(span.document_id, span.start, span.end, hit.revision)
-    text, revision = marked_words(hit.passage.text, query), hit.revision or entry.revision
-    return Found(entry.title, where, address, text, hit.score, hit.source, span, revision)
+    text, revision = marked_words(hit.passage.text[shown_from(hit, entry) :], query), hit.revision or entry.revision
+    author, dated = author_of(entry.metadata, SHORT_AUTHOR), entry.published_at
+    return Found(entry.title, where, address, text, hit.score, hit.source, span, revision, author, dated)

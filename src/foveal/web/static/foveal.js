@@ -11,6 +11,11 @@
     try { localStorage.setItem("foveal-theme", root.dataset.theme); } catch { /* holds for this page */ }
   });
 
+  // whoever subscribes means an hour of their own; what was typed stays
+  for (const field of document.querySelectorAll("[data-own-zone]")) {
+    if (field.value === field.defaultValue) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || field.value;
+  }
+
   // forms carry the token in a field; requests of HTMX in a header
   document.body.addEventListener("htmx:configRequest", (event) => {
     event.detail.headers["X-Foveal-Token"] = document.body.dataset.token;
