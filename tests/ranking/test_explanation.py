@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -220,6 +221,8 @@ def test_the_terminal_marks_what_counted():
     class Entry:
         title: str = "Eyes"
         pages: tuple = ()
+        metadata = MappingProxyType({})
+        published_at = None
 
     text = "\n".join(["nothing here"] * 9 + ["the fovea"])
     one = hit("d", text=text)

@@ -360,18 +360,18 @@ def hidden(minilm, ids):
     import torch
 
     with torch.inference_mode():
-        return minilm._hidden(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))[0].float().numpy()
+        return minilm.hidden(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))[0].float().numpy()
 
 
 @pytest.mark.model
 def test_vectors_are_hidden_states_also_of_long_texts(minilm, plain):
     """A4: contextual token vectors, one pass; a text longer than the window is read in several, no token left out."""
     short = "Rods see in dim light."
-    ids = minilm._tokenizer.encode(short).ids
+    ids = minilm.tokenizer.encode(short).ids
     assert plain.passages([short])[0].vectors == pytest.approx(hidden(minilm, ids)[1:-1], abs=1e-4)
     text = " ".join(f"{n} rods" for n in range(200))
     tokens = plain.passages([short, text])[1]
-    inner = minilm._tokenizer.encode(text, add_special_tokens=False)
+    inner = minilm.tokenizer.encode(text, add_special_tokens=False)
     assert tokens.offsets.tolist() == [list(pair) for pair in inner.offsets]
     room = minilm.max_tokens - 2
     first = hidden(minilm, [ids[0], *inner.ids[:room], ids[-1]])[1:-1]
@@ -391,8 +391,8 @@ def test_the_four_heads_make_the_score(minilm, width, pooling):
     assert encoder.dimension == min(384, 2 * width)
     tokens, question = encoder.passages(["Rods see in dim light."])[0], encoder.questions(["what sees in the dark?"])[0]
     assert tokens.vectors.shape == (6, encoder.dimension)
-    states = hidden(minilm, minilm._tokenizer.encode("Rods see in dim light.").ids)[1:-1]
-    asked = hidden(minilm, minilm._tokenizer.encode("what sees in the dark?").ids)
+    states = hidden(minilm, minilm.tokenizer.encode("Rods see in dim light.").ids)[1:-1]
+    asked = hidden(minilm, minilm.tokenizer.encode("what sees in the dark?").ids)
     asked = asked.mean(0) if pooling == "mean" else asked[0]
     start, end, question_start, question_end = made
     assert tokens.vectors @ question[0] == pytest.approx((states @ start.T) @ (question_start @ asked), abs=2e-3)
