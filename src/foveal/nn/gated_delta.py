@@ -117,13 +117,10 @@ class GatedDelta(nn.Module):
     def _over_chunks(
         self, q: Tensor, k: Tensor, v: Tensor, write: Tensor, keep: Tensor, matrix: Tensor
     ) -> tuple[Tensor, Tensor]:
-        size = self.settings.chunk
-        given = []
-        for at in range(0, q.shape[2], size):
-            some = slice(at, at + size)
-            y, matrix = delta_chunk(
-                q[:, :, some], k[:, :, some], v[:, :, some], write[:, :, some], keep[:, :, some], matrix
-            )
+        given = []  # cut at once: a gradient of each cut by itself would be as long as the text
+        cut = (torch.split(one, self.settings.chunk, 2) for one in (q, k, v, write, keep))
+        for queries, keys, values, written, kept in zip(*cut, strict=True):
+            y, matrix = delta_chunk(queries, keys, values, written, kept, matrix)
             given.append(y)
         return torch.cat(given, 2), matrix
 

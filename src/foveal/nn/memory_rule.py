@@ -86,7 +86,7 @@ class Decays:
         """Those of each chunk of (B, H, chunks, …): cut at once, since a gradient of each cut is as long as all."""
         parts = (self.kept, self.pushed, self.written, self.momentum, self.surprise)
         cut = ([None] * chunks if one is None else one.unbind(2) for one in parts)
-        return [Decays(*of_one) for of_one in zip(*cut, strict=True)]  # type: ignore[arg-type]
+        return [Decays(*of_one) for of_one in zip(*cut, strict=True)]
 
     def before(self) -> Decays:
         """What is there before each token instead of after it, for reading."""

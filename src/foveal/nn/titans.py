@@ -287,13 +287,13 @@ class MAC(Titans):
         x = checked("MAC", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
-        size, given, place = self.settings.window, [], 0
-        while place < x.shape[1]:
-            end = place + size - state.phase
-            attended, state = self._segment(x[:, place:end], state, mask[:, place:end])
-            m, memory = self.memory(attended, state.memory, mask[:, place:end])
+        sizes = _parted(x.shape[1], self.settings.window - state.phase, self.settings.window)
+        given = []  # cut at once: a gradient of each cut by itself would be as long as the text
+        for part, real in zip(torch.split(x, sizes, 1), torch.split(mask, sizes, 1), strict=True):
+            attended, state = self._segment(part, state, real)
+            m, memory = self.memory(attended, state.memory, real)
             given.append(self.gate(attended, m))
-            state, place = self._written(state, memory), end
+            state = self._written(state, memory)
         return self._projected(torch.cat(given, 1), x), state
 
     def step(self, x: Tensor, state: SegmentState) -> tuple[Tensor, SegmentState]:
@@ -354,6 +354,12 @@ class MAC(Titans):
             return replace(state, memory=memory)
         nowhere = torch.zeros_like(state.there)
         return replace(state, memory=memory, start=self.memory.weights(memory), there=nowhere, phase=0)
+
+
+def _parted(tokens: int, first: int, each: int) -> list[int]:
+    """The sizes of parts of that many tokens: the first, then all alike, and what is left."""
+    ends = [*range(first, tokens, each), tokens]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _put(old: Tensor, new: Tensor, first: int) -> Tensor:
