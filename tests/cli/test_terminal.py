@@ -13,7 +13,7 @@ import pytest
 import typer
 from cli.test_cli import FOVEAL, run
 
-from foveal.cli import main, output
+from foveal.cli import characters, main, output
 
 STEERING = "A \x1b[31mred\x1b]0;owned\x07 and a \x9b2J title"
 SHOWN = "A [31mred]0;owned and a 2J title"
@@ -42,7 +42,7 @@ def test_a_page_cannot_steer_the_terminal(home):
         assert "\x9b" not in shown
     told = run("list", "--json", home=home).stdout
     assert json.loads(told)[0]["title"] == STEERING
-    assert not output.CONTROL.search(told)
+    assert not characters.CONTROL.search(told)
     assert "\x1b" not in run("show", STEERING, home=home, status=1).stderr
 
 
@@ -71,7 +71,7 @@ def test_a_log_cannot_steer_the_terminal(as_json, capsys):
         logger.warning("%s", STEERING)
     finally:
         logger.handlers, logger.level = before
-    assert not output.CONTROL.search(capsys.readouterr().err)
+    assert not characters.CONTROL.search(capsys.readouterr().err)
 
 
 def test_an_encoding_that_lacks_a_sign_shows_another(home):

@@ -206,7 +206,7 @@ def sinks(
     from foveal.attention.act_evaluation import prompt_ids
     from foveal.attention.sink_report import find_sinks
     from foveal.attention.sinks import SinkRule
-    from foveal.cli.reading import opened_source
+    from foveal.cli.reading_sources import opened_source
     from foveal.settings import Settings
 
     chosen = SinkRule(rule=rule, alpha=alpha, least=least)

@@ -137,7 +137,7 @@ def trace(
     """Answer QUESTION from SOURCE, which must fit the model, and show what each word was copied from."""
     from foveal.attention.head_tracing import traced
     from foveal.attention.retrieval_heads import head_scores
-    from foveal.cli.reading import opened_source
+    from foveal.cli.reading_sources import opened_source
     from foveal.models.chat import Sampling
     from foveal.models.local_chat import LocalChat
     from foveal.reading.grounding import one_line

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.characters import CONTROL, plain
 from foveal.settings import store_uri
 
 if TYPE_CHECKING:
@@ -55,14 +55,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other prog
 
 UNCUT = 10_000
 """Columns of a table that a program reads (unless COLUMNS says): rich takes 80, and cuts words off to fit."""
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters that steer a terminal, but for tabs and the ends of lines."""
-
-
-def plain(text: str) -> str:
-    """`text` without the control characters by which what was read could steer the terminal that it is shown in."""
-    return CONTROL.sub("", text)
 
 
 def echo(text: str) -> None:

@@ -17,7 +17,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
-from foveal.cli.reading import opened_source
+from foveal.cli.reading_sources import opened_source
 from foveal.errors import FovealError, InputError
 from foveal.registry import MEMORIES, METHODS
 

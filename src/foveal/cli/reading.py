@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.answers import Place, Watch, answer_json, answer_text, headings_of, passage_json
+from foveal.cli.answers import Watch
 from foveal.cli.asking import (
     DEFAULT_MODEL,
     MODELS,
@@ -27,11 +27,12 @@ from foveal.cli.asking import (
     not_empty,
     server,
 )
-from foveal.cli.output import AsJson, Home, notes, print_json, results, shortened
+from foveal.cli.output import AsJson, Home, notes
+from foveal.cli.reading_shown import show
+from foveal.cli.reading_sources import opened_source
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
-from foveal.errors import FovealError, InputError, LibraryError, UnknownDocument
+from foveal.errors import FovealError
 from foveal.registry import MEMORIES, READERS, lookup
-from foveal.settings import expanded
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -45,9 +46,6 @@ EFFORTS: dict[str, dict[str, float | int]] = {"quick": {"effort": 0.1}, "normal"
 
 LONG = 60_000
 """Characters of a text from which on a reading keeps its state without being asked to."""
-
-NEAREST, QUOTED = 3, 240
-"""Places that are shown where an answer cites nothing, and the most characters of each."""
 
 REMARK = (
     "This will take about {minutes} minutes. --effort quick reads the most promising tenth; Ctrl-C keeps what was read."
@@ -125,10 +123,7 @@ def read(
     text = opened_source(source, settings, encoding)
     if attention in MEMORIES:
         readings = _kept(text, questions, model, settings, attention)
-        if as_json:
-            print_json(readings_json(text, readings))
-        else:
-            print_readings(text, readings)
+        show(text, readings, as_json=as_json, passages_only=False)
         return
     chat = server(url, answerer)
     loaded = language_model(model, settings, at_once=not (ray or ray_address))  # first: a wrong name is said at once
@@ -165,16 +160,6 @@ def _looking(
         yield RayLooking.of(model, connected, settings.home, **options)
 
 
-def show(text: Readable, readings: Sequence[Reading], *, as_json: bool, passages_only: bool) -> None:
-    """Print what a reader found, in the way that was asked for."""
-    if as_json:
-        print_json(readings_json(text, readings))
-    elif passages_only:
-        _print_passages(text, readings)
-    else:
-        print_readings(text, readings)
-
-
 def _require_titans(reader: str, usual: dict[str, bool]) -> None:
     """Wrong usage: options of one reader were given with the other."""
     if reader != "titans":
@@ -206,35 +191,6 @@ def _kept(
                 if isinstance(event, Done):
                     readings += event.readings
     return tuple(readings)
-
-
-def opened_source(source: str, settings: Settings, encoding: str | None = None) -> Readable:
-    """The text that a person names: a file, a page, standard input, else a document of the library."""
-    from foveal.library import Library
-    from foveal.reading import DocumentText
-    from foveal.reading.opening import opened
-    from foveal.text.arxiv import arxiv_address
-    from foveal.text.sources import load_settings
-
-    known = source == "-" or "://" in source or source.startswith("arxiv:") or _exists(source)
-    if known or encoding:
-        return opened(source, load_settings(settings), encoding=encoding)
-    source = arxiv_address(f"arxiv:{source}") or source  # an id without its prefix
-    try:
-        return DocumentText(Library.open(settings=settings, create=False).get(source))
-    except (LibraryError, UnknownDocument) as error:
-        try:
-            return opened(source, load_settings(settings))
-        except InputError as missing:
-            raise InputError(f"{missing} Nor is it a document of the library: {error}") from missing
-
-
-def _exists(source: str) -> bool:
-    """Whether `source` is a path of this machine; a text that was typed in its place may be too long for one."""
-    try:
-        return expanded(source).exists()
-    except (OSError, RuntimeError):
-        return False
 
 
 def _read_settings(*, window: int, budget: int, mode: str, effort: str, follow: float | None) -> ReadSettings:
@@ -295,74 +251,3 @@ def _resumable(watch: Watch, state: Path | None) -> Iterator[None]:
             command = shlex.join(["foveal", *sys.argv[1:], *own])
             notes().print(f"{watch.windows} windows are read. To go on:\n{command}", markup=False, soft_wrap=True)
         raise
-
-
-def print_readings(text: Readable, readings: Sequence[Reading]) -> None:
-    console = results()
-    for reading in readings:
-        if len(readings) > 1:
-            console.print(f"? {reading.question}", style="bold green", markup=False)
-        console.print(answer_text(reading, _cited_places(text, reading)))
-        if not reading.citations and reading.excerpts:
-            _print_nearest(text, reading)
-    stats = readings[0].stats
-    notes().print(f"{stats.tokens:,} tokens in {stats.windows:,} windows; {stats.seconds:.1f} s", style="dim")
-
-
-def _print_nearest(text: Readable, reading: Reading) -> None:
-    """What a person may judge alone, where nothing can be cited: the places that were looked at most."""
-    from rich.text import Text
-
-    best = sorted(reading.excerpts, key=lambda one: -one.score)[:NEAREST]
-    console = results()
-    console.print("Looked at most because of the question:", style="dim")
-    for one, place in zip(best, _places(text, [one.start for one in best]), strict=True):
-        where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
-        quote = shortened(one.text, QUOTED)
-        console.print(Text.assemble("  “", quote, "”\n    ", (" · ".join(part for part in where if part), "dim")))
-
-
-def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:
-    from rich.text import Text
-
-    console = results()
-    for reading in readings:
-        console.print(f"? {reading.question}", style="bold green", markup=False)
-        places = _places(text, [one.start for one in reading.excerpts])
-        for one, place in zip(reading.excerpts, places, strict=True):
-            where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
-            said = " · ".join(part for part in (*where, f"{one.score:.3f}") if part)
-            console.print(Text.assemble((said, "dim"), "\n", one.text, "\n"))
-        if not reading.excerpts:
-            console.print("Nothing in the text was looked at because of this question.")
-        elif len(reading.excerpts) > 1:
-            notes().print("In the order of the text; the last number of each line is what it is worth.", style="dim")
-
-
-def readings_json(text: Readable, readings: Sequence[Reading]) -> dict[str, Any]:
-    """The first answer, the others below `also`, and what the reading cost."""
-    first, *rest = [_reading_json(text, reading) for reading in readings]
-    document = {"document_id": text.document_id, "title": text.title, "url": text.url, "revision": text.revision}
-    return first | {"also": rest, "document": document, "stats": asdict(readings[0].stats)}
-
-
-def _reading_json(text: Readable, reading: Reading) -> dict[str, Any]:
-    places = _cited_places(text, reading)
-    passages = [passage_json(text.document_id, one) for one in reading.excerpts]
-    return answer_json(reading, places) | {"passages": passages}
-
-
-def _cited_places(text: Readable, reading: Reading) -> list[Place]:
-    """Page and heading of each citation; nothing of one that stands in another document."""
-    own = [one.span.start for one in reading.citations if one.span.document_id == text.document_id]
-    found = iter(_places(text, own))
-    return [next(found) if one.span.document_id == text.document_id else Place() for one in reading.citations]
-
-
-def _places(text: Readable, offsets: Sequence[int]) -> list[Place]:
-    """Page and heading of each character; a text that is not held has neither."""
-    from foveal.reading import DocumentText
-
-    held = text.document.text if isinstance(text, DocumentText) and offsets else ""
-    headings = headings_of(held, offsets) if held else [None] * len(offsets)
-    return [Place(text.page(offset), heading) for offset, heading in zip(offsets, headings, strict=True)]

@@ -8,10 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.cli import reading
 from foveal.cli.answers import Watch
 from foveal.cli.asking import language_model
 from foveal.cli.output import notes, size
+from foveal.cli.reading_shown import show
+from foveal.cli.reading_sources import opened_source
 
 if TYPE_CHECKING:
     from foveal.models.chat import ChatModel
@@ -43,13 +44,13 @@ def read(
     from foveal.reading.answering import AnswerSettings, settings_for
     from foveal.reading.titans import TitansReader, TitansReadSettings
 
-    text = reading.opened_source(source, settings, encoding)
+    text = opened_source(source, settings, encoding)
     encoder = load_encoder("minilm", cache=settings.cache)
     chosen = TitansReadSettings(budget=budget, answer=settings_for(chat, budget) if chat else AnswerSettings())
     reader = TitansReader(
         chat or LocalChat(language_model(model, settings)), chosen, encoder=encoder,
         memory=_trained(memory, encoder, settings), home=settings.home,
-        reopen=lambda address: reading.opened_source(address, settings),
+        reopen=lambda address: opened_source(address, settings),
     )  # fmt: skip
     path = state or kept_in(text, reader, settings)
     readings: tuple[Reading, ...] = ()
@@ -59,7 +60,7 @@ def read(
         for event in events:
             watch.show(event)
             readings = getattr(event, "readings", readings)
-    reading.show(text, readings, as_json=as_json, passages_only=not answer)
+    show(text, readings, as_json=as_json, passages_only=not answer)
     told = f"The memory ({size(path.stat().st_size)}) is kept: {path}"
     notes().print(f"{told}\nRead on in it: foveal read ANOTHER … --reader titans --resume {path}", style="dim")
 

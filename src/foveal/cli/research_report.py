@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from foveal.cli.output import echo, notes, plain, print_json, results
+from foveal.cli.characters import plain
+from foveal.cli.output import echo, notes, print_json, results
 from foveal.cli.research_setup import SOURCES, events_of, is_file, kept_runs, model_and_sources, sources_of
 from foveal.cli.research_view import listened
 

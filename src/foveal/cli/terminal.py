@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from foveal.cli.output import CONTROL, plain
+from foveal.cli.characters import CONTROL, plain
 
 
 class PlainConsole(Console):
