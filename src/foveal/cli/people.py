@@ -5,17 +5,16 @@ The first admin of a site is added here; all others can be, or sign up by themse
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, print_json, results
+from foveal.cli.papers_output import papers_database
 
 if TYPE_CHECKING:
-    from foveal.database import Database
+    pass
 
 app = typer.Typer(help="People with an account.", no_args_is_help=True)
 
@@ -46,7 +45,7 @@ def add(
     """Add a person, who signs in by a link from then on."""
     from foveal.papers import accounts
 
-    with _database(home) as database:
+    with papers_database(home) as database:
         person = accounts.add(database, address, role=role, login=login, name=name)
     if as_json:
         print_json(person)
@@ -59,7 +58,7 @@ def role(who: Who, role: Role, home: Home = None, as_json: AsJson = False) -> No
     """Give a person another role."""
     from foveal.papers import accounts
 
-    with _database(home) as database:
+    with papers_database(home) as database:
         person = accounts.set_role(database, who, role)
     print_json(person) if as_json else results().print(f"{person.login}: {person.role}.", markup=False)
 
@@ -72,7 +71,7 @@ def listing(home: Home = None, as_json: AsJson = False) -> None:
 
     from foveal.papers import accounts
 
-    with _database(home) as database:
+    with papers_database(home) as database:
         everybody = accounts.people(database)
     if as_json:
         print_json(everybody)
@@ -97,7 +96,7 @@ def export(
     from foveal.papers import accounts, personal_data
     from foveal.research.runs import Owner, Runs
 
-    with _database(home) as database:
+    with papers_database(home) as database:
         person = accounts.find(database, who)
         told = personal_data.export(database, person) | {"research": Runs(database).exported(Owner(person=person.id))}
     if out is None:
@@ -121,7 +120,7 @@ def remove(
     """Delete a person and what is theirs, for good."""
     from foveal.papers import accounts, personal_data
 
-    with _database(home) as database:
+    with papers_database(home) as database:
         person = accounts.find(database, who)
         if not yes:
             typer.confirm(f"Delete {person.login} <{person.email}> and what is theirs?", abort=True, err=True)
@@ -141,7 +140,7 @@ def audit(
 
     from foveal.papers import moderation
 
-    with _database(home) as database:
+    with papers_database(home) as database:
         acts = moderation.audit(database, limit=limit, target=target)
     if as_json:
         print_json(acts)
@@ -150,15 +149,3 @@ def audit(
     for one in acts:
         table.add_row(f"{one.at:%Y-%m-%d %H:%M}", one.actor, one.action, one.target, escape(one.detail))
     results().print(table if acts else "Nothing was done yet.")
-
-
-@contextmanager
-def _database(home: Path | None) -> Iterator[Database]:
-    from foveal.database import Database
-    from foveal.settings import Settings
-
-    database = Database.open(Settings.load(home))
-    try:
-        yield database
-    finally:
-        database.close()
