@@ -15,23 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from threadpoolctl import threadpool_info
 
-from foveal.models import OFFLINE, bert
+from foveal.models import bert
 from foveal.models.bert import BertEncoder
 from foveal.models.bert_numpy import NumpyBert, gelu, reads
-from foveal.models.offline import unpacked
-from foveal.settings import Settings
 
 TEXTS = ["where is sight sharpest?", "", "The fovea. " * 90, "北京大学 ünïcödé 🙂", "one"]
-
-
-@pytest.fixture(scope="module")
-def folder():
-    return unpacked(OFFLINE["minilm"], Settings.load().cache)
-
-
-@pytest.fixture(scope="module")
-def exact(folder):
-    return BertEncoder(folder, dtype=torch.float32)
 
 
 def numpy_of(folder):
@@ -97,6 +85,7 @@ def test_few_texts_are_numpys_only_where_torch_is_not_yet(folder, exact, monkeyp
     encoder.encode(["one"])
     encoder.encode(["word " * 200, "word " * 200])
     assert asked == [1]
+    assert encoder._quick is None  # nobody holds the weights twice
     monkeypatch.setattr(bert, "_torch_is_here", lambda: True)
     np.testing.assert_allclose(encoder.encode(["one"]), exact.encode(["one"]), atol=0.02)
     assert asked == [1]

@@ -14,26 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import ModelUnavailable
-from foveal.models import OFFLINE, load_encoder
+from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder, supports
 from foveal.models.bert_torch import batches, pooled, workers
 from foveal.models.encoders import SentenceTransformerEncoder
-from foveal.models.offline import unpacked
-from foveal.settings import Settings
 
 TEXTS = ["where is sight sharpest?", "", "The fovea. " * 90, "北京大学 ünïcödé 🙂", "one two three"]
 
 pytestmark = pytest.mark.model
-
-
-@pytest.fixture(scope="module")
-def folder():
-    return unpacked(OFFLINE["minilm"], Settings.load().cache)
-
-
-@pytest.fixture(scope="module")
-def exact(folder):
-    return BertEncoder(folder, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

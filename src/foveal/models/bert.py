@@ -77,7 +77,7 @@ class BertEncoder:
         self.dimension: int = self._config["hidden_size"]
         self.max_tokens: int = _max_tokens(folder, self._config)
         quick = dtype is None and not _torch_is_here() and reads(folder)
-        self._quick = NumpyBert(folder, self._config, self.pooling) if quick else None
+        self._quick: NumpyBert | None = NumpyBert(folder, self._config, self.pooling) if quick else None
         if not quick:
             self._whole  # noqa: B018 - what cannot be read shows now
 
@@ -138,14 +138,16 @@ class BertEncoder:
 
     def _vectors(self, tokens: Sequence[Encoding]) -> np.ndarray:
         ids = [one.ids for one in tokens]
-        if self._quick and not _torch_is_here() and sum(map(len, ids)) <= FEW_TOKENS:
-            return self._quick.vectors(ids)
+        quick = self._quick  # another thread may let go of it meanwhile
+        if quick and not _torch_is_here() and sum(map(len, ids)) <= FEW_TOKENS:
+            return quick.vectors(ids)
         return self._whole.vectors(ids)
 
     @cached_property
     def _whole(self) -> TorchBert:
         from foveal.models.bert_torch import TorchBert
 
+        self._quick = None  # from now on torch computes all: its weights need not be held twice
         return TorchBert(self.folder, self._config, self.pooling, self._asked)
 
 
