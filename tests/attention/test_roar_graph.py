@@ -10,7 +10,7 @@ from foveal.attention import roar_graph, roar_plain
 from foveal.attention.key_index import INDEXES, IndexSettings, build, read
 from foveal.attention.roar_graph import RoarGraph, RoarSettings, balance, best_keys, link, recall
 from foveal.attention.rows import Rows
-from foveal.errors import InputError, UnknownName
+from foveal.errors import InputError, LibraryCorrupt, UnknownName
 from foveal.models.compiled import library
 from foveal.models.threads import with_threads
 
@@ -287,6 +287,30 @@ def test_an_index_needs_a_head_and_a_queue():
         build("flat", keys, queries[:0])
     with pytest.raises(InputError, match="at least 1"):
         IndexSettings(beam=0)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("part", ["links", "entries"])
+def test_links_that_lead_to_no_key_are_told_as_damage(part, compiled, monkeypatch):
+    keys, queries = apart(200, heads=1)
+    graph = RoarGraph.build(keys, queries, SMALL)
+    links, entries = graph.links.copy(), graph.entries.copy()
+    {"links": links, "entries": entries}[part][..., 0] = 2**30
+    if not compiled:
+        monkeypatch.setattr(roar_graph, "library", lambda _: None)
+    damaged = RoarGraph(Rows(keys), links, entries, means=graph.means, shapes=graph.shapes)
+    with pytest.raises(LibraryCorrupt, match="lead to no key"):
+        damaged.search(queries[:, :3], 5)
+    if compiled:
+        with pytest.raises(LibraryCorrupt, match="lead to no key"):
+            damaged.add(keys[:, :2])
+
+
+def test_a_file_of_too_few_links_is_damaged():
+    keys, queries = apart(200, heads=1)
+    graph = RoarGraph.build(keys, queries, SMALL)
+    with pytest.raises(LibraryCorrupt, match="damaged"):
+        RoarGraph(Rows(keys), graph.links[:, :100], graph.entries)
 
 
 def test_no_memory_for_a_graph_is_an_error(address_space_left):

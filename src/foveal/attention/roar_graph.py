@@ -30,10 +30,11 @@ from torch import Tensor
 
 from foveal.attention import roar_plain
 from foveal.attention.rows import Rows
-from foveal.errors import InputError
+from foveal.errors import InputError, LibraryCorrupt
 from foveal.models.compiled import library
 
 SOURCE = "attention/native/roar_graph.cpp"
+DAMAGED = "Links of a graph lead to no key: the files of the kept text are damaged. Remove it and keep it anew."
 ENTRIES = 16
 SHAPES = ("balanced", "centred")
 
@@ -228,8 +229,10 @@ class RoarGraph:
         notes: dict[str, list[float]] | None = None,
     ) -> None:
         """`links` (H, n, degree) may be a mapped file, private to this process; `means` (G, D) and `shapes` (H, D, D),
-        all 0 where a head's keys are only centred, are needed to add keys.
+        all 0 where a head's keys are only centred, are needed to add keys. LibraryCorrupt: a file holds too few links.
         """
+        if links.ndim != 3 or links.shape[1] != keys.base.shape[1] or len(entries) != len(links):
+            raise LibraryCorrupt(DAMAGED)
         self.keys, self.links, self.entries = keys, links, np.ascontiguousarray(entries)
         self.means, self.shapes, self.notes = means, shapes, notes or {}
         self._more = np.empty((len(links), 0, links.shape[2]), np.int32)
@@ -274,7 +277,10 @@ class RoarGraph:
         )
 
     def search(self, queries: Tensor, k: int, *, beam: int | None = None) -> Found:
-        """The best k keys of each query (H, Q, D), by a queue of `beam` (default: 1.5 k). InputError: wrong shapes."""
+        """The best k keys of each query (H, Q, D), by a queue of `beam` (default: 1.5 k).
+
+        InputError: wrong shapes. LibraryCorrupt: links that were read from a file lead to no key.
+        """
         check_asked(queries, self.keys, k, heads=self.heads)
         k = min(k, len(self.keys))
         beam = max(k, beam or 3 * k // 2)
@@ -293,14 +299,14 @@ class RoarGraph:
             *(ctypes.c_int64(beam), ctypes.c_int64(k), ctypes.c_int64(torch.get_num_threads())),
             *(ctypes.c_void_p(part.data_ptr()) for part in (ids, products, visited)),
         )
-        if failed:
-            raise MemoryError("There is no memory to walk the graphs.")
+        _check(failed, "walk the graphs")
         return Found(ids.long(), products, visited)
 
     def add(self, keys: Tensor, *, beam: int = 48) -> None:
         """Link more keys (G, m, D), one after another: each looks for itself and is linked both ways.
 
         Keys that the thinning of links cut off are attached again. InputError: wrong shapes, or no numbers.
+        LibraryCorrupt: as `search`.
         """
         if keys.dim() != 3 or (len(keys), keys.shape[2]) != (self.keys.groups, self.keys.width):
             raise InputError(
@@ -323,11 +329,11 @@ class RoarGraph:
         for head in range(self.heads):
             mean, shape = flat[0][head // self.share], flat[1][head]
             shapes[head] = _Shape(mean.data_ptr(), shape.data_ptr() if shape.any() else None)
-        if native.foveal_roar_add(
+        failed = native.foveal_roar_add(
             *(graphs, shapes, ctypes.c_int64(self.heads), ctypes.c_int64(first), ctypes.c_int64(beam)),
             ctypes.c_int64(torch.get_num_threads()),
-        ):
-            raise MemoryError("There is no memory to add keys to the graphs.")
+        )
+        _check(failed, "add keys to the graphs")
 
     def row(self, head: int, key: int) -> NDArray[np.int32]:
         """The links of one key."""
@@ -367,6 +373,8 @@ class RoarGraph:
         for head, queries in enumerate(asked):
             keys = torch.cat(self.keys.parts, 1)[head // self.share].float().numpy()
             rows = [self.row(head, key).tolist() for key in range(len(keys))]
+            if max(max(row) for row in [*rows, self.entries[head].tolist()]) >= len(keys):
+                raise LibraryCorrupt(DAMAGED)
             for place, query in enumerate(queries.numpy()):
                 queue, _, count = roar_plain.walk(keys, rows, self.entries[head], query, beam)
                 best = queue[:k]
@@ -374,6 +382,13 @@ class RoarGraph:
                 products[head, place, : len(best)] = torch.tensor([-negated for negated, _ in best])
                 visited[head, place] = count
         return Found(ids, products, visited)
+
+
+def _check(failed: int, doing: str) -> None:
+    if failed == 2:
+        raise LibraryCorrupt(DAMAGED)
+    if failed:
+        raise MemoryError(f"There is no memory to {doing}.")
 
 
 def check_shapes(keys: Tensor, queries: Tensor) -> None:

@@ -51,6 +51,13 @@ struct Shape {
 
 namespace {
 
+struct Damaged {};  // links that were read from a file lead to no key
+
+inline int32_t sound(int32_t id, int64_t count) {
+  if (id < 0 || id >= count) throw Damaged();
+  return id;
+}
+
 struct Near {
   float score;
   int32_t id;
@@ -145,7 +152,7 @@ void walk(const Graph &g, const float *query, int64_t beam, Walk &w) {
   w.fresh.clear();
   w.products = 0;
   for (int64_t e = 0; e < g.entry_count; ++e)
-    if (mark(w.seen, g.entries[e])) w.fresh.push_back(g.entries[e]);
+    if (mark(w.seen, sound(g.entries[e], g.count))) w.fresh.push_back(g.entries[e]);
   int64_t next = beam;
   take<T>(g, query, beam, w, next);
   for (int64_t place = 0; place < static_cast<int64_t>(w.queue.size());) {
@@ -159,7 +166,7 @@ void walk(const Graph &g, const float *query, int64_t beam, Walk &w) {
     const int32_t *links = links_of(g, at.id);
     w.fresh.clear();
     for (int64_t n = 0; n < g.degree && links[n] >= 0; ++n)
-      if (mark(w.seen, links[n])) w.fresh.push_back(links[n]);
+      if (mark(w.seen, sound(links[n], g.count))) w.fresh.push_back(links[n]);
     next = beam;
     take<T>(g, query, beam, w, next);
     place = std::min(place + 1, next);
@@ -382,7 +389,7 @@ struct Adder {
     std::vector<Near> found;
     for (size_t n = 0; n < ids.size(); ++n) {
       float *mine = shaped.data() + (n + 1) * width;
-      place<T>(ids[n], mine);
+      place<T>(sound(ids[n], g.count), mine);
       found.push_back({product(shaped.data(), mine, width), static_cast<int32_t>(n)});
     }
     std::sort(found.begin(), found.end(), before);
@@ -439,26 +446,26 @@ void attach(const Graph &g) {
       const int32_t at = open.back(), *links = links_of(g, at);
       open.pop_back();
       for (int64_t n = 0; n < g.degree && links[n] >= 0; ++n)
-        if (by[links[n]] == nobody) by[links[n]] = at, open.push_back(links[n]);
+        if (by[sound(links[n], g.count)] == nobody) by[links[n]] = at, open.push_back(links[n]);
     }
   };
   const auto place = [&](int32_t from) {
     int32_t *links = links_of(g, from), *found = nullptr;
     for (int64_t n = 0; n < g.degree; ++n) {
       if (links[n] < 0) return links + n;
-      if (by[links[n]] != from) found = links + n;
+      if (by[sound(links[n], g.count)] != from) found = links + n;
     }
     return found;
   };
   for (int64_t e = 0; e < g.entry_count; ++e)
-    if (by[g.entries[e]] == nobody) follow(g.entries[e], entry);
+    if (by[sound(g.entries[e], g.count)] == nobody) follow(g.entries[e], entry);
   int32_t spare = 0;
   for (int32_t id = 0; id < g.count; ++id) {
     if (by[id] != nobody) continue;
     int32_t *at = nullptr, from = entry;
     const int32_t *near = links_of(g, id);
     for (int64_t n = 0; !at && n < g.degree && near[n] >= 0; ++n)
-      if (by[near[n]] != nobody) at = place(from = near[n]);
+      if (by[sound(near[n], g.count)] != nobody) at = place(from = near[n]);
     for (; !at && spare < g.count; spare += !at)
       if (by[spare] != nobody) at = place(from = spare);
     if (!at) return;
@@ -530,7 +537,8 @@ int foveal_roar_build(Build *build) {
   }
 }
 
-// queries (graphs, each, width) -> ids and scores (graphs, each, k), products (graphs, each).
+// queries (graphs, each, width) -> ids and scores (graphs, each, k), products (graphs, each). 1: there was no memory;
+// 2: a link leads to no key.
 int foveal_roar_search(const Graph *graphs, int64_t count, int64_t each, const float *queries, int64_t beam, int64_t k,
                        int64_t threads, int32_t *ids, float *scores, int64_t *products) {
   std::atomic<int> failed{0};
@@ -545,6 +553,8 @@ int foveal_roar_search(const Graph *graphs, int64_t count, int64_t each, const f
         if (g.bfloat16) search<uint16_t>(g, query, beam, k, w, ids + task * k, scores + task * k);
         else search<float>(g, query, beam, k, w, ids + task * k, scores + task * k);
         products[task] = w.products;
+      } catch (const Damaged &) {
+        failed = 2;
       } catch (...) {
         failed = 1;
       }
@@ -575,7 +585,7 @@ int foveal_roar_best(const float *products, int64_t rows, int64_t n, int64_t k, 
   return failed.load();
 }
 
-// Links the keys `first` to `count` of each graph, one after another; then every key can be reached.
+// Links the keys `first` to `count` of each graph, one after another; then every key can be reached. Fails as the search.
 int foveal_roar_add(Graph *graphs, const Shape *shapes, int64_t count, int64_t first, int64_t beam, int64_t threads) {
   std::atomic<int> failed{0};
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
@@ -588,6 +598,8 @@ int foveal_roar_add(Graph *graphs, const Shape *shapes, int64_t count, int64_t f
         else adder.add<float>(id, beam, w);
       }
       attach(graphs[n]);
+    } catch (const Damaged &) {
+      failed = 2;
     } catch (...) {
       failed = 1;
     }
