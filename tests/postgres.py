@@ -11,6 +11,11 @@ from pathlib import Path
 from sqlalchemy import create_engine, make_url, text
 
 
+UNSYNCED = (*(f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "synchronous_commit", "full_page_writes")),
+            "SELECT pg_reload_conf()")  # fmt: skip
+"""The server dies with the tests: nothing need outlive a power cut."""
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """The address of a server that ends with the block.
@@ -23,6 +28,7 @@ def postgres_server() -> Iterator[str]:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = pgserver.get_server(Path(folder) / "server", cleanup_mode="delete")
+        _run(server.get_uri(), *UNSYNCED)
         try:
             yield server.get_uri()
         finally:
