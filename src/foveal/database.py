@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, exc
+from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, exc, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
@@ -163,6 +163,8 @@ def engine_of(url: str) -> Engine:
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the tables to `revision`. DatabaseError: they are newer than this Foveal."""
+    if revision == "head" and _is_newest(engine):
+        return  # nearly always: Alembic need not be imported, nor its scripts be read
     from alembic import command
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
@@ -190,6 +192,14 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         if not is_there(connection):
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+
+
+def _is_newest(engine: Engine) -> bool:
+    newest = max(one.name for one in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return False
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [newest]
 
 
 def new_holder() -> str:

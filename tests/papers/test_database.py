@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from postgres import emptied
 from sqlalchemy import func, select
 
@@ -52,6 +53,16 @@ def test_of_processes_that_find_no_tables_one_makes_them(
         for one in opening:
             one.kill()
             one.communicate()
+
+
+def test_tables_of_today_are_known_without_reading_the_migrations(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Database.open(own_settings).close()
+    read = []
+    monkeypatch.setattr(ScriptDirectory, "from_config", lambda _: read.append(1))
+    Database.open(own_settings).close()
+    assert not read
 
 
 class Contended:
