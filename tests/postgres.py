@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
 
-
 UNSYNCED = (*(f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "synchronous_commit", "full_page_writes")),
             "SELECT pg_reload_conf()")  # fmt: skip
 """The server dies with the tests: nothing need outlive a power cut."""

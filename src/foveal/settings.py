@@ -127,6 +127,15 @@ def expanded(path: str | Path) -> Path:
         return path
 
 
+def existing(name: str | Path) -> Path | None:
+    """The path that is meant, `~` resolved, if something is there; None also for a text that no path can be."""
+    try:
+        path = Path(name).expanduser()
+        return path if str(name) and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user's home, not to be looked into
+        return None
+
+
 def _user_folder(kind: str) -> str:
     import platformdirs
 

@@ -12,7 +12,7 @@ import typer
 
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.errors import InputError
-from foveal.models.folders import existing
+from foveal.settings import existing
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,7 +13,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, language_model, server
 from foveal.cli.output import notes
-from foveal.models.folders import existing
+from foveal.settings import existing
 
 if TYPE_CHECKING:
     from foveal.models.chat import ChatModel

@@ -24,15 +24,6 @@ Progress = Callable[[int, int], None]
 """Called with the bytes that are done and those that there are in all."""
 
 
-def existing(name: str | Path) -> Path | None:
-    """The path that is meant, `~` resolved, if something is there; None also for a text that no path can be."""
-    try:
-        path = Path(name).expanduser()
-        return path if str(name) and path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long, no such user's home, not to be looked into
-        return None
-
-
 def written_at(folder: Path) -> int:
     """When a file of the folder was written last, in ns: a model that is trained anew in its place is loaded anew."""
     last = 0

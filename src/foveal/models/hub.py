@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from foveal.errors import ModelUnavailable, UnknownName
-from foveal.models.folders import Progress, existing
+from foveal.models.folders import Progress
 from foveal.models.offline import OFFLINE, unpacked
 from foveal.models.safe_folders import require_safe
-from foveal.settings import Settings
+from foveal.settings import Settings, existing
 
 UNUSED_FILES = ["*.bin", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.gguf", "openvino/*", "original/*"]
 """Files of a hub repository that are not fetched: the weights in other forms than safetensors."""

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.characters import scalar
 from foveal.models.chat import Messages, checked
-from foveal.models.folders import Progress, existing, kept_fingerprint, made_once, written_at
+from foveal.models.folders import Progress, kept_fingerprint, made_once, written_at
 from foveal.models.gguf import convert
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
-from foveal.settings import Settings
+from foveal.settings import Settings, existing
 
 if TYPE_CHECKING:
     import torch
