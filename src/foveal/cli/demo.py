@@ -94,7 +94,7 @@ def _searched(library: Library, question: str, *, quiet: bool) -> list[dict[str,
     took = f"{(time.perf_counter() - start) * 1000:.0f} ms"
     entries = library.entries([hit.passage.span.document_id for hit in hits])
     if not quiet:
-        _asked(question, took)
+        _question(question, took)
     for rank, hit in enumerate(hits, start=1):
         span = hit.passage.span
         if library.get(span.document_id, revision=hit.revision).quote(span) != hit.passage.text:
@@ -127,7 +127,7 @@ def _read_whole(model: LanguageModel, library: Library, *, quiet: bool) -> dict[
     whole = _seconds(InfiniRetri(model, ReadSettings(follow=0), home=library.settings.home), joined)
     effort = min(1.0, PATIENT_S / whole)
     if not quiet:
-        _asked(TO_READ, _read_of(len(joined), effort, whole))
+        _question(TO_READ, _read_of(len(joined), effort, whole))
     reader = InfiniRetri(model, ReadSettings(effort=effort), home=library.settings.home)
     readings = watched(reader, text, [TO_READ], None)
     _require_exact(readings[0].citations, lambda _: text.document)
@@ -155,7 +155,7 @@ def _read_of(characters: int, effort: float, seconds: float) -> str:
 def _asked(model: LanguageModel, library: Library, *, quiet: bool) -> dict[str, Any]:
     """A question to the whole library."""
     if not quiet:
-        _asked(TO_ASK, "to all documents")
+        _question(TO_ASK, "to all documents")
     answer, hits = asked(library, TO_ASK, None, model)
     _require_exact(answer.citations, lambda one: library.get(one.span.document_id, revision=one.revision))
     places = places_of(library, answer, hits)
@@ -170,7 +170,7 @@ def _require_exact(citations: Iterable[Citation], document: Callable[[Citation],
             raise LibraryCorrupt(f"{one.span} is not quoted as it stands there. Please report this.")
 
 
-def _asked(question: str, said: str) -> None:
+def _question(question: str, said: str) -> None:
     from rich.markup import escape
 
     results().print(f"[bold green]? {escape(question)}[/]  [dim]{said}[/]")
