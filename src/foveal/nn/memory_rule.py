@@ -180,7 +180,8 @@ def carry(carried: Carried, told: Surprise, over: Decays) -> Carried:
             after.append(kept * drift - (written * delta).mT @ z)
             continue
         both = torch.cat([written * delta, over.surprise * delta], -1).mT @ z  # one product for drift and momentum
-        lost, told_now = both.split(delta.shape[-1], -2)  # backward, `tensor_split` would fill and add two whole ones
+        # in the backward pass `tensor_split` would fill two whole ones and add them
+        lost, told_now = both.split(delta.shape[-1], -2)  # type: ignore[no-untyped-call]
         after.append(torch.addcmul(kept * drift - lost, over.pushed[..., -1:, :], carried.momentum[layer]))
         pushed.append(over.momentum * carried.momentum[layer] - told_now)
     return Carried(tuple(after), tuple(pushed))
