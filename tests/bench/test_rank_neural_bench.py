@@ -11,7 +11,7 @@ import pytest
 import torch
 from honest import HashedWords
 
-from foveal.bench import rank_neural, rank_neural_adhoc, rank_neural_runs, rank_neural_speed
+from foveal.bench import code, rank_neural, rank_neural_adhoc, rank_neural_runs, rank_neural_speed
 from foveal.bench.rank_neural import Measured, Questions
 from foveal.bench.settings import BenchSettings
 from foveal.errors import UnknownName
@@ -157,13 +157,24 @@ def test_a_run_learns_from_train_and_is_chosen_by_dev(settings, tmp_path, monkey
     assert rank_neural_runs.trained("drmm", one.words(), one.examples, one.found, other, own) != made
 
 
-def test_a_run_is_known_by_the_code_it_is_made_of():
-    code = rank_neural_runs.code_of("co-pacrr")
-    assert {f"foveal.ranking.neural.{name}" for name in ("co_pacrr", "pacrr", "matches", "losses", "training")} <= set(
-        code
-    )
-    assert "foveal.ranking.neural.hint" not in code
-    assert "class CoPACRR" in code["foveal.ranking.neural.co_pacrr"]
+def test_a_run_is_known_by_the_code_it_is_made_of(settings, tmp_path, monkeypatch):
+    """Of the ranker's modules and those they import; another ranker's do not count, nor does a comment."""
+    whole, parsed = [], code._parsed
+
+    def counted(module):
+        whole.append(module)
+        return parsed(module)
+
+    monkeypatch.setattr(code, "_parsed", counted)
+    monkeypatch.setattr(rank_neural_runs, "_now", lambda *_: rank_neural_runs.Trained({}, 0, 0, 0.0, 0, 0))
+    code.code_digest.cache_clear()
+    one = Questions.of(settings, "wikiqa", 0)
+    own = replace(settings, cache=tmp_path)
+    rank_neural_runs.trained("co-pacrr", one.words(), one.examples, one.found, NeuralSettings.of("co-pacrr"), own)
+    read = {name.rpartition(".")[2] for name in whole}
+    assert {"co_pacrr", "pacrr", "matches", "losses", "training"} <= read
+    assert "hint" not in read
+    code.code_digest.cache_clear()
 
 
 def test_word_counts_are_chosen_by_dev_questions(settings, monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +93,64 @@ def test_a_documents_passages_have_their_classes(home):
     assert "The pump and the valve" in part
 
 
+def test_texts_are_classified_as_they_are_typed(home):
+    typed = ["The pump of the river pipe.", "Flour and salt for the oven."]
+    told = json.loads(run("classify", "mine", *typed, "--json", home=home))
+    model = classifier_named("mine", home)
+    assert told == [one.as_json() for one in model.classify(typed)]
+    said = run("classify", "mine", typed[0], home=home)
+    assert said.startswith(f"{told[0]['label']} ")
+    assert "head 4:" in said
+    assert typed[0] in said
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".txt"])
+def test_a_file_of_texts_is_classified_row_by_row(home, tmp_path, ending):
+    """Rows are written as they came, with class and share; where they have a label, it is told how many are right."""
+    own = texts()[:12]
+    rows = [{"id": str(n), "headline": one.text, "kind": one.label} for n, one in enumerate(own)]
+    file, out = tmp_path / f"some{ending}", tmp_path / f"out{ending}"
+    with file.open("w", newline="") as opened:
+        if ending == ".txt":
+            opened.writelines(f"{one.text}\n\n" for one in own)
+        elif ending == ".jsonl":
+            opened.writelines(f"{json.dumps(row)}\n" for row in rows)
+        else:
+            writer = csv.DictWriter(opened, list(rows[0]), delimiter="\t" if ending == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    found = [one.label for one in classifier_named("mine", home).classify([one.text for one in own])]
+    right = sum(one.label == label for one, label in zip(own, found, strict=True))
+    labelled = () if ending == ".txt" else ("--label", "kind")
+    said = run("classify", "mine", "--data", file, *labelled, home=home)
+    assert f"12 texts: {Counter(found).most_common(1)[0][0]} " in said
+    assert [line.split()[0] for line in said.splitlines()[1:13]] == found
+    assert (f"{right} of 12 have the class of their label: {right / 12:.1%}." in said) == bool(labelled)
+    assert f"Written: {out}" in run("classify", "mine", "--data", file, "--out", out, home=home)
+    delimiter = {".csv": ",", ".tsv": "\t"}.get(ending)
+    with out.open(newline="") as opened:
+        made = list(csv.DictReader(opened, delimiter=delimiter)) if delimiter else [json.loads(line) for line in opened]
+    assert [one.pop("predicted") for one in made] == found
+    assert all(0 < float(one.pop("share")) <= 1 for one in made)
+    assert made == ([{"text": one.text} for one in own] if ending == ".txt" else rows)
+
+
+def test_what_cannot_be_classified_is_said(home, tmp_path):
+    file = tmp_path / "some.csv"
+    file.write_text("headline,kind\nThe pump,water\n")
+    assert "one of the two" in refused("classify", "mine", home=home)
+    assert "one of the two" in refused("classify", "mine", "The pump", "--data", file, home=home)
+    assert "are for a file" in refused("classify", "mine", "The pump", "--out", file, home=home)
+    assert "1 of 2 texts hold no word, such as '…'" in refused("classify", "mine", "The pump", "…", home=home)
+    assert "it has headline, kind, and no sort" in refused(
+        "classify", "mine", "--data", file, "--label", "sort", home=home
+    )
+    assert "it lacks body" in refused("classify", "mine", "--data", file, "--text", "body", home=home)
+    assert "There are: mine" in refused("classify", "x", "The pump", home=home)
+    file.write_text("headline,kind\n,water\n")
+    assert "and no text" in refused("classify", "mine", "--data", file, home=home)
+
+
 def test_a_paper_has_its_class(home):
     said = run("papers", "show", "2611.00001", "--classifier", "mine", home=home)
     assert "head 1:" in said
@@ -103,7 +163,9 @@ def test_what_does_not_fit_is_said(home):
     assert "There are: mine" in refused("papers", "show", "2611.00001", "--classifier", "x", home=home)
     assert "give one of the two" in refused(*learn, "--papers", home=home)
     assert "No texts are named" in refused("train", "classifier", home=home)
-    assert "is there already" in refused(*learn, "--name", "mine", "--seed", 1, *SMALL, home=home)
+    said = refused(*learn, "--name", "mine", "--seed", 1, *SMALL, home=home)
+    assert "is there already" in said
+    assert "take that one's place (--anew)" in said
 
 
 @pytest.mark.slow

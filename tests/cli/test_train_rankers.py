@@ -276,6 +276,22 @@ def test_of_few_judged_queries_more_than_one_is_held_out(kind, judged, monkeypat
     assert asked == [(8, 4)]
 
 
+def test_a_bridge_learns_from_a_file_of_judgements_too(plain, tmp_path, monkeypatch):
+    asked = []
+
+    def train_nothing(examples, *_, dev, **__):
+        asked.append(({*examples.queries.values()} & {f"old {thing}" for thing in THINGS}, {*dev.queries.values()}))
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.training.lexsembridge.train_lexsembridge", train_nothing)
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n}\t{passage(thing)}\t1\n" for n, thing in enumerate(THINGS)))
+    (tmp_path / "texts.tsv").write_text("".join(f"q{n}\told {thing}\n" for n, thing in enumerate(THINGS)))
+    given = ("--judgements", tmp_path / "qrels.tsv", "--queries", tmp_path / "texts.tsv")
+    assert "nothing is trained" in refused("lexsembridge", *given, home=plain)
+    learnt, dev = asked[0]
+    assert (len(learnt), len(dev), learnt | dev) == (8, 4, {f"old {thing}" for thing in THINGS})
+
+
 def test_a_teacher_that_the_arm_does_not_ask_is_refused(judged, little_bert):
     assert "the arm 'mined' asks none" in refused("encoder", "--teacher", little_bert, home=judged)
     assert "'denoised' needs a teacher" in refused("encoder", "--arm", "denoised", home=judged)

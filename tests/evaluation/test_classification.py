@@ -19,18 +19,20 @@ def test_rows_bear_the_names_that_were_given_not_those_of_the_alphabet():
     assert found.counts == ((0, 0, 0), (0, 2, 1), (0, 0, 1))
     assert found.supports == {"HREL": 0, "MREL": 3, "LREL": 1}
     assert found.f1 == pytest.approx({"HREL": 0.0, "MREL": 2 * 2 / 5, "LREL": 2 / 3})
-    assert found.macro == pytest.approx((0 + 4 / 5 + 2 / 3) / 3)
+    assert found.macro == pytest.approx((4 / 5 + 2 / 3) / 2)  # no HREL is there, and none was given
     assert found.weighted == pytest.approx((3 * 4 / 5 + 2 / 3) / 4)
     assert found.accuracy == 0.75
 
 
-def test_equal_to_scikit_learn():
+@pytest.mark.parametrize(("right", "said"), [(3, 3), (2, 2), (3, 2), (2, 3)])
+def test_equal_to_scikit_learn(right, said):
+    """Also where a class is never right, never given, or neither."""
     metrics = pytest.importorskip("sklearn.metrics")
     draw = np.random.default_rng(0)
-    gold, given = draw.choice(LABELS, 200).tolist(), draw.choice(LABELS, 200).tolist()
+    gold, given = draw.choice(LABELS[:right], 200).tolist(), draw.choice(LABELS[:said], 200).tolist()
     found = Confusion.of(gold, given, LABELS)
-    assert found.macro == pytest.approx(metrics.f1_score(gold, given, average="macro"))
-    assert found.weighted == pytest.approx(metrics.f1_score(gold, given, average="weighted"))
+    assert found.macro == pytest.approx(metrics.f1_score(gold, given, average="macro", zero_division=0))
+    assert found.weighted == pytest.approx(metrics.f1_score(gold, given, average="weighted", zero_division=0))
 
 
 @pytest.mark.parametrize(("gold", "given"), [([], []), (["HREL"], []), (["HREL"], ["OTHER"])])

@@ -12,6 +12,7 @@ from foveal.ranking import by_name
 from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.by_name import load_ranker
 from foveal.registry import RANKERS, lookup
+from foveal.training import checkpoints
 
 
 @dataclass
@@ -68,6 +69,15 @@ def test_names_that_no_file_can_have_are_unknown(tmp_path, name):
 def test_names_and_folders_that_hold_no_ranker_are_refused(tmp_path):
     with pytest.raises(UnknownName, match="blockrank, listwise"):
         load_ranker("nobody", home=tmp_path)
+    for name, report in (("worse", {"kept": False}), ("begun", None)):
+        checkpoints.write(tmp_path / "runs" / "train" / name / "run.json", {"what": "toy"})
+        if report:
+            checkpoints.write(tmp_path / "runs" / "train" / name / "report.json", {"what": "toy", **report})
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    (tmp_path / "models" / "own" / "ranker.json").write_text("{}")
+    for name, said in (("worse", "not kept, since it was no better"), ("begun", "its training is not done")):
+        with pytest.raises(UnknownName, match=rf"{said}\)\. There are: .*; trained here: own; or"):
+            load_ranker(name, home=tmp_path)
     (tmp_path / "models" / "plain").mkdir(parents=True)
     with pytest.raises(ModelUnavailable, match="plain"):
         load_ranker("plain", home=tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -144,6 +145,13 @@ def test_a_sentence_weighs_what_the_score_loses_without_it():
     found = by_leaving_out("counting", HITS[1], score)
     assert shown(found) == {"A mill grinds.": 1.0, "The river drives the old mill.": 2.0}
     assert [reason.weight for reason in found.best()] == [2.0, 1.0]
+
+    over = by_leaving_out("counting", HITS[1], score, until=time.monotonic())
+    assert over.weights.shape == (1, 0)
+    assert over.says.endswith("(0 of 2 sentences were looked at: there was no time for more)")
+    assert over.best() == []
+    within = by_leaving_out("counting", HITS[1], score, until=time.monotonic() + 60)
+    assert (within.says, shown(within)) == (found.says, shown(found))
 
     @dataclass
     class CrossEncoderRanker:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from foveal import library
+from foveal.errors import InputError
 from foveal.evaluation.metrics import evaluate
+from foveal.ranking import feature_ranker
 from foveal.ranking.feature_ranker import METRICS, FeatureRanker, train_features
+from foveal.ranking.features import OWN
 from foveal.ranking.judged import Judged
 from foveal.ranking.judged_training import RunSettings, parted
 from foveal.training.examples import Examples
@@ -50,3 +53,25 @@ def test_what_is_measured_is_what_a_search_with_the_ranker_does(examples, tmp_pa
         ordered[query] = {hit.passage.span.document_id: hit.score for hit in ranker.rank(text, hits)}
     assert evaluate(ordered, dev.judged, METRICS) == pytest.approx(report.measured["dev"][1])
     assert 0 < report.measured["dev"][1]["mrr@10"] < 1
+
+
+def test_other_headings_or_other_features_make_another_ranker(examples, tmp_path, monkeypatch):
+    """A feature looks at headings, which no text holds; and a model of features that are no more cannot be loaded."""
+
+    def search(queries, k):
+        return [
+            {f"d{(int(query.rpartition('thing')[2]) + n) % COUNT}": 1 / (1 + n) for n in range(k)} for query in queries
+        ]
+
+    def fitted(headings, **how):
+        run = RunSettings(home=tmp_path, name="mine", **how)
+        return train_features("pairwise", Judged(examples, search, "a search", headings), run=run)[1]
+
+    above = {f"d{n}": f"On thing{n}" for n in range(COUNT)}
+    first = fitted(above)
+    assert fitted(dict(reversed(above.items()))) == first
+    with pytest.raises(InputError, match=r"are of another run \(headings:"):
+        fitted(dict.fromkeys(above, "On things"))
+    monkeypatch.setattr(feature_ranker, "OWN", (*OWN, "stars"))
+    with pytest.raises(InputError, match=r"are of another run \(features:"):
+        fitted(above)

@@ -159,6 +159,27 @@ def test_queries_without_a_relevant_passage_teach_nothing(library, shelf):
         of_qrels(shelf, queries, {"q0": {ids[0]: 1}, "q2": {ids[0]: 0}}, library.retriever())
 
 
+def test_a_file_s_name_stands_for_its_document_where_no_other_has_it(tmp_path):
+    """Judgements made elsewhere name files, not paths; of two files of one name neither is meant."""
+    made = Library.open(tmp_path / "home", encoder="none")
+    for place in ("a/184.md", "a/185.md", "b/185.md", "b/a note.txt", "a/29.txt", "b/29.md"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(f"All of {place} is told here.\n")
+    made.add([tmp_path / "a", tmp_path / "b"])
+    shelf, ids = Shelf.of(made), {entry.title: entry.id for entry in made.documents()}
+
+    def resolved(name):
+        found = of_qrels(shelf, {"q": "told", "r": "all"}, {"q": {name: 1}, "r": {"184": 1}}, made.retriever())
+        return next(iter(found.examples.judged["q"])).partition(":")[0]
+
+    assert resolved("184") == resolved("184.md") == ids["184"]
+    assert resolved("a note") == resolved("a note.txt") == ids["a note"]
+    assert len({resolved("29.txt"), resolved("29.md")}) == 2
+    for name in ("185", "185.md", "29"):
+        with pytest.raises(InputError, match="a file's name that no other has"):
+            resolved(name)
+
+
 def test_what_is_unknown_is_named(library, shelf):
     retriever = library.retriever()
     eyes = document_id("test:eyes")

@@ -426,6 +426,8 @@ def test_metrics_count_what_is_written_first(t5):
     other = ["Rome" if title == "Paris" else "Paris" for title in best]
     wrong = [TitlePair(query, (title,)) for query, title in zip(QUERIES, other, strict=True)]
     assert title_metrics(t5, TITLES, wrong)["r-precision"] == 0
+    with pytest.raises(InputError, match="no queries with titles to measure by"):
+        title_metrics(t5, TITLES, [])
 
 
 # -- a library -------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import pytest
 
 from foveal.errors import InputError
 from foveal.training import checkpoints, model_folders
+from foveal.training.examples import Examples
 from foveal.training.loop import Curves
-from foveal.training.report import Report, read_report
+from foveal.training.report import Report, beside, read_report
 from foveal.training.runs import TrainingRun
 
 CURVES = Curves(
@@ -36,6 +37,21 @@ def test_before_stands_beside_after():
     ]
 
 
+def test_a_rise_of_few_queries_is_told_beside_the_mean():
+    """Three of four rise and one falls by as much: of 16 patterns of signs 10 have a sum as large (4 + 4 + 1 + 1)."""
+    corpus = {name: name for name in "abcd"}
+    queries = Examples({f"q{n}": f"query {n}" for n in range(4)}, corpus, {f"q{n}": {"a": 1} for n in range(4)})
+    good, bad = {"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 2.0}
+    before = {"q0": bad, "q1": bad, "q2": bad, "q3": good}
+    after = {"q0": good, "q1": good, "q2": good, "q3": bad}
+    measured, notes = beside({"dev": queries}, {"dev": before}, {"dev": after}, ("mrr", "map"))
+    assert measured == {"dev": ({"mrr": 0.625, "map": 0.625}, {"mrr": 0.875, "map": 0.875})}
+    said = "dev: of 4 queries mrr rose for 3 and fell for 1; luck alone does as much with probability 0.62."
+    assert notes == (said,)
+    same = beside({"dev": queries}, {"dev": before}, {"dev": before}, ("mrr",))[1]
+    assert same == ("dev: mrr is the same for each of 4 queries.",)
+
+
 @pytest.mark.parametrize("metrics", [CURVES.metrics, ()])
 def test_it_is_saved_and_read_and_drawn(tmp_path, metrics):
     report = Report("mine", "encoder", "minilm", Curves(CURVES.losses, metrics, 3, None, "early", 1.0), {}, False)
@@ -44,6 +60,21 @@ def test_it_is_saved_and_read_and_drawn(tmp_path, metrics):
     assert as_json.is_file()
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert read_report(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("name", ["pairwise", "minilm", "none"])
+def test_a_name_that_would_never_mean_the_model_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=f"such as my-{name}"):
+        TrainingRun.opened(tmp_path, name, {"base": "minilm"}, kind="encoder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_differs_of_another_run_is_told_in_words(tmp_path):
+    """A number by both its values; texts and weights, known by their hashes, as not the same."""
+    TrainingRun.opened(tmp_path, "mine", {"seed": "0", "dev": "a" * 64, "test": "none"}, kind="encoder")
+    said = r"of another run \(dev: not the same; seed: 0 there, 4 now; test: none there, b{57}… now\), so"
+    with pytest.raises(InputError, match=said):
+        TrainingRun.opened(tmp_path, "mine", {"seed": "4", "dev": "b" * 64, "test": "b" * 64}, kind="encoder")
 
 
 def test_a_models_folder_is_never_anothers(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
+from foveal.cli.train_segmenter import _parted
 from foveal.errors import InputError, UnknownName
 from foveal.library import Library
 from foveal.settings import Settings
@@ -100,6 +102,26 @@ def test_a_library_teaches_and_then_uses_its_model(folder, tmp_path):
     made = Library.open(settings=other, segmenter=f"same-topic:{told['model']}")
     made.add([headless(tmp_path)])
     assert made.stats().segmenter.startswith("same-topic:")
+
+
+def test_of_one_folder_single_documents_are_held_out_and_that_is_said(folder, tmp_path, monkeypatch):
+    seen = []
+
+    def train_nothing(documents, *_, **__):
+        seen.extend(documents)
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.training.same_topic.train_same_topic", train_nothing)
+    for place, groups in ((folder / "c0", 2), (folder, 6)):
+        seen.clear()
+        with pytest.raises(InputError, match="nothing is trained"):
+            run("train", "segmenter", "--data", place, home=tmp_path)
+        assert len({one.group for one in seen}) == groups
+    documents, said = _parted([replace(one, group="same") for one in seen])
+    assert len({one.group for one in documents}) == len(seen) == 12
+    assert "All 12 documents are of one folder" in said[0]
+    assert _parted(seen) == (seen, ())
+    assert _parted(seen[:1]) == (seen[:1], ())
 
 
 @pytest.mark.parametrize(

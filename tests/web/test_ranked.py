@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field, replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,33 @@ def test_a_stranger_has_few_of_them_a_minute(tmp_path: Path):
     assert asked(app, ("8.8.8.8", 1)).status_code == 200
     assert {asked(app, OWNER).status_code for _ in range(4)} == {200}
     app.state.site.close()
+
+
+class CrossEncoderRanker(Slow):
+    """Explained by what its score loses without a sentence, as any of that name; a hundredth of a second for each."""
+
+    def scores(self, query, texts):  # noqa: ARG002
+        self.given.append(len(texts))
+        time.sleep(0.01 * len(texts))
+        return [float(len(text)) for text in texts]
+
+
+@pytest.mark.parametrize(("client", "all_of_them"), [(OWNER, True), (STRANGER, False)])
+def test_a_strangers_why_takes_no_more_time_than_a_search(app, client, all_of_them):
+    site, slow = app.state.site, CrossEncoderRanker()
+    site.rankers.slow, site.web = slow, replace(site.web, ranking_s=0.1)
+    site.library.add_documents([document("long", " ".join(f"Hill {n} is seen." for n in range(30)))])
+    found = re.search(
+        r'href="(/library/[0-9a-z]+/why\?[^"]*)"', asked(app, OWNER, "/library?q=hill&rank=pairwise").text
+    )
+    assert found
+    slow.given.clear()
+    page = asked(app, client, unescape(found[1]))
+    assert page.status_code == 200
+    assert (sum(slow.given) == 31) == all_of_them
+    if not all_of_them:
+        assert 1 < sum(slow.given) <= 11
+        assert f"({sum(slow.given) - 1} of 30 sentences were looked at: there was no time for more)" in page.text
 
 
 def test_papers_are_ordered_within_the_time_too(tmp_path: Path):

@@ -51,6 +51,13 @@ def test_each_hit_leads_to_what_counted_in_it(visitor):
     assert parse_qs(urlsplit(unescape(back)).query) == {"q": ["foveas & eyes"], "where": ["kind=text"]}
 
 
+def test_a_passage_without_the_words_says_so(visitor):
+    address = links(visitor.client.get("/library", params={"q": "foveas"}).text)[0]
+    answer = visitor.client.get(address.replace("q=foveas", "q=zeppelin"))
+    assert answer.status_code == 200
+    assert "None of these words is in the passage as it was asked for: it was found by another form" in answer.text
+
+
 def test_a_ranker_that_reads_word_by_word_shows_its_match_matrix(visitor, tmp_path):
     """The cells are those of the model's own matrix."""
     vocabulary, words = Vocabulary.of_texts([STORY, HAWKS], min_frequency=1), ["old", "mill", "eye"]

@@ -1,7 +1,7 @@
 """Small neural rankers trained for a bench: each run once, its scores kept, so that a bench that was stopped goes on.
 
-A run is known by the model, its settings, word vectors and data, and by the text of the modules it is made of: code
-that was changed is measured anew. Checkpoints lie in a folder that is gone when the run ends; scores and a few figures
+A run is known by the model, its settings, word vectors and data, and by the code of the modules it is made of: what was
+changed there is measured anew. Checkpoints lie in a folder that is gone when the run ends; scores and a few figures
 stay, as JSON in the bench's cache.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import stdev
 
+from foveal.bench.code import code_digest
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.metrics import Run
@@ -97,7 +96,7 @@ def trained(
     """
     known_by = {
         "model": name,
-        "code": _digest(*code_of(name).values()),
+        "code": code_digest(MODELS[name].partition(":")[0], f"{PACKAGE}.training", within=PACKAGE),
         "words": words.digest,
         "settings": json.dumps(plain_settings(chosen), sort_keys=True),
         "found": _digest(json.dumps({query: sorted(one) for query, one in found.items()}, sort_keys=True)),
@@ -130,18 +129,6 @@ def sizes(model: NeuralRanker) -> tuple[int, int]:
     """How many numbers are trained, word vectors left out, and how many of the word vectors."""
     vectors = sum(one.numel() for one in model.vectors.parameters())
     return sum(one.numel() for one in model.parameters()) - vectors, vectors
-
-
-def code_of(name: str) -> dict[str, str]:
-    """Module -> text of those that the ranker `name` and its training are made of, in the order of their names."""
-    open_ones, texts = [MODELS[name].partition(":")[0], f"{PACKAGE}.training"], dict[str, str]()
-    while open_ones:
-        module = open_ones.pop()
-        if module not in texts:
-            spec = find_spec(module)
-            texts[module] = Path(str(spec and spec.origin)).read_text(encoding="utf-8")
-            open_ones += re.findall(rf"^from ({re.escape(PACKAGE)}\.\w+) import", texts[module], re.MULTILINE)
-    return dict(sorted(texts.items()))
 
 
 def _digest(*parts: str) -> str:

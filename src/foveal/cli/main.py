@@ -21,6 +21,7 @@ from foveal.cli import (
     asking,
     bench,
     calibrating,
+    classes,
     demo,
     digest,
     events,
@@ -61,7 +62,7 @@ app = typer.Typer(
 )
 for group in (library, listing, reading, asking, calibrating, events, judge, segment, models, prefill, serve, demo):
     group.register(app)
-for group in (bench, stiffness):
+for group in (classes, bench, stiffness):
     group.register(app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(train.app, name="train")

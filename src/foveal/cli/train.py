@@ -17,6 +17,7 @@ from foveal.cli import (
     train_corpusbrain,
     train_events,
     train_headlines,
+    train_kept,
     train_landmark,
     train_language,
     train_lexsembridge,
@@ -24,29 +25,7 @@ from foveal.cli import (
     train_segmenter,
     train_titans_reader,
 )
-from foveal.cli.output import AsJson
-from foveal.cli.training import (
-    Anew,
-    Batch,
-    Data,
-    Epochs,
-    FirstStage,
-    Judgements,
-    LibraryHome,
-    Name,
-    Negatives,
-    Patience,
-    Queries,
-    Rate,
-    Seed,
-    Split,
-    Steps,
-    TestSplit,
-    learnt_from,
-    loop_of,
-    progress,
-    told,
-)
+from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, progress, told
 from foveal.errors import InputError
 from foveal.settings import expanded
 
@@ -63,12 +42,8 @@ def group() -> None:
 
 
 @app.command()
+@command
 def encoder(
-    data: Data = None,
-    split: Split = "train",
-    test_split: TestSplit = None,
-    judgements: Judgements = None,
-    queries: Queries = None,
     arm: Annotated[
         str,
         typer.Option(
@@ -86,47 +61,31 @@ def encoder(
     typos: Annotated[
         float, typer.Option(help="Share of the queries that are misspelt while it learns: 0.5 where people type fast.")
     ] = 0.0,
-    name: Name = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
     negatives: Negatives = None,
     window: Window = None,
-    seed: Seed = 0,
-    patience: Patience = None,
-    anew: Anew = False,
-    home: LibraryHome = None,
-    as_json: AsJson = False,
+    *,
+    asked: AskedOfJudged,
 ) -> None:
     """Train a sentence encoder for search by meaning. Stopped with Ctrl-C, the same command goes on."""
     from foveal.ranking.judged_training import parted
-    from foveal.settings import Settings
     from foveal.training.encoders import EncoderSettings, check_teacher, train_encoder
     from foveal.training.loop import LoopSettings
 
-    settings = Settings.load(home)
-    loop = loop_of(
-        LoopSettings(), epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
-        patience=patience, mixed=True,
-    )  # fmt: skip
+    settings, loop = asked.settings, asked.loop(LoopSettings(), mixed=True)
     chosen = EncoderSettings(arm=arm, negatives=negatives, window=window, loop=loop, typos=typos)
     check_teacher(arm, given=teacher is not None)  # before anything is read
     place = None if teacher is None else _reranker(teacher, settings.home)
-    judged, test = learnt_from(
-        settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
-        first_stage="none" if data else None, seed=seed,
-    )  # fmt: skip
+    judged, test = asked.learnt_from("none" if asked.data else None)
     taught = {} if place is None else _taught_by(place)
-    learnt, dev = parted(judged.examples, seed)
+    learnt, dev = parted(judged.examples, asked.seed)
     with progress() as on_progress:
         folder, report = train_encoder(
-            learnt, base, chosen, home=settings.home, name=name, dev=dev, test=test, on_progress=on_progress,
-            anew=anew, cache=settings.cache, **taught,
+            learnt, base, chosen, home=settings.home, name=asked.name, dev=dev, test=test, on_progress=on_progress,
+            anew=asked.anew, cache=settings.cache, **taught,
         )  # fmt: skip
     report = replace(report, notes=(*judged.notes, *report.notes))
     use = f"Use it in a new library: foveal add … --encoder {folder} --home …"
-    told(report, folder if report.kept else None, use, settings, as_json=as_json)
+    told(report, folder if report.kept else None, use, settings, as_json=asked.as_json)
 
 
 def _reranker(name: str, home: Path) -> Path:
@@ -155,84 +114,49 @@ def _taught_by(place: Path) -> dict[str, Any]:
 
 
 @app.command()
+@command
 def late(
-    data: Data = None,
-    split: Split = "train",
-    test_split: TestSplit = None,
-    judgements: Judgements = None,
-    queries: Queries = None,
     dimension: Annotated[int, typer.Option(help="Numbers of a token's vector.", min=1)] = 128,
     base: Base = "minilm",
-    name: Name = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
     negatives: Negatives = None,
     window: Window = None,
-    seed: Seed = 0,
-    patience: Patience = None,
-    anew: Anew = False,
-    home: LibraryHome = None,
-    as_json: AsJson = False,
+    *,
+    asked: AskedOfJudged,
 ) -> None:
     """Train token vectors that order a search's hits (late interaction). After Ctrl-C the same command goes on."""
     from foveal.ranking.judged_training import parted
-    from foveal.settings import Settings
     from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
 
-    settings, usual = Settings.load(home), LateEncoderSettings()
-    loop = loop_of(
-        replace(usual.loop, epochs=3, batch=16), epochs=epochs, steps=steps, batch=batch,
-        learning_rate=learning_rate, seed=seed, patience=patience, mixed=True,
-    )  # fmt: skip
+    settings, usual = asked.settings, LateEncoderSettings()
+    loop = asked.loop(replace(usual.loop, epochs=3, batch=16), mixed=True)
     chosen = LateEncoderSettings(
         dimension=dimension, negatives=usual.negatives if negatives is None else negatives, window=window, loop=loop
     )
-    judged, test = learnt_from(
-        settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
-        first_stage="none" if data else None, seed=seed,
-    )  # fmt: skip
-    learnt, dev = parted(judged.examples, seed)
+    judged, test = asked.learnt_from("none" if asked.data else None)
+    learnt, dev = parted(judged.examples, asked.seed)
     with progress() as on_progress:
         folder, report = train_late_encoder(
-            learnt, base, chosen, home=settings.home, name=name, dev=dev, test=test, on_progress=on_progress,
-            anew=anew, cache=settings.cache,
+            learnt, base, chosen, home=settings.home, name=asked.name, dev=dev, test=test, on_progress=on_progress,
+            anew=asked.anew, cache=settings.cache,
         )  # fmt: skip
     report = replace(report, notes=(*judged.notes, *report.notes))
-    use = f"Use it: foveal search … --rank {report.name}"
-    told(report, folder, use, settings, as_json=as_json)
+    asked.told_ranker(report, folder)
 
 
 @app.command()
+@command
 def reranker(
-    data: Data = None,
-    split: Split = "train",
-    test_split: TestSplit = None,
-    judgements: Judgements = None,
-    queries: Queries = None,
     objective: Annotated[str, typer.Option(help="listwise or bce.")] = "listwise",
     base: Base = "minilm",
     first_stage: FirstStage = None,
-    name: Name = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
     negatives: Negatives = None,
-    seed: Seed = 0,
-    patience: Patience = None,
-    anew: Anew = False,
-    home: LibraryHome = None,
-    as_json: AsJson = False,
+    *,
+    asked: AskedOfJudged,
 ) -> None:
     """Train a cross-encoder that orders the hits of a search; `train ranker cross-encoder` is the same."""
-    train_rankers.ranker(
-        train_rankers.CROSS_ENCODER, data=data, split=split, test_split=test_split, judgements=judgements,
-        queries=queries, loss=objective, base=base, first_stage=first_stage, name=name, epochs=epochs, steps=steps,
-        batch=batch, learning_rate=learning_rate, negatives=negatives, seed=seed, patience=patience, anew=anew,
-        home=home, as_json=as_json,
-    )  # fmt: skip
+    train_rankers.trained(
+        train_rankers.CROSS_ENCODER, asked, loss=objective, base=base, first_stage=first_stage, negatives=negatives
+    )
 
 
 train_rankers.register(app)
@@ -253,3 +177,4 @@ for _command in (
     train_codebook.goal_ranker,
 ):
     app.command()(_command)
+train_kept.register(app)

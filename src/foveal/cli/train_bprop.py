@@ -74,9 +74,9 @@ def bprop(
             cache=settings.cache,
         )  # fmt: skip
     use = (
-        f"It orders hits: foveal search … --rank {report.name}; on judged queries it goes on to learn: foveal train "
-        f"reranker --base {report.name} --data …"
+        f"It orders hits: foveal search … --rank {report.name} {training.of_home(settings)}; on judged queries it goes "
     )
+    use += f"on to learn: foveal train reranker --base {report.name} --data …"
     training.told(report, folder, use, settings, as_json=as_json)
 
 

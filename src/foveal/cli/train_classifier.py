@@ -66,7 +66,7 @@ def classifier(
         learnt = _papers(asked) if papers else _texts(data or (), text or (), label)
         tested = _texts(test_data, text or (), label) if test_data else []
         recipe = classifying(learnt, tested, size, seed=asked.seed, words_of=_words_of(words_of, asked.settings))
-    use = "Use it: foveal show ID --classifier {}, foveal papers show ID --classifier {} (docs/lama.md)"
+    use = 'Use it: foveal classify {} "TEXT" (--data FILE), foveal show ID --classifier {}, foveal papers show ID …'
     asked.carried_out(partial(fit, recipe, asked.loop(CLASSIFYING)), use)
 
 

@@ -9,24 +9,7 @@ import typer
 
 from foveal.cli import training
 from foveal.cli.output import AsJson, Home
-from foveal.cli.training import (
-    Anew,
-    Batch,
-    Data,
-    Epochs,
-    FirstStage,
-    Judgements,
-    LibraryHome,
-    Name,
-    Negatives,
-    Patience,
-    Queries,
-    Rate,
-    Seed,
-    Split,
-    Steps,
-    TestSplit,
-)
+from foveal.cli.training import Anew, AskedOfJudged, FirstStage, Name, Negatives, Rate, Seed, command
 from foveal.settings import Settings
 
 Bottleneck = Annotated[
@@ -85,12 +68,8 @@ def agent(
     training.told(report, folder, use, settings, as_json=as_json)
 
 
+@command
 def goal_ranker(
-    data: Data = None,
-    split: Split = "train",
-    test_split: TestSplit = None,
-    judgements: Judgements = None,
-    queries: Queries = None,
     base: Annotated[
         str,
         typer.Option(help="Encoder whose token vectors are filtered: of `foveal models`, a folder, a hub id."),
@@ -102,38 +81,19 @@ def goal_ranker(
     dropout: Dropout = 0.1,
     temperature: Temperature = 1.0,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a passage that are read.")] = 64,
-    name: Name = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
     negatives: Negatives = None,
-    seed: Seed = 0,
-    patience: Patience = None,
-    anew: Anew = False,
-    home: LibraryHome = None,
-    as_json: AsJson = False,
+    *,
+    asked: AskedOfJudged,
 ) -> None:
     """Train what of a passage a task needs; it orders hits. Stopped with Ctrl-C, the same command goes on."""
     from foveal.ranking.goal_training import GoalTraining, train_goal_ranker
-    from foveal.ranking.judged_training import RunSettings
 
-    settings = Settings.load(home)
     usual = GoalTraining(bottleneck=bottleneck, codebook=_book(codes, code_dim, dropout, temperature), tokens=tokens)
-    loop = training.loop_of(
-        usual.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience
-    )
-    chosen = replace(usual, loop=loop, negatives=negatives or usual.negatives)
-    judged, test = training.learnt_from(
-        settings, data=data, split=split, test_split=test_split, judgements=judgements, queries=queries,
-        first_stage=first_stage, seed=seed,
-    )  # fmt: skip
+    chosen = replace(usual, loop=asked.loop(usual.loop), negatives=negatives or usual.negatives)
+    judged, test = asked.learnt_from(first_stage)
     with training.progress() as on_progress:
-        run = RunSettings(
-            home=settings.home, name=name, test=test, on_progress=on_progress, anew=anew, cache=settings.cache
-        )
-        folder, report = train_goal_ranker(judged, chosen, run=run, encoder=base)
-    training.told_ranker(report, folder, settings, as_json=as_json)
+        folder, report = train_goal_ranker(judged, chosen, run=asked.run(on_progress, test), encoder=base)
+    asked.told_ranker(report, folder)
 
 
 def _book(codes: int, code_dim: int, dropout: float, temperature: float) -> dict[str, Any]:

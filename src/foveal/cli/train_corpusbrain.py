@@ -72,7 +72,7 @@ def corpusbrain(
         report, folder = _pretrained(texts, base, tasks, mentions, given, {**options, "name": name})
         if split and data is not None:
             report, folder = _fine_tuned(data, split, texts, folder or base, given, {**options, "name": _tuned(name)})
-    use = f"Search with it: foveal search … --retriever generative:{report.name}"
+    use = f"Search with it: foveal search … --retriever generative:{report.name} {training.of_home(settings)}"
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli import training
-from foveal.cli.output import AsJson, Home
+from foveal.cli.output import AsJson
 
 if TYPE_CHECKING:
     from foveal.training.examples import Examples
@@ -21,10 +21,15 @@ TASK_PASSAGES = 2000
 def lexsembridge(
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder in BEIR's layout; without it the library's own headings, titles and sentences ask."),
+        typer.Option(
+            help="Folder in BEIR's layout; without it the library: what was judged of it asks, else its headings, "
+            "titles and sentences."
+        ),
     ] = None,
     split: training.Split = "train",
     test_split: training.TestSplit = None,
+    judgements: training.Judgements = None,
+    queries: training.Queries = None,
     method: Annotated[str, typer.Option(help="SLR (words present), LLR (learnt weights) or CLR (expanded).")] = "SLR",
     units: Annotated[
         str | None, typer.Option(help="words of the collection, or the encoder's tokens (CLR: always tokens).")
@@ -48,7 +53,7 @@ def lexsembridge(
     seed: training.Seed = 0,
     patience: training.Patience = None,
     anew: training.Anew = False,
-    home: Home = None,
+    home: training.LibraryHome = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a bridge for exact words and fragments over an index that stays. Stopped, the same command goes on."""
@@ -75,8 +80,8 @@ def lexsembridge(
         data=data,
         split=split,
         test_split=test_split,
-        judgements=None,
-        queries=None,
+        judgements=judgements,
+        queries=queries,
         first_stage="none" if data else "lexical",
         seed=seed,
     )
@@ -87,7 +92,7 @@ def lexsembridge(
             learnt, base, replace(chosen, loop=loop), home=settings.home, name=name, dev=dev, test=test,
             on_progress=on_progress, anew=anew, cache=settings.cache,
         )  # fmt: skip
-    use = f"Search through it: foveal search … --retriever lexsembridge:{report.name}"
+    use = f"Search through it: foveal search … --retriever lexsembridge:{report.name} {training.of_home(settings)}"
     training.told(report, folder, use, settings, as_json=as_json)
 
 

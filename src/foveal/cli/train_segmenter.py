@@ -84,14 +84,27 @@ def segmenter(
     )
     with notes().status("Reading documents …"):
         documents = _documents(data, settings, SectionSettings(group=group), table, only=only_topics)
+        documents, said = _parted(documents)
     with training.progress() as on_progress:
         folder, report = train_same_topic(
             documents, encoder, replace(chosen, loop=loop), home=settings.home, name=name, on_progress=on_progress,
             anew=anew, cache=settings.cache, credit=credit,
         )  # fmt: skip
+    report = replace(report, notes=(*said, *report.notes))
     called = f"same-topic:{report.name}"
     use = f"Use it: foveal segment … --method {called}, or foveal add … --segmenter {called}"
     training.told(report, folder, use, settings, as_json=as_json)
+
+
+def _parted(documents: list[Sectioned]) -> tuple[list[Sectioned], tuple[str, ...]]:
+    """The documents, and a remark: those of one author are groups by themselves, since something must be held out."""
+    if len({one.group for one in documents}) > 1 or len(documents) < 2:
+        return documents, ()
+    said = (
+        f"All {len(documents):,} documents are of one folder, site or author, so single documents were held out: where "
+        "they share a template, the figures are too good. Put them into folders by author, or name a field by --group."
+    )
+    return [replace(one, group=f"{place} {one.name}") for place, one in enumerate(documents)], (said,)
 
 
 def _table(topics: str | None) -> TopicTable | None:

@@ -3,6 +3,10 @@
 @training.command                              # adds --name, --epochs … --json, and gives them as one argument
 def classifier(data: …, asked: training.Asked) -> None:
     asked.carried_out(partial(fit, recipe, asked.loop(CLASSIFYING)), "Use it: …")
+
+@training.command                              # adds --data, --split … --judgements --queries, too
+def late(dimension: …, asked: training.AskedOfJudged) -> None:
+    judged, test = asked.learnt_from(first_stage)
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from foveal.registry import RETRIEVERS
 if TYPE_CHECKING:
     from foveal.library import Library
     from foveal.ranking.judged import Judged
+    from foveal.ranking.judged_training import RunSettings
     from foveal.settings import Settings
     from foveal.training.examples import Examples
     from foveal.training.loop import LoopSettings
@@ -129,11 +134,11 @@ class Asked:
 
         return Settings.load(self.home)
 
-    def loop(self, usual: LoopSettings) -> LoopSettings:
+    def loop(self, usual: LoopSettings, *, mixed: bool = False) -> LoopSettings:
         """The usual one, but for what was given; epochs that were given count where steps are usual."""
         made = loop_of(
             usual, epochs=self.epochs, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate,
-            seed=self.seed, patience=self.patience,
+            seed=self.seed, patience=self.patience, mixed=mixed,
         )  # fmt: skip
         return replace(made, steps=None) if self.epochs is not None and self.steps is None else made
 
@@ -147,25 +152,66 @@ class Asked:
         told(report, kept, use.replace("{}", str(kept)), self.settings, as_json=self.as_json)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskedOfJudged(Asked):
+    """And those of what was judged: of a library, in a file, or in a collection's folder."""
+
+    data: Data = None
+    split: Split = "train"
+    test_split: TestSplit = None
+    judgements: Judgements = None
+    queries: Queries = None
+    home: LibraryHome = None
+
+    def require_one_source(self) -> None:
+        """InputError: options of a folder and of a library were given together."""
+        require_one_source(self.data, self.test_split, self.judgements, self.queries)
+
+    def learnt_from(self, first_stage: str | None) -> tuple[Judged, Examples | None]:
+        """What is learnt from, with its first stage, and what is only measured: `learnt_from` below."""
+        return learnt_from(
+            self.settings, data=self.data, split=self.split, test_split=self.test_split, judgements=self.judgements,
+            queries=self.queries, first_stage=first_stage, seed=self.seed,
+        )  # fmt: skip
+
+    def run(self, on_progress: Callable[[Progress], None], test: Examples | None = None) -> RunSettings:
+        """What every ranker's training is told."""
+        from foveal.ranking.judged_training import RunSettings
+
+        return RunSettings(
+            home=self.settings.home, name=self.name, test=test, on_progress=on_progress, anew=self.anew,
+            cache=self.settings.cache,
+        )  # fmt: skip
+
+    def told_ranker(self, report: Report, folder: Path | None) -> None:
+        """The report, with the search that uses the ranker."""
+        use = f"Use it: foveal search … --rank {report.name} {of_home(self.settings)}"
+        told(report, folder, use, self.settings, as_json=self.as_json)
+
+
 def command(of: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes the options of `Asked` behind its own, and gets them as its argument `asked`."""
-    hints = get_type_hints(Asked, include_extras=True)
-    shared = [
-        inspect.Parameter(
-            one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=one.default, annotation=hints[one.name]
-        )
-        for one in fields(Asked)
-    ]  # fmt: skip
+    """A command that takes the options of its argument `asked`, an `Asked`: those of what is learnt from before its
+    own, and the others behind them.
+    """
     signature = inspect.signature(of, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name != "asked"]
+    kind = signature.parameters["asked"].annotation
+    hints = get_type_hints(kind, include_extras=True)
+    usual = {one.name for one in fields(Asked)}
+    shared = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in fields(kind)
+    ]
+    parts = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
+    parts = [one for one in parts if one.name != "asked"]
+    parts = [*(one for one in shared if one.name not in usual), *parts, *(one for one in shared if one.name in usual)]
 
     @wraps(of)
     def asked_for(**given: Any) -> None:
-        asked = Asked(**{one.name: given.pop(one.name) for one in shared})
+        asked = kind(**{one.name: given.pop(one.name) for one in shared})
         of(**given, asked=asked)
 
-    asked_for.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
-    asked_for.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+    asked_for.__signature__ = signature.replace(parameters=parts)  # type: ignore[attr-defined]
+    asked_for.__annotations__ = {one.name: one.annotation for one in parts}
     return asked_for
 
 
@@ -352,6 +398,11 @@ def progress() -> Iterator[Callable[[Progress], None]]:
         yield advance
 
 
+def of_home(settings: Settings) -> str:
+    """The option by which a command finds what was trained, wherever it is given."""
+    return f"--home {quote(str(settings.home))}"
+
+
 def told(report: Report, folder: Path | None, use: str, settings: Settings, *, as_json: bool) -> None:
     """The table of before and after, what was remarked, and where curves and model lie."""
     run = settings.home / "runs" / "train" / report.name
@@ -365,16 +416,7 @@ def told(report: Report, folder: Path | None, use: str, settings: Settings, *, a
     lines = [*report.notes, *([f"Curves: {run / 'curves.png'}"] if report.curves.steps else [])]
     if folder is not None:
         lines += [f"The model: {folder}", use]
+    elif (run / "rejected").is_dir():
+        lines += [f"All is as it was before. What was no better lies in {run / 'rejected'}."]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-
-
-def told_ranker(report: Report, folder: Path | None, settings: Settings, *, as_json: bool) -> None:
-    """`told`, with the search that uses the ranker."""
-    told(
-        report,
-        folder,
-        f"Use it: foveal search … --rank {report.name} --home {quote(str(settings.home))}",
-        settings,
-        as_json=as_json,
-    )

@@ -2,7 +2,7 @@
 
 Rows are named by the labels that are given, in that order: sorting them by name has exchanged rows in published tables.
 
-F1         2 TP / (2 TP + FP + FN) of a class; macro: the mean of classes; weighted: by how often each is right
+F1         2 TP / (2 TP + FP + FN) of a class; macro: the mean of those that occur; weighted: by how often each is right
 FNC        Fake News Challenge: 0.25 for related or unrelated, and 0.75 more for the right class of what is related;
            over the best possible
 AUROC      how often a positive is scored above a negative
@@ -63,8 +63,10 @@ class Confusion:
 
     @property
     def macro(self) -> float:
-        """The mean F1 of the classes."""
-        return sum(self.f1.values()) / len(self.labels)
+        """The mean F1 of the classes that are right or were given at all: nothing is known of the others."""
+        f1 = self.f1
+        met = [one for at, one in enumerate(self.labels) if any(self.counts[at]) or any(row[at] for row in self.counts)]
+        return sum(f1[one] for one in met) / len(met)
 
     @property
     def weighted(self) -> float:

@@ -13,13 +13,13 @@ import hashlib
 import operator
 import random
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
-from foveal.evaluation.files import csv_rows, json_lines
+from foveal.evaluation.files import csv_rows, json_lines, text_in
 
 FORM = '{"prompt": "…", "choices": ["yes", "no"], "gold": 0}, or {"prompt": "…", "answers": ["…"]}'
 
@@ -132,6 +132,15 @@ class LabelledText:
             raise InputError(f"A labelled text lacks its {'label' if self.text.strip() else 'text'}: {TEXT_FORM}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a file as it stands there, its text, and its label; "" where it has none."""
+
+    fields: Mapping[str, Any]
+    text: str
+    label: str
+
+
 def read_texts(path: Path, *, text: Sequence[str] = (), label: str | None = None) -> list[LabelledText]:
     """The labelled texts of a file: .csv or .tsv with a header, else JSON lines; `.gz` is unpacked.
 
@@ -139,11 +148,8 @@ def read_texts(path: Path, *, text: Sequence[str] = (), label: str | None = None
     BEFORE_FIELDS. `label`: its field; by default the first of LABEL_FIELDS. Lines of `Labelled` are read, too.
     InputError: no such file, a row without text or label, or none at all.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Name a file of labelled texts: {TEXT_FORM}.")
-    table = path.name.removesuffix(".gz").endswith((".csv", ".tsv"))
     found = []
-    for place, row in csv_rows(path) if table else json_lines(path):
+    for place, row in _rows(path):
         try:
             found.append(_labelled_text(row, text, label))
         except (TypeError, ValueError, AttributeError, IndexError) as error:
@@ -153,14 +159,59 @@ def read_texts(path: Path, *, text: Sequence[str] = (), label: str | None = None
     return found
 
 
+def read_rows(path: Path, *, text: Sequence[str] = (), label: str | None = None) -> list[Row]:
+    """The rows of such a file, of which none must have a label; of `.txt` each line is a text.
+
+    InputError: no such file, a row without text, or none at all.
+    """
+    found = []
+    for place, row in _rows(path):
+        try:
+            told = _text(row, text)
+            lost = "no text" if not told.strip() else f"no {label}" if label and label not in row else ""
+            if lost:
+                raise InputError(f"it has {', '.join(map(str, row)) or 'nothing'}, and {lost}")
+            found.append(Row(row, told, _label(row, label) if _label_field(row, label) in row else ""))
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(
+                f"{place} is no text ({error}). A row is {TEXT_FORM}; --text takes other names."
+            ) from error
+    if not found:
+        raise InputError(f"{path} holds no text. A row is {TEXT_FORM}.")
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Place and content of each row. InputError: no such file, or it is damaged."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Name a file of texts: {TEXT_FORM}.")
+    plain = path.name.removesuffix(".gz")
+    if plain.endswith(".txt"):
+        lines = text_in(path).splitlines()
+        return ((f"{path}, line {number},", {"text": line}) for number, line in enumerate(lines, 1) if line.strip())
+    return csv_rows(path) if plain.endswith((".csv", ".tsv")) else json_lines(path)
+
+
 def _labelled_text(row: Mapping[str, Any], text: Sequence[str], label: str | None) -> LabelledText:
-    called = label or next((name for name in LABEL_FIELDS if row.get(name) not in (None, "")), "label")
-    if missing := [name for name in (*text, called) if row.get(name) in (None, "")]:
+    return LabelledText(_text(row, text, _label_field(row, label)), _label(row, label))
+
+
+def _label_field(row: Mapping[str, Any], label: str | None) -> str:
+    return label or next((name for name in LABEL_FIELDS if row.get(name) not in (None, "")), "label")
+
+
+def _text(row: Mapping[str, Any], text: Sequence[str], *needed: str) -> str:
+    if missing := [name for name in (*text, *needed) if row.get(name) in (None, "")]:
         raise InputError(f"it lacks {', '.join(missing)}; it has {', '.join(map(str, row))}")
     parts = text or [
         *[name for name in BEFORE_FIELDS if row.get(name)][:1],
         *[name for name in TEXT_FIELDS if row.get(name)][:1],
     ]
+    return "\n".join(str(row[name]) for name in parts)
+
+
+def _label(row: Mapping[str, Any], label: str | None) -> str:
+    called = _label_field(row, label)
     given = row[called]
     if called == "gold" and isinstance(given, int) and (choices := row.get("choices")):
         if not 0 <= given < len(choices):
@@ -168,4 +219,4 @@ def _labelled_text(row: Mapping[str, Any], text: Sequence[str], label: str | Non
         given = choices[given]
     if isinstance(given, float) and given.is_integer():
         given = int(given)  # 1.0 and 1 are one number, and so one class
-    return LabelledText("\n".join(str(row[name]) for name in parts), str(given).strip())
+    return "" if given is None else str(given).strip()

@@ -73,8 +73,9 @@ def train_headline_judge(
     notes = (*((learnt.licence,) if learnt.licence else ()), *known, *(() if after > before else (worse,)))
     curves = Curves((), ((0, dict(measured["dev"][0])), (1, dict(measured["dev"][1]))), 1, 1, "finished", seconds)
     what = f"headline judge, {settings.kind}, {settings.view} labels"
-    base = settings.encoder or "features"
-    report = Report(run.name, what, base, curves, measured, after > before, notes, plain_settings(settings))
+    report = Report(
+        run.name, what, "one label for all", curves, measured, after > before, notes, plain_settings(settings)
+    )
     with run.candidate() as made:
         run.settle(judge.save(made), report)
     return (run.place if report.kept else None), report

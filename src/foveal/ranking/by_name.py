@@ -55,9 +55,9 @@ def load_ranker(name: str, *, home: Path | None = None, **cascade: Any) -> Ranke
     folder = _folder(name, home)
     if folder is None and not _HUB_ID.fullmatch(name):
         raise UnknownName(
-            f"No ranker is called {name!r}. There are: {', '.join(RANKERS)}; or name a model that `foveal train` made "
-            'here, a folder that exists, or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2"; or several of '
-            "them with commas between, the cheap ones first."
+            f"No ranker is called {name!r}{_lost(name, home)}. There are: {', '.join(RANKERS)}; trained here: "
+            f"{', '.join(trained_rankers(home)) or 'none'}; or name a folder that exists, or a hub id such as "
+            '"cross-encoder/ms-marco-MiniLM-L6-v2"; or several of them with commas between, the cheap ones first.'
         )
     loaded: Ranker = _kind(folder)(str(folder or name))
     return loaded
@@ -91,6 +91,18 @@ def load_cascade(
         Stage(load_ranker(name, home=home), count, name=name) for (name, _), count in zip(sized, counts, strict=True)
     ]
     return Cascade(stages, budget_ms, on_report=on_report)
+
+
+def _lost(name: str, home: Path) -> str:
+    """What became of a run of that name whose model is not there; "" where there was none."""
+    from foveal.training.kept import NO_BETTER, UNFINISHED, trained
+
+    states = {one.name: one.state for one in trained(home)}
+    told = {
+        NO_BETTER: "it was trained here, but not kept, since it was no better",
+        UNFINISHED: "its training is not done",
+    }
+    return f" ({told[states[name]]})" if states.get(name) in told else ""
 
 
 def trained_rankers(home: Path) -> list[str]:

@@ -12,6 +12,7 @@ cross-encoders     by how much the score falls when a sentence is left out; belo
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from foveal.ranking.neural.ranker import Neural
 
 K1, B = 1.5, 0.75
+AT_ONCE = 16
+"""Texts without a sentence that are scored between two looks at the clock."""
+
 COUNTED = 1000
 """Passages down to which it is counted how many hold a word: a word that more of them hold is worth little anyway."""
 
@@ -45,22 +49,42 @@ def explain(
     *,
     words: WordWeights,
     counts: Sequence[int] | None = None,
+    seconds: float | None = None,
 ) -> list[Explanation]:
     """Each hit explained by its ranker, in the order given; by words where the ranker cannot, or there is none.
 
     Hits of a cascade are explained by the stage that saw them last: `counts` are what its stages took
-    (`CascadeReport.counts`; None: all that they may). Errors as the ranker's own.
+    (`CascadeReport.counts`; None: all that they may). `seconds`: when sentences have been left out for so long, the
+    others are not, and the explanation says so (None: all of them are). Errors as the ranker's own.
     """
+    return _explain(query, hits, ranker, words, counts, None if seconds is None else time.monotonic() + seconds)
+
+
+def _explain(
+    query: str,
+    hits: Sequence[Hit],
+    ranker: Ranker | None,
+    words: WordWeights,
+    counts: Sequence[int] | None,
+    until: float | None,
+) -> list[Explanation]:
     if not hits:
         return []
     kind = type(ranker).__name__
     if kind == "Cascade":
-        return _by_stages(query, hits, ranker, words, counts)  # type: ignore[arg-type]
+        return _by_stages(query, hits, ranker, words, counts, until)  # type: ignore[arg-type]
+    if kind in BY_LEAVING_OUT:
+        return BY_LEAVING_OUT[kind](query, hits, ranker, until)
     return WAYS[kind](query, hits, ranker) if kind in WAYS else [words.explain(query, hit) for hit in hits]
 
 
 def _by_stages(
-    query: str, hits: Sequence[Hit], cascade: Cascade, words: WordWeights, counts: Sequence[int] | None
+    query: str,
+    hits: Sequence[Hit],
+    cascade: Cascade,
+    words: WordWeights,
+    counts: Sequence[int] | None,
+    until: float | None,
 ) -> list[Explanation]:
     taken = counts if counts is not None else [stage.most(len(hits)) for stage in cascade.stages]
     found: list[Explanation] = []
@@ -69,7 +93,7 @@ def _by_stages(
         last = max((number for number, count in enumerate(taken) if count > place), default=None)
         end = len(hits) if last is None else min(len(hits), taken[last])
         ranker = None if last is None else cascade.stages[last].ranker
-        found += explain(query, hits[place:end], ranker, words=words)
+        found += _explain(query, hits[place:end], ranker, words, None, until)
     return found
 
 
@@ -200,25 +224,50 @@ def _by_sentences(query: str, hits: Sequence[Hit], ranker: sections.SectionRanke
     return found
 
 
-def by_leaving_out(by: str, hit: Hit, scores: Callable[[Sequence[str]], Sequence[float]]) -> Explanation:
-    """Of each sentence how much lower the score is without it; `scores` gives that of each text, an empty one too."""
+def by_leaving_out(
+    by: str, hit: Hit, scores: Callable[[Sequence[str]], Sequence[float]], *, until: float | None = None
+) -> Explanation:
+    """Of each sentence how much lower the score is without it; `scores` gives that of each text, an empty one too.
+
+    `until`, of `time.monotonic`: sentences that are not looked at by then are no part of it, and it says so.
+    """
     from foveal.ranking.sections import places_of
 
     text, parts = hit.passage.text, tuple(places_of(hit.passage.text))
-    whole, *without = scores([text, *(f"{text[:start]} {text[end:]}".strip() for start, end in parts)])
+    texts = [text, *(f"{text[:start]} {text[end:]}".strip() for start, end in parts)]
+    whole, *without = scores(texts) if until is None else _in_time(texts, scores, until)
+    says, looked = "by how much the score falls without it", len(without)
+    if looked < len(parts):
+        says += f" ({looked} of {len(parts)} sentences were looked at: there was no time for more)"
     weights = np.array([[whole - one for one in without]], dtype=np.float64)
-    return Explanation(hit, by, "by how much the score falls without it", (), parts, weights)
+    return Explanation(hit, by, says, (), parts[:looked], weights)
 
 
-def _by_pairs(query: str, hits: Sequence[Hit], ranker: CrossEncoderRanker) -> list[Explanation]:
-    return [by_leaving_out("cross-encoder", hit, lambda texts: ranker.scores(query, texts).tolist()) for hit in hits]
+def _in_time(texts: Sequence[str], scores: Callable[[Sequence[str]], Sequence[float]], until: float) -> list[float]:
+    """The scores of the first texts, of as many as fit; of the first one in any case."""
+    begun = time.monotonic()
+    found = list(scores(texts[:1]))
+    while len(found) < len(texts):
+        now = time.monotonic()
+        fit = int((until - now) / max(1e-9, (now - begun) / len(found)))
+        if fit < 1:
+            break
+        found += scores(texts[len(found) : len(found) + min(fit, AT_ONCE)])
+    return found
 
 
-def _by_answers(query: str, hits: Sequence[Hit], ranker: PointwiseRanker) -> list[Explanation]:
+def _by_pairs(query: str, hits: Sequence[Hit], ranker: CrossEncoderRanker, until: float | None) -> list[Explanation]:
+    def scores(texts: Sequence[str]) -> list[float]:
+        return list(map(float, ranker.scores(query, texts)))
+
+    return [by_leaving_out("cross-encoder", hit, scores, until=until) for hit in hits]
+
+
+def _by_answers(query: str, hits: Sequence[Hit], ranker: PointwiseRanker, until: float | None) -> list[Explanation]:
     def scores(hit: Hit, texts: Sequence[str]) -> list[float]:
         return ranker.scores(query, [replace(hit, passage=replace(hit.passage, text=text)) for text in texts])
 
-    return [by_leaving_out("pointwise", hit, partial(scores, hit)) for hit in hits]
+    return [by_leaving_out("pointwise", hit, partial(scores, hit), until=until) for hit in hits]
 
 
 WAYS: dict[str, Callable[[str, Sequence[Hit], Any], list[Explanation]]] = {
@@ -226,6 +275,8 @@ WAYS: dict[str, Callable[[str, Sequence[Hit], Any], list[Explanation]]] = {
     "BlockRank": _by_masses,
     "SectionRanker": _by_sentences,
     "LegalRanker": lambda query, hits, ranker: _by_sentences(query, hits, ranker.ranker),
+}
+BY_LEAVING_OUT: dict[str, Callable[[str, Sequence[Hit], Any, float | None], list[Explanation]]] = {
     "CrossEncoderRanker": _by_pairs,
     "PointwiseRanker": _by_answers,
 }

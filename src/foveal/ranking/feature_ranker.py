@@ -11,6 +11,7 @@ Source    `learned.py` and `fitting.py` have the models: pairwise, coordinate as
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,15 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.errors import InputError
-from foveal.evaluation.metrics import Run, evaluate
-from foveal.ranking.features import Features
+from foveal.evaluation.metrics import Run
+from foveal.ranking.features import OWN, Features
 from foveal.ranking.fitting import FITS, Group, ScoreModel
 from foveal.ranking.judged import Judged, place_of
 from foveal.ranking.learned import LearnedRanker, load_model, run_of, save_model
 from foveal.retrieval.terms import terms
 from foveal.training.examples import Examples
 from foveal.training.loop import Curves
-from foveal.training.report import Report
+from foveal.training.report import Report, beside
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import run_of as searched
 from foveal.training.watch import Progress
@@ -76,7 +77,8 @@ def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 
 
     learnt, dev = parted(judged.examples, seed)
     known_by = {
-        "what": f"features, {which}", "examples": learnt.fingerprint, "dev": dev.fingerprint,
+        "what": f"features, {which}", "features": " ".join(OWN), "examples": learnt.fingerprint,
+        "headings": _digest(judged.headings), "dev": dev.fingerprint,
         "test": run.test.fingerprint if run.test else "none", "first stage": judged.stage, "depth": str(DEPTH),
         "seed": str(seed),
     }  # fmt: skip
@@ -87,19 +89,17 @@ def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 
     idf = weights_of(learnt.corpus)
     features = Features(idf=idf)
     model = FITS[which](groups_of(judged, learnt, features)[0], features.names)
-    measured = {}
-    for kind, queries in {"dev": dev, **({"test": run.test} if run.test else {})}.items():
-        groups, first = groups_of(judged, queries, features)
-        measured[kind] = (
-            evaluate(first, queries.judged, METRICS), evaluate(run_of(groups, model), queries.judged, METRICS)
-        )  # fmt: skip
+    sides = {"dev": dev, **({"test": run.test} if run.test else {})}
+    groups = {kind: groups_of(judged, queries, features) for kind, queries in sides.items()}
+    first = {kind: found for kind, (_, found) in groups.items()}
+    measured, told = beside(sides, first, {kind: run_of(one, model) for kind, (one, _) in groups.items()}, METRICS)
     before, after = (values[METRICS[0]] for values in measured["dev"])
     kept = after > before
     worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
-    notes = (*judged.notes, *(() if kept else (worse,)))
+    notes = (*judged.notes, *told, *(() if kept else (worse,)))
     what = f"learned ranker, {which}, over {judged.stage}"
     curves = Curves((), (), 0, None, "finished", 0.0)
-    report = Report(here.name, what, "features", curves, measured, kept, notes, {"which": which, "seed": seed})
+    report = Report(here.name, what, "first stage", curves, measured, kept, notes, {"which": which, "seed": seed})
     with here.candidate() as made:
         here.settle(_saved(model, idf, made), report)
     return (here.place if kept else None), report
@@ -128,6 +128,11 @@ def weights_of(corpus: Mapping[str, str]) -> dict[str, float]:
     for text in corpus.values():
         held.update(set(terms(text)))
     return {word: float(np.log(len(corpus) / count)) for word, count in held.most_common(WORDS)}
+
+
+def _digest(headings: Mapping[str, str]) -> str:
+    """SHA-256 over the headings of passages: a feature looks at them, and a passage's text does not hold them."""
+    return hashlib.sha256(json.dumps(sorted(headings.items())).encode()).hexdigest()
 
 
 def _saved(model: ScoreModel, idf: Mapping[str, float], folder: Path) -> Path:

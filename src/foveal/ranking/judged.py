@@ -7,7 +7,8 @@
     judged = of_beir(folder, "train")                          no library, but a folder in BEIR's layout
 
 Names      A passage is "<document>:<start>-<end>"; a span that is none stands for the passage that holds most of it. A
-           document is its id, the beginning of one, its path or its address
+           document is its id, the beginning of one, its path or address, or the name of its file (with or without the
+           ending), where only one document has it
 Documents  Passages are ranked, so a judged document stands for the one of its passages that the first stage puts first
            (its opening where none is found), as in Dai and Callan, SIGIR 2019. The other passages of a relevant one
            are neither right nor wrong for that query: the first stage gives none, no training takes them as negatives
@@ -29,6 +30,7 @@ from foveal.evaluation.beir import load_beir
 from foveal.evaluation.judgements import Judgement, query_id
 from foveal.retrieval.hybrid import DENSE_WEIGHT
 from foveal.retrieval.rows import Entry
+from foveal.text.files import path_of
 from foveal.text.units import sentences
 from foveal.training.examples import Examples
 from foveal.training.pseudo_queries import Piece, PseudoSettings, pseudo_examples
@@ -97,6 +99,17 @@ class Shelf:
             start, _, end = name[len(piece.document) + 1 :].partition("-")
             found[piece.document].append(Span(piece.document, int(start), int(end)))
         return found
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Name of a file, with and without its ending -> the document; only those that name one alone."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for entry in self.library.documents():
+            if entry.source.startswith("file://"):
+                path = path_of(entry.source)
+                for name in (path.name, path.stem):
+                    found[name].add(entry.id)
+        return {name: ids.pop() for name, ids in found.items() if len(ids) == 1}
 
     @property
     def texts(self) -> dict[str, str]:
@@ -188,7 +201,8 @@ def of_qrels(
     if strange := [name for name, found in known.items() if found is None]:
         raise InputError(
             f"The judgements name {_some('document', 'documents', strange)} that the library does not hold: "
-            f"{_named(strange)}. `foveal list --json` shows the ids; a passage is ID:START-END."
+            f"{_named(strange)}. A document is named by its id (`foveal list --json` shows it), its path or address, "
+            "or a file's name that no other has; a passage is ID:START-END."
         )
     passages: dict[str, dict[str, int]] = defaultdict(dict)
     documents: dict[str, dict[str, int]] = defaultdict(dict)
@@ -286,7 +300,7 @@ def _document(shelf: Shelf, name: str) -> str | None:
     try:
         found = shelf.library.find(name)
     except InputError:
-        return None
+        return shelf.files.get(name)
     return found[0].id if len(found) == 1 else None
 
 

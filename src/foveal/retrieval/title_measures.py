@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from foveal.errors import InputError
 from foveal.evaluation.kilt import r_precision
 from foveal.models.title_models import TitleModel
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
@@ -33,7 +34,11 @@ def written_titles(
 def title_metrics(
     model: TitleModel, titles: Sequence[str], pairs: Sequence[TitlePair], *, settings: BeamSettings | None = None
 ) -> dict[str, float]:
-    """r-precision (for one title: how often it is written first) and recall@10 over the pairs."""
+    """r-precision (for one title: how often it is written first) and recall@10 over the pairs. InputError: none."""
+    if not pairs:
+        raise InputError(
+            "There are no queries with titles to measure by. Hold some out (`hold_out` does), or judge some."
+        )
     training = model.model.training
     model.model.eval()
     k = max(*DEPTHS, *(len(pair.titles) for pair in pairs))

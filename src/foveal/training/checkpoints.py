@@ -13,6 +13,7 @@ Optimiser and random states are torch files that are read with `weights_only`; n
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from foveal.training.alone import LOCK
 
 if TYPE_CHECKING:
     from torch import nn
+
+_HASH = re.compile(r"[0-9a-f]{16,}")
 
 RUN, WHOLE, DONE = "run.json", "whole.json", "done.json"
 
@@ -44,7 +47,7 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
         return
     changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
     if changed:
-        shown = "; ".join(f"{key}: {_short(found.get(key))} there, {_short(identity.get(key))} now" for key in changed)
+        shown = "; ".join(_told(key, found.get(key), identity.get(key)) for key in changed)
         raise InputError(
             f"The checkpoints in {folder} are of another run ({shown}), so this one cannot go on from them. Give it "
             "another name, or begin anew (--anew removes what is there)."
@@ -161,6 +164,13 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(dict(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _told(key: str, there: str | None, now: str | None) -> str:
+    """What differs; a hash tells nobody more than that it does."""
+    if there and now and _HASH.fullmatch(there) and _HASH.fullmatch(now):
+        return f"{key}: not the same"
+    return f"{key}: {_short(there)} there, {_short(now)} now"
 
 
 def _short(value: str | None) -> str:

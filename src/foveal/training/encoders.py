@@ -45,7 +45,7 @@ from foveal.training.negatives import (
     top_negatives,
     with_pseudo_positives,
 )
-from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.report import Metrics, Report, beside, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import Floats, Search, VectorSearch, WordSearch, blended, run_of
 from foveal.training.watch import Progress
@@ -203,10 +203,12 @@ def train_encoder(
     with run.candidate() as made:
         model_folders.save_model(model, made)
         new = VectorSearch.over(examples.corpus, load_encoder(str(made), cache=cache).encode)
-        measured = {"dev": _measured(dev, searched, new)} | ({"test": _measured(test, searched, new)} if test else {})
+        judged = {"dev": dev} | ({"test": test} if test else {})
+        was, now = ({kind: run_of(by, one, 100) for kind, one in judged.items()} for by in (searched, new))
+        measured, told = beside(judged, was, now, METRICS)
         before, after = measured["dev"]
         kept = after[METRICS[0]] > before[METRICS[0]]
-        notes = (*_windows(examples, encoder), *(() if kept else (_worse(before, after),)))
+        notes = (*_windows(examples, encoder), *told, *(() if kept else (_worse(before, after),)))
         what = f"encoder, {settings.arm}: {arm.says}"
         report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
         run.settle(made, report)
@@ -216,10 +218,6 @@ def train_encoder(
 def dev_metrics(examples: Examples, search: Search) -> dict[str, float]:
     """nDCG@10 and recall@100 of a search over the queries of `examples`."""
     return evaluate(run_of(search, examples, 100), examples.judged, METRICS)
-
-
-def _measured(examples: Examples, before: Search, after: Search) -> tuple[Metrics, Metrics]:
-    return dev_metrics(examples, before), dev_metrics(examples, after)
 
 
 def check_teacher(arm: str, *, given: bool) -> None:

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from foveal.errors import InputError
-from foveal.evaluation.metrics import evaluate
+from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.registry import require
@@ -32,7 +32,7 @@ from foveal.training import model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows, check_corpus
 from foveal.training.first_stage import dev_part, kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, beside, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
 from foveal.training.watch import Progress
@@ -130,7 +130,7 @@ def train_late_encoder(
     model = late_model(folder, settings)
     judged = {"dev": dev} | ({"test": test} if test else {})
     on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
-    before = _measured(model, judged)
+    before = _found(model, judged)
     words, count, seed = WordSearch(examples.corpus), settings.negatives, settings.loop.seed
     negatives = kept_negatives(run.folder, words, learnt, depth=settings.depth, spare=50, count=count, seed=seed)
     rows = Rows(learnt, negatives, count, seed=seed)
@@ -145,13 +145,11 @@ def train_late_encoder(
     )
     with model_folders.window(model, settings.window):
         curves = train(job, settings.loop, run.folder, on_progress=on_progress)
-    after = _measured(model, judged)
-    measured = {kind: (before[kind], after[kind]) for kind in judged}
+    measured, told = beside(judged, before, _found(model, judged), METRICS)
     old, new = (values[METRICS[0]] for values in measured["dev"])
     kept = new > old
-    notes = (
-        () if kept else (f"The new model was not kept: {METRICS[0]} on the dev queries {new:.4f}, {old:.4f} before.",)
-    )
+    worse = f"The new model was not kept: {METRICS[0]} on the dev queries {new:.4f}, {old:.4f} before."
+    notes = (*(() if kept else (worse,)), *told)
     report = Report(run.name, "token vectors", base, curves, measured, kept, notes, plain_settings(settings))
     with run.candidate() as made:
         run.settle(model_folders.save_model(model, made), report)
@@ -179,10 +177,10 @@ def late_metrics(examples: Examples, search: Search) -> dict[str, float]:
     return evaluate(run_of(search, examples, 100), examples.judged, METRICS)
 
 
-def _measured(model: Any, judged: Mapping[str, Examples]) -> dict[str, dict[str, float]]:
-    """The metrics of each set of queries, over the corpus that they share."""
+def _found(model: Any, judged: Mapping[str, Examples]) -> dict[str, Run]:
+    """What is found for each set of queries, over the corpus that they share."""
     search = late_search(model, next(iter(judged.values())).corpus)
-    return {kind: late_metrics(queries, search) for kind, queries in judged.items()}
+    return {kind: run_of(search, queries, 100) for kind, queries in judged.items()}
 
 
 def _loss(model: Any, settings: LateEncoderSettings) -> nn.Module:

@@ -6,17 +6,25 @@ report.json    all of it        curves.png    the loss, and each dev metric, ove
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from foveal.evaluation.metrics import Run, per_query, randomisation_p_value
 from foveal.evaluation.plots import COLOURS, blank, plain, saved
 from foveal.evaluation.tables import Row
 from foveal.training import checkpoints
+from foveal.training.examples import Examples
 from foveal.training.loop import Curves
 
 Metrics = Mapping[str, float]
+
+ROUNDS = 2000
+"""Of the randomisation test."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,35 @@ def seen_before(test: Iterable[Hashable], learnt: Iterable[Hashable], what: str)
         f"{count:,} of the {len(asked):,} test {what} stand among the training {what}, too: what they show is too good."
     )
     return (told,) if count else ()
+
+
+def beside(
+    judged: Mapping[str, Examples], before: Mapping[str, Run], after: Mapping[str, Run], metrics: Sequence[str]
+) -> tuple[dict[str, tuple[Metrics, Metrics]], tuple[str, ...]]:
+    """What two orders are worth to each set of queries, and for how many the first metric rose: a mean of few is luck.
+
+    The probability is that of a paired randomisation test (`evaluation.metrics`).
+    """
+    measured: dict[str, tuple[Metrics, Metrics]] = {}
+    notes = []
+    for kind, queries in judged.items():
+        was, now = (per_query(runs[kind], queries.judged, metrics) for runs in (before, after))
+        measured[kind] = (_means(was), _means(now))
+        metric = metrics[0]
+        changes = np.array([now[metric][query] - was[metric][query] for query in queries.judged])
+        if not changes.any():
+            notes.append(f"{kind}: {metric} is the same for each of {len(changes):,} queries.")
+            continue
+        chance = randomisation_p_value(changes, rounds=ROUNDS, seed=0)
+        notes.append(
+            f"{kind}: of {len(changes):,} queries {metric} rose for {int((changes > 0).sum()):,} and fell for "
+            f"{int((changes < 0).sum()):,}; luck alone does as much with probability {chance:.2g}."
+        )
+    return measured, tuple(notes)
+
+
+def _means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {metric: math.fsum(of.values()) / len(of) for metric, of in values.items()}
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:

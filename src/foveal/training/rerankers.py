@@ -31,7 +31,7 @@ from foveal.training import model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows
 from foveal.training.first_stage import kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, beside, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import Search, run_of
 from foveal.training.watch import Progress
@@ -167,15 +167,13 @@ def train_reranker(
     )
     curves = train(job, settings.loop, run.folder, on_progress=on_progress)
     scorer = Scorer(model)
-    measured = {
-        kind: (evaluate(found[kind], queries.judged, METRICS), _ordered(queries, found[kind], scorer, settings.depth))
-        for kind, queries in judged.items()
-    }
+    ordered = {kind: reranked(queries, found[kind], scorer, settings.depth) for kind, queries in judged.items()}
+    measured, told = beside(judged, found, ordered, METRICS)
     before, after = (values[METRICS[0]] for values in measured["dev"])
     kept = after > before
     worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
     what = f"reranker, {settings.objective}, over {first_stage_name}"
-    notes = () if kept else (worse,)
+    notes = (*(() if kept else (worse,)), *told)
     report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
     with run.candidate() as made:
         run.settle(model_folders.save_model(model, made), report)

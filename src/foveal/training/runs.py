@@ -19,9 +19,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveal.errors import InputError
+from foveal.models.offline import OFFLINE
+from foveal.registry import RANKERS
 from foveal.training import checkpoints, model_folders
 from foveal.training.alone import Held, hold
 from foveal.training.report import Report, read_report
+
+OWN_NAMES = frozenset((*RANKERS, *OFFLINE, "none"))
+"""Names that go before those of models trained here."""
 
 TRAINING, REPLACED = "training.json", "replaced.json"
 
@@ -43,16 +48,22 @@ class TrainingRun:
     ) -> TrainingRun:
         """The run that is called so (default: `kind` and a few digits of what it is known by), begun or gone on with.
 
-        InputError: the name is no name, or is taken by another run or model. RunBusy: another process trains it.
+        InputError: the name is no name, or is taken: by Foveal, another run or model. RunBusy: another process has it.
         """
         digest = hashlib.sha256(json.dumps(dict(known_by), sort_keys=True).encode()).hexdigest()
         name = name or f"{kind}-{digest[:8]}"
         if Path(name).name != name or name.startswith("."):
             raise InputError(f"A trained model cannot be called {name!r}; give a plain name, such as my-encoder.")
+        if name in OWN_NAMES:
+            raise InputError(
+                f"Foveal itself calls something {name!r}, so that the new model would never be meant by it. Give it "
+                f"another name, such as my-{name}."
+            )
         made = cls(name, home / "runs" / "train" / name, home / "models" / name, known_by, anew)
         if made.place.exists() and not anew and not made._may_replace():
             raise InputError(
-                f"{made.place} is there already, and a library may use it. Give the new model another name."
+                f"{made.place} is there already, and a library may use it. Give the new model another name, or let it "
+                "take that one's place (--anew)."
             )
         made = replace(made, held=hold(made.folder))
         checkpoints.claim(made.folder, known_by, anew=anew)

@@ -5,7 +5,7 @@ GET  /library/{which}/why?q=…&rank=…&start=…&end=…&revision=…
 
 What explains is the ranker that was asked for; without one, or where it cannot, the words of the query, weighed by how
 rare they are in the library (ranking/explaining.py). The page is of one passage: a language model explains none by
-leaving out its sentences for twenty of them.
+leaving out its sentences for twenty of them, and of a stranger's only so many as `ranking_s` seconds allow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from foveal.web.library_pages import LONGEST_QUERY, entry_of, place_of
 from foveal.web.limits import asked_by, limited
 from foveal.web.offered import check_ranker
 from foveal.web.pages import page
-from foveal.web.site import Site, site_of
+from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
 
 STRENGTHS = 4
@@ -78,11 +78,15 @@ def why(
     heading = place_of(site, entry, start, end, revision)
     check_ranker(rank, site.settings.home)
     limited("search")(request)
+    seconds = None
     if rank and asked_by(request):
         limited("rank")(request)
+        seconds = site.web.ranking_s or None  # this machine itself may take its time
     span = Span(entry.id, start, end)
     text = site.library.get(entry.id, revision=entry.revision).text[start:end]
-    told = _explained(site, query, Hit(Passage(span, text, heading), 0.0, rank or "words", entry.revision), rank)
+    hit = Hit(Passage(span, text, heading), 0.0, rank or "words", entry.revision)
+    ranker = site.rankers.get(rank, site.settings.home) if rank else None
+    told = site.library.explain(query, [hit], ranker, seconds=seconds)[0]
     asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
     values: dict[str, Any] = {
         "entry": entry,
@@ -96,11 +100,6 @@ def why(
         "matrix": matrix(told),
     }
     return page(request, "library/why.html", values)
-
-
-def _explained(site: Site, query: str, hit: Hit, rank: str) -> Explanation:
-    ranker = site.rankers.get(rank, site.settings.home) if rank else None
-    return site.library.explain(query, [hit], ranker)[0]
 
 
 # -- what the template draws -------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ from foveal.settings import Settings
 from foveal.training.examples import Examples, Rows, Scores, check_corpus, shuffled
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.negatives import filled, top_negatives
-from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.report import Report, beside, plain_settings
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import fingerprint
 from foveal.training.watch import Progress
@@ -288,11 +288,14 @@ def _reported(
     dev, weight = judged["dev"], 1.0
     if settings.interpolate:
         weight = tuned_weight((_of(dev, given["dev"]), runs["dev"]), dev.judged, metric=METRICS[0])
-    measured = {kind: _measured(queries, given[kind], runs[kind], weight) for kind, queries in judged.items()}
-    notes = []
+    first = {kind: _of(queries, given[kind]) for kind, queries in judged.items()}
+    together = {kind: _together(first[kind], run, weight) for kind, run in runs.items()}
+    measured, told = beside(judged, first, together, METRICS)
+    notes = list[str]()
     for kind, queries in judged.items():
         alone = evaluate(runs[kind], queries.judged, METRICS[:1])["map"]
         notes.append(f"{kind}: MAP {alone:.4f} by the model alone; its weight is {weight}.")
+    notes += told
     kept = measured["dev"][1]["map"] > measured["dev"][0]["map"]
     if not kept:
         notes.append("The ranker was not kept: on the dev queries it orders no better than the first stage.")
@@ -317,13 +320,11 @@ def _depends_on(
     }
 
 
-def _measured(examples: Examples, found: Scores, run: Run, weight: float) -> tuple[Metrics, Metrics]:
-    """The first stage, and the ranker beside it."""
-    first = _of(examples, found)
-    fused: Run = {query: weighted_sum([first[query], run[query]], [1 - weight, weight]) for query in run}
+def _together(first: Run, run: Run, weight: float) -> Run:
+    """The ranker beside the first stage, by its weight there; a weight of 1 is the ranker alone."""
     if weight == 1:
-        fused = run
-    return evaluate(first, examples.judged, METRICS), evaluate(fused, examples.judged, METRICS)
+        return run
+    return {query: weighted_sum([first[query], run[query]], [1 - weight, weight]) for query in run}
 
 
 def _of(examples: Examples, found: Scores) -> Run:
