@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -574,3 +575,27 @@ def test_no_name_is_not_the_folder_that_one_is_in(library, files, monkeypatch):
             library.remove(nothing)
     assert len(library.documents()) == 4
     assert len(library.find(".")) == 4
+
+
+@pytest.mark.parametrize(("first", "then"), [("none", "minilm"), ("minilm", "none")])
+def test_a_library_that_is_made_anew_is_followed(own_settings, first, then):
+    held = Library.open(settings=own_settings, encoder=first)
+    held.add_documents([document("rods", "The rods see at night.")])
+    assert [hit.source for hit in held.search("rods", 1)] == ["lexical" if first == "none" else "hybrid"]
+    shutil.rmtree(own_settings.library_uri)
+    other = Library.open(settings=own_settings, encoder=then)
+    other.add_documents([document("cones", "The cones tell colours apart.")])
+
+    held.add_documents([document("fovea", "The fovea holds cones.")])
+    found = [(hit.passage.text, hit.source) for hit in other.search("cones", 5)]
+    assert len(found) == 2
+    assert [(hit.passage.text, hit.source) for hit in held.search("cones", 5)] == found
+    assert held.stats() == other.stats()
+
+
+def test_an_empty_library_that_another_makes_with_an_encoder_is_followed(own_settings):
+    held = Library.open(settings=own_settings, encoder="none")
+    assert held.search("cones") == []
+    other = Library.open(settings=own_settings, encoder="minilm")
+    other.add_documents([document("cones", "The cones tell colours apart.")])
+    assert held.retriever().search(["cones"], 1)[0][0].source == "hybrid"

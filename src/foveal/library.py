@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.pruning import address_of, gone
 from foveal.retrieval.rows import Entry
+from foveal.retrieval.rows import Stats as Stats
 from foveal.retrieval.store import Store
 from foveal.settings import Settings, expanded
 from foveal.text.loading import Skipped, Source, discover
@@ -48,20 +49,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 20
 """Passages that a ranker orders where nothing else is said: a language model is slow at it."""
-
-
-@dataclass(frozen=True)
-class Stats:
-    """The size of a library; `bytes` is what its files take (on an object store: those of the present version)."""
-
-    home: str
-    documents: int
-    passages: int
-    revisions: int
-    bytes: int
-    encoder: str
-    segmenter: str
-    schema: int
 
 
 class Library:
@@ -182,15 +169,21 @@ class Library:
         return Pipeline([found, ranker], [budget, budget]).search([query], k)[0]
 
     def explain(
-        self, query: str, hits: Sequence[Hit], ranker: Ranker | None = None, *, counts: Sequence[int] | None = None
+        self,
+        query: str,
+        hits: Sequence[Hit],
+        ranker: Ranker | None = None,
+        *,
+        counts: Sequence[int] | None = None,
+        seconds: float | None = None,
     ) -> list[Explanation]:
         """Which words or sentences of each hit match: as `ranker` sees it (`ranking.explaining.explain`, which says
-        what `counts` are), or by the query's words, weighed by how rare they are here.
+        what `counts` and `seconds` are), or by the query's words, weighed by how rare they are here.
         """
         from foveal.ranking.explaining import WordWeights, explain
 
         words = WordWeights.searched(query, hits, LexicalRetriever(self.store), self.store.counts()["passages"])
-        return explain(query, hits, ranker, words=words, counts=counts)
+        return explain(query, hits, ranker, words=words, counts=counts, seconds=seconds)
 
     def retriever(
         self, name: str | None = None, *, where: str | Sequence[str] | None = None, **options: Any
@@ -199,6 +192,7 @@ class Library:
 
         UnknownName lists the names there are.
         """
+        self._follow()
         name, _, model = (name or ("hybrid" if self.store.dimension else "lexical")).partition(":")
         options = {"model": model, **options} if model else options
         kind = lookup(RETRIEVERS, name, kind="retriever")
@@ -259,15 +253,16 @@ class Library:
         settings: AskSettings | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[AskEvent]:
-        """Search, read around the best `k` passages, answer from the sentences that matter, telling what happens.
+        """Search, answer from the best of `k` passages, telling what happens.
 
-        `model` answers: a name (see `load_chat`) or a chat model. `reader` reads around the passages (default: `model`
-        where it is local; else nothing does, and the passages are taken whole). The last event is `Asked`; that the
-        library does not hold the answer is one, too. InputError: an empty question. LibraryError: an empty library.
+        `model` answers: a name (see `load_chat`) or a chat model. `reader` reads around the passages, if the settings
+        say so (default: `model` where it is local). The last event is `Asked`; that the library does not hold the
+        answer is one, too. InputError: an empty question. LibraryError: an empty library.
         """
         from foveal.models import load_chat
         from foveal.models.language import DEFAULT
         from foveal.reading.asking import Asked, Asker, Searched, not_in_library
+        from foveal.reading.likeness import KNOWN
 
         begun = time.perf_counter()
         if not question.strip():
@@ -281,7 +276,8 @@ class Library:
             return
         if model is None or isinstance(model, str):
             model = load_chat(model or DEFAULT, cache=self.settings.cache)
-        asker = Asker(self._stored, model, reader, settings, home=self.settings.home)
+        encoder = self.encoder if self.store.settings["encoder"] == KNOWN else None
+        asker = Asker(self._stored, model, reader, settings, encoder=encoder, home=self.settings.home)
         for event in asker.stream(question, hits, cancel=cancel):
             seconds = time.perf_counter() - begun
             yield replace(event, seconds=seconds) if isinstance(event, Asked) else event
@@ -300,10 +296,8 @@ class Library:
 
     def entries(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Id -> document without its text, for those of `document_ids` that are there."""
-        if not document_ids:
-            return {}
         ids = ",".join(literal(one) for one in dict.fromkeys(document_ids))
-        return {entry.id: entry for entry in self.store.entries(f"id IN ({ids})")}
+        return {entry.id: entry for entry in self.store.entries(f"id IN ({ids})")} if ids else {}
 
     def get(self, which: str, *, revision: str | None = None) -> Document:
         """The document with that id (or its first 6 digits or more), path, URL or address.
@@ -330,7 +324,7 @@ class Library:
             condition += f" OR starts_with(source, {literal(address.rstrip('/') + '/')})"
         entries = self.store.entries(condition)
         exact = [entry for entry in entries if entry.id == document_id(address)]
-        if exact or entries:
+        if entries:
             return exact or entries
         if re.fullmatch(r"[0-9a-f]{6,32}", which):
             return [self.store.entry(which)]
@@ -367,9 +361,8 @@ class Library:
 
         name = self.store.settings["encoder"]
         if name == "none":
-            raise InputError(
-                "This library was made without an encoder, so it can be searched by words only: --retriever lexical."
-            )
+            said = "This library was made without an encoder, so it can be searched by words only: --retriever lexical."
+            raise InputError(said)
         encoder = load_encoder(name, cache=self.settings.cache, home=self.settings.home)
         if encoder.fingerprint != self.store.settings["fingerprint"]:
             raise LibraryError(
@@ -391,6 +384,7 @@ class Library:
         on_progress: Callable[[AddReport], None],
         work: Work | None = None,
     ) -> AddReport:
+        self._follow()
         work = work or OwnWork(self)
         encode = None if self.store.settings["encoder"] == "none" else work.encode
         indexer = Indexer(self.store, work.segment, encode, lambda _: on_progress(report), ahead=work.ahead)
@@ -400,6 +394,12 @@ class Library:
                 if report.added or report.updated or self.store.stale():
                     work.index(self.store)
         return report
+
+    def _follow(self) -> None:
+        """Be the library that lies here by now: another process may have made it anew, with another encoder."""
+        if self.store.follow():
+            for name in ("encoder", "segmenter"):
+                self.__dict__.pop(name, None)
 
     def _is_empty(self) -> bool:
         return not any(self.store.counts().values())
@@ -436,7 +436,6 @@ def _create(settings: Settings, encoder_name: str, segmenter_name: str, *, anew:
     values = {"encoder": name, "segmenter": segmenter_name}
     if encoder:
         values |= {"fingerprint": encoder.fingerprint, "dimension": str(encoder.dimension)}
-    with tables.writer_lock(uri):
-        # looked at again: loading the encoder took its time
+    with tables.writer_lock(uri):  # looked at again: loading the encoder took its time
         if not tables.exists(uri) or (anew and Library(Store.open(uri), settings)._is_empty()):
             tables.create(uri, values, encoder.dimension if encoder else None)

@@ -160,6 +160,7 @@ BENCHES = {
     "read-peer": "foveal.bench.read:read_peer",
     "read-longdoc": "foveal.bench.read:read_longdoc",
     "read-million": "foveal.bench.read:read_million",
+    "ask": "foveal.bench.ask:ask",
     "attention": "foveal.bench.attention:attention",
     "attention-kernel": "foveal.bench.attention_kernel:kernel",
     "attention-choice": "foveal.bench.attention_choice:choice",

@@ -273,7 +273,7 @@ def test_ask_a_server_without_a_model_here(place):
     assert found["citations"][0]["heading"] == "The mill"
     assert found["confidence"] is None
     assert "[1] “The keeper of the mill is Orsin Vale.”" in shown.stdout
-    assert re.search(r"\d passages of 1 documents; \d+\.\d s", shown.said)
+    assert re.search(r"\d passages of 1 document; \d+\.\d s", shown.said)
 
 
 def test_ask_what_no_word_of_the_library_fits(place):

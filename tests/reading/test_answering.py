@@ -253,6 +253,22 @@ def test_a_draft_comes_in_pieces():
     assert draft.citations[0].quote == "The keeper of the mill is Orsin Vale."
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("About 1" + ",000" * 40, "About 1,000"),
+        ("It is so. " + "Yes it is. " * 30, "It is so. Yes it is."),
+        ("The mill has 1,000,000,000 stones.", "The mill has 1,000,000,000 stones."),
+        ("It is --------------- there.", "It is --------------- there."),
+    ],
+    ids=["number", "sentence", "a large number", "a rule"],
+)
+def test_an_answer_that_goes_round_ends_where_it_had_said_it_once(said, left):
+    pieces, draft = spoken(drafted(Scripted(said), QUESTION, evidence(), SETTINGS))
+    assert re.sub(r" \[\d\]", "", draft.text) == left
+    assert len("".join(one.text for one in pieces)) < len(left) + 150
+
+
 def test_a_draft_can_be_cancelled():
     cancel = Cancel()
     pieces = drafted(Quoter(), QUESTION, evidence(), SETTINGS, cancel=cancel)

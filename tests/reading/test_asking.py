@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from honest import document
 from hypothesis import given
@@ -16,14 +17,15 @@ from foveal.library import Library
 from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
 from foveal.reading.answering import AnswerSettings
-from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched
+from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched, opened
 from foveal.reading.events import AnswerDelta
+from foveal.reading.likeness import LIKE, held_share, likeness
 from foveal.types import Hit, Passage, Span
 
 QUESTION = "Who is the keeper of the mill?"
 RAIN = "".join(f"It rained on day {number}. " for number in range(90))
 FACT = "The keeper of the mill is Orsin Vale. "
-SMALL = AskSettings(window=64, batch_tokens=128, floor=0.1)
+SMALL = AskSettings(looks=True, window=64, batch_tokens=128, floor=0.1)
 
 
 @pytest.fixture
@@ -220,6 +222,84 @@ def test_a_local_answerer_reads_by_its_own_model(qwen, mill):
     assert_exact(answer, mill)
 
 
+# -- whole passages, which is how a model of this machine answers, too -------------------------------------------------
+
+
+class Meanings:
+    """An encoder of two meanings: what speaks of the mill, and all else; `name` is the one whose cosines are known."""
+
+    name, dimension, max_tokens, fingerprint = "minilm", 2, 512, "meanings"
+
+    def encode(self, texts):
+        return np.array([[1.0, 0.0] if "mill" in text else [0.3, 0.954] for text in texts], np.float32)
+
+    def token_offsets(self, text):
+        return [(0, len(text))]
+
+
+def test_a_model_of_this_machine_is_shown_whole_passages_and_reads_nothing_else(qwen, mill, bread):
+    held = {(one.id, one.revision): one for one in (mill, bread)}
+    made = Asker(lambda *which: held[which], LocalChat(qwen), encoder=Meanings())
+    hits = [hit_in(mill, FACT.strip()), hit_in(bread, "Her oven is of red brick.", 0.5)]
+    chosen, *_, answer = ask(made, *hits)
+    assert [one.excerpt.text for one in chosen.evidence] == [hit.passage.text for hit in hits]
+    assert chosen.tokens == 0
+    assert answer.found
+    assert answer.confidence == pytest.approx(0.5, abs=0.01)  # what a random model says is not borne out
+    assert_exact(answer, mill, bread)
+
+
+def test_where_nothing_is_near_the_question_a_small_model_is_not_asked(qwen, bread, monkeypatch):
+    monkeypatch.setattr(LocalChat, "stream", lambda *_, **__: pytest.fail("it was asked"))
+    held = {(bread.id, bread.revision): bread}
+    hit = hit_in(bread, "Her oven is of red brick.")
+    *_, answer = ask(Asker(lambda *which: held[which], LocalChat(qwen), encoder=Meanings()), hit)
+    assert (answer.text, answer.found, answer.confidence, answer.citations) == (NOT_IN_LIBRARY, False, 0.0, ())
+    assert [one.excerpt.text for one in answer.evidence] == [hit.passage.text]  # to look at
+
+
+def test_likeness_is_of_the_nearest_sentence_and_of_a_known_encoder_alone():
+    passages = ["It rained. The mill turned.", "Bread."]
+    assert likeness(QUESTION, passages, Meanings()) == pytest.approx(1)
+    assert likeness(QUESTION, ["It rained."], Meanings()) == pytest.approx(0.3)
+    other = Meanings()
+    other.name = "another"
+    assert likeness(QUESTION, passages, other) is None
+    assert likeness(QUESTION, passages, None) is None
+    assert likeness(QUESTION, [" \n"], Meanings()) is None
+
+
+def test_likeness_of_the_real_encoder_tells_an_answer_from_none():
+    from foveal.models import load_encoder
+
+    encoder, text = load_encoder("minilm"), [FACT + "It rained all day. The baker sells bread."]
+    assert likeness(QUESTION, text, encoder) > LIKE
+    assert likeness("How large is the moon of Saturn that has lakes?", text, encoder) < LIKE
+    assert held_share(LIKE) < 0.2 < held_share(0.7)
+
+
+def test_a_question_for_a_documents_subject_is_answered_by_its_opening(mill):
+    told = "Routing sends each query to the keys of its cluster. "
+    routing = document("Routing", told + "Routing is 3 times as fast. " * 60)
+    documents = {(one.id, one.revision): one for one in (mill, routing)}
+    hits = [hit_in(mill, FACT.strip()), hit_in(routing, "3 times as fast")]
+    first, *rest = opened("What is routing?", hits, documents)
+    assert rest == hits
+    assert (first.passage.span.document_id, first.passage.span.start) == (routing.id, 0)
+    assert first.passage.text == routing.quote(first.passage.span)
+    assert first.passage.text.startswith(told)
+    assert len(first.passage.text) <= 600
+    assert opened("What is fast routing?", hits, documents) == hits
+    assert opened("What is it?", hits, documents) == hits
+
+
+def test_the_opening_is_not_shown_twice_and_an_empty_one_not_at_all():
+    short, blank = document("Key", "The key hangs behind the clock."), document("Clock", " " * 700 + "It ticks.")
+    documents = {(one.id, one.revision): one for one in (short, blank)}
+    assert len(opened("key?", [hit_in(short, short.text)], documents)) == 1
+    assert len(opened("clock?", [hit_in(blank, "It ticks.")], documents)) in (1, 2)
+
+
 # -- any text --------------------------------------------------------------------------------------------------------
 
 PIECES = [
@@ -255,7 +335,9 @@ def test_any_passage_of_any_text_is_read_whole_and_quoted_exactly(qwen, pieces, 
 # -- what it refuses ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong", [{"window": 63}, {"batch_tokens": 0}, {"near": -0.1}, {"near": 1.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"window": 63}, {"batch_tokens": 0}, {"near": -0.1}, {"near": 1.1}, {"likeness": 1.1}]
+)
 def test_settings_out_of_their_range(wrong):
     with pytest.raises(InputError, match="Asking needs"):
         AskSettings(**wrong)

@@ -337,6 +337,23 @@ def test_a_folder_of_sentence_transformers_gives_the_same_weights(splade_folder,
         assert kept == set(terms[np.argsort(-weights, kind="stable")[:3]].tolist())
 
 
+def test_a_text_longer_than_the_positions_is_cut_to_them(tmp_path):
+    """A5: RoBERTa's kin count them from behind that of padding: 514 are room for 512 tokens."""
+    from training.test_pretraining import TEXTS, tokenizer
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    from foveal.retrieval.sparse_encoders import SpladeEncoder
+
+    words = tokenizer()
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = RobertaConfig(vocab_size=len(words), max_position_embeddings=16, pad_token_id=words.pad_token_id, **sizes)
+    RobertaForMaskedLM(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    encoder = SpladeEncoder(tmp_path)
+    assert encoder.max_tokens == 16 - words.pad_token_id - 1
+    assert len(encoder.encode([" ".join(TEXTS * 3)])) == 1
+
+
 def test_splade_finds_a_text_by_itself(splade_folder):
     """A5: a model's own weights through the whole road; a text's score with itself is its squared length."""
     from training.test_pretraining import TEXTS

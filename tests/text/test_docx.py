@@ -134,8 +134,9 @@ def test_a_document_of_a_program_that_writes_them():
         (word(paragraph("words"))[:-30], "is damaged"),
         (word(""), "holds no text"),
         (epub({"a.xhtml": "<p>Words.</p>"}), "lacks word/document.xml"),
+        (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600), "locked with a password"),
     ],
-    ids=["zip", "cut", "empty", "book"],
+    ids=["zip", "cut", "empty", "book", "locked"],
 )
 def test_what_is_no_document_says_so(content, reason):
     with pytest.raises(UnreadableSource, match=reason):

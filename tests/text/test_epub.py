@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from text.books import epub
 
 from foveal.errors import UnreadableSource
+from foveal.text.archives import opened
 from foveal.text.epub import read_epub
 from foveal.text.loading import LoadSettings, read_document
 
@@ -70,12 +71,26 @@ def test_a_book_that_unpacks_to_more_than_the_limit_is_refused(tmp_path):
         (epub({"a.xhtml": ""}), "without text"),
         (epub({}), "without text"),
         (epub(PAGES, others={"META-INF/container.xml": "<container/>"}), "lacks its parts"),
+        (epub(PAGES, others={"META-INF/container.xml": ""}), "container.xml is no XML"),
     ],
-    ids=["zip", "cut", "blank", "empty", "package"],
+    ids=["zip", "cut", "blank", "empty", "package", "no-xml"],
 )
 def test_what_is_no_book_says_so(content, reason):
     with pytest.raises(UnreadableSource, match=reason):
         read(content)
+
+
+def test_an_address_that_is_none_leads_to_no_chapter():
+    package = (
+        "<package><manifest><item id='a' media-type='text/html' href='//[a'/><item id='b' media-type='text/html' "
+        "href='text/b.xhtml'/></manifest><spine><itemref idref='a'/><itemref idref='b'/></spine></package>"
+    )
+    assert read(epub({"b.xhtml": "<p>Words.</p>"}, others={"OEBPS/book.opf": package})).text == "Words."
+
+
+def test_a_mistake_of_the_one_who_reads_an_archive_is_not_told_as_damage():
+    with pytest.raises(ValueError, match="ours"), opened(SMALL, "a.epub", max_bytes=10**6):
+        raise ValueError("ours")
 
 
 def test_names_outside_of_the_archive_lead_nowhere():

@@ -72,13 +72,31 @@ def test_pages_that_are_but_pictures_are_told(caplog):
     assert not caplog.messages
 
 
+@pytest.mark.parametrize("width", [180, 30], ids=["scan", "logo"])
+def test_scans_with_a_head_and_a_stamp_are_told_and_slides_are_not(width, caplog):
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=11)
+    for n in range(6):
+        pdf.add_page()
+        pdf.text(20, 8, f"Dvorak v. Meridian, bundle page {n + 1}")
+        pdf.text(20, 290, f"MER{n + 4711:06}")
+        if n < 4:
+            pdf.image(Image.new("L", (50, 70), 200), x=10, y=15, w=width)
+        else:
+            pdf.multi_cell(0, text=f"Page {n + 1}. {WORDS}.")
+        if n == 3:  # a slide: a picture behind words of its own
+            pdf.text(60, 100, "What we have learnt")
+    read(bytes(pdf.output()))
+    assert ["3 of its 6 pages are pictures" in said for said in caplog.messages] == [True] * (width == 180)
+
+
 def test_properties():
     found = read(made([WORDS], title="A study of sight"))
     assert (found.title, found.author) == ("A study of sight", "Ada")
     assert found.created == datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("poor", ["Microsoft Word - draft.doc", "untitled", "paper.dvi", "1234", None])
+@pytest.mark.parametrize("poor", ["Microsoft Word - draft.doc", "untitled", "paper.dvi", "order.html", "1234", None])
 def test_without_a_real_title_the_largest_line_serves(poor):
     assert read(made([WORDS], title=poor, heading="Seeing what matters")).title == "Seeing what matters"
 

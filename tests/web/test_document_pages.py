@@ -201,6 +201,14 @@ def test_a_search_within_one_document_finds_nothing_else(visitor, app):
     assert 'name="where"' not in visitor.client.get(f"/library/{other.id}").text  # one passage: nothing to look for
 
 
+def test_the_direction_of_a_text_is_its_own_and_not_that_of_its_page_number(visitor, app):
+    made = document("x", "\u05d4\u05e2\u05d9\u05df " * 40, pages=(0, 80))
+    app.state.site.library.add_documents([made])
+    shown = visitor.client.get(f"/library/{made.id}").text
+    assert "<bdi>page 1</bdi>" in shown  # what `dir="auto"` looks past
+    assert re.search(r'class="passage" dir="auto"', shown)
+
+
 def test_a_mail_says_who_sent_it_and_when(visitor):
     mail = b'Subject: Books\nFrom: "Ada <i>Gray" <ada@example.org>\nDate: Mon, 3 Jun 2019 09:12:00 +0000\n\nHere.\n'
     visitor.add(("books.eml", mail))
@@ -218,12 +226,14 @@ def test_a_cited_revision_is_shown_though_it_was_replaced(visitor, app):
     start = STORY.index("Orsin Vale")
     cited = place_address(old.id, start, start + 10, old.revision)
     assert "earlier text" not in visitor.client.get(cited).text
+    assert "Other texts" not in visitor.client.get(cited).text  # there is none
     library.add_documents([new])
     page = visitor.client.get(cited).text
     assert marks(page) == "Orsin Vale"
     assert "This is an earlier text" in text_of(page)
     assert marks(visitor.client.get(f"/library/{old.id}?span={start}-{start + 10}").text) == "Arvid Vale"
-    assert f"revision={old.revision[:16]}" in visitor.client.get(f"/library/{old.id}").text
+    assert re.findall(r'revision=(\w+)"><code>', visitor.client.get(f"/library/{old.id}").text) == [old.revision[:16]]
+    assert re.findall(r'revision=(\w+)"><code>', page) == [new.revision[:16]]
     gone = visitor.client.get(f"/library/{old.id}?revision=abcdef123456")
     assert gone.status_code == 404
     assert "has no revision" in gone.text

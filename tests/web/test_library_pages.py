@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fpdf import FPDF
 from honest import document
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from reading_site import STORY, made_app, pdf, text_of, visiting
 from servers import page, serving
 from text.books import epub, paragraph, word
@@ -64,6 +66,21 @@ def test_files_of_all_kinds_get_in_and_are_listed(visitor, tmp_path):
         assert title in listed
     assert "4 documents" in listed
     assert len(kept(tmp_path)) == 4
+
+
+def test_pages_that_are_but_pictures_are_told_to_who_added_them_and_to_readers(visitor):
+    made = FPDF()
+    made.set_font("helvetica", size=11)
+    for n in range(3):
+        made.add_page()
+        if n:
+            made.image(Image.new("L", (50, 70), 200), w=180)
+        else:
+            made.multi_cell(0, text=STORY)
+    said = "2 pages of it cannot be read"
+    assert said in text_of(visitor.add(("scan.pdf", bytes(made.output()))))
+    assert said in text_of(visitor.client.get(f"/library/{visitor.only()}").text)
+    assert visitor.client.get("/library?q=mill&where=unread_pages>1&retriever=lexical").text.count('class="hit"') == 1
 
 
 def test_a_page_of_many_documents_reads_its_own_alone(visitor, app, monkeypatch):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from foveal.types import Hit
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+NEAREST = 3
+"""Passages that are shown where no answer is borne out."""
 MODELS = "one of `foveal models`, a folder, a .gguf file, or a hub id"
 
 Url = Annotated[
@@ -55,13 +57,20 @@ def _typed(question: str) -> str:
 
 def ask(
     question: Annotated[str, typer.Argument(callback=not_empty)],
-    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to read around.")] = 8,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to answer from.")] = 8,
     retriever: RetrieverName = None,
     where: Where = None,
     model: Annotated[
-        str | None, typer.Option(help=f"Model that reads, and answers without --url (default: {DEFAULT_MODEL}).")
+        str | None,
+        typer.Option(help=f"Model that answers without --url, and reads with --attention (default: {DEFAULT_MODEL})."),
     ] = None,
-    attention: Attention = "auto",
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Let the model read around the passages and choose sentences, which takes several times as long: "
+            f"auto, {', '.join(METHODS)} (docs/attention.md). Or act, act:FILE: calibrated heads answer (docs/act.md)."
+        ),
+    ] = None,
     url: Url = None,
     answerer: Answerer = None,
     home: Home = None,
@@ -80,9 +89,9 @@ def ask(
     from foveal.reading.asking import AskSettings
 
     answering = settings_for(chat) if chat else AnswerSettings()
-    if is_act(attention):
-        chat, attention = calibrated(attention, chat, local, library.settings), "auto"
-    ask_settings = AskSettings(answer=answering, attention=attention)
+    if attention and is_act(attention):
+        chat, attention = calibrated(attention, chat, local, library.settings), None
+    ask_settings = AskSettings(answer=answering, looks=attention is not None, attention=attention or "auto")
     answer, hits = asked(library, question, chat, local, k=k, retriever=retriever, where=where, settings=ask_settings)
     places = places_of(library, answer, hits)
     if as_json:
@@ -90,8 +99,23 @@ def ask(
         print_json(answer_json(answer, places) | {"seconds": round(answer.seconds, 2), "passages": passages})
         return
     results().print(answer_text(answer, places))
+    if not answer.citations:
+        _print_nearest(library, question, hits[:NEAREST])
     documents = len({hit.passage.span.document_id for hit in hits})
-    notes().print(f"{len(hits)} passages of {documents} documents; {answer.seconds:.1f} s", style="dim")
+    of = f"{documents} document{'s' * (documents != 1)}"
+    notes().print(f"{len(hits)} passage{'s' * (len(hits) != 1)} of {of}; {answer.seconds:.1f} s", style="dim")
+
+
+def _print_nearest(library: Library, question: str, hits: Sequence[Hit]) -> None:
+    """The passages to look at where no answer came that the texts bear out."""
+    from foveal.cli.hits import hit_text
+
+    entries = library.entries([hit.passage.span.document_id for hit in hits])
+    known = [hit for hit in hits if hit.passage.span.document_id in entries]
+    if known:
+        results().print("What comes nearest:\n", style="dim")
+    for place, hit in enumerate(known, start=1):
+        results().print(hit_text(place, hit, entries[hit.passage.span.document_id], question, full=False))
 
 
 def asked(

@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 
 NOT_FOUND = "Nothing in the text answers this."
 INSTRUCTION = "Read the excerpts and answer the question. Be very concise in your answer."
+ROUND = 32
+"""Characters of a repetition that is no number and no line of a table any more."""
 NOWHERE = "If the excerpts do not hold the answer, say: not found."
 
 _CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
 _GLUED = re.compile(r"(?P<before>\w+|[\])])?\[(?P<inside>\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that is read as such
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
+_ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
@@ -147,11 +150,13 @@ def answered(
 
 
 def confidence(score: float, draft: Drafted) -> float:
-    """0 to 1, by the best sentence's score (a literal find has about 10, a paraphrase 1 to 2); no probability.
+    """0 to 1, by the best sentence's score (a literal find has about 10, a paraphrase 1 to 2); no probability."""
+    return score / (score + 2) * borne_out(draft)
 
-    Half where something said is not borne out; 0 where nothing was found.
-    """
-    return (score / (score + 2) * (0.5 if draft.unsupported else 1.0)) if draft.found else 0.0
+
+def borne_out(draft: Drafted) -> float:
+    """1; half where something said is not borne out; 0 where nothing was found."""
+    return (0.5 if draft.unsupported else 1.0) if draft.found else 0.0
 
 
 def drafted(
@@ -173,13 +178,24 @@ def drafted(
     for piece in model.stream(asked, sampling, cancel=cancel):
         pieces.append(piece)
         yield AnswerDelta(piece)
+        if len(pieces) % 16 == 0 and goes_round("".join(pieces)):
+            break
     answer = "".join(pieces)
+    if round_ := goes_round(answer):
+        end = round_.end(1)
+        answer = answer[: end + (answer[end : end + 1] in tuple(".!?。"))].rstrip(",;:- ")
     local = getattr(model, "language_model", None)
     ground = None
     if heads is not None and local is not None:
         shown = [_unnumbered(one.excerpt.text) for one in evidence]
         ground = grounding(local, local.render(asked), answer, shown, heads)
     return checked(answer, question, evidence, settings, ground)
+
+
+def goes_round(answer: str) -> re.Match[str] | None:
+    """The end of an answer that says the same again and again, as small models do; group 1 is what it says."""
+    found = _ROUND.search(answer, max(0, len(answer) - 400))
+    return found if found and len(found[0]) >= ROUND else None
 
 
 def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:

@@ -1,18 +1,21 @@
-"""Ask: a question to a whole library, answered from the few sentences that matter, each with its exact place.
-
-A search finds passages. Around the best of them the stored texts are read, a window each, and the model's own attention
-says which sentences the question looks at (see looking.py); these are the excerpts that the answer is made from (see
-answering.py). Every citation is compared with the text that is stored. A model behind a server shows no attention:
-without a local one beside it, the passages themselves are the excerpts.
+"""Ask: a question to a whole library, answered from the passages that a search finds, each thing with its exact place.
 
     asker = Asker(lambda document_id, revision: library.get(document_id, revision=revision), LocalChat(model))
     for event in asker.stream("Who keeps the key?", library.search("Who keeps the key?", 8)): …      # the last is Asked
+
+Excerpts    the best passages, whole, as many as the answerer is shown; before them the opening of a document whose
+            title holds all that is asked for ("What is routing?"). Or, if `looks`: around each passage a window is
+            read, and the sentences that the model's own attention looks at are the excerpts (looking.py). That takes
+            several times as long, and small models answer better from whole passages (docs/ask.md)
+Not there   a small model that is not told to refuse answers anything. Where no sentence of the passages is near the
+            question in meaning, it is not asked (likeness.py)
+Citations   every one is compared with the text that is stored (answering.py)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,14 +25,16 @@ from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
 from foveal.attention.retrieval_heads import copying_heads
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
-from foveal.models.chat import Cancel, ChatModel
-from foveal.reading.answering import AnswerSettings, Drafted, Evidence, confidence, drafted, settings_for
+from foveal.models.chat import Cancel, ChatModel, is_local
+from foveal.reading.answering import AnswerSettings, Drafted, Evidence, borne_out, confidence, drafted, settings_for
 from foveal.reading.events import AnswerDelta
+from foveal.reading.likeness import LIKE, held_share, likeness
 from foveal.reading.looking import Looking
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, scored
 from foveal.reading.sentences import Sentence, packed, read_sentences
+from foveal.reading.skim import content_words
 from foveal.text.units import sentences
-from foveal.types import Answer, Document, Hit, Span
+from foveal.types import Answer, Document, Encoder, Hit, Passage, Span
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -42,11 +47,16 @@ NOT_IN_LIBRARY = "Nothing in the library answers this."
 EDGE = 600
 """Characters beside a window in which the beginning of a sentence is looked for."""
 
+OPENING = 600
+"""About how many characters say what a document is about."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AskSettings:
     """How a library is asked."""
 
+    looks: bool = False  # whether a model of this machine reads around the passages and chooses sentences
+    likeness: float = LIKE  # least likeness of a sentence to the question, where it is known (likeness.py); 0: any
     window: int = 512  # tokens that are read around a passage, at least 64
     batch_tokens: int | None = None  # tokens that go through the model at once; None: by device (looking.batch_size)
     floor: float = 0.7  # least score of a sentence that counts as evidence (looking.py has the unit)
@@ -56,8 +66,10 @@ class AskSettings:
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
-        if self.window < 64 or (self.batch_tokens is not None and self.batch_tokens < 1) or not 0 <= self.near <= 1:
-            raise InputError("Asking needs a window of 64 tokens, a batch of 1, and a share from 0 to 1 as `near`.")
+        if self.window < 64 or (self.batch_tokens is not None and self.batch_tokens < 1):
+            raise InputError("Asking needs a window of 64 tokens, and a batch of 1.")
+        if not (0 <= self.near <= 1 and 0 <= self.likeness <= 1):
+            raise InputError("Asking needs shares from 0 to 1 as `near` and `likeness`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +91,9 @@ class Chosen:
 class Asked(Answer):
     """An answer from a library; the last event.
 
-    `found` is False where the library does not hold the answer: nothing was found, nothing looked at, or the model
-    says so. `unsupported` are the sentences of the answer that no excerpt bears out.
+    `found` is False where the library does not hold the answer: nothing was found, nothing is near the question or
+    looked at, or the model says so; `evidence` is what came nearest. `unsupported` are the sentences of the answer that
+    no excerpt bears out.
     """
 
     question: str = ""
@@ -118,28 +131,32 @@ class Asker:
         reader: LanguageModel | None = None,
         settings: AskSettings | None = None,
         *,
+        encoder: Encoder | None = None,
         home: Path | None = None,
     ) -> None:
-        """`reader` reads around the passages (default: the answerer's own model, if it is on this machine).
-
-        `home` holds attention profiles of one's own.
+        """`reader` reads around the passages, if the settings say so (default: the answerer's own model, if it is on
+        this machine). `encoder` tells how near they are to the question. `home` holds attention profiles of one's own.
         """
         self.settings = settings or AskSettings(answer=settings_for(answerer))
         self._get = get
-        self._answerer = answerer
-        reader = reader or getattr(answerer, "language_model", None)
+        self._answerer, self._encoder = answerer, encoder
         self._heads = copying_heads(answerer, home)
-        self._looking = Looking(reader, profile_of(reader, home), attention=self.settings.attention) if reader else None
+        self._looking = None
+        reader = reader or getattr(answerer, "language_model", None)
+        if reader and self.settings.looks:
+            self._looking = Looking(reader, profile_of(reader, home), attention=self.settings.attention)
 
     def stream(self, question: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> Iterator[AskEvent]:
         """Answer `question` from `hits`; the last event is `Asked`. LibraryCorrupt: a quote is not exact."""
         begun = time.perf_counter()
         documents = self._documents(hits)
         hits = [hit for hit in hits if _key(hit) in documents]
+        like = self._likeness(question, hits)
         evidence, tokens = self._evidence(question, hits, documents, cancel)
         yield Chosen(tuple(evidence), tokens)
-        if not evidence:
-            yield replace(not_in_library(question), seconds=time.perf_counter() - begun)
+        if not evidence or (like is not None and like < self.settings.likeness):
+            seconds = time.perf_counter() - begun
+            yield replace(not_in_library(question), evidence=tuple(evidence), seconds=seconds)
             return
         draft = yield from drafted(
             self._answerer, question, evidence, self.settings.answer, heads=self._heads, cancel=cancel
@@ -148,7 +165,7 @@ class Asker:
         yield Asked(
             draft.text if draft.found else NOT_IN_LIBRARY,
             draft.citations,
-            confidence(max(one.excerpt.score for one in evidence), draft) if self._looking else None,
+            self._confidence(evidence, like, draft),
             question=question,
             evidence=tuple(evidence),
             found=draft.found,
@@ -156,6 +173,18 @@ class Asker:
             grounded=draft.grounded,
             seconds=time.perf_counter() - begun,
         )
+
+    def _likeness(self, question: str, hits: Sequence[Hit]) -> float | None:
+        """How near the passages are to the question; None: attention tells, or the answerer, who may refuse."""
+        if self._looking or not is_local(self._answerer):
+            return None
+        return likeness(question, [hit.passage.text for hit in hits], self._encoder)
+
+    def _confidence(self, evidence: Sequence[Evidence], like: float | None, draft: Drafted) -> float | None:
+        """By what chose the evidence; None: nothing is known of how near it is to the question."""
+        if self._looking:
+            return confidence(max(one.excerpt.score for one in evidence), draft)
+        return None if like is None else held_share(like) * borne_out(draft)
 
     def _documents(self, hits: Sequence[Hit]) -> dict[tuple[str, str | None], Document]:
         """The texts that the hits were found in; a document that was removed since is left out."""
@@ -173,7 +202,7 @@ class Asker:
         cancel: Cancel | None,
     ) -> tuple[list[Evidence], int]:
         if self._looking is None:
-            return self._passages(hits, documents), 0
+            return self._passages(opened(question, hits, documents), documents), 0
         areas = self._areas(self._looking, hits, documents)
         kept, tokens = self._looked_at(self._looking, question, areas, cancel)
         least = self.settings.near * max((one.score for _, one in kept), default=0.0)
@@ -234,6 +263,23 @@ class Asker:
         stream = read_sentences([text], looking.tokens.encode_many, looking.tokens.offsets)
         moved = (Sentence(one.start + area.start, one.end + area.start, one.text, one.ids) for one in stream)
         return packed(moved, self.settings.window)
+
+
+def opened(question: str, hits: Sequence[Hit], documents: Mapping[tuple[str, str | None], Document]) -> list[Hit]:
+    """The hits, before them the opening of the first of their documents whose title holds all that is asked for.
+
+    Of a document that is about the very thing, the passages with the most of its name seldom say what it is.
+    """
+    asked = content_words(question)
+    for hit in hits if asked else ():
+        document = documents[_key(hit)]
+        if asked <= content_words(document.title):
+            end = _whole_sentences(document.text, 0, OPENING, Span(document.id, 0, 1))[1]
+            span = Span(document.id, 0, end)
+            if not document.quote(span).strip() or any(one.passage.span == span for one in hits):
+                break
+            return [Hit(Passage(span, document.quote(span)), hit.score, hit.source, hit.revision), *hits]
+    return list(hits)
 
 
 def _key(hit: Hit) -> tuple[str, str | None]:

@@ -47,6 +47,8 @@ class OpenTables:
         self._database: Any = tables.connect(uri, pinned=self._pinned)
         self._lock = threading.Lock()
         self._held = self._opened()
+        with tables.lance_errors(uri):
+            self._settings = None if self._pinned else self._database.open_table("settings")
         self._until = time.monotonic() + tables.PINNED.total_seconds()
 
     def now(self) -> Tables:
@@ -59,11 +61,21 @@ class OpenTables:
         """What tells the documents of now from those of before."""
         with tables.lance_errors(self._uri):
             version = self.now().documents.version
-        if self._pinned:
-            return (version,)
+        return (version,) if self._pinned else (version, *self._place("documents"))
+
+    def _place(self, table: str) -> tuple[int, int]:
+        """What tells a table on a disk from another one that lies there by now."""
         with tables.storage_errors(self._uri):
-            found = (Path(self._uri) / "documents.lance").stat()
-        return version, found.st_ino, found.st_ctime_ns
+            found = (Path(self._uri) / f"{table}.lance").stat()
+        return found.st_ino, found.st_ctime_ns
+
+    def settled(self) -> Moment:
+        """Changes whenever the library's settings do: another writer begins or ends, or the library is made anew."""
+        if self._settings is None:  # its settings would be a request more
+            return self.moment()
+        with tables.lance_errors(self._uri):
+            version = self._settings.version
+        return version, *self._place("settings")
 
     def refresh(self) -> None:
         """Look at the newest commits, whatever is due."""

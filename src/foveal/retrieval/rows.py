@@ -42,6 +42,20 @@ class Entry:
     added_at: datetime
 
 
+@dataclass(frozen=True)
+class Stats:
+    """The size of a library; `bytes` is what its files take (on an object store: those of the present version)."""
+
+    home: str
+    documents: int
+    passages: int
+    revisions: int
+    bytes: int
+    encoder: str
+    segmenter: str
+    schema: int
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A passage that a search found, the engine's score (BM25, or the cosine), and the revision it was found in."""

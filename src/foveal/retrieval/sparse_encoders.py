@@ -88,8 +88,8 @@ class SpladeEncoder:
 
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             self._model: Any = AutoModelForMaskedLM.from_pretrained(folder, use_safetensors=True).eval()
-        places = getattr(self._model.config, "max_position_embeddings", max_tokens)
-        self.name, self.max_tokens, self.most, self.batch = name or folder.name, min(max_tokens, places), most, batch
+        self.max_tokens = min(max_tokens, _places(self._model) or max_tokens)
+        self.name, self.most, self.batch = name or folder.name, most, batch
         self.vocabulary = int(self._model.config.vocab_size)
         self.fingerprint = fingerprint(folder, seed=f"splade {self.max_tokens} {most}")
 
@@ -142,6 +142,14 @@ class SentenceTransformersSparse:
         values = found.values().float().numpy()
         pairs = [(terms[at:end], values[at:end]) for at, end in pairwise(starts)]
         return SparseVectors.of_rows(pairs, self.vocabulary)
+
+
+def _places(model: Any) -> int | None:
+    """Tokens that a model has positions for; None: any number."""
+    places = getattr(model.config, "max_position_embeddings", None)
+    tables = [part for name, part in model.named_modules() if name.endswith(".position_embeddings")]
+    padding = next((table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None), -1)
+    return places and int(places) - padding - 1  # RoBERTa's kin count positions from the one behind that of padding
 
 
 def highest(weights: np.ndarray, most: int) -> np.ndarray:

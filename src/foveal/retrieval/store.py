@@ -63,13 +63,17 @@ class Store(StoreSearch):
     def __init__(self, uri: str, settings: Mapping[str, str]) -> None:
         super().__init__(uri, settings)
         self._right = Right(uri)
-        self.passages_schema = tables.passages_schema(self.dimension)
 
     @classmethod
     def open(cls, uri: str) -> Store:
         """The library at `uri`, brought to today's schema. LibraryError: it is not one, or cannot be read."""
         tables.migrate(uri)
         return cls(uri, tables.read_settings(uri))
+
+    @property
+    def passages_schema(self) -> pa.Schema:
+        """The columns of the passages."""
+        return tables.passages_schema(self.dimension)
 
     @property
     def _revisions(self) -> LanceTable:

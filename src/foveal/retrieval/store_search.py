@@ -45,6 +45,9 @@ Rows = list[dict[str, Any]]
 SPARE = 2
 """Rows that are read beside those that are wanted: one may belong to an edition that is not visible."""
 
+MADE_WITH = ("encoder", "fingerprint", "dimension", "segmenter")
+"""Settings that a library keeps, so that where they differ it is another one."""
+
 RETRIES = 5
 """Times that a search begins again because documents were published meanwhile."""
 
@@ -56,6 +59,7 @@ class StoreSearch:
         self.uri = uri
         self.settings = dict(settings)
         self._tables = OpenTables(uri)
+        self._settled = self._tables.settled()  # then the settings were those of the library
         self._held: HeldVectors | None = None
         self._remembered: tuple[Moment | None, dict[str, Current | None]] = (None, {})  # of the documents then
 
@@ -152,6 +156,19 @@ class StoreSearch:
     def moment(self) -> Moment:
         """Changes whenever the documents do, or another library lies at their place."""
         return self._tables.moment()
+
+    def follow(self) -> bool:
+        """Take over the settings of a library that another process made anew here; whether there was anything new.
+
+        LibraryError: what lies there by now is of a newer Foveal, or damaged.
+        """
+        settled = self._tables.settled()
+        if settled == self._settled:
+            return False
+        tables.schema_of(self.uri)
+        before, self.settings = self.settings, tables.read_settings(self.uri)
+        self._settled = settled
+        return any(before.get(key) != self.settings.get(key) for key in MADE_WITH)
 
     def hold_vectors(self) -> None:
         """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""

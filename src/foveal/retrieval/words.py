@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 _FUNCTION_WORDS = (
@@ -11,6 +12,10 @@ _FUNCTION_WORDS = (
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English words left out of word queries: they stand in nearly all passages, so that looking them up costs time and
 hardly changes the order."""
+
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』＂", '"'))
+_LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
+"""Letters of which Unicode does not say that they are others with an accent."""
 
 
 def lexical_query(query: str) -> Any:
@@ -25,6 +30,26 @@ def lexical_query(query: str) -> Any:
     should = [(Occur.SHOULD, MatchQuery(" ".join(words), "indexed"))] if words else []
     must = [(Occur.MUST, PhraseQuery(phrase, "indexed")) for phrase in phrases]
     return BooleanQuery(must + should) if must else should[0][1] if should else None
+
+
+def plain_quotes(query: str) -> str:
+    """The query with the quotes of other keyboards and of word processors as `"`: people paste them."""
+    return query.translate(_QUOTES)
+
+
+def folded(text: str) -> str:
+    """The text as the full-text index compares it, but for stems: in lower case, Latin letters without accents."""
+    plain = text.casefold()
+    if plain.isascii():
+        return plain
+    return "".join(
+        _plain_letter(one) if "\u0080" <= one < "\u0250" or "\u1e00" <= one < "\u1f00" else one for one in plain
+    )
+
+
+def _plain_letter(letter: str) -> str:
+    parts = unicodedata.normalize("NFKD", _LETTERS.get(letter, letter))
+    return "".join(one for one in parts if not unicodedata.combining(one))
 
 
 def has_phrase(query: str) -> bool:

@@ -18,6 +18,9 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.files import too_large
 
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+"""What Office wraps documents in that have a password, and its old formats begin with."""
+
 
 class ArchiveFiles:
     """The files of an archive, of which at most so many bytes are unpacked."""
@@ -28,7 +31,7 @@ class ArchiveFiles:
 
     def read(self, place: str) -> bytes:
         """The bytes of a file that is there. UnreadableSource: they exceed what is left of the limit."""
-        with self.archive.open(place) as file:
+        with _damage_told(self.name), self.archive.open(place) as file:
             data = file.read(self.left + 1)
         self.left -= len(data)
         if self.left < 0:
@@ -43,7 +46,11 @@ class ArchiveFiles:
             said = place or "its parts"
             raise UnreadableSource(f"{self.name} is not what its name says: it lacks {said}. Get it anew.")
         parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=True)
-        root = etree.fromstring(self.read(place), parser=parser)
+        content = self.read(place)
+        try:
+            root = etree.fromstring(content, parser=parser)
+        except etree.XMLSyntaxError:  # nothing of it can be recovered
+            root = None
         if root is None:
             raise UnreadableSource(f"{self.name} is damaged: {place} is no XML. Get it anew.")
         return root
@@ -52,10 +59,20 @@ class ArchiveFiles:
 @contextmanager
 def opened(content: bytes, name: str, *, max_bytes: int) -> Iterator[ArchiveFiles]:
     """The files of the archive in `content`."""
+    if content.startswith(_OLE):
+        raise UnreadableSource(
+            f"{name} is locked with a password, or of an old Office format. Save it without a password as .docx."
+        )
+    with _damage_told(name):
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    with archive:
+        yield ArchiveFiles(archive, name, max_bytes)
+
+
+@contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """What zipfile and zlib raise of bytes that are no archive; errors of those who read on are their own."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            yield ArchiveFiles(archive, name, max_bytes)
-    except UnreadableSource:
-        raise
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
         raise UnreadableSource(f"{name} cannot be read: it is damaged ({error}). Get it anew.") from error

@@ -20,6 +20,7 @@ from foveal.errors import InputError, UnreadableSource
 from foveal.settings import expanded
 from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of, read_head
+from foveal.text.mailboxes import is_mailbox
 from foveal.text.plain import format_of, is_text
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 
@@ -33,6 +34,7 @@ KINDS = {
     ".pdf": "pdf",
     ".ipynb": "notebook",
     ".eml": "mail",
+    ".mbox": "mailbox",
     ".epub": "epub",
     ".docx": "docx",
 }
@@ -55,6 +57,8 @@ _OFFICE = "is an office document, which is not read. Save it as .docx, PDF, HTML
 _UNREAD = {
     **dict.fromkeys((".doc", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), _OFFICE),
     **dict.fromkeys((".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."),
+    ".msg": "is a mail of Outlook, which is not read. Save it as .eml, and add that.",
+    **dict.fromkeys((".pst", ".ost"), "is an archive of Outlook, which is not read. Export it as .mbox or .eml files."),
     **dict.fromkeys((".svg", ".svgz", ".eps"), "is a picture. Put what it says into a text beside it."),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "is an archive. Unpack it first."),
 }
@@ -177,7 +181,7 @@ def _by_first_bytes(path: Path, address: str, size: int) -> Source | Skipped:
         return Skipped(address, str(error))
     if head[_TAR_MARK] == b"ustar":
         return Skipped(address, f"{path} is an archive. Unpack it first.")
-    kind = kind_of(head)
+    kind = "mailbox" if is_mailbox(head) else kind_of(head)
     if kind is None:
         return Skipped(address, f"{path} is not text ({format_of(head) or 'by its bytes'}).")
     return Source(address, kind, size)

@@ -61,12 +61,19 @@ def _chapters(files: ArchiveFiles, package: Any, folder: str) -> Iterator[bytes]
         item = listed.get(reference)
         if item is None or item.get("media-type") not in _PAGES or "nav" in (item.get("properties") or "").split():
             continue
-        place = posixpath.normpath(posixpath.join(folder, unquote(urlsplit(item.get("href") or "").path)))
+        place = posixpath.normpath(posixpath.join(folder, _path(item.get("href") or "")))
         if place in locked:
             raise UnreadableSource(f"{files.name} is locked for one reader (DRM), so its text cannot be read.")
         if place in files.names and place not in seen:
             seen.add(place)
             yield files.read(place)
+
+
+def _path(href: str) -> str:
+    try:
+        return unquote(urlsplit(href).path)
+    except ValueError:  # of "//[", which no file is called
+        return ""
 
 
 def _locked(files: ArchiveFiles) -> set[str]:

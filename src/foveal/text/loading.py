@@ -114,6 +114,12 @@ def _load_jsonl(source: Source, settings: LoadSettings) -> Loaded:
     return records(read_lines(path_of(source.address), settings.max_bytes), source)
 
 
+def _load_mailbox(source: Source, settings: LoadSettings) -> Loaded:
+    from foveal.text.mailboxes import mailbox
+
+    return mailbox(read_lines(path_of(source.address), settings.max_bytes), source)
+
+
 def _load_beir(source: Source, settings: LoadSettings) -> Loaded:
     folder = path_of(source.address)
     corpus = beir_corpus(folder)
@@ -147,6 +153,7 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
 _READERS: dict[str, Callable[[Source, LoadSettings], Loaded]] = {
     **dict.fromkeys(("text", "markdown", "html", "pdf", "notebook", "mail", "epub", "docx"), _load_file),
     "jsonl": _load_jsonl,
+    "mailbox": _load_mailbox,
     "beir": _load_beir,
     "url": _load_url,
     "arxiv": _load_arxiv,
@@ -236,7 +243,10 @@ def _from_pdf(raw: _Raw) -> Document:
         raise UnreadableSource(f"{raw.name} is no PDF: it does not begin as one. Check what it is, and name it so.")
     pdf = read_pdf(raw.content, name=raw.name, max_characters=raw.max_bytes)
     created = pdf.created.isoformat() if pdf.created else None
-    return _made(raw, pdf.text, pdf.title or raw.stem, author=pdf.author, created=created, pages=pdf.pages)
+    unread = pdf.unread or None
+    return _made(
+        raw, pdf.text, pdf.title or raw.stem, author=pdf.author, created=created, pages=pdf.pages, unread=unread
+    )
 
 
 _PARSERS: dict[str, Callable[[_Raw], Document]] = {
@@ -260,6 +270,7 @@ def _made(
     created: str | None = None,
     licence: str | None = None,
     stated: Mapping[str, str] | None = None,
+    unread: int | None = None,
     **origin: object,
 ) -> Document:
     metadata: dict[str, Scalar | None] = {
@@ -268,6 +279,7 @@ def _made(
         "author": author,
         "created": created,
         "licence": licence,
+        "unread_pages": unread,
     }
     own = {name: value for name, value in metadata.items() if value is not None}
     whole = {f"record.{name}" if name in own else name: value for name, value in (stated or {}).items()} | own

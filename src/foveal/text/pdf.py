@@ -18,8 +18,8 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from ctypes import c_double
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,9 +28,10 @@ from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
+from foveal.text.pdf_bidi import in_reading_order
 from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, marked
-from foveal.text.pdf_lines import joined
+from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.plain import storable
 
 logger = logging.getLogger("foveal.text.pdf")
@@ -41,14 +42,18 @@ OUTLINE, MOST_BOOKMARKS = 6, 20_000  # levels; entries
 LONG = 100  # characters of a line that is hardly a heading
 BOLD = 600  # weight of letters from which on a line may be the head of a table
 
+STAMPS = 4  # lines of a page that may all be a head, a number, a stamp of the scanner
+SCANNED = 0.4  # of such a page the least share that a picture covers
+
 PDFIUM = threading.Lock()
 """Held by whoever calls pdfium: see thumbnails.py and cards.py of the papers, too."""
 
+_DIGITS = re.compile(r"\d+")
 _LINE = re.compile(r"^[^\n]*+", re.MULTILINE)
 _LETTER = re.compile(r"[^\W_]")
 _WORD = re.compile(r"\S+")
 _NO_TITLE = re.compile(
-    r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd)$", re.IGNORECASE
+    r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd|html?)$", re.IGNORECASE
 )
 
 
@@ -61,13 +66,15 @@ class PdfText:
     title: str | None
     author: str | None
     created: datetime | None
+    unread: int  # pages that are pictures without text
 
 
 def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
     """The text of the PDF in `content`; UnreadableSource says why there is none."""
     pictures: list[int] = []
     with PDFIUM, _opened(content, name) as pdf:
-        pages = marked(list(_pages(pdf, name, max_characters, pictures)), list(_outline(pdf)))
+        lines = list(_pages(pdf, name, max_characters, pictures))
+        pages = marked(lines, list(_outline(pdf)))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None
     text, offsets = joined(pages)
@@ -76,7 +83,7 @@ def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
             f"{name} is a PDF of {len(pages)} pages without text: probably a scan. Run text recognition (OCR) over it "
             "first, for instance: ocrmypdf in.pdf out.pdf"
         )
-    if pictures:
+    if pictures := _unread(lines, pictures):
         logger.warning(
             "%s: %d of its %d pages are pictures without text (the first is page %d) and cannot be read or found. "
             "Text recognition (OCR) gives them text, for instance: ocrmypdf --skip-text in.pdf out.pdf",
@@ -86,7 +93,8 @@ def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
             pictures[0],
         )
     title = _sane(properties["Title"]) or largest or _first_line(text)
-    return PdfText(text, offsets, title, properties["Author"] or None, pdf_date(properties["CreationDate"]))
+    created = pdf_date(properties["CreationDate"])
+    return PdfText(text, offsets, title, properties["Author"] or None, created, len(pictures))
 
 
 @contextmanager
@@ -109,7 +117,7 @@ def _opened(content: bytes, name: str) -> Iterator[Any]:
 
 
 def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Iterator[list[Line]]:
-    """The lines of each page; the numbers of those that are but a picture go to `pictures`."""
+    """The lines of each page; the numbers of those with a picture and hardly a line go to `pictures`."""
     import pypdfium2
 
     left = max_characters
@@ -117,7 +125,8 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Ite
         try:
             with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
                 lines = list(_lines(text))
-                if not any(line.text.strip() for line in lines) and _has_picture(page):
+                written = sum(bool(line.text.strip()) for line in lines)
+                if written <= STAMPS and _has_picture(page, SCANNED if written else 0.0):
                     pictures.append(number + 1)
         except pypdfium2.PdfiumError:  # a damaged page is empty, and the others keep their numbers
             lines = []
@@ -129,10 +138,27 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Ite
         yield lines
 
 
-def _has_picture(page: Any) -> bool:
+def _unread(pages: Sequence[Sequence[Line]], pictures: Sequence[int]) -> list[int]:
+    """Of pages with a picture those that say nothing of their own: their few lines (head, number, stamp) run along."""
+    if not pictures:
+        return []
+    shapes = [{_DIGITS.sub("#", line.text).strip() for line in page} - {""} for page in pages]
+    found = Counter(shape for page in shapes for shape in page)
+    return [number for number in pictures if all(found[one] >= RUNNING for one in shapes[number - 1])]
+
+
+def _has_picture(page: Any, least: float) -> bool:
+    """Whether a picture covers at least that share of a page."""
+    import pypdfium2
     from pypdfium2 import raw
 
-    return next(iter(page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=2)), None) is not None
+    room = least * page.get_width() * page.get_height()
+    for picture in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=2):
+        with suppress(pypdfium2.PdfiumError):  # it stands nowhere
+            left, bottom, right, top = picture.get_bounds()
+            if (right - left) * (top - bottom) >= room:
+                return True
+    return False
 
 
 def _lines(text: Any) -> Iterator[Line]:
@@ -145,8 +171,10 @@ def _lines(text: Any) -> Iterator[Line]:
         line = characters[start:end]
         looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
-        cells = _cells(line, start, box_of) if min(weights) >= BOLD and len(line) < LONG else 1
-        yield Line(storable(line.rstrip("\r")), sorted(sizes)[len(sizes) // 2], min(weights), cells)
+        size, weight = sorted(sizes)[len(sizes) // 2], min(weights)
+        cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
+        read = in_reading_order(line, box_of, start, size) if placed else line
+        yield Line(storable(read.rstrip("\r")), size, weight, cells)
 
 
 def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:
@@ -229,18 +257,19 @@ def _sized_lines(text: Any) -> Iterator[tuple[str, float]]:
     """The first page's lines, each with the size of most of its letters, in points to one decimal."""
     from pypdfium2 import raw
 
-    line, sizes = "", Counter[float]()
-    for index in range(min(text.count_chars(), FIRST_CHARACTERS)):
-        character = chr(raw.FPDFText_GetUnicode(text, index))
+    line, sizes, begin, box_of = "", Counter[float](), 0, _boxes(text)
+    last = min(text.count_chars(), FIRST_CHARACTERS)
+    for index in range(last + 1):
+        character = chr(raw.FPDFText_GetUnicode(text, index)) if index < last else "\n"
         if character not in "\r\n":
             line += "-" if character in "\x02\ufffe" else character
             if character.isalnum():
                 sizes[round(raw.FPDFText_GetFontSize(text, index), 1)] += 1
-        elif sizes:
-            yield storable(" ".join(line.split())), sizes.most_common(1)[0][0]
-            line, sizes = "", Counter()
-    if sizes:
-        yield storable(" ".join(line.split())), sizes.most_common(1)[0][0]
+            continue
+        if sizes:
+            read = in_reading_order(line, box_of, begin, _look(text, begin)[0])
+            yield storable(" ".join(read.split())), sizes.most_common(1)[0][0]
+        line, sizes, begin = "", Counter(), index + 1
 
 
 def _first_line(text: str) -> str | None:

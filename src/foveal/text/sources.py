@@ -32,7 +32,7 @@ class Source:
     """Something that can be read into documents."""
 
     address: str  # file:///abs/path, https://…, arxiv:2103.00020
-    kind: str  # "text", "markdown", "html", "pdf", "jsonl", "beir", "url", "arxiv"
+    kind: str  # "text", "markdown", "html", "pdf", "mail", "mailbox", "jsonl", "beir", "url", "arxiv", …
     size: int | None = None  # bytes as stored, where known
 
 

@@ -16,7 +16,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError
-from foveal.library import Library
 from foveal.text.headings import Heading, find_headings
 from foveal.types import Document, Span
 from foveal.web.answers import author_of, pages_of
@@ -57,7 +56,7 @@ def document_page(
         "author": author_of(document.metadata),
         "newest": newest,
         "revision": "" if newest else document.revision[:16],
-        "revisions": _earlier(site.library, document, entry.revision),
+        "revisions": [one for one in site.library.store.revisions(document.id) if one != document.revision],
         "flowing": flowing,
         "blocks": blocks_of(
             document, places, headings, start, end, (marked.start, marked.end) if marked else (0, 0), flowing=flowing
@@ -108,11 +107,6 @@ def _hash(revision: str) -> str | None:
 def _preferred(document: Document, places: list[Place]) -> list[list[int]]:
     """Where a part may end: rather with a page, else with a passage."""
     return [list(document.pages), [start for start, _, _ in places]]
-
-
-def _earlier(library: Library, document: Document, newest: str) -> list[str]:
-    """The other revisions that are kept, today's first."""
-    return [one for one in library.store.revisions(document.id) if one != document.revision or one == newest]
 
 
 @lru_cache(maxsize=4)

@@ -23,6 +23,7 @@ from foveal.evaluation.judgements import FILE, GRADES, query_id, read_judgements
 from foveal.library import AddReport, Library
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry, shown_from
+from foveal.retrieval.words import plain_quotes
 from foveal.types import Hit, Span, document_id
 from foveal.web.answers import author_of, one_line, where_of
 from foveal.web.document_text import place_address
@@ -388,8 +389,8 @@ def _search(
     ranker = bounded or (site.rankers.get(rank, site.settings.home) if rank else None)
     candidates = bounded.candidates if bounded else None
     hits = site.library.search(
-        query, FOUND, retriever=retriever or None, rank=ranker, candidates=candidates, where=where.strip() or None,
-        **moment,
+        plain_quotes(query), FOUND, retriever=retriever or None, rank=ranker, candidates=candidates,
+        where=where.strip() or None, **moment,
     )  # fmt: skip
     note = bounded.said() if bounded else ""
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from foveal.evaluation.scripts import run_pattern, word_runs
 from foveal.retrieval.terms import terms
+from foveal.retrieval.words import folded
 
 SHOWN = 420
 """Characters of a passage that are shown."""
@@ -42,10 +43,10 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 def _places(line: str, query: str) -> list[tuple[int, int]]:
     """The words of `line` that begin as one of the query's does ("read" marks "reading"); common words only alone."""
     asked = set(terms(query))
-    words = asked - _ASKING or asked or {word.lower() for word in word_runs(query)}
+    words = {folded(word) for word in asked - _ASKING or asked or word_runs(query)}
     plain = tuple(word for word in words if not _SCRIPTS_WITHOUT_BLANKS.search(word))
     held = run_pattern().finditer(line)
-    found = [one.span() for one in held if any(_begins(one.group().lower(), word) for word in plain)]
+    found = [one.span() for one in held if any(_begins(folded(one.group()), word) for word in plain)]
     for word in words.difference(plain):
         found += [one.span() for one in re.finditer(re.escape(word), line)]
     return sorted(found)

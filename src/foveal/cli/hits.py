@@ -1,0 +1,116 @@
+"""What a search shows of each passage, in a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from foveal.cli.output import shortened
+from foveal.evaluation.scripts import run_pattern, word_runs
+from foveal.retrieval.words import folded
+from foveal.types import page_at
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from foveal.ranking.explanation import Explanation
+    from foveal.retrieval.rows import Entry
+    from foveal.types import Hit
+
+AUTHOR = 60
+"""Characters of an author beside a passage."""
+
+
+def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
+    span = hit.passage.span
+    return {
+        "score": hit.score,
+        "retriever": hit.source,
+        "title": entry.title,
+        "url": entry.url,
+        "source": entry.source,
+        "author": entry.metadata.get("author"),
+        "published": entry.published_at,
+        "revision": hit.revision,
+        "heading": hit.passage.heading,
+        "page": page_at(entry.pages, span.start),
+        "span": {"document_id": span.document_id, "start": span.start, "end": span.end},
+        "quote": hit.passage.text,
+    }
+
+
+def hit_text(
+    rank: int, hit: Hit, entry: Entry, query: str, *, full: bool, explained: Explanation | None = None
+) -> Text:
+    """A passage for a terminal: title, place, the lines that hold most of what was asked for, with that marked."""
+    from rich.text import Text
+
+    from foveal.ranking.explanation import wrapped
+    from foveal.retrieval.rows import shown_from
+
+    span = hit.passage.span
+    begin = 0 if full else shown_from(hit, entry)
+    lines = [line for line in wrapped(hit.passage.text, 110) if line[0] >= begin]
+    held = _held(lines, explained) if explained else _words_held([text for _, text in lines], query)
+    first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], held)
+    start = span.start + (lines[first][0] if lines else 0)
+    end = span.start + lines[last][0] if last < len(lines) else span.end
+    page = page_at(entry.pages, start)
+    author = shortened(str(entry.metadata.get("author") or ""), AUTHOR)
+    day = entry.published_at.date().isoformat() if entry.published_at else ""
+    known = (f"{span.document_id[:8]} {start}:{end}", f"page {page}" if page else "", author, day)
+    place = " · ".join(part for part in known if part)
+    path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
+    text = Text.assemble(
+        (f"{rank}. {entry.title}", "bold"), (f" › {path}" if path else "", "cyan"), "\n",
+        (f"   {place} · {hit.score:.3f}", "dim"), "\n",
+    )  # fmt: skip
+    body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in lines[first:last]).rstrip())
+    if explained:
+        _mark(body, lines[first:last], explained)
+        return text.append_text(body).append(f"\n   {explained}\n", "dim")
+    words = tuple(map(folded, _words(query)))
+    for run in run_pattern().finditer(body.plain):
+        if words and folded(run.group()).startswith(words):
+            body.stylize("yellow", *run.span())
+    return text.append_text(body).append("\n")
+
+
+def _mark(body: Text, lines: Sequence[tuple[int, str]], explained: Explanation) -> None:
+    """Colour what counted in the lines, which stand three blanks in; what counted more than half the most is bold."""
+    weights = explained.of_parts.tolist()
+    most, place = max(weights, default=0.0), 3
+    for offset, line in lines:
+        for (start, end), weight in zip(explained.parts, weights, strict=True):
+            first, last = max(start, offset) - offset, min(end, offset + len(line)) - offset
+            if first < last and weight > max(0.0, most / 10):
+                body.stylize("bold yellow" if weight > most / 2 else "yellow", place + first, place + last)
+        place += len(line.rstrip("\n")) + 4
+
+
+def _held(lines: Sequence[tuple[int, str]], explained: Explanation) -> list[float]:
+    """What counted in each line: the weights of the parts that begin there or go on there."""
+    parts = list(zip(explained.parts, explained.of_parts.tolist(), strict=True))
+    return [
+        sum(weight for (start, end), weight in parts if start < offset + len(line) and end > offset)
+        for offset, line in lines
+    ]
+
+
+def _words_held(lines: Sequence[str], query: str) -> list[float]:
+    """How many of the query's words each line holds."""
+    words = [folded(word) for word in _words(query)]
+    return [sum(word in line for word in words) for line in map(folded, lines)]
+
+
+def _best_lines(lines: Sequence[str], held: Sequence[float], count: int = 6) -> tuple[int, int]:
+    """The first and last (excluded) of the `count` lines in a row that hold the most."""
+    windows = [sum(held[i : i + count]) for i in range(max(1, len(lines) - count + 1))]
+    best = windows.index(max(windows))
+    while best + 1 < len(lines) and not lines[best].strip():
+        best += 1
+    return best, min(len(lines), best + count)
+
+
+def _words(query: str) -> list[str]:
+    return [word for word in word_runs(query) if len(word) > 2 or not word.isascii()]
