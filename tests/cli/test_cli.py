@@ -97,6 +97,14 @@ def test_search_shows_the_passage_and_its_place(home, files):
     assert found["source"].endswith("eyes.md")
 
 
+@pytest.mark.parametrize(("longest", "lines"), [(80, 2), (124, 2), (150, 4)])
+def test_lines_that_are_hardly_longer_than_one_are_not_broken(tmp_path, longest, lines):
+    (tmp_path / "wide.txt").write_text("\n".join("fovea " + "word " * (longest // 5 - 1) for _ in range(2)))
+    run("add", tmp_path / "wide.txt", "--encoder", "none", home=tmp_path / "home")
+    shown = run("search", "fovea", "--full", home=tmp_path / "home").stdout
+    assert sum("word" in line for line in shown.splitlines()) == lines
+
+
 def test_a_hit_can_be_shown_by_its_place(home):
     found = json.loads(run("search", "cochlea", "--json", home=home).stdout)["hits"][0]
     place = f"{found['span']['start']}:{found['span']['end']}"

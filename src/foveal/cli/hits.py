@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 AUTHOR = 60
 """Characters of an author beside a passage."""
 
+WIDTH, WIDEST = 110, 132
+"""Characters of a line; of those that a text has already, up to which it is left as it is."""
+
 
 def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
     span = hit.passage.span
@@ -39,6 +42,12 @@ def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
     }
 
 
+def _width(text: str) -> int:
+    """Of a line: lines that a text was broken into by hand stay, since what is cut off each would stand alone."""
+    own = max(map(len, text.splitlines()), default=0)
+    return own if WIDTH < own <= WIDEST else WIDTH
+
+
 def hit_text(
     rank: int, hit: Hit, entry: Entry, query: str, *, full: bool, explained: Explanation | None = None
 ) -> Text:
@@ -50,7 +59,7 @@ def hit_text(
 
     span = hit.passage.span
     begin = 0 if full else shown_from(hit, entry)
-    lines = [line for line in wrapped(hit.passage.text, 110) if line[0] >= begin]
+    lines = [line for line in wrapped(hit.passage.text, _width(hit.passage.text)) if line[0] >= begin]
     held = _held(lines, explained) if explained else _words_held([text for _, text in lines], query)
     first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], held)
     start = span.start + (lines[first][0] if lines else 0)
