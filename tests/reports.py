@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
-from foveal.research.report import Brief, Conflict, Report, Section
+from foveal.research.report import Brief, Report
+from foveal.research.report_parts import Conflict, Section
 from foveal.types import Passage, Span, document_id, revision_of
 
 TEXTS = {

@@ -129,3 +129,30 @@ def test_the_long_s_of_old_prints_is_an_s():
     ]
     assert found == [("date", (1780, 8, 5), 0.0, ""), ("number", (0, 0, 0), 5.0, "second")]
     assert [one.unit for one in anchors("It took 7 ſeconds.")] == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "text", "held"),
+    [
+        ("It takes 600 ms.", "It takes 0.6 s.", True),
+        ("It takes 0.6 s.", "It takes 600 milliseconds.", True),
+        ("500 mg were given.", "0.5 g were given.", True),
+        ("5 mg were given.", "5 g were given.", False),
+        ("5 micrograms were given.", "5 mg were given.", False),
+        ("5 µg were given.", "5 \u03bcg were given.", True),
+        ("It was 30 ng/ml.", "It was 30 µg/l.", True),
+        ("It was 30 ng/ml.", "It was 30 nmol/l.", False),
+        ("It was 30 ng/ml.", "It was 30 ng per ml.", True),
+        ("5 mg/day were given.", "5 mg were given daily.", True),
+        ("5 mg/day were given.", "5 mg/kg were given.", False),
+        ("It runs at 3 GHz.", "It runs at 3000 MHz.", True),
+        ("It lasted two weeks.", "It lasted 14 days.", True),
+        ("It lasted 24 hours.", "It lasted a day and a half, 36 hours.", False),
+        ("It weighs 1.5 tonnes.", "It weighs 1,500 kg.", True),
+        ("It is about 2 GB.", "It is 2048 MB.", True),
+        ("It fell by 20 percent.", "It fell by 20 percentage points.", False),
+        ("It is 12 km.", "It is 12 miles.", False),
+    ],
+)
+def test_amounts_are_compared_in_one_unit(claim, text, held):
+    assert [one.kind for one in missing(anchors(claim), Held.of(text))] == ([] if held else ["number"])

@@ -14,7 +14,7 @@ from foveal.errors import FetchFailed
 from foveal.models.chat import GREEDY, Cancel
 from foveal.research.deep import DeepResearch
 from foveal.research.mindsearch import MindSearch
-from foveal.research.report import NOT_SEARCHED
+from foveal.research.report_parts import NOT_SEARCHED
 from foveal.research.sources import Sources
 from foveal.research.turning import unanswered
 

@@ -12,7 +12,8 @@ from ledgers import DOCUMENT, REPORT, TEXT, ledger
 from foveal.errors import InputError, UnknownDocument
 from foveal.research.checking import Ledger, check_report, ledger_beside
 from foveal.research.evidence import Claim, Evidence, SourceRecord
-from foveal.research.report import Brief, Report, Section
+from foveal.research.report import Brief, Report
+from foveal.research.report_parts import Section
 from foveal.research.verification import Verifier
 from foveal.types import Document, Passage, Span
 

@@ -19,7 +19,7 @@ from foveal.research.budget import Budget
 from foveal.research.deep import DeepResearch
 from foveal.research.events import EventLog
 from foveal.research.experiment import Experiment, Limits, review, run
-from foveal.research.report import STAGES
+from foveal.research.report_parts import STAGES
 
 SHORT = Limits(seconds=5, memory_mb=512, file_mb=1)
 

@@ -16,7 +16,8 @@ from foveal.errors import FetchFailed, InputError, UnknownName
 from foveal.research.answers import researched
 from foveal.research.budget import Budget
 from foveal.research.deep import MODES, DeepResearch, report_of, settings_of
-from foveal.research.report import CANNOT, Report
+from foveal.research.report import Report
+from foveal.research.report_parts import CANNOT
 from foveal.research.runs import Runs
 from foveal.research.state import RunState, has_failed
 from foveal.research.steps import step_name

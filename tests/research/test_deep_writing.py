@@ -22,9 +22,10 @@ from foveal.research.likeness import Likeness
 from foveal.research.markdown import word_count
 from foveal.research.outline import Planned, not_covered, outline
 from foveal.research.planning import Finding, SubQuery
-from foveal.research.report import Brief, Conflict, Report, Section, cited_keys
+from foveal.research.report import Brief, Report
 from foveal.research.report_drafts import Draft, checked, fitted, from_rows, scored, to_rows, without_repeats
 from foveal.research.report_html import html_of
+from foveal.research.report_parts import Conflict, Section, cited_keys
 from foveal.research.report_writing import SectionWriter, Sentence, first_sentence, section_form
 from foveal.types import Passage, Span
 

@@ -107,7 +107,7 @@ def test_a_searcher_that_raises_leaves_the_others_alive(caplog):
     answer = MindSearch(model_of([nodes_program(3), RESPOND]), Faulty()).ask("q")
     states = {name: node.state for name, node in answer.graph.nodes.items() if node.kind == "searcher"}
     assert states == {"n0": "finished", "n1": "failed", "n2": "finished"}
-    assert answer.missing == (("Petra question 1?", "a bug"),)
+    assert answer.missing == (("Petra question 1?", "The searcher broke (RuntimeError). The log says more."),)
     assert "a bug" in caplog.text
 
 

@@ -18,11 +18,12 @@ from reports import QUESTION, TEXTS, claims, evidence, nothing_found, source, ve
 from foveal.errors import InputError, MissingExtra
 from foveal.research.claims import claims_of
 from foveal.research.evidence import Claim, SourceRecord
-from foveal.research.report import Report, Section
+from foveal.research.report import Report
 from foveal.research.report_blocks import Block, blocks_of
 from foveal.research.report_charts import chart_of
 from foveal.research.report_exports import EXPORTS, bibtex, file_name, ready, written
 from foveal.research.report_html import html_of, slides_of
+from foveal.research.report_parts import Section
 from foveal.research.report_view import ReportView
 from foveal.research.report_writing import Sentence
 
@@ -221,6 +222,26 @@ def test_the_docx_holds_all_of_it_and_shows_quotes_on_numbers() -> None:
     tips = re.findall(r'w:tooltip="([^"]+)"', body)
     assert any("On 32,000 tokens, sparse attention takes 0.094 s" in one for one in tips)
     assert max(map(len, tips)) <= 255
+
+
+def test_what_is_written_from_the_right_is_set_from_there_and_nothing_else() -> None:
+    from docx import Document
+    from docx.oxml.ns import qn
+
+    arabic = "تطحن طاحونة أورا الشعير"
+    report = replace(
+        whole_report(), title=arabic, sections=(Section(heading="In short", text=f"- {arabic} [[e1]]\n  - It grinds."),)
+    )
+    written = {
+        "".join(one.text or "" for one in line.iter(qn("w:t"))): line
+        for line in Document(io.BytesIO(EXPORTS["docx"].write(report))).element.body.iter(qn("w:p"))
+    }
+    from_right = {text for text, line in written.items() if next(line.iter(qn("w:bidi")), None) is not None}
+    assert from_right == {arabic, f"{arabic}[1]"}
+    words = next(written[f"{arabic}[1]"].iter(qn("w:r")))
+    assert next(words.iter(qn("w:rtl")), None) is not None
+    assert f'<ul dir="auto"><li dir="auto">{arabic[:5]}' in html_of(report)
+    assert '<ul dir="auto"><li dir="auto">It grinds.' in html_of(report)
 
 
 def test_a_long_title_is_whole_in_every_form() -> None:

@@ -12,9 +12,9 @@ from foveal.research.checking import Ledger, check_report
 from foveal.research.deep import DeepResearch
 from foveal.research.evidence import Evidence
 from foveal.research.outline import Planned
-from foveal.research.report import Section
 from foveal.research.report_blocks import blocks_of
 from foveal.research.report_html import html_of
+from foveal.research.report_parts import Section
 from foveal.research.report_tables import LONGEST, ROWS, cells_of, with_tables
 from foveal.research.verification import Verifier
 from foveal.types import Passage, Span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -294,14 +295,16 @@ def test_a_sub_query_that_had_not_begun_is_not_searched_once_the_report_is_asked
     @dataclass
     class Asking(Pages):
         def search(self, query, k, *, cancel=None):
+            began.wait(10.0)
             run.answer_now()
             return super().search(query, k, cancel=cancel)
 
-    source = Asking()
+    source, began = Asking(), threading.Event()
     research = DeepResearch(Filler({"Goals": lambda _: {"parts": parts}}), source)
     own = settings_of("quick", research.model)
     own = replace(own, plan=replace(own.plan, parallel=1))
     run = research.start(QUESTION, settings=own, planner="parallel")
+    began.set()
     report = run.result()
     assert source.queries == ["Orra mill barley"]
     assert [node.error for node in run.state.graph.searchers()] == ["", WANTED_NOW, WANTED_NOW]
@@ -332,6 +335,19 @@ def test_a_report_that_breaks_says_so_as_one_of_our_errors(caplog):
     with pytest.raises(FovealError, match=r"The run broke \(KeyError: 'hits'\)"):
         DeepResearch(Filler(), Broken()).report(QUESTION)
     assert "the run broke" in caplog.text
+
+
+def test_a_run_that_breaks_says_what_broke_and_names_no_path(caplog):
+    class Planner:
+        def plan(self, turn, *, on_text=None, cancel=None):  # noqa: ARG002
+            raise OSError(2, "No such file", "/srv/private/plan")
+
+    search = MindSearch(model_of(), Facts(), planner=lambda _: Planner())
+    run = search.start(QUESTION)
+    with pytest.raises(FovealError, match=r"The run broke \(FileNotFoundError: .*/srv/private/plan"):
+        run.result()
+    assert run.state.errors == ["The run broke (FileNotFoundError). The log says more."]
+    assert "/srv/private" in caplog.text
 
 
 def test_what_another_version_wrote_is_shown_or_refused_with_a_reason(tmp_path):

@@ -11,8 +11,9 @@ from reports import evidence, nothing_found, source, verdict, whole_report
 
 from foveal.research.claims import claims_of
 from foveal.research.evidence import Claim
-from foveal.research.report import LEAD, LEFT_OUT, Conflict, Report, Section
+from foveal.research.report import Report
 from foveal.research.report_exports import EXPORTS
+from foveal.research.report_parts import LEAD, LEFT_OUT, Conflict, Section
 from foveal.research.report_view import ReportView
 from foveal.research.turning import main_claims, turning_of, turning_points
 

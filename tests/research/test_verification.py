@@ -283,3 +283,30 @@ def test_a_number_that_stands_between_ideographs_is_held_against_the_text(text, 
     passage = Passage(Span("d", 0, len(text)), text)
     right, wrong = Verifier().check_many([(text, [passage]), (text.replace(year, "1843"), [passage])])
     assert (right.label, wrong.label, wrong.missing) == ("supported", "contradicted", ("1843",))
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        ("The effect fell by 20 %.", "The effect rose by 20 %."),
+        ("Vitamin D increases mortality in old people.", "Vitamin D decreases mortality in old people."),
+        ("Birth weight is negatively associated with cancer.", "Birth weight was positively associated with cancer."),
+        ("The dose was 5 mg.", "Patients received a dose of 5 g daily."),
+    ],
+)
+def test_what_is_said_word_for_word_but_for_one_opposite_is_contradicted(claim, text):
+    verifier = Verifier()
+    assert verifier.check(claim, [passage(text)]).label == "contradicted"
+    assert verifier.check(text, [passage(text)]).label == "supported"
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        ("The drug raised survival.", "The drug raised survival, and lowered costs."),
+        ("Sales rose in 2020.", "Sales fell in 2019 and rose in 2020."),
+        ("More people lived with the drug.", "With the drug, fewer people died, and more people lived."),
+    ],
+)
+def test_an_opposite_word_beside_the_same_one_says_nothing(claim, text):
+    assert Verifier().check(claim, [passage(text)]).label == "supported"

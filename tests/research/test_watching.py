@@ -14,7 +14,8 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
-from foveal.research.report import NOT_SEARCHED, Brief, Report, Section
+from foveal.research.report import Brief, Report
+from foveal.research.report_parts import NOT_SEARCHED, Section
 from foveal.research.watches import Watch, Watches
 from foveal.research.watching import Change, Look, compared, look_at_due
 from foveal.settings import Settings
@@ -85,7 +86,8 @@ def test_the_same_report_and_other_words_for_it_are_no_change() -> None:
     again = report(
         ("On texts of 32,000 tokens sparse attention takes 0.59 seconds", "a", "supported"), (MASKS, "b", "partly")
     )
-    for after in (before, again):
+    in_ms = report((FAST.replace("0.59 seconds", "590 ms"), "a", "supported"), (MASKS, "b", "supported"))
+    for after in (before, again, in_ms):
         change = compared(before, after)
         assert told(change) == NOTHING
         assert not change.matters

@@ -14,6 +14,7 @@ from reports import QUESTION, whole_report
 from research_site import research_app
 from scripted_reports import ScriptedReporter
 from test_browser_reading import serious
+from test_report_scope import site as scope_site
 
 from foveal.research.report_html import html_of, slides_of
 
@@ -183,4 +184,27 @@ def test_the_files_open_quotes_and_slides_without_a_script(browser: Any, tmp_pat
             break
     assert abs(page.locator("#slide-3").bounding_box()["y"]) < 20
     assert (seen, said) == ([], [])
+    page.context.close()
+
+
+def test_a_report_that_asks_first_does_so_on_its_page_as_it_is(browser: Any, tmp_path: Path) -> None:
+    app = scope_site(tmp_path)
+    page, said = opened(browser)
+    with served(app) as base:
+        ask(page, base)
+        page.locator(".scope input[name=answer]").first.wait_for()  # no reload: the run tells its page
+        assert page.locator("#said").inner_text() == "Waits for you"
+        seen = serious(page)
+        page.locator(".scope input[name=answer]").first.fill("the one at Orra")
+        page.keyboard.press("Enter")
+        page.locator(".scope textarea[name=cover]").wait_for()
+        page.set_viewport_size({"width": 320, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        seen += serious(page)
+        page.locator(".scope select[name=format]").select_option("points")
+        page.get_by_role("button", name="Begin").press("Enter")
+        page.locator(".ended-text", has_text="Answered").wait_for()
+        page.locator("#body .report-text li").first.wait_for()
+    assert seen == []
+    assert said == []
     page.context.close()

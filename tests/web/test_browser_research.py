@@ -180,6 +180,7 @@ def test_every_page_can_be_used_by_all_and_fits_a_phone(page: Any, tmp_path: Pat
         seen += serious(page)
         page.set_viewport_size({"width": 320, "height": 700})
         page.goto(page.url.partition("?")[0] + "?node=teacher")
+        assert page.locator("#answer").bounding_box()["y"] < page.locator("#outline").bounding_box()["y"]
         page.locator("details.more summary").click()
         seen += serious(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320

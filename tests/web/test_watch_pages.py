@@ -27,11 +27,12 @@ from foveal.bench.mail_server import MailServer
 from foveal.cli.main import app as commands
 from foveal.database import Database
 from foveal.errors import Cancelled
+from foveal.papers.accounts import find
 from foveal.papers.mail.morning import outbox_of, tick
 from foveal.papers.mail.subscriptions import subscriptions
 from foveal.papers.upserts import upsert
 from foveal.research.report import Report
-from foveal.research.report_runs import report_of
+from foveal.research.report_runs import ReportAsk, report_of
 from foveal.research.runs import Runs
 from foveal.research.watches import Watches
 from foveal.settings import Settings
@@ -67,12 +68,12 @@ def app(tmp_path: Path, server: MailServer) -> Iterator[FastAPI]:
     app.state.site.close()
 
 
-def watching(app: FastAPI) -> tuple[Visitor, str]:
+def watching(app: FastAPI, **fields: str) -> tuple[Visitor, str]:
     """Ana, who watches the question of a report of hers, and the report's key."""
     ana = Visitor(app)
     ana.site.deliver = lambda *_: None
     ana.sign_in("ana")
-    key = key_of(ana.submit("/research", question=QUESTION, source="library", kind="report"))
+    key = key_of(ana.submit("/research", question=QUESTION, source="library", kind="report", **fields))
     while "sse-connect" in ana.get(f"/research/{key}").text:
         pass
     assert ana.submit(f"/research/{key}/watch", every="weekly").status_code == 303
@@ -113,6 +114,13 @@ def test_a_question_is_watched_looked_at_mailed_and_let_go(app: FastAPI, server:
     assert ana.post(f"/u/{token}", data={"List-Unsubscribe": "One-Click"}).status_code == 200
     assert ana.submit("/research/watches/1/remove").status_code == 303
     assert Watches(site.database).listed() == []
+
+
+def test_what_is_watched_asks_nobody_again_and_keeps_the_brief_that_was_looked_over(app: FastAPI) -> None:
+    ana, _ = watching(app, ask="yes")
+    (watch,) = Watches(ana.site.database).listed(find(ana.site.database, "ana").id)
+    assert watch.options["attended"] is False
+    assert ReportAsk.of(watch.options) == ReportAsk(brief=whole_report().brief)
 
 
 def test_who_may_watch(app: FastAPI) -> None:

@@ -36,8 +36,8 @@ from foveal.reading.likeness import likeness
 from foveal.settings import Settings
 from foveal.types import Document
 
-ASKED, LOOKED, ABSENT = 80, 40, 60
-QUICK = 8
+ASKED, LOOKED, ABSENT = 60, 30, 60
+QUICK, LOOKED_QUICK = 8, 4
 PASSAGES = 8
 ARTICLES_QUICK = 12
 ANSWERED, REFUSED, WRONGLY, TOLD = 0.5, 0.4, 0.08, 0.85
@@ -71,7 +71,7 @@ def ask(settings: BenchSettings) -> Iterator[Row]:
     ]
     if settings.quick:
         others = others[:ARTICLES_QUICK]
-    present, looked, absent = (QUICK, QUICK // 2, QUICK) if settings.quick else (ASKED, LOOKED, ABSENT)
+    present, looked, absent = (QUICK, LOOKED_QUICK, QUICK) if settings.quick else (ASKED, LOOKED, ABSENT)
     asked, strange = questions[:present], questions[present : present + absent]
     chat = load_chat()
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def ask(settings: BenchSettings) -> Iterator[Row]:
         words = told(library, chat, asked, retriever="lexical")
         looks = told(library, chat, asked[:looked], settings=AskSettings(looks=True))
         near = nearness(library, settings, asked)
-        library.remove([one for one in library.documents() if one.source.startswith("bench:xquad")])
+        library.remove([one for one in library.documents() if one.id in {article.id for article in articles}])
         nowhere = told(library, chat, strange)
         far = nearness(library, settings, strange)
     yield from _answers(whole, words, looks, quick=settings.quick)
@@ -136,7 +136,7 @@ def nearness(library: Library, settings: BenchSettings, questions: Sequence[Ques
 
 def _answers(whole: Told, words: Told, looks: Told, *, quick: bool) -> Iterator[Row]:
     same = len(looks.holds)
-    first = Told(*(values[:same] for values in (whole.holds, whole.quoted, whole.found, whole.seconds)))
+    first = Told(whole.holds[:same], whole.quoted[:same], whole.found[:same], whole.seconds[:same])
     rows = {"passages": whole, "words": words, "attention": looks, "passages, the same questions": first}
     for name, became in rows.items():
         least = ANSWERED - (0.25 if quick else 0) if name == "passages" else None

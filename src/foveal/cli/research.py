@@ -23,6 +23,7 @@ from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, not_empty
 from foveal.cli.output import AsJson, Home
 from foveal.cli.research_report import (
     AsReport,
+    BriefFile,
     Clarify,
     ExperimentFile,
     Mark,
@@ -112,6 +113,7 @@ def ask(
     timing: TimingName = "always",
     words: Words = None,
     clarify: Clarify = False,
+    brief: BriefFile = None,
     mark: Mark = False,
     experiment: ExperimentFile = None,
     out: Out = None,
@@ -135,6 +137,7 @@ def ask(
             words,
             _budget(tokens, seconds, pages),
             clarify=clarify,
+            brief=brief,
             mark=mark,
             experiment=experiment,
             out=out,
@@ -143,7 +146,8 @@ def ask(
         with kept_runs(settings) as runs:
             new_report(settings, runs, question, asked, wanted, trace)
         return
-    of_reports = {"--words": words, "--clarify": clarify, "--mark": mark, "--experiment": experiment, "--out": out}
+    of_reports = {"--words": words, "--clarify": clarify, "--brief": brief, "--mark": mark}
+    of_reports |= {"--experiment": experiment, "--out": out}
     if without := [name for name, value in of_reports.items() if value]:
         raise typer.BadParameter(f"{', '.join(without)}: that is of a report. Add --report, or leave it out.")
     limits = {"max_parallel": parallel, "max_turns": turns}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foveal.research.deep import DeepResearch
     from foveal.research.deep_run import DeepRun
     from foveal.research.experiment import Experiment
-    from foveal.research.report import Report
+    from foveal.research.report import Brief, Report
     from foveal.research.runs import Runs
     from foveal.research.state import RunState
     from foveal.settings import Settings
@@ -46,6 +46,14 @@ TimingName = Annotated[
 Words = Annotated[int | None, typer.Option(min=50, help="Length of a report, within 15 %.")]
 Clarify = Annotated[bool, typer.Option(help="Of a report: answer questions back, once; an empty answer skips one.")]
 Mark = Annotated[bool, typer.Option(help="Of a report: keep what nothing bears out, marked; it is left out otherwise.")]
+BriefFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--brief",
+        help="Of a report: JSON with what it is judged by: any of goal, must_cover, out_of_scope, since, until, "
+        "language, format (points), words.",
+    ),
+]
 ExperimentFile = Annotated[
     Path | None,
     typer.Option(
@@ -68,6 +76,7 @@ class ReportOptions:
     words: int | None
     budget: Budget
     clarify: bool = False
+    brief: Path | None = None
     mark: bool = False
     experiment: Path | None = None
     out: Path | None = None
@@ -82,18 +91,22 @@ def new_report(
     from foveal.research.traces import TraceFile
 
     _check_out(wanted.out)
+    brief = _brief(wanted, question)
     experiment = _approved(wanted.experiment)
     research, planner = _research(settings, asked)
-    changed: dict[str, Any] = {"words": wanted.words} if wanted.words else {}
+    words = brief.words if brief else wanted.words
+    changed: dict[str, Any] = {"words": words} if words else {}
     own = settings_of(wanted.mode, research.model, wanted.budget, mark=wanted.mark, **changed)
+    most = research.expected(wanted.mode, planner, question) + len(brief.must_cover if brief else ())
     notes().print(
-        f"Mode {wanted.mode}, planner {planner}: up to {research.expected(wanted.mode, planner, question)} searches, "
+        f"Mode {wanted.mode}, planner {planner}: up to {most} searches, "
         f"about {own.words:,} words.", style="dim", markup=False,
     )  # fmt: skip
     named = {name: asked.get(name) for name in ("model", "url", "answerer", "planner")}
     options = named | {
-        "sources": asked.get("sources") or ["library"], "report": True, "mode": wanted.mode, "words": wanted.words,
-        "mark": wanted.mark, "timing": wanted.timing,
+        "sources": asked.get("sources") or ["library"], "report": True, "mode": wanted.mode, "words": words,
+        "mark": wanted.mark, "timing": wanted.timing, "clarify": wanted.clarify,
+        "brief": asdict(brief) if brief else None,
     }  # fmt: skip
     key = runs.new(question, options=options)
     keepers: list[Any] = [runs.keep(key)]
@@ -102,7 +115,7 @@ def new_report(
             keepers.append(TraceFile.open(trace))
         run = research.start(
             question, settings=own, planner=planner, timing=wanted.timing,
-            ask=_asked if wanted.clarify else None, experiment=experiment,
+            brief=brief, ask=_asked if wanted.clarify else None, experiment=experiment,
             key=key, keepers=keepers,
         )  # fmt: skip
     except BaseException:
@@ -119,6 +132,8 @@ def resumed_report(
     """Go on with the run of a report, which is then written to `out`; whether it is one."""
     from foveal.research.budget import Budget
     from foveal.research.deep import report_of, settings_of
+    from foveal.research.report import Brief
+    from foveal.research.scope import Said
     from foveal.research.state import RunState
     from foveal.research.traces import TraceFile
 
@@ -137,15 +152,19 @@ def resumed_report(
         keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
         events = events_of(which, settings.home)[0]  # read again: now nobody else adds to them
         limited = None if budget == Budget() else budget  # 0 is a limit, too
+        brief = Brief.from_row(options["brief"]) if options.get("brief") else None
+        ask = _asked if options.get("clarify") or options.get("attended") else None
         if events:
-            run = research.go_on(events, budget=limited, keepers=[keeper])
+            said = Said(brief=brief) if brief else None
+            run = research.go_on(events, budget=limited, said=said, ask=ask, keepers=[keeper])
         else:  # killed before its first event
             mode, timing = str(options.get("mode", "normal")), str(options.get("timing", "always"))
             changed: dict[str, Any] = {"words": options["words"]} if options.get("words") else {}
             own = settings_of(mode, research.model, budget, mark=bool(options.get("mark")), **changed)
             run = research.start(
-                runs.get(str(key)).question, settings=own, planner=planner, timing=timing, key=key, keepers=[keeper]
-            )
+                runs.get(str(key)).question, settings=own, planner=planner, timing=timing, brief=brief, ask=ask,
+                key=key, keepers=[keeper],
+            )  # fmt: skip
         _finished(run, key or str(trace), out, as_json=as_json)
     return True
 
@@ -204,6 +223,26 @@ def _asked(questions: Sequence[str]) -> list[str] | None:
         return None
     notes().print("Press Enter to skip a question.", style="dim")
     return [typer.prompt(plain(one), default="", show_default=False, err=True) for one in questions]
+
+
+def _brief(wanted: ReportOptions, question: str) -> Brief | None:
+    """The brief of a file; what it does not say is as it would be without it. InputError: it cannot be used."""
+    from foveal.errors import InputError
+    from foveal.research.deep import MODES
+    from foveal.research.report import Brief
+
+    if wanted.brief is None:
+        return None
+    if wanted.clarify:
+        raise InputError("--clarify asks for what --brief says. Leave one of them out.")
+    try:
+        row = json.loads(wanted.brief.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"--brief got {wanted.brief}, which cannot be read ({error}). Name a file of JSON.") from error
+    if not isinstance(row, dict):
+        raise InputError(f'--brief got {wanted.brief}, which is no brief. It is as {{"must_cover": ["its price"]}}.')
+    named = {"words": wanted.words} if wanted.words else {}
+    return Brief.from_row({"goal": question, "words": MODES[wanted.mode].words} | row | named)
 
 
 def _approved(file: Path | None) -> Experiment | None:

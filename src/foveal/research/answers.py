@@ -25,6 +25,7 @@ STOPPED = {
     "turns": "the planner's turns were used up",
     "model": "the model could not be reached any more",
     "error": "it broke",
+    "waits": "it waits for who asked",
 }
 """Why a run was over before its planner said so."""
 

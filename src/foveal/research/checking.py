@@ -25,7 +25,7 @@ from foveal.research.claims import addresses_of, claims_of
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 from foveal.research.markdown import address
 from foveal.research.pages import BestPassages
-from foveal.research.report import names_of
+from foveal.research.report_parts import names_of
 from foveal.research.verification import Verifier
 from foveal.types import Document, Passage
 

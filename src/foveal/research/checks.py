@@ -88,15 +88,22 @@ def missing_of(claim: str, text: str) -> tuple[str, ...]:
 
 def contradicts(claim: str, said: str) -> bool:
     """Whether a sentence says the same but for its numbers, or says it is not so."""
-    own, other = (_without_numbers(one) for one in (claim, said))
-    if not own or len(own) < 3:
-        return False
-    if len(own & other) / len(own) < CONTRADICTS:
-        return False
     numbers, theirs = (set(map(_bare, _NUMBER.findall(one))) for one in (claim, said))
     differ = bool(numbers) and bool(theirs) and not numbers & theirs
-    denied = bool(_NOT.search(claim)) != bool(_NOT.search(said)) and len(own & other) / len(own | other) >= 0.5
-    return differ or denied
+    return (differ and _alike(claim, said)) or denied(claim, said)
+
+
+def denied(claim: str, said: str) -> bool:
+    """Whether a sentence says that a claim is not so, or the claim that the sentence is not."""
+    own, other = (_without_numbers(one) for one in (claim, said))
+    turned = bool(_NOT.search(claim)) != bool(_NOT.search(said))
+    return turned and _alike(claim, said) and len(own & other) / len(own | other) >= 0.5
+
+
+def _alike(claim: str, said: str) -> bool:
+    """Whether a sentence holds nearly all words of a claim that are no numbers."""
+    own, other = (_without_numbers(one) for one in (claim, said))
+    return len(own) >= 3 and len(own & other) / len(own) >= CONTRADICTS
 
 
 def _bare(number: str) -> str:

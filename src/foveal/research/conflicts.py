@@ -26,7 +26,7 @@ from foveal.research.evidence import Evidence, SourceRecord
 from foveal.research.likeness import Likeness
 from foveal.research.planning import parsed
 from foveal.research.prompts import CONCISE, as_data
-from foveal.research.report import Conflict
+from foveal.research.report_parts import Conflict
 from foveal.research.report_writing import first_sentence
 
 ALIKE = 0.6

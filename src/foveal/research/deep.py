@@ -31,8 +31,10 @@ from foveal.research.events import Event, EventLog
 from foveal.research.experiment import Experiment
 from foveal.research.memory import MemorySettings
 from foveal.research.planning import NextQuery, PlanSettings, predicted
-from foveal.research.report import Brief, Report
+from foveal.research.report import Report
+from foveal.research.report_parts import Brief
 from foveal.research.running import finished
+from foveal.research.scope import Said
 from foveal.research.sources import Source, one_source
 from foveal.research.state import RunState
 from foveal.research.structure import StructureRules
@@ -157,13 +159,15 @@ class DeepResearch:
         budget: Budget | None = None,
         brief: Brief | None = None,
         ask: Ask | None = None,
+        attended: bool = False,
         settings: DeepSettings | None = None,
         experiment: Experiment | None = None,
         key: str | None = None,
         keepers: Sequence[Keeps] = (),
     ) -> DeepRun:
         """Begin a run that goes on whether or not anybody listens; `settings` stand in the place of a mode's,
-        and an `experiment` is one that a person has read and approved."""
+        and an `experiment` is one that a person has read and approved. One that is `attended` stops to wait for a
+        person (scope.asks says for what), who goes on with it."""
         question = scalar(question)
         if not question.strip():
             raise InputError("The question is empty. Ask something that can be searched for.")
@@ -175,10 +179,21 @@ class DeepResearch:
         settings = settings or settings_of(mode, self.model, budget)
         settings = settings if self.remember else replace(settings, memory=None)
         parts = self._parts(settings, planner, timing, experiment)
-        return DeepRun(parts, question.strip(), brief=brief, ask=ask, key=key, keepers=keepers).start()
+        return DeepRun(
+            parts, question.strip(), brief=brief, ask=ask, attended=attended, key=key, keepers=keepers
+        ).start()
 
-    def go_on(self, events: Sequence[Event], *, budget: Budget | None = None, keepers: Sequence[Keeps] = ()) -> DeepRun:
-        """Go on with a run from its events: as it was begun, but for the budget. InputError: not a report's run."""
+    def go_on(
+        self,
+        events: Sequence[Event],
+        *,
+        budget: Budget | None = None,
+        said: Said | None = None,
+        ask: Ask | None = None,
+        keepers: Sequence[Keeps] = (),
+    ) -> DeepRun:
+        """Go on with a run from its events: as it was begun, but for the budget. To one that waits, `said` is what a
+        person says; with `ask`, which puts its questions to them, it waits no more. InputError: not a report's run."""
         state = RunState.of(events)
         told = state.run.get("settings", {})
         if told.get("kind") != KIND:
@@ -189,7 +204,14 @@ class DeepResearch:
         settings = replace(settings, words=told["words"], mark=bool(told.get("mark")), memory=kept)
         experiment = Experiment.from_row(told["experiment"]) if told.get("experiment") else None
         parts = self._parts(settings, told["planner"], told["timing"], experiment)
-        return DeepRun(parts, state.question, log=EventLog(events), keepers=keepers).start()
+        attended = bool(told.get("attended")) and ask is None
+        brief = None
+        if said is not None:
+            attended, brief = attended and said != Said(), said.brief
+            ask = (lambda _: said.answers) if said.answers is not None else None
+        return DeepRun(
+            parts, state.question, brief=brief, ask=ask, attended=attended, log=EventLog(events), keepers=keepers
+        ).start()
 
     def expected(self, mode: str, planner: str, question: str) -> int:
         """How many searches a run will make, at most; for `auto`, of the planner that it would begin with."""

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from foveal import faults
-from foveal.errors import Cancelled, FetchFailed, FovealError
+from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.acquisition import Filter
 from foveal.research.board import Keeps, today
@@ -31,12 +31,24 @@ from foveal.research.graph import OVER
 from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
 from foveal.research.memory_kept import KeptMemory
-from foveal.research.planning import Finding, NextQuery, choose, parallel, predicted, sequential, single
+from foveal.research.outline import uncovered
+from foveal.research.planning import (
+    LONGEST,
+    Finding,
+    NextQuery,
+    SubQuery,
+    choose,
+    parallel,
+    predicted,
+    sequential,
+    single,
+)
 from foveal.research.planning_tree import tree
-from foveal.research.report import Brief, Report
+from foveal.research.report import Report
 from foveal.research.report_assembly import Assembly, answer_events
-from foveal.research.running import Running
-from foveal.research.scope import brief_of, clarifying
+from foveal.research.report_parts import Brief
+from foveal.research.running import Running, told_of
+from foveal.research.scope import WAITS, brief_of, clarifying
 from foveal.research.sources import Source
 from foveal.research.steps import Steps, digest, used_by
 from foveal.research.timing import timing_of
@@ -61,6 +73,10 @@ class Parts:
     experiment: Experiment | None = None  # that a person approved
 
 
+class _Waits(Exception):
+    """The run has asked something, and goes on once there is an answer."""
+
+
 class DeepRun(Running[Report]):
     """One question on its way to a report; runs share nothing but the parts they were given."""
 
@@ -71,13 +87,16 @@ class DeepRun(Running[Report]):
         *,
         brief: Brief | None = None,
         ask: Callable[[Sequence[str]], Sequence[str] | None] | None = None,
+        attended: bool = False,
         log: EventLog | None = None,
         key: str | None = None,
         keepers: Sequence[Keeps] = (),
     ) -> None:
-        """`brief` stands in the place of one that is written; `ask` puts clarifying questions to a person."""
+        """`brief` stands in the place of one that is written; `ask` puts clarifying questions to a person; `attended`:
+        the run ends as one that waits when it has questions and nothing puts them, and when its brief is drafted.
+        """
         super().__init__(question, log=log, keepers=keepers, key=key, thread="foveal-deep-research")
-        self.parts, self._brief, self._ask = parts, brief, ask
+        self.parts, self._brief, self._ask, self._attended = parts, brief, ask, attended
         self._cancel = Cancel()
         self.meter = Meter(parts.settings.budget, on_empty=self._spent, before=used_by(self.board))
         self.steps = Steps(self.board, Metered(parts.model, self.meter, self._cancel), self._cancel)
@@ -100,7 +119,8 @@ class DeepRun(Running[Report]):
             self._desk.enough = True
 
     def _given(self) -> Report:
-        assert self._made is not None
+        if self._made is None:
+            raise InputError("This run waits for answers, or for its brief to be looked over. Go on with it.")
         return self._made
 
     # -- the run ------------------------------------------------------------------------------------------------------
@@ -113,6 +133,8 @@ class DeepRun(Running[Report]):
             for kind, data in answer_events(self._made):
                 self.board.tell(kind, **data)
             self.board.tell("report", ledger=self._made.ledger())
+        except _Waits:
+            self.stopped_by = WAITS
         except FovealError as error:
             self._fail(error)
         except Exception as error:  # a thread of its own: what is not told here is told nowhere
@@ -137,6 +159,7 @@ class DeepRun(Running[Report]):
             "kind": "report", "mode": settings.mode, "planner": self.parts.planner, "timing": self.parts.timing,
             "words": settings.words, "mark": settings.mark, "memory": settings.memory is not None,
             "experiment": self.parts.experiment.to_row() if self.parts.experiment else None,
+            "attended": self._attended,
         }  # fmt: skip
         self._tell_begun(self.parts.model, self.parts.source, settings.budget, told)
 
@@ -217,10 +240,14 @@ class DeepRun(Running[Report]):
             asked = self.steps.once(
                 "clarify", "questions", lambda model: clarifying(model, self.question, plain=settings.plain)
             )
+            if asked and self._attended and self._ask is None and not self.steps.is_done("clarify", "answers"):
+                raise _Waits
             answers = self.steps.once("clarify", "answers", lambda _: self._answers(asked))
             row = self.steps.once("clarify", "brief", lambda model: asdict(
                 brief_of(model, self.question, answers, words=settings.words, today=today(), plain=settings.plain)
             ))  # fmt: skip
+            if self._attended:
+                raise _Waits
         if not self.board.state.brief:
             self.board.tell("brief", **row)
         return Brief.from_row(row)
@@ -252,6 +279,7 @@ class DeepRun(Running[Report]):
         name, why = (self.parts.planner, "It was asked for.") if self.parts.planner != "auto" else choose(self.question)
         self._tell_plan(name, why, desk)
         self._by(name, desk)
+        self._cover(desk)
         stopped = desk.enough or self._cancel.cancelled
         if self.parts.planner == "auto" and name != "tree" and not stopped and self.parts.settings.stage > 1:
             against = assembly.conflicts()
@@ -265,6 +293,16 @@ class DeepRun(Running[Report]):
             self.stopped_by = "budget"
         return name
 
+    def _cover(self, desk: Desk) -> None:
+        """Search for what a person's brief must cover and no search was for: of a small model no plan knows of it."""
+        goals = [f"{one.sub.query} {one.sub.goal}" for one in desk.findings]
+        missing = uncovered(self._points(desk), goals, desk.likeness)
+        if missing and not desk.over():
+            desk.research([SubQuery(f"{point} {self.question}"[:LONGEST], point) for point in missing])
+
+    def _points(self, desk: Desk) -> Sequence[str]:
+        return desk.brief.must_cover if self.steps.is_done("clarify", "given") else ()
+
     def _is_short(self, desk: Desk) -> bool:
         """Whether the budget, not the plan, ended the search."""
         return len(desk.asked()) < desk.settings.searches and not desk.enough
@@ -277,7 +315,7 @@ class DeepRun(Running[Report]):
 
     def _tell_plan(self, name: str, why: str, desk: Desk) -> None:
         known = self.board.state.plan
-        searches = min(predicted(name, desk.plan), desk.settings.searches)
+        searches = min(predicted(name, desk.plan) + len(self._points(desk)), desk.settings.searches)
         if (known.get("planner"), known.get("reason")) != (name, why):
             self.board.tell("plan.chosen", planner=name, reason=why, searches=searches)
         logger.info("planner %s: %s (%d searches at most)", name, why, searches)
@@ -290,9 +328,6 @@ class DeepRun(Running[Report]):
         self._cancel.set()
 
     def _fail(self, error: Exception) -> None:
-        self.board.tell("error", where="run", message=str(error) or type(error).__name__)
+        self.board.tell("error", where="run", message=told_of(error, "The run"))
         self.stopped_by = "error"
-        self.failure = error
-        if not isinstance(error, FovealError):
-            self.failure = FovealError(f"The run broke ({type(error).__name__}: {error}). What was done is kept.")
-            self.failure.__cause__ = error
+        self._failed(error)

@@ -32,7 +32,7 @@ from foveal.research.likeness import Likeness
 from foveal.research.memory_kept import KeptMemory
 from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery
 from foveal.research.prompts import orders_in
-from foveal.research.report import Brief
+from foveal.research.report_parts import Brief
 from foveal.research.searcher import waited
 from foveal.research.sources import Found, Source, merged
 from foveal.research.steps import Steps, digest

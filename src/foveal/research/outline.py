@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from foveal.research.evidence import Evidence
 from foveal.research.likeness import Likeness
 from foveal.research.planning import Finding
-from foveal.research.report import Brief
+from foveal.research.report_parts import Brief
 
 SECTION_WORDS = 180
 """Words below which a section of its own is not worth a heading."""
@@ -62,17 +62,22 @@ def _whole(sections: Sequence[Planned], evidence: Mapping[str, Evidence], likene
 def not_covered(
     findings: Sequence[Finding], sections: Sequence[Planned], brief: Brief, likeness: Likeness
 ) -> list[str]:
-    """What was asked for and has no evidence: goals that found nothing, points of the brief that no section is like."""
+    """What was asked for and has no evidence: goals that found nothing; points of the brief that no section is like,
+    and no goal whose evidence stands in one."""
     held = {key for one in sections for key in one.evidence}
-    covered = {one.sub.goal for one in findings if held & set(one.evidence)}
+    covered = [one.sub.goal for one in findings if held & set(one.evidence)]
     missing = [one.sub.goal for one in findings if one.sub.goal not in covered]
-    if brief.must_cover and sections:
-        goals = likeness.vectors([f"{one.heading} {one.goal}" for one in sections])
-        near = likeness.vectors(list(brief.must_cover)) @ goals.T
-        missing += [point for point, row in zip(brief.must_cover, near, strict=True) if row.max() < COVERED]
-    elif brief.must_cover:
-        missing += brief.must_cover
+    told = [*(f"{one.heading} {one.goal}" for one in sections), *dict.fromkeys(covered)]
+    missing += uncovered(brief.must_cover, told, likeness)
     return list(dict.fromkeys(missing))
+
+
+def uncovered(points: Sequence[str], goals: Sequence[str], likeness: Likeness) -> list[str]:
+    """The points that no goal is like."""
+    if not points or not goals:
+        return list(points)
+    near = likeness.vectors(list(points)) @ likeness.vectors(list(goals)).T
+    return [point for point, row in zip(points, near, strict=True) if row.max() < COVERED]
 
 
 COVERED = 0.35

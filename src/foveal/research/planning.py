@@ -27,7 +27,7 @@ from foveal.research.budget import is_unreadable
 from foveal.research.graph import same_question
 from foveal.research.likeness import Likeness, distinct
 from foveal.research.prompts import as_data
-from foveal.research.report import Brief
+from foveal.research.report_parts import Brief
 from foveal.research.steps import digest
 
 LONGEST = 160

@@ -3,18 +3,20 @@
     numbers("about 1.2 million euros")     # [Anchor(value=1200000, unit="€", rounded=True)]
     dates("on 5 March 2021")               # [Anchor(date=(2021, 3, 5))]
 
-The units known are those of lengths, weights, times, money and per cent; of others the number alone counts. Texts of
-languages that write 1.200,5 where English has 1,200.5 are known by their small words, or by a number that says so.
+The units known are in measures.py; of others the number alone counts. Texts of languages that write 1.200,5 where
+English has 1,200.5 are known by their small words, or by a number that says so.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from foveal.evaluation.scripts import UNSPACED_RANGES
+from foveal.research.measures import UNITS, in_base
 
 Kind = Literal["number", "date", "name"]
 
@@ -77,34 +79,8 @@ _SHORT_SCALES = {
 _BESIDE = f"{UNSPACED_RANGES}\uac00-\ud7af"
 """Letters that stand right beside a number and are none of its own: those of scripts without spaces, and Hangul."""
 
-_UNITS = {
-    unit: name
-    for name, units in {
-        "%": "% percent pct",
-        "km": "km kilometre kilometres kilometer kilometers",
-        "m": "metre metres meter meters",
-        "mile": "mile miles mi",
-        "foot": "foot feet ft",
-        "kg": "kg kilogram kilograms kilo kilos",
-        "lb": "lb lbs",
-        "tonne": "tonne tonnes ton tons",
-        "second": "seconds second sec",
-        "minute": "minute minutes min",
-        "hour": "hour hours",
-        "day": "day days",
-        "week": "week weeks",
-        "month": "month months",
-        "year": "year years",
-        "$": "$ dollar dollars usd",
-        "€": "€ euro euros eur",
-        "£": "£ gbp",
-        "°c": "°c celsius",
-        "°f": "°f fahrenheit",
-    }.items()
-    for unit in units.split()
-}
 _WORDED = "|".join(sorted((*_SMALL, *_TENS, *_SCALES, *_ORDINALS), key=len, reverse=True))
-_UNIT_NAMES = "|".join(re.escape(one) for one in sorted(_UNITS, key=len, reverse=True))
+_UNIT_NAMES = "|".join(re.escape(one) for one in sorted(UNITS, key=len, reverse=True))
 _BLANKS = "\u00a0\u2009\u202f"
 _ENGLISH_DIGITS = rf"\d{{1,3}}(?:[,{_BLANKS}]\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _OTHER_DIGITS = rf"[1-9]\d{{0,2}}(?:[.{_BLANKS}]\d{{3}})+(?!\d)(?:,\d+)?|\d+(?:[.,]\d+)?"
@@ -112,7 +88,8 @@ _NUMBER_FORM = (
     rf"(?<![^\W{_BESIDE}])(?<!\.)"
     r"(?P<currency>[$€£])? ?(?P<digits>DIGITS)"
     r"(?:(?P<ordinal>st|nd|rd|th|['’]?s)\b|[- ]?(?P<scale>(?:hundred|thousand|million|billion|trillion|k|mn|bn|tn)\b"
-    rf"|[万萬亿億]|(?(currency)[mb]\b|(?!))))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w))?(?![^\W{_BESIDE}])"
+    rf"|[万萬亿億]|(?(currency)[mb]\b|(?!))))?(?:[- \u00a0]?(?P<unit>{_UNIT_NAMES})(?!\w)"
+    rf"(?:(?:/| per )(?P<per>{_UNIT_NAMES})(?!\w))?)?(?![^\W{_BESIDE}])"
 )
 _NUMBER, _OTHER_NUMBER = (
     re.compile(_NUMBER_FORM.replace("DIGITS", digits), re.IGNORECASE) for digits in (_ENGLISH_DIGITS, _OTHER_DIGITS)
@@ -166,7 +143,7 @@ _ROUNDED = re.compile(
 class Anchor:
     """A number, date or name, where it stands (`start`, `end`), and its form.
 
-    `value` and `unit` are a number's, `date` is (year, month, day) with 0 for what is not given, `words` a name's.
+    `value`, `unit` and `per` are a number's, `date` is (year, month, day), 0 for what is not given, `words` a name's.
     """
 
     kind: Kind
@@ -175,6 +152,7 @@ class Anchor:
     end: int
     value: float = 0.0
     unit: str = ""
+    per: str = ""  # the unit that it is counted by: of 30 ng/ml "ml"
     rounded: bool = False
     below: bool = False  # a number with a minus before it
     falls: bool = False  # what stands around it speaks of less: "fell", "below", "loss"
@@ -211,7 +189,7 @@ def numbers(text: str) -> list[Anchor]:
         taken = [(other.start, other.end) for other in found]
         unit = _AFTER_WORDS.match(text, one.end())
         anchor = Anchor(
-            "number", one[0], one.start(), one.end(), value=value, unit=_UNITS[unit[1].casefold()] if unit else ""
+            "number", one[0], one.start(), one.end(), value=value, unit=UNITS[unit[1].casefold()] if unit else ""
         )
         if value > 1 and not within(anchor, taken):  # "one" and "zero" say other things, too
             found.append(anchor)
@@ -239,8 +217,8 @@ def _from_digits(one: re.Match[str], text: str, *, other: bool) -> Anchor:
     below = (_MINUS if exact else _TRUE_MINUS).search(text[max(0, start - 3) : start]) is not None
     falls = _LESS.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
     return Anchor(
-        "number", written.strip(), start, one.end(), value=value, unit=_UNITS.get(unit.casefold(), ""), rounded=rounded,
-        below=below, falls=falls,
+        "number", written.strip(), start, one.end(), value=value, unit=UNITS.get(unit.casefold(), ""), rounded=rounded,
+        per=UNITS.get((one["per"] or "").casefold(), ""), below=below, falls=falls,
     )  # fmt: skip
 
 
@@ -270,16 +248,28 @@ def within(one: Anchor, taken: Sequence[tuple[int, int]]) -> bool:
 
 
 def same_number(one: Anchor, other: Anchor) -> bool:
-    """Whether the second bears the number `one` out: the same value, no other unit, or what `one` is rounded from."""
+    """Whether the second bears the number `one` out: as much of the same, no other unit, or what it is rounded from."""
     if other.kind == "date":
         return not one.unit and one.value == float(other.date[0])
-    if other.kind != "number" or (one.unit and other.unit and one.unit != other.unit):
+    value = _as_in(one, other) if other.kind == "number" else None
+    if value is None:
         return False
     if one.below != other.below and not (other if one.below else one).falls:
         return False
-    if one.value == other.value or (_decade(one) and one.value == other.value % 100):
+    if math.isclose(one.value, value) or (_decade(one) and one.value == value % 100):
         return True
-    return one.rounded and one.value > 0 and other.value > 0 and _rounds(other.value, one.value)
+    return one.rounded and one.value > 0 and value > 0 and _rounds(value, one.value)
+
+
+def _as_in(one: Anchor, other: Anchor) -> float | None:
+    """The value of the second in the unit of the first; None: its unit is of another kind. Where one of them does not
+    say by what it is counted, that is no difference: 5 mg a day is written in many ways."""
+    if not (one.unit and other.unit):
+        return other.value
+    rate = bool(one.per and other.per)
+    wanted, mine = in_base(one.unit, one.per if rate else "")
+    found, its = in_base(other.unit, other.per if rate else "")
+    return other.value * (its / mine) if wanted == found else None
 
 
 def _decade(one: Anchor) -> bool:
@@ -290,14 +280,19 @@ def _decade(one: Anchor) -> bool:
 def rivals(lost: Iterable[Anchor], among: Sequence[Anchor], said: Sequence[Anchor]) -> bool:
     """Whether a text has, in the place of a number or date that it lacks, another of its kind that is not `said`."""
     own = {_kind(one) for one in lost if one.kind != "name"}
-    mine = {(one.value, one.date) for one in said}
-    return any(_kind(one) in own and (one.value, one.date) not in mine for one in among if one.kind != "name")
+    mine = {_amount(one) for one in said}
+    return any(_kind(one) in own and _amount(one) not in mine for one in among if one.kind != "name")
+
+
+def _amount(one: Anchor) -> tuple[float, tuple[int, int, int]]:
+    """How much it is, in the base of its unit, or which date."""
+    return float(f"{one.value * in_base(one.unit)[1]:.9g}"), one.date
 
 
 def _kind(one: Anchor) -> tuple[str, str]:
-    """Date, year, or number with its unit."""
+    """Date, year, or number with what its unit is of."""
     year = one.kind == "number" and not one.unit and one.value.is_integer() and 1000 <= one.value <= 2100
-    return ("year", "") if year else (one.kind, one.unit)
+    return ("year", "") if year else (one.kind, in_base(one.unit)[0][0])
 
 
 def _rounds(exact: float, rounded: float) -> bool:

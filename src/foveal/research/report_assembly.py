@@ -17,7 +17,7 @@ from foveal.research.desk import Desk
 from foveal.research.evidence import Verdict
 from foveal.research.outline import Planned, not_covered, outline
 from foveal.research.planning import SubQuery
-from foveal.research.report import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, Report, cited_keys
+from foveal.research.report import Report
 from foveal.research.report_drafts import (
     Draft,
     Drafted,
@@ -31,6 +31,7 @@ from foveal.research.report_drafts import (
     without_repeats,
     without_unsupported,
 )
+from foveal.research.report_parts import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, cited_keys
 from foveal.research.report_tables import with_tables
 from foveal.research.report_writing import SectionWriter, Sentence, all_sentences, answer_messages, own_words
 from foveal.research.steps import digest
@@ -210,10 +211,14 @@ class Assembly:
         return tuple(found)
 
     def _with_room(self, draft: Draft, lead: Sequence[Sentence]) -> Draft:
-        """The draft at what the short answer leaves of the length."""
+        """The draft at what the short answer leaves of the length; what that says word for word stands there alone."""
         left = max(1, self.desk.brief.words - sum(one.words for one in lead))
-        used = {one.text for _, said in draft.sections for one in said} | {one.text for one in lead}
-        sections = fitted(draft.sections, left, lambda plan: self._spare(plan, used), self.desk.likeness)
+        first = {one.text for one in lead}
+        sections = tuple(
+            (plan, tuple(one for one in said if one.text not in first) or said) for plan, said in draft.sections
+        )
+        used = {one.text for _, said in sections for one in said} | first
+        sections = fitted(sections, left, lambda plan: self._spare(plan, used), self.desk.likeness)
         return replace(draft, sections=sections)
 
     def _moved(self, draft: Draft) -> tuple[tuple[Sentence, ...], Draft]:
@@ -252,7 +257,7 @@ class Assembly:
         missing += not_covered(desk.findings, planned, desk.brief, desk.likeness)
         missing += [f"{NOT_SEARCHED}{source}: {why}" for source, why in sorted(desk.silent.items())]
         missing += [f"{LEFT_OUT}{one.text}" for one in draft.left_out()]
-        sections = with_tables(draft.sections, whole.to_sections(), desk.evidence)
+        sections = with_tables(draft.sections, whole.to_sections(desk.brief.format), desk.evidence)
         return Report(
             question=desk.question, brief=desk.brief, title=desk.question.strip().rstrip("?"), sections=sections,
             sources=tuple(desk.sources.values()), evidence=tuple(desk.evidence.values()), claims=whole.claims(),

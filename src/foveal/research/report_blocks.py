@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from foveal.research.report import KEYS, cited_keys
+from foveal.research.report_parts import KEYS, cited_keys
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

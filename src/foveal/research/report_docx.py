@@ -2,6 +2,7 @@
 
     docx_of(report)          # bytes
 
+Scripts   paragraphs that begin in one that is written from the right are set from there
 Numbers   hyperlinks to a bookmark at the source, whose screen tip holds the quote and its place (Word shows 260
           characters of one; the whole quotes stand below the source)
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +40,7 @@ def docx_of(report: Report) -> bytes:
     for section in view.sections:
         writer.section(section, view)
     writer.rest(view)
+    _directed(writer.document)
     held = io.BytesIO()
     writer.document.save(held)
     return held.getvalue()
@@ -246,6 +249,25 @@ def _bookmark(paragraph: Any, name: str, number: int) -> None:
         if kind == "Start":
             mark.set(qn("w:name"), name)
         paragraph._p.append(mark)
+
+
+def _directed(document: Any) -> None:
+    """Set from the right what begins in Arabic, Hebrew and the like: Word does not see it by itself."""
+    from docx.oxml import OxmlElement
+    from docx.oxml.ns import qn
+
+    for paragraph in document.element.body.iter(qn("w:p")):
+        if _is_from_right("".join(one.text or "" for one in paragraph.iter(qn("w:t")))):
+            paragraph.get_or_add_pPr().append(OxmlElement("w:bidi"))
+            for run in paragraph.iter(qn("w:r")):
+                if _is_from_right("".join(one.text or "" for one in run.iter(qn("w:t")))):
+                    run.get_or_add_rPr().append(OxmlElement("w:rtl"))
+
+
+def _is_from_right(text: str) -> bool:
+    """Whether the first letter of a text is of a script that is written from the right."""
+    kinds = (unicodedata.bidirectional(one) for one in text)
+    return next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L"
 
 
 def _xml(text: str) -> str:

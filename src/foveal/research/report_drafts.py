@@ -21,7 +21,7 @@ from foveal.research.checks import Checks
 from foveal.research.evidence import Claim, Evidence, Verdict
 from foveal.research.likeness import SAME, Likeness
 from foveal.research.outline import Planned
-from foveal.research.report import Section
+from foveal.research.report_parts import Section
 from foveal.research.report_writing import Sentence, leans
 
 SLACK = 0.15
@@ -41,9 +41,13 @@ class Draft:
     dropped: tuple[Sentence, ...] = ()
     score: float = 0.0
 
-    def to_sections(self) -> tuple[Section, ...]:
-        """As a report holds them; sections without a sentence are none."""
-        return tuple(Section(heading=plan.heading, text=paragraphs(said)) for plan, said in self.sections if said)
+    def to_sections(self, form: str = "") -> tuple[Section, ...]:
+        """As a report holds them, in a form of `FORMATS`; sections without a sentence are none."""
+        return tuple(
+            Section(heading=plan.heading, text=points(said) if form == "points" else paragraphs(said))
+            for plan, said in self.sections
+            if said
+        )
 
     def claims(self) -> tuple[Claim, ...]:
         """All sentences, with their verdicts."""
@@ -76,6 +80,11 @@ def paragraphs(said: Sequence[Sentence]) -> str:
         parts[-1].append(one)
         left -= one.words
     return "\n\n".join(" ".join(one.shown() for one in part) for part in parts)
+
+
+def points(said: Sequence[Sentence]) -> str:
+    """Sentences as Markdown, each an item of a list."""
+    return "\n".join(f"- {one.shown()}" for one in said)
 
 
 def checked(sections: Drafted, evidence: Mapping[str, Evidence], checks: Checks) -> Drafted:

@@ -119,7 +119,7 @@ def _environment() -> Any:
 
 
 def _drawn(blocks: Iterator[tuple[Block, Mapping[int, Cite]]], place: Place, panel: Panel | None) -> Iterator[Markup]:
-    """The elements of a section, lists within lists."""
+    """The elements of a section, lists within lists; each is written from where its own script begins."""
     lists: list[str] = []
 
     def closed(depth: int) -> Iterator[Markup]:
@@ -141,12 +141,12 @@ def _drawn(blocks: Iterator[tuple[Block, Mapping[int, Cite]]], place: Place, pan
 
 def _item(lists: list[str], block: Block) -> Markup:
     if len(lists) == block.level:
-        return Markup("</li><li>")
+        return Markup('</li><li dir="auto">')
     opened = []
     while len(lists) < block.level:
         lists.append("ol" if block.number else "ul")
         start = Markup(' start="{}"').format(block.number) if block.number > 1 else ""
-        opened.append(Markup("<{}{}><li>").format(Markup(lists[-1]), start))
+        opened.append(Markup('<{}{} dir="auto"><li dir="auto">').format(Markup(lists[-1]), start))
     return Markup("").join(opened)
 
 
@@ -155,7 +155,7 @@ def _element(block: Block, inner: Markup) -> Markup:
     if block.kind == "code":
         return Markup('<pre tabindex="0"><code>{}</code></pre>\n').format(block.text)
     tag = Markup(tags.get(block.kind, "p"))
-    return Markup("<{0}>{1}</{0}>\n").format(tag, inner)
+    return Markup('<{0} dir="auto">{1}</{0}>\n').format(tag, inner)
 
 
 def _table(block: Block, cites: Mapping[int, Cite], place: Place, panel: Panel | None) -> Markup:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foveal.errors import InputError
 from foveal.research.budget import Budget
 from foveal.research.events import Event, EventLog
 from foveal.research.report import Report
+from foveal.research.report_parts import Brief
+from foveal.research.scope import Said
 from foveal.research.state import RunState
 
 if TYPE_CHECKING:
@@ -61,18 +63,27 @@ class ReportAsk:
 
     mode: str = "normal"
     planner: str = "auto"
+    attended: bool = False  # who asked is asked back, and looks over the brief
+    brief: Brief | None = None  # in the place of one that is written
+    said: Said | None = None  # what they said to a run that waits; no option of it
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ReportAsk | None:
         """As the options of a kept run say; None: no report was asked for. A trained planner is one of its kind."""
         if not options.get("report"):
             return None
-        planner = str(options.get("planner") or "auto")
-        return cls(mode=str(options.get("mode") or "normal"), planner=planner if planner in PLANNERS else "sequential")
+        planner, brief = str(options.get("planner") or "auto"), options.get("brief")
+        return cls(
+            mode=str(options.get("mode") or "normal"),
+            planner=planner if planner in PLANNERS else "sequential",
+            attended=bool(options.get("attended")),
+            brief=Brief.from_row(brief) if brief else None,
+        )
 
     def options(self) -> dict[str, Any]:
         """As a run's options keep them."""
-        return {"report": True, "mode": self.mode, "planner": self.planner}
+        brief = {"brief": asdict(self.brief)} if self.brief else {}
+        return {"report": True, "mode": self.mode, "planner": self.planner, "attended": self.attended} | brief
 
     def __post_init__(self) -> None:
         for what, given, known in (("mode", self.mode, MODES), ("planner", self.planner, PLANNERS)):
@@ -129,12 +140,14 @@ class DeepReporter:
     def start(self, question: str, *, key: str | None = None, keepers: Sequence[Keeps] = ()) -> ReportRun:
         """Begin a report."""
         wanted = {"mode": self.ask.mode, "planner": self.ask.planner, "budget": self.budget}
+        wanted |= {"attended": self.ask.attended, "brief": self.ask.brief}
         run: ReportRun = self.research.start(question, key=key, keepers=keepers, **wanted)
         return run
 
     def go_on(self, events: Sequence[Event], *, keepers: Sequence[Keeps] = ()) -> ReportRun:
         """Go on with one."""
-        run: ReportRun = self.research.go_on(events, budget=self.budget, keepers=keepers)
+        said = self.ask.said or (Said(brief=self.ask.brief) if self.ask.brief else None)
+        run: ReportRun = self.research.go_on(events, budget=self.budget, said=said, keepers=keepers)
         return run
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from foveal.research.evidence import Evidence
 from foveal.research.markdown import plain
 from foveal.research.outline import Planned
-from foveal.research.report import Section
+from foveal.research.report_parts import Section
 
 MOST = 2
 """Tables of a section."""

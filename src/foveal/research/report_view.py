@@ -19,8 +19,9 @@ from foveal.evaluation.scripts import word_runs
 from foveal.research.citations import best_sentence
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 from foveal.research.markdown import number_of, one_line
-from foveal.research.report import STAGES, Conflict, Report, Section
 from foveal.research.report_blocks import Block, Runs, blocks_of
+from foveal.research.report_parts import STAGES, Conflict, ReportParts, Section
+from foveal.research.turning import turning_of
 from foveal.types import Passage
 
 CONTEXT = 240
@@ -128,13 +129,13 @@ class Difference:
 class ReportView:
     """A report as it is drawn; `of` makes one."""
 
-    report: Report
+    report: ReportParts
     sections: tuple[ShownSection, ...]
     checks: tuple[Check, ...]
     conflicts: tuple[Difference, ...]
 
     @classmethod
-    def of(cls, report: Report) -> ReportView:
+    def of(cls, report: ReportParts) -> ReportView:
         """The view of a report."""
         quoting = _Quoting(report)
         sections = tuple(quoting.section(number, one) for number, one in enumerate(report.sections, start=1))
@@ -144,7 +145,7 @@ class ReportView:
     @cached_property
     def turning(self) -> ShownSection | None:
         """What would change the answer, drawn as a section; None where nothing is known."""
-        one = self.report.turning
+        one = turning_of(self.report)
         return replace(_Quoting(self.report).section(0, one), id="turning") if one else None
 
     @property
@@ -224,7 +225,7 @@ class ReportView:
 class _Quoting:
     """Finds the quotes of one report's marks."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ReportParts) -> None:
         self.report = report
         self.records = {one.key: one for one in report.sources}
         self.numbers = dict(report.numbers)

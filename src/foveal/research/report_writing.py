@@ -28,7 +28,7 @@ from foveal.research.markdown import ENDS, plain, word_count
 from foveal.research.outline import Planned
 from foveal.research.planning import parsed
 from foveal.research.prompts import CONCISE, as_data
-from foveal.research.report import Brief
+from foveal.research.report_parts import Brief
 from foveal.text.units import sentences
 
 SENTENCE_WORDS = 22
@@ -262,7 +262,8 @@ class SectionWriter:
         if self.brief is None:
             return ""
         without = f" Leave out: {'; '.join(self.brief.out_of_scope)}." if self.brief.out_of_scope else ""
-        return without + in_language(self.brief.language)
+        alone = " Each sentence stands by itself, as an item of a list." if self.brief.format == "points" else ""
+        return without + alone + in_language(self.brief.language)
 
 
 def section_form(keys: Sequence[str], count: int) -> type[BaseModel]:

@@ -31,7 +31,7 @@ from foveal.research.pages import PageReader
 from foveal.research.plans import Planner
 from foveal.research.prompts import NOTHING, Problem
 from foveal.research.reuse import Memory
-from foveal.research.running import Running
+from foveal.research.running import Running, told_of
 from foveal.research.scheduling import Scheduler
 from foveal.research.searcher import MakeSearcher, Searcher, SearchSettings, Summary, Tell
 from foveal.research.sources import Source
@@ -188,8 +188,9 @@ class Run(Running[Researched]):
         except Exception as error:  # one searcher's failure is not the others'
             if not isinstance(error, FovealError):
                 logger.exception("the searcher of %r broke", name)
-            self.board.tell("error", where=name, message=str(error) or type(error).__name__)
-            tell("node.state", state="failed", error=str(error) or type(error).__name__, broken=True)
+            said = told_of(error, "The searcher")
+            self.board.tell("error", where=name, message=said)
+            tell("node.state", state="failed", error=said, broken=True)
         else:
             self._summarised(name, summary)
 
@@ -282,12 +283,12 @@ class Run(Running[Researched]):
         self._hunt.set()
         self._whole.set()
         self._settle()
-        self.board.tell("error", where="run", message=str(error) or type(error).__name__)
+        self.board.tell("error", where="run", message=told_of(error, "The run"))
         self.stopped_by = "error"
         if self.board.found():
             self._writer.put("error")
         else:
-            self.failure = error
+            self._failed(error)
 
     def _end(self) -> None:
         self._hunt.set()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any, Generic, Self, TypeVar
 
+from foveal.errors import FovealError
 from foveal.models.chat import ChatModel, Message
 from foveal.research.board import Board, Keeps
 from foveal.research.budget import Budget, Meter
@@ -88,6 +89,13 @@ class Running(ABC, Generic[Made]):
     def _given(self) -> Made:
         """What came of a run that did not fail."""
 
+    def _failed(self, error: Exception) -> None:
+        """What `result` raises: an error of ours, with what broke as its cause where it is none."""
+        self.failure = error
+        if not isinstance(error, FovealError):
+            self.failure = FovealError(f"The run broke ({type(error).__name__}: {error}). What was done is kept.")
+            self.failure.__cause__ = error
+
     def _timer(self) -> Timer | None:
         """Tells when the seconds of the budget are over, also where nothing is asked of a model meanwhile."""
         left = self.meter.seconds_left
@@ -120,6 +128,13 @@ class Running(ABC, Generic[Made]):
         )
         if self.board.state.answer:
             self.board.tell("answer.reset")
+
+
+def told_of(error: Exception, what: str) -> str:
+    """What an event says of an error: of one that is not ours its kind alone: it may name a path, others look on."""
+    if isinstance(error, FovealError):
+        return str(error) or type(error).__name__
+    return f"{what} broke ({type(error).__name__}). The log says more."
 
 
 def finished(run: Running[Made], on_event: Callable[[Event], None] = lambda _: None, *, after: int = 0) -> Made:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
@@ -20,8 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.models.chat import ChatModel, Message
 from foveal.research.planning import parsed
-from foveal.research.report import Brief
+from foveal.research.report_parts import Brief
+from foveal.research.state import RunState
+from foveal.research.steps import step_name
 from foveal.retrieval.terms import terms
+
+WAITS = "waits"
+"""What stops a run that asks who began it, until they say something."""
 
 FEWEST_WORDS = 3
 """Content words below which a question says too little."""
@@ -43,6 +49,37 @@ _SOURCES = re.compile(
     re.IGNORECASE,
 )
 _LAST = re.compile(r"\b(?:in|over|of) the (?:last|past) (\d{1,2}) years\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person says to a run that waits: `answers` to its questions, or the `brief`; or begin and ask no more."""
+
+    answers: tuple[str, ...] | None = None
+    brief: Brief | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Said:
+        """As `asdict` gave it. InputError: not a brief."""
+        answers, brief = row.get("answers"), row.get("brief")
+        return cls(None if answers is None else tuple(answers), None if brief is None else Brief.from_row(brief))
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What a run waits for: answers to its `questions`, or that somebody has looked over its `brief`."""
+
+    questions: tuple[str, ...] = ()
+    brief: Brief | None = None
+
+
+def asks(state: RunState) -> Asks | None:
+    """What a run waits for; None: for nothing."""
+    if state.done is None or state.done.get("stopped_by") != WAITS:
+        return None
+    if (drafted := state.steps.get(step_name("clarify", "brief"))) is not None:
+        return Asks(brief=Brief.from_row(drafted["output"]))
+    return Asks(tuple(state.steps[step_name("clarify", "questions")]["output"]))
 
 
 class Clarify(BaseModel):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from foveal.research.evidence import Claim, Evidence
 from foveal.research.markdown import plain
-from foveal.research.report import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, Report, Section
+from foveal.research.report_parts import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, ReportParts, Section
 from foveal.retrieval.terms import terms
 
 HEADING = "What would change this answer"
@@ -41,7 +41,7 @@ class TurningPoint:
     unanswered: tuple[str, ...] = field(default=())
 
 
-def turning_points(report: Report) -> list[TurningPoint]:
+def turning_points(report: ReportParts) -> list[TurningPoint]:
     """One for each main claim that anything would change."""
     claims = main_claims(report)
     nearest = {one: _nearest(one, claims) for one in unanswered(report)}
@@ -52,7 +52,7 @@ def turning_points(report: Report) -> list[TurningPoint]:
     return [one for one in found if one.against or one.thin or one.unanswered]
 
 
-def main_claims(report: Report) -> list[Claim]:
+def main_claims(report: ReportParts) -> list[Claim]:
     """The claims of the short answer, or the best of each section."""
     cited = [one for one in report.claims if any(key in report.by_key for key in one.evidence)]
     if lead := [one for one in cited if one.section == LEAD]:
@@ -64,12 +64,12 @@ def main_claims(report: Report) -> list[Claim]:
     return list(best.values())[:MOST_CLAIMS]
 
 
-def unanswered(report: Report) -> list[str]:
+def unanswered(report: ReportParts) -> list[str]:
     """What was asked for and not found; sentences that were left out are none, nor are sources that did not answer."""
     return [one for one in report.not_covered if not one.startswith((LEFT_OUT, NOT_SEARCHED))]
 
 
-def turning_of(report: Report) -> Section | None:
+def turning_of(report: ReportParts) -> Section | None:
     """The points as a section, None where nothing is known that would change the answer."""
     points = turning_points(report)
     told = {one for point in points for one in point.unanswered}
@@ -82,7 +82,7 @@ def turning_of(report: Report) -> Section | None:
 # -- one claim --------------------------------------------------------------------------------------------------------
 
 
-def _against(report: Report, claim: Claim) -> Iterator[tuple[str, str]]:
+def _against(report: ReportParts, claim: Claim) -> Iterator[tuple[str, str]]:
     """Keys of evidence that says otherwise, each once, and why the other side is preferred."""
     own, seen = set(claim.evidence), set(claim.evidence)
     for conflict in report.conflicts:
@@ -99,7 +99,7 @@ def _against(report: Report, claim: Claim) -> Iterator[tuple[str, str]]:
             yield one.key, ""
 
 
-def _other_side(report: Report, claim: Claim, conflict: Conflict, own: set[str]) -> Iterator[tuple[str, str]]:
+def _other_side(report: ReportParts, claim: Claim, conflict: Conflict, own: set[str]) -> Iterator[tuple[str, str]]:
     mine = [place for place, side in enumerate(conflict.sides) if own & set(side)]
     wanted = set(terms(claim.text))
     if not mine or not wanted or len(wanted & set(terms(conflict.about))) < ON_IT * len(wanted):
@@ -111,7 +111,7 @@ def _other_side(report: Report, claim: Claim, conflict: Conflict, own: set[str])
         yield from ((key, why if conflict.preferred else "") for key in side if key in report.by_key)
 
 
-def _thin(report: Report, claim: Claim) -> Iterator[str]:
+def _thin(report: ReportParts, claim: Claim) -> Iterator[str]:
     """What the claim's own support lacks."""
     records = {one.key: one for one in report.sources}
     keys = [key for key in claim.evidence if key in report.by_key and report.by_key[key].source in records]
@@ -142,7 +142,7 @@ def _score(claim: Claim) -> float:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def _lines(report: Report, point: TurningPoint) -> Iterator[str]:
+def _lines(report: ReportParts, point: TurningPoint) -> Iterator[str]:
     marks = "".join(f"[[{key}]]" for key in point.claim.evidence if key in report.numbers)
     said = f"{plain(point.claim.text)} {marks}".strip()
     yield f"- **{said}**"  # the marks within: behind a full stop, Markdown would see no end of the emphasis

@@ -32,7 +32,7 @@ from foveal.models.chat import Cancel, ChatModel
 from foveal.research.anchors import Held, missing
 from foveal.research.evidence import Claim, Evidence, Label, Verdict
 from foveal.research.quantities import Anchor
-from foveal.research.verification_signals import NAMES, Read, Window, cover, signals, stems, windows
+from foveal.research.verification_signals import NAMES, Read, Window, cover, reversed_in, signals, stems, windows
 from foveal.types import Encoder, Passage, Span
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Verifier:
         )
 
     def _label(self, looked: Looked, score: float) -> Label:
-        if score >= self.weights.supported and not looked.missing:
+        if score >= self.weights.supported and not looked.missing and not looked.reversed:
             return "supported"
         if looked.turned:
             return "contradicted"
@@ -183,6 +183,12 @@ class Looked:
     best: tuple[Window, ...]
     missing: tuple[Anchor, ...]
     signals: Mapping[str, float]
+
+    @property
+    def reversed(self) -> bool:
+        """Whether it is word for word what is cited, but for a word that is the opposite: the score alone, which was
+        fitted to paraphrases, would let it pass."""
+        return bool(self.best) and reversed_in(self.read, self.best[0])
 
     @property
     def turned(self) -> bool:

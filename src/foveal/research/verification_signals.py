@@ -42,6 +42,8 @@ NAMES = (
 
 ENOUGH = 0.6
 """Share of words, or cosine, above which a text is on the matter."""
+WORD_FOR_WORD = 0.9
+"""Share of a claim's other words from which on it says the same but for one."""
 DENIED = 3
 """Words behind a "not" that it is said of."""
 AROUND = 4
@@ -228,13 +230,27 @@ def _mostly(denied: set[str], said: set[str]) -> bool:
 
 def opposed(claim: str, said: str) -> bool:
     """Whether one of two opposite words stands in the claim alone, and the other in what is said alone."""
+    return bool(_exchanged(claim, said))
+
+
+def reversed_in(claim: Read, window: Window) -> bool:
+    """Whether a claim is what a window's nearest sentence says, but for a word that is the opposite of one there."""
+    said = nearest_sentence(claim, window)
+    rest = set(claim.words) - {stem for word in _exchanged(claim.text, said) for stem in stems(word)}
+    return len(rest) < len(set(claim.words)) and len(rest & set(stems(said))) >= WORD_FOR_WORD * len(rest)
+
+
+def _exchanged(claim: str, said: str) -> set[str]:
+    """The words of the claim whose opposites stand in their place in what is said."""
     mine, its = ({plain(found[0]) for found in _WORD.finditer(text)} for text in (claim, said))
     only_mine, only_its = mine - its, its - mine
-    return any(
-        (left & only_mine and right & only_its and not left & its and not right & mine)
-        or (right & only_mine and left & only_its and not right & its and not left & mine)
-        for left, right in _OPPOSITES
-    )
+    return {
+        word
+        for pair in _OPPOSITES
+        for own, other in (pair, pair[::-1])
+        if own & only_mine and other & only_its and not own & its and not other & mine
+        for word in own & only_mine
+    }
 
 
 def _opening_lost(claim: Read, held: Held) -> bool:

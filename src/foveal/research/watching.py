@@ -17,16 +17,17 @@ Source     "watch mode" of the project's own list beyond the survey (arXiv 2512.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import Cancelled, FovealError
-from foveal.research.checks import Checks, WordChecks, contradicts
+from foveal.research.checks import Checks, WordChecks, denied
 from foveal.research.evidence import Claim, SourceRecord
-from foveal.research.report import Report, names_of
+from foveal.research.quantities import Anchor, numbers, same_number
+from foveal.research.report import Report
+from foveal.research.report_parts import names_of
 from foveal.retrieval.terms import terms
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ SAME = 0.55
 """Share of the words of two claims, of all that either has, from which they are one."""
 
 HELD = ("supported", "partly")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 AGAIN = timedelta(hours=1)
 """After a failure."""
 
@@ -263,7 +263,7 @@ def _turned(pairs: Sequence[tuple[Claim, Claim]], before: Report, after: Report)
     """Pairs that say the opposite, or of which one holds and the other does not."""
     for old, new in pairs:
         held, holds = _label(old) in HELD, _label(new) in HELD
-        if held and holds and (_renumbered(old.text, new.text) or contradicts(old.text, new.text)):
+        if held and holds and (_renumbered(old.text, new.text) or denied(old.text, new.text)):
             why = "number" if _renumbered(old.text, new.text) else "denial"
             yield Flip(before=_told(old, before), after=_told(new, after), why=why)
         elif (held and _label(new) == "contradicted") or (_label(old) == "contradicted" and holds):
@@ -272,8 +272,12 @@ def _turned(pairs: Sequence[tuple[Claim, Claim]], before: Report, after: Report)
 
 def _renumbered(old: str, new: str) -> bool:
     """Whether each of two claims has a number that the other has not."""
-    own, theirs = ({one.replace(",", "") for one in _NUMBER.findall(text)} for text in (old, new))
-    return bool(own - theirs) and bool(theirs - own)
+    own, theirs = numbers(old), numbers(new)
+    return any(not _is_among(one, theirs) for one in own) and any(not _is_among(one, own) for one in theirs)
+
+
+def _is_among(one: Anchor, others: Sequence[Anchor]) -> bool:
+    return any(same_number(one, other) or same_number(other, one) for other in others)
 
 
 def _against(before: Report, after: Report, fresh: set[str], checks: Checks) -> Iterator[Flip]:

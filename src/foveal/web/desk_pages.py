@@ -1,6 +1,6 @@
 """The curator's desk: the papers that a day shows first.
 
-/desk?day=2026-10-02; POST /desk
+/desk?day=2026-10-02; POST /desk, of there or of a paper's page, and back
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from foveal.papers.records import paper_id
 from foveal.papers.schema import now
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to, private
+from foveal.web.signed_in import Member, back_to, came_from, private
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms, Text
 
@@ -55,7 +55,7 @@ def act(request: Request, person: Member, day: Text, act: Text, paper: Text) -> 
     else:
         places = {"up": -1, "down": 1, "top": -10_000}[act]
         desk.move(database, which, chosen, places, by=person)
-    return back_to(f"/desk?day={chosen.isoformat()}")
+    return back_to(came_from(request, f"/desk?day={chosen.isoformat()}"))
 
 
 def _day(given: str) -> Period:

@@ -5,6 +5,8 @@ POST /discussion/{paper}                a remark (`text`, `parent`); "preview" s
 /remarks/{id}                           where it stands; /remarks/{id}/edit
 POST /remarks/{id}/edit, delete, rate, hide, restore
 POST /discussions/close                 for moderators
+
+What somebody wrote whose session has ended is shown to them again: to be sent to sign in would lose it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from foveal.papers.safe_markdown import html_of
 from foveal.papers.votes import standing
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to, came_from, private, signed_in
+from foveal.web.signed_in import Member, back_to, came_from, must_sign_in, private, signed_in
 from foveal.web.site import site_of
 from foveal.web.small_forms import MaybeRow, Row, SmallForms, Text
 from foveal.web.vote_routes import vote_values
@@ -47,13 +49,15 @@ def show(request: Request, paper: str, order: str = "best", part: Annotated[int,
 def say(
     request: Request,
     paper: str,
-    person: Member,
     text: Text = "",
     parent: MaybeRow = None,
     preview: Text = "",
 ) -> Response:
     """A remark; with `preview` it is shown, and not kept."""
     which = paper_id(paper)
+    if _is_unsent(request, text):
+        return _unsent(request, which, text)
+    person = must_sign_in(request)
     if preview:
         values = {"draft": text, "draft_html": html_of(text), "draft_parent": parent}
         if "hx-request" in request.headers:
@@ -78,8 +82,11 @@ def rewrite(request: Request, number: Row, person: Member) -> Response:
 
 
 @router.post("/remarks/{number}/edit", dependencies=writes)
-def rewritten(request: Request, number: Row, person: Member, text: Text = "") -> Response:
+def rewritten(request: Request, number: Row, text: Text = "") -> Response:
     """Other words."""
+    if _is_unsent(request, text):
+        return _unsent(request, talk.place_of(site_of(request).database, number, reader=None)[0], text)
+    person = must_sign_in(request)
     return _after(request, talk.edit(site_of(request).database, person, number, text), number)
 
 
@@ -115,15 +122,35 @@ def close(request: Request, person: Member, paper: Text, closed: Text = "yes") -
     return _after(request, which)
 
 
+def _is_unsent(request: Request, text: str) -> bool:
+    """Whether a text came from somebody whose session has ended."""
+    unread = getattr(request.state, "session_unread", False) if signed_in(request) is None else True
+    return bool(text.strip()) and not unread and "application/json" not in request.headers.get("accept", "")
+
+
+def _unsent(request: Request, paper: str, text: str) -> Response:
+    """The discussion, with what was not taken."""
+    if "hx-request" in request.headers:
+        return page(request, "people/_discussion.html", {**_as_seen(request, paper), "unsent": text})
+    return _page(request, paper, extra={"unsent": text}, status=401)
+
+
 def _page(
-    request: Request, paper: str, *, order: str = "best", part: int = 0, extra: dict[str, Any] | None = None
+    request: Request,
+    paper: str,
+    *,
+    order: str = "best",
+    part: int = 0,
+    extra: dict[str, Any] | None = None,
+    status: int = 200,
 ) -> Response:
     site = site_of(request)
     found = site.papers.get(paper)
     values = discussion_values(request, paper, order=order, part=part)
     vote = vote_values(paper, found.title, standing(site.database, [paper], signed_in(request))[paper])
     headers = private() if signed_in(request) else None
-    return page(request, "people/discussion.html", {"paper": found, **vote, **values, **(extra or {})}, headers=headers)
+    shown = {"paper": found, **vote, **values, **(extra or {})}
+    return page(request, "people/discussion.html", shown, status=status, headers=headers)
 
 
 def _as_seen(request: Request, paper: str) -> dict[str, Any]:

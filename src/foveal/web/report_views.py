@@ -17,12 +17,14 @@ from fastapi.responses import Response
 
 from foveal.research.events import Event
 from foveal.research.memory_kept import MemoryShown
-from foveal.research.report import Report
+from foveal.research.report import Brief, Report
 from foveal.research.report_exports import EXPORTS, file_name
 from foveal.research.report_html import body_of, style, web_place
+from foveal.research.report_parts import FORMATS
 from foveal.research.report_runs import Progress, progress_of, report_of
 from foveal.research.report_view import Check, Quote, ReportView
 from foveal.research.runs import KeptRun
+from foveal.research.scope import asks
 from foveal.research.state import RunState
 from foveal.web.document_text import place_address
 from foveal.web.signed_in import private
@@ -61,12 +63,15 @@ def report_known(run: KeptRun, state: RunState, events: Sequence[Event], cite: s
     place = _place_of(report, known) if report else web_place
     drawn = (*view.sections, *((view.turning,) if view.turning else ())) if view else ()
     cites = {one.id: one for section in drawn for one in section.cites}
-    chosen = cites.get(cite)
+    chosen, waits_for = cites.get(cite), asks(state)
     return {
         "view": view,
         "progress": progress,
         "counted": _counted(progress, state),
         "memory": MemoryShown.of(state.memory),
+        "asks": waits_for,
+        "scope_fields": fields_of(waits_for.brief) if waits_for and waits_for.brief else {},
+        "formats": FORMATS,
         "drafts": list(map(draft_told, progress.drafts)),
         "body": body_of(view, place=place, panel=lambda one: f"/research/{run.key}?cite={one.id}#panel")
         if view
@@ -79,6 +84,15 @@ def report_known(run: KeptRun, state: RunState, events: Sequence[Event], cite: s
         ],
         "line": "research/_report_line.html",
     }
+
+
+def fields_of(brief: Brief) -> dict[str, str]:
+    """A brief as its form shows it."""
+    return {
+        "goal": brief.goal, "cover": "\n".join(brief.must_cover), "without": "\n".join(brief.out_of_scope),
+        "since": brief.since, "until": brief.until, "language": brief.language, "format": brief.format,
+        "words": str(brief.words),
+    }  # fmt: skip
 
 
 def report_file(report: Report, form: str) -> Response:

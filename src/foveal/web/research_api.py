@@ -1,7 +1,8 @@
 """Research for programs: begin a run, look at it, stop it; and the reference's own shape.
 
     POST   /api/research/runs             {"question": "…", "sources": ["papers"], "seconds": 300, "pages": 40};
-                                          "report": {"mode": "quick", "planner": "auto"} asks for a report
+                                          "report": {"mode": "quick", "planner": "auto"} asks for a report, and
+                                          "brief" in it stands in the place of one that is written
     GET    /api/research/runs/{key}       what it adds up to now
     GET    /api/research/runs/{key}/events                  (research_streams.py)
     DELETE /api/research/runs/{key}       stop it
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request, Response
@@ -26,6 +28,8 @@ from foveal.research.answers import researched
 from foveal.research.budget import Budget
 from foveal.research.compat import asked as solve_asked
 from foveal.research.compat import message
+from foveal.research.deep import MODES
+from foveal.research.report import Brief
 from foveal.research.report_runs import ReportAsk
 from foveal.research.state import RunState
 from foveal.web.limits import limited
@@ -52,6 +56,14 @@ class NewReport(BaseModel):
     model_config = ConfigDict(extra="forbid")
     mode: str = "normal"
     planner: str = "auto"
+    brief: dict[str, Any] | None = None
+
+    def asked(self, question: str) -> ReportAsk:
+        """As a run is asked for. InputError: no such mode, planner or brief."""
+        ask = ReportAsk(mode=self.mode, planner=self.planner)
+        if self.brief is None:
+            return ask
+        return replace(ask, brief=Brief.from_row({"goal": question, "words": MODES[ask.mode].words} | self.brief))
 
 
 class NewRun(BaseModel):
@@ -81,7 +93,7 @@ def new_run(request: Request, body: NewRun) -> Response:
     site = site_of(request)
     require_writable(site)
     budget = Budget(tokens=body.tokens, seconds=body.seconds, pages=body.pages)
-    report = ReportAsk(mode=body.report.mode, planner=body.report.planner) if body.report else None
+    report = body.report.asked(body.question.strip()) if body.report else None
     sources = sources_named(body.sources, site.research)
     key = begun(request, Asked(body.question.strip(), sources, budget, report=report))
     where = f"/api/research/runs/{key}"

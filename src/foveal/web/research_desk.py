@@ -27,6 +27,7 @@ from foveal.research.budget import Budget
 from foveal.research.events import EventLog
 from foveal.research.report_runs import ReportAsk, report_of
 from foveal.research.runs import KeptRun, Owner, Runs
+from foveal.research.scope import Said, asks
 from foveal.research.settings import ResearchSettings, load_research
 from foveal.research.sources import scheme_of, source_of
 from foveal.research.state import RunState
@@ -198,8 +199,9 @@ class Desk:
             raise FovealError(job.error or "The run ended without a report.")
         return key, report
 
-    def go_on(self, key: str, owner: Owner, edits: Mapping[str, str] | None = None) -> None:
-        """Go on with a run where it was broken off; `edits` give nodes another question. InputError: as for `begin`."""
+    def go_on(self, key: str, owner: Owner, edits: Mapping[str, str] | None = None, said: Said | None = None) -> None:
+        """Go on with a run where it was broken off; `edits` give nodes another question, and `said` is what is said to
+        one that waits. InputError: as for `begin`, or it does not wait."""
         from foveal.research.mindsearch import require_nodes
 
         run = self.own(key, owner)
@@ -210,10 +212,14 @@ class Desk:
             checked(question)
         if asked.report is not None and edits:
             raise InputError("A report has no sub-questions to change. Ask anew, with the question that you mean.")
-        require_nodes(self.state(key), edits)
+        state = self.state(key)
+        require_nodes(state, edits)
+        waits_for = asks(state)
+        if said is not None and (waits_for is None or (said.answers is not None and not waits_for.questions)):
+            raise InputError("This run does not wait for you any more: it has gone on, from here or from another tab.")
         if self.job(key) is not None or run.status == "running" or self.elsewhere(run) is not None:
             raise InputError("This run goes on already. Wait for its end, or cancel it.")
-        self._start(key, asked, owner, dict(edits or {}))
+        self._start(key, asked, owner, dict(edits or {}), said, after=state.last)
 
     def cancel(self, key: str) -> None:
         """Stop a run, of another process within seconds; what was found stays. One that has ended stays as it is."""
@@ -293,11 +299,22 @@ class Desk:
         """The jobs that a run of this owner takes turns with."""
         return MODEL if is_local(self.site.models) else f"research {owner.person or owner.browser}"
 
-    def _start(self, key: str, asked: Asked, owner: Owner, edits: dict[str, str], *, kept: bool = True) -> Job:
+    def _start(
+        self,
+        key: str,
+        asked: Asked,
+        owner: Owner,
+        edits: dict[str, str],
+        said: Said | None = None,
+        *,
+        after: int = 0,
+        kept: bool = True,
+    ) -> Job:
         for one, job in list(self._live.items()):  # other threads begin runs, too
             if job.over:
                 self._live.pop(one, None)
-        work = ResearchWork(key, asked, self, edits, self.lane(owner), kind="research" if kept else "")
+        kind, lane = "research" if kept else "", self.lane(owner)
+        work = ResearchWork(key, asked, self, edits, lane, kind=kind, said=said, after=after)
         self._live[key] = self.site.jobs.start(work, key=key)
         return self._live[key]
 

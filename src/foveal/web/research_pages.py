@@ -6,7 +6,8 @@ GET  /research/{key}?node=NAME        the run, and one node of it; live by resea
 GET  /research/{key}?cite=c1-2        a report, and one mark of it (report_views.py)
 GET  /research/{key}/panel?node=NAME  the node, or the mark, alone, for HTMX; so is /answer
 GET  /research/report.css             the looks of reports
-POST /research/{key}/…                cancel, now (answer from what was found), go-on, edit (a node), share, remove
+POST /research/{key}/…                cancel, now (answer from what was found), go-on, edit (a node), share, remove;
+                                      what a run waits for is said by research_scope.py
 GET  /research/{key}/export/{form}    trace, mermaid, markdown, json; of a report: those of research/report_exports.py
 
 A run is seen by whoever began it: the person, or the browser where nobody is signed in; by others only once it is
@@ -68,18 +69,19 @@ def begin(
     kind: Text = "answer",
     mode: Text = "normal",
     planner: Text = "auto",
+    ask: Text = "",
 ) -> Response:
-    """Begin a run; `kind` is answer or report."""
+    """Begin a run; `kind` is answer or report, and with `ask` a report's brief is shown before it begins."""
     site = site_of(request)
     require_writable(site)
     try:
         budget = Budget(seconds=60 * number(minutes, "minutes"), pages=number(pages, "pages"))
-        report = ReportAsk(mode=mode, planner=planner) if kind == "report" else None
+        report = ReportAsk(mode=mode, planner=planner, attended=bool(ask)) if kind == "report" else None
         asked = Asked(question.strip(), sources_named(source, site.research), budget, report=report)
         key = begun(request, asked)
     except InputError as error:
         given = {"question": question, "chosen": source, "minutes": minutes, "pages": pages, "wrong": site.told(error)}
-        return _form(request, given | {"kind": kind, "mode": mode, "planner": planner})
+        return _form(request, given | {"kind": kind, "mode": mode, "planner": planner, "ask": ask})
     return RedirectResponse(f"/research/{key}", 303)
 
 
@@ -110,7 +112,7 @@ def answer(request: Request, key: str) -> Response:
 @router.post("/research/{key}/cancel", dependencies=writes)
 def cancel(request: Request, key: str) -> Response:
     """Stop it."""
-    desk = _own(request, key)
+    desk = own_desk(request, key)
     desk.cancel(key)
     return RedirectResponse(f"/research/{key}", 303)
 
@@ -118,7 +120,7 @@ def cancel(request: Request, key: str) -> Response:
 @router.post("/research/{key}/now", dependencies=writes)
 def answer_now(request: Request, key: str) -> Response:
     """Answer from what was found."""
-    desk = _own(request, key)
+    desk = own_desk(request, key)
     desk.answer_now(key)
     return RedirectResponse(f"/research/{key}", 303)
 
@@ -126,7 +128,7 @@ def answer_now(request: Request, key: str) -> Response:
 @router.post("/research/{key}/go-on", dependencies=writes)
 def go_on(request: Request, key: str) -> Response:
     """Go on where it was broken off."""
-    desk = _own(request, key)
+    desk = own_desk(request, key)
     _spend(request)
     desk.go_on(key, owner_of(request))
     return RedirectResponse(f"/research/{key}", 303)
@@ -135,7 +137,7 @@ def go_on(request: Request, key: str) -> Response:
 @router.post("/research/{key}/edit", dependencies=writes)
 def edit(request: Request, key: str, node: Text = "", question: Text = "") -> Response:
     """Give a node another question: it, and what builds on it, are searched anew."""
-    desk = _own(request, key)
+    desk = own_desk(request, key)
     _spend(request)
     desk.go_on(key, owner_of(request), {node: question.strip()})
     return RedirectResponse(f"/research/{key}{node_query(node)}", 303)
@@ -144,7 +146,7 @@ def edit(request: Request, key: str, node: Text = "", question: Text = "") -> Re
 @router.post("/research/{key}/share", dependencies=writes)
 def share(request: Request, key: str, shared: Text = "") -> Response:
     """Let others look, or not."""
-    desk = _own(request, key, changing=False)
+    desk = own_desk(request, key, changing=False)
     desk.runs.share(key, shared == "yes")
     return RedirectResponse(f"/research/{key}", 303)
 
@@ -152,7 +154,7 @@ def share(request: Request, key: str, shared: Text = "") -> Response:
 @router.post("/research/{key}/remove", dependencies=writes)
 def remove(request: Request, key: str) -> Response:
     """Delete it."""
-    desk = _own(request, key, changing=False)
+    desk = own_desk(request, key, changing=False)
     desk.remove(key)
     return RedirectResponse("/research", 303)
 
@@ -213,21 +215,21 @@ def number(given: str, what: str) -> int:
     return int(given)
 
 
-def _part(request: Request, key: str, of_answer: str, of_report: str, chosen: str) -> Response:
-    """A run's page, or a part of it, by the template for what it is."""
-    run = site_of(request).research.run(key, owner_of(request))
-    known = whole(request, run, chosen)
-    template = of_report if "view" in known else of_answer
-    return page(request, f"research/{template}", known, headers=private())
-
-
-def _own(request: Request, key: str, *, changing: bool = True) -> Desk:
+def own_desk(request: Request, key: str, *, changing: bool = True) -> Desk:
     """The desk, for the owner of a run; `changing`: what takes the machine's time."""
     site = site_of(request)
     if changing:
         require_writable(site)
     site.research.own(key, owner_of(request))
     return site.research
+
+
+def _part(request: Request, key: str, of_answer: str, of_report: str, chosen: str) -> Response:
+    """A run's page, or a part of it, by the template for what it is."""
+    run = site_of(request).research.run(key, owner_of(request))
+    known = whole(request, run, chosen)
+    template = of_report if "view" in known else of_answer
+    return page(request, f"research/{template}", known, headers=private())
 
 
 def _spend(request: Request) -> None:
@@ -249,6 +251,7 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
         "kind": "answer",
         "mode": "normal",
         "planner": "auto",
+        "ask": "yes",
         "modes": MODES,
         "planners": PLANNERS,
         "minutes": str(max(1, min(5, most.seconds // 60))),

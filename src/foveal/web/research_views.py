@@ -46,6 +46,7 @@ ENDED = {
     "turns": "Stopped: the planner had no more turns",
     "model": "Stopped: the model could not be reached any more",
     "error": "Broken off by an error",
+    "waits": "Waits for you",
 }
 """How a run ended, for people; the keys are those of `answers.STOPPED`."""
 

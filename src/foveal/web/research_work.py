@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import Cancelled, FovealError
@@ -14,6 +14,7 @@ from foveal.research.events import Event, EventLog
 from foveal.research.report_runs import ReportAsk, ReportRun
 from foveal.research.run import Run
 from foveal.research.runs import KeptRun
+from foveal.research.scope import Said
 from foveal.research.state import RunState
 from foveal.web.answers import one_line
 from foveal.web.jobs import Job
@@ -68,17 +69,24 @@ class ResearchWork:
     run: Run | ReportRun | None = None
     kind: str = "research"  # "" is not kept beyond this process
     again: bool = False  # another process began it
+    said: Said | None = None  # to a run that waits
+    after: int = 0  # the run's last event when this was asked for: an end of before is none of it
 
     @classmethod
     def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> ResearchWork:  # noqa: ARG003
         """From what the database has of it. UnknownRun: the run was deleted."""
         desk = site.research
         run = desk.runs.get(asked["run"])
-        return cls(run.key, Asked.of(run), desk, dict(asked["edits"]), desk.lane(run.owner), again=True)
+        said = Said.from_row(asked["said"]) if asked.get("said") else None
+        return cls(
+            run.key, Asked.of(run), desk, dict(asked["edits"]), desk.lane(run.owner), again=True, said=said,
+            after=int(asked.get("after", 0)),
+        )  # fmt: skip
 
     def to_row(self) -> Mapping[str, Any]:
         """What it takes to go on with it."""
-        return {"run": self.key, "edits": self.edits}
+        said = asdict(self.said) if self.said else None
+        return {"run": self.key, "edits": self.edits, "said": said, "after": self.after}
 
     def result(self) -> Mapping[str, Any]:
         """Nothing: the run's events are kept."""
@@ -120,14 +128,15 @@ class ResearchWork:
 
     def _is_over(self, events: Sequence[Event]) -> bool:
         """Whether the run came to its end before its process did; one that a stopping server broke off did not."""
-        done = RunState.of(events).done
-        return done is not None and done.get("stopped_by") != "cancelled"
+        state = RunState.of(events)
+        ended = state.done is not None and state.last > self.after
+        return ended and state.done is not None and state.done.get("stopped_by") != "cancelled"
 
     def _begun(self, job: Job, events: Sequence[Event], keeper: Keeper) -> Run | ReportRun:
         """The run, on its way. Cancelled: the job was stopped meanwhile."""
         used = RunState.of(events).usage
         if self.asked.report is not None:
-            reporter = self.desk.reporter(self.asked, self.asked.report, used)
+            reporter = self.desk.reporter(self.asked, replace(self.asked.report, said=self.said), used)
             job.cancel.check()
             if events:
                 return reporter.go_on(events, keepers=[keeper])

@@ -9,6 +9,8 @@ report made again is a run of theirs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -39,7 +41,10 @@ def watch(request: Request, key: str, person: Member, every: Text = "weekly") ->
         raise InputError("There is no report to hold later ones against. Wait for its end, or go on with the run.")
     take(site.database, CHANGES, f"person:{person.id}")
     asked = Asked.of(run)
-    asked = Asked(run.question, asked.sources, asked.budget, report=asked.report or ReportAsk())
+    ask = asked.report or ReportAsk()
+    if ask.attended:  # nobody is there to be asked again: the brief holds that was looked over
+        ask = replace(ask, attended=False, brief=report.brief)
+    asked = Asked(run.question, asked.sources, asked.budget, report=ask)
     watches = Watches(site.database)
     address = person.email if site.mail is not None else ""
     watches.add(

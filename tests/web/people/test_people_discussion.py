@@ -11,7 +11,7 @@ from sqlalchemy import update
 from visitors import Visitor
 
 from foveal.database import Database
-from foveal.papers import discussion, follows, moderation
+from foveal.papers import discussion, follows, moderation, sessions
 from foveal.papers.accounts import find
 from foveal.papers.schema import AuthorRow
 
@@ -91,8 +91,27 @@ def test_visitors_read_and_are_asked_to_sign_in(app: FastAPI, visitor: Visitor) 
     assert f'href="/login?next={PAGE}"' in page
     assert "<textarea" not in page
     assert "/remarks/1/rate" not in page
-    assert other.submit(PAGE, PAGE, text="x").headers["location"] == f"/login?next={PAGE}"
+    assert other.submit(PAGE, PAGE, text=" ").headers["location"] == f"/login?next={PAGE}"
+    assert other.submit("/remarks/1/rate", PAGE, value=1).headers["location"] == f"/login?next={PAGE}"
     assert "ana@example.org" not in page
+
+
+@pytest.mark.parametrize("path", [PAGE, "/remarks/1/edit"])
+@pytest.mark.parametrize("hx", [False, True])
+def test_what_is_sent_after_the_session_ended_is_shown_again_and_not_kept(
+    visitor: Visitor, database: Database, path: str, hx: bool
+) -> None:
+    person = visitor.sign_in("ana")
+    visitor.submit(PAGE, PAGE, text="Short")
+    sessions.sign_out(database, person)
+    said = "An hour's work, <b>lost</b>"
+    answer = visitor.submit(path, PAGE, hx=hx, text=said)
+    assert answer.status_code == (200 if hx else 401)  # HTMX shows no other
+    assert answer.text.lstrip().startswith('<section id="community"' if hx else "<!doctype html>")
+    assert "this was not taken" in answer.text
+    assert f'href="/login?next={PAGE}"' in answer.text
+    assert "An hour&#39;s work, &lt;b&gt;lost&lt;/b&gt;</textarea>" in answer.text
+    assert ["Short" in one.html for one in discussion.discussion(database, PAPER).remarks] == [True]
 
 
 def test_moderators_hide_restore_and_close(app: FastAPI, visitor: Visitor, database: Database) -> None:
