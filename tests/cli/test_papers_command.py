@@ -186,6 +186,25 @@ def test_update_reads_what_the_file_names(home):
         assert "There are: blog" in run(home, "update", "other", fails=UnknownName)
 
 
+def test_how_each_source_stands_is_shown_without_reading(home):
+    body = b"<rss><channel><item><title>One</title><link>http://example.org/1</link></item></channel></rss>"
+    with serving({"/feed": page(body)}) as server:
+        plan = '[papers.sources.{0}]\nfrom = "feed"\nask = "{1}"\n'
+        both = plan.format("blog", server.url("/feed")) + plan.format("gone", server.url("/none"))
+        _allow_private(home, both + 'at = ["12:30"]\n')
+        assert run(home, "update", "--list").count("never") == 2
+        run(home, "update", fails=1)
+        asked = len(server.requests)
+        blog, gone = (" ".join(row.split()) for row in run(home, "update", "--list").splitlines()[1:3])
+        assert "Oct 02 12:00 Oct 03 06:30" in blog
+        assert "never Oct 02 12:30" in gone
+        [told] = json.loads(run(home, "update", "gone", "--list", "--json"))
+        assert (told["name"], told["read_at"], "status 404" in told["error"]) == ("gone", None, True)
+        assert len(server.requests) == asked
+    _allow_private(home, plan.format("blog", "https://example.org/other"))
+    assert "never" in run(home, "update", "--list")  # it is asked something else now
+
+
 def test_a_curators_day(filled):
     store = PaperStore(Database.open(Settings.load(filled)))
     first, second, third = (paper.id for paper in store.page(limit=3).papers)

@@ -147,3 +147,22 @@ def test_a_source_that_failed_is_told_until_it_works_again_whatever_others_do(tm
     assert told("hf") == ("arxiv", True)
     assert told("arxiv") == ("", True)
     database.close()
+
+
+def test_of_several_feeds_each_is_told_by_itself(tmp_path: Path):
+    """One that works hid another that did not, and none was named."""
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path))
+
+    def told(site: str, error: str = "") -> str:
+        with database.writing() as session:
+            session.add(FetchRow(source="feed", url=f"https://me:secret@{site}/feed.xml", error=error))
+        return browsing.freshness(database).failed
+
+    assert told("a.example") == told("b.example") == ""
+    assert told("a.example", "there is no such page") == "a.example"
+    assert told("b.example") == "a.example"
+    assert told("slip.example", "there is no such page") == "a.example"  # asked once, by hand
+    assert told("slip.example", "there is no such page") == "slip.example"
+    assert told("slip.example") == "a.example"
+    assert told("a.example") == ""
+    database.close()

@@ -261,7 +261,7 @@ def test_a_page_in_the_place_of_a_feed_leads_to_the_feed():
             read_feed(content.encode(), "http://example.org/lab/")
     for content, said in (
         (b"<!DOCTYPE html><p>Sign in", "a web page, not"),
-        (b'{"version": "1.1"}', "JSON"),
+        (b'[{"version": "1.1"}]', "something else"),
         (b"", "no"),
     ):
         with pytest.raises(FetchFailed, match=f"answered with {said}"):
@@ -292,6 +292,39 @@ def test_a_feed_in_another_encoding_than_it_says_is_read(content, kind):
         source = Feed(Connection(fetch=FetchSettings(allow_private=True)))
         answer = source.get(server.url("/feed"))
         assert [one.title for one in source.read(answer.content, server.url("/feed")).records] == ["Idée claire"]
+
+
+ERRORS = ["&nbsp;", "Q&A", "a & b", "&#0;", "\x01", "&unknown;", "<b>x", "&copy", "&;", "<![CDATA[ & "]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=range(len(ERRORS)))
+def test_an_error_in_one_item_leaves_the_others_whole(error):
+    """The parser dropped every &amp; and &lt; behind it: words lost their marks, addresses their parameters."""
+    end = "]]>" if "CDATA" in error else ""
+    odd = f"<item><title>Odd {error}{end}</title><link>http://example.org/1</link></item>"
+    whole = (
+        "<item><title>R&amp;D of a &lt; b</title><link>http://example.org/?id=5&amp;page=2</link>"
+        "<description>&lt;p&gt;First&lt;/p&gt; &lt;p&gt;second &#8212; third&lt;/p&gt;</description></item>"
+    )
+    told = Feed().read(f"<rss><channel>{odd}{whole}</channel></rss>".encode(), "http://example.org/feed").records
+    assert (told[-1].title, told[-1].url) == ("R&D of a < b", "http://example.org/?id=5&page=2")
+    assert told[-1].abstract == "First second — third"
+
+
+def test_an_ampersand_that_begins_no_entity_stands_for_itself():
+    """Many sites write addresses so."""
+    words = (
+        "<title>AT&T &eacute;t&eacute; &amp;&apos; Q&A &unknown;</title><link>http://x.org/?id=5&page=2&x=&#38;y</link>"
+        "<guid><![CDATA[http://x.org/?a=1&b=2]]></guid>"
+    )
+    feed = f"<rss><channel><item>{words}</item></channel></rss>"
+    [told] = read_feed(feed.encode(), "http://x.org/feed")
+    assert (told.title, told.link, told.id) == (
+        *("AT&T été &' Q&A &unknown;", "http://x.org/?id=5&page=2&x=&y", "http://x.org/?a=1&b=2"),
+    )
+    assert read_feed(feed.replace("&", "&amp;").encode("utf-16"), "http://x.org/feed")[0].title.startswith("AT&T")
+    unclosed = b"<rss><channel><item><title>a & b</title></item>" + b"<![CDATA[ & " * 100_000
+    assert [one.title for one in read_feed(unclosed, "x")] == ["a & b"]
 
 
 @pytest.mark.parametrize("cut", [b"/1</li", b"One", b"<item>", b"http"])

@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 from postgres import emptied
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from foveal import faults
 from foveal.database import Database
 from foveal.papers.people_schema import AuditRow, ClaimRow
 from foveal.papers.records import Linked, Named, PaperRecord
+from foveal.papers.same_paper import place_of
 from foveal.papers.schema import AuthorRow, EditionRow, HeadlineRow, PaperRow, PersonRow
 from foveal.papers.store import Paper, PaperStore
-from foveal.papers.upserts import LONGEST, upsert
+from foveal.papers.upserts import LONGEST, Upserted, upsert
 from foveal.settings import Settings
 
 PAPER = "2611.00001"
@@ -141,6 +143,34 @@ def test_what_has_no_address_is_still_found_by_its_title(database: Database) -> 
     assert upsert(database, [PaperRecord(title="Editorial", source="pasted")]).unchanged == [pasted]
 
 
+def test_a_site_that_moves_to_https_or_counts_its_readers_gives_no_new_papers(database: Database) -> None:
+    """Each item was there twice, and in two digests."""
+    [which] = upsert(database, [replace(ITEM, url="http://example.org/may")]).added
+    moved = "https://www.example.org/may/"
+    assert upsert(database, [replace(ITEM, url=moved)]).updated == [which]
+    for same in ("https://example.org/may?utm_source=rss&utm_medium=feed", "http://example.org/may"):
+        assert upsert(database, [replace(ITEM, url=same)]).unchanged == [which]  # two feeds take no turns
+    assert stored(database, which).url == moved
+    for other in ("https://example.org/may?p=2", "https://example.org/may#june", "https://may.example.org/may"):
+        assert len(upsert(database, [replace(ITEM, url=other)]).added) == 1
+    upsert(database, [replace(ITEM, url="https://example.org/may?utm_id=1&p=2&utm_term=x")])
+    assert PaperStore(database).count() == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("", ""),
+        ("http://", ""),
+        ("HTTPS://WWW.Example.org/a/?utm_source=x#utm_b=1", "Example.org/a#utm_b=1"),
+        ("https://example.org/?u=https://www.example.org/&utm_a=1", "example.org/?u=https://www.example.org"),
+        ("ftp://example.org/a?xutm_source=1", "ftp://example.org/a?xutm_source=1"),
+    ],
+)
+def test_the_place_of_an_address(url: str, place: str) -> None:
+    assert place_of(url) == place
+
+
 def test_a_feed_lists_a_paper_once(database: Database) -> None:
     """One whose date lies ahead is listed on the day of the reading: not on each."""
     [which] = upsert(database, [ITEM]).added
@@ -175,6 +205,68 @@ def test_what_is_known_of_a_pasted_paper_goes_with_it_to_its_id(database: Databa
         assert session.get(HeadlineRow, PAPER) is not None
     assert upsert(database, [replace(RECORD, categories=("cs.CL", "cs.IR"))]).updated == [PAPER]
     assert stored(database).categories == ("cs.CL", "cs.IR")
+
+
+def test_many_records_are_asked_for_and_written_together(database: Database) -> None:
+    """Each by itself it was a dozen statements: a minute for the 10,000 entries of one feed."""
+    items = [replace(ITEM, title=f"Note {n}", url=f"https://example.org/{n}") for n in range(100)]
+    asked = list[str]()
+    event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    ids = upsert(database, items).added
+    assert (len(set(ids)), PaperStore(database).count()) == (100, 100)
+    assert upsert(database, items).unchanged == ids
+    assert len(asked) < 60
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_together_or_one_by_one_the_same_is_stored(tmp_path: Path, seed: int) -> None:
+    """With papers told of twice, in several versions, by title, by address, and that get their ids in the midst."""
+    told = list(some_records(Random(seed), 50))
+    one_by_one, together = (
+        Database.open(Settings(home=tmp_path / name, cache=tmp_path, database="sqlite")) for name in ("one", "all")
+    )
+    each = Upserted()
+    for record in told:
+        each += upsert(one_by_one, [record])
+    assert upsert(together, told) == each
+    assert everything(together) == everything(one_by_one)
+    assert upsert(together, told[-1:]).unchanged
+    for opened in (one_by_one, together):
+        opened.close()
+
+
+def some_records(random: Random, count: int) -> Iterator[PaperRecord]:
+    for _ in range(count):
+        source = random.choice(("arxiv", "oai", "hf", "feed", "feed", "pasted"))
+        which = f"2611.0000{random.randrange(4)}" if source in ("arxiv", "oai", "hf") or random.random() < 0.2 else ""
+        address = random.choice(("", f"https://example.org/{random.randrange(3)}"))
+        yield PaperRecord(
+            title=random.choice(("Editorial", "Where to Look", "Eyes", "eyes!")),
+            source=source,
+            id=which,
+            url=f"https://arxiv.org/abs/{which}" if which else "" if source == "pasted" else address,
+            version=random.randrange(1, 4) if which else 1,
+            abstract=random.choice(("", "We look.", "We look again.")),
+            authors=tuple(Named(name=name) for name in random.sample(NAMES, random.randrange(4))),
+            organisation=random.choice(("", "", "Some Lab", "Another")),
+            categories=tuple(random.sample(("cs.CL", "cs.IR", "cs.AI"), random.randrange(3))),
+            links=tuple(Linked(kind="page", url=f"https://example.org/{n}") for n in range(random.randrange(3))),
+            repo_url=random.choice(("", "https://github.com/a/b")),
+            repo_stars=random.choice((None, 3)),
+            listed_on=random.choice((None, DAY, date(2026, 11, 3))) if source != "feed" else DAY,
+        )
+
+
+def everything(database: Database) -> list[object]:
+    times = {"changed_at": DAY, "published_at": DAY}
+    with database.reading() as session:
+        editions = select(EditionRow.paper_id, EditionRow.version, EditionRow.title, EditionRow.abstract)
+        kept = [tuple(row) for row in session.execute(editions.order_by(EditionRow.paper_id, EditionRow.version))]
+    papers = [
+        replace(one, **times, listings=tuple(replace(day, listed_at=DAY) for day in one.listings))  # type: ignore[arg-type]
+        for one in PaperStore(database).all_of(sort="published")
+    ]
+    return [*papers, *kept]
 
 
 def test_two_readers_of_the_same_papers_wait_for_each_other(database: Database) -> None:

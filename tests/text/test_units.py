@@ -139,3 +139,19 @@ def test_words_leave_out_only_blanks(text):
     assert all(start < end <= start + 32 for start, end in spans)
     edges = [0, *(edge for span in spans for edge in span), len(text)]
     assert not "".join(text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)).strip()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Am 3. Oktober 1990 war es so weit. | Das ist z. B. ein Feiertag, z. B. Ostern. | Abschn. 5 gilt ab 1. Mai.",
+        "Im 19. Jahrhundert war es so, i. d. R. Montags. | Vgl. Kap. 3 und Anm. 7. | Sie kam als 10. | Am Ende er.",
+        "El Sr. Pérez vive en la Av. Central. | Véase p. ej. el art. 5 y la pág. 12. | Fin.",
+        "Il sig. Rossi abita in via Roma n. 5. | Fine.",
+        "We chose plan b. | I won. | He was 10. | The end. | It was 1990. | October was cold.",
+    ],
+    ids=["German dates", "German ordinals", "Spanish", "Italian", "English"],
+)
+def test_stops_of_other_languages(told):
+    text = told.replace("| ", "")
+    assert [text[start:end].strip() for start, end in sentences(text)] == told.split(" | ")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.testclient import TestClient
+from lxml import html
 from members import at_once
 
 from foveal.database import Database
@@ -189,6 +190,22 @@ def test_a_mistake_of_ours_is_a_page_too_and_gives_nothing_away(app: FastAPI) ->
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     asked = client.get("/breaks", headers={"accept": "application/json"})
     assert (asked.status_code, list(asked.json())) == (500, ["error"])
+
+
+def test_what_may_work_later_can_be_tried_again(client: TestClient) -> None:
+    assert 'href="/fails/far?a=1&amp;b=2">Try again' in client.get("/fails/far?a=1&b=2").text
+    assert "Try again" not in client.get("/fails/unknown").text
+    assert "Try again" not in client.post("/fails/far").text
+
+
+@pytest.mark.parametrize("path", ["/library", "/ask", "/research", "/login", "/papers/trending", "/nowhere"])
+def test_every_page_says_what_a_link_to_it_shows(client: TestClient, path: str) -> None:
+    page = html.fromstring(client.get(path).text)
+    told = {one.get("property"): one.get("content") for one in page.xpath("//meta[starts-with(@property, 'og:')]")}
+    assert len(told) == len(page.xpath("//meta[starts-with(@property, 'og:')]"))
+    assert told["og:title"]
+    assert told["og:description"]
+    assert told["og:image"] == "http://localhost/cards/site.png"
 
 
 def test_a_parameter_that_cannot_be_read_is_named(client: TestClient) -> None:

@@ -71,9 +71,9 @@ def list_papers(
         print_json({"period": shown, "total": found.total, "papers": listed, "last_reading": seen})
         return
     if period:
-        results().print(
-            f"[bold]{period.title}[/], {found.total} papers" + (f", read {seen:%b %d %H:%M} UTC" if seen else "")
-        )
+        counted = f"{found.total:,} paper{'s' * (found.total != 1)}"
+        read = f", read {seen:%b %d %H:%M} UTC" if seen else ""
+        results().print(f"[bold]{period.title}[/], {counted}{read}")
     print_papers(found.papers)
 
 

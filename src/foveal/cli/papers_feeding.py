@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from foveal.papers.ingest import Ingested
+    from foveal.papers.schedule import Standing
     from foveal.papers.upserts import Upserted
 
 SOURCES = [name for name in PAPER_SOURCES if name != "pasted"]
@@ -33,12 +34,14 @@ def register(app: typer.Typer) -> None:
 def update(
     names: Annotated[list[str] | None, typer.Argument(help="Sources of foveal.toml (default: all).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Ask again for what was answered today.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Read nothing: show how each source stands.")] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Read the sources that foveal.toml names, now; what is here already stays as it is."""
     from foveal.errors import InputError
     from foveal.papers.plans import plans_of
+    from foveal.papers.schedule import standing
     from foveal.papers.schedule import update as read_all
     from foveal.settings import Settings
 
@@ -48,6 +51,10 @@ def update(
             f"No source is set. Put into {settings.home / 'foveal.toml'}, for instance: [papers.sources.cs] and below "
             'it from = "arxiv" and ask = "cs.CL". Or fetch once: foveal papers add --from arxiv cs.CL'
         )
+    if listing:
+        with papers_database(home) as database:
+            _print_standing([one for one in standing(database, settings) if not names or one.name in names], as_json)
+        return
     with papers_database(home) as database, notes().status("Reading …") as status:
         told = list(read_all(database, settings, names or (), force=force, on_page=_progress(status)))
     _print_readings(told, as_json)
@@ -190,6 +197,20 @@ def _print_readings(told: list[Ingested], as_json: bool) -> None:
             notes().print(f"  {one.name}: {one.error}", markup=False, soft_wrap=True)
     if any(one.error for one in told):
         raise typer.Exit(1)
+
+
+def _print_standing(sources: list[Standing], as_json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if as_json:
+        print_json(sources)
+        return
+    table = Table("source", "from", "last read, UTC", "next", "what went wrong", box=None, pad_edge=False)
+    for one in sources:
+        times = [f"{at:%b %d %H:%M}" if at else "never" for at in (one.read_at, one.next_at)]
+        table.add_row(*map(Text, (one.name, one.kind, *times, one.error)))
+    results().print(table)
 
 
 def _counts(done: Upserted) -> str:

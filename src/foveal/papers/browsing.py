@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 
 from foveal import faults
 from foveal.database import Database, add_unless_taken
@@ -39,6 +40,9 @@ MOST_PAIRS = 90_000
 
 FAILED_DAYS = 3
 """Days for which a failure is told: whatever is still asked is tried again within one."""
+
+FEED = "feed"
+"""The source of which each address is one by itself."""
 
 _WORD = re.compile(r"\s+|(?:\w+|[^\w\s])\s*")
 _SENTENCE = re.compile(r"\s+|\S.*?(?:[.!?](?=\s)|$)\s*", re.DOTALL)
@@ -86,17 +90,29 @@ class Freshness:
 def freshness(database: Database) -> Freshness:
     """The last fetch of papers that worked, and the source whose own last one did not.
 
-    That another source was fetched since mends nothing; a failure that is `FAILED_DAYS` old is of a source that nobody
-    asks any more.
+    That another source was fetched since mends nothing: of feeds each is one, called by its site. A failure that is
+    `FAILED_DAYS` old is of a source that nobody asks any more; a feed that was asked once was a slip of the hand.
     """
+    one_of = case((FetchRow.source == FEED, FetchRow.url), else_="")
     latest = select(FetchRow).where(brings_papers()).order_by(FetchRow.id.desc()).limit(1)
     recent = FetchRow.at > faults.now() - timedelta(days=FAILED_DAYS)
-    last = select(func.max(FetchRow.id)).where(brings_papers(), recent).group_by(FetchRow.source)
+    last = select(func.max(FetchRow.id)).where(brings_papers(), recent).group_by(FetchRow.source, one_of)
+    last = last.having(or_(FetchRow.source != FEED, func.count() > 1))
     with database.reading() as session:
         good = session.scalar(latest.where(FetchRow.error == ""))
         bad = session.scalar(latest.where(FetchRow.error != "", FetchRow.id.in_(last)))
     at = good.at if good else None
-    return Freshness(at, bad.source, bad.at) if bad else Freshness(at, "", None)
+    return Freshness(at, _site_of(bad), bad.at) if bad else Freshness(at, "", None)
+
+
+def _site_of(fetched: FetchRow) -> str:
+    """What a source is called: a feed by its site."""
+    if fetched.source != FEED:
+        return fetched.source
+    try:
+        return urlsplit(fetched.url).hostname or fetched.source
+    except ValueError:  # http://[
+        return fetched.source
 
 
 def brings_papers() -> ColumnElement[bool]:

@@ -71,6 +71,15 @@ def picks(database: Database, day: date) -> list[Picked]:
     return sorted(found, key=lambda one: (one.position, one.paper))
 
 
+def days_of(database: Database, paper: str) -> list[Picked]:
+    """The days for which a paper is chosen, the last first."""
+    with database.reading() as session:
+        days = set(session.scalars(select(PickRow.day).where(PickRow.paper_id == paper)))
+        placed = select(ListingRow.day).where(ListingRow.paper_id == paper, ListingRow.position.is_not(None))
+        days |= set(session.scalars(placed))
+    return [one for day in sorted(days, reverse=True) for one in picks(database, day) if one.paper == paper]
+
+
 def pick(database: Database, which: str, day: date, *, by: str = "", place: int | None = None) -> list[Picked]:
     """Put a paper on a day, at a place (1 is the first; None: at the end); the day's picks as they are then.
 

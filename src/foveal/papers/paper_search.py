@@ -24,7 +24,7 @@ from functools import cached_property
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from foveal.database import Database
 from foveal.errors import InputError, LibraryBusy
@@ -79,7 +79,6 @@ RANKERS = 2
 AT_ONCE = max(2, os.cpu_count() or 1)
 """Searches that find at one time: more would take the processor from each other in the middle, and all be late."""
 
-READ_AT_ONCE = 1000
 LONGEST = 4000
 """Characters of a query that are read: more than an abstract."""
 
@@ -260,14 +259,12 @@ class PaperSearch:
 
     def _listed(self, filters: Filters, k: int, page: int) -> tuple[list[PaperHit], int]:
         """The newest papers that pass the filters, and how many do."""
-        wanted = filters.select().order_by(PaperRow.published_at.desc().nulls_last(), PaperRow.id)
+        wanted = filters.select()
+        page_of = wanted.order_by(PaperRow.published_at.desc().nulls_last(), PaperRow.id).offset(page * k).limit(k)
         with self.database.reading() as session:
-            ids = list(session.scalars(wanted))
-        if filters.authors or filters.organisations:  # of these the database is asked for a little too much
-            chunks = (ids[first : first + READ_AT_ONCE] for first in range(0, len(ids), READ_AT_ONCE))
-            ids = [paper.id for chunk in chunks for paper in self.store.many(chunk) if filters.holds(paper)]
-        papers = self.store.many(ids[page * k : (page + 1) * k])
-        return [PaperHit(paper, 0.0, Marks()) for paper in papers], len(ids)
+            count = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+            ids = list(session.scalars(page_of))
+        return [PaperHit(paper, 0.0, Marks()) for paper in self.store.many(ids)], count
 
     def _ranked(self, text: str, hits: Sequence[PaperHit], rank: str | Ranker, candidates: int) -> list[PaperHit]:
         """The first `candidates` in the ranker's order, then the rest."""

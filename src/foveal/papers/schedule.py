@@ -1,6 +1,7 @@
 """When sources are read: once by hand (`foveal papers update`), or at their hours inside `foveal serve`.
 
     for told in update(database, settings): …           # every source of foveal.toml, now
+    for one in standing(database, settings): …          # how each stands: when it was read, what went wrong
     Schedule(database, settings).run(stop)              # at their hours, until `stop` is set; a thread of `serve`
 
 Due        a source is due when an hour of its has passed since it was last begun. The clock on the wall decides at
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
-from sqlalchemy import exc
+from sqlalchemy import exc, select
 
 from foveal import faults
 from foveal.database import Database
@@ -79,6 +80,30 @@ def update(
     fetches.prune(database)
     rising.refresh(database)
     trend_forecast.refresh(database, settings.home)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a source of foveal.toml stands."""
+
+    name: str
+    kind: str
+    ask: str
+    read_at: datetime | None  # when it was last read to its end
+    next_at: datetime  # when `foveal serve` reads it next, if nothing fails
+    error: str  # of the last reading
+
+
+def standing(database: Database, settings: Settings) -> list[Standing]:
+    """Each source of foveal.toml, in its order; one that is asked something else than before was never read."""
+    with database.reading() as session:
+        rows = {row.name: row for row in session.scalars(select(SourceRow))}
+    found = []
+    for plan in plans_of(settings):
+        row = rows.get(plan.name)
+        read_at, error = (row.finished_at, row.error) if row and row.ask == plan.ask else (None, "")
+        found.append(Standing(plan.name, plan.kind, plan.ask, read_at, plan.next(faults.now()), error))
+    return found
 
 
 def read(

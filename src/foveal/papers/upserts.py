@@ -2,8 +2,7 @@
 
     upsert(database, records, fetched=Fetched(source="arxiv", url=…))       # one transaction, fetch included
 
-Same paper   by its id; where a record has none, by its address; where the record or the stored paper has neither (a
-             pasted page), by its title
+Same paper   see same_paper.py
 Versions     a higher one, told by a source that is trusted as much or reads arXiv itself, replaces the words and keeps
              what it replaced; a lower one only fills what is empty
 Trust        of two sources of one version, the words of the better one hold (`TRUST`); what is empty fills any of them.
@@ -15,36 +14,31 @@ Kept         votes, comments, listings, collections: no record touches them. Who
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.papers import moderation
-from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, DeliveryPaperRow, ReadMarkRow
+from foveal.papers.people_schema import ClaimRow
 from foveal.papers.records import Named, PaperRecord, name_key, title_key
+from foveal.papers.same_paper import FACTS, WORDS, Here, place_of
 from foveal.papers.schema import (
     AuthorRow,
     CategoryRow,
-    CollectedRow,
-    CommentRow,
     EditionRow,
     FetchRow,
-    HeadlineRow,
     KeywordRow,
     LinkRow,
     ListingRow,
     OrganisationRow,
     PaperRow,
     PersonRow,
-    PickRow,
     StarSampleRow,
-    VoteRow,
     now,
 )
 
@@ -61,38 +55,11 @@ LONGEST = {"title": 1_000, "abstract": 20_000}
 MOST = 2**31 - 1
 """Of what is counted, as a column of integers holds it."""
 
-WORDS = ("title", "abstract", "published_at", "updated_at")
-"""Fields that the better source decides."""
-
-FACTS = (
-    "comment",
-    "journal_ref",
-    "doi",
-    "licence",
-    "url",
-    "project_url",
-    "repo_url",
-    "thumbnail",
-)
-"""Fields that any source fills; a later one that says something else replaces it if it is trusted as much."""
-
 _STORING = 7_031_988_412
 """The number of the lock under which a server's papers are stored."""
 
 REMEMBERED = 200
-"""Papers that a transaction keeps in memory."""
-
-_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow, PickRow)
-"""Rows of a paper whose key holds its id."""
-
-_PARTS = (AuthorRow, CategoryRow, KeywordRow, LinkRow, EditionRow, HeadlineRow)
-"""What sources tell of a paper, and what models wrote of it, in rows."""
-
-_KEPT = (
-    "votes_elsewhere", "comments_elsewhere", "organisation_id", "author_count", "source", "primary_category",
-    "repo_stars", "stars_seen_at", "summary", "summary_model",
-)  # fmt: skip
-"""Fields that go along when a paper gets its id, beside WORDS and FACTS."""
+"""Records that are looked up and written at once: what a transaction remembers makes it slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,17 +92,14 @@ class Upserted:
 
 def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetched | None = None) -> Upserted:
     """Store the records and the fetch that they came by, all or nothing."""
-    given = list(records)
+    given = list(map(_clipped, records))
     done = Upserted()
     with database.writing() as session:
         one_at_a_time(session)
-        for number, record in enumerate(map(_clipped, given)):
-            if number % REMEMBERED == 0:
-                session.expunge_all()  # all is flushed; what is remembered makes each flush slower
-            row, is_new = _row_of(session, record)
-            changed = _apply(session, row, record, is_new=is_new)
+        for first in range(0, len(given), REMEMBERED):
+            _store(session, given[first : first + REMEMBERED], done)
             session.flush()
-            (done.added if is_new else done.updated if changed else done.unchanged).append(row.id)
+            session.expunge_all()
         if fetched is not None:
             session.add(FetchRow(**fetched.__dict__, **{k: len(set(v)) for k, v in done.__dict__.items()}))
     return done
@@ -150,50 +114,27 @@ def one_at_a_time(session: Session) -> None:
         session.execute(select(func.pg_advisory_xact_lock(_STORING)))
 
 
+def _store(session: Session, records: Sequence[PaperRecord], done: Upserted) -> None:
+    """Bring the rows up to the records; they are written together, a paper that is told of twice in between."""
+    here, told = Here(session, records), set[str]()
+    for record in records:
+        row, is_new = here.row_of(record)
+        if row.id in told:
+            session.flush()
+        told.add(row.id)
+        changed = _apply(session, row, record, is_new=is_new)
+        here.settle(row)
+        (done.added if is_new else done.updated if changed else done.unchanged).append(row.id)
+
+
 def _clipped(record: PaperRecord) -> PaperRecord:
     long = {name: getattr(record, name)[:most] for name, most in LONGEST.items() if len(getattr(record, name)) > most}
     return replace(record, **long) if long else record
 
 
-def _row_of(session: Session, record: PaperRecord) -> tuple[PaperRow, bool]:
-    """The paper's row, and whether it is new."""
-    key = title_key(record.title)
-    own = record.id or f"title-{_address_key(record.url) if record.url else key}"
-    if row := session.get(PaperRow, own):
-        return row, False
-    same = session.scalars(select(PaperRow).where(PaperRow.title_key == key).order_by(PaperRow.created_at)).all()
-    alike = [row for row in same if not record.url or row.url == record.url]
-    nameless = [row for row in same if row.id.startswith("title-") and not row.url]
-    if not record.id and (found := alike or nameless):
-        return found[0], False
-    row = PaperRow(id=own, title=record.title, title_key=key, version=0)
-    session.add(row)
-    session.flush()
-    if nameless:
-        _move(session, nameless[0], row)
-        return row, False
-    return row, True
-
-
-def _address_key(url: str) -> str:
-    """In the place of a title's key: two items called "Editorial" are two papers."""
-    return hashlib.sha256(f"address {url}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
-    """Give the new row what is known of the old one, and what was done with it; drop the old one."""
-    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, DeliveryPaperRow):
-        session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
-    for name in (*WORDS, *FACTS, *_KEPT):
-        setattr(new, name, getattr(old, name))
-    session.flush()
-    session.execute(delete(PaperRow).where(PaperRow.id == old.id))
-    session.expire_all()
-
-
 def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool) -> bool:
     """Bring the row up to the record; whether anything changed."""
-    before = _state(row)
+    before = () if is_new else _state(row)
     trust = TRUST.get(record.source, 1)
     better = not row.source or trust >= TRUST.get(row.source, 1)
     newer = record.version > row.version and (better or trust >= READS_ARXIV)
@@ -210,7 +151,7 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
         _fill(row, name, getattr(record, name), over=words_hold)
     facts_hold = not fills and better and (hearsay or record.version >= row.version)
     for name in FACTS:
-        _fill(row, name, getattr(record, name), over=facts_hold)
+        _fill(row, name, getattr(record, name), over=facts_hold and not (name == "url" and _leads_there(row, record)))
     if words_hold:
         row.version, row.source = record.version, record.source
         row.title_key = title_key(row.title)
@@ -226,7 +167,6 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
         row.organisation_id = _organisation(session, record.organisation)
     _listed(row, record)
     _stars(session, row, record)
-    session.flush()
     changed = is_new or _state(row) != before
     if changed:
         row.changed_at = now()
@@ -236,6 +176,13 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
 def _fill(row: PaperRow, name: str, value: object, *, over: bool) -> None:
     if value not in (None, "") and (over or getattr(row, name) in (None, "")):
         setattr(row, name, value)
+
+
+def _leads_there(row: PaperRow, record: PaperRecord) -> bool:
+    """Whether the address that is stored will do: of two feeds that differ in it none would have the last word."""
+    held = row.url or ""  # None: of a row that is not written yet
+    safer = record.url.startswith("https:") and not held.startswith("https:")
+    return place_of(held) == place_of(record.url) and not safer
 
 
 def _counts(row: PaperRow, record: PaperRecord) -> None:

@@ -52,13 +52,19 @@ _LIST_NUMBER = re.compile(r"(?:^|\n)[ \t>*_(]*(?:\d{1,3}(?:\.\d{1,3})*|[ivxlcIVX
 _FIRST_LETTER = re.compile(r"[\"'“‘«(\[*_¿¡]*(\w*)")
 _NEVER_LAST = re.compile(
     r"mr|mrs|ms|dr|prof|rev|hon|st|gen|col|lt|sgt|capt|cmdr|sen|rep|gov|pres|messrs|mme|mlle|vs|v|cf|viz|e\.g|i\.e|eg|ie"
-    r"|approx|ca|resp|esp|incl|dept|univ|assn|mt|ft|bzw|z\.b|d\.h"
+    r"|approx|ca|resp|esp|incl|dept|univ|assn|mt|ft|bzw|z\.b|d\.h|vgl|bspw|ggf|evtl|sig|sra|srta|dra|av"
 )
 _BEFORE_NUMBERS = re.compile(
     r"nos?|arts?|figs?|tab|secs?|sect|eqs?|ch|chap|vols?|pp?|pt|paras?|pars?|cl|ex|app|refs?|nr|abs|op|al"
+    r"|n|abschn|kap|ziff|rn|rz|bd|anm|abb|núm|pág|cap"
     r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
 )
 _SELDOM_LAST = re.compile(r"inc|ltd|co|corp|jr|sr|bros|llc|plc|dist|ave|blvd|rd|\w(?:\.\w)+")  # the last: U.S, a.m
+_COUNTED = re.compile(  # what German counts by "3.": dates, and what follows an ordinal in most texts
+    r"januar|jänner|februar|märz|april|mai|juni|juli|august|september|oktober|november|dezember|jahrhunderts?|jhs?"
+    r"|jahrtausends?|kapitels?|auflage|ausgabe|halbjahr|quartal|semester|lebensjahr|jahrestag|weltkriegs?|senats?"
+    r"|zivilsenats?|strafsenats?|legislaturperiode|sitzung|klasse|stock|platz|mal"
+)
 _OPENERS = re.compile(
     r"an?|the|this|that|these|those|it|he|she|we|they|you|i|in|on|at|for|from|to|with|as|if|when|while|after|before|but"
     r"|and|or|so|however|there|here|what|who|how|why|where|all|each|no|not|its|his|her|our|their|your|such|any"
@@ -134,11 +140,15 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     following = first[1] if first else ""
     if following[:1].islower():
         return False
-    return match["mark"] != "." or _stop_ends_sentence(text[max(0, match.start() - 24) : match.start()], following)
+    if match["mark"] != ".":
+        return True
+    stopped = first is not None and text[first.end() : first.end() + 1] == "."
+    return _stop_ends_sentence(text[max(0, match.start() - 24) : match.start()], following, stopped)
 
 
-def _stop_ends_sentence(before: str, following: str) -> bool:
-    """Whether a full stop ends a sentence, by the characters before it and the word that follows."""
+def _stop_ends_sentence(before: str, following: str, stopped: bool) -> bool:
+    """Whether a full stop ends a sentence, by the characters before it, the word that follows, and whether that has a
+    stop, too."""
     found = _LAST_WORD.search(before)
     if found is None:
         return True
@@ -148,4 +158,8 @@ def _stop_ends_sentence(before: str, following: str) -> bool:
         return False
     if _BEFORE_NUMBERS.fullmatch(word):
         return not following[:1].isdigit()
+    if last.isdigit() and len(last) < 3 and _COUNTED.fullmatch(following.lower()):
+        return False
+    if len(last) == len(following) == 1 and last.isalpha() and stopped:  # "z. B.", "i. d. R."
+        return False
     return not _SELDOM_LAST.fullmatch(word) or bool(_OPENERS.fullmatch(following.lower()))

@@ -73,6 +73,7 @@ ROUTERS: tuple[str, ...] = (
     "read_pages",
     "watch_pages",
     "research_pages",
+    "research_scope",
     "research_streams",
     "research_api",
     "health",

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from foveal.papers.periods import short_date
+from foveal.web.browsers import browser_name
 from foveal.web.markup import html_of, plain
 from foveal.web.safety import token_of
 from foveal.web.signed_in import sign_in_address, signed_in
@@ -101,3 +102,4 @@ environment.filters["xml"] = xml_text
 environment.filters["ago"] = ago
 environment.filters["compact"] = compact
 environment.filters["day"] = day_text
+environment.filters["browser"] = browser_name

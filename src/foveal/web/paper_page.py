@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Res
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import UnknownDocument, UnknownPaper, UnreadableSource
-from foveal.papers import browsing, collecting, exporting
+from foveal.papers import browsing, collecting, curating, exporting
 from foveal.papers.periods import Period
 from foveal.papers.records import paper_id
 from foveal.papers.store import Paper
@@ -159,6 +159,7 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
         "picture_key": views.thumbnail(site.settings.home, paper).rpartition("?")[2],
         "yours": yours_of(request, [paper]),
         "shelves": collecting.shelves(site.database, person, paper.id) if (person := signed_in(request)) else [],
+        "chosen": curating.days_of(site.database, paper.id) if person and person.may("curate") else [],
         "claimable": any(author.person_id is None for author in paper.authors),
         **discussion_values(request, paper.id),
     }

@@ -14,7 +14,7 @@ from visitors import Visitor
 
 from foveal.database import Database
 from foveal.errors import UnknownPaper
-from foveal.papers import accounts, discussion, sessions
+from foveal.papers import accounts, curating, discussion, sessions
 from foveal.papers.schema import PaperRow
 from foveal.papers.store import PaperStore
 from foveal.web.pages import ago, xml_text
@@ -199,6 +199,24 @@ def test_the_desk_picks_orders_and_schedules(visitor: Visitor, database: Databas
         assert answer.status_code == 400
     assert visitor.get("/desk?day=0001-01-01").status_code == 200
     assert visitor.get("/desk?day=9999-12-31").status_code == 200
+
+
+def test_a_paper_is_chosen_on_its_own_page_by_whoever_may(app: FastAPI, visitor: Visitor, database: Database) -> None:
+    own, tomorrow = f"/papers/{PAPER}", today() + timedelta(days=1)
+    visitor.sign_in("mo", "moderator")
+    assert "Choose for a day" not in visitor.get(own).text
+    cy = Visitor(app)
+    cy.sign_in("cy", "curator")
+    assert "Choose for a day" in cy.get(own).text
+    for day in (today(), tomorrow):
+        answer = cy.submit("/desk", own, day=day.isoformat(), act="pick", paper=PAPER)
+        assert answer.headers["location"] == own
+    page = cy.get(own).text
+    assert "Chosen ✓" in page
+    assert page.index("place 1, waiting") < page.index("place 1<")  # the last day first
+    cy.submit("/desk", own, day=tomorrow.isoformat(), act="unpick", paper=PAPER)
+    assert "waiting" not in cy.get(own).text
+    assert [one.day for one in curating.days_of(database, PAPER)] == [today()]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Feeds: RSS 2.0, RSS 1.0 and Atom, of any site, as items and as papers.
+"""Feeds: RSS 2.0, RSS 1.0, Atom and JSON Feed (json_feed.py), of any site, as items and as papers.
 
     items = read_feed(content, url)             # Item(id, title, link, summary, authors, published, updated, …)
 
@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from html.entities import name2codepoint
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -31,10 +32,14 @@ from foveal.text.plain import storable
 LONGEST = 100_000
 """Characters of HTML that are read for one abstract."""
 
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+"""What may stand before all else: a byte order mark, blanks."""
+
 _VERSION = re.compile(r"v\d+$")
 _NAMED = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding=[\"']([\w.:-]+)")
 _DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
 _EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
+_AMPERSAND = re.compile(rb"&(?:(#\d{1,9}|#[xX][\da-fA-F]{1,8}|[A-Za-z][A-Za-z\d]{0,30});)?")
 _BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
 
 
@@ -79,9 +84,18 @@ class Feed:
         """The items that have a title."""
         if content is None:
             return Reading()
-        items, unread = items_of(content, url)
+        items, unread = _items(content, url)
         made, wrong = each(record_of, (item for item in items if item.title))
         return Reading(records=made, left_out=unread + wrong)
+
+
+def _items(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The items of a feed of either kind. FetchFailed: it is none."""
+    if content.lstrip(_BLANK)[:1] != b"{":
+        return items_of(content, url)
+    from foveal.papers.sources.json_feed import items_of_json
+
+    return items_of_json(content, url)
 
 
 def record_of(item: Item) -> PaperRecord:
@@ -125,7 +139,7 @@ def items_of(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
     try:
-        root = etree.fromstring(content.strip(), parser)
+        root = etree.fromstring(_with_numbers(content.strip()), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise _no_feed(content, url, f"something other than a feed ({error})") from error
     if root is None or _local(root) not in ("rss", "RDF", "feed"):
@@ -135,6 +149,29 @@ def items_of(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...
     whole = items[:-1] if _breaks_off(content) else items
     made, wrong = each(lambda one: _item(one, base), whole)
     return made, wrong if whole == items else (*wrong, f"{url} breaks off in the midst of its last item.")
+
+
+def _with_numbers(content: bytes) -> bytes:
+    """The XML with its entities as numbers: those of HTML, too, and each & that begins none.
+
+    From the first error on, an &nbsp; say, the parser drops &amp; and &lt; without a word, and numbers alone stay: all
+    that follows would lose its marks and the parameters of its addresses. CDATA has no entities.
+    """
+    named = _NAMED.match(content)
+    if b"&" not in content or b"\0" in content[:4] or (named and named[1].lower().startswith(b"iso-2022")):
+        return content
+    first, *others = content.split(b"<![CDATA[")
+    parts = (part.partition(b"]]>") for part in others)
+    told = (held + end + _AMPERSAND.sub(_numbered, after) for held, end, after in parts)
+    return b"<![CDATA[".join((_AMPERSAND.sub(_numbered, first), *told))
+
+
+def _numbered(found: re.Match[bytes]) -> bytes:
+    name = found[1] or b""
+    if name.startswith(b"#"):
+        return found[0]
+    number = 39 if name == b"apos" else name2codepoint.get(name.decode())
+    return b"&#%d;" % number if number else b"&#38;" + found[0][1:]
 
 
 def _breaks_off(content: bytes) -> bool:
@@ -148,7 +185,7 @@ def _no_feed(content: bytes, url: str, otherwise: str) -> FetchFailed:
     """What to say of an answer that is no feed: most often it is the site's page, which names its feed."""
     from lxml import etree, html
 
-    begins = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    begins = content[:1000].lstrip(_BLANK).lower()
     if not begins:
         return FetchFailed(f"{url} answered with nothing. Check the address, or try again later.")
     if begins.startswith(b"{"):
@@ -171,6 +208,7 @@ def _leads_to_a_feed(link: Any) -> bool:
     return "alternate" in link.get("rel", "").lower() and link.get("type", "").strip().lower() in (
         "application/rss+xml",
         "application/atom+xml",
+        "application/feed+json",
     )
 
 

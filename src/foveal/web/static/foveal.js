@@ -16,6 +16,43 @@
     if (field.value === field.defaultValue) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || field.value;
   }
 
+  // a form that writes is sent once: what was pressed shows that it is at work, and pressed again asks nothing twice
+  const WORKS_MS = 15_000;
+  const sent = new Map();
+  const free = (form) => {
+    sent.get(form)?.removeAttribute("aria-busy");
+    sent.delete(form);
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented) return;
+    if (sent.has(form) && form.method === "post") return event.preventDefault();
+    event.submitter?.setAttribute("aria-busy", "true");
+    sent.set(form, event.submitter);
+    setTimeout(() => free(form), WORKS_MS);
+  });
+  addEventListener("pageshow", () => [...sent.keys()].forEach(free));
+
+  // what opened above the page closes by Escape, and by a press elsewhere
+  const opened = () => [...document.querySelectorAll("details.more[open]")];
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && opened().at(-1);
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+  document.addEventListener("click", (event) => {
+    for (const menu of opened()) if (!menu.contains(event.target)) menu.open = false;
+  });
+
+  // "/" goes to where one searches or asks
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, textarea, select, [contenteditable]");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const field = document.querySelector("#q, #question");
+    if (field) { event.preventDefault(); field.focus(); field.select(); }
+  });
+
   // forms carry the token in a field; requests of HTMX in a header
   document.body.addEventListener("htmx:configRequest", (event) => {
     event.detail.headers["X-Foveal-Token"] = document.body.dataset.token;

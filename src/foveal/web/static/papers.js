@@ -1,12 +1,5 @@
-// What pages of papers gain with JavaScript: "/" goes to the search, links are copied, the tab shown is in sight.
+// What pages of papers gain with JavaScript: links are copied, the tab shown is in sight.
 (() => {
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, textarea, select, [contenteditable]");
-    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const field = document.querySelector("#q");
-    if (field) { event.preventDefault(); field.focus(); field.select(); }
-  });
-
   for (const button of navigator.clipboard ? document.querySelectorAll("[data-copy]") : []) button.hidden = false;
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");

@@ -1,0 +1,169 @@
+"""Which of the papers that are here a record is about, asked for many records at once.
+
+    here = Here(session, records)                  # some hundred of them
+    row, is_new = here.row_of(records[0])          # the paper's row; a new one is added
+    here.settle(row)                               # once the record is stored: by what it is found from now on
+
+Same paper   by its id; where a record has none, by its address; where the record or the stored paper has neither (a
+             pasted page), by its title. A site that moves to https, or counts where readers come from, gives its items
+             other addresses of the same place (`place_of`): with the same title they are the same papers
+Cost         two questions to the database for all records, where each by itself would ask for its row and its parts
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, DeliveryPaperRow, ReadMarkRow
+from foveal.papers.records import PaperRecord, title_key
+from foveal.papers.schema import (
+    AuthorRow,
+    CategoryRow,
+    CollectedRow,
+    CommentRow,
+    EditionRow,
+    HeadlineRow,
+    KeywordRow,
+    LinkRow,
+    ListingRow,
+    PaperRow,
+    PickRow,
+    VoteRow,
+    now,
+)
+
+WORDS = ("title", "abstract", "published_at", "updated_at")
+"""Fields that the better source decides."""
+
+FACTS = (
+    "comment",
+    "journal_ref",
+    "doi",
+    "licence",
+    "url",
+    "project_url",
+    "repo_url",
+    "thumbnail",
+)
+"""Fields that any source fills; a later one that says something else replaces it if it is trusted as much."""
+
+_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow, PickRow)
+"""Rows of a paper whose key holds its id."""
+
+_PARTS = (AuthorRow, CategoryRow, KeywordRow, LinkRow, EditionRow, HeadlineRow)
+"""What sources tell of a paper, and what models wrote of it, in rows."""
+
+_KEPT = (
+    "votes_elsewhere", "comments_elsewhere", "organisation_id", "author_count", "source", "primary_category",
+    "repo_stars", "stars_seen_at", "summary", "summary_model",
+)  # fmt: skip
+"""Fields that go along when a paper gets its id, beside WORDS and FACTS."""
+
+
+_BEGINNING = re.compile(r"https?://(?:www\.)?", re.IGNORECASE)
+_TRACKING = re.compile(r"(?<=[?&])utm_\w{1,40}=[^&#]*&?", re.IGNORECASE)
+
+
+class Here:
+    """The papers that are here, as far as some records may be about them."""
+
+    def __init__(self, session: Session, records: Sequence[PaperRecord]) -> None:
+        self._session = session
+        self._known: dict[str, tuple[str, str]] = {}  # paper -> key of its title, address
+        self._order: dict[str, int] = {}  # in which they were stored
+        self._called: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
+        """By the key of a title and a place, "" for none, None for any: papers, the first stored first."""
+        own = {_own_id(record) for record in records}
+        asked = or_(PaperRow.id.in_(own), PaperRow.title_key.in_({title_key(record.title) for record in records}))
+        columns = select(PaperRow.id, PaperRow.title_key, PaperRow.url).where(asked)
+        for paper, key, url in session.execute(columns.order_by(PaperRow.created_at)):
+            self._know(paper, key, url)
+        wanted = own | set(filter(None, map(self._like, records)))
+        self._rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(wanted)))}
+
+    def row_of(self, record: PaperRecord) -> tuple[PaperRow, bool]:
+        """The paper's row, and whether it is new."""
+        own = _own_id(record)
+        if own in self._known:
+            return self._row(own), False
+        if not record.id and (like := self._like(record)):
+            return self._row(like), False
+        key = title_key(record.title)
+        row = PaperRow(id=own, title=record.title, title_key=key, version=0, created_at=now())
+        row.authors, row.categories, row.keywords, row.links, row.listings = [], [], [], [], []  # known, not asked for
+        self._session.add(row)
+        nameless = self._nameless(key)
+        self._know(own, key, "")
+        self._rows[own] = row
+        if not nameless:
+            return row, True
+        self._session.flush()
+        _move(self._session, self._row(nameless), row)
+        del self._rows[nameless]
+        self._forget(nameless)
+        return row, False
+
+    def settle(self, row: PaperRow) -> None:
+        """Find the paper by what it is called now."""
+        if self._known[row.id] != (row.title_key, row.url or ""):
+            self._forget(row.id)
+            self._know(row.id, row.title_key, row.url or "")
+
+    def _like(self, record: PaperRecord) -> str | None:
+        """The paper that a record without id is about, of those with its title."""
+        key = title_key(record.title)
+        return next(iter(self._called[key, place_of(record.url) or None]), None) or self._nameless(key)
+
+    def _nameless(self, key: str) -> str | None:
+        """The first paper of a title that has neither id nor address."""
+        return next((one for one in self._called[key, ""] if one.startswith("title-")), None)
+
+    def _row(self, paper: str) -> PaperRow:
+        if paper not in self._rows:
+            self._rows[paper] = self._session.get_one(PaperRow, paper)
+        return self._rows[paper]
+
+    def _know(self, paper: str, key: str, url: str) -> None:
+        self._known[paper] = (key, url)
+        self._order.setdefault(paper, len(self._order))
+        for place in (place_of(url), None):
+            insort(self._called[key, place], paper, key=self._order.__getitem__)
+
+    def _forget(self, paper: str) -> None:
+        key, url = self._known.pop(paper)
+        for place in (place_of(url), None):
+            self._called[key, place].remove(paper)
+
+
+def place_of(url: str) -> str:
+    """What addresses of one page have in common, whatever the scheme, www. before it, and utm_… of whoever counts."""
+    head, mark, part = _TRACKING.sub("", _BEGINNING.sub("", url, count=1)).partition("#")
+    return head.rstrip("?&/") + mark + part
+
+
+def _own_id(record: PaperRecord) -> str:
+    """The id under which a record is stored where nothing like it is here."""
+    return record.id or f"title-{_address_key(record.url) if record.url else title_key(record.title)}"
+
+
+def _address_key(url: str) -> str:
+    """In the place of a title's key: two items called "Editorial" are two papers."""
+    return hashlib.sha256(f"address {url}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
+    """Give the new row what is known of the old one, and what was done with it; drop the old one."""
+    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, DeliveryPaperRow):
+        session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
+    for name in (*WORDS, *FACTS, *_KEPT):
+        setattr(new, name, getattr(old, name))
+    session.flush()
+    session.execute(delete(PaperRow).where(PaperRow.id == old.id))
+    session.expire_all()
