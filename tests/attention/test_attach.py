@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -41,7 +43,7 @@ from transformers.masking_utils import (
     sliding_window_causal_mask_function,
 )
 
-from foveal.attention import FlexPrefill, Recorder, attach
+from foveal.attention import BlockTopK, FlexPrefill, Recorder, attach
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
@@ -267,6 +269,17 @@ def test_a_method_computes_the_attention_of_every_layer(model):
 # switched on, switched off
 
 
+def test_a_compiled_model_attends_by_the_method(attention_models):
+    """Graphs end before our attention and go on behind it; warnings of what cannot be traced would fail this."""
+    model, ids = attention_models["qwen"].model, tokens(length=300)
+    expected = logits(model, input_ids=ids)
+    compiled = torch.compile(model, backend="eager")
+    with attach(compiled, BlockTopK(density=1.0)) as attached:
+        torch.testing.assert_close(logits(compiled, input_ids=ids), expected, rtol=1e-4, atol=1e-4)
+    assert [look.layer for look in attached.report.looks] == [0, 1, 2]
+    torch.compiler.reset()
+
+
 def test_it_is_switched_back(model):
     before, expected = model.config._attn_implementation, logits(model, input_ids=tokens())
     with attach(model, Nothing()):
@@ -327,6 +340,23 @@ def test_a_model_of_which_only_parts_can_be_switched_is_left_as_it_was(monkeypat
     with pytest.raises(ValueError, match="half-way"), attach(model):
         pass
     assert implementations(model) == ["sdpa", "eager", "sdpa"]
+
+
+def test_a_copy_made_within_a_block_is_as_if_it_were_made_outside(shared):
+    """Nobody would set it back, and another process would not know the name."""
+    before, expected = implementations_of(shared), logits(shared, input_ids=tokens())
+    with attach(shared, nothing := Nothing()):
+        copies = [copy.deepcopy(shared), pickle.loads(pickle.dumps(shared))]
+        assert implementations_of(shared) == ["foveal"]
+        for one in copies:
+            torch.testing.assert_close(logits(one, input_ids=tokens()), expected)
+    assert not nothing.contexts
+    for one in (shared, *copies):
+        assert implementations_of(one) == before
+
+
+def implementations_of(model) -> list[str]:
+    return sorted({part.config._attn_implementation for part in model.modules() if hasattr(part, "config")})
 
 
 def test_of_two_blocks_the_inner_one_counts(model):

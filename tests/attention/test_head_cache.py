@@ -6,13 +6,15 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
-from tiny import CACHE, FULL
+from tiny import CACHE, FULL, tiny
+from transformers import GraniteConfig, GraniteForCausalLM
 
 from foveal.attention import HeadCache, attach, cache_by_name, methods
 from foveal.attention.head_cache import OBSERVED, capacities, full_heads
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import InputError, UnknownName
+from foveal.models.key_values import KeyValues
 from foveal.models.lean import supports
 
 IDS = torch.randint(3, 90, (1, 100), generator=torch.Generator().manual_seed(0))
@@ -184,6 +186,47 @@ def test_out_of_a_full_cache_it_is_the_same(model):
     made = method.of_read(model, state.cache.layers, watch.queries)
     after = MethodDecoder(model, method).read(MORE[:1], made).logits
     torch.testing.assert_close(after[0], whole[1], atol=1e-5, rtol=1e-4)
+
+
+class Reading:
+    """An AttentionMethod that keeps what a layer attends to."""
+
+    def __init__(self):
+        self.layers, self.queries = [], {}
+
+    def attend(self, query, key, value, context):
+        self.layers.append(KeyValues())
+        self.layers[-1].update(key, value)
+        self.queries[context.layer] = query[0, :, -OBSERVED:].clone()
+
+    def seen(self, rows, context):  # noqa: ARG002
+        return None
+
+
+@pytest.mark.parametrize("own", ["multiplier", "cap"])
+def test_out_of_a_full_cache_it_is_chosen_by_the_models_own_scores(tmp_path, own):
+    """Granite multiplies its products by a number of its own; Gemma 2 scales them by one, and caps them."""
+    model = granite() if own == "multiplier" else tiny("gemma2", tmp_path).model
+    method, watch = HeadCache(policy="snapkv", keep=0.4), Reading()
+    with torch.inference_mode(), attach(model, method):
+        read = method.make_cache(model)
+        model(input_ids=IDS, **{CACHE: read})
+    with torch.inference_mode(), attach(model, watch):
+        model(input_ids=IDS, use_cache=False)
+    made = method.of_read(model, watch.layers, watch.queries)
+    for one, other in zip(made.owned, read.owned, strict=True):
+        for mine, theirs in zip(one.stores, other.stores, strict=True):
+            assert torch.equal(mine.keys, theirs.keys)
+
+
+def granite():
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = GraniteConfig(
+        vocab_size=128, num_key_value_heads=2, attention_multiplier=4.0, initializer_range=0.5, **sizes
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GraniteForCausalLM(config).eval()
 
 
 def test_transformers_generates_with_it(model):

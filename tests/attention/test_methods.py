@@ -486,6 +486,16 @@ def test_all_blocks_give_what_the_model_gives(model):
     torch.testing.assert_close(logits(model, ids), expected)
 
 
+def test_a_report_keeps_the_last_looks(attention_models):
+    """A model that serves is attached for days."""
+    model = attention_models["qwen"].model
+    with attach(model, Everything(), report=Report(most=4)) as attached:
+        for length in (150, 160, 170):
+            logits(model, tokens(length))
+    assert [(look.layer, look.queries) for look in attached.report.looks] == [(2, 160), (0, 170), (1, 170), (2, 170)]
+    assert "The last 4 of 9 looks" in str(attached.report)
+
+
 @pytest.mark.parametrize("method", SMALL, ids=names)
 def test_a_text_read_in_two_parts_is_the_same_where_the_choice_is(method, model):
     """The second part's queries go on in blocks of the text, whatever the length of the first."""

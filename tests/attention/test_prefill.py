@@ -79,3 +79,24 @@ def test_a_look_tells_what_a_method_looked_at(kind, tmp_path):
     plain = look(model, ids[0].tolist(), None)
     torch.testing.assert_close(plain.logits, logits(model, ids)[:, -1], atol=1e-4, rtol=1e-4)
     assert not plain.report.looks
+
+
+class Noting(BlockTopK):
+    """Takes down how many queries came, and for which report."""
+
+    def prefill(self, query, key, context):
+        self.calls.append((query.shape[2], context.report))
+        return super().prefill(query, key, context)
+
+
+@pytest.mark.parametrize("kind", ["qwen", "gemma", "gemma2"])
+def test_what_a_method_makes_at_its_first_use_is_no_part_of_the_time(kind, tmp_path):
+    """A kernel is compiled for seconds, once: a look would tell that the method is the slower one."""
+    method = small(Noting, density=0.4)
+    object.__setattr__(method, "calls", [])
+    found = look(tiny(kind, tmp_path).model, tokens(200)[0].tolist(), method)
+    (first, other), *timed = method.calls
+    assert first == 200
+    assert other is not found.report
+    assert timed == [(200, found.report)] * len(found.report.looks)
+    assert found.report.looks

@@ -56,7 +56,7 @@ def test_a_text_past_the_window_is_kept_asked_and_forgotten(place):
 
 
 def test_what_is_to_be_done_first_is_said_for_this_method(place):
-    assert "--keep --attention NAME" in read(place, status=1).said
+    assert "--keep --attention longheads" in read(place, status=1).said
     prefill(place, "--keep", "--tokens", "300")
     told = prefill(place, "--keep", "--tokens", "400", status=1).said
     assert "(foveal prefill SOURCE --forget --attention longheads)" in told

@@ -80,14 +80,27 @@ def test_a_short_text_stays_dense_and_says_so(place):
         (("--set", "depth=3"), 1, "no option depth"),
         (("--set", "gamma=7"), 1, "gamma 7"),
         (("--set", "gamma=much"), 1, "gamma"),
-        (
-            ("--layer", "70", "--picture", "p.png", "--attention", "streaming", "--set", "recent=256"),
-            1,
-            "Nothing was chosen in layer 70",
-        ),
+        (("--layer", "70", "--picture", "p.png"), 1, "Layers [70] were chosen; the model has 0 to 2"),
+        (("--layer", "1"), 2, "give --picture, too"),
+        (("--picture", "p.jpg"), 2, "must end in .png"),
+        (("--picture", f"{__file__}/p.png"), 2, "Nothing can be written in"),
         (("--tokens", "9999999999"), 0, ""),
     ],
 )
 def test_what_it_refuses(place, more, status, told):
     done = prefill(place, *more, status=status)
     assert told in (done.said + done.stderr)
+
+
+def test_a_layer_that_slides_is_no_part_of_a_picture(place):
+    tiny("gemma", place / "slides")
+    asked = ("--picture", str(place / "slides.png"), "--layer", "1", "--layer", "2", "--model", str(place / "slides"))
+    assert "Nothing is ever chosen in layer 2 of" in prefill(place, *asked, status=1).said
+
+
+def test_a_picture_of_nothing_is_told_of(place):
+    done = prefill(place, "--picture", str(place / "none.png"), source="short.txt")
+    assert "Picture: none, as nothing was chosen" in done.stdout
+    told = prefill(place, "--picture", str(place / "none.png"), "--json", source="short.txt").stdout
+    assert json.loads(told)["picture"] is None
+    assert not (place / "none.png").exists()

@@ -136,6 +136,15 @@ def test_the_fingerprint_follows_the_content_and_is_kept(qwen, files):
     assert changed != qwen.fingerprint
 
 
+def test_a_model_that_was_made_for_no_number_of_tokens_is_told_of(tmp_path):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=8, hidden_size=8, state_size=4, num_hidden_layers=1, intermediate_size=8)
+    model = LanguageModel("snake", tmp_path, MambaForCausalLM(config), None)
+    with pytest.raises(InputError, match="snake does not say for how many tokens it was made"):
+        _ = model.context_tokens
+
+
 def test_names_that_are_no_language_model_are_told_apart(tmp_path):
     with pytest.raises(UnknownName, match=r"No language model is called 'qwen'\. There are: qwen2\.5-coder-0\.5b, gem"):
         load_language_model("qwen")

@@ -27,11 +27,12 @@ from weakref import finalize
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
 from foveal.attention.dense import dense_attention, folds, parts_keys, prefers_blocks
+from foveal.attention.implementations import KEY, asked_for, mark, set_back
 from foveal.attention.masks import Mask, mask_function
 from foveal.attention.owned_layers import layer_of
 from foveal.attention.recorder import Recorder, check_rows
@@ -41,9 +42,11 @@ from foveal.errors import InputError
 
 log = logging.getLogger("foveal.attention")
 
-KEY = "foveal"
-
-UNKNOWN = {"s_aux": "learned attention sinks", "position_bias": "a learned bias of positions"}
+UNKNOWN = {
+    **dict.fromkeys(("s_aux", "sinks"), "learned attention sinks"),
+    **dict.fromkeys(("indices", "block_indices"), "a sparse attention of its own"),
+    "position_bias": "a learned bias of positions",
+}
 """What a model may hand to its attention function, and only its own one understands."""
 
 
@@ -124,7 +127,7 @@ _ACTIVE: ContextVar[tuple[Attached, ...]] = ContextVar("foveal_attached", defaul
 class _Switched:
     """A model that is switched: what each of its configurations asked for before, and who needs it as it is."""
 
-    before: list[tuple[Any, str]]
+    before: list[tuple[Any, str | None]]
     blocks: int = 0
     masks: int = 0  # of passes of threads without a block of their own
 
@@ -240,14 +243,15 @@ def _switch(model: Any) -> None:
     with _LOCK:
         switched = _SWITCHED.get(id(model.config))
         if switched is None:
-            AttentionInterface.register(KEY, _attention)
+            AttentionInterface.register(KEY, _called)
             AttentionMaskInterface.register(KEY, _mask)
-            before = [(config, config._attn_implementation) for config in _configs(model)]
+            before = asked_for(model)
             try:
                 model.set_attn_implementation(KEY)
                 _require_switched(model)
+                mark(before)
             except BaseException:
-                _set_back(before)
+                set_back(before)
                 raise
             switched = _SWITCHED[id(model.config)] = _Switched(before)
         switched.blocks += 1
@@ -273,7 +277,7 @@ def _settle(key: int) -> None:
     switched = _SWITCHED[key]
     if not switched.blocks and not switched.masks:
         del _SWITCHED[key]
-        _set_back(switched.before)
+        set_back(switched.before)
 
 
 def _mask(**arguments: Any) -> Any:
@@ -304,23 +308,6 @@ def _passed(key: int) -> None:
         _settle(key)
 
 
-def _configs(model: Any) -> list[Any]:
-    """The configurations of a model: its own and those of its parts (text, images), which may attend in another way."""
-    held = [model.config, *(part.config for part in model.modules() if isinstance(part, PreTrainedModel))]
-    found: dict[int, Any] = {}
-    while held:
-        config = held.pop(0)
-        if id(config) not in found:
-            found[id(config)] = config
-            held += [part for name in config.sub_configs if (part := getattr(config, name, None)) is not None]
-    return list(found.values())
-
-
-def _set_back(before: Sequence[tuple[Any, str]]) -> None:
-    for config, implementation in before:
-        config._attn_implementation = {"": implementation}  # a mapping: of a bare name its parts would get the same
-
-
 def attached_here(model: Any) -> Attached | None:
     """What the innermost block around this call, in this thread, has attached to the model."""
     return next((one for one in reversed(_ACTIVE.get()) if one.model is model), None)
@@ -341,6 +328,11 @@ def _say_once() -> None:
     )
 
 
+def _called(*given: Any, **options: Any) -> tuple[Tensor, None]:
+    """What transformers calls in every layer; torch.compile makes graphs of what is around it, and none of it."""
+    return _APART(*given, **options) if torch.compiler.is_compiling() else _attention(*given, **options)
+
+
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -352,7 +344,7 @@ def _attention(
     softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every layer: output (B, Q, H, D)."""
+    """The output (B, Q, H, D) of a layer."""
     kind = query.device.type
     if torch.is_autocast_enabled(kind) and layer_of(key) is None:  # as PyTorch's own attention does it
         wanted = torch.get_autocast_dtype(kind)
@@ -382,7 +374,12 @@ def _attention(
     if softcap is not None or (not dropout and _is_ours(query, key, mask)):
         output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap)
         return output.transpose(1, 2).contiguous(), None
+    if mask.by_position or mask.begins:  # by the model's mask, whatever the module says of itself (BigBird-Pegasus)
+        options["is_causal"] = True
     return _own(module, query, key, value, mask.dense, dropout, scale, options)
+
+
+_APART = torch.compiler.disable(_attention)  # type: ignore[no-untyped-call]
 
 
 def _is_ours(query: Tensor, key: Tensor, mask: Mask) -> bool:

@@ -89,13 +89,16 @@ class HeadCache:
     def of_read(self, model: Any, layers: Sequence[KeyValues], observed: Mapping[int, Tensor]) -> RoleCache:
         """A settled cache out of what a full one holds, by the last queries (H, T, D) of each layer."""
         made = self.make_cache(model)
-        config = model.config.get_text_config(decoder=True)
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        scale = getattr(config, "query_pre_attn_scalar", width) ** -0.5
+        own = {
+            part.layer_idx: part for part in model.modules() if hasattr(part, "layer_idx") and hasattr(part, "scaling")
+        }
         for layer, held in zip(made.layers, layers, strict=True):
             keys, values = held.keys[:, :, : held.length], held.values[:, :, : held.length]
             if isinstance(layer, HeadLayer):
-                layer.settle(keys[0], values[0], observed[layer.number], Scores(scale))
+                module = own.get(layer.number)  # what it hands to its attention function
+                scale = getattr(module, "scaling", None) or keys.shape[3] ** -0.5
+                scores = Scores(scale, getattr(module, "attn_logit_softcapping", None))
+                layer.settle(keys[0], values[0], observed[layer.number], scores)
             else:
                 layer.update(keys, values)
         return made

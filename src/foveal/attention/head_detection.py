@@ -135,6 +135,11 @@ def detect(
     whole = whole_layers(model.model.config)
     if not whole:
         raise InputError(f"Every layer of {model.name} slides over the text: it has no retrieval heads.")
+    if max(settings.lengths) >= model.context_tokens:  # before the shorter ones are read
+        raise InputError(
+            f"Texts of {max(settings.lengths)} tokens were asked for, and {model.name} has {model.context_tokens} "
+            "positions, in which a question and its answer need room, too. Detect at shorter lengths."
+        )
     texts = list(texts or _manual())
     total = len(settings.lengths) * settings.texts * settings.per_text
     needles = list(needles or retrieval_needles(total, settings.seed))

@@ -162,7 +162,7 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def observe(self, query: Tensor, context: Context, rows: int) -> None:
         """Keep the last `rows` queries of a pass, and settle with the last token of the prompt."""
-        self.turn.waiting = None
+        self.asked()
         if self.tokens is None:
             self.tokens = self.length
         if self.length > self.tokens:
@@ -187,7 +187,7 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def attend(self, query: Tensor, context: Context) -> Tensor:
         """The output (1, H, Q, D) of new queries, whose keys and values were just given to `update`."""
-        self.turn.waiting = None
+        self.asked()
         assert self._fresh is not None
         keys, values = self._fresh
         self._fresh = None

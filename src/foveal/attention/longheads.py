@@ -35,6 +35,7 @@ from foveal.attention.longheads_choice import FORCED, KINDS
 from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer, Shape
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import Turn, layer_of
+from foveal.attention.rotation import trained_window
 from foveal.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class LongHeads:
 
     def shape_for(self, config: Any) -> Shape:
         """Its numbers for a model of this configuration. InputError: they do not go together."""
-        window = int(config.get_text_config(decoder=True).max_position_embeddings)
+        window = trained_window(config)
         whole = self.chunk_size or CHUNKS
         length = self.attention_length or min(window, BUDGET) // whole * whole
         chunk = self.chunk_size or max(1, length // CHUNKS)
@@ -103,7 +104,7 @@ class LongHeads:
         """The greatest distance, in tokens, at which a token is seen."""
         shape = self.shape_for(config)
         seen = max(shape.begin, shape.chunk * shape.chunks)
-        return seen if self.remap else max(seen, int(config.get_text_config(decoder=True).max_position_embeddings))
+        return seen if self.remap else max(seen, trained_window(config))
 
     def free(self, shape: Shape) -> int:
         """Chunks that a query may choose."""

@@ -237,7 +237,7 @@ class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def attend(self, query: Tensor, context: Context) -> Tensor:
         """The output (B, H, N, D) of new queries, whose keys and values were just given to `update`."""
-        self.turn.waiting = None
+        self.asked()
         assert self._new is not None
         assert context.rotation is not None
         key, value = self._new

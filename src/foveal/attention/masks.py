@@ -9,15 +9,17 @@ Shapes    queries stand at `q_offset …`, keys at `k_offset …`; padding (B, K
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_window_causal_mask_function
+
+from foveal.errors import InputError
 
 
 class Mask:
@@ -114,6 +116,28 @@ class Mask:
             seen &= self.real[:, None, None]
         return seen
 
+    @classmethod
+    def __torch_function__(cls, _: Any, __: Any, given: Sequence[Any] = (), ___: Any = None) -> NoReturn:
+        """NoTensor: a model's own code computes with its mask."""
+        raise NoTensor(next((one for one in given if isinstance(one, cls)), None))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NoTensor(self) if hasattr(Tensor, name) else AttributeError(f"A mask has no {name}.")
+
+    def __getitem__(self, places: Any) -> Mask:
+        """Of `[:, :, -n:, :]` the mask of the last n queries: Gemma 4 needs no others in layers with shared keys."""
+        all_, rows = slice(None), places[2] if isinstance(places, tuple) and len(places) == 4 else None
+        if not isinstance(rows, slice) or rows.stop is not None or places != (all_, all_, rows, all_) or self.given:
+            raise NoTensor(self)
+        first = range(self.shape[2])[rows].start
+        last = {"q_offset": self.q_offset + first, "q_length": self.shape[2] - first}
+        return Mask({**self._arguments, **last, "allow_is_causal_skip": False})  # empty room may follow even one query
+
+    def __invert__(self, *_: Any) -> NoReturn:
+        raise NoTensor(self)
+
+    __rsub__ = __and__ = __or__ = __invert__
+
     @property
     def _read(self) -> int:
         """Keys up to the last query's own."""
@@ -129,6 +153,18 @@ class Mask:
         """Whether the rule is that of `window`: chunks and packed texts, too, come with a window of theirs."""
         usual = sliding_window_causal_mask_function(self.window) if self.window else causal_mask_function
         return _alike(self._arguments.get("mask_function", causal_mask_function), usual)
+
+
+class NoTensor(InputError, AttributeError):
+    """A model's own code takes a `Mask` for a tensor. An AttributeError, too: to be asked for one is no error."""
+
+    def __init__(self, mask: Mask | None) -> None:
+        config = vars(mask).get("_arguments", {}).get("config") if mask is not None else None
+        kind = f"Models of the kind {config.model_type!r} work" if config is not None else "This model works"
+        super().__init__(
+            f"{kind} on the mask of their attention themselves, which no method here does: they choose what to look "
+            "at, or bias it, in a way of their own. Choose another model, such as Llama, Qwen or Gemma."
+        )
 
 
 def _alike(one: Any, other: Any) -> bool:

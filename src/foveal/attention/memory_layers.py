@@ -141,7 +141,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def observe(self, query: Tensor, context: Context) -> None:
         """Take note of the queries of a pass, and settle with the last one of the context."""
-        self.turn.waiting = None
+        self.asked()
         if self.tokens is None:
             self.tokens = self.length
         if self.length > self.tokens:
@@ -205,7 +205,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def attend(self, query: Tensor, context: Context) -> Tensor:
         """The output (B, H, Q, D) of new queries, whose keys and values were just given to `update`."""
-        self.turn.waiting = None
+        self.asked()
         assert self._new is not None
         if len(query) != len(self.sequences):
             raise InputError(f"{len(query)} sequences came; the cache holds {len(self.sequences)}.")

@@ -90,7 +90,9 @@ class OwnedLayer(_Uncut):
             layer, self.turn.waiting = self.turn.waiting, None
             raise InputError(
                 f"The keys of layer {layer} were never asked for: this cache works only while its method is attached, "
-                "in all of the model's layers. Use it inside `with attach(model, method):`."
+                "in all of the model's layers. Use it inside `with attach(model, method):`. If it was: this model does "
+                "not attend to the keys that it caches, but to what it makes of them (DeepSeek's compressed ones, "
+                "JetMoE's); choose another."
             )
         length = self.length + key_states.shape[2]
         if length < self.turn.read:
@@ -102,6 +104,16 @@ class OwnedLayer(_Uncut):
         self.turn.waiting = self.number
         self.lazy_initialization(key_states, key_states)
         self.length = self.turn.read = length
+
+    def asked(self) -> None:
+        """The attention to new tokens begins. InputError: it has begun before."""
+        if self.turn.waiting != self.number:
+            raise InputError(
+                f"The keys of layer {self.number} are attended to more than once (in DiffLlama; by layers that share "
+                f"them in Gemma 3n and 4); {self.what.lower()} answers once. Choose another model, or a method without "
+                "a cache of its own."
+            )
+        self.turn.waiting = None
 
     def check(self, context: Context) -> None:
         """InputError: a part of the heads was to be done."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from foveal.attention.attach import AttentionMethod, Context, attach, rotations_for
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
+from foveal.attention.method import CALIBRATED
 from foveal.attention.report import Report
 from foveal.attention.rotation import unturned
 from foveal.errors import InputError
@@ -113,10 +114,30 @@ def look(model: Any, ids: Sequence[int], method: AttentionMethod | None, *, keep
     """Read a prompt by `method` (None: densely), over lean layers where the model has them; a report in full."""
     report = Report(keep_blocks=keep_blocks)
     read = _lean_read if supports(model) else _plain_read
-    read(model, ids[:WARM], None, Report(rows=0))  # weights are packed and kernels built outside of the time
+    first = None if method is None else _FirstUse(method, min(len(ids), CALIBRATED))
+    read(model, ids[:WARM], first, Report(rows=0))  # weights are packed and kernels built outside of the time
     begun = time.perf_counter()
     logits = read(model, ids, method, report)
     return Looked(logits, report, time.perf_counter() - begun)
+
+
+class _FirstUse:
+    """Lets a method attend once to a text of `tokens`, drawn out of a short one: what it compiles, or measures of this
+    processor, at its first use is then there. Attention stays dense."""
+
+    def __init__(self, method: AttentionMethod, tokens: int) -> None:
+        self.method, self.tokens, self.used = method, tokens, False
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> None:
+        if not self.used and context.mask.window is None:
+            self.used = True
+            drawn = (part.repeat(1, 1, -(-self.tokens // part.shape[2]), 1) for part in (query, key, value))
+            q, k, v = (part[:, :, : self.tokens] for part in drawn)
+            mask = Mask.causal(len(query), self.tokens, self.tokens, device=query.device)
+            self.method.attend(q, k, v, replace(context, mask=mask, report=Report()))
+
+    def seen(self, rows: Tensor, context: Context) -> None:
+        """The model's own attention."""
 
 
 def _lean_read(model: Any, ids: Sequence[int], method: AttentionMethod | None, report: Report) -> Tensor:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ROWS = 16
+MOST = 10_000
+"""Looks that a report keeps, of some hundred prompts: a model that serves stays attached for as long as it runs."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class Look:
 
 @dataclass
 class Report:
-    """Collects the looks of all layers; `keep_blocks` holds the blocks themselves too, for pictures."""
+    """Collects the last `most` looks of all layers; `keep_blocks` holds the blocks themselves too, for pictures."""
 
     keep_blocks: bool = False
     rows: int = ROWS
+    most: int = MOST
     looks: list[Look] = field(default_factory=list)
+    count: int = 0  # looks in all, also those that are let go
 
     def add(
         self,
@@ -72,7 +76,7 @@ class Report:
         shares = torch.full((heads,), torch.nan)
         if self.rows:
             shares = recall(query, key, sums, scale=scale, rows=self.rows, softcap=softcap)
-        self.looks.append(
+        self._keep(
             Look(
                 layer,
                 query.shape[2],
@@ -88,7 +92,13 @@ class Report:
     def add_dense(self, layer: int, query: Tensor, key: Tensor, *, seconds: tuple[float, float]) -> None:
         """Take in one call of a method that looked at everything after all."""
         whole = torch.ones(query.shape[1])
-        self.looks.append(Look(layer, query.shape[2], key.shape[2], whole, whole, *seconds, {}))
+        self._keep(Look(layer, query.shape[2], key.shape[2], whole, whole, *seconds, {}))
+
+    def _keep(self, look: Look) -> None:
+        self.count += 1
+        self.looks.append(look)
+        if len(self.looks) > self.most:
+            del self.looks[: -self.most]
 
     @property
     def density(self) -> float:
@@ -108,7 +118,8 @@ class Report:
         from rich.table import Table
 
         names = sorted({name for look in self.looks for name in look.notes})
-        title = f"{len(self.looks)} looks, density {self.density:.3f}, recall {self.recall:.3f}"
+        held = f"{len(self.looks):,}" if self.count <= self.most else f"The last {self.most:,} of {self.count:,}"
+        title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}"
         if not self.looks:
             title = "All dense: texts too short for the method, or with masks of their own"
         table = Table(title=title)

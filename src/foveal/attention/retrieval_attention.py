@@ -234,7 +234,8 @@ def windows(config: Any) -> list[int | None]:
     sliding = getattr(text, "sliding_window", None)
     every = "sliding_attention" if sliding else "full_attention"  # as in transformers' caches: Mistral names no kinds
     kinds = getattr(text, "layer_types", None) or [every] * text.num_hidden_layers
-    unknown = sorted(set(kinds) - {"full_attention", "sliding_attention"})
+    images = ["cross_attention"] if getattr(text, "cross_attention_layers", None) else []  # Mllama's kinds leave it out
+    unknown = sorted({*kinds, *images} - {"full_attention", "sliding_attention"})
     if unknown:
         raise InputError(f"A searched cache holds full and sliding attention; this model has {', '.join(unknown)}.")
     return [int(sliding) if kind == "sliding_attention" and sliding else None for kind in kinds]

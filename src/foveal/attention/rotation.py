@@ -111,11 +111,22 @@ def rotations_of(model: Any, *, reach: int | None = None) -> Rotations:
 
     InputError: it has none, or turns in a way that is not known.
     """
-    reach = reach or int(model.config.get_text_config(decoder=True).max_position_embeddings)
+    reach = reach or trained_window(model.config)
     known = _KNOWN.setdefault(model, {})
     if reach not in known:
         known[reach] = _found(model, reach)
     return known[reach]
+
+
+def trained_window(config: Any) -> int:
+    """Tokens that a model of this configuration was trained for. InputError: it does not say, as without positions."""
+    told = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if not told:
+        raise InputError(
+            f"Models of the kind {config.model_type!r} do not say how many tokens they were trained for, as those that "
+            "have no rotary positions do not. Choose a model with RoPE, such as Llama, Qwen or Gemma."
+        )
+    return int(told)
 
 
 def unturned(angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -129,7 +140,7 @@ def _found(model: Any, reach: int) -> Rotations:
     owners = [
         (owner, owner.rotary_emb)
         for owner in model.modules()
-        if hasattr(owner, "rotary_emb") and hasattr(owner, "layers")
+        if getattr(owner, "rotary_emb", None) is not None and hasattr(owner, "layers")
     ]
     if len(owners) != 1:
         raise InputError(

@@ -10,6 +10,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model, not_empty
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.cli.pictures import drawable
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ app = typer.Typer(
 
 SHOWN = 12
 """Heads that are listed."""
+TEXTS, STEPS = 8, 72
+"""Of a detection, and of a training of gates, where nothing is said."""
 
 BY = {
     "copy": "what they copy while the model answers",
@@ -34,7 +37,7 @@ BY = {
 
 Model = Annotated[str, typer.Argument(help=f"{MODELS[0].upper()}{MODELS[1:]}.")]
 By = Annotated[str, typer.Option("--by", help=f"{'; '.join(f'{name}: {what}' for name, what in BY.items())}.")]
-Picture = Annotated[Path | None, typer.Option(help="Draw all heads there, as PNG.", dir_okay=False)]
+Picture = Annotated[Path | None, typer.Option(help="Draw all heads there, as PNG.", dir_okay=False, callback=drawable)]
 
 
 @app.command()
@@ -42,8 +45,10 @@ def detect(
     model: Model = DEFAULT_MODEL,
     by: By = "copy",
     length: Annotated[list[int] | None, typer.Option(help="Tokens of a text; again for more lengths (copy).")] = None,
-    texts: Annotated[int, typer.Option(min=1, help="Texts of each length, three sentences hidden in each (copy).")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training (gates).")] = 72,
+    texts: Annotated[
+        int, typer.Option(min=1, help="Texts of each length, three sentences hidden in each (copy).")
+    ] = TEXTS,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training (gates).")] = STEPS,
     source: Annotated[
         list[Path] | None, typer.Option("--text", help="A text to hide sentences in (copy).", dir_okay=False)
     ] = None,
@@ -58,6 +63,12 @@ def detect(
     from foveal.settings import Settings
 
     _known(by)
+    _require_of(
+        by,
+        copy={"length": length is None, "texts": texts == TEXTS, "text": source is None},
+        query={"examples": examples is None},
+        gates={"steps": steps == STEPS},
+    )
     settings = Settings.load(home)
     loaded = language_model(model, settings)
     store = None
@@ -171,6 +182,13 @@ def trace(
 def _known(by: str) -> None:
     if by not in BY:
         raise typer.BadParameter(f"--by got {by!r}; there are {', '.join(BY)}.")
+
+
+def _require_of(by: str, **usual: dict[str, bool]) -> None:
+    """Wrong usage: options of another way to measure were given; `usual` says which are as they are by default."""
+    given = [f"--{name}" for of, left in usual.items() if of != by for name, is_usual in left.items() if not is_usual]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: would change nothing with --by {by}.")
 
 
 def _copying(

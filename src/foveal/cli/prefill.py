@@ -17,6 +17,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.cli.pictures import drawable
 from foveal.cli.reading_sources import opened_source
 from foveal.errors import FovealError, InputError
 from foveal.registry import MEMORIES, METHODS
@@ -60,7 +61,8 @@ def prefill(
     forget: Annotated[bool, typer.Option("--forget", help="Remove what was kept of SOURCE.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Read it densely, too, and tell the difference.")] = False,
     picture: Annotated[
-        Path | None, typer.Option(help="PNG of the blocks that each head looked at.", dir_okay=False)
+        Path | None,
+        typer.Option(help="PNG of the blocks that each head looked at.", dir_okay=False, callback=drawable),
     ] = None,
     layer: Annotated[list[int] | None, typer.Option(help="Layers in the picture (default: four of them).")] = None,
     home: Home = None,
@@ -72,26 +74,31 @@ def prefill(
     from foveal.settings import Settings
 
     if keep or forget or attention in MEMORIES:
-        _check_keeping(keep=keep, forget=forget, attention=attention, apart=bool(question or compare or picture))
+        apart = bool(question or compare or picture or layer)
+        _check_keeping(keep=keep, forget=forget, attention=attention, apart=apart)
         kept = _kept(source, attention or next(iter(MEMORIES)), _options(option or []), tokens, model, home, forget)
         if as_json:
             print_json(kept)
         else:
-            results().print(_said_of_kept(kept), markup=False, highlight=False, soft_wrap=True)
+            results().print(_said_of_kept(kept, model), markup=False, highlight=False, soft_wrap=True)
         return
+    if layer and not picture:
+        raise typer.BadParameter("--layer chooses what --picture shows: give --picture, too.")
     attention = attention or "flexprefill"
     method = method_by_name(attention, **_options(option or []))
     settings = Settings.load(home)
     text = opened_source(source, settings)
     reader = language_model(model, settings)
+    _require_layers(reader, layer or [])
     ids = _ids(reader, text, question, tokens or 8192)
     with notes().status(f"Reading {len(ids):,} tokens by {attention} …") as status:
         sparse = look(reader.model, ids, method, keep_blocks=picture is not None)
         status.update(f"Reading {len(ids):,} tokens densely …")
         dense = look(reader.model, ids, None) if compare else None
     told = summary(attention, len(ids), sparse, dense)
-    if picture and sparse.report.looks:
-        told["picture"] = str(sparse.report.picture(picture, layers=_drawn(sparse.report, layer)))
+    if picture:
+        layers = _drawn(sparse.report, layer)
+        told["picture"] = str(sparse.report.picture(picture, layers=layers)) if layers else None
     if as_json:
         print_json(told | {"layers": _layers(sparse)})
         return
@@ -109,7 +116,9 @@ def _check_keeping(*, keep: bool, forget: bool, attention: str | None, apart: bo
     if attention is not None and attention not in MEMORIES:
         raise typer.BadParameter(f"--keep goes with --attention {' or '.join(MEMORIES)}, not with {attention}.")
     if apart:
-        raise typer.BadParameter("--question, --compare and --picture look at a prompt; a text is kept without them.")
+        raise typer.BadParameter(
+            "--question, --compare, --picture and --layer look at a prompt; a text is kept without them."
+        )
 
 
 def _kept(
@@ -181,14 +190,19 @@ def _forget(source: str, attention: str, reader: LanguageModel, settings: Settin
         forget(folder)
 
 
-def _said_of_kept(kept: dict[str, Any]) -> str:
+def _said_of_kept(kept: dict[str, Any], model: str) -> str:
     if kept.get("forgotten"):
         return f"What was kept of {kept['source']} is gone."
     asked = shlex.quote(kept["source"])
     return (
         f"{kept['tokens']:,} tokens are kept, {kept['bytes'] / 1e6:,.0f} MB, in {kept['seconds']:.1f} s. Ask by:\n"
-        f'foveal read {asked} "…" --attention {kept["method"]}'
+        f'foveal read {asked} "…" --attention {kept["method"]}{by_model(model)}'
     )
+
+
+def by_model(model: str) -> str:
+    """What a command needs besides, to mean the same model: what one keeps of a text, another cannot read."""
+    return "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
 
 
 def _options(given: Sequence[str]) -> dict[str, object]:
@@ -249,12 +263,27 @@ def summary(name: str, count: int, sparse: Looked, dense: Looked | None) -> dict
     return told
 
 
+def _require_layers(reader: LanguageModel, wanted: Sequence[int]) -> None:
+    """InputError: the picture is to show layers that the model does not have, or that slide over a text."""
+    from foveal.attention.attach import check_choice
+    from foveal.attention.profiles import whole_layers
+
+    config = reader.model.config.get_text_config()
+    check_choice(config, wanted)
+    whole = whole_layers(config)
+    if sliding := sorted(set(wanted) - set(whole)):
+        raise InputError(
+            f"Nothing is ever chosen in layer {sliding[0]} of {reader.name}, which slides over the text; in these it "
+            f"can be: {', '.join(map(str, whole))}."
+        )
+
+
 def _drawn(report: Report, wanted: Sequence[int] | None) -> list[int]:
-    """The layers of the picture. InputError: one was wanted at which nothing was chosen."""
-    looked = [one.layer for one in report.looks]
-    if unknown := sorted(set(wanted or ()) - set(looked)):
-        raise InputError(f"Nothing was chosen in layer {unknown[0]}; in these it was: {', '.join(map(str, looked))}.")
-    return list(wanted) if wanted else looked[:: max(1, len(looked) // SHOWN)][:SHOWN]
+    """The layers of the picture: of those that are wanted the ones in which something was chosen."""
+    chosen = list(dict.fromkeys(one.layer for one in report.looks if one.keep is not None))
+    if wanted:
+        return [one for one in chosen if one in wanted]
+    return chosen[:: max(1, len(chosen) // SHOWN)][:SHOWN]
 
 
 def _layers(sparse: Looked) -> list[dict[str, Any]]:
@@ -285,5 +314,5 @@ def _said(told: dict[str, Any]) -> str:
             f"{told['divergence_nats']:.4f} nats of divergence"
         )
     if "picture" in told:
-        lines.append(f"Picture: {told['picture']}")
+        lines.append(f"Picture: {told['picture'] or 'none, as nothing was chosen in its layers'}")
     return "\n".join(lines)

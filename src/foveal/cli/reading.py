@@ -31,7 +31,7 @@ from foveal.cli.output import AsJson, Home, notes
 from foveal.cli.reading_shown import show
 from foveal.cli.reading_sources import opened_source
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
-from foveal.errors import FovealError
+from foveal.errors import FovealError, InputError
 from foveal.registry import MEMORIES, READERS, lookup
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def read(
         _require_usual(own, f"not for --attention {attention}, which answers from all of a text that was read before")
     text = opened_source(source, settings, encoding)
     if attention in MEMORIES:
-        readings = _kept(text, questions, model, settings, attention)
+        readings = _kept(source, text, questions, model, settings, attention)
         show(text, readings, as_json=as_json, passages_only=False)
         return
     chat = server(url, answerer)
@@ -175,14 +175,24 @@ def _require_usual(usual: dict[str, bool], why: str) -> None:
 
 
 def _kept(
-    text: Readable, questions: Sequence[str], model: str, settings: Settings, attention: str
+    source: str, text: Readable, questions: Sequence[str], model: str, settings: Settings, attention: str
 ) -> tuple[Reading, ...]:
-    """Answers from the text as `foveal prefill --keep` has kept it; nothing of it is read again."""
+    """Answers from the text as `foveal prefill --keep` has kept it; nothing of it is read again.
+
+    InputError: it is not kept, by this method, for this model.
+    """
+    from foveal.cli.prefill import by_model
     from foveal.reading import Done
     from foveal.reading.kept import KeptText, folder_of
 
     reader = language_model(model, settings)
-    kept = KeptText(reader, text, folder_of(text, reader, settings.home, attention), home=settings.home)
+    folder = folder_of(text, reader, settings.home, attention)
+    if not folder.is_dir():
+        raise InputError(
+            f"No text is kept of {source}, as it is now, by {attention} for {reader.name}. Keep it by:\n"
+            f"foveal prefill {shlex.quote(source)} --keep --attention {attention}{by_model(model)}"
+        )
+    kept = KeptText(reader, text, folder, home=settings.home)
     readings: list[Reading] = []
     with Watch() as watch:
         for question in questions:

@@ -51,8 +51,14 @@ class LanguageModel:
 
     @property
     def context_tokens(self) -> int:
-        """Tokens that the model was made for, prompt and answer together."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
+        """Tokens that the model was made for, prompt and answer together. InputError: it does not say."""
+        told = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if not told:
+            raise InputError(
+                f"{self.name} does not say for how many tokens it was made (max_position_embeddings in its "
+                "config.json), as models without attention do not. Choose a decoder such as Llama, Qwen or Gemma."
+            )
+        return int(told)
 
     @property
     def device(self) -> torch.device:

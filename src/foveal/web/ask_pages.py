@@ -38,7 +38,7 @@ LONGEST_QUESTION = 2000
 """Characters."""
 
 PASSAGES = 8
-"""Passages that are read around."""
+"""Passages that an answer may come from."""
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
@@ -135,7 +135,7 @@ class AskWork:
                 self._hits = event.hits
                 self.found = found_places(library, event.hits)
                 job.tell("look", part="found")
-                job.progressed(f"Reading around {len(event.hits)} passages", 1, 3, now=True)
+                job.progressed(f"Looking through {len(event.hits)} passages", 1, 3, now=True)
             case Chosen():
                 self.used = len(event.evidence)
                 job.progressed("Writing the answer", 2, 3, now=True)
