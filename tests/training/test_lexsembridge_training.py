@@ -168,11 +168,11 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(topics, tiny_encod
 
 def test_a_bridge_that_finds_no_more_is_not_kept(topics, tiny_encoder, tmp_path):
     settings = replace(FAST, from_corpus=False, loop=replace(LOOP, steps=2, learning_rate=1e-12, evaluate_every=1))
-    folder, report = trained(topics, tiny_encoder, tmp_path, settings, name="none")
+    folder, report = trained(topics, tiny_encoder, tmp_path, settings, name="no-more")
     assert folder is None
     assert "not kept" in report.notes[0]
     with pytest.raises(InputError, match="of another run"):
-        trained(topics, tiny_encoder, tmp_path, FAST, name="none")
+        trained(topics, tiny_encoder, tmp_path, FAST, name="no-more")
 
 
 def test_the_batchs_passages_will_do_in_place_of_all(topics, tiny_encoder, tmp_path):

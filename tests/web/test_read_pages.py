@@ -91,7 +91,7 @@ def test_a_document_is_read_and_answers_with_places_and_a_picture(tmp_path: Path
         assert "He has two cats. 1 Where it stands" in text
         shown = visitor.client.get(unescape(re.search(r'class="cite" href="([^"#]+)', page)[1])).text
         assert re.findall(r'<mark class="cited"[^>]*>([^<]*)</mark>', shown) == ["He has two cats."]
-        picture = page.split("<svg")[1].split("</svg>")[0]
+        picture = page.split('<svg viewBox="0 0 960')[1].split("</svg>")[0]
         assert re.findall(r'<rect class="h\d" ', picture)
         row = r"<tr><td>([\d.]+)</td><td><bdi>[^<]*</bdi></td><td dir=\"auto\"><a href=\"([^\"]+)\">([^<]+)</a>"
         rows = re.findall(row, page)
@@ -106,7 +106,9 @@ def test_a_document_is_read_and_answers_with_places_and_a_picture(tmp_path: Path
 
 
 @pytest.mark.parametrize("chosen", ["streaming", None])
-def test_a_document_is_read_and_asked_by_the_attention_of_the_site(tmp_path: Path, model, monkeypatch, chosen):
+def test_a_document_is_read_by_the_attention_of_the_site_and_a_library_asked_by_none(
+    tmp_path: Path, model, monkeypatch, chosen
+):
     """As foveal.toml says; without that by the length of each window."""
     if chosen:
         (tmp_path / "foveal.toml").write_text(f'[web]\nattention = "{chosen}"\n', encoding="utf-8")
@@ -114,9 +116,9 @@ def test_a_document_is_read_and_asked_by_the_attention_of_the_site(tmp_path: Pat
     monkeypatch.setattr(looking, "method_for", lambda name, tokens: asked.append(name) or method_for(name, tokens))
     with visiting(made_app(tmp_path, OwnModels(Scripted("He has two cats."), model))) as visitor:
         visitor.add(("mill.md", STORY.encode()))
-        for path in (f"/library/{visitor.only()}/read", "/ask"):
+        for path, used in ((f"/library/{visitor.only()}/read", {chosen or "auto"}), ("/ask", set())):
             assert "He has two cats." in text_of(visitor.waited(visitor.post(path, question="What has he?")))
-            assert set(asked) == {chosen or "auto"}
+            assert set(asked) == used
             asked.clear()
 
 

@@ -69,7 +69,7 @@ def test_no_word_of_a_stranger_becomes_an_element_an_attribute_or_a_link(client:
     assert answer.status_code == 200
     page = html.fromstring(answer.text)
     assert all((one.get("src") or "").startswith("/static/") for one in select(page, "script"))
-    assert not select(page, "svg")
+    assert all("data-theme-switch" in one.getparent().attrib for one in select(page, "svg"))
     assert not select(page, "iframe,object,embed,base")
     for element in page.iter("*"):
         for name, value in element.attrib.items():

@@ -149,4 +149,4 @@ def _answers(whole: Told, words: Told, looks: Told, *, quick: bool) -> Iterator[
         ("holds the answer", first.holds, looks.holds),
         ("a citation holds it", first.quoted, looks.quoted),
     ):
-        yield Row.of("passages - attention", metric, fmean(ours) - fmean(theirs), at_least=-slack)
+        yield Row.of("passages - attention", metric, fmean(ours) - fmean(theirs), at_least=0.0 - slack)

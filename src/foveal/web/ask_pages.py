@@ -52,7 +52,6 @@ class AskWork:
     library: Callable[[], Library]
     retriever: str | None = None
     where: str | None = None
-    attention: str = "auto"
     lane: str = MODEL
     found: tuple[Cited, ...] = ()  # passages
     used: int | None = None  # excerpts that the answer is made from
@@ -65,8 +64,7 @@ class AskWork:
     @classmethod
     def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> AskWork:
         """From what the database has of it."""
-        search, attention = (asked["retriever"], asked["where"]), site.web.attention
-        work = cls(asked["question"], site.models, lambda: site.library, *search, attention=attention)
+        work = cls(asked["question"], site.models, lambda: site.library, asked["retriever"], asked["where"])
         if result is not None:
             from foveal.reading.asking import Asked
 
@@ -111,7 +109,7 @@ class AskWork:
         library = self.library()
         job.progressed(f"Making {self.models.name} ready", 0, 3, now=True)
         chat = self.models.chat()
-        settings = AskSettings(answer=settings_for(chat), attention=self.attention)
+        settings = AskSettings(answer=settings_for(chat))
         events = library.ask_stream(
             self.question,
             PASSAGES,
@@ -182,7 +180,6 @@ def ask(
             lambda: site.library,
             retriever or None,
             where.strip() or None,
-            attention=site.web.attention,
         )
         if site.has_library:
             site.library.retriever(work.retriever, where=work.where)  # a name or filter that is wrong is said at once
