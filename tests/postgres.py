@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, inspect, make_url, text
+
+from foveal.database import engine_of, upgrade
+from foveal.errors import DatabaseError
 
 UNSYNCED = (*(f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "synchronous_commit", "full_page_writes")),
             "SELECT pg_reload_conf()")  # fmt: skip
@@ -40,6 +43,23 @@ def emptied(url: str) -> str:
     return url
 
 
+def with_tables(url: str) -> str:
+    """The same address, once its database has today's tables and nothing in them: made anew they take longer than most
+    tests, so they are emptied.
+    """
+    engine = engine_of(_driven(url))
+    try:
+        upgrade(engine)
+    except DatabaseError:  # a test made them those of a newer Foveal
+        emptied(url)
+        upgrade(engine)
+    with engine.begin() as connection:
+        tables = ", ".join(f'"{one}"' for one in inspect(connection).get_table_names() if one != "alembic_version")
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+    return url
+
+
 def another(url: str, name: str) -> str:
     """The address of a new database on the same server."""
     _run(url, f'CREATE DATABASE "{name}"')
@@ -47,8 +67,12 @@ def another(url: str, name: str) -> str:
 
 
 def _run(url: str, *statements: str) -> None:
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    engine = create_engine(_driven(url), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for statement in statements:
             connection.execute(text(statement))
     engine.dispose()
+
+
+def _driven(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://")

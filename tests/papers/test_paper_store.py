@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from postgres import emptied
+from postgres import with_tables
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import StatementError
 
@@ -44,7 +44,7 @@ PASTED = PaperRecord(
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = "sqlite"
     if request.param == "postgres":
-        url = emptied(request.getfixturevalue("postgres"))
+        url = with_tables(request.getfixturevalue("postgres"))
     opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
     yield opened
     opened.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from postgres import emptied
+from postgres import with_tables
 from sqlalchemy import event, select
 
 from foveal import faults
@@ -43,7 +43,7 @@ ITEM = PaperRecord(title="Editorial", abstract="Of May.", url="https://example.o
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = "sqlite"
     if request.param == "postgres":
-        url = emptied(request.getfixturevalue("postgres"))
+        url = with_tables(request.getfixturevalue("postgres"))
     opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
     yield opened
     opened.close()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from postgres import emptied
+from postgres import with_tables
 from sqlalchemy import inspect, update
 from worlds import RESPOND, Facts, model_of, nodes_program
 
@@ -39,7 +39,7 @@ QUESTION = "Who taught the architect?"
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = "sqlite"
     if request.param == "postgres":
-        url = emptied(request.getfixturevalue("postgres"))
+        url = with_tables(request.getfixturevalue("postgres"))
     opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
     yield opened
     opened.close()
