@@ -110,7 +110,7 @@ def text(settings: BenchSettings) -> Iterator[Row]:
         at_least = max(plain, cosine) - slack if arm == "codebook" else None
         yield Row.of(f"text, {arm}", "accuracy", fmean(one["accuracy"] for one in cells), at_least=at_least, note=note)
     for arm, cells in found.items():
-        least, most = (-slack, slack - OTHER_LOSS) if arm == "codebook" else (None, None)
+        least, most = (0.0 - slack, slack - OTHER_LOSS) if arm == "codebook" else (None, None)
         yield probed(f"text, {arm}, goal there", "accuracy", "goal", cells, at_least=least)
         yield probed(f"text, {arm}, group of the other post", "F1", "other", cells, at_most=most)
     used = found["codebook"][0]["usage"]
