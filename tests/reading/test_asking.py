@@ -258,6 +258,15 @@ def test_where_nothing_is_near_the_question_a_small_model_is_not_asked(qwen, bre
     assert [one.excerpt.text for one in answer.evidence] == [hit.passage.text]  # to look at
 
 
+def test_the_opening_that_is_shown_counts_as_near(qwen):
+    mill = document("Mill", "The mill grinds. " + "It rained. " * 80)
+    held = {(mill.id, mill.revision): mill}
+    made = Asker(lambda *which: held[which], LocalChat(qwen), encoder=Meanings())
+    asked = {one: ask(made, hit_in(mill, "It rained."), question=one)[-1] for one in ("mill?", "How old is the mill?")}
+    assert [one.found for one in asked.values()] == [True, False]
+    assert asked["mill?"].evidence[0].excerpt.start == 0
+
+
 def test_likeness_is_of_the_nearest_sentence_and_of_a_known_encoder_alone():
     passages = ["It rained. The mill turned.", "Bread."]
     assert likeness(QUESTION, passages, Meanings()) == pytest.approx(1)

@@ -151,6 +151,8 @@ class Asker:
         begun = time.perf_counter()
         documents = self._documents(hits)
         hits = [hit for hit in hits if _key(hit) in documents]
+        if self._looking is None:
+            hits = opened(question, hits, documents)
         like = self._likeness(question, hits)
         evidence, tokens = self._evidence(question, hits, documents, cancel)
         yield Chosen(tuple(evidence), tokens)
@@ -202,7 +204,7 @@ class Asker:
         cancel: Cancel | None,
     ) -> tuple[list[Evidence], int]:
         if self._looking is None:
-            return self._passages(opened(question, hits, documents), documents), 0
+            return self._passages(hits, documents), 0
         areas = self._areas(self._looking, hits, documents)
         kept, tokens = self._looked_at(self._looking, question, areas, cancel)
         least = self.settings.near * max((one.score for _, one in kept), default=0.0)
