@@ -159,6 +159,7 @@ BENCHES = {
     "read-needles": "foveal.bench.read:read_needles",
     "read-peer": "foveal.bench.read:read_peer",
     "read-longdoc": "foveal.bench.read:read_longdoc",
+    "read-absent": "foveal.bench.read:read_absent",
     "read-million": "foveal.bench.read:read_million",
     "ask": "foveal.bench.ask:ask",
     "attention": "foveal.bench.attention:attention",

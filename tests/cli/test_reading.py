@@ -245,7 +245,7 @@ def test_what_is_not_borne_out_is_shown(place):
     with serving({"/v1/chat/completions": completion("Dragons guard it.")}) as server:
         shown = read(place, "--url", server.url("/v1"), "--answerer", "m").stdout
     assert "Not borne out by the text: “Dragons guard it.”" in shown
-    nearest = shown.partition("Looked at most because of the question:")[2]
+    nearest = shown.partition("What comes nearest:")[2]
     quotes = re.findall(r"“([^”]+)”\s+(?:.* · )?(\d+):(\d+)", nearest)
     assert quotes
     for quote, start, end in quotes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny import HEADS
@@ -9,7 +11,7 @@ from tiny import HEADS
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.models.local_chat import LocalChat
 from foveal.reading.answering import AnswerSettings, Evidence, checked, drafted, messages
-from foveal.reading.grounding import Copied, Grounding, grounding, one_line
+from foveal.reading.grounding import Copied, Grounding, _copied, grounding, one_line
 from foveal.reading.memory import Excerpt
 
 SETTINGS = AnswerSettings(max_tokens=6)
@@ -33,6 +35,27 @@ def test_one_line_knows_its_characters():
     assert line == "a b c"
     assert [("  a\n\n b c "[place]) for place in places] == ["a", "\n", "b", " ", "c"]
     assert one_line(" \n") == ("", [])
+
+
+def test_a_copied_token_is_mapped_to_its_excerpt_and_the_character_there():
+    first, second = "The mill  is\nold.", "It rained."
+    prompt = "1: The mill is old. 2: It rained."
+    maps = [(prompt.index("The"), one_line(first)[1]), (prompt.index("It"), one_line(second)[1])]
+
+    def token(start, end, source, share):
+        return SimpleNamespace(start=start, end=end, source=source, share=share)
+
+    old, rained = prompt.index(" old"), prompt.index(" rained")
+    behind = prompt.index(" 2:")  # the first place after an excerpt
+    tokens = [
+        token(0, 4, (old, old + 4), 0.75), token(4, 5, None, 0.5), token(5, 6, (behind, behind + 1), 0.5),
+        token(6, 8, (behind + 1, behind + 3), 0.5), token(8, 15, (rained, rained + 7), 0.25),
+    ]  # fmt: skip
+    found = _copied(SimpleNamespace(tokens=tokens), maps)
+    assert found == [
+        Copied(0, 4, 0, first.index("old") + 1, 0.75),
+        Copied(8, 15, 1, second.index("rained") + 2, 0.25),
+    ]
 
 
 @pytest.mark.parametrize("number", [0, 1])

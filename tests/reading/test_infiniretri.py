@@ -32,7 +32,7 @@ from foveal.reading.tokens import PlainTokens
 from foveal.types import Document, document_id, revision_of
 
 QUESTION = "Who is the keeper of the mill?"
-QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=0)
+QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=0, meaning=False)
 MODES = {"map": QUICK, "sequential": replace(QUICK, mode="sequential")}
 
 

@@ -5,11 +5,12 @@
     peer        the published package infini-retri 0.0.3: the same sentences, and how many times as fast
     layers      where the evidence is looked at, for right and wrong answers, in two models
     longdoc     questions that people asked
+    absent      the same, asked of another text
     million     one pass over a million tokens (the full run only)
 
 Each but `layers` is also a bench of its own: `foveal bench read-speed`, `read-needles`, `read-peer`, `read-longdoc`,
-`read-million`. Pictures go to `pictures/` in the bench's cache. Needs the data sets essays and longdoc; the million
-tokens are those of the program `bible` (Debian: bible-kjv) where it is installed, else of text/.
+`read-absent`, `read-million`. Pictures go to `pictures/` in the bench's cache. Needs the data sets essays and longdoc;
+the million tokens are those of the program `bible` (Debian: bible-kjv) where it is installed, else of text/.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from foveal.bench.read_absent import absent
 from foveal.bench.read_layers import layers
 from foveal.bench.read_longdoc import longdoc
 from foveal.bench.read_needles import KINDS, million, needles, planted_at, retention
@@ -46,6 +48,7 @@ def read(settings: BenchSettings) -> Iterator[Row]:
     yield from layers(other, pictures)
     yield from _kept_by(other)
     yield from longdoc(bench)
+    yield from absent(bench)
     if not settings.quick:
         yield from million(bench, haystack([long_text(settings)], MILLION, bench.count))
 
@@ -65,6 +68,10 @@ def read_peer(settings: BenchSettings) -> Iterator[Row]:
 
 def read_longdoc(settings: BenchSettings) -> Iterator[Row]:
     yield from longdoc(Bench(settings))
+
+
+def read_absent(settings: BenchSettings) -> Iterator[Row]:
+    yield from absent(Bench(settings))
 
 
 def read_million(settings: BenchSettings) -> Iterator[Row]:

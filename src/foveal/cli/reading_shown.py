@@ -41,12 +41,12 @@ def print_readings(text: Readable, readings: Sequence[Reading]) -> None:
 
 
 def _print_nearest(text: Readable, reading: Reading) -> None:
-    """What a person may judge alone, where nothing can be cited: the places that were looked at most."""
+    """What a person may judge alone, where nothing can be cited: the best of what was kept."""
     from rich.text import Text
 
-    best = sorted(reading.excerpts, key=lambda one: -one.score)[:NEAREST]
+    best = sorted(reading.excerpts, key=lambda one: -one.worth)[:NEAREST]
     console = results()
-    console.print("Looked at most because of the question:", style="dim")
+    console.print("What comes nearest:", style="dim")
     for one, place in zip(best, _places(text, [one.start for one in best]), strict=True):
         where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
         quote = shortened(one.text, QUOTED)
@@ -67,7 +67,9 @@ def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:
         if not reading.excerpts:
             console.print("Nothing in the text was looked at because of this question.")
         elif len(reading.excerpts) > 1:
-            notes().print("In the order of the text; the last number of each line is what it is worth.", style="dim")
+            notes().print(
+                "In the order of the text; the last number of each line: how much it was looked at.", style="dim"
+            )
 
 
 def readings_json(text: Readable, readings: Sequence[Reading]) -> dict[str, Any]:

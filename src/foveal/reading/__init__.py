@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foveal.reading.events import ReadStats as ReadStats
     from foveal.reading.events import WindowRead as WindowRead
     from foveal.reading.infiniretri import InfiniRetri as InfiniRetri
-    from foveal.reading.infiniretri import ReadSettings as ReadSettings
+    from foveal.reading.read_settings import ReadSettings as ReadSettings
     from foveal.reading.sources import DocumentText as DocumentText
     from foveal.reading.sources import FileText as FileText
     from foveal.reading.titans import TitansReader as TitansReader
@@ -29,7 +29,8 @@ _HOMES = {
     **dict.fromkeys(
         ("AnswerDelta", "Answering", "Done", "Event", "ReadStarted", "ReadStats", "Reading", "WindowRead"), "events"
     ),
-    **dict.fromkeys(("InfiniRetri", "ReadSettings"), "infiniretri"),
+    "InfiniRetri": "infiniretri",
+    "ReadSettings": "read_settings",
     **dict.fromkeys(("DocumentText", "FileText"), "sources"),
     **dict.fromkeys(("TitansReadSettings", "TitansReader"), "titans"),
 }

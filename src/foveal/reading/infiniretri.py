@@ -17,69 +17,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from foveal.attention import AUTO
 from foveal.attention.profiles import Profile, profile_of
 from foveal.attention.retrieval_heads import HeadScores, copying_heads
 from foveal.errors import InputError
-from foveal.models.chat import Cancel, ChatModel
+from foveal.models.chat import Cancel, ChatModel, is_local
 from foveal.reading import follow, state
-from foveal.reading.answering import AnswerSettings, answered, not_found
+from foveal.reading.answering import answered, not_found
 from foveal.reading.clock import Clock
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
+from foveal.reading.likeness import KNOWN, Meaning, known_encoder, nothing_answers
 from foveal.reading.looking import Batch, Looking, SpreadLooking
 from foveal.reading.memory import Kept, Memory, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
-from foveal.reading.prompts import NO_QUESTION, TEMPLATE
-from foveal.reading.sentences import LONGEST, Sentence, packed
+from foveal.reading.prompts import NO_QUESTION
+from foveal.reading.read_settings import ReadSettings
+from foveal.reading.sentences import Sentence, packed
 from foveal.reading.sources import Text, questions_of, text_of
-from foveal.reading.windows import Windows
-from foveal.reading.words import Words
-from foveal.types import Document
+from foveal.reading.windows import Windows, batches
+from foveal.reading.witnesses import Witnesses
+from foveal.types import Document, Encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.models.language import LanguageModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadSettings:
-    """How a text is read; the defaults are measured (docs/reading.md)."""
-
-    mode: Literal["map", "sequential"] = "map"
-    window: int = 768  # tokens of text in a window, at least 64
-    batch_tokens: int | None = None  # tokens that go through the model at once; None: by device (looking.batch_size)
-    budget: int = 1024  # most tokens of the memory
-    floor: float = 0.15  # least score of a sentence that is kept (looking.py has the unit)
-    follow: int = 1  # windows that a second look may fill with what the first finds lead to, 0 to 16
-    effort: float = 1.0  # share of the windows that are read, those with the question's words first, above 0 to 1
-    words: bool = True  # whether the question's words lift what is kept (words.py); in map mode
-    content_free: bool = True  # whether what the empty question looks at is taken off
-    longest: int = LONGEST  # tokens of a sentence; a longer one is cut
-    template: str = TEMPLATE
-    attention: str = AUTO  # how a window attends to itself: a method of foveal.attention, by name, or by its length
-    row_beta: float = 1.0  # what a sink keeps in a question's rows before sentences are scored (docs/act.md), 1: all
-    answer: AnswerSettings = field(default_factory=AnswerSettings)
-
-    def __post_init__(self) -> None:
-        """InputError: a value out of its range."""
-        if self.mode not in ("map", "sequential"):
-            raise InputError(f"The reader's mode is {self.mode!r}; there are map and sequential.")
-        if self.window < 64 or (self.batch_tokens is not None and self.batch_tokens < 1) or self.longest < 8:
-            raise InputError("The reader needs a window of 64 tokens, a batch of 1 and sentences of 8, or more.")
-        if self.budget < 32:
-            raise InputError(f"The reader's budget is {self.budget} tokens; a memory needs at least 32.")
-        if not 0 <= self.follow <= 16:
-            raise InputError(f"follow is {self.follow}; a second look fills 0 to 16 windows.")
-        if not 0 <= self.row_beta <= 1:
-            raise InputError(f"row_beta is {self.row_beta}; a sink keeps a share of its attention, 0 to 1.")
-        if not 0 < self.effort <= 1:
-            raise InputError(f"effort is {self.effort}; it is a share of the windows, above 0, at most 1.")
 
 
 @dataclass(frozen=True)
@@ -97,9 +64,9 @@ class _Task:
         if self.cancel:
             self.cancel.check()
 
-    def uncancelled(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def uncancelled(self, unread: Iterable[Batch]) -> Iterator[Batch]:
         """The batches; Cancelled before the one that would follow."""
-        for batch in batches:
+        for batch in unread:
             self.check()
             yield batch
 
@@ -110,20 +77,22 @@ class InfiniRetri:
     def __init__(
         self,
         model: LanguageModel,
-        settings: ReadSettings = ReadSettings(),
+        settings: ReadSettings | None = None,
         *,
         answerer: ChatModel | None = None,
         profile: Profile | None = None,
         home: Path | None = None,
         looking: SpreadLooking | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         """`answerer` gives the answers (default: the model that reads); `home` holds profiles of one's own; `looking`
-        scores windows elsewhere (`scale.reading.RayLooking`).
+        scores windows elsewhere (`scale.reading.RayLooking`); `encoder` says what is like the question (default: the
+        one whose cosines are known, likeness.py, where it is installed).
 
         InputError: window, memory and prompt together exceed the model's positions.
         """
         self.model = model
-        self.settings = settings
+        self.settings = settings = settings or ReadSettings()
         self._spread = looking
         self.looking: Looking = looking or Looking(
             model,
@@ -132,7 +101,7 @@ class InfiniRetri:
             attention=settings.attention,
             row_beta=settings.row_beta,
         )
-        self._answerer, self._home = answerer, home
+        self._answerer, self._home, self._encoder = answerer, home, encoder
         self._require_room([NO_QUESTION])
 
     @property
@@ -143,6 +112,13 @@ class InfiniRetri:
 
             self._answerer = LocalChat(self.model)
         return self._answerer
+
+    @cached_property
+    def _meaning(self) -> Meaning | None:
+        if not self.settings.meaning or self.settings.mode == "sequential":
+            return None
+        encoder = self._encoder or known_encoder(self._home)
+        return Meaning(encoder) if encoder and encoder.name == KNOWN else None
 
     @cached_property
     def _copying(self) -> HeadScores | None:
@@ -204,6 +180,7 @@ class InfiniRetri:
                         excerpts=tuple(excerpts(memory.chosen())),
                         stats=stats,
                         found=bool(memory.kept),
+                        details=_told(memory),
                     )
                     for one, memory in zip(questions, memories, strict=True)
                 )
@@ -215,11 +192,12 @@ class InfiniRetri:
         who = f"{self.model.fingerprint} {self.model.dtype} {self.looking.profile.heads}"
         settings = {name: value for name, value in asdict(self.settings).items() if name != "answer"}
         settings["effort"] = task.effort
+        settings["meaning"] = self._meaning and self._meaning.encoder.fingerprint
         text = task.text.revision if task.path else ""
         identity = state.identity(text, task.questions, who, settings)
         found = state.load(task.path, identity) if task.path else None
         return found or state.State(
-            identity, memories=[[] for _ in task.questions], words=[Words() for _ in task.questions]
+            identity, memories=[[] for _ in task.questions], witnesses=[Witnesses() for _ in task.questions]
         )
 
     def _read(self, task: _Task, where: state.State) -> Iterator[Event]:
@@ -231,7 +209,7 @@ class InfiniRetri:
             numbered = enumerate(windows.read(task.questions))
             settled = where.copy()
             try:
-                for batch, scores in self._scored(_batches(numbered, self._batch_size(), skip=where.window), task):
+                for batch, scores in self._scored(batches(numbered, self._batch_size(), skip=where.window), task):
                     self._take(batch, scores, task.questions, where)
                     where.seconds = clock.seconds()
                     settled = where.copy()
@@ -244,18 +222,18 @@ class InfiniRetri:
             self._saved(task, where, clock, force=True)
         if where.phase == "follow" and self.settings.follow and self.settings.mode == "map":
             self._follow(task, windows, where)
-        if where.phase == "follow" and self.settings.words and self.settings.mode == "map":
+        if where.phase == "follow" and self._witnessed:
             where.memories = [
-                words.lifted(question, kept)
-                for question, words, kept in zip(task.questions, where.words, where.memories, strict=True)
+                witnesses.lifted(question, kept, words=self.settings.words)
+                for question, witnesses, kept in zip(task.questions, where.witnesses, where.memories, strict=True)
             ]
         where.seconds = clock.seconds()
         where.phase = "done"
         self._saved(task, where, clock, force=True)
 
-    def _scored(self, batches: Iterable[Batch], task: _Task) -> Iterator[tuple[Batch, list[Tensor] | None]]:
+    def _scored(self, unread: Iterable[Batch], task: _Task) -> Iterator[tuple[Batch, list[Tensor] | None]]:
         """Batches with their windows' scores; None in sequence, where scores depend on what was kept before."""
-        free, asked = self.settings.content_free, task.uncancelled(batches)
+        free, asked = self.settings.content_free, task.uncancelled(unread)
         if self.settings.mode == "sequential":
             yield from ((batch, None) for batch in asked)
         elif self._spread is not None:
@@ -270,7 +248,8 @@ class InfiniRetri:
         if scores is None:
             self._take_in_turn(batch, questions, where)
         else:
-            self._note(batch, scores, dict(enumerate(questions)), where, words=where.words)
+            self._note(batch, scores, questions, range(len(questions)), where, witnesses=where.witnesses)
+            where.forward_tokens += len(batch) * self._overhead(questions)
         where.window += len(batch)
         where.tokens += sum(len(sentence) for _, window in batch for sentence in window)
 
@@ -302,36 +281,50 @@ class InfiniRetri:
         gathered = follow.gathered(lambda: windows.plain(chosen), list(asked.values()), size, windows.tokenised)
         for (place, one), sentences in zip(asked.items(), gathered, strict=True):
             window = min(self.settings.window, self._room(one.text))
-            for batch in _batches(enumerate(packed(iter(sentences), window)), self._batch_size()):
+            for batch in batches(enumerate(packed(iter(sentences), window)), self._batch_size()):
                 task.check()
                 read = [window for _, window in batch]
                 scores = self.looking.scores(read, [one.text], content_free=self.settings.content_free)
-                self._note(batch, scores, {place: one.text}, where)
+                self._note(batch, scores, task.questions, [place], where)
+                where.forward_tokens += len(batch) * self._overhead([one.text])
 
     def _note(
         self,
         batch: Batch,
         scores: Sequence[Tensor],
-        questions: dict[int, str],
+        questions: Sequence[str],
+        places: Sequence[int],
         where: state.State,
         *,
-        words: Sequence[Words] | None = None,
+        witnesses: Sequence[Witnesses] | None = None,
     ) -> None:
-        """Keep of a batch of scored windows what is worth it for some questions, by their places.
+        """Keep of a batch of scored windows what is worth it for the questions at some places.
 
-        `words` takes note of what the sentences hold.
+        `witnesses` take note of what the sentences hold.
         """
-        windows = [window for _, window in batch]
-        for (number, window), by_question in zip(batch, scores, strict=True):
-            for place, values in zip(questions, by_question.tolist(), strict=True):
+        likes = self._likes([window for _, window in batch], [questions[place] for place in places])
+        for (number, window), by_question, alike in zip(batch, scores, likes, strict=True):
+            for place, values, like in zip(places, by_question.tolist(), alike, strict=True):
                 memory = self._memory(where.memories[place])
-                read = list(scored(window, values, number))
+                read = list(scored(window, values, number, like))
                 memory.add(read)
                 where.memories[place] = memory.kept
-                if words and self.settings.words:
-                    words[place].add(questions[place], read)
-        tokens = sum(len(sentence) for window in windows for sentence in window)
-        where.forward_tokens += tokens + len(batch) * self._overhead(list(questions.values()))
+                if witnesses and self._witnessed:
+                    witnesses[place].add(questions[place], read)
+        where.forward_tokens += sum(len(sentence) for _, window in batch for sentence in window)
+
+    def _likes(self, windows: Sequence[Sequence[Sentence]], questions: Sequence[str]) -> list[list[list[float]]]:
+        """Of each window and question the cosines of its sentences; zeros where none are told."""
+        if self._meaning is None:
+            return [[[0.0] * len(window)] * len(questions) for window in windows]
+        found = self._meaning.cosines(questions, [one.text for window in windows for one in window])
+        ends = list(accumulate(map(len, windows), initial=0))
+        return [found[:, start:end].tolist() for start, end in pairwise(ends)]
+
+    @property
+    def _witnessed(self) -> bool:
+        """Whether anything beside attention has a say."""
+        return self.settings.mode == "map" and (self.settings.words or self._meaning is not None)
 
     def _answer(self, task: _Task, where: state.State, memories: Sequence[Memory], begun: float) -> Iterator[Event]:
         readings = []
@@ -342,6 +335,11 @@ class InfiniRetri:
                 continue
             chosen = memory.chosen()
             yield Answering(tuple(excerpts(chosen)))
+            told = _told(memory)
+            if is_local(self.answerer) and nothing_answers(**told, least=self.settings.likeness):
+                nearest = tuple(excerpts(chosen))
+                readings.append(replace(not_found(question), excerpts=nearest, stats=stats, details=told))
+                continue
             reading = yield from answered(
                 self.answerer,
                 task.text,
@@ -351,7 +349,7 @@ class InfiniRetri:
                 heads=self._copying,
                 cancel=task.cancel,
             )
-            readings.append(replace(reading, stats=self._stats(where, memories, begun)))
+            readings.append(replace(reading, stats=self._stats(where, memories, begun), details=told))
         yield Done(tuple(readings))
 
     # -- small parts ---------------------------------------------------------------------------------------------
@@ -419,17 +417,6 @@ class InfiniRetri:
             state.save(task.path, where)
 
 
-def _batches(
-    windows: Iterable[tuple[int, list[Sentence]]], size: int, *, skip: int = 0
-) -> Iterator[list[tuple[int, list[Sentence]]]]:
-    """Windows in batches, the first `skip` of them left out; a batch is the same however a reading was broken off."""
-    batch: list[tuple[int, list[Sentence]]] = []
-    for place, one in enumerate(windows):
-        if place < skip:
-            continue
-        batch.append(one)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _told(memory: Memory) -> dict[str, float]:
+    """Of what was kept the greatest likeness, 0 where it is not known, and the best score."""
+    return {"nearest": max((one.like for one in memory.kept), default=0.0), "looked_at": memory.top}

@@ -1,4 +1,4 @@
-"""How near passages are to a question in meaning: whether a library holds an answer at all.
+"""How near texts are to a question in meaning: which sentences answer it, whether a library holds an answer at all.
 
 The best of a search is near the question in a library that holds the answer and in one that does not; how near, tells
 them apart (docs/ask.md has how well). A passage speaks of several things, so its sentences are asked one by one.
@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
+import numpy as np
+
+from foveal.errors import FovealError
+from foveal.evaluation.scripts import script_of
 from foveal.text.units import sentences
 from foveal.types import Encoder
 
@@ -23,8 +29,42 @@ KNOWN = "minilm"
 MIDDLE, STEEP = 0.574, 18.2
 """A logistic curve through the likeness of questions that a library holds the answer to, and of as many others."""
 
+LOOKED_AT = 3.0
+"""Score of a find that may answer though it is not like the question; what answers nothing seldom has more."""
+
 MOST = 96
 """Sentences that are compared."""
+
+
+def known_encoder(home: Path | None = None) -> Encoder | None:
+    """The encoder `KNOWN`, if this machine has it."""
+    from foveal.models import load_encoder
+
+    try:
+        return load_encoder(KNOWN, home=home)
+    except FovealError:
+        return None
+
+
+class Meaning:
+    """How like questions texts are, sentence by sentence. Threads may share it."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._vector = lru_cache(64)(self._of)
+
+    def cosines(self, questions: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        """(questions, texts), float32; 0 for a question that is not in Latin letters, which `KNOWN` does not read."""
+        found = np.zeros((len(questions), len(texts)), dtype=np.float32)
+        readable = [place for place, one in enumerate(questions) if script_of(one) in ("LATIN", "")]
+        if readable and texts:
+            asked = np.stack([self._vector(questions[place]) for place in readable])
+            found[readable] = asked @ self.encoder.encode([text.strip() for text in texts]).T
+        return found
+
+    def _of(self, question: str) -> np.ndarray:
+        vector: np.ndarray = self.encoder.encode([question])[0]
+        return vector
 
 
 def likeness(question: str, passages: Sequence[str], encoder: Encoder | None) -> float | None:
@@ -35,6 +75,14 @@ def likeness(question: str, passages: Sequence[str], encoder: Encoder | None) ->
         return None
     asked, *vectors = encoder.encode([question, *texts])
     return max(float(vector @ asked) for vector in vectors)
+
+
+def nothing_answers(nearest: float, looked_at: float, least: float = LIKE) -> bool:
+    """Whether a text, by the likeness of its nearest sentence and the best score, holds no answer.
+
+    A small model, asked, would say something all the same. False where the likeness is not known, which is then 0.
+    """
+    return 0 < nearest < least and looked_at < LOOKED_AT
 
 
 def held_share(like: float) -> float:

@@ -6,6 +6,7 @@ text goes by; `chosen` is what fits a budget at the end; `passages` are runs of 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,13 @@ class Kept:
     score: float
     window: int
     before: str = ""  # the sentence before it, for one that leans on it ("It was there that …")
-    lift: float = 0.0  # what the question's words add to its score (see words.py)
+    like: float = 0.0  # cosine with the question (see likeness.py), 0 where it is not known
+    lift: float = 0.0  # what the question's words and its meaning add (see witnesses.py)
+
+    @property
+    def worth(self) -> float:
+        """What sentences are ranked by: the root of the score, and the lift beside it."""
+        return math.copysign(math.sqrt(abs(self.score)), self.score) + self.lift
 
 
 @dataclass
@@ -64,19 +71,24 @@ class Memory:
         return in_order(within(in_order(self.kept), self.budget))
 
 
-def scored(window: Sequence[Sentence], scores: Sequence[float], number: int) -> Iterator[Kept]:
-    """The sentences of window `number` with their scores, each with the one before it, where it stands right there."""
+def scored(
+    window: Sequence[Sentence], scores: Sequence[float], number: int, likes: Sequence[float] | None = None
+) -> Iterator[Kept]:
+    """The sentences of window `number` with their scores, each with the one before it, where it stands right there.
+
+    `likes`: their cosines with the question.
+    """
     before, end = "", -1
-    for sentence, score in zip(window, scores, strict=True):
+    for sentence, score, like in zip(window, scores, likes or [0.0] * len(window), strict=True):
         lead = before if sentence.start == end else ""
-        yield Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number, lead)
+        yield Kept(sentence.start, sentence.end, sentence.text, len(sentence), score, number, lead, like)
         before, end = sentence.text, sentence.end
 
 
 def within(kept: Sequence[Kept], budget: int) -> list[Kept]:
-    """The best of `kept`, by score and lift, that fit `budget` tokens: a sentence that does not fit is passed over."""
+    """The best of `kept`, by worth, that fit `budget` tokens: a sentence that does not fit is passed over."""
     left, taken = budget, []
-    for one in sorted(kept, key=lambda one: (-one.score - one.lift, one.start)):
+    for one in sorted(kept, key=lambda one: (-one.worth, one.start)):
         if one.tokens <= left:
             taken.append(one)
             left -= one.tokens
@@ -86,7 +98,7 @@ def within(kept: Sequence[Kept], budget: int) -> list[Kept]:
 def distinct(kept: Iterable[Kept]) -> list[Kept]:
     """`kept` without what stands word for word in a better one, or in an earlier one that is as good."""
     best: dict[str, Kept] = {}
-    for one in sorted(kept, key=lambda one: (-one.score - one.lift, one.start)):
+    for one in sorted(kept, key=lambda one: (-one.worth, one.start)):
         best.setdefault(" ".join(one.text.split()), one)
     return list(best.values())
 
@@ -109,6 +121,7 @@ class Excerpt:
     end: int
     text: str
     score: float  # of its best sentence
+    worth: float = 0.0  # of its worthiest
 
 
 def excerpts(kept: Sequence[Kept]) -> list[Excerpt]:
@@ -118,16 +131,17 @@ def excerpts(kept: Sequence[Kept]) -> list[Excerpt]:
         if runs and runs[-1].end >= one.start:
             last = runs[-1]
             joined = last.text + one.text[last.end - one.start :]
-            runs[-1] = Excerpt(last.start, max(last.end, one.end), joined, max(last.score, one.score))
+            best, worth = max(last.score, one.score), max(last.worth, one.worth)
+            runs[-1] = Excerpt(last.start, max(last.end, one.end), joined, best, worth)
         else:
-            runs.append(Excerpt(one.start, one.end, one.text, one.score))
+            runs.append(Excerpt(one.start, one.end, one.text, one.score, one.worth))
     return [_stripped(run) for run in runs if run.text.strip()]
 
 
 def shown_of(kept: Sequence[Kept], budget: int, *, best_first: bool) -> list[Excerpt]:
     """What a model is shown of `kept`: the best that fit `budget` tokens, at least the very best, each text once."""
-    shown = excerpts(in_order(within(distinct(kept), budget) or [max(kept, key=lambda one: one.score)]))
-    return sorted(shown, key=lambda one: -one.score) if best_first else shown
+    shown = excerpts(in_order(within(distinct(kept), budget) or [max(kept, key=lambda one: one.worth)]))
+    return sorted(shown, key=lambda one: -one.worth) if best_first else shown
 
 
 def leaning(one: Kept) -> Kept:
@@ -140,4 +154,4 @@ def leaning(one: Kept) -> Kept:
 def _stripped(run: Excerpt) -> Excerpt:
     text = run.text.strip()
     start = run.start + len(run.text) - len(run.text.lstrip())
-    return Excerpt(start, start + len(text), text, run.score)
+    return replace(run, start=start, end=start + len(text), text=text)

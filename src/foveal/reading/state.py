@@ -18,9 +18,9 @@ from foveal import faults
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.reading.memory import Kept
-from foveal.reading.words import Words
+from foveal.reading.witnesses import Witnesses
 
-VERSION = 3
+VERSION = 4
 _MEANING = {
     "text": "another text (or this one has changed since)",
     "questions": "another question",
@@ -40,12 +40,12 @@ class State:
     forward_tokens: int = 0
     seconds: float = 0.0
     memories: list[list[Kept]] = field(default_factory=list)
-    words: list[Words] = field(default_factory=list)
+    witnesses: list[Witnesses] = field(default_factory=list)
 
     def copy(self) -> State:
         """This state as it is now; what is kept is never changed in place."""
-        memories, words = [list(kept) for kept in self.memories], [one.copy() for one in self.words]
-        return replace(self, memories=memories, words=words)
+        memories, witnesses = [list(kept) for kept in self.memories], [one.copy() for one in self.witnesses]
+        return replace(self, memories=memories, witnesses=witnesses)
 
 
 def identity(text: str, questions: Sequence[str], model: str, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -76,13 +76,20 @@ def _read(path: Path) -> State:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("version") != VERSION:
             raise InputError(f"{path} was written by another version of Foveal. Delete it to read from the beginning.")
-        memories = [[Kept(**one) for one in memory] for memory in fields.pop("memories")]
-        words = [Words(**{**one, "best": [Kept(**kept) for kept in one["best"]]}) for one in fields.pop("words")]
-        return State(**{**fields, "identity": dict(fields["identity"])}, memories=memories, words=words)
+        memories = [_kept(memory) for memory in fields.pop("memories")]
+        witnesses = [
+            Witnesses(**{**one, "best": _kept(one["best"]), "nearest": _kept(one["nearest"])})
+            for one in fields.pop("witnesses")
+        ]
+        return State(**{**fields, "identity": dict(fields["identity"])}, memories=memories, witnesses=witnesses)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"{path} is no state of a reading ({error}). Name another file, or delete it.") from error
+
+
+def _kept(told: Sequence[Mapping[str, Any]]) -> list[Kept]:
+    return [Kept(**one) for one in told]
 
 
 def save(path: Path, state: State) -> None:

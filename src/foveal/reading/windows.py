@@ -6,7 +6,7 @@ effort leaves out is never cut to sentences or tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from foveal.reading import skim
@@ -85,3 +85,19 @@ class Windows:
         for block in self.text.blocks():
             self.check()
             yield block
+
+
+def batches(
+    windows: Iterable[tuple[int, list[Sentence]]], size: int, *, skip: int = 0
+) -> Iterator[list[tuple[int, list[Sentence]]]]:
+    """Windows in batches, the first `skip` of them left out; a batch is the same however a reading was broken off."""
+    batch: list[tuple[int, list[Sentence]]] = []
+    for place, one in enumerate(windows):
+        if place < skip:
+            continue
+        batch.append(one)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -32,9 +32,9 @@ from foveal.web.streams import shown
 from foveal.web.works import plain, whole
 
 if TYPE_CHECKING:  # what reads is imported when somebody asks: it takes seconds
+    from foveal.reading import InfiniRetri, ReadSettings
     from foveal.reading.events import Event, Reading, WindowRead
     from foveal.reading.heat import Heat
-    from foveal.reading.infiniretri import InfiniRetri, ReadSettings
     from foveal.web.heat_strip import Strip, Text
     from foveal.web.models import Models
 
@@ -140,8 +140,8 @@ class ReadWork:
                 self._take(event, job, heat, about)
 
     def _reader(self, library: Library) -> InfiniRetri:
+        from foveal.reading import InfiniRetri, ReadSettings
         from foveal.reading.answering import settings_for
-        from foveal.reading.infiniretri import InfiniRetri, ReadSettings
 
         model, chat = self.models.reader(), self.models.chat()
         if model is None:
