@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import FovealError, InputError, TooMany
-from foveal.types import Document, Span, document_id, page_at, revision_of
+from foveal.types import Document, Hit, Span, document_id, page_at, revision_of
 
 
 @given(st.text(), st.data())
@@ -41,6 +41,14 @@ def test_pages_count_from_one():
     assert [page_at((0, 10, 10, 20), offset) for offset in (0, 9, 10, 19, 20, 99)] == [1, 1, 3, 3, 4, 4]
     assert page_at((), 5) is None
     assert page_at((3, 9), 0) == 1
+
+
+def test_a_text_of_ones_own_is_a_hit_that_a_ranker_takes():
+    hits = [Hit.of("Rods work in dim light.", "rods"), Hit.of("The fovea is a pit."), Hit.of("", "")]
+    assert [hit.passage.span for hit in hits[::2]] == [Span("rods", 0, 23), Span("", 0, 0)]
+    assert hits[1].passage.span == Span(revision_of("The fovea is a pit.")[:32], 0, 19)
+    assert hits[0].passage.text == "Rods work in dim light."
+    assert {(hit.score, hit.source) for hit in hits} == {(0.0, "given")}
 
 
 def test_errors_come_whole_from_another_process():

@@ -6,32 +6,19 @@
     for hit in library.search("where is sight sharpest?", k=5):
         print(hit.passage.text)
 
-Names load when they are used, so that importing this package stays light.
+    with foveal.attention.attach(model, foveal.attention.FlexPrefill(gamma=0.95)):
+        model.generate(**inputs)                      # any decoder of transformers
+
+Names and packages load when they are used, so that importing this package stays light.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foveal.library import Library as Library
-    from foveal.types import (
-        Answer as Answer,
-    )
-    from foveal.types import (
-        Citation as Citation,
-    )
-    from foveal.types import (
-        Document as Document,
-    )
-    from foveal.types import (
-        Hit as Hit,
-    )
-    from foveal.types import (
-        Passage as Passage,
-    )
-    from foveal.types import (
-        Span as Span,
-    )
+    from foveal import attention, errors, evaluation, models, nn, ranking, reading, retrieval, text, training, types
+    from foveal.library import Library
+    from foveal.types import Answer, Citation, Document, Hit, Passage, Span
 
 __version__ = "0.1.0"
 
@@ -39,18 +26,38 @@ _HOMES = {
     "Library": "foveal.library",
     **dict.fromkeys(("Answer", "Citation", "Document", "Hit", "Passage", "Span"), "foveal.types"),
 }
-_MODULES = ("errors", "models", "types")
 
-__all__ = ["Answer", "Citation", "Document", "Hit", "Library", "Passage", "Span", "__version__", "errors", "models"]
+__all__ = [
+    "Answer",
+    "Citation",
+    "Document",
+    "Hit",
+    "Library",
+    "Passage",
+    "Span",
+    "__version__",
+    "attention",
+    "errors",
+    "evaluation",
+    "models",
+    "nn",
+    "ranking",
+    "reading",
+    "retrieval",
+    "text",
+    "training",
+    "types",
+]
 
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in _MODULES:
-        return import_module(f"foveal.{name}")
-    raise AttributeError(f"module 'foveal' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        if name in __all__:
+            return import_module(f"foveal.{name}")
+        raise AttributeError(f"module 'foveal' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_MODULES})
+    return sorted(__all__)

@@ -110,6 +110,14 @@ class Hit:
     source: str
     revision: str | None = None
 
+    @classmethod
+    def of(cls, text: str, name: str | None = None) -> Hit:
+        """A text of one's own, for a ranker to order; `name` is its document's id (None: made from the text).
+
+        Its score is 0 and its source "given".
+        """
+        return cls(Passage(Span(revision_of(text)[:32] if name is None else name, 0, len(text)), text), 0.0, "given")
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -167,7 +175,7 @@ class Retriever(Protocol):
 
 
 class Ranker(Protocol):
-    """Orders candidates anew, best first."""
+    """Orders candidates anew, best first: hits of a search, or texts of one's own (`Hit.of`)."""
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]: ...
 

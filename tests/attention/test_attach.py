@@ -10,6 +10,7 @@ from contextvars import copy_context
 from importlib import import_module
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from tiny import CACHE, SLIDING, tiny
@@ -525,6 +526,32 @@ def test_padding_as_flash_attention_is_told_of_it_is_understood(model):
 
 def test_what_is_no_model_is_refused():
     with pytest.raises(InputError, match="attach got Linear; it needs a transformers model"), attach(nn.Linear(2, 2)):
+        pass
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, iter], ids=["list", "NumPy", "PyTorch", "iterator"])
+def test_layers_and_heads_come_as_a_caller_has_them(attention_models, kind):
+    model = attention_models["qwen"].model
+    with attach(model, nothing := Nothing(), layers=kind([0, 2]), heads={2: kind([1, 3]), 0: None}):
+        logits(model, input_ids=tokens())
+    assert [(one.layer, one.sparse_heads.tolist()) for one in nothing.contexts] == [
+        (0, [True] * 4),
+        (2, [False, True, False, True]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"layers": 1}, r"Layers came as 1; they are whole numbers, such as \[1\]"),
+        ({"layers": [0.5]}, r"Layers came as \[0.5\]"),
+        ({"heads": [1, 2]}, r"Heads came as \[1, 2\]; they are named by layer, such as \{9: \[8, 13\]\}"),
+        ({"heads": {1: 2}}, r"Heads came as \{1: 2\}"),
+    ],
+    ids=["a number", "no whole number", "no layer", "no list"],
+)
+def test_what_names_no_layers_or_heads_is_refused(attention_models, chosen, told):
+    with pytest.raises(InputError, match=told), attach(attention_models["qwen"].model, Nothing(), **chosen):
         pass
 
 

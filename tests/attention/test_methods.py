@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -256,6 +257,7 @@ def most_of(m: FlexPrefill, blocks: int) -> int:
         {"gamma": 0.9, "tau": 0.0, "max_budget": 48},
         {"gamma": 0.9, "tau": 1.0, "max_budget": 48},
         {"gamma": 0.9, "tau": 0.25, "max_budget": 40},
+        {"gamma": 0.3, "tau": 1.0, "min_budget": 0},
     ],
     ids=str,
 )
@@ -264,6 +266,24 @@ def test_flexprefill_is_its_definition(length, options):
     q, k = drawn(6, length, seed=2), drawn(2, length, seed=3)
     ours = method.prefill(q, k, context())
     assert (ours.keep[0] == by_hand(q, k, method)).all()
+
+
+def test_a_heads_distance_is_that_of_its_last_queries_from_the_means_of_blocks():
+    q, k = drawn(6, 16 * 9 + 5, seed=2), drawn(2, 16 * 9 + 5, seed=3)
+    noted = small(FlexPrefill, gamma=0.9, tau=0.25).prefill(q, k, context()).notes
+    for head, weights in enumerate(attention(q, k)[:, -BLOCK:]):
+        exact = [float(part.sum()) / BLOCK for part in weights.sum(0).split(BLOCK)]
+        means = torch.stack([part.mean(0) for part in k[0, head // 3].split(BLOCK)])
+        guess = (q[0, head, -BLOCK:].mean(0) @ means.T * SCALE).softmax(-1).tolist()
+        assert float(noted["distance"][0, head]) == pytest.approx(distance(guess, exact), abs=1e-5)
+        assert bool(noted["query-aware"][0, head]) == (distance(guess, exact) < 0.25)
+
+
+@pytest.mark.parametrize(("length", "blocks"), [(2048, 4), (8191, 4), (8192, 8)])
+def test_a_long_text_keeps_more_at_least(length, blocks):
+    even = torch.full((1, 1, length), 1 / length)
+    kept = FlexPrefill(gamma=1e-6)._up_to_gamma(even, torch.zeros(1, 1, dtype=torch.bool))
+    assert int(kept.sum()) == blocks
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0])
@@ -303,6 +323,9 @@ def test_the_last_tokens_may_look_at_everything():
     q, k = drawn(2, 320), drawn(2, 320, seed=1)
     blocks = small(FlexPrefill, gamma=0.3, min_budget=0, dense_last=20).prefill(q, k, context())
     assert blocks.keep[:, :, -2:].sum().item() == 2 * (19 + 20)
+    without = small(FlexPrefill, gamma=0.3, min_budget=0).prefill(q, k, context())
+    assert torch.equal(blocks.keep[:, :, :-2], without.keep[:, :, :-2])  # and the others at no more than before
+    assert not without.keep[:, :, -2:].all()
 
 
 def test_gamma_of_one_leaves_nothing_out():
@@ -412,6 +435,36 @@ def test_streaming_is_sinks_and_recent_blocks():
     blocks = small(Streaming, sinks=32, recent=48).prefill(drawn(2, 160), drawn(2, 160), context())
     rows, columns = torch.arange(10)[:, None], torch.arange(10)
     assert (blocks.keep[0, 0] == ((columns <= rows) & ((columns < 2) | (rows - columns < 3)))).all()
+
+
+@pytest.mark.parametrize(("vertical", "slash"), [(48, 32), (33, 16), (16, 64), (10_000, 16), (16, 10_000)])
+def test_vertical_slash_is_its_definition(vertical, slash):
+    q, k = drawn(4, 150, seed=1), drawn(2, 150, seed=2)
+    kept = small(VerticalSlash, vertical=vertical, slash=slash).prefill(q, k, context()).keep[0]
+    for head, weights in enumerate(attention(q, k)[:, -BLOCK:]):
+        columns, distances = [0.0] * 10, [0.0] * 10
+        for row, key in np.ndindex(*weights.shape):
+            if (distance := 150 - BLOCK + row - key) >= 0:
+                columns[key // BLOCK] += float(weights[row, key])
+                distances[distance // BLOCK] += float(weights[row, key])
+        best = []
+        for masses, tokens in ((columns, vertical), (distances, slash)):
+            order = [0, *sorted(range(1, 10), key=lambda block: -masses[block])]
+            best.append(order[: -(-tokens // BLOCK)])
+        expected = [[c <= r and (c in best[0] or r - c in best[1]) for c in range(10)] for r in range(10)]
+        assert kept[head].tolist() == expected
+
+
+def test_block_topk_is_the_own_block_the_first_and_the_best_by_the_product_of_means():
+    q, k = drawn(4, 160, seed=1), drawn(2, 160, seed=2)
+    kept = small(BlockTopK, density=0.4).prefill(q, k, context()).keep[0]
+    for head in range(4):
+        asked, means = ([part.mean(0) for part in x.split(BLOCK)] for x in (q[0, head], k[0, head // 2]))
+        for row in range(10):
+            others = sorted(range(1, row), key=lambda one: -float(asked[row] @ means[one]))
+            wanted = max(2, round(0.4 * (row + 1)))
+            expected = {*dict.fromkeys([0, row]), *others[: max(0, wanted - len({0, row}))]}
+            assert set(kept[head, row].nonzero()[:, 0].tolist()) == expected
 
 
 def test_random_blocks_are_the_same_for_the_same_layer_only():
@@ -690,6 +743,11 @@ def test_a_report_explains_itself(model, tmp_path, capsys):
 def test_an_option_out_of_its_range_is_refused(name, options, told):
     with pytest.raises(InputError, match=told):
         method_by_name(name, **options)
+
+
+def test_options_may_be_numbers_of_numpy():
+    made = method_by_name("flexprefill", gamma=np.float32(0.5), min_budget=np.int64(512))
+    assert made == FlexPrefill(gamma=0.5, min_budget=512)
 
 
 def test_recall_is_the_mass_that_was_kept():

@@ -211,3 +211,18 @@ def test_rows_of_any_whole_numbers_are_taken(attention_models):
     for wrong in (torch.float32, torch.bool):
         with pytest.raises(InputError, match="whole numbers"):
             Recorder(torch.ones(1, 2, dtype=wrong), heads={0: None})
+
+
+def test_rows_and_heads_that_are_none_are_refused():
+    with pytest.raises(InputError, match=r"rows of list; it needs whole numbers \(batch, rows\), as a tensor"):
+        Recorder([[1, 2]], {0: None})
+    with pytest.raises(InputError, match=r"Heads came as \[0, 1\]; they are named by layer"):
+        Recorder(ROWS, [0, 1])
+
+
+def test_heads_from_an_iterator_are_watched_in_every_pass(attention_models):
+    model = attention_models["qwen"].model
+    recorder = Recorder(ROWS, {0: iter([2, 1])})
+    for _ in range(2):
+        recorded(model, recorder, input_ids=tokens())
+        assert recorder.attention[0].shape[1] == 2

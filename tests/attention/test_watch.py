@@ -111,6 +111,17 @@ def test_other_errors_come_through():
             watch(made(kind), IDS, Recorder(ROWS, {1: None}), method=Broken())
 
 
+@pytest.mark.parametrize("ids", [IDS[0], IDS.tolist()], ids=["one row", "lists"])
+def test_ids_that_are_no_batch_are_refused(ids):
+    with pytest.raises(InputError, match=r"watch got ids of .*needs a tensor of token ids, \(batch, tokens\)"):
+        watch(made("qwen2"), ids, Recorder(ROWS, {1: None}))
+
+
+def test_what_holds_a_model_is_not_taken_for_one():
+    with pytest.raises(InputError, match=r"watch got Linear; .*load_language_model\(…\) holds as \.model"):
+        watch(nn.Linear(2, 2), IDS, Recorder(ROWS, {1: None}))
+
+
 # -- the layers that all share -----------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.errors import ModelUnavailable
+from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder, supports
 from foveal.models.bert_torch import batches, pooled, workers
@@ -135,3 +135,18 @@ def test_a_query_does_not_wait_for_a_collection_that_is_being_encoded(exact):
         gate.set()
     assert all(one.result() for one in waiting)
     np.testing.assert_array_equal(found, exact.encode(TEXTS[:1]))
+
+
+def test_a_folder_may_be_a_path_and_a_type_pytorchs_own(folder):
+    by_path = load_encoder(folder, dtype=torch.float32)
+    assert by_path is load_encoder(str(folder), dtype="float32")
+    with pytest.raises(InputError, match=r"dtype is torch.int8; an encoder takes bfloat16, float32\."):
+        load_encoder(folder, dtype=torch.int8)
+    with pytest.raises(UnknownName, match="No encoder is called"):
+        load_encoder(folder / "nothing")
+
+
+def test_one_text_is_not_read_letter_by_letter(exact, peer):
+    for encoder in (exact, peer):
+        with pytest.raises(InputError, match=r"encode got one text, 'a fast car'; .*give \[text\]"):
+            encoder.encode("a fast car")

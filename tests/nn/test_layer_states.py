@@ -41,7 +41,7 @@ def test_a_mask_in_a_states_place_is_refused(name):
     mask = torch.ones(2, 5, dtype=torch.bool)
     for wrong in (mask, "a state", (mask, mask)):
         for ask in (lambda wrong=wrong: layer(x, wrong), lambda wrong=wrong: layer.step(x[:, 0], wrong)):
-            with pytest.raises(InputError, match=type(wrong).__name__):
+            with pytest.raises(InputError, match=f"A {type(wrong).__name__} came as the state.*by its name: mask="):
                 ask()
 
 

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from nn.streams import assert_same_state
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import foveal.nn as layers
 from foveal.errors import InputError, ModelUnavailable, UnknownName
@@ -63,6 +64,40 @@ def test_it_streams_writes_and_is_loaded_as_it_was_saved(name, tmp_path):
     assert torch.equal(loaded.generate(ids, max_new_tokens=6), written)
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert sorted(one.suffix for one in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+@pytest.mark.parametrize("name", ["mag", "aaren", "routing", "baseline"])
+def test_transformers_finds_it_by_its_saved_config(name, tmp_path):
+    model = (
+        layers.BaselineLM(layers.BaselineConfig(vocab_size=31, kind="gru")) if name == "baseline" else model_of(name)
+    )
+    model.eval().save_pretrained(tmp_path)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is type(model.config)
+    found = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(found) is type(model)
+    ids = ids_of(1, 9)
+    torch.testing.assert_close(found(ids).logits, model(ids).logits)
+    assert type(AutoModelForCausalLM.from_config(model.config)) is type(model)
+
+
+def test_its_vocabulary_may_grow():
+    model, ids = model_of("mag"), ids_of(1, 9)
+    before = model(ids).logits
+    model.resize_token_embeddings(40, mean_resizing=False)
+    assert model.config.vocab_size == 40
+    assert model.head.weight is model.embed.weight
+    torch.testing.assert_close(model(ids).logits[..., :31], before)
+    assert model(torch.tensor([[39]])).logits.shape == (1, 1, 40)
+
+
+def test_it_writes_behind_whole_rows_only():
+    model, ids = model_of("mag"), ids_of(2, 9)
+    whole = torch.ones_like(ids)
+    expected = model.generate(ids, max_new_tokens=3)
+    assert torch.equal(model.generate(input_ids=ids, attention_mask=whole, max_new_tokens=3), expected)
+    whole[1, 7:] = 0
+    with pytest.raises(InputError, match=r"TitansLM.generate got padded rows.*one at a time"):
+        model.generate(ids, whole, max_new_tokens=3)
 
 
 @pytest.mark.parametrize("name", MODELS)

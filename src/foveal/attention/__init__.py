@@ -10,6 +10,7 @@ Importing this package loads PyTorch and transformers.
 
 from collections.abc import Mapping
 from dataclasses import fields
+from numbers import Integral, Real
 from typing import Any
 
 from foveal.attention.act import ACT
@@ -146,7 +147,7 @@ def _is(value: object, kind: str) -> bool:
     if value is None:
         return "None" in kind
     if "float" in kind or "int" in kind:
-        number = isinstance(value, int | float if "float" in kind else int)
+        number = isinstance(value, Real if "float" in kind else Integral)  # NumPy's are such, too
         return number and not isinstance(value, bool)
     plain = int if kind == "bool" else str if kind.startswith(("str", "Literal")) else None
     return isinstance(value, plain) if plain else not isinstance(value, str | int | float | list | dict)

@@ -69,7 +69,10 @@ class _Text:
 
 
 class ACT:
-    """Chosen heads give `beta` of what sinks took; the rest goes to all other tokens in proportion."""
+    """Chosen heads give `beta` of what sinks took; the rest goes to all other tokens in proportion.
+
+    Attention calibration (Yu et al., ICML 2024, arXiv 2406.15765), in prompts and in decoding; nothing is trained.
+    """
 
     name: ClassVar[str] = "act"
 

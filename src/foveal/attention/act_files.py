@@ -54,7 +54,10 @@ class HeadGain:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Heads to calibrate, strongest first; none where no head passed."""
+    """Heads to calibrate in one model, strongest first; none where no head passed.
+
+    `beta` is the share that sinks keep, `gains` what each head gained in `measure`. Source as of `ACT`.
+    """
 
     model: str
     fingerprint: str  # of the model's files

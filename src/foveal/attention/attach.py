@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
-from weakref import finalize
+from weakref import finalize, ref
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
+from foveal.attention.choices import check_choice, heads_of, layers_of
 from foveal.attention.dense import dense_attention, folds, parts_keys, prefers_blocks
 from foveal.attention.implementations import KEY, asked_for, mark, set_back
 from foveal.attention.masks import Mask, mask_function
@@ -52,7 +53,10 @@ UNKNOWN = {
 
 @dataclass(frozen=True)
 class Context:
-    """Where an attention call stands: the layer's number and module, the model's mask, the scale of the products."""
+    """Where an attention call stands: the layer's number and module, the model's mask, the scale of the products.
+
+    What a method gets beside queries (B, H, Q, D) and keys and values (B, G, K, D).
+    """
 
     layer: int
     module: nn.Module
@@ -89,7 +93,7 @@ class Attached:
     modules: frozenset[int]
     report: Report
     layers: frozenset[int] | None = None
-    heads: Mapping[int, Sequence[int]] | None = None
+    heads: Mapping[int, Sequence[int] | None] | None = None
     memory: dict[int, Any] = field(default_factory=dict)
     rotations: Rotations | None = None  # of the model, if the method turns queries and keys itself
     thread: threading.Thread = field(default_factory=threading.current_thread)
@@ -101,7 +105,8 @@ class Attached:
         if self.heads is not None:
             count = self.model.config.get_text_config().num_attention_heads
             chosen = torch.zeros(count, dtype=torch.bool)
-            chosen[list(self.heads.get(layer, ()))] = True
+            named = self.heads.get(layer, ())
+            chosen[slice(None) if named is None else list(named)] = True
         rotation = self.rotations.for_layer(module) if self.rotations else None
         return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory, rotation)
 
@@ -143,19 +148,21 @@ def attach(
     method: AttentionMethod | None = None,
     *,
     recorder: Recorder | None = None,
-    layers: Collection[int] | None = None,
-    heads: Mapping[int, Sequence[int]] | None = None,
+    layers: Iterable[int] | None = None,
+    heads: Mapping[int, Iterable[int] | None] | None = None,
     report: Report | None = None,
 ) -> Iterator[Attached]:
     """Let `method` do, and `recorder` watch, the attention of `model` (a transformers decoder) inside the block.
 
     `layers`: those that the method does, the rest stays dense (range(2, 22) leaves out the first two); `heads`: the
-    same by head, layer -> heads. `report` takes in what was looked at; the one made by default is `attached.report`.
-    Blocks nest, the inner one counts. InputError: the model's attention cannot be switched, or has sinks of its own,
-    which the kernels here do not compute; or there is no such layer or head.
+    same by head, layer -> heads (None: all). `report` takes in what was looked at; the one made by default is
+    `attached.report`. Blocks nest, the inner one counts. With checkpointing, call backward() within the block.
+    InputError: the model's attention cannot be switched, or has sinks of its own, which the kernels here do not
+    compute; or there is no such layer or head.
     """
     _check(model, method)
-    check_choice(model.config.get_text_config(), layers, heads)
+    chosen, by_head = layers_of(layers), heads_of(heads)
+    check_choice(model.config.get_text_config(), chosen, by_head)
     if recorder is not None:
         check_choice(model.config.get_text_config(), recorder.heads)
     rotations = _rotations(model, method, alone=layers is None and heads is None and recorder is None)
@@ -166,8 +173,8 @@ def attach(
         recorder,
         modules,
         Report() if report is None else report,
-        None if layers is None else frozenset(layers),
-        heads,
+        chosen,
+        by_head,
         rotations=rotations,
     )
     _switch(model)
@@ -183,31 +190,26 @@ def attach(
         _restore(model)
 
 
-def _check(model: Any, method: Any) -> None:
-    name = type(model).__name__
+def require_model(asked: str, model: Any) -> None:
+    """InputError: what came to the function `asked` is no model of transformers."""
     if not hasattr(model, "set_attn_implementation"):
         raise InputError(
-            f"attach got {name}; it needs a transformers model (AutoModelForCausalLM.from_pretrained(…), or what "
-            "load_language_model(…) holds as .model)."
+            f"{asked} got {type(model).__name__}; it needs a transformers model (AutoModelForCausalLM.from_pretrained("
+            "…), or what load_language_model(…) holds as .model)."
         )
+
+
+def _check(model: Any, method: Any) -> None:
+    require_model("attach", model)
     if method is not None and (isinstance(method, type) or not hasattr(method, "attend")):
         raise InputError(
             f"attach got {method!r} for a method; it needs one that is made, such as FlexPrefill(gamma=0.95). "
             "foveal.attention.method_by_name('flexprefill') makes one by its name."
         )
-    config = model.config
-    if config.model_type == "gpt_oss":
-        raise InputError(f"{name} has learned attention sinks, which no method here computes. Choose another model.")
-
-
-def check_choice(config: Any, layers: Collection[int] | None, heads: Mapping[int, Sequence[int]] | None = None) -> None:
-    """InputError: layers or heads that a model of this configuration does not have."""
-    named = [*(layers or ()), *(heads or ())]
-    if any(not 0 <= layer < config.num_hidden_layers for layer in named):
-        raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {config.num_hidden_layers - 1}.")
-    chosen = [head for of_layer in (heads or {}).values() for head in of_layer]
-    if any(not 0 <= head < config.num_attention_heads for head in chosen):
-        raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {config.num_attention_heads - 1}.")
+    if model.config.model_type == "gpt_oss":
+        raise InputError(
+            f"{type(model).__name__} has learned attention sinks, which no method here computes. Choose another model."
+        )
 
 
 def needs_unrotated(method: AttentionMethod | None) -> bool:
@@ -284,6 +286,7 @@ def _mask(**arguments: Any) -> Any:
     """What transformers calls once a pass. Only our attention understands it, so for as long as it lives in a thread
     without a block of its own the model stays switched."""
     config, mask = arguments.get("config"), mask_function(**arguments)
+    mask.under = mask.under or tuple(map(ref, _ACTIVE.get()))  # weakly: a method may keep the masks that it was given
     with _LOCK:
         for key, switched in list(_SWITCHED.items()):  # one may end here, where garbage is collected
             if any(config is part for part, _ in switched.before) and key in _SWITCHED:
@@ -313,8 +316,11 @@ def attached_here(model: Any) -> Attached | None:
     return next((one for one in reversed(_ACTIVE.get()) if one.model is model), None)
 
 
-def _attached_to(module: nn.Module) -> Attached | None:
-    found = next((one for one in reversed(_ACTIVE.get()) if id(module) in one.modules), None)
+def _attached_to(module: nn.Module, mask: Mask) -> Attached | None:
+    """What a pass began under: where backward() runs a part of it anew (checkpointing), the same again, whichever
+    thread does that (on a GPU it is one of PyTorch's own, without any context of ours)."""
+    under = [one for held in mask.under if (one := held()) is not None]
+    found = next((one for one in reversed(under or _ACTIVE.get()) if id(module) in one.modules), None)
     if found is None:
         _say_once()
     return found
@@ -346,7 +352,7 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """The output (B, Q, H, D) of a layer."""
     kind = query.device.type
-    if torch.is_autocast_enabled(kind) and layer_of(key) is None:  # as PyTorch's own attention does it
+    if kind != "meta" and torch.is_autocast_enabled(kind) and layer_of(key) is None:  # as PyTorch's own attention does
         wanted = torch.get_autocast_dtype(kind)
         q, k, v = (part if part.dtype == torch.float64 else part.to(wanted) for part in (query, key, value))
         with torch.autocast(kind, enabled=False):
@@ -357,7 +363,7 @@ def _attention(
     if attention_mask is None and not (getattr(module, "is_causal", True) if causal is None else causal):
         return _own(module, query, key, value, None, dropout, scale, options)  # an encoder, as of images: all see all
     mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
-    attached = _attached_to(module)
+    attached = _attached_to(module, mask)
     if attached is not None:
         context = attached.context(module, mask, scale, softcap)
         method = attached.method_for(context.layer)

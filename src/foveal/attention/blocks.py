@@ -41,7 +41,10 @@ class Lists:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Kept blocks and the tokens' rule inside them; make it by `of`, `causal` or `from_block_mask`."""
+    """Kept blocks, `keep` (B or 1, H or 1, query blocks, key blocks), and the tokens' rule inside them.
+
+    Make it by `of`, `causal` or `from_block_mask`. Sizes are in tokens; queries are the last of the keys.
+    """
 
     keep: Tensor  # (B or 1, H or 1, query blocks, key blocks) bool
     queries: int

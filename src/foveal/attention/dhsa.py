@@ -62,18 +62,22 @@ log = logging.getLogger("foveal.attention")
 
 @dataclass(frozen=True)
 class DHSA(BlockMethod):
-    """`budget`: keys for each query at most; or `density`: the same as a share of the text's length."""
+    """A fixed budget of keys for each query, by chunks that follow the text (Xiong et al., 2025, arXiv 2510.24606).
+
+    `budget`: keys for each query at most; or `density`: the same as a share of the text's length, above 0 and at most
+    1. Neither: 1,024 keys, of texts above 8,192 tokens an eighth. InputError: both, or a value out of its range.
+    """
 
     budget: int | None = None
     density: float | None = None
-    boundaries: Literal["predicted", "fixed", "oracle"] = "predicted"
+    boundaries: Literal["predicted", "fixed", "oracle"] = "predicted"  # where keys are cut into chunks
     predictor: BoundaryPredictor | None = None  # None: the one that is shipped for the model
-    pooling: str = "sqrt_centred"
-    local: int = BLOCK
-    sink: int = BLOCK
-    dense_tail: int = BLOCK
+    pooling: str = "sqrt_centred"  # how a vector is made of a chunk's keys, one of chunks.POOLINGS
+    local: int = BLOCK  # the last keys before a query, in tokens, that are always seen
+    sink: int = BLOCK  # the first keys of the text, likewise
+    dense_tail: int = BLOCK  # tokens at the end that look at everything
     chunk: int = KEY_BLOCK  # of fixed boundaries
-    sparse_decode: bool = False
+    sparse_decode: bool = False  # whether new tokens go by the budget, too
     compared: float = 1.5  # of a decoding step's budget: keys that are compared, the values of the rest of 2 are read
     name: ClassVar[str] = "dhsa"
     key_block: ClassVar[int] = KEY_BLOCK  # type: ignore[misc]

@@ -45,20 +45,21 @@ LONG = 8192
 
 @dataclass(frozen=True)
 class FlexPrefill(BlockMethod):
-    """gamma: the share of attention's mass to keep; tau: how far a head may be from its block means, 0 to 1.
+    """As many blocks as hold a share `gamma` of the attention, by head and prompt (Lai et al., ICLR 2025, section 3).
 
+    `tau`: how far, as a Jensen-Shannon distance, a head may be from its block means to be trusted to them.
     `min_budget`, `max_budget`: tokens that a head keeps at least and at most, of columns and of diagonals each, and at
-    most of each row of its map of block means.
+    most of each row of its map of block means. InputError: a value out of its range.
     """
 
-    gamma: float = 0.95
-    tau: float = 0.1
+    gamma: float = 0.95  # above 0, at most 1
+    tau: float = 0.1  # 0 to 1
     min_budget: int | None = None  # None: 512, from 8,192 keys on 1,024
-    max_budget: int | None = None
-    block: int = BLOCK
-    budget: Literal["blocks", "tokens"] = "blocks"
-    paired: bool = True
-    dense_last: int = 256
+    max_budget: int | None = None  # None: no limit
+    block: int = BLOCK  # tokens of a query or key block; a power of two from 16
+    budget: Literal["blocks", "tokens"] = "blocks"  # what a mass of gamma is counted in; the paper: tokens
+    paired: bool = True  # keep both diagonals of blocks that a band of distances touches; the paper: one
+    dense_last: int = 256  # tokens at the end that look at everything
     name: ClassVar[str] = "flexprefill"
 
     def __post_init__(self) -> None:

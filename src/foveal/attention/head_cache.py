@@ -59,7 +59,12 @@ POOL = 7
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCache:
-    """Decoding holds a share of the cache: all tokens of retrieval heads, few of the others."""
+    """Decoding holds a share of the cache: all tokens of retrieval heads, few of the others.
+
+    RazorAttention (arXiv 2407.15891), DuoAttention (arXiv 2410.10819), HeadKV (arXiv 2410.19258), SnapKV (arXiv
+    2404.14469) and StreamingLLM, by `policy`. `keep`: the share of a full cache that may be held, above 0 and at most
+    1; `sinks`, `recent`: tokens that every head keeps. UnknownName: no such policy. InputError: a value out of range.
+    """
 
     policy: str = "razor"  # one of POLICIES
     keep: float = 0.35  # share of a full cache that may be held, above 0 to 1

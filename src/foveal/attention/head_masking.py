@@ -32,7 +32,10 @@ PHASES = ("all", "decode")
 
 
 class MaskHeads:
-    """An `AttentionMethod` under which some heads say nothing; the others attend densely."""
+    """An `AttentionMethod` under which some heads say nothing; the others attend densely.
+
+    `heads`: (layer, head), both from 0. Wu et al., ICLR 2025 (arXiv 2404.15574), section 4.
+    """
 
     def __init__(self, heads: Iterable[Head], *, mode: str = "zero", phase: str = "all") -> None:
         """InputError: no such mode or phase. A head that the model does not have is an error when it is run."""

@@ -42,8 +42,10 @@ def block_attention(
     bias: Tensor | None = None,
     softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention of each query over the keys of its kept blocks.
+    """Softmax attention of each query over the keys of its kept blocks: (output, log-sum-exp).
 
+    q (B, H, Q, D), k (B, G, K, D), v (B, G, K, E), H a multiple of G -> output (B, H, Q, E) in q's type, log-sum-exp
+    (B, H, Q) float32, natural. `scale` of the products: None is D ** -0.5. A query that sees nothing gets 0 and -inf.
     `bias` (B or 1, H or 1, Q, key blocks) float32 is added to the scaled scores of each key block; `softcap` c turns
     scaled scores s into c * tanh(s / c) before. InputError: shapes that do not fit, or a type that is none of float32,
     bfloat16, float16.

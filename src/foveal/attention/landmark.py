@@ -84,8 +84,12 @@ def _check_block(block: int, lead: int = 0) -> None:
 def landmark_attention(
     q: Tensor, k: Tensor, v: Tensor, *, block: int, lead: int = 0, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The causal output and the log-sum-exps (no gradient through these), once differentiable, in q's type also under
-    autocast. InputError: shapes that do not fit."""
+    """Grouped softmax over landmarks and their blocks (Mohtashami and Jaggi, NeurIPS 2023, section 3), causal.
+
+    q (B, H, Q, D), k (B, G, K, D), v (B, G, K, E) -> output (B, H, Q, E) in q's type, also under autocast, and
+    log-sum-exps (B, H, Q), through which no gradient goes; once differentiable. `block` positions end in a landmark,
+    `lead` of the first are missing. InputError: shapes that do not fit.
+    """
     _check(q, k, v, block, lead)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     with torch.autocast(q.device.type, enabled=False):  # what the backward keeps is of one type

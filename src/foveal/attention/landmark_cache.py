@@ -45,7 +45,10 @@ GATHERED = 2**23
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSettings:
-    """How a text is read; checked when made, and against the model when a cache is made."""
+    """How a text is read by landmarks: `top_k` blocks opened for a query, chosen by `selection`.
+
+    Checked when made, and against the model when a cache is made. InputError: a value out of its range.
+    """
 
     top_k: int = 4  # blocks that a query opens
     selection: str = "token_and_head"  # one of SELECTIONS
@@ -308,7 +311,10 @@ def _open(asked: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Te
 
 
 class LandmarkCache:
-    """All layers of one or more texts of equal length, read in step."""
+    """What a `LandmarkModel` keeps of one or more texts of equal length, read in step: landmarks, blocks, the rest.
+
+    Mohtashami and Jaggi, NeurIPS 2023 (arXiv 2305.16300), sections 3.2 and 3.3. `LandmarkModel.make_cache` makes it.
+    """
 
     def __init__(self, layers: list[LandmarkLayer], identity: str, settings: ReadSettings) -> None:
         self.layers, self.identity, self.settings = layers, identity, settings

@@ -50,7 +50,10 @@ AT_ONCE = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkSettings:
-    """What a model is trained for; it can be read with in no other way. Checked when made."""
+    """What a `LandmarkModel` is trained for, in positions; it can be read with in no other way.
+
+    Checked when made. InputError: a window of fewer than three whole blocks, or a value out of its range.
+    """
 
     block: int = 64  # positions of a block, the landmark among them
     train_length: int = 512  # positions of a training window, a multiple of the block
@@ -81,7 +84,10 @@ class LandmarkSettings:
 
 
 class LandmarkModel(nn.Module):
-    """A decoder of transformers and its landmark."""
+    """A decoder of transformers and its landmark: trained in short windows, it reads texts of any length by blocks.
+
+    Mohtashami and Jaggi, NeurIPS 2023 (arXiv 2305.16300). input_ids (B, T) -> logits (B, T, vocabulary).
+    """
 
     def __init__(self, base: Any, settings: LandmarkSettings | None = None) -> None:
         """Take over `base`, which from then on is of no use by itself (unrotated.py). The landmark is the mean token.

@@ -51,7 +51,11 @@ SELECTIONS, SHARES = ("block", "token"), ("head", "group")
 
 @dataclass(frozen=True, kw_only=True)
 class LongHeads:
-    """Every head chooses its own chunks of a text of any length, at distances within the trained window."""
+    """Every head chooses its own chunks of a text of any length, at distances within the trained window.
+
+    LongHeads (Lu et al., EMNLP 2024, arXiv 2402.10685); nothing is trained. Needs rotary positions and a cache of
+    `make_cache`. InputError: a value out of its range. UnknownName: no such representation.
+    """
 
     chunk_size: int | None = None  # tokens of a chunk; None: a 16th of attention_length
     attention_length: int | None = None  # tokens that a query sees; None: the trained window, at most 4,096

@@ -25,7 +25,10 @@ COLUMNS = 128
 
 
 class LongHeadsCache(Cache):
-    """The keys and values of a model, in chunks. `layers` are `LongHeadsLayer`s and `SlidingLayer`s."""
+    """The keys and values of a model, in chunks: a `Cache` of transformers, made by `LongHeads.make_cache`.
+
+    `layers` are `LongHeadsLayer`s and `SlidingLayer`s. Afterwards it says which chunks each head chose.
+    """
 
     layers: list[Any]
 

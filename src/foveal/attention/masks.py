@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_window_causal_mask_function
 
+from foveal.attention.implementations import KEY
 from foveal.errors import InputError
 
 
@@ -37,6 +38,7 @@ class Mask:
         self.padding: Tensor | None = arguments.get("attention_mask")
         self.device: torch.device = torch.device(arguments.get("device") or "cpu")
         self.given = False  # whether `dense` is a mask of the caller's own
+        self.under: tuple[Any, ...] = ()  # blocks of attach that the pass began in
         self.shape = (int(arguments["batch_size"]), 1, int(arguments["q_length"]), int(arguments["kv_length"]))
 
     @classmethod
@@ -117,9 +119,11 @@ class Mask:
         return seen
 
     @classmethod
-    def __torch_function__(cls, _: Any, __: Any, given: Sequence[Any] = (), ___: Any = None) -> NoReturn:
+    def __torch_function__(
+        cls, _: Any, __: Any, given: Sequence[Any] = (), named: Mapping[str, Any] | None = None
+    ) -> NoReturn:
         """NoTensor: a model's own code computes with its mask."""
-        raise NoTensor(next((one for one in given if isinstance(one, cls)), None))
+        raise NoTensor(next((one for one in (*given, *(named or {}).values()) if isinstance(one, cls)), None))
 
     def __getattr__(self, name: str) -> NoReturn:
         raise NoTensor(self) if hasattr(Tensor, name) else AttributeError(f"A mask has no {name}.")
@@ -131,7 +135,9 @@ class Mask:
             raise NoTensor(self)
         first = range(self.shape[2])[rows].start
         last = {"q_offset": self.q_offset + first, "q_length": self.shape[2] - first}
-        return Mask({**self._arguments, **last, "allow_is_causal_skip": False})  # empty room may follow even one query
+        part = Mask({**self._arguments, **last, "allow_is_causal_skip": False})  # empty room may follow even one query
+        part.under = self.under
+        return part
 
     def __invert__(self, *_: Any) -> NoReturn:
         raise NoTensor(self)
@@ -159,11 +165,20 @@ class NoTensor(InputError, AttributeError):
     """A model's own code takes a `Mask` for a tensor. An AttributeError, too: to be asked for one is no error."""
 
     def __init__(self, mask: Mask | None) -> None:
-        config = vars(mask).get("_arguments", {}).get("config") if mask is not None else None
-        kind = f"Models of the kind {config.model_type!r} work" if config is not None else "This model works"
+        told = vars(mask) if mask is not None else {}
+        config = told.get("_arguments", {}).get("config")
+        if told.get("under") and config is not None and config._attn_implementation != KEY:
+            super().__init__(
+                "This pass began in a block of attach that has ended. With checkpointing, backward() runs layers anew: "
+                "call it within the block."
+            )
+            return
+        kind, own = (
+            (f"Models of the kind {config.model_type!r} work", "their") if config else ("This model works", "its")
+        )
         super().__init__(
-            f"{kind} on the mask of their attention themselves, which no method here does: they choose what to look "
-            "at, or bias it, in a way of their own. Choose another model, such as Llama, Qwen or Gemma."
+            f"{kind} on the mask of attention in {own} own code, to choose what to look at or to bias it, which no "
+            "method here does. Choose another model, such as Llama, Qwen or Gemma."
         )
 
 

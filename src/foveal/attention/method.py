@@ -41,7 +41,10 @@ CALIBRATED = 4096
 
 
 class BlockMethod(ABC):
-    """An `AttentionMethod` that chooses blocks; a subclass writes `prefill`."""
+    """An `AttentionMethod` that chooses blocks; a subclass writes `prefill`.
+
+    Sizes are in tokens: `query_block`, `key_block`, and `least`, the keys below which dense attention runs.
+    """
 
     query_block: int = BLOCK
     key_block: int = BLOCK

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dense(BlockMethod):
-    """Every block."""
+    """Every block: dense attention by the block kernel, so that a report shows what no choice would give."""
 
     name: ClassVar[str] = "dense"
 
@@ -41,7 +41,10 @@ class Dense(BlockMethod):
 
 @dataclass(frozen=True)
 class Streaming(BlockMethod):
-    """The first `sinks` and, before each query, the last `recent` tokens, both in whole blocks."""
+    """The first `sinks` and, before each query, the last `recent` tokens, both in whole blocks.
+
+    StreamingLLM (Xiao et al., ICLR 2024), as a prefill. InputError: `sinks` below 0 or `recent` below 1.
+    """
 
     sinks: int = BLOCK
     recent: int = 1024
@@ -61,7 +64,10 @@ class Streaming(BlockMethod):
 
 @dataclass(frozen=True)
 class VerticalSlash(BlockMethod):
-    """For each head `vertical` tokens of columns and `slash` tokens of diagonals."""
+    """For each head `vertical` tokens of columns and `slash` tokens of diagonals, by the last queries' attention.
+
+    MInference's pattern (Jiang et al., NeurIPS 2024), with one size for every head. InputError: a size below 1.
+    """
 
     vertical: int = 1024
     slash: int = 1024
@@ -85,7 +91,10 @@ class VerticalSlash(BlockMethod):
 
 @dataclass(frozen=True)
 class BlockTopK(BlockMethod):
-    """For each query block `density` of the key blocks before it, by the product of the means."""
+    """For each query block `density` (above 0, at most 1) of the key blocks before it, by the product of the means.
+
+    InputError: a density that is no such share.
+    """
 
     density: float = 0.125
     name: ClassVar[str] = "block-topk"
@@ -104,7 +113,10 @@ class BlockTopK(BlockMethod):
 
 @dataclass(frozen=True)
 class RandomBlocks(BlockMethod):
-    """For each query block `density` of the key blocks before it, drawn anew for each layer and head."""
+    """For each query block `density` (above 0, at most 1) of the key blocks before it, drawn by layer and head.
+
+    What any choice must beat. InputError: a density that is no such share.
+    """
 
     density: float = 0.125
     seed: int = 0

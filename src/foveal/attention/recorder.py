@@ -11,11 +11,12 @@ Shapes    queries (B, H, Q, D), keys (B, G, K, D), rows (B, R)  ->  per layer (B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from foveal.attention.choices import heads_of
 from foveal.attention.estimates import capped
 from foveal.errors import InputError
 
@@ -25,12 +26,15 @@ class DeepestLayerDone(Exception):
 
 
 class Recorder:
-    """Keeps the rows that were asked for of one forward pass; `attention[layer]` holds them afterwards."""
+    """Keeps the rows that were asked for of one forward pass.
+
+    Afterwards `attention[layer]` holds them: (B, heads asked for, rows, keys) float32, each row summing to 1.
+    """
 
     def __init__(
         self,
         rows: Tensor,
-        heads: Mapping[int, Sequence[int] | None],
+        heads: Mapping[int, Iterable[int] | None],
         *,
         stop: bool = False,
         reduce: Callable[[int, Tensor], Tensor] | None = None,
@@ -38,17 +42,16 @@ class Recorder:
         """`rows` (B, R): queries within the pass; `heads`: layer -> its heads (None: all).
 
         `reduce(layer, attention)` shrinks what is kept at once; `stop` ends the pass at the deepest layer named.
-        InputError: no layer, or rows of another shape, or that are no whole numbers.
+        InputError: no layer, heads that are not named by layer, or rows of another shape, or no whole numbers.
         """
-        if rows.dim() != 2 or rows.is_floating_point() or rows.dtype == torch.bool:
-            raise InputError(
-                f"The recorder got rows of shape {tuple(rows.shape)}, {rows.dtype}; it needs whole numbers (batch, "
-                "rows)."
-            )
-        if not heads:
+        if not isinstance(rows, Tensor) or rows.dim() != 2 or rows.is_floating_point() or rows.dtype == torch.bool:
+            came = f"shape {tuple(rows.shape)}, {rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
+            raise InputError(f"The recorder got rows of {came}; it needs whole numbers (batch, rows), as a tensor.")
+        chosen = heads_of(heads)
+        if not chosen:
             raise InputError("The recorder got no layer to watch.")
         self.rows = rows.long()
-        self.heads = dict(heads)
+        self.heads: dict[int, tuple[int, ...] | None] = chosen
         self.attention: dict[int, Tensor] = {}
         self._reduce = reduce
         self._deepest = max(self.heads) if stop else None

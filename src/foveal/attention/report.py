@@ -51,7 +51,11 @@ class Look:
 
 @dataclass
 class Report:
-    """Collects the last `most` looks of all layers; `keep_blocks` holds the blocks themselves too, for pictures."""
+    """Collects the last `most` looks of all layers: density and recall by head (shares, 0 to 1), and seconds.
+
+    `keep_blocks` holds the blocks themselves too, for pictures; `rows` is how many queries of a look recall is measured
+    on, exactly.
+    """
 
     keep_blocks: bool = False
     rows: int = ROWS

@@ -56,7 +56,12 @@ little there, and has to be built."""
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalAttention:
-    """Decoding looks at a window and at the keys that an index finds; prompts are read exactly."""
+    """Decoding looks at a window and at the keys that an index finds; prompts are read exactly.
+
+    RetrievalAttention (Liu et al., NeurIPS 2025, arXiv 2409.10516). Tokens: `top_k` keys found for each head, `n_sink`
+    and `n_local` of the window, `crossover` hidden keys below which all are scored. Needs a cache of `make_cache`.
+    InputError: a value out of its range. UnknownName: no such index.
+    """
 
     top_k: int = 100  # hidden keys that each query looks at
     n_sink: int = 128  # first tokens of the context, always looked at
@@ -146,7 +151,10 @@ class RetrievalAttention:
 
 
 class RetrievalCache(Cache):
-    """The keys and values of a model, searched. `layers` are `MemoryLayer`s and `SlidingLayer`s."""
+    """The keys and values of a model, searched: a `Cache` of transformers, made by `RetrievalAttention.make_cache`.
+
+    `layers` are `MemoryLayer`s and `SlidingLayer`s. Afterwards it says how much was looked at.
+    """
 
     layers: list[Any]
 

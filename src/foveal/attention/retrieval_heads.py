@@ -57,7 +57,11 @@ log = logging.getLogger("foveal.attention")
 
 @dataclass(frozen=True, eq=False)
 class HeadScores:
-    """What every head scored in every run."""
+    """What every head scored in every run: `runs` (R, L, H), in 0 to 1 (kind "query": may be below 0).
+
+    `kind`: "copy" (Wu et al., ICLR 2025, arXiv 2404.15574), "query" (QRHead, EMNLP 2025, arXiv 2506.09944) or "gates"
+    (DuoAttention, arXiv 2410.10819). A head is (layer, head), both from 0.
+    """
 
     runs: Tensor  # (R, L, H) float32
     kind: str = "copy"  # one of KINDS

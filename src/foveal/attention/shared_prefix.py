@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 class SharedPrefix:
-    """An `AttentionMethod` for sequences laid out as texts followed by questions."""
+    """An `AttentionMethod` for rows [text, padded to N][question 1][question 2]….
+
+    Each question sees the text and itself, and no other: exactly the attention of each question asked
+    alone, while the text is read once.
+    """
 
     def __init__(
         self, lengths: Tensor, padded: int, questions: Sequence[int], *, method: AttentionMethod | None = None

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context, attach, attached_here, check_choice, record
+from foveal.attention.attach import AttentionMethod, Context, attach, attached_here, record, require_model
+from foveal.attention.choices import check_choice
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
+from foveal.errors import InputError
 from foveal.models.lean import Layer, lean, supports
 
 
@@ -33,8 +35,13 @@ def watch(
     """Read ids (B, N), none of them padding, at `positions` (B, N; default 0, 1, …), attending by `method`.
 
     Without one it attends as a block of `attach` around it says, else densely. A recorder with `stop` ends the pass at
-    the deepest layer that it watches. InputError: no such layer, head or row, or a method that nobody can watch.
+    the deepest layer that it watches. InputError: no such layer, head or row, ids that are none, no model of
+    transformers, or a method that nobody can watch.
     """
+    require_model("watch", model)
+    if not isinstance(ids, Tensor) or ids.dim() != 2:
+        came = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+        raise InputError(f"watch got ids of {came}; it needs a tensor of token ids, (batch, tokens).")
     check_choice(model.config.get_text_config(), recorder.heads)
     try:
         if supports(model):

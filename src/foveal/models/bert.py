@@ -26,7 +26,7 @@ from tokenizers import Encoding, Tokenizer
 
 from foveal.errors import ModelUnavailable
 from foveal.models.bert_numpy import NumpyBert, reads
-from foveal.models.characters import scalar
+from foveal.models.characters import require_several, scalar
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,11 @@ class BertEncoder:
         return self._whole.weights
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors (len(texts), dimension), float32; of each text the first `max_tokens` tokens count."""
+        """Unit vectors (len(texts), dimension), float32; of each text the first `max_tokens` tokens count.
+
+        InputError: one text instead of several.
+        """
+        require_several(texts)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         for first in range(0, len(texts), TOKENISED_AT_ONCE):
             tokens = self.tokens(texts[first : first + TOKENISED_AT_ONCE])

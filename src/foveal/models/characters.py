@@ -6,6 +6,9 @@ A shell's argument with stray bytes brings such halves, and JSON may escape them
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from foveal.errors import InputError
 
 _HALVES = re.compile(r"[\ud800-\udfff]")
 
@@ -13,3 +16,9 @@ _HALVES = re.compile(r"[\ud800-\udfff]")
 def scalar(text: str) -> str:
     """`text` with lone surrogates, which are no characters, replaced one for one by U+FFFD: every offset holds."""
     return text if text.isascii() else _HALVES.sub("\ufffd", text)
+
+
+def require_several(texts: Sequence[str]) -> None:
+    """InputError: one text where several are due, which would be read letter by letter."""
+    if isinstance(texts, str):
+        raise InputError(f"encode got one text, {texts[:40]!r}; it needs several: give [text] for a single one.")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import ModelUnavailable
+from foveal.models.characters import require_several
+from foveal.models.dtypes import dtype_name
 from foveal.models.folders import fingerprint, written_at
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -24,15 +26,23 @@ if TYPE_CHECKING:
     import torch
 
 
+DTYPES = ("bfloat16", "float32")
+
+
 def load_encoder(
-    name: str = "minilm", *, dtype: str | None = None, cache: Path | None = None, home: Path | None = None
+    name: str | Path = "minilm",
+    *,
+    dtype: str | torch.dtype | None = None,
+    cache: Path | None = None,
+    home: Path | None = None,
 ) -> Encoder:
     """The encoder called `name`: one of `foveal models`, one of your own (`home`/models; default: the home of the
     settings), a folder, or a hub id such as "BAAI/bge-small-en-v1.5".
 
     `dtype` is "bfloat16" or "float32" (default: bfloat16 where the processor has it natively). Loaded once a process.
-    UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched.
+    UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched. InputError: another dtype.
     """
+    name, dtype = str(name), dtype_name(dtype, DTYPES, kind="an encoder")
     folder = folder_of(name, cache or Settings.load().cache, kind="encoder", home=home)
     written = written_at(folder)
     return _loaded(folder, name, dtype, written)
@@ -89,8 +99,10 @@ class SentenceTransformerEncoder:
         self.fingerprint = fingerprint(folder, seed=str(self.max_tokens))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors (len(texts), dimension), float32."""
+        """Unit vectors (len(texts), dimension), float32. InputError: one text instead of several."""
         import torch
+
+        require_several(texts)
 
         vectors = self._model.encode(
             list(texts), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False

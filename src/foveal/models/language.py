@@ -10,6 +10,7 @@ base model) completes the messages' contents, joined by blank lines.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,17 +22,20 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.characters import scalar
 from foveal.models.chat import Messages, checked
+from foveal.models.dtypes import dtype_name
 from foveal.models.folders import Progress, kept_fingerprint, made_once, written_at
 from foveal.models.gguf import convert
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
+from foveal.models.room import left
 from foveal.settings import Settings, existing
 
 if TYPE_CHECKING:
     import torch
 
 DEFAULT = "qwen2.5-coder-0.5b"
-DTYPES = ("bfloat16", "float16", "float32")
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+DTYPES = tuple(BYTES)
 TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|return|>", "</s>")
 """Tokens that end a turn in the templates of today's models; those that a tokenizer holds as control tokens count."""
 
@@ -145,16 +149,19 @@ def completion_prompt(messages: Sequence[dict[str, str]]) -> str:
 
 
 def load_language_model(
-    name: str = DEFAULT, *, dtype: str | None = None, cache: Path | None = None, on_progress: Progress | None = None
+    name: str | Path = DEFAULT,
+    *,
+    dtype: str | torch.dtype | None = None,
+    cache: Path | None = None,
+    on_progress: Progress | None = None,
 ) -> LanguageModel:
     """The model called `name`: one of `foveal models`, a folder, a .gguf file, or a hub id.
 
     `dtype` is one of `DTYPES` (default: bfloat16 where the processor has it natively, else float32). Loaded once a
     process, on the GPU if there is one. `on_progress(done, total)` is told of the conversion at the first call ever.
-    UnknownName: no such name, file or id. ModelUnavailable: it cannot be read or fetched.
+    UnknownName: no such name, file or id. ModelUnavailable: it cannot be read or fetched. InputError: another dtype.
     """
-    if dtype not in (None, *DTYPES):
-        raise InputError(f"dtype is {dtype!r}; a language model takes {', '.join(DTYPES)}.")
+    name, dtype = str(name), dtype_name(dtype, DTYPES, kind="a language model")
     cache = cache or Settings.load().cache
     path = existing(name)
     if path is not None and path.suffix == ".gguf" and path.is_file():
@@ -233,6 +240,8 @@ def _weights(folder: Path, dtype: str | None) -> Any:
 
     gpu = torch.cuda.is_available()
     chosen = dtype or ("bfloat16" if gpu or native_bfloat16() else "float32")
+    if not gpu:
+        _require_room(folder, chosen)
     found: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, chosen), local_files_only=True, use_safetensors=True, output_loading_info=True
     )
@@ -241,6 +250,20 @@ def _weights(folder: Path, dtype: str | None) -> Any:
         missing = sorted(loaded["missing_keys"])
         raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
     return model.to("cuda" if gpu else "cpu").eval()
+
+
+def _require_room(folder: Path, dtype: str) -> None:
+    """ModelUnavailable: its weights, which are made anew in another type, do not fit into memory; else it maps them."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kept = config.get("dtype") or config.get("torch_dtype") or "float32"
+    if dtype == kept or BYTES.get(kept) is None:
+        return
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) * BYTES[dtype] // BYTES[kept]
+    if (free := left()) is not None and size > free:
+        raise ModelUnavailable(
+            f"{folder.name} takes {size / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free. Let a server's "
+            "model answer (docs/models.md), name a smaller one, or run this where there is more memory."
+        )
 
 
 def _tokenizer(folder: Path) -> Any:

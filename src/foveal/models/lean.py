@@ -8,8 +8,8 @@ few tokens (half_products.py), and used as they are for many.
 
 Shapes    x (rows * N, width); queries (rows, N, heads, D), keys and values (rows, N, kv_heads, D)
 Needs     Llama, Qwen 2 and 3, or Gemma 3 (text), whole and unhooked. A layer is packed when it is first used, and
-          memory then holds its weights twice (in float32 once and a half); a model whose weights have changed gets
-          new layers, also in the midst of its training
+          memory then holds its weights twice (in float32 once and a half), if there is room (room.py); a model whose
+          weights have changed gets new layers, also in the midst of its training
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch.autograd.graph import increment_version
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from foveal.models.half_products import HalfWeight
+from foveal.models.room import is_room_for
 from foveal.models.threads import with_threads
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3_text")
@@ -85,11 +86,11 @@ class Product:
     """x (N, D) -> x W^T + b, where W is the rows of several linear layers put together; packed on a CPU."""
 
     def __init__(self, *layers: nn.Linear) -> None:
-        """Copy and pack the weights; on another device keep the layers' own."""
+        """Copy and pack the weights; on another device, and where memory is short, keep the layers' own."""
         self._layers, self.packed = layers, False
         self._half: HalfWeight | None = None
         weights: list[Tensor] = [one.weight for one in layers]
-        if weights[0].device.type != "cpu":
+        if weights[0].device.type != "cpu" or not is_room_for(2 * sum(one.nbytes for one in weights)):
             return
         whole = torch.cat(weights) if len(weights) > 1 else weights[0].detach()  # copying takes as long as packing
         biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]

@@ -18,18 +18,96 @@ Names load when they are used; importing this package loads nothing heavy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from foveal.registry import LAYERS, lookup
 
-__all__ = ["LAYERS"]
+if TYPE_CHECKING:
+    from foveal.nn.aaren import Aaren, AarenBlock, AarenEncoder, AarenSettings
+    from foveal.nn.baseline_models import BaselineConfig, BaselineLM
+    from foveal.nn.branch_gates import ConstantStep
+    from foveal.nn.channel_attention import CBAM, DIA, ECA, SRM, SqueezeExcitation
+    from foveal.nn.codebook import CodebookSettings, LinearBottleneck, TaskCodebook
+    from foveal.nn.gated_delta import GatedDelta, GatedDeltaSettings
+    from foveal.nn.goal_filter import GoalFilter, GoalFilterSettings
+    from foveal.nn.lama import LamaSettings, LowRankAttention, LowRankPooler
+    from foveal.nn.language_models import (
+        AarenConfig,
+        AarenLM,
+        RoutingConfig,
+        RoutingTransformerLM,
+        TitansConfig,
+        TitansLM,
+    )
+    from foveal.nn.neural_memory import MemorySettings, NeuralMemory
+    from foveal.nn.passage_memory import PassageMemory, PassageSettings
+    from foveal.nn.resnet import ResNet, ResNetSettings
+    from foveal.nn.routing import RoutingAttention, RoutingSettings
+    from foveal.nn.routing_encoder import RoutingEncoder
+    from foveal.nn.stepnet import StepAttention, StepSettings
+    from foveal.nn.text_classifier import TextClassifier, TextClassifierConfig
+    from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
+    from foveal.nn.vision_transformer import VisionSettings, VisionTransformer
 
+__all__ = [
+    "LAYERS",
+    "NeuralMemory",
+    "MemorySettings",
+    "TitansSettings",
+    "LMM",
+    "MAC",
+    "MAG",
+    "MAL",
+    "Aaren",
+    "AarenBlock",
+    "AarenEncoder",
+    "AarenSettings",
+    "RoutingAttention",
+    "RoutingSettings",
+    "RoutingEncoder",
+    "LowRankAttention",
+    "LowRankPooler",
+    "LamaSettings",
+    "TextClassifier",
+    "TextClassifierConfig",
+    "PassageMemory",
+    "PassageSettings",
+    "GatedDelta",
+    "GatedDeltaSettings",
+    "StepAttention",
+    "StepSettings",
+    "SqueezeExcitation",
+    "ECA",
+    "CBAM",
+    "SRM",
+    "DIA",
+    "ConstantStep",
+    "ResNet",
+    "ResNetSettings",
+    "VisionTransformer",
+    "VisionSettings",
+    "CodebookSettings",
+    "TaskCodebook",
+    "LinearBottleneck",
+    "GoalFilterSettings",
+    "GoalFilter",
+    "BaselineConfig",
+    "BaselineLM",
+    "TitansConfig",
+    "TitansLM",
+    "AarenConfig",
+    "AarenLM",
+    "RoutingConfig",
+    "RoutingTransformerLM",
+]
 
-def __getattr__(name: str) -> Any:
-    if name in LAYERS:
-        return lookup(LAYERS, name, kind="layer")
-    raise AttributeError(f"module 'foveal.nn' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for a layer
+
+    def __getattr__(name: str) -> object:
+        if name in LAYERS:
+            return lookup(LAYERS, name, kind="layer")
+        raise AttributeError(f"module 'foveal.nn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LAYERS})
+    return sorted(__all__)

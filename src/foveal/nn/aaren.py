@@ -33,7 +33,10 @@ from foveal.nn.states import StackState, State, own, require_state
 
 @dataclass(frozen=True, kw_only=True)
 class AarenSettings:
-    """A layer's shape; checked when made. What is not the paper's is off."""
+    """A layer's shape; what is not the paper's is off.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     dim: int
     heads: int = 4
@@ -78,7 +81,10 @@ class AarenState(State):
 
 
 class Aaren(nn.Module):
-    """Multi-head attention of learned queries over all that was read so far."""
+    """Multi-head attention of learned queries over all that was read so far: x (B, T, dim) -> (B, T, dim) and a state.
+
+    Feng et al., "Attention as an RNN", 2024 (arXiv 2405.13956).
+    """
 
     def __init__(self, settings: AarenSettings) -> None:
         """Weights are drawn from torch's generator; queries with a variance of 1 / dim."""
@@ -246,7 +252,7 @@ def _wide(x: Tensor) -> torch.dtype:
 
 
 class AarenBlock(nn.Module):
-    """A Transformer's layer with Aaren in the place of its attention.
+    """A Transformer's layer with Aaren in the place of its attention: x (B, T, dim) -> (B, T, dim) and a state.
 
     residual  what the attention's output is added to: the token's own "input", the "query", or "none"
     norm      "pre" for new models, "post" as in the models of the paper
@@ -306,7 +312,10 @@ class AarenBlock(nn.Module):
 
 
 class AarenEncoder(nn.Module):
-    """A stack of blocks: a running summary of a stream, of a few kilobytes, whatever its length."""
+    """A stack of blocks, x (B, T, dim) -> (B, T, dim): a running summary of a stream in a few kilobytes of state.
+
+    InputError: no layer, or settings that a block refuses. Source as of `Aaren`.
+    """
 
     def __init__(
         self,

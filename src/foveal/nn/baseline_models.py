@@ -15,7 +15,7 @@ from foveal.errors import InputError
 from foveal.nn.full_attention import FullAttention, FullSettings
 from foveal.nn.gated_delta import GatedDelta, GatedDeltaSettings
 from foveal.nn.inputs import require_one_of
-from foveal.nn.language_models import StreamConfig, StreamLM
+from foveal.nn.language_models import StreamConfig, StreamLM, register
 from foveal.nn.recurrent import Recurrent, RecurrentSettings
 from foveal.nn.window_attention import WindowAttention, WindowSettings
 
@@ -44,7 +44,7 @@ class BaselineConfig(StreamConfig):  # type: ignore[no-untyped-call]
 
 
 class BaselineLM(StreamLM):  # type: ignore[no-untyped-call]
-    """A language model whose mixer is none of ours."""
+    """A language model whose mixer is none of ours, by `kind`: input_ids (B, T) -> logits (B, T, vocabulary)."""
 
     config_class = BaselineConfig
 
@@ -53,3 +53,6 @@ class BaselineLM(StreamLM):  # type: ignore[no-untyped-call]
         """The kind's layer."""
         made: nn.Module = KINDS[config.kind][1](config.layer_settings(layer))
         return made
+
+
+register(BaselineConfig, BaselineLM)

@@ -40,7 +40,10 @@ class Gate(nn.Module):
         self.channels, self.most = channels, most
 
     def forward(self, residual: Tensor, shortcut: Tensor, state: Any = None, mask: Tensor | None = None) -> Gated:
-        """The scaled residual, its steps, and the state. InputError: shapes that do not go together."""
+        """The residual, of images (B, C, H, W), tokens (B, T, C) or vectors (B, C), scaled; its steps; the state.
+
+        InputError: shapes that do not go together.
+        """
         require_branch(type(self).__name__, residual, shortcut, self.channels, mask)
         steps, state = self.steps(residual, shortcut, state, mask)
         return Gated(residual * over(steps, residual).to(residual.dtype), steps, state)
@@ -54,6 +57,7 @@ class Gate(nn.Module):
         return self.most * torch.sigmoid(logits.to(wide(logits)))
 
     def extra_repr(self) -> str:
+        """Channels and the longest step."""
         return f"channels={self.channels}, most={self.most:g}"
 
 
@@ -66,6 +70,7 @@ class ConstantStep(Gate):
         self.logits = nn.Parameter(torch.zeros(channels))
 
     def steps(self, residual: Tensor, shortcut: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:  # noqa: ARG002
+        """Steps (B, C), the same in every row, and no state."""
         return self.length(self.logits).expand(len(residual), -1), None
 
 

@@ -30,7 +30,7 @@ SMALLEST = 1e-10
 
 
 class SqueezeExcitation(Gate):
-    """Two linear layers over the means."""
+    """Two linear layers over the channels' means, steps (B, C) (Hu, Shen and Sun, CVPR 2018)."""
 
     def __init__(self, channels: int, *, reduction: int | None = None, most: float = 1.0) -> None:
         """Weights are drawn as PyTorch draws those of a linear layer."""
@@ -39,11 +39,15 @@ class SqueezeExcitation(Gate):
         self.inner, self.outer = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
 
     def steps(self, residual: Tensor, shortcut: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:  # noqa: ARG002
+        """Steps (B, C) of the residual's means, and no state."""
         return self.length(_mlp(self, pooled(residual, mask))), None
 
 
 class ECA(Gate):
-    """A convolution over channels, as wide as the odd number next to (log2 C + 1) / 2, without a bias."""
+    """A convolution over the channels' means, steps (B, C) (Wang et al., CVPR 2020).
+
+    As wide as the odd number next to (log2 C + 1) / 2, without a bias.
+    """
 
     def __init__(self, channels: int, *, most: float = 1.0) -> None:
         """Weights are drawn as PyTorch draws those of a convolution."""
@@ -53,12 +57,13 @@ class ECA(Gate):
         self.convolution = nn.Conv1d(1, 1, width, padding=width // 2, bias=False)
 
     def steps(self, residual: Tensor, shortcut: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:  # noqa: ARG002
+        """Steps (B, C) of the residual's means, and no state."""
         means = pooled(residual, mask).to(self.convolution.weight.dtype)
         return self.length(self.convolution(means[:, None])[:, 0]), None
 
 
 class CBAM(Gate):
-    """Channels first, then places: the second gate reads what the first has left."""
+    """Channels first, then places: the second gate reads what the first has left (Woo et al., ECCV 2018)."""
 
     def __init__(self, channels: int, *, reduction: int | None = None, most: float = 1.0, tokens: bool = False) -> None:
         """`tokens`: for (B, T, C) instead of images. Weights are drawn as PyTorch draws them."""
@@ -85,7 +90,10 @@ class CBAM(Gate):
 
 
 class SRM(Gate):
-    """Style: mean and spread of a channel, weighed by two numbers of its own and normalised over the batch."""
+    """Style: mean and spread of a channel, weighed by two numbers of its own and normalised over the batch.
+
+    Lee, Kim and Nam, ICCV 2019; steps (B, C).
+    """
 
     def __init__(self, channels: int, *, most: float = 1.0) -> None:
         """Both weights begin at 0, so that every step is most / 2."""
@@ -94,6 +102,7 @@ class SRM(Gate):
         self.norm = nn.BatchNorm1d(channels)
 
     def steps(self, residual: Tensor, shortcut: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:  # noqa: ARG002
+        """Steps (B, C) of means and spreads, and no state. InputError: one row to train on."""
         if self.training and len(residual) == 1:
             raise InputError("SRM normalises over the batch and got one row to train on; give two rows at least.")
         mean = pooled(residual, mask)
@@ -128,8 +137,10 @@ class DIACell(nn.Module):
 
 
 class DIA(Gate):
-    """One block's use of the LSTM of its stage. A stage's first gate holds the weights; `like` names it for the others,
-    whose state dicts are then empty."""
+    """One block's use of the LSTM that all blocks of its stage share: steps (B, C) (Huang et al., AAAI 2020).
+
+    A stage's first gate holds the weights; `like` names it for the others, whose state dicts are then empty.
+    """
 
     def __init__(self, channels: int, *, reduction: int = 4, most: float = 1.0, like: DIA | None = None) -> None:
         """Weights are drawn as PyTorch draws those of a linear layer."""
@@ -148,6 +159,7 @@ class DIA(Gate):
         state: DIAState | None,
         mask: Tensor | None,
     ) -> tuple[Tensor, DIAState]:
+        """Steps (B, C), and the LSTM's state for the stage's next block."""
         cell = self._shared[0]
         x = pooled(residual, mask)
         if state is None:

@@ -42,7 +42,10 @@ SAYS_LITTLE, MOSTLY_DEAD, SELDOM = 0.05, 0.9, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class CodebookSettings:
-    """The codebook; checked when made."""
+    """The codebook's shape.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     width: int  # of E
     codes: int = 256
@@ -76,7 +79,10 @@ class Looked(NamedTuple):
 
 
 class TaskCodebook(nn.Module):
-    """A codebook between an encoder and a head."""
+    """A codebook between an encoder and a head: E (…, width) -> E' (…, width), a soft mixture of few codes.
+
+    Eftekhar et al., ICLR 2024 (arXiv 2311.04193), section 3.
+    """
 
     codes: Tensor
 
@@ -137,7 +143,10 @@ def _hard(logits: Tensor) -> Tensor:
 
 
 class LinearBottleneck(nn.Module):
-    """E' = W_up (W_down E + b_down) + b_up: as narrow as the codebook, without codes."""
+    """E' = W_up (W_down E + b_down) + b_up, (…, width) -> (…, width): as narrow as the codebook, without codes.
+
+    The control that the codebook's paper lacks.
+    """
 
     def __init__(self, width: int, narrow: int = 10, *, around: int = 0) -> None:
         """`around` puts a ReLU layer of that width on each side of the narrow one: an autoencoder's form."""

@@ -35,7 +35,10 @@ KEPT = 4.6
 
 @dataclass(frozen=True, kw_only=True)
 class GatedDeltaSettings:
-    """A layer's shape; checked when made."""
+    """A gated delta layer's shape; `chunk` is in tokens.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     dim: int
     heads: int = 4
@@ -58,7 +61,10 @@ class DeltaState(State):
 
 
 class GatedDelta(nn.Module):
-    """The rule with its projections, gates, and a gated norm at the end."""
+    """The gated delta rule with its projections, gates and norm: x (B, T, dim) -> (B, T, dim) and a matrix a head.
+
+    Yang, Kautz and Hatamizadeh, "Gated Delta Networks", 2024 (arXiv 2412.06464); the decay is a sigmoid.
+    """
 
     def __init__(self, settings: GatedDeltaSettings) -> None:
         """Weights are drawn from torch's generator."""

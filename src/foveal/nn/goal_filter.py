@@ -36,7 +36,10 @@ TOLD, WEIGHTS = "goal-filter.json", "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class GoalFilterSettings:
-    """The filter; checked when made."""
+    """The filter's shape.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     channels: int  # of a cell's features
     cells: int = 49  # of the grid, or the most tokens of a text
@@ -79,7 +82,10 @@ class GoalFilterSettings:
 
 
 class GoalFilter(nn.Module):
-    """Compressor, goal encoder, combiner and bottleneck."""
+    """Compressor, goal encoder, combiner and bottleneck: features (B, cells, channels) and a goal -> E' (B, width).
+
+    Eftekhar et al., ICLR 2024 (arXiv 2311.04193).
+    """
 
     def __init__(self, settings: GoalFilterSettings) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal, Self, overload
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -22,12 +22,17 @@ class Kept(PreTrainedModel):  # type: ignore[no-untyped-call]
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: layers draw their own when they are made."""
 
+    @overload
     @classmethod
-    def from_pretrained(cls, *names: Any, **options: Any) -> Any:
+    def from_pretrained(cls, *names: Any, output_loading_info: Literal[True], **options: Any) -> tuple[Self, Any]: ...
+    @overload
+    @classmethod
+    def from_pretrained(cls, *names: Any, output_loading_info: Literal[False] = False, **options: Any) -> Self: ...
+    @classmethod
+    def from_pretrained(cls, *names: Any, output_loading_info: bool = False, **options: Any) -> Any:
         """As transformers'. ModelUnavailable: weights are missing, damaged, or of another shape."""
         from safetensors import SafetensorError
 
-        wanted = options.pop("output_loading_info", False)
         options.pop("use_safetensors", None)  # always
         options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told below
         try:
@@ -48,7 +53,7 @@ class Kept(PreTrainedModel):  # type: ignore[no-untyped-call]
             )
         if left := sorted(map(str, told["unexpected_keys"])):
             log.warning("%s has weights that %s has no place for: %s.", names[0], cls.__name__, ", ".join(left[:3]))
-        return (model, told) if wanted else model
+        return (model, told) if output_loading_info else model
 
     def save_pretrained(self, *names: Any, **options: Any) -> None:
         """As transformers', without its progress bars."""

@@ -41,7 +41,10 @@ CONTEXTS = ("learned", "mean", "given")
 
 @dataclass(frozen=True, kw_only=True)
 class LamaSettings:
-    """The shape of a layer; checked when made."""
+    """The shape of a LAMA layer.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     dim: int  # d, of the tokens
     heads: int = 8  # m
@@ -85,7 +88,10 @@ class Pooled(NamedTuple):
 
 
 class LowRankAttention(nn.Module):
-    """Where each head looks in a text."""
+    """Where each of m heads looks in a text: tokens (B, T, d) -> attention (B, m, T), rows summing to 1.
+
+    LAMA (Mehta, Rangwala and Ramakrishnan, arXiv 1912.00835): scores of rank one, c' p_i q_i' u_t.
+    """
 
     def __init__(self, settings: LamaSettings) -> None:
         """Weights are drawn from torch's generator: P and Q as PyTorch draws those of a linear layer."""
@@ -148,7 +154,10 @@ class LowRankAttention(nn.Module):
 
 
 class LowRankPooler(nn.Module):
-    """A text as the vectors that its heads gather, or as one that is mapped from them."""
+    """A text as the vectors that its heads gather: tokens (B, T, d) -> vectors (B, m, d), attention (B, m, T).
+
+    With `output_dim`, as one vector (B, output_dim) that is mapped from them. Source as of `LowRankAttention`.
+    """
 
     def __init__(self, settings: LamaSettings) -> None:
         """Weights are drawn from torch's generator."""

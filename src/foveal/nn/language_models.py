@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenSettings
@@ -69,7 +69,10 @@ class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
 
 class TitansConfig(StreamConfig):  # type: ignore[no-untyped-call]
-    """Of TitansLM: `mixer` of TitansSettings, "memory" in it of MemorySettings."""
+    """Of TitansLM: `mixer` holds fields of TitansSettings, "memory" in it those of MemorySettings.
+
+    InputError: a field that they have not, or a value that they refuse.
+    """
 
     model_type = "foveal-titans"
 
@@ -80,7 +83,10 @@ class TitansConfig(StreamConfig):  # type: ignore[no-untyped-call]
 
 
 class AarenConfig(StreamConfig):  # type: ignore[no-untyped-call]
-    """Of AarenLM: `mixer` of AarenSettings; unless said otherwise, keys see the 4 tokens up to theirs."""
+    """Of AarenLM: `mixer` holds fields of AarenSettings; unless said otherwise, keys see the 4 tokens up to theirs.
+
+    InputError: a field that they have not, or a value that they refuse.
+    """
 
     model_type = "foveal-aaren"
 
@@ -91,7 +97,10 @@ class AarenConfig(StreamConfig):  # type: ignore[no-untyped-call]
 
 
 class RoutingConfig(StreamConfig):  # type: ignore[no-untyped-call]
-    """Of RoutingTransformerLM: `mixer` of RoutingSettings; layers before `routing_from` have local heads only."""
+    """Of RoutingTransformerLM: `mixer` holds fields of RoutingSettings; layers before `routing_from` are local only.
+
+    InputError: a field that they have not, a value that they refuse, or one that is not causal.
+    """
 
     model_type = "foveal-routing"
     routing_from: int = 0
@@ -132,9 +141,17 @@ class StreamLM(Kept):
         """The embedding."""
         return self.embed
 
+    def set_input_embeddings(self, value: Any) -> None:
+        """Another embedding, as `resize_token_embeddings` makes one."""
+        self.embed = value
+
     def get_output_embeddings(self) -> nn.Module:
         """The layer that gives logits."""
         return self.head
+
+    def set_output_embeddings(self, value: Any) -> None:
+        """Another such layer."""
+        self.head = value
 
     # -- forward --------------------------------------------------------------------------------------------------
 
@@ -219,12 +236,24 @@ class StreamLM(Kept):
 
     @torch.no_grad()
     def generate(
-        self, input_ids: Tensor, *, max_new_tokens: int = 50, eos_token_id: int | None = None, **how: Any
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        max_new_tokens: int = 50,
+        eos_token_id: int | None = None,
+        **how: Any,
     ) -> Tensor:
-        """input_ids (B, T), none of it padding -> (B, T + new). Options as `stream`.
+        """input_ids (B, T) -> (B, T + new). Options as `stream`.
 
-        Rows that have written `eos_token_id` go on with it until all have.
+        Rows that have written `eos_token_id` go on with it until all have. InputError: as `forward`, or a mask that
+        leaves a token out: no text goes on from padding.
         """
+        if self._checked(input_ids, attention_mask, None) is not None:
+            raise InputError(
+                f"{type(self).__name__}.generate got padded rows, from which no text goes on. Give the rows one at a "
+                "time, or those of one length together."
+            )
         ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         written = [input_ids]
         for ids in self.stream(input_ids, max_new_tokens=max_new_tokens, **how):
@@ -266,7 +295,10 @@ class StreamLM(Kept):
 
 
 class TitansLM(StreamLM):  # type: ignore[no-untyped-call]
-    """A language model that goes on learning while it reads."""
+    """A language model that goes on learning while it reads: input_ids (B, T) -> logits (B, T, vocabulary).
+
+    Titans (Behrouz, Zhong and Mirrokni, 2025, arXiv 2501.00663).
+    """
 
     config_class = TitansConfig
 
@@ -288,7 +320,10 @@ MIXERS: dict[str, Any] = {"lmm": LMM, "mac": MAC, "mag": MAG, "mal": MAL}
 
 
 class AarenLM(StreamLM):  # type: ignore[no-untyped-call]
-    """A language model whose state is a few kilobytes for ever; it cannot look back by content (aaren.py)."""
+    """A language model whose state is a few kilobytes for ever: input_ids (B, T) -> logits (B, T, vocabulary).
+
+    Feng et al., 2024 (arXiv 2405.13956). It cannot look back by content (aaren.py).
+    """
 
     config_class = AarenConfig
 
@@ -299,7 +334,10 @@ class AarenLM(StreamLM):  # type: ignore[no-untyped-call]
 
 
 class RoutingTransformerLM(StreamLM):  # type: ignore[no-untyped-call]
-    """A language model whose routing heads look back by content."""
+    """A language model whose routing heads look back by content: input_ids (B, T) -> logits (B, T, vocabulary).
+
+    Roy et al., TACL 2021 (arXiv 2003.05997).
+    """
 
     config_class = RoutingConfig
 
@@ -307,3 +345,14 @@ class RoutingTransformerLM(StreamLM):  # type: ignore[no-untyped-call]
     def mixer(config: RoutingConfig, layer: int) -> nn.Module:
         """Local heads, and from `routing_from` on routing heads."""
         return RoutingAttention(config.layer_settings(layer))
+
+
+def register(config: type[StreamConfig], model: type[StreamLM]) -> None:
+    """Let AutoConfig and AutoModelForCausalLM find them by the `model_type` of a saved config."""
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModelForCausalLM.register(config, model, exist_ok=True)
+
+
+register(TitansConfig, TitansLM)
+register(AarenConfig, AarenLM)
+register(RoutingConfig, RoutingTransformerLM)

@@ -50,7 +50,10 @@ class MemoryDiverged(FovealError):
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySettings:
-    """A memory's shape and rule; checked when made. Defaults are the paper's where it gives them."""
+    """A memory's shape and rule; defaults are the paper's where it gives them.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     dim: int
     heads: int = 4
@@ -117,7 +120,9 @@ class Told:
 
 
 class NeuralMemory(nn.Module):
-    """The memory with its projections and gates.
+    """A network per head that learns while it reads: x (B, T, dim) -> y (B, T, dim) and its weights, the state.
+
+    The long-term memory of Titans (Behrouz, Zhong and Mirrokni, 2025, arXiv 2501.00663, section 3).
 
     `updates` can be switched off: then nothing is written, and the first weights are read as a plain network.
     """

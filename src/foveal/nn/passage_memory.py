@@ -51,7 +51,10 @@ RIDGE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class PassageSettings:
-    """A memory's shape; checked when made."""
+    """A passage memory's shape.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     vector: int = 384  # numbers of a passage's vector
     codes: int = 1024  # numbers of a place's code; the noise of what is recalled falls with its root
@@ -84,7 +87,11 @@ class PassageState(State):
 
 
 class PassageMemory(nn.Module):
-    """The memory with its projections and gates."""
+    """Where things stand: writes vectors of passages (n, vector) with their places, gives places for questions.
+
+    The rule of Titans (Behrouz, Zhong and Mirrokni, 2025, arXiv 2501.00663), equations 8 to 14, without momentum;
+    places as values are ours.
+    """
 
     def __init__(self, settings: PassageSettings, *, seed: int = 0) -> None:
         """The weights of layers before the last are drawn from the seed; all else begins the same."""

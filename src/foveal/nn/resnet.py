@@ -24,7 +24,10 @@ EXPANSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetSettings:
-    """The network's shape; checked when made."""
+    """The network's shape.
+
+    Checked when made. InputError: a depth that no whole number of blocks gives, or a value out of its range.
+    """
 
     depth: int = 20  # 6 n + 2, of bottlenecks 9 n + 2; n blocks a stage
     widths: tuple[int, int, int] = (16, 32, 64)
@@ -85,7 +88,10 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A convolution, three stages, the mean over places, a linear layer."""
+    """Images (B, colours, H, W) -> logits (B, classes): a convolution, three stages, the mean over places, a map.
+
+    The CIFAR form of He et al. (CVPR 2016).
+    """
 
     def __init__(self, settings: ResNetSettings | None = None) -> None:
         """Convolutions are drawn as He et al. (ICCV 2015) say, from torch's generator; norms begin as the identity."""

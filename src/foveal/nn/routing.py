@@ -52,7 +52,10 @@ class RoutedOutput(NamedTuple):
 
 
 class RoutingAttention(nn.Module):
-    """Local and routing heads, each kind with its part of the output projection."""
+    """Local heads and heads that see clusters of content: x (B, T, dim) -> (B, T, dim), a state, a commitment loss.
+
+    Routing Transformer (Roy et al., TACL 2021, arXiv 2003.05997), section 4; the default, causal selection is ours.
+    """
 
     optional_state = True  # `keep` says whether one is made
 

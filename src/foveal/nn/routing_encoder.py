@@ -37,7 +37,10 @@ class EncodedText(NamedTuple):
 
 
 class RoutingEncoder(nn.Module):
-    """A stack of blocks whose tokens look both ways."""
+    """A stack of routing blocks whose tokens look both ways: x (B, T, dim) -> (B, T, dim), and a commitment loss.
+
+    Roy et al., TACL 2021 (arXiv 2003.05997), section 4.1 and the encoder of its appendix.
+    """
 
     def __init__(
         self, settings: RoutingSettings, *, layers: int = 3, expansion: float = 8 / 3, dropout: float = 0.0

@@ -31,7 +31,10 @@ SOFTENED = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingSettings:
-    """A layer's shape and rules; checked when made."""
+    """A routing layer's shape and rules; windows are in tokens.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     dim: int
     heads: int = 4

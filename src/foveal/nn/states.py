@@ -5,7 +5,8 @@
     state.save(path); state = layer.init_state(1).load(path)
 
 A state is a frozen dataclass of tensors, tuples of tensors, other states, whole numbers that all rows share (a phase)
-and one `layout`, the words that say which layer it fits. No state is changed by what goes on from it.
+and one `layout`, the words that say which layer it fits. No state is changed by what goes on from it. To PyTorch it is
+a tree whose leaves are its tensors: torch.export, torch.func and data parallelism take it as they take a tuple.
 
 Against   a key-value cache grows with the text; `nbytes` here is the same after ten tokens and after ten million
 """
@@ -13,13 +14,15 @@ Against   a key-value cache grows with the text; `nbytes` here is the same after
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
@@ -33,6 +36,17 @@ class State:
 
     layout: str
     grows: ClassVar[bool] = False  # with the text: then its layout says all that a layer needs, and shapes are its own
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make the kind known to PyTorch's trees, as transformers does with its outputs."""
+        super().__init_subclass__(**options)
+        pytree.register_pytree_node(
+            cls,
+            _flat,
+            partial(_unflat, cls),
+            serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
+            flatten_with_keys_fn=_flat_with_keys,
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its place, such as "layers.0.weights.1"."""
@@ -173,11 +187,27 @@ def told_in(path: Path) -> dict[str, str]:
         raise InputError(f"{path} holds no state ({error}). Name a file that State.save wrote.") from error
 
 
-@dataclass(frozen=True)
-class StackState(State):
-    """States of layers, from the first."""
+PLAIN = ("int", "str")
+"""Annotations of fields that are no part of a tree. Their values would not tell: PyTorch puts others in for them."""
 
-    layers: tuple[State, ...]
+
+def _flat(state: State) -> tuple[list[Any], dict[str, Any]]:
+    """The parts that hold tensors; and by name what stands beside them."""
+    beside = {one.name: getattr(state, one.name) for one in fields(state) if one.type in PLAIN}
+    return [getattr(state, name) for name in _held(state)], beside
+
+
+def _flat_with_keys(state: State) -> tuple[list[tuple[Any, Any]], dict[str, Any]]:
+    parts, beside = _flat(state)
+    return [(pytree.GetAttrKey(name), part) for name, part in zip(_held(state), parts, strict=True)], beside
+
+
+def _unflat(cls: type[State], parts: Iterable[Any], beside: Mapping[str, Any]) -> State:
+    return cls(**beside, **dict(zip(_held(cls), parts, strict=True)))
+
+
+def _held(state: State | type[State]) -> list[str]:
+    return [one.name for one in fields(state) if one.type not in PLAIN]
 
 
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -241,3 +271,10 @@ def _filled(value: Any, name: str, tensors: dict[str, Tensor], numbers: dict[str
 def _as(rows: Tensor, like: Tensor) -> Tensor:
     """rows (B,) in a shape that broadcasts against `like` (B, …)."""
     return rows.to(like.device).view(-1, *[1] * (like.dim() - 1))
+
+
+@dataclass(frozen=True)
+class StackState(State):
+    """States of layers, from the first."""
+
+    layers: tuple[State, ...]

@@ -33,7 +33,10 @@ SMALLEST = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
-    """A gate's shape; checked when made."""
+    """A step gate's shape.
+
+    Checked when made. InputError: a value out of its range.
+    """
 
     channels: int
     reduction: int | None = None  # of the MLP's inner width; None: 16 from 256 channels on, else 4
@@ -56,7 +59,10 @@ class StepState(NamedTuple):
 
 
 class StepAttention(Gate):
-    """The gate of one block."""
+    """The gate of one residual block, told from shortcut and update: steps (B, C), each in (0, most).
+
+    StepNet-style, after Huang et al., ICCV 2023 (arXiv 2308.09939); the equations are ours (see the module).
+    """
 
     def __init__(self, settings: StepSettings) -> None:
         """Weights are drawn as PyTorch draws those of a linear layer, b2 is 0; `still` makes W2 0, too."""
@@ -107,6 +113,7 @@ class StepAttention(Gate):
         return x.to(wide(x))
 
     def extra_repr(self) -> str:
+        """Those of all gates, and what the steps are told from."""
         s = self.settings
         return f"{super().extra_repr()}, level={s.level!r}, pool={s.pool!r}"
 

@@ -122,7 +122,10 @@ def encoder_of(config: TextClassifierConfig) -> nn.Module | None:
 
 
 class TextClassifier(Kept):  # type: ignore[no-untyped-call]
-    """From words to a class."""
+    """From words to a class, with the words that were looked at: input_ids (B, T) -> logits (B, classes).
+
+    LAMA (arXiv 1912.00835) over a GRU; of documents, input_ids (B, S, T), over sentences too (Yang et al., NAACL 2016).
+    """
 
     config_class = TextClassifierConfig
     base_model_prefix = "model"

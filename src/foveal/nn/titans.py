@@ -47,7 +47,10 @@ VARIANTS = ("lmm", "mac", "mag", "mal")
 
 @dataclass(frozen=True, kw_only=True)
 class TitansSettings:
-    """How attention and memory are put together; checked when made."""
+    """How attention and memory are put together (Titans, section 4); checked when made.
+
+    InputError: a value out of its range, or sizes that do not fit each other.
+    """
 
     dim: int
     variant: Literal["lmm", "mac", "mag", "mal"] = "mag"
@@ -148,7 +151,10 @@ class Titans(nn.Module):
 
 
 class LMM(Titans):
-    """The memory alone."""
+    """Titans, the memory alone: x (B, T, dim) -> (B, T, dim) and a state of constant size.
+
+    Behrouz, Zhong and Mirrokni, 2025 (arXiv 2501.00663), section 4.
+    """
 
     def init_state(self, batch: int) -> MemoryState:
         """Before the first token: persistent vectors are read."""
@@ -179,8 +185,7 @@ class _Beside(Titans):
         if state is None:
             return self.init_state(rows)
         if not isinstance(state, MixedState) or state.layout != self.layout:
-            came = state.layout if isinstance(state, State) else type(state).__name__
-            raise InputError(f"The state is of ({came}); this layer needs one of ({self.layout}).")
+            require_state(state, self.init_state(1))  # what stands there is told in the words of all layers
         return state
 
     def init_state(self, batch: int) -> MixedState:
@@ -189,7 +194,11 @@ class _Beside(Titans):
 
 
 class MAG(_Beside):
-    """Memory as gate: window attention, in which all tokens see the persistent vectors, times what is remembered."""
+    """Titans, memory as gate: x (B, T, dim) -> (B, T, dim) and a state of constant size.
+
+    Window attention, in which all tokens see the persistent vectors, times what is remembered. Behrouz, Zhong and
+    Mirrokni, 2025 (arXiv 2501.00663), section 4.2.
+    """
 
     def __init__(self, settings: TitansSettings) -> None:
         """As `Titans`."""
@@ -226,7 +235,11 @@ class MAG(_Beside):
 
 
 class MAL(_Beside):
-    """Memory as layer: window attention over what the memory gives; the stream begins with P."""
+    """Titans, memory as layer: x (B, T, dim) -> (B, T, dim) and a state of constant size.
+
+    Window attention over what the memory gives; the stream begins with the persistent vectors. Behrouz, Zhong and
+    Mirrokni, 2025 (arXiv 2501.00663), section 4.3.
+    """
 
     def init_state(self, batch: int) -> MixedState:
         """Before the first token: memory and attention have seen the persistent vectors."""
@@ -258,7 +271,11 @@ class MAL(_Beside):
 
 
 class MAC(Titans):
-    """Memory as context, segment by segment."""
+    """Titans, memory as context, segment by segment: x (B, T, dim) -> (B, T, dim) and a state of constant size.
+
+    What the memory recalls stands before a segment, attention reads both, and what it made of them is written.
+    Behrouz, Zhong and Mirrokni, 2025 (arXiv 2501.00663), section 4.1; made causal within a segment (see the module).
+    """
 
     def __init__(self, settings: TitansSettings) -> None:
         """As `Titans`."""

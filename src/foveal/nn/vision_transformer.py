@@ -20,7 +20,10 @@ from foveal.nn.inputs import head_width, require_at_least_one
 
 @dataclass(frozen=True, kw_only=True)
 class VisionSettings:
-    """The model's shape; checked when made."""
+    """The model's shape; `side` and `patch` are in pixels.
+
+    Checked when made. InputError: patches that do not fill a side, or a value out of its range.
+    """
 
     side: int = 32  # pixels of an image's edge
     patch: int = 4  # pixels of a patch's edge; divides the side
@@ -75,7 +78,10 @@ class Layer(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches, learnt places, layers, a norm, the mean, a linear layer."""
+    """Images (B, colours, side, side) -> logits (B, classes): patches, learnt places, layers, a norm, the mean, a map.
+
+    A small ViT (Dosovitskiy et al., ICLR 2021).
+    """
 
     def __init__(self, settings: VisionSettings | None = None) -> None:
         """Places are drawn with a deviation of 0.02, all else as PyTorch draws it."""

@@ -1,8 +1,55 @@
 """Training: examples and negatives, objectives, and the one loop that all trainable systems share.
 
-    from foveal.training.encoders import train_encoder
-    from foveal.training.examples import Examples
+    from foveal.training import Examples, train_encoder
     trained, report = train_encoder(Examples.of(load_beir(folder, "train")), "minilm", home=home)
 
-Heavy packages load with the modules, not with this one. Needs `pip install 'foveal[train]'`.
+Names load when they are used; importing this package loads nothing heavy. Needs `pip install 'foveal[train]'`.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveal.training.blockrank import train_blockrank
+    from foveal.training.encoders import train_encoder
+    from foveal.training.examples import Examples
+    from foveal.training.late_encoders import train_late_encoder
+    from foveal.training.loop import Job, train
+    from foveal.training.loop_settings import LoopSettings
+    from foveal.training.losses import LossSettings
+    from foveal.training.rerankers import train_reranker
+
+_HOMES = {
+    "Examples": "examples",
+    "Job": "loop",
+    "LoopSettings": "loop_settings",
+    "LossSettings": "losses",
+    "train": "loop",
+    "train_blockrank": "blockrank",
+    "train_encoder": "encoders",
+    "train_late_encoder": "late_encoders",
+    "train_reranker": "rerankers",
+}
+
+__all__ = [
+    "Examples",
+    "Job",
+    "LoopSettings",
+    "LossSettings",
+    "train",
+    "train_blockrank",
+    "train_encoder",
+    "train_late_encoder",
+    "train_reranker",
+]
+
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
+
+    def __getattr__(name: str) -> object:
+        if name in _HOMES:
+            return getattr(import_module(f"foveal.training.{_HOMES[name]}"), name)
+        raise AttributeError(f"module 'foveal.training' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

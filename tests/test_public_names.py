@@ -1,0 +1,95 @@
+"""What stands in the front doors: packages that are reached from `foveal`, and layers that type checkers see."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import foveal
+import foveal.nn
+from foveal.registry import LAYERS
+
+PACKAGES = ("attention", "evaluation", "models", "nn", "ranking", "reading", "retrieval", "text", "training")
+
+
+def _for_type_checkers(module: str) -> dict[str, str]:
+    """Name -> where it comes from, of what stands under `if TYPE_CHECKING`."""
+    tree = ast.parse(Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8"))
+    told = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    return {one.name: str(node.module) for node in told.body if isinstance(node, ast.ImportFrom) for one in node.names}
+
+
+def test_packages_are_reached_from_foveal_without_an_import_of_their_own():
+    script = f"import foveal; print(*(getattr(foveal, name).__name__ for name in {PACKAGES!r}))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == [f"foveal.{name}" for name in PACKAGES]
+
+
+@pytest.mark.parametrize("name", ["foveal", *(f"foveal.{one}" for one in ("evaluation", "nn", "ranking", "training"))])
+def test_what_is_offered_is_what_completion_and_type_checkers_see(name):
+    module = import_module(name)
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, one) is not None for one in module.__all__)
+    assert set(_for_type_checkers(module.__name__)) == set(module.__all__) - {"LAYERS", "__version__"}
+    assert not hasattr(module, "Libary")
+
+
+def test_type_checkers_find_each_layer_where_the_registry_does():
+    assert _for_type_checkers("foveal.nn") == {name: path.partition(":")[0] for name, path in LAYERS.items()}
+
+
+def _offered() -> dict[str, object]:
+    import foveal.attention
+    import foveal.models
+
+    packages = (foveal.attention, foveal.models, foveal.nn)
+    named = {f"{one.__name__}.{name}": getattr(one, name) for one in packages for name in one.__all__}
+    return {name: one for name, one in named.items() if inspect.isclass(one) or inspect.isfunction(one)}
+
+
+def _own_methods(cls: type) -> dict[str, object]:
+    found = {
+        name: inspect.unwrap(getattr(one, "fget", None) or getattr(one, "__func__", None) or one)
+        for name, one in vars(cls).items()
+        if not name.startswith("_")
+    }
+    return {name: one for name, one in found.items() if inspect.isfunction(one)}
+
+
+def test_all_that_is_offered_is_explained():
+    """In the words of help(): a class, a function, each public method."""
+    offered = _offered()
+    methods = {
+        f"{name}.{method}": one
+        for name, cls in offered.items()
+        if inspect.isclass(cls)
+        for method, one in _own_methods(cls).items()
+    }
+    assert len(methods) > 200
+    lacking = [name for name, one in (offered | methods).items() if not (one.__doc__ or "").strip()]
+    made = [name for name, one in offered.items() if (one.__doc__ or "").startswith(f"{name.rpartition('.')[2]}(")]
+    assert not lacking + made  # a dataclass without words of its own gets its signature
+
+
+def test_layers_give_the_shapes_that_go_in_and_out():
+    layers = {name: getattr(foveal.nn, name) for name in LAYERS}
+    modules = {name: one for name, one in layers.items() if "forward" in dir(one)}
+    assert len(modules) > 20
+    shapes = re.compile(r"\((B|n|…), ")
+    without = [name for name, one in modules.items() if not shapes.search(f"{one.__doc__} {one.forward.__doc__}")]
+    assert not without
+
+
+def test_methods_are_told_by_what_they_do():
+    from foveal.attention import methods
+
+    for name, line in methods().items():
+        assert line[0].isupper() or line.startswith("`"), name
+        assert line.endswith("."), name
