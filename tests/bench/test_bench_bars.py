@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +17,7 @@ from foveal.bench import (
     heads_attribution,
     heads_masking,
     heads_ranking,
+    layers_stepnet,
     nn_titans,
     papers_serve,
     rank_blockrank_exact,
@@ -180,6 +183,38 @@ def test_requests_without_an_answer_are_counted(monkeypatch):
     monkeypatch.setattr(httpx.AsyncClient, "get", get)
     waits, sizes, failed = asyncio.run(papers_serve._asked("http://127.0.0.1:9", ["/", "/gone"], 1))
     assert (len(waits), max(sizes), failed) == (20, 13, 10)
+
+
+@pytest.mark.parametrize("where", [0, 7], ids=["at once", "later"])
+def test_a_stream_that_comes_to_no_number_has_diverged(where):
+    """Python's `max(1.0, nan)` is 1.0: the largest logit of a stream that became NaN was that of its first piece."""
+    pieces = itertools.count()
+
+    def model(ids, *, state, keep_state):
+        logits = torch.full((1, ids.shape[1], 2), math.nan if next(pieces) >= where else 1.0)
+        return SimpleNamespace(logits=logits, state=state)
+
+    model.init_state = lambda _: SimpleNamespace(nbytes=8)
+    arms = SimpleNamespace(
+        settings=BenchSettings(quick=True), tokens=torch.zeros(5000, dtype=torch.uint8), arm=lambda _: model
+    )
+    rows = {row.metric: row.ok for row in nn_titans.stream(arms)}
+    assert rows["largest logit"] is False
+
+
+def test_the_least_of_three_seeds_is_none_where_one_of_them_diverged(monkeypatch):
+    def told(error, follows=None):
+        return SimpleNamespace(error=error, follows=follows)
+
+    def passed(error, follows):
+        drawn = [{"f": told(900.0), "x and f": told(1.0, -0.99)}, {"f": told(900.0), "x and f": told(error, follows)}]
+        monkeypatch.setattr(layers_stepnet, "errors", lambda seed: drawn[seed == 1])
+        return [row.ok for row in layers_stepnet.mechanism(BenchSettings()) if row.bar]
+
+    assert passed(1.0, -0.95) == [True, True]
+    assert passed(math.nan, -0.95) == [False, True]
+    assert passed(1.0, math.nan) == [True, False]
+    assert passed(10.0, -0.5) == [False, False]
 
 
 def test_what_changes_nothing_is_no_gain(monkeypatch):

@@ -46,6 +46,9 @@ def test_the_fnc_score_is_a_share_of_the_best():
     assert fnc_score(gold, gold, unrelated="unrelated") == 1
     assert fnc_score(gold, ["unrelated"] * 4, unrelated="unrelated") == 0.5 / 2.5
     assert fnc_score(gold, ["discuss", "discuss", "unrelated", "agree"], unrelated="unrelated") == 1.5 / 2.5
+    for right, given in (([], []), (gold, gold[:3])):
+        with pytest.raises(InputError, match="as many, and some"):
+            fnc_score(right, given, unrelated="unrelated")
 
 
 def test_calibration_is_the_gap_of_what_is_said_and_what_is_right():
@@ -59,6 +62,8 @@ def test_ranks_and_their_correlation():
     assert spearman([1, 2, 3], [10, 20, 21]) == pytest.approx(1)
     assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    with pytest.raises(InputError, match="at least 2"):
+        spearman([1], [2])
     stats = pytest.importorskip("scipy.stats")
     one, other = np.random.default_rng(1).integers(0, 9, (2, 60))
     assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)

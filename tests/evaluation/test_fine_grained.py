@@ -90,6 +90,7 @@ def test_the_halves_share_nothing():
     assert not set(learnt) & set(held)
     assert held_out(corpus, count=20, seed=4) == (learnt, held)
     assert held_out(corpus, count=20, seed=5) != (learnt, held)
+    assert sorted(held_out({"a": "one", "b": "two"})) == [["a"], ["b"]]
 
 
 def test_a_crop_is_the_top_left_share():

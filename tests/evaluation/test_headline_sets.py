@@ -137,10 +137,14 @@ def test_a_taxonomy_of_ones_own():
     own = Taxonomy(primary={"good": (), "bad": ("rude", "wrong")}, relevant=frozenset({"good"}))
     assert own.viewed("rude") == "bad"
     assert own.viewed("rude", "binary") == "Less relevant"
+    upside = Taxonomy(primary=own.primary, relevant=frozenset({"bad"}))
+    assert upside.viewed("rude", "binary") == "Relevant"  # as its class is
     with pytest.raises(InputError, match="named once"):
         Taxonomy(primary={"good": ("good",), "bad": ()}, relevant=frozenset({"good"}))
     with pytest.raises(InputError, match="calls"):
         Taxonomy(primary={"good": (), "bad": ()}, relevant=frozenset({"fine"}))
+    with pytest.raises(InputError, match="two or more"):
+        Taxonomy(primary={"good": ("fine",)}, relevant=frozenset({"good"}))
 
 
 def test_a_set_gives_its_labels_and_parts():

@@ -77,6 +77,10 @@ def test_a_verdict_counts_impressions_not_clicks():
     assert (found.a, found.b, found.ties, found.unclicked) == (1, 1, 1, 1)
     assert found.preference == 0.0
     assert verdict([]).preference == 0.0
+    found = verdict([one((0, 2)), one((0,)), one((1, 2, 0)), one((1,)), one((2,)), one(())])
+    assert (found.a, found.b, found.ties, found.unclicked) == (4, 1, 0, 1)
+    assert found.preference == 4 / 5 - 0.5  # A's
+    assert found.p_value == sign_test(4, 1)
 
 
 def test_the_log_keeps_what_was_shown_and_a_cut_line_costs_only_itself(tmp_path):

@@ -149,3 +149,4 @@ def test_a_damaged_file_and_a_depth_of_none_are_refused(tmp_path):
         load_kilt(tmp_path / "dev.jsonl")
     with pytest.raises(InputError, match="k = 0"):
         set_recall(["a"], [{"a"}], 0)
+    assert set_recall(["a"], [], 1) == set_recall(["a"], [set()], 1) == 0  # as where nothing is found

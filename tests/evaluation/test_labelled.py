@@ -126,8 +126,12 @@ def test_gains_are_means_with_errors_and_missing_values_are_left_out():
     assert gains([[0.0, 0.0]])[0].p == 1.0
     with pytest.raises(InputError, match="at least two"):
         gains([[1.0, float("nan")]])
-    with pytest.raises(InputError, match="shape"):
-        gains([])
+    for wrong in ([], [1.0, 2.0]):
+        with pytest.raises(InputError, match="shape"):
+            gains(wrong)
+    for rate in (0, 1):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            passing([0.5], rate)
 
 
 def test_means_are_drawn_by_their_share_of_the_spread():
@@ -136,6 +140,8 @@ def test_means_are_drawn_by_their_share_of_the_spread():
     told = 1 + (means - 1) * spread / (spread + 0.25)
     np.testing.assert_allclose(shrunk(means, errors), told)
     np.testing.assert_allclose(shrunk(means, errors * 10), [1, 1, 1])
+    np.testing.assert_allclose(shrunk(means[:2], errors[:2]), [0.25, 0.75])  # half the spread is error
+    np.testing.assert_allclose(shrunk(means[2:], errors[2:]), [2])
 
 
 # -- texts with a label ------------------------------------------------------------------------------------------------
@@ -168,6 +174,9 @@ def test_a_gold_label_is_a_place_among_choices_or_the_label_itself(tmp_path):
     path = tmp_path / "some.jsonl"
     path.write_text('{"text": "x", "gold": 1}\n')
     assert read_texts(path) == [LabelledText("x", "1")]
+    path.write_text('{"prompt": "x", "choices": ["a", "b"], "gold": 2}\n')
+    with pytest.raises(InputError, match="number 2 of 2"):
+        read_texts(path)
     path.write_text('{"prompt": "x", "choices": ["a", "b"], "gold": -1}\n')  # as sets without labels have it
     with pytest.raises(InputError, match="number -1 of 2 choices"):
         read_texts(path)

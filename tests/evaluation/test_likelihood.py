@@ -41,7 +41,9 @@ def test_perplexity_of_texts_is_that_of_all_their_tokens(first, second):
     assert together == pytest.approx(math.exp(nats_per_token(first + second)))
 
 
-@pytest.mark.parametrize(("sums", "counts"), [([], []), ([-1], [0]), ([1], [1]), ([-1, -1], [2]), (-math.nan, 1)])
+@pytest.mark.parametrize(
+    ("sums", "counts"), [([], []), ([-1], [0]), ([-1, -1], [2, 0]), ([1], [1]), ([-1, -1], [2]), (-math.nan, 1)]
+)
 def test_sums_and_counts_that_do_not_fit_are_refused(sums, counts):
     with pytest.raises(InputError, match="a count of at least 1"):
         perplexity(sums, counts)

@@ -125,6 +125,7 @@ def test_a_thing_that_is_carried_goes_where_its_bearer_goes():
 @pytest.mark.parametrize("question", ["Where is Daniel?", "Where is the football?", "Why is Mary sad?", ""])
 def test_what_a_story_does_not_say(question):
     assert support(STORY, question) is None
+    assert support("It was a dark night.", question) is None
 
 
 # the tasks

@@ -134,6 +134,15 @@ def test_the_paired_test_counts_all_exchanges_of_few_queries(differences):
     assert exact == pytest.approx(p_value_by_definition(differences))
 
 
+def test_sums_of_large_differences_are_ties_where_those_of_small_ones_are():
+    """What is equal but for rounding is equal, and rounding grows with the numbers."""
+    for differences in ([-9, -8, -2, 6, -2, 5, -3, -5], [6, 7, -8, -8, 3, -3, 1, -7]):
+        expected = p_value_by_definition(differences)
+        for scale in (1, 1e6):
+            given = np.array(differences) / 7 * scale
+            assert randomisation_p_value(given, rounds=10, seed=0) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("differences", "rounds"), [([], 9), ([1.0, math.nan], 9), ([math.inf], 9), ([1.0] * 20, 0)],
     ids=["none", "nan", "infinite", "no rounds"],
@@ -159,3 +168,15 @@ def test_compare_sees_a_real_difference_and_none_between_equal_runs():
     assert compare(good, bad, qrels, "mrr", rounds=999) == pytest.approx(1 / 1000)
     assert compare(good, bad, qrels, "mrr", rounds=999) == compare(bad, good, qrels, "mrr", rounds=999)
     assert compare(good, good, qrels, "mrr", rounds=999) == 1
+
+
+def test_metrics_come_as_one_name_a_list_or_an_iterator():
+    run, qrels = {"q": {"a": 2.0, "b": 1.0}}, {"q": {"b": 1}}
+    assert evaluate(run, qrels, "mrr") == {"mrr": 0.5}
+    assert evaluate(run, qrels, iter(["mrr", "recall@1"])) == {"mrr": 0.5, "recall@1": 0.0}
+
+
+@pytest.mark.parametrize("document", [0, 7])
+def test_a_document_whose_id_is_a_number_is_named(document):
+    with pytest.raises(InputError, match=f"has a document {document}; ids are texts, such as '{document}'"):
+        evaluate({"q": {document: 1.0}}, {"q": {document: 1}})

@@ -95,6 +95,7 @@ def test_depths_keep_the_distance_from_the_first_per_cent_to_the_last():
     assert needle.depths(50) == (35, 65)
     assert needle.depths(100) == (70, 100)
     assert make("literal", 1, seed=0)[0].depths(40) == (40,)
+    assert replace(needle, sentences=("a", "b", "c", "d")).depths(50) == (35, 45, 55, 65)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,6 +114,8 @@ def test_needles_refuse_what_they_cannot_make():
         make("literal", 0, seed=0)
     with pytest.raises(InputError, match="at least 2"):
         wrong_question(make("literal", 1, seed=0))
+    two = make("literal", 2, seed=0)
+    assert [needle.question for needle in wrong_question(two)] == [needle.question for needle in reversed(two)]
 
 
 # haystacks

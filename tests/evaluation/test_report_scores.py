@@ -172,6 +172,10 @@ def test_a_judge_is_asked_in_both_orders_in_an_order_of_its_seed():
     seen.clear()
     judged(longer, pairs, seed=3)
     assert seen != once
+    seen.clear()
+    judged(longer, pairs * 200, seed=1)
+    firsts = sum(one in pairs for one in seen[::2])
+    assert 430 < firsts < 570  # a fair coin says which order comes first
     with pytest.raises(InputError, match="can choose"):
         judged(lambda *_: "left", pairs)
 
@@ -184,6 +188,8 @@ def test_a_judge_needs_thirty_labels_of_people():
     assert held.kappa == pytest.approx(1 - (5 / 40) / (2 * (35 / 80) * (45 / 80)))  # Scott's pi of two raters
     with pytest.raises(InputError, match="it needs 30"):
         against_people(verdicts, dict(list(labels.items())[:29]))
+    judged_ones = dict(list(verdicts.items())[:30])
+    assert against_people(judged_ones, labels).pairs == 30  # labels without a verdict are left out
 
 
 # -- runs that seek, and raters ---------------------------------------------------------------------------------------

@@ -50,6 +50,13 @@ def test_a_table_worked_by_hand(written, reference, one, two, both):
     assert [found[kind].f1 for kind in KINDS] == pytest.approx([one, two, both], abs=1e-12)
 
 
+@given(SMALL, SMALL)
+def test_a_text_held_ready_scores_as_rouge_l_does(one, other):
+    assert Places(one).f1(other) == pytest.approx(rouge_l(one, other).f1, abs=1e-12)
+    if not one or not other:
+        assert (rouge_l(one, other).precision, rouge_l(one, other).recall) == (0, 0)
+
+
 def test_precision_is_of_what_was_written():
     found = rouge("cat", "the cat sat on it")
     assert (found["rouge1"].precision, found["rouge1"].recall) == (1.0, 0.2)

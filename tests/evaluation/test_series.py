@@ -106,13 +106,16 @@ def test_events_are_read_and_cut(tmp_path):
     )
     (one,) = read_events(path)
     assert one.gaps.tolist() == [0, 3, 5, 0.5]
-    assert [len(piece.times) for piece in one.pieces(2)] == [2, 2]  # one event alone foretells nothing
+    pieces = [(piece.times.tolist(), piece.marks.tolist()) for piece in one.pieces(2)]
+    assert pieces == [([1, 1], [0, 1]), ([4, 9], [0, 2])]  # one event alone foretells nothing
     for line, told in (
         ({"times": [2, 1]}, "never fall"),
         ({"times": [1, 2], "types": [0]}, "as many"),
         ({"times": [1, 2], "types": [0.7, 1]}, "whole numbers"),  # not cut to 0
         ({"times": [1, 2], "types": [0, 2**70]}, "whole numbers"),
         ({"times": [1, 10**400]}, "is no"),
+        ({"times": [1, float("nan")]}, "all of them numbers"),
+        ({"times": [1]}, "no sequence"),
         ({}, "is no"),
     ):
         path.write_text(json.dumps(line))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from foveal.evaluation.tables import Row, shown, table
+from foveal.evaluation.tables import Row, largest, least, shown, table
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,15 @@ def test_a_bar_of_numpy_is_a_plain_one(bounds):
     assert json.loads(json.dumps(row.as_json()))["ok"] is False
 
 
+@pytest.mark.parametrize("errors", [(math.nan, 0.0), (0.0, math.nan), (0.1, math.nan, 0.2)])
+def test_an_error_that_is_no_number_is_the_largest(errors):
+    assert math.isnan(largest(*errors))
+    assert Row.of("ours", "largest error", largest(*errors), at_most=1e-5).ok is False
+    assert largest(0.1, -1.0, 0.2) == 0.2
+    assert math.isnan(least(*errors))
+    assert least(0.1, -1.0, 0.2) == -1.0
+
+
 def test_a_row_is_plain_json():
     row = Row.of("ours", "nDCG@10", 0.5, at_least=0.4, note="seed 0")
     expected = {"system": "ours", "metric": "nDCG@10", "value": 0.5, "bar": "≥ 0.4", "ok": True, "note": "seed 0"}
@@ -46,7 +55,17 @@ def test_a_row_is_plain_json():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.68634, "0.6863"), (1234.5, "1,234"), (999.96, "1000"), (0, "0"), (math.nan, "nan")]
+    ("value", "text"),
+    [
+        (0.68634, "0.6863"),
+        (1234.5, "1,234"),
+        (999.96, "1000"),
+        (1000, "1,000"),
+        (-2e6, "-2,000,000"),
+        (math.inf, "inf"),
+        (0, "0"),
+        (math.nan, "nan"),
+    ],
 )
 def test_numbers_are_shown_with_four_digits(value, text):
     assert shown(value) == text

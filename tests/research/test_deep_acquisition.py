@@ -146,7 +146,9 @@ def test_timing_consistency_searches_where_samples_disagree():
     assert timed.drafts[0].score == 1.0
     assert timed.text == "Petra Lindqvist"
     assert searched(Consistency(samples=3), Filler({"chat": lambda _: "Karin Ek"}))[1] == []
-    assert disagreement(["a b", "a c"]) == pytest.approx(0.0) or disagreement(["x b", "x c"]) == pytest.approx(0.5)
+    assert disagreement(["x b", "x c"]) == pytest.approx(1 - 1 / 2)
+    assert disagreement(["x b", "x c", "x b"]) == pytest.approx(1 - (1 / 2 + 1 + 1 / 2) / 3)  # of all pairs
+    assert disagreement(["x b"]) == 0.0
 
 
 def test_timing_decides_when_a_report_searches():

@@ -114,3 +114,23 @@ def test_drawings_hold_every_node_once_and_no_syntax_of_a_name():
     assert mermaid.count("-->") == 4
     assert "n9" not in mermaid.replace("n9#59;", "")
     assert to_dot(graph).count("->") == 4 + 1  # the name's own arrow stands in quotes
+
+
+def test_a_copy_has_its_edges_and_changes_alone():
+    graph = graph_of("a", "b")
+    graph.add(Node(RESPONSE, "", "end"))
+    graph.connect(ROOT, "a", "first")
+    copy = graph.copy()
+    assert (copy.edges, list(copy.nodes)) == (graph.edges, list(graph.nodes))
+    copy.connect("a", "b")
+    copy.get("a").queries.append("asked")
+    assert (list(graph.edges), graph.get("a").queries) == ([(ROOT, "a")], [])
+    assert sorted(node.name for node in graph.searchers()) == ["a", "b"]  # neither the question nor the answer
+
+
+def test_an_edge_needs_both_its_nodes():
+    graph = graph_of("a")
+    for start, end in (("a", "x"), ("x", "a")):
+        with pytest.raises(InputError, match="No node is called 'x'"):
+            graph.connect(start, end)
+    assert graph.edges == {}

@@ -104,10 +104,7 @@ def test_an_edit_searches_the_node_and_what_builds_on_it_and_nothing_else(tmp_pa
     answer = (
         MindSearch(model_of([program, RESPOND]), source).resume(trace, edits={"n1": "When was Petra born?"}).result()
     )
-    assert source.queries == ["When was Petra born?", "Petra question 2?"] or set(source.queries) == {
-        "When was Petra born?",
-        "Petra question 2?",
-    }
+    assert sorted(source.queries) == ["Petra question 2?", "When was Petra born?"]
     assert answer.graph.nodes["n1"].content == "When was Petra born?"
     assert {node.state for node in answer.graph.searchers()} == {"finished"}
     after = dict(load_refs(trace))

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import InputError
+from foveal.text import windows
 from foveal.text.headings import find_headings
-from foveal.text.segmentation import FixedSegmenter, HeadingSegmenter
+from foveal.text.segmentation import FixedSegmenter, HeadingSegmenter, limited
 from foveal.text.texttiling import TextTiling
 from foveal.text.units import words
 from foveal.types import Document
@@ -278,6 +279,33 @@ def test_a_small_section_joins_its_nearest_kin():
     assert [passage.heading for passage in passages] == ["A", "A", "B", "C"]
     assert "## A2" in passages[1].text  # with its sister, not with the next chapter
     assert passages[3].text.startswith("# C")  # with its child, not with the chapter before
+
+
+@pytest.mark.parametrize(("before", "after", "heading"), [(10, 20, "A"), (20, 10, "B"), (10, 10, "B")])
+def test_a_small_section_without_kin_joins_the_smaller_neighbour(before, after, heading):
+    text = f"# A\n\n{sentence(0, before)}\n\n# B\n\nTiny.\n\n# C\n\n{sentence(1, after)}"
+    passages = HeadingSegmenter(max_tokens=60, min_tokens=6).segment(document(text))
+    (holding,) = [passage for passage in passages if "Tiny." in passage.text]
+    assert (len(passages), holding.heading) == (2, heading)
+
+
+def test_short_passages_are_joined_where_nothing_limits_their_length():
+    text = "One two three. Four five. Six seven eight nine ten."
+    starts = [0, 15, 26]
+    assert [one.text for one in limited(document(text), starts, None, None, words)] == [
+        "One two three. ", "Four five. ", "Six seven eight nine ten.",
+    ]  # fmt: skip
+    joined = [one.text for one in limited(document(text), starts, None, 4, words)]
+    assert joined == ["One two three. Four five. ", "Six seven eight nine ten."]
+
+
+def test_a_text_is_cut_the_same_in_blocks_of_any_size(monkeypatch):
+    text = "".join(f"{sentence(n, 5 + n % 9)}{'  ' if n % 4 else chr(10) * 2}" for n in range(120))
+    whole = {overlap: texts_of(FixedSegmenter(max_tokens=30, overlap=overlap), text) for overlap in (0, 7)}
+    for size in (300, 701, 1000):
+        monkeypatch.setattr(windows, "BLOCK", size)
+        for overlap, expected in whole.items():
+            assert texts_of(FixedSegmenter(max_tokens=30, overlap=overlap), text) == expected
 
 
 def test_nothing_is_joined_beyond_the_limit():

@@ -1,7 +1,7 @@
 """TextTiling, depth scores and dynamic programming: exact small cases, plain definitions, and any text."""
 
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from foveal.text.embedding_segmentation import (
     guided_segments,
     segment_vectors,
 )
-from foveal.text.texttiling import TextTiling, block_similarity, deepest, depths, smoothed, valleys
+from foveal.text.texttiling import TextTiling, _nearest, block_similarity, deepest, depths, smoothed, valleys
 from foveal.text.units import words
 from foveal.types import Document
 
@@ -151,7 +151,7 @@ def depth_by_definition(scores, gap):
 
 def test_depths_are_their_definition():
     rng = np.random.default_rng(0)
-    for count in (0, 1, 2, 30):
+    for count in (0, 1, 2, 30, *[3] * 20):
         scores = rng.integers(0, 6, count).astype(float)  # with plateaus
         assert depths(scores).tolist() == [depth_by_definition(scores, gap) for gap in range(count)]
 
@@ -192,6 +192,13 @@ def test_block_similarity_is_the_cosine_of_counts():
     assert block_similarity(pseudo, 2) == pytest.approx([2 / np.sqrt(4 * 5), 3 / np.sqrt(5 * 2), 0])
 
 
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 50))
+def test_a_gap_moves_to_the_nearest_end_of_a_unit(lengths, position):
+    ends = list(accumulate(lengths))
+    nearest = min(range(len(ends)), key=lambda at: (abs(ends[at] - position), at))
+    assert _nearest(ends, position) == nearest + 1
+
+
 def test_smoothing_averages_with_the_neighbours():
     assert smoothed(np.array([0.0, 3, 6, 0]), 1) == pytest.approx([1.5, 3, 3, 3])
     assert smoothed(np.array([0.0, 3, 6, 0]), 0) == pytest.approx([0, 3, 6, 0])
@@ -201,6 +208,8 @@ def test_the_deepest_valleys_come_first_and_keep_apart():
     scores = np.array([9.0, 1, 8, 0, 9, 9, 9, 9, 2, 9])
     assert deepest(scores, -0.5, 1) == [1, 3, 8]
     assert deepest(scores, -0.5, 4) == [3, 8]
+    for turned, apart, taken in ((1, 5, [3, 8]), (1, 6, [3]), (-1, 5, [1, 6]), (-1, 6, [6])):
+        assert deepest(scores[::turned], -0.5, apart) == taken  # as near as that is too near, on either side
     assert deepest(scores, 100.0, 1) == deepest(np.zeros(5), -0.5, 1) == deepest(np.zeros(0), -0.5, 1) == []
 
 

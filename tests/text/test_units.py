@@ -64,6 +64,7 @@ def test_words(text, expected):
         ["He moved to the U.S. Senate. ", "They work for Acme Inc. ", "The firm failed."],
         ["Smith et al. (2019) say so. ", "We agree."],
         ["What?! ", "Wait... ", "It works."],
+        ["Come to us. ", "Mai and June are mild."],
         ["你好。", "世界！", "他说：“是的。”", "然后走了。"],
         ["यह एक वाक्य है। ", "दूसरा।"],
         ["As follows:\n", "- one thing\n", "- another thing\n", "1. Third"],

@@ -33,7 +33,7 @@ from foveal.evaluation.beir import Collection, Record
 from foveal.evaluation.files import json_lines
 from foveal.evaluation.metrics import evaluate
 from foveal.evaluation.speed import paired, percentiles
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.models.language import DEFAULT, load_language_model
 from foveal.models.title_models import IGNORED, CausalTitles, Seq2SeqTitles, TitleModel, padded
 from foveal.registry import require
@@ -109,7 +109,7 @@ def exact_rows(name: str, model: TitleModel, titles: Sequence[str], queries: Seq
         plain = alone / lengths
         missed += len(titles) - len({one.title for one in written})
         order = np.array([one.title for one in written])
-        worst = max(worst, float(np.abs(plain[order] - [one.score for one in written]).max()))
+        worst = largest(worst, float(np.abs(plain[order] - [one.score for one in written]).max()))
         wrong += int((np.diff(plain[order]) > TIE).sum())
     note = f"{len(titles)} titles, {len(queries)} queries, float32; each title alone without cache and tree"
     yield Row.of(f"{name}: beams for all", "largest difference of a score", worst, at_most=EXACT, note=note)

@@ -24,7 +24,7 @@ from foveal.bench.events_data import News
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.clustering import BCubed, b_cubed
 from foveal.evaluation.files import json_lines
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.retrieval.burst_terms import TermCounts, strongest_bins
 from foveal.retrieval.bursts import cheapest_path, state_costs
 from foveal.retrieval.event_clusters import ClusterSettings, Encode
@@ -178,7 +178,7 @@ def automaton_rows(settings: BenchSettings) -> Iterator[Row]:
     for length in range(1, most + 1):
         totals = draw.integers(0, 40, size=length).tolist()
         counts = [int(draw.integers(0, total + 1)) if draw.random() < 0.4 else total // 8 for total in totals]
-        worst = max(worst, abs(cheapest_path(counts, totals).cost - cheapest_of_all(counts, totals)))
+        worst = largest(worst, abs(cheapest_path(counts, totals).cost - cheapest_of_all(counts, totals)))
     yield Row.of(
         "the automaton's path", "cost above the cheapest of all", worst, at_most=1e-9, note=f"up to {most} bins"
     )

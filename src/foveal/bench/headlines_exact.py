@@ -13,7 +13,7 @@ import numpy as np
 
 from foveal.evaluation.agreement import fleiss_kappa
 from foveal.evaluation.rouge import KINDS, rouge
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.papers.headline_features import ReadArticle, novelty
 from foveal.text.tokens import words
 
@@ -45,7 +45,7 @@ def rouge_rows(seed: int) -> Iterator[Row]:
     pairs = made_up(TEXTS, seed)
     ours = [rouge(*pair) for pair in pairs]
     for kind in KINDS:
-        far = max(abs(one[kind].f1 - plain_f1(kind, *pair)) for one, pair in zip(ours, pairs, strict=True))
+        far = largest(*(abs(one[kind].f1 - plain_f1(kind, *pair)) for one, pair in zip(ours, pairs, strict=True)))
         yield Row.of(f"ROUGE beside its plain definition, {TEXTS:,} English pairs", f"{kind}, largest difference", far,
                      at_most=1e-9)  # fmt: skip
     package = _package()
@@ -56,7 +56,7 @@ def rouge_rows(seed: int) -> Iterator[Row]:
     scorer = package.RougeScorer(list(KINDS), use_stemmer=False)
     theirs = [scorer.score(reference, written) for written, reference in pairs]
     for kind in KINDS:
-        far = max(abs(one[kind].f1 - their[kind].fmeasure) for one, their in zip(ours, theirs, strict=True))
+        far = largest(*(abs(one[kind].f1 - their[kind].fmeasure) for one, their in zip(ours, theirs, strict=True)))
         yield Row.of(f"ROUGE beside rouge-score, {TEXTS:,} English pairs", f"{kind}, largest difference", far,
                      at_most=1e-9)  # fmt: skip
 
@@ -143,7 +143,7 @@ def pairs_a_second(pairs: Sequence[tuple[str, str]]) -> tuple[float, float, floa
     started = time.perf_counter()
     slow = [max((_f1(headline, own) for _, _, own in article.sentences), default=0.0) for headline, article in some]
     by_table = len(some) / (time.perf_counter() - started)
-    far = max(abs(a - b) for a, b in zip(fast[:: max(1, len(held) // 40)], slow, strict=True))
+    far = largest(*(abs(a - b) for a, b in zip(fast[:: max(1, len(held) // 40)], slow, strict=True)))
     return by_bits, by_table, far
 
 

@@ -25,7 +25,7 @@ from foveal.attention.sinks import SinkRule
 from foveal.bench.attention_models import GEMMA, QWEN, PromptReader
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import lines
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.models.language import LanguageModel, load_language_model
 
 CLOSE = 1e-5
@@ -88,7 +88,7 @@ def _real_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
     scale = model.model.model.layers[0].self_attn.scaling
     for layer in sorted(kept)[:: 1 if not settings.quick else 6]:
         error, _, _, sinks = _compared(*kept[layer], scale=scale, heads=heads[layer])
-        worst, count = max(worst, error), count + sinks
+        worst, count = largest(worst, error), count + sinks
     note = f"{count:.0f} sinks in all heads; {len(kept)} layers"
     yield Row.of(f"real prompt, {len(ids)} tokens", "largest error", worst, at_most=CLOSE, note=note)
 

@@ -22,7 +22,7 @@ from foveal.attention.landmark_cache import ReadSettings
 from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
 from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 
 SAME, CACHED = 1e-6, 1e-4
 EXAMPLE = (1 / 6, 1 / 6, 0, 1 / 6, 1 / 6, 0, 1 / 3)
@@ -81,13 +81,13 @@ def _definitions(seed: int) -> Iterator[Row]:
             weights = grouped_weights(q @ wide[0].mT / 4, block, lead)
             wanted, given = weights @ wide[1], torch.randn(q.shape, generator=draw, dtype=dtype)
             got = landmark_attention(q, k, v, block=block, lead=lead)[0]
-            far = max(far, _far(got, wanted))
+            far = largest(far, _far(got, wanted))
             pairs = zip(*(torch.autograd.grad(one, (q, k, v), given) for one in (got, wanted)), strict=True)
-            turned = max([turned, *(_far(*pair) for pair in pairs)])
+            turned = largest(turned, *(_far(*pair) for pair in pairs))
             if lead == 0 and dtype == torch.float32:
                 with torch.no_grad():
-                    told = max(told, _far(kernel_attention(q, k, v, block=block), wanted))
-                rows = max(rows, float((weights.detach().sum(-1) - 1).abs().max()))
+                    told = largest(told, _far(kernel_attention(q, k, v, block=block), wanted))
+                rows = largest(rows, float((weights.detach().sum(-1) - 1).abs().max()))
         name = str(dtype).removeprefix("torch.")
         yield Row.of(f"grouped softmax, {name}", "greatest error of the output", far, at_most=SAME)
         yield Row.of(f"grouped softmax, {name}", "greatest error of a gradient", turned, at_most=4 * SAME)
@@ -100,7 +100,7 @@ def _low() -> Row:
     q, k, v = (torch.full((1, 1, 40, 1), value).requires_grad_() for value in (-200.0, 1.0, 0.5))
     out = landmark_attention(q, k, v, block=8, scale=1.0)[0]
     parts = [out, *torch.autograd.grad(out.sum(), (q, k, v))]
-    far = max(
+    far = largest(
         _far(out, torch.full_like(out, 0.5)), *(0.0 if bool(one.isfinite().all()) else torch.inf for one in parts)
     )
     return Row.of("all scores -200", "greatest error, gradients finite", far, at_most=SAME)

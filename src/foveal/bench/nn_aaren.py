@@ -28,7 +28,7 @@ from foveal.bench.nn_aaren_tables import tables
 from foveal.bench.nn_exact import drawn, token_by_token
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired, process_seconds
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.nn.aaren import AarenEncoder, AarenSettings
 from foveal.nn.causal_attention import StreamSettings, encoder_of
 from foveal.nn.scan import SCANS, Piece, attention_by_definition, joined, leaves, nothing, output, prefixes, summed
@@ -57,7 +57,7 @@ def exact(settings: BenchSettings) -> Iterator[Row]:
     values, wide = drawn(500, 8, seed=2), torch.linspace(-1e4, 1e4, 500)
     for name, scores in (("rising", wide), ("falling", wide.flip(0)), ("in turn", wide * (-1) ** torch.arange(500))):
         right = attention_by_definition(torch.ones(1).double(), scores.double()[:, None], values.double())
-        far = max(_far(output(prefixes(leaves(scores, values), scan=scan)), right) for scan in SCANS)
+        far = largest(*(_far(output(prefixes(leaves(scores, values), scan=scan)), right) for scan in SCANS))
         yield Row.of(f"scores of ±10,000, {name}", "largest difference", far, at_most=SINGLE, note="all scans")
     yield from long_stream(settings)
 
@@ -77,7 +77,7 @@ def gradients() -> float:
             else:
                 given = attention_by_definition(torch.ones(1).double(), scores[:, None], values)
             told.append(torch.autograd.grad((weights * given).sum() / 200, [scores, values]))
-        far = max(far, *(float((a - b).abs().max()) for a, b in zip(*told, strict=True)))
+        far = largest(far, *(float((a - b).abs().max()) for a, b in zip(*told, strict=True)))
     return far
 
 
@@ -102,7 +102,7 @@ def merged(seed: int) -> float:
             right = joined(one, right)
         whole = output(summed(scores, values))
         alone = output(joined(nothing(left), joined(left, nothing(left))))
-        far = max(far, *(_far(output(one), whole) for one in (left, right)), _far(alone, output(left)))
+        far = largest(far, *(_far(output(one), whole) for one in (left, right)), _far(alone, output(left)))
     return far
 
 

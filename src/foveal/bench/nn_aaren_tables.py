@@ -27,7 +27,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError, InputError
 from foveal.evaluation.event_sequences import Events, read_events
 from foveal.evaluation.series import Labelled, Table, read_table, read_ts
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.nn.causal_attention import MIXERS, StreamSettings
 from foveal.nn.classifier import CLASSIFICATION, ClassifierSettings, classification
 from foveal.nn.decision_data import CONTROLLERS, collected, environment
@@ -233,7 +233,7 @@ def _event_rows(name: str, found: Mapping[str, Sequence[Told]], test: Sequence[E
         note = f"{_event_note(told)}; {spread([one['told']['nll'] for one in cells])}"
         yield Row.of(f"{name}, {arm}", "nats an event", told["nll"], at_most=most, note=note)
         if arm == "aaren":
-            apart = max(one["told"]["streamed"] for one in cells)
+            apart = largest(*(one["told"]["streamed"] for one in cells))
             yield Row.of(f"{name}, Aaren, event by event", "largest difference in nats", apart, at_most=1e-4)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.nn.aaren import AarenBlock, AarenEncoder, AarenSettings
 from foveal.nn.memory_rule import Carried, Decays, Gates, carry, surprise, through
 from foveal.nn.neural_memory import MemorySettings, NeuralMemory
@@ -92,9 +92,9 @@ def streaming(name: str, settings: BenchSettings) -> Iterator[Row]:
         tokens = int(torch.randint(1, TOKENS, (), generator=draw))
         x = drawn(2, tokens, DIM, seed=trial)
         whole = layer(x)[0]
-        by_token = max(by_token, _far(token_by_token(layer, x), whole))
+        by_token = largest(by_token, _far(token_by_token(layer, x), whole))
         cuts = torch.randint(1, tokens + 1, (4,), generator=draw).sort().values.tolist()
-        in_pieces = max(in_pieces, _far(piece_by_piece(layer, x, cuts), whole))
+        in_pieces = largest(in_pieces, _far(piece_by_piece(layer, x, cuts), whole))
     yield Row.of(f"{name}, token by token", "largest difference", by_token, at_most=STREAMED)
     yield Row.of(f"{name}, in pieces", "largest difference", in_pieces, at_most=STREAMED)
 
@@ -127,7 +127,7 @@ def memories(settings: BenchSettings) -> Iterator[Row]:
                 torch.manual_seed(settings.seed + depth)
                 memory = NeuralMemory(MemorySettings(dim=DIM, depth=depth, chunk=chunk)).to(dtype)
                 x = drawn(2, 2 * chunk + 5, DIM, seed=depth, dtype=dtype)
-                far = max(far, _far(token_by_token(memory, x), memory(x)[0]))
+                far = largest(far, _far(token_by_token(memory, x), memory(x)[0]))
         name = str(dtype).removeprefix("torch.")
         note = "depths 1 to 4, chunks of 1, 7, 16 and 64 tokens"
         yield Row.of(f"memory, chunks against recurrence, {name}", "largest difference", far, at_most=most, note=note)

@@ -134,7 +134,7 @@ def _recalled(settings: BenchSettings, name: str, rows: Recall, steps: int) -> f
     return right_share(model, rows, 256)
 
 
-GROWING = ((16, 2, 1, 200), (32, 4, 1, 300), (64, 8, 3, 100), (128, 8, 7, 100))
+GROWING = ((16, 2, 1, 200), (32, 4, 1, 300), (64, 8, 3, 100), (128, 8, 7, 200))
 """Tokens, pairs, times each is asked for, and steps: of eight pairs alone no arm learnt in 500 steps which is which."""
 
 

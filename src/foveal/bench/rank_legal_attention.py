@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.ranking.sparsemax import sparsemax
 from foveal.training.articles import ENCODED_AT_ONCE, sentences_in
 
@@ -51,9 +51,9 @@ def sparsemax_rows(seed: int = 0) -> Iterator[Row]:
         real = generator.permutation(size + extra) < size
         found = sparsemax(torch.from_numpy(scores), torch.from_numpy(real)).numpy()
         nearest = projection(scores[real].astype(np.float64))
-        worst = max(worst, float(np.abs(found[real] - nearest).max()))
-        padded = max(padded, float(np.abs(found[~real]).max(initial=0)))
-        total = max(total, abs(float(found.sum(dtype=np.float64)) - 1))
+        worst = largest(worst, float(np.abs(found[real] - nearest).max()))
+        padded = largest(padded, float(np.abs(found[~real]).max(initial=0)))
+        total = largest(total, abs(float(found.sum(dtype=np.float64)) - 1))
         zeros += int((found[real] == 0).sum())
         wrong += int(((found[real] == 0) != (nearest == 0)).sum())
     note = (
@@ -89,7 +89,7 @@ def gradient_error(seed: int, vectors: int = 50, step: float = 1e-6) -> float:
         found = torch.stack(
             [(sparsemax(scores + one, real) - sparsemax(scores - one, real)) / (2 * step) for one in moves]
         )
-        worst = max(worst, float((own - found.T).abs().max()))
+        worst = largest(worst, float((own - found.T).abs().max()))
     return worst
 
 

@@ -28,7 +28,7 @@ from foveal.bench.decode import decode_rates
 from foveal.bench.readers import MODEL, Bench
 from foveal.evaluation.needle import growth
 from foveal.evaluation.speed import paired
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.models.language import load_language_model
 
 PREFILL = 2048
@@ -140,7 +140,7 @@ def _eager(model: Any, ids: Tensor, rows: Tensor, layers: Sequence[int]) -> dict
 
 
 def _largest(found: Mapping[int, Tensor], expected: Mapping[int, Tensor]) -> float:
-    return max(float((found[at].double() - expected[at].double()).abs().max()) for at in expected)
+    return largest(*(float((found[at].double() - expected[at].double()).abs().max()) for at in expected))
 
 
 _TWO_PAGES = """

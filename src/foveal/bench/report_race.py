@@ -17,7 +17,7 @@ from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import present, text_in
 from foveal.evaluation.reports import Criteria, fact, mean_of_tasks, race, read_criteria, read_race_rows
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 
 SYSTEM = "claude-3-7-sonnet-latest"
 PUBLISHED = {"overall_score": "Overall Score", "comprehensiveness": "Comprehensiveness", "insight": "Insight",
@@ -50,7 +50,7 @@ def weight_rows(weights: dict[int, Criteria]) -> Iterator[Row]:
     equal, moved = 0.0, 0.0
     for criteria in weights.values():
         even = {name: dict.fromkeys(of, 6.0) for name, of in criteria.criteria.items()}
-        equal = max(equal, abs(race(criteria, even, even).overall - 0.5))
+        equal = largest(equal, abs(race(criteria, even, even).overall - 0.5))
         name = max(criteria.criteria, key=lambda one: criteria.dimensions[one])
         text, weight = max(criteria.criteria[name].items(), key=lambda one: one[1])
         better = {**even, name: {**even[name], text: 9.0}}
@@ -58,7 +58,7 @@ def weight_rows(weights: dict[int, Criteria]) -> Iterator[Row]:
             criteria.criteria[name].values()
         )
         wanted = mine / (mine + 6.0 * sum(criteria.dimensions.values()))
-        moved = max(moved, abs(race(criteria, better, even).overall - wanted))
+        moved = largest(moved, abs(race(criteria, better, even).overall - wanted))
     yield Row.of("tasks with weights", SIZE, len(weights))
     yield Row.of("criteria", "a report like its reference, away from 0.5", equal, at_most=1e-12)
     yield Row.of("criteria", "one criterion better, away from the sum by hand", moved, at_most=1e-12)

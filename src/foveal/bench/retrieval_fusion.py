@@ -21,7 +21,7 @@ from foveal.bench.quality import bm25s_run
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection, load_beir
 from foveal.evaluation.metrics import Run, compare, evaluate, per_query
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.ranking.features import Features
 from foveal.ranking.learned import FITS, judged_groups, run_of
 from foveal.registry import require
@@ -191,7 +191,7 @@ def metrics_row(settings: BenchSettings, queries: int = 200) -> Row:
         run[query] = {f"d{row}": float(scores[row]) for row in generator.permutation(150)[:120]}
     evaluator = require("pytrec_eval", extra="bench").RelevanceEvaluator(qrels, set(names.values()))
     theirs, ours = evaluator.evaluate(run), per_query(run, qrels, tuple(names))
-    worst = max(abs(ours[name][query] - theirs[query][names[name]]) for name in names for query in qrels)
+    worst = largest(*(abs(ours[name][query] - theirs[query][names[name]]) for name in names for query in qrels))
     note = f"{', '.join(names)} on {queries} random runs"
     return Row.of("metrics against trec_eval", "largest difference", worst, at_most=1e-9, note=note)
 

@@ -38,7 +38,7 @@ from foveal.bench.segment_use import use
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.segmentation import boundary_f1, openings_to_masses, pk, windowdiff
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, largest
 from foveal.registry import require
 from foveal.text.c99 import C99
 from foveal.text.embedding_segmentation import depth_boundaries, guided_segments, segment_vectors
@@ -136,7 +136,7 @@ def exactness(settings: BenchSettings) -> Iterator[Row]:
         pairs = [_random_pair(rng, int(rng.integers(4, 40))) for _ in range(1000)]
         peers = {"P_k": (pk, segeval.pk), "WindowDiff": (windowdiff, segeval.window_diff)}
         for metric, (ours, theirs) in peers.items():
-            worst = max(abs(ours(found, true) - float(theirs(found, true))) for found, true in pairs)
+            worst = largest(*(abs(ours(found, true) - float(theirs(found, true))) for found, true in pairs))
             yield Row.of(f"{metric} beside segeval", "largest difference", worst, at_most=1e-12)
 
 

@@ -17,7 +17,7 @@ runs full of ties, to 1e-9, and to ranx where scores are distinct.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -38,23 +38,23 @@ EXACT_FLIPS = 2**16
 
 
 def evaluate(
-    run: Mapping[str, Mapping[str, float]], qrels: Qrels, metrics: Sequence[str] = ("ndcg@10", "recall@100")
+    run: Mapping[str, Mapping[str, float]], qrels: Qrels, metrics: str | Iterable[str] = ("ndcg@10", "recall@100")
 ) -> dict[str, float]:
-    """The mean of each metric over the queries of `qrels`.
+    """The mean of each metric (or of one) over the queries of `qrels`.
 
-    UnknownName: a metric is not one. InputError: no judgements, or a score that is no number.
+    UnknownName: a metric is not one. InputError: no judgements, a score that is no number, or an id that is no text.
     """
     return {name: math.fsum(values.values()) / len(values) for name, values in per_query(run, qrels, metrics).items()}
 
 
 def per_query(
-    run: Mapping[str, Mapping[str, float]], qrels: Qrels, metrics: Sequence[str] = ("ndcg@10", "recall@100")
+    run: Mapping[str, Mapping[str, float]], qrels: Qrels, metrics: str | Iterable[str] = ("ndcg@10", "recall@100")
 ) -> dict[str, dict[str, float]]:
     """Metric -> query id -> value, for each query of `qrels`; errors as in `evaluate`."""
     if not qrels:
         raise InputError("There are no judgements (the qrels are empty), so nothing can be evaluated.")
-    chosen = {name: _parsed(name) for name in metrics}
-    values: dict[str, dict[str, float]] = {name: {} for name in metrics}
+    chosen = {name: _parsed(name) for name in ((metrics,) if isinstance(metrics, str) else metrics)}
+    values: dict[str, dict[str, float]] = {name: {} for name in chosen}
     for query, judged in qrels.items():
         order = ranked(run.get(query, {}), query)
         grades = np.array([max(0, judged.get(document, 0)) for document in order], dtype=np.float64)
@@ -74,6 +74,8 @@ def ranked(scores: Mapping[str, float], query: str = "") -> list[str]:
     if np.isnan(keys).any():
         document = list(scores)[int(np.isnan(keys).argmax())]
         raise InputError(f"Query {query!r} has NaN as the score of document {document!r}; scores must be numbers.")
+    if others := [document for document in scores if not isinstance(document, str)]:
+        raise InputError(f"Query {query!r} has a document {others[0]!r}; ids are texts, such as {str(others[0])!r}.")
     pairs = zip(keys.tolist(), (document.encode("utf-8", "surrogatepass") for document in scores), scores, strict=True)
     return [document for _, _, document in sorted(pairs, reverse=True)]
 

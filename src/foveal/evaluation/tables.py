@@ -51,6 +51,16 @@ class Row:
         return {**asdict(self), "value": self.value if math.isfinite(self.value) else None}
 
 
+def largest(*values: float) -> float:
+    """The largest of some errors; NaN where one of them is. Python's `max` passes over NaN, and a bar would be met."""
+    return math.nan if any(math.isnan(value) for value in values) else max(values)
+
+
+def least(*values: float) -> float:
+    """The least of some gains; NaN where one of them is."""
+    return -largest(*(-value for value in values))
+
+
 def table(rows: Iterable[Row], title: str | None = None) -> Table:
     """The rows as a table: each value beside its bar, a mark, and its note."""
     from rich.table import Table
