@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 from postgres import emptied
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 
-from foveal.database import Database, _write_ahead
+from foveal.database import MIGRATIONS, Base, Database, _write_ahead, engine_of, upgrade
 from foveal.papers.schema import TopicRow
 from foveal.settings import Settings
 
@@ -100,3 +100,28 @@ def test_who_reads_sees_one_state_of_it_all(kind: str, tmp_path: Path, request: 
     with database.reading() as reader:
         assert reader.scalar(topics) == 1
     database.close()
+
+
+def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(own_settings: Settings) -> None:
+    newest = sorted(one.name[:4] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    assert newest[-1] == "0005"
+    for revision in newest[:-1]:
+        home = own_settings.home / revision
+        settings = Settings(home=home, cache=home)
+        home.mkdir(parents=True)
+        engine = engine_of(settings.database_url)
+        upgrade(engine, revision)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO topic (id, title, query, position) VALUES ('kept', 'Kept', 'kept', 0)"
+            )
+        engine.dispose()
+        database = Database.open(settings)
+        there = inspect(database.engine)
+        assert set(Base.metadata.tables) <= set(there.get_table_names())
+        for table in Base.metadata.sorted_tables:
+            assert {one["name"] for one in there.get_columns(table.name)} == set(table.c.keys())
+            assert {one["name"] for one in there.get_indexes(table.name)} == {one.name for one in table.indexes}
+        with database.reading() as session:
+            assert session.get_one(TopicRow, "kept").title == "Kept"
+        database.close()

@@ -40,6 +40,9 @@ def test_a_period_is_what_its_address_says(kind: str, key: str, first: date, las
         ("month", "2026-13"),
         ("month", "0000-01"),
         ("year", "2026"),
+        ("quarter", "2026-10-02"),
+        ("day", "20261002"),  # dates by ISO, too, but one day has one address
+        ("day", "2026-W40-5"),
     ],
 )
 def test_what_is_no_period_is_refused_in_a_sentence(kind: str, key: str) -> None:

@@ -27,6 +27,7 @@ from foveal.papers.schema import (
     VoteRow,
 )
 from foveal.papers.signals import NEW, read_signals, within
+from foveal.papers.store import MOST
 from foveal.papers.taste import TagClassifier, tastes
 from foveal.papers.trending import candidates, ordered, page_of, ranked, trending
 from foveal.papers.upserts import upsert
@@ -172,6 +173,9 @@ def test_the_numbers_that_went_in_are_said():
     assert "c = 3" in told[1].meaning
     assert "not counted" in told[2].meaning
     assert "29.00 days" in told[3].meaning
+    counted = Signals(now=40.0 * DAY, listed_at=39.0 * DAY, stars=9, stars_7d_ago=5)
+    assert explain("foveal", counted)[2].meaning.endswith("4 more in 7 days")
+    assert "not counted" in explain("foveal", replace(counted, stars=None))[2].meaning
 
 
 def test_unknown_orders_and_impossible_signals_are_named():
@@ -309,6 +313,18 @@ def test_candidates_are_what_lately_had_anything(database):
         session.add(StarSampleRow(repo_url="https://e.org/5", day=NOW.date(), stars=3))
         session.add(StarSampleRow(repo_url="https://e.org/6", day=(NOW - timedelta(days=30)).date(), stars=3))
     assert candidates(database, NOW) == [f"2610.0000{n}" for n in (1, 2, 4, 5)]
+
+
+def test_trending_keeps_to_the_papers_and_days_that_are_asked_for(database):
+    upsert(database, [record(number, listed_on=(NOW - timedelta(days=number)).date()) for number in (1, 2, 9)])
+    assert [paper.id[-1] for paper in trending(database, now=NOW).papers] == ["1", "2", "9"]
+    assert [paper.id[-1] for paper in trending(database, now=NOW, window=timedelta(days=5)).papers] == ["1", "2"]
+    asked = ["2610.00009", "2610.00002", "2610.00009"]
+    assert [paper.id[-1] for paper in trending(database, now=NOW, ids=asked).papers] == ["2", "9"]
+    assert trending(database, now=NOW, limit=MOST).total == 3
+    for limit in (0, MOST + 1):
+        with pytest.raises(InputError, match="limit"):
+            trending(database, now=NOW, limit=limit)
 
 
 def test_wrong_pages_are_refused(database):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli import papers_feeding, papers_trend
+from foveal.cli import papers_feeding, papers_linking, papers_removing, papers_trend
 from foveal.cli.classes import ClassifierName, show_paper_class
 from foveal.cli.output import AsJson, Home, echo, notes, print_json, results
 from foveal.cli.papers_output import by_whom, date_of, papers_database, print_papers
@@ -26,6 +26,8 @@ FORMATS = "bibtex, ris, csv, json"
 
 app = typer.Typer(help="The daily papers: what is new in a field.", no_args_is_help=True)
 papers_feeding.register(app)
+app.command()(papers_linking.link)
+app.command()(papers_removing.remove)
 app.command()(papers_trend.trend)
 
 Day = Annotated[str | None, typer.Option("--day", help="A day, such as 2026-10-02, or yesterday.", show_default=False)]

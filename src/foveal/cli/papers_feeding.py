@@ -92,6 +92,8 @@ def add(
                 database, made, ask, name=f"add:{kind}", since=day, force=source is None, on_page=_progress(status)
             )
     _print_readings([told], as_json)
+    if told.upserted.refused and not source and not as_json:
+        notes().print("A paper that was removed here comes again after: foveal papers remove --undo ID", markup=False)
 
 
 def import_page(
@@ -121,7 +123,8 @@ def pick(
     ] = None,
     place: Annotated[int | None, typer.Option(min=1, help="At this place (default: at the end).")] = None,
     order: Annotated[bool, typer.Option("--order", help="Give the day's picks the order of these ids.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take these off the day.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take their place away: votes decide again.")] = False,
+    unlist: Annotated[bool, typer.Option("--unlist", help="Take these off the day's page altogether.")] = False,
     by: Annotated[str, typer.Option(help="Who picks: a login.", show_default=False)] = "",
     home: Home = None,
     as_json: AsJson = False,
@@ -138,7 +141,9 @@ def pick(
             curating.order(database, when, ids, by=by)
         else:
             for offset, one in enumerate(ids):
-                if remove:
+                if unlist:
+                    curating.unlist(database, one, when)
+                elif remove:
                     curating.unpick(database, one, when)
                 else:
                     curating.pick(database, one, when, by=by, place=place + offset if place else None)
@@ -215,6 +220,7 @@ def _print_standing(sources: list[Standing], as_json: bool) -> None:
 
 def _counts(done: Upserted) -> str:
     counts = {"new": done.added, "changed": done.updated, "as before": done.unchanged}
+    counts["removed here, and left out"] = done.refused
     return ", ".join(f"{len(set(ids)):,} {kind}" for kind, ids in counts.items() if ids) or NOTHING
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, case, func, or_, select
 from foveal import faults
 from foveal.database import Database, add_unless_taken
 from foveal.errors import UnknownPaper
+from foveal.papers.curating import relist
 from foveal.papers.plans import PICTURES, STARS
 from foveal.papers.records import name_key
 from foveal.papers.schema import (
@@ -225,6 +226,7 @@ def list_on(database: Database, paper_id: str, day: date, by: str = "") -> bool:
             raise UnknownPaper(f"The paper {paper_id[:80]} is not here.")
         if session.get(ListingRow, (paper_id, day)) is not None:
             return False
+        relist(session, paper_id, day)
         return add_unless_taken(session, ListingRow(paper_id=paper_id, day=day, submitted_by=by[:80]))
 
 

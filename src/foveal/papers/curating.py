@@ -2,6 +2,7 @@
 
     queue(database)                                   # papers that no curator has placed, the newest first
     pick(database, "2605.01234", day, by="ana")       # at the end of that day; a day to come shows nothing yet
+    unlist(database, "2605.01234", day)               # off the day's page altogether; the paper itself stays
     order(database, day, ["2605.0002", "2605.0001"])  # the day's places, from the first
     publish(database, today)                          # picks whose day has come go on their page
     set_topic(database, "sparse-attention", query="sparse attention")
@@ -25,8 +26,9 @@ from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.paper_filters import parse
 from foveal.papers.records import paper_id
-from foveal.papers.schema import ListingRow, PaperRow, PickRow, TopicRow
+from foveal.papers.schema import ListingRow, PaperRow, PickRow, TopicRow, UnlistedRow
 from foveal.papers.store import Paper, PaperStore
+from foveal.papers.upserts import one_at_a_time
 
 QUEUE_DAYS = 14
 FARTHEST = 365
@@ -97,6 +99,7 @@ def pick(database: Database, which: str, day: date, *, by: str = "", place: int 
             raise UnknownPaper(f"The paper {which[:80]} is not here. `foveal papers add` fetches one by its id.")
         ids = [one for one in _ids(session, day) if one != paper]
         ids.insert(len(ids) if place is None else place - 1, paper)
+        relist(session, paper, day)
         _place(session, day, ids, by=by, today=today)
     return picks(database, day)
 
@@ -113,6 +116,29 @@ def unpick(database: Database, which: str, day: date) -> list[Picked]:
             listing.position = None
         _place(session, day, [one for one in _ids(session, day) if one != paper], by="", today=faults.now().date())
     return picks(database, day)
+
+
+def unlist(database: Database, which: str, day: date) -> None:
+    """Take a paper off a day's page, however it came there; no source puts it back, a pick does.
+
+    UnknownPaper: it is on no page of that day, and picked for none.
+    """
+    paper = paper_id(which)
+    with database.writing() as session:
+        one_at_a_time(session)
+        listed, picked = session.get(ListingRow, (paper, day)), session.get(PickRow, (paper, day))
+        if listed is None and picked is None:
+            raise UnknownPaper(f"The paper {which[:80]} is not listed on {day}.")
+        for row in filter(None, (listed, picked)):
+            session.delete(row)
+        session.flush()
+        add_unless_taken(session, UnlistedRow(paper_id=paper, day=day))
+        _place(session, day, _ids(session, day), by="", today=faults.now().date())
+
+
+def relist(session: Session, paper: str, day: date) -> None:
+    """Whoever puts a paper on a day by hand means it, though it was taken off before."""
+    session.execute(delete(UnlistedRow).where(UnlistedRow.paper_id == paper, UnlistedRow.day == day))
 
 
 def order(database: Database, day: date, ids: Sequence[str], *, by: str = "") -> list[Picked]:

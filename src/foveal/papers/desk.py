@@ -48,6 +48,14 @@ def unpick(database: Database, paper: str, day: date, *, by: Person) -> None:
         _told(database, by, "unpick", paper, day)
 
 
+def unlist(database: Database, paper: str, day: date, *, by: Person) -> None:
+    """Take a paper off a day's page. NotAllowed: neither curator nor moderator. UnknownPaper: it is not there."""
+    if not by.may("moderate"):
+        must(by, "curate", "Papers are taken off a day by a curator or a moderator only.")
+    curating.unlist(database, paper, day)
+    _told(database, by, "unlist", paper, day)
+
+
 def move(database: Database, paper: str, day: date, by_places: int, *, by: Person) -> None:
     """Move a chosen paper up (negative) or down. UnknownPaper: it is not chosen for that day."""
     must(by, "curate", "The day's papers are ordered by a curator only.")

@@ -113,9 +113,8 @@ def store(database: Database, records: Iterable[PaperRecord], fetched: Fetched, 
     done, held = Upserted(), iter(records)
     while some := list(islice(held, batch)):
         done += upsert(database, some)
-    counts = {kind: len(set(ids)) for kind, ids in done.__dict__.items()}
     with database.writing() as session:
-        session.add(FetchRow(**fetched.__dict__, **counts))
+        session.add(FetchRow(**fetched.__dict__, **done.counts()))
     return done
 
 

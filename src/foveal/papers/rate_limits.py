@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
@@ -54,6 +54,10 @@ class Limit:
     def per_second(self) -> float:
         """How fast the bucket fills."""
         return self.most / self.seconds
+
+    def times(self, people: int) -> Limit:
+        """The same for an address that so many people share."""
+        return replace(self, most=self.most * people)
 
 
 LINKS_OF_ADDRESS = Limit(name="link-address", most=5, seconds=3_600, what="links to sign in were sent to this address")

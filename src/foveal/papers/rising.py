@@ -22,6 +22,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.database import Database
@@ -107,6 +108,17 @@ def kept(database: Database) -> Rising:
     with database.reading() as session:
         row = session.get(KeptRow, NAME)
         return Rising(tuple(_topic_of(one) for one in json.loads(row.value)), row.made_at) if row else Rising()
+
+
+def forget(session: Session, paper: str) -> None:
+    """Name a paper that is taken away no more; the next `refresh` mines anew."""
+    row = session.get(KeptRow, NAME)
+    if row is None:
+        return
+    topics = json.loads(row.value)
+    for topic in topics:
+        topic["papers"] = [one for one in topic["papers"] if one[0] != paper]
+    row.value, row.made_of = json.dumps([one for one in topics if one["papers"]]), ""
 
 
 def mined(database: Database, *, now: datetime, settings: EventSettings = SETTINGS) -> list[Topic]:

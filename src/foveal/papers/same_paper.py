@@ -7,7 +7,8 @@
 Same paper   by its id; where a record has none, by its address; where the record or the stored paper has neither (a
              pasted page), by its title. A site that moves to https, or counts where readers come from, gives its items
              other addresses of the same place (`place_of`): with the same title they are the same papers
-Cost         two questions to the database for all records, where each by itself would ask for its row and its parts
+Removed      what a moderator took away is known by the same rules (`is_removed`), and is no paper any more
+Cost         four questions to the database for all records, where each by itself would ask for its row and its parts
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import date
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
@@ -35,6 +37,8 @@ from foveal.papers.schema import (
     ListingRow,
     PaperRow,
     PickRow,
+    RemovedRow,
+    UnlistedRow,
     VoteRow,
     now,
 )
@@ -54,7 +58,7 @@ FACTS = (
 )
 """Fields that any source fills; a later one that says something else replaces it if it is trusted as much."""
 
-_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow, PickRow)
+_CHILDREN = (ListingRow, VoteRow, CollectedRow, ReadMarkRow, ClosedDiscussionRow, PickRow, UnlistedRow)
 """Rows of a paper whose key holds its id."""
 
 _PARTS = (AuthorRow, CategoryRow, KeywordRow, LinkRow, EditionRow, HeadlineRow)
@@ -87,6 +91,35 @@ class Here:
             self._know(paper, key, url)
         wanted = own | set(filter(None, map(self._like, records)))
         self._rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(wanted)))}
+        self.unlisted: defaultdict[str, set[date]] = defaultdict(set)
+        """By paper: the days that a curator took it off."""
+        for paper, day in session.execute(
+            select(UnlistedRow.paper_id, UnlistedRow.day).where(UnlistedRow.paper_id.in_(wanted | self._known.keys()))
+        ):
+            self.unlisted[paper].add(day)
+        self._removed = set[str]()
+        self._removed_of: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        """By the key of a title: papers that were removed, each with its place."""
+        keys = {title_key(record.title) for record in records}
+        gone = or_(RemovedRow.paper_id.in_(own), RemovedRow.title_key.in_(keys))
+        for paper, key, url in session.execute(
+            select(RemovedRow.paper_id, RemovedRow.title_key, RemovedRow.url).where(gone)
+        ):
+            self._removed.add(paper)
+            self._removed_of[key].append((paper, place_of(url)))
+
+    def is_removed(self, record: PaperRecord) -> bool:
+        """Whether the record is about a paper that was removed, and about none that is here."""
+        own = _own_id(record)
+        if own in self._known or (not record.id and self._like(record)):
+            return False
+        if own in self._removed or record.id:
+            return own in self._removed
+        place = place_of(record.url)
+        return any(
+            place in ("", there) or (not there and paper.startswith("title-"))
+            for paper, there in self._removed_of[title_key(record.title)]
+        )
 
     def row_of(self, record: PaperRecord) -> tuple[PaperRow, bool]:
         """The paper's row, and whether it is new."""
@@ -106,6 +139,7 @@ class Here:
             return row, True
         self._session.flush()
         _move(self._session, self._row(nameless), row)
+        self.unlisted[own] |= self.unlisted.pop(nameless, set())
         del self._rows[nameless]
         self._forget(nameless)
         return row, False
@@ -162,6 +196,7 @@ def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
     """Give the new row what is known of the old one, and what was done with it; drop the old one."""
     for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, DeliveryPaperRow):
         session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
+    session.execute(update(RemovedRow).where(RemovedRow.same_as == old.id).values(same_as=new.id))
     for name in (*WORDS, *FACTS, *_KEPT):
         setattr(new, name, getattr(old, name))
     session.flush()

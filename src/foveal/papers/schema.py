@@ -5,6 +5,7 @@
     organisation, topic, star_sample (a repository's stars by day), fetched (every request that a source made)
     pick (a curator's choice for a day to come), source (how far each source was read), lease (who runs a job)
     headline (what is said of a title, beside it), kept (what was worked out from all papers)
+    removed_paper (papers that a moderator took away), unlisted (days they were taken off): no source brings them back
 
 A paper's `id` is its arXiv id without version, or `doc-…` / `title-…` where it has none (see records.py). Votes and
 comments of other sites are counts of their own (`votes_elsewhere`), never rows of people who are not here.
@@ -242,6 +243,23 @@ class HeadlineRow(Base):
     made_at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
+class RemovedRow(Base):
+    """A paper that was taken away for good (removing.py); what it was called, so that no source brings it again.
+
+    `same_as` is the paper that it was another entry of, "" where it was none.
+    """
+
+    __tablename__ = "removed_paper"
+
+    paper_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    title: Mapped[str] = mapped_column(Text)
+    title_key: Mapped[str] = mapped_column(String(32), index=True)
+    url: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    same_as: Mapped[str] = mapped_column(String(64), default="")
+    removed_at: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
 class PickRow(Base):
     """A curator's choice for a day; it becomes a listing when that day has come (curating.py)."""
 
@@ -252,6 +270,16 @@ class PickRow(Base):
     position: Mapped[int] = mapped_column(default=0)
     picked_by: Mapped[str] = mapped_column(String(80), default="")
     picked_at: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
+class UnlistedRow(Base):
+    """A day's page that a paper was taken off: no source puts it there again (curating.py)."""
+
+    __tablename__ = "unlisted"
+
+    paper_id: Mapped[str] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
 class SourceRow(Base):

@@ -101,15 +101,16 @@ def request_link(
     ip: str = "",
     browser: str = "",
     open_to_all: bool = True,
+    sharing: int = 1,
     at: datetime | None = None,
 ) -> Link:
-    """A new link for an address; those before it stop working.
+    """A new link for an address; those before it stop working. `sharing` people may come from `ip`.
 
     The same work is done whether anybody has the address or not. InputError: it is no address. TooMany: too often.
     """
     moment = at or now()
     email = canonical(address)
-    take(database, LINKS_OF_IP, network_of(ip), at=moment)
+    take(database, LINKS_OF_IP.times(sharing), network_of(ip), at=moment)
     take(database, LINKS_OF_ADDRESS, email, at=moment)
     token = secrets.token_urlsafe(32)
     with database.writing() as session:

@@ -35,6 +35,7 @@ from foveal.papers.schema import (
     ListingRow,
     OrganisationRow,
     PaperRow,
+    RemovedRow,
     TopicRow,
     VoteRow,
 )
@@ -68,6 +69,7 @@ class Link:
     kind: str
     url: str
     title: str
+    source: str = ""  # "person": added here
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,12 @@ class PaperStore:
         last = given + "f" * 32 if given.startswith(OURS) else given  # after it in every collation, as LIKE is in none
         with self.database.reading() as session:
             found = session.scalars(select(PaperRow.id).where(PaperRow.id.between(given, last)).limit(2)).all()
+            gone = None if found else session.scalar(select(RemovedRow).where(RemovedRow.paper_id.between(given, last)))
         if len(found) > 1:
             raise InputError(f"Several papers have an id that begins with {given}. Give more of it.")
+        if gone is not None:
+            other = f" as another entry of {gone.same_as}" if gone.same_as else ""
+            raise UnknownPaper(f"The paper {gone.paper_id} was removed here on {gone.removed_at:%Y-%m-%d}{other}.")
         if not found:
             raise UnknownPaper(f"The paper {which[:80]} is not here. `foveal papers update` fetches what is new.")
         return found[0]
@@ -349,7 +355,10 @@ _PARTS: dict[str, tuple[Any, Callable[..., Any]]] = {
     ),
     "categories": (select(CategoryRow.paper_id, CategoryRow.name).order_by(CategoryRow.position), str),
     "keywords": (select(KeywordRow.paper_id, KeywordRow.words).order_by(KeywordRow.position), str),
-    "links": (select(LinkRow.paper_id, LinkRow.kind, LinkRow.url, LinkRow.title).order_by(LinkRow.url), Link),
+    "links": (
+        select(LinkRow.paper_id, LinkRow.kind, LinkRow.url, LinkRow.title, LinkRow.source).order_by(LinkRow.url),
+        Link,
+    ),
     "listings": (
         select(
             ListingRow.paper_id, ListingRow.day, ListingRow.listed_at, ListingRow.submitted_by, ListingRow.position

@@ -33,6 +33,9 @@ WIDTH, HEIGHT = 640, 320
 MOST_POINTS = 14_400
 """Of a PDF's page, across or down: what the format allows."""
 
+CARDS = Path("thumbnails", "cards")
+"""Of a home: pictures for links to pages."""
+
 PALETTES = (
     ("#0b1d38", "#1f5f86", "#a9dcef", "#ffb547"),
     ("#230f30", "#7a2f68", "#f3bdd0", "#ffd166"),
@@ -105,6 +108,14 @@ def keep(home: Path, paper_id: str, png: bytes) -> Path:
     with whole_file(path) as partial:
         partial.write_bytes(png)
     return path
+
+
+def forget(home: Path, paper_id: str) -> None:
+    """Delete the picture of a paper's first page, and those for links (web/cards.py), which are drawn anew: theirs do
+    not tell whose they are."""
+    _place(home, paper_id).unlink(missing_ok=True)
+    for card in (home / CARDS).glob("*.png"):
+        card.unlink(missing_ok=True)
 
 
 def _place(home: Path, paper_id: str) -> Path:

@@ -10,14 +10,15 @@ Trust        of two sources of one version, the words of the better one hold (`T
 At once      one transaction at a time stores papers: another one waits for it
 Kept         votes, comments, listings, collections: no record touches them. Who claimed an author goes with the name
              when authors are reordered; where the name is gone, a claim that was granted is open again
+Refused      what a moderator removed (removing.py): it is counted, and stored by none
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -47,6 +48,12 @@ TRUST = {"arxiv": 3, "arxiv-feed": 2, "oai": 2, "hf": 1, "library": 1, "feed": 0
 
 READS_ARXIV = 2
 """Trust from which a source knows of new versions at first hand."""
+
+PERSON = "person"
+"""The source of links that somebody added here (linking.py)."""
+
+HELD = {"repo_url": "code", "project_url": "project"}
+"""Fields that are a person's where one gave a link of that kind: no source replaces them."""
 
 FEED = "feed"
 LONGEST = {"title": 1_000, "abstract": 20_000}
@@ -82,12 +89,19 @@ class Upserted:
     added: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # titles of papers that were removed here
 
     def __iadd__(self, other: Upserted) -> Upserted:
         self.added += other.added
         self.updated += other.updated
         self.unchanged += other.unchanged
+        self.refused += other.refused
         return self
+
+    def counts(self) -> dict[str, int]:
+        """As a fetch records them."""
+        told = {"added": self.added, "updated": self.updated, "unchanged": self.unchanged}
+        return {kind: len(set(ids)) for kind, ids in told.items()}
 
 
 def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetched | None = None) -> Upserted:
@@ -101,7 +115,7 @@ def upsert(database: Database, records: Iterable[PaperRecord], *, fetched: Fetch
             session.flush()
             session.expunge_all()
         if fetched is not None:
-            session.add(FetchRow(**fetched.__dict__, **{k: len(set(v)) for k, v in done.__dict__.items()}))
+            session.add(FetchRow(**fetched.__dict__, **done.counts()))
     return done
 
 
@@ -118,11 +132,14 @@ def _store(session: Session, records: Sequence[PaperRecord], done: Upserted) -> 
     """Bring the rows up to the records; they are written together, a paper that is told of twice in between."""
     here, told = Here(session, records), set[str]()
     for record in records:
+        if here.is_removed(record):
+            done.refused.append(record.title)
+            continue
         row, is_new = here.row_of(record)
         if row.id in told:
             session.flush()
         told.add(row.id)
-        changed = _apply(session, row, record, is_new=is_new)
+        changed = _apply(session, row, record, is_new=is_new, unlisted=here.unlisted[row.id])
         here.settle(row)
         (done.added if is_new else done.updated if changed else done.unchanged).append(row.id)
 
@@ -132,7 +149,7 @@ def _clipped(record: PaperRecord) -> PaperRecord:
     return replace(record, **long) if long else record
 
 
-def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool) -> bool:
+def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool, unlisted: Set[date]) -> bool:
     """Bring the row up to the record; whether anything changed."""
     before = () if is_new else _state(row)
     trust = TRUST.get(record.source, 1)
@@ -150,8 +167,10 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
     for name in WORDS:
         _fill(row, name, getattr(record, name), over=words_hold)
     facts_hold = not fills and better and (hearsay or record.version >= row.version)
+    given = {one.kind for one in row.links if one.source == PERSON}
     for name in FACTS:
-        _fill(row, name, getattr(record, name), over=facts_hold and not (name == "url" and _leads_there(row, record)))
+        stays = (name == "url" and _leads_there(row, record)) or HELD.get(name) in given
+        _fill(row, name, getattr(record, name), over=facts_hold and not stays)
     if words_hold:
         row.version, row.source = record.version, record.source
         row.title_key = title_key(row.title)
@@ -165,7 +184,7 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
     _links(row, record)
     if record.organisation:
         row.organisation_id = _organisation(session, record.organisation)
-    _listed(row, record)
+    _listed(row, record, unlisted)
     _stars(session, row, record)
     changed = is_new or _state(row) != before
     if changed:
@@ -278,16 +297,17 @@ def _organisation(session: Session, name: str) -> str:
     return key
 
 
-def _listed(row: PaperRow, record: PaperRecord) -> None:
-    if record.source == FEED and row.listings:
+def _listed(row: PaperRow, record: PaperRecord, unlisted: Set[date]) -> None:
+    """`unlisted` are days that a curator took it off."""
+    if record.source == FEED and (row.listings or unlisted):
         return  # once: a date that is always ahead would list it on every day anew
     day = record.listed_on or (now().date() if record.source == FEED else None)  # no other page would ever show it
-    if day and day not in {listing.day for listing in row.listings}:
+    if day and day not in {listing.day for listing in row.listings} | unlisted:
         row.listings.append(ListingRow(day=day, submitted_by=record.submitted_by[:80]))
 
 
 def _stars(session: Session, row: PaperRow, record: PaperRecord) -> None:
-    if record.repo_stars is not None and row.repo_url:
+    if record.repo_stars is not None and row.repo_url and record.repo_url in ("", row.repo_url):
         record_stars(session, row.repo_url, record.repo_stars, datetime.now(UTC))
 
 

@@ -2,6 +2,7 @@
 
     vote(database, ana, "2605.01234"); vote(database, ana, "2605.01234", on=False)
     standing(database, ["2605.01234"], ana)             # {"2605.01234": Standing(votes=3, mine=True)}
+    voters(database, "2605.01234")                      # [("ana", "Ana Ferreira"), …]; pages tell members alone
 
 The same vote twice is one vote. Only somebody whose address was verified has one.
 """
@@ -20,7 +21,7 @@ from foveal.errors import NotAllowed
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
 from foveal.papers.rate_limits import VOTES, take
-from foveal.papers.schema import PaperRow, VoteRow, now
+from foveal.papers.schema import PaperRow, PersonRow, VoteRow, now
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ def standing(database: Database, papers: Sequence[str], person: Person | None) -
     """Paper -> its votes, for those that are here."""
     with database.reading() as session:
         return _standing(session, papers, person)
+
+
+def voters(database: Database, paper: str, *, limit: int = 12) -> list[tuple[str, str]]:
+    """(login, name) of who voted for a paper here, the last first."""
+    wanted = (
+        select(PersonRow.login, PersonRow.name)
+        .join(VoteRow, VoteRow.person_id == PersonRow.id)
+        .where(VoteRow.paper_id == paper)
+        .order_by(VoteRow.at.desc(), PersonRow.id)
+    )
+    with database.reading() as session:
+        return [(login, name or login) for login, name in session.execute(wanted.limit(limit))]
 
 
 def mine(database: Database, papers: Sequence[str], person: Person | None) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,11 @@ from members import OTHER, PAPER, member, record, today
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownPaper
-from foveal.papers import curating, desk
+from foveal.papers import browsing, curating, desk
 from foveal.papers.accounts import Person
 from foveal.papers.moderation import audit
 from foveal.papers.periods import Period
+from foveal.papers.records import PaperRecord
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
 
@@ -31,6 +33,50 @@ def page(database: Database) -> list[str]:
 
 def chosen(database: Database) -> list[str]:
     return [paper.id for paper in desk.picked(database, today())]
+
+
+@pytest.mark.parametrize("role", ["curator", "moderator"])
+def test_what_is_taken_off_a_day_is_put_back_by_people_and_by_no_source(both: Database, role: str) -> None:
+    person = member(both, "cy", role)
+    desk.unlist(both, PAPER, today(), by=person)
+    assert page(both) == [OTHER]
+    again = [record(), record(version=2), replace(record(), id="", source="feed", listed_on=None)]
+    for one in again:
+        upsert(both, [one])
+    assert page(both) == [OTHER]
+    assert PaperStore(both).get(PAPER).version == 2  # the paper itself stays, and is kept up to date
+    upsert(both, [record(listed_on=today() - timedelta(days=1))])
+    assert PaperStore(both).get(PAPER).listed_on == today() - timedelta(days=1)
+    with pytest.raises(UnknownPaper, match="is not listed on"):
+        desk.unlist(both, PAPER, today(), by=person)
+    acts = {(one.actor, one.action, one.target) for one in audit(both, target=f"paper:{PAPER}")}
+    assert acts == {("cy", "unlist", f"paper:{PAPER}")}
+    with pytest.raises(NotAllowed):
+        desk.unlist(both, OTHER, today(), by=member(both, "kim"))
+    for put in (lambda: browsing.list_on(both, PAPER, today()), lambda: curating.pick(both, PAPER, today())):
+        put()
+        assert PAPER in page(both)
+        upsert(both, [record()])
+        desk.unlist(both, PAPER, today(), by=person)
+        assert page(both) == [OTHER]
+
+
+def test_a_day_that_a_paper_was_taken_off_stays_so_when_it_gets_its_id(database: Database, curator: Person) -> None:
+    nameless = PaperRecord(title="A Page", source="pasted", listed_on=today())
+    [old] = upsert(database, [nameless]).added
+    desk.unlist(database, old, today(), by=curator)
+    upsert(database, [record("2605.07777", "A Page")])
+    assert PaperStore(database).get("2605.07777").listings == ()
+
+
+def test_of_what_is_taken_off_the_others_keep_their_order(database: Database, curator: Person) -> None:
+    desk.pick(database, [OTHER, PAPER, THIRD], today(), by=curator)
+    desk.unlist(database, PAPER, today(), by=curator)
+    assert [(one.paper, one.position) for one in curating.picks(database, today())] == [(OTHER, 1), (THIRD, 2)]
+    tomorrow = today() + timedelta(days=1)
+    desk.pick(database, [PAPER], tomorrow, by=curator)
+    desk.unlist(database, PAPER, tomorrow, by=curator)
+    assert curating.picks(database, tomorrow) == []
 
 
 def test_what_is_picked_stands_first_in_its_order(database: Database, curator: Person) -> None:

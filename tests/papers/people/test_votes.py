@@ -15,7 +15,7 @@ from foveal.papers.rate_limits import VOTES
 from foveal.papers.records import PaperRecord
 from foveal.papers.schema import VoteRow
 from foveal.papers.upserts import upsert
-from foveal.papers.votes import Standing, mine, standing, vote
+from foveal.papers.votes import Standing, mine, standing, vote, voters
 
 
 def test_a_vote_twice_is_one_and_is_taken_back(both: Database) -> None:
@@ -25,6 +25,16 @@ def test_a_vote_twice_is_one_and_is_taken_back(both: Database) -> None:
     assert vote(both, ana, PAPER, on=False) == vote(both, ana, PAPER, on=False) == Standing(1, False)
     assert standing(both, [PAPER, OTHER, "2605.09999"], bo) == {PAPER: Standing(1, True), OTHER: Standing(0, False)}
     assert (mine(both, [PAPER, OTHER], bo), mine(both, [PAPER], None)) == (frozenset({PAPER}), frozenset())
+
+
+def test_who_voted_is_told_the_last_first(both: Database) -> None:
+    people = [member(both, login) for login in ("ana", "bo", "cy")]
+    for person in people:
+        vote(both, person, PAPER)
+    vote(both, people[1], PAPER, on=False)
+    assert voters(both, PAPER) == [("cy", "cy"), ("ana", "ana")]
+    assert voters(both, PAPER, limit=1) == [("cy", "cy")]
+    assert voters(both, OTHER) == []
 
 
 def test_votes_of_other_sites_count_but_are_nobodys(database: Database) -> None:

@@ -144,7 +144,7 @@ class Composer:
         try:
             return list({paper.id: paper for paper in self._search(wish.value, self._believed)}.values())
         except InputError as error:
-            logger.warning("the search %r is left out of digests: %s", wish.value, error)
+            logger.warning("a search that somebody follows is left out of digests (%s)", type(error).__name__)
             return ()
 
     def _listed(self, wish: Wish, since: date) -> Sequence[Paper]:

@@ -60,7 +60,7 @@ def current(cadence: str, today: date) -> Period:
         raise InputError(f"No digest is {cadence[:20]!r}. Give one of: {', '.join(CADENCES)}.")
     if cadence == "daily":
         return Period.around("day", today)
-    return next(period for day, period in _days(cadence, today) if day <= today)
+    return next(period for _, period in _days(cadence, today))
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -122,6 +122,7 @@ def subscribe(
     deliver: Deliver,
     links: Links,
     ip: str = "",
+    sharing: int = 1,
     person_id: int | None = None,
     kinds: Sequence[str] = CADENCES,
 ) -> str:
@@ -129,12 +130,12 @@ def subscribe(
     search. TooMany: too often from this IP.
 
     `person_id` is that of a person who is signed in with this very address; `kinds` are the cadences that may be asked
-    for here.
+    for here; `sharing` people may come from `ip`.
     """
     key = canonical(address)
     _check(preferences, kinds)
     if ip:
-        take(database, ASKED_FROM, network_of(ip))
+        take(database, ASKED_FROM.times(sharing), network_of(ip))
     with database.writing() as session:
         check_topics(session, preferences)
         send = taken(session, MAILS_TO, key, faults.now()) and session.get(SuppressedRow, key) is None
