@@ -70,6 +70,36 @@ def test_where_selects_by_metadata(library, files):
     ]
 
 
+MAILS = {
+    "a.eml": "From: Ada Lovelace <ada@a.example>\nTo: Charles <charles@b.example>\nCc: Mary <mary@c.example>\n"
+    "Subject: Notes\n\nThe table is ready for the engine.\n",
+    "b.eml": "From: Charles <charles@b.example>\nTo: Ada Lovelace <ada@a.example>\nSubject: Re: Notes\n\n"
+    "The engine shall print it.\n",
+}
+
+
+def test_mails_are_found_by_who_wrote_them_and_to_whom(library, files):
+    for name, content in MAILS.items():
+        (files / name).write_text(content)
+    library.add([files])
+
+    def titles(query: str, where: str | None = None) -> set[str]:
+        hits = library.search(query, 9, where=where)
+        assert all(
+            library.get(hit.passage.span.document_id).quote(hit.passage.span) == hit.passage.text for hit in hits
+        )
+        return {entry.title for entry in library.entries([hit.passage.span.document_id for hit in hits]).values()}
+
+    assert titles("Lovelace") == titles("ada@a.example") == {"Notes", "Re: Notes"}
+    assert titles("Mary") == titles("engine", "cc~mary") == {"Notes"}
+    assert titles("engine", "from~lovelace") == titles("engine", "to~charles and author~ada") == {"Notes"}
+    assert titles("engine", "from=Charles <charles@b.example>") == {"Re: Notes"}
+    assert [entry.title for entry in library.documents("to~ada")] == ["Re: Notes"]
+    (files / "own.jsonl").write_text('{"id": "x", "title": "Own", "text": "An engine.", "from": "Leeds"}\n')
+    library.add([files])
+    assert titles("engine", "from=Leeds") == {"Own"}  # metadata of that name goes before
+
+
 def test_only_what_changed_is_added_again(library, files):
     library.add([files])
     (files / "ears.txt").write_text("The cochlea is a snail of bone.\n")

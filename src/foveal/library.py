@@ -145,24 +145,24 @@ class Library:
 
         `rank` orders the best `candidates` anew (None: 20, or what a cascade's first stage takes): a ranker, or a name
         for `ranking.by_name.load_ranker`, which loads a model at each call; with `budget_ms`, or names with commas
-        between, a cascade, whose budget holds search and ranking. `where` keeps passages by title, date, source or
+        between, a cascade, whose budget holds search and ranking. Without `rank` and `retriever` the home's ranker does
+        (`settings.ranker`, loaded once), with "none" nothing. `where` keeps passages by title, date, source or
         metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
         dense_weight, depth; lexsembridge and generative: model).
         """
         query = scalar(query)
         found = self.retriever(retriever, where=where, **options)
         if budget_ms is not None and not isinstance(rank, str):
-            raise InputError(
-                "A budget is for rankers by name. Name some (rank='knrm:100,blockrank'), or give it to a Cascade."
-            )
-        if rank is None:
+            raise InputError("A budget is for rankers by name (rank='knrm:100,blockrank'); or give it to a Cascade.")
+        if rank is None and retriever is None and self.settings.ranker:
+            rank = self.usual_ranker
+        if rank is None or rank == "none":
             return found.search([query], k)[0]
         from foveal.ranking.by_name import load_ranker
         from foveal.ranking.cascade import Cascade, CascadeSearch
         from foveal.retrieval.pipeline import Pipeline
 
-        of_names = {} if budget_ms is None else {"budget_ms": budget_ms}
-        ranker = load_ranker(rank, home=self.settings.home, **of_names) if isinstance(rank, str) else rank
+        ranker = load_ranker(rank, home=self.settings.home, budget_ms=budget_ms) if isinstance(rank, str) else rank
         if isinstance(ranker, Cascade):
             return CascadeSearch(found, ranker, candidates or ranker.stages[0].candidates).search([query], k)[0]
         budget = CANDIDATES if candidates is None else candidates
@@ -249,6 +249,7 @@ class Library:
         model: str | ChatModel | None = None,
         reader: LanguageModel | None = None,
         retriever: str | None = None,
+        rank: str | Ranker | None = None,
         where: str | Sequence[str] | None = None,
         settings: AskSettings | None = None,
         cancel: Cancel | None = None,
@@ -269,7 +270,7 @@ class Library:
             raise InputError("The question is empty. Ask something that the library may answer.")
         if not self.store.counts()["documents"]:
             raise LibraryError(f"The library in {self.settings.place} is empty. Fill it: foveal add FILE_OR_FOLDER")
-        hits = self.search(question, k, retriever=retriever, where=where)
+        hits = self.search(question, k, retriever=retriever, rank=rank, where=where)
         yield Searched(tuple(hits))
         if not hits:
             yield not_in_library(question)
@@ -346,6 +347,7 @@ class Library:
             encoder=settings["encoder"],
             segmenter=settings["segmenter"],
             schema=int(settings["schema"]),
+            ranker=self.settings.ranker,
             **(self.store.counts() | {"passages": self.store.visible_passages()}),
         )
 
@@ -370,6 +372,13 @@ class Library:
                 "they cannot be compared. Put the old model back, or add the sources to a new library (another --home)."
             )
         return encoder
+
+    @cached_property
+    def usual_ranker(self) -> Ranker | None:
+        """What orders searches that name nothing. ModelUnavailable: it is not there any more."""
+        from foveal.ranking.chosen import load_chosen
+
+        return load_chosen(self.settings)
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -405,8 +414,8 @@ class Library:
         return not any(self.store.counts().values())
 
     def _agrees(self, encoder: str | None, segmenter: str | None) -> bool:
-        stored = self.store.settings
-        return _resolved(encoder) in (None, stored["encoder"]) and segmenter in (None, stored["segmenter"])
+        kept = self.store.settings
+        return _resolved(encoder) in (None, kept["encoder"]) and segmenter in (None, kept["segmenter"])
 
     def _require(self, kind: str, given: str | None) -> None:
         stored = self.store.settings[kind]

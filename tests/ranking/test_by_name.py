@@ -11,6 +11,7 @@ from foveal.library import Library
 from foveal.ranking import by_name
 from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.by_name import load_ranker
+from foveal.ranking.cross_encoder import CrossEncoderRanker
 from foveal.registry import RANKERS, lookup
 from foveal.training import checkpoints
 
@@ -47,7 +48,7 @@ def test_the_library_orders_the_best_candidates_anew(library):
 
 
 def test_a_ranker_is_loaded_by_name(library, monkeypatch):
-    monkeypatch.setattr(by_name, "load_ranker", lambda name, home: Reversing([]) if (name, home) else None)
+    monkeypatch.setattr(by_name, "load_ranker", lambda name, home, **_: Reversing([]) if (name, home) else None)
     assert library.search("fox", 2, rank="mine")[0].source == "reversing"
 
 
@@ -101,3 +102,9 @@ def test_a_folder_is_loaded_by_what_it_holds(tmp_path, monkeypatch):
         assert load_ranker(name, home=tmp_path) is loaded
     assert [kind.rpartition(".")[2] for kind, _ in asked] == ["BlockRank", "ListwiseRanker", "CrossEncoderRanker"]
     assert [name.rpartition("/")[2] for _, name in asked] == ["block", "full", "cross"]
+
+
+def test_a_folder_may_come_as_a_path(tmp_path):
+    for load in (partial(load_ranker, home=tmp_path), CrossEncoderRanker.load):
+        with pytest.raises(UnknownName, match=r"is called '.*nothing'"):
+            load(tmp_path / "nothing")

@@ -45,7 +45,7 @@ def test_what_is_measured_is_what_a_search_with_the_ranker_does(examples, tmp_pa
     folder, report = train_features("pairwise", Judged(examples, search, "a search"), run=run)
     assert set(asked) == {library.CANDIDATES}
     assert folder is not None
-    _, dev = parted(examples, 0)
+    _, dev = parted(examples)
     ranker, ordered = FeatureRanker(folder), {}
     for query, text in dev.queries.items():
         found = search([text], library.CANDIDATES)[0]

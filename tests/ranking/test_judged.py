@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
-from honest import Lines
+from honest import HashedWords, Lines
 from training.conftest import topic_examples
 
 from foveal.errors import InputError
 from foveal.evaluation.judgements import Judgement
 from foveal.evaluation.metrics import evaluate
 from foveal.library import Library
-from foveal.ranking.judged import Judged, Shelf, library_search, name_of, of_headings, of_judgements, of_qrels
+from foveal.ranking.judged import (
+    Judged,
+    Shelf,
+    as_encoded,
+    library_search,
+    name_of,
+    of_headings,
+    of_judgements,
+    of_qrels,
+    vectors_of,
+)
 from foveal.ranking.judged_training import (
     RunSettings,
     articles_of,
@@ -24,6 +35,7 @@ from foveal.ranking.judged_training import (
 )
 from foveal.ranking.legal_training import examples_of
 from foveal.ranking.neural.training import METRICS, NeuralSettings
+from foveal.retrieval import tables
 from foveal.training.articles import FROM_SCRATCH
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
@@ -67,6 +79,56 @@ def test_passages_are_those_that_search_finds(library, shelf):
     for hit in library.search("dark keeps sound", 10):
         assert shelf.texts[name_of(hit.passage.span)] == hit.passage.text
     assert shelf.headings == {}  # lines have none
+
+
+class Counted(HashedWords):
+    """It counts what it encodes."""
+
+    def encode(self, texts):
+        self.__dict__.setdefault("given", []).extend(texts)
+        return super().encode(texts)
+
+
+def test_an_encoder_learns_from_what_the_library_encodes_whose_vectors_are_used_again(tmp_path):
+    encoder = Counted()
+    made_with = {"encoder": "x", "segmenter": "lines", "fingerprint": encoder.fingerprint, "dimension": "64"}
+    tables.create(str(tmp_path / "library"), made_with, 64)
+    library = Library.open(tmp_path, create=False)
+    library.segmenter, library.encoder = Lines(), encoder
+    library.add_documents([Document.of(f"test:{name}", text_of(name), f"all about {name}") for name in LONG])
+    shelf, seen = Shelf.of(library), list(encoder.given)
+    queries, qrels = {"q1": "dark", "q2": "cochlea"}, {"q1": {"test:eyes": 1}, "q2": {"test:ears": 1}}
+    judged = of_qrels(shelf, queries, qrels, library.retriever("lexical"))
+    examples = as_encoded(judged)
+    assert sorted(examples.corpus.values()) == sorted(seen)
+    assert all(text.startswith("all about ") for text in seen)
+    assert examples.judged == judged.examples.judged
+    encoder.given.clear()
+    vectors = vectors_of(library.store, examples.corpus, encoder)
+    assert encoder.given == []
+    assert (vectors == encoder.encode(list(examples.corpus.values()))).all()
+    encoder.given.clear()
+    first = next(iter(examples.corpus))
+    changed = examples.corpus | {first: "another text"}
+    vectors = vectors_of(library.store, changed, encoder)
+    assert encoder.given == ["another text"]  # what is not there as it stands is made
+    assert (vectors == encoder.encode(list(changed.values()))).all()
+    assert vectors_of(library.store, examples.corpus, HashedWords(salt="another")) is None
+    assert as_encoded(of_headings(shelf, None)).corpus.keys() == shelf.pieces.keys()
+    assert not any(text.startswith("all about") for text in as_encoded(of_headings(shelf, None)).corpus.values())
+
+
+def test_records_are_named_as_their_file_calls_them(tmp_path):
+    rows = [{"_id": str(n), "title": f"t{n}", "text": f"Thing number {n} is here."} for n in (7, 31715818)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    library = Library.open(tmp_path / "home", encoder="none")
+    library.add([tmp_path / "corpus.jsonl"])
+    held, queries = Shelf.of(library), {"q1": "seven", "q2": "the other"}
+    judged = of_qrels(held, queries, {"q1": {"7": 1}, "q2": {"31715818": 2}}, library.retriever())
+    texts = {query: [held.texts[name] for name in grades] for query, grades in judged.examples.judged.items()}
+    assert texts == {"q1": ["Thing number 7 is here."], "q2": ["Thing number 31715818 is here."]}
+    with pytest.raises(InputError, match="does not hold: '8'"):
+        of_qrels(held, queries, {"q1": {"8": 1}, "q2": {"7": 1}}, library.retriever())
 
 
 def test_a_span_is_judged_by_the_passage_that_holds_most_of_it(shelf):
@@ -115,7 +177,7 @@ def test_no_search_of_a_training_takes_what_counts_neither_way(library, shelf):
     pools = filled(top_negatives({"q1": words([queries["q1"]], 10)[0]}, examples, depth=10), examples, 2)
     assert not set(pools["q1"]) & aside
     assert most_negatives(examples, 99) == len(shelf.pieces) - 3  # each of both documents is spared as a whole
-    learnt, held = parted(examples, 0)
+    learnt, held = parted(examples)
     assert {*learnt.aside, *held.aside} == {"q1", "q2"}
     law = examples_of(articles_of(judged), examples.corpus, examples.aside)
     assert law.aside == examples.aside

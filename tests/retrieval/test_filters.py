@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -72,6 +73,7 @@ def store(tmp_path_factory):
         ("title=Alpha's and kind=pdf and year<=2020", "Alpha's"),
         ("title=O'Brien and kind=pdf and author=D'Arcy", ""),
         ("title in Alpha's, Beta", "Alpha's Beta"),
+        ("title in Alpha's, Beta (2)", "Alpha's"),  # a bracket that nothing opened takes no first letter away
         ("title in (\"Alpha's\", 'Beta') and year=2021", "Beta"),
         ('title in "Alpha\'s, Beta", Gamma', "Gamma"),
         ('title in("Beta",Gamma)', "Beta Gamma"),
@@ -86,6 +88,19 @@ def store(tmp_path_factory):
 def test_a_condition_selects(store, where, titles):
     found = store.lexical("every", 10, sql(where))
     assert sorted(store.entry(one.passage.span.document_id).title for one in found) == sorted(titles.split())
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system cannot change its zone")
+def test_a_day_is_that_of_utc_wherever_the_machine_stands(monkeypatch):
+    whole, moment = sql("published=2024-05-06"), sql("published<2024-05-06T23:00")
+    try:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert (sql("published=2024-05-06"), sql("published<2024-05-06T23:00")) == (whole, moment)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "2024-05-06T23:00:00+00:00" in moment
 
 
 def test_a_document_is_selected_by_the_beginning_of_its_id(store):

@@ -70,6 +70,15 @@ def test_coil_matches_equal_tokens_only(seed, asked, held):
 def test_coil_needs_an_id_for_each_vector():
     with pytest.raises(InputError, match="2 and 1 token ids for 1 and 1 vectors"):
         coil(np.array([1, 2]), np.eye(1), np.array([1]), np.eye(1))
+    with pytest.raises(InputError, match="1 and 2 token ids for 1 and 1 vectors"):
+        coil(np.array([1]), np.eye(1), np.array([1, 2]), np.eye(1))
+
+
+def test_coil_adds_the_product_of_what_stands_for_the_whole_texts():
+    one, other = np.array([1.0, 2.0]), np.array([3.0, -5.0])
+    words = np.array([1]), np.eye(1), np.array([2]), np.eye(1)  # none is shared
+    assert coil(*words) == 0
+    assert coil(*words, cls=(one, other)) == 1 * 3 - 2 * 5
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

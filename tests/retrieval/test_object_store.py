@@ -112,6 +112,21 @@ def test_a_reader_pins_one_moment_and_moves_on_by_itself(bucket, monkeypatch):
     assert texts(reader.lexical("first second", 5)) == ["second"]
 
 
+def test_a_library_that_is_made_anew_there_is_followed_though_its_versions_count_alike(bucket, at_once):
+    uri = f"{bucket}/anew"
+    put(make(uri), document("a", "first"))
+    reader = Store.open(uri)
+    assert texts(reader.lexical("first second", 5)) == ["first"]
+    before = reader.moment()
+    database = tables.connect(uri)
+    for name in database.list_tables().tables:
+        database.drop_table(name)
+    put(make(uri), document("a", "second"))
+    assert Store.open(uri).moment()[0] == before[0]  # the versions tell nothing
+    assert texts(reader.lexical("first second", 5)) == ["second"]
+    assert reader.entries()[0].revision.startswith(reader.lexical("second", 5)[0].revision)
+
+
 def test_two_writers_take_turns(bucket, at_once):
     one, two = make(f"{bucket}/turns"), Store.open(f"{bucket}/turns")
     with one.writing(), pytest.raises(LibraryBusy, match=f"pid {os.getpid()} on "), two.writing():

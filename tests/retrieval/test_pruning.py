@@ -25,3 +25,6 @@ def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path, monkeypatch):
     (tmp_path / "todo:today.md").touch()
     assert address_of("todo:today.md") == (tmp_path / "todo:today.md").resolve().as_uri()
     assert address_of("gone.md") == (tmp_path / "gone.md").resolve().as_uri()
+    own = (tmp_path / "a b.md").resolve().as_uri()
+    assert address_of(own) == own
+    assert address_of(str(tmp_path / "a b.md")) == own

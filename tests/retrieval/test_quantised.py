@@ -71,6 +71,9 @@ def test_a_centroid_without_points_moves_to_the_point_that_fits_worst():
     points = np.array([[0, 0], [0.5, 0], [10, 0], [14, 0]], dtype=np.float32)[None]
     centroids = np.array([[0, 0], [11, 0], [500, 500]], dtype=np.float32)[None]
     assert kmeans(points, centroids, rounds=1)[0].tolist() == [[0.25, 0], [12, 0], [14, 0]]
+    far_out = np.array([[0, 0], [3, 0], [100, 0], [100.5, 0]], dtype=np.float32)[None]  # what is large may fit well
+    centroids = np.array([[0, 0], [100, 0], [500, 500]], dtype=np.float32)[None]
+    assert kmeans(far_out, centroids, rounds=1)[0].tolist() == [[1.5, 0], [100.25, 0], [3, 0]]
 
 
 def test_in_blocks_equals_at_once(monkeypatch):
@@ -196,6 +199,12 @@ def test_vectors_lie_in_the_cell_of_the_nearest_centroid():
 def test_what_cannot_be_quantised_is_an_error(shape, parts, centroids, message):
     with pytest.raises(InputError, match=message):
         ProductQuantiser.train(np.ones(shape, dtype=np.float32), parts, centroids=centroids)
+
+
+def test_two_centroids_are_enough():
+    vectors = np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)
+    quantiser = ProductQuantiser.train(vectors, 1, centroids=2)
+    assert quantiser.decode(quantiser.encode(vectors)) == pytest.approx(vectors)
 
 
 def test_another_dimension_is_an_error():

@@ -9,6 +9,7 @@ from retrieval.test_store import make, put
 from foveal import faults
 from foveal.errors import InputError
 from foveal.retrieval.dense import DenseRetriever
+from foveal.retrieval.filters import sql
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
 from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.lexical import LexicalRetriever
@@ -31,6 +32,41 @@ def test_each_query_gets_its_own_hits_best_first(store):
         assert all("pears" in hit.passage.text for hit in pears)
         assert nothing == []
         assert [hit.score for hit in apples] == sorted((hit.score for hit in apples), reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["lexical", "dense", "hybrid"])
+def test_only_what_is_asked_for_is_searched_and_an_empty_query_takes_no_others_place(store, kind):
+    def made(where=None):
+        words, meaning = LexicalRetriever(store, where), DenseRetriever(store, HashedWords(), where)
+        return {"lexical": words, "dense": meaning, "hybrid": HybridRetriever(words, meaning)}[kind]
+
+    query = "line of apples"
+    (found,) = made(sql("title=cherries")).search([query], 12)
+    assert {hit.passage.text.split()[-1] for hit in found} == {"cherries"}
+    (found,) = made().search([query], 12)
+    assert {hit.passage.text.split()[-1] for hit in found} == {"apples", "pears", "plums", "cherries"}
+    assert made().search(["", query, "  ", "pears", ""], 12) == [[], found, [], *made().search(["pears"], 12), []]
+
+
+@pytest.mark.parametrize("side", ["words", "meaning"])
+def test_each_side_of_a_hybrid_keeps_its_own_condition(store, side):
+    cherries = sql("title=cherries")
+    words = LexicalRetriever(store, cherries if side == "words" else None)
+    meaning = DenseRetriever(store, HashedWords(), cherries if side == "meaning" else None)
+    other = (meaning if side == "words" else words).search(["line of apples"], 200)[0]
+    found = HybridRetriever(words, meaning, fusion="rrf").search(["line of apples"], 12)[0]
+    only = [hit for hit in found if "cherries" not in hit.passage.text]
+    places = {hit.passage.span: place for place, hit in enumerate(other, 1)}
+    assert only
+    assert [hit.score for hit in only] == [1 / (60 + places[hit.passage.span]) for hit in only]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_weight_of_one_side_alone_is_that_sides_order(store, weight):
+    lexical, dense = LexicalRetriever(store), DenseRetriever(store, HashedWords())
+    alone = (dense if weight else lexical).search(QUERIES[:1], 3)[0]
+    found = HybridRetriever(lexical, dense, dense_weight=weight).search(QUERIES[:1], 3)[0]
+    assert found[0].passage == alone[0].passage
 
 
 @pytest.mark.parametrize("fusion", ["rrf", "weighted"])

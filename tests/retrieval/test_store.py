@@ -511,6 +511,15 @@ def test_an_index_that_leaves_long_words_out_is_searched_and_made_anew_by_the_ne
     assert not reader.stale()
 
 
+def test_all_texts_are_read_some_at_a_time(store, monkeypatch):
+    monkeypatch.setattr("foveal.retrieval.store.READ", 2)
+    put(store, [document(f"d{n}", f"text {n}") for n in range(5)])
+    put(store, [document("d1", "another text")])
+    found = list(store.texts())
+    assert found == [store.text(entry.id) for entry in store.entries()]
+    assert sorted(one.text for one in found) == ["another text", "text 0", "text 2", "text 3", "text 4"]
+
+
 def test_columns_are_listed_in_the_order_of_adding(store):
     put(store, [document(f"d{n}", f"every line {n}\n") for n in (3, 1, 2)])
     put(store, [document("d0", "every line 0\n")])

@@ -181,7 +181,9 @@ def test_a_quantiser_and_codes_made_elsewhere_are_taken_as_they_are():
     assert found.tolist() == [[IDS[place] for place in np.argsort(-row)[:3]] for row in scores]
     with pytest.raises(InputError, match="it needs kind='pq'"):
         DenseIndex.build(IDS, VECTORS, IndexSettings(kind="ivfpq"), quantiser=quantiser)
-    for wrong in (codes[:5], codes + 16, codes.astype(float)):
+    one_too_large, one_below = codes.astype(int), codes.astype(int)
+    one_too_large[7, 2], one_below[7, 2] = 16, -1
+    for wrong in (codes[:5], one_too_large, one_below, codes.astype(float)):
         with pytest.raises(InputError, match=r"whole numbers \(400, 4\), each from 0 to 15"):
             DenseIndex.build(IDS, VECTORS, made, quantiser=quantiser, codes=wrong)
 

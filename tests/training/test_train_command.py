@@ -93,7 +93,7 @@ def test_what_is_only_measured_is_not_learnt_from(data, tmp_path):
     def given(split: str) -> tuple[Judged, Examples | None]:
         return learnt_from(
             Settings.load(tmp_path), data=data, split=split, test_split="test", judgements=None, queries=None,
-            first_stage="none", seed=0,
+            first_stage="none",
         )  # fmt: skip
 
     judged, test = given("train")

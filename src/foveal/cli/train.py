@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,9 +25,15 @@ from foveal.cli import (
     train_segmenter,
     train_titans_reader,
 )
-from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, progress, told
+from foveal.cli.output import notes, open_library
+from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, of_home, progress, told
 from foveal.errors import InputError
 from foveal.settings import expanded
+
+if TYPE_CHECKING:
+    from foveal.settings import Settings
+    from foveal.training.examples import Examples
+    from foveal.training.searches import Floats
 
 app = typer.Typer(help="Train a model on your own data; it is kept only if it is better.", no_args_is_help=True)
 
@@ -67,6 +73,7 @@ def encoder(
     asked: AskedOfJudged,
 ) -> None:
     """Train a sentence encoder for search by meaning. Stopped with Ctrl-C, the same command goes on."""
+    from foveal.ranking.judged import as_encoded
     from foveal.ranking.judged_training import parted
     from foveal.training.encoders import EncoderSettings, check_teacher, train_encoder
     from foveal.training.loop import LoopSettings
@@ -77,15 +84,31 @@ def encoder(
     place = None if teacher is None else _reranker(teacher, settings.home)
     judged, test = asked.learnt_from("none" if asked.data else None)
     taught = {} if place is None else _taught_by(place)
-    learnt, dev = parted(judged.examples, asked.seed)
+    learnt, dev = parted(as_encoded(judged))
+    known = None if asked.data else _vectors_here(learnt, base, settings)
     with progress() as on_progress:
         folder, report = train_encoder(
             learnt, base, chosen, home=settings.home, name=asked.name, dev=dev, test=test, on_progress=on_progress,
-            anew=asked.anew, cache=settings.cache, **taught,
+            anew=asked.anew, cache=settings.cache, vectors=known, **taught,
         )  # fmt: skip
     report = replace(report, notes=(*judged.notes, *report.notes))
-    use = f"Use it in a new library: foveal add … --encoder {folder} --home …"
+    use = (
+        f"Use it in a new library: foveal add … --encoder {folder} --home NEW; or in this one, once it is emptied: "
+        f"foveal remove …, then foveal add … --encoder {report.name} {of_home(settings)}"
+    )
     told(report, folder if report.kept else None, use, settings, as_json=asked.as_json)
+
+
+def _vectors_here(learnt: Examples, base: str, settings: Settings) -> Floats | None:
+    """What the library has of the base's vectors, so that these texts are not encoded again; None: it has none."""
+    from foveal.models import load_encoder
+    from foveal.ranking.judged import vectors_of
+
+    library = open_library(settings)
+    if library.store.dimension is None:
+        return None
+    with notes().status("Looking for vectors in the library …"):
+        return vectors_of(library.store, learnt.corpus, load_encoder(base, cache=settings.cache, home=settings.home))
 
 
 def _reranker(name: str, home: Path) -> Path:
@@ -133,7 +156,7 @@ def late(
         dimension=dimension, negatives=usual.negatives if negatives is None else negatives, window=window, loop=loop
     )
     judged, test = asked.learnt_from("none" if asked.data else None)
-    learnt, dev = parted(judged.examples, asked.seed)
+    learnt, dev = parted(judged.examples)
     with progress() as on_progress:
         folder, report = train_late_encoder(
             learnt, base, chosen, home=settings.home, name=asked.name, dev=dev, test=test, on_progress=on_progress,

@@ -197,7 +197,7 @@ def _articles(asked: AskedOfJudged) -> tuple[LegalCollection, LegalCollection | 
         return load_obliqa(asked.data, asked.split), test, {}, ()
     from foveal.ranking.judged_training import articles_of
 
-    judged: Judged = judged_library(open_library(asked.settings), asked.judgements, asked.queries, None, asked.seed)
+    judged: Judged = judged_library(open_library(asked.settings), asked.judgements, asked.queries, None)
     return articles_of(judged), None, judged.examples.aside, judged.notes
 
 

@@ -81,7 +81,12 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Batches, in place of epo
 Batch = Annotated[int | None, typer.Option(min=1, help="Examples of a batch.")]
 Rate = Annotated[float | None, typer.Option(help="Learning rate.")]
 Negatives = Annotated[int | None, typer.Option(min=1, help="Negatives of an example.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same model.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**32 - 1, help="The same seed gives the same model; the same queries are held out whatever it is."
+    ),
+]
 Patience = Annotated[int | None, typer.Option(min=1, help="Evaluations without a better one before it stops.")]
 Anew = Annotated[bool, typer.Option("--anew", help="Forget an earlier run of that name; else it goes on.")]
 
@@ -171,7 +176,7 @@ class AskedOfJudged(Asked):
         """What is learnt from, with its first stage, and what is only measured: `learnt_from` below."""
         return learnt_from(
             self.settings, data=self.data, split=self.split, test_split=self.test_split, judgements=self.judgements,
-            queries=self.queries, first_stage=first_stage, seed=self.seed,
+            queries=self.queries, first_stage=first_stage,
         )  # fmt: skip
 
     def run(self, on_progress: Callable[[Progress], None], test: Examples | None = None) -> RunSettings:
@@ -185,7 +190,10 @@ class AskedOfJudged(Asked):
 
     def told_ranker(self, report: Report, folder: Path | None) -> None:
         """The report, with the search that uses the ranker."""
-        use = f"Use it: foveal search … --rank {report.name} {of_home(self.settings)}"
+        use = (
+            f"Use it: foveal search … --rank {report.name} {of_home(self.settings)}; in all searches from now on: "
+            f"foveal train use {report.name} {of_home(self.settings)}"
+        )
         told(report, folder, use, self.settings, as_json=self.as_json)
 
 
@@ -237,14 +245,13 @@ def learnt_from(
     judgements: str | None,
     queries: Path | None,
     first_stage: str | None,
-    seed: int,
 ) -> tuple[Judged, Examples | None]:
     """What is learnt from, with its first stage, and what is only measured; no query is in both. InputError: as they
     say, or nothing is left to learn from.
     """
     require_one_source(data, test_split, judgements, queries)
     if data is None:
-        return judged_library(open_library(settings), judgements, queries, first_stage, seed), None
+        return judged_library(open_library(settings), judgements, queries, first_stage), None
     from foveal.evaluation.beir import load_beir
     from foveal.ranking.judged import of_beir
     from foveal.training.examples import Examples
@@ -280,9 +287,7 @@ def kept_apart(judged: Judged, test: Examples, split: str, test_split: str) -> J
     return replace(judged, examples=judged.examples.only(left), notes=(*judged.notes, said))
 
 
-def judged_library(
-    library: Library, judgements: str | None, queries: Path | None, first_stage: str | None, seed: int
-) -> Judged:
+def judged_library(library: Library, judgements: str | None, queries: Path | None, first_stage: str | None) -> Judged:
     """The library with what was judged of it: in a file, by `foveal judge`, or nothing, so that its headings ask."""
     from foveal.evaluation.judgements import FILE, read_judgements
     from foveal.ranking import judged
@@ -291,7 +296,7 @@ def judged_library(
     with notes().status("Reading the library …"):
         shelf = judged.Shelf.of(library)
         if (not judgements and not own) or judgements == MADE:
-            return judged.of_headings(shelf, encoder_of(library), seed=seed)
+            return judged.of_headings(shelf, encoder_of(library))
         retriever, stage = library.retriever(first_stage), _stage(library, first_stage)
         if judgements:
             texts, qrels = _file(Path(judgements), queries)
@@ -367,7 +372,7 @@ def texts_of(data: list[Path] | None, settings: Settings) -> list[str]:
     if not data:
         library = open_library(settings)
         with notes().status("Reading the library …"):
-            return [library.get(entry.id).text for entry in library.documents()]
+            return [document.text for document in library.store.texts()]
     with notes().status("Reading texts …"):
         found = [one.text for one in documents_of(data, settings)]
     if not any(text.strip() for text in found):

@@ -92,7 +92,7 @@ def fine_tune(
     """
     settings, layout = settings or BlockRankSettings(), layout or Layout()
     if dev is None:
-        lists, dev = split(lists, share=settings.dev_share, seed=settings.loop.seed)
+        lists, dev = split(lists, share=settings.dev_share)
     chosen = (
         best_layer(model, dev[: settings.dev_lists], layout, full=full)[0]
         if layer == AUTO

@@ -38,13 +38,13 @@ FILES = (
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
-def load_ranker(name: str, *, home: Path | None = None, **cascade: Any) -> Ranker:
+def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -> Ranker:
     """The `Ranker` called `name`; `home` holds the models trained here (default: that of the settings).
 
     Names with commas between them, or a `budget_ms`, make a cascade (`load_cascade`). UnknownName: nothing is called
     so. ModelUnavailable, MissingExtra: as its kind says.
     """
-    home = home or Settings.load().home
+    name, home = str(name), home or Settings.load().home
     if cascade.get("budget_ms") is not None or ("," in name and _folder(name, home) is None):
         return load_cascade(name, home=home, **cascade)
     if name in RANKERS:

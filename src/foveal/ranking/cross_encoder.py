@@ -68,12 +68,13 @@ class CrossEncoderRanker:
             )
 
     @classmethod
-    def load(cls, name: str, *, cache: Path | None = None, **options: Any) -> CrossEncoderRanker:
+    def load(cls, name: str | Path, *, cache: Path | None = None, **options: Any) -> CrossEncoderRanker:
         """The ranker of a folder or hub id; `options` are the fields.
 
         UnknownName: neither. ModelUnavailable: it cannot be had, or holds no re-ranker. MissingExtra: no
         sentence-transformers.
         """
+        name = str(name)
         if not expanded(name).is_dir() and name.count("/") != 1:
             raise UnknownName(
                 f"No cross-encoder is called {name!r}. Give a folder that exists (`foveal train reranker` makes one), "

@@ -23,7 +23,8 @@ import numpy as np
 
 from foveal.errors import InputError
 from foveal.ranking.explanation import Explanation, Part
-from foveal.retrieval.words import FUNCTION_WORDS
+from foveal.retrieval.stems import stem
+from foveal.retrieval.words import FUNCTION_WORDS, folded
 from foveal.text.units import words as units_of
 from foveal.types import Hit, Ranker, Retriever
 
@@ -114,35 +115,35 @@ class WordWeights:
         holding: Counter[str] = Counter()
         lengths = []
         for text in texts:
-            stems = [stem for stem, _ in _terms(text)]
+            stems = [word for word, _ in _terms(text)]
             lengths.append(len(stems))
             holding.update(set(stems))
         if not lengths:
             raise InputError("There are no texts, so nothing is known of how rare a word is. Give some.")
-        idf = {stem: _idf(len(lengths), count) for stem, count in holding.items()}
+        idf = {word: _idf(len(lengths), count) for word, count in holding.items()}
         return cls(idf, math.fsum(lengths) / len(lengths), _idf(len(lengths), 0))
 
     @classmethod
     def searched(cls, query: str, hits: Sequence[Hit], lexical: Retriever, passages: int) -> WordWeights:
         """Of the query's words, by searching each; the length of passages is taken from the hits."""
         idf = {}
-        for stem, (start, end) in _terms(query):
+        for word, (start, end) in _terms(query):
             holding = len(lexical.search([query[start:end]], COUNTED)[0])
-            idf[stem] = _idf(max(passages, holding), holding)
+            idf[word] = _idf(max(passages, holding), holding)
         lengths = [len(_terms(hit.passage.text)) for hit in hits] or [1]
         return cls(idf, math.fsum(lengths) / len(lengths), _idf(passages, 0))
 
     def explain(self, query: str, hit: Hit) -> Explanation:
         """Of each word of the passage that is one of the query's what it adds: idf / (times it comes + length norm)."""
-        asked = {stem: query[start:end].lower() for stem, (start, end) in _terms(query)}
+        asked = {word: query[start:end].lower() for word, (start, end) in _terms(query)}
         found = _terms(hit.passage.text)
         norm = K1 * (1 - B + B * len(found) / max(self.mean_words, 1e-9))
-        matched = [(stem, part) for stem, part in found if stem in asked]
-        times = Counter(stem for stem, _ in matched)
+        matched = [(word, part) for word, part in found if word in asked]
+        times = Counter(word for word, _ in matched)
         weights = np.zeros((max(1, len(asked)), len(matched)))
-        row = {stem: number for number, stem in enumerate(asked)}
-        for column, (stem, _) in enumerate(matched):
-            weights[row[stem], column] = self.idf.get(stem, self.unseen) / (times[stem] + norm)
+        row = {word: number for number, word in enumerate(asked)}
+        for column, (word, _) in enumerate(matched):
+            weights[row[word], column] = self.idf.get(word, self.unseen) / (times[word] + norm)
         parts = tuple(part for _, part in matched)
         return Explanation(hit, "words", "share of a BM25 score", tuple(asked.values()), parts, weights)
 
@@ -153,17 +154,8 @@ def _terms(text: str) -> list[tuple[str, Part]]:
     for start, end in units_of(text):
         word = text[start:end].lower()
         if word not in FUNCTION_WORDS and any(map(str.isalnum, word)):
-            found.append((_stem(word), (start, end)))
+            found.append((stem(folded(word)), (start, end)))
     return found
-
-
-def _stem(word: str) -> str:
-    """The word without an English plural's end (the S stemmer: Harman, 1991)."""
-    if word.endswith("ies") and not word.endswith(("eies", "aies")):
-        return word[:-3] + "y"
-    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
-        return word[:-1]
-    return word[:-1] if word.endswith("s") and not word.endswith(("us", "ss")) else word
 
 
 def _idf(texts: int, holding: int) -> float:

@@ -75,7 +75,7 @@ def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 
     """
     from foveal.ranking.judged_training import parted
 
-    learnt, dev = parted(judged.examples, seed)
+    learnt, dev = parted(judged.examples)
     known_by = {
         "what": f"features, {which}", "features": " ".join(OWN), "examples": learnt.fingerprint,
         "headings": _digest(judged.headings), "dev": dev.fingerprint,

@@ -100,7 +100,7 @@ def train_goal_ranker(judged: Judged, settings: GoalTraining, *, run: RunSetting
     kept = [query for query in judged.examples.queries if found.get(query)]
     if not kept:
         raise InputError(f"The first stage finds nothing for any of the {len(judged.examples.queries)} queries.")
-    learnt, dev = parted(judged.examples.only(kept), settings.loop.seed)
+    learnt, dev = parted(judged.examples.only(kept))
     parts, given = {"dev": dev}, {"dev": found}  # test queries may have ids that others have, too
     if run.test is not None:
         given["test"] = run_of(judged.search, run.test, settings.depth)

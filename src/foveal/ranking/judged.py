@@ -18,24 +18,29 @@ Stage      what finds the candidates that a ranker orders: the library's own sea
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownDocument
 from foveal.evaluation.beir import load_beir
 from foveal.evaluation.judgements import Judgement, query_id
 from foveal.retrieval.hybrid import DENSE_WEIGHT
+from foveal.retrieval.indexing import indexed_text
 from foveal.retrieval.rows import Entry
+from foveal.retrieval.store import Store
 from foveal.text.files import path_of
 from foveal.text.units import sentences
 from foveal.training.examples import Examples
 from foveal.training.pseudo_queries import Piece, PseudoSettings, pseudo_examples
 from foveal.training.searches import Search, VectorSearch, WordSearch, blended
-from foveal.types import Document, Encoder, Retriever, Segmenter, Span
+from foveal.types import Document, Encoder, Retriever, Segmenter, Span, document_id
 
 DEPTH = 100
 """Found passages among which that of a judged document is looked for."""
@@ -52,6 +57,8 @@ _PLACE = re.compile(r"(.+):(\d+)[-:](\d+)", re.DOTALL)
 class Documents(Protocol):
     """What holds documents in passages (a `Library` does)."""
 
+    store: Store
+
     @property
     def segmenter(self) -> Segmenter: ...
     def documents(self) -> list[Entry]: ...
@@ -67,6 +74,7 @@ class Judged:
     search: Search
     stage: str  # what the first stage is called
     headings: Mapping[str, str] = field(default_factory=dict)  # of the documents that have one
+    indexed: Mapping[str, str] = field(default_factory=dict)  # of a library's passages what its search encodes of each
     notes: tuple[str, ...] = ()  # what was left out, and why
 
 
@@ -77,19 +85,20 @@ class Shelf:
     library: Documents
     pieces: Mapping[str, Piece]
     revisions: Mapping[str, str]  # of each document's text now
+    indexed: Mapping[str, str] = field(default_factory=dict)  # passage -> what the library's search encodes of it
 
     @classmethod
     def of(cls, library: Documents) -> Shelf:
         """All passages that hold text; the library cuts its documents anew, as it did when they were added."""
-        pieces, revisions = {}, {}
-        for entry in library.documents():
-            document = library.get(entry.id)
-            revisions[entry.id] = document.revision
+        pieces, revisions, indexed = {}, {}, {}
+        for document in library.store.texts():
+            revisions[document.id] = document.revision
             for passage in library.segmenter.segment(document):
                 if passage.text.strip():
                     name = name_of(passage.span)
-                    pieces[name] = Piece(name, entry.id, passage.text, document.title, passage.heading or "")
-        return cls(library, pieces, revisions)
+                    pieces[name] = Piece(name, document.id, passage.text, document.title, passage.heading or "")
+                    indexed[name] = indexed_text(document, passage)
+        return cls(library, pieces, revisions, indexed)
 
     @cached_property
     def places(self) -> dict[str, list[Span]]:
@@ -110,6 +119,17 @@ class Shelf:
                 for name in (path.name, path.stem):
                     found[name].add(entry.id)
         return {name: ids.pop() for name, ids in found.items() if len(ids) == 1}
+
+    @cached_property
+    def collections(self) -> list[str]:
+        """The sources that hold several documents, such as a file of JSON lines."""
+        held = Counter(entry.source for entry in self.library.documents())
+        return [source for source, count in held.items() if count > 1]
+
+    def record(self, name: str) -> str | None:
+        """The document that a source of several calls so; None where none does, or two do."""
+        found = {one for source in self.collections if (one := document_id(f"{source}#{name}")) in self.revisions}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def texts(self) -> dict[str, str]:
@@ -202,7 +222,7 @@ def of_qrels(
         raise InputError(
             f"The judgements name {_some('document', 'documents', strange)} that the library does not hold: "
             f"{_named(strange)}. A document is named by its id (`foveal list --json` shows it), its path or address, "
-            "or a file's name that no other has; a passage is ID:START-END."
+            "a file's name that no other has, or what its record or mail is called there; a passage is ID:START-END."
         )
     passages: dict[str, dict[str, int]] = defaultdict(dict)
     documents: dict[str, dict[str, int]] = defaultdict(dict)
@@ -260,7 +280,36 @@ def _judged(
     by_text: dict[str, set[str]] = defaultdict(set)
     for query, left in left_out.items():
         by_text[texts[query]].update(left)
-    return Judged(examples, library_search(retriever, shelf.pieces, by_text), stage, shelf.headings, tuple(notes))
+    search = library_search(retriever, shelf.pieces, by_text)
+    return Judged(examples, search, stage, shelf.headings, shelf.indexed, tuple(notes))
+
+
+def as_encoded(judged: Judged) -> Examples:
+    """The examples with each passage as the library's search encodes it, below its title and headings: what an encoder
+    that will search there is to learn from. Where headings ask, they do not stand in the texts that they ask for.
+    """
+    corpus = judged.examples.corpus
+    return (
+        replace(judged.examples, corpus=dict(judged.indexed))
+        if judged.indexed.keys() == corpus.keys()
+        else judged.examples
+    )
+
+
+def vectors_of(store: Store, corpus: Mapping[str, str], encoder: Encoder) -> npt.NDArray[np.float32] | None:
+    """The vectors (N, D) of texts by `encoder`: of the same texts those of the library, the others made now.
+
+    None: its vectors are not this encoder's, or it has none of these.
+    """
+    if store.settings.get("fingerprint") != encoder.fingerprint:
+        return None
+    held = {name_of(span): vector for span, text, vector in store.encoded() if corpus.get(name_of(span)) == text}
+    if not held:
+        return None
+    missing = [name for name in corpus if name not in held]
+    if missing:
+        held |= zip(missing, encoder.encode([corpus[name] for name in missing]), strict=True)
+    return np.stack([held[name] for name in corpus])
 
 
 def library_search(
@@ -297,6 +346,8 @@ def _resolved(shelf: Shelf, name: str) -> str | None:
 def _document(shelf: Shelf, name: str) -> str | None:
     if name in shelf.revisions:
         return name
+    if (record := shelf.record(name)) is not None:
+        return record
     try:
         found = shelf.library.find(name)
     except InputError:

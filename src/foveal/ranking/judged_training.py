@@ -62,9 +62,12 @@ def held_share(count: int) -> float:
     return min(MOST_HELD, max(LEAST_HELD, HELD / count))
 
 
-def parted(examples: Examples, seed: int) -> tuple[Examples, Examples]:
-    """Queries to learn from, and those held out. InputError: fewer than two different ones."""
-    return examples.split(dev=held_share(len(examples.queries)), seed=seed)
+def parted(examples: Examples) -> tuple[Examples, Examples]:
+    """Queries to learn from, and those held out: whatever the seed of a training, so that runs can be compared.
+
+    InputError: fewer than two different ones.
+    """
+    return examples.split(dev=held_share(len(examples.queries)))
 
 
 def most_negatives(examples: Examples, wanted: int) -> int:
@@ -92,7 +95,7 @@ def train_neural(
     run.on_progress(Progress(0, 0, note=f"Searching for {len(judged.examples.queries):,} queries"))
     found = run_of(judged.search, judged.examples, settings.depth)
     examples, notes = _findable(judged.examples, found)
-    learnt, dev = parted(examples, settings.loop.seed)
+    learnt, dev = parted(examples)
     test, test_found = run.test, None
     if test is not None:
         test_found = run_of(judged.search, test, settings.depth)
@@ -136,7 +139,7 @@ def train_cross_encoder(judged: Judged, base: str, settings: RerankerSettings, *
     """A cross-encoder that begins as `base`; else as `train_reranker`."""
     from foveal.training.rerankers import train_reranker
 
-    learnt, dev = parted(judged.examples, settings.loop.seed)
+    learnt, dev = parted(judged.examples)
     settings = replace(settings, negatives=most_negatives(learnt, settings.negatives))
     folder, report = train_reranker(
         learnt, judged.search, base, settings, home=run.home, name=run.name, first_stage_name=judged.stage, dev=dev,
@@ -170,7 +173,7 @@ def train_blockrank(
     from foveal.training.blockrank import METRICS, lists_of
     from foveal.training.negatives import filled, top_negatives
 
-    learnt, dev = parted(judged.examples, settings.loop.seed)
+    learnt, dev = parted(judged.examples)
     wanted = most_negatives(learnt, settings.documents - 1)
     pools = top_negatives(run_of(judged.search, learnt, 2 * settings.documents), learnt, depth=2 * settings.documents)
     lists = lists_of(learnt, filled(pools, learnt, wanted, seed=settings.loop.seed))
@@ -247,7 +250,7 @@ def train_articles(
 
     options = {"cut": "lines", "headings": True, "language": "plain", **options}
     texts = corpus_of(collection.articles.values(), cut=options["cut"], headings=options["headings"])
-    learnt, dev = parted(examples_of(collection, texts, options.get("aside")), training.loop.seed)
+    learnt, dev = parted(examples_of(collection, texts, options.get("aside")))
     wanted = training.hard + training.random
     room = most_negatives(learnt, wanted)
     hard = round(training.hard * room / wanted)

@@ -154,7 +154,7 @@ def train_legal(
     learnt = examples_of(collection, texts, aside)
     held = examples_of(dev, texts, aside) if dev else None
     if held is None:
-        learnt, held = learnt.split(dev=training.dev_share, seed=training.loop.seed)
+        learnt, held = learnt.split(dev=training.dev_share)
     made = _new_model(engine, model, learnt, encoder=encoder, learns=learns, language=language, cache=cache)
 
     def tune(place: Path) -> Tuned:

@@ -4,6 +4,7 @@
     published>=2024-01-01         dates and numbers compare with = != < <= > >=
     title~neural                  contains, whatever the case
     year in 2020, 2021            one of
+    from~ada  to~mary             of mails (the sender is their author, as of all documents)
     document=3f2a  source~reports/  heading~method  page<=10      (a document by the beginning of its id)
 
 Quotes keep an "and" or a comma within a value. One opens right after the operator, a comma or a "(", and closes where
@@ -39,6 +40,9 @@ DOCUMENT_COLUMNS = {
 }
 """The same in the table of documents, which knows no passages."""
 
+ALIASES = {"from": "author"}
+"""Other names of metadata, where documents have none of that name."""
+
 DATES, NUMBERS = {"published_at"}, {"page"}
 
 _NAME = r"[\w.\-]+"
@@ -64,10 +68,11 @@ def sql(where: str | Sequence[str] | None, columns: Mapping[str, str] = COLUMNS)
 
 
 def metadata_keys(where: str | Sequence[str] | None) -> list[str]:
-    """The names in `where` that are no columns, so keys of the metadata, in their order."""
+    """The names in `where` that are neither columns nor aliases, so keys of the metadata, in their order."""
     given = [where] if isinstance(where, str) else list(where or ())
     found = [_CONDITION.fullmatch(part) for text in given if text.strip() for part in _parts(text)]
-    return list(dict.fromkeys(one["name"] for one in found if one and one["name"] not in COLUMNS))
+    own = {*COLUMNS, *ALIASES}
+    return list(dict.fromkeys(one["name"] for one in found if one and one["name"] not in own))
 
 
 def _parts(text: str) -> list[str]:
@@ -108,7 +113,14 @@ def _compare(name: str, op: str, value: str, columns: Mapping[str, str]) -> str:
         return f"{column} {op} {_whole(name, value)}"
     if column == columns["document"] and op in ("=", "!="):
         return f"{'' if op == '=' else 'NOT '}starts_with({column}, {literal(value)})"
-    return _compare_text(column or f"json_get_string(metadata, {literal(name)})", op, value, numeric=column is None)
+    return _compare_text(column or _stated(name), op, value, numeric=column is None)
+
+
+def _stated(name: str) -> str:
+    """A value of the metadata, as text."""
+    keys = [name, *([ALIASES[name]] if name in ALIASES else [])]
+    values = [f"json_get_string(metadata, {literal(key)})" for key in keys]
+    return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0]
 
 
 def _compare_text(text: str, op: str, value: str, *, numeric: bool) -> str:

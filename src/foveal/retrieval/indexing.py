@@ -34,6 +34,9 @@ PIECE = 256
 TITLE_SHOWN, HEADING_SHOWN = 300, 120
 """Characters of a title and of a heading path that stand before a passage in what search sees of it."""
 
+PEOPLE_SHOWN = 160
+"""The same of a mail's sender, and of all to whom it went."""
+
 LOOKED_UP = 256
 """Documents whose editions are looked up together."""
 
@@ -92,6 +95,7 @@ class Indexer:
         parts = (
             document.id, document.revision, document.title, document.url, document.published_at, document.pages,
             sorted(document.metadata.items()), settings.get("segmenter"), settings.get("fingerprint"),
+            *([people] if (people := _people(document)) else []),
         )  # fmt: skip
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -227,15 +231,25 @@ def in_pieces(encode: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> A
 
 
 def indexed_text(document: Document, passage: Passage) -> str:
-    """What search sees of a passage: title, heading path and text, so that a passage is found by what it is part of.
+    """What search sees of a passage: title, heading path and text, so that a passage is found by what it is part of;
+    of a mail also who wrote it, and to whom.
 
-    Both are cut where they are very long (a heading path from its front): the passage itself must reach the vector.
+    All are cut where they are very long (a heading path from its front): the passage itself must reach the vector.
     """
     title, heading = document.title[:TITLE_SHOWN], passage.heading or ""
     if title and heading.startswith(document.title):
         heading = heading.removeprefix(document.title).removeprefix(" > ")
     named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not passage.text.startswith(part)]
-    return " ".join([*named, passage.text])
+    return " ".join([*named, *_people(document), passage.text])
+
+
+def _people(document: Document) -> tuple[str, ...]:
+    """Whom a mail is from, and to whom it went."""
+    if document.metadata.get("kind") != "mail":
+        return ()
+    sender, *others = (str(document.metadata.get(key) or "") for key in ("author", "to", "cc"))
+    said = (sender[:PEOPLE_SHOWN], ", ".join(filter(None, others))[:PEOPLE_SHOWN])
+    return tuple(part for part in said if part)
 
 
 def storable(documents: Iterable[Document]) -> Iterator[Document]:

@@ -33,7 +33,7 @@ class Tables(NamedTuple):
     revisions: LanceTable
 
 
-Moment = tuple[int, ...]
+Moment = tuple[int | bytes, ...]
 """Changes whenever the documents do, or another library lies at their place: one that is made anew counts its versions
 from one again."""
 
@@ -60,8 +60,10 @@ class OpenTables:
     def moment(self) -> Moment:
         """What tells the documents of now from those of before."""
         with tables.lance_errors(self._uri):
-            version = self.now().documents.version
-        return (version,) if self._pinned else (version, *self._place("documents"))
+            documents = self.now().documents
+            version = documents.version
+            made = (documents.schema.metadata or {}).get(tables.MADE.encode(), b"") if self._pinned else b""
+        return (version, made) if self._pinned else (version, *self._place("documents"))
 
     def _place(self, table: str) -> tuple[int, int]:
         """What tells a table on a disk from another one that lies there by now."""

@@ -54,6 +54,7 @@ class Stats:
     encoder: str
     segmenter: str
     schema: int
+    ranker: str = ""  # that orders its searches; "": none
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from foveal.retrieval.lance_indexes import chosen_index, lance_index
 from foveal.retrieval.lease import Right, clean
 from foveal.retrieval.rows import Current, Entry, Prepared, document_of, entry_of, plain, records, row_of
 from foveal.retrieval.store_search import LOOKED_UP, StoreSearch, filtered
-from foveal.types import Document, Encoder
+from foveal.types import Document, Encoder, Span
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -43,6 +43,9 @@ KEPT_VERSIONS = timedelta(hours=1)
 
 SAMPLED, RUNS = 4_096, 16
 """Documents that stand for all in `sample`, and the runs of neighbours that they are taken in."""
+
+READ = 100
+"""Documents whose texts are read together."""
 
 KEPT_BY_COMPACT = timedelta(minutes=1)
 """The same for `compact`: a search that is under way still finds the version that it began with."""
@@ -145,6 +148,18 @@ class Store(StoreSearch):
             raise UnknownDocument(f"{document_id} has no revision {revision[:12]}. Its revisions: {there}.")
         raise UnknownDocument(f"No document has the id {document_id}. `foveal list` shows them all.")
 
+    def texts(self) -> Iterator[Document]:
+        """All documents, whole, in the order in which they were added; `READ` at a time, which is far cheaper than one
+        by one.
+        """
+        ids = self.listed("id")["id"].to_pylist()
+        for first in range(0, len(ids), READ):
+            part = ids[first : first + READ]
+            with tables.lance_errors(self.uri):
+                found = self._documents.search().where(f"id IN ({','.join(map(literal, part))})").limit(len(part))
+                rows = {row["id"]: row for row in records(found.to_arrow())}
+            yield from (document_of(rows[one]) for one in part if one in rows)
+
     def revisions(self, document_id: str) -> list[str]:
         """The hashes of a document's texts: today's, then those that were replaced, the last first."""
         condition = f"id = {literal(document_id)}"
@@ -200,6 +215,20 @@ class Store(StoreSearch):
             column = self._passages.search().select(["vector"]).limit(self._passages.count_rows()).to_arrow()["vector"]
         flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat, dtype=np.float32).reshape(-1, self.dimension or 1)
+
+    def encoded(self) -> Iterator[tuple[Span, str, np.ndarray]]:
+        """Place, indexed text and vector (dimension,) of every visible passage."""
+        names = ["document_id", "edition", "start", "end", "indexed", "vector"]
+        with tables.lance_errors(self.uri):
+            rows = self._passages.search().select(names).limit(max(1, self._passages.count_rows())).to_arrow()
+        columns = [rows[name].to_pylist() for name in names[:-1]]
+        vectors = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        current = self.current(sorted(set(columns[0])))
+        for (key, edition, start, end, text), vector in zip(
+            zip(*columns, strict=True), vectors.reshape(-1, self.dimension or 1), strict=True
+        ):
+            if key in current and current[key].edition == edition:
+                yield Span(key, start, end), text, np.asarray(vector, dtype=np.float32)
 
     def vector(self, document_id: str) -> np.ndarray | None:
         """The vector (dimension,) of a document's first passage; None where it has none."""

@@ -14,6 +14,7 @@ document visible at once, whole, by one commit. What a kill leaves behind is inv
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -47,6 +48,9 @@ FRESHNESS = timedelta(0)
 
 PINNED = timedelta(seconds=2)
 """On an object store a reader looks for commits as rarely as that: each look is some requests (`open_tables.py`)."""
+
+MADE = "foveal-made"
+"""Key of the documents' schema under which each library has a number of its own, that comes with a table's opening."""
 
 _TIME = pa.timestamp("us", "UTC")
 
@@ -151,8 +155,9 @@ def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
         with storage_errors(uri):
             Path(uri).mkdir(parents=True, exist_ok=True)
     database = connect(uri)
+    documents = DOCUMENTS.with_metadata({MADE: uuid.uuid4().hex})
     with lance_errors(uri):
-        database.create_table("documents", schema=DOCUMENTS, mode="overwrite")
+        database.create_table("documents", schema=documents, mode="overwrite")
         database.create_table("revisions", schema=REVISIONS, mode="overwrite")
         passages = database.create_table("passages", schema=passages_schema(dimension), mode="overwrite")
         passages.create_index("indexed", config=full_text())  # phrases need it from the first passage on

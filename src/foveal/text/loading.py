@@ -202,7 +202,7 @@ def _from_mail(raw: _Raw) -> Document:
     from foveal.text.messages import read_message
 
     mail = read_message(raw.content, name=raw.name)
-    stated = {"to": mail.to} if mail.to else None
+    stated = {key: value for key, value in (("to", mail.to), ("cc", mail.cc)) if value}
     title = mail.title or raw.stem
     return _made(raw, mail.text, title, author=mail.author, published_at=mail.published_at, stated=stated)
 

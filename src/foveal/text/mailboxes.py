@@ -55,7 +55,7 @@ def mailbox(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipp
                 break
             continue
         good += 1
-        about = {"source": source.address, "kind": "mail", "author": mail.author, "to": mail.to}
+        about = {"source": source.address, "kind": "mail", "author": mail.author, "to": mail.to, "cc": mail.cc}
         yield Document.of(
             address,
             mail.text,

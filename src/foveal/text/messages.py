@@ -1,4 +1,4 @@
-"""Mail as files (.eml) to text: the body, with subject, sender and date. What is attached is left aside."""
+"""Mail as files (.eml) to text: the body, with subject, sender, recipients, date. What is attached is left aside."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Message:
     title: str | None
     author: str | None
     to: str | None
+    cc: str | None
     published_at: datetime | None
 
 
@@ -33,8 +34,8 @@ def read_message(content: bytes, *, name: str) -> Message:
     text = _body(mail, name)
     if not text.strip():
         raise UnreadableSource(f"{name} is a mail without text. What is attached to it is not read: save it apart.")
-    title, author, to, date = (_header(mail, key) for key in ("subject", "from", "to", "date"))
-    return Message(text, title, author, to, aware(date))
+    title, author, to, cc, date = (_header(mail, key) for key in ("subject", "from", "to", "cc", "date"))
+    return Message(text, title, author, to, cc, aware(date))
 
 
 def _body(mail: EmailMessage, name: str) -> str:

@@ -271,7 +271,7 @@ def train_articles(
     check_corpus(examples, dev, test)
     learnt = examples
     if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+        learnt, dev = examples.split(dev=settings.dev_share)
     depends_on = model.identity() | {
         "examples": learnt.fingerprint,
         "dev": dev.fingerprint,

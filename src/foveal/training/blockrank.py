@@ -266,7 +266,7 @@ def train_blockrank(
     """
     settings = settings or BlockRankSettings()
     if dev is None:
-        lists, dev = split(lists, share=settings.dev_share, seed=settings.loop.seed)
+        lists, dev = split(lists, share=settings.dev_share)
     depends_on = {
         "what": "blockrank",
         "base": model.fingerprint,

@@ -173,7 +173,7 @@ def train_encoder(
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
     learnt = examples
     if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+        learnt, dev = examples.split(dev=settings.dev_share)
     depends_on = _identity(settings, encoder, learnt, dev, test, teacher_name)
     known_by = identity(depends_on, settings.loop)
     run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-{settings.arm}", anew=anew)

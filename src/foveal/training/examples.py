@@ -158,7 +158,8 @@ class Examples:
     def split(self, *, dev: float = 0.1, seed: int = 0) -> tuple[Examples, Examples]:
         """Training and dev queries over the same corpus; no query is in both, nor are two of the same words.
 
-        `dev` is the share of dev queries, at least one. InputError: fewer than two texts of queries.
+        `dev` is the share of dev queries, at least one. `seed` draws them; trainings leave it out, so that two of them
+        can be compared. InputError: fewer than two texts of queries.
         """
         if not 0 < dev < 1:
             raise InputError(f"A split got a dev share of {dev}; it needs to lie between 0 and 1.")

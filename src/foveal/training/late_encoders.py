@@ -114,7 +114,7 @@ def train_late_encoder(
     folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
     learnt = examples
     if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+        learnt, dev = examples.split(dev=settings.dev_share)
     depends_on = {
         "what": "late encoder",
         "base": fingerprint(folder),

@@ -150,7 +150,7 @@ def train_lexsembridge(
     encoder = load_encoder(base, cache=cache)
     learnt = examples
     if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+        learnt, dev = examples.split(dev=settings.dev_share)
     depends_on = _identity(settings, encoder, learnt, dev, test)
     known_by = identity(depends_on, settings.loop)
     kind = f"{Path(base).name}-{settings.bridge.method.lower()}"

@@ -390,7 +390,7 @@ def train_phrases(
     folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
     learnt = list(records)
     if dev is None:
-        held = set(examples_of(records).split(dev=settings.dev_share, seed=settings.loop.seed)[1].queries.values())
+        held = set(examples_of(records).split(dev=settings.dev_share)[1].queries.values())
         dev = [one for one in records if one.question in held]
         learnt = [one for one in records if one.question not in held]
     shown = plain_settings(settings)

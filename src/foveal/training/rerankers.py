@@ -134,7 +134,7 @@ def train_reranker(
     folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
     learnt = examples
     if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+        learnt, dev = examples.split(dev=settings.dev_share)
     depends_on = {
         "what": "reranker",
         "base": fingerprint(folder),

@@ -122,7 +122,7 @@ def train_ranker(
         raise InputError("Word vectors need the vocabulary whose ids they belong to. Give both, or neither.")
     learnt = examples
     if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share, seed=settings.loop.seed)
+        learnt, dev = examples.split(dev=settings.dev_share)
     check_corpus(learnt, dev, test)
     judged = {"dev": dev} | ({"test": test} if test else {})
     given = {"dev": found} | ({"test": found if test_found is None else test_found} if test else {})
