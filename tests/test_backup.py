@@ -174,6 +174,47 @@ def test_a_library_that_is_written_to_is_not_copied(settings: Settings, tmp_path
         restore(tmp_path / "copy", tmp_path / "new")
 
 
+def test_whoever_adds_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+    """As a nightly backup does; of two libraries none is held while the other is waited for."""
+    held, let_go = threading.Event(), threading.Event()
+
+    def add() -> None:
+        with Library.open(settings=settings).store.writing():
+            held.set()
+            let_go.wait(60)
+
+    writer = threading.Thread(target=add)
+    writer.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(LibraryBusy):
+            backup(settings, tmp_path / "copy", wait_s=0.1)
+        threading.Timer(0.7, let_go.set).start()
+        done = CliRunner().invoke(
+            app, ["admin", "backup", str(tmp_path / "copy"), "--wait", "60", "--home", str(settings.home)]
+        )
+    finally:
+        let_go.set()
+        writer.join()
+    assert done.exit_code == 0, done.output
+    restore(tmp_path / "copy", tmp_path / "new")
+    is_whole(tmp_path / "new", settings.cache)
+
+
+def test_nobody_else_may_read_a_backup_or_what_was_put_back(settings: Settings, tmp_path: Path) -> None:
+    """Whatever the umask is: people's addresses are in it, and passwords."""
+    (settings.home / "foveal.db").chmod(0o600)
+    before = os.umask(0o000)
+    try:
+        backup(settings, tmp_path / "copies" / "monday")
+        restore(tmp_path / "copies" / "monday", tmp_path / "new")
+    finally:
+        os.umask(before)
+    for private in (tmp_path / "copies" / "monday", tmp_path / "new"):
+        assert private.stat().st_mode & 0o077 == 0
+        assert (private / "foveal.db").stat().st_mode & 0o077 == 0
+
+
 def test_what_is_no_backup_is_refused_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
     backup(settings, tmp_path / "copy")
     for wrong in (tmp_path / "copy", settings.home / "inside"):

@@ -50,6 +50,15 @@ def test_what_may_be_nothing_may_be_said_to_be_nothing(tmp_path):
         Settings.load(tmp_path, environment={"FOVEAL_ENCODER": ""})
 
 
+def test_a_variable_that_is_no_setting_is_said_once(tmp_path, caplog):
+    """A warning: Kubernetes sets FOVEAL_WEB_PORT and the like for a service that is called foveal-web."""
+    given = {"FOVEAL_MAIL_HOTS": "smtp.example.org", "FOVEAL_MAIL_PORT": "26", "FOVEAL_MAIL_": "x", "FOVEAL_WEB_X": "y"}
+    for _ in range(2):
+        assert load_part("mail", MailSettings, tmp_path, environment=given).port == 26
+    (said,) = (one.getMessage() for one in caplog.records)
+    assert said.startswith("FOVEAL_MAIL_, FOVEAL_MAIL_HOTS: no setting of [mail]. There are: host, port,")
+
+
 def test_a_table_is_handed_on_as_it_stands(tmp_path):
     (tmp_path / "foveal.toml").write_text('[papers.sources.cs]\nfrom = "arxiv"\nask = "cs.CL"\n')
     settings = Settings.load(tmp_path, environment={})

@@ -9,7 +9,7 @@ Order      tables of Lance under their writer's lock, so that none is copied whi
 Left out   `indexes/`, `memory/` and `runs/`, unless asked for: passages and texts that a model has read, and states of
            work, which are large and can be made again; PostgreSQL and libraries in an object store, which have tools of
            their own; folders that the home only links to (but for a library). A file that is a link is copied as a file
-Secrets    `secret.key` and foveal.toml are in it: keep a backup as you keep the home
+Secrets    `secret.key` and foveal.toml are in it: a folder that is made for it, or for a home, is its owner's alone
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 
 from foveal import faults
-from foveal.errors import InputError
+from foveal.errors import InputError, LibraryBusy
 from foveal.evaluation.files import whole_file
 from foveal.retrieval.passage_files import resting
 from foveal.retrieval.tables import storage_errors, writer_lock
@@ -37,6 +38,12 @@ LEFT_OUT = ("indexes", "memory", "runs")
 DATABASE = "foveal.db"
 LOCK, TABLES = ".writer", "library/*.lance/"
 CHUNK = 2**20
+
+PRIVATE = 0o700
+"""Of a folder that is made: addresses of people, and the secret, are its owner's alone."""
+
+LOOK_S = 0.5
+"""Seconds between two looks for whether a library is at rest."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,12 @@ class Backup:
     elsewhere: tuple[str, ...] = ()
 
 
-def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Backup:
-    """Copy a home into a new folder.
+def backup(settings: Settings, folder: Path, *, everything: bool = False, wait_s: float = 0.0) -> Backup:
+    """Copy a home into a new folder; whoever writes to a library is waited for `wait_s` seconds.
 
     InputError: the folder is there, or lies in the home, or there is no home. LibraryBusy: somebody writes to a
-    library, or an index that is to be copied. StorageFull: no space; the folder is then no backup, since its manifest
-    comes last.
+    library for longer, or an index that is to be copied. StorageFull: no space; the folder is then no backup, since
+    its manifest comes last.
     """
     home, folder = settings.home, expanded(folder).resolve()
     if not home.is_dir():
@@ -65,10 +72,9 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False) -> Bac
         raise InputError(f"{folder} lies in the home that it is to be a copy of. Name a folder elsewhere.")
     left_out = () if everything else LEFT_OUT
     with storage_errors(str(folder)), resting(home) if everything else nullcontext(), ExitStack() as locks:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         libraries = _libraries(home)
-        for library in libraries:
-            locks.enter_context(writer_lock(str(library)))
+        locks.enter_context(_locked(libraries, wait_s))
         for library in libraries:
             shutil.copytree(library, folder / library.relative_to(home), ignore=shutil.ignore_patterns(LOCK))
         locks.close()
@@ -95,9 +101,25 @@ def restore(folder: Path, home: Path) -> Backup:
         if not path.is_file() or path.stat().st_size != size or _hash(path) != digest:
             raise InputError(f"{path} is missing, or not what was copied. This backup is damaged: take another.")
     with storage_errors(str(home)):
+        home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         for name in manifest:
             _copy(folder / name, home / name)
     return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
+
+
+def _locked(libraries: Sequence[Path], wait_s: float) -> ExitStack:
+    """The right to write to all of them. LibraryBusy: somebody has one, and does not give it up in time."""
+    until = time.monotonic() + wait_s
+    while True:
+        with ExitStack() as locks:
+            try:
+                for library in libraries:
+                    locks.enter_context(writer_lock(str(library)))
+                return locks.pop_all()
+            except LibraryBusy:
+                if time.monotonic() >= until:
+                    raise
+        time.sleep(LOOK_S)
 
 
 def _is_taken(place: Path) -> bool:
@@ -152,6 +174,7 @@ def _copy_database(path: Path, to: Path) -> None:
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(to)) as new:
         old.backup(new)
         found = new.execute("PRAGMA integrity_check").fetchone()[0]
+    shutil.copymode(path, to)
     if found != "ok":
         raise InputError(f"The database {path} is damaged ({found}). Put it back from an older backup.")
 

@@ -10,11 +10,13 @@ of its own has a table in that file (`PARTS`), and variables `FOVEAL_<PART>_<NAM
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 PARTS = ("mail", "headlines", "research", "web")
 """Tables of foveal.toml that belong to a part of Foveal, which reads them itself."""
 
+LEAST = {0: "or 0", 1: "above 0"}
+"""What a number must be, by the least that its field's metadata allows."""
+
+logger = logging.getLogger("foveal.settings")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -37,6 +44,7 @@ class Settings:
     cache: Path
     encoder: str = "minilm"  # of a new library: a name of `foveal models`, a folder, a hub id, or "none"
     segmenter: str = "headings"  # of a new library: a name of registry.SEGMENTERS
+    ranker: str = ""  # orders searches that name neither retriever nor ranker: see `foveal train use`; "": none
     classifier: str = ""  # names the topic of papers on their pages: a model of `foveal train classifier`; "": none
     max_file_mb: int = 256  # a larger file or page is refused
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
@@ -96,7 +104,8 @@ class Settings:
 def load_part(name: str, of: type[Part], home: Path, *, environment: Mapping[str, str] | None = None) -> Part:
     """A part's settings: defaults of the dataclass `of`, table [name] of foveal.toml, variables FOVEAL_<PART>_<NAME>.
 
-    InputError names a setting that is not one or has a wrong type.
+    InputError names a setting that is not one or has a wrong type. A variable that is none is a warning only: clusters
+    set some of such names by themselves, for every service.
     """
     env = os.environ if environment is None else environment
     named = {field.name: field for field in fields(of)}
@@ -105,8 +114,16 @@ def load_part(name: str, of: type[Part], home: Path, *, environment: Mapping[str
         raise InputError(f"{home / 'foveal.toml'} sets {name!r} to a value; it is a table: write [{name}].")
     _only(given, named, f"{home / 'foveal.toml'}, [{name}],")
     prefix = f"FOVEAL_{name.upper()}_"
+    _tell_strange(name, tuple(sorted(one for one in env if one.startswith(prefix))), tuple(named))
     given = given | {one: env[prefix + one.upper()] for one in named if prefix + one.upper() in env}
     return of(**{one: _typed(f"{name}.{one}", value, named[one]) for one, value in given.items()})
+
+
+@lru_cache(maxsize=64)  # once: some parts are looked up every minute
+def _tell_strange(part: str, variables: tuple[str, ...], named: tuple[str, ...]) -> None:
+    known = {f"FOVEAL_{part}_{name}".upper() for name in named}
+    if strange := [one for one in variables if one not in known]:
+        logger.warning("%s: no setting of [%s]. There are: %s.", ", ".join(strange), part, ", ".join(named))
 
 
 def store_uri(place: str | Path) -> str | None:
@@ -174,9 +191,10 @@ def _typed(name: str, value: Any, field: Field[Any]) -> Any:
     text = str(value).strip()
     if wanted == "bool" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")
-    if wanted == "int" and text.isdecimal() and int(text) > 0:
+    least = field.metadata.get("least", 1)
+    if wanted == "int" and text.isdecimal() and int(text) >= least:
         return int(text)
     if wanted == "str" and (text or field.default == ""):  # where "" means something, a person may say so
         return text
-    kinds = {"bool": "true or false", "int": "a whole number above 0", "str": "a name"}
+    kinds = {"bool": "true or false", "int": f"a whole number {LEAST[least]}", "str": "a name"}
     raise InputError(f"The setting {name} got {value!r}; it needs {kinds[wanted]}.")

@@ -18,6 +18,8 @@ from unittest.mock import patch
 import pytest
 
 from foveal.cli import main, output
+from foveal.cli.hits import hit_text
+from foveal.library import Library
 from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
 from foveal.retrieval import store
 
@@ -103,6 +105,29 @@ def test_lines_that_are_hardly_longer_than_one_are_not_broken(tmp_path, longest,
     run("add", tmp_path / "wide.txt", "--encoder", "none", home=tmp_path / "home")
     shown = run("search", "fovea", "--full", home=tmp_path / "home").stdout
     assert sum("word" in line for line in shown.splitlines()) == lines
+
+
+def test_words_are_marked_that_were_found_by_their_stems(home):
+    library = Library.open(home)
+    hit = library.search("signalling")[0]
+    entry = library.entries([hit.passage.span.document_id])[hit.passage.span.document_id]
+    shown = hit_text(1, hit, entry, "the signalling", full=False)
+    assert [shown.plain[one.start : one.end] for one in shown.spans if one.style == "yellow"] == ["signals"]
+
+
+def test_each_document_can_be_shown_once(tmp_path):
+    (tmp_path / "long.txt").write_text(
+        "\n\n".join(f"The fovea sees {n} things. " + "More words. " * 60 for n in range(9))
+    )
+    (tmp_path / "short.txt").write_text("A fovea is here, in one line of many others that say nothing of it at all.")
+    run("add", tmp_path / "long.txt", tmp_path / "short.txt", "--encoder", "none", home=tmp_path / "home")
+
+    def titles(*more: str) -> list[str]:
+        found = json.loads(run("search", "fovea things", "-k", "3", "--json", *more, home=tmp_path / "home").stdout)
+        return [hit["title"] for hit in found["hits"]]
+
+    assert titles() == ["long"] * 3
+    assert titles("--documents") == ["long", "short"]
 
 
 def test_a_hit_can_be_shown_by_its_place(home):

@@ -89,6 +89,7 @@ def test_subscriptions_are_listed_without_what_makes_tokens(home):
     assert "seed" not in listed[0]
     assert "2 subscriptions" in run("admin", "subscriptions", "--home", home)
     assert json.loads(run("admin", "subscriptions", "--state", "bounced", "--home", home, "--json")) == []
+    assert "Nobody's subscription is bounced." in run("admin", "subscriptions", "--state", "bounced", "--home", home)
 
 
 def test_leaving_by_address_by_token_and_for_good(home, server):
@@ -160,7 +161,9 @@ def test_reports_are_read_from_a_pipe_and_from_a_folder(home, tmp_path):
 def test_status_before_and_after(home):
     told = json.loads(run("digest", "status", "--home", home, "--json"))
     assert told == {"subscriptions": {"confirmed": 2}, "runs": [], "sending": None, "days": []}
-    assert "2 confirmed" in run("digest", "status", "--home", home)
+    shown = run("digest", "status", "--home", home)
+    assert "2 confirmed" in shown
+    assert "Runs: none yet" in shown
     alive, dead = new_holder(), f"{socket.gethostname()[:50]}/{2**22 + 1}/gone"  # above what Linux numbers a process
     database = Database.open(Settings.load(home))
     for holder, left_s, sends in ((alive, 60, True), (alive, -1, False), (dead, 60, False)):

@@ -19,8 +19,10 @@ from foveal.cli.main import app
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import sample
+from foveal.papers.records import PaperRecord
 from foveal.papers.schema import AuthorRow, PaperRow
 from foveal.papers.store import PaperStore
+from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 
 NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)
@@ -219,6 +221,64 @@ def test_a_curators_day(filled):
     said = run(filled, "pick", second, "--day", "2026-10-03", "--remove")
     assert "2 picked" in said
     assert f"1. {third}" in said
+    assert "1 picked" in run(filled, "pick", third, "--day", "2026-10-03", "--unlist")
+    run(filled, "pick", third, "--day", "2020-01-01", "--unlist", fails=UnknownPaper)
+
+
+def test_a_paper_is_removed_after_a_question_and_let_back(filled):
+    store = PaperStore(Database.open(Settings.load(filled)))
+    first, second, third = store.page(limit=3).papers
+    store.database.close()
+    assert "Nothing was removed" in run(filled, "remove")
+    asked = CliRunner().invoke(app, ["papers", "remove", first.id, "--home", str(filled)], input="n\n")
+    assert (asked.exit_code, "Remove it for good, with votes and remarks?" in asked.stderr) == (1, True)
+    assert run(filled, "show", first.id)  # it is still there
+    run(filled, "remove", first.id, "2699.00001", "--yes", fails=UnknownPaper)
+    assert run(filled, "show", first.id)  # all of them, or none
+    said = run(filled, "remove", first.id, first.id, "--reason", "spam", text="y\n")
+    assert f"{first.id} is removed: {first.title}\n" in said
+    run(filled, "show", first.id, fails=UnknownPaper)
+    run(filled, "remove", second.id, "--same-as", third.id, "--yes")
+    told = json.loads(run(filled, "remove", "--json"))
+    assert {(one["id"], one["reason"], one["same_as"]) for one in told} == {
+        (second.id, "", third.id),
+        (first.id, "spam", ""),
+    }
+    assert "spam" in run(filled, "remove")
+    assert f"{first.id} may come again" in run(filled, "remove", "--undo", first.id)
+    assert run(filled, "remove", "--undo", fails=2) == ""
+    assert run(filled, "remove", "--reason", "spam", fails=2) == ""
+
+
+def test_what_belongs_to_a_paper(filled):
+    store = PaperStore(Database.open(Settings.load(filled)))
+    paper = next(one for one in store.page(limit=40).papers if not one.repo_url and not one.links).id
+    store.database.close()
+    assert run(filled, "link", paper) == "No links yet.\n"
+    run(filled, "link", paper, "https://models.example/look", "--kind", "model", "--title", "Look")
+    said = run(filled, "link", paper, "https://github.com/ana/look")
+    assert said == "code: https://github.com/ana/look\nmodel: https://models.example/look  Look\n"
+    run(filled, "link", paper, "https://github.com/ana/look", "--remove")
+    told = json.loads(run(filled, "link", paper, "--json"))
+    assert told == [{"kind": "model", "url": "https://models.example/look", "title": "Look"}]
+    run(filled, "link", paper, "look", fails=InputError)
+    run(filled, "link", paper, "--remove", fails=2)
+
+
+def test_what_was_removed_is_told_by_what_would_bring_it(home):
+    run(home, "import-page", "-", text=PAGE)
+    database = Database.open(Settings.load(home))
+    paper = PaperStore(database).page().papers[0].id
+    upsert(database, [PaperRecord(id="2605.01234", title="How to Look", source="arxiv")])
+    database.close()
+    run(home, "remove", paper, "2605.01234", "--yes")
+    assert run(home, "import-page", "-", text=PAGE) == "0 papers: 1 removed here, and left out.\n"
+    with serving({"/api": page(answer(entry("2605.01234")))}) as server:
+        _allow_private(home)
+        asked = ["papers", "add", "2605.01234", "--url", server.url("/api"), "--home", str(home)]
+        told = CliRunner().invoke(app, asked)
+    assert "1 removed here, and left out (1 request)" in told.stdout
+    assert "foveal papers remove --undo ID" in told.stderr
 
 
 def test_topics(filled):
@@ -260,7 +320,7 @@ def _allow_private(home: Path, more: str = "") -> None:
 def test_every_command_is_in_the_docs():
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
     names = [one.name or one.callback.__name__ for one in papers.app.registered_commands]
-    assert len(names) == 13
+    assert len(names) == 15
     assert [name for name in names if f"papers {name}`" not in page] == []
 
 

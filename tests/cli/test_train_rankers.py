@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tiny import tiny
 from training.conftest import make_encoder
+from typer import BadParameter
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
@@ -104,6 +105,18 @@ def little_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_encoder(tmp_path_factory.mktemp("bert") / "little")
 
 
+@pytest.fixture
+def with_headings(tmp_path: Path) -> Path:
+    """A library of pages with headings, by words only."""
+    (tmp_path / "texts").mkdir()
+    for n, thing in enumerate(THINGS[:6]):
+        parts = [f"## The care of an old {thing}\n\nIn year {n} it is oiled by hand. Then it stands in a dry place.\n"]
+        parts += [f"## Where the {thing} stands now\n\nBehind door {n} all year. Nobody has moved it since that day.\n"]
+        (tmp_path / "texts" / f"{thing}.md").write_text(f"# A book of the {thing}\n\n" + "\n".join(parts))
+    Library.open(tmp_path / "home", encoder="none").add([tmp_path / "texts"])
+    return tmp_path / "home"
+
+
 # -- neural rankers ---------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +137,45 @@ def test_what_a_person_judged_makes_a_ranker_that_search_uses(judged, mine):
     again = train("ranker", "knrm", "--name", "mine", *LITTLE, home=judged)
     assert again["curves"] == told["curves"]
     assert (Path(again["model"]) / "model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_ranker_orders_every_search_until_it_is_taken_back(judged, mine):
+    """Shown where one looks, not to be removed meanwhile, refused where there is none such, and undone by one word."""
+
+    def run(*arguments: str, status: int = 0) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--home", str(judged)])
+        assert done.exit_code == status, done.output
+        return done.stdout or str(done.exception)
+
+    def sources(*more: str) -> set[str]:
+        found = json.loads(run("search", "old oven", "-k", "3", "--json", *more))
+        return {hit["retriever"] for hit in found["hits"]}
+
+    assert "as they are found" in run("train", "use")
+    assert "No ranker is called 'nobody'" in run("train", "use", "nobody", status=1)
+    asked = ["ask", "old oven", "--rank", "nobody", "--url", "http://127.0.0.1:9/v1", "--answerer", "m"]
+    assert "No ranker is called 'nobody'" in run(*asked, status=1)
+    assert sources() == {"lexical"}
+    budget = ["search", "x", "--budget", "9", "--home", str(judged)]
+    assert isinstance(CliRunner().invoke(app, budget, standalone_mode=False).exception, BadParameter)
+    assert "ordered by mine" in run("train", "use", "mine")
+    try:
+        assert sources() == sources("--budget", "60000") == {"knrm"}
+        assert sources("--rank", "none") == sources("--retriever", "lexical") == {"lexical"}
+        assert json.loads(run("stats", "--json"))["ranker"] == "mine"
+        assert "ordered by" in run("stats")
+        assert "kept; orders searches" in run("train", "list")
+        held = {one["name"]: one["orders_searches"] for one in json.loads(run("train", "list", "--json"))}
+        assert [name for name, used in held.items() if used] == ["mine"]
+        assert "foveal train use none" in run("train", "remove", "mine", status=1)
+        (judged / "models" / "mine").rename(judged / "models" / "away")
+        said = run("search", "old oven", status=1)
+        assert "not there any more" in said
+        assert "foveal train use none" in said
+        (judged / "models" / "away").rename(judged / "models" / "mine")
+    finally:
+        assert "as they are found" in run("train", "use", "none")
+    assert sources() == {"lexical"}
 
 
 @pytest.mark.parametrize("which", list(FITS))
@@ -202,14 +254,8 @@ def test_unknown_ids_are_named(plain, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_judgements_headings_and_sentences_ask(tmp_path):
-    home = tmp_path / "home"
-    (tmp_path / "texts").mkdir()
-    for n, thing in enumerate(THINGS[:6]):
-        parts = [f"## The care of an old {thing}\n\nIn year {n} it is oiled by hand. Then it stands in a dry place.\n"]
-        parts += [f"## Where the {thing} stands now\n\nBehind door {n} all year. Nobody has moved it since that day.\n"]
-        (tmp_path / "texts" / f"{thing}.md").write_text(f"# A book of the {thing}\n\n" + "\n".join(parts))
-    Library.open(home, encoder="none").add([tmp_path / "texts"])
+def test_without_judgements_headings_and_sentences_ask(with_headings):
+    home = with_headings
     told = train("ranker", "drmm", *LITTLE, home=home)
     assert any("queries were made of headings" in note for note in told["notes"])
     assert told["curves"]["steps"] == 10
@@ -274,6 +320,21 @@ def test_of_few_judged_queries_more_than_one_is_held_out(kind, judged, monkeypat
     monkeypatch.setattr(f"foveal.training.{module}.train_{module.removesuffix('s')}", train_nothing)
     assert "nothing is trained" in refused(kind, home=judged)
     assert asked == [(8, 4)]
+
+
+@pytest.mark.parametrize("asks", ["judged", "headings"])
+def test_two_seeds_are_measured_by_the_same_queries(asks, judged, with_headings, monkeypatch):
+    given = []
+
+    def train_nothing(examples, *_, dev, **__):
+        given.append((examples.queries, dev.queries))
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.training.encoders.train_encoder", train_nothing)
+    home = judged if asks == "judged" else with_headings
+    for seed in (0, 7):
+        assert "nothing is trained" in refused("encoder", "--seed", seed, home=home)
+    assert given[0] == given[1]
 
 
 def test_a_bridge_learns_from_a_file_of_judgements_too(plain, tmp_path, monkeypatch):

@@ -104,8 +104,7 @@ def test_citations_are_numbered_in_the_order_of_their_use_once_each():
 
 
 def test_what_cites_nothing_is_traced():
-    found = check("Orsin Vale came in 1790.")
-    assert quotes(found) == ["He came in March of 1790 with 12 sacks."] or "Orsin Vale" in quotes(found)[0]
+    assert quotes(check("Orsin Vale came in 1790.")) == ["He came in March of 1790 with 12 sacks."]
     assert check("Her oven is of red brick.").citations[0].quote == "Her oven is made of red brick."
 
 

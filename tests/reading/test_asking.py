@@ -410,4 +410,6 @@ def test_an_empty_question(library, question):
 def test_a_document_is_read_whole(library, qwen, mill):
     reading = library.read(mill.id, QUESTION, model=qwen)
     assert reading.stats.tokens > 1000
+    assert reading.excerpts
+    assert all(mill.text[one.start : one.end] == one.text for one in reading.excerpts)
     assert all(mill.text[one.span.start : one.span.end] == one.quote for one in reading.citations)

@@ -271,7 +271,7 @@ def test_where_visitors_only_look_an_upload_is_refused_before_it_comes(tmp_path:
             yield BEGUN
 
     async def walked() -> None:
-        async with from_(made_app(tmp_path, writable=False), "9.9.9.9") as client:
+        async with from_(made_app(tmp_path, writers="nobody"), "9.9.9.9") as client:
             answer = await client.post("/library/add", content=counted(), headers=FORM)
             assert (answer.status_code, "Visitors may look around" in answer.text) == (403, True)
 

@@ -126,6 +126,17 @@ def test_the_menu_of_a_person_stays_where_it_is(page: Any, app: FastAPI, base: s
     assert len(left) == 1
 
 
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_the_frame_is_one_row_with_all_that_it_has(page: Any, base: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{base}/research")
+    assert page.evaluate("document.querySelector('header.bar').offsetHeight") < 60
+    names = [*("Papers", "Library", "Ask", "Research"), "Sign in"]
+    boxes = [page.locator("header").get_by_role("link", name=name, exact=True).bounding_box() for name in names]
+    assert all(box["height"] >= 36 and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    assert page.locator("[data-theme-switch]").bounding_box()["width"] >= 36
+
+
 def test_nothing_moves_when_the_scripts_have_come(page: Any, base: str) -> None:
     places = []
     for scripts in (False, True):

@@ -240,7 +240,7 @@ def test_what_is_a_moderators_is_no_members(app: FastAPI, known: dict[str, str])
 
 def test_where_visitors_may_only_look_they_write_nothing(tmp_path: Path, known: dict[str, str]) -> None:
     settings = Settings(home=tmp_path, cache=tmp_path / "cache", encoder="none")
-    app = create_app(settings, SiteSettings(writable=False), models=OwnModels())
+    app = create_app(settings, SiteSettings(writers="nobody"), models=OwnModels())
     with_papers(app.state.site.database)
     added = Library.open(settings=settings).add_documents([Document.of("x:mill", STORY, "The mill")]).added
     visitor = visitor_of(app)

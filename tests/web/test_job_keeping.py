@@ -272,7 +272,7 @@ def test_while_the_database_is_away_nothing_new_is_accepted_and_no_end_is_lost()
 
 
 def test_one_address_cannot_fill_the_queue() -> None:
-    jobs = Jobs(JobSettings(of_one=2))
+    jobs = Jobs(JobSettings(of_one=1), people=lambda whose: 2 if whose == "9.9.9.9" else 1)
     tasks = [Task() for _ in range(4)]
     for task in tasks[:2]:
         jobs.start(task, whose="9.9.9.9")
@@ -281,6 +281,8 @@ def test_one_address_cannot_fill_the_queue() -> None:
     assert refused.value.status_code == 429
     assert refused.value.headers["Retry-After"]
     jobs.start(tasks[2], whose="8.8.8.8")
+    with pytest.raises(HTTPException):
+        jobs.start(tasks[3], whose="8.8.8.8")
     jobs.start(tasks[3])
     for task in tasks:
         task.gate.set()

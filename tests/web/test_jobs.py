@@ -154,6 +154,8 @@ def test_an_error_of_ours_is_its_sentence_and_one_that_nobody_foresaw_gives_noth
     assert "secret" not in failed.error
     assert "KeyError" in failed.error
     assert "the secret place" in caplog.text
+    assert f"the job {failed.id} (one) failed" in caplog.text
+    assert failed.work.title not in caplog.text  # which is what somebody asked
     assert ended(jobs.start(Task(lambda _: None))).state == "done"  # the lane is free again
 
 

@@ -75,7 +75,7 @@ def test_visitors_who_may_only_look_see_no_grades(tmp_path):
     app = made_app(tmp_path)
     with visiting(app) as owner:
         owner.add(("mill.md", STORY.encode()))
-    with visiting(made_app(tmp_path, writable=False)) as guest:
+    with visiting(made_app(tmp_path, writers="nobody")) as guest:
         page = guest.client.get("/library", params={"q": "mill", "judge": 1}).text
         assert not forms(page)
         assert "Grade these" not in page

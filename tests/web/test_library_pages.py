@@ -324,6 +324,17 @@ def test_search_shows_the_place_with_words_marked(visitor):
     assert "Nothing found" in text_of(visitor.client.get("/library?q=zeppelin").text)
 
 
+def test_each_document_is_shown_once_where_that_is_asked_for(visitor):
+    mills = "\n\n".join(f"The mill has {n} wheels. " + "Water runs. " * 60 for n in range(9))
+    visitor.add(("mill.txt", mills.encode()), ("other.txt", b"A mill stands here, too."))
+    assert visitor.client.get("/library?q=mill+wheels").text.count('class="hit-title"') > 2
+    page = visitor.client.get("/library?q=mill+wheels&each=1").text
+    assert page.count('class="hit-title"') == 2
+    assert "each document once" in page
+    assert 'name="each" value="1" checked' in page
+    assert "each=1" in re.search(r'href="(/library/[0-9a-f]+/why[^"]*)"', page)[1]  # and so back again
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -407,7 +418,7 @@ def test_visitors_who_may_only_look_change_nothing(tmp_path):
     with visiting(made_app(tmp_path)) as owner:
         owner.add(("mill.md", STORY.encode()))
         which = owner.only()
-    with visiting(made_app(tmp_path, writable=False)) as visitor:
+    with visiting(made_app(tmp_path, writers="nobody")) as visitor:
         assert 'type="file"' not in visitor.client.get("/library").text
         assert "<textarea" not in visitor.client.get("/ask").text
         assert "<textarea" not in visitor.client.get(f"/library/{which}/read").text
@@ -446,6 +457,7 @@ def test_marks_stand_on_the_words_that_were_asked_for():
         return "".join(f"[{one.text}]" if one.marked else one.text for one in marked_words(text, query, most))
 
     assert shown("Reading is what readers do.", "read") == "[Reading] is what [readers] do."
+    assert shown("It was regulated.", "regulations") == "It was [regulated]."
     assert shown("the cat sat", "the cat") == "the [cat] sat"
     assert shown("to be or not", "to be") == "[to] [be] or not"
     assert shown("視力は中心で鋭い", "中心") == "視力は[中心]で鋭い"

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from foveal.errors import InputError
-from foveal.web.limits import MOST_ADDRESSES, Limits, address_of, asked_by
+from foveal.web.limits import MOST_ADDRESSES, SHARED, Limits, address_of, asked_by, people_at, uploading
 from foveal.web.serving import server_config
 from foveal.web.settings import WebSettings
 
@@ -99,9 +99,46 @@ def test_proxies_of_a_network_are_named_in_the_home(tmp_path: Path, client: str,
     app.state.site.close()
 
 
+@pytest.mark.parametrize(
+    ("address", "people"),
+    [
+        ("203.0.113.7", SHARED),
+        ("203.0.113.8", 1),
+        ("10.20.30.40", SHARED),
+        ("11.0.0.1", 1),
+        ("2001:db8:1:2::/64", SHARED),
+        ("2001:db8:1:3::/64", 1),
+        ("2001:db8:ffff:ffff::/64", 1),
+        ("2001:db9::/64", SHARED),
+        ("testclient", 1),
+        ("", 1),
+    ],
+)
+def test_an_office_may_do_as_much_as_its_people(address: str, people: int):
+    shared = WebSettings(shared_addresses="203.0.113.7, 10.0.0.0/8, 2001:db8:1:2::5, 2001:db9::/32").shared
+    assert people_at(address, shared) == people
+
+
+def test_people_of_an_office_search_side_by_side(tmp_path: Path):
+    """Strangers are held to the limits that they had."""
+    (tmp_path / "foveal.toml").write_text('[web]\nshared_addresses = "203.0.113.0/24"\n')
+    app = site_app(tmp_path, records(12), search_per_minute=2, trusted_proxies=("testclient",))
+    client = TestClient(app)
+    for address, answered in (("203.0.113.9", 5), ("198.51.100.1", 2)):
+        told = [client.get("/papers?q=attention", headers={"x-forwarded-for": address}) for _ in range(5)]
+        assert sum(one.status_code == 200 for one in told) == answered
+    scope = {"type": "http", "app": app, "headers": []}
+    assert uploading(Request({**scope, "client": ("198.51.100.1", 1)})) == "198.51.100.1"
+    assert uploading(Request({**scope, "client": ("203.0.113.9", 1)})) == ""
+    assert uploading(Request({**scope, "client": ("127.0.0.1", 1)})) == ""
+    assert app.state.site.jobs.people("203.0.113.9") == SHARED
+
+
 def test_a_proxy_that_is_no_address_is_said(tmp_path: Path):
     with pytest.raises(InputError, match=r"trusted_proxies got 'proxy\.local'; it needs addresses or networks"):
         WebSettings(trusted_proxies="10.0.0.7, proxy.local")
+    with pytest.raises(InputError, match=r"shared_addresses got 'office'; it needs addresses or networks"):
+        WebSettings(shared_addresses="office")
 
 
 def test_too_many_searches_get_a_page_and_too_many_calls_json(tmp_path: Path):

@@ -299,7 +299,7 @@ def test_a_paper_is_shown_then_confirmed_then_listed(tmp_path: Path):
 
 
 def test_a_site_that_is_only_read_takes_no_papers(tmp_path: Path):
-    client = TestClient(site_app(tmp_path, records(12), writable=False))
+    client = TestClient(site_app(tmp_path, records(12), writers="nobody"))
     assert client.get("/papers/submit").status_code == 403
     assert client.post("/papers/submit", data={"id": "2101.00001"}).status_code == 403
     assert "/papers/submit" not in links(tree(client, "/papers/2612.99999"), "body")

@@ -15,7 +15,9 @@ from reading_site import made_app
 from starlette.testclient import TestClient
 
 from foveal.errors import InputError
-from foveal.web.settings import WebSettings
+from foveal.settings import Settings
+from foveal.web.models import Rankers
+from foveal.web.settings import WebSettings, load_web
 
 STRANGER, OWNER = ("9.9.9.9", 1), ("127.0.0.1", 1)
 
@@ -52,7 +54,7 @@ def library_app(home: Path, **options: object):
 
 @pytest.fixture
 def app(tmp_path: Path):
-    app = library_app(tmp_path, writable=False)
+    app = library_app(tmp_path, writers="nobody")
     yield app
     app.state.site.close()
 
@@ -88,6 +90,18 @@ def test_a_time_below_none_is_said():
         WebSettings(ranking_s=-1)
 
 
+def test_as_long_as_it_takes_can_be_said_in_the_home(tmp_path):
+    (tmp_path / "foveal.toml").write_text("[web]\nranking_s = 0\n", encoding="utf-8")
+    settings = Settings(home=tmp_path, cache=tmp_path / "cache")
+    assert load_web(settings).ranking_s == 0
+    (tmp_path / "foveal.toml").write_text("[web]\nranking_s = -3\n", encoding="utf-8")
+    with pytest.raises(InputError, match="ranking_s got -3; it needs a whole number or 0"):
+        load_web(settings)
+    (tmp_path / "foveal.toml").write_text("[web]\nstreams = 0\n", encoding="utf-8")
+    with pytest.raises(InputError, match="streams got 0; it needs a whole number above 0"):
+        load_web(settings)
+
+
 @pytest.mark.parametrize(("client", "seconds"), [(OWNER, 0.1), (STRANGER, 0)])
 def test_this_machine_itself_may_take_its_time_and_so_may_all_where_none_is_set(app, client, seconds):
     site = app.state.site
@@ -96,8 +110,38 @@ def test_this_machine_itself_may_take_its_time_and_so_may_all_where_none_is_set(
     assert site.rankers.slow.given == [20]
 
 
+def test_the_sites_own_ranker_orders_what_names_none_as_often_as_one_searches(tmp_path: Path):
+    app = library_app(tmp_path, writers="nobody", ranked_per_minute=1)
+    site = app.state.site
+    site.settings = site.library.settings = replace(site.settings, ranker="mine")
+    for _ in range(3):
+        page = asked(app, STRANGER, "/library?q=mill")
+        assert (page.status_code, "slow 19.000" in page.text) == (200, True)
+    assert '<option value="">mine (this site’s)</option>' in page.text
+    why = unescape(re.search(r'href="(/library/[0-9a-f]+/why[^"]*)"', page.text)[1])
+    assert asked(app, OWNER, why).status_code == 200
+    before = len(site.rankers.slow.given)
+    for plain in ("rank=none", "retriever=lexical"):
+        page = asked(app, OWNER, f"/library?q=mill&{plain}")
+        assert (page.status_code, "slow" in page.text) == (200, False)
+    assert len(site.rankers.slow.given) == before
+    app.state.site.close()
+
+
+def test_that_the_sites_own_ranker_is_gone_is_said(tmp_path: Path):
+    app = library_app(tmp_path)
+    site = app.state.site
+    site.rankers = Rankers()
+    site.settings = site.library.settings = replace(site.settings, ranker="mine")
+    page = asked(app, OWNER, "/library?q=mill")
+    assert page.status_code == 400
+    assert "not there any more" in page.text
+    assert asked(app, OWNER, "/library?q=mill&rank=none").status_code == 200
+    app.state.site.close()
+
+
 def test_a_stranger_has_few_of_them_a_minute(tmp_path: Path):
-    app = library_app(tmp_path, writable=False, ranked_per_minute=2)
+    app = library_app(tmp_path, writers="nobody", ranked_per_minute=2)
     assert [asked(app, STRANGER).status_code for _ in range(3)] == [200, 200, 429]
     refused = asked(app, STRANGER)
     assert "more than 2 searches that a ranker orders in 1 min" in refused.text

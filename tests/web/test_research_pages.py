@@ -439,9 +439,9 @@ def test_limits_of_a_person_and_of_the_site(tmp_path: Path) -> None:
         assert "runs were begun by you" in words_of(last.text)
         assert int(last.headers["retry-after"]) > 60
     app.state.site.close()
-    closed = research_app(tmp_path / "closed", writable=False)
+    closed = research_app(tmp_path / "closed", writers="nobody")
     with TestClient(closed, base_url="http://localhost") as client:
-        assert "but not ask" in words_of(client.get("/research").text)
+        assert "but not research" in words_of(client.get("/research").text)
         assert Visitor(client).post("/research", question="q", source="library").status_code == 403
         assert client.post("/api/research/runs", json={"question": "q"}).status_code == 403
 

@@ -1,17 +1,24 @@
 """How a site is served: connections outlive what stands before it, and threads take short turns."""
 
+import json
+import logging
+import re
+import resource
 import socket
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
 import httpx
 import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from foveal.cli import serve as serve_command
 from foveal.cli.main import app as command
 from foveal.errors import UnknownName
+from foveal.web import background
 from foveal.web.serving import KEEP_ALIVE_S, attentive, server_config
 
 
@@ -54,6 +61,7 @@ def serve(monkeypatch, tmp_path):
     """`foveal serve` over a home with these lines in its foveal.toml; the site that it would serve."""
     sites = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, **_: sites.append(self.config.app.state.site))
+    monkeypatch.setattr(background, "Background", nullcontext)  # whose threads would load models
 
     def run(*arguments, toml=""):
         (tmp_path / "foveal.toml").write_text(toml, encoding="utf-8")
@@ -75,3 +83,105 @@ def test_a_site_reads_by_the_attention_that_is_asked_for(serve):
     assert (site.web.attention, site.web.streams) == ("dhsa", 7)
     with pytest.raises(UnknownName, match=r"'flash'\. There are: auto, dense, streaming"):
         serve("--attention", "flash")
+
+
+def test_replicas_without_a_cluster_are_told():
+    """Not passed over without a word."""
+    told = CliRunner().invoke(command, ["serve", "--replicas", "2", "--port", "0"])
+    assert told.exit_code == 2
+    assert "--replicas goes with --ray" in told.output
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/foveal", "https://example.org/foveal/", "https://example.org/?a=b"]
+)
+def test_a_site_below_another_ones_name_is_told_that_it_needs_its_own(url):
+    told = CliRunner().invoke(command, ["serve", "--url", url, "--port", "0"])
+    assert told.exit_code == 2
+    assert "a name of its own" in " ".join(told.output.replace("│", " ").split())
+
+
+def test_more_connections_may_be_open_than_systems_give_at_first(serve):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(serve_command.OPEN_FILES, hard if hard != resource.RLIM_INFINITY else serve_command.OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        site = serve("--url", "https://papers.example.org/")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (wanted, hard)
+        assert wanted > site.web.streams + serve_command.CONNECTIONS
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert site.options.base_url == "https://papers.example.org"
+    assert site.options.writers == "nobody"
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "public"),
+    [
+        ("127.0.0.1", [], False),
+        ("::1", ["localhost"], False),
+        ("0.0.0.0", [], True),
+        ("192.0.2.7", ["localhost"], True),
+        ("127.0.0.1", ["papers.example.org"], True),
+        ("localhost", ["*"], True),
+    ],
+)
+def test_a_site_behind_a_proxy_of_its_machine_is_not_its_machines_alone(host, names, public):
+    """Or strangers could remove what is in the library."""
+    assert serve_command._is_public(host, names) == public
+
+
+URL = ("--url", "https://papers.example.org")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "toml", "writers"),
+    [
+        ((), "", "anyone"),
+        (URL, "", "nobody"),
+        (URL, '[web]\nwriters = "members"', "members"),
+        ((*URL, "--writers", "members"), '[web]\nwriters = "nobody"', "members"),
+        ((*URL, "--writable"), '[web]\nwriters = "members"', "anyone"),
+        (("--read-only",), "", "nobody"),
+    ],
+)
+def test_who_may_write_is_said_by_the_command_or_the_home_or_by_who_reaches_the_site(serve, arguments, toml, writers):
+    assert serve(*arguments, toml=toml).options.writers == writers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--writers", "members", "--writable"), "leave --writable and --read-only out"),
+        (("--writers", "membres"), "writers got 'membres'. There are: nobody, members, anyone."),
+    ],
+)
+def test_writers_that_are_said_twice_or_wrong_are_told(serve, arguments, told):
+    del serve  # what it puts in the place of the server
+    done = CliRunner().invoke(command, ["serve", "--port", "0", *arguments])
+    assert told in " ".join(f"{done.output} {done.exception}".replace("│", " ").split())
+
+
+def test_a_log_of_json_is_json_from_its_first_line(serve, tmp_path, monkeypatch):
+    """Also what is warned of before the settings are read, which say so."""
+    for name in ("foveal", "uvicorn"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+    for name in ("foveal.web.requests", "foveal.web.start"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    (tmp_path / "foveal.toml").write_text('[web]\nlog = "json"\n', encoding="utf-8")
+    env = {"FOVEAL_HOME": str(tmp_path), "FOVEAL_CACHE": str(tmp_path / "cache"), "FOVEAL_WEB_LGO": "json"}
+    done = CliRunner().invoke(command, ["serve", "--port", "0", *URL, "--writers", "members"], env=env)
+    told = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    assert told[0].startswith("FOVEAL_WEB_LGO: no setting of [web].")
+    assert told[1].startswith("Anybody with an address may sign in")
+    assert re.fullmatch(r"Open http://localhost:\d+   \(Ctrl-C stops it\)", told[2])
+    assert len(told) == 3
+
+
+def test_what_is_warned_of_is_told_though_the_settings_are_wrong(serve, tmp_path):
+    del serve
+    (tmp_path / "foveal.toml").write_text('[web]\nlog = "yaml"\n', encoding="utf-8")
+    env = {"FOVEAL_HOME": str(tmp_path), "FOVEAL_CACHE": str(tmp_path / "cache"), "FOVEAL_WEB_GOL": "json"}
+    done = CliRunner().invoke(command, ["serve", "--port", "0"], env=env)
+    assert "WARNING foveal.settings: FOVEAL_WEB_GOL: no setting" in " ".join(done.stderr.split())
+    assert "log got 'yaml'" in str(done.exception)

@@ -129,6 +129,17 @@ def test_pages_name_their_feeds(client: TestClient):
             assert client.get(one.get("href")).status_code == 200
 
 
+def test_the_eye_is_at_the_addresses_that_browsers_and_phones_guess(client: TestClient):
+    icon, touch = client.get("/favicon.ico"), client.get("/apple-touch-icon.png")
+    assert (icon.status_code, icon.headers["content-type"], icon.content[:6]) == (
+        200,
+        "image/x-icon",
+        b"\0\0\1\0\3\0",
+    )
+    assert (touch.status_code, touch.headers["content-type"], touch.content[:4]) == (200, "image/png", b"\x89PNG")
+    assert client.get("/favicon.ico", headers={"if-none-match": icon.headers["etag"]}).status_code == 304
+
+
 def test_robots_and_the_sitemap_lead_to_all_papers(client: TestClient):
     robots = client.get("/robots.txt").text
     assert "Sitemap: http://testserver/sitemap.xml" in robots

@@ -140,6 +140,9 @@ def backup(
         bool,
         typer.Option("--everything", help="With what a model has read, and states of work: they are large."),
     ] = False,
+    wait: Annotated[
+        int, typer.Option(min=0, help="Seconds to wait for whoever adds to the library; without it, none.")
+    ] = 0,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,7 +150,7 @@ def backup(
     from foveal.backup import backup as made
     from foveal.settings import Settings
 
-    done = made(Settings.load(home), folder, everything=everything)
+    done = made(Settings.load(home), folder, everything=everything, wait_s=wait)
     if as_json:
         print_json(done)
         return

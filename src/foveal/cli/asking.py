@@ -59,6 +59,7 @@ def ask(
     question: Annotated[str, typer.Argument(callback=not_empty)],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to answer from.")] = 8,
     retriever: RetrieverName = None,
+    rank: Annotated[str | None, typer.Option(help="Order what was found anew, as `foveal search --rank` does.")] = None,
     where: Where = None,
     model: Annotated[
         str | None,
@@ -92,7 +93,8 @@ def ask(
     if attention and is_act(attention):
         chat, attention = calibrated(attention, chat, local, library.settings), None
     ask_settings = AskSettings(answer=answering, looks=attention is not None, attention=attention or "auto")
-    answer, hits = asked(library, question, chat, local, k=k, retriever=retriever, where=where, settings=ask_settings)
+    search: dict[str, Any] = {"k": k, "retriever": retriever, "rank": rank, "where": where}
+    answer, hits = asked(library, question, chat, local, settings=ask_settings, **search)
     places = places_of(library, answer, hits)
     if as_json:
         passages = [passage_json(one.document_id, one.excerpt) | {"title": one.title} for one in answer.evidence]

@@ -149,7 +149,7 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
     console = results()
     console.print("Subscriptions: " + (", ".join(f"{n} {state}" for state, n in states.items()) or "none"))
     console.print(f"Sending: {lease.holder}, until {lease.until:%H:%M:%S} UTC" if lease else "Sending: nobody")
-    console.print(_runs_table(runs))
+    console.print(_runs_table(runs) if runs else "Runs: none yet; `foveal digest send` makes the first.")
 
 
 @app.command()
@@ -257,8 +257,11 @@ def show_subscriptions(home: Path | None, state: str | None, lift: str | None, a
         rows = subscriptions.subscriptions(database, state=state)
     if as_json:
         print_json([_told(one) for one in rows])
-    else:
+    elif rows:
         results().print(_subscriptions_table(rows))
+    else:
+        told = f"Nobody's subscription is {state}." if state else "Nobody has subscribed yet: people do at /subscribe."
+        results().print(told, markup=False)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

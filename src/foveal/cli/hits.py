@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from foveal.cli.output import shortened
-from foveal.evaluation.scripts import run_pattern, word_runs
-from foveal.retrieval.words import folded
+from foveal.retrieval.asked_words import asked_found, asked_places
 from foveal.types import page_at
 
 if TYPE_CHECKING:
@@ -78,10 +77,8 @@ def hit_text(
     if explained:
         _mark(body, lines[first:last], explained)
         return text.append_text(body).append(f"\n   {explained}\n", "dim")
-    words = tuple(map(folded, _words(query)))
-    for run in run_pattern().finditer(body.plain):
-        if words and folded(run.group()).startswith(words):
-            body.stylize("yellow", *run.span())
+    for word in asked_places(body.plain, query):
+        body.stylize("yellow", *word)
     return text.append_text(body).append("\n")
 
 
@@ -108,8 +105,7 @@ def _held(lines: Sequence[tuple[int, str]], explained: Explanation) -> list[floa
 
 def _words_held(lines: Sequence[str], query: str) -> list[float]:
     """How many of the query's words each line holds."""
-    words = [folded(word) for word in _words(query)]
-    return [sum(word in line for word in words) for line in map(folded, lines)]
+    return [len({word for _, word in asked_found(line, query)}) for line in lines]
 
 
 def _best_lines(lines: Sequence[str], held: Sequence[float], count: int = 6) -> tuple[int, int]:
@@ -119,7 +115,3 @@ def _best_lines(lines: Sequence[str], held: Sequence[float], count: int = 6) -> 
     while best + 1 < len(lines) and not lines[best].strip():
         best += 1
     return best, min(len(lines), best + count)
-
-
-def _words(query: str) -> list[str]:
-    return [word for word in word_runs(query) if len(word) > 2 or not word.isascii()]

@@ -28,6 +28,7 @@ from foveal.cli.output import (
 )
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
+from foveal.retrieval.by_document import best_of_each
 from foveal.retrieval.words import plain_quotes
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ KINDS = ("added", "updated", "unchanged", "removed", "skipped")
 
 RANK = (
     f"Order what was found anew: {', '.join(RANKERS)}, or a model of `foveal train`. Several with commas between are a "
-    "cascade, each with how many passages it takes if you like: knrm:100,blockrank:20."
+    "cascade, each with how many passages it takes if you like: knrm:100,blockrank:20. Default, unless "
+    "--retriever is given: what `foveal train use` chose; none: as they were found."
 )
 
 RetrieverName = Annotated[
@@ -146,6 +148,9 @@ def search(
     at: Annotated[
         str | None, typer.Option(help="As of this date, such as 2023-05-01: for --retriever fresh.", show_default=False)
     ] = None,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="Show of each document its best passage alone.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Show passages whole.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which words or sentences counted, as the ranker sees it.")
@@ -157,30 +162,41 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the passages that fit QUERY best, each with the exact place it stands."""
-    if budget is not None and not rank:
+    from foveal.ranking.chosen import NONE, chosen
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    ordered = bool(chosen(settings, retriever=retriever, rank=rank))
+    if budget is not None and not ordered:
         raise typer.BadParameter("--budget says how long ranking may take; name a ranker by --rank.")
-    if candidates is not None and not rank:
+    if candidates is not None and not ordered:
         raise typer.BadParameter("--candidates says how many passages a ranker orders; name one by --rank.")
-    library = open_library(home)
+    library = open_library(settings)
     reports: list[CascadeReport] = []
-    ranker = _ranker(rank, library, budget, reports) if rank else None
+    ranker = _ranker(rank, library, budget, reports) if ordered else None
     as_of: dict[str, Any] = {"at": at} if at else {}
     start = time.perf_counter()
-    hits = library.search(
-        plain_quotes(query), k, retriever=retriever, rank=ranker, candidates=candidates, where=where, **as_of
-    )
+
+    def found(k: int) -> list[Hit]:
+        asked = plain_quotes(query)
+        return library.search(
+            asked, k, retriever=retriever, rank=ranker or NONE, candidates=candidates, where=where, **as_of
+        )
+
+    hits = best_of_each(found, k) if documents else found(k)
     seconds = time.perf_counter() - start
     entries = library.entries([hit.passage.span.document_id for hit in hits])
     shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]
-    explained = _explained(query, [hit for hit, _ in shown], ranker, library, reports) if explain or picture else []
+    counted = [] if documents else reports  # of a cascade's stages, over all that was found
+    explained = _explained(query, [hit for hit, _ in shown], ranker, library, counted) if explain or picture else []
     why = explained if explain else [None] * len(shown)
     if as_json:
-        found = [
+        told = [
             hit_json(hit, entry) | ({"explanation": one.as_json()} if one else {})
             for (hit, entry), one in zip(shown, why, strict=True)
         ]
         cascade = {"cascade": reports[-1]} if reports else {}
-        print_json({"query": query, "seconds": round(seconds, 4), **cascade, "hits": found})
+        print_json({"query": query, "seconds": round(seconds, 4), **cascade, "hits": told})
     else:
         for place, ((hit, entry), one) in enumerate(zip(shown, why, strict=True), start=1):
             results().print(hit_text(place, hit, entry, query, full=full, explained=one))
@@ -206,11 +222,14 @@ def tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
             notes().print(f"{none} {' or '.join(unknown)}. Names to ask by: {names}.", markup=False)
 
 
-def _ranker(name: str, library: Library, budget: float | None, reports: list[CascadeReport]) -> Ranker:
+def _ranker(name: str | None, library: Library, budget: float | None, reports: list[CascadeReport]) -> Ranker | None:
+    """The one that is named, or the home's."""
     from foveal.ranking.by_name import load_ranker
+    from foveal.ranking.chosen import load_chosen
 
+    settings, cascade = library.settings, {"budget_ms": budget, "on_report": reports.append}
     with notes().status("Loading the ranker …"):
-        return load_ranker(name, home=library.settings.home, budget_ms=budget, on_report=reports.append)
+        return load_ranker(name, home=settings.home, **cascade) if name else load_chosen(settings, **cascade)
 
 
 def _explained(
@@ -289,6 +308,7 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
         "on disk": size(found.bytes),
         "encoder": found.encoder,
         "segmenter": found.segmenter,
+        "searches ordered by": found.ranker or "nothing: as they are found",
         "schema": str(found.schema),
     }
     for name, value in rows.items():

@@ -265,7 +265,7 @@ def summary(name: str, count: int, sparse: Looked, dense: Looked | None) -> dict
 
 def _require_layers(reader: LanguageModel, wanted: Sequence[int]) -> None:
     """InputError: the picture is to show layers that the model does not have, or that slide over a text."""
-    from foveal.attention.attach import check_choice
+    from foveal.attention.choices import check_choice
     from foveal.attention.profiles import whole_layers
 
     config = reader.model.config.get_text_config()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +29,12 @@ CONNECTIONS = 2000
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
+REPLICAS = 4
+"""Of each deployment, at most, where nobody says."""
+
+OPEN_FILES = 16_384
+"""Connections and files that may be open, where the system lets us have so many."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -48,11 +55,16 @@ def serve(
     url: Annotated[
         str, typer.Option(help="What feeds and mails call the site, such as https://papers.example.org.")
     ] = "",
-    writable: Annotated[
-        bool | None,
+    writers: Annotated[
+        str | None,
         typer.Option(
-            "--writable/--read-only", help="Visitors may add documents and ask (default: only on this machine itself)."
+            help="Who may add documents, ask and research: nobody, members (whoever is signed in; moderators remove), "
+            "or anyone (who may remove, too). Default: as foveal.toml says; else anyone on this machine itself, "
+            "without a --name or --url that others know, and nobody elsewhere."
         ),
+    ] = None,
+    writable: Annotated[
+        bool | None, typer.Option("--writable/--read-only", help="Short for --writers anyone, and --writers nobody.")
     ] = None,
     invited_only: Annotated[
         bool, typer.Option("--invited-only", help="Only people that `foveal admin user add` added may sign in.")
@@ -72,7 +84,10 @@ def serve(
     ] = None,
     ray: OnRay = False,
     ray_address: RayAddress = None,
-    replicas: Annotated[int, typer.Option(min=1, help="With --ray: most replicas of encoder, ranker and reader.")] = 4,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"With --ray: most replicas of encoder, ranker and reader (default: {REPLICAS})."),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Open the web app: the daily papers, the library, reading, asking and research.
@@ -82,9 +97,12 @@ def serve(
     """
     if bool(answerer) != bool(answerer_url):
         raise typer.BadParameter("--answerer and --answerer-url go together: the model, and the server to ask it at.")
+    if replicas is not None and not (ray or ray_address):
+        raise typer.BadParameter("--replicas goes with --ray or --ray-address: replicas are what a Ray cluster runs.")
     from foveal.registry import require
     from foveal.settings import Settings
 
+    writers = _writers(writers, writable=writable)
     named = _name_in(url) if url else ""
     uvicorn = require("uvicorn", extra="web")
     for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "python_multipart", "prometheus_client"):
@@ -95,33 +113,40 @@ def serve(
     from foveal.web.background import Background
     from foveal.web.models import LocalModels
     from foveal.web.serving import attentive, server_config
-    from foveal.web.settings import load_web
     from foveal.web.site import SiteSettings
 
     settings = Settings.load(home)
     if demo:
         settings = _demo_home(settings)
+    web = _web_settings(settings)
     local = host in LOCAL
     names = [*(name or []), *([named] if named else [])]
+    public = _is_public(host, names)
     options = SiteSettings(
         base_url=url.rstrip("/"),
         hosts=tuple(dict.fromkeys([*SiteSettings().hosts, *names, *([] if local or names else ["*"])])),
-        writable=local if writable is None else writable,
+        writers=writers or web.writers or ("nobody" if public else "anyone"),
         sign_up=not invited_only,
         demo=demo,
     )
-    web = load_web(settings)
     if attention is not None:
         web = replace(web, attention=attention)
-    _log_and_trace(web)
     models: Models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer, kept_mb=web.memory_mb)
-    with _replicas(settings, replicas, ray=ray, address=ray_address) as parts, _listening(host, port) as listening:
+    with (
+        _replicas(settings, replicas or REPLICAS, ray=ray, address=ray_address) as parts,
+        _listening(host, port) as listening,
+    ):
         app = create_app(settings, options, models=models if parts is None or answerer else parts, web=web)
         if parts is not None:
             _use(app.state.site, parts)
         shown = "localhost" if local else f"[{host}]" if ":" in host else host
         address = escape(f"http://{shown}:{listening.getsockname()[1]}")
-        notes().print(f"Open [bold]{address}[/]   (Ctrl-C stops it)")
+        _open_files()
+        if not (writers or web.writers) and options.writers == "nobody":
+            _say(web, "Visitors may look, but not add, ask or remove: --writers members lets people who sign in.")
+        if options.writers == "members" and options.sign_up and public:
+            _say(web, "Anybody with an address may sign in, and then add and ask: --invited-only lets in whom you add.")
+        _say(web, f"Open [bold]{address}[/]   (Ctrl-C stops it)")
         config = server_config(
             app,
             log_config=None if web.log == "json" else uvicorn.config.LOGGING_CONFIG,
@@ -132,23 +157,91 @@ def serve(
             uvicorn.Server(config).run(sockets=[listening])
 
 
+def _writers(writers: str | None, *, writable: bool | None) -> str | None:
+    """Who may write, as asked for; None: nobody says. Wrong usage: it is said twice."""
+    if writable is None:
+        return writers
+    if writers is not None:
+        raise typer.BadParameter("--writers says who may write: leave --writable and --read-only out.")
+    return "anyone" if writable else "nobody"
+
+
 def _name_in(url: str) -> str:
-    """The name in the address of the site. Wrong usage: it is no address."""
+    """The name in the address of the site. Wrong usage: it is no address, or one below another site's."""
     from urllib.parse import urlsplit
 
     try:
-        name = urlsplit(url).hostname if urlsplit(url).scheme in ("http", "https") else None
+        parts = urlsplit(url)
+        name = parts.hostname if parts.scheme in ("http", "https") else None
     except ValueError:
         name = None
+    if name and (parts.path.strip("/") or parts.query or parts.fragment):
+        raise typer.BadParameter(
+            f"--url got {url!r}; a site has a name of its own, without a path behind it: https://papers.example.org."
+        )
     if not name:
         raise typer.BadParameter(f"--url got {url!r}; it needs the site's address, such as https://papers.example.org.")
     return name
 
 
+def _is_public(host: str, names: Sequence[str]) -> bool:
+    """Whether others reach the site: it listens to them, or a proxy of this machine does, and calls it by a name."""
+    return host not in LOCAL or any(name not in LOCAL for name in names)
+
+
+def _open_files() -> None:
+    """Ask the system for as many as `CONNECTIONS` and the library need: a service often gets 1,024 at first."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+class _Waiting(logging.Handler):
+    """Keeps records until it is known how they are to be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def _web_settings(settings: Settings) -> WebSettings:
+    """How the site runs; what is warned of while that is read is logged as it says."""
+    from foveal.web.settings import load_web
+
+    logger, waiting = logging.getLogger("foveal"), _Waiting()
+    before, logger.handlers = logger.handlers, [waiting]
+    try:
+        web = load_web(settings)
+        logger.handlers = before
+        _log_and_trace(web)
+        return web
+    finally:
+        if waiting in logger.handlers:  # the settings cannot be read
+            logger.handlers = before
+        for record in waiting.records:
+            logger.handle(record)
+
+
+def _say(web: WebSettings, text: str) -> None:
+    """A remark to whoever starts the site: on the terminal, or in a log that is JSON throughout."""
+    if web.log != "json":
+        notes().print(text)
+        return
+    from rich.text import Text
+
+    logger = logging.getLogger("foveal.web.start")
+    logger.setLevel(logging.INFO)
+    logger.info(Text.from_markup(text).plain)
+
+
 def _log_and_trace(web: WebSettings) -> None:
     """As the home's settings say."""
-    import logging
-
     from foveal.cli.output import json_to_stderr
 
     if web.log == "json":

@@ -87,10 +87,9 @@ def _texts(data: Path | None, settings: Settings) -> dict[str, str]:
     library = open_library(settings)
     texts = {}
     with notes().status("Reading the library's passages …"):
-        for entry in library.documents():
-            document = library.get(entry.id)
+        for document in library.store.texts():
             for passage in library.segmenter.segment(document):
-                place = f"{entry.id}:{passage.span.start}-{passage.span.end}"
+                place = f"{document.id}:{passage.span.start}-{passage.span.end}"
                 texts[place] = _titled(document.title, passage.text)
     return texts
 

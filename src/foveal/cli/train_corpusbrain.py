@@ -154,7 +154,7 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
             named = [(name, record.title, record.text) for name, record in load_corpus(data).items()]
         else:
             library = open_library(settings)
-            named = [(entry.id, entry.title, library.get(entry.id).text) for entry in library.documents()]
+            named = [(one.id, one.title, one.text) for one in library.store.texts()]
         named = [one for one in named if one[1].strip() and one[2].strip()]
         titles = told_apart({name: title for name, title, _ in named}, model)
         named = [one for one in named if one[0] in titles]

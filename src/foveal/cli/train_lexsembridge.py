@@ -83,9 +83,8 @@ def lexsembridge(
         judgements=judgements,
         queries=queries,
         first_stage="none" if data else "lexical",
-        seed=seed,
     )
-    learnt, dev = parted(judged.examples, seed)
+    learnt, dev = parted(judged.examples)
     learnt = with_own_tasks(learnt, keywords, spans, passages, seed)
     with training.progress() as on_progress:
         folder, report = train_lexsembridge(

@@ -126,7 +126,7 @@ def _documents(
         read = training.documents_of(data, settings)
     else:
         library = open_library(settings)
-        read = (library.get(entry.id) for entry in library.documents())
+        read = library.store.texts()
     found = [made for one in read if (made := sectioned(one, chosen, table, only_topics=only)) is not None]
     if not found:
         raise InputError(

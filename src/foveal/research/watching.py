@@ -227,7 +227,7 @@ def _is_whole(report: Report) -> bool:
 
 
 def _failed(watch: Watch, watches: Watches, now: datetime, error: str) -> Look:
-    logger.warning("the watched question %r: %s", watch.question[:80], error)
+    logger.warning("the watched question %d: %s", watch.id, error)
     watches.settle(watch.id, next_at=now + min(AGAIN, watch.pause), error=error)
     return Look(watch.id, watch.question, error=error)
 

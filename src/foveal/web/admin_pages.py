@@ -1,4 +1,4 @@
-"""For moderators and admins: remarks that were hidden, claims, roles, and all that was done.
+"""For moderators and admins: remarks that were hidden, papers that were removed, claims, roles, and all that was done.
 
 /admin, /admin/claims; POST /admin/roles, /admin/claims
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from foveal.papers import accounts, claims, moderation
+from foveal.papers import accounts, claims, moderation, removing
 from foveal.papers.moderation import must
 from foveal.web.pages import page
 from foveal.web.safety import guarded
@@ -23,11 +23,12 @@ FOR_MODERATORS = "This page is for moderators and admins."
 
 @router.get("/admin")
 def desk(request: Request, person: Member) -> Response:
-    """Hidden remarks, people, the audit."""
+    """Hidden remarks, removed papers, people, the audit."""
     must(person, "moderate", FOR_MODERATORS)
     database = site_of(request).database
     values = {
         "hidden": moderation.hidden(database),
+        "removed": removing.removed(database),
         "open_claims": len(claims.claims(database)),
         "people": accounts.people(database) if person.may("administer") else [],
         "roles": list(accounts.RIGHTS),

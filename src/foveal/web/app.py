@@ -42,10 +42,11 @@ from foveal.web.admission import Admission
 from foveal.web.closing import closed_by_signals
 from foveal.web.collector import settle
 from foveal.web.health import HostCheck, samples
-from foveal.web.limits import asked_by
+from foveal.web.limits import uploading
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
+from foveal.web.rights import SignInFirst
 from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
 from foveal.web.settings import WebSettings, load_web
 from foveal.web.site import DEFAULTS, Site, SiteSettings
@@ -59,6 +60,8 @@ ROUTERS: tuple[str, ...] = (
     "mail_settings",
     "discussion_routes",
     "admin_pages",
+    "removal_pages",
+    "link_routes",
     "desk_pages",
     "feeds",
     "papers_api",
@@ -105,7 +108,8 @@ def create_app(
     """The app over one home; `models` read and answer (default: a model of this machine), `web` is the home's own."""
     app = FastAPI(title=options.title, version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
     web = web or load_web(settings)
-    options = replace(options, trusted_proxies=(*options.trusted_proxies, *web.proxies))
+    writers = options.writers or web.writers or "anyone"
+    options = replace(options, trusted_proxies=(*options.trusted_proxies, *web.proxies), writers=writers)
     local = LocalModels(cache=settings.cache, kept_mb=web.memory_mb)
     app.state.site = Site(settings, options, models or local, web=web)
     app.state.measures, app.state.gates = Measures(), {}
@@ -123,7 +127,7 @@ def create_app(
     app.add_middleware(BrowserCookie)
     app.add_middleware(NoNul, told=_told)
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
-    app.add_middleware(Admission, settings=web, gates=app.state.gates, asked_by=asked_by)
+    app.add_middleware(Admission, settings=web, gates=app.state.gates, asked_by=uploading)
     app.add_middleware(HostCheck, allowed_hosts=options.hosts)
     app.add_middleware(Headers)
     app.add_middleware(HeadOnly)
@@ -209,7 +213,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "There is no such page here.", 405: "This page does not take such a request."}
     detail = error.detail if error.detail and error.detail not in ("Not Found", "Method Not Allowed") else None
-    return _told(request, error.status_code, detail or said.get(error.status_code, "This did not work."), error.headers)
+    message = detail or said.get(error.status_code, "This did not work.")
+    return _told(request, error.status_code, message, error.headers, sign_in_first=isinstance(error, SignInFirst))
 
 
 def _wrong_parameter(request: Request, error: Exception) -> Response:
@@ -227,7 +232,8 @@ def _unforeseen(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return _told(request, 500, said, HEADERS | {"cache-control": "no-store"})
 
 
-def _told(request: Request, status: int, message: str, headers: Any = None) -> Response:
+def _told(request: Request, status: int, message: str, headers: Any = None, *, sign_in_first: bool = False) -> Response:
     if request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"error": message}, status, headers)
-    return page(request, "error.html", {"status": status, "message": message}, status=status, headers=headers)
+    known = {"status": status, "message": message, "sign_in_first": sign_in_first}
+    return page(request, "error.html", known, status=status, headers=headers)

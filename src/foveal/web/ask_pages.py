@@ -21,11 +21,11 @@ from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import MODEL, Job
-from foveal.web.limits import asked_by
 from foveal.web.offered import check_retriever, retrievers
 from foveal.web.pages import page
+from foveal.web.rights import Needs, whose_job
 from foveal.web.safety import guarded
-from foveal.web.site import Site, require_writable, site_of
+from foveal.web.site import Site, site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
 from foveal.web.works import plain, whole
@@ -162,7 +162,7 @@ def ask_form(request: Request, q: str = "", retriever: str = "", where: str = ""
     return page(request, "ask/ask.html", _about(site_of(request)) | known)
 
 
-@router.post("/ask", dependencies=[Depends(guarded)])
+@router.post("/ask", dependencies=[Depends(guarded), Depends(Needs("ask"))])
 def ask(
     request: Request,
     question: Annotated[str, Form()] = "",
@@ -171,7 +171,6 @@ def ask(
 ) -> Response:
     """Begin to answer."""
     site = site_of(request)
-    require_writable(site)
     try:
         check_retriever(retriever, site.settings.home)
         work = AskWork(
@@ -186,7 +185,7 @@ def ask(
     except (InputError, ModelUnavailable) as error:
         known = {"question": question, "where": where, "retriever": retriever, "wrong": site.told(error)}
         return page(request, "ask/ask.html", _about(site) | known, status=400)
-    return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
+    return RedirectResponse(site.jobs.start(work, whose=whose_job(request)).page, 303)
 
 
 @router.get("/ask/{key}")

@@ -19,7 +19,7 @@ from foveal.papers.cards import card
 from foveal.papers.mail.plain import plain_tex
 from foveal.papers.periods import Period
 from foveal.papers.store import Paper
-from foveal.papers.thumbnails import drawn, kept
+from foveal.papers.thumbnails import CARDS, drawn, kept
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
@@ -75,7 +75,7 @@ def _kept(home: Path, title: str, line: str, field: str, page: Path | None) -> b
     """The picture from its file; made, where it was not drawn of the same things before."""
     first = page.read_bytes() if page else None
     name = sha256("\n".join((title, line, field)).encode("utf-8", "surrogatepass") + (first or b"")).hexdigest()[:32]
-    path = home / "thumbnails" / "cards" / f"{name}.png"
+    path = home / CARDS / f"{name}.png"
     with suppress(FileNotFoundError):
         return path.read_bytes()
     content = card(title, line, field, page=first)

@@ -24,7 +24,7 @@ from foveal.web.small_forms import SmallForms, Text
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 writes = [Depends(guarded)]
 
-ACTS = ("pick", "unpick", "up", "down", "top")
+ACTS = ("pick", "unpick", "unlist", "up", "down", "top")
 
 
 @router.get("/desk")
@@ -44,7 +44,7 @@ def show(request: Request, person: Member, day: str = "") -> Response:
 
 @router.post("/desk", dependencies=writes)
 def act(request: Request, person: Member, day: Text, act: Text, paper: Text) -> Response:
-    """Pick a paper for the day, take it back, or move it."""
+    """Pick a paper for the day, take it back or off the day's page, or move it."""
     chosen, which, database = _day(day).first, paper_id(paper), site_of(request).database
     if act not in ACTS:
         raise InputError(f"The desk cannot {act[:20]!r}. It can: {', '.join(ACTS)}.")
@@ -52,6 +52,8 @@ def act(request: Request, person: Member, day: Text, act: Text, paper: Text) -> 
         desk.pick(database, [which], chosen, by=person)
     elif act == "unpick":
         desk.unpick(database, which, chosen, by=person)
+    elif act == "unlist":
+        desk.unlist(database, which, chosen, by=person)
     else:
         places = {"up": -1, "down": 1, "top": -10_000}[act]
         desk.move(database, which, chosen, places, by=person)

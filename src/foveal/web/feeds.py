@@ -1,7 +1,7 @@
 """Every list as a feed, Atom (RFC 4287) and JSON Feed 1.1, and what search engines ask for.
 
 /feed/day|week|month|trending.xml|.json      /feed/q/QUERY…   /feed/topic/ID…   /feed/category/NAME…
-/feed/author/KEY…  /feed/organisation/ID…    /robots.txt      /sitemap.xml, /sitemap/N.xml
+/feed/author/KEY…  /feed/organisation/ID…    /robots.txt  /favicon.ico  /sitemap.xml, /sitemap/N.xml
 
 Which     day: the newest listed ones of the last days, so that nobody who polls once a day misses any; week and month:
           those with the most votes of the week or month that has the latest papers
@@ -31,6 +31,7 @@ from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
 from foveal.web.markup import html_of, plain
+from foveal.web.pages import STATIC
 from foveal.web.site import Site, base_url, site_of
 
 router = APIRouter(include_in_schema=False)
@@ -90,6 +91,15 @@ def robots(request: Request) -> Response:
         f"Disallow: {path}\n" for path in ("/api/", "/feed/q/", "/papers/submit", "/papers?q=", "/mail/", "/u/")
     )
     return PlainTextResponse(f"User-agent: *\n{closed}\nSitemap: {base_url(request)}/sitemap.xml\n")
+
+
+@router.get("/favicon.ico")
+@router.get("/apple-touch-icon.png")
+def icon(request: Request) -> Response:
+    """The eye, for what reads no page first: feed readers, bookmarks, a phone's home screen."""
+    name = request.url.path[1:]
+    kind = "image/png" if name.endswith(".png") else "image/x-icon"
+    return conditional(request, Response((STATIC / name).read_bytes(), media_type=kind), public=True, seconds=86_400)
 
 
 @router.get("/sitemap.xml")

@@ -84,7 +84,7 @@ class Job:
     """One job. Threads write, pages and streams read."""
 
     def __init__(self, work: Work, settings: JobSettings, key: str = "", whose: str = "") -> None:
-        """A job that waits, under a new key or this one; `whose` is the address that asked for it."""
+        """A job that waits, under a new key or this one; `whose` is who asked: an address, or a person (rights.py)."""
         self.id = key or secrets.token_urlsafe(9)
         self.whose = whose
         self.stopping = False  # the server stops: what is not done is done again elsewhere
@@ -108,6 +108,11 @@ class Job:
     def page(self) -> str:
         """The page that shows it best."""
         return self.work.page(self.id)
+
+    @property
+    def name(self) -> str:
+        """As the log calls it: what was asked is nobody's who reads a log."""
+        return f"the job {self.id} ({getattr(self.work, 'kind', '') or self.work.lane})"
 
     @property
     def over(self) -> bool:

@@ -50,6 +50,7 @@ class Jobs:
     settings: JobSettings = field(default_factory=JobSettings)
     keeping: Keeping | None = None
     told: Callable[[Exception], str] = str  # what a page says of an error; the log has the whole
+    people: Callable[[str], int] = lambda _: 1  # who share an address, and what one of them may do at a time
     closing: bool = False
     _jobs: dict[str, Job] = field(default_factory=dict)  # in the order in which they were started
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -176,7 +177,7 @@ class Jobs:
                 503, "Too much is waiting here already. Come back in a few minutes.", {"Retry-After": "60"}
             )
         own = sum(one.whose == job.whose and not one.over for one in self._jobs.values()) if job.whose else 0
-        if own >= self.settings.of_one:
+        if own and own >= self.settings.of_one * self.people(job.whose):
             raise HTTPException(
                 429,
                 f"{own} of your jobs wait or go on already. Wait for one to end, or cancel it.",
@@ -208,7 +209,7 @@ class Jobs:
             try:
                 thread.start()
             except RuntimeError as error:  # the system gives no more threads: a later look may get one
-                logger.warning("%s waits: %s", job.work.title, error)
+                logger.warning("%s waits: %s", job.name, error)
                 job.state = "waiting"
                 break
             self._threads = [one for one in self._threads if one.is_alive()] + [thread]
@@ -251,10 +252,10 @@ class Jobs:
         except Cancelled:
             return "cancelled", None
         except FovealError as error:
-            logger.warning("%s failed: %s", job.work.title, error)
+            logger.warning("%s failed: %s", job.name, error)
             return "failed", self.told(error)
         except BaseException as error:  # a thread's end, and a panic of Rust is no Exception: no page waits for ever
-            logger.exception("%s failed", job.work.title)
+            logger.exception("%s failed", job.name)
             said = f"Something that nobody foresaw went wrong ({type(error).__name__}). The log says more."
             return "failed", said
         return "done", None

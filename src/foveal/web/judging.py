@@ -18,14 +18,15 @@ from foveal import faults
 from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
 from foveal.types import Span
 from foveal.web.library_pages import LONGEST_QUERY, entry_of, place_of
+from foveal.web.rights import Needs
 from foveal.web.safety import guarded
-from foveal.web.site import require_writable, site_of
+from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
 
-@router.post("/library/judge", dependencies=[Depends(guarded)])
+@router.post("/library/judge", dependencies=[Depends(guarded), Depends(Needs("judge"))])
 def judge(
     request: Request,
     q: Annotated[str, Form()],
@@ -39,14 +40,14 @@ def judge(
     rank: Annotated[str, Form()] = "",
     where: Annotated[str, Form()] = "",
     as_of: Annotated[str, Form()] = "",
+    each: Annotated[str, Form()] = "",
 ) -> Response:
     """Keep a grade. InputError: it is none, or the passage is not there any more."""
     site = site_of(request)
-    require_writable(site)
     entry, query = entry_of(site, document), q.strip()[:LONGEST_QUERY]
     place_of(site, entry, start, end, revision)
     moment = faults.now().isoformat(timespec="seconds")
     keep_judgement(site.settings.home / FILE, Judgement(query, Span(entry.id, start, end), revision, grade, moment))
-    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
+    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of, "each": each}
     told = urlencode({name: value for name, value in asked.items() if value} | {"judge": "1"})
     return RedirectResponse(f"/library?{told}#hit-{max(1, at)}", 303)

@@ -18,24 +18,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
-from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
+from foveal.errors import FovealError, InputError, LibraryBusy, ModelUnavailable, UnknownDocument, UnknownName
 from foveal.evaluation.judgements import FILE, GRADES, query_id, read_judgements
 from foveal.library import AddReport, Library
+from foveal.ranking.chosen import NONE, chosen, load_chosen
+from foveal.retrieval.by_document import best_of_each
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry, shown_from
 from foveal.retrieval.words import plain_quotes
-from foveal.types import Hit, Span, document_id
+from foveal.types import Hit, Ranker, Span, document_id
 from foveal.web.answers import author_of, one_line, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import LIBRARY, Job
-from foveal.web.limits import asked_by, limited
+from foveal.web.limits import limited
 from foveal.web.offered import check_ranker, check_retriever, rankers, retrievers
 from foveal.web.pages import page
 from foveal.web.papers_views import counted
 from foveal.web.passage_marks import Marked, marked_words
-from foveal.web.ranked import within
+from foveal.web.ranked import Within, within
+from foveal.web.rights import Needs, may, whose_job
 from foveal.web.safety import guarded
-from foveal.web.site import Site, require_writable, site_of
+from foveal.web.site import Site, site_of
 from foveal.web.small_forms import SmallForms, Uploads
 from foveal.web.telling import told
 from foveal.web.uploads import ACCEPT, Given, addresses_in, file_given, forget, pasted_given, upload_of
@@ -63,7 +66,7 @@ BUSY_AFTER_S = 10
 
 NOTHING_ASKED = {
     "query": "", "retriever": "", "rank": "", "where": "", "as_of": "", "found": (), "wrong": "", "judging": False,
-    "note": "", "asked": {},
+    "each": False, "note": "", "asked": {},
 }  # fmt: skip
 EMPTY = {"why": "", "pasted": ""}
 
@@ -231,27 +234,30 @@ def library_page(
     rank: str = "",
     where: str = "",
     as_of: str = "",
+    each: bool = False,
     p: int = 1,
     judge: bool = False,
 ) -> Response:
-    """Documents, or what a search finds."""
+    """Documents, or what a search finds; `each`: of each document the best passage alone."""
     site = site_of(request)
     query, found, wrong, note = q.strip()[:LONGEST_QUERY], list[Found](), "", ""
     if query and site.has_library:
         limited("search")(request)
         try:
-            found, note = _search(request, query, retriever, rank, where, as_of, judging=judge)
+            found, note = _search(request, query, retriever, rank, where, as_of, each=each, judging=judge)
         except FovealError as error:  # said beside the form, which keeps what was typed
             wrong = site.told(error)
     how = {"retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
+    grouped = {"each": "1"} if each else {}
     told: dict[str, object] = {
         "query": query,
-        "asked": {"q": query} | how,
+        "asked": {"q": query} | how | grouped,
+        "each": each,
         "found": found,
         "wrong": wrong,
         "note": note,
     }
-    return _shown(request, told | how | {"judging": judge and site.options.writable}, number=p)
+    return _shown(request, told | how | {"judging": judge and may(request, "judge")}, number=p)
 
 
 def _shown(
@@ -273,6 +279,7 @@ def _shown(
         "last": last,
         "retrievers": retrievers(site.settings.home),
         "rankers": rankers(site.settings.home),
+        "own_ranker": chosen(site.settings),
         "adding": site.jobs.unfinished(LIBRARY),
         "accept": ACCEPT,
         "refused": refused,
@@ -291,12 +298,11 @@ def add(
 ) -> Response:
     """Begin to add what was given."""
     site = site_of(request)
-    require_writable(site)
     given: list[Given] = []
     try:
         for one in _given(site, files or [], pasted, title):
             given.append(one)  # noqa: PERF402 (those before one that is refused are told from those after it)
-        job = site.jobs.start(AddWork.of(site, tuple(given)), whose=asked_by(request))
+        job = site.jobs.start(AddWork.of(site, tuple(given)), whose=whose_job(request))
     except Exception as error:
         AddWork.of(site, tuple(given)).dropped()
         if not isinstance(error, InputError):
@@ -306,11 +312,15 @@ def add(
 
 
 router.add_api_route(  # the one form that may be large
-    "/library/add", add, methods=["POST"], dependencies=[Depends(guarded)], route_class_override=Uploads
+    "/library/add",
+    add,
+    methods=["POST"],
+    dependencies=[Depends(guarded), Depends(Needs("add"))],
+    route_class_override=Uploads,
 )
 
 
-@router.get("/library/{which}/remove")
+@router.get("/library/{which}/remove", dependencies=[Depends(Needs("remove"))])
 def ask_to_remove(request: Request, which: str) -> Response:
     """The question whether it is meant."""
     site = site_of(request)
@@ -318,11 +328,10 @@ def ask_to_remove(request: Request, which: str) -> Response:
     return page(request, "library/remove.html", {"entry": entry, "kept": upload_of(site.settings, entry.source)})
 
 
-@router.post("/library/{which}/remove", dependencies=[Depends(guarded)])
+@router.post("/library/{which}/remove", dependencies=[Depends(guarded), Depends(Needs("remove"))])
 def remove(request: Request, which: str) -> Response:
     """Remove a document."""
     site = site_of(request)
-    require_writable(site)
     entry = entry_of(site, which)
     kept = upload_of(site.settings, entry.source)
     try:
@@ -372,7 +381,7 @@ def _given(site: Site, files: Sequence[UploadFile], pasted: str, title: str) -> 
 
 
 def _search(
-    request: Request, query: str, retriever: str, rank: str, where: str, as_of: str, *, judging: bool
+    request: Request, query: str, retriever: str, rank: str, where: str, as_of: str, *, each: bool, judging: bool
 ) -> tuple[list[Found], str]:
     """The passages, and what is to be said of how they were ordered."""
     site = site_of(request)
@@ -384,14 +393,16 @@ def _search(
         )
     moment: dict[str, Any] = {"at": as_of} if as_of else {}  # of the search that knows what was fresh
     retriever = retriever or ("fresh" if moment else "")
-    check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster
-    bounded = within(request, rank) if rank else None
-    ranker = bounded or (site.rankers.get(rank, site.settings.home) if rank else None)
+    ranker, bounded = _ranker(request, rank, chosen(site.settings, retriever=retriever, rank=rank))
     candidates = bounded.candidates if bounded else None
-    hits = site.library.search(
-        plain_quotes(query), FOUND, retriever=retriever or None, rank=ranker, candidates=candidates,
-        where=where.strip() or None, **moment,
-    )  # fmt: skip
+
+    def passages(k: int) -> list[Hit]:
+        return site.library.search(
+            plain_quotes(query), k, retriever=retriever or None, rank=ranker or NONE, candidates=candidates,
+            where=where.strip() or None, **moment,
+        )  # fmt: skip
+
+    hits = best_of_each(passages, FOUND) if each else passages(FOUND)
     note = bounded.said() if bounded else ""
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
     pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
@@ -401,6 +412,21 @@ def _search(
     given = {one.key: one.grade for one in read_judgements(site.settings.home / FILE)}
     asked = query_id(query)
     return [replace(one, grade=given.get((asked, one.span, one.revision))) for one in found], note
+
+
+def _ranker(request: Request, rank: str, name: str) -> tuple[Ranker | None, Within | None]:
+    """What orders a search by `name`, for `rank` that a visitor asked for; within the site's time for a stranger."""
+    site = site_of(request)
+    check_ranker(rank, site.settings.home)  # here, so that it holds whoever loads them: this process, or a cluster
+    if not name:
+        return None, None
+    try:
+        bounded = within(request, name, named=bool(rank))
+        return bounded or site.rankers.get(name, site.settings.home), bounded
+    except (UnknownName, ModelUnavailable):
+        if not rank:
+            load_chosen(site.settings)  # says what the site's own needs
+        raise
 
 
 def _found(hit: Hit, entry: Entry, query: str) -> Found:

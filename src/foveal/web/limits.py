@@ -5,6 +5,7 @@
 A bucket holds a period's worth of requests and fills evenly; what is spent comes back one by one. An address is that of
 the connection; behind a proxy that is trusted (SiteSettings.trusted_proxies), the last one in X-Forwarded-For that is
 not a proxy's itself. Networks of IPv6 give a house 2^64 addresses: they count as one. Each process counts for itself.
+An address that many people share, as an office does ([web] shared_addresses), may do `SHARED` times as much.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from fastapi import HTTPException, Request
 
@@ -23,6 +24,9 @@ from foveal.papers.rate_limits import network_of
 
 MOST_ADDRESSES = 20_000
 """Addresses that are remembered; the one that has been quiet for longest is forgotten."""
+
+SHARED = 50
+"""Times as much as one address may do what one may that many people share."""
 
 PERIODS = {"search": 60.0, "rank": 60.0, "api": 3600.0}
 """Seconds in which a bucket fills."""
@@ -66,6 +70,7 @@ def limited(kind: str) -> Callable[[Request], None]:
         }[kind]  # fmt: skip
         if allowed <= 0:
             return
+        allowed *= sharing(request)
         wait = site.limits.wait(kind, address_of(request, options.trusted_proxies), allowed)
         if wait > 0:
             seconds = math.ceil(wait)
@@ -82,6 +87,25 @@ def limited(kind: str) -> Callable[[Request], None]:
 def address_of(request: Request, trusted: tuple[str, ...]) -> str:
     """Whose bucket a request takes from: its address, of IPv6 the network of one house."""
     return network_of(asked_from(request, trusted))
+
+
+def sharing(request: Request) -> int:
+    """How many people's share an address has that a request comes from."""
+    from foveal.web.site import site_of
+
+    site = site_of(request)
+    return people_at(address_of(request, site.options.trusted_proxies), site.web.shared)
+
+
+def people_at(address: str, shared: tuple[str, ...]) -> int:
+    """How many people's share an address has, or the network of a house."""
+    return SHARED if _is_of(address, shared) else 1
+
+
+def uploading(request: Request) -> str:
+    """Whose uploads count together; "" for this machine itself, and for addresses that many people share."""
+    address = asked_by(request)
+    return "" if not address or sharing(request) > 1 else address
 
 
 def asked_by(request: Request) -> str:
@@ -102,11 +126,13 @@ def asked_from(request: Request, trusted: tuple[str, ...]) -> str:
 
 
 def _is_of(address: str, trusted: tuple[str, ...]) -> bool:
-    """Whether an address is one of these, or lies in a network of theirs."""
+    """Whether an address, or the network of a house, is one of these, or lies in a network of theirs."""
     networks = [one for one in trusted if "/" in one]
     if not networks or address in trusted:
         return address in trusted
     try:
-        return any(ip_address(address) in ip_network(one) for one in networks)
+        own = ip_network(address)
     except ValueError:  # no address at all
         return False
+    theirs = [one for one in map(ip_network, networks) if one.version == own.version]
+    return any(own.subnet_of(one) for one in theirs)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from starlette.background import BackgroundTask
 
 from foveal.errors import FovealError, InputError
 from foveal.papers.sessions import LINK_LIFE, UNUSABLE, local_path, peek, request_link, sign_out, use_link
+from foveal.web.limits import sharing
 from foveal.web.pages import page
 from foveal.web.safety import COOKIE as BROWSER
 from foveal.web.safety import guarded
@@ -64,6 +65,7 @@ def send(request: Request, email: Annotated[str, Form()] = "", next: Annotated[s
         ip=ip_of(request),
         browser=request.cookies.get(BROWSER, ""),
         open_to_all=site.options.sign_up,
+        sharing=sharing(request),
     )
     values = {"address": link.address, "minutes": _minutes(), "in_log": site.deliver is in_the_log}
     answer = page(request, "people/sent.html", values, headers=private())

@@ -24,6 +24,7 @@ from foveal.papers.mail.links import Links
 from foveal.papers.mail.schedule import CADENCES
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import Preferences
+from foveal.web.limits import sharing
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Reader, ip_of, private
@@ -79,6 +80,7 @@ def asked(request: Request, person: Reader, wanted: Wished, email: Text = "") ->
         deliver=site.deliver,
         links=Links(site.mail.url),
         ip=ip_of(request),
+        sharing=sharing(request),
         person_id=_own(person, email),
     )
     return _told(request, "Look into your mail", answer)

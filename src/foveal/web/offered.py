@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from foveal.errors import InputError, UnknownName
+from foveal.ranking.chosen import NONE
 from foveal.registry import RANKERS, RETRIEVERS
 from foveal.retrieval.passage_files import made_indexes
 
@@ -49,11 +50,13 @@ def check_retriever(name: str | None, home: Path) -> None:
 
 
 def check_ranker(name: str | None, home: Path) -> None:
-    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20") is none that this site has.
+    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20", "none") is none that this site has.
 
     InputError: there are more than `MOST_STAGES`, or one takes more than `MOST_CANDIDATES` (`MOST_READ`).
     """
     parts = (name or "").split(",")
+    if name == NONE:
+        return
     if len(parts) > MOST_STAGES:
         raise InputError(f"A ranker of this site has at most {MOST_STAGES} stages, not {len(parts)}. Name fewer.")
     for part in parts:

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from foveal.papers.periods import short_date
 from foveal.web.browsers import browser_name
 from foveal.web.markup import html_of, plain
+from foveal.web.rights import rights
 from foveal.web.safety import token_of
 from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import base_url, site_of
@@ -51,6 +52,7 @@ def page(
         "path": request.url.path,
         "person": person,
         "sign_in": sign_in_address(request),
+        "may": rights(request),
         "sends_mail": site_of(request).mail is not None,
     }
     html = environment.get_template(template).render(known | dict(values or {}))

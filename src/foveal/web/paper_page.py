@@ -20,11 +20,13 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Res
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import UnknownDocument, UnknownPaper, UnreadableSource
-from foveal.papers import browsing, collecting, curating, exporting
+from foveal.papers import browsing, collecting, curating, exporting, linking, removing, votes
 from foveal.papers.periods import Period
+from foveal.papers.person import Person
 from foveal.papers.records import paper_id
-from foveal.papers.store import Paper
+from foveal.papers.store import Listing, Paper
 from foveal.papers.thumbnails import drawn, first_page, keep, kept
+from foveal.papers.upserts import PERSON
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.discussion_routes import discussion_values
@@ -32,6 +34,7 @@ from foveal.web.limits import limited
 from foveal.web.markup import html_of, links_of
 from foveal.web.papers_pages import shown
 from foveal.web.reader_views import without_muted, yours_of
+from foveal.web.rights import Needs
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Reader, signed_in
 from foveal.web.site import Site, base_url, site_of
@@ -43,6 +46,19 @@ router = APIRouter(route_class=SmallForms, include_in_schema=False)
 SIMILAR = 6
 """Papers near another one that are shown."""
 
+LINKS = {
+    "code": "Code",
+    "project": "Project page",
+    "model": "Model",
+    "dataset": "Data set",
+    "demo": "Demo",
+    "page": "Something else",
+}
+"""What a form calls the kinds of linking.KINDS."""
+
+DAYS = 5
+"""Days that a paper is on, the last of which can be taken back on its page."""
+
 KEYWORDS = 100
 """Keywords that are looked for in an abstract."""
 
@@ -50,12 +66,13 @@ _YEAR_S = 365 * 86_400
 _MONTH_S = 30 * 86_400
 
 
-@router.get("/papers/submit")
+@router.get("/papers/submit", dependencies=[Depends(Needs("submit"))])
 def submit(request: Request, id: Annotated[str, Query(max_length=300)] = "") -> Response:  # noqa: A002
     """A form; with an id, what would be added."""
-    _writable(request)
     which = paper_id(id) if id.strip() else ""
     there = site_of(request).papers.many([which]) if which else []
+    if which and not there:
+        removing.must_be_welcome(site_of(request).database, which)
     values = {
         "heading": "Add a paper",
         "line": "By its arXiv id or address",
@@ -66,12 +83,12 @@ def submit(request: Request, id: Annotated[str, Query(max_length=300)] = "") -> 
     return shown(request, "papers/submit.html", values)
 
 
-@router.post("/papers/submit", dependencies=[Depends(guarded)])
+@router.post("/papers/submit", dependencies=[Depends(guarded), Depends(Needs("submit"))])
 def submitted(request: Request, person: Reader, id: Annotated[str, Form(max_length=300)]) -> Response:  # noqa: A002
     """Fetch the paper unless it is here, and list it today."""
-    _writable(request)
     site, which = site_of(request), paper_id(id)
     if not site.papers.many([which]):
+        removing.must_be_welcome(site.database, which)
         which = site.parts.fetch(site.database, site.settings, which)
     by = f"@{person.login}" if person else ""
     browsing.list_on(site.database, which, datetime.now(UTC).date(), by=by)
@@ -160,10 +177,21 @@ def one_paper(request: Request, which: str, authors: Annotated[str, Query(max_le
         "yours": yours_of(request, [paper]),
         "shelves": collecting.shelves(site.database, person, paper.id) if (person := signed_in(request)) else [],
         "chosen": curating.days_of(site.database, paper.id) if person and person.may("curate") else [],
+        "may_link": linking.may_link(paper, person),
+        "own_links": [one for one in paper.links if one.source == PERSON],
+        "link_kinds": LINKS,
+        "voters": votes.voters(site.database, paper.id) if person else [],
+        "listed": _listed(paper, person),
         "claimable": any(author.person_id is None for author in paper.authors),
         **discussion_values(request, paper.id),
     }
     return shown(request, "papers/paper.html", values)
+
+
+def _listed(paper: Paper, person: Person | None) -> list[Listing]:
+    """The last days that it is on; without those for which it is chosen, where a curator has these beside them."""
+    curates = person is not None and person.may("curate")
+    return [one for one in reversed(paper.listings) if one.position is None or not curates][:DAYS]
 
 
 def _reference(request: Request, which: str, form: str, media_type: str, ending: str) -> Response:
@@ -178,8 +206,12 @@ def _reference(request: Request, which: str, form: str, media_type: str, ending:
 
 
 def _missing(request: Request, name: str) -> Response:
-    values = {"title": name, "heading": "Not here yet", "line": "", "which": name}
-    return shown(request, "papers/missing.html", values, status=404)
+    """That it is not here; or was removed, which a program that asks is told by 410; or is another entry of one."""
+    gone = removing.found(site_of(request).database, name)
+    if gone is not None and gone.same_as:
+        return RedirectResponse(views.paper_address(gone.same_as), 308)
+    values = {"title": name, "heading": "Gone" if gone else "Not here yet", "line": "", "which": name, "removed": gone}
+    return shown(request, "papers/missing.html", values, status=410 if gone else 404)
 
 
 def _abstract(site: Site, paper: Paper) -> Any:
@@ -214,8 +246,8 @@ def _place(site: Site, paper: Paper) -> tuple[int, views.Choice] | None:
         return None
     period = Period.around("day", paper.listed_on)
     day = views.Choice(period.title, views.period_address(period))
-    votes = paper.all_votes
-    return (browsing.place_of_day(site.database, paper.id, paper.listed_on, votes) if votes else 0, day)
+    given = paper.all_votes
+    return (browsing.place_of_day(site.database, paper.id, paper.listed_on, given) if given else 0, day)
 
 
 def _links(paper: Paper) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -243,11 +275,6 @@ def _first_page(site: Site, paper: Paper) -> bool:
             keep(site.settings.home, paper.id, first_page(path))
             return True
     return False
-
-
-def _writable(request: Request) -> None:
-    if not site_of(request).options.writable:
-        raise HTTPException(403, "Visitors of this site add no papers. Whoever runs it does: foveal papers add ID.")
 
 
 def _seconds(request: Request) -> int:

@@ -23,6 +23,7 @@ from fastapi.responses import JSONResponse
 from foveal.errors import InputError
 from foveal.papers.periods import Period
 from foveal.papers.store import MOST, Author, Paper
+from foveal.papers.upserts import PERSON
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
@@ -129,12 +130,17 @@ def paper_of(paper: Paper, base: str) -> dict[str, Any]:
         discussionId=_hash("discussion", paper.id),
         projectPage=views.safe_link(paper.project_url) or None,
         githubRepo=views.safe_link(paper.repo_url) or None,
-        githubRepoAddedBy="auto" if views.safe_link(paper.repo_url) else None,
+        githubRepoAddedBy=_added_by(paper) if views.safe_link(paper.repo_url) else None,
         githubStars=paper.repo_stars,
         ai_summary=paper.summary or None,
         ai_keywords=list(paper.keywords) or None,
         organization=_organisation(paper, base),
     )
+
+
+def _added_by(paper: Paper) -> str:
+    by_person = any(one.source == PERSON and one.url == paper.repo_url for one in paper.links)
+    return "user" if by_person else "auto"
 
 
 def detail_of(paper: Paper, base: str) -> dict[str, Any]:

@@ -84,17 +84,19 @@ class Timed:
         return cascade
 
 
-def within(request: Request, name: str) -> Within | None:
+def within(request: Request, name: str, *, named: bool = True) -> Within | None:
     """The ranker of that name for a stranger; None for this machine itself, or where a site bounds no time.
 
-    HTTPException 429: the address asked too often. UnknownName: there is none.
+    `named`: by the visitor; the site's own ranker orders as many searches as there may be. HTTPException 429: the
+    address asked too often. UnknownName: there is none.
     """
     from foveal.web.site import site_of
 
     site = site_of(request)
     if not asked_by(request):
         return None
-    limited("rank")(request)
+    if named:
+        limited("rank")(request)
     if not site.web.ranking_s:
         return None
     ranker = site.rankers.get(name, site.settings.home)

@@ -22,11 +22,11 @@ from foveal.web.answers import Cited, cited, one_line, pieces
 from foveal.web.ask_pages import checked_question
 from foveal.web.jobs import MODEL, Job
 from foveal.web.library_pages import entry_of
-from foveal.web.limits import asked_by
 from foveal.web.models import is_served
 from foveal.web.pages import page
+from foveal.web.rights import Needs, whose_job
 from foveal.web.safety import guarded
-from foveal.web.site import Site, require_writable, site_of
+from foveal.web.site import Site, site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
 from foveal.web.works import plain, whole
@@ -193,13 +193,12 @@ def read_form(request: Request, which: str, q: str = "") -> Response:
     return _form(request, _document(request, which), q, "normal")
 
 
-@router.post("/library/{which}/read", dependencies=[Depends(guarded)])
+@router.post("/library/{which}/read", dependencies=[Depends(guarded), Depends(Needs("read"))])
 def read(
     request: Request, which: str, question: Annotated[str, Form()] = "", effort: Annotated[str, Form()] = "normal"
 ) -> Response:
     """Begin to read."""
     site = site_of(request)
-    require_writable(site)
     document = _document(request, which)
     try:
         if effort not in EFFORTS:
@@ -211,7 +210,7 @@ def read(
     work = ReadWork(
         document.id, document.title, asked, site.models, lambda: site.library, effort, lane, site.web.attention
     )
-    return RedirectResponse(site.jobs.start(work, whose=asked_by(request)).page, 303)
+    return RedirectResponse(site.jobs.start(work, whose=whose_job(request)).page, 303)
 
 
 @router.get("/library/{which}/read/{key}")

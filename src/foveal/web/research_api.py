@@ -38,9 +38,10 @@ from foveal.web.research_desk import Desk, sources_named
 from foveal.web.research_pages import begun, owner_of
 from foveal.web.research_streams import ALIVE, followed
 from foveal.web.research_work import Asked
+from foveal.web.rights import Needs
 from foveal.web.safety import COOKIE, same_site
 from foveal.web.signed_in import private
-from foveal.web.site import require_writable, site_of
+from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import HEADERS
 
@@ -87,11 +88,10 @@ def ours(request: Request) -> None:
 writes = [Depends(ours), Depends(limited("api"))]
 
 
-@router.post("/runs", dependencies=writes)
+@router.post("/runs", dependencies=[*writes, Depends(Needs("research"))])
 def new_run(request: Request, body: NewRun) -> Response:
     """Begin a run."""
     site = site_of(request)
-    require_writable(site)
     budget = Budget(tokens=body.tokens, seconds=body.seconds, pages=body.pages)
     report = body.report.asked(body.question.strip()) if body.report else None
     sources = sources_named(body.sources, site.research)
@@ -122,11 +122,10 @@ def stop(request: Request, key: str) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/solve", dependencies=writes)
+@router.post("/solve", dependencies=[*writes, Depends(Needs("research"))])
 def solve(request: Request, body: Annotated[dict[str, Any], Body()]) -> Response:
     """Answer as the reference does."""
     site = site_of(request)
-    require_writable(site)
     question, history = solve_asked(body)
     asked = Asked(scalar(question.strip()), sources_named((), site.research), history=tuple(map(_whole, history)))
     key = begun(request, asked)

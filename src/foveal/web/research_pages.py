@@ -33,7 +33,7 @@ from foveal.research.runs import KeptRun, Owner
 from foveal.research.state import RunState
 from foveal.research.traces import text_of
 from foveal.research.watches import Watches
-from foveal.web.limits import address_of
+from foveal.web.limits import address_of, sharing
 from foveal.web.models import is_local
 from foveal.web.pages import environment, page
 from foveal.web.report_views import report_file, styles
@@ -41,9 +41,10 @@ from foveal.web.research_desk import Desk, lacking, sources_named
 from foveal.web.research_parts import known_of, node_query
 from foveal.web.research_views import ENDED
 from foveal.web.research_work import Asked
+from foveal.web.rights import Needs, may
 from foveal.web.safety import COOKIE, guarded, token_of
 from foveal.web.signed_in import hash_of, private, signed_in
-from foveal.web.site import require_writable, site_of
+from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms, Text
 
 LISTED = 20
@@ -51,6 +52,7 @@ HOUR_S = 3600.0
 
 router = APIRouter(include_in_schema=False, route_class=SmallForms)
 writes = [Depends(guarded)]
+costs = [*writes, Depends(Needs("research"))]
 
 
 @router.get("/research")
@@ -59,7 +61,7 @@ def research(request: Request, q: str = "") -> Response:
     return _form(request, {"question": q})
 
 
-@router.post("/research", dependencies=writes)
+@router.post("/research", dependencies=costs)
 def begin(
     request: Request,
     question: Text = "",
@@ -73,7 +75,6 @@ def begin(
 ) -> Response:
     """Begin a run; `kind` is answer or report, and with `ask` a report's brief is shown before it begins."""
     site = site_of(request)
-    require_writable(site)
     try:
         budget = Budget(seconds=60 * number(minutes, "minutes"), pages=number(pages, "pages"))
         report = ReportAsk(mode=mode, planner=planner, attended=bool(ask)) if kind == "report" else None
@@ -117,7 +118,7 @@ def cancel(request: Request, key: str) -> Response:
     return RedirectResponse(f"/research/{key}", 303)
 
 
-@router.post("/research/{key}/now", dependencies=writes)
+@router.post("/research/{key}/now", dependencies=costs)
 def answer_now(request: Request, key: str) -> Response:
     """Answer from what was found."""
     desk = own_desk(request, key)
@@ -125,7 +126,7 @@ def answer_now(request: Request, key: str) -> Response:
     return RedirectResponse(f"/research/{key}", 303)
 
 
-@router.post("/research/{key}/go-on", dependencies=writes)
+@router.post("/research/{key}/go-on", dependencies=costs)
 def go_on(request: Request, key: str) -> Response:
     """Go on where it was broken off."""
     desk = own_desk(request, key)
@@ -134,7 +135,7 @@ def go_on(request: Request, key: str) -> Response:
     return RedirectResponse(f"/research/{key}", 303)
 
 
-@router.post("/research/{key}/edit", dependencies=writes)
+@router.post("/research/{key}/edit", dependencies=costs)
 def edit(request: Request, key: str, node: Text = "", question: Text = "") -> Response:
     """Give a node another question: it, and what builds on it, are searched anew."""
     desk = own_desk(request, key)
@@ -146,7 +147,7 @@ def edit(request: Request, key: str, node: Text = "", question: Text = "") -> Re
 @router.post("/research/{key}/share", dependencies=writes)
 def share(request: Request, key: str, shared: Text = "") -> Response:
     """Let others look, or not."""
-    desk = own_desk(request, key, changing=False)
+    desk = own_desk(request, key)
     desk.runs.share(key, shared == "yes")
     return RedirectResponse(f"/research/{key}", 303)
 
@@ -154,7 +155,7 @@ def share(request: Request, key: str, shared: Text = "") -> Response:
 @router.post("/research/{key}/remove", dependencies=writes)
 def remove(request: Request, key: str) -> Response:
     """Delete it."""
-    desk = own_desk(request, key, changing=False)
+    desk = own_desk(request, key)
     desk.remove(key)
     return RedirectResponse("/research", 303)
 
@@ -203,7 +204,10 @@ def begun(request: Request, asked: Asked) -> str:
 def whole(request: Request, run: KeptRun, chosen: str) -> dict[str, Any]:
     """All that the templates of a run know; `chosen` is what its panel shows."""
     desk = site_of(request).research
-    return known_of(desk, run, desk.state(run.key), chosen) | {"mine": run.is_of(owner_of(request))}
+    return known_of(desk, run, desk.state(run.key), chosen) | {
+        "mine": run.is_of(owner_of(request)),
+        "writable": may(request, "research"),
+    }
 
 
 def number(given: str, what: str) -> int:
@@ -215,11 +219,9 @@ def number(given: str, what: str) -> int:
     return int(given)
 
 
-def own_desk(request: Request, key: str, *, changing: bool = True) -> Desk:
-    """The desk, for the owner of a run; `changing`: what takes the machine's time."""
+def own_desk(request: Request, key: str) -> Desk:
+    """The desk, for the owner of a run."""
     site = site_of(request)
-    if changing:
-        require_writable(site)
     site.research.own(key, owner_of(request))
     return site.research
 
@@ -236,8 +238,10 @@ def _spend(request: Request) -> None:
     """TooMany: this person, or this address, asks too often."""
     site, owner = site_of(request), owner_of(request)
     limit = Limit(name="research", most=site.research.settings.per_hour, seconds=HOUR_S, what="runs were begun by you")
-    who = f"person {owner.person}" if owner.person is not None else address_of(request, site.options.trusted_proxies)
-    take(site.database, limit, who)
+    if owner.person is not None:
+        take(site.database, limit, f"person {owner.person}")
+    else:
+        take(site.database, limit.times(sharing(request)), address_of(request, site.options.trusted_proxies))
 
 
 def _form(request: Request, given: Mapping[str, Any]) -> Response:

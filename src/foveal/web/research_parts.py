@@ -47,7 +47,6 @@ def known_of(desk: Desk, run: KeptRun, state: RunState, chosen: str) -> dict[str
         "failed": state.search_failed,
         "question": state.question or run.question,
         "local": is_local(desk.site.models),
-        "writable": desk.site.options.writable,
         "mailing": desk.site.mail is not None,
     }
     if is_report(run, state):

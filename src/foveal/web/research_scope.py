@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError
@@ -19,8 +19,7 @@ from foveal.research.report import Brief
 from foveal.research.scope import Said
 from foveal.web.pages import page
 from foveal.web.research_desk import checked
-from foveal.web.research_pages import number, own_desk, owner_of, whole
-from foveal.web.safety import guarded
+from foveal.web.research_pages import costs, number, own_desk, owner_of, whole
 from foveal.web.signed_in import private
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms, Text
@@ -33,7 +32,7 @@ MOST_WORDS = 5000
 router = APIRouter(include_in_schema=False, route_class=SmallForms)
 
 
-@router.post("/research/{key}/scope", dependencies=[Depends(guarded)])
+@router.post("/research/{key}/scope", dependencies=costs)
 def scope(
     request: Request,
     key: str,

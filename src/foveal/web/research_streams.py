@@ -28,6 +28,7 @@ from foveal.research.state import RunState
 from foveal.web.research_desk import Desk
 from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
+from foveal.web.rights import may
 from foveal.web.site import site_of
 from foveal.web.streams import HEADERS, KEEP_ALIVE_S, began_after
 
@@ -94,7 +95,7 @@ def _told(
     shown: _Shown,
 ) -> str:
     """The parts that events changed, as they are sent; None: all of them, for the last time."""
-    known = known_of(desk, desk.runs.get(key), state, node) | {"mine": mine}
+    known = known_of(desk, desk.runs.get(key), state, node) | {"mine": mine, "writable": may(request, "research")}
     kinds = {event.kind for event in changed or ()}
     acts = (known["live"], known["waits"])
     of_report = "view" in known

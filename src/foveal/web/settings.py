@@ -7,17 +7,21 @@ memory_mb = 1024
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError, UnknownName
+from foveal.papers.rate_limits import network_of
 from foveal.registry import METHODS
 
 if TYPE_CHECKING:
     from foveal.settings import Settings
 
 LOGS = ("text", "json")
+
+WRITERS = ("nobody", "members", "anyone")
+"""Who may add, ask and remove: see rights.py."""
 
 ATTENTION = ("auto", *METHODS)
 """What `attention` may be: the choice by length, or a method by name."""
@@ -27,6 +31,7 @@ ATTENTION = ("auto", *METHODS)
 class WebSettings:
     """What an operator chooses; the defaults suit one machine."""
 
+    writers: str = ""  # who may add, ask and remove: one of WRITERS; "": anyone on this machine alone, else nobody
     log: str = "text"  # or "json": an object a line, one for each request, too
     traces: bool = False  # OpenTelemetry, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names (foveal[traces])
     metrics_token: str = ""  # whoever sends it as a bearer token may read /metrics; without one this machine alone
@@ -36,14 +41,16 @@ class WebSettings:
     pages_waiting: int = 256  # more are refused with 503
     searches_at_once: int = 2  # searches, which keep the processor busy
     searches_waiting: int = 128
-    ranking_s: int = 20  # seconds that a ranker may take for a search of a stranger; 0: as long as it takes
+    ranking_s: int = field(default=20, metadata={"least": 0})  # for a search of a stranger by a ranker; 0: any time
     streams: int = 1000  # open at a time: each is a page that looks on at a job
     patience_s: int = 15  # seconds that a request waits for its turn before it is refused
     answers_at_once: int = 4  # questions that a server's model is asked side by side
     trusted_proxies: str = ""  # "10.0.0.7, 10.1.0.0/16": whose X-Forwarded-For and -Proto are believed
+    shared_addresses: str = ""  # "203.0.113.7, 10.0.0.0/8": where many people come from, as from an office
 
     def __post_init__(self) -> None:
         """InputError: a way of logging, or of attending, that is none."""
+        checked_writers(self.writers)
         if self.log not in LOGS:
             raise InputError(f"[web] log got {self.log!r}. There are: {', '.join(LOGS)}.")
         if self.attention not in ATTENTION:
@@ -53,18 +60,31 @@ class WebSettings:
             )
         if self.ranking_s < 0:
             raise InputError(f"[web] ranking_s got {self.ranking_s}; it needs seconds, or 0 for as long as it takes.")
-        for one in self.proxies:
-            try:
-                ip_network(one)
-            except ValueError:
-                raise InputError(
-                    f"[web] trusted_proxies got {one!r}; it needs addresses or networks: '10.0.0.7, 10.1.0.0/16'."
-                ) from None
+        for name, given in (("trusted_proxies", self.proxies), ("shared_addresses", self.shared)):
+            for one in given:
+                try:
+                    ip_network(one)
+                except ValueError:
+                    raise InputError(
+                        f"[web] {name} got {one!r}; it needs addresses or networks: '10.0.0.7, 10.1.0.0/16'."
+                    ) from None
 
     @property
     def proxies(self) -> tuple[str, ...]:
         """The addresses and networks of `trusted_proxies`."""
-        return tuple(one for part in self.trusted_proxies.split(",") if (one := part.strip()))
+        return _listed(self.trusted_proxies)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The addresses and networks of `shared_addresses`; of IPv6 at least the network of one house."""
+        return tuple(network_of(one) for one in _listed(self.shared_addresses))
+
+
+def checked_writers(writers: str) -> str:
+    """Who may write. UnknownName: there is no such rule."""
+    if writers not in ("", *WRITERS):
+        raise UnknownName(f"writers got {writers[:40]!r}. There are: {', '.join(WRITERS)}.")
+    return writers
 
 
 def load_web(settings: Settings) -> WebSettings:
@@ -72,3 +92,7 @@ def load_web(settings: Settings) -> WebSettings:
     from foveal.settings import load_part
 
     return load_part("web", WebSettings, settings.home)
+
+
+def _listed(given: str) -> tuple[str, ...]:
+    return tuple(one for part in given.split(",") if (one := part.strip()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 
 from foveal.database import Database
 from foveal.errors import InputError, ModelUnavailable, UnknownName
@@ -28,11 +28,11 @@ from foveal.settings import Settings
 from foveal.web.job_keeping import Keeping
 from foveal.web.jobs import Jobs
 from foveal.web.kept_jobs import KeptJobs
-from foveal.web.limits import Limits
+from foveal.web.limits import Limits, people_at
 from foveal.web.models import LocalModels, Models, Rankers, RankersByName, is_served
 from foveal.web.papers_parts import PaperParts
 from foveal.web.ranked import Timed
-from foveal.web.settings import WebSettings
+from foveal.web.settings import WebSettings, checked_writers
 from foveal.web.telling import told
 from foveal.web.works import remade
 
@@ -78,7 +78,7 @@ class SiteSettings:
     title: str = "Foveal"
     base_url: str = ""  # "https://papers.example.org": what feeds and mails point to; "" takes that of the request
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")  # names that a request may call us by; "*" is any
-    writable: bool = True  # visitors may add documents and ask; off where strangers can reach the app
+    writers: str = ""  # who may add, ask and remove (rights.py): one of WRITERS; "" as [web] says, or else anyone
     sign_up: bool = True  # whoever can read an address gets an account; off: only people that an admin added
     demo: bool = False  # a banner says that the papers are invented
     max_upload_mb: int = 64
@@ -88,6 +88,7 @@ class SiteSettings:
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
 
     def __post_init__(self) -> None:
+        checked_writers(self.writers)
         if self.max_upload_mb < 1 or not self.hosts:
             raise InputError(f"{self} needs at least one host, and an upload limit of 1 MB or more.")
 
@@ -115,6 +116,7 @@ class Site:
     def __post_init__(self) -> None:
         """Jobs outlive this process: they are kept in the database."""
         self.jobs.told = self.told
+        self.jobs.people = lambda whose: people_at(whose, self.web.shared)
         if is_served(self.models):
             self.jobs.settings = replace(self.jobs.settings, answering=self.web.answers_at_once)
         self.jobs.keeping = Keeping(
@@ -198,12 +200,6 @@ class Site:
 def site_of(request: Request) -> Site:
     """The site that a request came to."""
     return cast(Site, request.app.state.site)
-
-
-def require_writable(site: Site) -> None:
-    """HTTPException 403 where visitors may only look."""
-    if not site.options.writable:
-        raise HTTPException(403, "Visitors may look around here, but not add, ask or remove.")
 
 
 def base_url(request: Request) -> str:

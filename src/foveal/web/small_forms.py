@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Form, HTTPException, Path, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as ParserRefusal
 from starlette.types import Message
 
+from foveal.web.rights import Needs
 from foveal.web.safety import NUL_MESSAGE
-from foveal.web.site import require_writable, site_of
 
 MOST = 160 * 1024
 """Bytes of a form: the longest remark, every character of it written as four escaped bytes, and what is around it."""
@@ -76,7 +77,7 @@ class Uploads(SmallForms):
         small, whole = super().get_route_handler(), APIRoute.get_route_handler(self)
 
         async def either(request: Request) -> Response:
-            require_writable(site_of(request))  # before any of it is read
+            await to_thread.run_sync(Needs("add"), request)  # before any of it is read
             if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 return await small(request)
             try:

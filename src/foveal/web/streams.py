@@ -2,7 +2,7 @@
 
     GET  /jobs/{key}             works without JavaScript: it reloads itself while the job goes on
     GET  /jobs/{key}/events      server-sent events: `id`, `event` (progress, said, words, look, again, end) and JSON
-    POST /jobs/{key}/cancel      from a page of ours, at the address that asked for the job, or on this machine itself
+    POST /jobs/{key}/cancel      from a page of ours, by who asked for the job or runs the site (rights.py)
 
 A stream begins after the event that `Last-Event-ID`, or else `?after=`, names; a page knows how much of the job it
 shows. Once all is told the answer is 204, which tells a browser not to come back. Of a job that another process does,
@@ -23,9 +23,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from foveal.web.jobs import Job, JobEvent, Jobs
-from foveal.web.limits import asked_by
 from foveal.web.pages import page
 from foveal.web.research_work import ResearchWork
+from foveal.web.rights import check_stop, may_stop
 from foveal.web.safety import guarded
 from foveal.web.site import site_of
 from foveal.web.small_forms import MOST_ROWS, SmallForms
@@ -64,8 +64,7 @@ async def job_events(request: Request, key: str, after: int = 0) -> Response:
 def cancel_job(request: Request, key: str) -> Response:
     """Stop a job."""
     job = _job(request, key)
-    if not _stoppable(request, job):
-        raise HTTPException(403, "Only who asked for this can cancel it. Whoever runs the site can, on its machine.")
+    check_stop(request, job)
     site_of(request).jobs.cancel(job)
     return RedirectResponse(job.page, 303)
 
@@ -73,7 +72,7 @@ def cancel_job(request: Request, key: str) -> Response:
 def shown(request: Request, job: Job, template: str, **values: object) -> Response:
     """A page that shows `job`; it is live, and never taken from a cache."""
     after, ahead = job.last, site_of(request).jobs.ahead(job)  # before the page looks: rather twice than never
-    known = {"job": job, "after": after, "ahead": ahead, "stoppable": _stoppable(request, job)} | values
+    known = {"job": job, "after": after, "ahead": ahead, "stoppable": may_stop(request, job)} | values
     return page(request, template, known, headers={"cache-control": "no-store"})
 
 
@@ -81,11 +80,6 @@ def began_after(request: Request, after: int) -> int:
     """The last event that whoever asks has got."""
     told = request.headers.get("last-event-id", "")
     return int(told) if told.isdecimal() and len(told) < 10 else min(max(0, after), MOST_ROWS)
-
-
-def _stoppable(request: Request, job: Job) -> bool:
-    """Whether whoever asks may cancel a job: its page can be shared, the library's page names all."""
-    return job.whose in ("", asked_by(request)) or not asked_by(request)
 
 
 def _job(request: Request, key: str) -> Job:

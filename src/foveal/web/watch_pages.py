@@ -21,20 +21,20 @@ from foveal.research.report_runs import ReportAsk, report_of
 from foveal.research.runs import Owner
 from foveal.research.watches import Watches
 from foveal.web.research_work import Asked
+from foveal.web.rights import Needs
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, ip_of
-from foveal.web.site import require_writable, site_of
+from foveal.web.site import site_of
 from foveal.web.small_forms import Row, SmallForms, Text
 
 router = APIRouter(include_in_schema=False, route_class=SmallForms)
 writes = [Depends(guarded)]
 
 
-@router.post("/research/{key}/watch", dependencies=writes)
+@router.post("/research/{key}/watch", dependencies=[*writes, Depends(Needs("research"))])
 def watch(request: Request, key: str, person: Member, every: Text = "weekly") -> Response:
     """Research this question again and again."""
     site = site_of(request)
-    require_writable(site)
     run = site.research.run(key, Owner(person=person.id))
     report = report_of(site.research.state(key))
     if report is None:

@@ -18,6 +18,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from foveal.errors import InputError
+from foveal.ranking.chosen import chosen
 from foveal.ranking.explanation import Explanation, Reason
 from foveal.types import Hit, Passage, Span
 from foveal.web.answers import where_of
@@ -69,6 +70,7 @@ def why(
     rank: str = "",
     where: str = "",
     as_of: str = "",
+    each: str = "",
 ) -> Response:
     """What counted in a passage. InputError: nothing is asked, or the passage is not there any more."""
     site, query = site_of(request), q.strip()[:LONGEST_QUERY]
@@ -78,16 +80,16 @@ def why(
     heading = place_of(site, entry, start, end, revision)
     check_ranker(rank, site.settings.home)
     limited("search")(request)
-    seconds = None
-    if rank and asked_by(request):
+    seconds, name = None, chosen(site.settings, retriever=retriever or ("fresh" if as_of else ""), rank=rank)
+    if name and asked_by(request):
         limited("rank")(request)
         seconds = site.web.ranking_s or None  # this machine itself may take its time
     span = Span(entry.id, start, end)
     text = site.library.get(entry.id, revision=entry.revision).text[start:end]
-    hit = Hit(Passage(span, text, heading), 0.0, rank or "words", entry.revision)
-    ranker = site.rankers.get(rank, site.settings.home) if rank else None
+    hit = Hit(Passage(span, text, heading), 0.0, name or "words", entry.revision)
+    ranker = site.rankers.get(name, site.settings.home) if name else None
     told = site.library.explain(query, [hit], ranker, seconds=seconds)[0]
-    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
+    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of, "each": each}
     values: dict[str, Any] = {
         "entry": entry,
         "query": query,

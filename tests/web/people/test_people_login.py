@@ -169,6 +169,16 @@ def test_links_are_asked_for_five_times_an_hour(visitor: Visitor) -> None:
     assert visitor.submit("/login", email="q@example.org").status_code == 429  # twenty from here, with the refused one
 
 
+def test_from_an_office_more_people_ask_for_links(app: FastAPI, visitor: Visitor) -> None:
+    site = app.state.site
+    site.options = replace(site.options, trusted_proxies=("testclient",))
+    site.web = replace(site.web, shared_addresses="203.0.113.9")
+    for address, most in (("203.0.113.9", 25), ("198.51.100.1", 20)):
+        visitor.headers["x-forwarded-for"] = address
+        answers = [visitor.submit("/login", email=f"p{n}@{address}.example").status_code for n in range(25)]
+        assert answers == [200] * most + [429] * (25 - most)
+
+
 def test_behind_a_proxy_that_is_trusted_each_address_has_its_own_limit(app: FastAPI, database: Database) -> None:
     site = app.state.site
     for trusted, most in (((), 20), (("testclient",), 25)):
