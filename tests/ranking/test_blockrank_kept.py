@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from honest import Lines
@@ -45,6 +46,10 @@ class Shelf:
 
     def find(self, which: str) -> list[Entry]:
         return [entry for entry in self.documents() if entry.id == which]
+
+    @property
+    def store(self) -> SimpleNamespace:
+        return SimpleNamespace(texts=lambda: (self.get(entry.id) for entry in self.documents()))
 
 
 def lines_of(count: int) -> list[str]:

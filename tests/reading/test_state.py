@@ -30,9 +30,12 @@ from foveal.reading.memory import Kept
 from foveal.reading.state import VERSION, State, identity, load, save
 
 QUESTION = "Who is the keeper of the mill?"
-QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=2)
+QUICK = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=2, meaning=False)
 IDENTITY = identity("text", ["why?"], "model", {"window": 8})
-PHASES = {"map": QUICK, "sequential": replace(QUICK, mode="sequential"), "effort": replace(QUICK, effort=0.6)}
+PHASES = {
+    "map": QUICK, "meaning": replace(QUICK, meaning=True), "sequential": replace(QUICK, mode="sequential"),
+    "effort": replace(QUICK, effort=0.6),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -266,10 +266,11 @@ def test_no_value_of_a_parameter_is_a_mistake_of_the_server(app: FastAPI, known:
         if status >= 500 and status != 503:
             wrong.append((one.path, given, status))
 
-    for one in READS:
+    for place, one in enumerate(READS):
         values = values_for(one, known)
         for odd in ODD:
             look(one, values, **dict.fromkeys(one.names, odd))
+        for odd in ODD[place % 3 :: 3]:  # of each three routes in a row one gets it in its path
             for name in one.in_path:
                 look(one, values | {name: odd})
     assert wrong == []

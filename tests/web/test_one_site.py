@@ -304,6 +304,7 @@ def press(page: Any, css: str, key: str = "Enter", most: int = 90) -> None:
     raise AssertionError(f"Tab does not lead to {css} on {page.url}")
 
 
+@pytest.mark.slow
 def test_vote_sign_in_comment_and_subscribe_by_keyboard_alone(browser: Any, address: str, app: FastAPI) -> None:
     outbox, database = app.state.site.deliver, app.state.site.database
     context = browser.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce")

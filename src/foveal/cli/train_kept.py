@@ -48,6 +48,8 @@ def listed(home: Home = None, as_json: AsJson = False) -> None:
         values = ("" if value is None else shown(value) for value in (before, after))
         cells = (one.name, one.what, _state(one, settings), metric, *values, f"{one.when.astimezone():%Y-%m-%d %H:%M}")
         table.add_row(*map(Text, cells))
+    for column in table.columns:
+        column.overflow = "fold"
     console.print(table)
 
 
