@@ -11,7 +11,7 @@ from reading.speakers import Scripted
 from foveal.errors import InputError, ModelUnavailable
 from foveal.reading import InfiniRetri, ReadSettings
 from foveal.reading.answering import NOT_FOUND, not_found
-from foveal.reading.likeness import KNOWN, Meaning, known_encoder
+from foveal.reading.likeness import KNOWN, Meaning, known_encoder, likeness
 
 QUESTION = "Who keeps the key?"
 SETTINGS = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=0)
@@ -59,6 +59,17 @@ def test_a_question_in_other_letters_has_no_likeness():
     assert found[1].all()
     assert not Meaning(encoder).cosines(["谁拿着钥匙？"], ["The keeper."]).any()
     assert Meaning(encoder).cosines([QUESTION], []).shape == (1, 0)
+
+
+def test_a_text_in_other_letters_has_no_likeness_among_others():
+    encoder, texts = Counted(), ["守门人拿着钥匙。", "The keeper.", "Où est la clé ?"]
+    found = Meaning(encoder).cosines([QUESTION], texts)
+    assert found[0, 0] == 0
+    assert found[0, 1] == pytest.approx(float(np.prod(encoder.encode([QUESTION, "The keeper."]), axis=0).sum()))
+    assert found[0, 2] > 0
+    assert likeness(QUESTION, texts[:1], encoder) is None
+    assert likeness("钥匙在哪里？", texts, encoder) is None
+    assert likeness(QUESTION, texts, encoder) == pytest.approx(float(found.max()))
 
 
 def test_an_encoder_that_is_not_there_is_none(monkeypatch, tmp_path):

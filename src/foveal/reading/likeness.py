@@ -46,6 +46,11 @@ def known_encoder(home: Path | None = None) -> Encoder | None:
         return None
 
 
+def is_readable(text: str) -> bool:
+    """Whether `KNOWN` reads it: what letters it has are Latin ones."""
+    return text.isascii() or script_of(text) in ("LATIN", "")
+
+
 class Meaning:
     """How like questions texts are, sentence by sentence. Threads may share it."""
 
@@ -54,12 +59,14 @@ class Meaning:
         self._vector = lru_cache(64)(self._of)
 
     def cosines(self, questions: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-        """(questions, texts), float32; 0 for a question that is not in Latin letters, which `KNOWN` does not read."""
+        """(questions, texts), float32; 0 for what is not in Latin letters, which `KNOWN` does not read."""
         found = np.zeros((len(questions), len(texts)), dtype=np.float32)
-        readable = [place for place, one in enumerate(questions) if script_of(one) in ("LATIN", "")]
-        if readable and texts:
-            asked = np.stack([self._vector(questions[place]) for place in readable])
-            found[readable] = asked @ self.encoder.encode([text.strip() for text in texts]).T
+        rows = [place for place, one in enumerate(questions) if is_readable(one)]
+        columns = [place for place, one in enumerate(texts) if is_readable(one)]
+        if rows and columns:
+            asked = np.stack([self._vector(questions[place]) for place in rows])
+            vectors = self.encoder.encode([texts[place].strip() for place in columns])
+            found[np.ix_(rows, columns)] = asked @ vectors.T
         return found
 
     def _of(self, question: str) -> np.ndarray:
@@ -70,8 +77,8 @@ class Meaning:
 def likeness(question: str, passages: Sequence[str], encoder: Encoder | None) -> float | None:
     """The largest cosine of a sentence of the passages, best first, with the question; None: not known."""
     texts = [text[start:end].strip() for text in passages for start, end in sentences(text)]
-    texts = list(dict.fromkeys(text for text in texts if text))[:MOST]
-    if not texts or encoder is None or encoder.name != KNOWN:
+    texts = list(dict.fromkeys(text for text in texts if text and is_readable(text)))[:MOST]
+    if not texts or encoder is None or encoder.name != KNOWN or not is_readable(question):
         return None
     asked, *vectors = encoder.encode([question, *texts])
     return max(float(vector @ asked) for vector in vectors)
