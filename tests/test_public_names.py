@@ -26,6 +26,7 @@ def _for_type_checkers(module: str) -> dict[str, str]:
     return {one.name: str(node.module) for node in told.body if isinstance(node, ast.ImportFrom) for one in node.names}
 
 
+@pytest.mark.slow
 def test_packages_are_reached_from_foveal_without_an_import_of_their_own():
     script = f"import foveal; print(*(getattr(foveal, name).__name__ for name in {PACKAGES!r}))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, check=True, text=True)

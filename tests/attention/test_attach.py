@@ -270,6 +270,7 @@ def test_a_method_computes_the_attention_of_every_layer(model):
 # switched on, switched off
 
 
+@pytest.mark.slow
 def test_a_compiled_model_attends_by_the_method(attention_models):
     """Graphs end before our attention and go on behind it; warnings of what cannot be traced would fail this."""
     model, ids = attention_models["qwen"].model, tokens(length=300)

@@ -238,7 +238,9 @@ def test_key_value_heads_and_controls():
     assert by_layer([(1, 2), (0, 3), (1, 0)]) == {0: [3], 1: [0, 2]}
 
 
-@pytest.mark.parametrize(("name", "length"), [("qwen2.5-coder-0.5b", 4096), ("gemma3-270m", 1024)])
+@pytest.mark.parametrize(
+    ("name", "length"), [("qwen2.5-coder-0.5b", 4096), pytest.param("gemma3-270m", 1024, marks=pytest.mark.slow)]
+)
 @pytest.mark.model
 def test_the_shipped_scores_are_of_the_models_that_are_shipped(name, length):
     model = load_language_model(name)

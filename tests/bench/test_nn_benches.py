@@ -123,7 +123,8 @@ def test_novels_are_measured(tmp_path):
     assert 0 <= nn_titans.cloze_share(model, asked) <= 1
 
 
-@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("quick", [True, False])
 def test_routing_is_held_to_its_controls_on_novels(tmp_path, monkeypatch, quick):
     books(tmp_path)
     monkeypatch.setattr(nn_routing, "there", lambda _: False)

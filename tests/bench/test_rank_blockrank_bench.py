@@ -445,6 +445,7 @@ def test_ablations_differ_in_one_thing(settings):
     assert gain == pytest.approx(both - found["ablation: both losses, decode", "mrr@10"])
 
 
+@pytest.mark.slow
 def test_other_collections(settings):
     rows = list(transfer_module.transfer(settings))
     found = values(rows)

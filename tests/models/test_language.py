@@ -234,7 +234,12 @@ def test_importing_the_models_imports_no_engine():
     ("name", "prompt", "answer"),
     [
         ("qwen2.5-coder-0.5b", "What is the capital of France? One word.", "Paris"),
-        ("gemma3-270m", "The capital of Germany is Berlin. The capital of France is", " Paris"),
+        pytest.param(
+            "gemma3-270m",
+            "The capital of Germany is Berlin. The capital of France is",
+            " Paris",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_real_models_answer(name, prompt, answer):

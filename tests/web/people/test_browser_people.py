@@ -52,7 +52,7 @@ def to(page: Any, wanted: str, key: str = "Tab", most: int = 60) -> None:
 
 @pytest.mark.parametrize(
     ("scripts", "theme"),
-    [(True, "light"), (True, "dark"), (False, "light")],
+    [(True, "light"), pytest.param(True, "dark", marks=pytest.mark.slow), (False, "light")],
     ids=["htmx", "dark", "without JavaScript"],
 )
 def test_a_keyboard_is_enough(
