@@ -7,7 +7,7 @@ through which optional packages are imported.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -263,6 +263,17 @@ def lookup(table: Mapping[str, str], name: str, *, kind: str) -> Any:
     if name not in table:
         raise UnknownName(f"No {kind} is called {name!r}. There are: {', '.join(table)}.")
     return pkgutil.resolve_name(table[name])
+
+
+def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+    """The `__getattr__` of a package whose names lie in modules of its own, name -> module, imported when asked for."""
+
+    def get(name: str) -> object:
+        if name in homes:
+            return getattr(import_module(f"{package}.{homes[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
 
 
 def require(module: str, *, extra: str) -> ModuleType:

@@ -11,8 +11,9 @@ speed, tables   timings side by side, and the rows that a bench prints; plots.py
 Names load when they are used; importing this package loads nothing heavy.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from foveal.registry import at_first_use
 
 if TYPE_CHECKING:
     from foveal.evaluation.beir import load_beir
@@ -32,11 +33,7 @@ _HOMES = {
 __all__ = ["compare", "evaluate", "load_beir", "per_query", "pk", "ranked", "windowdiff"]
 
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
-
-    def __getattr__(name: str) -> object:
-        if name in _HOMES:
-            return getattr(import_module(f"foveal.evaluation.{_HOMES[name]}"), name)
-        raise AttributeError(f"module 'foveal.evaluation' has no attribute {name!r}")
+    __getattr__ = at_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -16,8 +16,9 @@ learned         a model of features: scores and ranks of several retrievers, wor
 Names load when they are used; importing this package loads nothing heavy.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from foveal.registry import at_first_use
 
 if TYPE_CHECKING:
     from foveal.ranking.blockrank import BlockRank
@@ -64,11 +65,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
-
-    def __getattr__(name: str) -> object:
-        if name in _HOMES:
-            return getattr(import_module(f"foveal.ranking.{_HOMES[name]}"), name)
-        raise AttributeError(f"module 'foveal.ranking' has no attribute {name!r}")
+    __getattr__ = at_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,9 @@ InfiniRetri(load_language_model()).read(document, "Who keeps the key?").citation
 Names load when they are used: to open a text, or to say that it is not there, takes no model.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foveal.registry import at_first_use
 
 if TYPE_CHECKING:
     from foveal.reading.events import AnswerDelta as AnswerDelta
@@ -38,10 +39,8 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"foveal.reading.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'foveal.reading' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
+    __getattr__ = at_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -15,8 +15,9 @@ sources.py …           where is searched: library, folder, papers, arXiv, Sear
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foveal.registry import at_first_use
 
 if TYPE_CHECKING:
     from foveal.research.answers import Researched as Researched
@@ -54,7 +55,5 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"foveal.research.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'foveal.research' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
+    __getattr__ = at_first_use(__name__, _HOMES)
