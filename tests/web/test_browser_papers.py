@@ -255,13 +255,15 @@ def test_all_of_it_works_without_javascript(browser: Any, address: str):
     page.goto("/")
     page.fill("#q", "sparse attention")
     page.click(".find button")
-    assert "/papers?q=sparse+attention" in page.url
+    page.wait_for_url(lambda url: "/papers?q=sparse+attention" in url)  # a click does not wait for what it leads to
     page.click(".result h3 a >> nth=0")
+    page.wait_for_url(lambda url: "/papers?" not in url)
     page.click("aside >> text=Show papers like this one")
+    page.wait_for_url(lambda url: url.endswith("/similar"))
     assert page.locator("#similar li").count() == 6
     page.goto("/categories/cs.CL")
     page.click("text=More papers")
-    assert page.url.endswith("?p=1")
+    page.wait_for_url(lambda url: url.endswith("?p=1"))
     assert page.locator("article.card").count() > 0
     assert page.locator("[data-copy]:visible, [data-theme-switch]:visible").count() == 0
     context.close()
