@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from quicker import Unseen, one_migration, one_tree
 
 from foveal.settings import Settings
 
@@ -37,6 +38,23 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What need not be made for each test."""
+    with pytest.MonkeyPatch.context() as patch:
+        one_tree(patch)
+        one_migration(patch, tmp_path_factory.mktemp("tables"))
+        yield
+
+
+unseen = Unseen()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before each test."""
+    unseen.at(item.nodeid.partition("::")[0])
 
 
 @pytest.fixture(autouse=True)

@@ -30,15 +30,32 @@ def test_the_command_tree_imports_no_engine():
     assert _imported("import foveal.cli.main") <= {"rich"}
 
 
-def test_a_reader_loads_no_layers_that_it_does_not_need():
-    script = "import foveal.attention, sys; print('foveal.nn.routing' in sys.modules, 'foveal.nn.aaren' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
-    assert done.stdout.split() == ["False", "False"]
+PACKAGES = ("attention", "evaluation", "models", "nn", "papers", "ranking", "reading", "research", "retrieval", "text")
+
+
+def test_importing_a_package_imports_no_engine():
+    packages = ", ".join(f"foveal.{name}" for name in (*PACKAGES, "training"))
+    assert _imported(f"import {packages}") & {"torch", "transformers", "lancedb", "pyarrow", "fastapi"} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["import foveal.attention.attach", "import foveal.attention"])
+def test_a_function_stays_what_it_is_though_a_module_has_its_name(first):
+    script = f"""{first}
+import foveal
+from foveal.attention import attach, watch
+import foveal.attention.attach, foveal.attention.watch
+from foveal.attention.attach import Context
+from foveal.attention import attach as again
+print(attach is again is foveal.attention.attach, attach.__name__, foveal.attention.watch.__name__, *(
+    name in sys.modules for name in ("foveal.nn.routing", "foveal.nn.aaren")))"""
+    done = subprocess.run([sys.executable, "-c", f"import sys\n{script}"], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == ["True", "attach", "watch", "False", "False"]
 
 
 @pytest.mark.parametrize("chosen", [None, "0"])
 def test_the_command_takes_memory_by_large_pages_unless_told_otherwise(chosen, monkeypatch):
-    monkeypatch.setattr(main, "app", lambda: None)
+    monkeypatch.setattr(main, "_asked", lambda: lambda: None)
     monkeypatch.setenv(main.LARGE_PAGES, chosen or "")
     if chosen is None:
         monkeypatch.delenv(main.LARGE_PAGES)

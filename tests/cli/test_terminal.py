@@ -155,6 +155,20 @@ def test_every_command_has_json_for_programs():
     assert {path for path, names in found.items() if "--json" not in names} == NO_JSON
 
 
+def test_a_command_line_makes_its_own_command_alone_and_makes_it_the_same():
+    for path, made in commands(typer.main.get_command(main.app)):
+        narrow = typer.main.get_command(main.narrowed(main.app, [*path, "whatever", "--follows"]))
+        ((found, one),) = commands(narrow)
+        assert found == path
+        assert one.help == made.help
+        assert [(each.name, each.opts, each.required) for each in one.params] == [
+            (each.name, each.opts, each.required) for each in made.params
+        ]
+    for words in ([], ["--help"], ["serch"], ["-v", "search"]):
+        assert main.narrowed(main.app, words) is main.app
+    assert len(list(commands(typer.main.get_command(main.narrowed(main.app, ["papers", "pikc"]))))) > 5
+
+
 def test_json_of_what_changes_something(tmp_path):
     def told(*arguments):
         return json.loads(run(*arguments, "--json", home=tmp_path).stdout)

@@ -1,7 +1,7 @@
 """The command `foveal`: its tree, and the one place where an error becomes a line on standard error.
 
-Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage; 3 research that could make no report;
-4 a report with claims that are not supported; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage, or a bench that cannot be run;
+3 research that could make no report; 4 a report with claims that are not supported; 130 stopped by Ctrl-C.
 A command's module is imported with the tree; what is heavy is imported inside the command.
 """
 
@@ -11,9 +11,13 @@ import errno
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
+from copy import copy
+from itertools import dropwhile
 from typing import Annotated
 
 import typer
+from typer.main import get_command_name
 
 from foveal import __version__
 from foveal.cli import (
@@ -40,7 +44,7 @@ from foveal.cli import (
     stiffness,
     train,
 )
-from foveal.cli.output import log_to_stderr, notes, open_streams
+from foveal.cli.output import log_to_stderr, logs_json, notes, open_streams
 from foveal.errors import FovealError
 
 INTERRUPTED = 130
@@ -92,25 +96,65 @@ def options(
     log_to_stderr(verbose, as_json=log_json)
 
 
+FLAGS = frozenset({"-v", "-vv", "--verbose", "--log-json"})
+"""Words before a command that only set something."""
+
+
+def narrowed(tree: typer.Typer, words: Sequence[str]) -> typer.Typer:
+    """The tree with the one command that the words begin with, or as it is where they name none.
+
+    What a Typer makes of its functions takes longer than many a command: it is made of the one that runs. Help,
+    completion and misspelt names get the whole tree.
+    """
+    name = words[0] if words else ""
+    commands = [one for one in tree.registered_commands if name == (one.name or _name_of(one.callback))]
+    groups = [one for one in tree.registered_groups if name == one.name]
+    if len(commands) + len(groups) != 1:
+        return tree
+    narrow = copy(tree)
+    narrow.registered_commands, narrow.registered_groups = commands, [copy(one) for one in groups]
+    for group in narrow.registered_groups:
+        assert group.typer_instance is not None
+        group.typer_instance = narrowed(group.typer_instance, words[1:])
+    return narrow
+
+
+def _name_of(function: Callable[..., object] | None) -> str:
+    return "" if function is None else get_command_name(function.__name__)
+
+
+def _asked() -> typer.Typer:
+    """The tree for the words of the command line."""
+    return narrowed(app, list(dropwhile(FLAGS.__contains__, sys.argv[1:])))
+
+
 def run() -> None:
     """The entry point of `foveal`."""
     open_streams()
     os.environ.setdefault(LARGE_PAGES, "1")
     try:
-        app()
+        _asked()()
     except FovealError as error:
-        notes().print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
+        _tell(str(error))
         sys.exit(1)
     except Exception as error:
         if (said := _of_database(error) or _of_machine(error)) is None:
             raise
         logging.getLogger(__name__).debug("Where it came up", exc_info=error)
-        notes().print(f"[bold red]Error:[/] {_escaped(said)}", soft_wrap=True)
+        _tell(said)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             notes().print("Stopped. What was reported done is kept; run the same command again to go on.")
         raise
+
+
+def _tell(wrong: str) -> None:
+    """What went wrong: to a person, or in a log that is JSON throughout (`--log-json`)."""
+    if logs_json():
+        logging.getLogger("foveal").error("%s", wrong)
+    else:
+        notes().print(f"[bold red]Error:[/] {_escaped(wrong)}", soft_wrap=True)
 
 
 def _of_database(error: Exception) -> str | None:
