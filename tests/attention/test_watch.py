@@ -59,7 +59,7 @@ def test_a_pass_ends_at_the_deepest_layer_that_is_watched(kind, monkeypatch):
     model, run = made(kind), []
     if kind in LEAN:
         call = lean_layers.Layer.__call__
-        monkeypatch.setattr(lean_layers.Layer, "__call__", lambda self, *a: run.append(1) or call(self, *a))
+        monkeypatch.setattr(lean_layers.Layer, "__call__", lambda self, *a, **b: run.append(1) or call(self, *a, **b))
     else:
         for block in model.transformer.h:
             block.register_forward_pre_hook(lambda *_: run.append(1))

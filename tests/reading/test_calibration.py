@@ -129,7 +129,7 @@ def test_it_scores_as_a_reader_does(either, short):
     window = hidden(calibration.PROBES, sentences, tokens, random.Random(0))[0].window
     scores = calibration._scores(either, tokens, window, layers)
     for row, layer in enumerate(layers):
-        look = Looking(either, replace(found, heads=((layer, 3),)))
+        look = Looking(either, replace(found, heads=((layer, 3),)), int8=False)
         for place, probe in enumerate(calibration.PROBES):
             expected = look.scores([window], [probe.question])[0][0]
             torch.testing.assert_close(scores[row, 3, place], expected, rtol=1e-3, atol=1e-4)

@@ -39,6 +39,8 @@ MODES = {"map": QUICK, "sequential": replace(QUICK, mode="sequential")}
 class Pointed:
     """A `Looking` that is told where to look: the score of a sentence is the most that a word of its question gives."""
 
+    rough = False
+
     def __init__(self, looking, scores: dict[str, dict[str, float]]) -> None:
         self.tokens, self.prompt, self.profile = looking.tokens, looking.prompt, looking.profile
         self.told = scores

@@ -12,6 +12,7 @@ import torch
 from tiny import FULL, LAYERS
 
 from foveal.attention.profiles import Profile
+from foveal.models.byte_products import pays
 from foveal.reading.looking import USUAL, Looking, by_sentence
 from foveal.reading.prompts import NO_QUESTION
 from foveal.reading.sentences import Sentence, blocks_of, packed, read_sentences
@@ -20,10 +21,11 @@ QUESTIONS = ["Who keeps the mill?", "What is the answer to it?", "12"]
 TEXT = "The keeper of the mill is Orsin Vale. It rained! He reads <|end|> to the river.\n\nThe key? In a box. " * 3
 
 
-def looking(model, heads=None) -> Looking:
+def looking(model, heads=None, *, int8=False) -> Looking:
     kind = model.name.removeprefix("tiny-")
     heads = heads or ((FULL[kind][1], 2), (FULL[kind][0], 0), (FULL[kind][0], 3))
-    return Looking(model, Profile(model=model.name, fingerprint="", architecture="", heads=heads))
+    profile = Profile(model=model.name, fingerprint="", architecture="", heads=heads)
+    return Looking(model, profile, int8=int8)
 
 
 def windows(look: Looking, size: int = 90):
@@ -140,3 +142,13 @@ def test_no_layer_is_run_below_the_deepest_head(qwen):
     for hook in hooks:
         hook.remove()
     assert (len(run), LAYERS["qwen"]) == (2, 3)
+
+
+@pytest.mark.skipif(not pays(), reason="products of bytes are not faster here")
+def test_in_int8_it_looks_at_the_same(either):
+    exact, rough = looking(either), looking(either, int8=True)
+    assert (exact.rough, rough.rough) == (False, True)
+    for one, other in zip(
+        exact.scores(windows(exact), QUESTIONS), rough.scores(windows(rough), QUESTIONS), strict=True
+    ):
+        assert np.corrcoef(one.flatten(), other.flatten())[0, 1] > 0.95

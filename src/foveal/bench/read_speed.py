@@ -1,6 +1,7 @@
 """bench read, speed: tokens of text a second beside the bare forward pass, growth with length, and the first answer.
 
 rate        the reader at its default settings against transformers' own forward pass of 2,048 tokens, in turn
+int8        the reader that looks in int8 beside the one that does not, and how alike their scores are
 growth      seconds over tokens on a log-log line: 1 is linear
 first       a process that reads a file of two pages, from its start to the first and the last token of the answer
 decoding    tokens of the answer against transformers' `generate` (bench/decode.py)
@@ -10,11 +11,13 @@ exactness   the recorder against transformers' eager attention, in float32, and 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,11 +28,14 @@ from torch import Tensor
 from foveal.attention import Context, Recorder, attach, watch
 from foveal.attention.profiles import whole_layers
 from foveal.bench.decode import decode_rates
+from foveal.bench.read_needles import ABOUT_ESSAYS
 from foveal.bench.readers import MODEL, Bench
 from foveal.evaluation.needle import growth
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest
 from foveal.models.language import load_language_model
+from foveal.reading import InfiniRetri
+from foveal.reading.sentences import packed
 
 PREFILL = 2048
 QUESTION = "What happens when an attribute is not found?"
@@ -39,6 +45,7 @@ def speed(bench: Bench) -> Iterator[Row]:
     """All rows of this module."""
     yield from exactness(bench)
     yield from rate(bench)
+    yield from in_int8(bench)
     yield from growing(bench)
     yield from decoding(bench)
     yield from first_answer(bench)
@@ -61,6 +68,28 @@ def rate(bench: Bench) -> Iterator[Row]:
     yield Row.of("reader / bare forward pass", "tokens/s, ratio", faster, at_least=1.5, note=note)
     reading = bench.reader.retrieve(text, QUESTION)
     yield Row.of("reader", "forward tokens / token of text", reading.stats.forward_tokens / reading.stats.tokens)
+
+
+def in_int8(bench: Bench) -> Iterator[Row]:
+    """The looking pass in int8 beside the same in the weights' own type, in turn; and the scores of both."""
+    system, metric, quick = "looking in int8 / in full", "tokens/s, ratio", bench.settings.quick
+    if not bench.reader.looking.rough:
+        note = "not run: the processor has bfloat16, or no VNNI; the reader looks in the weights' own type"
+        yield Row.of(system, metric, math.nan, note=note)
+        return
+    text = bench.haystack(1_000 if quick else 3_000)
+    full, rough = (InfiniRetri(bench.model, replace(bench.read, int8=int8)) for int8 in (False, True))
+    ratio = paired(
+        lambda: full.retrieve(text, QUESTION), lambda: rough.retrieve(text, QUESTION), runs=3 if quick else 5
+    )
+    yield Row.of(system, metric, ratio.median, at_least=1.5, note=str(ratio))
+    windows = list(packed(bench.sentences(text), bench.read.window))
+    scores = [
+        torch.cat([one.flatten() for one in reader.looking.scores(windows, ABOUT_ESSAYS)]) for reader in (full, rough)
+    ]
+    alike = float(torch.corrcoef(torch.stack(scores))[0, 1])
+    note = f"{len(scores[0]):,} scores of sentences, under {len(ABOUT_ESSAYS)} questions"
+    yield Row.of("scores in int8 and in full", "correlation", alike, at_least=0.98, note=note)
 
 
 def growing(bench: Bench) -> Iterator[Row]:

@@ -76,6 +76,9 @@ def read(
         float,
         typer.Option(min=0, max=1, help="What attention sinks keep when sentences are scored; 1: all (docs/act.md)."),
     ] = 1.0,
+    int8: Annotated[
+        bool, typer.Option(help="Look at the text in int8 where the processor is faster at it; answers never are.")
+    ] = True,
     reader: Annotated[
         str,
         typer.Option(
@@ -105,7 +108,7 @@ def read(
     settings = Settings.load(home)
     questions = [question, *(also or [])]
     own = {"mode": mode == "map", "effort": effort == "normal", "follow": follow is None, "window": window == 768}
-    own |= {"row-beta": row_beta == 1}  # of the passes over a text
+    own |= {"row-beta": row_beta == 1, "no-int8": int8}  # of the passes over a text
     if reader != "infiniretri" or memory:
         from foveal.cli import reading_titans
 
@@ -131,7 +134,7 @@ def read(
     from foveal.reading.answering import settings_for
 
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
-    asked = replace(asked, attention="auto" if is_act(attention) else attention, row_beta=row_beta)
+    asked = replace(asked, attention="auto" if is_act(attention) else attention, row_beta=row_beta, int8=int8)
     if chat:
         asked = replace(asked, answer=settings_for(chat, budget))
     if is_act(attention):
@@ -156,7 +159,7 @@ def _looking(
     with on_cluster(address) as connected:
         from foveal.scale.reading import RayLooking
 
-        options = {"attention": asked.attention, "row_beta": asked.row_beta}
+        options = {"attention": asked.attention, "row_beta": asked.row_beta, "int8": asked.int8}
         yield RayLooking.of(model, connected, settings.home, **options)
 
 

@@ -4,7 +4,8 @@ Whoever calls a layer brings its attention: a decoding step looks at the keys he
 a text with many questions behind it (attention/watch.py). Packed by oneDNN, as torch.compile would pack them but at no
 compile time, weights are read at twice the speed for one token, and products of many tokens gain a tenth; the results
 are the same to the bit. Weights of float32 that are numbers of bfloat16, as published ones are, are packed as such for
-few tokens (half_products.py), and used as they are for many.
+few tokens (half_products.py), and used as they are for many. Whoever only wants to know where a model looks may ask for
+products of many tokens in int8 (byte_products.py).
 
 Shapes    x (rows * N, width); queries (rows, N, heads, D), keys and values (rows, N, kv_heads, D)
 Needs     Llama, Qwen 2 and 3, or Gemma 3 (text), whole and unhooked. A layer is packed when it is first used, and
@@ -15,7 +16,7 @@ Needs     Llama, Qwen 2 and 3, or Gemma 3 (text), whole and unhooked. A layer is
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from threading import Lock, Thread, main_thread
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from foveal.models.byte_products import ByteWeight
 from foveal.models.half_products import HalfWeight
 from foveal.models.room import is_room_for
 from foveal.models.threads import with_threads
@@ -88,19 +90,23 @@ class Product:
     def __init__(self, *layers: nn.Linear) -> None:
         """Copy and pack the weights; on another device, and where memory is short, keep the layers' own."""
         self._layers, self.packed = layers, False
+        self._bias: Tensor | None = None
         self._half: HalfWeight | None = None
+        self._bytes: ByteWeight | None = None
+        self._tried = False  # whether there may be bytes
         weights: list[Tensor] = [one.weight for one in layers]
         if weights[0].device.type != "cpu" or not is_room_for(2 * sum(one.nbytes for one in weights)):
             return
         whole = torch.cat(weights) if len(weights) > 1 else weights[0].detach()  # copying takes as long as packing
-        biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]
-        self._bias = torch.cat(biases) if biases else None
+        self._bias = _together([one.bias for one in layers if one.bias is not None])
         self._half = HalfWeight.of(whole)
         if not self._half and _packs(whole.dtype):
             self._weight, self.packed = torch.ops.mkldnn._reorder_linear_weight(whole, 1), True
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The products, (N, the layers' outputs side by side)."""
+    def __call__(self, x: Tensor, *, int8: bool = False) -> Tensor:
+        """The products, (N, the layers' outputs side by side); `int8`: roughly, where that is faster."""
+        if int8 and len(x) > FEW and x.dtype == torch.float32 and (rough := self._in_bytes()):
+            return rough(x, self._bias)
         if self._half and x.dtype == torch.float32 and x.numel() // x.shape[-1] <= FEW:
             return self._half(x, self._bias)
         if self.packed:
@@ -108,6 +114,20 @@ class Product:
             return product
         parts = [F.linear(x, one.weight, one.bias) for one in self._layers]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def _in_bytes(self) -> ByteWeight | None:
+        """The weights in int8, made when they are first asked for; None where they would not be faster."""
+        if not self._tried:
+            weights: list[Tensor] = [one.weight for one in self._layers]
+            if is_room_for(2 * sum(one.nbytes for one in weights)):
+                self._bytes = ByteWeight.of(torch.cat(weights))
+                self._bias = _together([one.bias for one in self._layers if one.bias is not None])
+            self._tried = True
+        return self._bytes
+
+
+def _together(biases: list[Tensor]) -> Tensor | None:
+    return torch.cat(biases) if biases else None
 
 
 def _packs(dtype: torch.dtype) -> bool:
@@ -167,27 +187,28 @@ class Layer:
         )
         self.after_mlp = Norm(module.post_feedforward_layernorm, gemma=True) if gemma else None
 
-    def __call__(self, x: Tensor, turn: Turn, attend: Attend) -> Tensor:
+    def __call__(self, x: Tensor, turn: Turn, attend: Attend, *, int8: bool = False) -> Tensor:
         """x (rows * N, width) -> the same after the layer."""
-        return self.after(x, attend(*self._looking(x, turn)))
+        return self.after(x, attend(*self._looking(x, turn, int8)), int8=int8)
 
-    def after(self, x: Tensor, output: Tensor) -> Tensor:
+    def after(self, x: Tensor, output: Tensor, *, int8: bool = False) -> Tensor:
         """The rest of the layer, once its attention has given `output` (rows, N, heads, D) for x (rows * N, width)."""
-        attended = self.attended(output.reshape(len(x), -1))
+        attended = self.attended(output.reshape(len(x), -1), int8=int8)
         x = x + (self.after_attention(attended) if self.after_attention else attended)
-        return in_pieces(self._fed, x)
+        return in_pieces(partial(self._fed, int8=int8), x)
 
-    def _fed(self, x: Tensor) -> Tensor:
+    def _fed(self, x: Tensor, *, int8: bool) -> Tensor:
         """The feed-forward part, of each token alone."""
         h = self.before_mlp(x)
-        shrunk = self.down(self.activation(self.gate(h)).mul_(self.up(h)))
+        shrunk = self.down(self.activation(self.gate(h, int8=int8)).mul_(self.up(h, int8=int8)), int8=int8)
         return x + (self.after_mlp(shrunk) if self.after_mlp else shrunk)
 
-    def _looking(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
+    def _looking(self, x: Tensor, turn: Turn, int8: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values."""
         rows, tokens = turn[0].shape[:2]
         heads, groups = self.heads, self.kv_heads
-        qkv = in_pieces(lambda piece: self.qkv(self.before_attention(piece)), x).view(rows, tokens, -1, self.head_dim)
+        qkv = in_pieces(lambda piece: self.qkv(self.before_attention(piece), int8=int8), x)
+        qkv = qkv.view(rows, tokens, -1, self.head_dim)
         q, k, v = qkv.tensor_split((heads, heads + groups), 2)
         if self.query_norm and self.key_norm:
             q, k = self.query_norm(q), self.key_norm(k)

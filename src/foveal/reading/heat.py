@@ -88,6 +88,7 @@ def watch_heat(reader: InfiniRetri) -> Heat:
         settings.template,
         attention=settings.attention,
         row_beta=settings.row_beta,
+        int8=settings.int8,
     )
     noted.heat = Heat()
     reader.looking = noted

@@ -100,6 +100,7 @@ class InfiniRetri:
             settings.template,
             attention=settings.attention,
             row_beta=settings.row_beta,
+            int8=settings.int8,
         )
         self._answerer, self._home, self._encoder = answerer, home, encoder
         self._require_room([NO_QUESTION])
@@ -190,7 +191,8 @@ class InfiniRetri:
 
     def _resumed(self, task: _Task) -> state.State:
         who = f"{self.model.fingerprint} {self.model.dtype} {self.looking.profile.heads}"
-        settings = {name: value for name, value in asdict(self.settings).items() if name != "answer"}
+        who += " int8" if self.looking.rough else ""
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in ("answer", "int8")}
         settings["effort"] = task.effort
         settings["meaning"] = self._meaning and self._meaning.encoder.fingerprint
         text = task.text.revision if task.path else ""

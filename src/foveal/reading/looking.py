@@ -25,6 +25,8 @@ from torch import Tensor
 from foveal.attention import AUTO, Recorder, SharedPrefix, method_for, watch
 from foveal.attention.profiles import Profile
 from foveal.attention.sinks import SinkRule, calibrated_rows
+from foveal.models import byte_products
+from foveal.models.lean import supports
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE, prompt_of
 from foveal.reading.sentences import Sentence
 from foveal.reading.tokens import PlainTokens
@@ -55,18 +57,26 @@ class Looking:
         *,
         attention: str = AUTO,
         row_beta: float = 1.0,
+        int8: bool = True,
     ) -> None:
         """`template` holds {context} and then {question}; `attention` names how a window attends to itself; `row_beta`
-        is what a sink keeps of the rows that are scored (attention/sinks.py), 1 all of it.
+        is what a sink keeps of the rows that are scored (attention/sinks.py), 1 all of it; `int8`, whether weights are
+        multiplied in int8 where that is faster (models/byte_products.py).
 
         UnknownName: there is no such method.
         """
         method_for(attention, 0)  # whether there is one
-        self.attention, self.row_beta = attention, row_beta
+        self.attention, self.row_beta, self.int8 = attention, row_beta, int8
         self.model, self.template = model, template
         self.profile = profile
         self.tokens = PlainTokens(model)
         self.prompt = prompt_of(model, self.tokens, template)
+
+    @property
+    def rough(self) -> bool:
+        """Whether weights are multiplied in int8 here."""
+        plain = self.model.elsewhere is None and self.model.dtype == torch.float32 and self.model.device.type == "cpu"
+        return self.int8 and plain and byte_products.pays() and supports(self.model.model)
 
     def batch_size(self, window: int, tokens: int | None = None) -> int:
         """Windows of `window` tokens that go through the model at once: `tokens` of them, None for the device's."""
@@ -110,7 +120,7 @@ class Looking:
             [text + [0] * (layout.padded - len(text)) + [t for tail in tails for t in tail] for text in texts],
             device=self.model.device,
         )
-        watch(self.model.model, ids, recorder, method=layout, positions=layout.positions)
+        watch(self.model.model, ids, recorder, method=layout, positions=layout.positions, int8=self.int8)
         return torch.cat(list(recorder.attention.values()), dim=1)
 
 

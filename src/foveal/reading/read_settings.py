@@ -32,6 +32,7 @@ class ReadSettings:
     template: str = TEMPLATE
     attention: str = AUTO  # how a window attends to itself: a method of foveal.attention, by name, or by its length
     row_beta: float = 1.0  # what a sink keeps in a question's rows before sentences are scored (docs/act.md), 1: all
+    int8: bool = True  # whether the pass that looks multiplies in int8 where the processor is faster at it
     answer: AnswerSettings = field(default_factory=AnswerSettings)
 
     def __post_init__(self) -> None:

@@ -48,9 +48,10 @@ class RayLooking(SpreadLooking):
         *,
         attention: str = AUTO,
         row_beta: float = 1.0,
+        int8: bool = True,
     ) -> None:
         """As `Looking`; `ray` is the module, connected."""
-        super().__init__(model, profile, template, attention=attention, row_beta=row_beta)
+        super().__init__(model, profile, template, attention=attention, row_beta=row_beta, int8=int8)
         self._ray = ray
         self._sight = sight(self, str(model.dtype).removeprefix("torch."))
         self._ahead = AHEAD_A_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -86,7 +87,7 @@ def sight(looking: Looking, dtype: str | None = None) -> bytes:
     """What makes a `Looking` again in another process."""
     model = looking.model
     known_as = model.name if model.name in OFFLINE or model.name.count("/") == 1 else str(model.folder)
-    options = {"attention": looking.attention, "row_beta": looking.row_beta}
+    options = {"attention": looking.attention, "row_beta": looking.row_beta, "int8": looking.int8}
     return pickle.dumps((known_as, dtype, model.cache, looking.profile, looking.template, options))
 
 
