@@ -89,8 +89,11 @@ def test_a_process_that_fails_is_an_error_with_what_it_said():
 
 def test_a_process_that_hangs_is_stopped(tmp_path):
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    with pytest.raises(InputError, match="ran for more than 2 s"):
-        process_seconds([sys.executable, "-S", "-c", code], timeout_s=2)
+    for seconds in (2, 20):  # more than the first only where a busy machine has not begun it by then
+        with pytest.raises(InputError, match=f"ran for more than {seconds} s"):
+            process_seconds([sys.executable, "-S", "-c", code], timeout_s=seconds)
+        if (tmp_path / "pid").exists():
+            break
     pid = (tmp_path / "pid").read_text(encoding="utf-8")
     for _ in range(100):  # it dies at once, but not in no time
         if not is_running(pid):

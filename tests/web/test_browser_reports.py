@@ -193,7 +193,7 @@ def test_a_report_that_asks_first_does_so_on_its_page_as_it_is(browser: Any, tmp
     with served(app) as base:
         ask(page, base)
         page.locator(".scope input[name=answer]").first.wait_for()  # no reload: the run tells its page
-        assert page.locator("#said").inner_text() == "Waits for you"
+        page.wait_for_function("document.querySelector('#said').innerText === 'Waits for you'")
         seen = serious(page)
         page.locator(".scope input[name=answer]").first.fill("the one at Orra")
         page.keyboard.press("Enter")
