@@ -56,6 +56,13 @@ def page(browser) -> Iterator:
     assert said == []  # nothing of ours breaks the content security policy
 
 
+def says(page, text: str) -> None:
+    """The line that is read aloud says it, now or soon."""
+    from playwright.sync_api import expect
+
+    expect(page.locator("#said")).to_contain_text(text)
+
+
 def serious(page) -> list[str]:
     """What axe finds that keeps people out."""
     from axe_playwright_python.sync_playwright import Axe
@@ -82,7 +89,7 @@ def test_drop_ask_and_follow_the_citation(page, tmp_path: Path):
         held.go.set()
         link = page.locator("a.cite").first
         link.wait_for()
-        assert "Done." in page.locator("#said").inner_text()
+        says(page, "Done.")
         link.focus()
         page.keyboard.press("Enter")
         mark = page.locator("mark.cited").first

@@ -13,7 +13,7 @@ from reading_site import served
 from reports import QUESTION, whole_report
 from research_site import research_app
 from scripted_reports import ScriptedReporter
-from test_browser_reading import serious
+from test_browser_reading import says, serious
 from test_report_scope import site as scope_site
 
 from foveal.research.report_html import html_of, slides_of
@@ -75,7 +75,7 @@ def test_a_report_grows_and_is_read_by_keyboard_and_by_all(
     reporter.go.set()
     page.locator(".ended-text", has_text="Answered").wait_for()
     page.locator("#body h2", has_text="Where sources differ").wait_for()
-    assert page.locator("#said").inner_text() == "Answered"
+    says(page, "Answered")
 
     cite = page.locator("#body button.cite").first
     cite.press("Enter")
@@ -193,7 +193,7 @@ def test_a_report_that_asks_first_does_so_on_its_page_as_it_is(browser: Any, tmp
     with served(app) as base:
         ask(page, base)
         page.locator(".scope input[name=answer]").first.wait_for()  # no reload: the run tells its page
-        page.wait_for_function("document.querySelector('#said').innerText === 'Waits for you'")
+        says(page, "Waits for you")
         seen = serious(page)
         page.locator(".scope input[name=answer]").first.fill("the one at Orra")
         page.keyboard.press("Enter")

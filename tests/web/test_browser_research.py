@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from reading_site import served
 from research_site import QUESTION, TWO_HOPS, Held, research_app
-from test_browser_reading import serious
+from test_browser_reading import says, serious
 
 from foveal.bench.research_world import Rules
 
@@ -82,7 +82,7 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         page.locator("#panel .prose", has_text="Olof Brandt in Vasa").wait_for()
         page.locator("#panel", has_text="answered").wait_for()
         assert "Olof Brandt" in page.locator("#answer .prose").inner_text()
-        assert page.locator("#said").inner_text() == "Answered"
+        says(page, "Answered")
         titles = page.locator("#graph svg .searcher title").all_text_contents()
         listed = page.locator(".outline-list ol a").all_inner_texts()
         assert sorted(titles) == sorted(listed)
