@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,22 @@ def test_people_are_added_listed_given_roles_exported_and_removed(tmp_path: Path
 def test_what_cannot_be_done_is_said(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     with pytest.raises(FovealError, match=message):
         run(tmp_path, *words)
+
+
+def test_a_token_is_printed_alone_listed_without_it_and_revoked(tmp_path: Path) -> None:
+    run(tmp_path, "user", "add", "ana@example.org", "--login", "ana")
+    assert "None." in run(tmp_path, "token", "list")
+    secret = run(tmp_path, "token", "add", "ana", "nightly [b]import", "--days", "30").strip()
+    assert re.fullmatch(r"foveal_[\w-]{43}", secret)
+    shown = run(tmp_path, "token", "list", "ana")
+    assert "nightly [b]import" in shown
+    assert "never" in shown
+    assert secret not in shown + run(tmp_path, "token", "list", "--json") + run(tmp_path, "audit", "--json")
+    assert "'nightly [b]import' is revoked." in run(tmp_path, "token", "revoke", "1")
+    assert json.loads(run(tmp_path, "token", "list", "--json")) == []
+    acts = json.loads(run(tmp_path, "audit", "--target", "person:ana", "--json"))
+    assert [act["action"] for act in acts] == ["revoke token", "make token", "add person"]
+    with pytest.raises(FovealError, match="no token 1 here"):
+        run(tmp_path, "token", "revoke", "1")
+    with pytest.raises(FovealError, match="Nobody here is called"):
+        run(tmp_path, "token", "add", "nobody", "x")

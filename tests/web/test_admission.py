@@ -212,6 +212,12 @@ def test_a_body_that_stops_coming_ends_in_408(tmp_path: Path, monkeypatch: pytes
         ("GET /papers/submit", "page"),
         ("GET /papers/submit?id=2605.01234", "fetch"),
         ("POST /papers/submit", "fetch"),
+        ("POST /api/papers", "fetch"),
+        ("POST /api/library/files", "upload"),
+        ("POST /api/library", "write"),
+        ("GET /api/library/search?q=mill", "search"),
+        ("GET /api/library/search?q=mill&rank=pairwise", "rank"),
+        ("GET /api/jobs/abc/events", "stream"),
     ],
 )
 def test_what_a_request_costs(address: str, kind: str) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from foveal.errors import DatabaseError, InputError
+from foveal.papers import schedule
+from foveal.papers.mail import morning
 from foveal.web import background
 from foveal.web.background import Background
 
@@ -48,3 +51,35 @@ def test_watched_questions_are_looked_at_after_any_error(part: Failing) -> None:
     part.beside = Background(site)  # type: ignore[arg-type]
     part.beside.watch_questions()
     assert part.looks == 3
+
+
+@pytest.mark.parametrize("job", ["read_sources", "send_mail"])
+def test_a_site_that_begins_before_its_database_does_its_work_once_that_is_there(
+    part: Failing, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    tried, begun = [], []
+
+    class Starting(SimpleNamespace):
+        @property
+        def database(self) -> str:
+            tried.append(job)
+            if len(tried) < 3:
+                raise DatabaseError("nobody answers")
+            return "a database"
+
+    class Work(SimpleNamespace):
+        run = staticmethod(begun.append)
+
+    del part  # makes the waits short
+    monkeypatch.setattr(schedule, "Schedule", lambda *given: Work(given=given))
+    monkeypatch.setattr(morning, "Morning", lambda *given: Work(given=given))
+    beside = Background(Starting(settings=None))  # type: ignore[arg-type]
+    getattr(beside, job)()
+    assert (len(tried), begun) == (3, [beside.stop])
+
+
+def test_sources_that_are_set_up_wrong_are_told_of_once(part: Failing, monkeypatch, caplog) -> None:
+    del part
+    monkeypatch.setattr(schedule, "Schedule", lambda *_: (_ for _ in ()).throw(InputError("sources has no such name")))
+    Background(SimpleNamespace(settings=None, database=None)).read_sources()  # type: ignore[arg-type]
+    assert [one.getMessage() for one in caplog.records] == ["the schedule of papers waits: sources has no such name"]

@@ -156,6 +156,6 @@ def test_similar_papers_are_others(client: TestClient):
 def test_the_page_of_the_api_lists_what_the_description_says(client: TestClient):
     described = client.get("/openapi.json").json()["paths"]
     page = html.fromstring(client.get("/api").text)
-    assert {one.text for one in select(page, ".call h2 code")} == set(described)
+    assert {one.text for one in select(page, ".call h3 code")} == set(described)
     assert {"/api/daily_papers", "/api/papers/search", "/api/papers/{id}", "/papers/{id}.md"} <= set(described)
     assert "1 to 100, 50 if left out" in page.text_content()

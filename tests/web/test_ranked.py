@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from reading_site import made_app
 from starlette.testclient import TestClient
 
 from foveal.errors import InputError
+from foveal.ranking import by_name
+from foveal.ranking.chosen import choose
 from foveal.settings import Settings
 from foveal.web.models import Rankers
 from foveal.web.settings import WebSettings, load_web
@@ -126,6 +129,31 @@ def test_the_sites_own_ranker_orders_what_names_none_as_often_as_one_searches(tm
         assert (page.status_code, "slow" in page.text) == (200, False)
     assert len(site.rankers.slow.given) == before
     app.state.site.close()
+
+
+def test_a_site_follows_the_ranker_that_is_chosen_while_it_runs(tmp_path: Path):
+    app = library_app(tmp_path)
+    site = app.state.site
+    site.settings = site.library.settings = replace(site.settings, ranker="", ranker_in_file="")  # as they are loaded
+    assert "slow 19.000" not in asked(app, OWNER, "/library?q=mill").text
+    choose(site.settings.home, "mine")
+    page = asked(app, OWNER, "/library?q=mill").text
+    assert "slow 19.000" in page
+    assert '<option value="">mine (this site’s)</option>' in page
+    choose(site.settings.home, "none")
+    assert "slow 19.000" not in asked(app, OWNER, "/library?q=mill").text
+    app.state.site.close()
+
+
+def test_a_ranker_that_was_trained_anew_is_loaded_anew(tmp_path: Path, monkeypatch):
+    made: list[object] = []
+    monkeypatch.setattr(by_name, "load_ranker", lambda *_, **__: made.append(object()) or made[-1])
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    rankers = Rankers()
+    assert rankers.get("mine", tmp_path) is rankers.get("mine", tmp_path) is made[0]
+    os.utime(folder, ns=(1, 1))
+    assert rankers.get("mine", tmp_path) is made[1]
 
 
 def test_that_the_sites_own_ranker_is_gone_is_said(tmp_path: Path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,18 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from members import PAPER, with_papers
-from reading_site import STORY, OwnModels, text_of
+from members import PAPER, member, with_papers
+from reading_site import STORY, OwnModels, text_of, wait_for
 from test_every_route import EVERY, Called, parts
 from visitors import AT, Visitor
 
 from foveal.errors import DatabaseError, UnknownName
 from foveal.library import Library
-from foveal.papers import accounts
+from foveal.papers import accounts, tokens
 from foveal.papers.sessions import request_link, session_of, use_link
 from foveal.research.runs import Owner
 from foveal.settings import Settings
-from foveal.types import Document
+from foveal.types import Document, revision_of
 from foveal.web.app import create_app
 from foveal.web.job import Job
 from foveal.web.rights import ACTS, Needs
@@ -54,11 +55,16 @@ all           POST /login · POST /login/link · POST /logout · POST /subscribe
 all           POST /mail/{token} · POST /u/{token}
 writers       POST /library/add · POST /library/judge · POST /library/{which}/read · POST /ask · POST /research
 writers       POST /api/research/runs · POST /api/research/solve · GET /papers/submit · POST /papers/submit
+writers       POST /api/papers · POST /api/library · POST /api/library/files · POST /api/ask
+writers       POST /api/library/{which}/read
 keepers       GET /library/{which}/remove · POST /library/{which}/remove · POST /jobs/{key}/cancel
+keepers       DELETE /api/library/{which} · DELETE /api/jobs/{key}
 owner         POST /research/{key}/cancel · POST /research/{key}/now · POST /research/{key}/go-on
 owner         POST /research/{key}/edit · POST /research/{key}/share · POST /research/{key}/remove
 owner         POST /research/{key}/scope · POST /research/{key}/watch · DELETE /api/research/runs/{key}
 signed in     GET /settings · GET /settings/data.json · POST /settings/name · POST /settings/sessions
+signed in     GET /settings/tokens · POST /settings/tokens · POST /settings/tokens/{number}/revoke
+signed in     POST /remarks/{number}/report · POST /report/{paper:path}
 signed in     POST /settings/delete · POST /settings/replies · GET /settings/mail/{number}
 signed in     POST /settings/mail/{number} · POST /settings/mail/{number}/leave
 signed in     GET /following · POST /following/feed · POST /follow · POST /mute · POST /read/{paper:path}
@@ -69,6 +75,7 @@ signed in     POST /discussion/{paper:path} · GET /remarks/{number}/edit · POS
 signed in     POST /remarks/{number}/delete · POST /remarks/{number}/rate · POST /research/watches/{number}/remove
 moderators    POST /remarks/{number}/hide · POST /remarks/{number}/restore · POST /discussions/close
 moderators    GET /admin · GET /admin/claims · POST /admin/claims · POST /admin/removed
+moderators    GET /admin/reports · POST /admin/reports
 moderators    GET /papers/{which:path}/remove · POST /papers/{which:path}/remove · POST /link/{paper:path}
 curators      GET /desk · POST /desk · POST /admin/roles
 """
@@ -104,11 +111,13 @@ def acts_of(one: Called) -> set[str]:
 
 def test_each_act_is_asked_for_somewhere_and_the_route_that_takes_files_asks_first() -> None:
     assert {act for one in EVERY for act in acts_of(one)} == set(ACTS)
-    from foveal.web import library_pages
+    from foveal.web import library_api, library_pages
 
-    taken = [route for route in library_pages.router.routes if isinstance(route, Uploads)]
+    routes = (*library_pages.router.routes, *library_api.router.routes)
+    taken = [route for route in routes if isinstance(route, Uploads)]
     assert [(route.path, acts_of(ALL["POST", route.path])) for route in taken if isinstance(route, APIRoute)] == [
-        ("/library/add", {"add"})
+        ("/library/add", {"add"}),
+        ("/api/library/files", {"add"}),
     ]
     with pytest.raises(KeyError):
         Needs("fly")
@@ -138,6 +147,22 @@ def mill(app: FastAPI) -> str:
     return library.documents()[0].id
 
 
+FOR_PROGRAMS = sorted(key for key in TOLD if key[1].startswith("/api/"))
+
+
+@pytest.mark.parametrize("route", FOR_PROGRAMS, ids=lambda route: f"{route[0]} {route[1]}")
+def test_a_token_may_what_its_person_may(sites: dict[str, FastAPI], route: tuple[str, str]) -> None:
+    app = sites["members"]
+    for who in ("member", "moderator"):
+        person = member(app.state.site.database, f"program-{next(NUMBERS)}", who)
+        secret = tokens.make(app.state.site.database, person, "test").secret
+        program = Visitor(app, headers={"authorization": f"Bearer {secret}"})
+        answer = called(program, ALL[route], program_alone=True)
+        refused = answer.status_code in (401, 403) or (TOLD[route] == "owner" and answer.status_code == 404)
+        assert refused == (who not in LEVELS[TOLD[route]]), (who, answer.status_code, answer.text[:200])
+        assert "set-cookie" not in answer.headers
+
+
 @pytest.mark.parametrize("route", sorted(TOLD), ids=lambda route: f"{route[0]} {route[1]}")
 def test_who_may(sites: dict[str, FastAPI], route: tuple[str, str]) -> None:
     for who in WHO:
@@ -161,18 +186,22 @@ def browser_of(app: FastAPI, who: str) -> Visitor:
     return browser
 
 
-def called(browser: Visitor, one: Called) -> Any:
+def called(browser: Visitor, one: Called, *, program_alone: bool = False) -> Any:
     """The answer to a form of ours whose fields say little; run and job are somebody else's."""
     site = browser.site
     run = site.research.runs.new("Whose?", options={"sources": ["library"]}, owner=Owner(browser="theirs"))
-    key = site.jobs.start(Idle(), whose="person 999").id if one.path.startswith("/jobs") else run
-    which = mill(browser.app) if one.path.startswith("/library") else PAPER
+    key = site.jobs.start(Idle(), whose="person 999").id if "/jobs/" in one.path else run
+    which = mill(browser.app) if one.path.removeprefix("/api").startswith("/library") else PAPER
     path = one.address({"paper": PAPER, "number": "1", "token": "x" * 43, "key": key, "which": which})
+    if one.path.startswith("/api/"):
+        headers = {} if program_alone else {"origin": AT, "sec-fetch-site": "same-origin"}
+        body: dict[str, Any] = {"json": {"question": "", "inputs": ""}}
+        if one.path.endswith("/files"):
+            body = {"files": [("files", ("a.exe", b"\x7fELF"))]}
+        return browser.request(one.method, path, headers=headers, **body)
     headers = {"origin": AT, "sec-fetch-site": "same-origin", "x-foveal-token": browser.token()}
     if one.method == "GET":
         return browser.get(path)
-    if one.path.startswith("/api/"):
-        return browser.request(one.method, path, json={"question": "", "inputs": ""}, headers=headers)
     return browser.request(one.method, path, data={name: FIELDS.get(name, "") for name in one.names}, headers=headers)
 
 
@@ -219,6 +248,27 @@ def test_in_the_place_of_a_form_stands_where_to_sign_in(sites: dict[str, FastAPI
     assert all("/papers/submit" in browser.get("/papers", follow_redirects=True).text for browser in listed)
 
 
+def test_who_added_a_document_may_take_it_out_until_somebody_changes_it(sites: dict[str, FastAPI]) -> None:
+    site = sites["members"].state.site
+    ana, bo = browser_of(sites["members"], "member"), browser_of(sites["members"], "member")
+    job = site.jobs.get(ana.submit("/library/add", pasted="Of the weir at the mill, by Ana").headers["location"][6:])
+    wait_for(lambda: job.over)
+    which = job.work.outcome[0].entry.id
+    for browser, may in ((ana, True), (bo, False), (browser_of(sites["members"], "visitor"), False)):
+        for page in ("/library", f"/library/{which}"):
+            assert (f"/library/{which}/remove" in browser.get(page).text) == may
+    assert bo.submit(f"/library/{which}/remove").status_code == 403
+    there = site.library.get(which)
+    other = f"{there.text} Changed."
+    site.library.add_documents([replace(there, text=other, revision=revision_of(other))])
+    assert ana.submit(f"/library/{which}/remove").status_code == 403
+    site.library.remove(which)
+    again = site.jobs.get(ana.submit("/library/add", pasted="Of the weir at the mill, by Ana").headers["location"][6:])
+    wait_for(lambda: again.over)
+    assert ana.submit(f"/library/{which}/remove").headers["location"] == "/library"
+    assert which not in {entry.id for entry in site.library.documents()}
+
+
 def test_what_is_refused_says_what_to_do(sites: dict[str, FastAPI]) -> None:
     members = sites["members"]
     which = mill(members)
@@ -230,13 +280,13 @@ def test_what_is_refused_says_what_to_do(sites: dict[str, FastAPI]) -> None:
     part = visitor.submit("/ask", came_from="/ask", hx=True, question="Who?")
     assert (part.status_code, part.headers["hx-redirect"]) == (403, "/login?next=/ask")
     told = visitor.post("/api/research/runs", json={"question": "Who?"})
-    assert told.status_code == 403
-    assert told.json()["error"].startswith("Sign in to research")
-    assert "foveal_session" in told.json()["error"]
+    assert told.status_code == 401
+    assert told.json()["error"].startswith("No program may research here")
+    assert "Authorization: Bearer" in told.json()["error"]
     told = text_of(visitor.get(f"/library/{which}/remove").text)
-    assert "Only moderators and admins of this site remove documents. Sign in as one of them." in told
+    assert "Only whoever added a document, moderators and admins remove it. Sign in as one of them." in told
     told = text_of(member.submit(f"/library/{which}/remove").text)
-    assert "Only moderators and admins of this site remove documents. Ask one of them." in told
+    assert "Only whoever added a document, moderators and admins remove it. Ask one of them." in told
     assert "Sign in" not in told
 
 

@@ -162,17 +162,21 @@ def test_writers_that_are_said_twice_or_wrong_are_told(serve, arguments, told):
     assert told in " ".join(f"{done.output} {done.exception}".replace("│", " ").split())
 
 
-def test_a_log_of_json_is_json_from_its_first_line(serve, tmp_path, monkeypatch):
+@pytest.mark.parametrize("asked", ["in the file", "on the command line"])
+def test_a_log_of_json_is_json_from_its_first_line(serve, tmp_path, monkeypatch, asked):
     """Also what is warned of before the settings are read, which say so."""
+    by_file = asked == "in the file"
+    strange = "FOVEAL_WEB_LGO" if by_file else "FOVEAL_WEB_GLO"  # each is told of once
     for name in ("foveal", "uvicorn"):
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     for name in ("foveal.web.requests", "foveal.web.start"):
         monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
-    (tmp_path / "foveal.toml").write_text('[web]\nlog = "json"\n', encoding="utf-8")
-    env = {"FOVEAL_HOME": str(tmp_path), "FOVEAL_CACHE": str(tmp_path / "cache"), "FOVEAL_WEB_LGO": "json"}
-    done = CliRunner().invoke(command, ["serve", "--port", "0", *URL, "--writers", "members"], env=env)
+    (tmp_path / "foveal.toml").write_text('[web]\nlog = "json"\n' if by_file else "", encoding="utf-8")
+    env = {"FOVEAL_HOME": str(tmp_path), "FOVEAL_CACHE": str(tmp_path / "cache"), strange: "json"}
+    before = [] if by_file else ["--log-json"]
+    done = CliRunner().invoke(command, [*before, "serve", "--port", "0", *URL, "--writers", "members"], env=env)
     told = [json.loads(line)["message"] for line in done.stderr.splitlines()]
-    assert told[0].startswith("FOVEAL_WEB_LGO: no setting of [web].")
+    assert told[0].startswith(f"{strange}: no setting of [web].")
     assert told[1].startswith("Anybody with an address may sign in")
     assert re.fullmatch(r"Open http://localhost:\d+   \(Ctrl-C stops it\)", told[2])
     assert len(told) == 3

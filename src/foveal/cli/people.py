@@ -1,4 +1,4 @@
-"""`foveal admin user` and `foveal admin audit`: who has an account, what they may do, and what was done.
+"""`foveal admin user`, `admin token` and `admin audit`: who has an account, what they may do, and what was done.
 
 The first admin of a site is added here; all others can be, or sign up by themselves.
 """
@@ -6,15 +6,13 @@ The first admin of a site is added here; all others can be, or sign up by themse
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from foveal.cli import tokens
 from foveal.cli.output import AsJson, Home, notes, print_json, results
 from foveal.cli.papers_output import papers_database
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="People with an account.", no_args_is_help=True)
 
@@ -25,6 +23,7 @@ Role = Annotated[str, typer.Argument(help="member, curator, moderator or admin."
 def register(admin: typer.Typer) -> None:
     """Add the commands to `foveal admin`."""
     admin.add_typer(app, name="user")
+    admin.add_typer(tokens.app, name="token")
     admin.command()(audit)
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database, add_unless_taken
 from foveal.errors import NotAllowed, UnknownPaper
 from foveal.papers.known import must_be_here
-from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow
+from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, ComplaintRow
 from foveal.papers.schema import CommentRow, PersonRow, now
 
 if TYPE_CHECKING:
@@ -64,13 +64,18 @@ def audit(database: Database, *, limit: int = 100, target: str = "") -> list[Act
 
 
 def hide(database: Database, comment: int, *, by: Person, reason: str = "") -> str:
-    """Take a remark out of sight, its answers stay; the paper's id. NotAllowed: `by` is no moderator."""
+    """Take a remark out of sight, its answers stay; the paper's id. What was reported of it is decided thereby.
+
+    NotAllowed: `by` is no moderator.
+    """
     must(by, "moderate", "Remarks of others are hidden by a moderator only.")
     with database.writing() as session:
         row = _comment(session, comment)
         if row.hidden_at is None:
             row.hidden_at = now()
-            record(session, by.login, "hide remark", f"remark:{comment}", reason)
+            reported = _settled(session, comment)
+            why = f"{reason} (reported by {reported})".strip() if reported else reason
+            record(session, by.login, "hide remark", f"remark:{comment}", why)
         return row.paper_id
 
 
@@ -123,6 +128,14 @@ def must(person: Person, right: str, sentence: str) -> None:
     """NotAllowed, with that sentence, unless the person's role holds the right."""
     if not person.may(right):
         raise NotAllowed(sentence)
+
+
+def _settled(session: Session, comment: int) -> int:
+    """What was reported of a remark (complaints.py) is decided; how many people had."""
+    open_ones = ComplaintRow.comment_id == comment, ComplaintRow.decided_at.is_(None)
+    count = session.scalar(select(func.count()).select_from(ComplaintRow).where(*open_ones)) or 0
+    session.execute(update(ComplaintRow).where(*open_ones).values(decided_at=now()))
+    return count
 
 
 def _comment(session: Session, comment: int) -> CommentRow:

@@ -1,13 +1,14 @@
 """The tables of people: how they sign in, what they follow, what they are sent, and what was done to whom.
 
-    person ── session_key, login_link, follow, read_mark, mute, claim, comment_vote, feed_key
+    person ── session_key, api_token, login_link, follow, read_mark, mute, claim, comment_vote, feed_key, complaint
+           └─ addition (documents that they put into the library)
     closed_discussion (papers that take no more remarks)
     subscription (an address that asked) ── delivery ── digest_run (one per cadence and period)
                                             └─ delivery_paper (what was in it)
     suppressed (addresses that are never written to again), audit (who did what to what), bucket (rate limits)
 
-Secrets that are sent out (links, cookies, unsubscribe tokens) are kept as SHA-256 only: whoever reads the database can
-use none of them.
+Secrets that are sent out (links, cookies, tokens of programs and of mails) are kept as SHA-256 only: whoever reads the
+database can use none of them.
 """
 
 from __future__ import annotations
@@ -50,6 +51,31 @@ class SessionRow(Base):
     expires_at: Mapped[datetime] = mapped_column(Moment)
     agent: Mapped[str] = mapped_column(String(200), default="")
     ip: Mapped[str] = mapped_column(String(45), default="")
+
+
+class TokenRow(Base):
+    """What a program sends to be somebody; `begins` is what its owner knows it by."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(60))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    begins: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(Moment, default=now)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+    seen_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class AdditionRow(Base):
+    """Who put a document into the library, and when, as the library says it: of another time it is another's."""
+
+    __tablename__ = "addition"
+
+    document_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    added_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class FollowRow(Base):
@@ -124,6 +150,20 @@ class ClaimRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(Moment, default=now)
     decided_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class ComplaintRow(Base):
+    """What somebody thinks that moderators should look at: a paper, or else a remark. Undecided, it waits."""
+
+    __tablename__ = "complaint"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    paper_id: Mapped[str | None] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), index=True)
+    comment_id: Mapped[int | None] = mapped_column(ForeignKey("comment.id", ondelete="CASCADE"), index=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Moment, default=now)
+    decided_at: Mapped[datetime | None] = mapped_column(Moment, index=True)
 
 
 class SubscriptionRow(Base):

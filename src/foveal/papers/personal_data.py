@@ -3,9 +3,9 @@
     export(database, ana)                               # {"account": {…}, "votes": […], …}
     erase(database, ana, remarks="keep")                # remarks stay, as of a deleted account; all else goes
 
-Deleted    the account, sessions, links, votes, ratings, follows, read marks, mutes, claims, collections, runs of
-           research (which `research.runs` exports), and the mail subscriptions of the address; the name beside papers
-           listed or picked, and discussions closed
+Deleted    the account, sessions, tokens, links, votes, ratings, follows, read marks, mutes, claims, reports to the
+           moderators, that documents were added by them, collections, runs of research (which `research.runs` exports),
+           and the mail subscriptions of the address; the name beside papers listed or picked, and discussions closed
 Stays      remarks without their author (`remarks="remove"` takes their words, too); lines of the audit, which then say
            deleted-<number>; addresses that must not be written to any more, since a complaint outlives an account
 """
@@ -23,10 +23,12 @@ from foveal.errors import InputError, NotAllowed
 from foveal.papers.accounts import Person, name_in_audit, spellings
 from foveal.papers.moderation import record
 from foveal.papers.people_schema import (
+    AdditionRow,
     AuditRow,
     ClaimRow,
     ClosedDiscussionRow,
     CommentVoteRow,
+    ComplaintRow,
     DeliveryPaperRow,
     DeliveryRow,
     FollowRow,
@@ -37,6 +39,7 @@ from foveal.papers.people_schema import (
     SessionRow,
     SubscriptionRow,
     SuppressedRow,
+    TokenRow,
 )
 from foveal.papers.schema import (
     AuthorRow,
@@ -52,6 +55,7 @@ from foveal.papers.schema import (
 
 _OF_PERSON: dict[str, type[Base]] = {
     "sessions": SessionRow,
+    "tokens": TokenRow,
     "votes": VoteRow,
     "remarks": CommentRow,
     "remark_ratings": CommentVoteRow,
@@ -59,6 +63,8 @@ _OF_PERSON: dict[str, type[Base]] = {
     "read_marks": ReadMarkRow,
     "muted_words": MuteRow,
     "claims": ClaimRow,
+    "reports_to_moderators": ComplaintRow,
+    "documents_added": AdditionRow,
     "author_places": AuthorRow,
     "collections": CollectionRow,
 }

@@ -65,6 +65,7 @@ LINKS_OF_IP = Limit(name="link-ip", most=20, seconds=86_400, what="links to sign
 LINK_TRIES = Limit(name="link-try", most=5, seconds=3_600, what="addresses were tried with this link")
 VOTES = Limit(name="vote", most=60, seconds=60, what="votes came from you")
 REMARKS = Limit(name="comment", most=10, seconds=600, what="remarks came from you")
+COMPLAINTS = Limit(name="complaint", most=10, seconds=3_600, what="reports to the moderators came from you")
 CHANGES = Limit(name="change", most=120, seconds=60, what="changes came from you")
 
 

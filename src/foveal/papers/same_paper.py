@@ -23,7 +23,7 @@ from datetime import date
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, DeliveryPaperRow, ReadMarkRow
+from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, ComplaintRow, DeliveryPaperRow, ReadMarkRow
 from foveal.papers.records import PaperRecord, title_key
 from foveal.papers.schema import (
     AuthorRow,
@@ -194,7 +194,7 @@ def _address_key(url: str) -> str:
 
 def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
     """Give the new row what is known of the old one, and what was done with it; drop the old one."""
-    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, DeliveryPaperRow):
+    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, ComplaintRow, DeliveryPaperRow):
         session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
     session.execute(update(RemovedRow).where(RemovedRow.same_as == old.id).values(same_as=new.id))
     for name in (*WORDS, *FACTS, *_KEPT):

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from foveal.errors import InputError
+from foveal.settings import make_home
 
 BYTES = 32
 
@@ -39,7 +40,7 @@ def secret_of(home: Path) -> bytes:
 
 def _make(path: Path) -> None:
     """Whole or not at all; of two processes at once the first one's stands."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_home(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")  # for its owner only
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,19 +1,21 @@
-"""For moderators and admins: remarks that were hidden, papers that were removed, claims, roles, and all that was done.
+"""For moderators and admins: what was reported, remarks that were hidden, papers that were removed, claims, roles, and
+all that was done.
 
-/admin, /admin/claims; POST /admin/roles, /admin/claims
+/admin, /admin/reports, /admin/claims; POST /admin/roles, /admin/reports, /admin/claims
 """
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from foveal.papers import accounts, claims, moderation, removing
+from foveal.errors import InputError
+from foveal.papers import accounts, claims, complaints, moderation, removing
 from foveal.papers.moderation import must
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, private
 from foveal.web.site import site_of
-from foveal.web.small_forms import FormRow, SmallForms, Text
+from foveal.web.small_forms import FormRow, MaybeRow, SmallForms, Text
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 writes = [Depends(guarded)]
@@ -29,7 +31,6 @@ def desk(request: Request, person: Member) -> Response:
     values = {
         "hidden": moderation.hidden(database),
         "removed": removing.removed(database),
-        "open_claims": len(claims.claims(database)),
         "people": accounts.people(database) if person.may("administer") else [],
         "roles": list(accounts.RIGHTS),
         "acts": moderation.audit(database),
@@ -42,6 +43,30 @@ def set_role(request: Request, person: Member, login: Text, role: Text) -> Respo
     """Another role."""
     accounts.set_role(site_of(request).database, login, role, by=person)
     return back_to("/admin#people")
+
+
+@router.get("/admin/reports")
+def reports(request: Request, person: Member) -> Response:
+    """What people reported, and nobody decided."""
+    must(person, "moderate", FOR_MODERATORS)
+    values = {"waiting": complaints.waiting(site_of(request).database)}
+    return page(request, "people/reports.html", values, headers=private())
+
+
+@router.post("/admin/reports", dependencies=writes)
+def decide_report(
+    request: Request, person: Member, verdict: Text, remark: MaybeRow = None, paper: Text = "", reason: Text = ""
+) -> Response:
+    """Hide the remark, or see no harm in it; a paper is removed on a page of its own."""
+    must(person, "moderate", FOR_MODERATORS)
+    database = site_of(request).database
+    if verdict == "hide" and remark is not None:
+        moderation.hide(database, remark, by=person, reason=reason)
+    elif verdict == "dismiss":
+        complaints.dismiss(database, by=person, reason=reason, remark=remark, paper=paper or None)
+    else:
+        raise InputError(f"What was reported can be hidden (a remark) or dismissed, not {verdict[:20]!r}.")
+    return back_to("/admin/reports")
 
 
 @router.get("/admin/claims")

@@ -59,7 +59,10 @@ FREE = ("/static/", "/health", "/ready", "/metrics")
 SEARCHED = ("/following", "/topics/", "/feed/q/", "/feed/topic/")
 """Where lists begin that are searched for."""
 
-ASKED = ("/papers", "/library", "/api/papers")
+UPLOADED = ("/library/add", "/api/library/files")
+"""Where files are sent to."""
+
+ASKED = ("/papers", "/library", "/api/papers", "/api/library/search")
 """Pages that search where they are asked something."""
 
 PACE = 0.1
@@ -281,8 +284,10 @@ def kind_of(scope: Scope) -> str:
     path: str = scope["path"]
     if path == "/papers/submit" and (scope["query_string"] or scope["method"] == "POST"):
         return "fetch"
+    if path == "/api/papers" and scope["method"] == "POST":
+        return "fetch"
     if scope["method"] not in ("GET", "HEAD"):
-        return "upload" if path == "/library/add" else "write"
+        return "upload" if path in UPLOADED else "write"
     if path.startswith(FREE):
         return "free"
     if path.endswith("/events"):

@@ -31,7 +31,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 
 from foveal import __version__
 from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper, UnknownRun
@@ -39,6 +39,7 @@ from foveal.papers.mail.postman import Postman
 from foveal.papers.mail.signing import dkim_of
 from foveal.settings import Settings
 from foveal.web.admission import Admission
+from foveal.web.api_description import described
 from foveal.web.closing import closed_by_signals
 from foveal.web.collector import settle
 from foveal.web.health import HostCheck, samples
@@ -49,11 +50,13 @@ from foveal.web.pages import page
 from foveal.web.rights import SignInFirst
 from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
 from foveal.web.settings import WebSettings, load_web
+from foveal.web.signed_in import FOR_PROGRAMS
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = (
     "login_pages",
     "people_pages",
+    "token_pages",
     "collection_pages",
     "vote_routes",
     "mail_pages",
@@ -79,6 +82,7 @@ ROUTERS: tuple[str, ...] = (
     "research_scope",
     "research_streams",
     "research_api",
+    "library_api",
     "health",
     "paper_page",
 )
@@ -94,6 +98,8 @@ FULL_S = 600
 
 AWAY_S = 10
 """Seconds after which to come again where something that we need is away."""
+
+NO_BODY = "This needs a body: a JSON object, sent with the header Content-Type: application/json."
 
 logger = logging.getLogger("foveal.web")
 
@@ -111,6 +117,7 @@ def create_app(
     writers = options.writers or web.writers or "anyone"
     options = replace(options, trusted_proxies=(*options.trusted_proxies, *web.proxies), writers=writers)
     local = LocalModels(cache=settings.cache, kept_mb=web.memory_mb)
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
     app.state.site = Site(settings, options, models or local, web=web)
     app.state.measures, app.state.gates = Measures(), {}
     app.state.measures.collect(lambda: samples(app.state.site, app.state.gates))
@@ -213,8 +220,20 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "There is no such page here.", 405: "This page does not take such a request."}
     detail = error.detail if error.detail and error.detail not in ("Not Found", "Method Not Allowed") else None
+    headers = dict(error.headers or {})
+    if request.url.path.startswith(FOR_PROGRAMS):
+        said[404] = "There is no such call here. /api lists those that there are."
+    if error.status_code == 405:  # each route knows only of itself
+        headers["allow"] = ", ".join(sorted(_methods(request)))
+        said[405] = f"This address takes {headers['allow']}, and not {request.method}."
     message = detail or said.get(error.status_code, "This did not work.")
-    return _told(request, error.status_code, message, error.headers, sign_in_first=isinstance(error, SignInFirst))
+    return _told(request, error.status_code, message, headers, sign_in_first=isinstance(error, SignInFirst))
+
+
+def _methods(request: Request) -> set[str]:
+    """What the address of a request takes."""
+    ours = (route for name in ROUTERS for route in import_module(f"foveal.web.{name}").router.routes)
+    return {method for route in ours if route.matches(request.scope)[0] is not Match.NONE for method in route.methods}
 
 
 def _wrong_parameter(request: Request, error: Exception) -> Response:
@@ -223,6 +242,8 @@ def _wrong_parameter(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         return _told(request, 400, f"The body is no JSON: {first['ctx']['error']}.")
     name = ".".join(str(part) for part in first["loc"][1:])
+    if first["loc"] == ("body",):
+        return _told(request, 400, NO_BODY)
     return _told(request, 400, f"The parameter {name or 'of this page'} cannot be read: {first['msg']}.")
 
 

@@ -172,16 +172,7 @@ def ask(
     """Begin to answer."""
     site = site_of(request)
     try:
-        check_retriever(retriever, site.settings.home)
-        work = AskWork(
-            checked_question(question),
-            site.models,
-            lambda: site.library,
-            retriever or None,
-            where.strip() or None,
-        )
-        if site.has_library:
-            site.library.retriever(work.retriever, where=work.where)  # a name or filter that is wrong is said at once
+        work = ask_work(site, question, retriever, where)
     except (InputError, ModelUnavailable) as error:
         known = {"question": question, "where": where, "retriever": retriever, "wrong": site.told(error)}
         return page(request, "ask/ask.html", _about(site) | known, status=400)
@@ -195,6 +186,17 @@ def answer_page(request: Request, key: str) -> Response:
     if not isinstance(job.work, AskWork):
         return RedirectResponse(job.page, 303)
     return shown(request, job, "ask/answer.html", model=job.work.models.name)
+
+
+def ask_work(site: Site, question: str, retriever: str = "", where: str = "") -> AskWork:
+    """A question to the library. InputError, ModelUnavailable: it cannot be asked so."""
+    check_retriever(retriever, site.settings.home)
+    work = AskWork(
+        checked_question(question), site.models, lambda: site.library, retriever or None, where.strip() or None
+    )
+    if site.has_library:
+        site.library.retriever(work.retriever, where=work.where)  # a name or filter that is wrong is said at once
+    return work
 
 
 def checked_question(question: str) -> str:

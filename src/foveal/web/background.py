@@ -13,10 +13,11 @@ import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from foveal.errors import Cancelled, FovealError
+from foveal.errors import Cancelled, DatabaseError, FovealError
 from foveal.web.collector import settle
 from foveal.web.site import Site
 
@@ -27,6 +28,8 @@ WAIT_S = 5.0
 """Seconds that a thread has to end."""
 
 logger = logging.getLogger("foveal.web")
+
+Made = TypeVar("Made")
 
 
 class Background:
@@ -75,7 +78,9 @@ class Background:
         """Read the sources of foveal.toml at their hours; publish what a curator picked for today."""
         from foveal.papers.schedule import Schedule
 
-        Schedule(self.site.database, self.site.settings).run(self.stop)
+        made = self._begun("the schedule of papers waits", lambda: Schedule(self.site.database, self.site.settings))
+        if made is not None:
+            made.run(self.stop)
 
     def watch_questions(self) -> None:
         """Research watched questions again when they are due; what changed is mailed by `send_mail`."""
@@ -95,4 +100,19 @@ class Background:
         """Send the digest at its readers' hours."""
         from foveal.papers.mail.morning import Morning
 
-        Morning(self.site.settings, self.site.database).run(self.stop)
+        made = self._begun("the mail waits", lambda: Morning(self.site.settings, self.site.database))
+        if made is not None:
+            made.run(self.stop)
+
+    def _begun(self, waits: str, make: Callable[[], Made]) -> Made | None:
+        """What a thread works with, as soon as the database is there; None: the site ends before, or cannot have it."""
+        while not self.stop.is_set():
+            try:
+                return make()
+            except (DatabaseError, SQLAlchemyError) as error:
+                logger.warning("%s: %s", waits, error)
+            except FovealError as error:  # foveal.toml is wrong, and is read at the start only
+                logger.error("%s: %s", waits, error)
+                return None
+            self.stop.wait(LOOK_S)
+        return None

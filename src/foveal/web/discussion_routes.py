@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
+from foveal.papers import complaints, moderation
 from foveal.papers import discussion as talk
-from foveal.papers import moderation
 from foveal.papers.records import paper_id
 from foveal.papers.safe_markdown import html_of
 from foveal.papers.votes import standing
@@ -36,7 +36,8 @@ def discussion_values(request: Request, paper: str, *, order: str = "best", part
     """What the template people/_discussion.html shows."""
     reader = signed_in(request)
     found = talk.discussion(site_of(request).database, paper, order=order, page=part, reader=reader)
-    return {"talk": found, "orders": talk.ORDERS}
+    reported = complaints.mine(site_of(request).database, reader, paper) if reader is not None else complaints.NOTHING
+    return {"talk": found, "orders": talk.ORDERS, "reported": reported}
 
 
 @router.get("/discussion/{paper:path}")
@@ -100,6 +101,22 @@ def delete(request: Request, number: Row, person: Member) -> Response:
 def rate(request: Request, number: Row, person: Member, value: Annotated[int, Form()]) -> Response:
     """Whether it helps."""
     return _after(request, talk.rate(site_of(request).database, person, number, value), number)
+
+
+@router.post("/remarks/{number}/report", dependencies=writes)
+def report_remark(request: Request, number: Row, person: Member, reason: Text = "") -> Response:
+    """Tell the moderators of a remark."""
+    database = site_of(request).database
+    complaints.report(database, person, remark=number, reason=reason)
+    return _after(request, talk.paper_of(database, number), number)
+
+
+@router.post("/report/{paper:path}", dependencies=writes)
+def report_paper(request: Request, paper: str, person: Member, reason: Text = "") -> Response:
+    """Tell the moderators of a paper."""
+    which = paper_id(paper)
+    complaints.report(site_of(request).database, person, paper=which, reason=reason)
+    return _after(request, which)
 
 
 @router.post("/remarks/{number}/hide", dependencies=writes)

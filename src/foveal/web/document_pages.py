@@ -20,7 +20,7 @@ from foveal.text.headings import Heading, find_headings
 from foveal.types import Document, Span
 from foveal.web.answers import author_of, pages_of
 from foveal.web.document_text import Place, blocks_of, borders, outline, part_of, place_address
-from foveal.web.library_pages import entry_of
+from foveal.web.documents import checked_revision, entry_of, may_remove
 from foveal.web.pages import page
 from foveal.web.site import site_of
 
@@ -39,7 +39,7 @@ def document_page(
     """A part of a document."""
     site = site_of(request)
     entry = entry_of(site, which)
-    document = site.library.get(entry.id, revision=_hash(revision))
+    document = site.library.get(entry.id, revision=checked_revision(revision))
     newest = document.revision == entry.revision
     places = site.library.store.places(entry.id) if newest else []
     marked = _marked(span, document)
@@ -53,6 +53,7 @@ def document_page(
     values = {
         "document": document,
         "entry": entry,
+        "removable": may_remove(request, entry),
         "author": author_of(document.metadata),
         "newest": newest,
         "revision": "" if newest else document.revision[:16],
@@ -96,12 +97,6 @@ def _to_page(document: Document, cut: list[int], asked: str, revision: str) -> R
     number = bisect_right(pages, offset)  # an empty page begins where the next one does, which is the one shown
     of = f"&revision={revision}" if revision else ""
     return RedirectResponse(f"/library/{document.id}?part={part_of(cut, offset)}{of}#page-{number}", 303)
-
-
-def _hash(revision: str) -> str | None:
-    if revision and not re.fullmatch("[0-9a-f]{6,64}", revision):
-        raise InputError(f"{revision[:80]!r} is no revision; these are hashes, 6 to 64 of the digits 0-9 and a-f.")
-    return revision or None
 
 
 def _preferred(document: Document, places: list[Place]) -> list[list[int]]:

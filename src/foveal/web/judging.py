@@ -17,7 +17,8 @@ from fastapi.responses import RedirectResponse
 from foveal import faults
 from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
 from foveal.types import Span
-from foveal.web.library_pages import LONGEST_QUERY, entry_of, place_of
+from foveal.web.documents import entry_of, place_of
+from foveal.web.library_search import LONGEST_QUERY
 from foveal.web.rights import Needs
 from foveal.web.safety import guarded
 from foveal.web.site import site_of

@@ -5,7 +5,8 @@
 A bucket holds a period's worth of requests and fills evenly; what is spent comes back one by one. An address is that of
 the connection; behind a proxy that is trusted (SiteSettings.trusted_proxies), the last one in X-Forwarded-For that is
 not a proxy's itself. Networks of IPv6 give a house 2^64 addresses: they count as one. Each process counts for itself.
-An address that many people share, as an office does ([web] shared_addresses), may do `SHARED` times as much.
+An address that many people share, as an office does ([web] shared_addresses), may do `SHARED` times as much. A program
+with a token takes from its person's bucket, wherever it runs.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def limited(kind: str) -> Callable[[Request], None]:
     """Dependency of a route: 429 once an address has asked more often than the site allows."""
 
     def check(request: Request) -> None:
+        from foveal.web.signed_in import signed_in, token_sent
         from foveal.web.site import site_of
 
         site = site_of(request)
@@ -68,18 +70,31 @@ def limited(kind: str) -> Callable[[Request], None]:
         allowed = {
             "search": options.search_per_minute, "rank": options.ranked_per_minute, "api": options.api_per_hour
         }[kind]  # fmt: skip
+        person, unknown = None, None
+        try:
+            person = signed_in(request) if token_sent(request) else None
+        except HTTPException as error:  # a token that is nobody's counts for the address, so that guesses have a limit
+            unknown = error
         if allowed <= 0:
+            if unknown is not None:
+                raise unknown
             return
-        allowed *= sharing(request)
-        wait = site.limits.wait(kind, address_of(request, options.trusted_proxies), allowed)
+        if person is not None:
+            whose, named = f"person {person.id}", "with your tokens"
+        else:
+            whose, named = address_of(request, options.trusted_proxies), "from one address"
+            allowed *= sharing(request)
+        wait = site.limits.wait(kind, whose, allowed)
         if wait > 0:
             seconds = math.ceil(wait)
             raise HTTPException(
                 429,
-                f"That is more than {allowed} {REQUESTS[kind]} in {PERIODS[kind] / 60:.0f} min from one address. Ask "
-                f"again in {seconds} s.",
+                f"That is more than {allowed} {REQUESTS[kind]} in {PERIODS[kind] / 60:.0f} min {named}. Ask again in "
+                f"{seconds} s.",
                 headers={"Retry-After": str(seconds)},
             )
+        if unknown is not None:
+            raise unknown
 
     return check
 

@@ -101,16 +101,17 @@ def is_served(models: Models) -> bool:
 class Rankers:
     """The rankers that visitors choose by name, loaded once: the two used last."""
 
-    _made: dict[str, Ranker] = field(default_factory=dict)
+    _made: dict[tuple[str, tuple[int, ...]], Ranker] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, name: str, home: Path) -> Ranker:
-        """The ranker of that name. UnknownName: there is none."""
-        from foveal.ranking.by_name import load_ranker
+        """The ranker of that name, as it was trained last. UnknownName: there is none."""
+        from foveal.ranking.by_name import edition, load_ranker
 
         with self._lock:
-            ranker = self._made.pop(name, None) or load_ranker(name, home=home)
-            self._made[name] = ranker
+            version = name, edition(name, home)
+            ranker = self._made.pop(version, None) or load_ranker(name, home=home)
+            self._made[version] = ranker
             for old in list(self._made)[:-2]:
                 del self._made[old]
         return ranker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -12,14 +13,20 @@ from typing import Any
 
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from sqlalchemy.exc import SQLAlchemyError
 
+from foveal.errors import FovealError
+from foveal.papers.complaints import Waits, waits
 from foveal.papers.periods import short_date
+from foveal.papers.person import Person
 from foveal.web.browsers import browser_name
 from foveal.web.markup import html_of, plain
 from foveal.web.rights import rights
 from foveal.web.safety import token_of
 from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import base_url, site_of
+
+logger = logging.getLogger("foveal.web")
 
 STATIC = Path(__file__).with_name("static")
 
@@ -54,10 +61,22 @@ def page(
         "sign_in": sign_in_address(request),
         "may": rights(request),
         "sends_mail": site_of(request).mail is not None,
+        "to_decide": _to_decide(request, person),
     }
     html = environment.get_template(template).render(known | dict(values or {}))
     kept = {"cache-control": "private, no-cache"} if person else {}  # their name is on it
     return Response(html, status, kept | dict(headers or {}), media_type="text/html; charset=utf-8")
+
+
+def _to_decide(request: Request, person: Person | None) -> Waits:
+    """What waits for the person, if they are a moderator."""
+    if person is None or not person.may("moderate"):
+        return Waits(0, 0)
+    try:
+        return waits(site_of(request).database)
+    except (FovealError, SQLAlchemyError) as error:  # the page is about something else, and is shown all the same
+        logger.warning("what waits for a moderator could not be read: %s", error)
+        return Waits(0, 0)
 
 
 @lru_cache

@@ -86,13 +86,18 @@ def submit(request: Request, id: Annotated[str, Query(max_length=300)] = "") -> 
 @router.post("/papers/submit", dependencies=[Depends(guarded), Depends(Needs("submit"))])
 def submitted(request: Request, person: Reader, id: Annotated[str, Form(max_length=300)]) -> Response:  # noqa: A002
     """Fetch the paper unless it is here, and list it today."""
-    site, which = site_of(request), paper_id(id)
+    return RedirectResponse(views.paper_address(listed_today(site_of(request), person, id)), 303)
+
+
+def listed_today(site: Site, person: Person | None, given: str) -> str:
+    """The id of a paper that is fetched unless it is here, and listed today. NotAllowed: it was removed here."""
+    which = paper_id(given)
     if not site.papers.many([which]):
         removing.must_be_welcome(site.database, which)
         which = site.parts.fetch(site.database, site.settings, which)
     by = f"@{person.login}" if person else ""
     browsing.list_on(site.database, which, datetime.now(UTC).date(), by=by)
-    return RedirectResponse(views.paper_address(which), 303)
+    return which
 
 
 @router.get("/papers/{which:path}/thumbnail.svg")

@@ -4,6 +4,7 @@
 
 /api/daily_papers?date|week|month|submitter|sort|p|limit     /api/papers/search?q|limit      /api/papers/ID
 /papers/ID.md                                                /api/papers/ID/similar          /api  what there is
+POST /api/papers {"id": "2605.01234"}                        lists a paper today, by those who may
 
 Shape   as recorded answers have it: a submitter's login is `user` within the paper and `name` beside it; the outer
         `publishedAt` is when the paper was listed, the inner one when it was published; a key without a value is absent
@@ -16,30 +17,45 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.errors import InputError
 from foveal.papers.periods import Period
 from foveal.papers.store import MOST, Author, Paper
 from foveal.papers.upserts import PERSON
 from foveal.web import papers_views as views
+from foveal.web.api_description import TAGS, calls
 from foveal.web.caching import conditional
 from foveal.web.limits import limited
 from foveal.web.markup import plain
 from foveal.web.pages import asset
+from foveal.web.paper_page import listed_today
+from foveal.web.paper_shapes import PaperDetail, PaperEntry
 from foveal.web.papers_pages import shown
+from foveal.web.rights import Needs
+from foveal.web.signed_in import ours, private, signed_in
 from foveal.web.site import Site, base_url, site_of
+from foveal.web.small_forms import SmallForms
 
 router = APIRouter()
+
+
+class Markdown(Response):
+    """A text that nobody renders here."""
+
+    media_type = "text/markdown; charset=utf-8"
+
 
 Asked = Annotated[str | None, Query(max_length=20)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 _LIMITED = [Depends(limited("api"))]
 
 
-@router.get("/api/daily_papers", dependencies=_LIMITED, tags=["papers"])
+@router.get("/api/daily_papers", dependencies=_LIMITED, tags=["papers"], response_model=list[PaperEntry])
 def daily_papers(
     request: Request,
     date: Asked = None,
@@ -59,14 +75,41 @@ def daily_papers(
     return _json(request, [entry_of(paper, base_url(request)) for paper in papers])
 
 
-@router.get("/api/papers/search", dependencies=_LIMITED, tags=["papers"])
+class NewPaper(BaseModel):
+    """A paper by its id, or its address at arXiv."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(max_length=300)
+
+
+def submit(request: Request, body: NewPaper) -> Response:
+    """List a paper today: it is fetched, unless it is here already."""
+    site = site_of(request)
+    which = listed_today(site, signed_in(request), body.id)
+    detail = detail_of(site.papers.get(which), base_url(request))
+    return JSONResponse(detail, 201, private({"location": f"/api/papers/{quote(which)}"}))
+
+
+router.add_api_route(
+    "/api/papers",
+    submit,
+    methods=["POST"],
+    status_code=201,
+    tags=["papers"],
+    response_model=PaperDetail,
+    dependencies=[Depends(ours), *_LIMITED, Depends(Needs("submit"))],
+    route_class_override=SmallForms,
+)
+
+
+@router.get("/api/papers/search", dependencies=_LIMITED, tags=["papers"], response_model=list[PaperEntry])
 def search(request: Request, q: Annotated[str, Query(min_length=1, max_length=1000)], limit: Limit = 20) -> Response:
     """Papers that fit a question, the best first."""
     hits = site_of(request).search.search(q, limit).hits
     return _json(request, [entry_of(hit.paper, base_url(request)) for hit in hits])
 
 
-@router.get("/api/papers/{id:path}/similar", dependencies=_LIMITED, tags=["papers"])
+@router.get("/api/papers/{id:path}/similar", dependencies=_LIMITED, tags=["papers"], response_model=list[PaperEntry])
 def similar(request: Request, id: str, limit: Annotated[int, Query(ge=1, le=50)] = 10) -> Response:  # noqa: A002
     """Papers near another one, the nearest first."""
     site = site_of(request)
@@ -74,28 +117,24 @@ def similar(request: Request, id: str, limit: Annotated[int, Query(ge=1, le=50)]
     return _json(request, [entry_of(paper, base_url(request)) for paper in near])
 
 
-@router.get("/api/papers/{id:path}", dependencies=_LIMITED, tags=["papers"])
+@router.get("/api/papers/{id:path}", dependencies=_LIMITED, tags=["papers"], response_model=PaperDetail)
 def paper(request: Request, id: str) -> Response:  # noqa: A002
     """One paper, by its id or arXiv address."""
     return _json(request, detail_of(site_of(request).papers.get(id), base_url(request)))
 
 
-@router.get("/papers/{id:path}.md", dependencies=_LIMITED, tags=["papers"], response_class=Response)
+@router.get("/papers/{id:path}.md", dependencies=_LIMITED, tags=["papers"], response_class=Markdown)
 def markdown(request: Request, id: str) -> Response:  # noqa: A002
     """One paper as Markdown: title, authors, dates, summary, abstract, links."""
     text = markdown_of(site_of(request).papers.get(id), base_url(request))
-    return conditional(request, Response(text, media_type="text/markdown; charset=utf-8"), public=True, seconds=300)
+    return conditional(request, Markdown(text), public=True, seconds=300)
 
 
 @router.get("/api", include_in_schema=False)
 def contents(request: Request) -> Response:
-    """All addresses that give JSON, from the app's own OpenAPI description."""
-    calls = [
-        {"method": method.upper(), "path": path, **what}
-        for path, methods in sorted(request.app.openapi()["paths"].items())
-        for method, what in methods.items()
-    ]
-    values = {"title": "API", "heading": "API", "line": "The same papers for programs", "calls": calls}
+    """All addresses for programs, from the app's own OpenAPI description."""
+    line = "Papers, library and research for programs"
+    values = {"title": "API", "heading": "API", "line": line, "calls": list(calls(request.app)), "tags": TAGS}
     return shown(request, "papers/api.html", values)
 
 

@@ -211,7 +211,7 @@ def takes(schema: Mapping[str, Any]) -> str:
     said = [" or ".join(map(str, kind["enum"])) if "enum" in kind else str(kind.get("type", "any"))]
     if "minimum" in kind and "maximum" in kind:
         said.append(f"{kind['minimum']} to {kind['maximum']}")
-    if schema.get("default") is not None:
+    if schema.get("default") not in (None, ""):
         said.append(f"{schema['default']} if left out")
     return ", ".join(said)
 

@@ -20,8 +20,8 @@ from foveal.library import Library
 from foveal.types import Document
 from foveal.web.answers import Cited, cited, one_line, pieces
 from foveal.web.ask_pages import checked_question
+from foveal.web.documents import entry_of
 from foveal.web.jobs import MODEL, Job
-from foveal.web.library_pages import entry_of
 from foveal.web.models import is_served
 from foveal.web.pages import page
 from foveal.web.rights import Needs, whose_job
@@ -201,15 +201,9 @@ def read(
     site = site_of(request)
     document = _document(request, which)
     try:
-        if effort not in EFFORTS:
-            raise InputError(f"No effort is called {effort!r}. There are: {', '.join(EFFORTS)}.")
-        asked = checked_question(question)
+        work = read_work(site, document.id, document.title, question, effort)
     except InputError as error:
         return _form(request, document, question, effort, wrong=str(error))
-    lane = READER if is_served(site.models) else MODEL
-    work = ReadWork(
-        document.id, document.title, asked, site.models, lambda: site.library, effort, lane, site.web.attention
-    )
     return RedirectResponse(site.jobs.start(work, whose=whose_job(request)).page, 303)
 
 
@@ -220,6 +214,15 @@ def reading_page(request: Request, which: str, key: str) -> Response:
     if not isinstance(job.work, ReadWork) or job.work.which != which:
         return RedirectResponse(job.page, 303)
     return shown(request, job, "read/reading.html", model=job.work.models.name)
+
+
+def read_work(site: Site, which: str, title: str, question: str, effort: str = "normal") -> ReadWork:
+    """A reading of a document. InputError: no such effort, or no question."""
+    if effort not in EFFORTS:
+        raise InputError(f"No effort is called {effort[:40]!r}. There are: {', '.join(EFFORTS)}.")
+    asked = checked_question(question)
+    lane = READER if is_served(site.models) else MODEL
+    return ReadWork(which, title, asked, site.models, lambda: site.library, effort, lane, site.web.attention)
 
 
 def _document(request: Request, which: str) -> Document:

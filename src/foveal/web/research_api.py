@@ -9,7 +9,8 @@
     POST   /api/research/solve            {"inputs": "…" or messages}: server-sent events as MindSearch's server sends
                                           them (research/compat.py); who leaves stops the run
 
-A program is known by the cookie that its first answer sets: a run is its own as a browser's is (research_pages.py).
+A program is known by its person's token (papers/tokens.py), or else by the cookie that its first answer sets: a run is
+its own as a browser's is (research_pages.py).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.models.characters import scalar
@@ -39,16 +40,16 @@ from foveal.web.research_pages import begun, owner_of
 from foveal.web.research_streams import ALIVE, followed
 from foveal.web.research_work import Asked
 from foveal.web.rights import Needs
-from foveal.web.safety import COOKIE, same_site
-from foveal.web.signed_in import private
+from foveal.web.safety import COOKIE
+from foveal.web.signed_in import ours, private, token_sent
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
-from foveal.web.streams import HEADERS
+from foveal.web.streams import HEADERS, Events
 
 if TYPE_CHECKING:
     from foveal.models.chat import Message
 
-router = APIRouter(prefix="/api/research", route_class=SmallForms, include_in_schema=False)
+router = APIRouter(prefix="/api/research", route_class=SmallForms, tags=["research"])
 
 
 class NewReport(BaseModel):
@@ -79,18 +80,32 @@ class NewRun(BaseModel):
     report: NewReport | None = None
 
 
-def ours(request: Request) -> None:
-    """HTTPException 403: a page of another site sent this."""
-    if not same_site(request):
-        raise HTTPException(403, "This request comes from a page of another site.")
+class NewRunTold(BaseModel):
+    """A run that was begun."""
+
+    run: str
+    url: str
+    events: str = Field(description="Server-sent events, as they come.")
+    page: str
+
+
+class RunNow(BaseModel):
+    """What a run adds up to now; beside these fields those of an answer, or a `report`."""
+
+    model_config = ConfigDict(extra="allow")
+    run: str
+    question: str
+    status: str = Field(description="waiting, running, done or broken.")
+    last_event: int
+    shared: bool
 
 
 writes = [Depends(ours), Depends(limited("api"))]
 
 
-@router.post("/runs", dependencies=[*writes, Depends(Needs("research"))])
+@router.post("/runs", status_code=201, response_model=NewRunTold, dependencies=[*writes, Depends(Needs("research"))])
 def new_run(request: Request, body: NewRun) -> Response:
-    """Begin a run."""
+    """Begin a run: a question that no single page answers, or with `report` a cited report."""
     site = site_of(request)
     budget = Budget(tokens=body.tokens, seconds=body.seconds, pages=body.pages)
     report = body.report.asked(body.question.strip()) if body.report else None
@@ -101,7 +116,7 @@ def new_run(request: Request, body: NewRun) -> Response:
     return _known_again(request, JSONResponse(told, 201, private({"location": where})))
 
 
-@router.get("/runs/{key}", dependencies=[Depends(limited("api"))])
+@router.get("/runs/{key}", response_model=RunNow, dependencies=[Depends(limited("api"))])
 def one_run(request: Request, key: str) -> Response:
     """What a run adds up to now."""
     desk = site_of(request).research
@@ -113,7 +128,7 @@ def one_run(request: Request, key: str) -> Response:
     return JSONResponse(told | found | {"question": run.question}, headers=private())
 
 
-@router.delete("/runs/{key}", dependencies=writes)
+@router.delete("/runs/{key}", status_code=204, dependencies=writes)
 def stop(request: Request, key: str) -> Response:
     """Stop a run; what it found stays."""
     desk = site_of(request).research
@@ -122,14 +137,14 @@ def stop(request: Request, key: str) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/solve", dependencies=[*writes, Depends(Needs("research"))])
+@router.post("/solve", response_class=Events, dependencies=[*writes, Depends(Needs("research"))])
 def solve(request: Request, body: Annotated[dict[str, Any], Body()]) -> Response:
-    """Answer as the reference does."""
+    """Answer {"inputs": "…"}, a question or messages, as MindSearch's own server does; who leaves stops the run."""
     site = site_of(request)
     question, history = solve_asked(body)
     asked = Asked(scalar(question.strip()), sources_named((), site.research), history=tuple(map(_whole, history)))
     key = begun(request, asked)
-    return StreamingResponse(_solved(site.research, key), media_type="text/event-stream", headers=HEADERS)
+    return Events(_solved(site.research, key), headers=HEADERS)
 
 
 async def _solved(desk: Desk, key: str) -> AsyncIterator[str]:
@@ -151,7 +166,7 @@ def _whole(message: Message) -> Message:
 def _known_again(request: Request, answer: Response) -> Response:
     """Let a program that has no cookie yet come back to its run."""
     new = getattr(request.state, "browser", "")
-    if new and not request.cookies.get(COOKIE):
+    if new and not request.cookies.get(COOKIE) and not token_sent(request):
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, new, max_age=365 * 86_400, secure=secure, httponly=True, samesite="lax")
     return answer

@@ -30,7 +30,7 @@ from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
 from foveal.web.rights import may
 from foveal.web.site import site_of
-from foveal.web.streams import HEADERS, KEEP_ALIVE_S, began_after
+from foveal.web.streams import HEADERS, KEEP_ALIVE_S, Events, began_after
 
 EVERY_S = 0.3
 """Least seconds between two lots of parts."""
@@ -46,10 +46,10 @@ _ANSWER = {"graph": GRAPH, "outline": GRAPH, "answer": ANSWER}
 _REPORT = {"graph": GRAPH, "steps": STEPS, "body": frozenset(("report", "done"))}
 """Parts of the page of an answer, and of a report: the kinds of events that change them."""
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 
 
-@router.get("/research/{key}/events")
+@router.get("/research/{key}/events", include_in_schema=False)
 async def page_events(request: Request, key: str, after: int = 0, node: str = "") -> Response:
     """The parts of a run's page."""
     desk = site_of(request).research
@@ -123,14 +123,12 @@ def _template(part: str, of_report: bool) -> str:
     return f"research/_{kind}{part}.html"
 
 
-@router.get("/api/research/runs/{key}/events")
+@router.get("/api/research/runs/{key}/events", include_in_schema=True, tags=["research"], response_class=Events)
 async def run_events(request: Request, key: str, after: int = 0) -> Response:
-    """The events of a run."""
+    """The events of a run, as they come; behind the one that `after`, or else the header Last-Event-ID, names."""
     desk = site_of(request).research
     await to_thread.run_sync(lambda: desk.run(key, owner_of(request)))
-    return StreamingResponse(
-        _events(desk, key, began_after(request, after)), media_type="text/event-stream", headers=HEADERS
-    )
+    return Events(_events(desk, key, began_after(request, after)), headers=HEADERS)
 
 
 async def _events(desk: Desk, key: str, after: int) -> AsyncIterator[str]:

@@ -2,7 +2,7 @@
 
     writers     who may add, ask, read, research, grade      who may remove
     nobody      nobody                                       nobody
-    members     whoever is signed in                         moderators and admins
+    members     whoever is signed in                         moderators, admins; of a document who added it
     anyone      anyone                                       anyone
 
     @router.post("/ask", dependencies=[Depends(guarded), Depends(Needs("ask"))])       # 403 where it is not allowed
@@ -24,6 +24,7 @@ from fastapi import HTTPException, Request
 from foveal.papers.accounts import Person
 from foveal.web.jobs import Job
 from foveal.web.limits import asked_by
+from foveal.web.signed_in import FOR_PROGRAMS as PROGRAMS
 from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import site_of
 
@@ -41,7 +42,10 @@ ACTS: Mapping[str, str] = MappingProxyType(
 """What changes the site or costs it something, and how a page calls it."""
 
 RESERVED = {"remove": "moderate"}
-"""Acts that need a right of a role (papers/person.py) where members write."""
+"""Acts that need a right of a role (papers/person.py) where members write, unless it is of one's own (documents.py)."""
+
+KEEPERS = {"remove": "Only whoever added a document, moderators and admins remove it."}
+"""What those are told who may not."""
 
 LOOK_ONLY = "Visitors may look around here, but not add, ask or remove."
 BY_COMMAND = {
@@ -50,11 +54,14 @@ BY_COMMAND = {
 }
 """What stands in for an act where nobody does it in the browser."""
 
-FOR_PROGRAMS = " A program sends the cookie foveal_session of a browser that is signed in."
+FOR_PROGRAMS = (
+    "it needs a token, which its person makes in the settings of this site (/settings/tokens), and the program sends "
+    "as Authorization: Bearer foveal_…"
+)
 
 
 class SignInFirst(HTTPException):
-    """403, where to sign in helps."""
+    """403, where to sign in helps; 401 to a program, which has a token to send."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,16 @@ class Needs:
             said = LOOK_ONLY if person is None else f"Nobody may {ACTS[self.act]} here, signed in or not."
             raise HTTPException(403, said + BY_COMMAND.get(self.act, ""))
         if person is not None:
-            raise HTTPException(403, f"Only moderators and admins of this site {ACTS[self.act]}. Ask one of them.")
+            raise HTTPException(403, f"{KEEPERS[self.act]} Ask one of them.")
         if getattr(request.state, "session_unread", False):  # to send them to sign in would lose what they did
             raise HTTPException(503, "Who you are cannot be looked up just now. Send it again.", {"Retry-After": "10"})
         headers = {"hx-redirect": sign_in_address(request)} if "hx-request" in request.headers else None
+        if request.url.path.startswith(PROGRAMS):
+            said = f"No program may {ACTS[self.act]} here without being somebody: {FOR_PROGRAMS}"
+            raise SignInFirst(401, said, {"www-authenticate": "Bearer"})
         if self.act in RESERVED:
-            said = f"Only moderators and admins of this site {ACTS[self.act]}. Sign in as one of them."
-            raise SignInFirst(403, said, headers)
-        more = FOR_PROGRAMS if request.url.path.startswith("/api/") else ""
-        raise SignInFirst(403, f"Sign in to {ACTS[self.act]}: visitors of this site may only look.{more}", headers)
+            raise SignInFirst(403, f"{KEEPERS[self.act]} Sign in as one of them.", headers)
+        raise SignInFirst(403, f"Sign in to {ACTS[self.act]}: visitors of this site may only look.", headers)
 
 
 def may(request: Request, act: str) -> bool:
@@ -103,6 +111,12 @@ def whose_job(request: Request) -> str:
     """Whose a job is that begins now: a person's where members write; else an address's, "" for this machine itself."""
     person = signed_in(request) if site_of(request).options.writers == "members" else None
     return _of(person) if person is not None else asked_by(request)
+
+
+def person_number(whose: str) -> int | None:
+    """The number of the person whose a job is; None where it is an address's."""
+    kind, _, number = whose.partition(" ")
+    return int(number) if kind == "person" and number.isdecimal() else None
 
 
 def check_stop(request: Request, job: Job) -> None:

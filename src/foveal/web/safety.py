@@ -168,6 +168,7 @@ def _has_charset(kind: str) -> bool:
     return named and not (kind.count("charset") == 1 and re.search(r';\s*charset="?utf-?8"?\s*(?:;|$)', kind))
 
 
+ELSEWHERE = " Tokens are for programs, and taken below /api/ alone: see /api."
 CHARSET_MESSAGE = "A form is read as UTF-8 only. Send it again without another charset."
 NUL_MESSAGE = "What was sent holds the character NUL, which no text has. Take it out, and send the rest again."
 
@@ -215,9 +216,8 @@ async def guarded(request: Request) -> None:
     if request.method not in UNSAFE:
         return
     if not (same_site(request) and await _has_token(request)):
-        raise HTTPException(
-            403, "This request does not come from a page of this site. Open the page again, and repeat."
-        )
+        said = "This request does not come from a page of this site. Open the page again, and repeat."
+        raise HTTPException(403, said + (ELSEWHERE if "authorization" in request.headers else ""))
 
 
 def same_site(request: Request) -> bool:

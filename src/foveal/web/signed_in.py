@@ -6,6 +6,10 @@
 
 The cookie holds a random key, which scripts cannot read and other sites cannot send along with a form; the database
 knows its hash. It changes at every signing in, and with it the browser's key, so that forms of before are of no use.
+
+A program sends a token of its person (papers/tokens.py) in the place of the cookie, to the addresses below /api/: with
+one that is stolen nobody changes the account. No page of another site can send it, so that it needs no form's token.
+What does not begin as ours do is another's (a proxy's, the Hub's client's own), and says nothing here.
 """
 
 from __future__ import annotations
@@ -24,29 +28,54 @@ from sqlalchemy.exc import SQLAlchemyError
 from foveal.errors import FovealError
 from foveal.papers.accounts import Person
 from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
+from foveal.papers.tokens import PREFIX, person_of_token
 from foveal.web.limits import asked_from
 from foveal.web.safety import COOKIE as BROWSER
-from foveal.web.safety import SESSION
+from foveal.web.safety import SESSION, same_site
 from foveal.web.site import site_of
 
 COOKIE = SESSION
+
+FOR_PROGRAMS = "/api/"
+"""Where addresses begin that take a token."""
+
+LONGEST = 100
+"""Characters of a cookie or token that is looked up."""
+
+NO_TOKEN = "This token is not known here: it was revoked, has expired, or is not whole. /settings/tokens makes another."
 
 logger = logging.getLogger("foveal.web")
 
 
 def signed_in(request: Request) -> Person | None:
-    """The person whose session the request carries; asked of the database once."""
+    """The person whose session, or token, the request carries; asked of the database once.
+
+    HTTPException 401: a token that is nobody's (any more).
+    """
     if not hasattr(request.state, "signed_in"):
         request.state.signed_in = _session(request)
-    found: tuple[Person, int] | None = request.state.signed_in
+    found: tuple[Person, int | None] | None = request.state.signed_in
     return found[0] if found else None
 
 
 def session_number(request: Request) -> int | None:
-    """The number of that session."""
+    """The number of that session; None of a token."""
     signed_in(request)
-    found: tuple[Person, int] | None = request.state.signed_in
+    found: tuple[Person, int | None] | None = request.state.signed_in
     return found[1] if found else None
+
+
+def token_sent(request: Request) -> str:
+    """The token of a program; "" without one."""
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    known = kind.lower() == "bearer" and value.strip().startswith(PREFIX)
+    return value.strip() if known and request.url.path.startswith(FOR_PROGRAMS) else ""
+
+
+def ours(request: Request) -> None:
+    """HTTPException 403: a page of another site sent this; with a token no page but one that has it can."""
+    if not token_sent(request) and not same_site(request):
+        raise HTTPException(403, "This request comes from a page of another site.")
 
 
 def must_sign_in(request: Request) -> Person:
@@ -116,16 +145,22 @@ def ip_of(request: Request) -> str:
     return asked_from(request, site_of(request).options.trusted_proxies)
 
 
-def _session(request: Request) -> tuple[Person, int] | None:
-    token = request.cookies.get(COOKIE, "")
-    if not token or len(token) > 100:
+def _session(request: Request) -> tuple[Person, int | None] | None:
+    secret, cookie = token_sent(request), request.cookies.get(COOKIE, "")
+    if not secret and not 0 < len(cookie) <= LONGEST:
         return None
     try:
-        return session_of(site_of(request).database, token)
+        database = site_of(request).database
+        if not secret:
+            return session_of(database, cookie)
+        person = person_of_token(database, secret) if len(secret) <= LONGEST else None
     except (FovealError, SQLAlchemyError) as error:  # the page that says so is shown to a visitor
         logger.warning("Who is signed in could not be read: %s", error)
         request.state.session_unread = True
         return None
+    if person is None:
+        raise HTTPException(401, NO_TOKEN, {"www-authenticate": 'Bearer error="invalid_token"'})
+    return person, None
 
 
 def _is_part(request: Request) -> bool:

@@ -36,6 +36,13 @@ KEEP_ALIVE_S = 15.0
 POLL_S = 1.0
 """Seconds between two looks at a job of another process."""
 
+
+class Events(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
@@ -44,14 +51,14 @@ router = APIRouter(route_class=SmallForms, include_in_schema=False)
 @router.get("/jobs/{key}")
 def job_page(request: Request, key: str) -> Response:
     """How far a job is, or how it ended."""
-    return shown(request, _job(request, key), "jobs/job.html")
+    return shown(request, job_of(request, key), "jobs/job.html")
 
 
 @router.get("/jobs/{key}/events")
 async def job_events(request: Request, key: str, after: int = 0) -> Response:
     """What happens in a job."""
     jobs = site_of(request).jobs
-    job = await to_thread.run_sync(_job, request, key)
+    job = await to_thread.run_sync(job_of, request, key)
     seen = began_after(request, after)
     if job.elsewhere:
         return StreamingResponse(followed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
@@ -63,7 +70,7 @@ async def job_events(request: Request, key: str, after: int = 0) -> Response:
 @router.post("/jobs/{key}/cancel", dependencies=[Depends(guarded)])
 def cancel_job(request: Request, key: str) -> Response:
     """Stop a job."""
-    job = _job(request, key)
+    job = job_of(request, key)
     check_stop(request, job)
     site_of(request).jobs.cancel(job)
     return RedirectResponse(job.page, 303)
@@ -82,7 +89,7 @@ def began_after(request: Request, after: int) -> int:
     return int(told) if told.isdecimal() and len(told) < 10 else min(max(0, after), MOST_ROWS)
 
 
-def _job(request: Request, key: str) -> Job:
+def job_of(request: Request, key: str) -> Job:
     """The job of a key, if it is one for all who know the key. HTTPException 404: it is not, or there is none."""
     job = site_of(request).jobs.get(key)
     if isinstance(job.work, ResearchWork):

@@ -23,7 +23,8 @@ from foveal.ranking.explanation import Explanation, Reason
 from foveal.types import Hit, Passage, Span
 from foveal.web.answers import where_of
 from foveal.web.document_text import place_address
-from foveal.web.library_pages import LONGEST_QUERY, entry_of, place_of
+from foveal.web.documents import entry_of, place_of
+from foveal.web.library_search import LONGEST_QUERY
 from foveal.web.limits import asked_by, limited
 from foveal.web.offered import check_ranker
 from foveal.web.pages import page

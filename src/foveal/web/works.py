@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = {
     "ask": "foveal.web.ask_pages:AskWork",
     "read": "foveal.web.read_pages:ReadWork",
-    "add": "foveal.web.library_pages:AddWork",
+    "add": "foveal.web.library_adding:AddWork",
     "research": "foveal.web.research_work:ResearchWork",
 }
 

@@ -11,7 +11,19 @@ from sqlalchemy import select
 
 from foveal.database import Base, Database
 from foveal.errors import InputError, NotAllowed
-from foveal.papers import accounts, claims, desk, discussion, follows, moderation, personal_data, votes
+from foveal.papers import (
+    accounts,
+    additions,
+    claims,
+    complaints,
+    desk,
+    discussion,
+    follows,
+    moderation,
+    personal_data,
+    tokens,
+    votes,
+)
 from foveal.papers.accounts import Person
 from foveal.papers.people_schema import (
     DeliveryPaperRow,
@@ -43,6 +55,9 @@ def ana(database: Database) -> Person:
     follows.mute(database, made, "survey")
     follows.mark_read(database, made, OTHER)
     follows.renew_feed(database, made)
+    tokens.make(database, made, "import")
+    additions.note(database, made.id, {"a" * 32: now()})
+    complaints.report(database, made, remark=other, reason="Said to ana-unique")
     claims.claim(database, made, PAPER, 0, text=made.email)
     desk.pick(database, [OTHER], now().date(), by=made)
     accounts.set_role(database, "ana-unique", "moderator", by=root)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from members import PAPER
+from members import PAPER, member
 from served import served
 from visitors import Outbox
 
 from foveal.database import Database
-from foveal.papers import accounts, discussion, sessions, votes
+from foveal.papers import accounts, complaints, discussion, sessions, tokens, votes
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.replies import wants_replies
 from foveal.papers.mail.settings import MailSettings
@@ -140,7 +140,10 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_320_pixels(
     page, person = signed_in(browser, address, app, theme)
     one = discussion.remark(database, person, PAPER, "With $O(n)$ and `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |")
     discussion.remark(database, person, PAPER, "An answer with a_very_long_word_" + "x" * 200, parent=one)
-    own = ("/settings", "/following", "/collections", "/admin", "/admin/claims", "/desk")
+    complaints.report(database, member(database, "bo"), remark=one, reason="too_long_" + "x" * 200)
+    tokens.make(database, person, "import_" + "x" * 50)
+    own = ("/settings", "/settings/tokens", "/following", "/collections")
+    own += ("/admin", "/admin/reports", "/admin/claims", "/desk")
     paths = (f"/discussion/{PAPER}", *own, f"/claim/{PAPER}", f"/papers/{PAPER}")
     found = {path: wrong(page, address + path) for path in (*paths, "/people/ana", "/remarks/1/edit")}
     page.context.clear_cookies()

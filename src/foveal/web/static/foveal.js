@@ -16,6 +16,9 @@
     if (field.value === field.defaultValue) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || field.value;
   }
 
+  // what is there to be copied is marked whole
+  document.addEventListener("focusin", (event) => event.target.closest("[data-select]")?.select());
+
   // a form that writes is sent once: what was pressed shows that it is at work, and pressed again asks nothing twice
   const WORKS_MS = 15_000;
   const sent = new Map();

@@ -1,0 +1,142 @@
+"""The OpenAPI description of the API, as it is: what FastAPI makes of the routes, with what it cannot know.
+
+Summaries     the first sentence of each route's own words, in the place of its name in the code
+Refusals      `{"error": "…"}`, 400 also for what FastAPI itself would refuse with 422
+Tokens        that a call may bring one, and that those who change something need one where members write
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+ABOUT = """What a site holds, for programs. Calls that only look need nothing. Where members write, those that add, ask,
+read, research or remove send a token, which its person makes in the settings: `Authorization: Bearer foveal_…`. It may
+what its person may. Every refusal is JSON, `{"error": "…"}`; 429 and 503 say in `Retry-After` when to come again."""
+
+TAGS = {
+    "papers": "The papers, in the shapes of the Hugging Face Hub.",
+    "library": "Documents: search, adding, asking, reading. What takes a while answers with a job.",
+    "research": "Questions that no single page answers, and reports.",
+}
+
+REFUSALS = {
+    "400": "What was sent cannot be read, or means nothing here.",
+    "401": "It needs a token; or the one that came is not known (any more).",
+    "403": "Not here, or not for this person.",
+    "404": "There is no such thing here (any more).",
+    "413": "More was sent than is taken at once.",
+    "429": "Too often, or too much at a time; `Retry-After` says when to come again.",
+    "503": "Not now; `Retry-After` says when to come again.",
+}
+"""Statuses that a call may have beside its own, and what they mean."""
+
+CHANGES = ("post", "delete")
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The whole description; made once, as it never changes."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, routes=app.routes, description=ABOUT)
+        made["tags"] = [{"name": name, "description": said} for name, said in TAGS.items()]
+        parts = made.setdefault("components", {})
+        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        kept = parts.setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            kept.pop(name, None)
+        kept["Error"] = {
+            "type": "object",
+            "properties": {"error": {"type": "string", "description": "What is wrong, and what to do."}},
+            "required": ["error"],
+        }
+        for path, methods in made["paths"].items():
+            for method, call in methods.items():
+                _complete(call, method, path)
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def calls(app: FastAPI) -> Iterator[dict[str, Any]]:
+    """What the page about the API shows of each call, by tag and address."""
+    whole = described(app)
+    shapes = whole["components"]["schemas"]
+    every = [
+        (list(TAGS).index(call["tags"][0]), path, method, call)
+        for path, methods in whole["paths"].items()
+        for method, call in methods.items()
+    ]
+    for _, path, method, call in sorted(every, key=lambda one: one[:3]):
+        _, sent = _content(call.get("requestBody", {}))
+        status, gives = next(iter(call["responses"].items()))
+        kind, answer = _content(gives)
+        yield {
+            "method": method.upper(),
+            "path": path,
+            "tag": call["tags"][0],
+            "said": call.get("description", "").split("`"),  # each second piece is code
+            "parameters": call.get("parameters", []),
+            "sent": list(_fields(sent, shapes)),
+            "status": status,
+            "kind": kind,
+            "answers": list(_fields(answer, shapes)),
+            "lists": answer.get("type") == "array",
+        }
+
+
+def _complete(call: dict[str, Any], method: str, path: str) -> None:
+    said = str(call.get("description", "")).strip()
+    call["summary"] = re.split(r"(?<=[a-z)])[.:;](?:\s|$)", said)[0].strip()
+    call["operationId"] = "_".join((method, *re.findall(r"\w+", path.removeprefix("/api/"))))
+    call["security"] = [{}, {"token": []}]
+    answers = call["responses"]
+    answers.pop("422", None)
+    found = ("400", "404") if "{" in path else ("400",)
+    for status in (*found, "401", "429", "503", *(("403", "413") if method in CHANGES else ())):
+        refusal = {"schema": {"$ref": "#/components/schemas/Error"}}
+        answers.setdefault(status, {"description": REFUSALS[status], "content": {"application/json": refusal}})
+
+
+def _content(told: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The kind of a body, and its schema."""
+    for kind, content in told.get("content", {}).items():
+        return kind, content.get("schema", {})
+    return "", {}
+
+
+def _fields(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The fields of an object, or of each object of a list."""
+    whole = _whole(schema.get("items", schema), shapes)
+    for name, field in whole.get("properties", {}).items():
+        yield {
+            "name": name,
+            "needed": name in whole.get("required", ()),
+            "takes": _kind(field, shapes),
+            "said": field.get("description", ""),
+        }
+
+
+def _whole(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = shapes[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return found
+
+
+def _kind(field: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
+    """ "string", "list of Hit: span, revision, …", "integer or null"."""
+    kinds = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
+    said = " or ".join(dict.fromkeys(_named(one, shapes) for one in kinds)) or "any"
+    return f"{said} or null" if len(kinds) < len(field.get("anyOf", [field])) else said
+
+
+def _named(field: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        return ", ".join(map(str, field["enum"]))
+    if field.get("type") == "array":
+        return f"list of {_named(field.get('items', {}), shapes)}"
+    if "$ref" in field:
+        inside = _whole(field, shapes).get("properties", {})
+        return f"{{{', '.join(inside)}}}"
+    return str(field.get("format") or field.get("type", "any"))
