@@ -55,7 +55,7 @@ print(attach is again is foveal.attention.attach, attach.__name__, foveal.attent
 
 @pytest.mark.parametrize("chosen", [None, "0"])
 def test_the_command_takes_memory_by_large_pages_unless_told_otherwise(chosen, monkeypatch):
-    monkeypatch.setattr(main, "_asked", lambda: lambda: None)
+    monkeypatch.setattr(main, "tree", lambda _: lambda: None)
     monkeypatch.setenv(main.LARGE_PAGES, chosen or "")
     if chosen is None:
         monkeypatch.delenv(main.LARGE_PAGES)

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import os
+import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import foveal
+from foveal.database import Database
 from foveal.errors import InputError, ModelUnavailable
+from foveal.library import Library
 from foveal.papers.mail.settings import MailSettings
+from foveal.papers.secrets import secret_of
+from foveal.ranking.chosen import choose
 from foveal.research.trained_planner import planner_folder
 from foveal.settings import Settings, load_part
 
@@ -91,3 +98,31 @@ def test_no_name_that_a_person_gives_meets_the_home_of_a_user_that_there_is_not(
     assert bare == ["settings.py"]  # which minds it
     with pytest.raises(ModelUnavailable, match="No planner is called"):
         planner_folder("~no-such-user/planner", tmp_path)
+
+
+@pytest.mark.parametrize("way", ["library", "papers", "secret", "ranker"])
+def test_a_new_home_is_its_owners_alone_and_one_that_is_there_keeps_its_rights(tmp_path, way):
+    """Addresses, mails and keys lie in it, whatever the umask is."""
+
+    def make(home):
+        settings = replace(Settings.load(home, environment={}), encoder="none")
+        match way:
+            case "library":
+                Library.open(settings=settings)
+            case "papers":
+                Database.open(settings).close()
+            case "secret":
+                secret_of(settings.home)
+            case "ranker":
+                choose(settings.home, "mine")
+
+    (tmp_path / "shared").mkdir(mode=0o755)
+    before = os.umask(0o000)
+    try:
+        make(tmp_path / "new" / "home")
+        (tmp_path / "shared").chmod(0o775)
+        make(tmp_path / "shared")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new/home", "shared")]
+    assert modes == [0o700, 0o775]

@@ -29,7 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
 from foveal.errors import DatabaseError, InputError
-from foveal.settings import Settings
+from foveal.settings import Settings, make_home
 
 BUSY_S = 30
 """Seconds that a writer waits for another one."""
@@ -91,7 +91,7 @@ class Database:
         url = settings.database_url
         if url.startswith("sqlite"):
             try:
-                settings.home.mkdir(parents=True, exist_ok=True)
+                make_home(settings.home)
             except OSError as error:
                 raise DatabaseError(
                     f"The home {settings.home} cannot be made ({error.strerror}). Name a folder that you may write to."

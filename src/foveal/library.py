@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.characters import scalar
 from foveal.models.offline import OFFLINE
+from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport as AddReport
@@ -57,6 +58,7 @@ class Library:
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
         self.settings = settings
+        self._usual = Usual()
 
     @classmethod
     def open(
@@ -146,7 +148,7 @@ class Library:
         `rank` orders the best `candidates` anew (None: 20, or what a cascade's first stage takes): a ranker, or a name
         for `ranking.by_name.load_ranker`, which loads a model at each call; with `budget_ms`, or names with commas
         between, a cascade, whose budget holds search and ranking. Without `rank` and `retriever` the home's ranker does
-        (`settings.ranker`, loaded once), with "none" nothing. `where` keeps passages by title, date, source or
+        (`foveal train use`, loaded once), with "none" nothing. `where` keeps passages by title, date, source or
         metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
         dense_weight, depth; lexsembridge and generative: model).
         """
@@ -154,8 +156,8 @@ class Library:
         found = self.retriever(retriever, where=where, **options)
         if budget_ms is not None and not isinstance(rank, str):
             raise InputError("A budget is for rankers by name (rank='knrm:100,blockrank'); or give it to a Cascade.")
-        if rank is None and retriever is None and self.settings.ranker:
-            rank = self.usual_ranker
+        if rank is None and retriever is None:
+            rank = self._usual.ranker(self.settings)
         if rank is None or rank == "none":
             return found.search([query], k)[0]
         from foveal.ranking.by_name import load_ranker
@@ -347,7 +349,7 @@ class Library:
             encoder=settings["encoder"],
             segmenter=settings["segmenter"],
             schema=int(settings["schema"]),
-            ranker=self.settings.ranker,
+            ranker=by_now(self.settings),
             **(self.store.counts() | {"passages": self.store.visible_passages()}),
         )
 
@@ -372,13 +374,6 @@ class Library:
                 "they cannot be compared. Put the old model back, or add the sources to a new library (another --home)."
             )
         return encoder
-
-    @cached_property
-    def usual_ranker(self) -> Ranker | None:
-        """What orders searches that name nothing. ModelUnavailable: it is not there any more."""
-        from foveal.ranking.chosen import load_chosen
-
-        return load_chosen(self.settings)
 
     @cached_property
     def segmenter(self) -> Segmenter:

@@ -7,6 +7,7 @@ through which optional packages are imported.
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
@@ -266,13 +267,27 @@ def lookup(table: Mapping[str, str], name: str, *, kind: str) -> Any:
 
 
 def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """The `__getattr__` of a package whose names lie in modules of its own, name -> module, imported when asked for."""
+    """The `__getattr__` of a package whose names lie in modules of its own, name -> module, imported when asked for.
+
+    Where a module bears the name of what it holds (`attach` of attach.py) the package keeps that: as soon as anybody
+    imported the module, Python would have it stand there instead.
+    """
+    hidden = homes.keys() & set(homes.values())
+
+    class Package(ModuleType):
+        """A package that no module of its own takes a name from."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name not in hidden or not isinstance(value, ModuleType):
+                super().__setattr__(name, value)
 
     def get(name: str) -> object:
         if name in homes:
             return getattr(import_module(f"{package}.{homes[name]}"), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
+    if hidden:
+        sys.modules[package].__class__ = Package
     return get
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PARTS = ("mail", "headlines", "research", "web")
 """Tables of foveal.toml that belong to a part of Foveal, which reads them itself."""
 
+NO_CHOICES = ("home", "cache", "ranker_in_file")
+"""Fields of the settings that no line of foveal.toml sets."""
+
 LEAST = {0: "or 0", 1: "above 0"}
 """What a number must be, by the least that its field's metadata allows."""
 
@@ -51,6 +54,7 @@ class Settings:
     library_at: str = "home"  # the library's tables: library/ in the home, or the URI of an object store
     allow_private_addresses: bool = False  # fetch from this machine and the local network, too
     papers: Mapping[str, Any] | None = field(default=None, hash=False)  # a table: see papers/schedule.py
+    ranker_in_file: str | None = field(default=None, compare=False, repr=False)  # None: a variable or argument says it
 
     @classmethod
     def load(cls, home: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
@@ -60,12 +64,14 @@ class Settings:
         local = next((one for one in asked if store_uri(one) is None), None)
         place = expanded(local or _user_folder("data")).resolve()
         settings = cls(home=place, cache=expanded(env.get("FOVEAL_CACHE") or _user_folder("cache")))
-        named = {f.name: f for f in fields(cls) if f.name not in ("home", "cache")}
+        named = {f.name: f for f in fields(cls) if f.name not in NO_CHOICES}
         given: dict[str, Any] = {**_from_file(place / "foveal.toml", named)}
+        told = None if "FOVEAL_RANKER" in env else _typed("ranker", given.get("ranker", ""), named["ranker"])
         given |= {name: env[f"FOVEAL_{name.upper()}"] for name in named if f"FOVEAL_{name.upper()}" in env}
         if asked and (uri := store_uri(asked[0])):
             given["library_at"] = f"{uri}/library"
-        settings = replace(settings, **{name: _typed(name, value, named[name]) for name, value in given.items()})
+        typed = {name: _typed(name, value, named[name]) for name, value in given.items()}
+        settings = replace(settings, **typed, ranker_in_file=told)
         if settings.library_at != "home" and store_uri(settings.library_at) is None:
             raise InputError(
                 f"The setting library_at got {settings.library_at!r}; it needs home, or the URI of an object store, "
@@ -124,6 +130,15 @@ def _tell_strange(part: str, variables: tuple[str, ...], named: tuple[str, ...])
     known = {f"FOVEAL_{part}_{name}".upper() for name in named}
     if strange := [one for one in variables if one not in known]:
         logger.warning("%s: no setting of [%s]. There are: %s.", ", ".join(strange), part, ", ".join(named))
+
+
+def make_home(home: Path) -> None:
+    """The folder of a home, where it is not there yet, for its owner alone: addresses, mails and keys will lie in it.
+
+    One that is there keeps its rights: a group may share it.
+    """
+    if not home.is_dir():
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def store_uri(place: str | Path) -> str | None:

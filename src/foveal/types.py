@@ -119,6 +119,18 @@ class Hit:
         return cls(Passage(Span(revision_of(text)[:32] if name is None else name, 0, len(text)), text), 0.0, "given")
 
 
+def require_hits(given: Sequence[Hit]) -> Sequence[Hit]:
+    """What a ranker was given. InputError: a plain text is among it, or it is one."""
+    told: Sequence[object] = given  # by whom no type checker helps
+    texts = [told] if isinstance(told, str) else [one for one in told if isinstance(one, str)]
+    if texts:
+        raise InputError(
+            f"A ranker got the text {texts[0][:60]!r}, and orders hits, which have a place. Make them of your texts: "
+            "[Hit.of(text) for text in texts] (from foveal import Hit)."
+        )
+    return given
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A place that supports an answer; `quote` is exactly the characters of `span` in the text of `revision`."""

@@ -86,3 +86,14 @@ def test_a_hit_says_who_wrote_and_when_and_begins_behind_the_front_matter(shelf)
     (hit,) = json.loads(run("search", "heron wheel", "-k", 1, "--json", home=home).stdout)["hits"]
     assert hit["quote"] == NOTES["2023/mill.md"]
     assert hit["published"].startswith("2023-05-01")
+
+
+def test_a_narrow_terminal_shows_what_names_a_document(shelf, monkeypatch):
+    _, home, _ = shelf
+    monkeypatch.setitem(PLAIN, "COLUMNS", "40")
+    narrow = run("list", home=home).stdout
+    assert {one["id"][:8] for one in json.loads(run("list", "--json", home=home).stdout)} <= set(narrow.split())
+    assert "passages" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 40
+    monkeypatch.setitem(PLAIN, "COLUMNS", "100")
+    assert "passages" in run("list", home=home).stdout

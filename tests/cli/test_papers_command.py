@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 from foveal import faults
 from foveal.cli import papers
 from foveal.cli.main import app
+from foveal.cli.papers_output import papers_database
 from foveal.database import Database
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import sample
+from foveal.papers.moderation import audit
 from foveal.papers.records import PaperRecord
 from foveal.papers.schema import AuthorRow, PaperRow
 from foveal.papers.store import PaperStore
@@ -223,6 +225,14 @@ def test_a_curators_day(filled):
     assert f"1. {third}" in said
     assert "1 picked" in run(filled, "pick", third, "--day", "2026-10-03", "--unlist")
     run(filled, "pick", third, "--day", "2020-01-01", "--unlist", fails=UnknownPaper)
+    with papers_database(filled) as database:
+        acts = [(one.actor, one.action, one.target, one.detail) for one in audit(database)]
+    day = "2026-10-03"
+    assert acts[:2] == [("system", "unlist", f"paper:{third}", day), ("system", "unpick", f"paper:{second}", day)]
+    assert acts[2:] == [
+        ("system", "pick", f"paper:{second}", day),
+        *(("ana", "pick", f"paper:{paper}", day) for paper in (first, third)),
+    ]
 
 
 def test_a_paper_is_removed_after_a_question_and_let_back(filled):
@@ -340,3 +350,12 @@ def test_an_export_of_a_time_without_papers_says_so(filled):
 def _one(home: Path) -> str:
     [paper] = json.loads(run(home, "list", "--all", "--json"))["papers"]
     return paper["id"]
+
+
+def test_a_narrow_terminal_shows_ids_that_can_be_typed_again(filled, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "44")
+    narrow = run(filled, "list", "--all").splitlines()
+    assert max(map(len, narrow)) <= 44
+    named = [line.split()[1] for line in narrow if "  title-" in line]
+    assert named
+    assert json.loads(run(filled, "show", named[0], "--json"))["id"].startswith(named[0])

@@ -8,12 +8,14 @@ import logging
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
 from cli.test_cli import FOVEAL, run
 
 from foveal.cli import characters, main, output
+from foveal.library import Library
 
 STEERING = "A \x1b[31mred\x1b]0;owned\x07 and a \x9b2J title"
 SHOWN = "A [31mred]0;owned and a 2J title"
@@ -60,6 +62,21 @@ def test_styles_of_our_own_pass(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
     output.results().print(f"[bold]{SHOWN[:1]}[/]{STEERING}")
     assert sys.stdout.getvalue() == f"\x1b[1mA\x1b[0m{SHOWN}\n"
+
+
+def test_who_waits_for_a_library_is_told_so_at_once_and_a_program_is_not(home, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+    def opened(**_):
+        until = time.monotonic() + 20 * sys.stderr.isatty()
+        while "Opening" not in sys.stderr.getvalue() and time.monotonic() < until:
+            time.sleep(0.05)
+        return sys.stderr.getvalue()
+
+    monkeypatch.setattr(Library, "open", opened)
+    for stream, told in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert ("Opening the library" in output.open_library(home)) == told
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
@@ -156,8 +173,10 @@ def test_every_command_has_json_for_programs():
 
 
 def test_a_command_line_makes_its_own_command_alone_and_makes_it_the_same():
-    for path, made in commands(typer.main.get_command(main.app)):
-        narrow = typer.main.get_command(main.narrowed(main.app, [*path, "whatever", "--follows"]))
+    every = typer.main.get_command(main.app)
+    assert list(every.commands) == [*(name for names in main.COMMANDS.values() for name in names), *main.GROUPS]
+    for path, made in commands(every):
+        narrow = typer.main.get_command(main.tree([*path, "whatever", "--follows"]))
         ((found, one),) = commands(narrow)
         assert found == path
         assert one.help == made.help
@@ -165,8 +184,19 @@ def test_a_command_line_makes_its_own_command_alone_and_makes_it_the_same():
             (each.name, each.opts, each.required) for each in made.params
         ]
     for words in ([], ["--help"], ["serch"], ["-v", "search"]):
-        assert main.narrowed(main.app, words) is main.app
-    assert len(list(commands(typer.main.get_command(main.narrowed(main.app, ["papers", "pikc"]))))) > 5
+        assert list(typer.main.get_command(main.tree(words)).commands) == list(every.commands)
+    papers = typer.main.get_command(main.tree(["papers", "pikc"]))
+    assert list(papers.commands) == ["papers"]
+    assert list(papers.commands["papers"].commands) == list(every.commands["papers"].commands)
+
+
+def test_a_command_imports_no_other_commands():
+    code = (
+        "import sys; from foveal.cli import main; main.tree(['search', 'x']); "
+        "print(sorted(name for name in sys.modules if name.startswith('foveal.cli.papers')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_json_of_what_changes_something(tmp_path):
@@ -182,3 +212,14 @@ def test_json_of_what_changes_something(tmp_path):
     assert told("research", "watch", "remove", str(told("research", "watch", "add", "Which?")["watch"])) == {
         "removed": 1
     }
+
+
+def test_ctrl_c_while_the_commands_are_made_is_no_traceback(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "tree", stopped)
+    with pytest.raises(SystemExit) as end:
+        main.run()
+    assert end.value.code == 130
+    assert "Stopped." in capsys.readouterr().err

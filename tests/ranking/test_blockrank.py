@@ -513,8 +513,10 @@ def test_a_call_can_be_cancelled(models, kind, mode):
     """Through lean layers, and of gemma2 through transformers."""
     cancel = Cancel()
     cancel.set()
-    with pytest.raises(Cancelled):
-        BlockRank(models[kind], layout=LAYOUT, mode=mode).rank(QUERY, hits_of(TEXTS), cancel=cancel)
+    ranker = BlockRank(models[kind], layout=LAYOUT, mode=mode)
+    for call in (ranker.rank, ranker.scores):
+        with pytest.raises(Cancelled):
+            call(QUERY, hits_of(TEXTS), cancel=cancel)
 
 
 def test_gemma_takes_its_signal_from_a_full_layer(models):

@@ -89,6 +89,22 @@ def test_a_library_that_is_too_large_is_refused_each_time_and_before_it_is_cut(r
         many.read.clear()
 
 
+def test_how_large_a_library_is_tell_passages_of_all_its_text(ranker):
+    """Not the first of each document, which may be short; one whose size is known is not read again."""
+    lines = ["x\n", *(f"key {n}{' is in the river' * 9}\n" for n in range(60))]
+    tokens = sum(ranker.prompter.segments("-", lines).lengths[1:-1])
+    library = Shelf(["".join(lines)])
+    with pytest.raises(InputError, match="61 passages would take about"):
+        keep_library(replace(ranker, cache=BlockCache(None, most_bytes=TOKEN * tokens // 2)), library)
+    assert library.read == ["0"]
+
+
+def test_a_ranker_whose_passages_follow_the_question_keeps_none(few, ranker):
+    with pytest.raises(InputError, match="so nothing can be kept"):
+        keep_library(BlockRank(ranker.model), few)
+    assert few.read == []
+
+
 @pytest.mark.parametrize(("where", "share"), [("folder", 0.95), ("memory", 1.05)])
 def test_what_would_not_stay_is_refused(few, ranker, tmp_path, where, share):
     """A folder is cut down to nine tenths: of a library between the two what was read first would be lost."""

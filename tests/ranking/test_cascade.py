@@ -249,6 +249,22 @@ def test_one_slow_moment_changes_little_and_margins_hold():
     assert cost.ms(20) >= 40
 
 
+@pytest.mark.parametrize(
+    ("runs", "foretold"),
+    [
+        ([(1, 30), (8, 10)], {1: 30, 8: 30, 100: 30}),  # more took less: what is foretold falls for none
+        ([(2, 1), (10, 100)], {0: 0, 10: 10 * (2 * 1 + 10 * 100) / (2**2 + 10**2)}),  # nothing takes less than no time
+        ([(10, ms) for ms in (10, 10, 10, 30, 10, 10, 10, 12, 10, 10)], {10: 12, 5: 6}),  # nine of ten took no longer
+        ([(10, 99)] * 4 + [(10, 20)] * 16, {10: 20}),  # the last sixteen count
+    ],
+)
+def test_a_line_goes_through_the_runs_and_lies_above_nearly_all(runs, foretold):
+    cost = StageCost()
+    for size, ms in [(1, 5000), *runs]:
+        cost.add(size, ms)
+    assert {size: cost.ms(size) for size in foretold} == pytest.approx(foretold)
+
+
 def test_a_stage_that_was_not_timed_foretells_nothing():
     cost = StageCost()
     assert (cost.known, cost.ms(10)) == (False, 0)

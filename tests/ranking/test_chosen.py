@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +113,41 @@ def test_the_library_is_searched_and_asked_by_it(tmp_path, loads):
     assert [hit.passage for hit in searched.hits] == [hit.passage for hit in ordered[:3]]
     assert next(library.ask_stream("mill", 3, rank="none")).hits[0].source == "lexical"
     assert library.stats().ranker == "mine"
+
+
+def test_an_open_home_follows_what_is_chosen_and_what_is_trained_anew(tmp_path, loads, caplog):
+    choose(tmp_path, "mine")
+    library = Library.open(settings=replace(Settings.load(tmp_path, environment={}), encoder="none"))
+    library.add_documents([document("d", "The mill stands here.")])
+    (tmp_path / "models" / "other").mkdir(parents=True)
+    assert library.search("mill")[0].source == "reversed"
+    choose(tmp_path, "other:20")
+    assert [library.search("mill")[0].source for _ in range(2)] == ["reversed"] * 2
+    assert loads == ["mine", "other:20"]
+    assert library.stats().ranker == "other:20"
+    assert uses(library.settings, "other")
+    os.utime(tmp_path / "models" / "other", ns=(1, 1))  # as by a training that put another folder in its place
+    library.search("mill")
+    assert loads == ["mine", "other:20", "other:20"]
+    (tmp_path / "foveal.toml").write_text("ranker = ", encoding="utf-8")  # while a person edits it
+    assert chosen(library.settings) == "mine"
+    assert "stay ordered as they were (mine)" in caplog.text
+    choose_none = tmp_path / "foveal.toml"
+    choose_none.write_text('encoder = "none"\n', encoding="utf-8")
+    assert library.search("mill")[0].source == "lexical"
+    choose_none.unlink()
+    assert chosen(library.settings) == ""
+
+
+@pytest.mark.parametrize("said", ["variable", "argument"])
+def test_what_a_variable_or_an_argument_said_stays(said, tmp_path):
+    choose(tmp_path, "mine")
+    variables = {"FOVEAL_RANKER": "mine"} if said == "variable" else {}
+    settings = Settings.load(tmp_path, environment=variables)
+    if said == "argument":
+        settings = replace(settings, ranker="knrm")
+    choose(tmp_path, "other")
+    assert chosen(settings) == settings.ranker != "other"
 
 
 def test_that_its_files_are_gone_is_said_with_what_to_do(tmp_path):

@@ -191,6 +191,20 @@ def test_the_loss_counts_both_answers_alike(tiny, topics):
     assert float(told) == pytest.approx(float((3 * yes.sum() + no.sum()) / 8))
 
 
+def test_a_row_holds_a_goal_and_its_own_texts_anew_in_each_epoch(tiny, topics):
+    rows = Rows(topics, {query: [d for d in topics.corpus if topics.wrong(query, d)] for query in topics.queries}, 3)
+    made, count = Presences(rows, tiny), len(rows)
+    for place in (0, 1, count - 1, count, 2 * count + 3):
+        told = rows[place]
+        assert made[place] == (told["anchor"], [told["positive"], *(told[f"negative_{n}"] for n in (1, 2, 3))])
+    assert made[1][1][1:] != made[count + 1][1][1:]
+    plan = made.plan(2, batch=4, seed=0)
+    assert sorted(place for batch in plan for place in batch) == list(range(2 * count, 3 * count))
+    goals = made.joined([made[0], made[count - 1]])["goals"]
+    expected = tiny.goals([made[0][0]] * 4 + [made[count - 1][0]] * 4)
+    torch.testing.assert_close(goals, expected)
+
+
 def test_settings_that_it_does_not_take():
     for wrong in ({"tokens": 0}, {"negatives": 0}, {"depth": 0}):
         with pytest.raises(InputError):

@@ -21,7 +21,9 @@ from foveal.models.chat import Cancel
 from foveal.ranking import article_models
 from foveal.ranking.paraformer import PAPER, SCALE, Frozen, Paraformer, ParaformerSettings
 from foveal.ranking.sections import (
+    Explained,
     SectionRanker,
+    SentenceWeight,
     by_document,
     hits_of,
     passage_of,
@@ -327,6 +329,13 @@ def test_it_ranks_the_sections_of_a_document_and_says_by_which_sentence():
     assert ranked == [one.hit for one in said]
     assert {one.source for one in ranked} == {"paraformer"}
     assert [one.score for one in ranked] == sorted((one.score for one in ranked), reverse=True)
+
+
+def test_what_is_attended_comes_the_heaviest_first():
+    weighed = [SentenceWeight(Span("d", at, at + 1), "x", weight) for at, weight in enumerate((0.2, 0.0, 0.7, 0.1))]
+    said = Explained(hit("d"), tuple(weighed))
+    assert [one.weight for one in said.attended] == [0.7, 0.2, 0.1]
+    assert said.best == weighed[2]
 
 
 def test_documents_are_ranked_by_their_best_section():

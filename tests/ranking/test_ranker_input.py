@@ -8,12 +8,14 @@ import pytest
 from training.conftest import make_encoder
 
 from foveal.errors import InputError
+from foveal.ranking.cascade import Cascade, Stage
 from foveal.ranking.cross_encoder import CrossEncoderRanker
 from foveal.ranking.neural import MODELS, build
 from foveal.ranking.neural.inputs import Vocabulary
 from foveal.ranking.neural.ranker import Neural
 from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.vectors import WordVectors
+from foveal.ranking.pairwise import PairwiseRanker
 from foveal.retrieval.pipeline import Pipeline
 from foveal.training import model_folders
 from foveal.types import Hit, Passage, Span
@@ -52,6 +54,23 @@ def test_odd_candidates_and_queries_have_an_order_and_finite_scores(rankers, nam
     twice = ranker.rank("red f1", [hits[0], hits[0]])
     assert len(twice) == 2
     assert twice[0].score == pytest.approx(twice[1].score, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_plain_texts_are_refused_with_what_to_give(rankers, name):
+    for texts in (["red mill", "blue mill"], [hit("a", "red mill"), "blue mill"], "red mill"):
+        with pytest.raises(InputError, match=r"got the text '(red|blue) mill'.*Hit\.of\(text\)"):
+            rankers[name].rank("red", texts)
+
+
+def test_rankers_made_of_others_refuse_plain_texts_too():
+    class First:
+        def rank(self, query, hits):  # noqa: ARG002
+            return list(hits)
+
+    for ranker in (PairwiseRanker(None, prefers=lambda *_: 1.0), Cascade([Stage(First(), 5)])):
+        with pytest.raises(InputError, match=r"Hit\.of\(text\)"):
+            ranker.rank("red", ["red mill", "blue mill"])
 
 
 class Doubling:

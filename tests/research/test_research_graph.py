@@ -46,6 +46,12 @@ def test_edges_are_refused_exactly_where_they_would_close_a_cycle(pairs):
     assert graph.depths() == longest
 
 
+def test_the_order_goes_by_levels_and_in_a_level_by_when_names_were_added():
+    graph = graph_of("a", "b", "c")
+    graph.connect("c", "a")
+    assert graph.order() == [ROOT, "b", "c", "a"]
+
+
 def test_a_name_is_mended_where_only_one_is_alike():
     graph = graph_of("First Step", "other")
     assert graph.called("first_step") == "First Step"

@@ -103,6 +103,26 @@ def test_what_is_scored_is_counted_too():
     assert meter.used()["tokens"] == 5
 
 
+def test_two_threads_that_empty_a_budget_together_tell_of_it_once():
+    told = []
+    meter = Meter(Budget(tokens=1), on_empty=lambda: told.append("empty"))
+    other = threading.Thread(target=meter.tell)
+
+    class NotYet:
+        """What is looked up just before it is set: then the other thread has its turn."""
+
+        def __bool__(self):
+            if other.ident is None:
+                other.start()
+                other.join(0.2)
+            return False
+
+    meter._told = NotYet()
+    meter.spend(tokens=1)
+    other.join()
+    assert told == ["empty"]
+
+
 def test_halves_of_characters_are_put_together_or_replaced():
     class Halves(Filler):
         def stream(self, messages, sampling=None, *, cancel=None):  # noqa: ARG002

@@ -5,39 +5,69 @@
     print(attached.report)                            # what was looked at, and what was left out
     foveal.attention.watch(model, ids, recorder)      # what chosen rows look at, from one pass
 
-Importing this package loads PyTorch and transformers.
+Names load when they are used, and PyTorch and transformers with them; importing this package loads nothing heavy.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foveal.attention.act import ACT
-from foveal.attention.act_files import Calibration, load_calibration
-from foveal.attention.attach import AttentionMethod, Context, attach
-from foveal.attention.blocks import Blocks
-from foveal.attention.dhsa import DHSA
-from foveal.attention.flexprefill import FlexPrefill
-from foveal.attention.head_cache import HeadCache, RoleCache
-from foveal.attention.head_masking import MaskHeads
-from foveal.attention.kernel import block_attention
-from foveal.attention.landmark import landmark_attention
-from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
-from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
-from foveal.attention.longheads import LongHeads
-from foveal.attention.longheads_cache import LongHeadsCache
-from foveal.attention.method import BlockMethod
-from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
-from foveal.attention.recorder import Recorder
-from foveal.attention.report import Report
-from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
-from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
-from foveal.attention.shared_prefix import SharedPrefix
-from foveal.attention.sinks import SinkRule
-from foveal.attention.watch import watch
 from foveal.errors import InputError
-from foveal.registry import CACHES, EDITS, MEMORIES, METHODS, lookup
+from foveal.registry import CACHES, EDITS, MEMORIES, METHODS, at_first_use, lookup
+
+if TYPE_CHECKING:
+    from foveal.attention.act import ACT
+    from foveal.attention.act_files import Calibration, load_calibration
+    from foveal.attention.attach import AttentionMethod, Context, attach
+    from foveal.attention.blocks import Blocks
+    from foveal.attention.dhsa import DHSA
+    from foveal.attention.flexprefill import FlexPrefill
+    from foveal.attention.head_cache import HeadCache, RoleCache
+    from foveal.attention.head_masking import MaskHeads
+    from foveal.attention.kernel import block_attention
+    from foveal.attention.landmark import landmark_attention
+    from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
+    from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
+    from foveal.attention.longheads import LongHeads
+    from foveal.attention.longheads_cache import LongHeadsCache
+    from foveal.attention.method import BlockMethod
+    from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
+    from foveal.attention.recorder import Recorder
+    from foveal.attention.report import Report
+    from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
+    from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
+    from foveal.attention.shared_prefix import SharedPrefix
+    from foveal.attention.sinks import SinkRule
+    from foveal.attention.watch import watch
+
+_HOMES = {
+    "ACT": "act",
+    **dict.fromkeys(("Calibration", "load_calibration"), "act_files"),
+    **dict.fromkeys(("AttentionMethod", "Context", "attach"), "attach"),
+    "Blocks": "blocks",
+    "DHSA": "dhsa",
+    "FlexPrefill": "flexprefill",
+    **dict.fromkeys(("HeadCache", "RoleCache"), "head_cache"),
+    "MaskHeads": "head_masking",
+    "block_attention": "kernel",
+    "landmark_attention": "landmark",
+    **dict.fromkeys(("LandmarkCache", "ReadSettings"), "landmark_cache"),
+    **dict.fromkeys(("LandmarkModel", "LandmarkSettings"), "landmark_model"),
+    "LongHeads": "longheads",
+    "LongHeadsCache": "longheads_cache",
+    "BlockMethod": "method",
+    **dict.fromkeys(("BlockTopK", "Dense", "RandomBlocks", "Streaming", "VerticalSlash"), "patterns"),
+    "Recorder": "recorder",
+    "Report": "report",
+    **dict.fromkeys(("RetrievalAttention", "RetrievalCache"), "retrieval_attention"),
+    **dict.fromkeys(("HeadScores", "find_scores", "head_scores"), "retrieval_heads"),
+    "SharedPrefix": "shared_prefix",
+    "SinkRule": "sinks",
+    "watch": "watch",
+}
 
 __all__ = [
     "ACT",
@@ -88,16 +118,26 @@ __all__ = [
     "watch",
 ]
 
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
+    __getattr__ = at_first_use(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 AUTO, LONG = "auto", 16_384
 """The name of the choice by length, and the tokens from which it is FlexPrefill: what is shorter stays exact."""
+
+DENSE = "dense"
+"""Everything is looked at: no method is needed."""
 
 
 def method_for(name: str, tokens: int) -> BlockMethod | None:
     """The method called `name` for a text of `tokens`; "auto" is dense attention (None) below `LONG`."""
     if name == AUTO:
-        return FlexPrefill() if tokens >= LONG else None
-    return None if name == Dense.name else method_by_name(name)
+        return method_by_name("flexprefill") if tokens >= LONG else None
+    return None if name == DENSE else method_by_name(name)
 
 
 def methods() -> dict[str, str]:

@@ -40,7 +40,7 @@ class Place:
 
 @dataclass
 class Watch:
-    """Shows a reading's events; use it as a context. Where no person looks, it shows nothing."""
+    """Shows a reading's events; use it as a context. Where no terminal is, lines tell how far it is."""
 
     remark: str = ""  # said once of a reading that will take long; {minutes} is filled in
     stream: bool = True  # whether the answer's words are shown as they come
@@ -78,6 +78,9 @@ class Watch:
         self.windows = resumed
         self._bar = progress_bar()
         self._bar.add_task("Reading windows", total=windows, completed=resumed)
+        if not self._bar.console.is_terminal:
+            self._bar.start()
+            return
         self._live = Live(self._bar, console=notes(), transient=True, refresh_per_second=4)
         self._live.start()
 
@@ -86,10 +89,12 @@ class Watch:
         from rich.text import Text
 
         self.windows = event.window
-        if self._bar is None or self._live is None:
+        if self._bar is None:
             return
         rate = f"Reading, {event.tokens_per_second:,.0f} tokens/s; windows"
         self._bar.update(self._bar.task_ids[0], completed=event.window, total=event.windows, description=rate)
+        if self._live is None:
+            return
         best = (f"  best so far: {_one_line(one.text)}" for one in event.best)
         lines = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in best]
         self._live.update(Group(self._bar, *lines))
@@ -113,6 +118,8 @@ class Watch:
     def _stop(self) -> None:
         if self._live:
             self._live.stop()
+        elif self._bar:
+            self._bar.stop()
         self._live, self._bar, self._words = None, None, []
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from foveal.cli.output import Home, print_json, results
+from foveal.cli.output import Home, notes, print_json, results
 from foveal.registry import BENCHES
 
 
@@ -26,9 +26,12 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer samples: minutes instead of up to an hour.")] = False,
     as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Measure a part of Foveal beside its peers; exit status 1 when a figure falls short of its bar."""
+    """Measure a part of Foveal beside its peers; exit status 1 when a figure falls short, 2 when it cannot be run."""
+    from rich.text import Text
+
     from foveal.bench.runner import run
     from foveal.bench.settings import BenchSettings, default_data
+    from foveal.errors import FovealError
     from foveal.evaluation.tables import Row, table
     from foveal.settings import Settings
 
@@ -39,7 +42,11 @@ def bench(
         if not as_json:
             console.print(f"{row.system}: {row.metric} = {row.value:.4g}", markup=False, style="dim")
 
-    report = run(name, settings, json=json_file, on_row=show)
+    try:
+        report = run(name, settings, json=json_file, on_row=show)
+    except FovealError as error:  # 1 says that a figure fell short, and none did
+        notes().print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
+        raise typer.Exit(2) from error
     if as_json:
         print_json(report.as_json())
     else:

@@ -111,7 +111,7 @@ def _items(source: str | None, home: Path | None) -> list[Item]:
         from foveal.retrieval.event_library import items_of
 
         with notes().status("Reading the library …"):
-            return list(items_of(open_library(home).store))
+            return list(items_of(open_library(home, said=False).store))
     from foveal.retrieval.event_items import Item
     from foveal.retrieval.event_library import source_of
     from foveal.settings import Settings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli import calibrating
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model, not_empty
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.cli.pictures import drawable
@@ -338,3 +339,6 @@ def _trace_json(found: Trace, start: int, text: str, places: Sequence[int]) -> d
         said = found.answer[token.start : token.end]
         tokens.append({"token": said, "share": token.share, "sink": token.sink, "source": source})
     return {"answer": found.answer, "grounded": found.grounded, "sink": found.sink, "tokens": tokens}
+
+
+calibrating.register_heads(app)

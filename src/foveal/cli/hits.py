@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.cli.output import shortened
 from foveal.retrieval.asked_words import asked_found, asked_places
+from foveal.text.units import sentences
 from foveal.types import page_at
 
 if TYPE_CHECKING:
@@ -56,30 +57,46 @@ def hit_text(
     from foveal.ranking.explanation import wrapped
     from foveal.retrieval.rows import shown_from
 
-    span = hit.passage.span
-    begin = 0 if full else shown_from(hit, entry)
-    lines = [line for line in wrapped(hit.passage.text, _width(hit.passage.text)) if line[0] >= begin]
+    span, width = hit.passage.span, _width(hit.passage.text)
+    top = 0 if full else shown_from(hit, entry)
+    lines = [line for line in wrapped(hit.passage.text, width) if line[0] >= top]
     held = _held(lines, explained) if explained else _words_held([text for _, text in lines], query)
     first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], held)
-    start = span.start + (lines[first][0] if lines else 0)
-    end = span.start + lines[last][0] if last < len(lines) else span.end
+    begin, before = _begin(hit.passage.text, lines[first][0]) if first else (top, "")
+    end, behind = _end(hit.passage.text, lines[last][0]) if last < len(lines) else (len(span), "")
+    shown = [(begin + at, line) for at, line in wrapped(hit.passage.text[begin:end], width)]
+    start = span.start + begin
     page = page_at(entry.pages, start)
     author = shortened(str(entry.metadata.get("author") or ""), AUTHOR)
     day = entry.published_at.date().isoformat() if entry.published_at else ""
-    known = (f"{span.document_id[:8]} {start}:{end}", f"page {page}" if page else "", author, day)
+    known = (f"{span.document_id[:8]} {start}:{span.start + end}", f"page {page}" if page else "", author, day)
     place = " · ".join(part for part in known if part)
     path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
     text = Text.assemble(
         (f"{rank}. {entry.title}", "bold"), (f" › {path}" if path else "", "cyan"), "\n",
         (f"   {place} · {hit.score:.3f}", "dim"), "\n",
     )  # fmt: skip
-    body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in lines[first:last]).rstrip())
+    body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in shown).rstrip())
     if explained:
-        _mark(body, lines[first:last], explained)
+        _mark(body, shown, explained)
+    body = Text.assemble("   ", before, body[3:], behind) if before or behind else body
+    if explained:
         return text.append_text(body).append(f"\n   {explained}\n", "dim")
     for word in asked_places(body.plain, query):
         body.stylize("yellow", *word)
     return text.append_text(body).append("\n")
+
+
+def _begin(text: str, place: int) -> tuple[int, str]:
+    """Where the sentence at `place` begins, if that is at most a line away; else `place`, and a mark that says so."""
+    start = max(start for start, _ in sentences(text) if start <= place)
+    return (start, "") if place - start <= WIDTH else (place, "… ")
+
+
+def _end(text: str, place: int) -> tuple[int, str]:
+    """Where the sentence before `place` ends, if that is at most a line away; else `place`, and a mark that says so."""
+    end = min(end for _, end in sentences(text) if end >= place)
+    return (end, "") if end - place <= WIDTH else (place, " …")
 
 
 def _mark(body: Text, lines: Sequence[tuple[int, str]], explained: Explanation) -> None:

@@ -84,7 +84,6 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add texts to the library; what is there already, unchanged, is passed over."""
-    from foveal.library import Library
     from foveal.text.loading import discover
 
     # To a path "" is this folder, and to a person a variable that is not set.
@@ -92,6 +91,8 @@ def add(
         raise typer.BadParameter("A source is empty. Name a file, a folder (. is this one), a URL, or arxiv:ID.")
     discover(sources)  # a path that is not there is refused before a library is made
     with notes().status("Opening the library …"):
+        from foveal.library import Library
+
         library = Library.open(home, encoder=encoder, segmenter=segmenter)
     with progress_bar() as bar:
         task = bar.add_task("Adding", total=None)
@@ -165,6 +166,8 @@ def search(
     from foveal.ranking.chosen import NONE, chosen
     from foveal.settings import Settings
 
+    if not query.strip():
+        raise typer.BadParameter("The query is empty. Type what to find.")
     settings = Settings.load(home)
     ordered = bool(chosen(settings, retriever=retriever, rank=rank))
     if budget is not None and not ordered:
@@ -183,7 +186,8 @@ def search(
             asked, k, retriever=retriever, rank=ranker or NONE, candidates=candidates, where=where, **as_of
         )
 
-    hits = best_of_each(found, k) if documents else found(k)
+    with notes().status("Searching …"):
+        hits = best_of_each(found, k) if documents else found(k)
     seconds = time.perf_counter() - start
     entries = library.entries([hit.passage.span.document_id for hit in hits])
     shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]

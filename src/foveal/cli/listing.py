@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.library import Where, tell_unknown_keys
-from foveal.cli.output import AsJson, Home, echo, open_library, print_json, results
+from foveal.cli.output import AsJson, Home, echo, open_library, print_json, print_table, results
 
 if TYPE_CHECKING:
     from foveal.retrieval.rows import Entry
@@ -20,6 +20,10 @@ TABLE = 200
 
 TITLE = 60
 """Columns that a title takes in a long list on a terminal."""
+
+
+COUNTS = ("kind", "pages", "passages", "characters")
+"""What a list leaves out in a narrow terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +57,7 @@ def list_documents(
     if len(entries) > TABLE:
         _print_lines(rows)
     else:
-        _print_table(rows)
+        print_table(rows, spare=COUNTS)
 
 
 def _rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
@@ -67,16 +71,6 @@ def _rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         kind = str(entry.metadata.get("kind", ""))
         rows.append((entry.id[:8], entry.title, kind, *[day] * dated, *counts, _short(entry.source)))
     return rows
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for row in rows[1:]:
-        table.add_row(*map(Text, row))  # Text: a title may look like markup
-    results().print(table)
 
 
 def _print_lines(rows: Sequence[tuple[str, ...]]) -> None:

@@ -2,7 +2,8 @@
 
 Exit status: 0 done; 1 a FovealError, or a bench that fell short; 2 wrong usage, or a bench that cannot be run;
 3 research that could make no report; 4 a report with claims that are not supported; 130 stopped by Ctrl-C.
-A command's module is imported with the tree; what is heavy is imported inside the command.
+A command's module is imported when the command is named, all of them for help and completion; what is heavy is imported
+inside the command.
 """
 
 from __future__ import annotations
@@ -11,39 +12,16 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from importlib import import_module
 from itertools import dropwhile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.main import get_command_name
 
 from foveal import __version__
-from foveal.cli import (
-    admin,
-    asking,
-    bench,
-    calibrating,
-    classes,
-    demo,
-    digest,
-    events,
-    headline,
-    heads,
-    judge,
-    library,
-    listing,
-    models,
-    papers,
-    prefill,
-    reading,
-    research,
-    segment,
-    serve,
-    stiffness,
-    train,
-)
 from foveal.cli.output import log_to_stderr, logs_json, notes, open_streams
 from foveal.errors import FovealError
 
@@ -56,26 +34,29 @@ OF_THE_MACHINE = tuple(
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Read by torch, which then takes memory from the system by 2 MB instead of by 4 kB: weights load and pack faster."""
 
-app = typer.Typer(
-    name="foveal",
-    help="Foveal reads everything and looks only where it matters: it finds the passage, and answers with the place.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for group in (library, listing, reading, asking, calibrating, events, judge, segment, models, prefill, serve, demo):
-    group.register(app)
-for group in (classes, bench, stiffness):
-    group.register(app)
-app.add_typer(admin.app, name="admin")
-app.add_typer(train.app, name="train")
-app.add_typer(headline.app, name="headline")
-calibrating.register_heads(heads.app)
-app.add_typer(heads.app, name="heads")
-app.add_typer(papers.app, name="papers")
-app.add_typer(digest.app, name="digest")
-app.add_typer(research.app, name="research")
+WHAT = "Foveal reads everything and looks only where it matters: it finds the passage, and answers with the place."
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "library": ("add", "search", "show", "remove", "stats"),
+    "listing": ("list",),
+    "reading": ("read",),
+    "asking": ("ask",),
+    "calibrating": ("calibrate",),
+    "events": ("events", "ab"),
+    "judge": ("judge",),
+    "segment": ("segment",),
+    "models": ("models",),
+    "prefill": ("prefill",),
+    "serve": ("serve",),
+    "demo": ("demo",),
+    "classes": ("classify",),
+    "bench": ("bench",),
+    "stiffness": ("stiffness",),
+}
+"""Module of `foveal.cli` -> the commands that its `register` adds, in the order of `foveal --help`."""
+
+GROUPS = ("admin", "train", "headline", "heads", "papers", "digest", "research")
+"""Modules whose `app` is a command with commands of its own, of the same name."""
 
 
 def _version(asked: bool) -> None:
@@ -84,7 +65,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv says all.")] = 0,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
@@ -100,22 +80,41 @@ FLAGS = frozenset({"-v", "-vv", "--verbose", "--log-json"})
 """Words before a command that only set something."""
 
 
-def narrowed(tree: typer.Typer, words: Sequence[str]) -> typer.Typer:
-    """The tree with the one command that the words begin with, or as it is where they name none.
+def tree(words: Sequence[str] = ()) -> typer.Typer:
+    """The commands: the one alone that the words begin with, or all of them where they name none.
 
-    What a Typer makes of its functions takes longer than many a command: it is made of the one that runs. Help,
-    completion and misspelt names get the whole tree.
+    To import all modules, and to make of their functions what Typer makes of them, takes longer than many a command.
+    Help, completion and misspelt names need it.
     """
     name = words[0] if words else ""
-    commands = [one for one in tree.registered_commands if name == (one.name or _name_of(one.callback))]
-    groups = [one for one in tree.registered_groups if name == one.name]
+    own = [module for module, names in COMMANDS.items() if name in names]
+    app = typer.Typer(
+        name="foveal",
+        help=WHAT,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for module in own or ([] if name in GROUPS else COMMANDS):
+        import_module(f"foveal.cli.{module}").register(app)
+    for group in [name] if name in GROUPS else [] if own else GROUPS:
+        app.add_typer(import_module(f"foveal.cli.{group}").app, name=group)
+    return _narrowed(app, words)
+
+
+def _narrowed(whole: typer.Typer, words: Sequence[str]) -> typer.Typer:
+    name = words[0] if words else ""
+    commands = [one for one in whole.registered_commands if name == (one.name or _name_of(one.callback))]
+    groups = [one for one in whole.registered_groups if name == one.name]
     if len(commands) + len(groups) != 1:
-        return tree
-    narrow = copy(tree)
+        return whole
+    narrow = copy(whole)
     narrow.registered_commands, narrow.registered_groups = commands, [copy(one) for one in groups]
     for group in narrow.registered_groups:
         assert group.typer_instance is not None
-        group.typer_instance = narrowed(group.typer_instance, words[1:])
+        group.typer_instance = _narrowed(group.typer_instance, words[1:])
     return narrow
 
 
@@ -123,9 +122,14 @@ def _name_of(function: Callable[..., object] | None) -> str:
     return "" if function is None else get_command_name(function.__name__)
 
 
-def _asked() -> typer.Typer:
-    """The tree for the words of the command line."""
-    return narrowed(app, list(dropwhile(FLAGS.__contains__, sys.argv[1:])))
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """`app`: all commands, made when they are asked for."""
+        if name != "app":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = made = tree()
+        return made
 
 
 def run() -> None:
@@ -133,7 +137,7 @@ def run() -> None:
     open_streams()
     os.environ.setdefault(LARGE_PAGES, "1")
     try:
-        _asked()()
+        tree(list(dropwhile(FLAGS.__contains__, sys.argv[1:])))()
     except FovealError as error:
         _tell(str(error))
         sys.exit(1)
@@ -143,10 +147,11 @@ def run() -> None:
         logging.getLogger(__name__).debug("Where it came up", exc_info=error)
         _tell(said)
         sys.exit(1)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else stop.code  # the one while commands are made
+        if code == INTERRUPTED:
             notes().print("Stopped. What was reported done is kept; run the same command again to go on.")
-        raise
+        sys.exit(code)
 
 
 def _tell(wrong: str) -> None:

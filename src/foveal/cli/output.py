@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +55,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other prog
 
 UNCUT = 10_000
 """Columns of a table that a program reads (unless COLUMNS says): rich takes 80, and cuts words off to fit."""
+
+
+NARROW = 76
+"""Columns of a terminal below which a table leaves out what can be spared."""
 
 
 def echo(text: str) -> None:
@@ -111,16 +115,39 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def open_library(home: Path | Settings | None) -> Library:
-    """The library that a command reads, of a home or by its settings; it must exist."""
-    from foveal.library import Library
-    from foveal.settings import Settings
+def open_library(home: Path | Settings | None, *, said: bool = True) -> Library:
+    """The library that a command reads, of a home or by its settings; it must exist.
 
-    return Library.open(create=False, **({"settings": home} if isinstance(home, Settings) else {"home": home}))
+    `said`: a remark shows while it opens, and what opens it is imported: off inside of another remark.
+    """
+    with notes().status("Opening the library …") if said else nullcontext():
+        from foveal.library import Library
+        from foveal.settings import Settings
+
+        return Library.open(create=False, **({"settings": home} if isinstance(home, Settings) else {"home": home}))
+
+
+def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str]) -> None:
+    """A head and rows as a table on standard output; `spare` columns are left out where the terminal is narrow.
+
+    The column "id" is never cut off: it is there to be typed again.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    console = results()
+    kept = [place for place, name in enumerate(rows[0]) if console.width >= NARROW or name not in spare]
+    table = Table(box=None, pad_edge=False)
+    for place in kept:
+        whole = max(len(row[place]) for row in rows) if rows[0][place] == "id" else None
+        table.add_column(rows[0][place], no_wrap=whole is not None, min_width=whole)
+    for row in rows[1:]:
+        table.add_row(*(Text(row[place]) for place in kept))  # Text: a title may look like markup
+    console.print(table)
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error: what, how far, how long it will take."""
+    """A bar on standard error: what, how far, how long it will take; lines at intervals where that is no terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -131,6 +158,11 @@ def progress_bar() -> Progress:
         TimeRemainingColumn,
     )
 
+    from foveal.cli.progress_lines import ProgressLines
+
+    console = notes()
+    if not console.is_terminal:
+        return ProgressLines(console=console)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -140,7 +172,7 @@ def progress_bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=notes(), transient=True)
+    return Progress(*columns, console=console, transient=True)
 
 
 def shortened(text: str, most: int) -> str:
@@ -164,6 +196,11 @@ def log_to_stderr(verbosity: int, *, as_json: bool) -> None:
     logger = logging.getLogger("foveal")
     logger.handlers = [handler]
     logger.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbosity, 2)])
+
+
+def logs_json() -> bool:
+    """Whether the log was asked for as JSON (`--log-json`)."""
+    return any(isinstance(one.formatter, JsonLines) for one in logging.getLogger("foveal").handlers)
 
 
 def json_to_stderr(*loggers: str) -> None:

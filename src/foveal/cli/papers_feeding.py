@@ -130,10 +130,10 @@ def pick(
     as_json: AsJson = False,
 ) -> None:
     """Choose what a day shows first, and in which order; a day to come waits until it is there."""
-    from foveal.papers import curating
+    from foveal.papers import curating, desk
     from foveal.papers.store import PaperStore
 
-    when = _day(day)
+    when, act = _day(day), "unlist" if unlist else "unpick" if remove else "pick"
     with papers_database(home) as database:
         store = PaperStore(database)
         ids = [store.id_of(one) for one in papers or ()]
@@ -147,6 +147,7 @@ def pick(
                     curating.unpick(database, one, when)
                 else:
                     curating.pick(database, one, when, by=by, place=place + offset if place else None)
+                desk.noted(database, by.removeprefix("@") or "system", act, one, when)
         chosen = curating.picks(database, when)
         titles = {one.id: one for one in store.many([one.paper for one in chosen])}
         waiting = [] if papers else curating.queue(database)

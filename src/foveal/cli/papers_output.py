@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.cli.output import results
+from foveal.cli.output import notes, print_table, results
 
 if TYPE_CHECKING:
     from foveal.database import Database
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 @contextmanager
 def papers_database(home: Path | None) -> Iterator[Database]:
     """The database of a home, closed when the block ends."""
-    from foveal.database import Database
-    from foveal.settings import Settings
+    with notes().status("Opening the papers …"):  # a first time makes their tables
+        from foveal.database import Database
+        from foveal.settings import Settings
 
-    database = Database.open(Settings.load(home))
+        database = Database.open(Settings.load(home))
     try:
         yield database
     finally:
@@ -31,18 +32,15 @@ def print_papers(
     papers: Sequence[Paper], *, empty: str = "No papers here. `foveal papers update` fetches some."
 ) -> None:
     """A table on standard output."""
-    from rich.table import Table
-    from rich.text import Text
-
     if not papers:
         results().print(empty)
         return
-    table = Table("votes", "id", "title", "by", "date", "said", box=None, pad_edge=False)
+    rows: list[tuple[str, ...]] = [("votes", "id", "title", "by", "date", "said")]
     for paper in papers:
         title = f"[withdrawn] {paper.title}" if paper.withdrawn else paper.title
-        cells = (_votes(paper), paper.id[:16], title, by_whom(paper), date_of(paper), str(paper.all_comments or ""))
-        table.add_row(*map(Text, cells))  # Text: a title may look like markup
-    results().print(table)
+        said = str(paper.all_comments or "")
+        rows.append((_votes(paper), paper.id[:16], title, by_whom(paper), date_of(paper), said))
+    print_table(rows, spare=("by", "date", "said"))
 
 
 def by_whom(paper: Paper) -> str:

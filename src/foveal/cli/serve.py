@@ -104,16 +104,17 @@ def serve(
 
     writers = _writers(writers, writable=writable)
     named = _name_in(url) if url else ""
-    uvicorn = require("uvicorn", extra="web")
-    for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "python_multipart", "prometheus_client"):
-        require(module, extra="web")
     from rich.markup import escape
 
-    from foveal.web.app import create_app
-    from foveal.web.background import Background
-    from foveal.web.models import LocalModels
-    from foveal.web.serving import attentive, server_config
-    from foveal.web.site import SiteSettings
+    with notes().status("Starting …"):
+        uvicorn = require("uvicorn", extra="web")
+        for module in ("fastapi", "jinja2", "nh3", "latex2mathml", "python_multipart", "prometheus_client"):
+            require(module, extra="web")
+        from foveal.web.app import create_app
+        from foveal.web.background import Background
+        from foveal.web.models import LocalModels
+        from foveal.web.serving import attentive, server_config
+        from foveal.web.site import SiteSettings
 
     settings = Settings.load(home)
     if demo:
@@ -149,7 +150,7 @@ def serve(
         _say(web, f"Open [bold]{address}[/]   (Ctrl-C stops it)")
         config = server_config(
             app,
-            log_config=None if web.log == "json" else uvicorn.config.LOGGING_CONFIG,
+            log_config=None if _in_json(web) else uvicorn.config.LOGGING_CONFIG,
             timeout_graceful_shutdown=5,
             limit_concurrency=web.streams + CONNECTIONS,
         )
@@ -228,9 +229,16 @@ def _web_settings(settings: Settings) -> WebSettings:
             logger.handle(record)
 
 
+def _in_json(web: WebSettings) -> bool:
+    """Whether all that is said is JSON: for a program that reads it, one plain line is one that it cannot read."""
+    from foveal.cli.output import logs_json
+
+    return web.log == "json" or logs_json()
+
+
 def _say(web: WebSettings, text: str) -> None:
     """A remark to whoever starts the site: on the terminal, or in a log that is JSON throughout."""
-    if web.log != "json":
+    if not _in_json(web):
         notes().print(text)
         return
     from rich.text import Text
@@ -244,8 +252,9 @@ def _log_and_trace(web: WebSettings) -> None:
     """As the home's settings say."""
     from foveal.cli.output import json_to_stderr
 
-    if web.log == "json":
+    if _in_json(web):
         json_to_stderr("foveal", "uvicorn")
+    if web.log == "json":
         logging.getLogger("foveal.web.requests").setLevel(logging.INFO)
     if web.traces:
         from foveal.web.tracing import set_up

@@ -153,7 +153,7 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
         if data is not None:
             named = [(name, record.title, record.text) for name, record in load_corpus(data).items()]
         else:
-            library = open_library(settings)
+            library = open_library(settings, said=False)
             named = [(one.id, one.title, one.text) for one in library.store.texts()]
         named = [one for one in named if one[1].strip() and one[2].strip()]
         titles = told_apart({name: title for name, title, _ in named}, model)

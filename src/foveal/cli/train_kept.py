@@ -71,8 +71,8 @@ def used(
 ) -> None:
     """Let a ranker order every search of this home that names neither --rank nor --retriever; or show which one does.
 
-    Search, ask, research, the site and `Library.search` use it from then on; a server that runs, once it is started
-    again. It is a line of foveal.toml.
+    Search, ask, research, the site and `Library.search` use it from then on, a server that runs from its next search.
+    It is a line of foveal.toml.
     """
     from foveal.ranking.by_name import load_ranker
     from foveal.ranking.chosen import NONE, choose
@@ -91,8 +91,7 @@ def used(
     if as_json:
         print_json({"ranker": settings.ranker or None})
     elif settings.ranker:
-        again = " A server that runs follows once it is started again." if name else ""
-        said = f"Searches are ordered by {settings.ranker}.{again} As they were found: foveal train use none"
+        said = f"Searches are ordered by {settings.ranker}. As they were found: foveal train use none"
         results().print(said, markup=False, soft_wrap=True)
     else:
         results().print("Searches show passages as they are found. To order them: foveal train use NAME")

@@ -125,7 +125,7 @@ def _documents(
     if data:
         read = training.documents_of(data, settings)
     else:
-        library = open_library(settings)
+        library = open_library(settings, said=False)
         read = library.store.texts()
     found = [made for one in read if (made := sectioned(one, chosen, table, only_topics=only)) is not None]
     if not found:

@@ -93,6 +93,20 @@ def load_cascade(
     return Cascade(stages, budget_ms, on_report=on_report)
 
 
+def edition(name: str | Path, home: Path) -> tuple[int, ...]:
+    """When the models of that name were written: another one means that they were trained anew since, under the name.
+
+    Who keeps a ranker that `load_ranker` loaded loads it again then.
+    """
+    name = str(name)
+    names = [name] if _folder(name, home) else [re.sub(r":\d+$", "", part.strip()) for part in name.split(",")]
+    folders = [_folder(one, home) for one in names if one]
+    try:
+        return tuple(0 if folder is None else folder.stat().st_mtime_ns for folder in folders)
+    except OSError:  # it is just being put in its place, or taken away: loading says which
+        return ()
+
+
 def _lost(name: str, home: Path) -> str:
     """What became of a run of that name whose model is not there; "" where there was none."""
     from foveal.training.kept import NO_BETTER, UNFINISHED, trained

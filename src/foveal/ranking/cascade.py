@@ -28,7 +28,7 @@ from foveal.ranking.stage_cost import StageCost
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.pipeline import followed_by, read_by
 from foveal.retrieval.store_search import require_k
-from foveal.types import Hit, Ranker, Retriever
+from foveal.types import Hit, Ranker, Retriever, require_hits
 
 LEAST = 5
 """Candidates below which a stage is not worth its time."""
@@ -187,6 +187,7 @@ class Cascade:
             raise InputError(
                 f"A cascade of {len(self.stages)} stages got the counts {list(counts)}; give one of 0 or more for each."
             )
+        require_hits(hits)
         if self.begins and counts is None:
             self.warm(query, hits, cancel=cancel)
         start, ordered, runs = self.clock(), list(hits), []

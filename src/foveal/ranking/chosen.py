@@ -2,30 +2,35 @@
 
     choose(home, "mine")      foveal.toml gets `ranker = "mine"`, as by `foveal train use mine`; "none" takes it out
     load_chosen(settings)     the ranker, or None: what `Library.search`, `foveal search` and the page order by
+    by_now(settings)          its name at this moment: who has a home open, such as a server, follows at the next search
 
 It may be whatever `load_ranker` takes, a cascade too. A search that names a retriever is not ordered by it: it learnt
-behind the home's own search. Who has a home open keeps the ranker that was chosen then.
+behind the home's own search.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
 import tomllib
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.files import whole_file
-from foveal.ranking.by_name import load_ranker
-from foveal.settings import Settings
+from foveal.ranking.by_name import edition, load_ranker
+from foveal.settings import Settings, make_home
 from foveal.types import Ranker
 
 NONE = "none"
 """In place of a ranker's name: passages stay in the order in which they were found."""
+
+logger = logging.getLogger("foveal.ranking")
 
 _LINE = re.compile(r"\s*ranker\s*=")
 _TABLE = re.compile(r"\s*\[")
@@ -33,8 +38,30 @@ _TABLE = re.compile(r"\s*\[")
 
 def chosen(settings: Settings, *, retriever: str | None = None, rank: str | None = None) -> str:
     """The name of what orders a search: `rank` where it is given, else the home's; "" where nothing does."""
-    name = rank or ("" if retriever else settings.ranker)
+    name = rank or ("" if retriever else by_now(settings))
     return "" if name == NONE else name
+
+
+def by_now(settings: Settings) -> str:
+    """The home's ranker as foveal.toml names it at this moment, though these settings were read long ago.
+
+    What a variable or an argument said stays. A file that is wrong just now changes nothing, and a warning is logged.
+    """
+    if settings.ranker != settings.ranker_in_file:
+        return settings.ranker
+    try:
+        about = (settings.home / "foveal.toml").stat()
+        return _in_file(settings.home, (about.st_mtime_ns, about.st_size, about.st_ino))
+    except FileNotFoundError:
+        return ""
+    except (InputError, OSError) as error:
+        logger.warning("Searches stay ordered as they were (%s): %s", settings.ranker or NONE, error)
+        return settings.ranker
+
+
+@lru_cache(maxsize=16)
+def _in_file(home: Path, version: tuple[int, ...]) -> str:  # noqa: ARG001 - a file that changed is read again
+    return Settings.load(home, environment={}).ranker
 
 
 def load_chosen(settings: Settings, **cascade: Any) -> Ranker | None:
@@ -51,10 +78,28 @@ def load_chosen(settings: Settings, **cascade: Any) -> Ranker | None:
         ) from error
 
 
+class Usual:
+    """The ranker of a home that is open: loaded when it is wanted, and again once it was chosen or trained anew."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[tuple[Any, ...], Ranker | None] = (), None
+
+    def ranker(self, settings: Settings) -> Ranker | None:
+        """As `load_chosen`."""
+        name = chosen(settings)
+        if not name:
+            return None
+        wanted = settings, name, edition(name, settings.home)
+        if self._loaded[0] != wanted:
+            self._loaded = wanted, load_chosen(settings)
+        return self._loaded[1]
+
+
 def uses(settings: Settings, name: str) -> bool:
     """Whether the home's ranker is that model, or a cascade with it among its stages."""
-    stages = (part.strip() for part in settings.ranker.split(","))
-    return name in (settings.ranker, *(re.sub(r":\d+$", "", stage) for stage in stages))
+    ranker = by_now(settings)
+    stages = (part.strip() for part in ranker.split(","))
+    return name in (ranker, *(re.sub(r":\d+$", "", stage) for stage in stages))
 
 
 def choose(home: Path, name: str) -> Path:
@@ -90,6 +135,7 @@ def choose(home: Path, name: str) -> Path:
 def _write(path: Path, text: str) -> None:
     """Whole or not at all, with the owner and rights that it had: it may hold passwords, and a service reads it."""
     if not path.exists():
+        make_home(path.parent)
         with whole_file(path) as new:
             new.write_text(text, encoding="utf-8")
         return

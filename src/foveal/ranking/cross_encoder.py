@@ -32,7 +32,7 @@ from foveal.models.quiet import quiet
 from foveal.registry import require
 from foveal.retrieval.pipeline import followed_by
 from foveal.settings import Settings, expanded
-from foveal.types import Hit
+from foveal.types import Hit, require_hits
 
 OVERFLOWS = ("windows", "cut")
 HEADS = ("ForSequenceClassification", "ForCausalLM")
@@ -111,7 +111,7 @@ class CrossEncoderRanker:
 
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
-        taken = hits[: self.budget]
+        taken = require_hits(hits)[: self.budget]
         scores = self.scores(query, [hit.passage.text for hit in taken], cancel=cancel)
         scored = [replace(hit, score=float(s), source="cross-encoder") for hit, s in zip(taken, scores, strict=True)]
         return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)

@@ -36,7 +36,7 @@ from foveal.retrieval.pipeline import followed_by
 from foveal.settings import expanded
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
-from foveal.types import Hit
+from foveal.types import Hit, require_hits
 
 TOLD, WEIGHTS = "goal-ranker.json", "model.safetensors"
 BATCH = 64
@@ -180,7 +180,7 @@ class GoalRanker:
         """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
         if cancel:
             cancel.check()
-        taken = hits[: self.budget]
+        taken = require_hits(hits)[: self.budget]
         scores = dict(enumerate(self.scorer([(query, hit.passage.text) for hit in taken])))
         if self.weight < 1:
             first = {place: hit.score for place, hit in enumerate(taken)}

@@ -24,7 +24,7 @@ from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.late import Floats, TokenModel, TokenVectors, maxsim
 from foveal.retrieval.late_tokens import load_token_model
 from foveal.retrieval.pipeline import followed_by
-from foveal.types import Hit
+from foveal.types import Hit, require_hits
 
 SHARE = 0.65
 """Of MaxSim: what held-out claims of SciFact chose for a trained model beside BM25."""
@@ -91,7 +91,7 @@ class LateRanker:
 
         A query without words leaves the order as it is.
         """
-        taken = list(hits[: self.budget])
+        taken = list(require_hits(hits)[: self.budget])
         if not taken or not query.strip():
             return list(hits)
         late = self.scores(query, [hit.passage.text for hit in taken], cancel=cancel)

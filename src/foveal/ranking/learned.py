@@ -22,7 +22,7 @@ from foveal.evaluation.files import whole_file
 from foveal.evaluation.metrics import Run
 from foveal.ranking.features import Features
 from foveal.ranking.fitting import FITS, Fit, Group, LinearModel, ScoreModel, TreeModel
-from foveal.types import Hit, Retriever
+from foveal.types import Hit, Retriever, require_hits
 
 __all__ = ["FITS", "LearnedRanker", "cross_validated", "judged_groups", "load_model", "run_of", "save_model"]
 
@@ -43,7 +43,7 @@ class LearnedRanker:
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """The hits by the model's score; of equal ones the one that came first."""
-        scores = self.model.scores(self.features(query, hits))
+        scores = self.model.scores(self.features(query, require_hits(hits)))
         ranked = [replace(hit, score=float(s), source="learned") for hit, s in zip(hits, scores, strict=True)]
         return sorted(ranked, key=lambda hit: -hit.score)
 

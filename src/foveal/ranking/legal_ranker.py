@@ -18,7 +18,7 @@ from foveal.models.chat import Cancel
 from foveal.ranking.legal import LEGAL, LegalRetriever, LegalSettings
 from foveal.ranking.sections import Explained, SectionRanker
 from foveal.training import checkpoints
-from foveal.types import Hit
+from foveal.types import Hit, require_hits
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LegalRanker:
 
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """The best hits by both scores, then the rest in their order, below them; errors as `SectionRanker.rank`."""
-        if not hits:
+        if not require_hits(hits):
             return []
         settings = replace(self.settings, candidates=len(hits[: self.budget]))
         law = LegalRetriever(_Given(hits), self.ranker, settings)

@@ -16,7 +16,7 @@ from functools import cached_property
 from foveal.errors import InputError
 from foveal.models.chat import ChatModel, Message
 from foveal.models.language import LanguageModel
-from foveal.types import Hit
+from foveal.types import Hit, require_hits
 
 LONGEST = 1200
 """Characters of a passage that are read."""
@@ -56,7 +56,7 @@ class PairwiseRanker:
         """The hits, best first; scores fall evenly and sum to 1. InputError: the query is empty."""
         if not query.strip():
             raise InputError("The query is empty, so no passage can answer it. Ask something.")
-        order = list(hits[: self.budget])
+        order = list(require_hits(hits)[: self.budget])
         told: dict[tuple[str, str], float] = {}  # passes meet the same neighbours again
         for settled in range(min(self.passes, len(order) - 1)):
             for place in range(len(order) - 1, settled, -1):

@@ -29,7 +29,7 @@ from foveal.models.chat import Cancel
 from foveal.ranking.article_models import ArticleModel, Sentences, Weighed, load_article_model
 from foveal.retrieval.pipeline import followed_by
 from foveal.text.units import Offsets, sentences
-from foveal.types import Hit, Passage, Span
+from foveal.types import Hit, Passage, Span, require_hits
 
 log = logging.getLogger("foveal.ranking")
 
@@ -158,7 +158,7 @@ class SectionRanker:
         """The best `budget` hits as `rank` orders them, each with the weights of its sentences; errors as there."""
         if not query.strip():
             raise InputError("A ranker of sections got an empty query; ask something.")
-        taken = hits[: self.budget]
+        taken = require_hits(hits)[: self.budget]
         if doubled := _first_double(one.passage.span for one in taken):
             raise InputError(f"The hits hold {doubled} twice; each passage must come once.")
         cut = [sentences_of(hit.passage, self.cut, headings=self.headings) for hit in taken]

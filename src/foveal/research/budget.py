@@ -103,8 +103,11 @@ class Meter:
 
     def tell(self) -> None:
         """Call `on_empty` if tokens or seconds have run out and it was not called yet."""
-        if self.empty() in ("tokens", "seconds") and not self._told:
-            self._told = True
+        if self.empty() not in ("tokens", "seconds"):
+            return
+        with self._lock:  # of threads that see it at the same time one tells
+            first, self._told = not self._told, True
+        if first:
             self._on_empty()
 
 

@@ -102,7 +102,7 @@ class Graph:
         return [self.nodes[name] for name in self.order() if self.nodes[name].kind == "searcher"]
 
     def order(self) -> list[str]:
-        """All names, parents before children, else as they were added."""
+        """All names, by levels (the longest path that leads there), so parents before children; in a level as added."""
         done: dict[str, None] = {}
         left = list(self.nodes)
         while left:

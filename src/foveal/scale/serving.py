@@ -195,7 +195,7 @@ class RankerReplica:
     """The deployment of rankers."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, Path], Ranker] = {}
+        self._made: dict[tuple[str, Path, tuple[int, ...]], Ranker] = {}
 
     def load(self, name: str, home: Path) -> None:
         """Have the ranker called `name` at hand. UnknownName, ModelUnavailable: as `load_ranker`."""
@@ -206,10 +206,11 @@ class RankerReplica:
         return self._ranker(name, home).rank(query, hits)
 
     def _ranker(self, name: str, home: Path) -> Ranker:
-        from foveal.ranking.by_name import load_ranker
+        from foveal.ranking.by_name import edition, load_ranker
 
-        ranker = self._made.pop((name, home), None) or load_ranker(name, home=home)
-        self._made[name, home] = ranker
+        version = name, home, edition(name, home)  # a replica lives as long as the site
+        ranker = self._made.pop(version, None) or load_ranker(name, home=home)
+        self._made[version] = ranker
         for old in list(self._made)[:-2]:
             del self._made[old]
         return ranker

@@ -24,7 +24,7 @@ from foveal.ranking.neural.scorer import Scorer
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.pipeline import followed_by
 from foveal.settings import expanded
-from foveal.types import Hit
+from foveal.types import Hit, require_hits
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Neural:
         """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
         if cancel:
             cancel.check()
-        taken = hits[: self.budget]
+        taken = require_hits(hits)[: self.budget]
         scores = dict(enumerate(self.scorer([(query, hit.passage.text) for hit in taken])))
         weight = self.scorer.weight
         if weight < 1:

@@ -1,0 +1,61 @@
+"""Progress where no terminal shows a bar: lines on standard error, seldom enough for a log.
+
+foveal add reports/ > log           # 3 documents, 1,024 passages (52/s); passages 1,024 of 2,678, 0:00:40
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from itertools import chain, repeat
+from threading import Event, Thread
+from typing import Any
+
+from rich.progress import Progress, Task
+
+from foveal.cli.output import logs_json
+
+FIRST, LAST = 10.0, 60.0
+"""Seconds to the first line, and between two later ones; those between grow."""
+
+
+class ProgressLines(Progress):
+    """A `Progress` that draws nothing: from time to time it says in a line how far each task is."""
+
+    def __init__(self, *columns: Any, **options: Any) -> None:
+        super().__init__(*columns, **{"auto_refresh": False, **options})
+        self._over = Event()
+        self._teller: Thread | None = None
+
+    def start(self) -> None:
+        """Begin to tell; nothing is said of what is done before the first line is due."""
+        if self._teller is None:
+            self._teller = Thread(target=self._tell, name="progress", daemon=True)
+            self._teller.start()
+
+    def stop(self) -> None:
+        """Say no more."""
+        self._over.set()
+        if self._teller is not None:
+            self._teller.join()
+
+    def _tell(self) -> None:
+        for wait in chain((FIRST, FIRST, 2 * FIRST), repeat(max(FIRST, LAST))):
+            if self._over.wait(wait):
+                return
+            for task in self.tasks:
+                self._say(progress_line(task))
+
+    def _say(self, line: str) -> None:
+        if logs_json():
+            logging.getLogger("foveal.cli").info(line)
+        else:
+            self.console.print(line, markup=False, soft_wrap=True)
+
+
+def progress_line(task: Task) -> str:
+    """What a task is about, how far it is, and how long it has taken."""
+    took = timedelta(seconds=round(task.elapsed or 0))
+    if task.total is None:
+        return f"{task.description} …, {took}"
+    return f"{task.description} {task.completed:,.0f} of {task.total:,.0f}, {took}"
